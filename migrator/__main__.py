@@ -1,0 +1,5 @@
+"""`python -m migrator`."""
+
+from jobs.cli import main
+
+main()

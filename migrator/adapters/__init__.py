@@ -1,0 +1,47 @@
+"""The registry of trackers: name in the configuration -> what the adapter's module says of itself.
+
+The one idea: a module is imported only when its tracker is used, and says in one `ADAPTER` all that wiring needs.
+A new tracker is one line here (and the four other places that the README names).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from migrator.auth import Signer
+from migrator.errors import ConfigError
+from migrator.http import HttpClient
+from migrator.ports import Source, Target
+
+TRACKERS: dict[str, str] = {
+    "redmine": "migrator.adapters.redmine",
+    "targetprocess": "migrator.adapters.targetprocess",
+    "teampulse": "migrator.adapters.teampulse",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """What a tracker's module offers.
+
+    `auth` lists the sets of keys that [source.auth] may hold, one of them complete; `signer` makes credentials of
+    them. `options` is a frozen dataclass with a default for each field: [source.options] and [target.options].
+    """
+
+    source: Callable[[HttpClient, Any], Source]
+    target: Callable[[HttpClient, Any], Target]
+    options: type[Any]
+    auth: tuple[tuple[str, ...], ...]
+    signer: Callable[[Mapping[str, str]], Signer]
+    max_connections: int = 16
+
+
+def adapter(name: str) -> Adapter:
+    """The adapter of a tracker; `ConfigError` for a name that is not in the registry."""
+    if name not in TRACKERS:
+        raise ConfigError(f"unknown tracker {name!r}; known are {', '.join(sorted(TRACKERS))}")
+    found: Adapter = import_module(TRACKERS[name]).ADAPTER
+    return found

@@ -1,0 +1,100 @@
+"""What an HTTP answer means, as pure functions: status to error, Retry-After, the reason in an error body, login pages.
+
+The one trap: a login page comes with status 200 as often as with a redirect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from migrator import errors
+from migrator.ports import BodyFacts
+
+_HTML = re.compile(
+    rb"^(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
+)
+_MESSAGE = re.compile(r"<Message>(.*?)</Message>|<title>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_LOGIN = re.compile(r"log[-_]?in|sign[-_]?in|/auth\b|/sso\b|authenticate", re.IGNORECASE)
+
+RETRIABLE = frozenset({408, 423, 425, 429})
+SNIFF = 512
+
+
+def looks_like_html(head: bytes) -> bool:
+    """Whether these first bytes begin an HTML page."""
+    return _HTML.match(head[:SNIFF]) is not None
+
+
+def looks_like_login(location: str) -> bool:
+    """Whether a redirect leads to a login page, going by the address."""
+    return _LOGIN.search(location.partition("?")[0]) is not None
+
+
+def is_error_page(facts: BodyFacts, head: bytes, *, html_expected: bool) -> bool:
+    """Whether a body that should be a file is a web page made for a person.
+
+    A file that is HTML itself is taken for one when the server names it as a file (Content-Disposition).
+    """
+    if not looks_like_html(head) or facts.named:
+        return False
+    return not html_expected and facts.media_type in {"text/html", "application/xhtml+xml", ""}
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Seconds to wait, from a Retry-After in seconds or as a date; None where there is none to be understood."""
+    value = headers.get("Retry-After", "").strip()
+    with contextlib.suppress(ValueError, OverflowError):
+        if value:
+            return max(0.0, min(float(value), 86_400.0))
+    with contextlib.suppress(ValueError, TypeError):
+        when = parsedate_to_datetime(value)
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+        return max(0.0, min((when - (now or datetime.now(UTC))).total_seconds(), 86_400.0))
+    return None
+
+
+def reason_in(body: bytes) -> str:
+    """The sentence for people in an error body: JSON, XML or the title of an HTML page; at most 300 characters."""
+    text = body.decode("utf-8", "replace")
+    with contextlib.suppress(ValueError, RecursionError):
+        return _clip(_from_json(json.loads(text)))
+    if match := _MESSAGE.search(text):
+        return _clip(match[1] or match[2] or "")
+    return ""
+
+
+def _from_json(answer: object) -> str:
+    if isinstance(answer, list):
+        return "; ".join(str(item) for item in answer[:5])
+    if isinstance(answer, dict):
+        for key in ("Message", "message", "errors", "error", "title"):
+            if answer.get(key):
+                return _from_json(answer[key])
+        return "; ".join(f"{key}: {value}" for key, value in list(answer.items())[:5])
+    return "" if answer is None else str(answer)
+
+
+def _clip(text: str) -> str:
+    return " ".join(text.split())[:300]
+
+
+def error_for(status: int, headers: Mapping[str, str], what: str, body: bytes = b"") -> errors.MigratorError:
+    """The one place where a status becomes an error. `what` is method and path."""
+    reason = reason_in(body)
+    message = f"{what}: status {status}" + (f", {reason}" if reason else "")
+    if status == 401:
+        return errors.AuthRefused(f"{what}: the tracker refused the credentials (status 401)")
+    if status == 403:
+        return errors.Forbidden(message)
+    if status in {404, 410}:
+        return errors.Gone(message)
+    if status in {429, 503}:
+        return errors.Throttled(message, retry_after=retry_after(headers))
+    if status in RETRIABLE or (status >= 500 and status != 501):
+        return errors.Retriable(message, retry_after=retry_after(headers))
+    return errors.Rejected(message)

@@ -1,0 +1,134 @@
+"""Signers: how a request proves who asks. Made anew for each attempt, sent to the tracker's own origin only.
+
+The one idea: `sign` is a pure function of the request; only what has a session to open also logs in.
+The one trap: a query token is a secret inside a URL, so no URL ever gets into a message.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import parse_qs
+
+from yarl import URL
+
+from migrator.errors import AuthRefused, Retriable
+
+PostForm = Callable[[str, Mapping[str, str]], Awaitable[tuple[int, bytes]]]
+"""Posts a form to a path of the tracker, unsigned; gives status and body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """What a signature may cover."""
+
+    method: str
+    url: URL
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What to add to a request."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+class Signer(Protocol):
+    """Credentials at work."""
+
+    @property
+    def ready(self) -> bool:
+        """False: log in before the first request."""
+
+    def sign(self, request: Unsigned) -> Signature:
+        """Sign one attempt."""
+
+    async def login(self, post: PostForm) -> bool:
+        """Open a session, or renew it. False: there is none to renew, the credentials are what they are."""
+
+
+class _Plain:
+    """A signer without a session."""
+
+    ready = True
+
+    async def login(self, post: PostForm) -> bool:  # noqa: ARG002 - the signature is the protocol's
+        """Nothing to renew."""
+        return False
+
+
+class Header(_Plain):
+    """One fixed header: an API key, a Cookie, a Bearer token."""
+
+    def __init__(self, name: str, value: str) -> None:
+        self._headers = {name: value}
+
+    def sign(self, request: Unsigned) -> Signature:  # noqa: ARG002
+        """The same for every request."""
+        return Signature(headers=self._headers)
+
+
+def basic(username: str, password: str) -> Header:
+    """HTTP Basic, UTF-8."""
+    pair = base64.b64encode(f"{username}:{password}".encode()).decode()
+    return Header("Authorization", f"Basic {pair}")
+
+
+class QueryToken(_Plain):
+    """A token in the query, for APIs that take it nowhere else."""
+
+    def __init__(self, name: str, token: str) -> None:
+        self._query = {name: token}
+
+    def sign(self, request: Unsigned) -> Signature:  # noqa: ARG002
+        """The same for every request."""
+        return Signature(query=self._query)
+
+
+class Wrap:
+    """OAuth WRAP 0.9 (TeamPulse): a password buys an access token and a refresh token.
+
+    The answer is form-encoded; its values are decoded once and sent as they are then, as the vendor's SDK does.
+    """
+
+    PATH = "Authenticate/WRAPv0.9"
+    CLIENT = "uri:TeamPulse"
+
+    def __init__(self, username: str, password: str) -> None:
+        self._user = {"wrap_client_id": self.CLIENT, "wrap_username": username, "wrap_password": password}
+        self._access = ""
+        self._refresh = ""
+
+    @property
+    def ready(self) -> bool:
+        """Once logged in."""
+        return bool(self._access)
+
+    def sign(self, request: Unsigned) -> Signature:  # noqa: ARG002
+        """The access token of the moment."""
+        return Signature(headers={"Authorization": f"WRAP access_token={self._access}"})
+
+    async def login(self, post: PostForm) -> bool:
+        """Refresh if that works, else by password. `AuthRefused` if that is refused too."""
+        if self._refresh:
+            form = {"wrap_client_id": self.CLIENT, "wrap_refresh_token": self._refresh}
+            status, body = await post(self.PATH, form)
+            self._refresh = ""
+            if status == 200 and self._accept(body):
+                return True
+        status, body = await post(self.PATH, self._user)
+        if status in {401, 403}:
+            raise AuthRefused(f"POST {self.PATH}: the tracker refused username and password")
+        if status != 200 or not self._accept(body):
+            raise Retriable(f"POST {self.PATH}: no token in the answer (status {status})")
+        return True
+
+    def _accept(self, body: bytes) -> bool:
+        fields = parse_qs(body.decode("utf-8", "replace").strip())
+        self._access = fields.get("wrap_access_token", [""])[0]
+        self._refresh = fields.get("wrap_refresh_token", [self._refresh])[0]
+        return bool(self._access)

@@ -1,0 +1,208 @@
+"""The part of the catalog that a backup writes: what was listed, what was stored, how far the crawl is.
+
+The one idea: a crawl may span several runs. It starts with one run, later ones resume it from its checkpoints, and
+what was seen since its start is what the source holds now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from migrator.catalog.store import Store
+from migrator.model import Attachment, Cursor, Entity, EntityRef, Link, Outcome, Status
+
+_COLUMNS = (
+    "attachment_id, kind, entity_id, comment_id, name, size, media_type, description, created_at, created_by, "
+    "locator, raw"
+)
+# An owner that was found is never taken away again; new content (another size or date) has to be fetched again;
+# what was gone and is listed again is back, unless it was a 404 (those carry an error).
+_UPSERT = f"""
+INSERT INTO attachments ({_COLUMNS}, status, first_run, last_run)
+VALUES (:id, :kind, :entity, :comment, :name, :size, :media_type, :description, :created_at, :created_by,
+        :locator, :raw, :status, :run, :run)
+ON CONFLICT (attachment_id) DO UPDATE SET
+    kind = iif(excluded.kind = 'Unlinked', kind, excluded.kind),
+    entity_id = iif(excluded.kind = 'Unlinked', entity_id, excluded.entity_id),
+    comment_id = coalesce(excluded.comment_id, comment_id),
+    name = excluded.name, size = excluded.size, media_type = excluded.media_type,
+    description = excluded.description, created_at = excluded.created_at, created_by = excluded.created_by,
+    locator = excluded.locator, raw = excluded.raw, last_run = excluded.last_run,
+    status = CASE
+        WHEN excluded.status = 'skipped' THEN iif(status = 'stored', 'stored', 'skipped')
+        WHEN size IS NOT excluded.size OR created_at IS NOT excluded.created_at THEN 'pending'
+        WHEN status = 'gone' AND error IS NULL THEN iif(sha256 IS NULL, 'pending', 'stored')
+        WHEN status = 'skipped' THEN 'pending'
+        ELSE status END
+"""
+_ENTITY = """
+INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    title = iif(excluded.title = '', title, excluded.title), url = iif(excluded.url = '', url, excluded.url),
+    raw = coalesce(excluded.raw, raw), last_run = excluded.last_run, error = iif(excluded.raw IS NULL, error, NULL)
+"""
+_LINK = """
+UPDATE attachments SET kind = ?, entity_id = ?, comment_id = coalesce(?, comment_id)
+WHERE attachment_id = ? AND kind = 'Unlinked'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Crawl:
+    """How far the crawl is: its first run, and for each stream begun its cursor, None when it is done."""
+
+    start: int
+    cursors: dict[str, Cursor | None]
+
+
+class CrawlTables(Store):
+    """Methods of `Catalog`."""
+
+    def begin_crawl(self, run: int, scope: str) -> Crawl:
+        """Resume the crawl that was under way, or start one if there is none or it had another scope."""
+        rows = self.db.execute("SELECT stream, cursor, done, run_id FROM checkpoints").fetchall()
+        mark = [row for row in rows if row[0] == ""]
+        if mark and mark[0][1] == scope:
+            cursors = {stream: None if done else cursor for stream, cursor, done, _ in rows if stream}
+            return Crawl(mark[0][3], cursors)
+        with self.writing():
+            self.db.execute("DELETE FROM checkpoints")
+            self.db.execute("INSERT INTO checkpoints VALUES ('', ?, 0, ?)", [scope, run])
+        return Crawl(run, {})
+
+    def record_listing(
+        self, run: int, entities: Sequence[Entity], attachments: Iterable[tuple[Attachment, Status]]
+    ) -> set[str]:
+        """Write down what a page lists; give the ids of those whose bytes are still wanted."""
+        listed = [{**_row(attachment), "status": status, "run": run} for attachment, status in attachments]
+        with self.writing():
+            self.db.conn.executemany(
+                _ENTITY, [(e.ref.kind, e.ref.id, e.title, e.url, e.raw, run, run) for e in entities]
+            )
+            self.db.conn.executemany(_UPSERT, listed)
+        return self._unfinished([row["id"] for row in listed])
+
+    def _unfinished(self, ids: Sequence[object]) -> set[str]:
+        found: set[str] = set()
+        for start in range(0, len(ids), 500):
+            some = ids[start : start + 500]
+            marks = ", ".join("?" * len(some))
+            rows = self.db.execute(
+                "SELECT attachment_id FROM attachments WHERE status IN ('pending', 'failed') "
+                f"AND attachment_id IN ({marks})",
+                list(some),
+            )
+            found.update(row[0] for row in rows)
+        return found
+
+    def record_entity_error(self, ref: EntityRef, error: str | None) -> None:
+        """The attachments of this entity could not be listed (or could, after all)."""
+        with self.writing():
+            self.db.execute("UPDATE entities SET error = ? WHERE kind = ? AND entity_id = ?", [error, ref.kind, ref.id])
+
+    def record_outcomes(self, run: int, outcomes: Iterable[Outcome]) -> None:
+        """Write down how files fared. Their blobs must be safe on disk before."""
+        outcomes = list(outcomes)
+        blobs = [(o.blob.sha256, o.blob.size) for o in outcomes if o.blob]
+        stored = [(o.blob.sha256, run, o.attachment.id) for o in outcomes if o.blob]
+        others = [(o.status, o.error, o.attachment.id) for o in outcomes if not o.blob]
+        with self.writing():
+            self.db.conn.executemany(
+                "INSERT INTO blobs (sha256, size) VALUES (?, ?) "
+                "ON CONFLICT DO UPDATE SET size = excluded.size, problem = NULL",
+                blobs,
+            )
+            self.db.conn.executemany(
+                "UPDATE attachments SET sha256 = ?, status = 'stored', error = NULL, stored_run = ? "
+                "WHERE attachment_id = ?",
+                stored,
+            )
+            self.db.conn.executemany("UPDATE attachments SET status = ?, error = ? WHERE attachment_id = ?", others)
+
+    def record_checkpoint(self, run: int, stream: str, cursor: Cursor | None, links: Iterable[Link] = ()) -> None:
+        """All of a page is recorded: the stream goes on at `cursor`; None says it is done."""
+        with self.writing():
+            self.db.conn.executemany(_LINK, [(x.owner.kind, x.owner.id, x.comment_id, x.attachment_id) for x in links])
+            self.db.execute(
+                "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?)", [stream, cursor, cursor is None, run]
+            )
+
+    def unfinished(self, crawl_start: int) -> Iterator[list[Attachment]]:
+        """What was listed in this crawl and is still wanted, a few hundred at a time."""
+        last = ""
+        while True:
+            rows = self.db.execute(
+                f"SELECT {_COLUMNS} FROM attachments WHERE status IN ('pending', 'failed') "
+                "AND attachment_id > ? AND last_run >= ? ORDER BY attachment_id LIMIT 500",
+                [last, crawl_start],
+            ).fetchall()
+            if not rows:
+                return
+            last = rows[-1][0]
+            yield [attachment_from(row) for row in rows]
+
+    def end_crawl(self, crawl_start: int, kinds: Sequence[str] = ()) -> None:
+        """Every stream is done: the next backup starts a new crawl, and what was not seen in this one is gone.
+
+        Only files of these `kinds` were looked for (none named: all). Nothing is called gone if some entity could
+        not be asked: its files may be there.
+        """
+        marks = f"AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
+        with self.writing():
+            holes = self.db.execute(
+                "SELECT 1 FROM entities WHERE error IS NOT NULL AND last_run >= ? LIMIT 1", [crawl_start]
+            ).fetchone()
+            if not holes:
+                self.db.execute(
+                    f"UPDATE attachments SET status = 'gone', error = NULL WHERE last_run < ? {marks} "
+                    "AND status != 'gone'",
+                    [crawl_start, *kinds],
+                )
+            self.db.execute("DELETE FROM checkpoints")
+
+    def expect_again(self, lost: Iterable[str]) -> int:
+        """These blobs are damaged or missing: their attachments are wanted again. Gives the number of those."""
+        with self.writing():
+            before = self.db.conn.total_changes
+            self.db.conn.executemany(
+                "UPDATE attachments SET status = 'pending', error = 'its blob is damaged or missing' "
+                "WHERE sha256 = ? AND status = 'stored'",
+                [(sha256,) for sha256 in lost],
+            )
+            return self.db.conn.total_changes - before
+
+
+def _row(attachment: Attachment) -> dict[str, object]:
+    return {
+        "id": attachment.id,
+        "kind": attachment.owner.kind,
+        "entity": attachment.owner.id,
+        "comment": attachment.comment_id,
+        "name": attachment.name,
+        "size": attachment.size,
+        "media_type": attachment.media_type,
+        "description": attachment.description,
+        "created_at": attachment.created_at,
+        "created_by": attachment.created_by,
+        "locator": attachment.locator,
+        "raw": attachment.raw,
+    }
+
+
+def attachment_from(row: Sequence[object]) -> Attachment:
+    """The model of a row of `_COLUMNS`."""
+    (id_, kind, entity, comment, name, size, media_type, description, created_at, created_by, locator, raw) = row
+    return Attachment(
+        id=str(id_),
+        owner=EntityRef(str(kind), str(entity)),
+        name=str(name),
+        size=size if isinstance(size, int) else None,
+        comment_id=None if comment is None else str(comment),
+        media_type=str(media_type),
+        description=str(description),
+        created_at=str(created_at),
+        created_by=str(created_by),
+        locator=str(locator),
+        raw=str(raw),
+    )

@@ -1,0 +1,137 @@
+"""The part of the catalog that only reads: counts, failures and runs for summaries, `status` and `verify`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from migrator.catalog.store import Store
+from migrator.model import Blob, Status, UploadStatus
+
+
+class Overview(Store):
+    """Methods of `Catalog`."""
+
+    def backup_counts(self, crawl_start: int, run: int) -> dict[str, int]:
+        """The `attachments` of a backup's summary: what the crawl listed, by what became of it.
+
+        `stored` is what this run stored, `unchanged` what had been stored before it.
+        """
+        rows = self.db.execute(
+            "SELECT status, status = 'stored' AND stored_run < ?, count(*) FROM attachments WHERE last_run >= ? "
+            "GROUP BY 1, 2",
+            [run, crawl_start],
+        )
+        counts = Counter({("unchanged" if before else status): number for status, before, number in rows.fetchall()})
+        listed = sum(counts.values())
+        pending = counts[Status.PENDING]
+        shown = ("stored", "unchanged", "skipped", "gone", "failed")
+        return {"listed": listed, **{key: counts[key] for key in shown}, **({"pending": pending} if pending else {})}
+
+    def entity_count(self, since_run: int = 0) -> int:
+        """Entities seen since a run."""
+        return int(self.db.execute("SELECT count(*) FROM entities WHERE last_run >= ?", [since_run]).fetchone()[0])
+
+    def stored_bytes(self, run: int) -> int:
+        """Bytes of the files that one run stored."""
+        row = self.db.execute(
+            "SELECT coalesce(sum(b.size), 0) FROM attachments a JOIN blobs b USING (sha256) "
+            "WHERE stored_run = ? AND status = 'stored'",
+            [run],
+        ).fetchone()
+        return int(row[0])
+
+    def failures(self, since_run: int = 0) -> list[dict[str, str | None]]:
+        """Files that failed, and entities whose files could not be listed, each with its reason."""
+        files = self.db.execute(
+            "SELECT kind, entity_id, attachment_id, name, error FROM attachments WHERE status = 'failed' "
+            "AND last_run >= ? ORDER BY kind, entity_id, attachment_id",
+            [since_run],
+        )
+        entities = self.db.execute(
+            "SELECT kind, entity_id, NULL, title, error FROM entities WHERE error IS NOT NULL AND last_run >= ? "
+            "ORDER BY kind, entity_id",
+            [since_run],
+        )
+        keys = ("kind", "entity", "attachment", "name", "reason")
+        return [dict(zip(keys, row, strict=True)) for row in [*files.fetchall(), *entities.fetchall()]]
+
+    def upload_counts(self, target: str, run: int) -> dict[str, int]:
+        """Uploads to one target by status; `uploaded` is what this run uploaded, earlier ones are `already_there`."""
+        rows = self.db.execute(
+            "SELECT iif(status = 'uploaded' AND run_id < ?, 'already_there', status), count(*) FROM uploads "
+            "WHERE target = ? GROUP BY 1",
+            [run, target],
+        )
+        return Counter(dict(rows.fetchall()))
+
+    def upload_failures(self, target: str | None = None) -> list[dict[str, str | None]]:
+        """Uploads that failed or are in doubt, each with its reason."""
+        rows = self.db.execute(
+            "SELECT a.kind, a.entity_id, a.attachment_id, a.name, "
+            "coalesce(u.error, 'sent, no answer seen'), u.target_kind, u.target_id, u.status "
+            "FROM uploads u JOIN attachments a USING (attachment_id) "
+            "WHERE u.status IN ('failed', 'in_doubt') AND (? IS NULL OR u.target = ?) "
+            "ORDER BY 1, 2, 3",
+            [target, target],
+        )
+        keys = ("kind", "entity", "attachment", "name", "reason", "target_kind", "target_id", "status")
+        return [dict(zip(keys, row, strict=True)) for row in rows.fetchall()]
+
+    def uploaded_bytes(self, target: str, run: int) -> int:
+        """Bytes that one run uploaded."""
+        row = self.db.execute(
+            "SELECT coalesce(sum(b.size), 0) FROM uploads u JOIN attachments a USING (attachment_id) "
+            "JOIN blobs b USING (sha256) WHERE u.target = ? AND u.run_id = ? AND u.status = ?",
+            [target, run, UploadStatus.UPLOADED],
+        ).fetchone()
+        return int(row[0])
+
+    def totals(self) -> dict[str, Any]:
+        """What the archive holds and what is open, for `status`."""
+        one = self.db.execute
+        return {
+            "entities": self.entity_count(),
+            "attachments": dict(one("SELECT status, count(*) FROM attachments GROUP BY 1 ORDER BY 1").fetchall()),
+            "blobs": dict(
+                zip(
+                    ("count", "bytes"),
+                    one("SELECT count(*), coalesce(sum(size), 0) FROM blobs").fetchone(),
+                    strict=True,
+                )
+            ),
+            "uploads": dict(one("SELECT status, count(*) FROM uploads GROUP BY 1 ORDER BY 1").fetchall()),
+            "crawl_under_way": one("SELECT count(*) FROM checkpoints").fetchone()[0] > 0,
+        }
+
+    def runs(self, limit: int = 20) -> list[dict[str, Any]]:
+        """The latest runs, newest first, with their summaries."""
+        rows = self.db.execute(
+            "SELECT run_id, command, status, started_at, ended_at, summary FROM runs ORDER BY run_id DESC LIMIT ?",
+            [limit],
+        ).fetchall()
+        keys = ("run", "command", "status", "started_at", "ended_at")
+        return [
+            {**dict(zip(keys, row, strict=False)), "summary": json.loads(row[5]) if row[5] else None} for row in rows
+        ]
+
+    def blobs_in(self, folder: str) -> dict[str, Blob]:
+        """The blobs whose names begin with these two hex digits."""
+        rows = self.db.execute(
+            "SELECT sha256, size FROM blobs WHERE sha256 >= ? AND sha256 < ?", [folder, folder + "g"]
+        )
+        return {sha256: Blob(sha256, size) for sha256, size in rows.fetchall()}
+
+    def problem_blobs(self) -> list[str]:
+        """Blobs that `verify` found damaged or missing."""
+        return [row[0] for row in self.db.execute("SELECT sha256 FROM blobs WHERE problem IS NOT NULL").fetchall()]
+
+    def dangling(self) -> Iterator[str]:
+        """Hashes that a stored attachment names and `blobs` doesn't."""
+        rows = self.db.execute(
+            "SELECT DISTINCT sha256 FROM attachments a WHERE status = 'stored' AND NOT EXISTS "
+            "(SELECT 1 FROM blobs b WHERE b.sha256 = a.sha256)"
+        )
+        return (str(row[0]) for row in rows)

@@ -1,0 +1,51 @@
+"""The tables of `catalog.db`, as migrations: each is applied once, in one transaction with its record.
+
+The one trap: a migration that was released is never edited; a change is a new one.
+"""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+FORMAT = 1
+migrations = Migrations("migrator")
+
+_TABLES = """
+CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE runs (
+    run_id INTEGER PRIMARY KEY AUTOINCREMENT, command TEXT NOT NULL, status TEXT NOT NULL,
+    started_at TEXT NOT NULL, ended_at TEXT, summary TEXT
+);
+CREATE TABLE entities (
+    kind TEXT NOT NULL, entity_id TEXT NOT NULL, title TEXT NOT NULL, url TEXT NOT NULL, raw TEXT,
+    error TEXT, first_run INTEGER NOT NULL, last_run INTEGER NOT NULL,
+    PRIMARY KEY (kind, entity_id)
+);
+CREATE TABLE attachments (
+    attachment_id TEXT PRIMARY KEY, kind TEXT NOT NULL, entity_id TEXT NOT NULL, comment_id TEXT,
+    name TEXT NOT NULL, size INTEGER, media_type TEXT NOT NULL, description TEXT NOT NULL,
+    created_at TEXT NOT NULL, created_by TEXT NOT NULL, sha256 TEXT, status TEXT NOT NULL, error TEXT,
+    locator TEXT NOT NULL, raw TEXT NOT NULL, first_run INTEGER NOT NULL, last_run INTEGER NOT NULL,
+    stored_run INTEGER
+);
+CREATE INDEX attachments_by_owner ON attachments (kind, entity_id);
+CREATE INDEX attachments_by_blob ON attachments (sha256);
+CREATE INDEX attachments_unfinished ON attachments (attachment_id) WHERE status IN ('pending', 'failed');
+CREATE TABLE blobs (sha256 TEXT PRIMARY KEY, size INTEGER NOT NULL, problem TEXT) WITHOUT ROWID;
+CREATE TABLE checkpoints (stream TEXT PRIMARY KEY, cursor TEXT, done INTEGER NOT NULL, run_id INTEGER NOT NULL);
+CREATE TABLE uploads (
+    target TEXT NOT NULL, attachment_id TEXT NOT NULL, target_kind TEXT NOT NULL, target_id TEXT NOT NULL,
+    remote_id TEXT, name TEXT, status TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, error TEXT, run_id INTEGER,
+    PRIMARY KEY (target, attachment_id, target_kind, target_id)
+);
+CREATE INDEX uploads_by_entity ON uploads (target, target_kind, target_id);
+CREATE INDEX uploads_unsettled ON uploads (target, target_kind, target_id)
+    WHERE status IN ('planned', 'in_doubt', 'failed');
+"""
+
+
+@migrations(name="0001_format_1")
+def _format_1(db: Database) -> None:
+    for statement in _TABLES.split(";\n"):
+        if statement.strip():
+            db.execute(statement)

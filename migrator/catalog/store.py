@@ -1,0 +1,58 @@
+"""The database file itself: opened safely, written in transactions, its disk errors told in our words."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from migrator.catalog.schema import migrations
+from migrator.errors import ArchiveDamaged, ConfigError, DiskRefused
+
+NAME = "catalog.db"
+_DISK = ("disk is full", "disk i/o error", "readonly database", "unable to open")
+
+
+class Store:
+    """The catalog file in the folder `root`. Safe to open again after any crash; `close` may be called twice."""
+
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+        path = root / NAME
+        if read_only and not path.is_file():
+            raise ConfigError(f"{root} is no archive: it has no {NAME}")
+        with disk_errors():
+            uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+            self.db = Database(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=30))
+            if not read_only:
+                path.chmod(0o600)
+                self.db.execute("PRAGMA journal_mode=WAL")
+                self.db.execute("PRAGMA synchronous=FULL")
+                migrations.apply(self.db)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.db.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """One transaction; a disk that refuses becomes `DiskRefused`, and nothing of it is kept."""
+        with disk_errors(), self.db.atomic():
+            yield
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """SQLite's words for a disk that refuses, or a file that is no database, as ours."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if any(words in str(error).lower() for words in _DISK):
+            raise DiskRefused(f"{NAME}: {error}; free some space and run the same command again") from error
+        raise
+    except sqlite3.DatabaseError as error:
+        if type(error) is sqlite3.DatabaseError:
+            raise ArchiveDamaged(f"{NAME} is damaged: {error}") from error
+        raise

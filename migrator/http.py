@@ -1,0 +1,331 @@
+"""The wire: one `HttpClient` for each tracker. Signs each attempt, keeps credentials at home, maps every failure.
+
+The one idea: an answer is either what was asked for or one of `migrator.errors`; whoever calls never sees aiohttp.
+The one trap: paths are joined to the configured base (which may hold a virtual directory), and absolute URLs that a
+tracker puts into its answers are rebased onto it: their host is the server's own idea, often wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from migrator import __version__, errors
+from migrator.answers import SNIFF, error_for, is_error_page, looks_like_login
+from migrator.auth import Signer, Unsigned
+from migrator.multipart import Multipart
+from migrator.pacing import Pacer
+from migrator.ports import BodyFacts, Sink
+
+CHUNK = 256 * 1024
+ANSWER_LIMIT = 64 * 1024 * 1024
+ERROR_LIMIT = 64 * 1024
+MAX_HOPS = 5
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status, headers and the whole body of an API call."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON; `WrongBody` if it is none."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            raise errors.WrongBody("the answer is not JSON") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as the adapter means it; `path` is below the base, `query` in plain text."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | Multipart | None = None
+    signer: Signer | None = None
+
+    @property
+    def what(self) -> str:
+        """For messages: no query, no header."""
+        return f"{self.method} {URL(self.path).path if '://' in self.path else self.path}"
+
+
+class HttpClient:
+    """Requests to one tracker. Building it does no I/O; the session is opened by the first request.
+
+    `files` signs downloads where they want other credentials than the API. `timeout` is in seconds without a byte.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        signer: Signer,
+        *,
+        files: Signer | None = None,
+        pacer: Pacer | None = None,
+        timeout: float = 60.0,
+        connections: int = 16,
+    ) -> None:
+        self.base = URL(base.rstrip("/"))
+        self._signer, self._files = signer, files or signer
+        self._pacer = pacer or Pacer()
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, 30.0), sock_read=timeout)
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+        self._login = asyncio.Lock()
+        self._logins = 0
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None, **headers: str) -> Answer:
+        """GET, the whole answer; headers as keywords with `_` for `-`."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.send(Call("GET", path, query or {}, named))
+
+    async def send(self, call: Call) -> Answer:
+        """Any API call; 2xx is an `Answer`, everything else an error. A redirect is an error, too."""
+
+        async def whole(response: aiohttp.ClientResponse) -> Answer:
+            body = await _read(response, ANSWER_LIMIT)
+            await self._pacer.spend(len(body))
+            return Answer(response.status, response.headers, body)
+
+        return await self._attempt(call, whole)
+
+    async def send_json(self, method: str, path: str, value: object, query: Mapping[str, str] | None = None) -> Answer:
+        """Send a value as JSON."""
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        return await self.send(Call(method, path, query or {}, headers, json.dumps(value).encode()))
+
+    async def write(self, call: Call) -> Answer:
+        """A call that must not be repeated blindly: without an answer it ends as `Unanswered`."""
+        try:
+            return await self.send(call)
+        except errors.ConnectFailed:
+            raise
+        except errors.Throttled:
+            raise
+        except errors.Retriable as error:
+            raise errors.Unanswered(f"{call.what}: sent, but its fate is unknown ({error})") from None
+
+    async def download(
+        self, path: str, sink: Sink, query: Mapping[str, str] | None = None, *, html_expected: bool = False
+    ) -> None:
+        """Stream a file into the sink: identity encoding, redirects to other hosts without credentials.
+
+        A login page or another page for people in its stead means: log in again once, else `WrongBody`.
+        """
+
+        async def stream(response: aiohttp.ClientResponse) -> None:
+            await self._stream(response, sink, call.what, html_expected=html_expected)
+
+        call = Call("GET", path, query or {}, {"Accept": "*/*", "Accept-Encoding": "identity"}, signer=self._files)
+        await self._attempt(call, stream, follow=True)
+
+    def path_of(self, url: str) -> str:
+        """The path (and query) below the base of an absolute or relative URL that the tracker wrote.
+
+        Its scheme, host and port are forgotten; the base's own directory is taken off once.
+        """
+        there = URL(url, encoded="%" in url)
+        path = there.raw_path_qs
+        home = self.base.raw_path.rstrip("/")
+        return path[len(home) :].lstrip("/") if home and path.startswith(home + "/") else path.lstrip("/")
+
+    async def close(self) -> None:
+        """Close the connections; may be called twice."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _attempt(
+        self, call: Call, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]], *, follow: bool = False
+    ) -> T:
+        """One attempt, and one more after logging in again if the first was refused for lack of a session."""
+        signer = call.signer or self._signer
+        stamp = self._logins
+        if not signer.ready:
+            await self._renew(signer, stamp)
+            stamp = self._logins
+        try:
+            return await self._once(call, signer, consume, follow=follow)
+        except (errors.AuthRefused, errors.LoginPage):
+            if isinstance(call.body, Multipart) or not await self._renew(signer, stamp):
+                raise
+        return await self._once(call, signer, consume, follow=follow)
+
+    async def _renew(self, signer: Signer, stamp: int) -> bool:
+        """Log in (again), once for all workers that were refused with the same session."""
+        async with self._login:
+            if self._logins != stamp and signer.ready:
+                return True
+            renewed = await signer.login(self._post_form)
+            self._logins += renewed
+            return renewed
+
+    async def _once(
+        self, call: Call, signer: Signer, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]], *, follow: bool
+    ) -> T:
+        url = self._url(call.path)
+        for hop in range(MAX_HOPS):
+            at_home = url.origin() == self.base.origin()
+            async with self._exchange(call, url, signer if at_home else None, first=hop == 0) as response:
+                if 300 <= response.status < 400 and response.status != 304:
+                    url = _next_hop(call, url, response, follow=follow)
+                    continue
+                if response.status >= 400:
+                    body = await _read(response, ERROR_LIMIT, cut=True)
+                    fault = error_for(response.status, response.headers, call.what, body)
+                    if isinstance(fault, errors.Throttled):
+                        self._pacer.throttled(fault.retry_after)
+                    raise fault
+                result = await consume(response)
+                self._pacer.went_well()
+                return result
+        raise errors.Rejected(f"{call.what}: more than {MAX_HOPS} redirects")
+
+    @asynccontextmanager
+    async def _exchange(
+        self, call: Call, url: URL, signer: Signer | None, *, first: bool
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Sign, send and map what the wire throws."""
+        await self._pacer.turn()
+        headers: CIMultiDict[str] = CIMultiDict(call.headers)
+        query = dict(call.query) if first else {}
+        body: Any = call.body
+        if isinstance(call.body, Multipart):
+            headers.update(call.body.headers)
+            body = self._paced(call.body)
+        if signer is not None:
+            signed = signer.sign(Unsigned(call.method, url, call.body if isinstance(call.body, bytes) else None))
+            headers.update(signed.headers)
+            query.update(signed.query)
+        try:
+            async with self._open().request(
+                call.method,
+                url.update_query(query) if query else url,
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+            ) as response:
+                yield response
+        except (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError) as error:
+            raise wire_error(error, call.what) from None
+
+    async def _paced(self, body: Multipart) -> AsyncIterator[bytes]:
+        async for chunk in body:
+            await self._pacer.spend(len(chunk))
+            yield chunk
+
+    async def _stream(self, response: aiohttp.ClientResponse, sink: Sink, what: str, *, html_expected: bool) -> None:
+        if response.headers.get("Content-Encoding", "identity").lower() not in {"identity", ""}:
+            raise errors.WrongBody(f"{what}: compressed, though it was asked for as it is")
+        facts = BodyFacts(
+            media_type=response.content_type if "Content-Type" in response.headers else "",
+            length=response.content_length,
+            named="Content-Disposition" in response.headers,
+        )
+        pieces = _gathered(response.content)
+        head = await anext(pieces, b"")
+        if is_error_page(facts, head, html_expected=html_expected):
+            raise errors.LoginPage(f"{what}: a web page instead of the file; are these credentials good for files?")
+        await sink.start(facts)
+        while head:
+            await self._pacer.spend(len(head))
+            await sink.write(head)
+            head = await anext(pieces, b"")
+
+    async def _post_form(self, path: str, form: Mapping[str, str]) -> tuple[int, bytes]:
+        try:
+            await self._pacer.turn()
+            async with self._open().post(self._url(path), data=dict(form), allow_redirects=False) as response:
+                return response.status, await _read(response, ERROR_LIMIT, cut=True)
+        except (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError) as error:
+            raise wire_error(error, f"POST {path}") from None
+
+    def _url(self, path: str) -> URL:
+        """Below the base, whatever the path looks like; what is percent-encoded already stays as it is."""
+        plain, mark, query = path.lstrip("/").partition("?")
+        encoded = plain if "%" in plain else URL.build(path="/" + plain).raw_path[1:]
+        return URL(f"{self.base}/{encoded}{mark}{query}", encoded=True)
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections, ttl_dns_cache=300),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=self._timeout,
+                headers={"User-Agent": f"migrator/{__version__}"},
+            )
+        return self._session
+
+
+def wire_error(error: Exception, what: str) -> errors.MigratorError:
+    """What a failure of the wire means. Says the kind of failure only: its text may hold a URL with a token."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return errors.ConnectFailed(f"{what}: no connection to {error.host}:{error.port} ({_cause(error)})")
+    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+        return errors.Rejected(f"{what}: not a usable address")
+    if isinstance(error, TimeoutError):
+        return errors.Retriable(f"{what}: nothing came for too long")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return errors.WrongBody(f"{what}: the body broke off")
+    return errors.Retriable(f"{what}: the connection broke ({type(error).__name__})")
+
+
+def _cause(error: aiohttp.ClientConnectorError) -> str:
+    inner = error.os_error
+    return inner.strerror or type(inner).__name__
+
+
+def _next_hop(call: Call, url: URL, response: aiohttp.ClientResponse, *, follow: bool) -> URL:
+    location = response.headers.get("Location", "")
+    if looks_like_login(location):
+        raise errors.LoginPage(f"{call.what}: redirected to a login page; are these credentials good for this?")
+    if not follow or not location:
+        place = URL(location).with_query(None) if location else "nowhere"
+        raise errors.Rejected(f"{call.what}: the tracker redirects to {place}; is `url` right?")
+    return url.join(URL(location, encoded=True))
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int, *, cut: bool = False) -> bytes:
+    """The whole body, up to a limit; beyond it an error, or cut off."""
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        parts.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            if cut:
+                break
+            raise errors.Rejected(f"{response.method} {response.url.path}: the answer is larger than {limit} bytes")
+    return b"".join(parts)
+
+
+async def _gathered(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """The stream in pieces of CHUNK bytes or a little more; the first holds at least SNIFF bytes if there are any."""
+    parts: list[bytes] = []
+    size, wanted = 0, SNIFF
+    async for chunk in content.iter_any():
+        parts.append(chunk)
+        size += len(chunk)
+        if size >= wanted:
+            yield b"".join(parts)
+            parts, size, wanted = [], 0, CHUNK
+    if parts:
+        yield b"".join(parts)

@@ -1,0 +1,252 @@
+"""Behaviour around any tracker: `Retrying(Verified(adapter))` for a source, `DryRun(Retrying(adapter))` for a target.
+
+The one idea: each layer is a Source or Target itself and passes the same contract tests.
+The one trap: repeating happens here and nowhere else, and an upload is never repeated blindly: only what surely did
+not arrive (no connection, a 429 or 503) is sent again; an `Unanswered` goes up to the load, which looks first.
+Pace is not a layer: it belongs to each request, not to each verb, and sits in `pacing.py` under `http.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+
+from migrator.answers import is_error_page, looks_like_html
+from migrator.errors import LoginPage, Retriable, Unanswered, WrongBody
+from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
+from migrator.ports import Body, BodyFacts, Sink, Source, Target
+
+T = TypeVar("T")
+Sleep = Callable[[float], Awaitable[None]]
+
+_HTML_NAMES = (".html", ".htm", ".xhtml", ".mht", ".mhtml", ".svg", ".xml")
+
+
+def expects_html(attachment: Attachment) -> bool:
+    """Whether a body that is HTML is what this attachment says to be."""
+    return "html" in attachment.media_type.lower() or attachment.name.lower().endswith(_HTML_NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often and how long to try again; waits in seconds.
+
+    The first wait is about `backoff`, each further one double, up to `backoff_max`, all with jitter. A tracker's
+    Retry-After is obeyed. All waits together are capped by `total`; the work itself takes as long as it takes.
+    """
+
+    retries: int = 8
+    backoff: float = 0.5
+    backoff_max: float = 60.0
+    total: float = 900.0
+    login_pages: int = 2
+    sleep: Sleep = asyncio.sleep
+
+    async def run(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The result of the call, or its last error when patience is at an end."""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(Retriable), wait=self._wait, stop=self._stop, sleep=self.sleep, reraise=True
+        ):
+            with attempt:
+                return await call()
+        raise AssertionError  # pragma: no cover - the loop returns or raises
+
+    def _wait(self, state: RetryCallState) -> float:
+        step = min(self.backoff_max, self.backoff * 2 ** (state.attempt_number - 1))
+        jittered = random.uniform(step / 2, step)  # noqa: S311 - not a secret
+        return max(jittered, _asked_for(state))
+
+    def _stop(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        tries = self.login_pages if isinstance(error, LoginPage) else self.retries
+        return state.attempt_number > tries or state.idle_for + _asked_for(state) > self.total
+
+
+def _asked_for(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return (error.retry_after or 0.0) if isinstance(error, Retriable) else 0.0
+
+
+class RetryingSource:
+    """Repeats what may go well next time, with the sink rewound before each try."""
+
+    def __init__(self, inner: Source, patience: Patience) -> None:
+        self._inner, self._patience = inner, patience
+        self.capabilities = inner.capabilities
+
+    async def check(self) -> str:
+        """See `Tracker`."""
+        return await self._patience.run(self._inner.check)
+
+    async def close(self) -> None:
+        """See `Tracker`."""
+        await self._inner.close()
+
+    async def read(self, stream: str, cursor: Cursor | None) -> Page:
+        """See `Source`."""
+        return await self._patience.run(lambda: self._inner.read(stream, cursor))
+
+    async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
+        """See `Source`."""
+        return await self._patience.run(lambda: self._inner.attachments_of(entity))
+
+    async def download(self, attachment: Attachment, sink: Sink) -> None:
+        """See `Source`."""
+
+        async def once() -> None:
+            sink.rewind()
+            await self._inner.download(attachment, sink)
+
+        await self._patience.run(once)
+
+
+class RetryingTarget:
+    """The same for a target; an upload only where it surely did not arrive."""
+
+    def __init__(self, inner: Target, patience: Patience) -> None:
+        self._inner, self._patience = inner, patience
+        self.capabilities = inner.capabilities
+
+    async def check(self) -> str:
+        """See `Tracker`."""
+        return await self._patience.run(self._inner.check)
+
+    async def close(self) -> None:
+        """See `Tracker`."""
+        await self._inner.close()
+
+    def legal_name(self, name: str) -> str:
+        """See `Target`."""
+        return self._inner.legal_name(name)
+
+    async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
+        """See `Target`."""
+        return await self._patience.run(lambda: self._inner.find_attachments(owner))
+
+    async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
+        """See `Target`."""
+
+        async def once() -> Attachment | None:
+            try:
+                return await self._inner.upload(owner, draft, body)
+            except WrongBody as error:
+                raise Unanswered(f"the answer to an upload makes no sense ({error})") from error
+
+        return await self._patience.run(once)
+
+    async def describe(self, remote: Attachment, description: str) -> None:
+        """See `Target`."""
+        await self._patience.run(lambda: self._inner.describe(remote, description))
+
+    async def read_back(self, remote: Attachment, sink: Sink) -> None:
+        """See `Target`."""
+
+        async def once() -> None:
+            sink.rewind()
+            await self._inner.read_back(remote, sink)
+
+        await self._patience.run(once)
+
+
+class VerifiedSource:
+    """Nothing passes as a file that isn't: sizes compared, pages for people refused."""
+
+    def __init__(self, inner: Source) -> None:
+        self._inner = inner
+        self.capabilities = inner.capabilities
+
+    async def check(self) -> str:
+        """See `Tracker`."""
+        return await self._inner.check()
+
+    async def close(self) -> None:
+        """See `Tracker`."""
+        await self._inner.close()
+
+    async def read(self, stream: str, cursor: Cursor | None) -> Page:
+        """See `Source`."""
+        return await self._inner.read(stream, cursor)
+
+    async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
+        """See `Source`."""
+        return await self._inner.attachments_of(entity)
+
+    async def download(self, attachment: Attachment, sink: Sink) -> None:
+        """See `Source`; `WrongBody` where what came is not what was listed."""
+        checked = _CheckedSink(sink)
+        await self._inner.download(attachment, checked)
+        checked.judge(attachment)
+
+
+class _CheckedSink:
+    """Counts what passes and keeps its beginning."""
+
+    def __init__(self, inner: Sink) -> None:
+        self._inner = inner
+        self._facts = BodyFacts()
+        self._size = 0
+        self._head = b""
+
+    async def start(self, facts: BodyFacts) -> None:
+        self._facts = facts
+        await self._inner.start(facts)
+
+    async def write(self, chunk: bytes) -> None:
+        if not self._size:
+            self._head = chunk[:512]
+        self._size += len(chunk)
+        await self._inner.write(chunk)
+
+    def rewind(self) -> None:
+        self._size, self._head = 0, b""
+        self._inner.rewind()
+
+    def judge(self, attachment: Attachment) -> None:
+        size, facts = self._size, self._facts
+        if attachment.size is not None and size != attachment.size:
+            page = " (a web page)" if looks_like_html(self._head) and not expects_html(attachment) else ""
+            raise WrongBody(f"{size} bytes came{page}, {attachment.size} were listed")
+        if facts.length is not None and size != facts.length:
+            raise WrongBody(f"{size} bytes came, {facts.length} were announced")
+        if is_error_page(facts, self._head, html_expected=expects_html(attachment)):
+            raise LoginPage("a web page came instead of the file")
+
+
+class DryRunTarget:
+    """A rehearsal: reads pass, writes are answered without being sent."""
+
+    def __init__(self, inner: Target) -> None:
+        self._inner = inner
+        self.capabilities = inner.capabilities
+
+    async def check(self) -> str:
+        """See `Tracker`."""
+        return await self._inner.check()
+
+    async def close(self) -> None:
+        """See `Tracker`."""
+        await self._inner.close()
+
+    def legal_name(self, name: str) -> str:
+        """See `Target`."""
+        return self._inner.legal_name(name)
+
+    async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
+        """See `Target`."""
+        return await self._inner.find_attachments(owner)
+
+    async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:  # noqa: ARG002
+        """What the target would have answered."""
+        return Attachment("", owner, draft.name, draft.size, media_type=draft.media_type, description=draft.description)
+
+    async def describe(self, remote: Attachment, description: str) -> None:
+        """Nothing is sent."""
+
+    async def read_back(self, remote: Attachment, sink: Sink) -> None:
+        """See `Target`."""
+        await self._inner.read_back(remote, sink)

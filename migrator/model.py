@@ -1,0 +1,164 @@
+"""The words of the domain as types: what flows from a source to the archive to a target.
+
+The one idea: everything is a frozen value, and ids are text, whatever the tracker makes of them.
+The one trap: `Attachment.name` is the tracker's own name, unchanged. It is never a path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+UNLINKED = "Unlinked"
+"""The kind of a file that nothing owns; its entity id is empty."""
+
+Cursor = str
+"""Where a stream goes on: opaque text that the adapter wrote and only the adapter reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntityRef:
+    """What names an entity within its tracker."""
+
+    kind: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id}".strip()
+
+
+NOBODY = EntityRef(UNLINKED, "")
+"""The owner of files that nothing owns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """What carries attachments. `raw` is the tracker's own JSON, None where only a reference was seen."""
+
+    ref: EntityRef
+    title: str = ""
+    url: str = ""
+    raw: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file on an entity, as the tracker tells of it; the bytes are elsewhere.
+
+    `size` is in bytes, None where the tracker tells none. `created_at` is ISO 8601 text; without an offset
+    where the tracker doesn't tell one. `locator` is what the adapter needs to download it (a path, or nothing).
+    """
+
+    id: str
+    owner: EntityRef
+    name: str
+    size: int | None = None
+    comment_id: str | None = None
+    media_type: str = ""
+    description: str = ""
+    created_at: str = ""
+    created_by: str = ""
+    locator: str = ""
+    raw: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An owner found elsewhere (in a comment's text, on a message) for a file that names none itself.
+
+    It applies only while the attachment is `Unlinked`: an owner told by the tracker always wins.
+    """
+
+    attachment_id: str
+    owner: EntityRef
+    comment_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One step of a listing. `ask` names the entities whose attachments must be asked for one by one.
+
+    `next` is None at the end of the stream.
+    """
+
+    entities: tuple[Entity, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    links: tuple[Link, ...] = ()
+    ask: tuple[Entity, ...] = ()
+    next: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """The bytes of an attachment: SHA-256 in lower-case hex, length in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One attachment as it is to arrive at a target."""
+
+    name: str
+    media_type: str
+    description: str
+    size: int
+
+
+class Status(StrEnum):
+    """What became of an attachment of the source."""
+
+    PENDING = "pending"
+    STORED = "stored"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    GONE = "gone"
+
+
+class UploadStatus(StrEnum):
+    """What became of an upload."""
+
+    PLANNED = "planned"
+    IN_DOUBT = "in_doubt"
+    UPLOADED = "uploaded"
+    ALREADY_THERE = "already_there"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+
+
+class RunStatus(StrEnum):
+    """How a run stands or ended."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"
+    INTERRUPTED = "interrupted"
+    DAMAGED = "damaged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attachment fared in a backup: stored with its blob, or a status with its reason."""
+
+    attachment: Attachment
+    status: Status
+    blob: Blob | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One attachment to be sent to one target entity, as the catalog has it.
+
+    `name` is the name it was sent under, None before the first try.
+    """
+
+    attachment: Attachment
+    blob: Blob
+    to: EntityRef
+    status: UploadStatus
+    remote_id: str | None = None
+    name: str | None = None
+    attempts: int = 0

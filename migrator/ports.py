@@ -1,0 +1,133 @@
+"""The contract between the pipelines and the trackers, in words. Every adapter and every layer keeps it.
+
+The one idea: a tracker is three verbs as a source and four as a target; behaviour (retries, checks, rehearsal) is
+a layer that wraps a `Source` or `Target` and is one itself.
+
+All promise: they raise only `migrator.errors`; they never retry, sleep or print; building one does no I/O; `close`
+may be called twice. Every method may be called again after it failed, and side by side with any other.
+
+The one trap: a listing may repeat items but may never miss one that existed during the whole crawl.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """Facts about a tracker, not options. Each has a contract test in both directions.
+
+    streams             names of the listings of a source, read one after the other in this order
+    max_connections     how many requests at once the tracker is known to bear
+    max_writes          how many uploads at once it is known to bear
+    reports_size        every attachment is listed with its size in bytes
+    sets_description    a target can give an attachment a description
+    keeps_author_and_date   a target can store another author and date than the account's and now
+    max_name_bytes      the longest file name, in bytes of UTF-8
+    """
+
+    streams: tuple[str, ...]
+    max_connections: int = 16
+    max_writes: int = 4
+    reports_size: bool = True
+    sets_description: bool = True
+    keeps_author_and_date: bool = False
+    max_name_bytes: int = 255
+
+
+@dataclass(frozen=True, slots=True)
+class BodyFacts:
+    """What the answer's header told of the body that follows. `length` is in bytes, None if not told."""
+
+    media_type: str = ""
+    length: int | None = None
+    named: bool = False  # a Content-Disposition came with it: the server means it as a file
+
+
+class Sink(Protocol):
+    """Where a download goes. `start` once for each try, then `write` any number of times.
+
+    Only a retry layer calls `rewind`, which forgets all that was written.
+    """
+
+    async def start(self, facts: BodyFacts) -> None:
+        """Say what follows."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+
+    def rewind(self) -> None:
+        """Forget all that was written; the file is about to come once more from its first byte."""
+
+
+class Body(Protocol):
+    """The bytes of an upload: `size` of them, from the start each time it is iterated."""
+
+    size: int
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+class Tracker(Protocol):
+    """What sources and targets share."""
+
+    capabilities: Capabilities
+
+    async def check(self) -> str:
+        """Log in, and say in a few words as whom and to what. Raises `AuthRefused` or `TrackerUnreachable`."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+class Source(Tracker, Protocol):
+    """A tracker that is read."""
+
+    async def read(self, stream: str, cursor: Cursor | None) -> Page:
+        """One page of a stream in a stable order; None starts it.
+
+        A stored cursor resumes, even days later, with nothing missed; repeats are allowed.
+        """
+
+    async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
+        """All attachments of one entity: for those that a page names in `ask`.
+
+        One small call, so that a retry repeats an entity and not a page. `Gone` if the entity is no more.
+        """
+
+    async def download(self, attachment: Attachment, sink: Sink) -> None:
+        """Write the whole file into the sink, once, in constant memory."""
+
+
+class Target(Tracker, Protocol):
+    """A tracker that is written."""
+
+    def legal_name(self, name: str) -> str:
+        """The nearest name that this tracker keeps as it is: the same one where it is legal. Pure.
+
+        Length is not its business (see `Capabilities.max_name_bytes`), nor is being unique on the entity.
+        """
+
+    async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
+        """All files that are on an entity now; one entity may carry the same name and size more than once.
+
+        `Gone` if there is no such entity.
+        """
+
+    async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
+        """Send one file to one entity, once, and say what the tracker made of it.
+
+        None: it was accepted, but the answer doesn't tell which file it is; look. `Unanswered`: sent, but no
+        answer seen. Never repeated blindly by anybody.
+        """
+
+    async def describe(self, remote: Attachment, description: str) -> None:
+        """Set the description of a file that is there; may be repeated."""
+
+    async def read_back(self, remote: Attachment, sink: Sink) -> None:
+        """Download a file of the target, to compare it."""

@@ -1,0 +1,43 @@
+"""What a run tells of itself while it works. The library never prints: it calls these."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Events of a run. Calls are cheap, come from the event loop's thread, and never fail."""
+
+    def entities(self, count: int) -> None:
+        """So many more entities were seen."""
+
+    def known(self, files: int, size: int) -> None:
+        """So many more files, of so many bytes together, are known to be wanted."""
+
+    def moved(self, size: int) -> None:
+        """So many more bytes came or went."""
+
+    def done(self, *, failed: bool = False) -> None:
+        """One more wanted file is settled."""
+
+    def note(self, text: str) -> None:
+        """Something a person should see, once."""
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def entities(self, count: int) -> None:
+        """Nothing."""
+
+    def known(self, files: int, size: int) -> None:
+        """Nothing."""
+
+    def moved(self, size: int) -> None:
+        """Nothing."""
+
+    def done(self, *, failed: bool = False) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
