@@ -1,0 +1,99 @@
+"""Cursor arithmetic, as pure functions: how a listing goes on, and how nothing is missed when it changes meanwhile.
+
+The one idea: a keyset (`id greater than the last`) can't miss anything; where a server only knows offsets, each page
+overlaps the one before by one item, the anchor. If the anchor is not on the page, something before it was deleted and
+everything moved up: step back a page and go on from there. Repeats are allowed, gaps are not.
+The one trap: an offset listing must be in the order of ids, or the anchor means nothing. For a server that lists the
+newest first, pass the ids negated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from migrator.errors import ArchiveDamaged
+from migrator.model import Cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Keyset:
+    """Go on after this id; None at the start."""
+
+    after: int | None = None
+
+    @classmethod
+    def parse(cls, cursor: Cursor | None) -> Keyset:
+        """From the text of a cursor."""
+        return cls() if cursor is None else cls(_number(cursor, "after"))
+
+    def following(self, ids: Sequence[int]) -> Cursor | None:
+        """The cursor after a page with these ids; None if it brought nothing new."""
+        last = max(ids, default=None)
+        if last is None or (self.after is not None and last <= self.after):
+            return None
+        return json.dumps({"after": last})
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """Go on behind `offset` items, the last of which was `anchor`; `back` while looking for a lost anchor."""
+
+    offset: int = 0
+    anchor: int = 0
+    back: bool = False
+
+    @classmethod
+    def parse(cls, cursor: Cursor | None) -> Offset:
+        """From the text of a cursor."""
+        if cursor is None:
+            return cls()
+        return cls(_number(cursor, "offset"), _number(cursor, "anchor"), bool(_number(cursor, "back")))
+
+    @property
+    def request(self) -> int:
+        """The offset to ask for: one item of overlap."""
+        return max(0, self.offset - 1)
+
+    def following(self, ids: Sequence[int], page_size: int) -> Cursor | None:
+        """The cursor after the page at `request` brought these ids; None at the end of the listing.
+
+        The end is a page with the anchor alone: so pages must hold two items at least.
+        """
+        if self.offset and (not ids or min(ids) > self.anchor):
+            return self._text(max(0, self.request - page_size), self.anchor, back=True)
+        if not ids:
+            return None
+        last = max(ids)
+        if self.offset and len(ids) == 1 and last <= self.anchor and not self.back:
+            return None
+        return self._text(self.request + len(ids), last, back=False)
+
+    @staticmethod
+    def _text(offset: int, anchor: int, *, back: bool) -> Cursor:
+        return json.dumps({"offset": offset, "anchor": anchor, "back": int(back)})
+
+
+def mode_of(cursor: Cursor | None) -> type[Keyset | Offset] | None:
+    """Which of the two wrote this cursor; None at the start."""
+    if cursor is None:
+        return None
+    return Keyset if "after" in _parsed(cursor) else Offset
+
+
+def _parsed(cursor: Cursor) -> dict[str, object]:
+    try:
+        found = json.loads(cursor)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ArchiveDamaged(f"a checkpoint of another version: {cursor[:40]!r}; delete the row in `checkpoints`")
+    return found
+
+
+def _number(cursor: Cursor, key: str) -> int:
+    value = _parsed(cursor).get(key)
+    if not isinstance(value, int):
+        raise ArchiveDamaged(f"a checkpoint without {key!r}; delete the row in `checkpoints`")
+    return value
