@@ -1,0 +1,295 @@
+"""What all sandbox trackers share: a server on the loopback interface, a world, faults, uploads and counters.
+
+The idea: an uploaded file becomes a `WorldAttachment` too, so that a tracker lists, filters and serves one kind of thing.
+The trap: the world is shared and never changes; deletions and new descriptions are kept here, beside it.
+"""
+
+import asyncio
+import hashlib
+from abc import ABC, abstractmethod
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar, Self
+from urllib.parse import quote
+
+from aiohttp import web
+
+from migrator.sandbox.faults import Faults, drop, request_key, send
+from migrator.sandbox.spool import ReceivedFile, Spool, chunks_of
+from migrator.sandbox.world import World, WorldAttachment, WorldEntity
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+FILE_ROUTE = "file"
+"""The name of a route that answers with file contents; those meet more faults."""
+UPLOAD_ROUTE = "upload"
+
+SANDBOX: web.AppKey["Sandbox"] = web.AppKey("SANDBOX")
+FAULT = web.RequestKey("FAULT", str) if hasattr(web, "RequestKey") else "FAULT"
+
+LOGIN_PAGE = (
+    '<!DOCTYPE html>\n<html><head><title>Log in</title></head><body><form action="login.aspx" method="post">'
+    '<input name="username"/><input type="password" name="password"/></form></body></html>'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file as the tracker holds it, from the world or uploaded."""
+
+    id: int
+    name: str
+    media_type: str
+    description: str | None
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    attachment: WorldAttachment
+    sha256: str
+    path: Path
+
+
+class Sandbox(ABC):
+    """An embedded tracker: `async with TargetprocessSandbox(world) as sandbox:` serves at `sandbox.url`.
+
+    May be stopped and started again; what was uploaded stays until the object goes.
+    """
+
+    tracker: ClassVar[str]
+    user: ClassVar[str] = "System"
+    password: ClassVar[str] = "p&s+s%41:wd"  # noqa: S105 - made to be awkward to encode
+
+    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "") -> None:
+        self.world = world
+        self.faults = faults or Faults()
+        self.base_path = base_path.rstrip("/")
+        self.requests: Counter[str] = Counter()
+        """Requests by method and route, e.g. `GET /api/v1/Attachments/{id}`; those of faults too."""
+        self.downloads: Counter[int] = Counter()
+        """Answers that began to send a file, by attachment id."""
+        self.uploads: dict[int, WorldAttachment] = {}
+        """What was uploaded, by its new id; deleted ones stay in here."""
+        self.created: dict[int, WorldEntity] = {}
+        self.deleted: set[int] = set()
+        self.spool = Spool()
+        self._stored: dict[int, _Upload] = {}
+        self._descriptions: dict[int, str | None] = {}
+        self._sums: dict[int, str] = {}
+        self._uploads_by_owner: dict[int, list[int]] = defaultdict(list)
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+        self._next_id = max((file.id for file in world.attachments), default=0) + 1
+
+    @property
+    def url(self) -> str:
+        """The base URL, with the virtual directory; only while it runs."""
+        return f"http://127.0.0.1:{self._port}{self.base_path}"
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """What stands in the configuration's [source.auth] or [target.auth]."""
+        return {"username": self.user, "password": self.password}
+
+    @abstractmethod
+    def routes(self) -> Iterable[web.RouteDef]:
+        """List the routes, without the virtual directory."""
+
+    @abstractmethod
+    def kind_of(self, entity_id: int) -> str:
+        """Name the kind of an entity as this tracker spells it; `KeyError` if there is none."""
+
+    async def start(self, port: int = 0) -> None:
+        """Serve on the loopback interface; port 0 means any free one."""
+        app = web.Application(middlewares=[_through_faults], client_max_size=0)
+        app[SANDBOX] = self
+        app.add_routes(
+            web.RouteDef(route.method, self.base_path + route.path, route.handler, route.kwargs)
+            for route in self.routes()
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", port)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Stop serving; open connections end. May be called twice."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def entity(self, entity_id: int) -> WorldEntity | None:
+        """Find an entity of the world or one that was created."""
+        return self.world.entity(entity_id) or self.created.get(entity_id)
+
+    def entities(self) -> list[WorldEntity]:
+        """List all entities, by id."""
+        return sorted((*self.world.entities, *self.created.values()), key=lambda entity: entity.id)
+
+    def create_entity(self, kind: str, title: str, text: str) -> WorldEntity:
+        """Add an entity under the next free id."""
+        number = max((entity.id for entity in self.entities()), default=100) + 1
+        self.created[number] = WorldEntity(number, kind, title, text)
+        return self.created[number]
+
+    def attachment(self, attachment_id: int) -> WorldAttachment | None:
+        """Find an attachment that is not deleted, with its present description."""
+        found = self.world.attachment(attachment_id) or self.uploads.get(attachment_id)
+        if found is None or attachment_id in self.deleted:
+            return None
+        if attachment_id in self._descriptions:
+            return replace(found, description=self._descriptions[attachment_id])
+        return found
+
+    def attachments(self) -> list[WorldAttachment]:
+        """List all attachments that are not deleted, by id."""
+        if not (self.uploads or self.deleted or self._descriptions):
+            return list(self.world.attachments)
+        ids = (*(file.id for file in self.world.attachments), *self.uploads)
+        return [file for file in map(self.attachment, ids) if file is not None]
+
+    def attachments_of(self, entity_id: int) -> list[WorldAttachment]:
+        """List the attachments that belong to an entity, those of its comments and messages too, by id."""
+        ids = [file.id for file in self.world.attachments_of(entity_id)] + self._uploads_by_owner[entity_id]
+        return [file for file in map(self.attachment, ids) if file is not None]
+
+    def files_of(self, entity_id: int) -> list[StoredFile]:
+        """List what an entity holds, with checksums: for tests and for the check of a load."""
+        return [
+            StoredFile(file.id, file.name, file.media_type, file.description, file.size, self.sha256_of(file))
+            for file in self.attachments_of(entity_id)
+        ]
+
+    def sha256_of(self, attachment: WorldAttachment) -> str:
+        """Give the checksum of an attachment's content, in hex."""
+        if attachment.id in self._stored:
+            return self._stored[attachment.id].sha256
+        if attachment.id not in self._sums:
+            digest = hashlib.sha256()
+            for chunk in self.world.chunks(attachment):
+                digest.update(chunk)
+            self._sums[attachment.id] = digest.hexdigest()
+        return self._sums[attachment.id]
+
+    def describe(self, attachment_id: int, description: str | None) -> None:
+        """Change the description of an attachment."""
+        self._descriptions[attachment_id] = description
+
+    def keep(self, file: ReceivedFile, entity_id: int | None, description: str | None) -> WorldAttachment:
+        """Take a received file as a new attachment of an entity (None: of nothing)."""
+        number = self._next_id
+        self._next_id += 1
+        now = datetime.now(UTC).replace(microsecond=0)
+        attachment = WorldAttachment(
+            number, entity_id, None, file.name, file.media_type, description, now, self.user, file.size, -number
+        )
+        self.uploads[number] = attachment
+        self._stored[number] = _Upload(attachment, file.sha256, file.path)
+        if entity_id is not None:
+            self._uploads_by_owner[entity_id].append(number)
+        return attachment
+
+    async def after_upload(self, request: web.Request, fault: str | None, answer: web.Response) -> web.Response:
+        """Answer an upload that was stored: late, or not at all, as the faults say."""
+        if self.faults.upload_delay_after_accept:
+            self.faults.injected["upload_delay_after_accept"] += 1
+            await asyncio.sleep(self.faults.upload_delay_after_accept)
+        return drop(request) if fault == "lose_upload_answers" else answer
+
+    async def send_file(
+        self, request: web.Request, attachment: WorldAttachment, headers: dict[str, str]
+    ) -> web.StreamResponse:
+        """Answer with the content of an attachment, through the faults."""
+        if status := self.faults.refusal(attachment.id):
+            return web.Response(status=status, text=f"refused with {status}")
+        self.downloads[attachment.id] += 1
+        chunks = self._chunks(attachment)
+        fault = request.get("fault")
+        return await send(request, chunks, attachment.size, headers, fault, self.faults.stall_seconds)
+
+    async def _chunks(self, attachment: WorldAttachment) -> AsyncIterator[bytes]:
+        if attachment.id in self._stored:
+            async for chunk in chunks_of(self._stored[attachment.id].path):
+                yield chunk
+        else:
+            for chunk in self.world.chunks(attachment):
+                yield chunk
+
+    def template(self, request: web.Request) -> str:
+        """Name the route of a request, for `requests`."""
+        resource = request.match_info.route.resource
+        return (resource.canonical if resource else request.path).removeprefix(self.base_path)
+
+
+def to_login(sandbox: Sandbox) -> web.Response:
+    """Redirect to the login page, as a site does with a browser that is not logged in."""
+    return web.Response(status=302, headers={"Location": f"{sandbox.base_path}/login.aspx?ReturnUrl=%2f"})
+
+
+async def show_login(_: web.Request) -> web.Response:
+    """Show the login page."""
+    return web.Response(text=LOGIN_PAGE, content_type="text/html")
+
+
+def attachment_disposition(name: str) -> str:
+    """Spell a Content-Disposition with both forms of the file name."""
+    plain = "".join(c if " " <= c <= "~" and c not in '"\\%' else "_" for c in name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+@web.middleware
+async def _through_faults(request: web.Request, handler: Answer) -> web.StreamResponse:
+    sandbox = request.app[SANDBOX]
+    if request.match_info.http_exception is not None:
+        return await handler(request)
+    sandbox.requests[f"{request.method} {sandbox.template(request)}"] += 1
+    if sandbox.faults.latency:
+        sandbox.faults.injected["latency"] += 1
+        await asyncio.sleep(sandbox.faults.latency)
+    route = request.match_info.route.name
+    if route == UPLOAD_ROUTE:
+        return await handler(request)
+    fault = sandbox.faults.of_request(await request_key(request), file=route == FILE_ROUTE)
+    return await _with_fault(request, handler, sandbox, fault)
+
+
+async def _with_fault(
+    request: web.Request, handler: Answer, sandbox: Sandbox, fault: str | None
+) -> web.StreamResponse:
+    if fault in {"error_500", "unavailable", "throttled"}:
+        return sandbox.faults.refuse(fault)
+    if fault == "dropped":
+        return drop(request)
+    if fault == "login_page":
+        return await show_login(request)
+    if fault == "redirected":
+        return to_login(sandbox)
+    if fault is not None:
+        request["fault"] = fault
+    response = await handler(request)
+    if fault == "truncated" and isinstance(response, web.Response) and response.status == 200:
+        return await _cut(request, response)
+    return response
+
+
+async def _cut(request: web.Request, response: web.Response) -> web.StreamResponse:
+    body = response.body
+    whole = body if isinstance(body, bytes) else b""
+
+    async def once() -> AsyncIterator[bytes]:
+        yield whole
+
+    return await send(request, once(), len(whole), {"Content-Type": response.headers["Content-Type"]}, "truncated")
