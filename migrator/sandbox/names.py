@@ -7,8 +7,25 @@ The trap: the names are legal where people made them; what a target or a disk sa
 KINDS = ("story", "bug", "task", "feature", "request")
 
 VERBS = ("Import", "Export", "Print", "Search", "Archive", "Translate", "Encrypt", "Rename", "Merge", "Cache")
-THINGS = ("invoices", "the login page", "user photos", "Übersichten", "日本語の帳票", "push messages", "reports", "tags")
-WHEN = ("on Safari", "after an upgrade", "for guests", "at midnight", "with 10,000 rows", "on a slow line", "offline")
+THINGS = (
+    "invoices",
+    "the login page",
+    "user photos",
+    "Übersichten",
+    "日本語の帳票",
+    "push messages",
+    "reports",
+    "tags",
+)
+WHEN = (
+    "on Safari",
+    "after an upgrade",
+    "for guests",
+    "at midnight",
+    "with 10,000 rows",
+    "on a slow line",
+    "offline",
+)
 
 PEOPLE = ("Ann Lee", "Łukasz Żak", "José Núñez", "محمد علي", "陳大文", "Siobhán O'Neill")
 
@@ -46,7 +63,12 @@ ODD = (
     "lang " + "ä" * 118 + ".txt",
 )
 
-DESCRIPTIONS = ("Screen of the second try", "Größe geändert\nsiehe unten", "первый вариант 🙂", 'says "ok" & <done>')
+DESCRIPTIONS = (
+    "Screen of the second try",
+    "Größe geändert\nsiehe unten",
+    "первый вариант 🙂",
+    'says "ok" & <done>',
+)
 
 LOGIN_LIKE_HTML = b"""<!DOCTYPE html>
 <html><head><title>Log in</title></head><body>

@@ -6,9 +6,11 @@ The trap: the world is shared and never changes; deletions and new descriptions 
 
 import asyncio
 import hashlib
+import sys
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +30,9 @@ FILE_ROUTE = "file"
 UPLOAD_ROUTE = "upload"
 
 SANDBOX: web.AppKey["Sandbox"] = web.AppKey("SANDBOX")
-FAULT = web.RequestKey("FAULT", str) if hasattr(web, "RequestKey") else "FAULT"
+
+_FAULT: ContextVar[str | None] = ContextVar("fault", default=None)
+"""The fault of the request that this task answers."""
 
 LOGIN_PAGE = (
     '<!DOCTYPE html>\n<html><head><title>Log in</title></head><body><form action="login.aspx" method="post">'
@@ -106,7 +110,7 @@ class Sandbox(ABC):
 
     async def start(self, port: int = 0) -> None:
         """Serve on the loopback interface; port 0 means any free one."""
-        app = web.Application(middlewares=[_through_faults], client_max_size=0)
+        app = web.Application(middlewares=[_through_faults], client_max_size=sys.maxsize)
         app[SANDBOX] = self
         app.add_routes(
             web.RouteDef(route.method, self.base_path + route.path, route.handler, route.kwargs)
@@ -194,7 +198,16 @@ class Sandbox(ABC):
         self._next_id += 1
         now = datetime.now(UTC).replace(microsecond=0)
         attachment = WorldAttachment(
-            number, entity_id, None, file.name, file.media_type, description, now, self.user, file.size, -number
+            number,
+            entity_id,
+            None,
+            file.name,
+            file.media_type,
+            description,
+            now,
+            self.user,
+            file.size,
+            -number,
         )
         self.uploads[number] = attachment
         self._stored[number] = _Upload(attachment, file.sha256, file.path)
@@ -202,7 +215,9 @@ class Sandbox(ABC):
             self._uploads_by_owner[entity_id].append(number)
         return attachment
 
-    async def after_upload(self, request: web.Request, fault: str | None, answer: web.Response) -> web.Response:
+    async def after_upload(
+        self, request: web.Request, fault: str | None, answer: web.Response
+    ) -> web.Response:
         """Answer an upload that was stored: late, or not at all, as the faults say."""
         if self.faults.upload_delay_after_accept:
             self.faults.injected["upload_delay_after_accept"] += 1
@@ -217,8 +232,7 @@ class Sandbox(ABC):
             return web.Response(status=status, text=f"refused with {status}")
         self.downloads[attachment.id] += 1
         chunks = self._chunks(attachment)
-        fault = request.get("fault")
-        return await send(request, chunks, attachment.size, headers, fault, self.faults.stall_seconds)
+        return await send(request, chunks, attachment.size, headers, _FAULT.get(), self.faults.stall_seconds)
 
     async def _chunks(self, attachment: WorldAttachment) -> AsyncIterator[bytes]:
         if attachment.id in self._stored:
@@ -277,8 +291,7 @@ async def _with_fault(
         return await show_login(request)
     if fault == "redirected":
         return to_login(sandbox)
-    if fault is not None:
-        request["fault"] = fault
+    _FAULT.set(fault)
     response = await handler(request)
     if fault == "truncated" and isinstance(response, web.Response) and response.status == 200:
         return await _cut(request, response)
@@ -292,4 +305,6 @@ async def _cut(request: web.Request, response: web.Response) -> web.StreamRespon
     async def once() -> AsyncIterator[bytes]:
         yield whole
 
-    return await send(request, once(), len(whole), {"Content-Type": response.headers["Content-Type"]}, "truncated")
+    return await send(
+        request, once(), len(whole), {"Content-Type": response.headers["Content-Type"]}, "truncated"
+    )
