@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from aiohttp import BodyPartReader, web
+from aiohttp import BodyPartReader, MultipartReader, web
 
 CHUNK = 256 * 1024
 
@@ -57,7 +57,9 @@ class Spool:
             raise TooLargeError
         fields: dict[str, str] = {}
         files: list[ReceivedFile] = []
-        async for part in await request.multipart():
+        # As "mixed", because for form-data aiohttp also reads the names, and stumbles over a `;` in one.
+        kind = request.headers["Content-Type"].replace("form-data", "mixed", 1)
+        async for part in MultipartReader({"Content-Type": kind}, request.content):
             if not isinstance(part, BodyPartReader):
                 continue
             name, filename = disposition(part.headers.get("Content-Disposition", ""))

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from aiohttp import web
 
+from migrator.sandbox.store import CommentRow
 from migrator.sandbox.tp_files import lowered
 from migrator.sandbox.tp_lists import RefusedError, TargetprocessLists
 from migrator.sandbox.tp_query import BadRequestError
@@ -21,7 +22,7 @@ from migrator.sandbox.tp_resources import (
     as_json,
     as_xml,
 )
-from migrator.sandbox.tp_schema import PROJECTS, CommentRow
+from migrator.sandbox.tp_schema import PROJECTS
 from migrator.sandbox.world import WorldAttachment
 
 
@@ -194,9 +195,7 @@ class TargetprocessSandbox(TargetprocessLists):
         owner = (given.get("General") or {}).get("Id")
         if not given.get("Description") or not isinstance(owner, int) or self.entity(owner) is None:
             raise BadRequestError("Comment needs Description and General.")
-        number = max((one.id for one in self.comments), default=500) + 1
-        self.comments.append(CommentRow(number, owner, given["Description"]))
-        return self.comments[-1]
+        return self.add_comment(owner, given["Description"])
 
     def _created(self, resource: Resource, given: dict[str, Any]) -> Any:
         kind = next((kind for kind, names in TYPES.items() if names[0] == resource.name), None)

@@ -24,7 +24,7 @@ from migrator.sandbox.tp_resources import (
     shown,
     value_at,
 )
-from migrator.sandbox.tp_schema import PROJECTS, CommentRow, build_resources
+from migrator.sandbox.tp_schema import PROJECTS, build_resources
 from migrator.sandbox.world import World, WorldAttachment
 
 DEFAULT_TAKE = 25
@@ -57,11 +57,6 @@ class TargetprocessLists(TargetprocessFiles):
         self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any
     ) -> None:
         super().__init__(world, faults, base_path=base_path, **oddities)
-        self.comments = [
-            CommentRow(comment.id, entity.id, comment.text)
-            for entity in world.entities
-            for comment in entity.comments
-        ]
         self.resources = build_resources(self)
         self.by_collection = {plural.lower(): name for name, plural in PLURALS.items()}
         self.by_collection |= {name.lower(): name for name in PLURALS}

@@ -9,18 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from migrator.sandbox.names import PEOPLE
+from migrator.sandbox.store import CommentRow
 from migrator.sandbox.tp_files import owner_id, unique_name
 from migrator.sandbox.tp_resources import EPOCH, TYPES, Field, Resource
 from migrator.sandbox.world import World, WorldAttachment, WorldEntity
-
-
-@dataclass(frozen=True, slots=True)
-class CommentRow:
-    """A comment, with the entity it stands on."""
-
-    id: int
-    entity_id: int
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
