@@ -4,8 +4,10 @@ The idea: one made-up world (`world.py`), shown by each tracker in its own words
 demand (`faults.py`). The trap: they know no adapter and must not; what both sides believe is checked by nobody.
 """
 
+from migrator.sandbox.server import Sandbox
 from migrator.sandbox.targetprocess import TargetprocessSandbox
+from migrator.sandbox.teampulse import TeamPulseSandbox
 
-SANDBOXES = {"targetprocess": TargetprocessSandbox}
+SANDBOXES: dict[str, type[Sandbox]] = {"targetprocess": TargetprocessSandbox, "teampulse": TeamPulseSandbox}
 
 __all__ = ["SANDBOXES"]

@@ -22,7 +22,7 @@ from migrator.sandbox.world import World, WorldAttachment
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 FILE_ROUTE = "file"
-"""The name of a route that answers with file contents; those meet more faults."""
+"""The name (up to a dot) of a route that answers with file contents; those meet more faults."""
 UPLOAD_ROUTE = "upload"
 
 SANDBOX: web.AppKey["Sandbox"] = web.AppKey("SANDBOX")
@@ -152,7 +152,7 @@ async def _through_faults(request: web.Request, handler: Answer) -> web.StreamRe
     if sandbox.faults.latency:
         sandbox.faults.injected["latency"] += 1
         await asyncio.sleep(sandbox.faults.latency)
-    route = request.match_info.route.name
+    route = (request.match_info.route.name or "").partition(".")[0]
     if route == UPLOAD_ROUTE:
         return await handler(request)
     fault = sandbox.faults.of_request(await request_key(request), file=route == FILE_ROUTE)

@@ -62,6 +62,9 @@ class Store:
             for entity in world.entities
             for comment in entity.comments
         ]
+        self.changes = 0
+        """Goes up with each change to the attachments."""
+        self._listed = (0, list(world.attachments))
         self._user = user
         self._next_id = max((file.id for file in world.attachments), default=0) + 1
 
@@ -89,11 +92,11 @@ class Store:
         return found
 
     def attachments(self) -> list[WorldAttachment]:
-        """List all attachments that are not deleted, by id."""
-        if not (self.uploads or self.deleted or self._descriptions):
-            return list(self.world.attachments)
-        ids = (*(file.id for file in self.world.attachments), *self.uploads)
-        return [file for file in map(self.attachment, ids) if file is not None]
+        """List all attachments that are not deleted, by id; the list is kept, so don't change it."""
+        if self._listed[0] != self.changes:
+            ids = (*(file.id for file in self.world.attachments), *self.uploads)
+            self._listed = (self.changes, [file for file in map(self.attachment, ids) if file is not None])
+        return self._listed[1]
 
     def attachments_of(self, entity_id: int) -> list[WorldAttachment]:
         """List the attachments that belong to an entity, those of its comments and messages too, by id."""
@@ -121,6 +124,12 @@ class Store:
     def describe(self, attachment_id: int, description: str | None) -> None:
         """Change the description of an attachment."""
         self._descriptions[attachment_id] = description
+        self.changes += 1
+
+    def delete(self, attachment_id: int) -> None:
+        """Delete an attachment."""
+        self.deleted.add(attachment_id)
+        self.changes += 1
 
     def keep(self, file: ReceivedFile, entity_id: int | None, description: str | None) -> WorldAttachment:
         """Take a received file as a new attachment of an entity (None: of nothing)."""
@@ -135,11 +144,12 @@ class Store:
             file.media_type,
             description,
             now,
-            self.user,
+            self._user,
             file.size,
             -number,
         )
         self.uploads[number] = attachment
+        self.changes += 1
         self._stored[number] = _Upload(attachment, file.sha256, file.path)
         if entity_id is not None:
             self._uploads_by_owner[entity_id].append(number)

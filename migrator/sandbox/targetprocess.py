@@ -159,7 +159,7 @@ class TargetprocessSandbox(TargetprocessLists):
         if resource.name != "Attachment":
             raise RefusedError(403, "Forbidden", f"A sandbox deletes attachments only, no {resource.name}.")
         row = self.row(request, resource)
-        self.deleted.add(row.id)
+        self.delete(row.id)
         return resource.name, {"ResourceType": resource.name, "Id": row.id}, 200
 
     def _written(self, request: web.Request, body: bytes) -> tuple[str, Any, int]:
