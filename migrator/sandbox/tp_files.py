@@ -1,7 +1,8 @@
 """Targetprocess outside of its API: logging in, downloading and uploading files.
 
 The idea: these are pages of a web site, so they answer with pages of a web site, errors too.
-The trap: a refused download is by default status 200 with an HTML page, and every good one has a Content-Range.
+The trap: a refused download is by default status 200 with an HTML page, and every good one has a
+Content-Range.
 """
 
 import json
@@ -58,7 +59,9 @@ class TargetprocessFiles(Sandbox):
     cookie: ClassVar[str] = "TPSESSION=k1/abc+def"
     internal_host: ClassVar[str] = "http://tp.internal"
 
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any) -> None:
+    def __init__(
+        self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any
+    ) -> None:
         super().__init__(world, faults, base_path=base_path)
         self.oddities = Oddities(**oddities)
 
@@ -98,7 +101,9 @@ class TargetprocessFiles(Sandbox):
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
         account = self.account(request)
-        if account not in {"basic", "cookie"} and not (account == "access_token" and self.oddities.token_downloads):
+        if account not in {"basic", "cookie"} and not (
+            account == "access_token" and self.oddities.token_downloads
+        ):
             return self._deny()
         number = lowered(request).get("attachmentid", "")
         attachment = self.attachment(int(number)) if number.isdecimal() else None
@@ -141,7 +146,9 @@ class TargetprocessFiles(Sandbox):
             return error_page("Access is denied", 403)
         return await self._accept(request, entity_id, files)
 
-    async def _accept(self, request: web.Request, entity_id: int | None, files: list[ReceivedFile]) -> web.Response:
+    async def _accept(
+        self, request: web.Request, entity_id: int | None, files: list[ReceivedFile]
+    ) -> web.Response:
         if not files:
             return error_page("No file was sent", self.oddities.upload_error_status)
         fault = self.faults.of_upload(entity_id, files[0].name)
@@ -238,7 +245,6 @@ def owner_id(author: str) -> int:
 
 def error_page(title: str, status: int) -> web.Response:
     """Build an ASP.NET error page: what went wrong stands in its title."""
-    page = (
-        f"<!DOCTYPE html>\n<html><head><title>{escape(title)}</title></head><body><h1>Server Error</h1></body></html>"
-    )
+    head = f"<!DOCTYPE html>\n<html><head><title>{escape(title)}</title></head>"
+    page = f"{head}<body><h1>Server Error</h1></body></html>"
     return web.Response(text=page, status=status, content_type="text/html")

@@ -1,6 +1,7 @@
 """Targetprocess' query language, version 1: `where`, `include`, `append` and sorting, as pure functions.
 
-The idea: a resource is a table of fields, each a function of a row; conditions and projections only name fields.
+The idea: a resource is a table of fields, each a function of a row; conditions and projections only name
+fields.
 The trap: this language is narrower than it looks: no `or`, one sort key, a doubled quote is an error.
 """
 
@@ -153,11 +154,13 @@ def _like(value: Any, wanted: Any) -> Any:
             return moment if moment.tzinfo else moment.replace(tzinfo=ZONE)
         return wanted if value is None else type(value)(wanted)
     except ValueError as error:
-        raise BadRequestError(f"Error during parameters parsing: '{wanted}' is no value of this field.") from error
+        raise BadRequestError(
+            f"Error during parameters parsing: '{wanted}' is no value of this field."
+        ) from error
 
 
 def narrowed(rows: Sequence[Any], conditions: list[Condition]) -> tuple[Sequence[Any], list[Condition]]:
-    """Cut rows that are sorted by id to the range that conditions on `Id` allow; also give what remains to ask.
+    """Cut rows (sorted by id) to the range that conditions on `Id` allow; give the other conditions too.
 
     Keyset paging over a hundred thousand rows is quick so.
     """

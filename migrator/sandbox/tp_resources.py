@@ -1,6 +1,7 @@
 """Targetprocess' resources: which fields each has, and how a row is shown as JSON or XML.
 
-The idea: a field says statically what it refers to, so that an unknown field is found even on an empty page.
+The idea: a field says statically what it refers to, so that an unknown field is found even on an empty
+page.
 The trap: inner collections share one budget (`innerTake`) over the whole page, not one for each parent.
 """
 
@@ -97,7 +98,9 @@ def value_at(resources: Resources, resource: Resource, path: Sequence[str], row:
     return value.id if hasattr(value, "id") else value
 
 
-def chosen(resources: Resources, resource: Resource, conditions: list[Condition], rows: Sequence[Any]) -> Sequence[Any]:
+def chosen(
+    resources: Resources, resource: Resource, conditions: list[Condition], rows: Sequence[Any]
+) -> Sequence[Any]:
     """Filter rows by all conditions."""
     for condition in conditions:
         here = resource
@@ -121,7 +124,9 @@ def shown(
             items = [shown(resources, resources[field.to], one, below, budget) for one in budget.take(value)]
             tree[known] = {"Items": items}
         elif field.to and value is not None:
-            tree[known] = shown(resources, resources[field.to], value, below or _brief(resources[field.to]), budget)
+            tree[known] = shown(
+                resources, resources[field.to], value, below or _brief(resources[field.to]), budget
+            )
         else:
             tree[known] = value
     if resource.name == "Attachment" and {name.lower() for name in wanted} & {"uri", "mimetype", "size"}:
@@ -146,7 +151,7 @@ def _ms_date(moment: datetime) -> str:
 
 
 def as_xml(name: str, tree: Any) -> str:
-    """Spell a tree as XML: ids and names as attributes, the rest as elements, dates local and without a zone."""
+    """Spell a tree as XML: ids and names as attributes, the rest as elements, dates without a zone."""
     if tree is None:
         return f'<{name} nil="true"/>'
     if not isinstance(tree, dict):

@@ -1,7 +1,9 @@
 """What a sandbox TeamPulse answers to GET: lists, filtered, sorted and paged, and single records.
 
-The idea: every collection is a list of rows in the order of their ids; a record is made of those on the page only.
-The trap: its attachments always have a work item, so those of the world that belong to nothing do not exist here.
+The idea: every collection is a list of rows in the order of their ids; a record is made of those on the
+page only.
+The trap: its attachments always have a work item, so those of the world that belong to nothing do not
+exist here.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -48,7 +50,9 @@ class RefusedError(Exception):
 class TeamPulseReads(TeamPulseWeb):
     """The reading half of a sandbox TeamPulse's API."""
 
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any) -> None:
+    def __init__(
+        self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any
+    ) -> None:
         super().__init__(world, faults, base_path=base_path, **oddities)
         self.removed: set[int] = set()
         self.records = Records(self)
@@ -75,7 +79,7 @@ class TeamPulseReads(TeamPulseWeb):
         record: Callable[[Row], dict[str, Any]],
         known: frozenset[str],
     ) -> web.Response:
-        """Answer the page of these rows (sorted by id) that the query asks for; the newest first unless it says."""
+        """Answer the page of these rows (sorted by id) that is asked for; by default the newest first."""
         query = {name.lower(): value for name, value in request.query.items()}
         if "$orderby" in query and not self.oddities.sortable:
             raise BadQueryError("$orderby", "Ordering is not supported.")
@@ -133,7 +137,9 @@ class TeamPulseReads(TeamPulseWeb):
         return web.json_response({"id": 8, **name, "email": "ann@sandbox.example"})
 
     async def _projects(self, request: web.Request) -> web.Response:
-        return self._page(request, PROJECTS, self.records.project, known_names(self.records.project(PROJECTS[0])))
+        return self._page(
+            request, PROJECTS, self.records.project, known_names(self.records.project(PROJECTS[0]))
+        )
 
     async def _project(self, request: web.Request) -> web.Response:
         for project in PROJECTS:
@@ -177,7 +183,9 @@ class TeamPulseReads(TeamPulseWeb):
         return self._page(request, rows, self.records.attachment, ATTACHMENT_FIELDS)
 
 
-def _filtered(rows: Sequence[Row], record: Callable[[Row], dict[str, Any]], wanted: Filter | None) -> Sequence[Row]:
+def _filtered(
+    rows: Sequence[Row], record: Callable[[Row], dict[str, Any]], wanted: Filter | None
+) -> Sequence[Row]:
     if wanted is None:
         return rows
     if wanted.bound is None:

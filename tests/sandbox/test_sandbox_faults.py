@@ -26,7 +26,9 @@ async def sandbox(world: World) -> AsyncIterator[TargetprocessSandbox]:
         yield running
 
 
-async def fetch(client: Client, sandbox: TargetprocessSandbox, path: str) -> tuple[int, bytes, dict[str, str]]:
+async def fetch(
+    client: Client, sandbox: TargetprocessSandbox, path: str
+) -> tuple[int, bytes, dict[str, str]]:
     async with client.get(sandbox.url + path, headers=BASIC, allow_redirects=False) as answer:
         return answer.status, await answer.read(), dict(answer.headers)
 
@@ -58,7 +60,9 @@ async def test_a_rate_of_one_fails_twice_and_then_lets_through(
     assert sandbox.faults.injected == {fault: 4}
 
 
-async def test_retry_after_is_told_in_seconds_or_as_a_date(client: Client, sandbox: TargetprocessSandbox) -> None:
+async def test_retry_after_is_told_in_seconds_or_as_a_date(
+    client: Client, sandbox: TargetprocessSandbox
+) -> None:
     sandbox.faults.throttled = 1.0
     sandbox.faults.retry_after = 90
     assert (await fetch(client, sandbox, LIST))[2]["Retry-After"] == "90"
@@ -69,7 +73,9 @@ async def test_retry_after_is_told_in_seconds_or_as_a_date(client: Client, sandb
 
 
 @pytest.mark.parametrize("path", [LIST, FILE])
-async def test_a_dropped_connection_gives_no_answer(client: Client, sandbox: TargetprocessSandbox, path: str) -> None:
+async def test_a_dropped_connection_gives_no_answer(
+    client: Client, sandbox: TargetprocessSandbox, path: str
+) -> None:
     sandbox.faults.dropped = 1.0
     # A POST, because aiohttp repeats a GET by itself when a kept connection ends.
     with pytest.raises(aiohttp.ServerDisconnectedError):
@@ -164,7 +170,9 @@ async def test_some_files_are_refused_for_ever(
     assert sandbox.downloads == {2: 1}
 
 
-async def test_an_upload_whose_answer_is_lost_is_stored(client: Client, sandbox: TargetprocessSandbox) -> None:
+async def test_an_upload_whose_answer_is_lost_is_stored(
+    client: Client, sandbox: TargetprocessSandbox
+) -> None:
     sandbox.faults.lose_upload_answers = 1
     with pytest.raises(aiohttp.ServerDisconnectedError):
         await upload(client, sandbox)
@@ -182,7 +190,9 @@ async def test_an_upload_that_fails_is_not_stored(client: Client, sandbox: Targe
     assert sandbox.faults.injected == {"fail_uploads": 1}
 
 
-async def test_upload_rates_strike_twice_in_a_row_at_most(client: Client, sandbox: TargetprocessSandbox) -> None:
+async def test_upload_rates_strike_twice_in_a_row_at_most(
+    client: Client, sandbox: TargetprocessSandbox
+) -> None:
     sandbox.faults.fail_upload_rate = 1.0
     assert [await upload(client, sandbox) for _ in range(3)] == [500, 500, 200]
     sandbox.faults.fail_upload_rate, sandbox.faults.lose_upload_rate = 0.0, 1.0
@@ -193,7 +203,9 @@ async def test_upload_rates_strike_twice_in_a_row_at_most(client: Client, sandbo
     assert len(sandbox.uploads) == 4
 
 
-async def test_an_upload_is_stored_before_a_delayed_answer(client: Client, sandbox: TargetprocessSandbox) -> None:
+async def test_an_upload_is_stored_before_a_delayed_answer(
+    client: Client, sandbox: TargetprocessSandbox
+) -> None:
     sandbox.faults.upload_delay_after_accept = 30
     task = asyncio.create_task(upload(client, sandbox))
     async with asyncio.timeout(5):
@@ -205,12 +217,20 @@ async def test_an_upload_is_stored_before_a_delayed_answer(client: Client, sandb
 
 
 @pytest.mark.parametrize("size", [1_001, 200_000])
-async def test_an_upload_over_the_limit_is_413(client: Client, sandbox: TargetprocessSandbox, size: int) -> None:
+async def test_an_upload_over_the_limit_is_413(
+    client: Client, sandbox: TargetprocessSandbox, size: int
+) -> None:
     sandbox.faults.max_upload_bytes = 1_000
     assert await upload(client, sandbox, b"x" * 1_000) == 200
     assert await upload(client, sandbox, b"x" * size) == 413
     assert len(sandbox.uploads) == 1
     assert sandbox.faults.injected == {"max_upload_bytes": 1}
+
+
+def test_a_post_is_never_cut_because_its_effect_would_stay() -> None:
+    faults = Faults(truncated=1.0)
+    assert faults.of_request("POST /api/v1/Bugs", file=False) is None
+    assert faults.of_request("GET /api/v1/Bugs", file=False) == "truncated"
 
 
 def test_the_same_seed_draws_the_same_faults_in_any_order_of_requests() -> None:
