@@ -232,6 +232,42 @@ async def test_where_knows_text_dates_and_null(
     assert await names("Date gte '2018-01-01'") == every - old
 
 
+async def test_a_filter_on_an_inner_list_stays_within_it(
+    client: Client, sandbox: TargetprocessSandbox, world: World
+) -> None:
+    one, other = [entity.id for entity in world.entities if world.attachments_of(entity.id)][:2]
+    assert await ids(client, sandbox, f"Generals/{one}/Attachments?where=General.Id eq {other}") == []
+    assert await ids(client, sandbox, f"Generals/{one}/Attachments?where=General.Id eq {one}")
+
+
+async def test_next_of_an_inner_list_leads_to_the_inner_list(
+    client: Client, sandbox: TargetprocessSandbox, world: World
+) -> None:
+    entity = max(world.entities, key=lambda one: len(world.attachments_of(one.id)))
+    page = await ask(client, sandbox, f"general/{entity.id}/Attachments?take=1")
+    expected = f"http://tp.internal/api/v1/Generals/{entity.id}/Attachments/?format=json&take=1&skip=1"
+    assert page["Next"] == expected
+
+
+async def test_a_service_token_is_told_to_who_may_use_the_api(
+    client: Client, sandbox: TargetprocessSandbox
+) -> None:
+    assert await ask(client, sandbox, "Authentication") == {"Token": sandbox.service_token}
+    async with client.get(f"{sandbox.url}/api/v1/Authentication", headers=BASIC) as answer:
+        assert sandbox.service_token in await answer.text()
+
+
+async def test_files_uploaded_one_after_the_other_are_all_read_back(
+    client: Client, sandbox: TargetprocessSandbox
+) -> None:
+    before = set(await ids(client, sandbox, "Attachments?take=1000&where=General.Id eq 104"))
+    for number in range(3):
+        await upload(client, sandbox, "104", f'name="file"; filename="{number}.txt"')
+        after = set(await ids(client, sandbox, "Attachments?take=1000&where=General.Id eq 104"))
+        assert after - before == set(range(601, 602 + number))
+    assert set(await ids(client, sandbox, "Attachments?take=3")) == {601, 602, 603}
+
+
 async def test_files_of_one_entity_are_found_by_filter_by_list_and_by_inclusion(
     client: Client, sandbox: TargetprocessSandbox, world: World
 ) -> None:
