@@ -1,0 +1,202 @@
+"""Faults that a sandbox tracker shows on demand: a middleware for requests and hooks for bodies and uploads.
+
+The idea: whether the n-th request of one kind fails follows from (seed, method, path and query, n) alone, and never
+more than twice in a row, so that the same run meets the same faults and a client that repeats gets through.
+The trap: uploads share one path, so they are told apart by owner and file name instead (see `of_upload`).
+"""
+
+import asyncio
+import hashlib
+import random
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Self
+
+from aiohttp import web
+
+IN_A_ROW = 2
+"""The most failures in a row that rates bring upon one request."""
+
+_BEFORE = ("error_500", "unavailable", "throttled", "dropped")
+_ANY = (*_BEFORE, "truncated")
+_FILE = ("stalled", "login_page", "redirected", "gzipped", "wrong_size", "dribbled")
+
+
+@dataclass
+class Faults:
+    """What goes wrong; with the defaults, nothing. Rates are from 0 to 1. May be changed while a sandbox runs."""
+
+    seed: int = 0
+    # Rates, for any request (a POST that fails so has done nothing):
+    error_500: float = 0.0
+    unavailable: float = 0.0  # 503 with Retry-After
+    throttled: float = 0.0  # 429 with Retry-After
+    dropped: float = 0.0  # the connection ends before an answer
+    truncated: float = 0.0  # half of the body, though Content-Length tells of all (GET only)
+    # Rates, for files only:
+    stalled: float = 0.0  # half of the body, then nothing for `stall_seconds`
+    login_page: float = 0.0  # an HTML login page with status 200
+    redirected: float = 0.0  # 302 to /login.aspx
+    gzipped: float = 0.0  # Content-Encoding: gzip, whatever was asked
+    wrong_size: float = 0.0  # one byte less than the metadata tells, Content-Length agreeing
+    dribbled: float = 0.0  # the first 200 bytes one by one
+    # Details of the above:
+    stall_seconds: float = 30.0
+    retry_after: int = 1
+    retry_after_as_date: bool = False
+    latency: float = 0.0  # seconds before each answer
+    # What never works:
+    gone: set[int] = field(default_factory=set)  # attachments whose download is 404
+    broken: set[int] = field(default_factory=set)  # ... 500
+    forbidden: set[int] = field(default_factory=set)  # ... 403
+    forbidden_entities: set[int] = field(default_factory=set)
+    # Uploads (whole numbers are counted down):
+    lose_upload_answers: int = 0  # stored, then the connection ends without an answer
+    lose_upload_rate: float = 0.0
+    fail_uploads: int = 0  # 500, nothing stored
+    fail_upload_rate: float = 0.0
+    upload_delay_after_accept: float = 0.0  # seconds between storing and answering
+    max_upload_bytes: int | None = None
+
+    injected: Counter[str] = field(default_factory=Counter)
+    """How often each fault struck."""
+    _seen: Counter[str] = field(default_factory=Counter, repr=False)
+    _row: Counter[str] = field(default_factory=Counter, repr=False)
+
+    @classmethod
+    def transient(cls, rate: float, seed: int = 0) -> Self:
+        """Mix faults that a client which repeats must survive; about `rate` of all requests meet one."""
+        share = rate / 6
+        return cls(
+            seed,
+            error_500=share,
+            unavailable=share,
+            throttled=share,
+            dropped=share,
+            truncated=share,
+            wrong_size=share,
+            fail_upload_rate=rate,
+            retry_after=0,
+        )
+
+    def of_request(self, key: str, *, file: bool) -> str | None:
+        """Tell the fault that strikes this request, if any, and count it."""
+        names = _ANY + _FILE if file else _ANY if key.startswith("GET ") else _BEFORE
+        rates = [(name, float(getattr(self, name))) for name in names]
+        return self._drawn(key, [(name, rate) for name, rate in rates if rate > 0])
+
+    def of_upload(self, entity_id: int | None, name: str) -> str | None:
+        """Tell `fail_uploads` or `lose_upload_answers`, if one of them strikes this upload, and count it."""
+        for fault in ("fail_uploads", "lose_upload_answers"):
+            if getattr(self, fault) > 0:
+                setattr(self, fault, getattr(self, fault) - 1)
+                self.injected[fault] += 1
+                return fault
+        rates = [("fail_uploads", self.fail_upload_rate), ("lose_upload_answers", self.lose_upload_rate)]
+        return self._drawn(f"upload|{entity_id}|{name}", [(fault, rate) for fault, rate in rates if rate > 0])
+
+    def refusal(self, attachment_id: int) -> int | None:
+        """Tell the status with which the download of this attachment is refused for ever."""
+        for name, status in (("gone", 404), ("broken", 500), ("forbidden", 403)):
+            if attachment_id in getattr(self, name):
+                self.injected[name] += 1
+                return status
+        return None
+
+    def forbids(self, entity_id: int) -> bool:
+        """Tell whether the account may not read this entity."""
+        if entity_id in self.forbidden_entities:
+            self.injected["forbidden_entities"] += 1
+            return True
+        return False
+
+    def refuse(self, fault: str) -> web.Response:
+        """Build the answer of `error_500`, `fail_uploads`, `unavailable` or `throttled`."""
+        status = {"unavailable": 503, "throttled": 429}.get(fault, 500)
+        moment = datetime.now(UTC) + timedelta(seconds=self.retry_after)
+        when = format_datetime(moment, usegmt=True) if self.retry_after_as_date else str(self.retry_after)
+        headers = {} if status == 500 else {"Retry-After": when}
+        return web.Response(status=status, text=f"fault: {fault}", headers=headers)
+
+    def _drawn(self, key: str, rates: list[tuple[str, float]]) -> str | None:
+        if not rates:
+            return None
+        self._seen[key] += 1
+        drawn = random.Random(f"{self.seed}|{key}|{self._seen[key]}").random()
+        fault = next(_struck(drawn, rates), None) if self._row[key] < IN_A_ROW else None
+        self._row[key] = self._row[key] + 1 if fault else 0
+        if fault:
+            self.injected[fault] += 1
+        return fault
+
+
+def _struck(drawn: float, rates: list[tuple[str, float]]) -> Iterator[str]:
+    reached = 0.0
+    for name, rate in rates:
+        reached += rate
+        if drawn < reached:
+            yield name
+
+
+async def request_key(request: web.Request) -> str:
+    """Name a request so that a repetition has the same name, and (uploads aside) no other request has."""
+    body = b"" if request.content_type.startswith("multipart/") else await request.read()
+    return f"{request.method} {request.path_qs} {hashlib.sha1(body, usedforsecurity=False).hexdigest()}"
+
+
+def drop(request: web.Request) -> web.Response:
+    """End the connection without an answer; what is returned reaches nobody."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+async def send(
+    request: web.Request,
+    chunks: AsyncIterator[bytes],
+    size: int,
+    headers: dict[str, str],
+    fault: str | None,
+    stall: float = 0.0,
+) -> web.StreamResponse:
+    """Answer 200 with a body of `size` bytes from `chunks`, damaged as `fault` says."""
+    if fault == "gzipped":
+        return await _send_gzipped(request, chunks, headers)
+    told = max(0, size - 1) if fault == "wrong_size" else size
+    allowed = size // 2 if fault in {"truncated", "stalled"} else told
+    response = web.StreamResponse(headers={**headers, "Content-Length": str(told)})
+    await response.prepare(request)
+    async for chunk in chunks:
+        piece, allowed = chunk[:allowed], max(0, allowed - len(chunk))
+        await _write(response, piece, dribbled=fault == "dribbled")
+    if fault == "stalled":
+        await asyncio.sleep(stall)
+    if fault in {"truncated", "stalled"} and request.transport is not None:
+        request.transport.close()
+    return response
+
+
+async def _write(response: web.StreamResponse, piece: bytes, *, dribbled: bool) -> None:
+    if dribbled:
+        for position in range(min(200, len(piece))):
+            await response.write(piece[position : position + 1])
+            await asyncio.sleep(0)
+        piece = piece[200:]
+    if piece:
+        await response.write(piece)
+
+
+async def _send_gzipped(
+    request: web.Request, chunks: AsyncIterator[bytes], headers: dict[str, str]
+) -> web.StreamResponse:
+    response = web.StreamResponse(headers={**headers, "Content-Encoding": "gzip"})
+    packer = zlib.compressobj(wbits=31)
+    await response.prepare(request)
+    async for chunk in chunks:
+        await response.write(packer.compress(chunk))
+    await response.write(packer.flush())
+    return response

@@ -1,0 +1,189 @@
+"""What all sandbox trackers share: a server on the loopback interface, faults and counters.
+
+The idea: a tracker only lists its routes and answers requests; serving, counting and failing are done for it here.
+The trap: an upload has to be told apart from other requests (`UPLOAD_ROUTE`), as its body is not read beforehand.
+"""
+
+import asyncio
+import sys
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextvars import ContextVar
+from typing import ClassVar, Self
+from urllib.parse import quote
+
+from aiohttp import web
+
+from migrator.sandbox.faults import Faults, drop, request_key, send
+from migrator.sandbox.store import Store
+from migrator.sandbox.world import World, WorldAttachment
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+FILE_ROUTE = "file"
+"""The name (up to a dot) of a route that answers with file contents; those meet more faults."""
+UPLOAD_ROUTE = "upload"
+
+SANDBOX: web.AppKey["Sandbox"] = web.AppKey("SANDBOX")
+
+_FAULT: ContextVar[str | None] = ContextVar("fault", default=None)
+"""The fault of the request that this task answers."""
+
+LOGIN_PAGE = (
+    '<!DOCTYPE html>\n<html><head><title>Log in</title></head><body><form action="login.aspx" method="post">'
+    '<input name="username"/><input type="password" name="password"/></form></body></html>'
+)
+
+
+class Sandbox(Store, ABC):
+    """An embedded tracker: `async with TargetprocessSandbox(world) as sandbox:` serves at `sandbox.url`.
+
+    May be stopped and started again; what was uploaded stays until the object goes.
+    """
+
+    tracker: ClassVar[str]
+    user: ClassVar[str] = "System"
+    password: ClassVar[str] = "p&s+s%41:wd"  # noqa: S105 - made to be awkward to encode
+
+    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "") -> None:
+        super().__init__(world, self.user)
+        self.faults = faults or Faults()
+        self.base_path = base_path.rstrip("/")
+        self.requests: Counter[str] = Counter()
+        """Requests by method and route, e.g. `GET /api/v1/Attachments/{id}`; those of faults too."""
+        self.downloads: Counter[int] = Counter()
+        """Answers that began to send a file, by attachment id."""
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        """The base URL, with the virtual directory; only while it runs."""
+        return f"http://127.0.0.1:{self._port}{self.base_path}"
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """What stands in the configuration's [source.auth] or [target.auth]."""
+        return {"username": self.user, "password": self.password}
+
+    @abstractmethod
+    def routes(self) -> Iterable[web.RouteDef]:
+        """List the routes, without the virtual directory."""
+
+    @abstractmethod
+    def kind_of(self, entity_id: int) -> str:
+        """Name the kind of an entity as this tracker spells it; `KeyError` if there is none."""
+
+    async def start(self, port: int = 0) -> None:
+        """Serve on the loopback interface; port 0 means any free one."""
+        app = web.Application(middlewares=[_through_faults], client_max_size=sys.maxsize)
+        app[SANDBOX] = self
+        app.add_routes(
+            web.RouteDef(route.method, self.base_path + route.path, route.handler, route.kwargs)
+            for route in self.routes()
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", port)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Stop serving; open connections end. May be called twice."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def after_upload(
+        self, request: web.Request, fault: str | None, answer: web.Response
+    ) -> web.Response:
+        """Answer an upload that was stored: late, or not at all, as the faults say."""
+        if self.faults.upload_delay_after_accept:
+            self.faults.injected["upload_delay_after_accept"] += 1
+            await asyncio.sleep(self.faults.upload_delay_after_accept)
+        return drop(request) if fault == "lose_upload_answers" else answer
+
+    async def send_file(
+        self, request: web.Request, attachment: WorldAttachment, headers: dict[str, str]
+    ) -> web.StreamResponse:
+        """Answer with the content of an attachment, through the faults."""
+        if status := self.faults.refusal(attachment.id):
+            return web.Response(status=status, text=f"refused with {status}")
+        self.downloads[attachment.id] += 1
+        chunks = self.chunks_of(attachment)
+        return await send(request, chunks, attachment.size, headers, _FAULT.get(), self.faults.stall_seconds)
+
+    def template(self, request: web.Request) -> str:
+        """Name the route of a request, for `requests`."""
+        resource = request.match_info.route.resource
+        return (resource.canonical if resource else request.path).removeprefix(self.base_path)
+
+
+def to_login(sandbox: Sandbox) -> web.Response:
+    """Redirect to the login page, as a site does with a browser that is not logged in."""
+    return web.Response(status=302, headers={"Location": f"{sandbox.base_path}/login.aspx?ReturnUrl=%2f"})
+
+
+async def show_login(_: web.Request) -> web.Response:
+    """Show the login page."""
+    return web.Response(text=LOGIN_PAGE, content_type="text/html")
+
+
+def attachment_disposition(name: str) -> str:
+    """Spell a Content-Disposition with both forms of the file name."""
+    plain = "".join(c if " " <= c <= "~" and c not in '"\\%' else "_" for c in name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+@web.middleware
+async def _through_faults(request: web.Request, handler: Answer) -> web.StreamResponse:
+    sandbox = request.app[SANDBOX]
+    if request.match_info.http_exception is not None:
+        return await handler(request)
+    sandbox.requests[f"{request.method} {sandbox.template(request)}"] += 1
+    if sandbox.faults.latency:
+        sandbox.faults.injected["latency"] += 1
+        await asyncio.sleep(sandbox.faults.latency)
+    route = (request.match_info.route.name or "").partition(".")[0]
+    if route == UPLOAD_ROUTE:
+        return await handler(request)
+    fault = sandbox.faults.of_request(await request_key(request), file=route == FILE_ROUTE)
+    return await _with_fault(request, handler, sandbox, fault)
+
+
+async def _with_fault(
+    request: web.Request, handler: Answer, sandbox: Sandbox, fault: str | None
+) -> web.StreamResponse:
+    if fault in {"error_500", "unavailable", "throttled"}:
+        return sandbox.faults.refuse(fault)
+    if fault == "dropped":
+        return drop(request)
+    if fault == "login_page":
+        return await show_login(request)
+    if fault == "redirected":
+        return to_login(sandbox)
+    _FAULT.set(fault)
+    response = await handler(request)
+    if fault == "truncated" and isinstance(response, web.Response) and response.status == 200:
+        return await _cut(request, response)
+    return response
+
+
+async def _cut(request: web.Request, response: web.Response) -> web.StreamResponse:
+    body = response.body
+    whole = body if isinstance(body, bytes) else b""
+
+    async def once() -> AsyncIterator[bytes]:
+        yield whole
+
+    return await send(
+        request, once(), len(whole), {"Content-Type": response.headers["Content-Type"]}, "truncated"
+    )

@@ -1,0 +1,108 @@
+"""Receives multipart uploads into files of a temporary folder, and gives them back.
+
+The idea: a file goes to disk as it arrives, hashed on the way, so that its size does not matter.
+The trap: file names come in three spellings (RFC 5987 `filename*`, a browser's %22, backslashes); only a quote, a line
+end or a doubled backslash is ever unescaped, every other character is part of the name.
+"""
+
+import asyncio
+import hashlib
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from aiohttp import BodyPartReader, MultipartReader, web
+
+CHUNK = 256 * 1024
+
+_EXTENDED = re.compile(r"""filename\*\s*=\s*utf-8''([^;\s]+)""", re.IGNORECASE)
+_QUOTED = re.compile(r"""\b(filename|name)\s*=\s*"((?:\\.|[^"\\])*)\"""", re.IGNORECASE)
+_BARE = re.compile(r"""\b(filename|name)\s*=\s*([^";\s]+)""", re.IGNORECASE)
+
+
+class TooLargeError(Exception):
+    """The upload is over the tracker's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedFile:
+    """A file part as it came, its bytes at `path`."""
+
+    field: str
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+    path: Path
+
+
+class Spool:
+    """A temporary folder for uploaded bytes; it goes when the spool goes."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="migrator-sandbox-"))
+        self._count = 0
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+
+    async def receive(
+        self, request: web.Request, limit: int | None
+    ) -> tuple[dict[str, str], list[ReceivedFile]]:
+        """Read a multipart request into (fields by lower-case name, files); `TooLargeError` if over `limit`."""
+        if limit is not None and (request.content_length or 0) > limit + 64 * 1024:
+            raise TooLargeError
+        fields: dict[str, str] = {}
+        files: list[ReceivedFile] = []
+        # As "mixed", because for form-data aiohttp also reads the names, and stumbles over a `;` in one.
+        kind = request.headers["Content-Type"].replace("form-data", "mixed", 1)
+        async for part in MultipartReader({"Content-Type": kind}, request.content):
+            if not isinstance(part, BodyPartReader):
+                continue
+            name, filename = disposition(part.headers.get("Content-Disposition", ""))
+            if filename is None:
+                fields[name.lower()] = await part.text()
+            else:
+                files.append(await self._store(part, name, filename, limit))
+        return fields, files
+
+    async def _store(self, part: BodyPartReader, field: str, name: str, limit: int | None) -> ReceivedFile:
+        self._count += 1
+        path = self.folder / str(self._count)
+        digest = hashlib.sha256()
+        size = 0
+        with path.open("wb") as file:
+            while chunk := await part.read_chunk(CHUNK):
+                size += len(chunk)
+                if limit is not None and size > limit:
+                    raise TooLargeError
+                digest.update(chunk)
+                file.write(chunk)
+        media_type = part.headers.get("Content-Type", "application/octet-stream").split(";")[0].strip()
+        return ReceivedFile(field, name, media_type, size, digest.hexdigest(), path)
+
+
+def disposition(header: str) -> tuple[str, str | None]:
+    """Read the field name and the file name, None where there is none, of a Content-Disposition."""
+    unquoted = _QUOTED.sub("", header)
+    values = {match[1].lower(): match[2] for match in _BARE.finditer(unquoted)}
+    values |= {match[1].lower(): _unescaped(match[2]) for match in _QUOTED.finditer(header)}
+    extended = _EXTENDED.search(unquoted)
+    filename = unquote(extended[1]) if extended else values.get("filename")
+    return values.get("name", ""), filename
+
+
+def _unescaped(text: str) -> str:
+    text = re.sub(r'\\(["\\])', r"\1", text)
+    return re.sub("%(22|0D|0A)", lambda match: unquote(match[0]), text, flags=re.IGNORECASE)
+
+
+async def chunks_of(path: Path) -> AsyncIterator[bytes]:
+    """Give the bytes of a file in pieces."""
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+            await asyncio.sleep(0)

@@ -1,0 +1,136 @@
+"""Which resources a sandbox Targetprocess has, and how their fields come from the world.
+
+The idea: rows are the world's own objects; a field is a small function of one.
+The trap: a file of a comment or of a message has no General, and a comment no Attachments.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from migrator.sandbox.names import PEOPLE
+from migrator.sandbox.store import CommentRow
+from migrator.sandbox.tp_files import owner_id, unique_name
+from migrator.sandbox.tp_resources import EPOCH, TYPES, Field, Resource
+from migrator.sandbox.world import World, WorldAttachment, WorldEntity
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRow:
+    """A project, an entity type or a person."""
+
+    id: int
+    name: str
+
+
+PROJECTS = (NamedRow(1, "Sandbox"), NamedRow(2, "Старые дела"))
+
+
+class Shown(Protocol):
+    """What the schema needs to know of a sandbox."""
+
+    world: World
+    comments: list[CommentRow]
+
+    def entity(self, entity_id: int) -> WorldEntity | None:
+        """Find an entity."""
+
+    def attached(self, entity_id: int) -> list[WorldAttachment]:
+        """List the attachments of an entity."""
+
+    def uri(self, file: WorldAttachment, *, thumbnail: bool = False) -> str:
+        """Spell the address of a file."""
+
+
+def build_resources(sandbox: Shown) -> Mapping[str, Resource]:
+    """Build the table of resources."""
+    found = [_attachment(sandbox), _comment(sandbox), _message(sandbox), *_small()]
+    found += [_general(sandbox, name) for name in ("General", *(names[0] for names in TYPES.values()))]
+    return {resource.name: resource for resource in found}
+
+
+def _attachment(sandbox: Shown) -> Resource:
+    messages = {message.id: message for message in sandbox.world.messages}
+    fields = {
+        "Id": Field(lambda file: file.id),
+        "Name": Field(lambda file: file.name),
+        "UniqueFileName": Field(unique_name),
+        "Description": Field(lambda file: file.name if file.description is None else file.description),
+        "Date": Field(lambda file: file.created_at),
+        "Uri": Field(sandbox.uri),
+        "ThumbnailUri": Field(lambda file: sandbox.uri(file, thumbnail=True)),
+        "MimeType": Field(lambda file: file.media_type),
+        "Size": Field(lambda file: file.size),
+        "Owner": Field(lambda file: NamedRow(owner_id(file.author), file.author), "GeneralUser"),
+        "General": Field(lambda file: sandbox.entity(file.entity_id) if file.entity_id else None, "General"),
+        "Message": Field(lambda file: messages.get(file.message_id), "Message"),
+    }
+    default = ("Name", "UniqueFileName", "Description", "Date", "Owner", "General", "Message")
+    return Resource("Attachment", fields, default)
+
+
+def _comment(sandbox: Shown) -> Resource:
+    fields = {
+        "Id": Field(lambda comment: comment.id),
+        "Description": Field(lambda comment: comment.text),
+        "ParentId": Field(lambda _: None),
+        "CreateDate": Field(lambda _: EPOCH),
+        "IsPrivate": Field(lambda _: False),
+        "General": Field(lambda comment: sandbox.entity(comment.entity_id), "General"),
+        "Owner": Field(lambda comment: _person(comment.id), "GeneralUser"),
+    }
+    return Resource(
+        "Comment", fields, ("Description", "ParentId", "CreateDate", "IsPrivate", "General", "Owner")
+    )
+
+
+def _message(sandbox: Shown) -> Resource:
+    def files(message: Any) -> Sequence[WorldAttachment]:
+        return [file for file in sandbox.world.attachments if file.message_id == message.id]
+
+    fields = {
+        "Id": Field(lambda message: message.id),
+        "Subject": Field(lambda message: message.subject),
+        "CreateDate": Field(lambda _: EPOCH),
+        "Generals": Field(lambda message: [sandbox.entity(message.entity_id)], "General", many=True),
+        "Attachments": Field(files, "Attachment", many=True),
+    }
+    return Resource("Message", fields, ("Subject", "CreateDate"))
+
+
+def _general(sandbox: Shown, name: str) -> Resource:
+    def comments(entity: WorldEntity) -> list[CommentRow]:
+        return [one for one in sandbox.comments if one.entity_id == entity.id]
+
+    fields = {
+        "Id": Field(lambda entity: entity.id),
+        "Name": Field(lambda entity: entity.title),
+        "Description": Field(lambda entity: entity.text),
+        "CreateDate": Field(lambda _: EPOCH),
+        "EntityType": Field(
+            lambda entity: NamedRow(TYPES[entity.kind][2], TYPES[entity.kind][0]), "EntityType"
+        ),
+        "Project": Field(lambda entity: PROJECTS[entity.id % 4 == 0], "Project"),
+        "Owner": Field(lambda entity: _person(entity.id), "GeneralUser"),
+        "Attachments": Field(lambda entity: sandbox.attached(entity.id), "Attachment", many=True),
+        "Comments": Field(comments, "Comment", many=True),
+    }
+    return Resource(name, fields, ("Name", "Description", "CreateDate", "EntityType", "Project", "Owner"))
+
+
+def _small() -> list[Resource]:
+    named = {"Id": Field(lambda row: row.id), "Name": Field(lambda row: row.name)}
+    person = {
+        "Id": Field(lambda row: row.id),
+        "FirstName": Field(lambda row: row.name.partition(" ")[0]),
+        "LastName": Field(lambda row: row.name.partition(" ")[2]),
+        "Login": Field(lambda row: f"user{row.id}"),
+        "FullName": Field(lambda row: row.name),
+    }
+    people = Resource("GeneralUser", person, ("FirstName", "LastName", "Login"))
+    return [Resource("EntityType", named, ("Name",)), Resource("Project", named, ("Name",)), people]
+
+
+def _person(number: int) -> NamedRow:
+    name = PEOPLE[number % len(PEOPLE)]
+    return NamedRow(owner_id(name), name)
