@@ -1,0 +1,108 @@
+"""What every adapter and every layer must pass. `SourceContract` and `TargetContract` are bound in about five lines:
+
+class TestMine(SourceContract):
+    @pytest.fixture
+    async def bound(self): ...; yield BoundSource(...)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from migrator.model import EntityRef
+from migrator.ports import BodyFacts
+
+LARGEST_CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A file that a tracker under test should hold; `entity` is the number of one of its entities, from 0."""
+
+    entity: int
+    name: str
+    content: bytes
+    description: str = ""
+    media_type: str = "application/octet-stream"
+
+
+SAMPLES = (
+    Sample(0, "notes.txt", b"two lines\nof text\n", "what was said", "text/plain"),
+    Sample(0, "empty.bin", b""),
+    Sample(0, "Änderung 日本 😀.txt", "Grüße".encode(), media_type="text/plain"),
+    Sample(1, "same.txt", b"the first", media_type="text/plain"),
+    Sample(1, "same.txt", b"the other", media_type="text/plain"),
+    Sample(1, "100 & more #1 [ok] +.txt", b"odd characters", "Größe & \u201cquotes\u201d", "text/plain"),
+    Sample(2, "page.html", b"<!DOCTYPE html><html><body>a real page</body></html>", media_type="text/html"),
+    Sample(3, "large.bin", bytes(range(256)) * 9_000),
+)
+"""Seed these where the tracker can hold them, on at least five entities, the last of them without any file."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One file that is really there."""
+
+    owner: EntityRef
+    name: str
+    size: int
+    sha256: str
+    description: str = ""
+
+    @classmethod
+    def of(cls, owner: EntityRef, name: str, content: bytes, description: str = "") -> Expected:
+        """Told by its content."""
+        return cls(owner, name, len(content), hashlib.sha256(content).hexdigest(), description)
+
+
+class Bucket:
+    """A sink that keeps the bytes and holds the caller to the rules of `Sink`."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+        self.largest = 0
+        self.started = False
+        self.facts = BodyFacts()
+
+    async def start(self, facts: BodyFacts) -> None:
+        assert not self.started, "start comes once for each try"
+        self.started, self.facts = True, facts
+
+    async def write(self, chunk: bytes) -> None:
+        assert self.started, "start comes before write"
+        self.content += chunk
+        self.largest = max(self.largest, len(chunk))
+
+    def rewind(self) -> None:
+        self.content.clear()
+        self.started = False
+
+    @property
+    def sha256(self) -> str:
+        """Of what came."""
+        assert self.started, "start comes for an empty file, too"
+        return hashlib.sha256(self.content).hexdigest()
+
+
+class Bytes:
+    """A body for an upload, from the start each time, in small pieces."""
+
+    def __init__(self, content: bytes, piece: int = 100_000) -> None:
+        self.size = len(content)
+        self._content, self._piece = content, piece
+        self.passes = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.passes += 1
+        for at in range(0, self.size, self._piece):
+            yield self._content[at : at + self._piece]
+
+
+def nowhere() -> str:
+    """A URL where nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"

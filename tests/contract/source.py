@@ -1,0 +1,251 @@
+"""What every source must pass, adapter or layer: `SourceContract`, bound by a fixture `bound`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import pytest
+
+from migrator import errors
+from migrator.model import NOBODY, Attachment, Cursor, Entity, EntityRef, Page
+from migrator.ports import Source
+from tests.contract import LARGEST_CHUNK, Bucket, Expected
+
+
+@dataclass
+class BoundSource:
+    """A source and the truth about what is in its tracker.
+
+    `build` makes one more source like `source`; it is closed by the test. `gone` is an attachment that was listed and
+    then deleted, `missing` an entity that is not there. `refused` builds a source with wrong credentials, `unreachable`
+    one at a URL where nothing listens. What is None is skipped, and said.
+    """
+
+    source: Source
+    build: Callable[[], Source]
+    entities: set[EntityRef]
+    files: list[Expected]
+    gone: Attachment | None = None
+    missing: Entity | None = None
+    refused: Callable[[], Source] | None = None
+    unreachable: Callable[[], Source] | None = None
+
+
+@dataclass
+class Crawl:
+    """All that a crawl brought; `steps` are (stream, cursor, page) in the order they were read."""
+
+    steps: list[tuple[str, Cursor | None, Page]] = field(default_factory=list)
+    asked: dict[EntityRef, tuple[Attachment, ...]] = field(default_factory=dict)
+
+    @property
+    def entities(self) -> set[EntityRef]:
+        return {entity.ref for _, _, page in self.steps for entity in (*page.entities, *page.ask)}
+
+    @property
+    def attachments(self) -> dict[str, Attachment]:
+        """By id; the owner of a linked one is what the links tell."""
+        links = {link.attachment_id: link.owner for _, _, page in self.steps for link in page.links}
+        found = [file for _, _, page in self.steps for file in page.attachments]
+        found += [file for files in self.asked.values() for file in files]
+        return {
+            file.id: replace(file, owner=links.get(file.id, NOBODY)) if file.owner == NOBODY else file for file in found
+        }
+
+
+async def crawl(source: Source, start: tuple[str, Cursor | None] | None = None) -> Crawl:
+    """Read every stream from its start, or go on from (stream, cursor) and read the streams after it."""
+    done = Crawl()
+    streams = source.capabilities.streams
+    first, cursor = start or (streams[0], None)
+    for stream in streams[streams.index(first) :]:
+        while True:
+            page = await source.read(stream, cursor)
+            done.steps.append((stream, cursor, page))
+            assert len(done.steps) < 2000, "the listing never ends"
+            for entity in page.ask:
+                done.asked[entity.ref] = await source.attachments_of(entity)
+            cursor = page.next
+            if cursor is None:
+                break
+    return done
+
+
+async def fetch(source: Source, attachment: Attachment) -> Bucket:
+    bucket = Bucket()
+    await source.download(attachment, bucket)
+    return bucket
+
+
+def told(attachment: Attachment) -> tuple[EntityRef, str, str]:
+    return attachment.owner, attachment.name, attachment.description
+
+
+class SourceContract:
+    """Subclass it as `Test...` with an async fixture `bound` that yields a `BoundSource`."""
+
+    @pytest.fixture
+    async def bound(self):
+        raise NotImplementedError
+
+    async def test_crawl_finds_every_entity_and_every_attachment(self, bound):
+        done = await crawl(bound.source)
+        assert bound.entities <= done.entities
+        expected = Counter((file.owner, file.name, file.description) for file in bound.files)
+        assert Counter(told(file) for file in done.attachments.values()) == expected
+
+    async def test_every_file_arrives_with_its_own_bytes_in_small_pieces(self, bound):
+        found, largest = [], 0
+        for file in (await crawl(bound.source)).attachments.values():
+            bucket = await fetch(bound.source, file)
+            found.append(Expected(file.owner, file.name, len(bucket.content), bucket.sha256, file.description))
+            largest = max(largest, bucket.largest)
+        assert Counter(found) == Counter(bound.files)
+        assert largest <= LARGEST_CHUNK
+
+    async def test_what_is_listed_is_text_and_dates_and_json(self, bound):
+        done = await crawl(bound.source)
+        for file in done.attachments.values():
+            assert isinstance(file.id, str)
+            assert file.id
+            assert isinstance(file.owner.id, str)
+            json.loads(file.raw)
+            if file.created_at:
+                datetime.fromisoformat(file.created_at)
+        for _, _, page in done.steps:
+            for entity in page.entities:
+                assert isinstance(entity.ref.id, str)
+                assert entity.ref.kind
+                assert entity.raw is None or json.loads(entity.raw) is not None
+
+    async def test_sizes_are_told_where_the_capability_says_so(self, bound):
+        files = (await crawl(bound.source)).attachments.values()
+        if bound.source.capabilities.reports_size:
+            assert Counter((f.name, f.size) for f in files) == Counter((f.name, f.size) for f in bound.files)
+        else:
+            assert any(file.size is None for file in files), "every size is told: reports_size is true"
+
+    async def test_crawl_from_every_stored_cursor_misses_nothing(self, bound):
+        whole = await crawl(bound.source)
+        for at, (stream, cursor, _) in enumerate(whole.steps):
+            assert cursor is None or isinstance(cursor, str)
+            another = bound.build()
+            try:
+                rest = await crawl(another, (stream, cursor))
+            finally:
+                await another.close()
+            before = Crawl(whole.steps[:at], {})
+            early = {e.ref for _, _, page in before.steps for e in page.ask}
+            before.asked = {ref: files for ref, files in whole.asked.items() if ref in early}
+            assert before.entities | rest.entities >= bound.entities
+            assert before.attachments.keys() | rest.attachments.keys() == whole.attachments.keys()
+
+    async def test_cursor_of_another_program_is_refused_in_our_words(self, bound):
+        for cursor in ("no cursor of ours", "{}", "[1]", '{"after": "x"}', '{"offset": 1}'):
+            with pytest.raises(errors.MigratorError):
+                await bound.source.read(bound.source.capabilities.streams[0], cursor)
+
+    async def test_streams_are_named_once_and_there_is_at_least_one(self, bound):
+        streams = bound.source.capabilities.streams
+        assert streams
+        assert len(set(streams)) == len(streams)
+
+    async def test_download_again_after_a_rewind_gives_the_same_bytes(self, bound):
+        file = next(iter((await crawl(bound.source)).attachments.values()))
+        bucket = await fetch(bound.source, file)
+        first = bucket.sha256
+        bucket.rewind()
+        await bound.source.download(file, bucket)
+        assert bucket.sha256 == first
+
+    async def test_calls_side_by_side_do_not_disturb_each_other(self, bound):
+        files = list((await crawl(bound.source)).attachments.values())
+        crawls, buckets = await asyncio.gather(
+            asyncio.gather(*(crawl(bound.source) for _ in range(3))),
+            asyncio.gather(*(fetch(bound.source, file) for file in files * 2)),
+        )
+        assert all(other.attachments.keys() == {file.id for file in files} for other in crawls)
+        got = Counter((file.name, bucket.sha256) for file, bucket in zip(files * 2, buckets, strict=True))
+        assert got == Counter((file.name, file.sha256) for file in bound.files * 2)
+
+    async def test_as_many_connections_as_declared_are_borne(self, bound):
+        files = list((await crawl(bound.source)).attachments.values())
+        count = bound.source.capabilities.max_connections
+        chosen = [files[n % len(files)] for n in range(count)]
+        buckets = await asyncio.gather(*(fetch(bound.source, file) for file in chosen))
+        assert {bucket.sha256 for bucket in buckets} <= {file.sha256 for file in bound.files}
+        assert len(buckets) == count > 0
+
+    async def test_deleted_attachment_is_gone(self, bound):
+        if bound.gone is None:
+            pytest.skip("this tracker has no deleted attachment to ask for")
+        with pytest.raises(errors.Gone):
+            await fetch(bound.source, bound.gone)
+
+    async def test_missing_entity_is_gone(self, bound):
+        if bound.missing is None:
+            pytest.skip("this source never asks for the attachments of one entity")
+        with pytest.raises(errors.Gone):
+            await bound.source.attachments_of(bound.missing)
+
+    async def test_check_says_who_and_where(self, bound):
+        assert (await bound.source.check()).strip()
+
+    async def test_closing_twice_is_fine(self, bound):
+        source = bound.build()
+        await source.check()
+        await source.close()
+        await source.close()
+
+    async def test_closing_unused_is_fine(self, bound):
+        await bound.build().close()
+
+    async def test_wrong_credentials_are_refused_by_check(self, bound):
+        if bound.refused is None:
+            pytest.skip("this tracker asks for no credentials")
+        source = bound.refused()
+        try:
+            with pytest.raises(errors.AuthRefused):
+                await source.check()
+        finally:
+            await source.close()
+
+    async def test_wrong_credentials_never_look_like_an_empty_tracker(self, bound):
+        if bound.refused is None:
+            pytest.skip("this tracker asks for no credentials")
+        source = bound.refused()
+        try:
+            with pytest.raises((errors.AuthRefused, errors.LoginPage)):
+                await crawl(source)
+        finally:
+            await source.close()
+
+    async def test_wrong_credentials_never_save_a_file(self, bound):
+        if bound.refused is None:
+            pytest.skip("this tracker asks for no credentials")
+        file = next(iter((await crawl(bound.source)).attachments.values()))
+        source, bucket = bound.refused(), Bucket()
+        try:
+            with pytest.raises((errors.AuthRefused, errors.LoginPage, errors.Forbidden, errors.Gone)):
+                await source.download(file, bucket)
+        finally:
+            await source.close()
+        assert not bucket.content
+
+    async def test_nobody_there_is_said_in_our_words_and_only_when_asked(self, bound):
+        if bound.unreachable is None:
+            pytest.skip("this tracker is in the process")
+        source = bound.unreachable()
+        unreachable = (errors.ConnectFailed, errors.TrackerUnreachable)
+        try:
+            with pytest.raises(unreachable):
+                await source.check()
+            with pytest.raises(unreachable):
+                await crawl(source)
+        finally:
+            await source.close()
