@@ -177,6 +177,19 @@ class Archive:
             for entry in entries:
                 yield entry.name, entry.stat(follow_symlinks=False).st_size
 
+    def strangers(self) -> list[str]:
+        """What stands in the folder of blobs, or beside it, and belongs to no archive."""
+        ours = {"README.txt", "lock", "incoming", "blobs", "catalog.db", "catalog.db-wal", "catalog.db-shm"}
+        beside = sorted(path.name for path in self.root.iterdir() if path.name not in ours)
+        return beside + sorted(f"blobs/{path.name}" for path in self.blobs.iterdir() if path.name not in set(FOLDERS))
+
+    def is_damaged(self, blob: Blob) -> bool:
+        """Whether this blob's file is missing or not what its name says. Reads all of it."""
+        try:
+            return hash_file(self.path_of(blob.sha256)) != blob
+        except OSError:
+            return True
+
     def body(self, blob: Blob) -> BlobBody:
         """The bytes of a blob, for an upload."""
         return BlobBody(self.path_of(blob.sha256), blob)

@@ -9,21 +9,23 @@ Pace is not a layer: it belongs to each request, not to each verb, and sits in `
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from migrator.answers import is_error_page, looks_like_html
-from migrator.errors import LoginPage, Retriable, Unanswered, WrongBody
+from migrator.errors import LoginPage, Rejected, Retriable, TrackerUnreachable, Unanswered, WrongBody
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
 from migrator.ports import Body, BodyFacts, Sink, Source, Target
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
 
+_log = logging.getLogger("migrator.retries")
 _HTML_NAMES = (".html", ".htm", ".xhtml", ".mht", ".mhtml", ".svg", ".xml")
 
 
@@ -50,11 +52,23 @@ class Patience:
     async def run(self, call: Callable[[], Awaitable[T]]) -> T:
         """The result of the call, or its last error when patience is at an end."""
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(Retriable), wait=self._wait, stop=self._stop, sleep=self.sleep, reraise=True
+            retry=retry_if_exception_type(Retriable),
+            wait=self._wait,
+            stop=self._stop,
+            sleep=self.sleep,
+            before_sleep=_tell,
+            reraise=True,
         ):
             with attempt:
                 return await call()
         raise AssertionError  # pragma: no cover - the loop returns or raises
+
+    async def check(self, call: Callable[[], Awaitable[str]]) -> str:
+        """The same for a first login: only a few tries, and whatever is wrong says that there is no going on."""
+        try:
+            return await replace(self, retries=min(self.retries, 3)).run(call)
+        except (Retriable, Rejected) as error:
+            raise TrackerUnreachable(str(error)) from error
 
     def _wait(self, state: RetryCallState) -> float:
         step = min(self.backoff_max, self.backoff * 2 ** (state.attempt_number - 1))
@@ -65,6 +79,12 @@ class Patience:
         error = state.outcome.exception() if state.outcome else None
         tries = self.login_pages if isinstance(error, LoginPage) else self.retries
         return state.attempt_number > tries or state.idle_for + _asked_for(state) > self.total
+
+
+def _tell(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    wait = state.next_action.sleep if state.next_action else 0.0
+    _log.info("%s; again in %.1f s (try %d)", error, wait, state.attempt_number)
 
 
 def _asked_for(state: RetryCallState) -> float:
@@ -80,8 +100,8 @@ class RetryingSource:
         self.capabilities = inner.capabilities
 
     async def check(self) -> str:
-        """See `Tracker`."""
-        return await self._patience.run(self._inner.check)
+        """See `Tracker`; a person is waiting, so patience is short."""
+        return await self._patience.check(self._inner.check)
 
     async def close(self) -> None:
         """See `Tracker`."""
@@ -113,8 +133,8 @@ class RetryingTarget:
         self.capabilities = inner.capabilities
 
     async def check(self) -> str:
-        """See `Tracker`."""
-        return await self._patience.run(self._inner.check)
+        """See `Tracker`; a person is waiting, so patience is short."""
+        return await self._patience.check(self._inner.check)
 
     async def close(self) -> None:
         """See `Tracker`."""

@@ -6,32 +6,33 @@ what was seen since its start is what the source holds now.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from migrator.catalog.store import Store
 from migrator.model import Attachment, Cursor, Entity, EntityRef, Link, Outcome, Status
 
-_COLUMNS = (
+COLUMNS = (
     "attachment_id, kind, entity_id, comment_id, name, size, media_type, description, created_at, created_by, "
     "locator, raw"
 )
 # An owner that was found is never taken away again; new content (another size or date) has to be fetched again;
 # what was gone and is listed again is back, unless it was a 404 (those carry an error).
 _UPSERT = f"""
-INSERT INTO attachments ({_COLUMNS}, status, first_run, last_run)
+INSERT INTO attachments ({COLUMNS}, status, first_run, last_run)
 VALUES (:id, :kind, :entity, :comment, :name, :size, :media_type, :description, :created_at, :created_by,
         :locator, :raw, :status, :run, :run)
 ON CONFLICT (attachment_id) DO UPDATE SET
     kind = iif(excluded.kind = 'Unlinked', kind, excluded.kind),
     entity_id = iif(excluded.kind = 'Unlinked', entity_id, excluded.entity_id),
     comment_id = coalesce(excluded.comment_id, comment_id),
-    name = excluded.name, size = excluded.size, media_type = excluded.media_type,
-    description = excluded.description, created_at = excluded.created_at, created_by = excluded.created_by,
+    name = excluded.name, size = coalesce(excluded.size, size), media_type = excluded.media_type,
+    description = excluded.description,
+    created_at = iif(excluded.created_at = '', created_at, excluded.created_at), created_by = excluded.created_by,
     locator = excluded.locator, raw = excluded.raw, last_run = excluded.last_run,
     status = CASE
         WHEN excluded.status = 'skipped' THEN iif(status = 'stored', 'stored', 'skipped')
-        WHEN size IS NOT excluded.size OR created_at IS NOT excluded.created_at THEN 'pending'
+        WHEN size != excluded.size OR (excluded.created_at != '' AND created_at != excluded.created_at) THEN 'pending'
         WHEN status = 'gone' AND error IS NULL THEN iif(sha256 IS NULL, 'pending', 'stored')
         WHEN status = 'skipped' THEN 'pending'
         ELSE status END
@@ -40,7 +41,8 @@ _ENTITY = """
 INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET
     title = iif(excluded.title = '', title, excluded.title), url = iif(excluded.url = '', url, excluded.url),
-    raw = coalesce(excluded.raw, raw), last_run = excluded.last_run, error = iif(excluded.raw IS NULL, error, NULL)
+    raw = coalesce(excluded.raw, raw), last_run = excluded.last_run,
+    error = iif(excluded.raw IS NULL, error, NULL), note = iif(excluded.raw IS NULL, note, NULL)
 """
 _LINK = """
 UPDATE attachments SET kind = ?, entity_id = ?, comment_id = coalesce(?, comment_id)
@@ -96,10 +98,13 @@ class CrawlTables(Store):
             found.update(row[0] for row in rows)
         return found
 
-    def record_entity_error(self, ref: EntityRef, error: str | None) -> None:
-        """The attachments of this entity could not be listed (or could, after all)."""
+    def record_entity_error(self, ref: EntityRef, error: str, *, expected: bool = False) -> None:
+        """The attachments of this entity could not be listed; `expected` ones are told, but don't count as failed."""
+        column = "note" if expected else "error"
         with self.writing():
-            self.db.execute("UPDATE entities SET error = ? WHERE kind = ? AND entity_id = ?", [error, ref.kind, ref.id])
+            self.db.execute(
+                f"UPDATE entities SET {column} = ? WHERE kind = ? AND entity_id = ?", [error, ref.kind, ref.id]
+            )
 
     def record_outcomes(self, run: int, outcomes: Iterable[Outcome]) -> None:
         """Write down how files fared. Their blobs must be safe on disk before."""
@@ -128,19 +133,14 @@ class CrawlTables(Store):
                 "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?)", [stream, cursor, cursor is None, run]
             )
 
-    def unfinished(self, crawl_start: int) -> Iterator[list[Attachment]]:
-        """What was listed in this crawl and is still wanted, a few hundred at a time."""
-        last = ""
-        while True:
-            rows = self.db.execute(
-                f"SELECT {_COLUMNS} FROM attachments WHERE status IN ('pending', 'failed') "
-                "AND attachment_id > ? AND last_run >= ? ORDER BY attachment_id LIMIT 500",
-                [last, crawl_start],
-            ).fetchall()
-            if not rows:
-                return
-            last = rows[-1][0]
-            yield [attachment_from(row) for row in rows]
+    def unfinished(self, crawl_start: int, after: str = "") -> list[Attachment]:
+        """What was listed in this crawl and is still wanted: the next few hundred by id."""
+        rows = self.db.execute(
+            f"SELECT {COLUMNS} FROM attachments WHERE status IN ('pending', 'failed') "
+            "AND attachment_id > ? AND last_run >= ? ORDER BY attachment_id LIMIT 500",
+            [after, crawl_start],
+        ).fetchall()
+        return [attachment_from(row) for row in rows]
 
     def end_crawl(self, crawl_start: int, kinds: Sequence[str] = ()) -> None:
         """Every stream is done: the next backup starts a new crawl, and what was not seen in this one is gone.
@@ -151,7 +151,8 @@ class CrawlTables(Store):
         marks = f"AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
         with self.writing():
             holes = self.db.execute(
-                "SELECT 1 FROM entities WHERE error IS NOT NULL AND last_run >= ? LIMIT 1", [crawl_start]
+                "SELECT 1 FROM entities WHERE coalesce(error, note) IS NOT NULL AND last_run >= ? LIMIT 1",
+                [crawl_start],
             ).fetchone()
             if not holes:
                 self.db.execute(
@@ -160,6 +161,16 @@ class CrawlTables(Store):
                     [crawl_start, *kinds],
                 )
             self.db.execute("DELETE FROM checkpoints")
+
+    def record_problems(self, problems: Mapping[str, str], *, whole: bool) -> None:
+        """What `verify` found of each blob; a run over the whole archive also clears what was found before."""
+        with self.writing():
+            if whole:
+                self.db.execute("UPDATE blobs SET problem = NULL WHERE problem IS NOT NULL")
+            self.db.conn.executemany(
+                "UPDATE blobs SET problem = ? WHERE sha256 = ?",
+                [(problem, sha256) for sha256, problem in problems.items()],
+            )
 
     def expect_again(self, lost: Iterable[str]) -> int:
         """These blobs are damaged or missing: their attachments are wanted again. Gives the number of those."""
@@ -191,7 +202,7 @@ def _row(attachment: Attachment) -> dict[str, object]:
 
 
 def attachment_from(row: Sequence[object]) -> Attachment:
-    """The model of a row of `_COLUMNS`."""
+    """The model of a row of `COLUMNS`."""
     (id_, kind, entity, comment, name, size, media_type, description, created_at, created_by, locator, raw) = row
     return Attachment(
         id=str(id_),

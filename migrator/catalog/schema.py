@@ -18,7 +18,7 @@ CREATE TABLE runs (
 );
 CREATE TABLE entities (
     kind TEXT NOT NULL, entity_id TEXT NOT NULL, title TEXT NOT NULL, url TEXT NOT NULL, raw TEXT,
-    error TEXT, first_run INTEGER NOT NULL, last_run INTEGER NOT NULL,
+    error TEXT, note TEXT, first_run INTEGER NOT NULL, last_run INTEGER NOT NULL,
     PRIMARY KEY (kind, entity_id)
 );
 CREATE TABLE attachments (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from migrator.catalog.crawl import _COLUMNS, attachment_from
+from migrator.catalog.crawl import COLUMNS, attachment_from
 from migrator.catalog.store import Store
 from migrator.model import Blob, EntityRef, Upload, UploadStatus
 
@@ -26,13 +26,33 @@ class UploadTables(Store):
             yield EntityRef(kind, entity), count
 
     def plan_uploads(self, run: int, target: str, pairs: Iterable[tuple[EntityRef, EntityRef]]) -> None:
-        """A row for every stored attachment of each source entity and the target entity it goes to; none twice."""
+        """A row for every stored attachment of each source entity and the target entity it goes to; none twice.
+
+        What was planned by an earlier mapping, and never sent, is forgotten.
+        """
         with self.writing():
+            self.db.execute(
+                "CREATE TEMP TABLE IF NOT EXISTS mapped (kind, id, target_kind, target_id, "
+                "PRIMARY KEY (kind, id, target_kind, target_id)) WITHOUT ROWID"
+            )
+            self.db.execute("DELETE FROM mapped")
             self.db.conn.executemany(
+                "INSERT OR IGNORE INTO mapped VALUES (?, ?, ?, ?)",
+                [(of.kind, of.id, to.kind, to.id) for of, to in pairs],
+            )
+            self.db.execute(
+                "DELETE FROM uploads WHERE target = ? AND remote_id IS NULL AND status IN ('planned', 'failed') "
+                "AND NOT EXISTS (SELECT 1 FROM mapped m JOIN attachments a ON a.kind = m.kind AND a.entity_id = m.id "
+                "WHERE a.attachment_id = uploads.attachment_id "
+                "AND m.target_kind = uploads.target_kind AND m.target_id = uploads.target_id)",
+                [target],
+            )
+            self.db.execute(
                 "INSERT OR IGNORE INTO uploads (target, attachment_id, target_kind, target_id, status, run_id) "
-                "SELECT ?, attachment_id, ?, ?, 'planned', ? FROM attachments "
-                "WHERE kind = ? AND entity_id = ? AND status = 'stored'",
-                [(target, to.kind, to.id, run, of.kind, of.id) for of, to in pairs],
+                "SELECT ?, a.attachment_id, m.target_kind, m.target_id, 'planned', ? FROM mapped m "
+                "JOIN attachments a ON a.kind = m.kind AND a.entity_id = m.id "
+                "WHERE a.status = 'stored'",
+                [target, run],
             )
 
     def unsettled_entities(self, target: str) -> list[EntityRef]:
@@ -44,7 +64,7 @@ class UploadTables(Store):
 
     def unsettled_uploads(self, target: str, to: EntityRef) -> list[Upload]:
         """The uploads to one target entity that are not settled; those in doubt first."""
-        columns = ", ".join(f"a.{column}" for column in _COLUMNS.split(", "))
+        columns = ", ".join(f"a.{column}" for column in COLUMNS.split(", "))
         rows = self.db.execute(
             f"SELECT u.status, u.remote_id, u.name, u.attempts, b.sha256, b.size, {columns} "
             "FROM uploads u JOIN attachments a USING (attachment_id) JOIN blobs b USING (sha256) "
@@ -57,14 +77,14 @@ class UploadTables(Store):
             for row in rows
         ]
 
-    def settled_names(self, target: str, to: EntityRef) -> dict[str, str]:
-        """Remote id to name of the files on a target entity that are accounted for."""
+    def arrived(self, target: str, to: EntityRef) -> dict[str, tuple[str, str]]:
+        """For each attachment that is known to have arrived on a target entity: its remote id and name there."""
         rows = self.db.execute(
-            "SELECT remote_id, name FROM uploads WHERE target = ? AND target_kind = ? AND target_id = ? "
-            "AND status IN ('uploaded', 'already_there')",
+            "SELECT attachment_id, remote_id, name FROM uploads WHERE target = ? AND target_kind = ? AND target_id = ? "
+            "AND remote_id IS NOT NULL AND status != 'rolled_back'",
             [target, to.kind, to.id],
         )
-        return {str(remote): str(name) for remote, name in rows.fetchall()}
+        return {str(id_): (str(remote), str(name)) for id_, remote, name in rows.fetchall()}
 
     def record_upload(
         self,

@@ -1,0 +1,51 @@
+"""`migrator backup CONFIG`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.options import config_argument
+from jobs.output import Output
+
+
+@click.command("backup")
+@config_argument
+@click.pass_obj
+def command(output: Output, /, *, config: Path) -> dict[str, Any]:
+    """Crawl the source of CONFIG and store every attachment in its archive.
+
+    Run again it resumes where it was stopped or killed; run after a complete backup it fetches only what is new or
+    changed. A file that can't be had is listed with its reason (exit status 3) and tried again by the next run; one
+    that the tracker no longer has is `gone` and is not.
+    """
+    from jobs.running import run_job
+    from migrator.config import read_configuration
+
+    configuration = read_configuration(config)
+    return run_job(lambda stop: run_backup(configuration, output, stop))
+
+
+async def run_backup(configuration: Any, output: Output, stop: asyncio.Event) -> dict[str, Any]:
+    """Log in, hold the archive, back up."""
+    from jobs.running import held_archive
+    from jobs.wiring import wire_source
+    from migrator.pipeline.backup import BackupSettings, backup
+
+    source = wire_source(configuration)
+    for warning in source.warnings:
+        output.note(f"warning: {warning}")
+    section, limits = configuration.settings.source, configuration.settings.limits
+    try:
+        output.note(f"source: {await source.tracker.check()}")
+        settings = BackupSettings(source.identity, section.kinds, limits.downloads, section.allow_forbidden)
+        with (
+            held_archive(configuration.archive, "backup", create=True) as (archive, catalog),
+            output.progress("backup") as progress,
+        ):
+            return await backup(source.tracker, archive, catalog, settings, progress=progress, stop=stop)
+    finally:
+        await source.tracker.close()

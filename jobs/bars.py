@@ -1,0 +1,106 @@
+"""Progress for people: a bar on a terminal (rich), plain lines in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+EVERY = 10.0
+"""Seconds between two plain lines."""
+
+
+def human_bytes(size: float) -> str:
+    """`3.2 MB`; MB is 10^6 bytes."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+class Tally:
+    """Counts the events of `Progress`."""
+
+    def __init__(self) -> None:
+        self.seen = self.files = self.wanted = self.bytes = self.wanted_bytes = self.failures = 0
+        self.began = time.monotonic()
+
+    def entities(self, count: int) -> None:
+        """See `Progress`."""
+        self.seen += count
+        self.changed()
+
+    def known(self, files: int, size: int) -> None:
+        """See `Progress`."""
+        self.wanted += files
+        self.wanted_bytes += size
+        self.changed()
+
+    def moved(self, size: int) -> None:
+        """See `Progress`."""
+        self.bytes += size
+        self.changed()
+
+    def done(self, *, failed: bool = False) -> None:
+        """See `Progress`."""
+        self.files += 1
+        self.failures += failed
+        self.changed()
+
+    def note(self, text: str) -> None:
+        """See `Progress`."""
+
+    def changed(self) -> None:
+        """Something to show, perhaps."""
+
+    def line(self) -> str:
+        """All of it in words."""
+        took = max(0.001, time.monotonic() - self.began)
+        left = (self.wanted_bytes - self.bytes) / (self.bytes / took) if self.bytes else 0
+        eta = f", about {left:.0f} s to go" if left > 1 else ""
+        failures = f", {self.failures} failed" if self.failures else ""
+        rate = f"{human_bytes(self.bytes)} ({human_bytes(self.bytes / took)}/s)"
+        return f"{self.seen} entities, {self.files}/{self.wanted} files, {rate}{failures}{eta}"
+
+
+class Lines(Tally):
+    """A plain line every so often, and one at the end."""
+
+    def __init__(self, label: str, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self._label, self._say = label, say
+        self._next = self.began + EVERY
+
+    def changed(self) -> None:
+        """A line, if it is time."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + EVERY
+            self._say(f"{self._label}: {self.line()}")
+
+    def note(self, text: str) -> None:
+        """See `Progress`."""
+        self._say(f"{self._label}: {text}")
+
+    def end(self) -> None:
+        """The last line."""
+        self._say(f"{self._label}: {self.line()}, {time.monotonic() - self.began:.1f} s")
+
+
+@contextmanager
+def bar(label: str) -> Iterator[Tally]:
+    """A live bar on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    class Bar(Tally):
+        def changed(self) -> None:
+            live.update(task, completed=self.files, total=self.wanted or None, words=self.line())
+
+        def note(self, text: str) -> None:
+            live.console.print(f"{label}: {text}", markup=False)
+
+    columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[words]}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=5) as live:
+        task = live.add_task(label, total=None, words="")
+        yield Bar()

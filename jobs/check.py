@@ -1,0 +1,118 @@
+"""`migrator check CONFIG`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.options import config_argument
+from jobs.output import Output
+
+SMALL = 10 * 1024 * 1024
+"""A file up to so many bytes is tried."""
+
+
+@click.command("check")
+@config_argument
+@click.pass_obj
+def command(output: Output, /, *, config: Path) -> dict[str, Any]:
+    """Log in to source and target, read one page, download one small file; write nothing.
+
+    Says what will work and what will not. Refused credentials or a tracker that doesn't answer end it with status 4.
+    """
+    from jobs.running import run_job
+    from migrator.config import read_configuration
+
+    configuration = read_configuration(config)
+    return run_job(lambda _: _check(configuration, output))
+
+
+async def _check(configuration: Any, output: Output) -> dict[str, Any]:
+    source = await _check_source(configuration, output)
+    target = await _check_target(configuration, output) if configuration.settings.target else {}
+    checks = [*source["checks"], *target.get("checks", [])]
+    status = "complete" if all(check["ok"] for check in checks) else "incomplete"
+    return {"command": "check", "status": status, "source": source, "target": target}
+
+
+async def _tried(checks: list[dict[str, Any]], name: str, attempt: Callable[[], Awaitable[str]]) -> None:
+    from migrator.errors import Rejected, Retriable
+
+    try:
+        checks.append({"check": name, "ok": True, "detail": await attempt()})
+    except (Rejected, Retriable) as error:
+        checks.append({"check": name, "ok": False, "detail": str(error)})
+
+
+async def _check_source(configuration: Any, output: Output) -> dict[str, Any]:
+    from jobs.wiring import wire_source
+
+    wired = wire_source(configuration)
+    for warning in wired.warnings:
+        output.note(f"warning: {warning}")
+    source, checks = wired.tracker, []
+    try:
+        checks.append({"check": "login", "ok": True, "detail": await source.check()})
+        for stream in source.capabilities.streams:
+            await _tried(checks, f"listing of {stream}", partial(_one_page, source, stream))
+        await _tried(checks, "download", lambda: _one_file(source))
+    finally:
+        await source.close()
+    return {"tracker": configuration.settings.source.tracker, "checks": checks}
+
+
+async def _one_page(source: Any, stream: str) -> str:
+    page = await source.read(stream, None)
+    more = "" if page.next is None else ", more to come"
+    return f"{len(page.entities)} entities and {len(page.attachments)} attachments on the first page{more}"
+
+
+async def _one_file(source: Any) -> str:
+    """The smallest file that the first pages tell of."""
+    from migrator.pipeline.load import HashSink
+
+    for stream in source.capabilities.streams:
+        page = await source.read(stream, None)
+        found = list(page.attachments)
+        for entity in page.ask[:5]:
+            found += await source.attachments_of(entity)
+        small = [one for one in found if one.size is not None and 0 < one.size <= SMALL]
+        if small:
+            one = min(small, key=lambda attachment: attachment.size or 0)
+            await source.download(one, HashSink())
+            return f"{one.name!r} of {one.owner}, {one.size} bytes"
+    return "no small file on the first pages; nothing tried"
+
+
+async def _check_target(configuration: Any, output: Output) -> dict[str, Any]:
+    from jobs.wiring import target_section, wire_target
+
+    wired = wire_target(configuration)
+    for warning in wired.warnings:
+        output.note(f"warning: {warning}")
+    target, checks = wired.tracker, []
+    try:
+        checks.append({"check": "login", "ok": True, "detail": await target.check()})
+        await _tried(checks, "mapping", lambda: _mapped(configuration, target))
+    finally:
+        await target.close()
+    return {"tracker": target_section(configuration).tracker, "checks": checks}
+
+
+async def _mapped(configuration: Any, target: Any) -> str:
+    """The mapping file is usable, and its first target entity is there."""
+    from migrator.errors import ConfigError, Rejected
+    from migrator.mapping import read_mapping
+
+    try:
+        mapping = read_mapping(configuration.mapping_file)
+    except ConfigError as error:
+        raise Rejected(str(error)) from None
+    for targets in mapping.values():
+        found = await target.find_attachments(targets[0])
+        return f"{len(mapping)} source entities; {targets[0]} is there, with {len(found)} attachments"
+    return "the mapping file is empty"

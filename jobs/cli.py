@@ -1,0 +1,119 @@
+"""The command line: the group, its options, and the one place where an error becomes an exit status.
+
+The one idea: a command reads options, wires, runs, and returns a summary; what the summary's status or an error means
+for the exit status is decided here. The one trap: importing is start-up time, so a command's module is imported when
+it is called (or listed), and the library's heavy parts when they are used.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from jobs.output import Output
+from migrator import __version__, errors
+from migrator.model import RunStatus
+
+COMMANDS = {
+    "demo": "the whole job on embedded sandbox trackers",
+    "check": "log in, read a page, fetch a file, write nothing; say what will work",
+    "backup": "store every attachment of the source in the archive",
+    "load": "replay the archive into the target",
+    "migrate": "backup, then load, then a check of the target",
+    "status": "runs, counts, what is pending, what failed and why",
+    "verify": "hash every blob again and hold the catalog against the disk",
+    "sandbox": "serve an embedded tracker to rehearse against",
+}
+
+EXIT = {
+    RunStatus.COMPLETE: 0,
+    RunStatus.INCOMPLETE: 3,
+    RunStatus.DAMAGED: 5,
+    RunStatus.INTERRUPTED: 130,
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are called; help needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """In the order in which a person meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of a name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"jobs.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """One line for each, without importing it."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit status: 0 all done, 1 a bug, 2 bad usage or configuration, 3 some items failed (the next run tries "
+    "them again), 4 tracker unreachable or credentials refused, 5 archive damaged, 6 another run holds the archive, "
+    "7 disk full, 130 stopped.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, only results and errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Say on stderr what is retried and why.")
+@click.version_option(__version__, prog_name="migrator")
+@click.pass_context
+def group(ctx: click.Context, /, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Gets the files out of an issue tracker, and into another.
+
+    A backup stores every attachment in a local archive; a load replays the archive into another tracker. Both can be
+    killed at any moment and run again: nothing is lost, nothing is sent twice.
+
+    Start with `migrator demo`, then write a configuration (see sample_configs/) and run `migrator check CONFIG`.
+    """
+    if quiet and verbose:
+        raise click.UsageError("-q and -v exclude each other")
+    ctx.obj.configure(as_json=as_json, quiet=quiet, verbose=verbose)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The console script: runs a command and exits with its status."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line and give its exit status."""
+    output = Output(as_json="--json" in arguments)
+    command = next((word for word in arguments if word in COMMANDS), "")
+    try:
+        summary = group.main(arguments, prog_name="migrator", standalone_mode=False, obj=output)
+        return _finish(output, summary)
+    except click.ClickException as error:
+        error.show()
+        return output.failed(command, error.exit_code, error.format_message())
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return output.interrupted(command)
+    except errors.MigratorError as error:
+        if isinstance(error, errors.Retriable | errors.Rejected):
+            error = errors.TrackerUnreachable(str(error))
+        output.error(str(error))
+        return output.failed(command, error.exit_code, str(error))
+    except BrokenPipeError:
+        return 1
+    except Exception:
+        logging.getLogger("migrator").exception("an unexpected error: this is a bug")
+        return 1
+
+
+def _finish(output: Output, summary: Any) -> int:
+    """Print a summary and give the status it means; help and version come as plain numbers."""
+    if not isinstance(summary, dict):
+        return summary if isinstance(summary, int) else 0
+    output.result(summary)
+    return EXIT[RunStatus(summary["status"])]

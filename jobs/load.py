@@ -1,0 +1,59 @@
+"""`migrator load CONFIG`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.options import config_argument
+from jobs.output import Output
+
+
+@click.command("load")
+@config_argument
+@click.option("--dry-run", is_flag=True, help="Rehearse: look at the target, send nothing.")
+@click.pass_obj
+def command(output: Output, /, *, config: Path, dry_run: bool) -> dict[str, Any]:
+    """Replay the archive of CONFIG into its target, by its mapping file.
+
+    Run again it resumes and uploads nothing twice: what was in flight when a run was killed is looked up at the
+    target before anything is sent. Files of entities without a row in the mapping are counted as unmapped.
+    """
+    from jobs.running import run_job
+    from migrator.config import read_configuration
+
+    configuration = read_configuration(config)
+    return run_job(lambda stop: run_load(configuration, output, stop, dry_run=dry_run))
+
+
+async def run_load(configuration: Any, output: Output, stop: asyncio.Event, *, dry_run: bool = False) -> dict[str, Any]:
+    """Read the mapping, log in, hold the archive, load."""
+    from jobs.running import held_archive
+    from jobs.wiring import target_section, wire_target
+    from migrator.mapping import read_mapping
+    from migrator.pipeline.load import LoadSettings, load
+
+    target = wire_target(configuration, dry_run=dry_run)
+    for warning in target.warnings:
+        output.note(f"warning: {warning}")
+    limits = configuration.settings.limits
+    settings = LoadSettings(
+        target.identity,
+        read_mapping(configuration.mapping_file),
+        limits.uploads,
+        provenance=target_section(configuration).provenance,
+        dry_run=dry_run,
+    )
+    try:
+        with held_archive(configuration.archive, "load") as (archive, catalog):
+            output.note(f"target: {await target.tracker.check()}")
+            with output.progress("load") as progress:
+                summary = await load(target.tracker, archive, catalog, settings, progress=progress, stop=stop)
+    finally:
+        await target.tracker.close()
+    if unmapped := summary["uploads"]["unmapped"]:
+        output.note(f"warning: {unmapped} files belong to entities without a row in {configuration.mapping_file.name}")
+    return summary

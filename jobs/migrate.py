@@ -1,0 +1,50 @@
+"""`migrator migrate CONFIG`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.options import config_argument
+from jobs.output import Output
+
+_WORST = ("interrupted", "damaged", "incomplete", "complete")
+
+
+@click.command("migrate")
+@config_argument
+@click.pass_obj
+def command(output: Output, /, *, config: Path) -> dict[str, Any]:
+    """Back up the source of CONFIG, then load the archive into its target.
+
+    The load reads the target back, entity by entity: what is not there as it was sent is a failure. Mapping and
+    target are checked before the backup begins.
+    """
+    from jobs.running import run_job
+    from migrator.config import read_configuration
+
+    configuration = read_configuration(config)
+    return run_job(lambda stop: _migrate(configuration, output, stop))
+
+
+async def _migrate(configuration: Any, output: Output, stop: asyncio.Event) -> dict[str, Any]:
+    from jobs.backup import run_backup
+    from jobs.load import run_load
+    from jobs.wiring import wire_target
+    from migrator.mapping import read_mapping
+
+    read_mapping(configuration.mapping_file)
+    target = wire_target(configuration)
+    try:
+        await target.tracker.check()
+    finally:
+        await target.tracker.close()
+    parts: dict[str, Any] = {"backup": await run_backup(configuration, output, stop), "load": {}}
+    if not stop.is_set():
+        parts["load"] = await run_load(configuration, output, stop)
+    statuses = {part["status"] for part in parts.values() if part} | ({"interrupted"} if stop.is_set() else set())
+    status = next(status for status in _WORST if status in statuses)
+    return {"command": "migrate", "status": status, **parts}

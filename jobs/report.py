@@ -1,0 +1,121 @@
+"""Summaries as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jobs.bars import human_bytes
+
+SHOWN = 20
+"""So many failures are shown; `--json` and `status` have all of them."""
+
+_COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
+
+
+def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
+    """Print the summary of any command on stdout."""
+    out = console or Console(highlight=False, soft_wrap=True)
+    _PRINTERS.get(summary["command"], _run)(out, summary)
+
+
+def _headline(out: Console, summary: dict[str, Any], title: str = "") -> None:
+    status = summary["status"]
+    number = f" (run {summary['run']})" if summary.get("run") else ""
+    took = f" in {summary['seconds']:.1f} s" if summary.get("seconds") is not None else ""
+    out.print(
+        Text(f"{title or summary['command']}{number}: "),
+        Text(status, _COLOURS.get(status, "red")),
+        took,
+        sep="",
+        end="\n",
+    )
+
+
+def _run(out: Console, summary: dict[str, Any]) -> None:
+    """backup and load."""
+    _headline(out, summary)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    if "entities" in summary:
+        table.add_row("entities", str(summary["entities"]))
+    for key, value in (summary.get("attachments") or summary.get("uploads") or {}).items():
+        table.add_row(key.replace("_", " "), str(value))
+    for key, value in summary.get("dry_run", {}).items():
+        table.add_row(f"dry run: {key.replace('_', ' ')}", str(value))
+    table.add_row("bytes", human_bytes(summary.get("bytes", 0)))
+    out.print(table)
+    print_failures(out, summary.get("failures", []))
+
+
+def print_failures(out: Console, failures: list[dict[str, Any]]) -> None:
+    """What failed, each with its reason."""
+    if not failures:
+        return
+    table = Table("entity", "attachment", "name", "reason", title=f"{len(failures)} failed", title_justify="left")
+    for failure in failures[:SHOWN]:
+        cells = (
+            f"{failure['kind']} {failure['entity']}",
+            failure["attachment"] or "",
+            failure["name"],
+            failure["reason"],
+        )
+        table.add_row(*(Text(str(cell or "")) for cell in cells))
+    out.print(table)
+    if len(failures) > SHOWN:
+        out.print(f"... and {len(failures) - SHOWN} more (--json shows all)")
+
+
+def _migrate(out: Console, summary: dict[str, Any]) -> None:
+    for part in ("backup", "load"):
+        if summary.get(part):
+            _run(out, summary[part])
+    _headline(out, summary)
+
+
+def _verify(out: Console, summary: dict[str, Any]) -> None:
+    _headline(out, summary)
+    out.print(f"{summary['blobs']} blobs, {human_bytes(summary['bytes'])}, {len(summary['problems'])} problems")
+    for problem in summary["problems"]:
+        out.print(Text(f"  {problem['code']} {problem['problem']}: {problem['path']}"))
+
+
+def _check(out: Console, summary: dict[str, Any]) -> None:
+    for side in ("source", "target"):
+        if found := summary.get(side):
+            out.print(f"{side}: {found['tracker']}")
+            for check in found["checks"]:
+                mark = Text("ok  " if check["ok"] else "FAIL", "green" if check["ok"] else "red")
+                out.print("  ", mark, " ", Text(f"{check['check']}: {check['detail']}"), sep="")
+    _headline(out, summary)
+
+
+def _status(out: Console, summary: dict[str, Any]) -> None:
+    holds = summary["totals"]
+    out.print(
+        Text(
+            f"archive of {summary['source'] or 'nothing yet'}: {holds['blobs']['count']} blobs, "
+            f"{human_bytes(holds['blobs']['bytes'])}, {holds['entities']} entities"
+        )
+    )
+    for what in ("attachments", "uploads"):
+        counts = ", ".join(f"{count} {status}" for status, count in holds[what].items())
+        out.print(f"{what}: {counts or 'none'}")
+    if holds["crawl_under_way"]:
+        out.print("a crawl is under way: the next backup goes on with it")
+    table = Table("run", "command", "status", "started", "ended", box=None, pad_edge=False)
+    for run in summary["runs"]:
+        table.add_row(str(run["run"]), run["command"], run["status"], run["started_at"], run["ended_at"] or "")
+    out.print(table)
+    print_failures(out, summary["failures"])
+
+
+_PRINTERS: dict[str, Callable[[Console, dict[str, Any]], None]] = {
+    "migrate": _migrate,
+    "verify": _verify,
+    "check": _check,
+    "status": _status,
+}

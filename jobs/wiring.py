@@ -1,0 +1,81 @@
+"""From the configuration to working parts: `Retrying(Verified(adapter(HttpClient)))`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from migrator.adapters import Adapter, adapter
+from migrator.config import Configuration, Limits, Secrets, SourceSection, TargetSection, credentials, options_of
+from migrator.errors import ConfigError
+from migrator.http import HttpClient
+from migrator.layers import DryRunTarget, Patience, RetryingSource, RetryingTarget, VerifiedSource
+from migrator.pacing import Pacer
+from migrator.ports import Source, Target
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wired(Generic[T]):
+    """A tracker ready for use, what names it, and warnings for the person."""
+
+    tracker: T
+    identity: str
+    warnings: list[str] = field(default_factory=list)
+
+
+def wire_source(configuration: Configuration) -> Wired[Source]:
+    """The source of a configuration. No I/O but looking up secrets; `ConfigError` if it can't be."""
+    section, limits = configuration.settings.source, configuration.settings.limits
+    parts = adapter(section.tracker)
+    http, warnings = _client(parts, section, "source", configuration, section.download_auth)
+    inner = parts.source(http, options_of(section.options, parts.options, "source.options"))
+    return Wired(RetryingSource(VerifiedSource(inner), patience(limits)), identity(section), warnings)
+
+
+def wire_target(configuration: Configuration, *, dry_run: bool = False) -> Wired[Target]:
+    """The target of a configuration; a rehearsal if it is a dry run."""
+    section = target_section(configuration)
+    parts = adapter(section.tracker)
+    http, warnings = _client(parts, section, "target", configuration, {})
+    inner = parts.target(http, options_of(section.options, parts.options, "target.options"))
+    retrying = RetryingTarget(inner, patience(configuration.settings.limits))
+    return Wired(DryRunTarget(retrying) if dry_run else retrying, identity(section), warnings)
+
+
+def target_section(configuration: Configuration) -> TargetSection:
+    """[target], which some commands can't do without."""
+    if configuration.settings.target is None:
+        raise ConfigError("the configuration has no [target] section")
+    return configuration.settings.target
+
+
+def identity(section: SourceSection | TargetSection) -> str:
+    """What names a tracker in the catalog."""
+    return f"{section.tracker} {section.url}"
+
+
+def patience(limits: Limits) -> Patience:
+    """The retry policy of [limits]."""
+    return Patience(limits.retries, limits.backoff, limits.backoff_max)
+
+
+def _client(
+    parts: Adapter, section: SourceSection | TargetSection, where: str, configuration: Configuration, files: Secrets
+) -> tuple[HttpClient, list[str]]:
+    limits, folder = configuration.settings.limits, configuration.folder
+    keys, warnings = credentials(section.auth, parts.auth, f"{where}.auth", folder)
+    file_signer = None
+    if files:
+        file_keys, more = credentials(files, parts.auth, f"{where}.download_auth", folder)
+        file_signer, warnings = parts.signer(file_keys), warnings + more
+    http = HttpClient(
+        section.url,
+        parts.signer(keys),
+        files=file_signer,
+        pacer=Pacer(limits.requests_per_second, limits.bandwidth),
+        timeout=limits.timeout,
+        connections=min(parts.max_connections, limits.downloads + limits.uploads),
+    )
+    return http, warnings

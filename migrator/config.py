@@ -1,0 +1,262 @@
+"""The configuration file: TOML in, typed and checked settings out, with errors that name the key.
+
+The one idea: reading a configuration does nothing but read it; a secret is looked up when the part that needs it is
+wired, so that a nightly backup needs no password of the target.
+The one trap: pydantic's errors quote the input; ours name the key and never the value, which may be a secret.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from yarl import URL
+
+from migrator.errors import ConfigError
+
+_SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_TIMES = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+_NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*(/\s*s)?\s*")
+
+
+def seconds(value: object) -> float:
+    """`"0.5 s"`, `"2 min"`, `"1 h"` or a number of seconds."""
+    number, unit, per = _quantity(value)
+    if per or unit not in _TIMES:
+        raise ValueError('not a time; write it like "0.5 s", "2 min" or "1 h"')
+    return number * _TIMES[unit]
+
+
+def rate(value: object) -> float:
+    """`"20 MB/s"` or `"512 KiB/s"` in bytes a second; MB is 10^6 bytes, MiB is 2^20."""
+    number, unit, _ = _quantity(value)
+    if unit not in _SIZES:
+        raise ValueError('not a bandwidth; write it like "20 MB/s" or "512 KiB/s"')
+    return number * _SIZES[unit]
+
+
+def _quantity(value: object) -> tuple[float, str, bool]:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value), "", False
+    match = _NUMBER.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("not a number with a unit")
+    return float(match[1]), match[2].lower(), bool(match[3])
+
+
+def _url(value: object) -> str:
+    try:
+        url = URL(value) if isinstance(value, str) else URL()
+    except ValueError:
+        url = URL()
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError("not an http or https address")
+    if url.user or url.password or url.query_string or url.fragment:
+        raise ValueError("an address without user, password, query and fragment is wanted; credentials go into `auth`")
+    return str(url).rstrip("/")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, hide_input_in_errors=True)
+
+
+Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
+Secrets = dict[str, str | dict[str, str]]
+
+
+class TrackerSection(_Section):
+    """[source] and [target]."""
+
+    tracker: str
+    url: Annotated[str, BeforeValidator(_url)]
+    auth: Secrets = {}
+    options: dict[str, Any] = {}
+
+
+class SourceSection(TrackerSection):
+    """[source]"""
+
+    kinds: tuple[str, ...] = ()
+    download_auth: Secrets = {}
+    allow_forbidden: bool = False
+
+
+class TargetSection(TrackerSection):
+    """[target]"""
+
+    provenance: bool = True
+
+
+class MappingSection(_Section):
+    """[mapping]"""
+
+    file: str = "mapping.csv"
+
+
+class Limits(_Section):
+    """[limits]; times in seconds, bandwidth in bytes a second, 0 for no limit."""
+
+    downloads: Annotated[int, Field(ge=1, le=256)] = 16
+    uploads: Annotated[int, Field(ge=1, le=64)] = 4
+    requests_per_second: Annotated[float, Field(ge=0)] = 0
+    bandwidth: Annotated[float, BeforeValidator(rate), Field(ge=0)] = 0
+    retries: Annotated[int, Field(ge=0, le=100)] = 8
+    backoff: Seconds = 0.5
+    backoff_max: Seconds = 60.0
+    timeout: Seconds = 60.0
+
+
+class Settings(_Section):
+    """The whole file."""
+
+    archive: str = "archive"
+    source: SourceSection
+    target: TargetSection | None = None
+    mapping: MappingSection = MappingSection()
+    limits: Limits = Limits()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Configuration:
+    """Settings, and the folder that relative paths are relative to."""
+
+    settings: Settings
+    folder: Path
+
+    @property
+    def archive(self) -> Path:
+        """Where the archive is."""
+        return self.folder / Path(self.settings.archive).expanduser()
+
+    @property
+    def mapping_file(self) -> Path:
+        """Where the mapping is."""
+        return self.folder / Path(self.settings.mapping.file).expanduser()
+
+
+def read_configuration(path: Path) -> Configuration:
+    """Read and check a file; `ConfigError` names what is wrong in it."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"the configuration {path} can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path.name} is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path.name} is not valid TOML: {error}") from None
+    try:
+        settings = Settings.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_complaint(item, Settings, path.name) for item in error.errors())) from None
+    return Configuration(settings, path.absolute().parent)
+
+
+def _complaint(item: Any, model: type[BaseModel], where: str) -> str:
+    place = [str(part) for part in item["loc"] if not str(part).startswith(("dict[", "str", "constrained"))]
+    key = ".".join(place)
+    if item["type"] == "extra_forbidden":
+        return unknown_key(where, key, _keys_beside(model, place))
+    if item["type"] == "missing":
+        return f"{where}: the key {key} is missing"
+    return f"{where}: {key}: {str(item['msg']).removeprefix('Value error, ')}"
+
+
+def unknown_key(where: str, key: str, known: list[str]) -> str:
+    """The message for a key that doesn't exist, with the nearest that does."""
+    parent, _, last = key.rpartition(".")
+    near = difflib.get_close_matches(last, known, n=1, cutoff=0.5)
+    if near:
+        return f"{where}: unknown key {key}; did you mean {f'{parent}.' if parent else ''}{near[0]}?"
+    return f"{where}: unknown key {key}; known here are {', '.join(sorted(known))}"
+
+
+def _keys_beside(model: type[BaseModel], place: list[str]) -> list[str]:
+    sections: dict[str, type[BaseModel]] = {
+        "source": SourceSection,
+        "target": TargetSection,
+        "mapping": MappingSection,
+        "limits": Limits,
+    }
+    for part in place[:-1]:
+        model = sections.get(part, model)
+    return list(model.model_fields)
+
+
+def options_of(given: Mapping[str, Any], kind: type[Any], where: str) -> Any:
+    """[source.options] as the dataclass that the adapter declares."""
+    known = [field.name for field in dataclasses.fields(kind)]
+    for key in given:
+        if key not in known:
+            raise ConfigError(unknown_key("configuration", f"{where}.{key}", known))
+    try:
+        return TypeAdapter(kind).validate_python(dict(given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"configuration: {where}.{key}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def credentials(
+    given: Secrets, alternatives: tuple[tuple[str, ...], ...], where: str, folder: Path
+) -> tuple[dict[str, str], list[str]]:
+    """The secrets of a section, looked up, and warnings about those that stand in the file in plain text."""
+    known = [key for keys in alternatives for key in keys]
+    for key in given:
+        if key not in known:
+            raise ConfigError(unknown_key("configuration", f"{where}.{key}", known))
+    if not any(set(keys) == set(given) for keys in alternatives):
+        wanted = ", or ".join(" and ".join(keys) for keys in alternatives)
+        raise ConfigError(f"configuration: [{where}] needs {wanted}; it has {', '.join(given) or 'nothing'}")
+    found = {key: _secret(secret, f"{where}.{key}", folder) for key, secret in given.items()}
+    plain = [key for key, secret in given.items() if isinstance(secret, str) and key != "username"]
+    return found, [f"{where}.{key} stands in the configuration in plain text; better {{ env = ... }}" for key in plain]
+
+
+def _secret(secret: str | dict[str, str], where: str, folder: Path) -> str:
+    if isinstance(secret, str):
+        value = secret
+    elif len(secret) != 1 or next(iter(secret)) not in _LOOKUPS:
+        raise ConfigError(f"configuration: {where} is neither text nor one of {{ env }}, {{ file }}, {{ keyring }}")
+    else:
+        [(way, name)] = secret.items()
+        value = _LOOKUPS[way](name, where, folder)
+    if not value or not value.isprintable():
+        raise ConfigError(f"configuration: {where} is empty or has characters that no credential has")
+    return value
+
+
+def _from_env(name: str, where: str, _: Path) -> str:
+    if name not in os.environ:
+        raise ConfigError(f"configuration: {where}: the environment variable {name} is not set")
+    return os.environ[name]
+
+
+def _from_file(name: str, where: str, folder: Path) -> str:
+    try:
+        return (folder / Path(name).expanduser()).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration: {where}: the file {name} can't be read ({type(error).__name__})") from None
+
+
+def _from_keyring(name: str, where: str, _: Path) -> str:
+    try:
+        import keyring  # the `keyring` extra
+    except ImportError:
+        raise ConfigError(f"configuration: {where}: the keyring extra is not installed") from None
+    try:
+        value = keyring.get_password(name, where.rpartition(".")[2])
+    except Exception as error:  # noqa: BLE001 - backends raise what they like
+        raise ConfigError(f"configuration: {where}: the keyring failed ({type(error).__name__})") from None
+    if value is None:
+        raise ConfigError(f"configuration: {where}: the keyring has nothing for {name!r}")
+    return str(value)
+
+
+_LOOKUPS = {"env": _from_env, "file": _from_file, "keyring": _from_keyring}

@@ -1,0 +1,278 @@
+"""Backup: crawl -> fetch -> store -> record, all of them at once, checkpoints in order.
+
+The one idea: a page of a listing is a task. It records what it lists, has the missing files fetched by the workers,
+waits until they are recorded and until the page before it is done, and then commits its cursor. So listing goes on
+while files stream, and a checkpoint never says more than what is on disk.
+The one trap: an error of one file must neither cancel its siblings nor vanish: `_store_one` turns it into a status.
+What is fatal (credentials refused, tracker gone, disk full) stops everything, after recording what was finished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from migrator import errors
+from migrator.archive import FOLDERS, Archive
+from migrator.catalog import Catalog
+from migrator.catalog.crawl import Crawl
+from migrator.model import UNLINKED, Attachment, Cursor, Entity, Page, RunStatus, Status
+from migrator.pipeline.desk import Desk
+from migrator.pipeline.running import InFlight, first_fatal, until_stopped
+from migrator.pipeline.store import Recorder, Settled, StoreSink
+from migrator.ports import Source
+from migrator.progress import Progress, Silent
+
+PAGES_IN_FLIGHT = 4
+LOGIN_PAGES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BackupSettings:
+    """`identity` names the source; `kinds` empty means all."""
+
+    identity: str
+    kinds: tuple[str, ...] = ()
+    downloads: int = 16
+    allow_forbidden: bool = False
+
+
+async def backup(
+    source: Source,
+    archive: Archive,
+    catalog: Catalog,
+    settings: BackupSettings,
+    *,
+    progress: Progress | None = None,
+    stop: asyncio.Event | None = None,
+) -> dict[str, Any]:
+    """One run: resumes the crawl that was under way, or starts one. Whoever calls holds the archive.
+
+    Gives the summary of `contract.md`; `stop` drains and ends it as `interrupted`. Raises what is fatal, with the
+    run recorded as `failed` and all finished files kept.
+    """
+    desk = Desk()
+    try:
+        await desk.run(catalog.claim_source, settings.identity)
+        run = await desk.run(catalog.begin_run, "backup")
+        work = _Backup(source, archive, catalog, settings, desk, run, progress or Silent())
+        return await work.run(stop or asyncio.Event())
+    finally:
+        await asyncio.to_thread(desk.close)
+
+
+class _Backup:
+    def __init__(
+        self,
+        source: Source,
+        archive: Archive,
+        catalog: Catalog,
+        settings: BackupSettings,
+        desk: Desk,
+        run: int,
+        progress: Progress,
+    ) -> None:
+        self._source, self._archive, self._catalog, self._desk = source, archive, catalog, desk
+        self._settings, self._run, self._progress = settings, run, progress
+        self._recorder = Recorder(archive, catalog, desk, run)
+        self._queue: asyncio.Queue[tuple[Attachment, Callable[[], None]]] = asyncio.Queue(2 * settings.downloads)
+        self._pages = asyncio.Semaphore(PAGES_IN_FLIGHT)
+        self._asks = asyncio.Semaphore(settings.downloads)
+        self._taken: set[str] = set()
+        self._in_flight = InFlight()
+        self._draining = False
+        self._stored = 0
+        self._login_pages = 0
+
+    async def run(self, stop: asyncio.Event) -> dict[str, Any]:
+        began = time.monotonic()
+        crawl = await self._desk.run(self._catalog.begin_crawl, self._run, repr(sorted(self._settings.kinds)))
+        status = RunStatus.FAILED
+        try:
+            await self._expect_lost()
+            whole = await until_stopped(self._work(crawl), stop, self._drain, self._in_flight.quiet)
+            status = RunStatus.COMPLETE if whole else RunStatus.INTERRUPTED
+        except BaseExceptionGroup as group:
+            raise first_fatal(group) from None
+        finally:
+            summary = await self._finish(crawl, status, time.monotonic() - began)
+        return summary
+
+    async def _finish(self, crawl: Crawl, status: RunStatus, seconds: float) -> dict[str, Any]:
+        """Record what was finished, in whatever way the run ended."""
+        if status is RunStatus.FAILED:
+            try:
+                await self._recorder.flush()
+            except errors.DiskRefused:
+                return {}
+        else:
+            await self._recorder.flush()
+        return await self._desk.run(self._summary, crawl, status, seconds)
+
+    def _summary(self, crawl: Crawl, status: RunStatus, seconds: float) -> dict[str, Any]:
+        catalog = self._catalog
+        failures = catalog.failures(crawl.start)
+        if status is RunStatus.COMPLETE and failures:
+            status = RunStatus.INCOMPLETE
+        summary = {
+            "command": "backup",
+            "run": self._run,
+            "status": str(status),
+            "entities": catalog.entity_count(crawl.start),
+            "attachments": catalog.backup_counts(crawl.start, self._run),
+            "bytes": catalog.stored_bytes(self._run),
+            "seconds": round(seconds, 2),
+            "failures": failures,
+        }
+        if status in {RunStatus.COMPLETE, RunStatus.INCOMPLETE}:
+            catalog.end_crawl(crawl.start, self._settings.kinds)
+        catalog.end_run(self._run, status, summary)
+        return summary
+
+    def _drain(self) -> None:
+        self._draining = True
+
+    async def _expect_lost(self) -> None:
+        """Blobs that verify found damaged, or whose file is missing, are wanted again."""
+        suspects = await self._desk.run(self._catalog.problem_blobs)
+        self._archive.suspects.update(suspects)
+        lost = [*suspects, *await self._desk.run(self._missing_blobs)]
+        if lost and (count := await self._desk.run(self._catalog.expect_again, lost)):
+            self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")
+
+    def _missing_blobs(self) -> list[str]:
+        return [
+            sha256
+            for folder in FOLDERS
+            if (known := self._catalog.blobs_in(folder))
+            for sha256 in self._archive.missing(folder, known.values())
+        ]
+
+    async def _work(self, crawl: Crawl) -> None:
+        async with asyncio.TaskGroup() as group:
+            helpers = [group.create_task(self._recorder.run())]
+            helpers += [group.create_task(self._worker()) for _ in range(self._settings.downloads)]
+            await self._crawl(crawl)
+            await self._backlog(crawl)
+            for task in helpers:
+                task.cancel()
+
+    async def _crawl(self, crawl: Crawl) -> None:
+        before: asyncio.Task[None] | None = None
+        async with asyncio.TaskGroup() as pages:
+            for stream in self._source.capabilities.streams:
+                cursor = crawl.cursors.get(stream)
+                ended = stream in crawl.cursors and cursor is None
+                while not ended:
+                    await self._pages.acquire()
+                    page = await self._read(stream, cursor)
+                    before = pages.create_task(self._page(stream, page, before))
+                    cursor = page.next
+                    ended = cursor is None
+
+    async def _read(self, stream: str, cursor: Cursor | None) -> Page:
+        """A page of a listing; without it there is no going on."""
+        try:
+            return await self._source.read(stream, cursor)
+        except (errors.Retriable, errors.Rejected) as error:
+            raise errors.TrackerUnreachable(f"the listing {stream!r} can't be read: {error}") from error
+
+    async def _page(self, stream: str, page: Page, before: asyncio.Task[None] | None) -> None:
+        try:
+            await self._list_and_fetch(page.entities, page.attachments)
+            if asked := [entity for entity in page.ask if self._wants(entity.ref.kind)]:
+                await self._list_and_fetch((), await self._ask(asked))
+            if before is not None:
+                await before
+            await self._desk.run(self._catalog.record_checkpoint, self._run, stream, page.next, page.links)
+        finally:
+            self._pages.release()
+
+    def _wants(self, kind: str) -> bool:
+        """Whether files of this kind are wanted. Unlinked ones always: their owner may be found later."""
+        return not self._settings.kinds or kind in self._settings.kinds or kind == UNLINKED
+
+    async def _ask(self, entities: Sequence[Entity]) -> list[Attachment]:
+        found = await asyncio.gather(*(self._attachments_of(entity) for entity in entities))
+        return [attachment for some in found for attachment in some]
+
+    async def _attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
+        async with self._asks:
+            try:
+                return await self._source.attachments_of(entity)
+            except errors.Gone:
+                return ()
+            except (errors.Retriable, errors.Rejected) as error:
+                expected = isinstance(error, errors.Forbidden) and self._settings.allow_forbidden
+                await self._desk.run(self._catalog.record_entity_error, entity.ref, str(error), expected=expected)
+                return ()
+
+    async def _list_and_fetch(self, entities: Sequence[Entity], attachments: Sequence[Attachment]) -> None:
+        self._progress.entities(len(entities))
+        by_id = {attachment.id: attachment for attachment in attachments}
+        listed = [(a, Status.PENDING if self._wants(a.owner.kind) else Status.SKIPPED) for a in by_id.values()]
+        wanted = await self._desk.run(self._catalog.record_listing, self._run, entities, listed)
+        await self._fetch([by_id[id_] for id_ in by_id if id_ in wanted])
+
+    async def _fetch(self, attachments: Sequence[Attachment]) -> None:
+        """Have these files fetched, and wait until each is recorded; what another page is at already is left out."""
+        todo = [attachment for attachment in attachments if attachment.id not in self._taken]
+        self._taken.update(attachment.id for attachment in todo)
+        self._progress.known(len(todo), sum(attachment.size or 0 for attachment in todo))
+        left, all_recorded = len(todo), asyncio.Event()
+
+        def recorded() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                all_recorded.set()
+
+        for attachment in todo:
+            await self._queue.put((attachment, recorded))
+        if todo:
+            await all_recorded.wait()
+
+    async def _backlog(self, crawl: Crawl) -> None:
+        """What an earlier run of this crawl listed and did not get."""
+        after = ""
+        while some := await self._desk.run(self._catalog.unfinished, crawl.start, after):
+            after = some[-1].id
+            await self._fetch(some)
+
+    async def _worker(self) -> None:
+        while not self._draining:
+            attachment, recorded = await self._queue.get()
+            with self._in_flight:
+                await self._recorder.put(await self._store_one(attachment, recorded))
+
+    async def _store_one(self, attachment: Attachment, recorded: Callable[[], None]) -> Settled:
+        sink = StoreSink(self._archive, self._progress)
+        try:
+            await self._source.download(attachment, sink)
+            body = await sink.finish()
+        except errors.ConnectFailed as error:
+            raise errors.TrackerUnreachable(str(error)) from error
+        except (errors.Retriable, errors.Rejected) as error:
+            status = self._judge(error)
+            self._progress.done(failed=status is Status.FAILED)
+            return Settled(attachment, None, status, str(error), recorded)
+        finally:
+            sink.discard()
+        self._stored += 1
+        self._taken.discard(attachment.id)
+        self._progress.done()
+        return Settled(attachment, body, Status.STORED, None, recorded)
+
+    def _judge(self, error: errors.MigratorError) -> Status:
+        """What an error makes of a file. If nothing but login pages came so far, the credentials are no good."""
+        if isinstance(error, errors.Gone):
+            return Status.GONE
+        if isinstance(error, errors.Forbidden) and self._settings.allow_forbidden:
+            return Status.SKIPPED
+        self._login_pages += isinstance(error, errors.LoginPage)
+        if self._login_pages >= LOGIN_PAGES and not self._stored:
+            raise errors.AuthRefused(f"{error} (the first {LOGIN_PAGES} files)") from error
+        return Status.FAILED

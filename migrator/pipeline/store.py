@@ -1,0 +1,132 @@
+"""From download to record: bodies are gathered, written as a batch, and recorded after they are safe on disk.
+
+The one idea: a worker hands a small file over and goes on; one flusher writes all that came together meanwhile, with
+one flush to disk and one transaction. At most `HANDED_OVER` small files are in memory and unrecorded, which is also
+what a kill can cost beyond the downloads in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from migrator.archive import Archive, LargeFile
+from migrator.catalog import Catalog
+from migrator.model import Attachment, Blob, Outcome, Status
+from migrator.pipeline.desk import Desk
+from migrator.ports import BodyFacts
+from migrator.progress import Progress
+
+SMALL = 256 * 1024
+HANDED_OVER = 64
+GATHER = 0.02
+
+
+class StoreSink:
+    """Takes a download: in memory while it is small, else into a file of its own."""
+
+    def __init__(self, archive: Archive, progress: Progress) -> None:
+        self._archive, self._progress = archive, progress
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._file: LargeFile | None = None
+
+    async def start(self, facts: BodyFacts) -> None:
+        """See `Sink`."""
+
+    async def write(self, chunk: bytes) -> None:
+        """See `Sink`."""
+        self._progress.moved(len(chunk))
+        self._size += len(chunk)
+        if self._file is None and self._size > SMALL:
+            self._file = LargeFile(self._archive)
+            for part in self._parts:
+                await self._file.write(part)
+            self._parts.clear()
+        if self._file is not None:
+            await self._file.write(chunk)
+        else:
+            self._parts.append(chunk)
+
+    def rewind(self) -> None:
+        """See `Sink`."""
+        self.discard()
+        self._parts, self._size = [], 0
+
+    def discard(self) -> None:
+        """Throw away what came."""
+        if self._file is not None:
+            self._file.discard()
+            self._file = None
+
+    async def finish(self) -> bytes | Blob:
+        """The bytes of a small file, or the blob of a large one, which is safe on disk then."""
+        if self._file is None:
+            return b"".join(self._parts)
+        blob = await asyncio.to_thread(self._file.finish)
+        self._file = None
+        return blob
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A file whose fate is known and not recorded yet. `recorded` is called when it is."""
+
+    attachment: Attachment
+    body: bytes | Blob | None
+    status: Status
+    error: str | None
+    recorded: Callable[[], None]
+
+
+class Recorder:
+    """Gathers settled files and records them in batches. `run` is a task; `flush` empties it at the end."""
+
+    def __init__(self, archive: Archive, catalog: Catalog, desk: Desk, run: int) -> None:
+        self._archive, self._catalog, self._desk, self._run = archive, catalog, desk, run
+        self._room = asyncio.Semaphore(HANDED_OVER)
+        self._waiting: list[Settled] = []
+        self._awake = asyncio.Event()
+        self._writing = asyncio.Lock()
+
+    async def put(self, settled: Settled) -> None:
+        """Hand a file over; waits while too many are waiting."""
+        await self._room.acquire()
+        self._waiting.append(settled)
+        self._awake.set()
+
+    async def run(self) -> None:
+        """Record what comes, until cancelled."""
+        while True:
+            await self._awake.wait()
+            if len(self._waiting) < HANDED_OVER // 2:
+                await asyncio.sleep(GATHER)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Record all that is waiting now."""
+        async with self._writing:
+            batch, self._waiting = self._waiting, []
+            self._awake.clear()
+            if not batch:
+                return
+            try:
+                await self._desk.run(self._write, batch)
+            except BaseException:
+                self._waiting = batch + self._waiting
+                raise
+            for settled in batch:
+                self._room.release()
+                settled.recorded()
+
+    def _write(self, batch: list[Settled]) -> None:
+        small = [settled.body for settled in batch if isinstance(settled.body, bytes)]
+        blobs = iter(self._archive.store_batch(small))
+        self._catalog.record_outcomes(self._run, [_outcome(settled, blobs) for settled in batch])
+
+
+def _outcome(settled: Settled, blobs: Iterator[Blob]) -> Outcome:
+    body = settled.body
+    blob = next(blobs) if isinstance(body, bytes) else body
+    return Outcome(settled.attachment, settled.status, blob, settled.error)
