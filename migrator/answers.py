@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from migrator import errors
+from migrator.model import Attachment
 from migrator.ports import BodyFacts
 
 _HTML = re.compile(
@@ -20,6 +21,8 @@ _HTML = re.compile(
 )
 _MESSAGE = re.compile(r"<Message>(.*?)</Message>|<title>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _LOGIN = re.compile(r"log[-_]?in|sign[-_]?in|/auth\b|/sso\b|authenticate", re.IGNORECASE)
+
+_HTML_NAMES = (".html", ".htm", ".xhtml", ".mht", ".mhtml", ".svg", ".xml")
 
 RETRIABLE = frozenset({408, 423, 425, 429})
 SNIFF = 512
@@ -33,6 +36,11 @@ def looks_like_html(head: bytes) -> bool:
 def looks_like_login(location: str) -> bool:
     """Whether a redirect leads to a login page, going by the address."""
     return _LOGIN.search(location.partition("?")[0]) is not None
+
+
+def expects_html(attachment: Attachment) -> bool:
+    """Whether a body that is HTML is what this attachment says to be."""
+    return "html" in attachment.media_type.lower() or attachment.name.lower().endswith(_HTML_NAMES)
 
 
 def is_error_page(facts: BodyFacts, head: bytes, *, html_expected: bool) -> bool:

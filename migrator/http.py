@@ -14,8 +14,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from xml.etree.ElementTree import Element, ParseError  # types only; what parses is defusedxml
 
 import aiohttp
+from defusedxml.ElementTree import fromstring
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -48,6 +50,14 @@ class Answer:
             return json.loads(self.body)
         except (ValueError, RecursionError):
             raise errors.WrongBody("the answer is not JSON") from None
+
+    def xml(self) -> Element:
+        """The root of the body as XML; `WrongBody` if it is none, or has a DTD or entities of its own."""
+        try:
+            root: Element = fromstring(self.body, forbid_dtd=True)
+        except (ParseError, ValueError, LookupError):
+            raise errors.WrongBody("the answer is not XML, or not of the harmless kind") from None
+        return root
 
 
 @dataclass(frozen=True, slots=True)
