@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from migrator import errors
+from migrator.model import Attachment
 from migrator.ports import BodyFacts
 
 _HTML = re.compile(
@@ -21,6 +22,8 @@ _HTML = re.compile(
 _MESSAGE = re.compile(r"<Message>(.*?)</Message>|<title>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _LOGIN = re.compile(r"(log|sign)[-_]?(in|on)|auth|sso|authenticate|authorize|adfs", re.IGNORECASE)
 _PAGES = frozenset({"", "aspx", "asp", "php", "jsp", "do", "html", "htm", "action", "cgi", "pl"})
+
+_HTML_NAMES = (".html", ".htm", ".xhtml", ".mht", ".mhtml", ".svg", ".xml")
 
 RETRIABLE = frozenset({408, 423, 425, 429})
 SNIFF = 512
@@ -44,6 +47,11 @@ def looks_like_login(location: str) -> bool:
     if extension.lower() not in _PAGES:
         return False
     return any(_LOGIN.fullmatch(word) for word in (*host.split("."), *words, last))
+
+
+def expects_html(attachment: Attachment) -> bool:
+    """Whether a body that is HTML is what this attachment says to be."""
+    return "html" in attachment.media_type.lower() or attachment.name.lower().endswith(_HTML_NAMES)
 
 
 def is_error_page(facts: BodyFacts, head: bytes, *, html_expected: bool) -> bool:

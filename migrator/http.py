@@ -15,8 +15,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote
+from xml.etree.ElementTree import Element, ParseError  # types only; what parses is defusedxml
 
 import aiohttp
+from defusedxml.ElementTree import fromstring
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -53,6 +55,14 @@ class Answer:
             return json.loads(text.decode("utf-8", "replace"))
         except (ValueError, RecursionError):
             raise errors.WrongBody("the answer is not JSON") from None
+
+    def xml(self) -> Element:
+        """The root of the body as XML; `WrongBody` if it is none, or has a DTD or entities of its own."""
+        try:
+            root: Element = fromstring(self.body, forbid_dtd=True)
+        except (ParseError, ValueError, LookupError):
+            raise errors.WrongBody("the answer is not XML, or not of the harmless kind") from None
+        return root
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from migrator.answers import SNIFF, is_error_page, looks_like_html
+from migrator.answers import SNIFF, expects_html, is_error_page, looks_like_html
 from migrator.errors import LoginPage, Rejected, Retriable, TrackerUnreachable, Unanswered, WrongBody
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
 from migrator.ports import Body, BodyFacts, Sink, Source, Target
@@ -26,12 +26,6 @@ T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
 
 _log = logging.getLogger("migrator.retries")
-_HTML_NAMES = (".html", ".htm", ".xhtml", ".mht", ".mhtml", ".svg", ".xml")
-
-
-def expects_html(attachment: Attachment) -> bool:
-    """Whether a body that is HTML is what this attachment says to be."""
-    return "html" in attachment.media_type.lower() or attachment.name.lower().endswith(_HTML_NAMES)
 
 
 @dataclass(frozen=True, slots=True)

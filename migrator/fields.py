@@ -1,0 +1,36 @@
+"""Reading the fields of an answer that may be malformed: every function takes anything and never raises.
+
+The one idea: an adapter says which type it wants; what is of another type counts as missing.
+The one trap: text from JSON may hold half a surrogate pair, which no file and no database takes; `text` mends it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+
+
+def text(value: object) -> str:
+    """A string as it is, anything else as an empty one."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
+def whole(value: object) -> int | None:
+    """A whole number, also one written as a string (XML); None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value if abs(value) < 1 << 62 else None
+    return int(value) if isinstance(value, str) and _WHOLE.fullmatch(value.strip()) else None
+
+
+def record(value: object) -> dict[str, Any]:
+    """An object as it is, anything else as an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def records(value: object) -> list[dict[str, Any]]:
+    """The objects of a list; what else is in it is left out."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

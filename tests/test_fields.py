@@ -1,0 +1,38 @@
+"""What a tracker sends may be of any type; reading it never fails."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from migrator.fields import record, records, text, whole
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(JSON)
+def test_anything_can_be_read_as_any_type(value):
+    assert isinstance(text(value), str)
+    assert whole(value) is None or isinstance(whole(value), int)
+    assert isinstance(record(value), dict)
+    assert all(isinstance(item, dict) for item in records(value))
+
+
+def test_half_a_surrogate_pair_is_mended_and_a_whole_one_kept():
+    assert text(json.loads('"a\\ud800b"')) == "a?b"
+    assert text(json.loads('"\\ud83d\\ude00 ü"')) == "😀 ü"
+
+
+@pytest.mark.parametrize(
+    ("value", "number"), [(7, 7), ("7", 7), (" 47616\n", 47616), ("-1", -1), (True, None), ("7.0", None), ("٣", None)]
+)
+def test_whole_numbers_come_as_numbers_or_as_text(value, number):
+    assert whole(value) == number
+
+
+def test_records_leaves_out_what_is_no_object():
+    assert records([{"a": 1}, 7, None, {}]) == [{"a": 1}, {}]
