@@ -264,6 +264,13 @@ async def test_downloads_may_have_credentials_of_their_own(serve, connect):
     assert keys == [SECRET, "other"]
 
 
+@pytest.mark.parametrize("value", [SECRET + "\n", "a\r\nX-Evil: 1", "a\0"])
+def test_secret_that_no_header_takes_is_a_mistake_of_the_configuration(value):
+    with pytest.raises(errors.ConfigError) as caught:
+        Header("X-Key", value)
+    assert value.strip() not in str(caught.value)
+
+
 @pytest.mark.parametrize("signer", [Header("X-Key", SECRET), basic("u", SECRET), QueryToken("token", SECRET)])
 async def test_redirect_to_another_host_is_followed_without_credentials(serve, connect, signer):
     received = []
