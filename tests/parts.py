@@ -29,7 +29,7 @@ PATIENCE = Patience(retries=3, sleep=no_wait)
 
 
 def small_tracker(entities: int = 12, page_size: int = 4) -> MemoryTracker:
-    """Stories that must be asked, bugs that come with their files, a file that nothing owns; equal names, equal bytes."""
+    """Stories that must be asked, bugs listed with their files, a file that nothing owns; equal names and bytes."""
     tracker = MemoryTracker(page_size=page_size)
     for number in range(entities):
         owner = tracker.add("Story" if number % 3 == 0 else "Bug", title=f"entity {number}")

@@ -9,6 +9,9 @@ from dataclasses import replace
 
 import pytest
 
+from migrator.adapters.memory import MemorySource
+from migrator.archive import Archive
+from migrator.catalog import Catalog
 from migrator.errors import (
     AuthRefused,
     ConfigError,
@@ -19,6 +22,7 @@ from migrator.errors import (
     Retriable,
     TrackerUnreachable,
 )
+from migrator.pipeline.backup import BackupSettings, backup
 from tests.parts import expected, rows, run_backup, run_verify, small_tracker, stored
 
 
@@ -51,6 +55,24 @@ async def test_backup_stores_every_file_whole_and_says_so(tmp_path):
     }  # fmt: skip
     assert summary["bytes"] == sum(map(len, tracker.content.values()))
     assert list((tmp_path / "incoming").iterdir()) == []
+
+
+async def test_a_file_that_two_listings_tell_of_is_fetched_once(tmp_path):
+    class Twice(MemorySource):
+        """Tells of every file on both ways of finding it."""
+
+        async def read(self, stream, cursor):
+            page = await super().read(stream, cursor)
+            return replace(page, ask=page.entities)
+
+    tracker = small_tracker(entities=60)
+    archive = Archive(tmp_path)
+    archive.prepare()
+    catalog = Catalog(tmp_path)
+    await backup(Twice(tracker), archive, catalog, BackupSettings("memory", downloads=4))
+    catalog.close()
+    assert set(tracker.downloads.values()) == {1}
+    assert stored(tmp_path) == expected(tracker)
 
 
 async def test_second_backup_of_an_unchanged_tracker_downloads_nothing(tmp_path):

@@ -127,7 +127,7 @@ def in_child(work, die_at: int) -> tuple[int, int]:
             asyncio.run(work(steps))
             os.write(writing, str(steps.count).encode())
             code = DONE
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the child says what broke, whatever it is
             traceback.print_exc()
         finally:
             os._exit(code)
