@@ -242,6 +242,12 @@ async def test_name_and_password_work_as_well(fake):
     await http.close()
 
 
+async def test_wrong_key_is_noticed_before_what_an_anonymous_visitor_may_see_is_taken(fake):
+    with pytest.raises(errors.AuthRefused):
+        await source(fake.url, "wrong").read("issues", None)
+    assert [path for _, path, _ in fake.requests] == ["users/current.json"]
+
+
 async def test_key_that_dies_in_the_middle_of_a_listing_is_not_taken_for_its_end(fake, small_pages, monkeypatch):
     seeded(fake)
     made = source(fake.url)
