@@ -47,7 +47,7 @@ def parsed(answer: Answer, what: str) -> dict[str, Any]:
 def from_xml(element: Element, *, root: bool = False) -> Any:
     """An element in the shape that JSON has; `root` for the outermost, which is an object even if it is empty.
 
-    What has no Id itself may be a collection: its children that have one are its `Items`, too.
+    What has no Id itself may be a collection: its children that are objects are its `Items`, too.
     """
     if any(name.rpartition("}")[2] == "nil" and value == "true" for name, value in element.attrib.items()):
         return None
@@ -56,15 +56,16 @@ def from_xml(element: Element, *, root: bool = False) -> Any:
     children = [(child, from_xml(child)) for child in element]
     shape = {**element.attrib, **{child.tag: value for child, value in children}}
     if "Id" not in element.attrib:
-        shape["Items"] = [value for child, value in children if "Id" in child.attrib]
+        shape["Items"] = [value for _, value in children if isinstance(value, dict)]
     return shape
 
 
 def listed(page: Mapping[str, Any], what: str) -> list[dict[str, Any]]:
-    """The items of a page; `WrongBody` if it is none."""
-    if not isinstance(page.get("Items"), list):
+    """The items of a page; `WrongBody` if it is none, or one of them is no object."""
+    items = page.get("Items")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise errors.WrongBody(f"{what}: no list of items in the answer")
-    return records(page["Items"])
+    return items
 
 
 def id_of(item: Mapping[str, Any], what: str) -> int:

@@ -25,7 +25,6 @@ _FILE = f"{_FACTS},Uri,Owner[Id,FirstName,LastName,Login]"
 _KIND = "General[Id,Name,EntityType[Name]]"
 _MESSAGE = "[Id,Generals[Id,Name,EntityType[Name]],Attachments[Id]]"
 
-
 Items = list[dict[str, Any]]
 
 
@@ -82,9 +81,7 @@ class Api:
             raise errors.AuthRefused(str(error)) from error
         return parsed(answer, f"GET {path}")
 
-    async def page(
-        self, listing: Listing, cursor: Cursor | None, *of: str
-    ) -> tuple[list[dict[str, Any]], Cursor | None]:
+    async def page(self, listing: Listing, cursor: Cursor | None, *of: str) -> tuple[Items, Cursor | None]:
         """The items of one page and the cursor after it, in the first way that the server goes along with."""
         path = listing.name.format(*of)
         take = max(2, min(self._page_size, listing.most))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+
+from aiohttp import web
 
 from migrator.adapters.targetprocess import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
 from migrator.http import HttpClient
@@ -112,3 +114,17 @@ def bound_target(sandbox: TargetprocessSandbox) -> BoundTarget:
         unreachable=lambda: TargetprocessTarget(client(nowhere()), SKIP),
         limits_names=False,
     )
+
+
+@asynccontextmanager
+async def answering(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+    """A server that answers every request so; gives its URL."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
