@@ -11,8 +11,8 @@ from rich.text import Text
 
 from jobs.bars import human_bytes
 
-SHOWN = 20
-"""So many failures are shown; `--json` and `status` have all of them."""
+SHOWN = 10
+"""So many failures of one reason are shown; `--json` has all of them."""
 
 _COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
 
@@ -52,21 +52,18 @@ def _run(out: Console, summary: dict[str, Any]) -> None:
 
 
 def print_failures(out: Console, failures: list[dict[str, Any]]) -> None:
-    """What failed, each with its reason."""
-    if not failures:
-        return
-    table = Table("entity", "attachment", "name", "reason", title=f"{len(failures)} failed", title_justify="left")
-    for failure in failures[:SHOWN]:
-        cells = (
-            f"{failure['kind']} {failure['entity']}",
-            failure["attachment"] or "",
-            failure["name"],
-            failure["reason"],
-        )
-        table.add_row(*(Text(str(cell or "")) for cell in cells))
-    out.print(table)
-    if len(failures) > SHOWN:
-        out.print(f"... and {len(failures) - SHOWN} more (--json shows all)")
+    """What failed, by reason: each reason once, with the first files that it struck."""
+    by_reason: dict[str, list[str]] = {}
+    for failure in failures:
+        what = [f"{failure['kind']} {failure['entity']}".strip(), failure["name"] or ""]
+        what += [f"(attachment {failure['attachment']})"] if failure["attachment"] else []
+        by_reason.setdefault(failure["reason"] or "", []).append(" ".join(filter(None, what)))
+    for reason, struck in sorted(by_reason.items(), key=lambda item: -len(item[1])):
+        out.print(Text(f"{len(struck)} failed: {reason}", "yellow"))
+        for line in struck[:SHOWN]:
+            out.print(Text(f"  {line}"))
+        if len(struck) > SHOWN:
+            out.print(f"  ... and {len(struck) - SHOWN} more (--json shows all)")
 
 
 def _migrate(out: Console, summary: dict[str, Any]) -> None:

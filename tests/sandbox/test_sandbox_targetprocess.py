@@ -227,6 +227,7 @@ async def test_where_knows_text_dates_and_null(
     loose = {f.id for f in world.attachments if f.entity_id is None}
     assert await names("General is null") == loose
     assert await names("General is not null") == every - loose
+    assert loose < await names("General.Id ne 101") < every
     old = await names("Date lt '2018-01-01'")
     assert old
     assert await names("Date gte '2018-01-01'") == every - old
@@ -411,6 +412,25 @@ async def test_access_token_downloads_only_where_the_server_lets_it(client: Clie
             assert answer.status == 200
             assert (answer.content_type == "text/html") is not lets
             assert ((await answer.read()) == world.content(world.attachments[0])) is lets
+
+
+async def test_a_service_token_never_downloads(client: Client, world: World) -> None:
+    query = f"AttachmentID=1&token={TargetprocessSandbox.service_token}"
+    async with (
+        TargetprocessSandbox(world, token_downloads=True) as sandbox,
+        client.get(f"{sandbox.url}/Attachment.aspx?{query}") as answer,
+    ):
+        assert answer.content_type == "text/html"
+        assert not sandbox.downloads
+
+
+async def test_an_excluded_field_is_missing_but_never_the_id(
+    client: Client, sandbox: TargetprocessSandbox
+) -> None:
+    (item,) = (await ask(client, sandbox, "Attachments?take=1&exclude=[Id,Name,Owner]"))["Items"]
+    assert "Id" in item
+    assert not {"Name", "Owner"} & item.keys()
+    assert "Description" in item
 
 
 @pytest.mark.parametrize(("way", "status"), [("page", 200), ("redirect", 302), ("unauthorized", 401)])

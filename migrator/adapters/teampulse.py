@@ -1,0 +1,399 @@
+"""Telerik TeamPulse, as source and as target: the files of its work items (API version 1, or the one before).
+
+The one idea: `/attachments` lists every file of the tracker with the number of its work item, so two walks in the
+order of ids are enough. The kind of an owner is not told there; it is looked up for each page anew.
+
+The one trap: a file's address (`downloadUrl`, `url`) holds another number than its id and the server's own idea of
+its host. It is never built, only taken as told, without the host. Nor is `totalResults` to be trusted: some servers
+count the page only, so a listing ends where nothing new comes.
+
+Accounts of a Windows domain: NTLM is not spoken here. Log in with a browser and give its cookie (`.ASPXAUTH=...`).
+Author and date of an upload are always the account's and now. The API tells dates without a zone; they stay so.
+Sources: vendor page "Attachments" (paths, fields, the part named `files`); vendor pages "Authentication" and
+"Filtering"; the vendor's time tracking SDK (the fields that may be null, the description set by PUT).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from migrator.adapters import Adapter
+from migrator.auth import Header, Signer, Wrap
+from migrator.errors import (
+    Fatal,
+    Forbidden,
+    Gone,
+    LoginPage,
+    MigratorError,
+    NotReachable,
+    Rejected,
+    TrackerUnreachable,
+    WrongBody,
+)
+from migrator.http import Call, HttpClient
+from migrator.model import NOBODY, Attachment, Cursor, Draft, Entity, EntityRef, Page
+from migrator.multipart import Multipart
+from migrator.paging import Keyset, Offset, mode_of
+from migrator.ports import Body, Capabilities, Sink
+
+PREFIXES = ("api/v1", "api")
+OWNERS = 20  # in one filter: servers of this age allow it 100 nodes, and `id eq 1 or` makes four
+BEYOND = 10**9  # more items than any listing has
+
+_ADDRESS = re.compile(r"(?:^|/)(Attachment(?:Download|Streaming)/.*)", re.DOTALL)
+_URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
+_NOT_IN_WINDOWS_NAMES = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]|[. ](?=[. ]*$)')
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """[source.options] and [target.options].
+
+    page_size     work items or attachments asked for at once; the server may give fewer; 2 at least
+    upload_type   what uploads are marked as: "TeamPulse", or "Feedback" for the feedback portal
+    """
+
+    page_size: int = 100
+    upload_type: str = "TeamPulse"
+
+
+class _TeamPulse:
+    def __init__(self, http: HttpClient, options: Options) -> None:
+        self._http, self._options = http, options
+        self._prefix = ""
+        self._sorts = True
+        self.capabilities = Capabilities(
+            streams=("workitems", "attachments"), max_connections=8, max_writes=2, reports_size=False
+        )
+
+    async def check(self) -> str:
+        """See `Tracker`."""
+        me = await self._account()
+        return f"TeamPulse as {_text(me, 'displayName') or _text(me, 'name') or 'somebody without a name'}"
+
+    async def close(self) -> None:
+        """See `Tracker`."""
+        await self._http.close()
+
+    async def _account(self) -> dict[str, Any]:
+        """Who is logged in; finds out on the way which API there is."""
+        for prefix in (self._prefix,) if self._prefix else PREFIXES:
+            try:
+                answer = await self._http.get(f"{prefix}/users/me", Accept="application/json")
+            except Gone:
+                continue
+            me = _object(answer.json())
+            self._prefix = prefix
+            return me
+        raise TrackerUnreachable("no API of TeamPulse at this address; is `url` right?")
+
+    async def _path(self, path: str) -> str:
+        if not self._prefix:
+            await self._account()
+        return f"{self._prefix}/{path}"
+
+    async def _get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        answer = await self._http.get(await self._path(path), query, Accept="application/json")
+        return answer.json()
+
+    async def _list(self, path: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        return items_in(await self._get(path, {"$top": str(self._page_size), **query}))
+
+    async def _list_if_it_can(self, path: str, query: Mapping[str, str]) -> list[dict[str, Any]] | None:
+        """None where the server doesn't understand the query."""
+        try:
+            return await self._list(path, query)
+        except Rejected as error:
+            if type(error) is not Rejected:
+                raise
+            return None
+
+    @property
+    def _page_size(self) -> int:
+        return max(2, self._options.page_size)
+
+    async def _step(self, path: str, cursor: Cursor | None) -> tuple[list[dict[str, Any]], Cursor | None]:
+        """One page of a listing, and where it goes on. A server that can't filter or sort is walked by offset."""
+        if mode_of(cursor) is not Offset:
+            state = Keyset.parse(cursor)
+            after = state.after or 0
+            found = await self._list_if_it_can(path, {"$filter": f"id gt {after}", "$orderby": "id asc"})
+            if found is not None and follows(after, ids := [_number(item) for item in found]):
+                return found, state.following(ids)
+            cursor = None
+        return await self._step_by_offset(path, Offset.parse(cursor))
+
+    async def _step_by_offset(self, path: str, state: Offset) -> tuple[list[dict[str, Any]], Cursor | None]:
+        query = {"$skip": str(state.request)}
+        found = await self._list_if_it_can(path, {**query, "$orderby": "id asc"}) if self._sorts else None
+        if found is None:
+            self._sorts = False
+            found = await self._list(path, query)
+        ids = in_walking_order([_number(item) for item in found], state)
+        nothing_new = state.request > 0 and len(ids) > 1 and max(ids) <= state.anchor
+        if nothing_new and await self._list(path, {"$skip": str(BEYOND)}):
+            return found, None  # it skips nothing and gives all there is each time
+        return found, state.following(ids, self._page_size)
+
+    async def _files_of(self, owner: EntityRef) -> tuple[Attachment, ...]:
+        path, cursor = f"workitems/{_digits(owner.id)}/attachments", None
+        found: dict[str, Attachment] = {}
+        while True:
+            items, cursor = await self._step(path, cursor)
+            found |= {file.id: file for file in (self._attachment(item, owner) for item in items)}
+            if cursor is None:
+                return tuple(found.values())
+
+    def _attachment(self, item: Mapping[str, Any], owner: EntityRef) -> Attachment:
+        return replace(attachment_in(item, owner), locator="\n".join(paths_in(item, self._http)))
+
+    async def _download(self, attachment: Attachment, sink: Sink) -> None:
+        """From the first of its addresses that gives it; only one may be meant for this kind of login."""
+        path = f"attachments/{_digits(attachment.id)}"
+        paths = attachment.locator.split("\n") if attachment.locator else paths_in(await self._get(path), self._http)
+        # A page of HTML that has no size to be held against passes only if the server names it as a file.
+        html = attachment.size is not None and attachment.name.lower().endswith((".html", ".htm", ".xhtml"))
+        refusal: MigratorError = NotReachable(f"GET {path}: no address of the file in the answer")
+        for number, address in enumerate(paths):
+            try:
+                return await self._http.download(address, sink, html_expected=html)
+            except (Rejected, LoginPage) as error:
+                refusal = refusal if number else error
+        raise refusal
+
+
+class TeamPulseSource(_TeamPulse):
+    """Work items of all types, deleted ones too, then all attachments; both in the order of their ids."""
+
+    async def read(self, stream: str, cursor: Cursor | None) -> Page:
+        """See `Source`. Files of a work item that can't be read belong to nobody."""
+        items, following = await self._step(stream, cursor)
+        if stream == "workitems":
+            return Page(tuple(self._entity(item) for item in items), next=following)
+        wanted = {owner for item in items if (owner := _whole(item, "workItemId")) is not None}
+        owners = await self._owners(sorted(wanted))
+        refs = {int(owner.ref.id): owner.ref for owner in owners}
+        attachments = tuple(self._attachment(item, refs.get(_whole(item, "workItemId") or 0, NOBODY)) for item in items)
+        return Page(owners, attachments, next=following)
+
+    async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
+        """See `Source`. Whether files of its comments are among them, depends on the server."""
+        return await self._files_of(entity.ref)
+
+    async def download(self, attachment: Attachment, sink: Sink) -> None:
+        """See `Source`."""
+        await self._download(attachment, sink)
+
+    async def _owners(self, numbers: Sequence[int]) -> tuple[Entity, ...]:
+        """Those of these work items that can be read: many at once where filters work, else one by one."""
+        found: dict[int, Entity] = {}
+        for at in range(0, len(numbers), OWNERS):
+            some = numbers[at : at + OWNERS]
+            query = {"$filter": " or ".join(f"id eq {number}" for number in some), "$top": str(OWNERS)}
+            items = await self._list_if_it_can("workitems", query) or []
+            found |= {number: self._entity(item) for item in items if (number := _number(item)) in some}
+        for number in numbers:
+            if number not in found and (entity := await self._owner(number)):
+                found[number] = entity
+        return tuple(found.values())
+
+    async def _owner(self, number: int) -> Entity | None:
+        try:
+            return self._entity(_object(await self._get(f"workitems/{number}")))
+        except (Gone, Forbidden):
+            return None
+
+    def _entity(self, item: Mapping[str, Any]) -> Entity:
+        return entity_in(item, f"{self._http.base}/view#item/")
+
+
+class TeamPulseTarget(_TeamPulse):
+    """Files are added to work items that exist; the API takes none for a comment."""
+
+    def legal_name(self, name: str) -> str:
+        """See `Target`. What Windows file names can't have, .NET cuts off, or IIS refuses in the file's address."""
+        return _NOT_IN_WINDOWS_NAMES.sub("_", name) or "_"
+
+    async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
+        """See `Target`."""
+        return await self._files_of(owner)
+
+    async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
+        """See `Target`. The description goes after the file; where it fails, what is returned has none."""
+        path = f"workitems/{_digits(owner.id)}/attachments"
+        parts = Multipart({}, "files", draft.name, draft.media_type, body)
+        query = {"type": self._options.upload_type}
+        call = Call("POST", await self._path(path), query, {"Accept": "application/json"}, parts)
+        try:
+            answer = await self._http.write(call)
+        except Gone as error:
+            raise await self._why_gone(owner, error) from None
+        item = made_in(answer.body)
+        return None if item is None else await self._described(self._attachment(item, owner), draft.description)
+
+    async def _why_gone(self, owner: EntityRef, error: Gone) -> Rejected:
+        """IIS says 404 (404.13, where it says more) to what is too large for it; the work item is there."""
+        if "404.13" not in str(error):
+            try:
+                await self._get(f"workitems/{_digits(owner.id)}")
+            except Gone:
+                return error
+        return Rejected(
+            f"{owner}: it is there, yet the upload is 404; the file is too large for the server (IIS 404.13)"
+        )
+
+    async def _described(self, made: Attachment, description: str) -> Attachment:
+        if not description:
+            return made
+        try:
+            await self.describe(made, description)
+        except Fatal:
+            raise
+        except MigratorError:
+            return made  # the file is there: an error would have it sent again
+        return replace(made, description=description)
+
+    async def describe(self, remote: Attachment, description: str) -> None:
+        """See `Target`."""
+        path = await self._path(f"attachments/{_digits(remote.id)}")
+        await self._http.send_json("PUT", path, {"description": description})
+
+    async def read_back(self, remote: Attachment, sink: Sink) -> None:
+        """See `Target`."""
+        await self._download(remote, sink)
+
+
+def items_in(answer: object) -> list[dict[str, Any]]:
+    """What a page of a collection holds."""
+    found = answer.get("results") if isinstance(answer, dict) else None
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise WrongBody("the answer holds no list of `results`")
+    return found
+
+
+def made_in(body: bytes) -> dict[str, Any] | None:
+    """The one file that the answer to an upload tells of, be it bare, in a list or in `results`; None if it doesn't."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(answer, dict) and "results" in answer:
+        answer = answer["results"]
+    if isinstance(answer, list):
+        answer = answer[0] if len(answer) == 1 else None
+    return answer if isinstance(answer, dict) and _whole(answer, "id") is not None else None
+
+
+def entity_in(item: Mapping[str, Any], view: str) -> Entity:
+    """A work item; `view` is the address of all of them, up to the number."""
+    number, kind, fields = str(_number(item)), _text(item, "type"), item.get("fields")
+    if not kind:
+        raise WrongBody(f"work item {number} is of no type")
+    title = _text(fields, "Name") if isinstance(fields, dict) else ""
+    return Entity(EntityRef(kind, number), title, view + number, json.dumps(item, ensure_ascii=False))
+
+
+def attachment_in(item: Mapping[str, Any], owner: EntityRef) -> Attachment:
+    """A file, without its addresses."""
+    comment = _whole(item, "commentId")
+    return Attachment(
+        id=str(_number(item)),
+        owner=owner,
+        name=_text(item, "name"),
+        size=_whole(item, "size"),
+        comment_id=None if comment is None else str(comment),
+        description=_text(item, "description"),
+        created_at=_date(item, "createdAt"),
+        created_by=_text(item, "createdBy"),
+        raw=json.dumps(item, ensure_ascii=False),
+    )
+
+
+def paths_in(item: object, http: HttpClient) -> list[str]:
+    """Where a file may be had, below the base, the best first; what is no address is left out."""
+    told = _object(item)
+    paths = [_path_in(_text(told, key), _text(told, "name"), http) for key in ("downloadUrl", "url")]
+    return [path for path in paths if path]
+
+
+def _path_in(address: str, name: str, http: HttpClient) -> str:
+    # Some servers put the name into the address as it is: with a `?`, a `#` or a `%` in it, it has to be told apart.
+    if name and address.endswith(f"/{name}"):
+        address = address.removesuffix(name) + quote(name, safe="", errors="replace")
+    try:
+        path = quote(http.path_of(address), safe=_URL_CHARACTERS)
+    except ValueError:
+        return ""
+    found = _ADDRESS.search(path)
+    return found[1] if found else path
+
+
+def follows(after: int, ids: Sequence[int]) -> bool:
+    """Whether these are in order and all greater: what a server that ignores filter or order doesn't give."""
+    return all(before < number for before, number in zip([after, *ids], ids, strict=False))
+
+
+def in_walking_order(ids: Sequence[int], state: Offset) -> list[int]:
+    """The ids, negated where a listing can't be sorted and begins with the newest: rising either way."""
+    newest_first = state.anchor < 0 or list(ids[:1]) > list(ids[-1:])
+    return [-number for number in ids] if newest_first else list(ids)
+
+
+def signer(auth: Mapping[str, str]) -> Signer:
+    """An account of TeamPulse's own by password, or whatever account a browser's cookie belongs to."""
+    return Header("Cookie", auth["cookie"]) if "cookie" in auth else Wrap(auth["username"], auth["password"])
+
+
+def _object(answer: object) -> dict[str, Any]:
+    if not isinstance(answer, dict):
+        raise WrongBody("the answer is no JSON object")
+    return answer
+
+
+def _whole(item: Mapping[str, Any], key: str) -> int | None:
+    value = item.get(key)
+    return value if type(value) is int and 0 <= value < 2**63 else None
+
+
+def _number(item: Mapping[str, Any]) -> int:
+    number = _whole(item, "id")
+    if number is None:
+        raise WrongBody("an item of the answer has no id")
+    return number
+
+
+def _digits(number: str) -> str:
+    """An id that may stand in a path; never anything that would lead elsewhere."""
+    if not (number.isascii() and number.isdecimal()):
+        raise Gone(f"{number[:40]!r} is no number of TeamPulse's")
+    return number
+
+
+def _text(item: Mapping[str, Any], key: str) -> str:
+    value = item.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _date(item: Mapping[str, Any], key: str) -> str:
+    text = _text(item, key)
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return ""
+    return text
+
+
+ADAPTER = Adapter(
+    source=TeamPulseSource,
+    target=TeamPulseTarget,
+    options=Options,
+    auth=(("username", "password"), ("cookie",)),
+    signer=signer,
+    max_connections=8,
+)
