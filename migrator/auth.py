@@ -139,9 +139,9 @@ class Wrap:
         if self._refresh:
             form = {"wrap_client_id": self.CLIENT, "wrap_refresh_token": self._refresh}
             status, body = await post(self.PATH, form)
-            self._refresh = ""
             if status == 200 and self._accept(body):
                 return True
+            self._refresh = ""
         status, body = await post(self.PATH, self._user)
         if status in {401, 403}:
             raise AuthRefused(f"POST {self.PATH}: the tracker refused username and password")

@@ -46,7 +46,9 @@ class Site:
         assert form.get("wrap_password", "p&s+%41") == "p&s+%41"
         self.forms.append("refresh" if "wrap_refresh_token" in form else "password")
         self.tokens.append(f"{TOKEN}{len(self.tokens) + 1}")
-        return web.Response(text=urlencode({"wrap_access_token": self.tokens[-1], "wrap_refresh_token": "r"}))
+        refresh = {} if "wrap_refresh_token" in form else {"wrap_refresh_token": "r+%"}
+        assert form.get("wrap_refresh_token", "r+%") == "r+%"
+        return web.Response(text=urlencode({"wrap_access_token": self.tokens[-1], **refresh}))
 
     async def upload(self, request: web.Request) -> web.Response:
         self.seen += 1
@@ -103,3 +105,11 @@ async def test_token_that_nobody_takes_ends_as_refused_after_a_few_tries():
             await send(http, Bytes(b"x"))
     assert site.seen == 4
     assert site.forms == ["password", "refresh"]
+
+
+async def test_refresh_token_is_kept_where_no_new_one_comes():
+    site = Site()
+    async with site.client() as http:
+        for site.good in (1, 2, 3, 4):
+            await send(http, Bytes(b"x"))
+    assert site.forms == ["password", "refresh", "refresh", "refresh"]
