@@ -235,7 +235,7 @@ class TeamPulseTarget(_TeamPulse):
         too_large = "request length exceeded" in told or "404.13" in told
         if isinstance(error, errors.Gone) and not too_large:
             too_large = await self._owner(int(owner.id)) is not None
-        return errors.Rejected(f"{owner}: the file is too large for the server ({error})") if too_large else error
+        return errors.Rejected(f"{owner}: the file is too large for the server") if too_large else error
 
     async def _described(self, made: Attachment, description: str) -> Attachment:
         if not description:
