@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,15 +12,19 @@ from rich.text import Text
 
 from jobs.bars import human_bytes
 
-SHOWN = 20
-"""So many failures are shown; `--json` and `status` have all of them."""
+SHOWN = 10
+"""So many failures of one reason are shown; `--json` has all of them."""
+
+WIDTH = 140
+"""Columns where there is no terminal to ask."""
 
 _COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
     """Print the summary of any command on stdout."""
-    out = console or Console(highlight=False, soft_wrap=True)
+    width = None if sys.stdout.isatty() else WIDTH
+    out = console or Console(highlight=False, soft_wrap=True, width=width)
     _PRINTERS.get(summary["command"], _run)(out, summary)
 
 
@@ -52,21 +57,18 @@ def _run(out: Console, summary: dict[str, Any]) -> None:
 
 
 def print_failures(out: Console, failures: list[dict[str, Any]]) -> None:
-    """What failed, each with its reason."""
-    if not failures:
-        return
-    table = Table("entity", "attachment", "name", "reason", title=f"{len(failures)} failed", title_justify="left")
-    for failure in failures[:SHOWN]:
-        cells = (
-            f"{failure['kind']} {failure['entity']}",
-            failure["attachment"] or "",
-            failure["name"],
-            failure["reason"],
-        )
-        table.add_row(*(Text(str(cell or "")) for cell in cells))
-    out.print(table)
-    if len(failures) > SHOWN:
-        out.print(f"... and {len(failures) - SHOWN} more (--json shows all)")
+    """What failed, by reason: each reason once, with the first files that it struck."""
+    by_reason: dict[str, list[str]] = {}
+    for failure in failures:
+        what = [f"{failure['kind']} {failure['entity']}".strip(), failure["name"] or ""]
+        what += [f"(attachment {failure['attachment']})"] if failure["attachment"] else []
+        by_reason.setdefault(failure["reason"] or "", []).append(" ".join(filter(None, what)))
+    for reason, struck in sorted(by_reason.items(), key=lambda item: -len(item[1])):
+        out.print(Text(f"{len(struck)} failed: {reason}", "yellow"))
+        for line in struck[:SHOWN]:
+            out.print(Text(f"  {line}"))
+        if len(struck) > SHOWN:
+            out.print(f"  ... and {len(struck) - SHOWN} more (--json shows all)")
 
 
 def _migrate(out: Console, summary: dict[str, Any]) -> None:
@@ -113,9 +115,20 @@ def _status(out: Console, summary: dict[str, Any]) -> None:
     print_failures(out, summary["failures"])
 
 
+def _demo(out: Console, summary: dict[str, Any]) -> None:
+    table = Table("step", "what happened", box=None, pad_edge=False)
+    for step in summary["steps"]:
+        table.add_row(Text(step["step"], "green" if step["ok"] else "red"), Text(step["what"]))
+    out.print(table)
+    _headline(out, summary)
+    if summary["kept"]:
+        out.print(Text(f"kept in {summary['kept']}; try: migrator status {summary['kept']}/archive"))
+
+
 _PRINTERS: dict[str, Callable[[Console, dict[str, Any]], None]] = {
     "migrate": _migrate,
     "verify": _verify,
     "check": _check,
     "status": _status,
+    "demo": _demo,
 }

@@ -24,7 +24,7 @@ from yarl import URL
 from migrator import __version__, errors
 from migrator.answers import SNIFF, error_for, is_error_page, looks_like_login
 from migrator.auth import Signer, Unsigned
-from migrator.multipart import Multipart
+from migrator.multipart import Streamed
 from migrator.pacing import Pacer
 from migrator.ports import BodyFacts, Sink
 
@@ -69,7 +69,7 @@ class Call:
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | Multipart | None = None
+    body: bytes | Streamed | None = None
     signer: Signer | None = None
 
     @property
@@ -181,7 +181,7 @@ class HttpClient:
                 result = await self._once(call, signer, consume, follow=follow)
             except (errors.AuthRefused, errors.LoginPage) as error:
                 page = isinstance(error, errors.LoginPage)
-                if (page and isinstance(call.body, Multipart)) or renewals >= (1 if page else MAX_RENEWALS):
+                if (page and isinstance(call.body, Streamed)) or renewals >= (1 if page else MAX_RENEWALS):
                     raise
                 if not await self._renew(signer, stamp):
                     raise
@@ -229,7 +229,7 @@ class HttpClient:
         headers: CIMultiDict[str] = CIMultiDict(call.headers)
         query = dict(call.query) if first else {}
         body: Any = call.body
-        if isinstance(call.body, Multipart):
+        if isinstance(call.body, Streamed):
             headers.update(call.body.headers)
             body = self._paced(call.body)
         if signer is not None:
@@ -248,7 +248,7 @@ class HttpClient:
         except (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError) as error:
             raise wire_error(error, call.what) from None
 
-    async def _paced(self, body: Multipart) -> AsyncIterator[bytes]:
+    async def _paced(self, body: Streamed) -> AsyncIterator[bytes]:
         async for chunk in body:
             await self._pacer.spend(len(chunk))
             yield chunk

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from migrator.answers import expects_html, is_error_page, looks_like_html
+from migrator.answers import SNIFF, expects_html, is_error_page, looks_like_html
 from migrator.errors import LoginPage, Rejected, Retriable, TrackerUnreachable, Unanswered, WrongBody
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
 from migrator.ports import Body, BodyFacts, Sink, Source, Target
@@ -211,8 +211,8 @@ class _CheckedSink:
         await self._inner.start(facts)
 
     async def write(self, chunk: bytes) -> None:
-        if not self._size:
-            self._head = chunk[:512]
+        if len(self._head) < SNIFF:
+            self._head += chunk[: SNIFF - len(self._head)]
         self._size += len(chunk)
         await self._inner.write(chunk)
 

@@ -1,4 +1,4 @@
-"""multipart/form-data with one streamed file and a known length.
+"""Bodies of uploads: multipart/form-data with one streamed file, or the file alone; both with a known length.
 
 The one idea: the length is told in advance, since servers of the age of our trackers refuse chunked uploads.
 The one trap: file names. They go out as raw UTF-8 with the browsers' escapes, and where that may be misread a second
@@ -44,6 +44,21 @@ class Multipart:
         async for chunk in self._body:
             yield chunk
         yield self._tail
+
+
+class Raw:
+    """The file alone as the body of an upload; iterating it again starts again."""
+
+    def __init__(self, body: Body, media_type: str = "application/octet-stream") -> None:
+        self._body = body
+        self.headers = {"Content-Type": media_type, "Content-Length": str(body.size)}
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._body)
+
+
+Streamed = Multipart | Raw
+"""What goes out piece by piece."""
 
 
 def disposition(name: str) -> str:

@@ -101,8 +101,8 @@ class UploadTables(Store):
         attempt = status is UploadStatus.IN_DOUBT and error is None
         with self.writing():
             self.db.execute(
-                "UPDATE uploads SET status = ?, name = coalesce(?, name), remote_id = coalesce(?, remote_id), error = ?, "
-                "attempts = attempts + ?, run_id = ? "
+                "UPDATE uploads SET status = ?, name = coalesce(?, name), remote_id = coalesce(?, remote_id), "
+                "error = ?, attempts = attempts + ?, run_id = ? "
                 "WHERE target = ? AND attachment_id = ? AND target_kind = ? AND target_id = ?",
                 [
                     status,

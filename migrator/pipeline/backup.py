@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from migrator.catalog.crawl import Crawl
 from migrator.model import UNLINKED, Attachment, Cursor, Entity, Page, RunStatus, Status
 from migrator.pipeline.desk import Desk
 from migrator.pipeline.running import InFlight, first_fatal, until_stopped
-from migrator.pipeline.store import Recorder, Settled, StoreSink
+from migrator.pipeline.store import Recorded, Recorder, Settled, StoreSink
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
 
@@ -78,7 +78,7 @@ class _Backup:
         self._source, self._archive, self._catalog, self._desk = source, archive, catalog, desk
         self._settings, self._run, self._progress = settings, run, progress
         self._recorder = Recorder(archive, catalog, desk, run)
-        self._queue: asyncio.Queue[tuple[Attachment, Callable[[], None]]] = asyncio.Queue(2 * settings.downloads)
+        self._queue: asyncio.Queue[tuple[Attachment, Recorded]] = asyncio.Queue(2 * settings.downloads)
         self._pages = asyncio.Semaphore(PAGES_IN_FLIGHT)
         self._asks = asyncio.Semaphore(settings.downloads)
         self._taken: set[str] = set()
@@ -211,7 +211,7 @@ class _Backup:
                 return ()
 
     async def _list_and_fetch(self, entities: Sequence[Entity], attachments: Sequence[Attachment]) -> None:
-        self._progress.entities(len(entities))
+        self._progress.entities(sum(entity.raw is not None for entity in entities))
         by_id = {attachment.id: attachment for attachment in attachments}
         listed = [(a, Status.PENDING if self._wants(a.owner.kind) else Status.SKIPPED) for a in by_id.values()]
         wanted = await self._desk.run(self._catalog.record_listing, self._run, entities, listed)
@@ -224,9 +224,11 @@ class _Backup:
         self._progress.known(len(todo), sum(attachment.size or 0 for attachment in todo))
         left, all_recorded = len(todo), asyncio.Event()
 
-        def recorded() -> None:
+        def recorded(attachment: Attachment, status: Status) -> None:
             nonlocal left
             left -= 1
+            if status is Status.STORED:
+                self._taken.discard(attachment.id)
             if not left:
                 all_recorded.set()
 
@@ -248,7 +250,7 @@ class _Backup:
             with self._in_flight:
                 await self._recorder.put(await self._store_one(attachment, recorded))
 
-    async def _store_one(self, attachment: Attachment, recorded: Callable[[], None]) -> Settled:
+    async def _store_one(self, attachment: Attachment, recorded: Recorded) -> Settled:
         sink = StoreSink(self._archive, self._progress)
         try:
             await self._source.download(attachment, sink)
@@ -262,7 +264,6 @@ class _Backup:
         finally:
             sink.discard()
         self._stored += 1
-        self._taken.discard(attachment.id)
         self._progress.done()
         return Settled(attachment, body, Status.STORED, None, recorded)
 

@@ -91,7 +91,7 @@ class _Load:
         self._settings, self._run, self._progress = settings, run, progress
         self._queue: asyncio.Queue[EntityRef] = asyncio.Queue()
         self._in_flight = InFlight()
-        self._draining = False
+        self._draining = self._cut_short = False
         self._unmapped = 0
         self._rehearsal = _Rehearsal()
 
@@ -101,7 +101,7 @@ class _Load:
         try:
             await self._desk.run(self._plan)
             whole = await until_stopped(self._work(), stop, self._drain, self._in_flight.quiet)
-            status = RunStatus.COMPLETE if whole else RunStatus.INTERRUPTED
+            status = RunStatus.COMPLETE if whole and not self._cut_short else RunStatus.INTERRUPTED
         except BaseExceptionGroup as group:
             raise first_fatal(group) from None
         finally:
@@ -160,6 +160,7 @@ class _Load:
             entity = self._queue.get_nowait()
             with self._in_flight:
                 await self._settle_entity(entity)
+        self._cut_short |= not self._queue.empty()
 
     async def _settle_entity(self, to: EntityRef) -> None:
         """All uploads to one target entity, one after the other, then a look at what arrived."""
@@ -174,7 +175,14 @@ class _Load:
             for upload in uploads:
                 await self._fail(upload, f"{to} at the target: {error}")
             return
-        sent = [upload for upload in uploads if not self._draining and await self._settle(upload, there)]
+        there.names.update(upload.attachment.name for upload in uploads)
+        sent = []
+        for upload in uploads:
+            if self._draining:
+                self._cut_short = True
+                break
+            if await self._settle(upload, there):
+                sent.append(upload)
         if sent and not self._settings.dry_run:
             await self._read_back(to, sent)
 
@@ -263,13 +271,16 @@ class _Load:
         """It is there: check what the target made of it, give it its description, then record it."""
         there.free[:] = [other for other in there.free if other.id != remote.id]
         there.names.add(draft.name)
-        await self._record(upload, UploadStatus.IN_DOUBT, name=draft.name, remote_id=remote.id, error="being settled")
         if remote.name != draft.name or remote.size not in {None, draft.size}:
-            raise errors.Rejected(f"arrived as {remote.name!r}, {remote.size} bytes, sent were {draft.size} bytes")
+            reason = f"arrived as {remote.name!r}, {remote.size} bytes; sent were {draft.name!r}, {draft.size} bytes"
+            await self._record(upload, UploadStatus.IN_DOUBT, name=draft.name, remote_id=remote.id, error=reason)
+            raise errors.Rejected(reason)
         wanted = draft.description
         if wanted and wanted != remote.description and self._target.capabilities.sets_description:
+            reason = "being described"
+            await self._record(upload, UploadStatus.IN_DOUBT, name=draft.name, remote_id=remote.id, error=reason)
             await self._target.describe(remote, wanted)
-        await self._record(upload, status)
+        await self._record(upload, status, name=draft.name, remote_id=remote.id)
         self._progress.done()
 
     async def _read_back(self, to: EntityRef, sent: Sequence[Upload]) -> None:

@@ -69,6 +69,9 @@ class StoreSink:
         return blob
 
 
+Recorded = Callable[[Attachment, Status], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Settled:
     """A file whose fate is known and not recorded yet. `recorded` is called when it is."""
@@ -77,7 +80,7 @@ class Settled:
     body: bytes | Blob | None
     status: Status
     error: str | None
-    recorded: Callable[[], None]
+    recorded: Recorded
 
 
 class Recorder:
@@ -118,7 +121,7 @@ class Recorder:
                 raise
             for settled in batch:
                 self._room.release()
-                settled.recorded()
+                settled.recorded(settled.attachment, settled.status)
 
     def _write(self, batch: list[Settled]) -> None:
         small = [settled.body for settled in batch if isinstance(settled.body, bytes)]

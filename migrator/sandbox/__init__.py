@@ -1,7 +1,8 @@
 """Embedded trackers on the loopback interface: to rehearse against, for the demo, and for tests.
 
-The idea: one made-up world (`world.py`), shown by each tracker in its own words and with its own oddities; faults on
-demand (`faults.py`). The trap: they know no adapter and must not; what both sides believe is checked by nobody.
+The idea: one made-up world (`world.py`), shown by each tracker in its own words and with its own
+oddities; faults on demand (`faults.py`).
+The trap: they know no adapter and must not; what both sides believe is checked by nobody.
 """
 
 from migrator.sandbox.server import Sandbox

@@ -1,8 +1,10 @@
 """Faults that a sandbox tracker shows on demand: a middleware for requests and hooks for bodies and uploads.
 
-The idea: whether the n-th request of one kind fails follows from (seed, method, path and query, n) alone, and never
-more than twice in a row, so that the same run meets the same faults and a client that repeats gets through.
-The trap: uploads share one path, so they are told apart by owner and file name instead (see `of_upload`).
+The idea: whether the n-th request of one kind fails follows from (seed, method, path and query, n)
+alone, and never more than twice in a row, so that the same run meets the same faults and a client that
+repeats gets through.
+The trap: uploads share one path, so they are told apart by owner and file name instead (see
+`of_upload`).
 """
 
 import asyncio
@@ -28,10 +30,10 @@ _FILE = ("stalled", "login_page", "redirected", "gzipped", "wrong_size", "dribbl
 
 @dataclass
 class Faults:
-    """What goes wrong; with the defaults, nothing. Rates are from 0 to 1. May be changed while a sandbox runs."""
+    """What goes wrong: by default nothing. Rates go from 0 to 1. May be changed while a sandbox runs."""
 
     seed: int = 0
-    # Rates, for any request (a POST that fails so has done nothing):
+    # Rates, for any request but an upload (a POST that fails so has done nothing):
     error_500: float = 0.0
     unavailable: float = 0.0  # 503 with Retry-After
     throttled: float = 0.0  # 429 with Retry-After

@@ -1,7 +1,7 @@
 """The part of OData that TeamPulse understands: `$filter`, `$orderby`, `$top` and `$skip`, as pure functions.
 
-The idea: a filter becomes one function of a record; a bare comparison of the id is also told as a range, so that
-keyset paging need not look at every record.
+The idea: a filter becomes one function of a record; a bare comparison of the id is also told as a range,
+so that keyset paging need not look at every record.
 The trap: names are in any case, and those of `fields` stand without the prefix.
 """
 

@@ -1,7 +1,7 @@
-"""Hangs attachments on the bare entities of a world: first the odd ones, then one crowd, then the ordinary rest.
+"""Hangs attachments on the bare entities of a world: the odd ones, one crowd, then the ordinary rest.
 
-The idea: a plan of (owner, name, ...) rows is made first and numbered last, in a shuffled order, so that ids tell
-nothing about owners.
+The idea: a plan of (owner, name, ...) rows is made first and numbered last, in a shuffled order, so that
+ids tell nothing about owners.
 The trap: texts quote attachment ids, so entities and comments get their texts only after the numbering.
 """
 
@@ -160,7 +160,7 @@ def _written(entity: WorldEntity, position: int, quotes: dict[int, list[WorldAtt
 
 
 def _with_inline(entities: list[WorldEntity], attachments: list[WorldAttachment]) -> tuple[WorldEntity, ...]:
-    """Put images into some texts: an old one that is no attachment, attachments of the entity, one in Markdown."""
+    """Put images into some texts: old ones that are no attachments, and attachments of the entity."""
     first = {file.entity_id: file for file in reversed(attachments)}
     result = []
     markdown_done = False

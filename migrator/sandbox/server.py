@@ -1,7 +1,9 @@
 """What all sandbox trackers share: a server on the loopback interface, faults and counters.
 
-The idea: a tracker only lists its routes and answers requests; serving, counting and failing are done for it here.
-The trap: an upload has to be told apart from other requests (`UPLOAD_ROUTE`), as its body is not read beforehand.
+The idea: a tracker only lists its routes and answers requests; serving, counting and failing are done
+for it here.
+The trap: an upload has to be told apart from other requests (`UPLOAD_ROUTE`), as its body is not read
+beforehand.
 """
 
 import asyncio

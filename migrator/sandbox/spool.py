@@ -1,8 +1,8 @@
 """Receives multipart uploads into files of a temporary folder, and gives them back.
 
 The idea: a file goes to disk as it arrives, hashed on the way, so that its size does not matter.
-The trap: file names come in three spellings (RFC 5987 `filename*`, a browser's %22, backslashes); only a quote, a line
-end or a doubled backslash is ever unescaped, every other character is part of the name.
+The trap: file names come in three spellings (RFC 5987 `filename*`, a browser's %22, backslashes); only a
+quote, a line end or a doubled backslash is ever unescaped, every other character is part of the name.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class Spool:
     async def receive(
         self, request: web.Request, limit: int | None
     ) -> tuple[dict[str, str], list[ReceivedFile]]:
-        """Read a multipart request into (fields by lower-case name, files); `TooLargeError` if over `limit`."""
+        """Read a request into (fields by lower-case name, files); `TooLargeError` if over `limit`."""
         if limit is not None and (request.content_length or 0) > limit + 64 * 1024:
             raise TooLargeError
         fields: dict[str, str] = {}

@@ -1,6 +1,7 @@
-"""What a sandbox tracker holds: the world's records, and whatever was uploaded, created, changed or deleted since.
+"""What a sandbox tracker holds: the world's records, and whatever was uploaded or changed since.
 
-The idea: an uploaded file becomes a `WorldAttachment` too, so that a tracker lists and serves one kind of thing.
+The idea: an uploaded file becomes a `WorldAttachment` too, so that a tracker lists and serves one kind
+of thing.
 The trap: the world is shared and never changes; deletions and new descriptions are kept here, beside it.
 """
 
@@ -92,7 +93,7 @@ class Store:
         return found
 
     def attachments(self) -> list[WorldAttachment]:
-        """List all attachments that are not deleted, by id; the list is kept, so don't change it."""
+        """List all attachments that are not deleted, by id; the list is kept, and it grows."""
         if self._listed[0] != self.changes:
             ids = (*(file.id for file in self.world.attachments), *self.uploads)
             self._listed = (self.changes, [file for file in map(self.attachment, ids) if file is not None])
@@ -148,8 +149,11 @@ class Store:
             file.size,
             -number,
         )
+        listed = self.attachments()
+        listed.append(attachment)
         self.uploads[number] = attachment
         self.changes += 1
+        self._listed = (self.changes, listed)
         self._stored[number] = _Upload(attachment, file.sha256, file.path)
         if entity_id is not None:
             self._uploads_by_owner[entity_id].append(number)

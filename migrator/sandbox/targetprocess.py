@@ -1,6 +1,7 @@
 """A sandbox Targetprocess: REST API version 1 over the made-up world, with the oddities of real servers.
 
-The idea: one generic answer for all collections; a collection is a list of rows in the order of their ids.
+The idea: one generic answer for all collections; a collection is a list of rows in the order of their
+ids.
 The trap: XML is what it speaks by default, and an error is JSON only if asked for it twice.
 """
 

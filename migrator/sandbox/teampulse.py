@@ -1,7 +1,8 @@
 """A sandbox TeamPulse: API version 1 over the made-up world, with the oddities that its clients tell of.
 
 The idea: what can be read is in `tpulse_reads.py`; here are the routes and whatever writes.
-The trap: a new description is the only change to an attachment that it takes, and a change to a work item is a flat map.
+The trap: a new description is the only change to an attachment that it takes, and a change to a work
+item is a flat map.
 """
 
 import json

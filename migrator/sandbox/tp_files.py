@@ -1,7 +1,8 @@
 """Targetprocess outside of its API: logging in, downloading and uploading files.
 
 The idea: these are pages of a web site, so they answer with pages of a web site, errors too.
-The trap: a refused download is by default status 200 with an HTML page, and every good one has a Content-Range.
+The trap: a refused download is by default status 200 with an HTML page, and every good one has a
+Content-Range.
 """
 
 import json
@@ -244,5 +245,6 @@ def owner_id(author: str) -> int:
 
 def error_page(title: str, status: int) -> web.Response:
     """Build an ASP.NET error page: what went wrong stands in its title."""
-    page = f"<!DOCTYPE html>\n<html><head><title>{escape(title)}</title></head><body><h1>Server Error</h1></body></html>"
+    head = f"<!DOCTYPE html>\n<html><head><title>{escape(title)}</title></head>"
+    page = f"{head}<body><h1>Server Error</h1></body></html>"
     return web.Response(text=page, status=status, content_type="text/html")

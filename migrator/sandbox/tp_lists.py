@@ -13,7 +13,14 @@ from aiohttp import web
 
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.tp_files import TargetprocessFiles, lowered
-from migrator.sandbox.tp_query import BadRequestError, Include, narrowed, parse_include, parse_where
+from migrator.sandbox.tp_query import (
+    BadRequestError,
+    Condition,
+    Include,
+    narrowed,
+    parse_include,
+    parse_where,
+)
 from migrator.sandbox.tp_resources import (
     PLURALS,
     TYPES,
@@ -115,7 +122,10 @@ class TargetprocessLists(TargetprocessFiles):
             and {"where", "orderby", "orderbydesc"} & query.keys()
         ):
             raise BadRequestError("Filtering and sorting of Attachments is not supported.")
-        rows, conditions = narrowed(rows, parse_where(query.get("where", "")))
+        conditions = parse_where(query.get("where", ""))
+        if resource.name == "Attachment" and "inner" not in request.match_info:
+            rows = self._of_one_general(rows, conditions)
+        rows, conditions = narrowed(rows, conditions)
         rows = self._sorted(query, resource, chosen(self.resources, resource, conditions, rows))
         take = min(_whole(query, "take", DEFAULT_TAKE), MOST_TAKE)
         skip = _whole(query, "skip", 0)
@@ -126,6 +136,15 @@ class TargetprocessLists(TargetprocessFiles):
             page["Next"] = self._link(request, take, skip + take)
         page["Items"] = [self.shown(resource, row, view) for row in rows[skip : skip + take]]
         return page
+
+    def _of_one_general(self, rows: Sequence[Any], conditions: list[Condition]) -> Sequence[Any]:
+        """Cut attachments to those of the entity that a condition names: quick for reading back uploads."""
+        for one in conditions:
+            of_general = [part.lower() for part in one.path] == ["general", "id"] and one.operator == "eq"
+            if of_general and isinstance(one.value, int):
+                hidden = self.oddities.hidden_from_collection
+                return [file for file in self.attachments_of(one.value) if file.id not in hidden]
+        return rows
 
     def _sorted(self, query: dict[str, str], resource: Resource, rows: Sequence[Any]) -> Sequence[Any]:
         descending = "orderbydesc" in query or "orderby" not in query
@@ -146,8 +165,9 @@ class TargetprocessLists(TargetprocessFiles):
             if name.lower() not in {"take", "skip", "access_token", "token"}
         }
         pairs = [*kept.items(), ("take", str(take)), ("skip", str(skip))]
-        given = request.match_info["collection"]
-        path = request.path.replace(given, PLURALS[self.by_collection[given.lower()]], 1).rstrip("/")
+        parts = [PLURALS[self.by_collection[request.match_info["collection"].lower()]]]
+        parts += [request.match_info[part] for part in ("id", "inner") if part in request.match_info]
+        path = f"{self.base_path}/api/v1/" + "/".join(parts)
         return f"{self.internal_host}{path}/?" + "&".join(f"{name}={value}" for name, value in pairs)
 
     def view(self, request: web.Request, resource: Resource) -> View:

@@ -1,6 +1,7 @@
 """Targetprocess' query language, version 1: `where`, `include`, `append` and sorting, as pure functions.
 
-The idea: a resource is a table of fields, each a function of a row; conditions and projections only name fields.
+The idea: a resource is a table of fields, each a function of a row; conditions and projections only name
+fields.
 The trap: this language is narrower than it looks: no `or`, one sort key, a doubled quote is an error.
 """
 
@@ -159,7 +160,7 @@ def _like(value: Any, wanted: Any) -> Any:
 
 
 def narrowed(rows: Sequence[Any], conditions: list[Condition]) -> tuple[Sequence[Any], list[Condition]]:
-    """Cut rows that are sorted by id to the range that conditions on `Id` allow; also give what remains to ask.
+    """Cut rows (sorted by id) to the range that conditions on `Id` allow; give the other conditions too.
 
     Keyset paging over a hundred thousand rows is quick so.
     """

@@ -1,6 +1,7 @@
 """Targetprocess' resources: which fields each has, and how a row is shown as JSON or XML.
 
-The idea: a field says statically what it refers to, so that an unknown field is found even on an empty page.
+The idea: a field says statically what it refers to, so that an unknown field is found even on an empty
+page.
 The trap: inner collections share one budget (`innerTake`) over the whole page, not one for each parent.
 """
 
@@ -150,7 +151,7 @@ def _ms_date(moment: datetime) -> str:
 
 
 def as_xml(name: str, tree: Any) -> str:
-    """Spell a tree as XML: ids and names as attributes, the rest as elements, dates local and without a zone."""
+    """Spell a tree as XML: ids and names as attributes, the rest as elements, dates without a zone."""
     if tree is None:
         return f'<{name} nil="true"/>'
     if not isinstance(tree, dict):

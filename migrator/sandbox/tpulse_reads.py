@@ -1,7 +1,9 @@
 """What a sandbox TeamPulse answers to GET: lists, filtered, sorted and paged, and single records.
 
-The idea: every collection is a list of rows in the order of their ids; a record is made of those on the page only.
-The trap: its attachments always have a work item, so those of the world that belong to nothing do not exist here.
+The idea: every collection is a list of rows in the order of their ids; a record is made of those on the
+page only.
+The trap: its attachments always have a work item, so those of the world that belong to nothing do not
+exist here.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -77,7 +79,7 @@ class TeamPulseReads(TeamPulseWeb):
         record: Callable[[Row], dict[str, Any]],
         known: frozenset[str],
     ) -> web.Response:
-        """Answer the page of these rows (sorted by id) that the query asks for; the newest first unless it says."""
+        """Answer the page of these rows (sorted by id) that is asked for; by default the newest first."""
         query = {name.lower(): value for name, value in request.query.items()}
         if "$orderby" in query and not self.oddities.sortable:
             raise BadQueryError("$orderby", "Ordering is not supported.")

@@ -1,7 +1,8 @@
 """TeamPulse outside of its API: OAuth WRAP, the login page, and the addresses that files stream from.
 
 The idea: a token is known by the exact text that one form-decoding of the answer gives.
-The trap: addresses are absolute, with the server's own idea of its host, and number files differently than the API.
+The trap: addresses are absolute, with the server's own idea of its host, and number files differently
+than the API.
 """
 
 from collections.abc import Collection, Iterable

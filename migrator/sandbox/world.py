@@ -1,8 +1,9 @@
 """The data set that all sandbox trackers show: entities, comments and attachments, made from a seed.
 
-The idea: contents are computed from (seed, content_seed, size) whenever they are read, so that a hundred thousand
-attachments, or one of 2 GB, cost no memory and no disk.
-The trap: an attachment of a comment or of an e-mail message names only that one; `World.owner_of` says whose it is.
+The idea: contents are computed from (seed, content_seed, size) whenever they are read, so that a hundred
+thousand attachments, or one of 2 GB, cost no memory and no disk.
+The trap: an attachment of a comment or of an e-mail message names only that one; `World.owner_of` says
+whose it is.
 """
 
 import random
@@ -31,7 +32,7 @@ class WorldComment:
 
 @dataclass(frozen=True, slots=True)
 class WorldEntity:
-    """What carries attachments; `kind` is neutral (`story`, `bug`, ...), each tracker spells it its own way."""
+    """What carries attachments; `kind` is neutral (`story`, ...), each tracker spells it its own way."""
 
     id: int
     kind: str
@@ -91,7 +92,7 @@ class World:
     ) -> Self:
         """Make a world; `attachments` asks for exactly that many, else `mean_attachments` times `entities`.
 
-        One attachment has `large_bytes` (0: none does); the sizes of the others are log-normal around the median.
+        One attachment has `large_bytes` (0: none does); the other sizes are log-normal around the median.
         The odd ones come first, so a world of a few attachments has only some of them.
         """
         from migrator.sandbox.planting import plant
@@ -113,7 +114,7 @@ class World:
         return self._attachments.get(attachment_id)
 
     def owner_of(self, attachment: WorldAttachment) -> int | None:
-        """Tell the entity that an attachment belongs to, be it through a comment or a message; None: nothing."""
+        """Tell the entity that an attachment belongs to, also through a comment or message; None: nothing."""
         if attachment.comment_id is not None:
             return self._comment_owners[attachment.comment_id]
         if attachment.message_id is not None:

@@ -227,6 +227,12 @@ async def test_an_upload_over_the_limit_is_413(
     assert sandbox.faults.injected == {"max_upload_bytes": 1}
 
 
+def test_a_post_is_never_cut_because_its_effect_would_stay() -> None:
+    faults = Faults(truncated=1.0)
+    assert faults.of_request("POST /api/v1/Bugs", file=False) is None
+    assert faults.of_request("GET /api/v1/Bugs", file=False) == "truncated"
+
+
 def test_the_same_seed_draws_the_same_faults_in_any_order_of_requests() -> None:
     def drawn(seed: int, keys: list[str]) -> dict[str, list[str | None]]:
         faults = Faults.transient(0.5, seed)

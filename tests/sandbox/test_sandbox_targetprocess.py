@@ -227,9 +227,46 @@ async def test_where_knows_text_dates_and_null(
     loose = {f.id for f in world.attachments if f.entity_id is None}
     assert await names("General is null") == loose
     assert await names("General is not null") == every - loose
+    assert loose < await names("General.Id ne 101") < every
     old = await names("Date lt '2018-01-01'")
     assert old
     assert await names("Date gte '2018-01-01'") == every - old
+
+
+async def test_a_filter_on_an_inner_list_stays_within_it(
+    client: Client, sandbox: TargetprocessSandbox, world: World
+) -> None:
+    one, other = [entity.id for entity in world.entities if world.attachments_of(entity.id)][:2]
+    assert await ids(client, sandbox, f"Generals/{one}/Attachments?where=General.Id eq {other}") == []
+    assert await ids(client, sandbox, f"Generals/{one}/Attachments?where=General.Id eq {one}")
+
+
+async def test_next_of_an_inner_list_leads_to_the_inner_list(
+    client: Client, sandbox: TargetprocessSandbox, world: World
+) -> None:
+    entity = max(world.entities, key=lambda one: len(world.attachments_of(one.id)))
+    page = await ask(client, sandbox, f"general/{entity.id}/Attachments?take=1")
+    expected = f"http://tp.internal/api/v1/Generals/{entity.id}/Attachments/?format=json&take=1&skip=1"
+    assert page["Next"] == expected
+
+
+async def test_a_service_token_is_told_to_who_may_use_the_api(
+    client: Client, sandbox: TargetprocessSandbox
+) -> None:
+    assert await ask(client, sandbox, "Authentication") == {"Token": sandbox.service_token}
+    async with client.get(f"{sandbox.url}/api/v1/Authentication", headers=BASIC) as answer:
+        assert sandbox.service_token in await answer.text()
+
+
+async def test_files_uploaded_one_after_the_other_are_all_read_back(
+    client: Client, sandbox: TargetprocessSandbox
+) -> None:
+    before = set(await ids(client, sandbox, "Attachments?take=1000&where=General.Id eq 104"))
+    for number in range(3):
+        await upload(client, sandbox, "104", f'name="file"; filename="{number}.txt"')
+        after = set(await ids(client, sandbox, "Attachments?take=1000&where=General.Id eq 104"))
+        assert after - before == set(range(601, 602 + number))
+    assert set(await ids(client, sandbox, "Attachments?take=3")) == {601, 602, 603}
 
 
 async def test_files_of_one_entity_are_found_by_filter_by_list_and_by_inclusion(
@@ -375,6 +412,25 @@ async def test_access_token_downloads_only_where_the_server_lets_it(client: Clie
             assert answer.status == 200
             assert (answer.content_type == "text/html") is not lets
             assert ((await answer.read()) == world.content(world.attachments[0])) is lets
+
+
+async def test_a_service_token_never_downloads(client: Client, world: World) -> None:
+    query = f"AttachmentID=1&token={TargetprocessSandbox.service_token}"
+    async with (
+        TargetprocessSandbox(world, token_downloads=True) as sandbox,
+        client.get(f"{sandbox.url}/Attachment.aspx?{query}") as answer,
+    ):
+        assert answer.content_type == "text/html"
+        assert not sandbox.downloads
+
+
+async def test_an_excluded_field_is_missing_but_never_the_id(
+    client: Client, sandbox: TargetprocessSandbox
+) -> None:
+    (item,) = (await ask(client, sandbox, "Attachments?take=1&exclude=[Id,Name,Owner]"))["Items"]
+    assert "Id" in item
+    assert not {"Name", "Owner"} & item.keys()
+    assert "Description" in item
 
 
 @pytest.mark.parametrize(("way", "status"), [("page", 200), ("redirect", 302), ("unauthorized", 401)])

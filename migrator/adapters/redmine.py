@@ -1,0 +1,250 @@
+"""Redmine, as source and as target: the files of its issues (REST API, Redmine 3.4 or newer; tried with 5.0).
+
+The one idea: the list of issues brings their attachments along (`include=attachments`). An upload is two steps:
+the bytes go to `/uploads.json`, which answers with a token; a change of the issue that names the token attaches the
+file. A crash between the two leaves a file that nobody sees and that Redmine deletes after a day.
+
+The one trap: Redmine says yes too easily. With a wrong key `/issues.json` answers 200 with what an anonymous visitor
+may see, so the account is asked for when a listing starts and again before its end is believed. A change of an issue
+answers 204 even where the file was dropped (a description over 255 characters, no right to edit), so every upload is
+looked up afterwards.
+
+Not read: files of wiki pages, documents, news, forums and versions. Sources: redmine.org, "Rest api", "Rest Issues",
+"Attachments"; the source of Redmine 5.0 (attachment.rb, acts_as_attachable.rb); recordings of a running one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+from migrator.adapters import Adapter
+from migrator.auth import Header, Signer, basic
+from migrator.errors import Gone, LoginPage, Rejected, Retriable, TrackerUnreachable, Unanswered, WrongBody
+from migrator.http import Answer, Call, HttpClient
+from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
+from migrator.multipart import Raw
+from migrator.paging import Offset
+from migrator.ports import Body, Capabilities, Sink
+
+KIND = "Issue"
+PAGE = 100  # more is cut down to this without a word
+LONGEST_DESCRIPTION = 255  # characters; with one more the whole file is dropped without a word
+
+_ILLEGAL = re.compile(r"[\\/?%*:|\"'<>\n\r\0\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """[source.options] and [target.options].
+
+    project     identifier or number of one project: only its issues (and those of its subprojects) are read
+    """
+
+    project: str = ""
+
+
+class _Redmine:
+    def __init__(self, http: HttpClient, options: Options) -> None:
+        self._http, self._options = http, options
+        self.capabilities = Capabilities(streams=("issues",), max_connections=8)
+
+    async def check(self) -> str:
+        """See `Tracker`."""
+        try:
+            return f"logged in to Redmine as {await self._account()}"
+        except LoginPage:
+            raise
+        except (Gone, WrongBody):
+            raise TrackerUnreachable("no Redmine answers at this address; is `url` right?") from None
+
+    async def close(self) -> None:
+        """See `Tracker`."""
+        await self._http.close()
+
+    async def _account(self) -> str:
+        """Whom the credentials belong to; the one page that surely refuses wrong ones."""
+        answer = (await self._http.get("users/current.json")).json()
+        return _text(_dict(answer, "user"), "login")
+
+    async def _files_of(self, owner: EntityRef) -> tuple[Attachment, ...]:
+        path = f"issues/{_number(owner.id)}.json"
+        answer = (await self._http.get(path, {"include": "attachments"})).json()
+        return attachments_in(_dict(answer, "issue"), owner)
+
+    async def _download(self, attachment: Attachment, sink: Sink) -> None:
+        html = "html" in attachment.media_type.lower() or attachment.name.lower().endswith((".htm", ".html"))
+        await self._http.download(f"attachments/download/{_number(attachment.id)}", sink, html_expected=html)
+
+
+class RedmineSource(_Redmine):
+    """Issues in the order of their numbers, each with its files."""
+
+    async def read(self, stream: str, cursor: Cursor | None) -> Page:  # noqa: ARG002 - there is one stream
+        """See `Source`."""
+        state = Offset.parse(cursor)
+        if cursor is None:
+            await self._account()
+        query = {"status_id": "*", "sort": "id", "include": "attachments"}
+        query |= {"limit": str(PAGE), "offset": str(state.request)}
+        if self._options.project:
+            query["project_id"] = self._options.project
+        issues = _list((await self._http.get("issues.json", query)).json(), "issues")
+        following = state.following([int(_number(issue.get("id"))) for issue in issues], PAGE)
+        if following is None:
+            await self._account()
+        entities = tuple(self._entity(issue) for issue in issues)
+        told = [(issue, entity.ref) for issue, entity in zip(issues, entities, strict=True) if "attachments" in issue]
+        return Page(
+            entities=entities,
+            attachments=tuple(file for issue, ref in told for file in attachments_in(issue, ref)),
+            ask=tuple(entity for issue, entity in zip(issues, entities, strict=True) if "attachments" not in issue),
+            next=following,
+        )
+
+    async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
+        """See `Source`."""
+        return await self._files_of(entity.ref)
+
+    async def download(self, attachment: Attachment, sink: Sink) -> None:
+        """See `Source`. By number alone: with a name in the path, a file renamed meanwhile would be a 404."""
+        await self._download(attachment, sink)
+
+    def _entity(self, issue: Mapping[str, Any]) -> Entity:
+        number = _number(issue.get("id"))
+        url = f"{self._http.base}/issues/{number}"
+        return Entity(EntityRef(KIND, number), _text(issue, "subject"), url, json.dumps(issue, ensure_ascii=False))
+
+
+class RedmineTarget(_Redmine):
+    """Files are added to issues that exist."""
+
+    def __init__(self, http: HttpClient, options: Options) -> None:
+        super().__init__(http, options)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def legal_name(self, name: str) -> str:
+        """See `Target`. Redmine drops everything up to a slash and makes `_` of some others; blank is no name."""
+        legal = _ILLEGAL.sub("_", name)
+        return legal if legal.strip() else "_"
+
+    async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
+        """See `Target`."""
+        return await self._files_of(owner)
+
+    async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
+        """See `Target`. Nothing happens to the issue before the last step, so all before it may be repeated."""
+        number = _number(owner.id)
+        answer = await self._http.send(Call("POST", "uploads.json", {"filename": draft.name}, body=Raw(body)))
+        uploaded = _dict(answer.json(), "upload")
+        token, remote_id = _text(uploaded, "token"), _number(uploaded.get("id") or _before_dot(uploaded))
+        # Redmine refuses two changes of one issue at the same moment, so ours take turns.
+        async with self._turns.setdefault(number, asyncio.Lock()):
+            await self._attach(number, token, draft)
+        return await self._look_up(owner, remote_id)
+
+    async def _attach(self, number: str, token: str, draft: Draft) -> Answer:
+        upload = {"token": token, "filename": draft.name, "description": _short(draft.description)}
+        if draft.media_type:
+            upload["content_type"] = draft.media_type[:255]
+        body = json.dumps({"issue": {"uploads": [upload]}}).encode()
+        headers = {"Content-Type": "application/json"}
+        return await self._http.write(Call("PUT", f"issues/{number}.json", headers=headers, body=body))
+
+    async def _look_up(self, owner: EntityRef, remote_id: str) -> Attachment:
+        try:
+            found = {file.id: file for file in await self._files_of(owner)}
+        except Retriable as error:
+            raise Unanswered(f"sent, but it could not be looked up ({error})") from None
+        if remote_id not in found:
+            raise Rejected(f"{owner}: Redmine said yes, but did not attach the file; may this account edit the issue?")
+        return found[remote_id]
+
+    async def describe(self, remote: Attachment, description: str) -> None:
+        """See `Target`."""
+        change = {"attachment": {"description": _short(description)}}
+        await self._http.send_json("PATCH", f"attachments/{_number(remote.id)}.json", change)
+
+    async def read_back(self, remote: Attachment, sink: Sink) -> None:
+        """See `Target`."""
+        await self._download(remote, sink)
+
+
+def attachments_in(issue: Mapping[str, Any], owner: EntityRef) -> tuple[Attachment, ...]:
+    """The files that an issue's JSON tells of."""
+    return tuple(attachment_in(found, owner) for found in _list(issue, "attachments"))
+
+
+def attachment_in(found: Mapping[str, Any], owner: EntityRef) -> Attachment:
+    """One file."""
+    size, author = found.get("filesize"), found.get("author")
+    return Attachment(
+        id=_number(found.get("id")),
+        owner=owner,
+        name=_text(found, "filename"),
+        size=size if isinstance(size, int) else None,
+        media_type=_text(found, "content_type"),
+        description=_text(found, "description"),
+        created_at=_text(found, "created_on"),
+        created_by=_text(author, "name") if isinstance(author, dict) else "",
+        raw=json.dumps(found, ensure_ascii=False),
+    )
+
+
+def signer(auth: Mapping[str, str]) -> Signer:
+    """An API key, or the name and password of an account."""
+    if "api_key" in auth:
+        return Header("X-Redmine-API-Key", auth["api_key"])
+    return basic(auth["username"], auth["password"])
+
+
+def _short(description: str) -> str:
+    fits = len(description) <= LONGEST_DESCRIPTION
+    return description if fits else description[: LONGEST_DESCRIPTION - 1] + "…"
+
+
+def _before_dot(uploaded: Mapping[str, Any]) -> str:
+    # Before 4.0 the answer holds the token alone; it begins with the number.
+    return _text(uploaded, "token").partition(".")[0]
+
+
+def _number(value: object) -> str:
+    """A number in a path or an answer, as text; never anything that would lead elsewhere."""
+    text = str(value)
+    if not (text.isascii() and text.isdecimal()):
+        raise (Gone if isinstance(value, str) else WrongBody)(f"{text[:40]!r} is no number of Redmine's")
+    return text
+
+
+def _dict(answer: object, key: str) -> dict[str, Any]:
+    found = answer.get(key) if isinstance(answer, dict) else None
+    if not isinstance(found, dict):
+        raise WrongBody(f"the answer holds no {key!r}")
+    return found
+
+
+def _list(answer: object, key: str) -> list[dict[str, Any]]:
+    found = answer.get(key) if isinstance(answer, dict) else None
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise WrongBody(f"the answer holds no list of {key!r}")
+    return found
+
+
+def _text(found: Mapping[str, Any], key: str) -> str:
+    value = found.get(key)
+    return value if isinstance(value, str) else ""
+
+
+ADAPTER = Adapter(
+    source=RedmineSource,
+    target=RedmineTarget,
+    options=Options,
+    auth=(("api_key",), ("username", "password")),
+    signer=signer,
+    max_connections=8,
+)

@@ -1,0 +1,428 @@
+"""Redmine keeps the port: against a strict stand-in always, against the real one where there is one.
+
+The real one: MIGRATOR_REDMINE_URL and MIGRATOR_REDMINE_KEY, then `pytest -m redmine`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import os
+import secrets
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from migrator import errors
+from migrator.adapters import adapter
+from migrator.adapters.redmine import ADAPTER, Options, RedmineSource, RedmineTarget
+from migrator.http import HttpClient
+from migrator.model import Attachment, Draft, Entity, EntityRef
+from tests.adapters.fake_redmine import KEY, LOGIN, PASSWORD, FakeRedmine, page
+from tests.contract import SAMPLES, Bucket, Bytes, Expected, nowhere
+from tests.contract.source import BoundSource, SourceContract, crawl
+from tests.contract.target import BoundTarget, TargetContract, Truth
+
+REAL_URL = os.environ.get("MIGRATOR_REDMINE_URL", "")
+REAL_KEY = os.environ.get("MIGRATOR_REDMINE_KEY", "")
+real = [
+    pytest.mark.redmine,
+    pytest.mark.skipif(not (REAL_URL and REAL_KEY), reason="MIGRATOR_REDMINE_URL and MIGRATOR_REDMINE_KEY are not set"),
+]
+
+
+_opened: list[HttpClient] = []
+
+
+@pytest.fixture(autouse=True)
+async def closing():
+    """Whatever a test opened is closed after it."""
+    yield
+    while _opened:
+        await _opened.pop().close()
+
+
+def client(url: str, key: str) -> HttpClient:
+    _opened.append(HttpClient(url, ADAPTER.signer({"api_key": key}), timeout=20))
+    return _opened[-1]
+
+
+def source(url: str, key: str = KEY, options: Options | None = None) -> RedmineSource:
+    return RedmineSource(client(url, key), options or Options())
+
+
+def target(url: str, key: str = KEY) -> RedmineTarget:
+    return RedmineTarget(client(url, key), Options())
+
+
+def issue(number: int) -> EntityRef:
+    return EntityRef("Issue", str(number))
+
+
+# --- the contracts against the stand-in
+
+
+@pytest.fixture
+async def fake():
+    async with FakeRedmine().running() as running:
+        yield running
+
+
+@pytest.fixture
+def small_pages(monkeypatch):
+    monkeypatch.setattr("migrator.adapters.redmine.PAGE", 2)
+
+
+def seeded(fake: FakeRedmine) -> tuple[list[int], list[Expected]]:
+    numbers = [fake.issue(f"issue {n}") for n in range(5)]
+    files = []
+    for sample in SAMPLES:
+        stored = fake.file(numbers[sample.entity], sample.name, sample.content, sample.description, sample.media_type)
+        files.append(Expected.of(issue(numbers[sample.entity]), stored.filename, sample.content, sample.description))
+    return numbers, files
+
+
+@pytest.mark.usefixtures("small_pages")
+class TestRedmineSource(SourceContract):
+    @pytest.fixture(params=["attachments on the page", "attachments asked for"])
+    async def bound(self, fake, request):
+        numbers, files = seeded(fake)
+        fake.tells_attachments = request.param == "attachments on the page"
+        made = source(fake.url)
+        return BoundSource(
+            made,
+            lambda: source(fake.url),
+            {issue(n) for n in numbers},
+            files,
+            gone=Attachment("4040", issue(numbers[0]), "gone.txt"),
+            missing=Entity(issue(4040)),
+            refused=lambda: source(fake.url, "wrong"),
+            unreachable=lambda: source(nowhere()),
+        )
+
+
+class TestRedmineTarget(TargetContract):
+    @pytest.fixture
+    async def bound(self, fake):
+        numbers, _ = seeded(fake)
+
+        async def files_of(ref: EntityRef) -> list[Truth]:
+            return [
+                (s.filename, len(s.content), hashlib.sha256(s.content).hexdigest(), s.description)
+                for s in fake.of(int(ref.id))
+            ]
+
+        made = target(fake.url)
+        return BoundTarget(
+            made,
+            lambda: target(fake.url),
+            issue(numbers[0]),
+            issue(4040),
+            files_of,
+            gone=Attachment("4040", issue(numbers[0]), "gone.txt"),
+            refused=lambda: target(fake.url, "wrong"),
+            unreachable=lambda: target(nowhere()),
+        )
+
+
+# --- the contracts against the real one
+
+
+class Admin:
+    """Talks to the real Redmine without the adapter; each makes a private project of its own."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+        self.project = f"contract-{secrets.token_hex(6)}"
+
+    async def call(self, method: str, path: str, **options: Any) -> Any:
+        async with self.session.request(method, f"{REAL_URL.rstrip('/')}/{path}", **options) as answer:
+            assert answer.status < 300, f"{method} {path}: {answer.status}"
+            return await answer.json() if answer.status != 204 and answer.content_length else None
+
+    async def start(self) -> None:
+        trackers = (await self.call("GET", "trackers.json"))["trackers"]
+        project = {"name": self.project, "identifier": self.project, "is_public": False}
+        project |= {"tracker_ids": [t["id"] for t in trackers], "enabled_module_names": ["issue_tracking"]}
+        await self.call("POST", "projects.json", json={"project": project})
+
+    async def issue(self, subject: str) -> int:
+        draft = {"project_id": self.project, "subject": subject}
+        return (await self.call("POST", "issues.json", json={"issue": draft}))["issue"]["id"]
+
+    async def file(self, number: int, name: str, content: bytes, description: str, media_type: str) -> int:
+        headers = {"Content-Type": "application/octet-stream"}
+        made = await self.call(
+            "POST", "uploads.json", params={"filename": name}, data=io.BytesIO(content), headers=headers
+        )
+        upload = {"token": made["upload"]["token"], "filename": name, "content_type": media_type}
+        upload["description"] = description
+        await self.call("PUT", f"issues/{number}.json", json={"issue": {"uploads": [upload]}})
+        return made["upload"]["id"]
+
+    async def files_of(self, ref: EntityRef) -> list[Truth]:
+        answer = await self.call("GET", f"issues/{ref.id}.json?include=attachments")
+        found = []
+        for file in answer["issue"]["attachments"]:
+            async with self.session.get(f"{REAL_URL.rstrip('/')}/attachments/download/{file['id']}") as response:
+                content = await response.read()
+            found.append((file["filename"], len(content), hashlib.sha256(content).hexdigest(), file["description"]))
+        return found
+
+
+@pytest.fixture
+async def admin():
+    async with aiohttp.ClientSession(headers={"X-Redmine-API-Key": REAL_KEY}) as session:
+        made = Admin(session)
+        await made.start()
+        yield made
+        await made.call("DELETE", f"projects/{made.project}.json")
+
+
+class TestRealRedmineSource(SourceContract):
+    pytestmark = real
+
+    @pytest.fixture
+    async def bound(self, small_pages, admin):
+        numbers = [await admin.issue(f"issue {n}") for n in range(5)]
+        files = []
+        for sample in SAMPLES:
+            number = numbers[sample.entity]
+            await admin.file(number, sample.name, sample.content, sample.description, sample.media_type)
+            files.append(Expected.of(issue(number), sample.name, sample.content, sample.description))
+        gone = await admin.file(numbers[0], "gone.txt", b"gone", "", "text/plain")
+        await admin.call("DELETE", f"attachments/{gone}.json")
+        options = Options(project=admin.project)
+        made = source(REAL_URL, REAL_KEY, options)
+        return BoundSource(
+            made,
+            lambda: source(REAL_URL, REAL_KEY, options),
+            {issue(n) for n in numbers},
+            files,
+            gone=Attachment(str(gone), issue(numbers[0]), "gone.txt"),
+            missing=Entity(issue(99_999_999)),
+            refused=lambda: source(REAL_URL, "wrong", options),
+            unreachable=lambda: source(nowhere(), REAL_KEY, options),
+        )
+
+
+class TestRealRedmineTarget(TargetContract):
+    pytestmark = real
+
+    @pytest.fixture
+    async def bound(self, admin):
+        number = await admin.issue("an issue")
+        await admin.file(number, "there.txt", b"there", "already", "text/plain")
+        made = target(REAL_URL, REAL_KEY)
+        return BoundTarget(
+            made,
+            lambda: target(REAL_URL, REAL_KEY),
+            issue(number),
+            issue(99_999_999),
+            admin.files_of,
+            gone=Attachment("99999999", issue(number), "gone.txt"),
+            refused=lambda: target(REAL_URL, "wrong"),
+            unreachable=lambda: target(nowhere()),
+        )
+
+
+# --- oddities
+
+
+def test_redmine_is_in_the_registry():
+    assert adapter("redmine") is ADAPTER
+
+
+async def test_name_and_password_work_as_well(fake):
+    http = HttpClient(fake.url, ADAPTER.signer({"username": LOGIN, "password": PASSWORD}))
+    assert LOGIN in await RedmineSource(http, Options()).check()
+    await http.close()
+
+
+async def test_key_that_dies_in_the_middle_of_a_listing_is_not_taken_for_its_end(fake, small_pages, monkeypatch):
+    seeded(fake)
+    made = source(fake.url)
+    page_one = await made.read("issues", None)
+    monkeypatch.setattr("tests.adapters.fake_redmine.KEY", "another key")
+    with pytest.raises(errors.AuthRefused):
+        await crawl(made, ("issues", page_one.next))
+
+
+async def test_all_issues_are_found_where_the_server_gives_fewer_than_asked_for(fake):
+    numbers, _ = seeded(fake)
+    fake.limit = 2
+    made = source(fake.url)
+    assert (await crawl(made)).entities == {issue(n) for n in numbers}
+
+
+async def test_issue_deleted_during_a_listing_hides_no_other(fake, small_pages):
+    numbers, _ = seeded(fake)
+    made = source(fake.url)
+    first = await made.read("issues", None)
+    del fake.issues[numbers[0]]
+    del fake.issues[numbers[1]]
+    rest = await crawl(made, ("issues", first.next))
+    assert {issue(n) for n in numbers[2:]} <= rest.entities
+
+
+async def test_listing_is_limited_to_a_project_by_option(fake):
+    seeded(fake)
+    made = source(fake.url, options=Options(project="another"))
+    with pytest.raises(errors.Gone):
+        await made.read("issues", None)
+    assert fake.requests[-1][2]["project_id"] == "another"
+
+
+async def test_site_that_is_no_redmine_is_unreachable(fake):
+    made = source(fake.url + "/wrong")
+    with pytest.raises(errors.TrackerUnreachable):
+        await made.check()
+    fake.answers_with["users/current.json"] = web.json_response(["hello"])
+    with pytest.raises(errors.TrackerUnreachable):
+        await source(fake.url).check()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [],
+        {},
+        {"issues": None},
+        {"issues": {}},
+        {"issues": [1]},
+        {"issues": [{}]},
+        {"issues": [{"id": None}]},
+        {"issues": [{"id": "../../users"}]},
+        {"issues": [{"id": 1.5}]},
+        {"issues": [{"id": -1}]},
+        {"issues": [{"id": 1, "attachments": None}]},
+        {"issues": [{"id": 1, "attachments": [None]}]},
+        {"issues": [{"id": 1, "attachments": [{"filename": "x"}]}]},
+    ],
+)
+async def test_listing_that_makes_no_sense_is_a_wrong_body(fake, answer):
+    fake.answers_with["issues.json"] = web.json_response(answer)
+    made = source(fake.url)
+    with pytest.raises((errors.WrongBody, errors.Gone)):
+        await made.read("issues", None)
+
+
+async def test_odd_values_in_a_listing_do_no_harm(fake):
+    odd = {"id": 7, "filename": None, "filesize": "12", "author": "Ada", "created_on": 5, "description": None}
+    fake.answers_with["issues.json"] = web.json_response({"issues": [{"id": 1, "subject": 5, "attachments": [odd]}]})
+    made = source(fake.url)
+    [file] = (await made.read("issues", None)).attachments
+    assert (file.id, file.name, file.size, file.created_by, file.created_at) == ("7", "", None, "", "")
+
+
+async def test_page_in_place_of_json_is_a_wrong_body(fake):
+    fake.answers_with["issues.json"] = page("Maintenance", 200)
+    made = source(fake.url)
+    with pytest.raises(errors.WrongBody):
+        await made.read("issues", None)
+
+
+async def test_download_that_leads_to_the_login_page_is_no_file(fake):
+    numbers, _ = seeded(fake)
+    bucket, made = Bucket(), source(fake.url, "wrong")
+    file = fake.of(numbers[0])[0]
+    with pytest.raises(errors.LoginPage):
+        await made.download(Attachment(str(file.id), issue(numbers[0]), file.filename), bucket)
+    assert not bucket.started
+
+
+@pytest.mark.parametrize("number", ["", "1/../2", "x", "1?key=2"])
+async def test_id_that_is_no_number_leads_nowhere(fake, number):
+    made, goal = source(fake.url), target(fake.url)
+    with pytest.raises(errors.Gone):
+        await made.download(Attachment(number, issue(1), "x"), Bucket())
+    with pytest.raises(errors.Gone):
+        await goal.find_attachments(EntityRef("Issue", number))
+    assert fake.requests == []
+
+
+async def upload(fake: FakeRedmine, draft: Draft, content: bytes) -> Attachment | None:
+    number = fake.issue("an issue")
+    goal = target(fake.url)
+    return await goal.upload(issue(number), draft, Bytes(content))
+
+
+async def test_upload_too_large_is_refused_in_redmines_words(fake):
+    content = bytes(5 * 1024 * 1024 + 1)
+    with pytest.raises(errors.Rejected, match="exceeds the maximum allowed file size"):
+        await upload(fake, Draft("large.bin", "", "", len(content)), content)
+
+
+async def test_file_that_redmine_dropped_with_a_yes_is_a_definite_no(fake):
+    fake.attaches = False
+    with pytest.raises(errors.Rejected, match="did not attach"):
+        await upload(fake, Draft("a.txt", "text/plain", "", 1), b"a")
+
+
+async def test_refusal_of_the_token_is_a_definite_no(fake):
+    fake.answers_with["uploads.json"] = web.json_response({"upload": {"id": 5, "token": "5.abc"}}, status=201)
+    with pytest.raises(errors.Rejected, match="could not be saved"):
+        await upload(fake, Draft("a.txt", "text/plain", "", 1), b"a")
+
+
+async def test_failure_before_anything_was_attached_may_be_repeated(fake):
+    fake.answers_with["uploads.json"] = web.Response(status=500)
+    with pytest.raises(errors.Retriable):
+        await upload(fake, Draft("a.txt", "text/plain", "", 1), b"a")
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+async def test_failure_while_attaching_leaves_its_fate_open(fake, status):
+    fake.answers_with["issues/1.json"] = web.Response(status=status)
+    with pytest.raises(errors.Unanswered):
+        await upload(fake, Draft("a.txt", "text/plain", "", 1), b"a")
+
+
+async def test_upload_that_cannot_be_looked_up_is_not_repeated(fake, monkeypatch):
+    async def broken(self, request, number):
+        return web.Response(status=500)
+
+    routes = tuple(
+        ("GET", p, broken) if (m, p) == ("GET", r"issues/(\d+)\.json") else (m, p, a) for m, p, a in fake.ROUTES
+    )
+    monkeypatch.setattr(FakeRedmine, "ROUTES", routes)
+    with pytest.raises(errors.Unanswered):
+        await upload(fake, Draft("a.txt", "text/plain", "", 1), b"a")
+    assert [s.issue for s in fake.files.values()] == [1]
+
+
+async def test_old_redmine_tells_the_number_in_the_token_only(fake):
+    fake.old_upload_answer = True
+    made = await upload(fake, Draft("a.txt", "text/plain", "", 1), b"a")
+    assert made.id == str(next(iter(fake.files)))
+
+
+async def test_owner_is_told_as_it_was_asked_for(fake):
+    number = fake.issue("an issue")
+    goal = target(fake.url)
+    made = await goal.upload(EntityRef("", str(number)), Draft("a.txt", "", "", 1), Bytes(b"a"))
+    assert made.owner == EntityRef("", str(number))
+
+
+async def test_changes_of_one_issue_take_turns(fake, monkeypatch):
+    running, most = 0, 0
+    original = FakeRedmine.change
+
+    async def change(self, request, number):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return await original(self, request, number)
+
+    routes = tuple((m, p, change) if a is original else (m, p, a) for m, p, a in fake.ROUTES)
+    monkeypatch.setattr(FakeRedmine, "ROUTES", routes)
+    number = fake.issue("an issue")
+    goal = target(fake.url)
+    await asyncio.gather(*(goal.upload(issue(number), Draft(f"{n}", "", "", 1), Bytes(b"a")) for n in range(4)))
+    assert len(fake.of(number)) == 4
+    assert most == 1

@@ -1,0 +1,219 @@
+"""Dies at the n-th step for every n, resumes, compares: nothing lost, nothing twice.
+
+A child process (a fork of this one) does the work and ends itself with `_exit` at its n-th step, which is what
+SIGKILL looks like from inside: no cleanup runs. Steps are the edges where the world is told something: before and
+after each verb of the tracker, each flush to disk, each rename, each commit. The target outlives its client: it is
+written to disk at each upload.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import pickle
+import shutil
+import traceback
+from pathlib import Path
+
+import pytest
+
+from migrator import archive as archive_module
+from migrator.adapters.memory import MemoryTarget, MemoryTracker
+from migrator.archive import Archive
+from migrator.catalog.store import Store
+from migrator.layers import RetryingTarget
+from migrator.model import NOBODY
+from tests.parts import PATIENCE, expected, files_on, rows, run_backup, run_load, run_verify, stored
+from tests.test_load import assert_exactly_once
+
+DIED = 9
+DONE = 0
+
+
+def tiny_tracker() -> MemoryTracker:
+    """Enough of everything to pass every edge: both ways of listing, a large file, equal files, nobody's file."""
+    tracker = MemoryTracker(page_size=2)
+    for number, kind in enumerate(["Bug", "Story", "Bug", "Story"]):
+        owner = tracker.add(kind)
+        tracker.attach(owner, "same.txt", b"same", description="d", created_by="Ann")
+        tracker.attach(owner, "same.txt", b"same", created_by="Bob")
+        if number == 2:
+            tracker.attach(owner, "large.bin", b"large" * 80_000)
+    tracker.attach(NOBODY, "loose.txt", b"nobody's")
+    return tracker
+
+
+class Steps:
+    """Counts steps and dies at one of them."""
+
+    def __init__(self, die_at: int) -> None:
+        self.count, self._die_at = 0, die_at
+
+    def __call__(self, *_: object) -> None:
+        self.count += 1
+        if self.count == self._die_at:
+            os._exit(DIED)
+
+    async def verb(self, *_: object) -> None:
+        self()
+
+    def around(self, function):
+        def wrapped(*args, **kwargs):
+            self()
+            result = function(*args, **kwargs)
+            self()
+            return result
+
+        return wrapped
+
+
+def with_steps(steps: Steps) -> None:
+    """Put steps at the edges of disk and database; only ever called in a child."""
+    archive_module._sync_files = steps.around(archive_module._sync_files)
+    archive_module._sync_folders = steps.around(archive_module._sync_folders)
+    archive_module._write_private = steps.around(archive_module._write_private)
+    Archive.give_name = steps.around(Archive.give_name)
+    Store.writing = _stepping_transactions(steps, Store.writing)
+
+
+def _stepping_transactions(steps: Steps, writing):
+    from contextlib import contextmanager
+
+    @contextmanager
+    def stepped(self):
+        with writing(self):
+            yield
+            steps()
+        steps()
+
+    return stepped
+
+
+class LastingTarget(MemoryTarget):
+    """A target whose state is on disk before it answers, and which can be killed on both sides of accepting."""
+
+    def __init__(self, tracker: MemoryTracker, path: Path, steps: Steps) -> None:
+        super().__init__(tracker)
+        self._path, self._steps = path, steps
+
+    async def upload(self, owner, draft, body):
+        self._steps()
+        remote = await super().upload(owner, draft, body)
+        self._save()
+        self._steps()
+        return remote
+
+    async def describe(self, remote, description):
+        await super().describe(remote, description)
+        self._save()
+
+    def _save(self):
+        state = {"files": self._tracker.files, "content": self._tracker.content, "uploads": self._tracker.uploads}
+        fresh = self._path.with_suffix(".new")
+        fresh.write_bytes(pickle.dumps(state))
+        fresh.replace(self._path)
+
+
+def in_child(work, die_at: int) -> tuple[int, int]:
+    """Run the work in a child that dies at a step; gives its exit code and how many steps it took."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            steps = Steps(die_at)
+            with_steps(steps)
+            asyncio.run(work(steps))
+            os.write(writing, str(steps.count).encode())
+            code = DONE
+        except BaseException:  # noqa: BLE001 - the child says what broke, whatever it is
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    os.close(writing)
+    said = os.read(reading, 100)
+    os.close(reading)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), int(said or 0)
+
+
+@pytest.mark.timeout(300)
+def test_a_backup_killed_at_any_step_ends_as_if_it_had_not_been(tmp_path):
+    tracker = tiny_tracker()
+
+    def work_in(root):
+        async def work(steps):
+            tracker.on_call = steps.verb
+            await run_backup(tracker, root, downloads=2)
+
+        return work
+
+    code, total = in_child(work_in(tmp_path / "whole"), die_at=0)
+    assert (code, total > 40) == (DONE, True)
+    for step in itertools.count(1):  # how files fall into batches, and so the number of steps, differs from run to run
+        root = tmp_path / str(step)
+        code, _ = in_child(work_in(root), die_at=step)
+        if code == DONE and step > total // 2:
+            break
+        assert code == DIED, step
+        recorded = stored(root) if (root / "catalog.db").exists() and _has_tables(root) else {}
+        tracker.downloads.clear()
+        summary = asyncio.run(run_backup(tracker, root, downloads=2))
+        assert summary["status"] == "complete", step
+        assert stored(root) == expected(tracker), step
+        assert not set(tracker.downloads) & set(recorded), f"step {step}: what was recorded is not fetched again"
+        assert summary["attachments"]["listed"] == len(tracker.files), step
+        assert asyncio.run(run_verify(root))["problems"] == [], step
+
+
+def _has_tables(root: Path) -> bool:
+    return bool(rows(root, "SELECT 1 FROM sqlite_master WHERE name = 'attachments'"))
+
+
+@pytest.mark.timeout(300)
+def test_a_load_killed_at_any_step_puts_every_file_there_exactly_once(tmp_path):
+    source = tiny_tracker()
+    archive = tmp_path / "archive"
+    asyncio.run(run_backup(source, archive))
+
+    def twin():
+        target = MemoryTracker()
+        return target, {ref: (target.add("Issue"),) for ref in source.entities}
+
+    def work_in(root, state):
+        async def work(steps):
+            target, mapping = twin()
+            _restore(target, state)
+            lasting = RetryingTarget(LastingTarget(target, state, steps), PATIENCE)
+            await run_load(target, root, mapping, target=lasting, uploads=2)
+
+        return work
+
+    shutil.copytree(archive, tmp_path / "whole")
+    code, total = in_child(work_in(tmp_path / "whole", tmp_path / "whole.state"), die_at=0)
+    assert (code, total > 40) == (DONE, True)
+    undisturbed, mapping = twin()
+    _restore(undisturbed, tmp_path / "whole.state")
+    for step in itertools.count(1):
+        root, state = tmp_path / str(step), tmp_path / f"{step}.state"
+        shutil.copytree(archive, root)
+        code, _ = in_child(work_in(root, state), die_at=step)
+        if code == DONE and step > total // 2:
+            break
+        assert code == DIED, step
+        code, _ = in_child(work_in(root, state), die_at=0)
+        assert code == DONE, step
+        target, _ = twin()
+        _restore(target, state)
+        assert_exactly_once(source, target, mapping)
+        for ref in target.entities:
+            assert files_on(target, ref) == files_on(undisturbed, ref), step
+        unsettled = rows(root, "SELECT * FROM uploads WHERE status NOT IN ('uploaded', 'already_there')")
+        assert unsettled == [], step
+
+
+def _restore(target: MemoryTracker, state: Path) -> None:
+    if state.exists():
+        found = pickle.loads(state.read_bytes())
+        target.files, target.content, target.uploads = found["files"], found["content"], found["uploads"]
+        target._next = itertools.count(1 + max(map(int, [*found["files"], "100"])))

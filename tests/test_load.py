@@ -1,0 +1,361 @@
+"""The load pipeline against the reference tracker: exactly once in effect, whatever is lost on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from migrator.adapters.memory import MemoryTarget, MemoryTracker
+from migrator.errors import (
+    AuthRefused,
+    ConnectFailed,
+    Forbidden,
+    Rejected,
+    Throttled,
+    TrackerUnreachable,
+    Unanswered,
+)
+from migrator.layers import DryRunTarget, RetryingTarget
+from migrator.model import NOBODY, EntityRef
+from tests.parts import PATIENCE, files_on, rows, run_backup, run_load, small_tracker, twin_of
+
+
+@pytest.fixture
+async def backed_up(tmp_path):
+    """An archive, its source, an empty target and the mapping."""
+    source = small_tracker()
+    await run_backup(source, tmp_path)
+    target, mapping = twin_of(source)
+    return tmp_path, source, target, mapping
+
+
+def assert_exactly_once(source, target, mapping, provenance=True):
+    """Every mapped file is at the target once: name, bytes, and its description in the target's."""
+    for of, targets in mapping.items():
+        for to in targets:
+            wanted = Counter(
+                (name, content) for (name, content, _), n in files_on(source, of).items() for _ in range(n)
+            )
+            there = Counter((name, content) for (name, content, _), n in files_on(target, to).items() for _ in range(n))
+            assert there == wanted, (of, to)
+            described = [text for _, _, text in files_on(target, to).elements()]
+            for _, _, text in files_on(source, of).elements():
+                assert any(found.startswith(text) for found in described)
+
+
+async def test_load_uploads_every_mapped_file_once_with_name_bytes_and_description(backed_up):
+    root, source, target, mapping = backed_up
+    summary = await run_load(target, root, mapping)
+    assert_exactly_once(source, target, mapping)
+    mapped = len(source.files) - 1
+    assert summary["status"] == "complete"
+    assert summary["uploads"] == {
+        "planned": mapped, "uploaded": mapped, "already_there": 0, "unmapped": 1, "skipped": 0, "failed": 0,
+    }  # fmt: skip
+    assert target.uploads == mapped
+
+
+async def test_second_load_uploads_nothing(backed_up):
+    root, _source, target, mapping = backed_up
+    await run_load(target, root, mapping)
+    before = target.uploads
+    summary = await run_load(target, root, mapping)
+    assert target.uploads == before
+    assert summary["uploads"]["already_there"] == before == summary["uploads"]["planned"]
+    assert summary["uploads"]["uploaded"] == summary["bytes"] == 0
+
+
+async def test_an_archive_made_anew_uploads_nothing_twice_either(backed_up, tmp_path_factory):
+    root, source, target, mapping = backed_up
+    await run_load(target, root, mapping)
+    before = target.uploads
+    other = tmp_path_factory.mktemp("other")
+    await run_backup(source, other)
+    summary = await run_load(target, other, mapping)
+    assert target.uploads == before
+    assert summary["uploads"]["already_there"] == before
+
+
+async def test_a_file_of_equal_name_and_size_but_other_content_does_not_count_as_there(backed_up):
+    root, source, target, mapping = backed_up
+    of = next(file for file in source.files.values() if file.name == "big 7.bin")
+    [to] = mapping[of.owner]
+    target.attach(to, "big 7.bin", b"y" * 7)
+    await run_load(target, root, mapping)
+    contents = [target.content[file.id] for file in target.of(to) if file.name == "big 7.bin"]
+    assert sorted(contents) == [b"x" * 7, b"y" * 7]
+
+
+async def test_a_source_entity_on_two_rows_goes_to_both_targets(backed_up):
+    root, source, target, mapping = backed_up
+    of = next(iter(mapping))
+    second = target.add("Issue")
+    mapping[of] = (*mapping[of], second)
+    await run_load(target, root, mapping)
+    assert_exactly_once(source, target, mapping)
+    assert files_on(target, second)
+
+
+async def test_files_that_nothing_owns_can_be_mapped(backed_up):
+    root, _source, target, mapping = backed_up
+    mapping[NOBODY] = (target.add("Issue"),)
+    summary = await run_load(target, root, mapping)
+    assert summary["uploads"]["unmapped"] == 0
+    assert files_on(target, mapping[NOBODY][0])
+
+
+def losing_answers(target: MemoryTracker, times: int, *, arrives: bool):
+    """A target whose first answers to uploads are lost, with the file there or not; counts the losses."""
+
+    class Losing(MemoryTarget):
+        lost = 0
+
+        async def upload(self, owner, draft, body):
+            if self.lost < times:
+                type(self).lost += 1
+                if arrives:
+                    await super().upload(owner, draft, body)
+                raise Unanswered("POST upload: no answer")
+            return await super().upload(owner, draft, body)
+
+    return Losing(target)
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_an_upload_without_an_answer_is_looked_for_before_it_is_sent_again(backed_up, arrives):
+    root, source, target, mapping = backed_up
+    losing = losing_answers(target, 5, arrives=arrives)
+    summary = await run_load(target, root, mapping, target=RetryingTarget(losing, PATIENCE), uploads=1)
+    assert losing.lost == 5
+    if arrives:
+        assert summary["status"] == "complete"
+        assert_exactly_once(source, target, mapping)
+    else:
+        # Sent twice and lost twice: not sent a third time in this run, and it stays in doubt.
+        assert summary["uploads"]["failed"] == 2
+        assert rows(root, "SELECT count(*) FROM uploads WHERE status = 'in_doubt'") == [(2,)]
+
+
+async def test_what_stays_in_doubt_is_settled_by_the_next_run(backed_up):
+    root, source, target, mapping = backed_up
+    losing = losing_answers(target, 4, arrives=False)
+    first = await run_load(target, root, mapping, target=RetryingTarget(losing, PATIENCE), uploads=1)
+    assert (first["status"], first["uploads"]["failed"]) == ("incomplete", 2)
+    second = await run_load(target, root, mapping)
+    assert (second["status"], second["uploads"]["uploaded"]) == ("complete", 2)
+    assert_exactly_once(source, target, mapping)
+
+
+async def test_in_doubt_copies_of_one_file_are_told_apart_by_count(tmp_path):
+    source = MemoryTracker()
+    owner = source.add("Bug")
+    for _ in range(3):
+        source.attach(owner, "same.txt", b"same")
+    await run_backup(source, tmp_path)
+    target, mapping = twin_of(source)
+    await run_load(target, tmp_path, mapping)
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "catalog.db") as db:
+        db.execute("UPDATE uploads SET status = 'in_doubt', remote_id = NULL WHERE rowid IN (1, 2)")
+    [(claimed,)] = rows(tmp_path, "SELECT remote_id FROM uploads WHERE remote_id IS NOT NULL")
+    target.remove(next(file.id for file in target.of(mapping[owner][0]) if file.id != claimed))
+    summary = await run_load(target, tmp_path, mapping)
+    assert summary["uploads"]["uploaded"] == 1, "one of the two in doubt was there, the other was sent"
+    assert len(target.of(mapping[owner][0])) == 3
+
+
+async def test_a_refused_upload_fails_alone_with_the_trackers_reason_and_is_tried_again(backed_up):
+    root, source, target, mapping = backed_up
+    struck = 0
+
+    class Refusing(MemoryTarget):
+        async def upload(self, owner, draft, body):
+            nonlocal struck
+            if draft.name == "big 7.bin":
+                struck += 1
+                raise Rejected("POST upload: status 413, too large")
+            return await super().upload(owner, draft, body)
+
+    summary = await run_load(target, root, mapping, target=RetryingTarget(Refusing(target), PATIENCE))
+    assert (summary["status"], summary["uploads"]["failed"], struck) == ("incomplete", 1, 1)
+    assert summary["failures"][0]["reason"] == "POST upload: status 413, too large"
+    assert (await run_load(target, root, mapping))["status"] == "complete"
+    assert_exactly_once(source, target, mapping)
+
+
+async def test_throttled_and_unconnected_uploads_are_sent_again_at_once(backed_up):
+    root, source, target, mapping = backed_up
+    faults = [Throttled("429", retry_after=1.0), ConnectFailed("no"), Throttled("503")]
+
+    class Throttling(MemoryTarget):
+        async def upload(self, owner, draft, body):
+            if faults:
+                raise faults.pop()
+            return await super().upload(owner, draft, body)
+
+    summary = await run_load(target, root, mapping, target=RetryingTarget(Throttling(target), PATIENCE), uploads=1)
+    assert not faults
+    assert summary["status"] == "complete"
+    assert_exactly_once(source, target, mapping)
+
+
+async def test_a_target_that_is_down_ends_the_load(backed_up):
+    root, _, target, mapping = backed_up
+
+    async def on_call(verb, _):
+        if verb == "upload":
+            raise ConnectFailed("no connection")
+
+    target.on_call = on_call
+    with pytest.raises(TrackerUnreachable):
+        await run_load(target, root, mapping)
+
+
+async def test_refused_credentials_end_the_load_and_the_next_one_goes_on(backed_up):
+    root, source, target, mapping = backed_up
+
+    async def on_call(verb, _):
+        if verb == "upload" and target.uploads > 5:
+            raise AuthRefused("no longer welcome")
+
+    target.on_call = on_call
+    with pytest.raises(AuthRefused):
+        await run_load(target, root, mapping)
+    assert rows(root, "SELECT status FROM runs ORDER BY run_id DESC LIMIT 1") == [("failed",)]
+    target.on_call = None
+    assert (await run_load(target, root, mapping))["status"] == "complete"
+    assert_exactly_once(source, target, mapping)
+
+
+async def test_a_missing_target_entity_fails_its_files_and_no_others(backed_up):
+    root, source, target, mapping = backed_up
+    of = next(ref for ref in mapping if len(source.of(ref)) == 2)
+    mapping[of] = (EntityRef("Issue", "9999"),)
+    summary = await run_load(target, root, mapping)
+    assert (summary["status"], summary["uploads"]["failed"]) == ("incomplete", 2)
+    assert "9999" in summary["failures"][0]["reason"]
+    del mapping[of]
+    assert_exactly_once(source, target, mapping)
+
+
+async def test_a_corrected_mapping_forgets_what_was_planned_by_the_old_one(backed_up):
+    root, source, target, mapping = backed_up
+    wrong = {ref: (EntityRef("Issue", "9999"),) for ref in mapping}
+    assert (await run_load(target, root, wrong))["status"] == "incomplete"
+    summary = await run_load(target, root, mapping)
+    assert summary["uploads"]["planned"] == len(source.files) - 1
+    assert summary["status"] == "complete"
+    assert_exactly_once(source, target, mapping)
+
+
+async def test_what_arrives_under_another_name_or_cut_is_named_and_not_sent_again(backed_up):
+    root, _source, target, mapping = backed_up
+
+    class Mangling(MemoryTarget):
+        async def upload(self, owner, draft, body):
+            return await super().upload(owner, replace(draft, name=draft.name.replace("big 7", "cut 7")), body)
+
+    summary = await run_load(target, root, mapping, target=RetryingTarget(Mangling(target), PATIENCE))
+    assert (summary["status"], summary["uploads"]["failed"]) == ("incomplete", 1)
+    assert "cut 7.bin" in summary["failures"][0]["reason"]
+    before = target.uploads
+    assert (await run_load(target, root, mapping))["status"] == "incomplete"
+    assert target.uploads == before
+
+
+async def test_a_failed_description_is_set_by_the_next_run_without_sending_the_file_again(backed_up):
+    root, source, target, mapping = backed_up
+
+    class Plain(MemoryTarget):
+        """Takes no description with the upload, as Targetprocess and TeamPulse."""
+
+        async def upload(self, owner, draft, body):
+            return await super().upload(owner, replace(draft, description=""), body)
+
+    async def on_call(verb, _):
+        if verb == "describe":
+            raise Forbidden("POST describe: status 403")
+
+    target.on_call = on_call
+    described = [file for file in source.files.values() if file.created_by]
+    summary = await run_load(target, root, mapping, target=Plain(target))
+    assert summary["uploads"]["failed"] == len(described) > 0
+    target.on_call = None
+    before = target.uploads
+    assert (await run_load(target, root, mapping, target=Plain(target)))["status"] == "complete"
+    assert target.uploads == before
+    assert_exactly_once(source, target, mapping)
+
+
+async def test_illegal_names_become_legal_and_unique_and_the_original_is_kept(tmp_path):
+    source = MemoryTracker()
+    owner = source.add("Bug")
+    for name in ("a:b.txt", "a?b.txt", "a_b.txt", "fine.txt"):
+        source.attach(owner, name, name.encode())
+    await run_backup(source, tmp_path)
+    target, mapping = twin_of(source)
+
+    class Strict(MemoryTarget):
+        def legal_name(self, name):
+            return name.replace(":", "_").replace("?", "_")
+
+    assert (await run_load(target, tmp_path, mapping, target=Strict(target)))["status"] == "complete"
+    there = {target.content[file.id].decode(): file.name for file in target.of(mapping[owner][0])}
+    assert there["a_b.txt"] == "a_b.txt"
+    assert there["fine.txt"] == "fine.txt"
+    assert len(set(there.values())) == 4
+    recorded = dict(rows(tmp_path, "SELECT a.name, u.name FROM uploads u JOIN attachments a USING (attachment_id)"))
+    assert recorded == there
+
+
+async def test_provenance_line_tells_author_and_date_and_can_be_switched_off(backed_up):
+    root, source, target, mapping = backed_up
+    await run_load(target, root, mapping, provenance=False)
+    for of, (to,) in mapping.items():
+        assert files_on(target, to) == files_on(source, of)
+
+
+async def test_a_dry_run_sends_nothing_and_says_what_would_happen(backed_up):
+    root, source, target, mapping = backed_up
+    of = next(ref for ref in mapping if len(source.of(ref)) == 2)
+    mapping[of] = (EntityRef("Issue", "9999"),)
+    rehearsal = DryRunTarget(RetryingTarget(MemoryTarget(target), PATIENCE))
+    summary = await run_load(target, root, mapping, target=rehearsal, dry_run=True)
+    assert target.uploads == 0
+    planned = len(source.files) - 1
+    assert summary["uploads"]["planned"] == planned
+    assert summary["uploads"]["uploaded"] == 0
+    assert summary["dry_run"] == {"would_upload": planned - 2, "already_there": 0, "would_fail": 2}
+    assert summary["status"] == "incomplete"
+    assert not rows(root, "SELECT 1 FROM uploads WHERE status != 'planned'")
+
+
+async def test_a_stop_ends_the_load_as_interrupted_and_the_next_one_goes_on(backed_up):
+    root, source, target, mapping = backed_up
+    stop = asyncio.Event()
+
+    async def on_call(verb, _):
+        if verb == "upload" and target.uploads == 5:
+            stop.set()
+
+    target.on_call = on_call
+    summary = await run_load(target, root, mapping, stop=stop)
+    assert summary["status"] == "interrupted"
+    assert 5 <= target.uploads < len(source.files) - 1
+    target.on_call = None
+    assert (await run_load(target, root, mapping))["status"] == "complete"
+    assert_exactly_once(source, target, mapping)
+
+
+async def test_a_damaged_blob_is_not_uploaded(backed_up):
+    root, _source, target, mapping = backed_up
+    [(sha256,)] = rows(root, "SELECT sha256 FROM attachments WHERE name = 'big 7.bin'")
+    (root / "blobs" / sha256[:2] / sha256).write_bytes(b"x" * 6 + b"?")
+    summary = await run_load(target, root, mapping)
+    assert summary["uploads"]["failed"] == 1
+    assert "damaged" in summary["failures"][0]["reason"]
+    assert not [file for file in target.files.values() if file.name == "big 7.bin"]
