@@ -175,13 +175,11 @@ class TeamPulseSource(_TeamPulse):
         items, following = await self._step(stream, cursor)
         if stream == "workitems":
             return Page(tuple(self._entity(item) for item in items), next=following)
-        wanted = {owner for item in items if (owner := whole(item.get("workItemId"))) is not None}
-        owners = await self._owners(sorted(wanted))
-        refs = {int(owner.ref.id): owner.ref for owner in owners}
-        attachments = tuple(
-            self._attachment(item, refs.get(whole(item.get("workItemId")) or 0, NOBODY)) for item in items
-        )
-        return Page(owners, attachments, next=following)
+        numbers = [whole(item.get("workItemId")) for item in items]
+        owners = await self._owners(sorted({number for number in numbers if number is not None}))
+        refs = [NOBODY if number is None else owners.get(number, NOBODY) for number in numbers]
+        files = tuple(self._attachment(item, ref) for item, ref in zip(items, refs, strict=True))
+        return Page(attachments=files, next=following)
 
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
         """See `Source`. Whether files of its comments are among them, depends on the server."""
@@ -191,18 +189,17 @@ class TeamPulseSource(_TeamPulse):
         """See `Source`."""
         await self._download(attachment, sink)
 
-    async def _owners(self, numbers: Sequence[int]) -> tuple[Entity, ...]:
+    async def _owners(self, numbers: Sequence[int]) -> dict[int, EntityRef]:
         """Those of these work items that can be read: many at once where filters work, else one by one."""
-        found: dict[int, Entity] = {}
+        found: dict[int, EntityRef] = {}
         for at in range(0, len(numbers), OWNERS):
-            some = numbers[at : at + OWNERS]
-            query = {"$filter": " or ".join(f"id eq {number}" for number in some), "$top": str(OWNERS)}
-            items = await self._list_if_it_can("workitems", query) or []
-            found |= {number: self._entity(item) for item in items if (number := id_in(item)) in some}
+            some = " or ".join(f"id eq {number}" for number in numbers[at : at + OWNERS])
+            items = await self._list_if_it_can("workitems", {"$filter": some, "$top": str(OWNERS)}) or []
+            found |= {id_in(item): self._entity(item).ref for item in items}
         for number in numbers:
             if number not in found and (entity := await self._owner(number)):
-                found[number] = entity
-        return tuple(found.values())
+                found[number] = entity.ref
+        return found
 
 
 class TeamPulseTarget(_TeamPulse):
