@@ -33,6 +33,7 @@ CHUNK = 256 * 1024
 ANSWER_LIMIT = 64 * 1024 * 1024
 ERROR_LIMIT = 64 * 1024
 MAX_HOPS = 5
+MAX_RENEWALS = 3
 
 T = TypeVar("T")
 
@@ -174,20 +175,28 @@ class HttpClient:
     async def _attempt(
         self, call: Call, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]], *, follow: bool = False
     ) -> T:
-        """One attempt, and one more after logging in again if the first was refused for lack of a session."""
+        """One attempt, and more after logging in again while it is refused for lack of a session.
+
+        After a login page once only. A streamed upload, too, is sent again after a 401: that surely took nothing.
+        """
         signer = call.signer or self._signer
-        stamp = self._logins
         if not signer.ready:
-            await self._renew(signer, stamp)
+            await self._renew(signer, self._logins)
+        renewals = 0
+        while True:
             stamp = self._logins
-        try:
-            return await self._once(call, signer, consume, follow=follow)
-        except (errors.AuthRefused, errors.LoginPage) as refusal:
-            # A refused upload was not taken; one that ended at a page may have been.
-            unsure = isinstance(call.body, Streamed) and isinstance(refusal, errors.LoginPage)
-            if unsure or not await self._renew(signer, stamp):
-                raise
-        return await self._once(call, signer, consume, follow=follow)
+            try:
+                result = await self._once(call, signer, consume, follow=follow)
+            except (errors.AuthRefused, errors.LoginPage) as error:
+                page = isinstance(error, errors.LoginPage)
+                if (page and isinstance(call.body, Streamed)) or renewals >= (1 if page else MAX_RENEWALS):
+                    raise
+                if not await self._renew(signer, stamp):
+                    raise
+                renewals += 1
+            else:
+                signer.worked()
+                return result
 
     async def _renew(self, signer: Signer, stamp: int) -> bool:
         """Log in (again), once for all workers that were refused with the same session."""
