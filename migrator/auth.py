@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, quote
 
 from yarl import URL
 
-from migrator.errors import AuthRefused, Retriable
+from migrator.errors import AuthRefused, ConfigError, Retriable
 
 PostForm = Callable[[str, Mapping[str, str]], Awaitable[tuple[int, bytes]]]
 """Posts a form to a path of the tracker, unsigned; gives status and body."""
@@ -68,9 +68,11 @@ class _Plain:
 
 
 class Header(_Plain):
-    """One fixed header: an API key, a Cookie, a Bearer token."""
+    """One fixed header: an API key, a Cookie, a Bearer token. `ConfigError` where it can't be one."""
 
     def __init__(self, name: str, value: str) -> None:
+        if not value.isprintable():
+            raise ConfigError(f"the secret for {name} holds a line break or another character that no header takes")
         self._headers = {name: value}
 
     def sign(self, request: Unsigned) -> Signature:  # noqa: ARG002
