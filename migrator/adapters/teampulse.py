@@ -319,7 +319,7 @@ def _path_in(address: str, name: str, http: HttpClient) -> str:
         address = address.removesuffix(name) + quote(name, safe="")
     try:
         path = quote(http.path_of(address), safe=_URL_CHARACTERS)
-    except (errors.WrongBody, ValueError):
+    except errors.WrongBody:
         return ""
     found = _ADDRESS.search(path)
     return found[1] if found else path

@@ -33,7 +33,7 @@ from migrator.http import HttpClient
 from migrator.layers import Patience, RetryingSource, RetryingTarget, VerifiedSource
 from migrator.model import NOBODY, Attachment, Draft, Entity, EntityRef
 from migrator.sandbox.faults import Faults
-from migrator.sandbox.server import to_login
+from migrator.sandbox.server import show_login, to_login
 from migrator.sandbox.teampulse import TeamPulseSandbox
 from migrator.sandbox.tpulse_reads import RefusedError
 from migrator.sandbox.world import World
@@ -331,6 +331,27 @@ async def test_server_that_knows_less_of_queries_is_read_whole(refuses, ignores)
             assert there == Counter(file.name for file in told(sandbox) if file.owner == owner)
 
 
+@pytest.mark.parametrize("change", ["deleted", "added"])
+async def test_listing_by_offset_that_changes_meanwhile_misses_nothing(change):
+    made = SimpleSandbox(SMALL)
+    made.refuses = ("$filter", "$orderby")
+    async with serving(made, page_size=4) as (sandbox, src, dst):
+        seen, cursor = {}, None
+        while True:
+            page = await src.read("attachments", cursor)
+            seen |= {file.id: file for file in page.attachments}
+            cursor = page.next
+            if cursor is None:
+                break
+            if change == "deleted" and len(seen) == 4:
+                for number in sorted(map(int, seen))[1:]:
+                    sandbox.delete(number)
+            if change == "added" and len(sandbox.uploads) < 12:
+                for _ in range(6):
+                    await dst.upload(EntityRef("Story", "101"), draft(), Bytes(b"x"))
+        assert {str(file.id) for file in SMALL.attachments if SMALL.owner_of(file)} <= seen.keys()
+
+
 async def test_owners_of_a_page_are_asked_for_together():
     async with serving(TeamPulseSandbox(World.generate(seed=2, median_bytes=9, large_bytes=0))) as (sandbox, src, _):
         page = await src.read("attachments", '{"after": 100}')
@@ -435,6 +456,19 @@ async def test_file_that_neither_address_gives_is_refused_as_the_first_said():
         assert not bucket.started
 
 
+async def test_login_page_in_place_of_a_web_page_without_a_size_is_not_taken_for_it():
+    class LoggedOut(TeamPulseSandbox):
+        async def _file(self, request, how):
+            return await show_login(request)
+
+    page = next(file for file in WORLD.attachments if file.name.endswith(".html") and WORLD.owner_of(file))
+    async with serving(LoggedOut(WORLD, null_sizes={page.id})) as (_, src, _):
+        bucket = Bucket()
+        with pytest.raises(errors.LoginPage):
+            await src.download((await crawl(src)).attachments[str(page.id)], bucket)
+        assert not bucket.started
+
+
 async def test_file_of_which_no_address_is_told_is_out_of_reach():
     class Tacit(TeamPulseSandbox):
         def address(self, file, page=""):
@@ -516,6 +550,21 @@ async def test_answer_to_an_upload_is_understood_in_all_its_forms(answer, unders
         assert told_of == (replace(there, raw=told_of.raw) if understood else None)
 
 
+@pytest.mark.parametrize(
+    ("name", "legal"),
+    [
+        ("a/b\\c:d.txt", "a_b_c_d.txt"),
+        ('<"what|is*this?>', "__what_is_this__"),
+        ("two\nlines\x7f.txt", "two_lines_.txt"),
+        ("ends. ..", "ends____"),
+        (" 100% & more; it's [fine] #1.txt", " 100% & more; it's [fine] #1.txt"),
+        ("", "_"),
+    ],
+)
+def test_name_keeps_all_but_what_a_windows_server_cannot_have(name, legal):
+    assert TeamPulseTarget(HttpClient("http://tp.example", Wrap("ann", "x")), Options()).legal_name(name) == legal
+
+
 @pytest.mark.parametrize("status", [404, 413])
 async def test_upload_over_the_limit_is_told_as_too_large(status):
     async with serving(TeamPulseSandbox(SMALL, Faults(max_upload_bytes=1_000), too_large_status=status)) as (s, _, dst):
@@ -523,6 +572,7 @@ async def test_upload_over_the_limit_is_told_as_too_large(status):
             await dst.upload(EntityRef("Story", "101"), draft(size=1_001), Bytes(b"x" * 1_001))
         assert not isinstance(caught.value, errors.Gone | errors.Unanswered)
         assert not s.uploads
+        assert not s.requests["GET /api/v1/workitems/{id}"], "what is said needs no second question"
 
 
 @pytest.mark.parametrize(
@@ -633,6 +683,13 @@ def test_malformed_answers_end_in_our_errors(answer):
     ):
         with contextlib.suppress(errors.MigratorError):
             parse()
+
+
+def test_fields_of_the_wrong_kind_count_as_missing():
+    told_of = {"id": 1, "name": "a\ud800b", "size": -1, "createdAt": "yesterday", "commentId": "x", "createdBy": 7}
+    found = attachment_in(told_of, NOBODY)
+    assert (found.name, found.size, found.created_at, found.comment_id, found.created_by) == ("a?b", None, "", None, "")
+    assert found.raw.encode()
 
 
 @given(st.binary())
