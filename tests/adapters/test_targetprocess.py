@@ -12,7 +12,9 @@ from aiohttp import web
 
 from migrator import errors
 from migrator.adapters.targetprocess import Options, TargetprocessSource, TargetprocessTarget
+from migrator.layers import Patience, RetryingSource, VerifiedSource
 from migrator.model import NOBODY, Attachment, Draft, EntityRef, Link
+from migrator.sandbox.faults import Faults
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.tp_files import error_page
 from migrator.sandbox.world import World
@@ -510,3 +512,14 @@ async def test_fields_of_the_wrong_type_count_as_missing(odd):
         await source.close()
     assert (file.id, file.owner, file.created_at) == ("1", NOBODY, "")
     assert json.loads(file.raw)["Id"] == 1
+
+
+async def test_server_that_often_fails_is_read_whole_and_every_file_is_right():
+    patience = Patience(backoff=0.001, backoff_max=0.002)
+    async with running(faults=Faults.transient(0.3)) as sandbox, source_of(sandbox) as inner:
+        source = RetryingSource(VerifiedSource(inner), patience)
+        files = (await crawl(source)).attachments
+        assert Counter(told(file) for file in files.values()) == all_in(sandbox)
+        for file in files.values():
+            assert (await fetch(source, file)).sha256 == sandbox.sha256_of(sandbox.attachment(int(file.id)))
+        assert len(sandbox.faults.injected) >= 5
