@@ -127,6 +127,12 @@ async def test_every_entity_is_asked_where_the_server_refuses_to_count():
         assert sandbox.requests["GET /api/v1/Generals/{id}/Attachments"] == len(WORLD.entities)
 
 
+async def test_what_a_server_refused_once_is_not_asked_again():
+    async with running(counts=False) as sandbox, source_of(sandbox, replace(SKIP, page_size=10)) as source:
+        await crawl(source)
+        assert sandbox.requests["GET /api/v1/Generals"] == 3 + 3  # refused in three ways, then three pages
+
+
 # Files that name no owner
 
 
