@@ -113,7 +113,7 @@ def error_for(status: int, headers: Mapping[str, str], what: str, body: bytes = 
     if status in {404, 410}:
         return errors.Gone(message)
     if status in {429, 503}:
-        return errors.Throttled(message, retry_after=retry_after(headers))
+        return errors.Throttled(message, retry_after=retry_after(headers), status=status)
     if status in RETRIABLE or (status >= 500 and status != 501):
-        return errors.Retriable(message, retry_after=retry_after(headers))
+        return errors.Retriable(message, retry_after=retry_after(headers), status=status)
     return errors.Rejected(message)

@@ -19,7 +19,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
-import aiofiles
 import aiofiles.threadpool
 from aiofiles.threadpool.binary import AsyncFileIO
 
@@ -206,7 +205,9 @@ class BlobBody:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         sha256 = hashlib.sha256()
         try:
-            async with aiofiles.open(self._path, "rb") as file:
+            # Opened and closed here and now: a task that is cancelled inside of aiofiles.open() leaks the file.
+            with io.FileIO(self._path) as raw:
+                file = aiofiles.threadpool.wrap(raw)
                 while chunk := await file.read(READ_CHUNK):
                     sha256.update(chunk)
                     yield chunk

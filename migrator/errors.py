@@ -72,13 +72,16 @@ class DiskRefused(Fatal):
 
 
 class Retriable(MigratorError):
-    """May go well next time. `retry_after` is the wait in seconds that the tracker asked for, if it did."""
+    """May go well next time.
+
+    `retry_after` is the wait in seconds that the tracker asked for, if it did; `status` that of the answer, if one came.
+    """
 
     exit_code = 3
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, status: int | None = None) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        self.retry_after, self.status = retry_after, status
 
 
 class Throttled(Retriable):
@@ -116,4 +119,11 @@ class NotReachable(Rejected):
 
 
 class Unanswered(Rejected):
-    """A write went out and no answer came back: it may have happened or not. Look before sending again."""
+    """A write went out and may have happened or not: look before sending again.
+
+    `finished`: the tracker did answer, with an error of its own (500, 503), so it is not at work on it any more.
+    """
+
+    def __init__(self, message: str, *, finished: bool = False) -> None:
+        super().__init__(message)
+        self.finished = finished

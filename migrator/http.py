@@ -129,15 +129,16 @@ class HttpClient:
         return await self.send(Call(method, path, query or {}, headers, json.dumps(value).encode()))
 
     async def write(self, call: Call) -> Answer:
-        """A call that must not be repeated blindly: without an answer it ends as `Unanswered`."""
+        """A call that must not be repeated blindly: unless it surely was not taken, it ends as `Unanswered`."""
         try:
             return await self.send(call)
         except errors.ConnectFailed:
             raise
-        except errors.Throttled:
-            raise
         except errors.Retriable as error:
-            raise errors.Unanswered(f"{call.what}: sent, but its fate is unknown ({error})") from None
+            if error.status == 429:
+                raise
+            finished = error.status in {500, 503}
+            raise errors.Unanswered(f"{call.what}: its fate is unknown ({error})", finished=finished) from None
 
     async def download(
         self, path: str, sink: Sink, query: Mapping[str, str] | None = None, *, html_expected: bool = False

@@ -612,7 +612,7 @@ async def test_write_whose_answer_broke_off_is_unanswered(raw, connect):
 
 
 @pytest.mark.parametrize(
-    ("status", "meaning"), [(429, errors.Throttled), (503, errors.Throttled), (422, errors.Rejected)]
+    ("status", "meaning"), [(429, errors.Throttled), (401, errors.AuthRefused), (422, errors.Rejected)]
 )
 async def test_write_that_was_refused_did_not_happen(serve, connect, status, meaning):
     async def answer(request):
@@ -622,6 +622,17 @@ async def test_write_that_was_refused_did_not_happen(serve, connect, status, mea
     with pytest.raises(meaning) as caught:
         await connect(await serve(answer)).write(Call("POST", "a", body=Raw(Bytes(b"x"))))
     assert not isinstance(caught.value, errors.Unanswered)
+
+
+@pytest.mark.parametrize(("status", "finished"), [(500, True), (503, True), (502, False), (504, False)])
+async def test_write_that_failed_says_whether_the_tracker_may_still_be_at_it(serve, connect, status, finished):
+    async def answer(request):
+        await request.read()
+        return web.Response(status=status)
+
+    with pytest.raises(errors.Unanswered) as caught:
+        await connect(await serve(answer)).write(Call("POST", "a", body=Raw(Bytes(b"x"))))
+    assert caught.value.finished is finished
 
 
 async def test_write_without_a_connection_did_not_happen(connect):

@@ -69,7 +69,7 @@ class _Targetprocess:
         self._api = Api(http, options.format, options.page_size)
         self.capabilities = Capabilities(
             streams=("Attachments", "Generals", "Comments", "Messages"),
-            max_connections=4,
+            max_connections=16,
             max_writes=1,
             reports_size=options.inline_images == "skip",
         )
@@ -274,5 +274,5 @@ ADAPTER = Adapter(
     options=Options,
     auth=(("username", "password"), ("access_token",), ("token",), ("cookie",)),
     signer=signer,
-    max_connections=4,
+    max_connections=16,
 )

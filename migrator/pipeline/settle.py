@@ -27,7 +27,10 @@ from migrator.ports import BodyFacts, Target
 from migrator.progress import Progress
 
 LOOKS = 3
-"""How often an upload whose answer was lost is looked for before it is sent again."""
+"""How often an upload whose answer was lost is looked for: the tracker may still be at work on it."""
+SENDS = 4
+"""How often at most one upload is sent in a run; one whose answer was lost only BLIND_SENDS times."""
+BLIND_SENDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class LoadSettings:
     uploads: int = 4
     provenance: bool = True
     dry_run: bool = False
-    look_again: float = 2.0
+    look_again: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,25 +148,29 @@ class Settler:
         return sink.sha256.hexdigest()
 
     async def _send(self, upload: Upload, draft: Draft, there: _There) -> Attachment:
-        """Send it; when no answer is seen, look for it before sending it again."""
+        """Send it; when its fate is unknown, look for it before sending it again."""
         if await asyncio.to_thread(self._archive.is_damaged, upload.blob):
             raise errors.Rejected("its blob is damaged or missing; run the backup again")
-        for _ in range(2):
+        for number in range(1, SENDS + 1):
             await self._record(upload, UploadStatus.IN_DOUBT, name=draft.name)
+            fate = errors.Unanswered("accepted, but not found at the target")
             try:
-                remote = await self._target.upload(upload.to, draft, self._archive.body(upload.blob))
-                self._progress.moved(draft.size)
-            except errors.Unanswered:
-                remote = None
-            if remote := remote or await self._find_sent(upload, draft, there):
+                if remote := await self._target.upload(upload.to, draft, self._archive.body(upload.blob)):
+                    self._progress.moved(draft.size)
+                    return remote
+            except errors.Unanswered as error:
+                fate = error
+            if remote := await self._find_sent(upload, draft, there, looks=1 if fate.finished else LOOKS):
                 return remote
-        raise errors.Unanswered("sent twice without an answer, and not found at the target")
+            if not fate.finished and number >= BLIND_SENDS:
+                break
+        raise errors.Unanswered(f"sent {number} times, and not found at the target: {fate}")
 
-    async def _find_sent(self, upload: Upload, draft: Draft, there: _There) -> Attachment | None:
+    async def _find_sent(self, upload: Upload, draft: Draft, there: _There, *, looks: int) -> Attachment | None:
         """What was not there before and is the file that was sent; a look that fails leaves it in doubt."""
         doubtful = replace(upload, status=UploadStatus.IN_DOUBT)
         try:
-            for _ in range(LOOKS):
+            for _ in range(looks):
                 fresh = [remote for remote in (await self._look(upload.to)).free if remote.id not in there.listed]
                 if remote := await self._match(doubtful, draft, fresh):
                     return remote
