@@ -179,7 +179,9 @@ async def test_a_tracker_that_goes_away_in_the_middle_is_status_4_and_the_next_r
     assert "Traceback" not in finished.err
     [(status,)] = catalog(tmp_path / "archive", "SELECT status FROM runs")
     assert status == "failed"
-    kept = {int(id_) for (id_,) in catalog(tmp_path / "archive", "SELECT attachment_id FROM attachments WHERE sha256 != ''")}
+    kept = {
+        int(id_) for (id_,) in catalog(tmp_path / "archive", "SELECT attachment_id FROM attachments WHERE sha256 != ''")
+    }
     assert len(kept) >= 15
     before = source.downloads.copy()
     await source.start(port)
@@ -399,11 +401,13 @@ async def test_an_archive_of_another_source_is_refused_with_status_2(tmp_path, s
         assert_failed(await run("-q", "--json", "backup", config), 2, source.url, other.url)
 
 
-async def test_a_second_run_on_one_archive_is_status_6_and_says_who_holds_it_while_status_works(tmp_path, source, target):
+async def test_a_second_run_on_one_archive_is_status_6_and_says_who_holds_it_while_status_works(
+    tmp_path, source, target
+):
     config, root = config_of(tmp_path, source, target), tmp_path / "archive"
-    source.faults.latency = 0.05
     process = await start("-q", "backup", config)
-    await until(lambda: source.downloads.total() >= 10)
+    await until(lambda: source.downloads.total() >= 4)
+    source.faults.latency = 3.0
     for words in ["backup", config], ["load", config], ["verify", root]:
         finished = await run("-q", "--json", *words)
         assert_failed(finished, 6, "`backup`", f"process {process.pid}")
@@ -522,9 +526,10 @@ async def test_a_signal_during_the_login_is_status_130_too(tmp_path, source):
     process = await start("--json", "backup", config_of(tmp_path, source))
     await until(lambda: source.requests.total() >= 1)
     process.send_signal(signal.SIGINT)
-    finished = await ended(process, within=15)
+    finished = await ended(process, within=5)
     assert (finished.code, finished.document["status"]) == (130, "interrupted")
     assert "Traceback" not in finished.err
+    assert not (tmp_path / "archive" / "catalog.db").exists()
 
 
 # Secrets
@@ -534,7 +539,9 @@ def assert_secret_nowhere(secrets: set[str], said: list[str], root: Path) -> Non
     """In nothing that was said, and in no file of the archive that is not a blob."""
     from urllib.parse import quote, quote_plus
 
-    spelled = {form for secret in secrets for form in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret))}
+    spelled = {
+        form for secret in secrets for form in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret))
+    }
     files = [path for path in root.rglob("*") if path.is_file() and path.parent.parent != root / "blobs"]
     assert {"catalog.db", "README.txt"} <= {path.name for path in files}
     for form in spelled:
@@ -565,20 +572,18 @@ async def test_no_secret_is_said_or_kept_whatever_happens(tmp_path, source, targ
     source.faults.error_500 = source.faults.dropped = source.faults.redirected = source.faults.truncated = 0.05
     target.faults.lose_upload_answers = 1
     said = []
-    for words in (
-        ["check", config], ["backup", config], ["load", config, "--dry-run"], ["load", config],
-        ["migrate", config], ["status", root], ["verify", root],
-    ):  # fmt: skip
+    further = (["check", config], ["migrate", config], ["load", config], ["status", root], ["verify", root])
+    for words in (["backup", config], *(further if way == "password" else ())):
         finished = await run("-v", *words)
         assert finished.code in {0, 3}, (words, finished)
         said += [finished.out, finished.err]
     assert any("again in" in text for text in said), "something was retried, and told"
     config.write_text(config.read_text().replace(source.url, source.url + "/elsewhere"))
-    for words in ["--json", "-v", "check", config], ["-v", "backup", config]:
-        finished = await run(*words)
-        assert finished.code == 4, finished
-        said += [finished.out, finished.err]
-    wrap = {token for token in getattr(target, "tokens", ()) if isinstance(token, str)}
+    finished = await run("--json", "-v", "backup", config)
+    assert finished.code == 4, finished
+    said += [finished.out, finished.err]
+    wrap = {*target._tokens, target._refresh_token} if way == "password" else set()
+    assert all(wrap)
     assert_secret_nowhere({secret, source.cookie, target.password} | wrap, said, root)
 
 

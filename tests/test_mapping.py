@@ -65,7 +65,9 @@ def test_files_that_nothing_owns_are_mapped_by_an_empty_id(tmp_path):
 
 
 def test_ids_are_text_and_keep_their_zeros(tmp_path):
-    assert mapping_of(tmp_path, HEADER + "Bug,007,Issue,0x1\n") == {EntityRef("Bug", "007"): (EntityRef("Issue", "0x1"),)}
+    assert mapping_of(tmp_path, HEADER + "Bug,007,Issue,0x1\n") == {
+        EntityRef("Bug", "007"): (EntityRef("Issue", "0x1"),)
+    }
 
 
 def test_a_header_alone_maps_nothing(tmp_path):
@@ -76,7 +78,9 @@ def test_a_header_alone_maps_nothing(tmp_path):
     ("content", "says"),
     [
         pytest.param("", ["mapping.csv", "line 1", "source_kind"], id="an empty file"),
-        pytest.param("source_kind,source_id,target_kind\nBug,1,Issue\n", ["line 1", "target_id"], id="a lacking column"),
+        pytest.param(
+            "source_kind,source_id,target_kind\nBug,1,Issue\n", ["line 1", "target_id"], id="a lacking column"
+        ),
         pytest.param("Bug,1,Issue,7\n", ["line 1", "header", "source_kind"], id="no header"),
         pytest.param(HEADER + "Bug,1,Issue,7\n,2,Issue,8\n", ["line 3", "source_kind"], id="no kind"),
         pytest.param(HEADER + "\n\nBug,,Issue,7\n", ["line 4", "source_id"], id="no id"),
@@ -129,7 +133,9 @@ def test_whatever_was_written_as_csv_is_read_again(tmp_path, rows, delimiter, en
 
 
 @quiet
-@given(content=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: (HEADER + text).encode(errors="replace")))
+@given(
+    content=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: (HEADER + text).encode(errors="replace"))
+)
 def test_whatever_the_file_holds_it_is_a_mapping_or_an_error_of_the_configuration(tmp_path, content):
     try:
         found = mapping_of(tmp_path, content)

@@ -102,7 +102,11 @@ async def test_a_backup_of_5000_files_killed_ten_times_ends_as_one_that_was_not(
     entities = "SELECT kind, entity_id, title, url, raw FROM entities ORDER BY 1, 2"
     assert look(root, entities) == look(tmp_path / "whole" / "archive", entities)
     verified = await run("-q", "--json", "verify", root)
-    assert (verified.code, verified.document["problems"], verified.document["blobs"]) == (0, [], len(set(truth.values())))
+    assert (verified.code, verified.document["problems"], verified.document["blobs"]) == (
+        0,
+        [],
+        len(set(truth.values())),
+    )
     assert {status for (status,) in look(root, "SELECT status FROM runs")} == {"interrupted", "complete"}
 
 
