@@ -55,7 +55,7 @@ def blobs_on_disk(root: Path) -> set[str]:
 
 @pytest.mark.timeout(300)
 async def test_a_backup_of_5000_files_killed_ten_times_ends_as_one_that_was_not(tmp_path):
-    print(f"SIGKILL_SEED={SEED}")
+    print(f"SIGKILL_SEED={SEED}")  # noqa: T201 - shown when it fails
     rng = random.Random(SEED)
     world = World.generate(entities=800, seed=7, attachments=5000, median_bytes=3000, large_bytes=1_000_000)
     files = "SELECT attachment_id, sha256 FROM attachments WHERE status = 'stored'"
@@ -112,7 +112,7 @@ async def test_a_backup_of_5000_files_killed_ten_times_ends_as_one_that_was_not(
 
 @pytest.mark.timeout(300)
 async def test_a_load_killed_ten_times_puts_every_file_at_the_target_exactly_once(tmp_path):
-    print(f"SIGKILL_SEED={SEED}")
+    print(f"SIGKILL_SEED={SEED}")  # noqa: T201 - shown when it fails
     rng = random.Random(SEED)
     world = World.generate(entities=100, seed=8, attachments=400, median_bytes=3000, large_bytes=1_000_000)
     async with (
