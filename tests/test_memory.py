@@ -36,7 +36,8 @@ async def peak(folder: Path, world: World, **sections) -> int:
         sections = {"source__options": {"inline_images": "skip"}, **sections}
         began = time.monotonic()
         code, peak_rss = await peak_of_backup(configure(folder, sandbox, **sections))
-        print(f"{len(world.attachments)} files: {peak_rss / 2**20:.0f} MiB at most, {time.monotonic() - began:.0f} s")
+        took = time.monotonic() - began
+        print(f"{len(world.attachments)} files: {peak_rss / 2**20:.0f} MiB at most, {took:.0f} s")  # noqa: T201
         assert code == 0
         assert sandbox.downloads.total() == len(world.attachments)
     with sqlite3.connect(folder / "archive" / "catalog.db") as db:

@@ -12,10 +12,12 @@ import os
 import random
 import sqlite3
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from migrator.sandbox.server import Sandbox
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.teampulse import TeamPulseSandbox
 from migrator.sandbox.world import World
@@ -29,6 +31,20 @@ AGAIN = 2 * DOWNLOADS + 64
 SEED = int(os.environ.get("SIGKILL_SEED") or random.randrange(10**6))
 
 
+async def strike(sandbox: Sandbox, done: Callable[[], int], some: int, moment: float, *words: object) -> None:
+    """Start the program, let it get so much done, and kill it a moment later."""
+    asked, before = sandbox.requests.total(), done()
+    process = await start(*words)
+
+    def far_enough() -> bool:
+        return process.returncode is not None or (sandbox.requests.total() > asked and done() - before >= some)
+
+    await until(far_enough)
+    await asyncio.sleep(moment)
+    assert process.returncode is None, "the run was at work when it was killed"
+    assert await kill(process), "and died of the signal"
+
+
 def look(root: Path, statement: str) -> list[tuple]:
     """What the catalog says, without writing to it; nothing if there is none yet."""
     try:
@@ -38,8 +54,9 @@ def look(root: Path, statement: str) -> list[tuple]:
     try:
         return db.execute(statement).fetchall()
     except sqlite3.OperationalError as error:
-        assert "no such table" in str(error) or "unable to open" in str(error), error
-        return []
+        if "no such table" in str(error) or "unable to open" in str(error):
+            return []
+        raise
     finally:
         db.close()
 
@@ -69,14 +86,9 @@ async def test_a_backup_of_5000_files_killed_ten_times_ends_as_one_that_was_not(
         config, root = configure(tmp_path / "killed", sandbox, **options), tmp_path / "killed" / "archive"
         lost_at = []
         for number in range(KILLS):
-            before, asked = Counter(sandbox.downloads), sandbox.requests.total()
-            process = await start("-q", "backup", config)
-            await until(lambda: sandbox.requests.total() > asked or process.returncode is not None)
-            some = rng.randrange(480)
-            await until(lambda: sandbox.downloads.total() - before.total() >= some or process.returncode is not None)
-            await asyncio.sleep(rng.uniform(0, 0.06))
-            assert process.returncode is None, "the run was at work when it was killed"
-            assert await kill(process), "and died of the signal"
+            before = Counter(sandbox.downloads)
+            some, moment = rng.randrange(480), rng.uniform(0, 0.06)
+            await strike(sandbox, sandbox.downloads.total, some, moment, "-q", "backup", config)
             stored = {id_ for (id_, _) in look(root, files)}
             assert len(stored) < 5000, f"kill {number} struck in mid-run"
             lost = {str(id_) for id_ in sandbox.downloads - before} - stored
@@ -85,7 +97,8 @@ async def test_a_backup_of_5000_files_killed_ten_times_ends_as_one_that_was_not(
 
         last = await run("-q", "--json", "backup", config, within=120)
         assert (last.code, last.document["status"]) == (0, "complete"), last.err
-        print("recorded and lost at each kill:", [(len(stored), lost) for stored, _, lost in lost_at])
+        told = [(len(stored), lost) for stored, _, lost in lost_at]
+        print("recorded and lost at each kill:", told)  # noqa: T201
         assert any(stored for stored, _, _ in lost_at)
         for stored, then, _ in lost_at:
             again = [id_ for id_ in stored if sandbox.downloads[int(id_)] != then[int(id_)]]
@@ -96,7 +109,7 @@ async def test_a_backup_of_5000_files_killed_ten_times_ends_as_one_that_was_not(
         truth = {str(file.id): sandbox.sha256_of(file) for file in world.attachments}
     assert dict(look(root, files)) == dict(look(tmp_path / "whole" / "archive", files)) == truth
     assert blobs_on_disk(root) == blobs_on_disk(tmp_path / "whole" / "archive") == set(truth.values())
-    assert [path for path in (root / "incoming").iterdir()] == []
+    assert list((root / "incoming").iterdir()) == []
     every = "SELECT kind, entity_id, attachment_id, comment_id, name, size, description FROM attachments ORDER BY 3"
     assert look(root, every) == look(tmp_path / "whole" / "archive", every)
     entities = "SELECT kind, entity_id, title, url, raw FROM entities ORDER BY 1, 2"
@@ -124,19 +137,14 @@ async def test_a_load_killed_ten_times_puts_every_file_at_the_target_exactly_onc
         assert (await run("-q", "backup", config)).code == 0
         target.faults.upload_delay_after_accept = 0.04
         between = 0
-        for number in range(KILLS):
-            already = len(target.uploads)
-            process = await start("-q", "load", config)
-            some = rng.randrange(1, 34)
-            await until(lambda: len(target.uploads) - already >= some or process.returncode is not None)
-            await asyncio.sleep(rng.uniform(0, 0.1))
-            assert process.returncode is None, "the run was at work when it was killed"
-            assert await kill(process), "and died of the signal"
+        for _ in range(KILLS):
+            some, moment = rng.randrange(1, 34), rng.uniform(0, 0.1)
+            await strike(target, target.uploads.__len__, some, moment, "-q", "load", config)
             await asyncio.sleep(0.1)  # the server has taken what it was to take
             between += len(accepted_in_doubt(root, target))
         assert target.faults.injected["upload_delay_after_accept"] >= KILLS
         assert between > 0, "some kill struck between the server's acceptance and our note of it"
-        print("accepted by the server and in doubt at a kill:", between)
+        print("accepted by the server and in doubt at a kill:", between)  # noqa: T201
         target.faults.upload_delay_after_accept = 0.0
 
         last = await run("-q", "--json", "load", config, within=120)
