@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -391,6 +392,42 @@ async def test_a_catalog_that_is_no_database_is_status_5(tmp_path, source):
     for words in ["backup", config], ["verify", root], ["status", root]:
         finished = await run("-q", "--json", *words)
         assert_failed(finished, 5, "catalog.db")
+
+
+async def test_a_catalog_that_is_damaged_inside_is_status_5_too(tmp_path, source):
+    config, root = config_of(tmp_path, source), tmp_path / "archive"
+    assert (await run("-q", "backup", config)).code == 0
+    size = (root / "catalog.db").stat().st_size
+    with (root / "catalog.db").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (size - 4096))
+    for words in ["backup", config], ["verify", root], ["status", root]:
+        assert_failed(await run("-q", "--json", *words), 5, "catalog.db is damaged")
+
+
+async def test_an_archive_whose_first_run_was_killed_at_once_is_no_archive_yet(tmp_path, source):
+    config, root = config_of(tmp_path, source), tmp_path / "archive"
+    root.mkdir()
+    (root / "catalog.db").touch()
+    assert_failed(await run("--json", "status", root), 2, "no archive yet")
+    assert (await run("-q", "backup", config)).code == 0
+
+
+async def test_a_name_that_the_terminal_can_not_show_or_would_obey_ends_no_run(tmp_path, source):
+    name = "\U0001f600 \x1b[2J漢.txt"
+    changed = replace(WORLD.attachments[7], name=name)
+    world = replace(WORLD, attachments=(*WORLD.attachments[:7], changed, *WORLD.attachments[8:]))
+    async with TargetprocessSandbox(world) as sandbox:
+        sandbox.faults.broken.add(changed.id)
+        config = config_of(tmp_path, sandbox, limits={"retries": 0})
+        for encoding in "latin-1", "ascii", "utf-8":
+            finished = await run("--json", "backup", config, env={"PYTHONIOENCODING": encoding})
+            assert finished.code == 3, finished
+            assert finished.document["failures"][0]["name"] == name
+            people = await run("status", tmp_path / "archive", env={"PYTHONIOENCODING": encoding})
+            assert people.code == 0, people
+            assert "\x1b" not in people.out
+            assert ".txt" in people.out
 
 
 async def test_an_archive_of_another_source_is_refused_with_status_2(tmp_path, source):
