@@ -73,7 +73,7 @@ async def _one_page(source: Any, stream: str) -> str:
 
 async def _one_file(source: Any) -> str:
     """The smallest file that the first pages tell of."""
-    from migrator.pipeline.load import HashSink
+    from migrator.pipeline.settle import HashSink
 
     for stream in source.capabilities.streams:
         page = await source.read(stream, None)

@@ -34,7 +34,8 @@ async def run_load(configuration: Any, output: Output, stop: asyncio.Event, *, d
     from jobs.running import held_archive, unless_stopped
     from jobs.wiring import target_section, wire_target
     from migrator.mapping import read_mapping
-    from migrator.pipeline.load import LoadSettings, load
+    from migrator.pipeline.load import load
+    from migrator.pipeline.settle import LoadSettings
 
     target = wire_target(configuration, dry_run=dry_run)
     for warning in target.warnings:

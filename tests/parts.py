@@ -16,7 +16,8 @@ from migrator.layers import Patience, RetryingSource, RetryingTarget, VerifiedSo
 from migrator.mapping import Mapping
 from migrator.model import NOBODY, EntityRef
 from migrator.pipeline.backup import BackupSettings, backup
-from migrator.pipeline.load import LoadSettings, load
+from migrator.pipeline.load import load
+from migrator.pipeline.settle import LoadSettings
 from migrator.pipeline.verify import verify
 
 

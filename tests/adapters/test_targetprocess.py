@@ -12,7 +12,9 @@ from aiohttp import web
 
 from migrator import errors
 from migrator.adapters.targetprocess import Options, TargetprocessSource, TargetprocessTarget
+from migrator.layers import Patience, RetryingSource, VerifiedSource
 from migrator.model import NOBODY, Attachment, Draft, EntityRef, Link
+from migrator.sandbox.faults import Faults
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.tp_files import error_page
 from migrator.sandbox.world import World
@@ -123,6 +125,12 @@ async def test_every_entity_is_asked_where_the_server_refuses_to_count():
     async with running(counts=False) as sandbox, source_of(sandbox) as source:
         await crawl(source)
         assert sandbox.requests["GET /api/v1/Generals/{id}/Attachments"] == len(WORLD.entities)
+
+
+async def test_what_a_server_refused_once_is_not_asked_again():
+    async with running(counts=False) as sandbox, source_of(sandbox, replace(SKIP, page_size=10)) as source:
+        await crawl(source)
+        assert sandbox.requests["GET /api/v1/Generals"] == 3 + 3  # refused in three ways, then three pages
 
 
 # Files that name no owner
@@ -240,14 +248,17 @@ async def test_crawl_that_began_on_a_sorting_server_goes_on_when_it_no_longer_so
         assert found == {str(file.id) for file in WORLD.attachments}
 
 
-async def test_deletion_during_the_crawl_of_an_old_server_hides_nothing():
+@pytest.mark.parametrize(("pages", "deleted"), [(1, 3), (2, 15), (2, 60)])
+async def test_deletion_during_the_crawl_of_an_old_server_hides_nothing(pages, deleted):
     async with running(sortable=False) as sandbox, source_of(sandbox, replace(SKIP, cross_check="off")) as source:
-        page = await source.read("Attachments", None)
-        for file in page.attachments[:3]:
-            sandbox.delete(int(file.id))
-        rest = await crawl(source, ("Attachments", page.next))
-        found = {file.id for file in page.attachments} | rest.attachments.keys()
-        assert found >= {str(file.id) for file in WORLD.attachments}
+        cursor, seen = None, []
+        for _ in range(pages):
+            page = await source.read("Attachments", cursor)
+            cursor, seen = page.next, seen + [file.id for file in page.attachments]
+        for number in seen[:deleted]:
+            sandbox.delete(int(number))
+        rest = await crawl(source, ("Attachments", cursor))
+        assert set(seen) | rest.attachments.keys() == {str(file.id) for file in WORLD.attachments}
 
 
 def listing(obeys: set[str], status: int = 200):
@@ -510,3 +521,15 @@ async def test_fields_of_the_wrong_type_count_as_missing(odd):
         await source.close()
     assert (file.id, file.owner, file.created_at) == ("1", NOBODY, "")
     assert json.loads(file.raw)["Id"] == 1
+
+
+async def test_server_that_often_fails_is_read_whole_and_every_file_is_right():
+    patience = Patience(backoff=0.001, backoff_max=0.002)
+    faults = replace(Faults.transient(0.3), throttled=0.0, unavailable=0.0)  # those make everybody wait
+    async with running(faults=faults) as sandbox, source_of(sandbox) as inner:
+        source = RetryingSource(VerifiedSource(inner), patience)
+        files = (await crawl(source)).attachments
+        assert Counter(told(file) for file in files.values()) == all_in(sandbox)
+        for file in files.values():
+            assert (await fetch(source, file)).sha256 == sandbox.sha256_of(sandbox.attachment(int(file.id)))
+        assert len(sandbox.faults.injected) >= 3

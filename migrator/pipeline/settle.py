@@ -1,0 +1,290 @@
+"""Settling uploads: one target entity at a time, exactly once in effect.
+
+The one idea: what is on the entity is listed first; files that are accounted for are set aside; each upload then
+either finds itself among the rest or is sent. The intent is committed before the bytes go out, the result after the
+answer.
+The one trap: a file of the same name and size is not yet the same file. Before something that was never sent counts
+as already there its content is read back and compared; after a crash name and size are enough only where the content
+can't be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from migrator import errors
+from migrator.archive import Archive
+from migrator.catalog import Catalog
+from migrator.mapping import Mapping
+from migrator.model import Attachment, Draft, EntityRef, Upload, UploadStatus
+from migrator.naming import name_at_target
+from migrator.pipeline.desk import Desk
+from migrator.ports import BodyFacts, Target
+from migrator.progress import Progress
+
+LOOKS = 3
+"""How often an upload whose answer was lost is looked for before it is sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSettings:
+    """`identity` names the target. `look_again` is the wait in seconds after each look for a lost upload."""
+
+    identity: str
+    mapping: Mapping
+    uploads: int = 4
+    provenance: bool = True
+    dry_run: bool = False
+    look_again: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _There:
+    """What is on one target entity: all of it by id, files not accounted for, and every name in use."""
+
+    listed: dict[str, Attachment]
+    free: list[Attachment]
+    names: set[str]
+
+
+class Settler:
+    """Settles the uploads of one run. `stopping` is asked before each upload; `cut_short` says that some were left."""
+
+    def __init__(
+        self,
+        target: Target,
+        archive: Archive,
+        catalog: Catalog,
+        settings: LoadSettings,
+        desk: Desk,
+        run: int,
+        progress: Progress,
+    ) -> None:
+        self._target, self._archive, self._catalog, self._desk = target, archive, catalog, desk
+        self._settings, self._run, self._progress = settings, run, progress
+        self.stopping = self.cut_short = False
+        self.rehearsal = Rehearsal()
+
+    async def settle_entity(self, to: EntityRef) -> None:
+        """All uploads to one target entity, one after the other, then a look at what arrived."""
+        uploads = await self._desk.run(self._catalog.unsettled_uploads, self._settings.identity, to)
+        self._progress.entities(1)
+        self._progress.known(len(uploads), sum(upload.blob.size for upload in uploads))
+        try:
+            there = await self._look(to)
+        except errors.ConnectFailed as error:
+            raise errors.TrackerUnreachable(str(error)) from error
+        except (errors.Retriable, errors.Rejected) as error:
+            for upload in uploads:
+                await self._fail(upload, f"{to} at the target: {error}")
+            return
+        there.names.update(upload.attachment.name for upload in uploads)
+        sent = []
+        for upload in uploads:
+            if self.stopping:
+                self.cut_short = True
+                break
+            if await self._settle(upload, there):
+                sent.append(upload)
+        if sent and not self._settings.dry_run:
+            await self._read_back(to, sent)
+
+    async def _look(self, to: EntityRef) -> _There:
+        found = await self._target.find_attachments(to)
+        arrived = dict((await self._desk.run(self._catalog.arrived, self._settings.identity, to)).values())
+        free = [remote for remote in found if remote.id not in arrived]
+        names = {remote.name for remote in found} | set(arrived.values())
+        return _There({remote.id: remote for remote in found}, free, names)
+
+    async def _settle(self, upload: Upload, there: _There) -> bool:
+        """One upload: found or sent. True if it was sent in this run."""
+        try:
+            draft = self._draft(upload, there)
+            if remote := there.listed.get(upload.remote_id or "") or await self._match(upload, draft, there.free):
+                await self._accept(upload, draft, remote, UploadStatus.ALREADY_THERE, there)
+                return False
+            remote = await self._send(upload, draft, there)
+            await self._accept(upload, draft, remote, UploadStatus.UPLOADED, there)
+        except errors.ConnectFailed as error:
+            raise errors.TrackerUnreachable(str(error)) from error
+        except errors.Unanswered as error:
+            await self._record(upload, UploadStatus.IN_DOUBT, error=str(error))
+            self._progress.done(failed=True)
+            return False
+        except (errors.Retriable, errors.Rejected) as error:
+            await self._fail(upload, str(error))
+            return False
+        return True
+
+    def _draft(self, upload: Upload, there: _There) -> Draft:
+        """What to send; the name of an earlier try stays."""
+        attachment, limit = upload.attachment, self._target.capabilities.max_name_bytes
+        name = upload.name or name_at_target(attachment.name, self._target.legal_name, limit, there.names)
+        return Draft(name, attachment.media_type, self._description(attachment), upload.blob.size)
+
+    async def _match(self, upload: Upload, draft: Draft, free: Sequence[Attachment]) -> Attachment | None:
+        """Among the files that are not accounted for, the one that is this upload."""
+        for remote in free:
+            if remote.name != draft.name or remote.size not in {None, draft.size}:
+                continue
+            try:
+                same = await self._hash(remote) == upload.blob.sha256
+            except (errors.Rejected, errors.WrongBody):
+                same = upload.status is UploadStatus.IN_DOUBT and remote.size == draft.size
+            if same:
+                return remote
+        return None
+
+    async def _hash(self, remote: Attachment) -> str:
+        sink = HashSink()
+        await self._target.read_back(remote, sink)
+        return sink.sha256.hexdigest()
+
+    async def _send(self, upload: Upload, draft: Draft, there: _There) -> Attachment:
+        """Send it; when no answer is seen, look for it before sending it again."""
+        if await asyncio.to_thread(self._archive.is_damaged, upload.blob):
+            raise errors.Rejected("its blob is damaged or missing; run the backup again")
+        for _ in range(2):
+            await self._record(upload, UploadStatus.IN_DOUBT, name=draft.name)
+            try:
+                remote = await self._target.upload(upload.to, draft, self._archive.body(upload.blob))
+                self._progress.moved(draft.size)
+            except errors.Unanswered:
+                remote = None
+            if remote := remote or await self._find_sent(upload, draft, there):
+                return remote
+        raise errors.Unanswered("sent twice without an answer, and not found at the target")
+
+    async def _find_sent(self, upload: Upload, draft: Draft, there: _There) -> Attachment | None:
+        """What was not there before and is the file that was sent; a look that fails leaves it in doubt."""
+        doubtful = replace(upload, status=UploadStatus.IN_DOUBT)
+        try:
+            for _ in range(LOOKS):
+                fresh = [remote for remote in (await self._look(upload.to)).free if remote.id not in there.listed]
+                if remote := await self._match(doubtful, draft, fresh):
+                    return remote
+                await asyncio.sleep(self._settings.look_again)
+        except (errors.Retriable, errors.Rejected) as error:
+            raise errors.Unanswered(f"sent without an answer, and looking for it failed: {error}") from error
+        return None
+
+    async def _accept(
+        self, upload: Upload, draft: Draft, remote: Attachment, status: UploadStatus, there: _There
+    ) -> None:
+        """It is there: check what the target made of it, give it its description, then record it."""
+        there.free[:] = [other for other in there.free if other.id != remote.id]
+        there.names.add(draft.name)
+        if remote.name != draft.name or remote.size not in {None, draft.size}:
+            reason = f"arrived as {remote.name!r}, {remote.size} bytes; sent were {draft.name!r}, {draft.size} bytes"
+            await self._record(upload, UploadStatus.IN_DOUBT, name=draft.name, remote_id=remote.id, error=reason)
+            raise errors.Rejected(reason)
+        wanted = draft.description
+        if wanted and wanted != remote.description and self._target.capabilities.sets_description:
+            reason = "being described"
+            await self._record(upload, UploadStatus.IN_DOUBT, name=draft.name, remote_id=remote.id, error=reason)
+            await self._target.describe(remote, wanted)
+        await self._record(upload, status, name=draft.name, remote_id=remote.id)
+        self._progress.done()
+
+    async def _read_back(self, to: EntityRef, sent: Sequence[Upload]) -> None:
+        """Hold what was sent against what the target lists now."""
+        try:
+            there = await self._look(to)
+        except (errors.Retriable, errors.Rejected) as error:
+            for upload in sent:
+                await self._fail(upload, f"accepted by the target, but reading back failed: {error}")
+            return
+        arrived = await self._desk.run(self._catalog.arrived, self._settings.identity, to)
+        for upload in sent:
+            remote_id, name = arrived[upload.attachment.id]
+            remote = there.listed.get(remote_id)
+            if remote is None or remote.name != name or remote.size not in {None, upload.blob.size}:
+                await self._fail(upload, "accepted by the target, but not there as it was sent when read back")
+
+    def _description(self, attachment: Attachment) -> str:
+        """The original description, and a line on who and when where the target can't keep those."""
+        keeps = self._target.capabilities.keeps_author_and_date
+        if keeps or not self._settings.provenance or not (attachment.created_by or attachment.created_at):
+            return attachment.description
+        by = f" by {attachment.created_by}" if attachment.created_by else ""
+        at = f" on {attachment.created_at}" if attachment.created_at else ""
+        return f"{attachment.description}\n[first attached{by}{at}]".strip()
+
+    async def _record(
+        self,
+        upload: Upload,
+        status: UploadStatus,
+        *,
+        name: str | None = None,
+        remote_id: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        if self._settings.dry_run:
+            self.rehearsal.note(upload, status, error)
+            return
+        write = self._catalog.record_upload
+        identity = self._settings.identity
+        await self._desk.run(write, self._run, identity, upload, status, name=name, remote_id=remote_id, error=error)
+
+    async def _fail(self, upload: Upload, reason: str) -> None:
+        """It did not go. What stood in doubt when the run began stays so: its fate is still not settled."""
+        in_doubt = upload.status is UploadStatus.IN_DOUBT
+        await self._record(upload, UploadStatus.IN_DOUBT if in_doubt else UploadStatus.FAILED, error=reason)
+        self._progress.done(failed=True)
+
+
+class Rehearsal:
+    """What a dry run would have done, by upload."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, EntityRef], UploadStatus] = {}
+        self.failures: list[dict[str, str | None]] = []
+
+    def note(self, upload: Upload, status: UploadStatus, error: str | None) -> None:
+        """The latest word on an upload counts."""
+        self._last[upload.attachment.id, upload.to] = status
+        if status is UploadStatus.FAILED:
+            of = upload.attachment
+            self.failures.append(
+                {
+                    "kind": of.owner.kind,
+                    "entity": of.owner.id,
+                    "attachment": of.id,
+                    "name": of.name,
+                    "reason": error,
+                    "target_kind": upload.to.kind,
+                    "target_id": upload.to.id,
+                    "status": str(status),
+                }
+            )
+
+    def counts(self) -> dict[str, int]:
+        """So many would be uploaded, are there already, or would fail."""
+        counts = Counter(self._last.values())
+        return {
+            "would_upload": counts[UploadStatus.UPLOADED],
+            "already_there": counts[UploadStatus.ALREADY_THERE],
+            "would_fail": counts[UploadStatus.FAILED],
+        }
+
+
+class HashSink:
+    """Hashes a file of the target."""
+
+    def __init__(self) -> None:
+        self.sha256 = hashlib.sha256()
+
+    async def start(self, facts: BodyFacts) -> None:
+        """See `Sink`."""
+
+    async def write(self, chunk: bytes) -> None:
+        """See `Sink`."""
+        self.sha256.update(chunk)
+
+    def rewind(self) -> None:
+        """See `Sink`."""
+        self.sha256 = hashlib.sha256()
