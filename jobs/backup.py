@@ -31,7 +31,7 @@ def command(output: Output, /, *, config: Path) -> dict[str, Any]:
 
 async def run_backup(configuration: Any, output: Output, stop: asyncio.Event) -> dict[str, Any]:
     """Log in, hold the archive, back up."""
-    from jobs.running import held_archive
+    from jobs.running import held_archive, unless_stopped
     from jobs.wiring import wire_source
     from migrator.pipeline.backup import BackupSettings, backup
 
@@ -40,7 +40,7 @@ async def run_backup(configuration: Any, output: Output, stop: asyncio.Event) ->
         output.note(f"warning: {warning}")
     section, limits = configuration.settings.source, configuration.settings.limits
     try:
-        output.note(f"source: {await source.tracker.check()}")
+        output.note(f"source: {await unless_stopped(source.tracker.check(), stop)}")
         settings = BackupSettings(source.identity, section.kinds, limits.downloads, section.allow_forbidden)
         with (
             held_archive(configuration.archive, "backup", create=True) as (archive, catalog),

@@ -24,11 +24,11 @@ def command(output: Output, /, *, config: Path) -> dict[str, Any]:
 
     Says what will work and what will not. Refused credentials or a tracker that doesn't answer end it with status 4.
     """
-    from jobs.running import run_job
+    from jobs.running import run_job, unless_stopped
     from migrator.config import read_configuration
 
     configuration = read_configuration(config)
-    return run_job(lambda _: _check(configuration, output))
+    return run_job(lambda stop: unless_stopped(_check(configuration, output), stop))
 
 
 async def _check(configuration: Any, output: Output) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def command(output: Output, /, *, config: Path, dry_run: bool) -> dict[str, Any]
 
 async def run_load(configuration: Any, output: Output, stop: asyncio.Event, *, dry_run: bool = False) -> dict[str, Any]:
     """Read the mapping, log in, hold the archive, load."""
-    from jobs.running import held_archive
+    from jobs.running import held_archive, unless_stopped
     from jobs.wiring import target_section, wire_target
     from migrator.mapping import read_mapping
     from migrator.pipeline.load import load
@@ -50,7 +50,7 @@ async def run_load(configuration: Any, output: Output, stop: asyncio.Event, *, d
     )
     try:
         with held_archive(configuration.archive, "load") as (archive, catalog):
-            output.note(f"target: {await target.tracker.check()}")
+            output.note(f"target: {await unless_stopped(target.tracker.check(), stop)}")
             with output.progress("load") as progress:
                 summary = await load(target.tracker, archive, catalog, settings, progress=progress, stop=stop)
     finally:

@@ -33,13 +33,14 @@ def command(output: Output, /, *, config: Path) -> dict[str, Any]:
 async def _migrate(configuration: Any, output: Output, stop: asyncio.Event) -> dict[str, Any]:
     from jobs.backup import run_backup
     from jobs.load import run_load
+    from jobs.running import unless_stopped
     from jobs.wiring import wire_target
     from migrator.mapping import read_mapping
 
     read_mapping(configuration.mapping_file)
     target = wire_target(configuration)
     try:
-        await target.tracker.check()
+        await unless_stopped(target.tracker.check(), stop)
     finally:
         await target.tracker.close()
     parts: dict[str, Any] = {"backup": await run_backup(configuration, output, stop), "load": {}}

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.bars import human_bytes
+from jobs.output import printable
 
 SHOWN = 10
 """So many failures of one reason are shown; `--json` has all of them."""
@@ -64,9 +65,9 @@ def print_failures(out: Console, failures: list[dict[str, Any]]) -> None:
         what += [f"(attachment {failure['attachment']})"] if failure["attachment"] else []
         by_reason.setdefault(failure["reason"] or "", []).append(" ".join(filter(None, what)))
     for reason, struck in sorted(by_reason.items(), key=lambda item: -len(item[1])):
-        out.print(Text(f"{len(struck)} failed: {reason}", "yellow"))
+        out.print(Text(printable(f"{len(struck)} failed: {reason}"), "yellow"))
         for line in struck[:SHOWN]:
-            out.print(Text(f"  {line}"))
+            out.print(Text(" ".join(printable(f"  {line}").split("\n"))))
         if len(struck) > SHOWN:
             out.print(f"  ... and {len(struck) - SHOWN} more (--json shows all)")
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from migrator.archive import Archive, disk_errors
 from migrator.catalog import Catalog
 from migrator.catalog.store import NAME
+from migrator.catalog.store import disk_errors as catalog_errors
 from migrator.errors import ConfigError
 from migrator.lock import ArchiveLock
 
@@ -50,6 +51,20 @@ async def _with_signals(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) 
     return await task
 
 
+async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
+    """The result of work that leaves nothing to finish, like a login: a stop ends it at once."""
+    task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise asyncio.CancelledError
+        return task.result()
+    finally:
+        for one in (task, stopping):
+            one.cancel()
+        await asyncio.wait({task, stopping})
+
+
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
@@ -70,6 +85,7 @@ def held_archive(root: Path, command: str, *, create: bool = False) -> Iterator[
         archive.prepare()
         catalog = Catalog(root)
         try:
-            yield archive, catalog
+            with catalog_errors():
+                yield archive, catalog
         finally:
             catalog.close()

@@ -17,17 +17,19 @@ from jobs.output import Output
 def command(_: Output, /, *, archive: Path) -> dict[str, Any]:
     """Runs, counts, what is pending, and what failed and why. Reads only; works while a run is under way."""
     from migrator.catalog import Catalog
+    from migrator.catalog.store import disk_errors
 
     catalog = Catalog(archive, read_only=True)
     try:
-        return {
-            "command": "status",
-            "status": "complete",
-            "archive": str(archive),
-            "source": catalog.setting("source"),
-            "totals": catalog.totals(),
-            "runs": catalog.runs(),
-            "failures": [*catalog.failures(), *catalog.upload_failures()],
-        }
+        with disk_errors():
+            return {
+                "command": "status",
+                "status": "complete",
+                "archive": str(archive),
+                "source": catalog.setting("source"),
+                "totals": catalog.totals(),
+                "runs": catalog.runs(),
+                "failures": [*catalog.failures(), *catalog.upload_failures()],
+            }
     finally:
         catalog.close()

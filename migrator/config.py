@@ -64,10 +64,14 @@ def _url(value: object) -> str:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, str_strip_whitespace=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
 
 
 Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
+Flag = Annotated[bool, Field(strict=True)]
+Place = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 Secrets = dict[str, str | dict[str, str]]
 
 
@@ -85,29 +89,29 @@ class SourceSection(TrackerSection):
 
     kinds: tuple[str, ...] = ()
     download_auth: Secrets = {}
-    allow_forbidden: bool = False
+    allow_forbidden: Flag = False
 
 
 class TargetSection(TrackerSection):
     """[target]"""
 
-    provenance: bool = True
+    provenance: Flag = True
 
 
 class MappingSection(_Section):
     """[mapping]"""
 
-    file: str = "mapping.csv"
+    file: Place = "mapping.csv"
 
 
 class Limits(_Section):
     """[limits]; times in seconds, bandwidth in bytes a second, 0 for no limit."""
 
-    downloads: Annotated[int, Field(ge=1, le=256)] = 16
-    uploads: Annotated[int, Field(ge=1, le=64)] = 4
-    requests_per_second: Annotated[float, Field(ge=0)] = 0
+    downloads: Annotated[int, Field(strict=True, ge=1, le=256)] = 16
+    uploads: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
+    requests_per_second: Annotated[float, Field(strict=True, ge=0)] = 0
     bandwidth: Annotated[float, BeforeValidator(rate), Field(ge=0)] = 0
-    retries: Annotated[int, Field(ge=0, le=100)] = 8
+    retries: Annotated[int, Field(strict=True, ge=0, le=100)] = 8
     backoff: Seconds = 0.5
     backoff_max: Seconds = 60.0
     timeout: Seconds = 60.0
@@ -116,7 +120,7 @@ class Limits(_Section):
 class Settings(_Section):
     """The whole file."""
 
-    archive: str = "archive"
+    archive: Place = "archive"
     source: SourceSection
     target: TargetSection | None = None
     mapping: MappingSection = MappingSection()
@@ -133,18 +137,25 @@ class Configuration:
     @property
     def archive(self) -> Path:
         """Where the archive is."""
-        return self.folder / Path(self.settings.archive).expanduser()
+        return _placed(self.folder, self.settings.archive)
 
     @property
     def mapping_file(self) -> Path:
         """Where the mapping is."""
-        return self.folder / Path(self.settings.mapping.file).expanduser()
+        return _placed(self.folder, self.settings.mapping.file)
+
+
+def _placed(folder: Path, place: str) -> Path:
+    try:
+        return folder / Path(place).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"configuration: {place}: there is no such home folder") from None
 
 
 def read_configuration(path: Path) -> Configuration:
     """Read and check a file; `ConfigError` names what is wrong in it."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"the configuration {path} can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -171,7 +182,7 @@ def _complaint(item: Any, model: type[BaseModel], where: str) -> str:
 def unknown_key(where: str, key: str, known: list[str]) -> str:
     """The message for a key that doesn't exist, with the nearest that does."""
     parent, _, last = key.rpartition(".")
-    near = difflib.get_close_matches(last, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(last, known, n=1, cutoff=0.5) or [one for one in known if last.startswith(one)]
     if near:
         return f"{where}: unknown key {key}; did you mean {f'{parent}.' if parent else ''}{near[0]}?"
     return f"{where}: unknown key {key}; known here are {', '.join(sorted(known))}"
@@ -240,8 +251,8 @@ def _from_env(name: str, where: str, _: Path) -> str:
 
 def _from_file(name: str, where: str, folder: Path) -> str:
     try:
-        return (folder / Path(name).expanduser()).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        return _placed(folder, name).read_text(encoding="utf-8-sig").strip()
+    except (OSError, ValueError) as error:
         raise ConfigError(f"configuration: {where}: the file {name} can't be read ({type(error).__name__})") from None
 
 

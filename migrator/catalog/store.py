@@ -26,11 +26,19 @@ class Store:
         with disk_errors():
             uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
             self.db = Database(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=30))
-            if not read_only:
+            if read_only:
+                self._expect_tables(root)
+            else:
                 path.chmod(0o600)
                 self.db.execute("PRAGMA journal_mode=WAL")
                 self.db.execute("PRAGMA synchronous=FULL")
                 migrations.apply(self.db)
+
+    def _expect_tables(self, root: Path) -> None:
+        """A run that was killed in its first moment leaves a catalog without tables."""
+        if not self.db.execute("SELECT 1 FROM sqlite_master WHERE name = 'settings'").fetchone():
+            self.db.close()
+            raise ConfigError(f"{root} is no archive yet: its {NAME} is empty")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -50,7 +58,9 @@ def disk_errors() -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         if any(words in str(error).lower() for words in _DISK):
-            raise DiskRefused(f"{NAME}: {error}; free some space and run the same command again") from error
+            raise DiskRefused(
+                f"{NAME}: {error}; nothing is lost, run the same command again once it can be written"
+            ) from error
         raise
     except sqlite3.DatabaseError as error:
         if type(error) is sqlite3.DatabaseError:
