@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,12 +15,16 @@ from jobs.bars import human_bytes
 SHOWN = 10
 """So many failures of one reason are shown; `--json` has all of them."""
 
+WIDTH = 140
+"""Columns where there is no terminal to ask."""
+
 _COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
     """Print the summary of any command on stdout."""
-    out = console or Console(highlight=False, soft_wrap=True)
+    width = None if sys.stdout.isatty() else WIDTH
+    out = console or Console(highlight=False, soft_wrap=True, width=width)
     _PRINTERS.get(summary["command"], _run)(out, summary)
 
 
@@ -110,9 +115,20 @@ def _status(out: Console, summary: dict[str, Any]) -> None:
     print_failures(out, summary["failures"])
 
 
+def _demo(out: Console, summary: dict[str, Any]) -> None:
+    table = Table("step", "what happened", box=None, pad_edge=False)
+    for step in summary["steps"]:
+        table.add_row(Text(step["step"], "green" if step["ok"] else "red"), Text(step["what"]))
+    out.print(table)
+    _headline(out, summary)
+    if summary["kept"]:
+        out.print(Text(f"kept in {summary['kept']}; try: migrator status {summary['kept']}/archive"))
+
+
 _PRINTERS: dict[str, Callable[[Console, dict[str, Any]], None]] = {
     "migrate": _migrate,
     "verify": _verify,
     "check": _check,
     "status": _status,
+    "demo": _demo,
 }

@@ -20,7 +20,8 @@ _HTML = re.compile(
     rb"^(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
 )
 _MESSAGE = re.compile(r"<Message>(.*?)</Message>|<title>(.*?)</title>", re.IGNORECASE | re.DOTALL)
-_LOGIN = re.compile(r"log[-_]?in|sign[-_]?in|/auth\b|/sso\b|authenticate", re.IGNORECASE)
+_LOGIN = re.compile(r"(log|sign)[-_]?(in|on)|auth|sso|authenticate|authorize|adfs", re.IGNORECASE)
+_PAGES = frozenset({"", "aspx", "asp", "php", "jsp", "do", "html", "htm", "action", "cgi", "pl"})
 
 _HTML_NAMES = (".html", ".htm", ".xhtml", ".mht", ".mhtml", ".svg", ".xml")
 
@@ -34,8 +35,18 @@ def looks_like_html(head: bytes) -> bool:
 
 
 def looks_like_login(location: str) -> bool:
-    """Whether a redirect leads to a login page, going by the address."""
-    return _LOGIN.search(location.partition("?")[0]) is not None
+    """Whether a redirect leads to a login page, going by the address.
+
+    A file may be named like one (`broken login.png`): a path that ends in a file's extension is a file's.
+    """
+    host, path = "", location.partition("?")[0].partition("#")[0]
+    if "://" in path:
+        host, _, path = path.partition("://")[2].partition("/")
+    *words, last = path.split("/")
+    last, _, extension = last.partition(";")[0].partition(".")
+    if extension.lower() not in _PAGES:
+        return False
+    return any(_LOGIN.fullmatch(word) for word in (*host.split("."), *words, last))
 
 
 def expects_html(attachment: Attachment) -> bool:
@@ -88,7 +99,7 @@ def _from_json(answer: object) -> str:
 
 
 def _clip(text: str) -> str:
-    return " ".join(text.split())[:300]
+    return " ".join(text.split())[:300].encode("utf-8", "replace").decode()
 
 
 def error_for(status: int, headers: Mapping[str, str], what: str, body: bytes = b"") -> errors.MigratorError:

@@ -10,11 +10,11 @@ import base64
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from yarl import URL
 
-from migrator.errors import AuthRefused, Retriable
+from migrator.errors import AuthRefused, ConfigError, Retriable
 
 PostForm = Callable[[str, Mapping[str, str]], Awaitable[tuple[int, bytes]]]
 """Posts a form to a path of the tracker, unsigned; gives status and body."""
@@ -50,6 +50,9 @@ class Signer(Protocol):
     async def login(self, post: PostForm) -> bool:
         """Open a session, or renew it. False: there is none to renew, the credentials are what they are."""
 
+    def worked(self) -> None:
+        """Take note that a request went through with the signature of the moment."""
+
 
 class _Plain:
     """A signer without a session."""
@@ -60,11 +63,16 @@ class _Plain:
         """Nothing to renew."""
         return False
 
+    def worked(self) -> None:
+        """Nothing to learn."""
+
 
 class Header(_Plain):
-    """One fixed header: an API key, a Cookie, a Bearer token."""
+    """One fixed header: an API key, a Cookie, a Bearer token. `ConfigError` where it can't be one."""
 
     def __init__(self, name: str, value: str) -> None:
+        if not value.isprintable():
+            raise ConfigError(f"the secret for {name} holds a line break or another character that no header takes")
         self._headers = {name: value}
 
     def sign(self, request: Unsigned) -> Signature:  # noqa: ARG002
@@ -92,9 +100,11 @@ class QueryToken(_Plain):
 class Wrap:
     """OAuth WRAP 0.9 (TeamPulse): a password buys an access token and a refresh token.
 
-    The answer is form-encoded; its values are decoded once and sent as they are then, as the vendor's SDK does.
+    The answer is form-encoded; its values are decoded once and sent as they are then, as the vendor's SDK does. The
+    vendor's documentation wants them encoded, others quote them: both are tried while no token was ever accepted.
     """
 
+    SPELLINGS = ("{token}", "{encoded}", '"{token}"')
     PATH = "Authenticate/WRAPv0.9"
     CLIENT = "uri:TeamPulse"
 
@@ -102,6 +112,8 @@ class Wrap:
         self._user = {"wrap_client_id": self.CLIENT, "wrap_username": username, "wrap_password": password}
         self._access = ""
         self._refresh = ""
+        self._spelling = 0
+        self._accepted = False
 
     @property
     def ready(self) -> bool:
@@ -110,16 +122,28 @@ class Wrap:
 
     def sign(self, request: Unsigned) -> Signature:  # noqa: ARG002
         """The access token of the moment."""
-        return Signature(headers={"Authorization": f"WRAP access_token={self._access}"})
+        spelled = self.SPELLINGS[self._spelling].format(token=self._access, encoded=quote(self._access, safe=""))
+        return Signature(headers={"Authorization": f"WRAP access_token={spelled}"})
+
+    def worked(self) -> None:
+        """From now on tokens are spelled like this one."""
+        self._accepted = True
 
     async def login(self, post: PostForm) -> bool:
-        """Refresh if that works, else by password. `AuthRefused` if that is refused too."""
+        """Refresh if that works, else by password. `AuthRefused` if that is refused too.
+
+        While no token was ever accepted, the one at hand is first spelled in each other way.
+        """
+        if self._access and not self._accepted:
+            self._spelling = (self._spelling + 1) % len(self.SPELLINGS)
+            if self._spelling:
+                return True
         if self._refresh:
             form = {"wrap_client_id": self.CLIENT, "wrap_refresh_token": self._refresh}
             status, body = await post(self.PATH, form)
-            self._refresh = ""
             if status == 200 and self._accept(body):
                 return True
+            self._refresh = ""
         status, body = await post(self.PATH, self._user)
         if status in {401, 403}:
             raise AuthRefused(f"POST {self.PATH}: the tracker refused username and password")

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import quote
 from xml.etree.ElementTree import Element, ParseError  # types only; what parses is defusedxml
 
 import aiohttp
@@ -23,7 +24,7 @@ from yarl import URL
 
 from migrator import __version__, errors
 from migrator.answers import SNIFF, error_for, is_error_page, looks_like_login
-from migrator.auth import Signer, Unsigned
+from migrator.auth import Signature, Signer, Unsigned
 from migrator.multipart import Streamed
 from migrator.pacing import Pacer
 from migrator.ports import BodyFacts, Sink
@@ -32,6 +33,7 @@ CHUNK = 256 * 1024
 ANSWER_LIMIT = 64 * 1024 * 1024
 ERROR_LIMIT = 64 * 1024
 MAX_HOPS = 5
+MAX_RENEWALS = 3
 
 T = TypeVar("T")
 
@@ -45,9 +47,13 @@ class Answer:
     body: bytes
 
     def json(self) -> Any:
-        """The body as JSON; `WrongBody` if it is none."""
+        """The body as JSON; `WrongBody` if it is none. Half a character, cut by a server, becomes U+FFFD."""
         try:
-            return json.loads(self.body)
+            value = json.loads(self.body)
+            if b"\\ud" not in self.body.lower():
+                return value
+            text = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+            return json.loads(text.decode("utf-8", "replace"))
         except (ValueError, RecursionError):
             raise errors.WrongBody("the answer is not JSON") from None
 
@@ -150,9 +156,12 @@ class HttpClient:
     def path_of(self, url: str) -> str:
         """The path (and query) below the base of an absolute or relative URL that the tracker wrote.
 
-        Its scheme, host and port are forgotten; the base's own directory is taken off once.
+        Its scheme, host and port are forgotten; the base's own directory is taken off once. `WrongBody` if it is none.
         """
-        there = URL(url, encoded="%" in url)
+        try:
+            there = URL(url, encoded="%" in url)
+        except ValueError:
+            raise errors.WrongBody("the tracker wrote an address that is none") from None
         path = there.raw_path_qs
         home = self.base.raw_path.rstrip("/")
         return path[len(home) :].lstrip("/") if home and path.startswith(home + "/") else path.lstrip("/")
@@ -166,18 +175,28 @@ class HttpClient:
     async def _attempt(
         self, call: Call, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]], *, follow: bool = False
     ) -> T:
-        """One attempt, and one more after logging in again if the first was refused for lack of a session."""
+        """One attempt, and more after logging in again while it is refused for lack of a session.
+
+        After a login page once only. A streamed upload, too, is sent again after a 401: that surely took nothing.
+        """
         signer = call.signer or self._signer
-        stamp = self._logins
         if not signer.ready:
-            await self._renew(signer, stamp)
+            await self._renew(signer, self._logins)
+        renewals = 0
+        while True:
             stamp = self._logins
-        try:
-            return await self._once(call, signer, consume, follow=follow)
-        except (errors.AuthRefused, errors.LoginPage):
-            if isinstance(call.body, Streamed) or not await self._renew(signer, stamp):
-                raise
-        return await self._once(call, signer, consume, follow=follow)
+            try:
+                result = await self._once(call, signer, consume, follow=follow)
+            except (errors.AuthRefused, errors.LoginPage) as error:
+                page = isinstance(error, errors.LoginPage)
+                if (page and isinstance(call.body, Streamed)) or renewals >= (1 if page else MAX_RENEWALS):
+                    raise
+                if not await self._renew(signer, stamp):
+                    raise
+                renewals += 1
+            else:
+                signer.worked()
+                return result
 
     async def _renew(self, signer: Signer, stamp: int) -> bool:
         """Log in (again), once for all workers that were refused with the same session."""
@@ -200,6 +219,7 @@ class HttpClient:
                     continue
                 if response.status >= 400:
                     body = await _read(response, ERROR_LIMIT, cut=True)
+                    body = _without(body, signer.sign(Unsigned(call.method, url)))
                     fault = error_for(response.status, response.headers, call.what, body)
                     if isinstance(fault, errors.Throttled):
                         self._pacer.throttled(fault.retry_after)
@@ -299,18 +319,33 @@ def wire_error(error: Exception, what: str) -> errors.MigratorError:
 
 
 def _cause(error: aiohttp.ClientConnectorError) -> str:
-    inner = error.os_error
-    return inner.strerror or type(inner).__name__
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its certificate is not trusted"
+    return error.os_error.strerror or type(error.os_error).__name__
 
 
 def _next_hop(call: Call, url: URL, response: aiohttp.ClientResponse, *, follow: bool) -> URL:
     location = response.headers.get("Location", "")
     if looks_like_login(location):
         raise errors.LoginPage(f"{call.what}: redirected to a login page; are these credentials good for this?")
-    if not follow or not location:
-        place = URL(location).with_query(None) if location else "nowhere"
-        raise errors.Rejected(f"{call.what}: the tracker redirects to {place}; is `url` right?")
-    return url.join(URL(location, encoded=True))
+    try:
+        place = url.join(URL(location, encoded=True))
+        usable = bool(location and place.host) and place.scheme in {"http", "https"}
+    except ValueError:
+        usable = False
+    if not usable:
+        raise errors.Rejected(f"{call.what}: the tracker redirects to nowhere")
+    if not follow:
+        raise errors.Rejected(f"{call.what}: the tracker redirects to {place.with_query(None)}; is `url` right?")
+    return place
+
+
+def _without(body: bytes, signature: Signature) -> bytes:
+    """The body of an error without the credentials, should the tracker repeat them."""
+    for secret in (*signature.headers.values(), *signature.query.values()):
+        for form in (secret, quote(secret, safe="")):
+            body = body.replace(form.encode(), b"***") if secret else body
+    return body
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int, *, cut: bool = False) -> bytes:

@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from migrator.ports import Body
 
-_ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
+_CONTROLS = [chr(code) for code in (*range(32), 127) if chr(code) != "\t"]
+_ESCAPES = str.maketrans({char: f"%{ord(char):02X}" for char in ('"', *_CONTROLS)})
 
 
 class Multipart:

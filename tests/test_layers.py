@@ -236,6 +236,27 @@ async def test_what_came_before_the_break_is_forgotten(tracker):
     assert bytes(bucket.content) == b"the whole of it"
 
 
+class BreakingTarget(MemoryTarget):
+    """Breaks off in the middle of the first time a file is read back."""
+
+    broken = False
+
+    async def read_back(self, remote: Attachment, sink: Sink) -> None:
+        if not self.broken:
+            self.broken = True
+            await sink.start(BodyFacts())
+            await sink.write(b"half of i")
+            raise errors.WrongBody("the body broke off")
+        await super().read_back(remote, sink)
+
+
+async def test_what_came_back_before_the_break_is_forgotten(tracker):
+    file = tracker.attach(tracker.add("Bug"), "a.txt", b"the whole of it")
+    bucket = Bucket()
+    await RetryingTarget(BreakingTarget(tracker), Patience(sleep=Clock().sleep)).read_back(file, bucket)
+    assert bytes(bucket.content) == b"the whole of it"
+
+
 async def upload(tracker: MemoryTracker, verb: str, error: Exception) -> tuple[MemoryTracker, list[str]]:
     bug = tracker.add("Bug")
     calls = fail_first(tracker, verb, error)

@@ -9,6 +9,7 @@ may see, so the account is asked for when a listing starts and again before its 
 answers 204 even where the file was dropped (a description over 255 characters, no right to edit), so every upload is
 looked up afterwards.
 
+Each upload is a change of the issue: it stands in its history, and Redmine may mail those who watch it.
 Not read: files of wiki pages, documents, news, forums and versions. Sources: redmine.org, "Rest api", "Rest Issues",
 "Attachments"; the source of Redmine 5.0 (attachment.rb, acts_as_attachable.rb); recordings of a running one.
 """
@@ -24,8 +25,19 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from migrator.adapters import Adapter
+from migrator.answers import expects_html
 from migrator.auth import Header, Signer, basic
-from migrator.errors import Gone, LoginPage, Rejected, Retriable, TrackerUnreachable, Unanswered, WrongBody
+from migrator.errors import (
+    Gone,
+    LoginPage,
+    MigratorError,
+    Rejected,
+    Retriable,
+    TrackerUnreachable,
+    Unanswered,
+    WrongBody,
+)
+from migrator.fields import record, text, whole
 from migrator.http import Answer, Call, HttpClient
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
 from migrator.multipart import Raw
@@ -70,16 +82,16 @@ class _Redmine:
     async def _account(self) -> str:
         """Whom the credentials belong to; the one page that surely refuses wrong ones."""
         answer = (await self._http.get("users/current.json")).json()
-        return _text(_dict(answer, "user"), "login")
+        return text(_dict(answer, "user").get("login"))
 
     async def _files_of(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        path = f"issues/{_number(owner.id)}.json"
+        path = f"issues/{_number(owner.id, Gone)}.json"
         answer = (await self._http.get(path, {"include": "attachments"})).json()
         return attachments_in(_dict(answer, "issue"), owner)
 
     async def _download(self, attachment: Attachment, sink: Sink) -> None:
-        html = "html" in attachment.media_type.lower() or attachment.name.lower().endswith((".htm", ".html"))
-        await self._http.download(f"attachments/download/{_number(attachment.id)}", sink, html_expected=html)
+        path = f"attachments/download/{_number(attachment.id, Gone)}"
+        await self._http.download(path, sink, html_expected=expects_html(attachment))
 
 
 class RedmineSource(_Redmine):
@@ -98,12 +110,13 @@ class RedmineSource(_Redmine):
         following = state.following([int(_number(issue.get("id"))) for issue in issues], PAGE)
         if following is None:
             await self._account()
-        entities = tuple(self._entity(issue) for issue in issues)
-        told = [(issue, entity.ref) for issue, entity in zip(issues, entities, strict=True) if "attachments" in issue]
+        files: list[Attachment] = []
+        for issue in issues:
+            files += attachments_in(issue, _ref(issue)) if "attachments" in issue else ()
         return Page(
-            entities=entities,
-            attachments=tuple(file for issue, ref in told for file in attachments_in(issue, ref)),
-            ask=tuple(entity for issue, entity in zip(issues, entities, strict=True) if "attachments" not in issue),
+            entities=tuple(self._entity(issue) for issue in issues),
+            attachments=tuple(files),
+            ask=tuple(self._entity(issue) for issue in issues if "attachments" not in issue),
             next=following,
         )
 
@@ -116,9 +129,8 @@ class RedmineSource(_Redmine):
         await self._download(attachment, sink)
 
     def _entity(self, issue: Mapping[str, Any]) -> Entity:
-        number = _number(issue.get("id"))
-        url = f"{self._http.base}/issues/{number}"
-        return Entity(EntityRef(KIND, number), _text(issue, "subject"), url, json.dumps(issue, ensure_ascii=False))
+        ref, raw = _ref(issue), json.dumps(issue, ensure_ascii=False)
+        return Entity(ref, text(issue.get("subject")), f"{self._http.base}/issues/{ref.id}", raw)
 
 
 class RedmineTarget(_Redmine):
@@ -139,10 +151,12 @@ class RedmineTarget(_Redmine):
 
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """See `Target`. Nothing happens to the issue before the last step, so all before it may be repeated."""
-        number = _number(owner.id)
+        number = _number(owner.id, Gone)
         answer = await self._http.send(Call("POST", "uploads.json", {"filename": draft.name}, body=Raw(body)))
         uploaded = _dict(answer.json(), "upload")
-        token, remote_id = _text(uploaded, "token"), _number(uploaded.get("id") or _before_dot(uploaded))
+        token = text(uploaded.get("token"))
+        # Before 4.0 the answer holds the token alone; it begins with the number.
+        remote_id = _number(uploaded.get("id") or token.partition(".")[0])
         # Redmine refuses two changes of one issue at the same moment, so ours take turns.
         async with self._turns.setdefault(number, asyncio.Lock()):
             await self._attach(number, token, draft)
@@ -159,7 +173,7 @@ class RedmineTarget(_Redmine):
     async def _look_up(self, owner: EntityRef, remote_id: str) -> Attachment:
         try:
             found = {file.id: file for file in await self._files_of(owner)}
-        except Retriable as error:
+        except (Retriable, Rejected) as error:
             raise Unanswered(f"sent, but it could not be looked up ({error})") from None
         if remote_id not in found:
             raise Rejected(f"{owner}: Redmine said yes, but did not attach the file; may this account edit the issue?")
@@ -168,7 +182,7 @@ class RedmineTarget(_Redmine):
     async def describe(self, remote: Attachment, description: str) -> None:
         """See `Target`."""
         change = {"attachment": {"description": _short(description)}}
-        await self._http.send_json("PATCH", f"attachments/{_number(remote.id)}.json", change)
+        await self._http.send_json("PATCH", f"attachments/{_number(remote.id, Gone)}.json", change)
 
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
         """See `Target`."""
@@ -182,16 +196,15 @@ def attachments_in(issue: Mapping[str, Any], owner: EntityRef) -> tuple[Attachme
 
 def attachment_in(found: Mapping[str, Any], owner: EntityRef) -> Attachment:
     """One file."""
-    size, author = found.get("filesize"), found.get("author")
     return Attachment(
         id=_number(found.get("id")),
         owner=owner,
-        name=_text(found, "filename"),
-        size=size if isinstance(size, int) else None,
-        media_type=_text(found, "content_type"),
-        description=_text(found, "description"),
-        created_at=_text(found, "created_on"),
-        created_by=_text(author, "name") if isinstance(author, dict) else "",
+        name=text(found.get("filename")),
+        size=whole(found.get("filesize")),
+        media_type=text(found.get("content_type")),
+        description=text(found.get("description")),
+        created_at=text(found.get("created_on")),
+        created_by=text(record(found.get("author")).get("name")),
         raw=json.dumps(found, ensure_ascii=False),
     )
 
@@ -203,22 +216,21 @@ def signer(auth: Mapping[str, str]) -> Signer:
     return basic(auth["username"], auth["password"])
 
 
+def _ref(issue: Mapping[str, Any]) -> EntityRef:
+    return EntityRef(KIND, _number(issue.get("id")))
+
+
 def _short(description: str) -> str:
     fits = len(description) <= LONGEST_DESCRIPTION
     return description if fits else description[: LONGEST_DESCRIPTION - 1] + "…"
 
 
-def _before_dot(uploaded: Mapping[str, Any]) -> str:
-    # Before 4.0 the answer holds the token alone; it begins with the number.
-    return _text(uploaded, "token").partition(".")[0]
-
-
-def _number(value: object) -> str:
-    """A number in a path or an answer, as text; never anything that would lead elsewhere."""
-    text = str(value)
-    if not (text.isascii() and text.isdecimal()):
-        raise (Gone if isinstance(value, str) else WrongBody)(f"{text[:40]!r} is no number of Redmine's")
-    return text
+def _number(value: object, otherwise: type[MigratorError] = WrongBody) -> str:
+    """A number as text; anything else could lead elsewhere when it stands in a path."""
+    number = str(value)
+    if not (number.isascii() and number.isdecimal()):
+        raise otherwise(f"{number[:40]!r} is no number of Redmine's")
+    return number
 
 
 def _dict(answer: object, key: str) -> dict[str, Any]:
@@ -233,11 +245,6 @@ def _list(answer: object, key: str) -> list[dict[str, Any]]:
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
         raise WrongBody(f"the answer holds no list of {key!r}")
     return found
-
-
-def _text(found: Mapping[str, Any], key: str) -> str:
-    value = found.get(key)
-    return value if isinstance(value, str) else ""
 
 
 ADAPTER = Adapter(

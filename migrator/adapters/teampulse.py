@@ -1,4 +1,4 @@
-"""Telerik TeamPulse, as source and as target: the files of its work items (API version 1, or the one before).
+"""Telerik TeamPulse, as source and as target: the files of its work items (API version 1, or without a version).
 
 The one idea: `/attachments` lists every file of the tracker with the number of its work item, so two walks in the
 order of ids are enough. The kind of an owner is not told there; it is looked up for each page anew.
@@ -20,22 +20,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 
+from migrator import errors
 from migrator.adapters import Adapter
+from migrator.answers import expects_html
 from migrator.auth import Header, Signer, Wrap
-from migrator.errors import (
-    Fatal,
-    Forbidden,
-    Gone,
-    LoginPage,
-    MigratorError,
-    NotReachable,
-    Rejected,
-    TrackerUnreachable,
-    WrongBody,
-)
+from migrator.fields import record, text, whole
 from migrator.http import Call, HttpClient
 from migrator.model import NOBODY, Attachment, Cursor, Draft, Entity, EntityRef, Page
 from migrator.multipart import Multipart
@@ -66,6 +59,7 @@ class Options:
 class _TeamPulse:
     def __init__(self, http: HttpClient, options: Options) -> None:
         self._http, self._options = http, options
+        self._page_size = max(2, options.page_size)
         self._prefix = ""
         self._sorts = True
         self.capabilities = Capabilities(
@@ -75,7 +69,7 @@ class _TeamPulse:
     async def check(self) -> str:
         """See `Tracker`."""
         me = await self._account()
-        return f"TeamPulse as {_text(me, 'displayName') or _text(me, 'name') or 'somebody without a name'}"
+        return f"TeamPulse as {text(me.get('displayName')) or text(me.get('name')) or 'somebody without a name'}"
 
     async def close(self) -> None:
         """See `Tracker`."""
@@ -86,12 +80,12 @@ class _TeamPulse:
         for prefix in (self._prefix,) if self._prefix else PREFIXES:
             try:
                 answer = await self._http.get(f"{prefix}/users/me", Accept="application/json")
-            except Gone:
+            except errors.Gone:
                 continue
-            me = _object(answer.json())
+            me = record(answer.json())
             self._prefix = prefix
             return me
-        raise TrackerUnreachable("no API of TeamPulse at this address; is `url` right?")
+        raise errors.TrackerUnreachable("no API of TeamPulse at this address; is `url` right?")
 
     async def _path(self, path: str) -> str:
         if not self._prefix:
@@ -109,14 +103,10 @@ class _TeamPulse:
         """None where the server doesn't understand the query."""
         try:
             return await self._list(path, query)
-        except Rejected as error:
-            if type(error) is not Rejected:
+        except errors.Rejected as error:
+            if type(error) is not errors.Rejected:
                 raise
             return None
-
-    @property
-    def _page_size(self) -> int:
-        return max(2, self._options.page_size)
 
     async def _step(self, path: str, cursor: Cursor | None) -> tuple[list[dict[str, Any]], Cursor | None]:
         """One page of a listing, and where it goes on. A server that can't filter or sort is walked by offset."""
@@ -124,7 +114,7 @@ class _TeamPulse:
             state = Keyset.parse(cursor)
             after = state.after or 0
             found = await self._list_if_it_can(path, {"$filter": f"id gt {after}", "$orderby": "id asc"})
-            if found is not None and follows(after, ids := [_number(item) for item in found]):
+            if found is not None and follows(after, ids := [id_in(item) for item in found]):
                 return found, state.following(ids)
             cursor = None
         return await self._step_by_offset(path, Offset.parse(cursor))
@@ -135,7 +125,7 @@ class _TeamPulse:
         if found is None:
             self._sorts = False
             found = await self._list(path, query)
-        ids = in_walking_order([_number(item) for item in found], state)
+        ids = in_walking_order([id_in(item) for item in found], state)
         nothing_new = state.request > 0 and len(ids) > 1 and max(ids) <= state.anchor
         if nothing_new and await self._list(path, {"$skip": str(BEYOND)}):
             return found, None  # it skips nothing and gives all there is each time
@@ -153,17 +143,26 @@ class _TeamPulse:
     def _attachment(self, item: Mapping[str, Any], owner: EntityRef) -> Attachment:
         return replace(attachment_in(item, owner), locator="\n".join(paths_in(item, self._http)))
 
+    async def _owner(self, number: int) -> Entity | None:
+        try:
+            return self._entity(record(await self._get(f"workitems/{number}")))
+        except (errors.Gone, errors.Forbidden):
+            return None
+
+    def _entity(self, item: Mapping[str, Any]) -> Entity:
+        return entity_in(item, f"{self._http.base}/view#item/")
+
     async def _download(self, attachment: Attachment, sink: Sink) -> None:
         """From the first of its addresses that gives it; only one may be meant for this kind of login."""
         path = f"attachments/{_digits(attachment.id)}"
         paths = attachment.locator.split("\n") if attachment.locator else paths_in(await self._get(path), self._http)
         # A page of HTML that has no size to be held against passes only if the server names it as a file.
-        html = attachment.size is not None and attachment.name.lower().endswith((".html", ".htm", ".xhtml"))
-        refusal: MigratorError = NotReachable(f"GET {path}: no address of the file in the answer")
+        html = attachment.size is not None and expects_html(attachment)
+        refusal: errors.MigratorError = errors.NotReachable(f"GET {path}: no address of the file in the answer")
         for number, address in enumerate(paths):
             try:
                 return await self._http.download(address, sink, html_expected=html)
-            except (Rejected, LoginPage) as error:
+            except (errors.Rejected, errors.LoginPage) as error:
                 refusal = refusal if number else error
         raise refusal
 
@@ -176,11 +175,11 @@ class TeamPulseSource(_TeamPulse):
         items, following = await self._step(stream, cursor)
         if stream == "workitems":
             return Page(tuple(self._entity(item) for item in items), next=following)
-        wanted = {owner for item in items if (owner := _whole(item, "workItemId")) is not None}
-        owners = await self._owners(sorted(wanted))
-        refs = {int(owner.ref.id): owner.ref for owner in owners}
-        attachments = tuple(self._attachment(item, refs.get(_whole(item, "workItemId") or 0, NOBODY)) for item in items)
-        return Page(owners, attachments, next=following)
+        numbers = [whole(item.get("workItemId")) for item in items]
+        owners = await self._owners(sorted({number for number in numbers if number is not None}))
+        refs = [NOBODY if number is None else owners.get(number, NOBODY) for number in numbers]
+        files = tuple(self._attachment(item, ref) for item, ref in zip(items, refs, strict=True))
+        return Page(attachments=files, next=following)
 
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
         """See `Source`. Whether files of its comments are among them, depends on the server."""
@@ -190,27 +189,17 @@ class TeamPulseSource(_TeamPulse):
         """See `Source`."""
         await self._download(attachment, sink)
 
-    async def _owners(self, numbers: Sequence[int]) -> tuple[Entity, ...]:
+    async def _owners(self, numbers: Sequence[int]) -> dict[int, EntityRef]:
         """Those of these work items that can be read: many at once where filters work, else one by one."""
-        found: dict[int, Entity] = {}
+        found: dict[int, EntityRef] = {}
         for at in range(0, len(numbers), OWNERS):
-            some = numbers[at : at + OWNERS]
-            query = {"$filter": " or ".join(f"id eq {number}" for number in some), "$top": str(OWNERS)}
-            items = await self._list_if_it_can("workitems", query) or []
-            found |= {number: self._entity(item) for item in items if (number := _number(item)) in some}
+            some = " or ".join(f"id eq {number}" for number in numbers[at : at + OWNERS])
+            items = await self._list_if_it_can("workitems", {"$filter": some, "$top": str(OWNERS)}) or []
+            found |= {id_in(item): self._entity(item).ref for item in items}
         for number in numbers:
             if number not in found and (entity := await self._owner(number)):
-                found[number] = entity
-        return tuple(found.values())
-
-    async def _owner(self, number: int) -> Entity | None:
-        try:
-            return self._entity(_object(await self._get(f"workitems/{number}")))
-        except (Gone, Forbidden):
-            return None
-
-    def _entity(self, item: Mapping[str, Any]) -> Entity:
-        return entity_in(item, f"{self._http.base}/view#item/")
+                found[number] = entity.ref
+        return found
 
 
 class TeamPulseTarget(_TeamPulse):
@@ -232,30 +221,25 @@ class TeamPulseTarget(_TeamPulse):
         call = Call("POST", await self._path(path), query, {"Accept": "application/json"}, parts)
         try:
             answer = await self._http.write(call)
-        except Gone as error:
-            raise await self._why_gone(owner, error) from None
+        except (errors.Gone, errors.Unanswered) as error:
+            raise await self._refusal(owner, error) from None
         item = made_in(answer.body)
         return None if item is None else await self._described(self._attachment(item, owner), draft.description)
 
-    async def _why_gone(self, owner: EntityRef, error: Gone) -> Rejected:
-        """IIS says 404 (404.13, where it says more) to what is too large for it; the work item is there."""
-        if "404.13" not in str(error):
-            try:
-                await self._get(f"workitems/{_digits(owner.id)}")
-            except Gone:
-                return error
-        return Rejected(
-            f"{owner}: it is there, yet the upload is 404; the file is too large for the server (IIS 404.13)"
-        )
+    async def _refusal(self, owner: EntityRef, error: errors.Rejected) -> errors.Rejected:
+        """What is too large, ASP.NET calls an error of its own (500), and IIS not found (404.13, seldom said so)."""
+        told = str(error).lower()
+        too_large = "request length exceeded" in told or "404.13" in told
+        if isinstance(error, errors.Gone) and not too_large:
+            too_large = await self._owner(int(owner.id)) is not None
+        return errors.Rejected(f"{owner}: the file is too large for the server") if too_large else error
 
     async def _described(self, made: Attachment, description: str) -> Attachment:
         if not description:
             return made
         try:
             await self.describe(made, description)
-        except Fatal:
-            raise
-        except MigratorError:
+        except (errors.Retriable, errors.Rejected):
             return made  # the file is there: an error would have it sent again
         return replace(made, description=description)
 
@@ -271,9 +255,9 @@ class TeamPulseTarget(_TeamPulse):
 
 def items_in(answer: object) -> list[dict[str, Any]]:
     """What a page of a collection holds."""
-    found = answer.get("results") if isinstance(answer, dict) else None
+    found = record(answer).get("results")
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise WrongBody("the answer holds no list of `results`")
+        raise errors.WrongBody("the answer holds no list of `results`")
     return found
 
 
@@ -283,52 +267,59 @@ def made_in(body: bytes) -> dict[str, Any] | None:
         answer = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    if isinstance(answer, dict) and "results" in answer:
-        answer = answer["results"]
+    answer = record(answer).get("results", answer)
     if isinstance(answer, list):
         answer = answer[0] if len(answer) == 1 else None
-    return answer if isinstance(answer, dict) and _whole(answer, "id") is not None else None
+    return record(answer) if whole(record(answer).get("id")) is not None else None
 
 
 def entity_in(item: Mapping[str, Any], view: str) -> Entity:
     """A work item; `view` is the address of all of them, up to the number."""
-    number, kind, fields = str(_number(item)), _text(item, "type"), item.get("fields")
+    number, kind = str(id_in(item)), text(item.get("type"))
     if not kind:
-        raise WrongBody(f"work item {number} is of no type")
-    title = _text(fields, "Name") if isinstance(fields, dict) else ""
-    return Entity(EntityRef(kind, number), title, view + number, json.dumps(item, ensure_ascii=False))
+        raise errors.WrongBody(f"work item {number} is of no type")
+    title = text(record(item.get("fields")).get("Name"))
+    return Entity(EntityRef(kind, number), title, view + number, _raw(item))
 
 
 def attachment_in(item: Mapping[str, Any], owner: EntityRef) -> Attachment:
     """A file, without its addresses."""
-    comment = _whole(item, "commentId")
+    size, comment = whole(item.get("size")), whole(item.get("commentId"))
     return Attachment(
-        id=str(_number(item)),
+        id=str(id_in(item)),
         owner=owner,
-        name=_text(item, "name"),
-        size=_whole(item, "size"),
+        name=text(item.get("name")),
+        size=size if size is not None and size >= 0 else None,
         comment_id=None if comment is None else str(comment),
-        description=_text(item, "description"),
-        created_at=_date(item, "createdAt"),
-        created_by=_text(item, "createdBy"),
-        raw=json.dumps(item, ensure_ascii=False),
+        description=text(item.get("description")),
+        created_at=_date(text(item.get("createdAt"))),
+        created_by=text(item.get("createdBy")),
+        raw=_raw(item),
     )
+
+
+def id_in(item: object) -> int:
+    """The number that every item has."""
+    number = whole(record(item).get("id"))
+    if number is None:
+        raise errors.WrongBody("an item of the answer has no id")
+    return number
 
 
 def paths_in(item: object, http: HttpClient) -> list[str]:
     """Where a file may be had, below the base, the best first; what is no address is left out."""
-    told = _object(item)
-    paths = [_path_in(_text(told, key), _text(told, "name"), http) for key in ("downloadUrl", "url")]
+    told = record(item)
+    paths = [_path_in(text(told.get(key)), text(told.get("name")), http) for key in ("downloadUrl", "url")]
     return [path for path in paths if path]
 
 
 def _path_in(address: str, name: str, http: HttpClient) -> str:
     # Some servers put the name into the address as it is: with a `?`, a `#` or a `%` in it, it has to be told apart.
     if name and address.endswith(f"/{name}"):
-        address = address.removesuffix(name) + quote(name, safe="", errors="replace")
+        address = address.removesuffix(name) + quote(name, safe="")
     try:
         path = quote(http.path_of(address), safe=_URL_CHARACTERS)
-    except ValueError:
+    except (errors.WrongBody, ValueError):
         return ""
     found = _ADDRESS.search(path)
     return found[1] if found else path
@@ -336,7 +327,7 @@ def _path_in(address: str, name: str, http: HttpClient) -> str:
 
 def follows(after: int, ids: Sequence[int]) -> bool:
     """Whether these are in order and all greater: what a server that ignores filter or order doesn't give."""
-    return all(before < number for before, number in zip([after, *ids], ids, strict=False))
+    return all(before < number for before, number in pairwise([after, *ids]))
 
 
 def in_walking_order(ids: Sequence[int], state: Offset) -> list[int]:
@@ -350,43 +341,23 @@ def signer(auth: Mapping[str, str]) -> Signer:
     return Header("Cookie", auth["cookie"]) if "cookie" in auth else Wrap(auth["username"], auth["password"])
 
 
-def _object(answer: object) -> dict[str, Any]:
-    if not isinstance(answer, dict):
-        raise WrongBody("the answer is no JSON object")
-    return answer
-
-
-def _whole(item: Mapping[str, Any], key: str) -> int | None:
-    value = item.get(key)
-    return value if type(value) is int and 0 <= value < 2**63 else None
-
-
-def _number(item: Mapping[str, Any]) -> int:
-    number = _whole(item, "id")
-    if number is None:
-        raise WrongBody("an item of the answer has no id")
-    return number
-
-
 def _digits(number: str) -> str:
     """An id that may stand in a path; never anything that would lead elsewhere."""
     if not (number.isascii() and number.isdecimal()):
-        raise Gone(f"{number[:40]!r} is no number of TeamPulse's")
+        raise errors.Gone(f"{number[:40]!r} is no number of TeamPulse's")
     return number
 
 
-def _text(item: Mapping[str, Any], key: str) -> str:
-    value = item.get(key)
-    return value if isinstance(value, str) else ""
+def _raw(item: Mapping[str, Any]) -> str:
+    return text(json.dumps(item, ensure_ascii=False))
 
 
-def _date(item: Mapping[str, Any], key: str) -> str:
-    text = _text(item, key)
+def _date(told: str) -> str:
     try:
-        datetime.fromisoformat(text)
+        datetime.fromisoformat(told)
     except ValueError:
         return ""
-    return text
+    return told
 
 
 ADAPTER = Adapter(

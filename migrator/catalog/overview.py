@@ -80,6 +80,14 @@ class Overview(Store):
         keys = ("kind", "entity", "attachment", "name", "reason", "target_kind", "target_id", "status")
         return [dict(zip(keys, row, strict=True)) for row in rows.fetchall()]
 
+    def changed_names(self) -> dict[str, str]:
+        """Attachment id to the name it was sent under, of those that could not keep their own."""
+        rows = self.db.execute(
+            "SELECT attachment_id, u.name FROM uploads u JOIN attachments a USING (attachment_id) "
+            "WHERE u.name != a.name"
+        )
+        return dict(rows.fetchall())
+
     def uploaded_bytes(self, target: str, run: int) -> int:
         """Bytes that one run uploaded."""
         row = self.db.execute(

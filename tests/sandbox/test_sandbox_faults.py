@@ -26,9 +26,7 @@ async def sandbox(world: World) -> AsyncIterator[TargetprocessSandbox]:
         yield running
 
 
-async def fetch(
-    client: Client, sandbox: TargetprocessSandbox, path: str
-) -> tuple[int, bytes, dict[str, str]]:
+async def fetch(client: Client, sandbox: TargetprocessSandbox, path: str) -> tuple[int, bytes, dict[str, str]]:
     async with client.get(sandbox.url + path, headers=BASIC, allow_redirects=False) as answer:
         return answer.status, await answer.read(), dict(answer.headers)
 
@@ -60,9 +58,7 @@ async def test_a_rate_of_one_fails_twice_and_then_lets_through(
     assert sandbox.faults.injected == {fault: 4}
 
 
-async def test_retry_after_is_told_in_seconds_or_as_a_date(
-    client: Client, sandbox: TargetprocessSandbox
-) -> None:
+async def test_retry_after_is_told_in_seconds_or_as_a_date(client: Client, sandbox: TargetprocessSandbox) -> None:
     sandbox.faults.throttled = 1.0
     sandbox.faults.retry_after = 90
     assert (await fetch(client, sandbox, LIST))[2]["Retry-After"] == "90"
@@ -73,9 +69,7 @@ async def test_retry_after_is_told_in_seconds_or_as_a_date(
 
 
 @pytest.mark.parametrize("path", [LIST, FILE])
-async def test_a_dropped_connection_gives_no_answer(
-    client: Client, sandbox: TargetprocessSandbox, path: str
-) -> None:
+async def test_a_dropped_connection_gives_no_answer(client: Client, sandbox: TargetprocessSandbox, path: str) -> None:
     sandbox.faults.dropped = 1.0
     # A POST, because aiohttp repeats a GET by itself when a kept connection ends.
     with pytest.raises(aiohttp.ServerDisconnectedError):
@@ -170,9 +164,7 @@ async def test_some_files_are_refused_for_ever(
     assert sandbox.downloads == {2: 1}
 
 
-async def test_an_upload_whose_answer_is_lost_is_stored(
-    client: Client, sandbox: TargetprocessSandbox
-) -> None:
+async def test_an_upload_whose_answer_is_lost_is_stored(client: Client, sandbox: TargetprocessSandbox) -> None:
     sandbox.faults.lose_upload_answers = 1
     with pytest.raises(aiohttp.ServerDisconnectedError):
         await upload(client, sandbox)
@@ -190,9 +182,7 @@ async def test_an_upload_that_fails_is_not_stored(client: Client, sandbox: Targe
     assert sandbox.faults.injected == {"fail_uploads": 1}
 
 
-async def test_upload_rates_strike_twice_in_a_row_at_most(
-    client: Client, sandbox: TargetprocessSandbox
-) -> None:
+async def test_upload_rates_strike_twice_in_a_row_at_most(client: Client, sandbox: TargetprocessSandbox) -> None:
     sandbox.faults.fail_upload_rate = 1.0
     assert [await upload(client, sandbox) for _ in range(3)] == [500, 500, 200]
     sandbox.faults.fail_upload_rate, sandbox.faults.lose_upload_rate = 0.0, 1.0
@@ -203,9 +193,7 @@ async def test_upload_rates_strike_twice_in_a_row_at_most(
     assert len(sandbox.uploads) == 4
 
 
-async def test_an_upload_is_stored_before_a_delayed_answer(
-    client: Client, sandbox: TargetprocessSandbox
-) -> None:
+async def test_an_upload_is_stored_before_a_delayed_answer(client: Client, sandbox: TargetprocessSandbox) -> None:
     sandbox.faults.upload_delay_after_accept = 30
     task = asyncio.create_task(upload(client, sandbox))
     async with asyncio.timeout(5):
@@ -217,9 +205,7 @@ async def test_an_upload_is_stored_before_a_delayed_answer(
 
 
 @pytest.mark.parametrize("size", [1_001, 200_000])
-async def test_an_upload_over_the_limit_is_413(
-    client: Client, sandbox: TargetprocessSandbox, size: int
-) -> None:
+async def test_an_upload_over_the_limit_is_413(client: Client, sandbox: TargetprocessSandbox, size: int) -> None:
     sandbox.faults.max_upload_bytes = 1_000
     assert await upload(client, sandbox, b"x" * 1_000) == 200
     assert await upload(client, sandbox, b"x" * size) == 413

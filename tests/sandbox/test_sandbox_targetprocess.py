@@ -67,24 +67,18 @@ async def test_default_page_has_25_items_and_take_is_capped_at_1000(client: Clie
         assert "Prev" in page
 
 
-async def test_without_a_sort_key_the_newest_comes_first(
-    client: Client, sandbox: TargetprocessSandbox
-) -> None:
+async def test_without_a_sort_key_the_newest_comes_first(client: Client, sandbox: TargetprocessSandbox) -> None:
     assert await ids(client, sandbox, "Attachments?take=3") == [600, 599, 598]
     assert await ids(client, sandbox, "Attachments?take=3&orderBy=Id") == [1, 2, 3]
     assert await ids(client, sandbox, "Attachments?take=3&orderByDesc=Id") == [600, 599, 598]
 
 
-async def test_a_sort_by_date_is_a_sort_by_date(
-    client: Client, sandbox: TargetprocessSandbox, world: World
-) -> None:
+async def test_a_sort_by_date_is_a_sort_by_date(client: Client, sandbox: TargetprocessSandbox, world: World) -> None:
     expected = [file.id for file in sorted(world.attachments, key=lambda file: file.created_at)]
     assert await ids(client, sandbox, "Attachments?take=1000&orderby=Date") == expected
 
 
-async def test_xml_is_the_default_with_dates_without_a_zone(
-    client: Client, sandbox: TargetprocessSandbox
-) -> None:
+async def test_xml_is_the_default_with_dates_without_a_zone(client: Client, sandbox: TargetprocessSandbox) -> None:
     async with client.get(f"{sandbox.url}/api/v1/Attachments?take=1", headers=BASIC) as answer:
         text = await answer.text()
     assert answer.content_type == "application/xml"
@@ -120,9 +114,7 @@ async def test_an_old_server_answers_xml_whatever_is_asked(client: Client, world
         assert answer.content_type == "application/xml"
 
 
-async def test_dates_in_json_are_microsofts(
-    client: Client, sandbox: TargetprocessSandbox, world: World
-) -> None:
+async def test_dates_in_json_are_microsofts(client: Client, sandbox: TargetprocessSandbox, world: World) -> None:
     page = await ask(client, sandbox, "Attachments?take=1&orderBy=Id")
     moment = round(world.attachments[0].created_at.timestamp() * 1000)
     assert page["Items"][0]["Date"] == f"/Date({moment}+0100)/"
@@ -136,9 +128,7 @@ async def test_default_fields_of_an_attachment_tell_neither_uri_nor_size(
     assert {"ResourceType", "Id", "Name", "Description", "Date", "Owner", "General", "Message"} <= item.keys()
 
 
-async def test_included_size_brings_fields_that_nobody_asked_for(
-    client: Client, sandbox: TargetprocessSandbox
-) -> None:
+async def test_included_size_brings_fields_that_nobody_asked_for(client: Client, sandbox: TargetprocessSandbox) -> None:
     (item,) = (await ask(client, sandbox, "Attachments?take=1&include=[Size,Uri]"))["Items"]
     assert item.keys() == {
         "ResourceType", "Id", "Size", "Uri", "PersistedSize", "PersistedMimeType", "UniqueFileName",
@@ -146,12 +136,10 @@ async def test_included_size_brings_fields_that_nobody_asked_for(
     assert item["Uri"].startswith("http://tp.internal/Attachment.aspx?AttachmentID=")
 
 
-async def test_nested_fields_follow_references(
-    client: Client, sandbox: TargetprocessSandbox, world: World
-) -> None:
-    items = (
-        await ask(client, sandbox, "Attachments?take=1000&include=[General[Id,EntityType[Name]],Message]")
-    )["Items"]
+async def test_nested_fields_follow_references(client: Client, sandbox: TargetprocessSandbox, world: World) -> None:
+    items = (await ask(client, sandbox, "Attachments?take=1000&include=[General[Id,EntityType[Name]],Message]"))[
+        "Items"
+    ]
     types = {item["General"]["EntityType"]["Name"] for item in items if item["General"]}
     assert types == {"UserStory", "Bug", "Task", "Feature", "Request"}
     without = {item["Id"] for item in items if item["General"] is None}
@@ -185,13 +173,9 @@ async def test_bad_query_is_400(client: Client, sandbox: TargetprocessSandbox, q
     assert error["Message"]
 
 
-async def test_unknown_field_has_the_documented_message(
-    client: Client, sandbox: TargetprocessSandbox
-) -> None:
+async def test_unknown_field_has_the_documented_message(client: Client, sandbox: TargetprocessSandbox) -> None:
     error = await ask(client, sandbox, "UserStories?include=[Nam]", status=400)
-    expected = (
-        "Invalid include field 'Nam'. It isn't defined in 'Tp.Integration.Services.Rest.Dto.UserStoryField'"
-    )
+    expected = "Invalid include field 'Nam'. It isn't defined in 'Tp.Integration.Services.Rest.Dto.UserStoryField'"
     assert error["Message"] == expected
 
 
@@ -211,16 +195,12 @@ async def test_where_chooses_by_id(
     assert await ids(client, sandbox, f"Attachments?where={where}") == expected
 
 
-async def test_where_knows_text_dates_and_null(
-    client: Client, sandbox: TargetprocessSandbox, world: World
-) -> None:
+async def test_where_knows_text_dates_and_null(client: Client, sandbox: TargetprocessSandbox, world: World) -> None:
     async def names(where: str) -> set[int]:
         return set(await ids(client, sandbox, f"Attachments?take=1000&where={quote(where)}"))
 
     every = {file.id for file in world.attachments}
-    assert await names("Name eq 'it\\'s mine.txt'") == {
-        f.id for f in world.attachments if f.name == "it's mine.txt"
-    }
+    assert await names("Name eq 'it\\'s mine.txt'") == {f.id for f in world.attachments if f.name == "it's mine.txt"}
     logs = {f.id for f in world.attachments if "log" in f.name.lower()}
     assert await names("Name contains 'LOG'") == logs
     assert await names("Name not contains 'LOG'") == every - logs
@@ -343,15 +323,11 @@ async def test_hidden_files_are_missing_from_one_list_only(client: Client, world
         assert first.id not in listed
         assert second.id in listed
         assert first.id in await ids(client, sandbox, f"Generals/{first.entity_id}/Attachments?take=1000")
-        assert second.id not in await ids(
-            client, sandbox, f"Generals/{second.entity_id}/Attachments?take=1000"
-        )
+        assert second.id not in await ids(client, sandbox, f"Generals/{second.entity_id}/Attachments?take=1000")
 
 
 @pytest.mark.parametrize("parameter", ["access_token", "token"])
-async def test_tokens_and_cookies_open_the_api(
-    client: Client, sandbox: TargetprocessSandbox, parameter: str
-) -> None:
+async def test_tokens_and_cookies_open_the_api(client: Client, sandbox: TargetprocessSandbox, parameter: str) -> None:
     token = sandbox.access_token if parameter == "access_token" else sandbox.service_token
     url = f"{sandbox.url}/api/v1/Context"
     async with client.get(f"{url}?{parameter}={quote(token, safe='')}") as answer:
@@ -378,9 +354,7 @@ async def test_bad_credentials_are_refused(
         assert answer.status == status
 
 
-async def test_every_file_is_downloaded_as_it_is(
-    client: Client, sandbox: TargetprocessSandbox, world: World
-) -> None:
+async def test_every_file_is_downloaded_as_it_is(client: Client, sandbox: TargetprocessSandbox, world: World) -> None:
     for file in world.attachments:
         url = f"{sandbox.url}/Attachment.aspx?attachmentid={file.id}"
         async with client.get(url, headers=BASIC) as answer:
@@ -434,9 +408,7 @@ async def test_an_excluded_field_is_missing_but_never_the_id(
 
 
 @pytest.mark.parametrize(("way", "status"), [("page", 200), ("redirect", 302), ("unauthorized", 401)])
-async def test_a_refused_download_is_never_the_file(
-    client: Client, world: World, way: str, status: int
-) -> None:
+async def test_a_refused_download_is_never_the_file(client: Client, world: World, way: str, status: int) -> None:
     async with (
         TargetprocessSandbox(world, base_path="/tp", denies_downloads_with=way) as sandbox,
         client.get(f"{sandbox.url}/Attachment.aspx?AttachmentID=1", allow_redirects=False) as answer,
@@ -464,9 +436,7 @@ async def test_a_thumbnail_is_not_the_file(client: Client, sandbox: Targetproces
 async def test_an_upload_is_answered_in_camel_case_and_can_be_read_back(
     client: Client, sandbox: TargetprocessSandbox
 ) -> None:
-    answer = json.loads(
-        await upload(client, sandbox, "101", 'name="file"; filename="a.txt"', b"hello\r\nworld")
-    )
+    answer = json.loads(await upload(client, sandbox, "101", 'name="file"; filename="a.txt"', b"hello\r\nworld"))
     (item,) = answer["items"]
     assert (item["id"], item["name"], item["description"], item["size"]) == (601, "a.txt", "a.txt", 12)
     assert item["general"]["id"] == 101
@@ -500,17 +470,13 @@ async def test_a_file_name_is_kept_verbatim(
     assert sandbox.files_of(101)[-1].name == name
 
 
-async def test_an_upload_to_an_unknown_entity_fails_with_a_title(
-    client: Client, sandbox: TargetprocessSandbox
-) -> None:
+async def test_an_upload_to_an_unknown_entity_fails_with_a_title(client: Client, sandbox: TargetprocessSandbox) -> None:
     page = await upload(client, sandbox, "99999", 'name="file"; filename="a.txt"', status=500)
     assert "<title>General with Id 99999 was not found</title>" in page
     assert not sandbox.uploads
 
 
-async def test_old_servers_answer_an_upload_with_positions_or_inside_html(
-    client: Client, world: World
-) -> None:
+async def test_old_servers_answer_an_upload_with_positions_or_inside_html(client: Client, world: World) -> None:
     async with TargetprocessSandbox(world, old_upload_answer=True, html_upload_answer=True) as sandbox:
         page = await upload(client, sandbox, "101", 'name="file"; filename="a.txt"')
     found = re.search(r"<textarea>(.*)</textarea>", page)
@@ -575,9 +541,7 @@ async def test_a_virtual_directory_is_part_of_every_address(client: Client, worl
         assert sandbox.requests["GET /api/v1/Attachments"] == 1
 
 
-async def test_a_forbidden_entity_is_403_and_its_files_too(
-    client: Client, sandbox: TargetprocessSandbox
-) -> None:
+async def test_a_forbidden_entity_is_403_and_its_files_too(client: Client, sandbox: TargetprocessSandbox) -> None:
     sandbox.faults.forbidden_entities = {101}
     await ask(client, sandbox, "Generals/101", status=403)
     await ask(client, sandbox, "Generals/101/Attachments", status=403)

@@ -47,9 +47,7 @@ async def send(
         return dict(json.loads(text or "{}"))
 
 
-async def log_in(
-    client: Client, sandbox: TeamPulseSandbox, status: int = 200, **fields: str
-) -> dict[str, str]:
+async def log_in(client: Client, sandbox: TeamPulseSandbox, status: int = 200, **fields: str) -> dict[str, str]:
     form = {"wrap_client_id": "uri:TeamPulse", **fields}
     if not fields:
         form |= {"wrap_username": sandbox.user, "wrap_password": sandbox.password}
@@ -88,9 +86,7 @@ async def test_both_trackers_are_registered() -> None:
     }  # fmt: skip
 
 
-async def test_without_a_token_a_challenge_tells_where_to_log_in(
-    client: Client, sandbox: TeamPulseSandbox
-) -> None:
+async def test_without_a_token_a_challenge_tells_where_to_log_in(client: Client, sandbox: TeamPulseSandbox) -> None:
     for path in ("/api/v1/users/me", "/Authentication/Restrict"):
         async with client.get(sandbox.url + path, headers={"Authorization": "WRAP"}) as answer:
             assert answer.status == 401
@@ -134,9 +130,7 @@ async def test_a_refresh_token_may_be_dead_too(client: Client, world: World) -> 
         assert sandbox.refreshes == 0
 
 
-async def test_default_page_has_100_items_and_top_is_capped(
-    client: Client, sandbox: TeamPulseSandbox
-) -> None:
+async def test_default_page_has_100_items_and_top_is_capped(client: Client, sandbox: TeamPulseSandbox) -> None:
     page = await ask(client, sandbox, "workitems")
     assert (page["totalResults"], page["top"], page["skip"], len(page["results"])) == (300, None, None, 100)
     page = await ask(client, sandbox, "workitems?$top=5000&$skip=250")
@@ -218,9 +212,7 @@ async def test_a_bad_query_is_400_and_names_the_parameter(
     assert list(error) == [query.partition("=")[0]]
 
 
-async def test_a_work_item_has_its_title_in_its_fields(
-    client: Client, sandbox: TeamPulseSandbox, world: World
-) -> None:
+async def test_a_work_item_has_its_title_in_its_fields(client: Client, sandbox: TeamPulseSandbox, world: World) -> None:
     item = await ask(client, sandbox, "workitems/101")
     assert (item["type"], item["fields"]["Name"]) == ("Story", world.entities[0].title)
     assert item["createdAt"] == "2020-01-01T09:00:00.673"
@@ -304,9 +296,7 @@ async def test_an_upload_answers_201_with_one_object(client: Client, sandbox: Te
         assert await answer.read() == b"hello"
 
 
-async def test_an_upload_has_to_be_named_files_and_of_a_known_type(
-    client: Client, sandbox: TeamPulseSandbox
-) -> None:
+async def test_an_upload_has_to_be_named_files_and_of_a_known_type(client: Client, sandbox: TeamPulseSandbox) -> None:
     assert "files" in json.loads(await upload(client, sandbox, field="file", status=400))
     assert "type" in json.loads(await upload(client, sandbox, "?type=FeedbackPortal", status=400))
     await send(client, sandbox, "POST", "workitems/101/attachments", {}, 400)
@@ -314,9 +304,7 @@ async def test_an_upload_has_to_be_named_files_and_of_a_known_type(
 
 
 @pytest.mark.parametrize("status", [404, 413])
-async def test_an_upload_over_the_limit_is_refused_as_iis_does(
-    client: Client, world: World, status: int
-) -> None:
+async def test_an_upload_over_the_limit_is_refused_as_iis_does(client: Client, world: World, status: int) -> None:
     async with TeamPulseSandbox(world, too_large_status=status) as sandbox:
         sandbox.faults.max_upload_bytes = 1_000
         assert "404.13" in await upload(client, sandbox, content=b"x" * 1_001, status=status)
@@ -324,9 +312,7 @@ async def test_an_upload_over_the_limit_is_refused_as_iis_does(
         assert sandbox.faults.injected == {"max_upload_bytes": 1}
 
 
-async def test_only_the_description_of_an_attachment_can_be_changed(
-    client: Client, sandbox: TeamPulseSandbox
-) -> None:
+async def test_only_the_description_of_an_attachment_can_be_changed(client: Client, sandbox: TeamPulseSandbox) -> None:
     item = await send(client, sandbox, "PUT", "attachments/1", {"description": "Größe\nneu"}, 200)
     assert item["description"] == "Größe\nneu"
     assert (await ask(client, sandbox, "attachments/1"))["description"] == "Größe\nneu"

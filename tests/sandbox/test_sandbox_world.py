@@ -89,9 +89,7 @@ def test_some_name_holds(world: World, part: str) -> None:
 def test_some_names_are_long_or_start_with_a_dot(world: World) -> None:
     assert any(len(attachment.name) > 200 for attachment in world.attachments)
     assert any(200 < len(attachment.name.encode()) <= 255 for attachment in world.attachments)
-    assert any(
-        attachment.name.startswith(".") and attachment.name != ".." for attachment in world.attachments
-    )
+    assert any(attachment.name.startswith(".") and attachment.name != ".." for attachment in world.attachments)
 
 
 def test_some_names_on_one_entity_differ_only_by_case(world: World) -> None:
@@ -118,10 +116,7 @@ def test_equal_names_on_one_entity_have_different_or_equal_contents(world: World
 def test_some_files_are_empty_and_one_is_large(world: World) -> None:
     assert any(attachment.size == 0 and world.content(attachment) == b"" for attachment in world.attachments)
     assert sum(attachment.size == 3_000_000 for attachment in world.attachments) == 1
-    assert all(
-        attachment.size < 3_000_000
-        for attachment in World.generate(median_bytes=50, large_bytes=0).attachments
-    )
+    assert all(attachment.size < 3_000_000 for attachment in World.generate(median_bytes=50, large_bytes=0).attachments)
 
 
 def test_only_intended_contents_are_shared(world: World) -> None:
@@ -217,9 +212,7 @@ def test_moments_are_aware_and_in_utc(world: World) -> None:
 
 def test_a_world_without_attachments_has_the_same_entities(world: World) -> None:
     target = world.without_attachments()
-    assert [(e.id, e.kind, e.title) for e in target.entities] == [
-        (e.id, e.kind, e.title) for e in world.entities
-    ]
+    assert [(e.id, e.kind, e.title) for e in target.entities] == [(e.id, e.kind, e.title) for e in world.entities]
     assert not target.attachments
     assert not target.messages
     assert not any(entity.comments or "ttachment" in entity.text for entity in target.entities)

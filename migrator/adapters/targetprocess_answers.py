@@ -1,0 +1,161 @@
+"""What the answers of a Targetprocess say, as pure functions: JSON and XML, attachments, dates, texts, uploads.
+
+The one idea: XML is brought into the shape that JSON has, and nobody else knows which of them came.
+The one trap: an answer may be malformed in any way, and ends in one of `migrator.errors` then, or as a missing value.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from urllib.parse import unquote
+from xml.etree.ElementTree import Element
+
+from migrator import errors
+from migrator.answers import looks_like_html, reason_in
+from migrator.fields import record, records, text, whole
+from migrator.http import Answer
+from migrator.model import Attachment, EntityRef
+
+INLINE = "inline:"
+"""Begins the ids of images that stand in a text and are no attachments."""
+
+_VAGUE = {"", "General", "Assignable"}
+_QUOTED = re.compile(r"Attachment(?:Thumbnail)?\.aspx\?(?:[\w=&;-]*[&;])?AttachmentID=([0-9]{1,18})", re.IGNORECASE)
+_IMAGE = re.compile(r"""["']~/((?:images|uploads)/[^"'<>]+)["']|\(~/((?:images|uploads)/[^)\s]+)\)""", re.IGNORECASE)
+_DATE = re.compile(r"/Date\((-?\d{1,18})(?:([+-])(\d\d)(\d\d))?\)/", re.ASCII)
+
+
+def parsed(answer: Answer, what: str) -> dict[str, Any]:
+    """An answer of the API as JSON has it, whichever of JSON and XML it is. A page for people means: not logged in."""
+    if looks_like_html(answer.body):
+        raise errors.AuthRefused(f"{what}: a web page ({reason_in(answer.body)}) instead of an answer; check the auth")
+    is_xml = answer.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+    try:
+        value = from_xml(answer.xml(), root=True) if is_xml else answer.json()
+    except (errors.WrongBody, RecursionError) as error:
+        raise errors.WrongBody(f"{what}: {error}") from None
+    if not isinstance(value, dict):
+        raise errors.WrongBody(f"{what}: the answer is no object")
+    return value
+
+
+def from_xml(element: Element, *, root: bool = False) -> Any:
+    """An element in the shape that JSON has; `root` for the outermost, which is an object even if it is empty.
+
+    What has no Id itself may be a collection: its children that are objects are its `Items`, too.
+    """
+    if any(name.rpartition("}")[2] == "nil" and value == "true" for name, value in element.attrib.items()):
+        return None
+    if not root and not len(element) and (element.text or not element.attrib):
+        return element.text or ""
+    children = [(child, from_xml(child)) for child in element]
+    shape = {**element.attrib, **{child.tag: value for child, value in children}}
+    if "Id" not in element.attrib:
+        shape["Items"] = [value for _, value in children if isinstance(value, dict)]
+    return shape
+
+
+def listed(page: Mapping[str, Any], what: str) -> list[dict[str, Any]]:
+    """The items of a page; `WrongBody` if it is none, or one of them is no object."""
+    items = page.get("Items")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise errors.WrongBody(f"{what}: no list of items in the answer")
+    return items
+
+
+def id_of(item: Mapping[str, Any], what: str) -> int:
+    """The id of an item; `WrongBody` if it has none."""
+    number = whole(item.get("Id"))
+    if number is None:
+        raise errors.WrongBody(f"{what}: an item without an Id")
+    return number
+
+
+def inner(collection: object) -> list[dict[str, Any]]:
+    """The items of a collection inside of an item."""
+    return records(collection.get("Items") if isinstance(collection, dict) else collection)
+
+
+def kind_of(item: Mapping[str, Any]) -> str:
+    """The name of the entity's type; empty where the item doesn't tell."""
+    resource = text(item.get("ResourceType"))
+    return text(record(item.get("EntityType")).get("Name")) or ("" if resource in _VAGUE else resource)
+
+
+def attachment(item: Mapping[str, Any], owner: EntityRef) -> Attachment:
+    """An item of a list of attachments. Where nobody wrote a description, Targetprocess puts the name there."""
+    name, description, size = text(item.get("Name")), text(item.get("Description")), whole(item.get("Size"))
+    return Attachment(
+        id=str(id_of(item, "Attachments")),
+        owner=owner,
+        name=name,
+        size=size if size is not None and size >= 0 else None,
+        media_type=text(item.get("MimeType")).strip(),
+        description="" if description == name else description,
+        created_at=iso_date(text(item.get("Date")).strip()),
+        created_by=person(record(item.get("Owner"))),
+        raw=json.dumps(item),
+    )
+
+
+def person(user: Mapping[str, Any]) -> str:
+    """First and last name, else the login."""
+    return f"{text(user.get('FirstName'))} {text(user.get('LastName'))}".strip() or text(user.get("Login"))
+
+
+def iso_date(date: str) -> str:
+    """Microsoft's `/Date(ms+HHMM)/` (UTC, and the zone it was meant in) as ISO 8601; ISO 8601 as it is; else empty."""
+    try:
+        if not (match := _DATE.fullmatch(date)):
+            datetime.fromisoformat(date)
+            return date
+        offset = timedelta(hours=int(match[3] or 0), minutes=int(match[4] or 0))
+        zone = timezone(-offset if match[2] == "-" else offset) if offset else UTC
+        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(match[1]))).astimezone(zone).isoformat()
+    except (ValueError, OverflowError):
+        return ""
+
+
+def quoted_files(words: str) -> list[str]:
+    """The ids of the attachments that a text shows or links to, each once."""
+    return list(dict.fromkeys(str(int(number)) for number in _QUOTED.findall(html.unescape(words))))
+
+
+def inline_paths(words: str) -> list[str]:
+    """The paths of images that a text shows and that are no attachments, each once."""
+    found = (html.unescape(in_html or in_markdown) for in_html, in_markdown in _IMAGE.findall(words))
+    return list(dict.fromkeys(path.partition("?")[0].partition("#")[0] for path in found))
+
+
+def inline_image(path: str, owner: EntityRef, comment_id: str | None) -> Attachment:
+    """Such an image as an attachment; nothing but its path is known."""
+    name = unquote(path.rpartition("/")[2]) or path
+    return Attachment(f"{INLINE}{owner.id}:{path}", owner, name, comment_id=comment_id, locator=path)
+
+
+def uploaded(body: bytes, owner: EntityRef) -> Attachment | None:
+    """The one file that the upload page tells of; None if it doesn't, or doesn't know the file's name itself.
+
+    New servers send objects, old ones arrays (id, date, name, type, ...), with `items` around them or not, and some
+    wrap either in HTML for a browser's hidden frame.
+    """
+    answer = body.decode("utf-8", "replace")
+    if answer.lstrip().startswith("<"):
+        bare = re.search(r"[\[{].*[\]}]", answer, re.DOTALL)
+        answer = html.unescape(bare[0]) if bare else ""
+    try:
+        value = json.loads(answer)
+    except (ValueError, RecursionError):
+        return None
+    items = value.get("items", value.get("Items")) if isinstance(value, dict) else value
+    if not isinstance(items, list) or len(items) != 1:
+        return None
+    item = dict(zip(("Id", "Date", "Name", "MimeType"), items[0], strict=False)) if isinstance(items[0], list) else {}
+    item |= {key[:1].upper() + key[1:]: value for key, value in record(items[0]).items()}
+    known = whole(item.get("Id")) is not None and text(item.get("Name")) not in {"", "undefined"}
+    return attachment(item, owner) if known else None
