@@ -10,7 +10,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 
@@ -57,7 +57,7 @@ class Redmine:
         self._session: aiohttp.ClientSession
         self._turns = asyncio.Semaphore(4)
 
-    async def __aenter__(self) -> Redmine:
+    async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(headers={"X-Redmine-API-Key": KEY})
         return self
 
