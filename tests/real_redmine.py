@@ -55,7 +55,7 @@ class Redmine:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession
-        self._turns = asyncio.Semaphore(4)
+        self._turns = asyncio.Semaphore(1)  # a server with one thread is several times slower with two connections
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(headers={"X-Redmine-API-Key": KEY})

@@ -172,12 +172,13 @@ def twin_for(projects: list[Project], issues: int) -> Project:
     return projects[-1]
 
 
-def configure(folder: Path, source: str, **target: Any) -> Path:
+def configure(folder: Path, source: str, *, uploads: int = 4, **target: Any) -> Path:
     """A configuration as a user writes it."""
     lines = [f'[source]\ntracker = "redmine"\nurl = "{URL}"', '[source.auth]\napi_key = { env = "TEST_KEY" }']
     lines += [f'[source.options]\nproject = "{source}"', f'[target]\ntracker = "redmine"\nurl = "{URL}"']
     lines += [f"{key} = {json.dumps(value)}" for key, value in target.items()]
     lines += ['[target.auth]\napi_key = { env = "TEST_KEY" }', '[mapping]\nfile = "mapping.csv"']
+    lines += [f"[limits]\nuploads = {uploads}"]
     path = folder / "redmine.toml"
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -248,7 +249,8 @@ def truth(origin: Project) -> dict[str, list[There]]:
 
 @pytest.fixture(scope="module")
 def backed_up(origin: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    config = configure(tmp_path_factory.mktemp("whole"), origin.name, provenance=False)
+    # The server has one thread: connections that are kept open keep each other waiting. Four are tried where it is killed.
+    config = configure(tmp_path_factory.mktemp("whole"), origin.name, uploads=1, provenance=False)
     return config, migrator("backup", config)
 
 
