@@ -1,0 +1,238 @@
+"""The rules of the house as tests: what may import what, one home per library, docstrings, lengths, the registry."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import re
+import socket
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from migrator.adapters import TRACKERS, Adapter, adapter
+from migrator.http import HttpClient
+from tests.contract.source import SourceContract
+from tests.contract.target import TargetContract
+
+ROOT = Path(__file__).parent.parent
+OURS = ("migrator", "jobs")
+
+ROWS = (
+    ("model", "errors", "fields", "naming", "pacing"),
+    ("ports", "auth", "paging", "mapping", "config", "progress", "answers", "multipart"),
+    ("layers", "http", "archive", "catalog", "lock"),
+    ("pipeline", "adapters", "sandbox"),
+    ("jobs",),
+)
+"""From the lowest to the highest; a module of `migrator`, or `jobs`, may import its own row and those below."""
+
+STRANGERS = {
+    "pipeline": {"adapters", "http", "sandbox", "auth"},
+    "adapters": {"pipeline", "archive", "catalog", "layers", "sandbox", "config", "lock"},
+    "sandbox": {part for row in ROWS for part in row} - {"sandbox"},
+}
+"""What a part never imports, though it stands below or beside it."""
+
+HOMES = {
+    "aiofiles": ("migrator.archive",),
+    "aiohttp": ("migrator.http", "migrator.sandbox"),
+    "click": ("jobs",),
+    "defusedxml": ("migrator.http",),
+    "keyring": ("migrator.config",),
+    "multidict": ("migrator.http",),
+    "pydantic": ("migrator.config",),
+    "rich": ("jobs",),
+    "sqlite3": ("migrator.catalog",),
+    "sqlite_utils": ("migrator.catalog",),
+    "tenacity": ("migrator.layers",),
+    "uvloop": ("jobs.running",),
+    "yarl": ("migrator.auth", "migrator.config", "migrator.http"),
+}
+
+LONG = {
+    "migrator/http.py": "one client: signing, bodies, redirects and the judgement of answers belong to each attempt",
+    "migrator/pipeline/load.py": "one story in reading order: look, match, send, accept, read back",
+    "migrator/adapters/teampulse.py": "one tracker: its sessions, two ways of listing, and a target",
+}
+"""Modules over LONGEST lines, each with its reason."""
+LONGEST = 300
+
+
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {_name(path): path for top in OURS for path in sorted((ROOT / top).rglob("*.py"))}
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+def imports(module: str) -> Iterator[tuple[str, int]]:
+    """Every module that one imports, at its top or inside a function, and the column: 0 is the top."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.col_offset) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are absolute"
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from ((name if name in MODULES else str(node.module), node.col_offset) for name in whole)
+
+
+def part_of(module: str) -> str:
+    """`jobs`, or the module or package right below `migrator`."""
+    top, _, rest = module.partition(".")
+    return top if top == "jobs" else rest.partition(".")[0]
+
+
+def is_in(module: str, home: str) -> bool:
+    return module == home or module.startswith(home + ".")
+
+
+def row_of(part: str) -> int:
+    return next(number for number, row in enumerate(ROWS) if part in row)
+
+
+INSIDE = sorted(set(MODULES) - {"migrator", "migrator.__main__"})
+
+
+def test_every_module_stands_in_a_row():
+    assert {part_of(module) for module in INSIDE} == {part for row in ROWS for part in row}
+
+
+@pytest.mark.parametrize("module", INSIDE)
+def test_no_import_points_up(module):
+    above = row_of(part_of(module))
+    ours = {part_of(name) for name, _ in imports(module) if name in MODULES and part_of(name)}
+    assert {part for part in ours if row_of(part) > above} == set()
+    assert ours & STRANGERS.get(part_of(module), set()) == set()
+
+
+def test_imports_run_in_no_circle():
+    """At the top of modules, that is; an import inside a function is made when it is needed."""
+    TopologicalSorter(
+        {module: {name for name, column in imports(module) if name in MODULES and not column} for module in INSIDE}
+    ).prepare()
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_every_library_has_one_home(module):
+    foreign = {name.partition(".")[0] for name, _ in imports(module)} - set(sys.stdlib_module_names) - set(OURS)
+    for library in foreign | ({"sqlite3"} & {name for name, _ in imports(module)}):
+        assert any(is_in(module, home) for home in HOMES.get(library, ())), f"{library} is not at home in {module}"
+
+
+def test_every_library_is_a_declared_dependency():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["keyring"]]
+    names = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in declared}
+    brought_along = {"multidict", "yarl"}  # aiohttp's own types
+    assert names | brought_along | {"sqlite3"} == set(HOMES)
+
+
+@pytest.mark.parametrize("module", [name for name in sorted(MODULES) if is_in(name, "migrator")])
+def test_library_neither_prints_nor_exits(module):
+    called = {ast.unparse(node.func) for node in ast.walk(tree(module)) if isinstance(node, ast.Call)}
+    assert called & {"print", "input", "exit", "quit", "sys.exit", "os._exit", "sys.stdout.write"} == set()
+
+
+def public(node: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str, ast.AST]]:
+    for child in node.body:
+        named = isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if named and not child.name.startswith("_"):
+            yield f"{prefix}.{child.name}", child
+            if isinstance(child, ast.ClassDef):
+                yield from public(child, f"{prefix}.{child.name}")
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_every_public_name_has_a_docstring(module):
+    named = [(module, tree(module)), *public(tree(module), module)]
+    assert [name for name, node in named if not ast.get_docstring(node)] == []
+
+
+def test_functions_are_short():
+    lengths = [
+        (node.end_lineno - node.lineno + 1, f"{module}.{node.name}")
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert [name for length, name in lengths if length > 60] == []
+    over_40 = [name for length, name in lengths if length > 40]
+    assert len(over_40) <= 0.02 * len(lengths), over_40
+
+
+def test_modules_are_short_or_say_why_not():
+    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in MODULES.values()}
+    assert {name for name, count in lines.items() if count > LONGEST} == set(LONG)
+
+
+def test_nothing_is_left_open_in_the_code():
+    left = re.compile(r"\b(TODO|FIXME|XXX|HACK|NotImplementedError)\b")
+    found = [f"{module}: {word}" for module, path in MODULES.items() for word in left.findall(path.read_text())]
+    assert found == []
+
+
+def text_files() -> Iterator[Path]:
+    """Everything that is delivered: the folders of the layout, and the files beside them."""
+    folders = [ROOT / name for name in (*OURS, "tests", "sample_configs", ".ci")]
+    for path in [*ROOT.glob("*.*"), *(path for folder in folders for path in folder.rglob("*"))]:
+        if path.is_file() and path.name != ".git" and not {"__pycache__", ".pytest_cache"} & set(path.parts):
+            yield path
+
+
+def test_no_path_of_a_machine_and_no_package_index_stands_in_the_tree():
+    machine = re.compile(r"(^|[^.\w])/(work|root|home|Users)/[a-z]", re.MULTILINE)
+    index = re.compile(r"pypi\.org|pythonhosted\.org|(extra-)?index-url")
+    found = {}
+    for path in text_files():
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if path != Path(__file__) and (hits := [*machine.finditer(text), *index.finditer(text)]):
+            found[str(path.relative_to(ROOT))] = [hit[0] for hit in hits]
+    assert found == {}
+
+
+# --- the registry of trackers
+
+
+@pytest.mark.parametrize("name", sorted(TRACKERS))
+async def test_tracker_is_built_without_any_request(name, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("building makes no connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", refuse)
+    parts = adapter(name)
+    assert isinstance(parts, Adapter)
+    for keys in parts.auth:
+        http = HttpClient("http://127.0.0.1:9", parts.signer(dict.fromkeys(keys, "name=value")))
+        source, target = parts.source(http, parts.options()), parts.target(http, parts.options())
+        assert source.capabilities.streams
+        assert target.legal_name("plain.txt") == "plain.txt"
+        await http.close()
+
+
+@pytest.mark.parametrize("name", sorted(TRACKERS))
+def test_tracker_is_bound_to_both_contracts(name):
+    bound = inspect.getmembers(import_module(f"tests.adapters.test_{name}"), inspect.isclass)
+    collected = [made for title, made in bound if title.startswith("Test")]
+    assert any(issubclass(made, SourceContract) for made in collected)
+    assert any(issubclass(made, TargetContract) for made in collected)
+
+
+@pytest.mark.parametrize("name", sorted(TRACKERS))
+def test_every_option_of_a_tracker_is_told_of(name):
+    options = adapter(name).options
+    assert [field for field in options.__dataclass_fields__ if field not in (options.__doc__ or "")] == []
