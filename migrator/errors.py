@@ -74,7 +74,7 @@ class DiskRefused(Fatal):
 class Retriable(MigratorError):
     """May go well next time.
 
-    `retry_after` is the wait in seconds that the tracker asked for, if it did; `status` that of the answer, if one came.
+    `retry_after` is the wait in seconds that the tracker asked for, if it did; `status` that of the answer, if any.
     """
 
     exit_code = 3

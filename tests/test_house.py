@@ -59,7 +59,6 @@ HOMES = {
 
 LONG = {
     "migrator/http.py": "one client: signing, bodies, redirects and the judgement of answers belong to each attempt",
-    "migrator/pipeline/load.py": "one story in reading order: look, match, send, accept, read back",
     "migrator/adapters/teampulse.py": "one tracker: its sessions, two ways of listing, and a target",
 }
 """Modules over LONGEST lines, each with its reason."""
