@@ -119,6 +119,7 @@ async def _play(
     from migrator.pipeline.verify import verify
 
     configuration = read_configuration(folder / "config.toml")
+    output.note("demo: a backup of Targetprocess, interrupted on purpose")
     interrupted = await _interrupted_backup(configuration, output, source, stop)
     counts = interrupted["attachments"]
     story.tell(
@@ -126,6 +127,7 @@ async def _play(
         f"{counts['stored']} files stored, then stopped",
         good=interrupted["status"] == "interrupted",
     )
+    output.note("demo: the same command again; it resumes")
     backup = await run_backup(configuration, output, stop)
     counts = backup["attachments"]
     unreachable = [failure for failure in backup["failures"] if failure["attachment"].startswith("inline:")]
@@ -146,6 +148,7 @@ async def _play(
         f"{verified['blobs']} blobs hashed again, {len(verified['problems'])} problems",
         good=verified["status"] == "complete",
     )
+    output.note("demo: the archive goes into TeamPulse, twice")
     load = await run_load(configuration, output, stop)
     story.tell(
         "load",

@@ -95,6 +95,9 @@ class _Backup:
             await self._expect_lost()
             whole = await until_stopped(self._work(crawl), stop, self._drain, self._in_flight.quiet)
             status = RunStatus.COMPLETE if whole else RunStatus.INTERRUPTED
+        except asyncio.CancelledError:
+            status = RunStatus.INTERRUPTED
+            raise
         except BaseExceptionGroup as group:
             raise first_fatal(group) from None
         finally:

@@ -62,6 +62,9 @@ class _Load:
             await self._desk.run(self._plan)
             whole = await until_stopped(self._work(), stop, self._drain, self._in_flight.quiet)
             status = RunStatus.COMPLETE if whole and not self._settler.cut_short else RunStatus.INTERRUPTED
+        except asyncio.CancelledError:
+            status = RunStatus.INTERRUPTED
+            raise
         except BaseExceptionGroup as group:
             raise first_fatal(group) from None
         finally:
