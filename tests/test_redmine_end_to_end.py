@@ -32,7 +32,6 @@ pytestmark = [
     pytest.mark.redmine,
     pytest.mark.skipif(not (URL and KEY), reason="MIGRATOR_REDMINE_URL and MIGRATOR_REDMINE_KEY are not set"),
     pytest.mark.timeout(400),
-    pytest.mark.xdist_group("redmine"),
 ]
 
 T = TypeVar("T")
