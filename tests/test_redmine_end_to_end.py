@@ -248,11 +248,7 @@ def truth(origin: Project) -> dict[str, list[There]]:
 
 @pytest.fixture(scope="module")
 def backed_up(origin: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-<<<<<<< HEAD
-    # The server has one thread: connections kept open keep each other waiting. Four are tried where it is killed.
-=======
     # A server of one thread is several times slower with four connections; four are tried where the load is killed.
->>>>>>> e2e
     config = configure(tmp_path_factory.mktemp("whole"), origin.name, uploads=1, provenance=False)
     return config, migrator("backup", config)
 
