@@ -129,6 +129,7 @@ class Found:
 class _Squash:
     def __init__(self, http: HttpClient, options: Options) -> None:
         self._http, self._options = http, options
+        self._partly: dict[EntityRef, dict[str, Attachment]] = {}
         self.capabilities = Capabilities(streams=STREAMS, max_connections=8, max_writes=2, sets_description=False)
 
     async def check(self) -> str:
@@ -153,13 +154,21 @@ class _Squash:
         return object_in((await self._http.get(f"{API}/{path}", query, Accept="application/json")).json())
 
     async def _files_of(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """All files of an owner, by id; one that vanishes meanwhile is left out."""
+        """All files of an owner, by id. What a try got before it failed is kept: the next one asks for the rest."""
         found = await self._get(path_of(owner))
         told = found.get("attachments")
         if not isinstance(told, list):
             told = await self._linked(owner, text(found.get("_type")))
-        files = {file.id: file for item in records(told) if (file := await self._file(item, owner))}
-        return tuple(files[number] for number in sorted(files, key=int))
+        items = {str(number_of(item)): item for item in records(told)}
+        known = self._partly.setdefault(owner, {})
+        lacking = [item for number, item in items.items() if number not in known]
+        tried = await asyncio.gather(*(self._file(item, owner) for item in lacking), return_exceptions=True)
+        known.update((file.id, file) for file in tried if isinstance(file, Attachment))
+        for failure in tried:
+            if isinstance(failure, BaseException):
+                raise failure
+        self._partly.pop(owner, None)
+        return tuple(known[number] for number in sorted(items, key=int) if number in known)
 
     async def _linked(self, owner: EntityRef, kind: str) -> list[dict[str, Any]]:
         """The files by their own listing, for a record that doesn't tell them. It is documented nowhere."""
@@ -226,7 +235,8 @@ class SquashSource(_Squash):
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
         """See `Source`."""
         todo = [Step(stream, 0, max(2, self._options.page_size))] if cursor is None else steps_in(cursor)
-        found = await asyncio.gather(*(self._found(step) for step in todo[:AT_ONCE]))
+        tried = await asyncio.gather(*(self._found(step) for step in todo[:AT_ONCE]), return_exceptions=True)
+        found = in_part(tried, todo)
         todo = [*(step for one in found for step in one.below), *todo[AT_ONCE:]]
         return Page(
             entities=tuple(entity for one in found for entity in one.entities),
@@ -373,6 +383,7 @@ class SquashTarget(_Squash):
 
     async def _renamed(self, made: Attachment, name: str) -> Attachment:
         """May be repeated. `name` is a parameter, and without the extension, which stays."""
+        self._partly.pop(made.owner, None)
         query = {"name": name.rpartition(".")[0]}
         call = Call("PATCH", f"{API}/attachments/{made.id}", query, {"Accept": "application/json"})
         return attachment_in(object_in((await self._http.send(call)).json()), made.owner)
@@ -389,6 +400,15 @@ class SquashTarget(_Squash):
         """Take a file off its owner; `Gone` if it is not there."""
         query = {"attachmentIds": digits(remote.id)}
         await self._http.write(Call("DELETE", f"{API}/{path_of(remote.owner)}/attachments", query))
+
+
+def in_part(tried: Sequence[Found | BaseException], steps: Sequence[Step]) -> list[Found]:
+    """What came of these steps; one that failed is to be read again, unless none got any further."""
+    failed = [one for one in tried if isinstance(one, BaseException)]
+    for failure in failed:
+        if not isinstance(failure, Retriable) or len(failed) == len(tried):
+            raise failure
+    return [one if isinstance(one, Found) else Found(below=(step,)) for one, step in zip(tried, steps, strict=False)]
 
 
 def items_in(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
