@@ -31,7 +31,6 @@ from migrator.adapters import Adapter
 from migrator.answers import expects_html
 from migrator.auth import Header, Signer
 from migrator.errors import (
-    ArchiveDamaged,
     AuthRefused,
     Forbidden,
     Gone,
@@ -44,6 +43,7 @@ from migrator.errors import (
     WrongBody,
 )
 from migrator.fields import record, records, text, whole
+from migrator.hal import Step, cursor_of, items_in, number_of, object_in, read_page, steps_in
 from migrator.http import Call, HttpClient
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
 from migrator.multipart import Multipart
@@ -68,9 +68,15 @@ BELOW = {
 KINDS = ({*STREAMS} - {"requirements"}) | {
     *("requirement-versions", "test-steps", "iterations", "test-suites", "executions", "execution-steps")
 }
-KIND_OF = {"requirements": "requirement-versions", "steps": "test-steps", "test-plan": "executions"}
+KIND_OF = {
+    "requirements": "requirement-versions",
+    "versions": "requirement-versions",
+    "steps": "test-steps",
+    "test-plan": "executions",
+}
 """Kinds of what a listing holds, where it isn't called the same."""
 PLANS = ("iteration-test-plan-items", "test-plan-items")  # the second since version 14
+BARRED = "unauthorized-resource"
 AT_ONCE = 8  # listings asked in one step
 LONGEST_NAME = 255  # characters, the column's width
 LONGEST_EXTENSION = 10
@@ -95,26 +101,6 @@ class Options:
     project_files: Literal["read", "skip"] = "read"
     untold: Literal["report", "ignore"] = "report"
     extension: str = "bin"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A page still to be read: of which listing (a path), its number and size, and the last id before it."""
-
-    path: str
-    page: int
-    size: int
-    anchor: int = 0
-
-    @property
-    def listing(self) -> str:
-        """The last part of the path."""
-        return self.path.rpartition("/")[2]
-
-    @property
-    def sorts(self) -> bool:
-        """Steps of a test case have an order of their own."""
-        return self.listing != "steps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +139,10 @@ class _Squash:
     async def _get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         return object_in((await self._http.get(f"{API}/{path}", query, Accept="application/json")).json())
 
+    def _step(self, path: str) -> Step:
+        # Steps of a test case have an order of their own; a page must hold two items at least.
+        return Step(path, size=max(2, self._options.page_size), sorts=not path.endswith("/steps"))
+
     async def _files_of(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """All files of an owner, by id. What a try got before it failed is kept: the next one asks for the rest."""
         found = await self._get(path_of(owner))
@@ -172,11 +162,11 @@ class _Squash:
 
     async def _linked(self, owner: EntityRef, kind: str) -> list[dict[str, Any]]:
         """The files by their own listing, for a record that doesn't tell them. It is documented nowhere."""
-        step: Step | None = Step(f"{path_of(owner)}/attachments", 0, max(2, self._options.page_size))
+        step: Step | None = self._step(f"{path_of(owner)}/attachments")
         found: list[dict[str, Any]] = []
         try:
             while step is not None:
-                items, step = await self._page(step)
+                items, step = await read_page(self._get, step)
                 found += items
         except Forbidden:
             raise
@@ -194,32 +184,6 @@ class _Squash:
         except Gone:
             return None
 
-    async def _page(self, step: Step) -> tuple[list[dict[str, Any]], Step | None]:
-        """The items of a page, and what to read after it: the next one, or the one before if something is missing."""
-        answer = await self._get(step.path, _query(step.page, step.size, sorts=step.sorts))
-        items, told = items_in(answer), record(answer.get("page"))
-        ids = [number_of(item) for item in items]
-        size, pages = whole(told.get("size")) or step.size, whole(told.get("totalPages"))
-        if step.page and size != step.size:
-            return items, Step(step.path, 0, size)
-        if step.page and not await self._joins(step, ids):
-            return items, replace(step, page=step.page - 1 if step.sorts else 0)
-        if whole(told.get("number")) not in {None, step.page} or (pages is None and len(items) >= size):
-            raise WrongBody(f"GET {step.path}: page {step.page} was asked for, another came")
-        if pages is None or step.page + 1 >= pages:
-            return items, None
-        if not ids:
-            raise WrongBody(f"GET {step.path}: an empty page before the last")
-        return items, Step(step.path, step.page + 1, size, max(ids) if step.sorts else ids[-1])
-
-    async def _joins(self, step: Step, ids: Sequence[int]) -> bool:
-        """Whether nothing is missing between the anchor and this page: what stands right before it, was seen."""
-        if step.sorts and ids and min(ids) <= step.anchor:
-            return True
-        before = items_in(await self._get(step.path, _query(step.page * step.size - 1, 1, sorts=step.sorts)))
-        numbers = [number_of(item) for item in before]
-        return bool(numbers) and (numbers[0] <= step.anchor if step.sorts else numbers[0] == step.anchor)
-
     async def _download(self, attachment: Attachment, sink: Sink) -> None:
         path = f"{API}/attachments/{digits(attachment.id)}/content"
         await self._http.download(path, sink, html_expected=expects_html(attachment))
@@ -234,7 +198,7 @@ class SquashSource(_Squash):
 
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
         """See `Source`."""
-        todo = [Step(stream, 0, max(2, self._options.page_size))] if cursor is None else steps_in(cursor)
+        todo = [self._step(stream)] if cursor is None else steps_in(cursor)
         tried = await asyncio.gather(*(self._found(step) for step in todo[:AT_ONCE]), return_exceptions=True)
         found = in_part(tried, todo)
         todo = [*(step for one in found for step in one.below), *todo[AT_ONCE:]]
@@ -247,7 +211,7 @@ class SquashSource(_Squash):
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
         """See `Source`. What `_found` made of a refused listing is refused here, so that it is recorded."""
         if "/" in entity.ref.id or entity.ref.id in STREAMS:
-            await self._get(entity.ref.id, _query(0, 2, sorts=False))
+            await self._get(entity.ref.id, {"size": "2"})
             raise NotReachable(f"{entity.ref.id}: it could not be read at first; run the backup again")
         return await self._files_of(entity.ref)
 
@@ -263,61 +227,62 @@ class SquashSource(_Squash):
                 raise
             return Found()  # deleted since its parent was listed
         except Rejected:
-            return Found(ask=(Entity(EntityRef(kind_of(step.listing, step.path), step.path)),))
+            return Found(ask=(Entity(refused(step.path, listing_of(step))),))
 
     async def _taken(self, step: Step) -> Found:
         if step.path.startswith("requirements/"):
-            return self._branches(await self._versions(step.path), "requirement-versions", step.size)
-        if step.path.startswith("plan/"):
-            items, following = await self._executions(step)
-        else:
-            items, following = await self._page(step)
-        found = self._branches(items, step.listing, step.size)
+            return self._sorted_out(await self._versions(step.path), "versions")
+        read = self._executions if step.path.startswith("plan/") else self._page
+        items, following = await read(step)
+        found = self._sorted_out(items, listing_of(step))
         return replace(found, below=(*found.below, following)) if following else found
 
+    async def _page(self, step: Step) -> tuple[list[dict[str, Any]], Step | None]:
+        return await read_page(self._get, step)
+
     async def _versions(self, path: str) -> list[dict[str, Any]]:
-        """The current version first: it tells its files."""
+        """The current version among them tells its files."""
         try:
             found = await self._get(path)
         except Gone:
             found = await self._get(f"high-level-{path}")
-        versions = [record(found.get("current_version")), *records(found.get("versions"))]
-        return list({number_of(version): version for version in reversed(versions)}.values())
+        versions = [*records(found.get("versions")), record(found.get("current_version"))]
+        return list({number_of(version): version for version in versions}.values())
 
     async def _executions(self, step: Step) -> tuple[list[dict[str, Any]], Step | None]:
         """Those of an item of a test plan, by whichever of the two paths this server knows."""
-        _, item, listing = step.path.split("/")
+        _, rest = step.path.split("/", 1)
         for plan in self._plans:
             try:
-                items, following = await self._page(replace(step, path=f"{plan}/{item}/{listing}"))
+                items, following = await self._page(replace(step, path=f"{plan}/{rest}"))
             except Gone:
                 continue
             self._plans = (plan,)
             return items, replace(following, path=step.path) if following else None
         return [], None
 
-    def _branches(self, items: Iterable[Mapping[str, Any]], listing: str, size: int) -> Found:
+    def _sorted_out(self, items: Iterable[Mapping[str, Any]], listing: str) -> Found:
+        """What the items of a listing are: owners, ways further down, or what may not be read."""
+        there = [item for item in items if item.get("_type") != BARRED]
+        barred = tuple(unreadable(item, listing) for item in items if item.get("_type") == BARRED)
         if listing == "requirements":
-            return Found(
-                ask=tuple(barrier for item in items if (barrier := unreadable(item, listing))),
-                below=tuple(Step(f"requirements/{number_of(item)}", 0, size) for item in items if not barred(item)),
-            )
+            return Found(ask=barred, below=tuple(self._step(f"requirements/{number_of(item)}") for item in there))
         if listing == "test-plan":
-            return self._branches_of_plan(items, size)
-        seen = [item for item in items if not barred(item) and carries_files(item, listing)]
+            return self._of_plan(there, barred)
         kind = KIND_OF.get(listing, listing)
-        entities = tuple(self._entity(item, kind) for item in seen)
-        asked = tuple(entity for item, entity in zip(seen, entities, strict=True) if self._is_asked(item, kind))
-        refused = tuple(barrier for item in items if (barrier := unreadable(item, listing)))
-        below = (Step(f"{kind}/{number_of(item)}/{part}", 0, size) for item in seen for part in parts_of(item, kind))
-        return Found(entities, (*asked, *refused), tuple(below))
+        owners = [(item, self._entity(item, kind)) for item in there if carries_files(item, listing)]
+        asked = tuple(entity for item, entity in owners if self._is_asked(item, kind))
+        parts = [f"{kind}/{entity.ref.id}/{part}" for item, entity in owners for part in parts_of(item, kind)]
+        entities = tuple(entity for _, entity in owners)
+        return Found(entities, (*asked, *barred), tuple(self._step(path) for path in parts))
 
-    def _branches_of_plan(self, items: Iterable[Mapping[str, Any]], size: int) -> Found:
+    def _of_plan(self, items: Iterable[Mapping[str, Any]], barred: tuple[Entity, ...]) -> Found:
+        """The executions that the items of a test plan hold, or where to ask for those of an item that holds none."""
         told = [execution for item in items for execution in records(item.get("executions"))]
-        found = self._branches(told, "executions", size)
-        silent = (item for item in items if not isinstance(item.get("executions"), list) and not barred(item))
-        more = (Step(f"plan/{number_of(item)}/executions", 0, size) for item in silent)
-        return replace(found, below=(*found.below, *more))
+        found = self._sorted_out(told, "executions")
+        silent = [number_of(item) for item in items if not isinstance(item.get("executions"), list)]
+        more = (self._step(f"plan/{number}/executions") for number in silent)
+        return Found(found.entities, (*found.ask, *barred), (*found.below, *more))
 
     def _is_asked(self, item: Mapping[str, Any], kind: str) -> bool:
         """A list says nothing of files, as a rule; where it says there are none, that is that."""
@@ -411,21 +376,6 @@ def in_part(tried: Sequence[Found | BaseException], steps: Sequence[Step]) -> li
     return [one if isinstance(one, Found) else Found(below=(step,)) for one, step in zip(tried, steps, strict=False)]
 
 
-def items_in(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All items of a page, whatever keys they are under. An empty page has no `_embedded`, but still is one."""
-    if "_embedded" not in answer:
-        if "page" in answer or "_links" in answer:
-            return []
-        raise WrongBody("the answer is no page of a collection")
-    groups = answer["_embedded"]
-    if not isinstance(groups, dict) or not all(isinstance(group, list) for group in groups.values()):
-        raise WrongBody("the answer embeds no lists")
-    items = [item for group in groups.values() for item in group]
-    if not all(isinstance(item, dict) for item in items):
-        raise WrongBody("the answer lists what is no object")
-    return items
-
-
 def made_in(body: bytes) -> list[dict[str, Any]] | None:
     """The files that the answer to an upload tells of; None if it can't be understood."""
     try:
@@ -452,33 +402,21 @@ def attachment_in(item: Mapping[str, Any], owner: EntityRef) -> Attachment:
     )
 
 
-def number_of(item: Mapping[str, Any]) -> int:
-    """The id of an item, also of one that may not be read."""
-    number = whole(item.get("id", item.get("resource_id")))
-    if number is None:
-        address = text(record(record(item.get("_links")).get("self")).get("href"))
-        number = whole(address.partition("?")[0].rpartition("/")[2])
-    if number is None or number < 0:
-        raise WrongBody("an item of the answer has no id")
-    return number
-
-
-def barred(item: Mapping[str, Any]) -> bool:
-    """Whether it is only said that there is something."""
-    return item.get("_type") == "unauthorized-resource"
-
-
-def unreadable(item: Mapping[str, Any], listing: str) -> Entity | None:
+def unreadable(item: Mapping[str, Any], listing: str) -> Entity:
     """What may not be read, as an entity to be asked for: the refusal is recorded then."""
-    if not barred(item):
-        return None
-    kind, number = f"{text(item.get('resource_type'))}s", number_of(item)
-    return Entity(EntityRef(kind, str(number)) if kind in KINDS else EntityRef(kind_of(listing), f"{listing}/{number}"))
+    kind, number = f"{text(item.get('resource_type'))}s", str(number_of(item))
+    return Entity(EntityRef(kind, number) if kind in KINDS else refused(f"{listing}/{number}", listing))
 
 
-def kind_of(listing: str, path: str = "") -> str:
-    """The kind of what a listing, or the record at a path, holds."""
-    return "requirement-versions" if path.startswith("requirements/") else KIND_OF.get(listing, listing)
+def refused(path: str, listing: str) -> EntityRef:
+    """What stands for a path that may not be read; its kind is that of what is there."""
+    kind = "requirement-versions" if path.startswith("requirements/") else KIND_OF.get(listing, listing)
+    return EntityRef(kind, path)
+
+
+def listing_of(step: Step) -> str:
+    """The last part of its path."""
+    return step.path.rpartition("/")[2]
 
 
 def carries_files(item: Mapping[str, Any], listing: str) -> bool:
@@ -508,35 +446,12 @@ def digits(number: str) -> str:
     return number
 
 
-def object_in(answer: object) -> dict[str, Any]:
-    """An answer that has to be one object."""
-    if not isinstance(answer, dict):
-        raise WrongBody("the answer is no JSON object")
-    return answer
-
-
 def date_in(value: object) -> str:
     """ISO 8601, whether the server writes the offset with a colon (since 2.x) or without."""
     try:
         return datetime.fromisoformat(text(value)).isoformat()
     except ValueError:
         return ""
-
-
-def cursor_of(todo: Iterable[Step]) -> Cursor:
-    """What is still to be read, as text."""
-    return json.dumps([[step.path, step.page, step.size, step.anchor] for step in todo])
-
-
-def steps_in(cursor: Cursor) -> list[Step]:
-    """What is still to be read, from the text; `ArchiveDamaged` if it is none of ours."""
-    try:
-        steps = [Step(path, int(page), int(size), int(anchor)) for path, page, size, anchor in json.loads(cursor)]
-    except (ValueError, TypeError):
-        steps = []
-    if not steps or not all(isinstance(step.path, str) for step in steps):
-        raise ArchiveDamaged(f"a checkpoint of another version: {cursor[:40]!r}; delete the row in `checkpoints`")
-    return steps
 
 
 async def passing_name(name: str, body: Body) -> str:
@@ -590,10 +505,6 @@ def unwrapped(token: str) -> str:
     except (binascii.Error, UnicodeDecodeError, ValueError):
         return token
     return plain if plain.count(".") == 2 and plain.isprintable() else token
-
-
-def _query(page: int, size: int, *, sorts: bool) -> dict[str, str]:
-    return {"page": str(page), "size": str(size), **({"sort": "id"} if sorts else {})}
 
 
 ADAPTER = Adapter(
