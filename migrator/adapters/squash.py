@@ -32,6 +32,7 @@ from migrator.answers import expects_html
 from migrator.auth import Header, Signer
 from migrator.errors import (
     AuthRefused,
+    ConfigError,
     Forbidden,
     Gone,
     LoginPage,
@@ -83,6 +84,7 @@ LONGEST_EXTENSION = 10
 
 _NEVER = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _NOT_IN_HEADERS = re.compile(r'["/\\]')
+_EXTENSION = re.compile(r"[A-Za-z0-9]{1,10}")
 _LIMIT = re.compile(r"maxSize\W+(\d+)")
 _ABOUT_TYPES = re.compile(r"whitelist|extension|file[ _-]?type", re.IGNORECASE)
 
@@ -93,7 +95,7 @@ class Options:
 
     page_size       items in one answer of a listing; the server may give fewer
     project_files   "read", or "skip" for an account that is no administrator and so may not read projects themselves
-    untold          an owner whose record tells nothing of files: "report" it as not read, or "ignore" it
+    untold          a source's owner whose record tells nothing of files: "report" it as not read, or "ignore" it
     extension       what a target adds to names that have no extension; the server's whitelist must allow it
     """
 
@@ -130,7 +132,8 @@ class _Squash:
             raise
         except (Gone, WrongBody):
             raise TrackerUnreachable(f"no {API} at this address; does `url` end with /squash, or must it?") from None
-        return f"Squash TM with {whole(record(answer.get('page')).get('totalElements'))} projects to be seen"
+        count = whole(record(answer.get("page")).get("totalElements"))
+        return f"Squash TM with {'some' if count is None else count} projects to be seen"
 
     async def close(self) -> None:
         """See `Tracker`."""
@@ -298,7 +301,10 @@ class SquashTarget(_Squash):
     """Files are added to owners that exist; they have no descriptions here."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
-        super().__init__(http, options)
+        if not _EXTENSION.fullmatch(options.extension):
+            raise ConfigError("target.options.extension: one to ten letters or digits are wanted, without the dot")
+        # What can't be looked up must not be loaded, or it would be loaded twice.
+        super().__init__(http, replace(options, untold="report"))
         self._turns: WeakValueDictionary[EntityRef, asyncio.Lock] = WeakValueDictionary()
 
     def legal_name(self, name: str) -> str:

@@ -112,6 +112,12 @@ class Tree:
         """List the children of one kind, in order."""
         return self._below.get((*node.key, kind), [])
 
+    def hang(self, above: Node, nodes: list[Node]) -> None:
+        """Hang nodes of one kind below another node, for a test, in this order and in place of what is there."""
+        for node in nodes:
+            self._below.pop((*node.above.key, node.kind) if node.above else ("", 0, ""), None)
+        self._below[*above.key, nodes[0].kind] = nodes
+
     def type_of(self, node: Node) -> str:
         """Give the `_type` of a node."""
         if node.kind == "projects":

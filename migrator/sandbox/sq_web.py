@@ -57,7 +57,7 @@ class RefusedError(Exception):
     def __init__(self, status: int, message: str = "", **more: Any) -> None:
         super().__init__(message)
         self.status = status
-        self.body = more or {"exception": "org.squashtest.tm.Refused", "message": message}
+        self.body = {**more, "message": message} if message else more
 
 
 def not_found(what: str, number: int) -> RefusedError:

@@ -31,7 +31,7 @@ from migrator.adapters.squash import (
     unwrapped,
 )
 from migrator.hal import items_in, steps_in
-from migrator.http import Call, HttpClient
+from migrator.http import HttpClient
 from migrator.layers import Patience, RetryingSource, RetryingTarget, VerifiedSource
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.sandbox.faults import Faults
@@ -209,67 +209,10 @@ class TestTargetOfToday(TargetContract):
             await bound.target.close()
 
 
-# --- the sandbox is as strict as the facts
-
-
 @asynccontextmanager
 async def running(world: World = SMALL, **oddities: object):
     async with SquashSandbox(world, **oddities) as sandbox:
         yield sandbox, client(sandbox)
-
-
-async def asked(http: HttpClient, path: str, **query: str):
-    return (await http.get(f"api/rest/latest/{path}", query)).json()
-
-
-async def test_empty_page_has_no_embedded_and_a_default_page_has_twenty_items():
-    async with running(World.generate(entities=300, large_bytes=0)) as (_, http):
-        page = await asked(http, "test-cases", sort="id")
-        assert len(page["_embedded"]["test-cases"]) == page["page"]["size"] == 20
-        assert "next" in page["_links"]
-        beyond = await asked(http, "test-cases", sort="id", page="99")
-        assert "_embedded" not in beyond
-        assert beyond["page"]["number"] == 99
-
-
-async def test_listing_without_sort_comes_in_another_order_each_time():
-    async with running(WORLD) as (_, http):
-        orders = [await asked(http, "campaigns", size="100") for _ in range(3)]
-    assert len({json.dumps(order["_embedded"]) for order in orders}) == 3
-
-
-async def test_steps_of_a_test_case_refuse_to_be_sorted():
-    async with running() as (sandbox, http):
-        with pytest.raises(errors.Rejected, match="status 400"):
-            await asked(http, f"test-cases/{first(sandbox, 'test-cases').id}/steps", sort="id")
-
-
-async def test_one_page_may_hold_two_kinds_of_things():
-    async with running(WORLD) as (_, http):
-        for path in ("projects", "requirements"):
-            page = await asked(http, path, size="100", sort="id")
-            assert len(page["_embedded"]) == 2
-
-
-async def test_links_name_another_host_without_tls_or_context():
-    async with running() as (sandbox, http):
-        file = sandbox.world.attachments[0]
-        href = (await asked(http, f"attachments/{file.id}"))["_links"]["content"]["href"]
-    assert href == f"http://squash-internal:8080/api/rest/latest/attachments/{file.id}/content"
-
-
-async def test_several_files_of_one_request_are_all_taken_and_told_without_size():
-    async with running() as (sandbox, http):
-        owner = first(sandbox, "campaigns")
-        parts = b"".join(
-            b'--x\r\nContent-Disposition: form-data; name="files"; filename="%d.txt"\r\n\r\nabc\r\n' % n for n in (1, 2)
-        )
-        headers = {"Content-Type": "multipart/form-data; boundary=x"}
-        path = f"api/rest/latest/campaigns/{owner.id}/attachments/"
-        answer = await http.send(Call("POST", path, headers=headers, body=parts + b"--x--\r\n"))
-        assert answer.status == 201
-        made = answer.json()["_embedded"]["attachments"]
-    assert [(file["name"], file["file_type"], "size" in file) for file in made] == [(n, "txt", False) for n in "12"]
 
 
 # --- reading
@@ -330,6 +273,25 @@ async def test_deletion_during_a_listing_hides_nothing(kind):
                     EntityRef(*map(str, node.key)) for node in sandbox.tree.kinds[kind] if not sandbox.is_removed(node)
                 }
                 assert left <= seen
+
+
+async def test_step_deleted_during_a_listing_hides_no_other_though_steps_are_not_sorted():
+    world = World.generate(entities=200, attachments=0)
+    for at in range(1, 8):
+        async with running(world) as (sandbox, _):
+            steps, case = sandbox.tree.kinds["test-steps"], sandbox.tree.kinds["test-cases"][0]
+            sandbox.tree.hang(case, steps[::-1])
+            made, seen = source(sandbox, Options(page_size=3)), set()
+            cursor, taken = None, 0
+            while True:
+                page = await made.read("test-cases", cursor)
+                seen |= {entity.ref.id for entity in page.entities if entity.ref.kind == "test-steps"}
+                if taken == at:
+                    sandbox.removed.add(steps[-2].key)
+                taken, cursor = taken + 1, page.next
+                if cursor is None:
+                    break
+        assert {str(step.number) for step in steps if step is not steps[-2]} <= seen
 
 
 async def test_server_that_gives_always_the_same_page_is_not_believed():
@@ -578,6 +540,18 @@ def test_legal_names_are_legal_and_stay(name):
     assert dot
     assert 0 < len(ext.strip()) <= len(ext) <= 10
     assert goal.legal_name(legal) == legal
+
+
+@pytest.mark.parametrize("extension", ["", ".bin", "verylongextension", "a/b"])
+def test_extension_that_is_none_is_refused_at_once(extension):
+    with pytest.raises(errors.ConfigError, match="extension"):
+        SquashTarget(HttpClient("http://127.0.0.1:1", ADAPTER.signer({"token": "x"})), Options(extension=extension))
+
+
+async def test_target_never_ignores_what_it_cannot_look_up():
+    async with running(untold=OWNERS) as (sandbox, _):
+        with pytest.raises(errors.NotReachable):
+            await target(sandbox, Options(untold="ignore")).find_attachments(first(sandbox, "campaigns"))
 
 
 async def test_extension_for_names_without_one_is_an_option():
