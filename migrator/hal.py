@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from migrator.errors import ArchiveDamaged, WrongBody
-from migrator.fields import record, text, whole
+from migrator.fields import record, records, text, whole
 from migrator.model import Cursor
 
 Get = Callable[[str, Mapping[str, str]], Awaitable[dict[str, Any]]]
@@ -80,12 +80,17 @@ def items_in(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
             return []
         raise WrongBody("the answer is no page of a collection")
     groups = answer["_embedded"]
-    if not isinstance(groups, dict) or not all(isinstance(group, list) for group in groups.values()):
+    if not isinstance(groups, dict):
         raise WrongBody("the answer embeds no lists")
-    items = [item for group in groups.values() for item in group]
-    if not all(isinstance(item, dict) for item in items):
-        raise WrongBody("the answer lists what is no object")
-    return items
+    return [item for group in groups.values() for item in objects_in(group)]
+
+
+def objects_in(value: object) -> list[dict[str, Any]]:
+    """A list of objects; `WrongBody` for anything else, so that no item is passed over."""
+    found = records(value)
+    if not isinstance(value, list) or len(found) != len(value):
+        raise WrongBody("the answer has something else where a list of objects should be")
+    return found
 
 
 def number_of(item: Mapping[str, Any]) -> int:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import json
 import re
@@ -43,8 +44,8 @@ from migrator.errors import (
     Unanswered,
     WrongBody,
 )
-from migrator.fields import record, records, text, whole
-from migrator.hal import Step, cursor_of, items_in, number_of, object_in, read_page, steps_in
+from migrator.fields import record, text, whole
+from migrator.hal import Step, cursor_of, items_in, number_of, object_in, objects_in, read_page, steps_in
 from migrator.http import Call, HttpClient
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
 from migrator.multipart import Multipart
@@ -150,9 +151,8 @@ class _Squash:
         """All files of an owner, by id. What a try got before it failed is kept: the next one asks for the rest."""
         found = await self._get(path_of(owner))
         told = found.get("attachments")
-        if not isinstance(told, list):
-            told = await self._linked(owner, text(found.get("_type")))
-        items = {str(number_of(item)): item for item in records(told)}
+        files = await self._linked(owner, text(found.get("_type"))) if told is None else objects_in(told)
+        items = {str(number_of(item)): item for item in files}
         known = self._partly.setdefault(owner, {})
         lacking = [item for number, item in items.items() if number not in known]
         tried = await asyncio.gather(*(self._file(item, owner) for item in lacking), return_exceptions=True)
@@ -214,7 +214,8 @@ class SquashSource(_Squash):
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
         """See `Source`. What `_found` made of a refused listing is refused here, so that it is recorded."""
         if "/" in entity.ref.id or entity.ref.id in STREAMS:
-            await self._get(entity.ref.id, {"size": "2"})
+            with contextlib.suppress(Gone):
+                await self._get(entity.ref.id, {"size": "2"})
             raise NotReachable(f"{entity.ref.id}: it could not be read at first; run the backup again")
         return await self._files_of(entity.ref)
 
@@ -223,14 +224,26 @@ class SquashSource(_Squash):
         await self._download(attachment, sink)
 
     async def _found(self, step: Step) -> Found:
+        """What a step brings. A way that is closed is asked for as an entity, so that it is recorded, not forgotten."""
         try:
             return await self._taken(step)
         except Gone:
             if step.path in STREAMS:
                 raise
-            return Found()  # deleted since its parent was listed
+            if not await self._is_there(step.path.rpartition("/")[0]):
+                return Found()  # deleted since it was listed
         except Rejected:
-            return Found(ask=(Entity(refused(step.path, listing_of(step))),))
+            pass
+        return Found(ask=(Entity(refused(step.path.replace("plan/", f"{PLANS[0]}/"), listing_of(step))),))
+
+    async def _is_there(self, path: str) -> bool:
+        """Whether a record can still be seen; then a 404 below it means that the server doesn't know the way."""
+        try:
+            return "/" in path and not path.startswith("plan/") and bool(await self._get(path))
+        except Gone:
+            return False
+        except Rejected:
+            return True
 
     async def _taken(self, step: Step) -> Found:
         if step.path.startswith("requirements/"):
@@ -249,7 +262,8 @@ class SquashSource(_Squash):
             found = await self._get(path)
         except Gone:
             found = await self._get(f"high-level-{path}")
-        versions = [*records(found.get("versions")), record(found.get("current_version"))]
+        current = [found["current_version"]] if "current_version" in found else []
+        versions = [*objects_in(found.get("versions")), *objects_in(current)]
         return list({number_of(version): version for version in versions}.values())
 
     async def _executions(self, step: Step) -> tuple[list[dict[str, Any]], Step | None]:
@@ -262,7 +276,9 @@ class SquashSource(_Squash):
                 continue
             self._plans = (plan,)
             return items, replace(following, path=step.path) if following else None
-        return [], None
+        if len(self._plans) > 1:
+            raise NotReachable("the items of a test plan are under neither of the two paths")
+        raise Gone(f"GET {step.path}: no longer there")
 
     def _sorted_out(self, items: Iterable[Mapping[str, Any]], listing: str) -> Found:
         """What the items of a listing are: owners, ways further down, or what may not be read."""
@@ -281,9 +297,9 @@ class SquashSource(_Squash):
 
     def _of_plan(self, items: Iterable[Mapping[str, Any]], barred: tuple[Entity, ...]) -> Found:
         """The executions that the items of a test plan hold, or where to ask for those of an item that holds none."""
-        told = [execution for item in items for execution in records(item.get("executions"))]
+        told = [execution for item in items for execution in objects_in(item.get("executions", []))]
         found = self._sorted_out(told, "executions")
-        silent = [number_of(item) for item in items if not isinstance(item.get("executions"), list)]
+        silent = [number_of(item) for item in items if "executions" not in item]
         more = (self._step(f"plan/{number}/executions") for number in silent)
         return Found(found.entities, (*found.ask, *barred), (*found.below, *more))
 

@@ -251,7 +251,7 @@ async def test_calls_and_keywords_are_not_taken_for_steps_with_files():
     assert not [ref for ref in done.entities if int(ref.id) > CALL_STEPS]
 
 
-@pytest.mark.parametrize("kind", ["campaigns", "test-steps", "requirement-folders"])
+@pytest.mark.parametrize("kind", ["campaigns", "requirement-folders"])
 async def test_deletion_during_a_listing_hides_nothing(kind):
     """Whatever is deleted after whichever step: all that stays is found."""
     world = World.generate(entities=90, attachments=0)
@@ -259,10 +259,9 @@ async def test_deletion_during_a_listing_hides_nothing(kind):
         for at in range(0, 12, 2):
             async with running(world) as (sandbox, _):
                 made, seen = source(sandbox, Options(page_size=2)), set()
-                stream = {"test-steps": "test-cases"}.get(kind, kind)
                 cursor, steps = None, 0
                 while True:
-                    page = await made.read(stream, cursor)
+                    page = await made.read(kind, cursor)
                     seen |= {entity.ref for entity in page.entities}
                     if steps == at:
                         sandbox.removed.add(sandbox.tree.kinds[kind][victim].key)
@@ -345,12 +344,7 @@ async def test_refused_listing_is_named_as_an_entity_and_stays_refused():
 
     async with Closed(SMALL) as sandbox:
         made = source(sandbox)
-        asked_for, cursor = [], None
-        while True:
-            page = await made.read("campaigns", cursor)
-            asked_for += page.ask
-            if (cursor := page.next) is None:
-                break
+        asked_for = await asked_by(made, "campaigns")
         path = f"iterations/{first(sandbox, 'iterations').id}/test-plan"
         [entity] = [entity for entity in asked_for if entity.ref.id == path]
         assert entity.ref.kind == "executions"
@@ -370,6 +364,54 @@ async def test_listing_that_is_not_there_is_not_taken_for_an_empty_one():
         made = source(sandbox)
         with pytest.raises(errors.Gone):
             await made.read("campaign-folders", None)
+
+
+async def closed_ways(sandbox: SquashSandbox) -> list[EntityRef]:
+    """What is asked for in place of a way that is closed."""
+    done = await asked_by(source(sandbox), "campaigns")
+    return [entity.ref for entity in done if "/" in entity.ref.id]
+
+
+async def asked_by(made: SquashSource, stream: str) -> list[Entity]:
+    found, cursor = [], None
+    while True:
+        page = await made.read(stream, cursor)
+        found += page.ask
+        if (cursor := page.next) is None:
+            return found
+
+
+async def test_way_down_that_a_server_does_not_know_is_named_and_not_taken_for_a_deletion():
+    class Lacking(SquashSandbox):
+        def acts(self):
+            return [act for act in super().acts() if not act[1].endswith("/test-suites")]
+
+    async with Lacking(SMALL) as sandbox:
+        iterations = [node.number for node in sandbox.tree.kinds["iterations"]]
+        closed = await closed_ways(sandbox)
+        assert closed == [EntityRef("test-suites", f"iterations/{number}/test-suites") for number in iterations]
+        with pytest.raises(errors.NotReachable):
+            await source(sandbox).attachments_of(Entity(closed[0]))
+
+
+@pytest.mark.parametrize("item_path", ["plan-items", "iteration-test-plan-items"])
+async def test_executions_of_a_plan_by_a_third_path_are_named_as_not_read(item_path):
+    async with running(embeds_executions=False, item_path=item_path) as (sandbox, _):
+        closed = await closed_ways(sandbox)
+        assert bool(closed) == (item_path == "plan-items")
+        for ref in closed:
+            assert ref.kind == "executions"
+            with pytest.raises(errors.NotReachable):
+                await source(sandbox).attachments_of(Entity(ref))
+
+
+async def test_test_case_deleted_before_its_steps_are_asked_for_is_no_closed_way():
+    async with running() as (sandbox, _):
+        made = source(sandbox)
+        page = await made.read("test-cases", None)
+        sandbox.removed |= {node.key for node in sandbox.tree.kinds["test-cases"]}
+        page = await made.read("test-cases", page.next)
+        assert (page.entities, page.ask, page.next) == ((), (), None)
 
 
 async def test_projects_that_only_administrators_may_read_are_refused_or_skipped_by_option():
@@ -736,6 +778,7 @@ NONSENSE = [
     {"_embedded": None},
     {"_embedded": []},
     {"_embedded": {"campaigns": {}}},
+    {"_embedded": {"campaigns": None}},
     {"_embedded": {"campaigns": [1]}},
     {"_embedded": {"campaigns": [{}]}},
     {"_embedded": {"campaigns": [{"id": "x"}]}},
@@ -766,7 +809,17 @@ async def test_listing_that_makes_no_sense_is_a_wrong_body(body):
             await made.read("campaigns", None)
 
 
-@pytest.mark.parametrize("body", [[], {"attachments": [{}]}, {"attachments": [{"id": "x"}]}, {"attachments": "x"}, {}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        {"attachments": [{}]},
+        {"attachments": ["http://x/5"]},
+        {"attachments": [{"id": "x"}]},
+        {"attachments": "x"},
+        {},
+    ],
+)
 async def test_owner_that_makes_no_sense_ends_in_our_words(body):
     async with answering(body) as sandbox:
         made = source(sandbox)
@@ -774,7 +827,7 @@ async def test_owner_that_makes_no_sense_ends_in_our_words(body):
             await made.attachments_of(Entity(EntityRef("campaigns", "1")))
 
 
-@pytest.mark.parametrize("body", [[], {"current_version": {}}, {"versions": [{}]}, {}])
+@pytest.mark.parametrize("body", [[], {"current_version": {}}, {"versions": [{}]}, {"versions": [5]}, {}])
 async def test_requirement_that_makes_no_sense_is_a_wrong_body(body):
     async with answering(body) as sandbox:
         made = source(sandbox)
