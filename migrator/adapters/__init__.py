@@ -18,6 +18,7 @@ from migrator.ports import Source, Target
 
 TRACKERS: dict[str, str] = {
     "redmine": "migrator.adapters.redmine",
+    "squash": "migrator.adapters.squash",
     "targetprocess": "migrator.adapters.targetprocess",
     "teampulse": "migrator.adapters.teampulse",
 }

@@ -6,9 +6,14 @@ The trap: they know no adapter and must not; what both sides believe is checked 
 """
 
 from migrator.sandbox.server import Sandbox
+from migrator.sandbox.squash import SquashSandbox
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.teampulse import TeamPulseSandbox
 
-SANDBOXES: dict[str, type[Sandbox]] = {"targetprocess": TargetprocessSandbox, "teampulse": TeamPulseSandbox}
+SANDBOXES: dict[str, type[Sandbox]] = {
+    "squash": SquashSandbox,
+    "targetprocess": TargetprocessSandbox,
+    "teampulse": TeamPulseSandbox,
+}
 
 __all__ = ["SANDBOXES"]

@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -19,6 +19,9 @@ from urllib.parse import unquote
 from aiohttp import BodyPartReader, MultipartReader, web
 
 CHUNK = 256 * 1024
+
+Named = Callable[[str], tuple[str, str | None]]
+"""Reads the field name and the file name of a Content-Disposition."""
 
 _EXTENDED = re.compile(r"""filename\*\s*=\s*utf-8''([^;\s]+)""", re.IGNORECASE)
 _QUOTED = re.compile(r"""\b(filename|name)\s*=\s*"((?:\\.|[^"\\])*)\"""", re.IGNORECASE)
@@ -49,8 +52,11 @@ class Spool:
         self._count = 0
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
-    async def receive(self, request: web.Request, limit: int | None) -> tuple[dict[str, str], list[ReceivedFile]]:
+    async def receive(
+        self, request: web.Request, limit: int | None, named: Named | None = None
+    ) -> tuple[dict[str, str], list[ReceivedFile]]:
         """Read a request into (fields by lower-case name, files); `TooLargeError` if over `limit`."""
+        named = named or disposition
         if limit is not None and (request.content_length or 0) > limit + 64 * 1024:
             raise TooLargeError
         fields: dict[str, str] = {}
@@ -60,7 +66,7 @@ class Spool:
         async for part in MultipartReader({"Content-Type": kind}, request.content):
             if not isinstance(part, BodyPartReader):
                 continue
-            name, filename = disposition(part.headers.get("Content-Disposition", ""))
+            name, filename = named(part.headers.get("Content-Disposition", ""))
             if filename is None:
                 fields[name.lower()] = await part.text()
             else:
@@ -91,6 +97,12 @@ def disposition(header: str) -> tuple[str, str | None]:
     extended = _EXTENDED.search(unquoted)
     filename = unquote(extended[1]) if extended else values.get("filename")
     return values.get("name", ""), filename
+
+
+def plain_disposition(header: str) -> tuple[str, str | None]:
+    """Read the same as servers do that know no `filename*` and unescape nothing."""
+    values = {match[1].lower(): match[2] for match in _QUOTED.finditer(header)}
+    return values.get("name", ""), values.get("filename")
 
 
 def _unescaped(text: str) -> str:

@@ -1,0 +1,955 @@
+"""Squash TM keeps the port, whatever its server can do; all twelve kinds are found, and each of its traps is met."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import shutil
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from migrator import errors
+from migrator.adapters import adapter
+from migrator.adapters.memory import MemoryTracker
+from migrator.adapters.squash import (
+    ADAPTER,
+    AT_ONCE,
+    KINDS,
+    Options,
+    SquashSource,
+    SquashTarget,
+    attachment_in,
+    made_in,
+    passing_name,
+    unwrapped,
+)
+from migrator.hal import items_in, steps_in
+from migrator.http import HttpClient
+from migrator.layers import Patience, RetryingSource, RetryingTarget, VerifiedSource
+from migrator.model import Attachment, Draft, Entity, EntityRef
+from migrator.sandbox.faults import Faults
+from migrator.sandbox.sq_tree import CALL_STEPS
+from migrator.sandbox.sq_tree import KINDS as OWNERS
+from migrator.sandbox.sq_web import DEFAULT_WHITELIST, RefusedError
+from migrator.sandbox.squash import SquashSandbox
+from migrator.sandbox.world import World
+from tests.contract import Bucket, Bytes, Expected, nowhere
+from tests.contract.source import BoundSource, SourceContract, crawl
+from tests.contract.target import BoundTarget, TargetContract, sha256
+from tests.parts import PATIENCE, rows, run_backup, run_load
+
+WORLD = World.generate(entities=130, seed=7, median_bytes=2_000, large_bytes=2_500_000)
+SMALL = World.generate(entities=30, seed=3, median_bytes=500, large_bytes=0)
+NO_PATIENCE = Patience(backoff=0, backoff_max=0)
+
+
+_opened: list[HttpClient] = []
+
+
+@pytest.fixture(autouse=True)
+async def closing():
+    """Whatever a test opened is closed after it."""
+    yield
+    while _opened:
+        await _opened.pop().close()
+
+
+def opened(http: HttpClient) -> HttpClient:
+    _opened.append(http)
+    return http
+
+
+def client(sandbox: SquashSandbox, **auth: str) -> HttpClient:
+    return opened(HttpClient(sandbox.url, ADAPTER.signer(auth or sandbox.credentials)))
+
+
+def source(sandbox: SquashSandbox, options: Options | None = None, **auth: str) -> SquashSource:
+    return SquashSource(client(sandbox, **auth), options or Options())
+
+
+def target(sandbox: SquashSandbox, options: Options | None = None, **auth: str) -> SquashTarget:
+    return SquashTarget(client(sandbox, **auth), options or Options())
+
+
+def ref_of(sandbox: SquashSandbox, entity_id: int) -> EntityRef:
+    return EntityRef(sandbox.kind_of(entity_id), str(sandbox.number_of(entity_id)))
+
+
+def first(sandbox: SquashSandbox, kind: str) -> EntityRef:
+    return EntityRef(kind, str(sandbox.tree.kinds[kind][0].number))
+
+
+def entity_of(sandbox: SquashSandbox, ref: EntityRef) -> int:
+    return sandbox.tree.nodes[ref.kind, int(ref.id)].entity_id
+
+
+def told(sandbox: SquashSandbox) -> list[Expected]:
+    """All files that a source should find."""
+    world = sandbox.world
+    return [Expected.of(ref_of(sandbox, f.entity_id), f.name, world.content(f)) for f in world.attachments]
+
+
+def refs(sandbox: SquashSandbox) -> set[EntityRef]:
+    return {ref_of(sandbox, entity.id) for entity in sandbox.world.entities}
+
+
+def bound_source(sandbox: SquashSandbox, options: Options | None = None, **auth: str) -> BoundSource:
+    return BoundSource(
+        source(sandbox, options, **auth),
+        lambda: source(sandbox, options, **auth),
+        refs(sandbox),
+        told(sandbox),
+        gone=Attachment("99999", first(sandbox, "test-cases"), "x.txt"),
+        missing=Entity(EntityRef("executions", "99999")),
+        refused=lambda: source(sandbox, token="a.wrong.one"),
+        unreachable=lambda: SquashSource(HttpClient(nowhere(), ADAPTER.signer({"token": "x"})), Options()),
+    )
+
+
+class SourceBound(SourceContract):
+    """Each subclass is another server."""
+
+    world = SMALL
+    options = Options()
+    oddities: dict[str, object] = {}  # noqa: RUF012
+    auth: dict[str, str] = {}  # noqa: RUF012
+
+    @pytest.fixture
+    async def bound(self):
+        async with SquashSandbox(self.world, **self.oddities) as sandbox:
+            bound = bound_source(sandbox, self.options, **self.auth)
+            yield bound
+            await bound.source.close()
+
+
+class TestSource(SourceBound):
+    world = WORLD
+
+
+class TestSourceInSmallPages(SourceBound):
+    options = Options(page_size=2)
+
+
+class TestSourceWhereEachKindCountsItsIdsByItself(SourceBound):
+    oddities = {"own_numbers": True}  # noqa: RUF012
+
+
+class TestSourceWithoutAContextPath(SourceBound):
+    oddities = {"base_path": ""}  # noqa: RUF012
+
+
+class TestSourceThatGivesLessThanAskedFor(SourceBound):
+    oddities = {"size_cap": 3}  # noqa: RUF012
+
+
+class TestSourceThatEmbedsFilesInLists(SourceBound):
+    oddities = {"embeds_files": ("test-steps", "execution-steps", "campaigns"), "full_files": True}  # noqa: RUF012
+
+
+class TestSourceWhosePlansTellNoExecutions(SourceBound):
+    oddities = {"embeds_executions": False}  # noqa: RUF012
+
+
+class TestSourceOfVersion14WhosePlansTellNoExecutions(SourceBound):
+    oddities = {"embeds_executions": False, "item_path": "test-plan-items"}  # noqa: RUF012
+
+
+class TestSourceThatTellsFilesInTheirOwnListOnly(SourceBound):
+    options = Options(page_size=3)
+    oddities = {"untold": OWNERS, "lists_files": True}  # noqa: RUF012
+
+
+class TestSourceByBasic(SourceBound):
+    auth = {"username": SquashSandbox.user, "password": SquashSandbox.password}  # noqa: RUF012
+
+
+def bound_target(sandbox: SquashSandbox, kind: str = "", wrap=lambda target: target) -> BoundTarget:
+    owners = Counter(file.owner for file in told(sandbox) if kind in {"", file.owner.kind})
+    owner = owners.most_common(1)[0][0]
+
+    async def files_of(ref: EntityRef):
+        return [(f.name, f.size, f.sha256, f.description or "") for f in sandbox.files_of(entity_of(sandbox, ref))]
+
+    return BoundTarget(
+        wrap(target(sandbox)),
+        lambda: wrap(target(sandbox)),
+        owner,
+        EntityRef(owner.kind, "99999"),
+        files_of,
+        gone=Attachment("99999", owner, "x.txt"),
+        refused=lambda: wrap(target(sandbox, token="a.wrong.one")),
+        unreachable=lambda: wrap(SquashTarget(HttpClient(nowhere(), ADAPTER.signer({"token": "x"})), Options())),
+    )
+
+
+class TestTarget(TargetContract):
+    """A server that reads names as 2.x did."""
+
+    @pytest.fixture
+    async def bound(self):
+        async with SquashSandbox(SMALL) as sandbox:
+            bound = bound_target(sandbox)
+            yield bound
+            await bound.target.close()
+
+
+class TestTargetOfToday(TargetContract):
+    @pytest.fixture
+    async def bound(self):
+        async with SquashSandbox(SMALL, base_path="", own_numbers=True, path_names=False) as sandbox:
+            bound = bound_target(sandbox, wrap=lambda target: RetryingTarget(target, NO_PATIENCE))
+            yield bound
+            await bound.target.close()
+
+
+@asynccontextmanager
+async def running(world: World = SMALL, **oddities: object):
+    async with SquashSandbox(world, **oddities) as sandbox:
+        yield sandbox, client(sandbox)
+
+
+# --- reading
+
+
+def test_squash_is_in_the_registry():
+    assert adapter("squash") is ADAPTER
+    assert frozenset(OWNERS) == KINDS
+
+
+async def test_all_twelve_kinds_are_found_with_a_file_on_each():
+    async with running() as (sandbox, _):
+        goal, made = target(sandbox), source(sandbox)
+        for kind in OWNERS:
+            await goal.upload(first(sandbox, kind), Draft(f"{kind}.txt", "", "", 1), Bytes(b"x"))
+        done = await crawl(made)
+    assert {ref.kind for ref in done.entities} == set(OWNERS)
+    found = {file.name: file.owner for file in done.attachments.values()}
+    assert all(found[f"{kind}.txt"] == first(sandbox, kind) for kind in OWNERS)
+
+
+async def test_every_version_of_a_requirement_is_found_and_never_the_requirement():
+    async with running(WORLD) as (sandbox, _):
+        made = source(sandbox)
+        done = await crawl(made)
+    versions = {int(ref.id) for ref in done.entities if ref.kind == "requirement-versions"}
+    wanted = {version.number for found in sandbox.tree.requirements.values() for version in found.versions}
+    assert versions == wanted
+    assert len(wanted) > len(sandbox.tree.requirements)
+
+
+async def test_calls_and_keywords_are_not_taken_for_steps_with_files():
+    async with running() as (sandbox, _):
+        made = source(sandbox)
+        done = await crawl(made)
+    assert not [ref for ref in done.entities if int(ref.id) > CALL_STEPS]
+
+
+@pytest.mark.parametrize("kind", ["campaigns", "requirement-folders"])
+async def test_deletion_during_a_listing_hides_nothing(kind):
+    """Whatever is deleted after whichever step: all that stays is found."""
+    world = World.generate(entities=90, attachments=0)
+    for victim in (0, 1, 2):
+        for at in range(0, 12, 2):
+            async with running(world) as (sandbox, _):
+                made, seen = source(sandbox, Options(page_size=2)), set()
+                cursor, steps = None, 0
+                while True:
+                    page = await made.read(kind, cursor)
+                    seen |= {entity.ref for entity in page.entities}
+                    if steps == at:
+                        sandbox.removed.add(sandbox.tree.kinds[kind][victim].key)
+                    steps, cursor = steps + 1, page.next
+                    if cursor is None:
+                        break
+                left = {
+                    EntityRef(*map(str, node.key)) for node in sandbox.tree.kinds[kind] if not sandbox.is_removed(node)
+                }
+                assert left <= seen
+
+
+async def test_step_deleted_during_a_listing_hides_no_other_though_steps_are_not_sorted():
+    world = World.generate(entities=200, attachments=0)
+    for at in range(1, 8):
+        async with running(world) as (sandbox, _):
+            steps, case = sandbox.tree.kinds["test-steps"], sandbox.tree.kinds["test-cases"][0]
+            sandbox.tree.hang(case, steps[::-1])
+            made, seen = source(sandbox, Options(page_size=3)), set()
+            cursor, taken = None, 0
+            while True:
+                page = await made.read("test-cases", cursor)
+                seen |= {entity.ref.id for entity in page.entities if entity.ref.kind == "test-steps"}
+                if taken == at:
+                    sandbox.removed.add(steps[-2].key)
+                taken, cursor = taken + 1, page.next
+                if cursor is None:
+                    break
+        assert {str(step.number) for step in steps if step is not steps[-2]} <= seen
+
+
+async def test_server_that_gives_always_the_same_page_is_not_believed():
+    class Stuck(SquashSandbox):
+        def page(self, request, items, *, sorts=True):
+            query = {**request.query, "page": "0"}
+            return super().page(request.clone(rel_url=request.rel_url.with_query(query)), items, sorts=sorts)
+
+    async with Stuck(SMALL) as sandbox:
+        made = source(sandbox, Options(page_size=2))
+        with pytest.raises(errors.WrongBody):
+            await crawl(made)
+
+
+async def test_what_may_not_be_read_is_named_and_the_rest_is_read():
+    async with running(WORLD) as (sandbox, _):
+        barred = [first(sandbox, kind) for kind in ("test-cases", "iterations", "requirement-versions")]
+        barred.insert(0, EntityRef("executions", str(sandbox.tree.kinds["executions"][-1].number)))
+        sandbox.faults.forbidden_entities = {entity_of(sandbox, ref) for ref in barred}
+        made, refused = source(sandbox), []
+        for stream in made.capabilities.streams:
+            cursor = None
+            while True:
+                page = await made.read(stream, cursor)
+                for entity in page.ask:
+                    try:
+                        await made.attachments_of(entity)
+                    except errors.Forbidden:
+                        refused.append(entity.ref)
+                if (cursor := page.next) is None:
+                    break
+    version = barred.pop()
+    [requirement] = [
+        number
+        for number, found in sandbox.tree.requirements.items()
+        if int(version.id) in {node.number for node in found.versions}
+    ]
+    assert set(barred) <= set(refused)
+    assert {version, EntityRef("requirement-versions", f"requirements/{requirement}")} & set(refused)
+    assert {ref.kind for ref in refused} <= KINDS
+
+
+async def test_refused_listing_is_named_as_an_entity_and_stays_refused():
+    class Closed(SquashSandbox):
+        closed = True
+
+        async def _test_plan(self, request):
+            if self.closed:
+                raise RefusedError(403, "Access is denied")
+            return await super()._test_plan(request)
+
+    async with Closed(SMALL) as sandbox:
+        made = source(sandbox)
+        asked_for = await asked_by(made, "campaigns")
+        path = f"iterations/{first(sandbox, 'iterations').id}/test-plan"
+        [entity] = [entity for entity in asked_for if entity.ref.id == path]
+        assert entity.ref.kind == "executions"
+        with pytest.raises(errors.Forbidden):
+            await made.attachments_of(entity)
+        sandbox.closed = False
+        with pytest.raises(errors.NotReachable, match="run the backup again"):
+            await made.attachments_of(entity)
+
+
+async def test_listing_that_is_not_there_is_not_taken_for_an_empty_one():
+    class Lacking(SquashSandbox):
+        def acts(self):
+            return [act for act in super().acts() if act[1] != "/campaign-folders"]
+
+    async with Lacking(SMALL) as sandbox:
+        made = source(sandbox)
+        with pytest.raises(errors.Gone):
+            await made.read("campaign-folders", None)
+
+
+async def closed_ways(sandbox: SquashSandbox) -> list[EntityRef]:
+    """What is asked for in place of a way that is closed."""
+    done = await asked_by(source(sandbox), "campaigns")
+    return [entity.ref for entity in done if "/" in entity.ref.id]
+
+
+async def asked_by(made: SquashSource, stream: str) -> list[Entity]:
+    found, cursor = [], None
+    while True:
+        page = await made.read(stream, cursor)
+        found += page.ask
+        if (cursor := page.next) is None:
+            return found
+
+
+async def test_way_down_that_a_server_does_not_know_is_named_and_not_taken_for_a_deletion():
+    class Lacking(SquashSandbox):
+        def acts(self):
+            return [act for act in super().acts() if not act[1].endswith("/test-suites")]
+
+    async with Lacking(SMALL) as sandbox:
+        iterations = [node.number for node in sandbox.tree.kinds["iterations"]]
+        closed = await closed_ways(sandbox)
+        assert closed == [EntityRef("test-suites", f"iterations/{number}/test-suites") for number in iterations]
+        with pytest.raises(errors.NotReachable):
+            await source(sandbox).attachments_of(Entity(closed[0]))
+
+
+@pytest.mark.parametrize("item_path", ["plan-items", "iteration-test-plan-items"])
+async def test_executions_of_a_plan_by_a_third_path_are_named_as_not_read(item_path):
+    async with running(embeds_executions=False, item_path=item_path) as (sandbox, _):
+        closed = await closed_ways(sandbox)
+        assert bool(closed) == (item_path == "plan-items")
+        for ref in closed:
+            assert ref.kind == "executions"
+            with pytest.raises(errors.NotReachable):
+                await source(sandbox).attachments_of(Entity(ref))
+
+
+async def test_test_case_deleted_before_its_steps_are_asked_for_is_no_closed_way():
+    async with running() as (sandbox, _):
+        made = source(sandbox)
+        page = await made.read("test-cases", None)
+        sandbox.removed |= {node.key for node in sandbox.tree.kinds["test-cases"]}
+        page = await made.read("test-cases", page.next)
+        assert (page.entities, page.ask, page.next) == ((), (), None)
+
+
+async def test_projects_that_only_administrators_may_read_are_refused_or_skipped_by_option():
+    async with running(admin=False) as (sandbox, _):
+        made, skipping = source(sandbox), source(sandbox, Options(project_files="skip"))
+        [project, *_] = (await made.read("projects", None)).ask
+        with pytest.raises(errors.Forbidden):
+            await made.attachments_of(project)
+        page = await skipping.read("projects", None)
+        assert page.ask == ()
+        assert project.ref in {entity.ref for entity in page.entities}
+
+
+async def test_owner_that_tells_nothing_of_files_is_named_or_ignored_by_option():
+    async with running(untold=("requirement-folders",)) as (sandbox, _):
+        entity = Entity(first(sandbox, "requirement-folders"))
+        made, ignoring = source(sandbox), source(sandbox, Options(untold="ignore"))
+        with pytest.raises(errors.NotReachable, match="tells no files of requirement-folder"):
+            await made.attachments_of(entity)
+        assert await ignoring.attachments_of(entity) == ()
+
+
+async def test_file_deleted_while_its_owner_is_read_is_left_out():
+    class Racing(SquashSandbox):
+        async def _file(self, request):
+            self.delete(victim)
+            return await super()._file(request)
+
+    async with Racing(SMALL) as sandbox:
+        owner = Counter(file.owner for file in told(sandbox)).most_common(1)[0][0]
+        files = sandbox.files_of(entity_of(sandbox, owner))
+        victim = files[-1].id
+        made = source(sandbox)
+        found = await made.attachments_of(Entity(owner))
+    assert [file.id for file in found] == sorted((str(file.id) for file in files[:-1]), key=int)
+
+
+@pytest.mark.parametrize("old", [True, False])
+async def test_dates_are_told_alike_by_old_and_new_servers(old):
+    async with running(old_dates=old) as (sandbox, _):
+        file = sandbox.world.attachments[0]
+        made = source(sandbox)
+        found = await made.attachments_of(Entity(ref_of(sandbox, file.entity_id)))
+    assert next(f for f in found if f.id == str(file.id)).created_at == file.created_at.isoformat()
+
+
+async def test_all_files_are_backed_up_through_every_fault():
+    faults = Faults(5, error_500=0.1, dropped=0.05, truncated=0.05, wrong_size=0.1, retry_after=0)
+    async with SquashSandbox(SMALL, faults) as sandbox:
+        made = RetryingSource(VerifiedSource(source(sandbox)), NO_PATIENCE)
+        done = await crawl(made)
+        got = Counter()
+        for file in done.attachments.values():
+            bucket = Bucket()
+            await made.download(file, bucket)
+            got[Expected(file.owner, file.name, len(bucket.content), bucket.sha256)] += 1
+        assert set(sandbox.faults.injected) == {"error_500", "dropped", "truncated", "wrong_size"}
+    assert got == Counter(told(sandbox))
+
+
+async def test_step_of_a_crawl_is_a_few_small_requests():
+    async with running(WORLD) as (sandbox, _):
+        made = source(sandbox, Options(page_size=5))
+        cursor, most = None, 0
+        while True:
+            before = sandbox.requests.total()
+            page = await made.read("campaigns", cursor)
+            most = max(most, sandbox.requests.total() - before)
+            if (cursor := page.next) is None:
+                break
+    assert most <= 2 * AT_ONCE
+
+
+# --- logging in
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+async def test_token_is_taken_as_it_is_or_unwrapped_once(wrapped):
+    async with running(basic_allowed=False) as (sandbox, _):
+        made = source(sandbox, token=sandbox.wrapped_token if wrapped else sandbox.token)
+        assert "2 projects" in await made.check()
+
+
+@pytest.mark.parametrize("token", ["", "a", "no dots", "a.b", "ünïcode", "YWJj", "Zm9v_-8", "YQouYi5j"])
+def test_what_is_no_wrapped_token_stays_as_it_is(token):
+    assert unwrapped(token) == token
+
+
+@given(st.text(max_size=40))
+def test_unwrapping_takes_anything(token):
+    assert isinstance(unwrapped(token), str)
+
+
+@given(st.lists(st.text("abcXYZ019_-", min_size=1, max_size=12), min_size=3, max_size=3).map(".".join), st.booleans())
+def test_every_wrapped_token_is_unwrapped(token, padded):
+    wrapped = base64.b64encode(token.encode()).decode()
+    assert unwrapped(wrapped if padded else wrapped.rstrip("=")) == token
+    assert unwrapped(token) == token
+
+
+async def test_password_beyond_ascii_goes_out_as_the_server_reads_it():
+    class Umlaut(SquashSandbox):
+        password = "pässwörd"
+
+    async with Umlaut(SMALL) as sandbox:
+        made = source(sandbox, username="admin", password="pässwörd")
+        assert await made.check()
+    assert (
+        ADAPTER.signer({"username": "x", "password": "日本"}).sign(None).headers["Authorization"].startswith("Basic ")
+    )
+
+
+async def test_server_that_takes_no_passwords_is_said_to_want_a_token():
+    async with running(basic_allowed=False) as (sandbox, _):
+        made = source(sandbox, username=sandbox.user, password=sandbox.password)
+        with pytest.raises(errors.AuthRefused, match="personal API token"):
+            await made.check()
+
+
+async def test_wrong_context_path_is_named():
+    async with running() as (sandbox, _):
+        http = opened(HttpClient(sandbox.url.removesuffix("/squash"), ADAPTER.signer(sandbox.credentials)))
+        made = SquashSource(http, Options())
+        with pytest.raises(errors.TrackerUnreachable, match="/squash"):
+            await made.check()
+
+
+# --- writing
+
+
+async def sent(sandbox: SquashSandbox, name: str, content: bytes = b"x", kind: str = "test-cases", **options: str):
+    goal = target(sandbox, Options(**options))
+    return await goal.upload(first(sandbox, kind), Draft(name, "", "", len(content)), Bytes(content))
+
+
+def names_on(sandbox: SquashSandbox, kind: str = "test-cases") -> list[str]:
+    owner = entity_of(sandbox, first(sandbox, kind))
+    return [file.name for file in sandbox.files_of(owner) if file.id in sandbox.uploads]
+
+
+@pytest.mark.parametrize(
+    ("name", "legal"),
+    [
+        ("no extension", "no extension.bin"),
+        (".gitignore", "_.gitignore"),
+        ("a.verylongextension", "a.verylongextension.bin"),
+        ("ends with a dot.", "ends with a dot..bin"),
+        ("a.b/c", "a.b/c.bin"),
+        ("", "_.bin"),
+        (" ", "_ .bin"),
+        ("..", "...bin"),
+        ("new\nline.txt", "new_line.txt"),
+        ('say "yes".txt', 'say "yes".txt'),
+        ("a.pdf.pdf", "a.pdf.pdf"),
+    ],
+)
+def test_name_becomes_one_that_the_server_can_hold(name, legal):
+    goal = SquashTarget(HttpClient("http://127.0.0.1:1", ADAPTER.signer({"token": "x"})), Options())
+    assert goal.legal_name(name) == legal
+
+
+@given(st.text(max_size=30))
+def test_legal_names_are_legal_and_stay(name):
+    goal = SquashTarget(HttpClient("http://127.0.0.1:1", ADAPTER.signer({"token": "x"})), Options(extension="txt"))
+    legal = goal.legal_name(name)
+    stem, dot, ext = legal.rpartition(".")
+    assert stem.strip()
+    assert dot
+    assert 0 < len(ext.strip()) <= len(ext) <= 10
+    assert goal.legal_name(legal) == legal
+
+
+@pytest.mark.parametrize("extension", ["", ".bin", "verylongextension", "a/b"])
+def test_extension_that_is_none_is_refused_at_once(extension):
+    with pytest.raises(errors.ConfigError, match="extension"):
+        SquashTarget(HttpClient("http://127.0.0.1:1", ADAPTER.signer({"token": "x"})), Options(extension=extension))
+
+
+async def test_target_never_ignores_what_it_cannot_look_up():
+    async with running(untold=OWNERS) as (sandbox, _):
+        with pytest.raises(errors.NotReachable):
+            await target(sandbox, Options(untold="ignore")).find_attachments(first(sandbox, "campaigns"))
+
+
+async def test_extension_for_names_without_one_is_an_option():
+    goal = SquashTarget(HttpClient("http://127.0.0.1:1", ADAPTER.signer({"token": "x"})), Options(extension="txt"))
+    assert goal.legal_name("README") == "README.txt"
+
+
+@pytest.mark.parametrize("name", ["no extension", ".txt", "n" * 252 + ".txt"])
+async def test_name_that_would_break_the_server_is_never_sent(name):
+    async with running() as (sandbox, _):
+        with pytest.raises(errors.Rejected, match="no name that Squash TM can hold"):
+            await sent(sandbox, name)
+        assert not sandbox.requests
+
+
+@pytest.mark.parametrize("path_names", [True, False])
+@pytest.mark.parametrize("name", ['say "yes".txt', "../../evil.txt", "back\\slash.txt"])
+async def test_name_that_no_header_carries_arrives_by_renaming(name, path_names):
+    async with running(path_names=path_names) as (sandbox, _):
+        made = await sent(sandbox, name)
+        assert (made.name, made.size) == (name, 1)
+        assert names_on(sandbox) == [name]
+        assert sandbox.requests["PATCH /api/rest/latest/attachments/{id}"] == 1
+
+
+async def test_ordinary_name_is_sent_as_it_is_and_not_renamed():
+    async with running() as (sandbox, _):
+        await sent(sandbox, "100%41; ü.txt")
+        assert names_on(sandbox) == ["100%41; ü.txt"]
+        assert not sandbox.requests["PATCH /api/rest/latest/attachments/{id}"]
+
+
+class Unrenaming(SquashSandbox):
+    """Fails to rename, so many times."""
+
+    failures = 1
+
+    async def _rename(self, request):
+        if self.failures:
+            self.failures -= 1
+            raise RefusedError(500, "later")
+        return await super()._rename(request)
+
+
+async def test_file_left_between_upload_and_renaming_is_finished_and_not_sent_again():
+    async with Unrenaming(SMALL) as sandbox:
+        with pytest.raises(errors.Retriable):
+            await sent(sandbox, 'a"b.txt', b"one")
+        [left] = names_on(sandbox)
+        assert left == await passing_name('a"b.txt', Bytes(b"one"))
+        made = await sent(sandbox, 'a"b.txt', b"one")
+        assert made.name == 'a"b.txt'
+        assert names_on(sandbox) == ['a"b.txt']
+        assert sandbox.requests["POST /api/rest/latest/test-cases/{id}/attachments"] == 1
+
+
+async def test_only_the_same_file_counts_as_left_between():
+    async with Unrenaming(SMALL) as sandbox:
+        with pytest.raises(errors.Retriable):
+            await sent(sandbox, 'a"b.txt', b"one")
+        await sent(sandbox, 'a"b.txt', b"two")
+        await sent(sandbox, "a/b.txt", b"one")
+        await sent(sandbox, 'a"b.txt', b"one")
+        assert Counter(names_on(sandbox)) == {'a"b.txt': 2, "a/b.txt": 1}
+
+
+async def test_equal_files_with_odd_names_are_all_kept_when_sent_side_by_side():
+    async with running() as (sandbox, _):
+        goal, owner = target(sandbox), first(sandbox, "campaigns")
+        drafts = [Draft('a"b.txt', "", "", 1)] * 4
+        made = await asyncio.gather(*(goal.upload(owner, draft, Bytes(b"x")) for draft in drafts))
+    assert len({file.id for file in made}) == 4
+    assert names_on(sandbox, "campaigns") == ['a"b.txt'] * 4
+
+
+async def test_answer_that_tells_no_file_is_looked_up_by_the_name_it_was_sent_under():
+    class Mumbling(SquashSandbox):
+        async def _upload(self, request, node):
+            await super()._upload(request, node)
+            return web.Response(status=201, text="done")
+
+    async with Mumbling(SMALL) as sandbox:
+        assert await sent(sandbox, "a.txt") is None
+        made = await sent(sandbox, "a/b.txt")
+        assert made.name == "a/b.txt"
+        assert names_on(sandbox) == ["a.txt", "a/b.txt"]
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+async def test_extension_that_is_not_on_the_whitelist_is_named(refuses):
+    async with running(whitelist=DEFAULT_WHITELIST, whitelist_refuses=refuses) as (sandbox, _):
+        with pytest.raises(errors.Rejected, match=r"extension \.png is probably not on its whitelist") as caught:
+            await sent(sandbox, "a.png")
+        assert not isinstance(caught.value, errors.Unanswered)
+        await sent(sandbox, "a.PDF")
+        assert names_on(sandbox) == ["a.PDF"]
+
+
+async def test_file_over_the_limit_is_told_with_the_limit():
+    async with running() as (sandbox, _):
+        sandbox.faults.max_upload_bytes = 4_000
+        with pytest.raises(errors.Rejected, match="larger than the server's limit of 4000 bytes"):
+            await sent(sandbox, "a.txt", b"x" * 80_000)
+        await sent(sandbox, "a.txt", b"x" * 4_000)
+
+
+async def test_step_that_is_no_action_takes_no_file_and_is_said_so():
+    async with running() as (sandbox, _):
+        step = EntityRef("test-steps", str(CALL_STEPS + sandbox.tree.kinds["test-cases"][0].number))
+        goal = target(sandbox)
+        with pytest.raises(errors.NotReachable, match="call-step"):
+            await goal.find_attachments(step)
+        with pytest.raises(errors.Rejected, match="can't hold attachments"):
+            await goal.upload(step, Draft("a.txt", "", "", 1), Bytes(b"x"))
+
+
+@pytest.mark.parametrize("kind", ["requirements", "Bug", "", "../projects"])
+async def test_kind_that_carries_no_files_is_refused_with_those_that_do(kind):
+    async with running() as (sandbox, _):
+        goal = target(sandbox)
+        with pytest.raises(errors.Rejected, match="requirement-versions"):
+            await goal.find_attachments(EntityRef(kind, "1"))
+        assert not sandbox.requests
+
+
+@pytest.mark.parametrize("number", ["", "1/../2", "x", "1?a=b", "-1", "²"])
+async def test_id_that_is_no_number_leads_nowhere(number):
+    async with running() as (sandbox, _):
+        goal = target(sandbox)
+        for call in (
+            goal.find_attachments(EntityRef("campaigns", number)),
+            goal.read_back(Attachment(number, EntityRef("campaigns", "1"), "x"), Bucket()),
+            goal.delete(Attachment(number, EntityRef("campaigns", "1"), "x")),
+        ):
+            with pytest.raises(errors.Gone):
+                await call
+        assert not sandbox.requests
+
+
+async def test_account_that_may_only_read_is_told_so():
+    async with running(read_only=True) as (sandbox, _):
+        with pytest.raises(errors.Forbidden):
+            await sent(sandbox, "a.txt")
+
+
+async def test_upload_whose_answer_is_lost_has_an_open_fate():
+    async with running() as (sandbox, _):
+        sandbox.faults.lose_upload_answers = 1
+        with pytest.raises(errors.Unanswered):
+            await sent(sandbox, "a.txt")
+        assert names_on(sandbox) == ["a.txt"]
+
+
+async def test_upload_that_cannot_be_looked_up_has_an_open_fate():
+    class Blind(SquashSandbox):
+        async def _file(self, request):
+            raise RefusedError(500, "later")
+
+    async with Blind(SMALL) as sandbox:
+        with pytest.raises(errors.Unanswered):
+            await sent(sandbox, "a.txt")
+
+
+async def test_file_is_deleted_from_its_owner_once():
+    async with running() as (sandbox, _):
+        goal, owner = target(sandbox), first(sandbox, "executions")
+        kept = await goal.upload(owner, Draft("kept.txt", "", "", 1), Bytes(b"x"))
+        made = await goal.upload(owner, Draft("a.txt", "", "", 1), Bytes(b"x"))
+        await goal.delete(made)
+        assert made.id not in {file.id for file in await goal.find_attachments(owner)}
+        assert kept.id in {file.id for file in await goal.find_attachments(owner)}
+        with pytest.raises(errors.Gone):
+            await goal.delete(made)
+
+
+# --- answers that make no sense
+
+NONSENSE = [
+    [],
+    "x",
+    {},
+    {"_embedded": None},
+    {"_embedded": []},
+    {"_embedded": {"campaigns": {}}},
+    {"_embedded": {"campaigns": None}},
+    {"_embedded": {"campaigns": [1]}},
+    {"_embedded": {"campaigns": [{}]}},
+    {"_embedded": {"campaigns": [{"id": "x"}]}},
+    {"_embedded": {"campaigns": [{"id": -1}]}},
+    {"_embedded": {"campaigns": [{"id": True}]}},
+    {"_embedded": {"campaigns": [{"id": 1.5}]}},
+    {"page": {"totalPages": 3, "number": 0}},
+    {"_embedded": {"campaigns": [{"id": n} for n in range(100)]}},
+]
+
+
+def answering(body: object):
+    class Nonsense(SquashSandbox):
+        def answering(self, act):
+            async def answer(request):
+                return web.json_response(body)
+
+            return answer
+
+    return Nonsense(SMALL)
+
+
+@pytest.mark.parametrize("body", NONSENSE)
+async def test_listing_that_makes_no_sense_is_a_wrong_body(body):
+    async with answering(body) as sandbox:
+        made = source(sandbox)
+        with pytest.raises(errors.WrongBody):
+            await made.read("campaigns", None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        {"attachments": [{}]},
+        {"attachments": ["http://x/5"]},
+        {"attachments": [{"id": "x"}]},
+        {"attachments": "x"},
+        {},
+    ],
+)
+async def test_owner_that_makes_no_sense_ends_in_our_words(body):
+    async with answering(body) as sandbox:
+        made = source(sandbox)
+        with pytest.raises(errors.WrongBody):
+            await made.attachments_of(Entity(EntityRef("campaigns", "1")))
+
+
+@pytest.mark.parametrize("body", [[], {"current_version": {}}, {"versions": [{}]}, {"versions": [5]}, {}])
+async def test_requirement_that_makes_no_sense_is_a_wrong_body(body):
+    async with answering(body) as sandbox:
+        made = source(sandbox)
+        with pytest.raises(errors.WrongBody):
+            await made.read("requirements", json.dumps([["requirements/1", 0, 100, 0, 1]]))
+
+
+FIELDS = ("id", "name", "size", "file_type", "added_on", "_links", "self", "href", "_embedded", "attachments")
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(VALUES)
+def test_whatever_is_told_ends_in_a_file_or_in_our_words(value):
+    assert made_in(json.dumps(value).encode()) is None or isinstance(value, dict)
+    if isinstance(value, dict):
+        for read in (items_in, lambda item: attachment_in(item, EntityRef("campaigns", "1"))):
+            try:
+                read(value)
+            except errors.WrongBody:
+                continue
+
+
+def test_file_is_understood_in_either_spelling():
+    owner = EntityRef("campaigns", "1")
+    told = {"id": 5, "name": "report.final", "fileType": "pdf", "size": 3, "addedOn": "2018-06-15T10:00:00.000+0000"}
+    file = attachment_in(told, owner)
+    assert (file.name, file.size, file.created_at) == ("report.final.pdf", 3, "2018-06-15T10:00:00+00:00")
+    assert attachment_in({"id": 5, "name": "a.png", "file_type": "image/png"}, owner).name == "a.png"
+    assert attachment_in({"name": "a", "_links": {"self": {"href": "http://h/attachments/9?x"}}}, owner).id == "9"
+    assert attachment_in({"id": 5, "name": "a.pdf", "file_type": "pdf"}, owner).name == "a.pdf.pdf"
+
+
+CURSORS = ["[]", "[[1,0,2,0,1]]", '[["campaigns",0,2]]', '[["campaigns","x",2,0,1]]', "null", "3"]
+
+
+@pytest.mark.parametrize("cursor", CURSORS)
+def test_cursor_of_another_shape_is_refused(cursor):
+    with pytest.raises(errors.ArchiveDamaged):
+        steps_in(cursor)
+
+
+# --- the whole way
+
+
+ODD = ["plain.txt", 'say "yes".txt', 'say "yes".txt', "../up.txt", "no extension", "same.txt", "same.txt"]
+
+
+class Dead(BaseException):
+    """What a kill looks like from inside: nobody answers to it."""
+
+
+class Mortal(HttpClient):
+    """Dies at its n-th request that writes, before it is sent or when it was answered."""
+
+    die_at, before, writes = 0, True, 0
+
+    async def send(self, call):
+        self.writes += call.method != "GET"
+        due = call.method != "GET" and self.writes == self.die_at
+        if due and self.before:
+            raise Dead
+        answer = await super().send(call)
+        if due:
+            raise Dead
+        return answer
+
+
+async def backed_up(root) -> EntityRef:
+    tracker = MemoryTracker()
+    owner = tracker.add("Bug")
+    for number, name in enumerate(ODD):
+        tracker.attach(owner, name, b"same" if name == "same.txt" else b"%d" % (number // 3))
+    await run_backup(tracker, root)
+    return owner
+
+
+async def load_into(sandbox: SquashSandbox, root, owner: EntityRef, die_at: int = 0, *, before: bool = True) -> Mortal:
+    http = opened(Mortal(sandbox.url, ADAPTER.signer(sandbox.credentials)))
+    http.die_at, http.before = die_at, before
+    goal = RetryingTarget(SquashTarget(http, Options()), PATIENCE)
+    await run_load(sandbox, root, {owner: (first(sandbox, "iterations"),)}, target=goal)
+    return http
+
+
+def assert_all_there_once(sandbox: SquashSandbox) -> None:
+    owner = entity_of(sandbox, first(sandbox, "iterations"))
+    there = Counter((file.name, file.sha256) for file in sandbox.files_of(owner))
+    wanted = Counter()
+    for number, name in enumerate(ODD):
+        content = b"same" if name == "same.txt" else b"%d" % (number // 3)
+        wanted["no extension.bin" if name == "no extension" else name, sha256(content)] += 1
+    assert there == wanted
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_load_killed_at_any_write_leaves_each_file_there_once_under_its_own_name(tmp_path, before):
+    owner = await backed_up(tmp_path / "whole")
+    for die_at in range(1, 100):
+        root = tmp_path / str(die_at)
+        shutil.copytree(tmp_path / "whole", root)
+        async with SquashSandbox(SMALL.without_attachments()) as sandbox:
+            with contextlib.suppress(Dead, BaseExceptionGroup):
+                http = await load_into(sandbox, root, owner, die_at, before=before)
+                assert http.writes < die_at
+                break
+            await load_into(sandbox, root, owner)
+            assert_all_there_once(sandbox)
+            [(failed,)] = rows(root, "SELECT count(*) FROM uploads WHERE status NOT IN ('uploaded', 'already_there')")
+            assert failed == 0
+    assert die_at == len(ODD) + 3 + 1, "an upload each, and three new names"
+
+
+async def test_load_through_lost_answers_leaves_each_file_there_once(tmp_path):
+    owner = await backed_up(tmp_path)
+    async with SquashSandbox(
+        SMALL.without_attachments(), Faults(lose_upload_rate=0.6, fail_upload_rate=0.2)
+    ) as sandbox:
+        for _ in range(5):
+            await load_into(sandbox, tmp_path, owner)
+        assert_all_there_once(sandbox)
+        assert sandbox.faults.injected["lose_upload_answers"] > 1
