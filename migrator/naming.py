@@ -7,14 +7,29 @@ its extension and must not collide with any other.
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from dataclasses import dataclass
 
 
-def shorten(name: str, limit: int) -> str:
-    """At most `limit` bytes of UTF-8, cut before the extension, never inside a character."""
-    if len(name.encode()) <= limit:
-        return name
-    stem, ext = split_extension(name)
-    return _cut(stem, limit - len(ext.encode())) + ext
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How long a name may be: so many bytes in this encoding. Windows' characters are two bytes of utf-16-le each."""
+
+    size: int
+    encoding: str = "utf-8"
+
+    def fits(self, name: str) -> bool:
+        """Whether a name is short enough."""
+        return len(name.encode(self.encoding)) <= self.size
+
+    def cut(self, text: str, ending: str) -> str:
+        """The text, cut so that the ending fits behind it; never inside a character."""
+        room = max(0, self.size - len(ending.encode(self.encoding)))
+        return text.encode(self.encoding)[:room].decode(self.encoding, errors="ignore") + ending
+
+
+def shorten(name: str, limit: Limit) -> str:
+    """A name within the limit, cut before the extension."""
+    return name if limit.fits(name) else limit.cut(*split_extension(name))
 
 
 def split_extension(name: str) -> tuple[str, str]:
@@ -25,19 +40,15 @@ def split_extension(name: str) -> tuple[str, str]:
     return stem, dot + ext
 
 
-def name_at_target(original: str, legal: Callable[[str], str], limit: int, taken: Container[str]) -> str:
+def name_at_target(original: str, legal: Callable[[str], str], limit: Limit, taken: Container[str]) -> str:
     """The name under which to send a file; `taken` are the names in use on the entity."""
-    name = shorten(legal(original) or "unnamed", limit)
+    # Once more after it was cut: where it was cut it may end in what no name may end in.
+    name = legal(shorten(legal(original) or "unnamed", limit))
     if name == original:
         return name
     stem, ext = split_extension(name)
     number = 2
     while name in taken:
-        mark = f" ({number})"
-        name = _cut(stem, limit - len((mark + ext).encode())) + mark + ext
+        name = limit.cut(stem, f" ({number}){ext}")
         number += 1
     return name
-
-
-def _cut(text: str, limit: int) -> str:
-    return text.encode()[: max(0, limit)].decode(errors="ignore")
