@@ -12,7 +12,7 @@ from jobs.output import Output
 
 
 @click.command("sandbox")
-@click.argument("tracker", type=click.Choice(["targetprocess", "teampulse"]))
+@click.argument("tracker", type=click.Choice(["issuetrak", "targetprocess", "teampulse"]))
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; any free one by default.")
 @click.option("--entities", type=click.IntRange(1, 1_000_000), default=300, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same tracker.")
@@ -21,8 +21,8 @@ from jobs.output import Output
 def command(output: Output, /, *, tracker: str, port: int, entities: int, seed: int, empty: bool) -> int:
     """Serve an embedded TRACKER on the loopback interface, with made-up entities and attachments.
 
-    Prints its URL and credentials and serves until it is stopped. Targetprocess and TeamPulse with the same seed hold
-    the same entities under the same ids, so that one can be migrated into the other (give the second --empty).
+    Prints its URL and credentials and serves until it is stopped. Trackers with the same seed hold the same entities
+    under the same ids, so that one can be migrated into another (give the second --empty).
     """
     from jobs.running import run_job
 

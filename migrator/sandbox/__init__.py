@@ -5,10 +5,15 @@ oddities; faults on demand (`faults.py`).
 The trap: they know no adapter and must not; what both sides believe is checked by nobody.
 """
 
+from migrator.sandbox.issuetrak import IssuetrakSandbox
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.teampulse import TeamPulseSandbox
 
-SANDBOXES: dict[str, type[Sandbox]] = {"targetprocess": TargetprocessSandbox, "teampulse": TeamPulseSandbox}
+SANDBOXES: dict[str, type[Sandbox]] = {
+    "issuetrak": IssuetrakSandbox,
+    "targetprocess": TargetprocessSandbox,
+    "teampulse": TeamPulseSandbox,
+}
 
 __all__ = ["SANDBOXES"]

@@ -60,8 +60,9 @@ class BoundTarget:
     """A target and a way around it to see what is really there.
 
     `entity` exists and holds one file at least, `missing` does not exist. `files_of` looks into the tracker without
-    the adapter. `author` is somebody whom the tracker knows, but not the account. `gone` is a file that was there and was deleted. `limits_names` False: the tracker (or the test's
-    stand-in) is known to keep names longer than `max_name_bytes`. What is None is skipped, and said.
+    the adapter. `author` is somebody whom the tracker knows, but not the account. `gone` is a file that was there and
+    was deleted. `limits_names` False: the tracker (or the test's stand-in) is known to keep names longer than
+    `max_name_bytes`. What is None is skipped, and said.
     """
 
     target: Target
