@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -22,14 +23,20 @@ from migrator import errors
 from migrator.adapters import adapter
 from migrator.adapters.issuetrak import ADAPTER, IssuetrakSource, IssuetrakTarget, Options
 from migrator.adapters.issuetrak_answers import attachment_in, collection_in, is_active, made_in, window, written
+from migrator.adapters.issuetrak_zip import Archives
+from migrator.archive import Archive
 from migrator.auth import Hmac, Unsigned
+from migrator.catalog import Catalog
 from migrator.http import HttpClient
 from migrator.layers import Patience, RetryingSource, RetryingTarget, VerifiedSource
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.naming import Limit, name_at_target
+from migrator.pipeline.backup import BackupSettings, backup
+from migrator.pipeline.load import LoadSettings, load
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.issuetrak import IssuetrakSandbox
-from migrator.sandbox.itrak_files import complaint_about
+from migrator.sandbox.itrak_files import complaint_about, zipped
+from migrator.sandbox.teampulse import TeamPulseSandbox
 from migrator.sandbox.world import World
 from tests.contract import Bucket, Bytes, Expected, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, fetch
@@ -139,6 +146,15 @@ class TestSourceInAVirtualDirectoryWithOneSpelling(SourceBound):
 class TestSourceByNumbers(SourceBound):
     options = {"issue_numbers": "1-200"}  # noqa: RUF012
     oddities = {"search_status": 403, "missing_status": 400}  # noqa: RUF012
+
+
+class TestSourceByZip(SourceBound):
+    options = {"zip": True}  # noqa: RUF012
+
+
+class TestSourceByZipThatIsABomb(SourceBound):
+    options = {"zip": True}  # noqa: RUF012
+    oddities = {"zip_bomb": True}  # noqa: RUF012
 
 
 class TestSourceThatRefusesWith403AndEscapes(SourceBound):
@@ -521,6 +537,111 @@ async def test_login_page_in_place_of_a_file_is_no_file():
         assert not bucket.content
 
 
+# --- archives of many files
+
+ZIP = "GET /api/v1/attachments/compressed/{how}/{number}"
+ALONE = "GET /api/v1/attachments/{number}/{content}"
+
+
+def crowded(sandbox: IssuetrakSandbox) -> list[Expected]:
+    """The files of the issue that has the most."""
+    return [file for file in told(sandbox) if file.owner == issue(busiest(sandbox))]
+
+
+async def fetched(found, sandbox: IssuetrakSandbox) -> list[Expected]:
+    files = await found.attachments_of(Entity(issue(busiest(sandbox))))
+    buckets = [Bucket() for _ in files]
+    await asyncio.gather(*(found.download(file, bucket) for file, bucket in zip(files, buckets, strict=True)))
+    pairs = zip(files, buckets, strict=True)
+    return [Expected(file.owner, file.name, len(bucket.content), bucket.sha256) for file, bucket in pairs]
+
+
+async def test_many_small_files_come_with_one_request():
+    async with IssuetrakSandbox(SMALL) as sandbox:
+        assert Counter(await fetched(source(sandbox.url, zip=True), sandbox)) == Counter(crowded(sandbox))
+        assert (sandbox.requests[ZIP], sandbox.requests[ALONE]) == (1, 0)
+        await fetched(source(sandbox.url), sandbox)
+        assert (sandbox.requests[ZIP], sandbox.requests[ALONE]) == (1, len(crowded(sandbox)))
+
+
+async def test_file_that_is_asked_for_a_second_time_comes_alone():
+    async with IssuetrakSandbox(SMALL) as sandbox:
+        found = source(sandbox.url, zip=True)
+        file, *_ = await found.attachments_of(Entity(issue(busiest(sandbox))))
+        for _ in range(2):
+            await found.download(file, Bucket())
+        assert (sandbox.requests[ZIP], sandbox.requests[ALONE]) == (1, 1)
+
+
+async def test_zip_bomb_is_not_unpacked_and_the_files_come_alone():
+    async with IssuetrakSandbox(SMALL, zip_bomb=True) as sandbox:
+        assert Counter(await fetched(source(sandbox.url, zip=True), sandbox)) == Counter(crowded(sandbox))
+        assert sandbox.requests[ALONE] == len(crowded(sandbox))
+
+
+async def test_large_files_are_not_held_in_memory_for_an_archive(monkeypatch):
+    monkeypatch.setattr("migrator.adapters.issuetrak_zip.MOST_BYTES", 1000)
+    async with IssuetrakSandbox(SMALL) as sandbox:
+        await fetched(source(sandbox.url, zip=True), sandbox)
+        assert not sandbox.requests[ZIP]
+
+
+async def test_archives_in_memory_are_few(monkeypatch):
+    monkeypatch.setattr("migrator.adapters.issuetrak_zip.MOST_KEPT", 1)
+    monkeypatch.setattr("migrator.adapters.issuetrak_zip.FEWEST", 2)
+    async with IssuetrakSandbox(SMALL) as sandbox:
+        found, expected = source(sandbox.url, zip=True), {file.sha256 for file in told(sandbox)}
+        done = await crawl(found)
+        by_turns = sorted(done.attachments.values(), key=lambda file: int(file.id))
+        assert {(await fetch(found, file)).sha256 for file in by_turns} == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"CompressedAttachmentsContent": "UEsDBA=="},
+        {"CompressedAttachmentsContent": "?"},
+        {"CompressedAttachmentsContent": None},
+        {"QueryResults": None},
+        {"QueryResults": {"Collection": [{"AttachmentID": 1, "ExtensionData": None}]}},
+        {"QueryResults": {"Collection": [{"AttachmentID": 1, "ExtensionData": [{"Key": "CompressedEntryName"}]}]}},
+    ],
+)
+async def test_odd_archive_leaves_its_files_to_come_alone(change):
+    content, number = b"from the archive", "1"
+    names, packed = zipped([content], bomb=False)
+    entry = [{"Key": "CompressedEntryName", "Value": names[0]}]
+    good = {
+        "QueryResults": {"Collection": [{"AttachmentID": 1, "ExtensionData": entry}]},
+        "CompressedAttachmentsContent": base64.b64encode(packed).decode(),
+    }
+    files = tuple(Attachment(number if n == 0 else f"x{n}", issue(1), "a.txt", len(content)) for n in range(4))
+    for answer, expected in ((good, content), (good | change, None)):
+
+        async def fetch_archive(_: EntityRef, answer=answer):
+            return answer
+
+        archives = Archives(fetch_archive)
+        archives.plan(issue(1), files)
+        assert await archives.take(files[0]) == expected
+
+
+async def test_plans_of_files_that_nobody_fetches_are_few(monkeypatch):
+    monkeypatch.setattr("migrator.adapters.issuetrak_zip.MOST_PLANNED", 2)
+    asked = []
+
+    async def fetch_archive(owner: EntityRef):
+        asked.append(owner)
+        return {}
+
+    archives = Archives(fetch_archive)
+    for number in range(4):
+        archives.plan(issue(number), tuple(Attachment(f"{number}-{n}", issue(number), "", 1) for n in range(4)))
+    for number in range(4):
+        await archives.take(Attachment(f"{number}-0", issue(number), "", 1))
+    assert asked == [issue(2), issue(3)]
+
+
 # --- uploads
 
 
@@ -713,3 +834,32 @@ async def test_adapter_is_registered_and_checks_in_words():
         assert "1 to 9" in await source(sandbox.url, issue_numbers="1-9").check()
         assert "APIUser" in await target(sandbox.url).check()
         assert "not set" in await target(sandbox.url, created_by="").check()
+
+
+# --- the whole way
+
+
+async def test_teampulse_goes_to_issuetrak_exactly_once_in_spite_of_lost_answers(tmp_path):
+    faults = Faults(seed=2, error_500=0.03, lose_upload_rate=0.2, fail_upload_rate=0.1)
+    async with TeamPulseSandbox(SMALL) as old, IssuetrakSandbox(SMALL.without_attachments(), faults) as new:
+        archive, catalog = Archive(tmp_path), Catalog(tmp_path)
+        archive.prepare()
+        http = HttpClient(old.url, adapter("teampulse").signer(old.credentials))
+        _opened.append(http)
+        found = adapter("teampulse").source(http, adapter("teampulse").options())
+        await backup(found, archive, catalog, BackupSettings("teampulse", downloads=4))
+        mapping = {EntityRef(old.kind_of(e.id), str(e.id)): (issue(e.id),) for e in SMALL.entities}
+        settings = LoadSettings("issuetrak", mapping, look_again=0.0)
+        goal = RetryingTarget(target(new.url, time_zone="UTC"), NO_PATIENCE)
+        summaries = [await load(goal, archive, catalog, settings) for _ in range(3)]
+        catalog.close()
+        assert summaries[-1]["status"] == "complete", summaries[-1]["failures"]
+        assert faults.injected["lose_upload_answers"] > 0
+        expected = Counter((file.owner.id, file.sha256) for file in told(IssuetrakSandbox(SMALL)))
+        arrived = [(str(e.id), file) for e in SMALL.entities for file in new.files_of(e.id)]
+        assert Counter((owner, file.sha256) for owner, file in arrived) == expected
+        assert all(complaint_about(file.name) == "" for _, file in arrived)
+        assert len(new.uploads) == expected.total()
+        authors = {author for author, _ in new.dates.values()}
+        assert "Ann Lee" in authors
+        assert not authors & {"José Núñez"}
