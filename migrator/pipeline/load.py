@@ -23,7 +23,7 @@ from migrator.archive import Archive
 from migrator.catalog import Catalog
 from migrator.mapping import Mapping
 from migrator.model import Attachment, Draft, EntityRef, RunStatus, Upload, UploadStatus
-from migrator.naming import Limit, name_at_target
+from migrator.naming import name_at_target
 from migrator.pipeline.desk import Desk
 from migrator.pipeline.running import InFlight, first_fatal, until_stopped
 from migrator.ports import BodyFacts, Target
@@ -216,8 +216,9 @@ class _Load:
     def _draft(self, upload: Upload, there: _There) -> Draft:
         """What to send; the name of an earlier try stays."""
         attachment, can = upload.attachment, self._target.capabilities
-        limit = Limit(can.max_name_bytes, can.name_encoding)
-        name = upload.name or name_at_target(attachment.name, self._target.legal_name, limit, there.names)
+        name = upload.name or name_at_target(
+            attachment.name, self._target.legal_name, can.max_name_bytes, there.names, can.name_encoding
+        )
         return Draft(
             name,
             attachment.media_type,
