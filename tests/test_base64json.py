@@ -28,16 +28,15 @@ def read(document: bytes, cuts: list[int]) -> tuple[bytes, dict[str, object]]:
 
 def plainly(document: bytes) -> tuple[bytes, dict[str, object]]:
     """The same with the whole document in memory; ValueError if it is not in order."""
-    pairs = json.loads(document, object_pairs_hook=list)
-    if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
-        raise ValueError("no object")
+    rest, pairs = json.loads(document), json.loads(document, object_pairs_hook=list)
+    if not isinstance(rest, dict):
+        raise ValueError("no object")  # noqa: TRY004 - as json does
     texts = [value for key, value in pairs if key == FIELD and isinstance(value, str)]
     if len(texts) > 1:
         raise ValueError("twice")
     text = "".join(texts)
     if not text.isascii():
         raise ValueError("no base64")
-    rest = json.loads(document)
     if FIELD in rest and texts:
         rest[FIELD] = "" if isinstance(rest[FIELD], str) else rest[FIELD]
     return base64.b64decode("".join(text.split(" ")).translate({10: None, 13: None, 9: None}), validate=True), rest

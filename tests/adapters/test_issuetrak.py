@@ -30,7 +30,7 @@ from migrator.catalog import Catalog
 from migrator.http import HttpClient
 from migrator.layers import Patience, RetryingSource, RetryingTarget, VerifiedSource
 from migrator.model import Attachment, Draft, Entity, EntityRef
-from migrator.naming import Limit, name_at_target
+from migrator.naming import name_at_target
 from migrator.pipeline.backup import BackupSettings, backup
 from migrator.pipeline.load import LoadSettings, load
 from migrator.sandbox.faults import Faults
@@ -751,8 +751,8 @@ async def test_answer_without_a_number_means_look():
 @given(st.text(max_size=400) | st.sampled_from(NASTY))
 def test_any_name_becomes_one_that_windows_and_the_server_take(name):
     goal = IssuetrakTarget(HttpClient("http://127.0.0.1:1", Hmac("k")), Options())
-    limit = Limit(goal.capabilities.max_name_bytes, goal.capabilities.name_encoding)
-    sent = name_at_target(name, goal.legal_name, limit, {goal.legal_name(name)})
+    can = goal.capabilities
+    sent = name_at_target(name, goal.legal_name, can.max_name_bytes, {goal.legal_name(name)}, can.name_encoding)
     assert complaint_about(sent) == ""
     if not complaint_about(name):
         assert sent == name
@@ -778,11 +778,13 @@ def test_illegal_names_keep_what_is_legal_of_them(name, legal):
 
 
 def test_names_are_cut_at_150_windows_characters_before_the_extension():
-    limit = Limit(300, "utf-16-le")
-    assert name_at_target("ä" * 200 + ".txt", str, limit, set()) == "ä" * 146 + ".txt"
-    assert name_at_target("😀" * 100 + ".txt", str, limit, set()) == "😀" * 73 + ".txt"
-    assert name_at_target("n" * 150, str, limit, {"n" * 150}) == "n" * 150
-    assert name_at_target("n" * 151, str, limit, {"n" * 150}) == "n" * 146 + " (2)"
+    def sent(name: str, *taken: str) -> str:
+        return name_at_target(name, str, 300, taken, "utf-16-le")
+
+    assert sent("ä" * 200 + ".txt") == "ä" * 146 + ".txt"
+    assert sent("😀" * 100 + ".txt") == "😀" * 73 + ".txt"
+    assert sent("n" * 150, "n" * 150) == "n" * 150
+    assert sent("n" * 151, "n" * 150) == "n" * 146 + " (2)"
 
 
 # --- malformed answers

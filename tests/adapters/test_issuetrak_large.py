@@ -24,7 +24,7 @@ async def main():
     world = World.generate(entities=20, seed=3, median_bytes=500, large_bytes={SIZE}, attachments=60)
     big = next(file for file in world.attachments if file.size == {SIZE})
     async with IssuetrakSandbox(world) as source, IssuetrakSandbox(world.without_attachments()) as target:
-        print(json.dumps([source.url, target.url, world.owner_of(big), [e.id for e in world.entities]]), flush=True)
+        print(json.dumps([source.url, target.url, [e.id for e in world.entities]]), flush=True)
         await asyncio.to_thread(input)
         found = [f for f in target.files_of(world.owner_of(big)) if f.size == {SIZE}]
         print(json.dumps([[f.sha256 for f in found], source.sha256_of(big)]), flush=True)
@@ -88,7 +88,7 @@ def rss_of(*command: str, config: Path) -> int:
 @pytest.mark.skipif("MIGRATOR_SLOW" not in os.environ, reason="takes a minute and 5 GB of disk: MIGRATOR_SLOW=1")
 @pytest.mark.timeout(1200)
 def test_file_of_1_gb_goes_both_ways_in_less_than_200_mb(served, tmp_path):
-    source, target, owner, numbers = json.loads(served.stdout.readline())
+    source, target, numbers = json.loads(served.stdout.readline())
     config = tmp_path / "migration.toml"
     config.write_text(CONFIG.format(source=source, target=target))
     rows = "".join(f"Issue,{number},Issue,{number}\n" for number in numbers)
