@@ -84,9 +84,7 @@ class IssuetrakSandbox(IssuetrakReads):
             return self.faults.refuse(fault)
         kept = self.keep(received.file(values["FileName"]), values["IssueNumber"], None)
         self.dates[kept.id] = values["CreatedBy"], values["CreatedDate"][:23]
-        answer: Any = {"bare": kept.id, "quoted": str(kept.id)}.get(
-            self.oddities.answer, {"AttachmentID": kept.id}
-        )
+        answer: Any = {"bare": kept.id, "quoted": str(kept.id)}.get(self.oddities.answer, {"AttachmentID": kept.id})
         return await self.after_upload(request, fault, web.json_response(answer, status=201))
 
     def _check(self, values: dict[str, Any], size: int) -> None:

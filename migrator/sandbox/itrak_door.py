@@ -61,9 +61,7 @@ class Door(Sandbox):
     user: ClassVar[str] = "APIUser"
     key: ClassVar[str] = "wV4JA/59PUf6XjiMF1om+Eg+D4rQlE8WGRTybNIkdrs="
 
-    def __init__(
-        self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any
-    ) -> None:
+    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any) -> None:
         super().__init__(world, faults, base_path=base_path)
         self.oddities = Oddities(**oddities)
         self.users: dict[str, bool] = {"Admin": True, self.user: True, **dict.fromkeys(PEOPLE, True)}

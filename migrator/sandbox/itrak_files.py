@@ -103,9 +103,7 @@ def complaint_about(name: object) -> str:
     return ""
 
 
-async def wrapped(
-    record: dict[str, Any], chunks: AsyncIterator[bytes], *, escaped: bool
-) -> AsyncIterator[bytes]:
+async def wrapped(record: dict[str, Any], chunks: AsyncIterator[bytes], *, escaped: bool) -> AsyncIterator[bytes]:
     """Spell a record as JSON with the file as its FileContent."""
     head, tail = json.dumps({**record, "FileContent": "\0"}).split('"\\u0000"')
     yield head.encode() + b'"'

@@ -66,15 +66,11 @@ class IssuetrakReads(Door):
         if found is None:
             raise RefusedError(404, "There is no such user.")
         shown: dict[str, Any] = {"UserID": found, "UserName": found, "OrganizationID": 1}
-        return web.json_response(
-            shown | {"IsActive": self.users[found]} if self.oddities.tells_active else shown
-        )
+        return web.json_response(shown | {"IsActive": self.users[found]} if self.oddities.tells_active else shown)
 
     async def _files(self, request: web.Request) -> web.StreamResponse:
         if request.match_info["route"].lower() not in self.oddities.routes:
-            raise RefusedError(
-                404, f"No HTTP resource was found that matches the request URI '{request.url}'."
-            )
+            raise RefusedError(404, f"No HTTP resource was found that matches the request URI '{request.url}'.")
         content = _flag(request.match_info["content"])
         files = self._attachments(request)
         records = [self._attachment_record(file) for file in files]

@@ -115,9 +115,7 @@ class Sandbox(Store, ABC):
         self, request: web.Request, attachment: WorldAttachment, headers: dict[str, str]
     ) -> web.StreamResponse:
         """Answer with the content of an attachment, through the faults."""
-        return await self.send_body(
-            request, attachment, self.chunks_of(attachment), attachment.size, headers
-        )
+        return await self.send_body(request, attachment, self.chunks_of(attachment), attachment.size, headers)
 
     async def send_body(
         self,

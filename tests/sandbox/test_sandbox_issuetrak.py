@@ -102,9 +102,7 @@ async def test_list_has_contents_only_if_they_are_asked_for(sandbox, route):
     number = owner(sandbox)
     _, bare = await ask(sandbox, "GET", f"/api/v1/attachments/{route}/{number}/false")
     _, full = await ask(sandbox, "GET", f"/api/v1/attachments/{route}/{number}/true")
-    assert (
-        bare["TotalCount"] == bare["CountForPage"] == len(bare["Collection"]) == len(full["Collection"]) > 2
-    )
+    assert bare["TotalCount"] == bare["CountForPage"] == len(bare["Collection"]) == len(full["Collection"]) > 2
     assert {item["FileContent"] for item in bare["Collection"]} == {None}
     for item in full["Collection"]:
         assert len(base64.b64decode(item["FileContent"])) == item["FileSizeInBytes"]
@@ -118,9 +116,7 @@ async def test_archive_has_an_entry_for_each_file_under_the_name_that_is_told(sa
         [pair] = item["ExtensionData"]
         content = archive.read(pair["Value"])
         assert pair["Key"] == "CompressedEntryName"
-        assert hashlib.sha256(content).hexdigest() == sandbox.sha256_of(
-            sandbox.attachment(item["AttachmentID"])
-        )
+        assert hashlib.sha256(content).hexdigest() == sandbox.sha256_of(sandbox.attachment(item["AttachmentID"]))
 
 
 async def test_upload_answers_with_its_number_and_is_there(sandbox):
