@@ -31,6 +31,7 @@ from migrator.adapters.squash import (
     passing_name,
     unwrapped,
 )
+from migrator.auth import Unsigned
 from migrator.hal import items_in, steps_in
 from migrator.http import HttpClient
 from migrator.layers import Patience, RetryingSource, RetryingTarget, VerifiedSource
