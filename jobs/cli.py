@@ -26,9 +26,14 @@ COMMANDS = {
     "load": "replay the archive into the target",
     "migrate": "backup, then load, then a check of the target",
     "status": "runs, counts, what is pending, what failed and why",
+    "export": "the files by their own names: a folder, a bag or a ZIP file",
+    "report": "one page to file: source, archive and target, entity by entity",
     "verify": "hash every blob again and hold the catalog against the disk",
     "sandbox": "serve an embedded tracker to rehearse against",
 }
+
+MODULES = {"report": "proof"}
+"""Commands that stand in a module of another name."""
 
 EXIT = {
     RunStatus.COMPLETE: 0,
@@ -49,7 +54,7 @@ class Commands(click.Group):
         """The command of a name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"jobs.{cmd_name}").command
+        command: click.Command = import_module(f"jobs.{MODULES.get(cmd_name, cmd_name)}").command
         return command
 
     def resolve_command(
