@@ -107,6 +107,13 @@ class Proof(Store):
             self.db.execute(
                 "UPDATE uploads SET content_check = ?, status = iif(? IS NULL, status, 'failed'), error = ? "
                 "WHERE target = ? AND attachment_id = ? AND target_kind = ? AND target_id = ?",
-                ["differs" if problem else "same", problem, problem, target, upload.attachment.id]
-                + [upload.to.kind, upload.to.id],
+                [
+                    "differs" if problem else "same",
+                    problem,
+                    problem,
+                    target,
+                    upload.attachment.id,
+                    upload.to.kind,
+                    upload.to.id,
+                ],
             )
