@@ -32,7 +32,8 @@ def command(_: Output, /, *, archive: Path, out: Path | None, redirects: Path | 
     from migrator.adapters import TRACKERS, adapter
     from migrator.catalog import Catalog
     from migrator.catalog.store import disk_errors
-    from migrator.pipeline.proof import UrlOf, report
+    from migrator.pipeline.filing import report
+    from migrator.pipeline.proof import UrlOf
 
     if not (out or redirects):
         raise click.UsageError("say what to write: --out, --redirects or both")

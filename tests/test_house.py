@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 OURS = ("migrator", "jobs")
 
 ROWS = (
-    ("model", "errors", "fields", "naming", "pacing"),
+    ("model", "errors", "fields", "naming", "pathnames", "pacing"),
     ("ports", "auth", "paging", "mapping", "config", "progress", "answers", "multipart"),
     ("layers", "http", "archive", "catalog", "lock"),
     ("pipeline", "adapters", "sandbox"),
@@ -58,6 +58,7 @@ HOMES = {
 }
 
 LONG = {
+    "migrator/pipeline/settle.py": "one upload: found, sent, in doubt or refused, it is settled by one state of the entity",
     "migrator/http.py": "one client: signing, bodies, redirects and the judgement of answers belong to each attempt",
     "migrator/adapters/teampulse.py": "one tracker: its sessions, two ways of listing, and a target",
 }

@@ -127,7 +127,8 @@ def _tiles(totals: Totals) -> str:
     if not totals.targets:
         tiles.append(("At the target", "none", "nothing was loaded yet"))
     cells = [
-        f'<div class="tile"><span class="soft">{shown(title)}</span><b>{html.escape(number)}</b>{html.escape(more)}</div>'
+        f'<div class="tile"><span class="soft">{shown(title)}</span>'
+        f"<b>{html.escape(number)}</b>{html.escape(more)}</div>"
         for title, number, more in tiles
     ]
     return f'<div class="tiles">{"".join(cells)}</div>\n'
@@ -167,8 +168,8 @@ def _differences(totals: Totals) -> str:
             f"<li>and {count - len(totals.samples[reason]):,} more</li>" if count > len(totals.samples[reason]) else ""
         )
         parts.append(
-            f'<details><summary><span class="{_class(bad=bad)}">{_count(count, "file")}</span>: {shown(reason)}</summary>'
-            f"<ul>{files}{more}</ul></details>"
+            f'<details><summary><span class="{_class(bad=bad)}">{_count(count, "file")}</span>: '
+            f"{shown(reason)}</summary><ul>{files}{more}</ul></details>"
         )
     if left := len(worst_first) - REASONS:
         parts.append(f"<p>{left:,} further reasons: see each entity.</p>" if left > 0 else "")
