@@ -180,7 +180,7 @@ async def test_a_damaged_and_a_missing_blob_are_named_and_the_rest_is_exported(a
 
 
 async def test_a_link_in_place_of_a_blob_is_damage(archive, tmp_path):
-    tracker, root = archive
+    _tracker, root = archive
     [(sha256,)] = rows(root, "SELECT sha256 FROM attachments WHERE name = 'big 7.bin'")
     path = root / "blobs" / sha256[:2] / sha256
     (tmp_path / "elsewhere").write_bytes(path.read_bytes())

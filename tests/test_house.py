@@ -58,7 +58,7 @@ HOMES = {
 }
 
 LONG = {
-    "migrator/pipeline/settle.py": "one upload: found, sent, in doubt or refused, it is settled by one state of the entity",
+    "migrator/pipeline/settle.py": "one upload, found, sent, in doubt or refused, in view of one entity",
     "migrator/http.py": "one client: signing, bodies, redirects and the judgement of answers belong to each attempt",
     "migrator/adapters/teampulse.py": "one tracker: its sessions, two ways of listing, and a target",
 }

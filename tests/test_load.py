@@ -411,7 +411,7 @@ async def test_with_nothing_to_upload_all_that_is_recorded_as_there_is_read_back
 
 
 async def test_what_can_not_be_read_back_is_named_and_stays_uploaded(backed_up):
-    root, source, target, mapping = backed_up
+    root, _source, target, mapping = backed_up
     await run_load(target, root, mapping)
     hidden = next(file for file in target.files.values() if file.name == "big 7.bin")
 

@@ -47,7 +47,7 @@ def assert_legal(name: str) -> None:
     assert not [char for char in name if unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}]
     assert not name.endswith(".")
     assert name == name.strip()
-    device = name.split(".")[0].rstrip().upper()
+    device = name.split(".", maxsplit=1)[0].rstrip().upper()
     assert device not in {"CON", "PRN", "AUX", "NUL", "CLOCK$", "CONIN$", "CONOUT$"}
     assert not (device[:3] in {"COM", "LPT"} and device[3:] in set("0123456789¹²³"))
     for form in ("NFC", "NFD"):

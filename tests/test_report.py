@@ -122,7 +122,8 @@ async def test_the_document_tells_of_every_file_where_it_is_and_why_not(moved, t
     assert "413" in by_name["big 7.bin"]["differs"][0]
     assert by_name["big 5.bin"]["differs"] == []
     assert by_name["big 5.bin"]["uploads"][0]["content"] == "same"
-    assert summary["differing"] == document["differing"] == sum(bool(file["differs"]) for file in files.values()) == 4
+    # beside those four, two of the hostile names have a slash
+    assert summary["differing"] == document["differing"] == sum(bool(file["differs"]) for file in files.values()) == 6
     assert len(document["details"]) == len(source.entities) + 1
 
 
@@ -189,7 +190,8 @@ async def test_redirects_lead_from_each_old_address_to_the_new_one(moved, tmp_pa
     assert summary["redirected"] == len(found) == target.uploads
     for row in found:
         assert row["old_url"].endswith(f"/{row['attachment_id']}")
-        assert target.content[row["new_url"].rpartition("/")[2]]
+        at = target.content[row["new_url"].rpartition("/")[2]]
+        assert at == source.content.get(row["attachment_id"], at)
     assert "big 7.bin" not in {
         source.files[row["attachment_id"]].name for row in found if row["attachment_id"] in source.files
     }
@@ -220,12 +222,12 @@ async def test_an_archive_of_an_earlier_version_is_reported_without_being_change
         db.execute("ALTER TABLE uploads DROP COLUMN remote_locator")
         db.execute("ALTER TABLE uploads DROP COLUMN content_check")
     before = rows(root, "SELECT sql FROM sqlite_master")
-    assert write(root, tmp_path / "report.json")["differing"] == 4
+    assert write(root, tmp_path / "report.json")["differing"] == 6
     assert rows(root, "SELECT sql FROM sqlite_master") == before
 
 
 async def test_an_archive_of_an_earlier_version_is_brought_up_to_date_by_the_next_run(moved):
-    source, target, root = moved
+    source, _target, root = moved
     with sqlite3.connect(root / "catalog.db") as db:
         db.execute("ALTER TABLE uploads DROP COLUMN remote_locator")
         db.execute("ALTER TABLE uploads DROP COLUMN content_check")

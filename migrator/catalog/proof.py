@@ -27,8 +27,9 @@ SELECT DISTINCT kind, entity_id, '', '', '', '' FROM attachments a
 WHERE NOT EXISTS (SELECT 1 FROM entities e WHERE e.kind = a.kind AND e.entity_id = a.entity_id)
 ORDER BY 1, 2
 """
+_OF = ", ".join(f"a.{column}" for column in COLUMNS.split(", "))
 _ATTACHMENTS = f"""
-SELECT {COLUMNS}, a.status AS status, a.error AS error, a.sha256 AS sha256, b.size AS stored_size, b.problem AS problem
+SELECT {_OF}, a.status AS status, a.error AS error, a.sha256 AS sha256, b.size AS stored_size, b.problem AS problem
 FROM attachments a LEFT JOIN blobs b USING (sha256) ORDER BY kind, entity_id, attachment_id
 """
 
@@ -84,9 +85,8 @@ class Proof(Store):
 
     def arrived_uploads(self, target: str, run: int | None = None) -> dict[EntityRef, list[Upload]]:
         """What is recorded as being at a target, by target entity: all, or what one run settled."""
-        columns = ", ".join(f"a.{column}" for column in COLUMNS.split(", "))
         rows = self.db.execute(
-            f"SELECT target_kind, target_id, u.status, u.remote_id, u.name, u.attempts, b.sha256, b.size, {columns} "
+            f"SELECT target_kind, target_id, u.status, u.remote_id, u.name, u.attempts, b.sha256, b.size, {_OF} "
             "FROM uploads u JOIN attachments a USING (attachment_id) JOIN blobs b USING (sha256) "
             "WHERE target = ? AND u.status IN ('uploaded', 'already_there') AND u.run_id = coalesce(?, u.run_id) "
             "ORDER BY target_kind, target_id, u.attachment_id",
