@@ -121,7 +121,7 @@ def write_json(file: TextIO, totals: Totals, chapters: Iterable[Chapter]) -> Non
         "source": totals.source,
         "made_at": totals.made_at,
         "entities": totals.entities,
-        "attachments": {"listed": totals.attachments, **totals.statuses},
+        "attachments": {"known": totals.attachments, **totals.statuses},
         "bytes": {"listed": totals.listed_bytes, "archived": totals.archived_bytes},
         "targets": {name: {**counts, "bytes": totals.target_bytes[name]} for name, counts in totals.targets.items()},
         "differing": totals.differing,

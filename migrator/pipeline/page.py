@@ -18,6 +18,8 @@ REASONS = 30
 """So many reasons are told of on top, the most frequent first."""
 UNLISTED = 200
 """So many entities whose files could not be listed."""
+CHART_WORDS = 46
+"""Characters of the words above a bar."""
 
 _HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -72,21 +74,21 @@ def size_words(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def bars(title: str, rows: Sequence[tuple[str, int, str]], colour: str = "#2f6db5") -> str:
-    """A chart of horizontal bars, as SVG: words, value, and the value as told."""
+def bars(title: str, rows: Sequence[tuple[str, int]], colour: str = "#2f6db5") -> str:
+    """A chart of horizontal bars, as SVG: the words above each bar, the number behind it."""
     if not rows:
         return ""
-    longest = max(value for _, value, _ in rows) or 1
+    longest = max(value for _, value in rows) or 1
     lines = []
-    for number, (words, value, told) in enumerate(rows):
-        y, cut = number * 26, words if len(words) <= 26 else words[:25] + "…"
-        width = 180 * value / longest
+    for number, (words, value) in enumerate(rows):
+        y, cut = number * 36, words if len(words) <= CHART_WORDS else words[: CHART_WORDS - 1] + "…"
+        width = 260 * value / longest
         lines.append(
-            f'<text x="0" y="{y + 16}">{html.escape(_printable(cut))}</text>'
-            f'<rect x="180" y="{y + 4}" width="{max(width, 1):.1f}" height="16" rx="3" fill="{colour}"/>'
-            f'<text x="{186 + width:.1f}" y="{y + 16}">{html.escape(told)}</text>'
+            f'<text x="0" y="{y + 12}">{html.escape(_printable(cut))}</text>'
+            f'<rect x="0" y="{y + 17}" width="{width:.1f}" height="11" rx="2" fill="{colour}"/>'
+            f'<text x="{width + (6 if width else 0):.1f}" y="{y + 27}">{value:,}</text>'
         )
-    view = f'viewBox="0 0 480 {len(rows) * 26}" role="img" aria-label="{html.escape(title)}"'
+    view = f'viewBox="0 0 320 {len(rows) * 36}" role="img" aria-label="{html.escape(title)}"'
     return f'<div class="tile"><h3>{html.escape(title)}</h3><svg {view}>{"".join(lines)}</svg></div>'
 
 
@@ -116,9 +118,14 @@ def write_page(file: TextIO, totals: Totals, chapters: Iterable[Chapter]) -> Non
 
 
 def _tiles(totals: Totals) -> str:
-    stored, listed = totals.statuses["stored"], totals.attachments
+    stored, gone = totals.statuses["stored"], totals.statuses["gone"]
+    listed, left = totals.attachments - gone, f", {gone:,} more were deleted there" if gone else ""
     tiles = [
-        ("In the source", f"{listed:,} files", f"{size_words(totals.listed_bytes)} on {totals.entities:,} entities"),
+        (
+            "In the source",
+            f"{listed:,} files",
+            f"{size_words(totals.listed_bytes)} on {totals.entities:,} entities{left}",
+        ),
         ("In the archive", f"{stored:,} files", _statuses(totals.statuses, size_words(totals.archived_bytes))),
     ]
     for target, counts in totals.targets.items():
@@ -135,7 +142,7 @@ def _tiles(totals: Totals) -> str:
 
 
 def _at(totals: Totals, target: str) -> str:
-    same = totals.content["same"]
+    same = totals.content[target]
     return size_words(totals.target_bytes[target]) + (f", {same:,} read back and equal" if same else "")
 
 
@@ -146,10 +153,10 @@ def _statuses(counts: dict[str, int], size: str) -> str:
 
 
 def _charts(totals: Totals) -> str:
-    kinds = [(kind or "?", count, f"{count:,}") for kind, count in totals.kinds.most_common(10)]
-    order = [words for _, words in SIZES] + [LARGEST]
-    sizes = [(words, totals.sizes[words], f"{totals.sizes[words]:,}") for words in order]
-    failed = [(reason, count, f"{count:,}") for (reason, bad), count in totals.reasons.most_common() if bad][:10]
+    kinds = [(kind or "?", count) for kind, count in totals.kinds.most_common(8)]
+    sizes = [(words, totals.sizes[words]) for words in [*(words for _, words in SIZES), LARGEST]]
+    worst = [(reason, count) for (reason, bad), count in totals.reasons.most_common() if bad]
+    failed = [(reason.partition(": ")[2] or reason, count) for reason, count in worst[:8]]
     charts = bars("Files by kind", kinds) + (bars("Files by size", sizes) if totals.attachments else "")
     return f'<h2>Overview</h2><div class="charts">{charts}{bars("Failures", failed, "#b3261e")}</div>\n'
 

@@ -75,7 +75,10 @@ class Chapter:
 
 @dataclass(slots=True)
 class Totals:
-    """The sums of a report. `reasons` are told with samples; the flag says whether it is a failure."""
+    """The sums of a report. `content` counts by target what was read back and equal.
+
+    `reasons` are counted with whether each is a failure, and told with samples.
+    """
 
     source: str
     made_at: str
@@ -191,7 +194,7 @@ def sums(chapters: Iterable[Chapter], source: str) -> Totals:
 def _add(totals: Totals, filed: Filed) -> None:
     of, size = filed.of, filed.size if filed.size is not None else filed.of.size or 0
     totals.attachments += 1
-    totals.listed_bytes += size
+    totals.listed_bytes += size if filed.status != Status.GONE else 0
     totals.statuses[filed.status] += 1
     totals.archived_bytes += (filed.size or 0) if filed.status == Status.STORED else 0
     totals.kinds[of.owner.kind] += 1
@@ -201,7 +204,7 @@ def _add(totals: Totals, filed: Filed) -> None:
     for one in filed.sent:
         totals.targets.setdefault(one.target, Counter())[one.status] += 1
         totals.target_bytes[one.target] += (filed.size or 0) if one.status in THERE else 0
-        totals.content[one.content] += bool(one.content)
+        totals.content[one.target] += one.content == "same"
     for remark in set(filed.remarks):
         totals.reasons[remark] += 1
         samples = totals.samples.setdefault(remark[0], [])
