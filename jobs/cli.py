@@ -26,12 +26,17 @@ COMMANDS = {
     "load": "replay the archive into the target",
     "migrate": "backup, then load, then a check of the target",
     "status": "runs, counts, what is pending, what failed and why",
+    "export": "the files by their own names: a folder, a bag or a ZIP file",
+    "report": "one page to file: source, archive and target, entity by entity",
     "verify": "hash every blob again and hold the catalog against the disk",
     "sandbox": "serve an embedded tracker to rehearse against",
 }
 
 EVERYWHERE = frozenset({"--json", "-q", "--quiet", "-v", "--verbose"})
 """Options that may stand before or behind the command."""
+
+MODULES = {"report": "proof"}
+"""Commands that stand in a module of another name."""
 
 EXIT = {
     RunStatus.COMPLETE: 0,
@@ -52,7 +57,7 @@ class Commands(click.Group):
         """The command of a name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"jobs.{cmd_name}").command
+        command: click.Command = import_module(f"jobs.{MODULES.get(cmd_name, cmd_name)}").command
         return command
 
     def resolve_command(

@@ -15,21 +15,31 @@ from jobs.output import Output
 @click.command("load")
 @config_argument
 @click.option("--dry-run", is_flag=True, help="Rehearse: look at the target, send nothing.")
+@click.option("--verify", type=click.Choice(["content"]), help="Read every uploaded file back and compare its content.")
 @click.pass_obj
-def command(output: Output, /, *, config: Path, dry_run: bool) -> dict[str, Any]:
+def command(output: Output, /, *, config: Path, dry_run: bool, verify: str | None) -> dict[str, Any]:
     """Replay the archive of CONFIG into its target, by its mapping file.
 
     Run again it resumes and uploads nothing twice: what was in flight when a run was killed is looked up at the
     target before anything is sent. Files of entities without a row in the mapping are counted as unmapped.
+
+    Afterwards the target is read back: by name and size always, by content with --verify content. That covers what
+    this run settled; if there was nothing to do, all files that are recorded as being there. One that differs has
+    failed (exit status 3).
     """
     from jobs.running import run_job
     from migrator.config import read_configuration
 
+    if dry_run and verify:
+        raise click.UsageError("--dry-run and --verify exclude each other: a rehearsal uploads nothing")
     configuration = read_configuration(config)
-    return run_job(lambda stop: run_load(configuration, output, stop, dry_run=dry_run))
+    content = verify == "content"
+    return run_job(lambda stop: run_load(configuration, output, stop, dry_run=dry_run, verify_content=content))
 
 
-async def run_load(configuration: Any, output: Output, stop: asyncio.Event, *, dry_run: bool = False) -> dict[str, Any]:
+async def run_load(
+    configuration: Any, output: Output, stop: asyncio.Event, *, dry_run: bool = False, verify_content: bool = False
+) -> dict[str, Any]:
     """Read the mapping, log in, hold the archive, load."""
     from jobs.running import held_archive, unless_stopped
     from jobs.wiring import target_section, wire_target
@@ -47,6 +57,7 @@ async def run_load(configuration: Any, output: Output, stop: asyncio.Event, *, d
         limits.uploads,
         provenance=target_section(configuration).provenance,
         dry_run=dry_run,
+        verify_content=verify_content,
     )
     try:
         with held_archive(configuration.archive, "load") as (archive, catalog):

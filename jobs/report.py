@@ -52,6 +52,8 @@ def _run(out: Console, summary: dict[str, Any]) -> None:
         table.add_row(key.replace("_", " "), str(value))
     for key, value in summary.get("dry_run", {}).items():
         table.add_row(f"dry run: {key.replace('_', ' ')}", str(value))
+    for key, value in summary.get("content", {}).items():
+        table.add_row(f"content: {key}", str(value))
     table.add_row("bytes", human_bytes(summary.get("bytes", 0)))
     out.print(table)
     print_failures(out, summary.get("failures", []))
@@ -84,6 +86,20 @@ def _verify(out: Console, summary: dict[str, Any]) -> None:
     out.print(f"{summary['blobs']} blobs, {human_bytes(summary['bytes'])}, {len(summary['problems'])} problems")
     for problem in summary["problems"]:
         out.print(Text(f"  {problem['code']} {problem['problem']}: {problem['path']}"))
+
+
+def _export(out: Console, summary: dict[str, Any]) -> None:
+    _headline(out, summary)
+    kept = f"{summary['files']} files, {human_bytes(summary['bytes'])} in {summary['destination']}"
+    out.print(Text(printable(f"{kept}, {len(summary['problems'])} damaged or missing blobs")))
+    print_failures(out, summary["failures"])
+
+
+def _proof(out: Console, summary: dict[str, Any]) -> None:
+    for path in (summary["out"], summary["redirects"]):
+        if path:
+            out.print(Text(printable(f"written: {path}")))
+    out.print(f"{summary['entities']} entities, {summary['attachments']} attachments, {summary['differing']} differ")
 
 
 def _check(out: Console, summary: dict[str, Any]) -> None:
@@ -129,6 +145,8 @@ def _demo(out: Console, summary: dict[str, Any]) -> None:
 _PRINTERS: dict[str, Callable[[Console, dict[str, Any]], None]] = {
     "migrate": _migrate,
     "verify": _verify,
+    "export": _export,
+    "report": _proof,
     "check": _check,
     "status": _status,
     "demo": _demo,

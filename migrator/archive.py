@@ -287,3 +287,9 @@ def _sync_folders(folders: set[Path], blobs: Path) -> None:
         return
     for folder in folders:
         _sync_folder(folder)
+
+
+def flush(folder: Path) -> None:
+    """Everything that was written to the file system of this folder is safe on disk when this returns."""
+    if not _sync_filesystem(folder):
+        os.sync()

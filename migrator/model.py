@@ -157,7 +157,8 @@ class Outcome:
 class Upload:
     """One attachment to be sent to one target entity, as the catalog has it.
 
-    `name` is the name it was sent under, None before the first try.
+    `name` is the name it was sent under, None before the first try. `differs`: it was read back, and its content
+    was not what had been sent.
     """
 
     attachment: Attachment
@@ -167,3 +168,4 @@ class Upload:
     remote_id: str | None = None
     name: str | None = None
     attempts: int = 0
+    differs: bool = False

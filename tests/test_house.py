@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 OURS = ("migrator", "jobs")
 
 ROWS = (
-    ("model", "errors", "fields", "naming", "pacing"),
+    ("model", "errors", "fields", "naming", "pathnames", "pacing"),
     ("ports", "auth", "paging", "mapping", "config", "progress", "answers", "multipart", "hal", "base64json"),
     ("layers", "http", "archive", "catalog", "lock"),
     ("pipeline", "adapters", "sandbox"),
@@ -58,6 +58,7 @@ HOMES = {
 }
 
 LONG = {
+    "migrator/pipeline/settle.py": "one upload, found, sent, in doubt or refused, in view of one entity",
     "migrator/http.py": "one client: signing, bodies, redirects and the judgement of answers belong to each attempt",
     "migrator/pipeline/settle.py": "how one target entity is settled, in reading order: look, match, send, accept",
     "migrator/adapters/issuetrak.py": "one tracker: three ways of finding issues, two of fetching files, and a target",

@@ -359,3 +359,79 @@ async def test_a_damaged_blob_is_not_uploaded(backed_up):
     assert summary["uploads"]["failed"] == 1
     assert "damaged" in summary["failures"][0]["reason"]
     assert not [file for file in target.files.values() if file.name == "big 7.bin"]
+
+
+async def test_content_is_read_back_and_a_difference_is_named_until_it_is_mended(backed_up):
+    root, source, target, mapping = backed_up
+
+    class Garbling(MemoryTarget):
+        """Says yes to the right name and size, and keeps other bytes."""
+
+        async def upload(self, owner, draft, body):
+            made = await super().upload(owner, draft, body)
+            if draft.name == "big 7.bin":
+                target.content[made.id] = b"?" * draft.size
+            return made
+
+    garbling = RetryingTarget(Garbling(target), PATIENCE)
+    summary = await run_load(target, root, mapping, target=garbling, verify_content=True)
+    sent = len(source.files) - 1
+    assert summary["content"] == {"checked": sent, "same": sent - 1, "differ": 1, "unreadable": 0}
+    assert (summary["status"], summary["uploads"]["failed"]) == ("incomplete", 1)
+    assert [(failure["name"], "content" in failure["reason"]) for failure in summary["failures"]] == [
+        ("big 7.bin", True)
+    ]
+    before = target.uploads
+    again = await run_load(target, root, mapping)
+    assert (again["status"], target.uploads) == ("incomplete", before), (
+        "not accepted by its name and size, nor sent twice"
+    )
+    [bad] = [file.id for file in target.files.values() if file.name == "big 7.bin"]
+    target.remove(bad)
+    assert (await run_load(target, root, mapping, verify_content=True))["status"] == "complete"
+    assert target.uploads == before + 1
+    assert_exactly_once(source, target, mapping)
+
+
+async def test_with_nothing_to_upload_all_that_is_recorded_as_there_is_read_back(backed_up):
+    root, source, target, mapping = backed_up
+    await run_load(target, root, mapping)
+    sent = len(source.files) - 1
+    whole = await run_load(target, root, mapping, verify_content=True)
+    assert whole["content"] == {"checked": sent, "same": sent, "differ": 0, "unreadable": 0}
+    assert whole["status"] == "complete"
+    changed, lost, renamed = [file for file in target.files.values() if file.name.startswith("big")][5:8]
+    target.content[changed.id] = b"#" * len(target.content[changed.id])
+    target.remove(lost.id)
+    target.files[renamed.id] = replace(renamed, name="other.bin")
+    found = await run_load(target, root, mapping, verify_content=True)
+    assert found["content"] == {"checked": sent, "same": sent - 3, "differ": 3, "unreadable": 0}
+    assert found["status"] == "incomplete"
+    assert {failure["name"] for failure in found["failures"]} == {changed.name, lost.name, renamed.name}
+
+
+async def test_what_can_not_be_read_back_is_named_and_stays_uploaded(backed_up):
+    root, _source, target, mapping = backed_up
+    await run_load(target, root, mapping)
+    hidden = next(file for file in target.files.values() if file.name == "big 7.bin")
+
+    async def on_call(verb, key):
+        if verb == "read_back" and key == hidden.id:
+            raise Forbidden("GET file: status 403")
+
+    target.on_call = on_call
+    summary = await run_load(target, root, mapping, verify_content=True)
+    assert (summary["status"], summary["content"]["unreadable"]) == ("incomplete", 1)
+    assert "403" in summary["failures"][0]["reason"]
+    assert rows(root, "SELECT count(*) FROM uploads WHERE status != 'uploaded'") == [(0,)]
+    target.on_call = None
+    assert (await run_load(target, root, mapping))["status"] == "complete"
+
+
+async def test_a_load_of_something_new_reads_back_only_that(backed_up):
+    root, source, target, mapping = backed_up
+    await run_load(target, root, mapping)
+    source.attach(next(iter(mapping)), "new.txt", b"new")
+    await run_backup(source, root)
+    summary = await run_load(target, root, mapping, verify_content=True)
+    assert (summary["content"]["checked"], summary["uploads"]["uploaded"]) == (1, 1)

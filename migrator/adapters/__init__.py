@@ -14,6 +14,7 @@ from typing import Any
 from migrator.auth import Signer
 from migrator.errors import ConfigError
 from migrator.http import HttpClient
+from migrator.model import Attachment
 from migrator.ports import Source, Target
 
 TRACKERS: dict[str, str] = {
@@ -31,6 +32,7 @@ class Adapter:
 
     `auth` lists the sets of keys that [source.auth] may hold, one of them complete; `signer` makes credentials of
     them. `options` is a frozen dataclass with a default for each field: [source.options] and [target.options].
+    `url_of` gives the address at which people fetch an attachment, from the tracker's base URL; empty if unknown.
     """
 
     source: Callable[[HttpClient, Any], Source]
@@ -39,6 +41,7 @@ class Adapter:
     auth: tuple[tuple[str, ...], ...]
     signer: Callable[[Mapping[str, str]], Signer]
     max_connections: int = 16
+    url_of: Callable[[str, Attachment], str] = lambda _base, _attachment: ""
 
 
 def adapter(name: str) -> Adapter:

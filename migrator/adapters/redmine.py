@@ -22,6 +22,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 from weakref import WeakValueDictionary
 
 from migrator.adapters import Adapter
@@ -213,6 +214,11 @@ def attachment_in(found: Mapping[str, Any], owner: EntityRef) -> Attachment:
     )
 
 
+def attachment_url(base: str, attachment: Attachment) -> str:
+    """Where people fetch a file, as Redmine's own pages link to it."""
+    return f"{base}/attachments/download/{quote(attachment.id, safe='')}/{quote(attachment.name, safe='')}"
+
+
 def signer(auth: Mapping[str, str]) -> Signer:
     """An API key, or the name and password of an account."""
     if "api_key" in auth:
@@ -258,4 +264,5 @@ ADAPTER = Adapter(
     auth=(("api_key",), ("username", "password")),
     signer=signer,
     max_connections=4,
+    url_of=attachment_url,
 )

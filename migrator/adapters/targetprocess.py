@@ -258,6 +258,13 @@ def distinct(entities: Iterable[Entity | None]) -> tuple[Entity, ...]:
     return tuple({entity.ref: entity for entity in entities if entity}.values())
 
 
+def attachment_url(base: str, attachment: Attachment) -> str:
+    """Where people fetch a file; an image inside of a text has its path."""
+    if attachment.id.startswith(INLINE):
+        return f"{base}/{quote(attachment.locator)}"
+    return f"{base}/Attachment.aspx?AttachmentID={quote(attachment.id, safe='')}"
+
+
 def signer(auth: Mapping[str, str]) -> Signer:
     """Credentials of [source.auth] or [target.auth]."""
     if "username" in auth:
@@ -275,4 +282,5 @@ ADAPTER = Adapter(
     auth=(("username", "password"), ("access_token",), ("token",), ("cookie",)),
     signer=signer,
     max_connections=16,
+    url_of=attachment_url,
 )

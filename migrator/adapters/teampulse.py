@@ -336,6 +336,12 @@ def in_walking_order(ids: Sequence[int], state: Offset) -> list[int]:
     return [-number for number in ids] if newest_first else list(ids)
 
 
+def attachment_url(base: str, attachment: Attachment) -> str:
+    """Where people fetch a file: as the server told it; never built from the id, which is another number."""
+    path = attachment.locator.partition("\n")[0]
+    return f"{base}/{path}" if path else ""
+
+
 def signer(auth: Mapping[str, str]) -> Signer:
     """An account of TeamPulse's own by password, or whatever account a browser's cookie belongs to."""
     return Header("Cookie", auth["cookie"]) if "cookie" in auth else Wrap(auth["username"], auth["password"])
@@ -367,4 +373,5 @@ ADAPTER = Adapter(
     auth=(("username", "password"), ("cookie",)),
     signer=signer,
     max_connections=8,
+    url_of=attachment_url,
 )

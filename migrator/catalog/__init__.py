@@ -14,6 +14,7 @@ from typing import Any
 
 from migrator.catalog.crawl import CrawlTables
 from migrator.catalog.overview import Overview
+from migrator.catalog.proof import Proof
 from migrator.catalog.uploads import UploadTables
 from migrator.errors import ConfigError
 from migrator.model import RunStatus
@@ -26,7 +27,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-class Catalog(CrawlTables, UploadTables, Overview):
+class Catalog(CrawlTables, UploadTables, Overview, Proof):
     """The catalog of one archive, see `Store` for opening and closing it."""
 
     def begin_run(self, command: str) -> int:

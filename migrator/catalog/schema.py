@@ -49,3 +49,10 @@ def _format_1(db: Database) -> None:
     for statement in _TABLES.split(";\n"):
         if statement.strip():
             db.execute(statement)
+
+
+@migrations(name="0002_proof_of_uploads")
+def _proof_of_uploads(db: Database) -> None:
+    """Where a file is at the target, if its id doesn't tell; and whether its content was read back: same, differs."""
+    db.execute("ALTER TABLE uploads ADD COLUMN remote_locator TEXT NOT NULL DEFAULT ''")
+    db.execute("ALTER TABLE uploads ADD COLUMN content_check TEXT")

@@ -66,14 +66,23 @@ class UploadTables(Store):
         """The uploads to one target entity that are not settled; those in doubt first."""
         columns = ", ".join(f"a.{column}" for column in COLUMNS.split(", "))
         rows = self.db.execute(
-            f"SELECT u.status, u.remote_id, u.name, u.attempts, b.sha256, b.size, {columns} "
+            f"SELECT u.status, u.remote_id, u.name, u.attempts, u.content_check, b.sha256, b.size, {columns} "
             "FROM uploads u JOIN attachments a USING (attachment_id) JOIN blobs b USING (sha256) "
             f"WHERE target = ? AND target_kind = ? AND target_id = ? AND u.{_UNSETTLED} AND a.status = 'stored' "
             "ORDER BY u.status != 'in_doubt', a.created_at, a.attachment_id",
             [target, to.kind, to.id],
         ).fetchall()
         return [
-            Upload(attachment_from(row[6:]), Blob(row[4], row[5]), to, UploadStatus(row[0]), row[1], row[2], row[3])
+            Upload(
+                attachment_from(row[7:]),
+                Blob(row[5], row[6]),
+                to,
+                UploadStatus(row[0]),
+                row[1],
+                row[2],
+                row[3],
+                row[4] == "differs",
+            )
             for row in rows
         ]
 
@@ -95,6 +104,7 @@ class UploadTables(Store):
         *,
         name: str | None = None,
         remote_id: str | None = None,
+        locator: str | None = None,
         error: str | None = None,
     ) -> None:
         """Intent or result of one upload. An intent counts as an attempt; a name or id once known stays."""
@@ -102,15 +112,18 @@ class UploadTables(Store):
         with self.writing():
             self.db.execute(
                 "UPDATE uploads SET status = ?, name = coalesce(?, name), remote_id = coalesce(?, remote_id), "
-                "error = ?, attempts = attempts + ?, run_id = ? "
+                "remote_locator = coalesce(?, remote_locator), error = ?, attempts = attempts + ?, run_id = ?, "
+                "content_check = iif(? = 'failed', content_check, NULL) "
                 "WHERE target = ? AND attachment_id = ? AND target_kind = ? AND target_id = ?",
                 [
                     status,
                     name,
                     remote_id,
+                    locator,
                     error,
                     attempt,
                     run,
+                    status,
                     target,
                     upload.attachment.id,
                     upload.to.kind,

@@ -15,6 +15,7 @@ from typing import Any
 from migrator.archive import Archive
 from migrator.catalog import Catalog
 from migrator.model import EntityRef, RunStatus, UploadStatus
+from migrator.pipeline.content import ContentCheck
 from migrator.pipeline.desk import Desk
 from migrator.pipeline.running import InFlight, first_fatal, until_stopped
 from migrator.pipeline.settle import LoadSettings, Settler
@@ -54,6 +55,7 @@ class _Load:
         self._queue: asyncio.Queue[EntityRef] = asyncio.Queue()
         self._in_flight = InFlight()
         self._unmapped = 0
+        self._content: ContentCheck | None = None
 
     async def run(self, stop: asyncio.Event) -> dict[str, Any]:
         began = time.monotonic()
@@ -87,6 +89,7 @@ class _Load:
         catalog, identity, dry_run = self._catalog, self._settings.identity, self._settings.dry_run
         counts = catalog.upload_counts(identity, self._run)
         failures = self._settler.rehearsal.failures if dry_run else catalog.upload_failures(identity)
+        failures += self._content.unread if self._content else []
         if status is RunStatus.COMPLETE and failures:
             status = RunStatus.INCOMPLETE
         summary = {
@@ -102,6 +105,7 @@ class _Load:
                 "failed": counts[UploadStatus.FAILED] + counts[UploadStatus.IN_DOUBT],
             },
             **({"dry_run": self._settler.rehearsal.counts()} if dry_run else {}),
+            **({"content": self._content.counts()} if self._content else {}),
             "bytes": catalog.uploaded_bytes(identity, self._run),
             "seconds": round(seconds, 2),
             "failures": failures,
@@ -117,6 +121,16 @@ class _Load:
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
                 group.create_task(self._worker())
+        if self._settings.verify_content and not self._settler.stopping:
+            await self._check_content()
+
+    async def _check_content(self) -> None:
+        """Read back what this run settled; all that is recorded as there, if it had nothing to settle."""
+        arrived, identity = self._catalog.arrived_uploads, self._settings.identity
+        wanted = await self._desk.run(arrived, identity, self._run) or await self._desk.run(arrived, identity)
+        self._content = ContentCheck(self._target, self._catalog, identity, self._desk, self._settler)
+        with self._in_flight:
+            await self._content.run(wanted, self._settings.uploads)
 
     async def _worker(self) -> None:
         while not self._settler.stopping and not self._queue.empty():

@@ -31,6 +31,7 @@ LOOKS = 3
 SENDS = 4
 """How often at most one upload is sent in a run; one whose answer was lost only BLIND_SENDS times."""
 BLIND_SENDS = 2
+DIFFERS = "the content of the file at the target is not what was sent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class LoadSettings:
     uploads: int = 4
     provenance: bool = True
     dry_run: bool = False
+    verify_content: bool = False
     look_again: float = 1.0
 
 
@@ -107,7 +109,7 @@ class Settler:
         """One upload: found or sent. True if it was sent in this run."""
         try:
             draft = self._draft(upload, there)
-            if remote := there.listed.get(upload.remote_id or "") or await self._match(upload, draft, there.free):
+            if remote := await self._known(upload, there) or await self._match(upload, draft, there.free):
                 await self._accept(upload, draft, remote, UploadStatus.ALREADY_THERE, there)
                 return False
             remote = await self._send(upload, draft, there)
@@ -122,6 +124,13 @@ class Settler:
             await self._fail(upload, str(error))
             return False
         return True
+
+    async def _known(self, upload: Upload, there: _There) -> Attachment | None:
+        """The file that an earlier run made of it; one that was read back and differed has to be right by now."""
+        known = there.listed.get(upload.remote_id or "")
+        if known and upload.differs and await self._hash(known) != upload.blob.sha256:
+            raise errors.Rejected(f"{DIFFERS}; once it is deleted there, the next load sends it again")
+        return known
 
     def _draft(self, upload: Upload, there: _There) -> Draft:
         """What to send; the name of an earlier try stays."""
@@ -203,7 +212,7 @@ class Settler:
             reason = "being described"
             await self._record(upload, UploadStatus.IN_DOUBT, name=draft.name, remote_id=remote.id, error=reason)
             await self._target.describe(remote, wanted)
-        await self._record(upload, status, name=draft.name, remote_id=remote.id)
+        await self._record(upload, status, name=draft.name, remote_id=remote.id, locator=remote.locator)
         self._progress.done()
 
     async def _read_back(self, to: EntityRef, sent: Sequence[Upload]) -> None:
@@ -237,14 +246,15 @@ class Settler:
         *,
         name: str | None = None,
         remote_id: str | None = None,
+        locator: str | None = None,
         error: str | None = None,
     ) -> None:
         if self._settings.dry_run:
             self.rehearsal.note(upload, status, error)
             return
-        write = self._catalog.record_upload
-        identity = self._settings.identity
-        await self._desk.run(write, self._run, identity, upload, status, name=name, remote_id=remote_id, error=error)
+        told = {"name": name, "remote_id": remote_id, "locator": locator, "error": error}
+        write, identity = self._catalog.record_upload, self._settings.identity
+        await self._desk.run(write, self._run, identity, upload, status, **told)
 
     async def _fail(self, upload: Upload, reason: str) -> None:
         """It did not go. What stood in doubt when the run began stays so: its fate is still not settled."""

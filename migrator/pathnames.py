@@ -1,0 +1,73 @@
+"""File names that are legal, and different, on Linux, macOS and Windows: for the tree that an export writes.
+
+The one idea: a name is made legal first and unique afterwards, by a key under which names are equal if any of the
+three systems takes them for one: composed or not, upper or lower case, with or without invisible characters.
+The one trap: white space at the end counts as well, not only what Windows drops: programs that read a manifest strip
+each line. `%` and line separators go for the same reason: implementations of BagIt disagree on them.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from migrator.naming import split_extension
+
+PATH = 230
+"""Characters of a whole path below the export, in UTF-16 as Windows counts (260 are what many programs there bear)."""
+KIND, FOLDER = 40, 80
+"""Of those, so many at most for a kind and for an entity: a name keeps 108 at least."""
+BYTES = 255
+"""Of one part of a path in UTF-8, decomposed, as the strictest file system counts."""
+
+_ILLEGAL = re.compile(r"[<>:\"/\\|?*%\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_END = re.compile(r"[.\s]+$")
+_RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³])\s*(?=\.|$)", re.IGNORECASE)
+
+
+def legal(name: str, limit: int = BYTES, otherwise: str = "unnamed") -> str:
+    """The nearest legal name of at most `limit` characters, its extension kept; `otherwise` where nothing is left."""
+    name = _trimmed(_ILLEGAL.sub("_", unicodedata.normalize("NFC", name)))
+    name = name if fold(name) else otherwise
+    if reserved := _RESERVED.match(name):
+        name = f"{name[: reserved.end()]}_{name[reserved.end() :]}"
+    return _cut(name, "", limit)
+
+
+def unique(name: str, taken: set[str], limit: int = BYTES, *, extension: bool = True) -> str:
+    """The (legal) name, numbered if need be so that it differs from all in `taken`, which its key is added to."""
+    stem, ext = split_extension(name) if extension else (name, "")
+    found, number = name, 2
+    while fold(found) in taken:
+        found = _cut(stem + ext, f" ({number})", limit, extension=extension)
+        number += 1
+    taken.add(fold(found))
+    return found
+
+
+def fold(name: str) -> str:
+    """The key under which names are equal: whoever keeps these apart keeps apart what any file system confuses."""
+    bare = "".join(char for char in name if unicodedata.category(char) != "Cf")
+    folded = unicodedata.normalize("NFD", bare).upper().casefold()
+    return unicodedata.normalize("NFD", folded)
+
+
+def length(text: str) -> int:
+    """Characters as Windows counts them."""
+    return len(text.encode("utf-16-le")) // 2
+
+
+def _trimmed(name: str) -> str:
+    return _END.sub("", name).lstrip()
+
+
+def _cut(name: str, mark: str, limit: int, *, extension: bool = True) -> str:
+    """The name with the mark before its extension, cut before that."""
+    stem, ext = split_extension(name) if extension else (name, "")
+    while stem and not _fits(stem + mark + ext, limit):
+        stem = stem[:-1]
+    return _trimmed(stem + mark + ext) if stem.strip() else "_" + mark + ext
+
+
+def _fits(name: str, limit: int) -> bool:
+    return length(name) <= limit and len(unicodedata.normalize("NFD", name).encode()) <= BYTES

@@ -1,0 +1,98 @@
+"""Proof of a load: files of the target are read back and hashed.
+
+The one idea: a file whose content differs, or that is not there any more, makes its upload `failed`; the next load
+settles it like any other: what is gone is sent again, what differs only after a person deleted it there.
+The one trap: a file that can't be read just now says nothing about its content: it is named, and stays as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from migrator import errors
+from migrator.catalog import Catalog
+from migrator.model import Attachment, EntityRef, Upload
+from migrator.pipeline.desk import Desk
+from migrator.pipeline.settle import DIFFERS, HashSink
+from migrator.ports import Target
+
+
+class Stoppable(Protocol):
+    """Who knows whether the run is being stopped, and is told if something was left."""
+
+    stopping: bool
+    cut_short: bool
+
+
+class ContentCheck:
+    """Reads back what arrived. `unread` are the files that could not be, in the form of failures."""
+
+    def __init__(self, target: Target, catalog: Catalog, identity: str, desk: Desk, run: Stoppable) -> None:
+        self._target, self._catalog, self._identity, self._desk, self._run = target, catalog, identity, desk, run
+        self._same = self._differ = 0
+        self.unread: list[dict[str, str | None]] = []
+
+    def counts(self) -> dict[str, int]:
+        """For the summary: so many were read back, and how they were."""
+        unread = len(self.unread)
+        same, differ = self._same, self._differ
+        return {"checked": same + differ + unread, "same": same, "differ": differ, "unreadable": unread}
+
+    async def run(self, wanted: Mapping[EntityRef, Sequence[Upload]], side_by_side: int) -> None:
+        """Check all of these uploads, so many target entities at once."""
+        queue = list(wanted.items())[::-1]
+
+        async def worker() -> None:
+            while queue and not self._run.stopping:
+                await self._entity(*queue.pop())
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(side_by_side):
+                group.create_task(worker())
+        self._run.cut_short |= bool(queue)
+
+    async def _entity(self, to: EntityRef, uploads: Sequence[Upload]) -> None:
+        try:
+            there = {remote.id: remote for remote in await self._target.find_attachments(to)}
+        except errors.Gone:
+            there = {}
+        except (errors.Retriable, errors.Rejected) as error:
+            self.unread += [_failure(upload, f"{to} could not be read back: {error}") for upload in uploads]
+            return
+        for upload in uploads:
+            if self._run.stopping:
+                self._run.cut_short = True
+                return
+            try:
+                problem = await self._compare(upload, there.get(upload.remote_id or ""))
+            except (errors.Retriable, errors.Rejected) as error:
+                self.unread.append(_failure(upload, f"could not be read back: {error}"))
+                continue
+            self._same, self._differ = self._same + (not problem), self._differ + bool(problem)
+            await self._desk.run(self._catalog.record_content_check, self._identity, upload, problem)
+
+    async def _compare(self, upload: Upload, remote: Attachment | None) -> str | None:
+        """How the file at the target differs from what was sent; None if it doesn't."""
+        if remote is None:
+            return "not at the target any more"
+        if remote.name != upload.name:
+            return f"it is named {remote.name!r} at the target now; sent was {upload.name!r}"
+        sink = HashSink()
+        await self._target.read_back(remote, sink)
+        return None if sink.sha256.hexdigest() == upload.blob.sha256 else DIFFERS
+
+
+def _failure(upload: Upload, reason: str) -> dict[str, str | None]:
+    of = upload.attachment
+    return {
+        "kind": of.owner.kind,
+        "entity": of.owner.id,
+        "attachment": of.id,
+        "name": of.name,
+        "reason": reason,
+        "target_kind": upload.to.kind,
+        "target_id": upload.to.id,
+        "status": str(upload.status),
+    }
