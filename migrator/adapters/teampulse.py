@@ -63,7 +63,7 @@ class _TeamPulse:
         self._prefix = ""
         self._sorts = True
         self.capabilities = Capabilities(
-            streams=("workitems", "attachments"), max_connections=8, max_writes=2, reports_size=False
+            streams=("workitems", "attachments"), max_connections=8, max_writes=2, reports_size=False, deletes=True
         )
 
     async def check(self) -> str:
@@ -251,6 +251,10 @@ class TeamPulseTarget(_TeamPulse):
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
         """See `Target`."""
         await self._download(remote, sink)
+
+    async def delete(self, remote: Attachment) -> None:
+        """See `Target`."""
+        await self._http.send(Call("DELETE", await self._path(f"attachments/{_digits(remote.id)}")))
 
 
 def items_in(answer: object) -> list[dict[str, Any]]:
