@@ -8,34 +8,40 @@ from typing import Any
 
 import click
 
-from jobs.options import config_argument
+from jobs.options import config_argument, selection_options
 from jobs.output import Output
 
 
 @click.command("load")
 @config_argument
 @click.option("--dry-run", is_flag=True, help="Rehearse: look at the target, send nothing.")
+@selection_options
 @click.pass_obj
-def command(output: Output, /, *, config: Path, dry_run: bool) -> dict[str, Any]:
+def command(output: Output, /, *, config: Path, dry_run: bool, selection: Any) -> dict[str, Any]:
     """Replay the archive of CONFIG into its target, by its mapping file.
 
     Run again it resumes and uploads nothing twice: what was in flight when a run was killed is looked up at the
     target before anything is sent. Files of entities without a row in the mapping are counted as unmapped.
+
+    What --limit and the filters leave out is counted as skipped, stays planned, and goes with a later run without them.
     """
     from jobs.running import run_job
     from migrator.config import read_configuration
 
     configuration = read_configuration(config)
-    return run_job(lambda stop: run_load(configuration, output, stop, dry_run=dry_run))
+    return run_job(lambda stop: run_load(configuration, output, stop, dry_run=dry_run, selection=selection))
 
 
-async def run_load(configuration: Any, output: Output, stop: asyncio.Event, *, dry_run: bool = False) -> dict[str, Any]:
+async def run_load(
+    configuration: Any, output: Output, stop: asyncio.Event, *, dry_run: bool = False, selection: Any = None
+) -> dict[str, Any]:
     """Read the mapping, log in, hold the archive, load."""
     from jobs.running import held_archive, unless_stopped
     from jobs.wiring import target_section, wire_target
     from migrator.mapping import read_mapping
     from migrator.pipeline.load import load
     from migrator.pipeline.settle import LoadSettings
+    from migrator.selection import EVERYTHING
 
     target = wire_target(configuration, dry_run=dry_run)
     for warning in target.warnings:
@@ -47,6 +53,7 @@ async def run_load(configuration: Any, output: Output, stop: asyncio.Event, *, d
         limits.uploads,
         provenance=target_section(configuration).provenance,
         dry_run=dry_run,
+        selection=selection or EVERYTHING,
     )
     try:
         with held_archive(configuration.archive, "load") as (archive, catalog):

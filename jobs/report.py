@@ -51,7 +51,8 @@ def _run(out: Console, summary: dict[str, Any]) -> None:
     for key, value in (summary.get("attachments") or summary.get("uploads") or summary.get("deletions") or {}).items():
         table.add_row(key.replace("_", " "), str(value))
     for key, value in summary.get("dry_run", {}).items():
-        table.add_row(f"dry run: {key.replace('_', ' ')}", str(value))
+        shown = human_bytes(value) if key.endswith("bytes") else str(value)
+        table.add_row(f"dry run: {key.replace('_', ' ')}", shown)
     if "bytes" in summary:
         table.add_row("bytes", human_bytes(summary["bytes"]))
     out.print(table)

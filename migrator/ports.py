@@ -30,6 +30,7 @@ class Capabilities:
     keeps_author_and_date   a target can store another author and date than the account's and now
     max_name_bytes      the longest file name, in bytes of UTF-8
     deletes             a target can delete a file
+    max_attachment_bytes    the largest file a target takes, None where that isn't known
     """
 
     streams: tuple[str, ...]
@@ -40,6 +41,7 @@ class Capabilities:
     keeps_author_and_date: bool = False
     max_name_bytes: int = 255
     deletes: bool = False
+    max_attachment_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -373,7 +373,7 @@ async def test_an_archive_of_an_earlier_version_is_rolled_back_too(backed_up):
         db.executescript(
             "DELETE FROM _sqlite_migrations WHERE name = '0002_whose_upload';"
             "ALTER TABLE uploads DROP COLUMN sent_run; ALTER TABLE uploads DROP COLUMN seen;"
-            "ALTER TABLE uploads DROP COLUMN sha256;"
+            "ALTER TABLE uploads DROP COLUMN sent_sha256;"
         )
     Catalog(root).close()
     assert_deletions(await run_rollback(target, root), planned=1, deleted=1)

@@ -40,6 +40,7 @@ class MemoryTracker:
         sets_description: bool = True,
         max_name_bytes: int = 255,
         deletes: bool = True,
+        max_attachment_bytes: int | None = None,
     ) -> None:
         self.page_size, self.asked = page_size, frozenset(asked)
         self.capabilities = Capabilities(
@@ -48,6 +49,7 @@ class MemoryTracker:
             sets_description=sets_description,
             max_name_bytes=max_name_bytes,
             deletes=deletes,
+            max_attachment_bytes=max_attachment_bytes,
         )
         self.entities: dict[EntityRef, Entity] = {}
         self.files: dict[str, Attachment] = {}
@@ -185,6 +187,8 @@ class MemoryTarget(_Memory):
         content = b"".join([chunk async for chunk in body])
         if len(content) != draft.size:
             raise Rejected(f"{len(content)} bytes came, {draft.size} were announced")
+        if draft.size > (self.capabilities.max_attachment_bytes or draft.size):
+            raise Rejected(f"{draft.size} bytes are more than this tracker takes")
         description = draft.description if self.capabilities.sets_description else ""
         made = self._tracker.attach(owner, draft.name, content, media_type=draft.media_type, description=description)
         self._tracker.uploads += 1

@@ -56,15 +56,19 @@ class Options:
     """[source.options] and [target.options].
 
     project     identifier or number of one project: only its issues (and those of its subprojects) are read
+    max_bytes   the largest file that the server takes (a setting of its own, 5 MiB at first); 0 where nobody knows
     """
 
     project: str = ""
+    max_bytes: int = 0
 
 
 class _Redmine:
     def __init__(self, http: HttpClient, options: Options) -> None:
         self._http, self._options = http, options
-        self.capabilities = Capabilities(streams=("issues",), max_connections=8, deletes=True)
+        self.capabilities = Capabilities(
+            streams=("issues",), max_connections=8, deletes=True, max_attachment_bytes=options.max_bytes or None
+        )
 
     async def check(self) -> str:
         """See `Tracker`."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from migrator.catalog.crawl import COLUMNS, attachment_from
 from migrator.catalog.store import Store
-from migrator.model import Blob, EntityRef, Upload, UploadStatus
+from migrator.model import Attachment, Blob, EntityRef, Upload, UploadStatus
 
 _UNSETTLED = "status IN ('planned', 'in_doubt', 'failed')"
 _OURS = (
@@ -62,12 +63,27 @@ class UploadTables(Store):
             )
             self.db.execute(
                 "UPDATE uploads SET status = 'planned', remote_id = NULL, name = NULL, attempts = 0, error = NULL, "
-                "sent_run = NULL, seen = NULL, sha256 = NULL, run_id = ? WHERE target = ? AND status = 'rolled_back' "
-                "AND EXISTS (SELECT 1 FROM mapped m JOIN attachments a ON a.kind = m.kind AND a.entity_id = m.id "
+                "sent_run = NULL, seen = NULL, sent_sha256 = NULL, run_id = ? "
+                "WHERE target = ? AND status = 'rolled_back' AND EXISTS (SELECT 1 FROM mapped m JOIN attachments a ON a.kind = m.kind AND a.entity_id = m.id "
                 "WHERE a.attachment_id = uploads.attachment_id AND a.status = 'stored' "
                 "AND m.target_kind = uploads.target_kind AND m.target_id = uploads.target_id)",
                 [run, target],
             )
+
+    def planned_uploads(self, target: str) -> Iterator[tuple[Attachment, EntityRef, UploadStatus]]:
+        """Every upload that isn't rolled back: its attachment with the blob's size, by source entity in a fixed order.
+
+        Not to be used while anything else asks the catalog.
+        """
+        columns = ", ".join(f"a.{column}" for column in COLUMNS.split(", "))
+        rows = self.db.execute(
+            f"SELECT u.target_kind, u.target_id, u.status, b.size, {columns} FROM uploads u "
+            "JOIN attachments a USING (attachment_id) JOIN blobs b USING (sha256) "
+            "WHERE target = ? AND u.status != 'rolled_back' ORDER BY a.kind, a.entity_id, a.attachment_id",
+            [target],
+        )
+        for kind, id_, status, size, *attachment in rows:
+            yield replace(attachment_from(attachment), size=size), EntityRef(kind, id_), UploadStatus(status)
 
     def unsettled_entities(self, target: str) -> list[EntityRef]:
         """Target entities that still have uploads to come."""
@@ -108,7 +124,7 @@ class UploadTables(Store):
     def uploads_to_roll_back(self, target: str, to: EntityRef, run: int | None = None) -> list[Upload]:
         """What loads sent to one target entity, each with the blob that was sent, whatever the source has now."""
         return self._uploads(
-            "b.sha256 = coalesce(u.sha256, a.sha256)",
+            "b.sha256 = coalesce(u.sent_sha256, a.sha256)",
             f"(? IS NULL OR u.sent_run = ?) AND {_OURS} ORDER BY u.remote_id IS NULL, a.attachment_id",
             [target, to.kind, to.id, run, run],
         )
@@ -152,7 +168,7 @@ class UploadTables(Store):
         with self.writing():
             self.db.execute(
                 "UPDATE uploads SET status = 'in_doubt', name = ?, error = NULL, attempts = attempts + 1, run_id = ?, "
-                f"sent_run = ?, seen = iif(status = 'in_doubt', seen, ?), sha256 = ? {_ROW}",
+                f"sent_run = ?, seen = iif(status = 'in_doubt', seen, ?), sent_sha256 = ? {_ROW}",
                 [name, run, run, json.dumps(seen) if seen else None, upload.blob.sha256, *_key(target, upload)],
             )
 

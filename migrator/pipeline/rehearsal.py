@@ -6,6 +6,7 @@ The one idea: a rehearsal is a load whose target takes no write and whose record
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from migrator.model import EntityRef, Upload, UploadStatus
 
@@ -47,6 +48,10 @@ class Rehearsal:
         keys = ("kind", "entity", "attachment", "name", "reason", "target_kind", "target_id")
         refused = [entry for entry in self.entries if entry["what"] == REFUSED]
         return [{**{key: entry[key] for key in keys}, "status": "failed"} for entry in refused]
+
+    def summary(self) -> dict[str, Any]:
+        """Its part of the summary of a load."""
+        return {"dry_run": self.counts(), "rehearsal": self.entries}
 
     def counts(self) -> dict[str, int]:
         """So many would be uploaded, are there already, or would fail; so many would get another name."""

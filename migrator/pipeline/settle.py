@@ -26,6 +26,7 @@ from migrator.pipeline.desk import Desk
 from migrator.pipeline.rehearsal import Rehearsal
 from migrator.ports import BodyFacts, Target
 from migrator.progress import Progress
+from migrator.selection import EVERYTHING, Choice, Selection
 
 LOOKS = 3
 """How often an upload whose answer was lost is looked for: the tracker may still be at work on it."""
@@ -44,6 +45,7 @@ class LoadSettings:
     provenance: bool = True
     dry_run: bool = False
     look_again: float = 1.0
+    selection: Selection = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +74,18 @@ class Settler:
         self._settings, self._run, self._progress = settings, run, progress
         self.stopping = self.cut_short = False
         self.rehearsal = Rehearsal()
+        self.choice = Choice(settings.selection)
 
     async def settle_entity(self, to: EntityRef) -> None:
         """All uploads to one target entity, one after the other, then a look at what arrived."""
         uploads = await self._desk.run(self._catalog.unsettled_uploads, self._settings.identity, to)
-        self._progress.entities(1)
-        self._progress.known(len(uploads), sum(upload.blob.size for upload in uploads))
+        uploads = [upload for upload in uploads if self.choice.takes(with_size(upload))]
+        if uploads:
+            self._progress.entities(1)
+            self._progress.known(len(uploads), sum(upload.blob.size for upload in uploads))
+            await self._settle_all(to, uploads)
+
+    async def _settle_all(self, to: EntityRef, uploads: list[Upload]) -> None:
         try:
             there = await self._look(to)
         except errors.ConnectFailed as error:
@@ -106,8 +114,8 @@ class Settler:
 
     async def _settle(self, upload: Upload, there: _There) -> bool:
         """One upload: found or sent. True if it was sent in this run."""
+        draft = self._draft(upload, there)
         try:
-            draft = self._draft(upload, there)
             if remote := there.listed.get(upload.remote_id or "") or await self._match(upload, draft, there.free):
                 await self._accept(upload, draft, remote, UploadStatus.ALREADY_THERE, there)
                 return False
@@ -120,14 +128,14 @@ class Settler:
             self._progress.done(failed=True)
             return False
         except (errors.Retriable, errors.Rejected) as error:
-            await self._fail(upload, str(error))
+            await self._fail(upload, str(error), name=draft.name)
             return False
         return True
 
     def _draft(self, upload: Upload, there: _There) -> Draft:
         """What to send; the name of an earlier try stays."""
-        attachment, limit = upload.attachment, self._target.capabilities.max_name_bytes
-        name = upload.name or name_at_target(attachment.name, self._target.legal_name, limit, there.names)
+        attachment, can = upload.attachment, self._target.capabilities
+        name = upload.name or name_at_target(attachment.name, self._target.legal_name, can.max_name_bytes, there.names)
         return Draft(name, attachment.media_type, self._description(attachment), upload.blob.size)
 
     async def _match(self, upload: Upload, draft: Draft, free: Sequence[Attachment]) -> Attachment | None:
@@ -151,6 +159,9 @@ class Settler:
         """Send it; when its fate is unknown, look for it before sending it again."""
         if await asyncio.to_thread(self._archive.is_damaged, upload.blob):
             raise errors.Rejected("its blob is damaged or missing; run the backup again")
+        limit = self._target.capabilities.max_attachment_bytes
+        if limit is not None and draft.size > limit:
+            raise errors.Rejected(f"too large: {draft.size} bytes; this target takes at most {limit}")
         for number in range(1, SENDS + 1):
             await self._intend(upload, draft, there)
             fate = errors.Unanswered("accepted, but not found at the target")
@@ -235,16 +246,25 @@ class Settler:
         write, identity = self._catalog.record_upload, self._settings.identity
         await self._desk.run(write, self._run, identity, upload, status, error=error, **facts)
 
-    async def _fail(self, upload: Upload, reason: str) -> None:
+    async def _fail(self, upload: Upload, reason: str, name: str | None = None) -> None:
         """It did not go. What stood in doubt when the run began stays so: its fate is still not settled."""
         in_doubt = upload.status is UploadStatus.IN_DOUBT
-        await self._record(upload, UploadStatus.IN_DOUBT if in_doubt else UploadStatus.FAILED, error=reason)
+        status = UploadStatus.IN_DOUBT if in_doubt else UploadStatus.FAILED
+        if self._settings.dry_run:
+            self.rehearsal.note(upload, status, name, reason)
+        else:
+            await self._record(upload, status, error=reason)
         self._progress.done(failed=True)
 
 
 def like(draft: Draft, files: Iterable[Attachment]) -> list[Attachment]:
     """Those that may be this file, going by name and size."""
     return [remote for remote in files if remote.name == draft.name and remote.size in {None, draft.size}]
+
+
+def with_size(upload: Upload) -> Attachment:
+    """The attachment, with the size that its blob has."""
+    return replace(upload.attachment, size=upload.blob.size)
 
 
 def is_ours(upload: Upload, remote: Attachment) -> bool:

@@ -29,6 +29,12 @@ class TestMemoryTarget(TargetContract):
         return bound_target(MemoryTracker())
 
 
+class TestMemoryTargetThatTakesNoLargeFiles(TargetContract):
+    @pytest.fixture
+    async def bound(self):
+        return bound_target(MemoryTracker(max_attachment_bytes=2**20))
+
+
 class TestMemoryTargetOfFewWords(TargetContract):
     @pytest.fixture
     async def bound(self):

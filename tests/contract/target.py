@@ -286,6 +286,17 @@ class TargetContract(TargetReadContract):
             (f"file {n}.txt", len(b"%d" % n), sha256(b"%d" % n)) for n in range(count)
         )
 
+    async def test_file_over_the_greatest_size_is_a_definite_no_and_one_of_that_size_arrives(self, bound):
+        limit = bound.target.capabilities.max_attachment_bytes
+        if limit is None:
+            pytest.skip("the largest file that this tracker takes is not known")
+        before = await bound.files_of(bound.entity)
+        with pytest.raises(errors.Rejected) as caught:
+            await send(bound, "over.bin", bytes(limit + 1))
+        assert not isinstance(caught.value, errors.Unanswered)
+        await send(bound, "full.bin", bytes(limit))
+        assert [truth[:2] for truth in await arrivals(bound, before)] == [("full.bin", limit)]
+
     async def test_deleted_file_is_gone_and_its_twins_stay(self, bound):
         if not bound.target.capabilities.deletes:
             pytest.skip("this tracker's files can't be deleted")
