@@ -547,6 +547,55 @@ async def test_a_stopped_load_is_status_130_and_the_next_sends_only_the_rest(tmp
     assert again.document["uploads"]["uploaded"] == OWNED - sent
 
 
+# Picking, and rehearsing
+
+
+async def test_a_demo_migration_of_a_few_entities_then_the_rest(tmp_path, source, target):
+    config = config_of(tmp_path, source, target)
+    few = await run("--json", "backup", config, "--limit", "3")
+    assert (few.code, few.document["status"]) == (0, "complete")
+    assert few.document["attachments"]["stored"] > 0 < few.document["attachments"]["skipped"]
+    owners = catalog(tmp_path / "archive", "SELECT DISTINCT kind, entity_id FROM attachments WHERE status = 'stored'")
+    assert len(owners) == 3
+    some = await run("--json", "load", config, "--limit", "2")
+    assert (some.code, some.document["status"]) == (0, "complete")
+    assert len({file.entity_id for file in target.attachments()}) == 2
+    assert some.document["uploads"]["skipped"] == some.document["uploads"]["planned"] - len(target.uploads) > 0
+    whole = await run("--json", "migrate", config)
+    assert (whole.code, len(target.uploads)) == (0, OWNED)
+    assert whole.document["backup"]["attachments"]["unchanged"] == few.document["attachments"]["stored"]
+
+
+async def test_filters_pick_files_and_are_told_when_they_are_wrong(tmp_path, source, target):
+    config, root = config_of(tmp_path, source, target), tmp_path / "archive"
+    finished = await run("--json", "backup", config, "--max-size", "3 kB", "--name-glob", "*.p*", "--name-glob", "*.t*")
+    assert finished.code == 0
+    names = catalog(root, "SELECT name, size FROM attachments WHERE status = 'stored'")
+    assert 0 < len(names) == finished.document["attachments"]["stored"] < 60
+    assert all(size <= 3000 and re.search(r"\.[pt]", name, re.IGNORECASE) for name, size in names)
+    for words in ["--max-size", "huge"], ["--since", "soon"], ["--limit", "0"], ["--entity", "Bug:"]:
+        wrong = await run("--json", "load", config, *words)
+        assert (wrong.code, wrong.document["error"]["code"]) == (2, 2)
+        assert words[0] in wrong.err
+
+
+async def test_a_rehearsal_lists_every_upload_and_sums_up_on_the_terminal(tmp_path, source, target):
+    config = config_of(tmp_path, source, target, target__options={"max_bytes": 100_000})
+    assert (await run("-q", "backup", config)).code == 0
+    finished = await run("--json", "load", config, "--dry-run")
+    large = sum(file.size > 100_000 for file in WORLD.attachments if WORLD.owner_of(file) is not None)
+    assert (finished.code, large > 0) == (3, True)
+    entries = finished.document["rehearsal"]
+    assert len(entries) == OWNED == finished.document["uploads"]["planned"]
+    refused = [entry for entry in entries if entry["what"] == "refused"]
+    assert len(refused) == large == finished.document["dry_run"]["would_fail"]
+    assert all("too large" in entry["reason"] for entry in refused)
+    assert len(target.uploads) == 0
+    people = await run("-q", "load", config, "--dry-run")
+    assert f"{OWNED - large}" in re.search(r"dry run: would upload +(.*)", people.out)[1]
+    assert "too large" in people.out
+
+
 # Rollback
 
 

@@ -25,6 +25,7 @@ from migrator.archive import Archive
 from migrator.catalog.store import Store
 from migrator.layers import RetryingTarget
 from migrator.model import NOBODY
+from migrator.selection import Selection
 from tests.parts import PATIENCE, expected, files_on, rows, run_backup, run_load, run_rollback, run_verify, stored
 from tests.test_load import assert_exactly_once
 
@@ -171,6 +172,33 @@ def test_a_backup_killed_at_any_step_ends_as_if_it_had_not_been(tmp_path):
         assert not set(tracker.downloads) & set(recorded), f"step {step}: what was recorded is not fetched again"
         assert summary["attachments"]["listed"] == len(tracker.files), step
         assert asyncio.run(run_verify(root))["problems"] == [], step
+
+
+@pytest.mark.timeout(300)
+def test_a_limited_backup_killed_at_any_step_goes_on_as_such_and_leaves_the_rest_to_a_whole_one(tmp_path):
+    tracker, few = tiny_tracker(), Selection(limit=2)
+
+    def work_in(root):
+        async def work(steps):
+            tracker.on_call = steps.verb
+            await run_backup(tracker, root, downloads=2, selection=few)
+
+        return work
+
+    code, total = in_child(work_in(tmp_path / "whole"), die_at=0)
+    assert (code, total > 20) == (DONE, True)
+    for step in itertools.count(1, 2):
+        root = tmp_path / str(step)
+        code, _ = in_child(work_in(root), die_at=step)
+        if code == DONE and step > total // 2:
+            break
+        assert code == DIED, step
+        assert asyncio.run(run_backup(tracker, root, downloads=2, selection=few))["status"] == "complete", step
+        owners = {tracker.files[id_].owner for id_ in stored(root)}
+        assert len(owners) == 2, step
+        assert set(stored(root)) == {file.id for owner in owners for file in tracker.of(owner)}, step
+        assert asyncio.run(run_backup(tracker, root, downloads=2))["status"] == "complete", step
+        assert stored(root) == expected(tracker), step
 
 
 def _has_tables(root: Path) -> bool:

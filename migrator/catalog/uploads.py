@@ -64,7 +64,8 @@ class UploadTables(Store):
             self.db.execute(
                 "UPDATE uploads SET status = 'planned', remote_id = NULL, name = NULL, attempts = 0, error = NULL, "
                 "sent_run = NULL, seen = NULL, sent_sha256 = NULL, run_id = ? "
-                "WHERE target = ? AND status = 'rolled_back' AND EXISTS (SELECT 1 FROM mapped m JOIN attachments a ON a.kind = m.kind AND a.entity_id = m.id "
+                "WHERE target = ? AND status = 'rolled_back' AND EXISTS (SELECT 1 FROM mapped m "
+                "JOIN attachments a ON a.kind = m.kind AND a.entity_id = m.id "
                 "WHERE a.attachment_id = uploads.attachment_id AND a.status = 'stored' "
                 "AND m.target_kind = uploads.target_kind AND m.target_id = uploads.target_id)",
                 [run, target],
