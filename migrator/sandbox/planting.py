@@ -111,7 +111,9 @@ def _attachment(
     )
 
 
-def _share(attachment: WorldAttachment, content: str, contents: dict[str, tuple[int, int]]) -> WorldAttachment:
+def _share(
+    attachment: WorldAttachment, content: str, contents: dict[str, tuple[int, int]]
+) -> WorldAttachment:
     """Give attachments of one named content the same bytes."""
     if not content:
         return attachment
@@ -147,7 +149,9 @@ def _written(entity: WorldEntity, position: int, quotes: dict[int, list[WorldAtt
     first = _comment_id(position)
     pasted = quotes.get(position, [])
     comments = [
-        WorldComment(file.comment_id or first, f'<p>See <img src="~/Attachment.aspx?AttachmentID={file.id}"/></p>')
+        WorldComment(
+            file.comment_id or first, f'<p>See <img src="~/Attachment.aspx?AttachmentID={file.id}"/></p>'
+        )
         for file in pasted
     ]
     if position % 5 == 0:

@@ -104,7 +104,9 @@ class Sandbox(Store, ABC):
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    async def after_upload(self, request: web.Request, fault: str | None, answer: web.Response) -> web.Response:
+    async def after_upload(
+        self, request: web.Request, fault: str | None, answer: web.Response
+    ) -> web.Response:
         """Answer an upload that was stored: late, or not at all, as the faults say."""
         if self.faults.upload_delay_after_accept:
             self.faults.injected["upload_delay_after_accept"] += 1
@@ -159,7 +161,9 @@ async def _through_faults(request: web.Request, handler: Answer) -> web.StreamRe
     return await _with_fault(request, handler, sandbox, fault)
 
 
-async def _with_fault(request: web.Request, handler: Answer, sandbox: Sandbox, fault: str | None) -> web.StreamResponse:
+async def _with_fault(
+    request: web.Request, handler: Answer, sandbox: Sandbox, fault: str | None
+) -> web.StreamResponse:
     if fault in {"error_500", "unavailable", "throttled"}:
         return sandbox.faults.refuse(fault)
     if fault == "dropped":
@@ -182,4 +186,6 @@ async def _cut(request: web.Request, response: web.Response) -> web.StreamRespon
     async def once() -> AsyncIterator[bytes]:
         yield whole
 
-    return await send(request, once(), len(whole), {"Content-Type": response.headers["Content-Type"]}, "truncated")
+    return await send(
+        request, once(), len(whole), {"Content-Type": response.headers["Content-Type"]}, "truncated"
+    )

@@ -49,7 +49,9 @@ class Spool:
         self._count = 0
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
-    async def receive(self, request: web.Request, limit: int | None) -> tuple[dict[str, str], list[ReceivedFile]]:
+    async def receive(
+        self, request: web.Request, limit: int | None
+    ) -> tuple[dict[str, str], list[ReceivedFile]]:
         """Read a request into (fields by lower-case name, files); `TooLargeError` if over `limit`."""
         if limit is not None and (request.content_length or 0) > limit + 64 * 1024:
             raise TooLargeError

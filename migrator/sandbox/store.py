@@ -59,7 +59,9 @@ class Store:
         self._sums: dict[int, str] = {}
         self._uploads_by_owner: dict[int, list[int]] = defaultdict(list)
         self.comments = [
-            CommentRow(comment.id, entity.id, comment.text) for entity in world.entities for comment in entity.comments
+            CommentRow(comment.id, entity.id, comment.text)
+            for entity in world.entities
+            for comment in entity.comments
         ]
         self.changes = 0
         """Goes up with each change to the attachments."""

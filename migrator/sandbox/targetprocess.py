@@ -82,9 +82,13 @@ class TargetprocessSandbox(TargetprocessLists):
     async def _answered(self, request: web.Request, act: Any) -> web.Response:
         account = self.account(request)
         if account is None:
-            return web.Response(status=401, text="Unauthorized", headers={"WWW-Authenticate": "Basic realm=tp"})
+            return web.Response(
+                status=401, text="Unauthorized", headers={"WWW-Authenticate": "Basic realm=tp"}
+            )
         if account == "requester":
-            return self._refusal(request, RefusedError(403, "Forbidden", "Requesters have no access to the API."))
+            return self._refusal(
+                request, RefusedError(403, "Forbidden", "Requesters have no access to the API.")
+            )
         try:
             name, tree, status = act(request, await request.read())
         except BadRequestError as error:
@@ -179,7 +183,9 @@ class TargetprocessSandbox(TargetprocessLists):
         if not number:
             raise BadRequestError("Attachments are created by uploading a file.")
         if self.attachment(number) is None:
-            raise RefusedError(404, "NotFound", f"Attachment with Id {number} not found or access is forbidden.")
+            raise RefusedError(
+                404, "NotFound", f"Attachment with Id {number} not found or access is forbidden."
+            )
         if "Description" in given:
             self.describe(number, given["Description"])
         found = self.attachment(number)
@@ -198,7 +204,11 @@ class TargetprocessSandbox(TargetprocessLists):
             raise BadRequestError(f"{resource.name} cannot be created or updated here.")
         needed = "UserStory" if kind == "task" else "Project"
         owner = (given.get(needed) or {}).get("Id")
-        known = owner in {one.id for one in PROJECTS} if needed == "Project" else self.entity(owner or 0) is not None
+        known = (
+            owner in {one.id for one in PROJECTS}
+            if needed == "Project"
+            else self.entity(owner or 0) is not None
+        )
         if not given.get("Name") or not known:
             raise BadRequestError(f"{resource.name} needs Name and {needed}.")
         return self.create_entity(kind, given["Name"], given.get("Description") or "")

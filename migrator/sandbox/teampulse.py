@@ -21,7 +21,9 @@ from migrator.sandbox.tpulse_records import (
     WORK_ITEM_TYPES,
 )
 
-TOO_LARGE = "<html><head><title>404.13 - Not Found</title></head><body>The request content is too long.</body></html>"
+TOO_LARGE = (
+    "<html><head><title>404.13 - Not Found</title></head><body>The request content is too long.</body></html>"
+)
 
 
 class TeamPulseSandbox(TeamPulseReads):
@@ -80,7 +82,9 @@ class TeamPulseSandbox(TeamPulseReads):
             raise RefusedError(400, Name="The field Name is required.")
         if given["type"] == "Task" and self.entity(fields.get("ParentID") or 0) is None:
             raise RefusedError(400, ParentID="The field ParentID is required for a Task.")
-        return self._created("workitems", self.records.work_item(self.records.create(given["type"], given, fields)))
+        return self._created(
+            "workitems", self.records.work_item(self.records.create(given["type"], given, fields))
+        )
 
     async def _change_work_item(self, request: web.Request) -> web.Response:
         number = self._item_id(request)
@@ -125,7 +129,9 @@ class TeamPulseSandbox(TeamPulseReads):
             _, files = await self.spool.receive(request, self.faults.max_upload_bytes)
         except TooLargeError:
             self.faults.injected["max_upload_bytes"] += 1
-            return web.Response(status=self.oddities.too_large_status, text=TOO_LARGE, content_type="text/html")
+            return web.Response(
+                status=self.oddities.too_large_status, text=TOO_LARGE, content_type="text/html"
+            )
         if [file.field for file in files] != ["files"]:
             raise RefusedError(400, files="Exactly one file has to be sent as files.")
         fault = self.faults.of_upload(number, files[0].name)
@@ -133,7 +139,9 @@ class TeamPulseSandbox(TeamPulseReads):
             return self.faults.refuse(fault)
         kept = self.keep(files[0], number, None)
         self.records.types[kept.id] = request.query.get("type", "TeamPulse")
-        return await self.after_upload(request, fault, self._created("attachments", self.records.attachment(kept)))
+        return await self.after_upload(
+            request, fault, self._created("attachments", self.records.attachment(kept))
+        )
 
     def _created(self, collection: str, record: dict[str, Any]) -> web.Response:
         location = f"{self.internal_host}{self.base_path}/api/v1/{collection}/{record['id']}"

@@ -60,7 +60,9 @@ class RefusedError(Exception):
 class TargetprocessLists(TargetprocessFiles):
     """The lists of a sandbox Targetprocess, above its files."""
 
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any) -> None:
+    def __init__(
+        self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any
+    ) -> None:
         super().__init__(world, faults, base_path=base_path, **oddities)
         self.resources = build_resources(self)
         self.by_collection = {plural.lower(): name for name, plural in PLURALS.items()}
@@ -194,7 +196,9 @@ class TargetprocessLists(TargetprocessFiles):
         """Show one row."""
         tree = shown(self.resources, resource, row, view.include, view.budget)
         tree |= {f"{name}-Count": len(resource.fields[name].get(row)) for name in view.counted}
-        return {name: value for name, value in tree.items() if name == "Id" or name.lower() not in view.excluded}
+        return {
+            name: value for name, value in tree.items() if name == "Id" or name.lower() not in view.excluded
+        }
 
 
 def _whole(query: dict[str, str], name: str, default: int) -> int:

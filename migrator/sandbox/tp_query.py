@@ -154,7 +154,9 @@ def _like(value: Any, wanted: Any) -> Any:
             return moment if moment.tzinfo else moment.replace(tzinfo=ZONE)
         return wanted if value is None else type(value)(wanted)
     except ValueError as error:
-        raise BadRequestError(f"Error during parameters parsing: '{wanted}' is no value of this field.") from error
+        raise BadRequestError(
+            f"Error during parameters parsing: '{wanted}' is no value of this field."
+        ) from error
 
 
 def narrowed(rows: Sequence[Any], conditions: list[Condition]) -> tuple[Sequence[Any], list[Condition]]:

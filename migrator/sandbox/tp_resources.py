@@ -98,7 +98,9 @@ def value_at(resources: Resources, resource: Resource, path: Sequence[str], row:
     return value.id if hasattr(value, "id") else value
 
 
-def chosen(resources: Resources, resource: Resource, conditions: list[Condition], rows: Sequence[Any]) -> Sequence[Any]:
+def chosen(
+    resources: Resources, resource: Resource, conditions: list[Condition], rows: Sequence[Any]
+) -> Sequence[Any]:
     """Filter rows by all conditions."""
     for condition in conditions:
         here = resource
@@ -122,7 +124,9 @@ def shown(
             items = [shown(resources, resources[field.to], one, below, budget) for one in budget.take(value)]
             tree[known] = {"Items": items}
         elif field.to and value is not None:
-            tree[known] = shown(resources, resources[field.to], value, below or _brief(resources[field.to]), budget)
+            tree[known] = shown(
+                resources, resources[field.to], value, below or _brief(resources[field.to]), budget
+            )
         else:
             tree[known] = value
     if resource.name == "Attachment" and {name.lower() for name in wanted} & {"uri", "mimetype", "size"}:

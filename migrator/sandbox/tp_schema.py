@@ -79,7 +79,9 @@ def _comment(sandbox: Shown) -> Resource:
         "General": Field(lambda comment: sandbox.entity(comment.entity_id), "General"),
         "Owner": Field(lambda comment: _person(comment.id), "GeneralUser"),
     }
-    return Resource("Comment", fields, ("Description", "ParentId", "CreateDate", "IsPrivate", "General", "Owner"))
+    return Resource(
+        "Comment", fields, ("Description", "ParentId", "CreateDate", "IsPrivate", "General", "Owner")
+    )
 
 
 def _message(sandbox: Shown) -> Resource:
@@ -105,7 +107,9 @@ def _general(sandbox: Shown, name: str) -> Resource:
         "Name": Field(lambda entity: entity.title),
         "Description": Field(lambda entity: entity.text),
         "CreateDate": Field(lambda _: EPOCH),
-        "EntityType": Field(lambda entity: NamedRow(TYPES[entity.kind][2], TYPES[entity.kind][0]), "EntityType"),
+        "EntityType": Field(
+            lambda entity: NamedRow(TYPES[entity.kind][2], TYPES[entity.kind][0]), "EntityType"
+        ),
         "Project": Field(lambda entity: PROJECTS[entity.id % 4 == 0], "Project"),
         "Owner": Field(lambda entity: _person(entity.id), "GeneralUser"),
         "Attachments": Field(lambda entity: sandbox.attached(entity.id), "Attachment", many=True),

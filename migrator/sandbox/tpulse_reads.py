@@ -50,7 +50,9 @@ class RefusedError(Exception):
 class TeamPulseReads(TeamPulseWeb):
     """The reading half of a sandbox TeamPulse's API."""
 
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any) -> None:
+    def __init__(
+        self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any
+    ) -> None:
         super().__init__(world, faults, base_path=base_path, **oddities)
         self.removed: set[int] = set()
         self.records = Records(self)
@@ -135,7 +137,9 @@ class TeamPulseReads(TeamPulseWeb):
         return web.json_response({"id": 8, **name, "email": "ann@sandbox.example"})
 
     async def _projects(self, request: web.Request) -> web.Response:
-        return self._page(request, PROJECTS, self.records.project, known_names(self.records.project(PROJECTS[0])))
+        return self._page(
+            request, PROJECTS, self.records.project, known_names(self.records.project(PROJECTS[0]))
+        )
 
     async def _project(self, request: web.Request) -> web.Response:
         for project in PROJECTS:
@@ -179,7 +183,9 @@ class TeamPulseReads(TeamPulseWeb):
         return self._page(request, rows, self.records.attachment, ATTACHMENT_FIELDS)
 
 
-def _filtered(rows: Sequence[Row], record: Callable[[Row], dict[str, Any]], wanted: Filter | None) -> Sequence[Row]:
+def _filtered(
+    rows: Sequence[Row], record: Callable[[Row], dict[str, Any]], wanted: Filter | None
+) -> Sequence[Row]:
     if wanted is None:
         return rows
     if wanted.bound is None:

@@ -41,7 +41,9 @@ class TeamPulseWeb(Sandbox):
     cookie: ClassVar[str] = ".ASPXAUTH=0A1B2C3D4E"
     internal_host: ClassVar[str] = "http://teampulse-internal"
 
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any) -> None:
+    def __init__(
+        self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any
+    ) -> None:
         super().__init__(world, faults, base_path=base_path)
         self.oddities = Oddities(**oddities)
         self.logins = 0
@@ -57,8 +59,12 @@ class TeamPulseWeb(Sandbox):
             web.get("/login.aspx", show_login),
             web.get("/Authentication/Restrict", self._restrict),
             web.post("/Authenticate/WRAPv0.9", self._issue),
-            web.get(r"/AttachmentDownload/{number:\d+}/AttachmentName/{name}", self._download, name=FILE_ROUTE),
-            web.get(r"/AttachmentStreaming/{number:\d+}/AttachmentName/{name}", self._stream, name=STREAM_ROUTE),
+            web.get(
+                r"/AttachmentDownload/{number:\d+}/AttachmentName/{name}", self._download, name=FILE_ROUTE
+            ),
+            web.get(
+                r"/AttachmentStreaming/{number:\d+}/AttachmentName/{name}", self._stream, name=STREAM_ROUTE
+            ),
         ]
 
     def authenticated(self, request: web.Request) -> bool:

@@ -230,7 +230,9 @@ async def test_next_of_an_inner_list_leads_to_the_inner_list(
     assert page["Next"] == expected
 
 
-async def test_a_service_token_is_told_to_who_may_use_the_api(client: Client, sandbox: TargetprocessSandbox) -> None:
+async def test_a_service_token_is_told_to_who_may_use_the_api(
+    client: Client, sandbox: TargetprocessSandbox
+) -> None:
     assert await ask(client, sandbox, "Authentication") == {"Token": sandbox.service_token}
     async with client.get(f"{sandbox.url}/api/v1/Authentication", headers=BASIC) as answer:
         assert sandbox.service_token in await answer.text()
@@ -396,7 +398,9 @@ async def test_a_service_token_never_downloads(client: Client, world: World) -> 
         assert not sandbox.downloads
 
 
-async def test_an_excluded_field_is_missing_but_never_the_id(client: Client, sandbox: TargetprocessSandbox) -> None:
+async def test_an_excluded_field_is_missing_but_never_the_id(
+    client: Client, sandbox: TargetprocessSandbox
+) -> None:
     (item,) = (await ask(client, sandbox, "Attachments?take=1&exclude=[Id,Name,Owner]"))["Items"]
     assert "Id" in item
     assert not {"Name", "Owner"} & item.keys()
