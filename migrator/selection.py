@@ -36,6 +36,12 @@ class Selection:
         """Whether it leaves anything out."""
         return self != EVERYTHING
 
+    @property
+    def key(self) -> str:
+        """The same text for the same selection in any process."""
+        sets = sorted(self.kinds), sorted((ref.kind, ref.id) for ref in self.entities), sorted(self.name_globs)
+        return repr((*sets, self.min_size, self.max_size, self.since, self.limit))
+
     def wants_entity(self, ref: EntityRef) -> bool:
         """Whether files of this entity may be wanted."""
         named = not self.entities or ref in self.entities or EntityRef("", ref.id) in self.entities

@@ -339,6 +339,25 @@ async def test_a_file_like_it_that_was_there_before_is_never_taken_for_the_one_t
     assert source.files
 
 
+async def test_where_nothing_is_handed_out_again_the_list_tells_what_is_gone_and_a_hidden_entity_nothing(backed_up):
+    root, source, target, mapping = backed_up
+    second = source.attach(next(iter(source.entities)), "b.txt", b"b")
+    await run_backup(source, root)
+    await run_load(target, root, mapping)
+    [(to,)] = mapping.values()
+
+    class Silent(Unreadable):
+        async def read_back(self, remote, sink):
+            raise Forbidden("GET file: status 403")
+
+    entity = target.entities.pop(to)
+    assert_deletions(await run_rollback(target, root, target=Silent(target)), planned=2, failed=2)
+    target.entities[to] = entity
+    target.remove(next(file.id for file in target.files.values() if file.name == second.name))
+    assert_deletions(await run_rollback(target, root, target=Silent(target)), planned=2, deleted=1, already_gone=1)
+    assert target.files == {}
+
+
 async def test_what_was_refused_and_then_put_there_by_hand_is_not_ours(backed_up):
     root, _source, target, mapping = backed_up
     [(to,)] = mapping.values()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,6 +17,7 @@ from migrator.layers import DryRunTarget, RetryingTarget
 from migrator.model import NOBODY, Attachment, EntityRef
 from migrator.selection import EVERYTHING, Choice, Selection
 from tests.parts import PATIENCE, expected, rows, run_backup, run_load, small_tracker, stored, twin_of
+from tests.program import ROOT
 
 BUG = EntityRef("Bug", "7")
 FILE = Attachment("1", BUG, "Shot.PNG", 1000, created_at="2024-02-03T04:05:06+01:00")
@@ -73,6 +76,21 @@ def test_options_are_understood_or_named():
     for read, text in ((size, "big"), (size, "1 MB/s"), (size, "-1"), (date, "soon"), (entity, "Bug:")):
         with pytest.raises(Exception, match=text.replace("/", ".")):
             read(text)
+
+
+def test_the_key_of_a_selection_is_the_same_in_every_process():
+    code = (
+        "from migrator.selection import *; from migrator.model import EntityRef as E; "
+        "print(Selection(frozenset('abcdefgh'), frozenset(E('Bug', n) for n in 'abcdefgh'), limit=3).key)"
+    )
+    keys = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, cwd=ROOT, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(keys) == 1
+    assert only(limit=3).key != only(limit=4).key != EVERYTHING.key
 
 
 # --- backup
@@ -139,6 +157,17 @@ async def test_a_picking_backup_calls_nothing_gone_and_forgets_nothing(tmp_path,
     assert stored(tmp_path) == before
     assert (await run_backup(tracker, tmp_path))["status"] == "complete"
     assert set(before) - set(stored(tmp_path)) == {removed}
+
+
+async def test_a_change_that_a_picking_backup_passed_over_is_fetched_by_a_whole_one(tmp_path):
+    tracker = small_tracker()
+    await run_backup(tracker, tmp_path)
+    file = next(file for file in tracker.files.values() if file.owner.kind == "Story")
+    tracker.files[file.id], tracker.content[file.id] = replace(file, size=3), b"new"
+    await run_backup(tracker, tmp_path, selection=only(name_globs=("no such",)))
+    assert file.id in stored(tmp_path), "what was stored stays"
+    await run_backup(tracker, tmp_path)
+    assert stored(tmp_path) == expected(tracker)
 
 
 def breaking_off(tracker: MemoryTracker, verb: str, after: int):

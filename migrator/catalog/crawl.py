@@ -18,6 +18,8 @@ COLUMNS = (
 )
 # An owner that was found is never taken away again; new content (another size or date) has to be fetched again;
 # what was gone and is listed again is back, unless it was a 404 (those carry an error).
+# A stored file that is passed over keeps what tells that it changed, for the run that fetches it again.
+_LEFT = "excluded.status = 'skipped' AND status = 'stored'"
 _UPSERT = f"""
 INSERT INTO attachments ({COLUMNS}, status, first_run, last_run)
 VALUES (:id, :kind, :entity, :comment, :name, :size, :media_type, :description, :created_at, :created_by,
@@ -26,9 +28,10 @@ ON CONFLICT (attachment_id) DO UPDATE SET
     kind = iif(excluded.kind = 'Unlinked', kind, excluded.kind),
     entity_id = iif(excluded.kind = 'Unlinked', entity_id, excluded.entity_id),
     comment_id = coalesce(excluded.comment_id, comment_id),
-    name = excluded.name, size = coalesce(excluded.size, size), media_type = excluded.media_type,
+    name = excluded.name, size = iif({_LEFT}, size, coalesce(excluded.size, size)), media_type = excluded.media_type,
     description = excluded.description,
-    created_at = iif(excluded.created_at = '', created_at, excluded.created_at), created_by = excluded.created_by,
+    created_at = iif(excluded.created_at = '' OR {_LEFT}, created_at, excluded.created_at),
+    created_by = excluded.created_by,
     error = iif(excluded.status = 'skipped' AND status != 'stored', NULL, error),
     locator = excluded.locator, raw = excluded.raw, last_run = excluded.last_run,
     status = CASE

@@ -109,7 +109,7 @@ class _Backup:
 
     def _begin(self) -> Crawl:
         kinds, selection = sorted(self._settings.kinds), self._settings.selection
-        scope = repr((kinds, selection)) if self._partial else repr(kinds)
+        scope = repr((kinds, selection.key)) if self._partial else repr(kinds)
         crawl = self._catalog.begin_crawl(self._run, scope, kinds, partial=self._partial)
         self._choice.taken.update(self._catalog.taken_entities(crawl))
         return crawl

@@ -147,18 +147,19 @@ class _Rollback:
                 break
             await self._undo(upload, there)
 
-    async def _listed(self, to: EntityRef) -> dict[str, Attachment]:
-        """What is on the entity, by id. If it is no more, nothing is; each file is asked for all the same."""
+    async def _listed(self, to: EntityRef) -> dict[str, Attachment] | None:
+        """What is on the entity, by id. None if it is no more, or not for this account: some say the same to both."""
         try:
             return {remote.id: remote for remote in await self._target.find_attachments(to)}
         except errors.Gone:
-            return {}
+            return None
 
-    async def _undo(self, upload: Upload, there: dict[str, Attachment]) -> None:
+    async def _undo(self, upload: Upload, listed: dict[str, Attachment] | None) -> None:
+        there = listed or {}
         try:
             remote = there.get(upload.remote_id) if upload.remote_id else await self._sent(upload, there)
             if remote is None:
-                await self._missing(upload)
+                await self._missing(upload, sure=listed is not None)
             elif reason := await self._change(upload, remote):
                 self._tell(upload, CHANGED, reason)
             else:
@@ -182,15 +183,20 @@ class _Rollback:
                 return remote
         return None
 
-    async def _missing(self, upload: Upload) -> None:
-        """It is not on its entity. What was in doubt stays so without an id: it may still arrive."""
+    async def _missing(self, upload: Upload, *, sure: bool) -> None:
+        """It is not on its entity: gone, or moved. Where it can't be asked for, the list decides, if it is `sure`.
+
+        What was in doubt without an id stays so: it may still arrive.
+        """
         if upload.remote_id is None:
             self._tell(upload, ALREADY_GONE)
             return
         remote = Attachment(upload.remote_id, upload.to, upload.name or "", upload.blob.size)
         try:
             await self._target.read_back(remote, HashSink())
-        except errors.Gone:
+        except (errors.Rejected, errors.WrongBody) as error:
+            if not sure and not isinstance(error, errors.Gone):
+                raise
             await self._record(upload, UploadStatus.ROLLED_BACK)
             self._tell(upload, DELETED if upload.deleting else ALREADY_GONE)
             return
