@@ -8,32 +8,36 @@ from typing import Any
 
 import click
 
-from jobs.options import config_argument
+from jobs.options import config_argument, selection_options
 from jobs.output import Output
 
 
 @click.command("backup")
 @config_argument
+@selection_options
 @click.pass_obj
-def command(output: Output, /, *, config: Path) -> dict[str, Any]:
+def command(output: Output, /, *, config: Path, selection: Any) -> dict[str, Any]:
     """Crawl the source of CONFIG and store every attachment in its archive.
 
     Run again it resumes where it was stopped or killed; run after a complete backup it fetches only what is new or
     changed. A file that can't be had is listed with its reason (exit status 3) and tried again by the next run; one
     that the tracker no longer has is `gone` and is not.
+
+    What --limit and the filters leave out is counted as skipped, and fetched by a later run without them.
     """
     from jobs.running import run_job
     from migrator.config import read_configuration
 
     configuration = read_configuration(config)
-    return run_job(lambda stop: run_backup(configuration, output, stop))
+    return run_job(lambda stop: run_backup(configuration, output, stop, selection))
 
 
-async def run_backup(configuration: Any, output: Output, stop: asyncio.Event) -> dict[str, Any]:
+async def run_backup(configuration: Any, output: Output, stop: asyncio.Event, selection: Any = None) -> dict[str, Any]:
     """Log in, hold the archive, back up."""
     from jobs.running import held_archive, unless_stopped
     from jobs.wiring import wire_source
     from migrator.pipeline.backup import BackupSettings, backup
+    from migrator.selection import EVERYTHING
 
     source = wire_source(configuration)
     for warning in source.warnings:
@@ -41,7 +45,13 @@ async def run_backup(configuration: Any, output: Output, stop: asyncio.Event) ->
     section, limits = configuration.settings.source, configuration.settings.limits
     try:
         output.note(f"source: {await unless_stopped(source.tracker.check(), stop)}")
-        settings = BackupSettings(source.identity, section.kinds, limits.downloads, section.allow_forbidden)
+        settings = BackupSettings(
+            source.identity,
+            section.kinds,
+            limits.downloads,
+            section.allow_forbidden,
+            selection or EVERYTHING,
+        )
         with (
             held_archive(configuration.archive, "backup", create=True) as (archive, catalog),
             output.progress("backup") as progress,

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jobs.options import config_argument
+from jobs.options import config_argument, selection_options
 from jobs.output import Output
 
 
@@ -16,8 +16,9 @@ from jobs.output import Output
 @config_argument
 @click.option("--dry-run", is_flag=True, help="Rehearse: look at the target, send nothing.")
 @click.option("--verify", type=click.Choice(["content"]), help="Read every uploaded file back and compare its content.")
+@selection_options
 @click.pass_obj
-def command(output: Output, /, *, config: Path, dry_run: bool, verify: str | None) -> dict[str, Any]:
+def command(output: Output, /, *, config: Path, dry_run: bool, verify: str | None, selection: Any) -> dict[str, Any]:
     """Replay the archive of CONFIG into its target, by its mapping file.
 
     Run again it resumes and uploads nothing twice: what was in flight when a run was killed is looked up at the
@@ -26,6 +27,8 @@ def command(output: Output, /, *, config: Path, dry_run: bool, verify: str | Non
     Afterwards the target is read back: by name and size always, by content with --verify content. That covers what
     this run settled; if there was nothing to do, all files that are recorded as being there. One that differs has
     failed (exit status 3).
+
+    What --limit and the filters leave out is counted as skipped, stays planned, and goes with a later run without them.
     """
     from jobs.running import run_job
     from migrator.config import read_configuration
@@ -34,11 +37,19 @@ def command(output: Output, /, *, config: Path, dry_run: bool, verify: str | Non
         raise click.UsageError("--dry-run and --verify exclude each other: a rehearsal uploads nothing")
     configuration = read_configuration(config)
     content = verify == "content"
-    return run_job(lambda stop: run_load(configuration, output, stop, dry_run=dry_run, verify_content=content))
+    return run_job(
+        lambda stop: run_load(configuration, output, stop, dry_run=dry_run, verify_content=content, selection=selection)
+    )
 
 
 async def run_load(
-    configuration: Any, output: Output, stop: asyncio.Event, *, dry_run: bool = False, verify_content: bool = False
+    configuration: Any,
+    output: Output,
+    stop: asyncio.Event,
+    *,
+    dry_run: bool = False,
+    verify_content: bool = False,
+    selection: Any = None,
 ) -> dict[str, Any]:
     """Read the mapping, log in, hold the archive, load."""
     from jobs.running import held_archive, unless_stopped
@@ -46,6 +57,7 @@ async def run_load(
     from migrator.mapping import read_mapping
     from migrator.pipeline.load import load
     from migrator.pipeline.settle import LoadSettings
+    from migrator.selection import EVERYTHING
 
     target = wire_target(configuration, dry_run=dry_run)
     for warning in target.warnings:
@@ -58,6 +70,7 @@ async def run_load(
         provenance=target_section(configuration).provenance,
         dry_run=dry_run,
         verify_content=verify_content,
+        selection=selection or EVERYTHING,
     )
     try:
         with held_archive(configuration.archive, "load") as (archive, catalog):

@@ -1,10 +1,77 @@
-"""Arguments that several commands share."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import click
 
+from migrator.model import EntityRef
+
 config_argument = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
 archive_argument = click.argument("archive", type=click.Path(path_type=Path, file_okay=False))
+
+
+def size(value: str) -> int:
+    """`10 MB`, `512 KiB` or a number of bytes."""
+    from migrator.config import rate
+
+    try:
+        return int(rate("no size" if "/" in value else value))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a size; write it like '10 MB', '512 KiB' or 2000") from None
+
+
+def date(value: str) -> datetime:
+    """ISO 8601, `2024-01-31`, perhaps with a time of day and an offset; without one it is UTC."""
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a date; write it like 2024-01-31") from None
+
+
+def entity(value: str) -> EntityRef:
+    """`Bug:4711`, or `4711` for any kind, which is empty then."""
+    kind, _, number = value.rpartition(":")
+    if not number:
+        raise click.BadParameter(f"{value!r} has no id; write it like Bug:4711")
+    return EntityRef(kind, number)
+
+
+_SELECTION = (
+    click.option("--limit", type=click.IntRange(1), metavar="N", help="Only N entities that have files."),
+    click.option("--kind", "kinds", multiple=True, help="Only this kind of entity; may be repeated."),
+    click.option(
+        "--entity",
+        "entities",
+        type=entity,
+        multiple=True,
+        metavar="[KIND:]ID",
+        help="Only KIND:ID, or ID; may be repeated.",
+    ),
+    click.option("--name-glob", "name_globs", multiple=True, help="Only names like '*.png'; may be repeated."),
+    click.option("--min-size", type=size, help="Only files of this size or more, like '10 kB'."),
+    click.option("--max-size", type=size, help="Only files of this size or less, like '10 MB'."),
+    click.option("--since", type=date, help="Only files of this date or later, like 2024-01-31."),
+)
+
+
+def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that pick; the command gets them as one `selection`."""
+
+    @wraps(function)
+    def picking(*args: Any, **options: Any) -> Any:
+        from migrator.selection import Selection
+
+        names = ("kinds", "entities", "limit", "name_globs", "min_size", "max_size", "since")
+        picked = {name: options.pop(name) for name in names}
+        picked |= {name: frozenset(picked[name]) for name in ("kinds", "entities")}
+        return function(*args, selection=Selection(**picked), **options)
+
+    for option in reversed(_SELECTION):
+        picking = option(picking)
+    return picking

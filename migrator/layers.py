@@ -166,6 +166,10 @@ class RetryingTarget:
 
         await self._patience.run(once)
 
+    async def delete(self, remote: Attachment) -> None:
+        """See `Target`. `Gone` may also mean that an earlier try did delete it, and its answer was lost."""
+        await self._patience.run(lambda: self._inner.delete(remote))
+
 
 class VerifiedSource:
     """Nothing passes as a file that isn't: sizes compared, pages for people refused."""
@@ -264,3 +268,6 @@ class DryRunTarget:
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
         """See `Target`."""
         await self._inner.read_back(remote, sink)
+
+    async def delete(self, remote: Attachment) -> None:
+        """Nothing is sent."""

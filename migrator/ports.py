@@ -1,6 +1,6 @@
 """The contract between the pipelines and the trackers, in words. Every adapter and every layer keeps it.
 
-The one idea: a tracker is three verbs as a source and four as a target; behaviour (retries, checks, rehearsal) is
+The one idea: a tracker is three verbs as a source and five as a target; behaviour (retries, checks, rehearsal) is
 a layer that wraps a `Source` or `Target` and is one itself.
 
 All promise: they raise only `migrator.errors`; they never retry, sleep or print; building one does no I/O; `close`
@@ -31,6 +31,8 @@ class Capabilities:
                         know the author it takes another, and what `upload` returns names that one
     max_name_bytes      the longest file name, in bytes of `name_encoding`
     name_encoding       how names are measured: utf-8, or utf-16-le where the limit is in (Windows) characters
+    deletes             a target can delete a file
+    max_attachment_bytes    the largest file a target takes, None where that isn't known
     """
 
     streams: tuple[str, ...]
@@ -41,6 +43,8 @@ class Capabilities:
     keeps_author_and_date: bool = False
     max_name_bytes: int = 255
     name_encoding: str = "utf-8"
+    deletes: bool = False
+    max_attachment_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +138,6 @@ class Target(Tracker, Protocol):
 
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
         """Download a file of the target, to compare it."""
+
+    async def delete(self, remote: Attachment) -> None:
+        """Remove one file; `Gone` if it is no more, so it may be repeated. `Rejected` where the API can't delete."""

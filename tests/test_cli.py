@@ -29,6 +29,7 @@ OWNED = sum(WORLD.owner_of(file) is not None for file in WORLD.attachments)
 ATTACHMENTS = {"listed", "stored", "unchanged", "skipped", "gone", "failed"}
 UPLOADS = {"planned", "uploaded", "already_there", "unmapped", "skipped", "failed"}
 BACKUP = {"command", "run", "status", "entities", "attachments", "bytes", "seconds", "failures"}
+DELETIONS = {"planned", "deleted", "already_gone", "changed", "impossible", "failed"}
 LOAD = {"command", "run", "status", "uploads", "bytes", "seconds", "failures"}
 FAILURE = {"kind", "entity", "attachment", "name", "reason"}
 
@@ -550,6 +551,113 @@ async def test_a_stopped_load_is_status_130_and_the_next_sends_only_the_rest(tmp
     again = await run("--json", "load", config)
     assert (again.code, len(target.uploads)) == (0, OWNED)
     assert again.document["uploads"]["uploaded"] == OWNED - sent
+
+
+# Picking, and rehearsing
+
+
+async def test_a_demo_migration_of_a_few_entities_then_the_rest(tmp_path, source, target):
+    config = config_of(tmp_path, source, target)
+    few = await run("--json", "backup", config, "--limit", "3")
+    assert (few.code, few.document["status"]) == (0, "complete")
+    assert few.document["attachments"]["stored"] > 0 < few.document["attachments"]["skipped"]
+    owners = catalog(tmp_path / "archive", "SELECT DISTINCT kind, entity_id FROM attachments WHERE status = 'stored'")
+    assert len(owners) == 3
+    some = await run("--json", "load", config, "--limit", "2")
+    assert (some.code, some.document["status"]) == (0, "complete")
+    assert len({file.entity_id for file in target.attachments()}) == 2
+    assert some.document["uploads"]["skipped"] == some.document["uploads"]["planned"] - len(target.uploads) > 0
+    whole = await run("--json", "migrate", config)
+    assert (whole.code, len(target.uploads)) == (0, OWNED)
+    assert whole.document["backup"]["attachments"]["unchanged"] == few.document["attachments"]["stored"]
+
+
+async def test_filters_pick_files_and_are_told_when_they_are_wrong(tmp_path, source, target):
+    config, root = config_of(tmp_path, source, target), tmp_path / "archive"
+    finished = await run("--json", "backup", config, "--max-size", "3 kB", "--name-glob", "*.p*", "--name-glob", "*.t*")
+    assert finished.code == 0
+    names = catalog(root, "SELECT name, size FROM attachments WHERE status = 'stored'")
+    assert 0 < len(names) == finished.document["attachments"]["stored"] < 60
+    assert all(size <= 3000 and re.search(r"\.[pt]", name, re.IGNORECASE) for name, size in names)
+    for words in ["--max-size", "huge"], ["--since", "soon"], ["--limit", "0"], ["--entity", "Bug:"]:
+        wrong = await run("--json", "load", config, *words)
+        assert (wrong.code, wrong.document["error"]["code"]) == (2, 2)
+        assert words[0] in wrong.err
+
+
+async def test_a_rehearsal_lists_every_upload_and_sums_up_on_the_terminal(tmp_path, source, target):
+    config = config_of(tmp_path, source, target, target__options={"max_bytes": 100_000})
+    assert (await run("-q", "backup", config)).code == 0
+    finished = await run("--json", "load", config, "--dry-run")
+    large = sum(file.size > 100_000 for file in WORLD.attachments if WORLD.owner_of(file) is not None)
+    assert (finished.code, large > 0) == (3, True)
+    entries = finished.document["rehearsal"]
+    assert len(entries) == OWNED == finished.document["uploads"]["planned"]
+    refused = [entry for entry in entries if entry["what"] == "refused"]
+    assert len(refused) == large == finished.document["dry_run"]["would_fail"]
+    assert all("too large" in entry["reason"] for entry in refused)
+    assert len(target.uploads) == 0
+    people = await run("-q", "load", config, "--dry-run")
+    assert f"{OWNED - large}" in re.search(r"dry run: would upload +(.*)", people.out)[1]
+    assert "too large" in people.out
+
+
+# Rollback
+
+
+async def test_rollback_deletes_what_a_load_put_there_and_says_so(tmp_path, source, target):
+    config = config_of(tmp_path, source, target)
+    assert (await run("-q", "migrate", config)).code == 0
+    assert sum(len(target.files_of(entity.id)) for entity in WORLD.entities) == OWNED
+    rehearsal = await run("--json", "rollback", config, "--dry-run")
+    assert (rehearsal.code, rehearsal.document["dry_run"]) == (0, {"would_delete": OWNED})
+    assert rehearsal.document["deletions"]["deleted"] == len(target.deleted) == 0
+    finished = await run("--json", "rollback", config)
+    assert (finished.code, finished.document["status"]) == (0, "complete")
+    assert finished.document["deletions"].keys() == DELETIONS
+    assert finished.document["deletions"]["deleted"] == OWNED == len(target.deleted)
+    assert sum(len(target.files_of(entity.id)) for entity in WORLD.entities) == 0
+    again = await run("rollback", config)
+    assert again.code == 0
+    assert "planned" in again.out
+
+
+async def test_a_file_that_was_changed_at_the_target_makes_a_rollback_status_3(tmp_path, source, target):
+    config = config_of(tmp_path, source, target)
+    assert (await run("-q", "migrate", config)).code == 0
+    number = next(iter(target.uploads))
+    target.uploads[number] = replace(target.uploads[number], name="renamed by somebody.txt")
+    finished = await run("--json", "rollback", config)
+    assert (finished.code, finished.document["status"]) == (3, "incomplete")
+    assert (finished.document["deletions"]["changed"], len(target.deleted)) == (1, OWNED - 1)
+    assert number not in target.deleted
+    assert "renamed by somebody.txt" in finished.document["failures"][0]["reason"]
+
+
+async def test_rollback_of_a_run_that_is_no_load_is_status_2(tmp_path, source, target):
+    config = config_of(tmp_path, source, target)
+    assert (await run("-q", "backup", config)).code == 0
+    assert_failed(await run("-q", "--json", "rollback", config, "--run", "1"), 2, "not a load")
+
+
+async def test_a_killed_or_stopped_rollback_is_finished_by_the_next(tmp_path, source, target):
+    config = config_of(tmp_path, source, target, limits={"uploads": 1})
+    assert (await run("-q", "migrate", config)).code == 0
+    target.faults.latency = 0.01
+    process = await start("--json", "rollback", config)
+    await until(lambda: len(target.deleted) >= 5)
+    assert await kill(process)
+    process = await start("--json", "rollback", config)
+    await until(lambda: len(target.deleted) >= 10)
+    process.send_signal(signal.SIGTERM)
+    finished = await ended(process, within=15)
+    assert (finished.code, finished.document["status"]) == (130, "interrupted")
+    assert len(target.deleted) < OWNED
+    finished = await run("--json", "rollback", config)
+    assert (finished.code, len(target.deleted)) == (0, OWNED)
+    assert finished.document["deletions"]["already_gone"] == 0
+    target.faults.latency = 0.0
+    assert (await run("--json", "load", config)).document["uploads"]["uploaded"] == OWNED
 
 
 async def test_a_run_that_hangs_ends_within_15_seconds_of_the_signal(tmp_path, source):

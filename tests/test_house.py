@@ -27,7 +27,19 @@ OURS = ("migrator", "jobs")
 
 ROWS = (
     ("model", "errors", "fields", "naming", "pathnames", "pacing"),
-    ("ports", "auth", "paging", "mapping", "config", "progress", "answers", "multipart", "hal", "base64json"),
+    (
+        "ports",
+        "auth",
+        "paging",
+        "mapping",
+        "selection",
+        "config",
+        "progress",
+        "answers",
+        "multipart",
+        "hal",
+        "base64json",
+    ),
     ("layers", "http", "archive", "catalog", "lock"),
     ("pipeline", "adapters", "sandbox"),
     ("jobs",),
@@ -238,3 +250,13 @@ def test_tracker_is_bound_to_both_contracts(name):
 def test_every_option_of_a_tracker_is_told_of(name):
     options = adapter(name).options
     assert [field for field in options.__dataclass_fields__ if field not in (options.__doc__ or "")] == []
+
+
+@pytest.mark.parametrize("name", sorted(TRACKERS))
+def test_largest_file_that_the_options_tell_is_the_largest_that_the_target_takes(name):
+    parts = adapter(name)
+    if "max_bytes" not in parts.options.__dataclass_fields__:
+        pytest.skip("this tracker has no such option")
+    http = HttpClient("http://127.0.0.1:9", parts.signer(dict.fromkeys(parts.auth[0], "name=value")))
+    told = [parts.target(http, parts.options(max_bytes=size)) for size in (0, 7)]
+    assert [target.capabilities.max_attachment_bytes for target in told] == [None, 7]

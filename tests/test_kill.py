@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import pickle
 import shutil
@@ -24,7 +25,8 @@ from migrator.archive import Archive
 from migrator.catalog.store import Store
 from migrator.layers import RetryingTarget
 from migrator.model import NOBODY
-from tests.parts import PATIENCE, expected, files_on, rows, run_backup, run_load, run_verify, stored
+from migrator.selection import Selection
+from tests.parts import PATIENCE, expected, files_on, rows, run_backup, run_load, run_rollback, run_verify, stored
 from tests.test_load import assert_exactly_once
 
 DIED = 9
@@ -108,6 +110,12 @@ class LastingTarget(MemoryTarget):
         await super().describe(remote, description)
         self._save()
 
+    async def delete(self, remote):
+        self._steps()
+        await super().delete(remote)
+        self._save()
+        self._steps()
+
     def _save(self):
         state = {"files": self._tracker.files, "content": self._tracker.content, "uploads": self._tracker.uploads}
         fresh = self._path.with_suffix(".new")
@@ -166,6 +174,33 @@ def test_a_backup_killed_at_any_step_ends_as_if_it_had_not_been(tmp_path):
         assert asyncio.run(run_verify(root))["problems"] == [], step
 
 
+@pytest.mark.timeout(300)
+def test_a_limited_backup_killed_at_any_step_goes_on_as_such_and_leaves_the_rest_to_a_whole_one(tmp_path):
+    tracker, few = tiny_tracker(), Selection(limit=2)
+
+    def work_in(root):
+        async def work(steps):
+            tracker.on_call = steps.verb
+            await run_backup(tracker, root, downloads=2, selection=few)
+
+        return work
+
+    code, total = in_child(work_in(tmp_path / "whole"), die_at=0)
+    assert (code, total > 20) == (DONE, True)
+    for step in itertools.count(1, 2):
+        root = tmp_path / str(step)
+        code, _ = in_child(work_in(root), die_at=step)
+        if code == DONE and step > total // 2:
+            break
+        assert code == DIED, step
+        assert asyncio.run(run_backup(tracker, root, downloads=2, selection=few))["status"] == "complete", step
+        owners = {tracker.files[id_].owner for id_ in stored(root)}
+        assert len(owners) == 2, step
+        assert set(stored(root)) == {file.id for owner in owners for file in tracker.of(owner)}, step
+        assert asyncio.run(run_backup(tracker, root, downloads=2))["status"] == "complete", step
+        assert stored(root) == expected(tracker), step
+
+
 def _has_tables(root: Path) -> bool:
     return bool(rows(root, "SELECT 1 FROM sqlite_master WHERE name = 'attachments'"))
 
@@ -210,6 +245,77 @@ def test_a_load_killed_at_any_step_puts_every_file_there_exactly_once(tmp_path):
             assert files_on(target, ref) == files_on(undisturbed, ref), step
         unsettled = rows(root, "SELECT * FROM uploads WHERE status NOT IN ('uploaded', 'already_there')")
         assert unsettled == [], step
+
+
+def twin_with_files_of_others(source: MemoryTracker, state: Path):
+    """The target as it was before a load, then as `state` says; the mapping; and the files that were there before."""
+    target = MemoryTracker()
+    mapping = {ref: (target.add("Issue"),) for ref in source.entities}
+    for (to,) in mapping.values():
+        target.attach(to, "same.txt", b"same")
+        target.attach(to, "theirs.txt", b"theirs")
+    before = dict(target.content)
+    _restore(target, state)
+    return target, mapping, before
+
+
+def undoing(source: MemoryTracker, root: Path, state: Path, job: str):
+    """A load, or a rollback, for `in_child`."""
+
+    async def work(steps):
+        target, mapping, _ = twin_with_files_of_others(source, state)
+        lasting = RetryingTarget(LastingTarget(target, state, steps), PATIENCE)
+        if job == "load":
+            await run_load(target, root, mapping, target=lasting, uploads=2)
+        else:
+            await run_rollback(target, root, target=lasting, deletes=2)
+
+    return work
+
+
+def killed_rollbacks(source: MemoryTracker, folder: Path):
+    """For each step, an archive and a target whose rollback was killed there; at step 0 there was none."""
+    whole, saved = folder / "whole", folder / "whole.state"
+    asyncio.run(run_backup(source, whole))
+    assert in_child(undoing(source, whole, saved, "load"), die_at=0)[0] == DONE
+    for step in itertools.count(0):
+        root, state = folder / str(step), folder / f"{step}.state"
+        shutil.copytree(whole, root)
+        shutil.copy(saved, state)
+        code = in_child(undoing(source, root, state, "rollback"), die_at=step)[0] if step else DIED
+        if code == DONE:
+            assert step > 5 * len(source.entities)
+            return
+        assert code == DIED, step
+        yield root, state
+
+
+@pytest.mark.timeout(300)
+def test_a_rollback_killed_at_any_step_is_finished_by_the_next(tmp_path):
+    source = tiny_tracker()
+    there_before = len(source.entities)  # one file of each entity
+    sent = len(source.files) - 1 - there_before
+    for root, state in killed_rollbacks(source, tmp_path):
+        assert in_child(undoing(source, root, state, "rollback"), die_at=0)[0] == DONE, root.name
+        target, _, before = twin_with_files_of_others(source, state)
+        assert target.content == before, root.name
+        statuses = rows(root, "SELECT status, count(*) FROM uploads GROUP BY 1 ORDER BY 1")
+        assert statuses == [("already_there", there_before), ("rolled_back", sent)], root.name
+        [(summary,)] = rows(root, "SELECT summary FROM runs ORDER BY run_id DESC LIMIT 1")
+        assert json.loads(summary)["deletions"]["already_gone"] == 0, "what the killed run deleted counts as deleted"
+
+
+@pytest.mark.timeout(300)
+def test_a_load_after_a_rollback_that_was_killed_at_any_step_puts_every_file_back_exactly_once(tmp_path):
+    source = tiny_tracker()
+    states = killed_rollbacks(source, tmp_path)
+    _, undisturbed = next(states)
+    loaded, _, _ = twin_with_files_of_others(source, undisturbed)
+    for root, state in states:
+        assert in_child(undoing(source, root, state, "load"), die_at=0)[0] == DONE, root.name
+        target, _, _ = twin_with_files_of_others(source, state)
+        for ref in target.entities:
+            assert files_on(target, ref) == files_on(loaded, ref), root.name
 
 
 def _restore(target: MemoryTracker, state: Path) -> None:

@@ -39,6 +39,8 @@ class MemoryTracker:
         reports_size: bool = True,
         sets_description: bool = True,
         max_name_bytes: int = 255,
+        deletes: bool = True,
+        max_attachment_bytes: int | None = None,
     ) -> None:
         self.page_size, self.asked = page_size, frozenset(asked)
         self.capabilities = Capabilities(
@@ -46,6 +48,8 @@ class MemoryTracker:
             reports_size=reports_size,
             sets_description=sets_description,
             max_name_bytes=max_name_bytes,
+            deletes=deletes,
+            max_attachment_bytes=max_attachment_bytes,
         )
         self.entities: dict[EntityRef, Entity] = {}
         self.files: dict[str, Attachment] = {}
@@ -183,6 +187,8 @@ class MemoryTarget(_Memory):
         content = b"".join([chunk async for chunk in body])
         if len(content) != draft.size:
             raise Rejected(f"{len(content)} bytes came, {draft.size} were announced")
+        if draft.size > (self.capabilities.max_attachment_bytes or draft.size):
+            raise Rejected(f"{draft.size} bytes are more than this tracker takes")
         description = draft.description if self.capabilities.sets_description else ""
         made = self._tracker.attach(owner, draft.name, content, media_type=draft.media_type, description=description)
         self._tracker.uploads += 1
@@ -202,3 +208,13 @@ class MemoryTarget(_Memory):
         """See `Target`."""
         await self._tracker.called("read_back", remote.id)
         await self._tracker.send(remote, sink)
+
+    async def delete(self, remote: Attachment) -> None:
+        """See `Target`. `on_call` comes twice: as `delete` before anything, as `deleted` when the file is gone."""
+        await self._tracker.called("delete", remote.id)
+        if not self.capabilities.deletes:
+            raise Rejected("files can't be deleted here")
+        if remote.id not in self._tracker.files:
+            raise Gone(f"no file {remote.id}")
+        self._tracker.remove(remote.id)
+        await self._tracker.called("deleted", remote.id)

@@ -57,9 +57,11 @@ class Options:
     """[source.options] and [target.options].
 
     project     identifier or number of one project: only its issues (and those of its subprojects) are read
+    max_bytes   the largest file that the server takes (a setting of its own, 5 MiB at first); 0 where nobody knows
     """
 
     project: str = ""
+    max_bytes: int = 0
 
 
 class _Redmine:
@@ -68,7 +70,12 @@ class _Redmine:
         # Names: 255 characters, whatever they are. Connections: a small server answers one at a time, and kept-alive
         # ones then wait for each other (measured: 90 files in 2 s by one, 13 s by eight).
         self.capabilities = Capabilities(
-            streams=("issues",), max_connections=4, max_name_bytes=4 * 255, name_encoding="utf-32-le"
+            streams=("issues",),
+            max_connections=4,
+            max_name_bytes=4 * 255,
+            name_encoding="utf-32-le",
+            deletes=True,
+            max_attachment_bytes=options.max_bytes or None,
         )
 
     async def check(self) -> str:
@@ -192,6 +199,10 @@ class RedmineTarget(_Redmine):
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
         """See `Target`."""
         await self._download(remote, sink)
+
+    async def delete(self, remote: Attachment) -> None:
+        """See `Target`. It, too, is a change of the issue and stands in its history."""
+        await self._http.send(Call("DELETE", f"attachments/{_number(remote.id, Gone)}.json"))
 
 
 def attachments_in(issue: Mapping[str, Any], owner: EntityRef) -> tuple[Attachment, ...]:

@@ -53,12 +53,14 @@ class Options:
     inline_images   "list" takes old images inside of texts as files. The API doesn't hand them out, so the backup
                     stays incomplete and names each, unless [source.download_auth] has a browser's cookie; "skip"
                     leaves them out
+    max_bytes       the largest file that the server takes (the API doesn't tell it); 0 where nobody knows
     """
 
     format: Literal["json", "xml"] = "json"
     page_size: int = 500
     cross_check: Literal["counts", "all", "off"] = "counts"
     inline_images: Literal["list", "skip"] = "list"
+    max_bytes: int = 0
 
 
 class _Targetprocess:
@@ -72,6 +74,8 @@ class _Targetprocess:
             max_connections=16,
             max_writes=1,
             reports_size=options.inline_images == "skip",
+            deletes=True,
+            max_attachment_bytes=options.max_bytes or None,
         )
 
     async def check(self) -> str:
@@ -239,6 +243,10 @@ class TargetprocessTarget(_Targetprocess):
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
         """See `Target`."""
         await self._fetch(remote, sink)
+
+    async def delete(self, remote: Attachment) -> None:
+        """See `Target`."""
+        await self._http.send(Call("DELETE", f"api/v1/Attachments/{quote(remote.id, safe='')}"))
 
     async def _fate(self, owner: EntityRef, error: errors.Unanswered) -> errors.MigratorError:
         """The upload page answers most failures with 500: a definite no where the file can't have arrived."""

@@ -50,10 +50,12 @@ class Options:
 
     page_size     work items or attachments asked for at once; the server may give fewer; 2 at least
     upload_type   what uploads are marked as: "TeamPulse", or "Feedback" for the feedback portal
+    max_bytes     the largest file that the server takes (the API doesn't tell it); 0 where nobody knows
     """
 
     page_size: int = 100
     upload_type: str = "TeamPulse"
+    max_bytes: int = 0
 
 
 class _TeamPulse:
@@ -63,7 +65,12 @@ class _TeamPulse:
         self._prefix = ""
         self._sorts = True
         self.capabilities = Capabilities(
-            streams=("workitems", "attachments"), max_connections=8, max_writes=2, reports_size=False
+            streams=("workitems", "attachments"),
+            max_connections=8,
+            max_writes=2,
+            reports_size=False,
+            deletes=True,
+            max_attachment_bytes=options.max_bytes or None,
         )
 
     async def check(self) -> str:
@@ -251,6 +258,10 @@ class TeamPulseTarget(_TeamPulse):
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
         """See `Target`."""
         await self._download(remote, sink)
+
+    async def delete(self, remote: Attachment) -> None:
+        """See `Target`."""
+        await self._http.send(Call("DELETE", await self._path(f"attachments/{_digits(remote.id)}")))
 
 
 def items_in(answer: object) -> list[dict[str, Any]]:

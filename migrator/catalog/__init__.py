@@ -9,15 +9,16 @@ The one trap: methods block on the disk. Inside an event loop they run on the ar
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from migrator.catalog.crawl import CrawlTables
+from migrator.catalog.crawl import Crawl, CrawlTables
 from migrator.catalog.overview import Overview
 from migrator.catalog.proof import Proof
 from migrator.catalog.uploads import UploadTables
 from migrator.errors import ConfigError
-from migrator.model import RunStatus
+from migrator.model import EntityRef, RunStatus
 
 __all__ = ["Catalog", "now"]
 
@@ -58,6 +59,15 @@ class Catalog(CrawlTables, UploadTables, Overview, Proof):
             self.set_setting("source", identity)
         elif held != identity:
             raise ConfigError(f"this archive holds {held}; use another `archive` folder for {identity}")
+
+    def taken_entities(self, crawl: Crawl) -> list[EntityRef]:
+        """The entities that a crawl with a limit has taken so far."""
+        start, refs = json.loads(self.setting("taken") or "[0, []]")
+        return [EntityRef(kind, id_) for kind, id_ in refs] if crawl.partial and start == crawl.start else []
+
+    def record_taken(self, crawl: Crawl, taken: Iterable[EntityRef]) -> None:
+        """Keep the entities that a crawl with a limit has taken; before anything of them is recorded."""
+        self.set_setting("taken", json.dumps([crawl.start, [(ref.kind, ref.id) for ref in taken]]))
 
     def setting(self, key: str) -> str | None:
         """A value kept with the archive."""

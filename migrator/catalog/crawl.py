@@ -18,6 +18,8 @@ COLUMNS = (
 )
 # An owner that was found is never taken away again; new content (another size or date) has to be fetched again;
 # what was gone and is listed again is back, unless it was a 404 (those carry an error).
+# A stored file that is passed over keeps what tells that it changed, for the run that fetches it again.
+_LEFT = "excluded.status = 'skipped' AND status = 'stored'"
 _UPSERT = f"""
 INSERT INTO attachments ({COLUMNS}, status, first_run, last_run)
 VALUES (:id, :kind, :entity, :comment, :name, :size, :media_type, :description, :created_at, :created_by,
@@ -26,9 +28,11 @@ ON CONFLICT (attachment_id) DO UPDATE SET
     kind = iif(excluded.kind = 'Unlinked', kind, excluded.kind),
     entity_id = iif(excluded.kind = 'Unlinked', entity_id, excluded.entity_id),
     comment_id = coalesce(excluded.comment_id, comment_id),
-    name = excluded.name, size = coalesce(excluded.size, size), media_type = excluded.media_type,
+    name = excluded.name, size = iif({_LEFT}, size, coalesce(excluded.size, size)), media_type = excluded.media_type,
     description = excluded.description,
-    created_at = iif(excluded.created_at = '', created_at, excluded.created_at), created_by = excluded.created_by,
+    created_at = iif(excluded.created_at = '' OR {_LEFT}, created_at, excluded.created_at),
+    created_by = excluded.created_by,
+    error = iif(excluded.status = 'skipped' AND status != 'stored', NULL, error),
     locator = excluded.locator, raw = excluded.raw, last_run = excluded.last_run,
     status = CASE
         WHEN excluded.status = 'skipped' THEN iif(status = 'stored', 'stored', 'skipped')
@@ -52,26 +56,45 @@ WHERE attachment_id = ? AND kind = 'Unlinked'
 
 @dataclass(frozen=True, slots=True)
 class Crawl:
-    """How far the crawl is: its first run, and for each stream begun its cursor, None when it is done."""
+    """How far the crawl is: its first run, and for each stream begun its cursor, None when it is done.
+
+    A `partial` one is after a selection only: it says nothing of what it doesn't see.
+    """
 
     start: int
     cursors: dict[str, Cursor | None]
+    partial: bool = False
 
 
 class CrawlTables(Store):
     """Methods of `Catalog`."""
 
-    def begin_crawl(self, run: int, scope: str) -> Crawl:
-        """Resume the crawl that was under way, or start one if there is none or it had another scope."""
-        rows = self.db.execute("SELECT stream, cursor, done, run_id FROM checkpoints").fetchall()
-        mark = [row for row in rows if row[0] == ""]
-        if mark and mark[0][1] == scope:
-            cursors = {stream: None if done else cursor for stream, cursor, done, _ in rows if stream}
-            return Crawl(mark[0][3], cursors)
+    def begin_crawl(self, run: int, scope: str, kinds: Sequence[str] = (), *, partial: bool = False) -> Crawl:
+        """Resume the crawl that was under way, or start one if there is none or it had another scope.
+
+        A partial one leaves the checkpoints of the whole alone. The whole ends a partial one, and wants again what
+        that skipped of its `kinds`.
+        """
+        rows = self.db.execute(
+            "SELECT stream, cursor, done, run_id FROM checkpoints WHERE partial = ?", [partial]
+        ).fetchall()
+        mark = [row for row in rows if row[0] == "" and row[1] == scope]
         with self.writing():
-            self.db.execute("DELETE FROM checkpoints")
-            self.db.execute("INSERT INTO checkpoints VALUES ('', ?, 0, ?)", [scope, run])
-        return Crawl(run, {})
+            if not partial:
+                self._end_partial(kinds)
+            if not mark:
+                self.db.execute("DELETE FROM checkpoints WHERE partial = ?", [partial])
+                self.db.execute("INSERT INTO checkpoints VALUES (?, '', ?, 0, ?)", [partial, scope, run])
+                return Crawl(run, {}, partial)
+        cursors = {stream: None if done else cursor for stream, cursor, done, _ in rows if stream}
+        return Crawl(mark[0][3], cursors, partial)
+
+    def _end_partial(self, kinds: Sequence[str]) -> None:
+        marks = f"AND kind IN ('Unlinked', {', '.join('?' * len(kinds))})" if kinds else ""
+        self.db.execute("DELETE FROM checkpoints WHERE partial")
+        self.db.execute(
+            f"UPDATE attachments SET status = 'pending' WHERE status = 'skipped' AND error IS NULL {marks}", [*kinds]
+        )
 
     def record_listing(
         self, run: int, entities: Sequence[Entity], attachments: Iterable[tuple[Attachment, Status]]
@@ -125,42 +148,49 @@ class CrawlTables(Store):
             )
             self.db.conn.executemany("UPDATE attachments SET status = ?, error = ? WHERE attachment_id = ?", others)
 
-    def record_checkpoint(self, run: int, stream: str, cursor: Cursor | None, links: Iterable[Link] = ()) -> None:
+    def record_checkpoint(
+        self, run: int, stream: str, cursor: Cursor | None, links: Iterable[Link] = (), *, partial: bool = False
+    ) -> None:
         """All of a page is recorded: the stream goes on at `cursor`; None says it is done."""
         with self.writing():
             self.db.conn.executemany(_LINK, [(x.owner.kind, x.owner.id, x.comment_id, x.attachment_id) for x in links])
             self.db.execute(
-                "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?)", [stream, cursor, cursor is None, run]
+                "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?)",
+                [partial, stream, cursor, cursor is None, run],
             )
 
-    def unfinished(self, crawl_start: int, after: str = "") -> list[Attachment]:
-        """What was listed in this crawl and is still wanted: the next few hundred by id."""
+    def unfinished(self, crawl: Crawl, after: str = "") -> list[Attachment]:
+        """What was listed in this crawl and is still wanted: the next few hundred by id.
+
+        In a partial one also what was skipped: its owner may have been found since.
+        """
+        wanted = "status IN ('pending', 'failed')" + (" OR status = 'skipped' AND error IS NULL" * crawl.partial)
         rows = self.db.execute(
-            f"SELECT {COLUMNS} FROM attachments WHERE status IN ('pending', 'failed') "
+            f"SELECT {COLUMNS} FROM attachments WHERE ({wanted}) "
             "AND attachment_id > ? AND last_run >= ? ORDER BY attachment_id LIMIT 500",
-            [after, crawl_start],
+            [after, crawl.start],
         ).fetchall()
         return [attachment_from(row) for row in rows]
 
-    def end_crawl(self, crawl_start: int, kinds: Sequence[str] = ()) -> None:
+    def end_crawl(self, crawl: Crawl, kinds: Sequence[str] = ()) -> None:
         """Every stream is done: the next backup starts a new crawl, and what was not seen in this one is gone.
 
         Only files of these `kinds` were looked for (none named: all). Nothing is called gone if some entity could
-        not be asked: its files may be there.
+        not be asked: its files may be there. A partial crawl calls nothing gone.
         """
         marks = f"AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
         with self.writing():
             holes = self.db.execute(
                 "SELECT 1 FROM entities WHERE coalesce(error, note) IS NOT NULL AND last_run >= ? LIMIT 1",
-                [crawl_start],
+                [crawl.start],
             ).fetchone()
-            if not holes:
+            if not holes and not crawl.partial:
                 self.db.execute(
                     f"UPDATE attachments SET status = 'gone', error = NULL WHERE last_run < ? {marks} "
                     "AND status != 'gone'",
-                    [crawl_start, *kinds],
+                    [crawl.start, *kinds],
                 )
-            self.db.execute("DELETE FROM checkpoints")
+            self.db.execute("DELETE FROM checkpoints WHERE partial = ?", [crawl.partial])
 
     def record_problems(self, problems: Mapping[str, str], *, whole: bool) -> None:
         """What `verify` found of each blob; a run over the whole archive also clears what was found before."""

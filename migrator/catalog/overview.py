@@ -111,7 +111,7 @@ class Overview(Store):
                 )
             ),
             "uploads": dict(one("SELECT status, count(*) FROM uploads GROUP BY 1 ORDER BY 1").fetchall()),
-            "crawl_under_way": one("SELECT count(*) FROM checkpoints").fetchone()[0] > 0,
+            "crawl_under_way": one("SELECT count(*) FROM checkpoints WHERE NOT partial").fetchone()[0] > 0,
         }
 
     def runs(self, limit: int = 20) -> list[dict[str, Any]]:

@@ -44,14 +44,53 @@ CREATE INDEX uploads_unsettled ON uploads (target, target_kind, target_id)
 """
 
 
-@migrations(name="0001_format_1")
-def _format_1(db: Database) -> None:
-    for statement in _TABLES.split(";\n"):
+# Whose file it is: `sent_run` is the load that sent it, null where it was found there; `seen` lists (as JSON) files
+# of the same name and size that were there before, which are somebody else's; `sent_sha256` is what was sent. What an
+# earlier version found at the target after a crash is nobody's for sure, so it stays without a run.
+_WHOSE = """
+ALTER TABLE uploads ADD COLUMN sent_run INTEGER;
+ALTER TABLE uploads ADD COLUMN seen TEXT;
+ALTER TABLE uploads ADD COLUMN sent_sha256 TEXT;
+UPDATE uploads SET sent_run = run_id WHERE attempts > 0 AND (status IN ('uploaded', 'in_doubt') OR
+    (status = 'failed' AND remote_id IS NOT NULL));
+UPDATE uploads SET sent_sha256 = (SELECT a.sha256 FROM attachments a WHERE a.attachment_id = uploads.attachment_id)
+    WHERE attempts > 0;
+"""
+
+# A crawl of a selection (`partial`) keeps its place beside that of the whole.
+_CRAWLS = """
+ALTER TABLE checkpoints RENAME TO checkpoints_of_one;
+CREATE TABLE checkpoints (
+    partial INTEGER NOT NULL, stream TEXT NOT NULL, cursor TEXT, done INTEGER NOT NULL, run_id INTEGER NOT NULL,
+    PRIMARY KEY (partial, stream)
+);
+INSERT INTO checkpoints SELECT 0, stream, cursor, done, run_id FROM checkpoints_of_one;
+DROP TABLE checkpoints_of_one;
+"""
+
+
+def _run_all(db: Database, statements: str) -> None:
+    for statement in statements.split(";\n"):
         if statement.strip():
             db.execute(statement)
 
 
-@migrations(name="0002_proof_of_uploads")
+@migrations(name="0001_format_1")
+def _format_1(db: Database) -> None:
+    _run_all(db, _TABLES)
+
+
+@migrations(name="0002_whose_upload")
+def _whose_upload(db: Database) -> None:
+    _run_all(db, _WHOSE)
+
+
+@migrations(name="0003_crawls_of_a_selection")
+def _crawls_of_a_selection(db: Database) -> None:
+    _run_all(db, _CRAWLS)
+
+
+@migrations(name="0004_proof_of_uploads")
 def _proof_of_uploads(db: Database) -> None:
     """Where a file is at the target, if its id doesn't tell; and whether its content was read back: same, differs."""
     db.execute("ALTER TABLE uploads ADD COLUMN remote_locator TEXT NOT NULL DEFAULT ''")

@@ -16,15 +16,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from migrator import errors
-from migrator.archive import FOLDERS, Archive
+from migrator.archive import Archive
 from migrator.catalog import Catalog
 from migrator.catalog.crawl import Crawl
-from migrator.model import UNLINKED, Attachment, Cursor, Entity, Page, RunStatus, Status
+from migrator.model import Attachment, Cursor, Entity, Page, RunStatus, Status
 from migrator.pipeline.desk import Desk
 from migrator.pipeline.running import InFlight, first_fatal, until_stopped
-from migrator.pipeline.store import Recorded, Recorder, Settled, StoreSink
+from migrator.pipeline.store import Recorded, Recorder, Settled, StoreSink, missing_blobs
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
+from migrator.selection import EVERYTHING, Choice, Selection
 
 PAGES_IN_FLIGHT = 4
 LOGIN_PAGES = 3
@@ -32,12 +33,15 @@ LOGIN_PAGES = 3
 
 @dataclass(frozen=True, slots=True)
 class BackupSettings:
-    """`identity` names the source; `kinds` empty means all."""
+    """`identity` names the source; `kinds` empty means all. A `selection` that leaves something out makes a crawl of
+    its own, which resumes as such and leaves that of the whole alone.
+    """
 
     identity: str
     kinds: tuple[str, ...] = ()
     downloads: int = 16
     allow_forbidden: bool = False
+    selection: Selection = EVERYTHING
 
 
 async def backup(
@@ -82,6 +86,8 @@ class _Backup:
         self._pages = asyncio.Semaphore(PAGES_IN_FLIGHT)
         self._asks = asyncio.Semaphore(settings.downloads)
         self._taken: set[str] = set()
+        self._partial = settings.selection.partial
+        self._choice = Choice(settings.selection, frozenset(settings.kinds))
         self._in_flight = InFlight()
         self._draining = False
         self._stored = 0
@@ -89,7 +95,7 @@ class _Backup:
 
     async def run(self, stop: asyncio.Event) -> dict[str, Any]:
         began = time.monotonic()
-        crawl = await self._desk.run(self._catalog.begin_crawl, self._run, repr(sorted(self._settings.kinds)))
+        crawl = await self._desk.run(self._begin)
         status = RunStatus.FAILED
         try:
             await self._expect_lost()
@@ -103,6 +109,13 @@ class _Backup:
         finally:
             summary = await self._finish(crawl, status, time.monotonic() - began)
         return summary
+
+    def _begin(self) -> Crawl:
+        kinds, selection = sorted(self._settings.kinds), self._settings.selection
+        scope = repr((kinds, selection.key)) if self._partial else repr(kinds)
+        crawl = self._catalog.begin_crawl(self._run, scope, kinds, partial=self._partial)
+        self._choice.taken.update(self._catalog.taken_entities(crawl))
+        return crawl
 
     async def _finish(self, crawl: Crawl, status: RunStatus, seconds: float) -> dict[str, Any]:
         """Record what was finished, in whatever way the run ended."""
@@ -131,7 +144,7 @@ class _Backup:
             "failures": failures,
         }
         if status in {RunStatus.COMPLETE, RunStatus.INCOMPLETE}:
-            catalog.end_crawl(crawl.start, self._settings.kinds)
+            catalog.end_crawl(crawl, self._settings.kinds)
         catalog.end_run(self._run, status, summary)
         return summary
 
@@ -142,23 +155,16 @@ class _Backup:
         """Blobs that verify found damaged, or whose file is missing, are wanted again."""
         suspects = await self._desk.run(self._catalog.problem_blobs)
         self._archive.suspects.update(suspects)
-        lost = [*suspects, *await self._desk.run(self._missing_blobs)]
+        lost = [*suspects, *await self._desk.run(missing_blobs, self._archive, self._catalog)]
         if lost and (count := await self._desk.run(self._catalog.expect_again, lost)):
             self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")
-
-    def _missing_blobs(self) -> list[str]:
-        return [
-            sha256
-            for folder in FOLDERS
-            if (known := self._catalog.blobs_in(folder))
-            for sha256 in self._archive.missing(folder, known.values())
-        ]
 
     async def _work(self, crawl: Crawl) -> None:
         async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(self._recorder.run())]
             helpers += [group.create_task(self._worker()) for _ in range(self._settings.downloads)]
             await self._crawl(crawl)
+            await self._complete(crawl)
             await self._backlog(crawl)
             for task in helpers:
                 task.cancel()
@@ -169,10 +175,10 @@ class _Backup:
             for stream in self._source.capabilities.streams:
                 cursor = crawl.cursors.get(stream)
                 ended = stream in crawl.cursors and cursor is None
-                while not ended:
+                while not ended and not self._choice.full:
                     await self._pages.acquire()
                     page = await self._read(stream, cursor)
-                    before = pages.create_task(self._page(stream, page, before))
+                    before = pages.create_task(self._page(crawl, stream, page, before))
                     cursor = page.next
                     ended = cursor is None
 
@@ -183,20 +189,23 @@ class _Backup:
         except (errors.Retriable, errors.Rejected) as error:
             raise errors.TrackerUnreachable(f"the listing {stream!r} can't be read: {error}") from error
 
-    async def _page(self, stream: str, page: Page, before: asyncio.Task[None] | None) -> None:
+    async def _complete(self, crawl: Crawl) -> None:
+        """The listing ended early: what the entities taken have beyond what was listed is asked for."""
+        if self._choice.full:
+            taken = [Entity(ref) for ref in sorted(self._choice.taken, key=str)]
+            await self._list_and_fetch(crawl, (), await self._ask(taken))
+
+    async def _page(self, crawl: Crawl, stream: str, page: Page, before: asyncio.Task[None] | None) -> None:
         try:
-            await self._list_and_fetch(page.entities, page.attachments)
-            if asked := [entity for entity in page.ask if self._wants(entity.ref.kind)]:
-                await self._list_and_fetch((), await self._ask(asked))
+            await self._list_and_fetch(crawl, page.entities, page.attachments)
+            if asked := [entity for entity in page.ask if self._choice.may_take(entity.ref)]:
+                await self._list_and_fetch(crawl, (), await self._ask(asked))
             if before is not None:
                 await before
-            await self._desk.run(self._catalog.record_checkpoint, self._run, stream, page.next, page.links)
+            write = self._catalog.record_checkpoint
+            await self._desk.run(write, self._run, stream, page.next, page.links, partial=crawl.partial)
         finally:
             self._pages.release()
-
-    def _wants(self, kind: str) -> bool:
-        """Whether files of this kind are wanted. Unlinked ones always: their owner may be found later."""
-        return not self._settings.kinds or kind in self._settings.kinds or kind == UNLINKED
 
     async def _ask(self, entities: Sequence[Entity]) -> list[Attachment]:
         found = await asyncio.gather(*(self._attachments_of(entity) for entity in entities))
@@ -213,10 +222,16 @@ class _Backup:
                 await self._desk.run(self._catalog.record_entity_error, entity.ref, str(error), expected=expected)
                 return ()
 
-    async def _list_and_fetch(self, entities: Sequence[Entity], attachments: Sequence[Attachment]) -> None:
+    async def _list_and_fetch(
+        self, crawl: Crawl, entities: Sequence[Entity], attachments: Sequence[Attachment]
+    ) -> None:
+        # Listing an entity again clears what was wrong with it, so one that will not be asked is left as it is.
+        entities = [entity for entity in entities if not crawl.partial or self._choice.may_take(entity.ref)]
         self._progress.entities(sum(entity.raw is not None for entity in entities))
         by_id = {attachment.id: attachment for attachment in attachments}
-        listed = [(a, Status.PENDING if self._wants(a.owner.kind) else Status.SKIPPED) for a in by_id.values()]
+        listed = [(a, Status.PENDING if self._choice.takes(a) else Status.SKIPPED) for a in by_id.values()]
+        if self._settings.selection.limit is not None:
+            await self._desk.run(self._catalog.record_taken, crawl, list(self._choice.taken))
         wanted = await self._desk.run(self._catalog.record_listing, self._run, entities, listed)
         await self._fetch([by_id[id_] for id_ in by_id if id_ in wanted])
 
@@ -243,9 +258,11 @@ class _Backup:
     async def _backlog(self, crawl: Crawl) -> None:
         """What an earlier run of this crawl listed and did not get."""
         after = ""
-        while some := await self._desk.run(self._catalog.unfinished, crawl.start, after):
+        while some := await self._desk.run(self._catalog.unfinished, crawl, after):
             after = some[-1].id
-            await self._fetch(some)
+            await self._fetch(
+                [attachment for attachment in some if not crawl.partial or self._choice.takes(attachment)]
+            )
 
     async def _worker(self) -> None:
         while not self._draining:

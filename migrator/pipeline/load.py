@@ -22,6 +22,8 @@ from migrator.pipeline.settle import LoadSettings, Settler
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
 
+UNSETTLED = {UploadStatus.PLANNED, UploadStatus.IN_DOUBT, UploadStatus.FAILED}
+
 
 async def load(
     target: Target,
@@ -56,6 +58,7 @@ class _Load:
         self._in_flight = InFlight()
         self._unmapped = 0
         self._content: ContentCheck | None = None
+        self._skipped: set[tuple[str, EntityRef]] = set()
 
     async def run(self, stop: asyncio.Event) -> dict[str, Any]:
         began = time.monotonic()
@@ -84,11 +87,20 @@ class _Load:
             self._unmapped += 0 if targets else count
             pairs += [(owner, to) for to in targets]
         self._catalog.plan_uploads(self._run, self._settings.identity, pairs)
+        if self._settings.selection.partial:
+            self._pick()
+
+    def _pick(self) -> None:
+        """Take what the selection wants, settled or not, so that a repeated run takes the same entities."""
+        for attachment, to, status in self._catalog.planned_uploads(self._settings.identity):
+            if not self._settler.choice.takes(attachment) and status in UNSETTLED:
+                self._skipped.add((attachment.id, to))
 
     def _finish(self, status: RunStatus, seconds: float) -> dict[str, Any]:
         catalog, identity, dry_run = self._catalog, self._settings.identity, self._settings.dry_run
         counts = catalog.upload_counts(identity, self._run)
-        failures = self._settler.rehearsal.failures if dry_run else catalog.upload_failures(identity)
+        open_ones = [failure for failure in catalog.upload_failures(identity) if not self._is_skipped(failure)]
+        failures = self._settler.rehearsal.failures if dry_run else open_ones
         failures += self._content.unread if self._content else []
         if status is RunStatus.COMPLETE and failures:
             status = RunStatus.INCOMPLETE
@@ -97,14 +109,14 @@ class _Load:
             "run": self._run,
             "status": str(status),
             "uploads": {
-                "planned": sum(counts.values()),
+                "planned": sum(counts.values()) - counts[UploadStatus.ROLLED_BACK],
                 "uploaded": counts[UploadStatus.UPLOADED],
                 "already_there": counts[UploadStatus.ALREADY_THERE],
                 "unmapped": self._unmapped,
-                "skipped": 0,
-                "failed": counts[UploadStatus.FAILED] + counts[UploadStatus.IN_DOUBT],
+                "skipped": len(self._skipped),
+                "failed": len(open_ones),
             },
-            **({"dry_run": self._settler.rehearsal.counts()} if dry_run else {}),
+            **(self._settler.rehearsal.summary() if dry_run else {}),
             **({"content": self._content.counts()} if self._content else {}),
             "bytes": catalog.uploaded_bytes(identity, self._run),
             "seconds": round(seconds, 2),
@@ -112,6 +124,10 @@ class _Load:
         }
         catalog.end_run(self._run, status, summary)
         return summary
+
+    def _is_skipped(self, failure: dict[str, str | None]) -> bool:
+        to = EntityRef(failure["target_kind"] or "", failure["target_id"] or "")
+        return (failure["attachment"], to) in self._skipped
 
     async def _work(self) -> None:
         entities = await self._desk.run(self._catalog.unsettled_entities, self._settings.identity)

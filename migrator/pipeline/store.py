@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from migrator.archive import Archive, LargeFile
+from migrator.archive import FOLDERS, Archive, LargeFile
 from migrator.catalog import Catalog
 from migrator.model import Attachment, Blob, Outcome, Status
 from migrator.pipeline.desk import Desk
@@ -133,3 +133,13 @@ def _outcome(settled: Settled, blobs: Iterator[Blob]) -> Outcome:
     body = settled.body
     blob = next(blobs) if isinstance(body, bytes) else body
     return Outcome(settled.attachment, settled.status, blob, settled.error)
+
+
+def missing_blobs(archive: Archive, catalog: Catalog) -> list[str]:
+    """Blobs of the catalog whose files are not there."""
+    return [
+        sha256
+        for folder in FOLDERS
+        if (known := catalog.blobs_in(folder))
+        for sha256 in archive.missing(folder, known.values())
+    ]
