@@ -221,7 +221,7 @@ def match(entities: Iterable[Entity], index: Index, taken: Iterable[EntityRef] =
             yield found
             continue
         rivals = sorted(wanted[found.target])
-        if found.target in held:
+        if found.target in held or EntityRef("", found.target.id) in held:
             yield _refused(found, f"{found.target} has a source already")
         elif rivals[0] < place or rivals[1:2] == [place]:
             yield _refused(found, f"{found.target} is wanted by {len(rivals)}")

@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
+from migrator.errors import Rejected
+from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +24,24 @@ class Capabilities:
     """Facts about a tracker, not options. Each has a contract test in both directions.
 
     streams             names of the listings of a source, read one after the other in this order
+    entity_streams      those of them that alone tell of every entity with its JSON; empty: it takes all of them
     max_connections     how many requests at once the tracker is known to bear
     max_writes          how many uploads at once it is known to bear
     reports_size        every attachment is listed with its size in bytes
     sets_description    a target can give an attachment a description
     keeps_author_and_date   a target can store another author and date than the account's and now
+    creates             a target can create entities
     max_name_bytes      the longest file name, in bytes of UTF-8
     """
 
     streams: tuple[str, ...]
+    entity_streams: tuple[str, ...] = ()
     max_connections: int = 16
     max_writes: int = 4
     reports_size: bool = True
     sets_description: bool = True
     keeps_author_and_date: bool = False
+    creates: bool = False
     max_name_bytes: int = 255
 
 
@@ -131,3 +136,24 @@ class Target(Tracker, Protocol):
 
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
         """Download a file of the target, to compare it."""
+
+    async def create_entity(self, draft: EntityDraft) -> EntityRef:
+        """Create one entity, once; the mark is kept in it. `ConfigError` where the options lack what that needs.
+
+        `Unanswered`: sent, but no answer seen. Never repeated blindly by anybody.
+        """
+
+    async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
+        """The entity that was created with the mark of this draft, by whichever run; None if surely none was."""
+
+
+class CreatesNothing:
+    """The two verbs of a target that can't create entities."""
+
+    async def create_entity(self, draft: EntityDraft) -> EntityRef:
+        """Always `Rejected`."""
+        raise Rejected(f"{draft.kind}: this tracker takes no new entities from here; create it there and map it")
+
+    async def find_entity(self, draft: EntityDraft) -> EntityRef | None:  # noqa: ARG002
+        """None was ever created."""
+        return None

@@ -27,7 +27,7 @@ OURS = ("migrator", "jobs")
 
 ROWS = (
     ("model", "errors", "fields", "naming", "pacing"),
-    ("ports", "auth", "paging", "mapping", "matching", "config", "progress", "answers", "multipart"),
+    ("ports", "auth", "paging", "mapping", "matching", "marks", "config", "progress", "answers", "multipart"),
     ("layers", "http", "archive", "catalog", "lock"),
     ("pipeline", "adapters", "sandbox"),
     ("jobs",),
