@@ -166,6 +166,10 @@ class RetryingTarget:
 
         await self._patience.run(once)
 
+    async def delete(self, remote: Attachment) -> None:
+        """See `Target`. `Gone` may also mean that an earlier try did delete it, and its answer was lost."""
+        await self._patience.run(lambda: self._inner.delete(remote))
+
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """See `Target`; again only where it surely was not created."""
 
@@ -279,6 +283,9 @@ class DryRunTarget:
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
         """See `Target`."""
         await self._inner.read_back(remote, sink)
+
+    async def delete(self, remote: Attachment) -> None:
+        """Nothing is sent."""
 
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """Nothing is sent; nobody knows which id it would have got."""

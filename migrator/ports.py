@@ -1,6 +1,6 @@
 """The contract between the pipelines and the trackers, in words. Every adapter and every layer keeps it.
 
-The one idea: a tracker is three verbs as a source and four as a target; behaviour (retries, checks, rehearsal) is
+The one idea: a tracker is three verbs as a source and five as a target; behaviour (retries, checks, rehearsal) is
 a layer that wraps a `Source` or `Target` and is one itself.
 
 All promise: they raise only `migrator.errors`; they never retry, sleep or print; building one does no I/O; `close`
@@ -32,6 +32,7 @@ class Capabilities:
     keeps_author_and_date   a target can store another author and date than the account's and now
     creates             a target can create entities
     max_name_bytes      the longest file name, in bytes of UTF-8
+    deletes             a target can delete a file
     """
 
     streams: tuple[str, ...]
@@ -43,6 +44,7 @@ class Capabilities:
     keeps_author_and_date: bool = False
     creates: bool = False
     max_name_bytes: int = 255
+    deletes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,9 @@ class Target(Tracker, Protocol):
 
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
         """Download a file of the target, to compare it."""
+
+    async def delete(self, remote: Attachment) -> None:
+        """Remove one file; `Gone` if it is no more, so it may be repeated. `Rejected` where the API can't delete."""
 
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """Create one entity, once; the mark is kept in it. `ConfigError` where the options lack what that needs.

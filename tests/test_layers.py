@@ -199,8 +199,8 @@ async def test_every_verb_of_a_source_is_repeated(tracker, verb):
     assert len(calls) == 3
 
 
-@pytest.mark.parametrize("verb", ["check", "find_attachments", "describe", "read_back"])
-async def test_every_reading_verb_of_a_target_is_repeated(tracker, verb):
+@pytest.mark.parametrize("verb", ["check", "find_attachments", "describe", "read_back", "delete"])
+async def test_every_verb_of_a_target_that_may_be_repeated_is(tracker, verb):
     bug = tracker.add("Bug")
     file = tracker.attach(bug, "a.txt", b"a")
     calls = fail_first(tracker, verb, errors.Retriable("again"), times=2)
@@ -211,7 +211,9 @@ async def test_every_reading_verb_of_a_target_is_repeated(tracker, verb):
     bucket = Bucket()
     await target.read_back(file, bucket)
     assert bytes(bucket.content) == b"a"
+    await target.delete(file)
     assert len(calls) == 3
+    assert tracker.of(bug) == ()
 
 
 class Breaking(MemorySource):
@@ -370,6 +372,7 @@ async def test_dry_run_writes_nothing_and_says_what_it_would():
     target, body = DryRunTarget(MemoryTarget(tracker)), Bytes(b"b")
     answer = await target.upload(bug, Draft("b.txt", "text/plain", "told", 1), body)
     await target.describe(file, "told")
+    await target.delete(file)
     assert (answer.name, answer.owner, answer.description) == ("b.txt", bug, "told")
     assert tracker.of(bug) == (file,)
     assert body.passes == 0

@@ -40,6 +40,7 @@ class MemoryTracker:
         sets_description: bool = True,
         max_name_bytes: int = 255,
         creates: bool = True,
+        deletes: bool = True,
     ) -> None:
         self.page_size, self.asked = page_size, frozenset(asked)
         self.capabilities = Capabilities(
@@ -49,6 +50,7 @@ class MemoryTracker:
             sets_description=sets_description,
             max_name_bytes=max_name_bytes,
             creates=creates,
+            deletes=deletes,
         )
         self.entities: dict[EntityRef, Entity] = {}
         self.files: dict[str, Attachment] = {}
@@ -205,6 +207,16 @@ class MemoryTarget(_Memory):
         """See `Target`."""
         await self._tracker.called("read_back", remote.id)
         await self._tracker.send(remote, sink)
+
+    async def delete(self, remote: Attachment) -> None:
+        """See `Target`. `on_call` comes twice: as `delete` before anything, as `deleted` when the file is gone."""
+        await self._tracker.called("delete", remote.id)
+        if not self.capabilities.deletes:
+            raise Rejected("files can't be deleted here")
+        if remote.id not in self._tracker.files:
+            raise Gone(f"no file {remote.id}")
+        self._tracker.remove(remote.id)
+        await self._tracker.called("deleted", remote.id)
 
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """See `Target`. `on_call` comes twice here, too: as `create_entity` before anything, as `created` after."""

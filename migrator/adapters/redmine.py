@@ -71,7 +71,7 @@ class Options:
 class _Redmine:
     def __init__(self, http: HttpClient, options: Options) -> None:
         self._http, self._options = http, options
-        self.capabilities = Capabilities(streams=("issues",), max_connections=8, creates=True)
+        self.capabilities = Capabilities(streams=("issues",), max_connections=8, creates=True, deletes=True)
 
     async def check(self) -> str:
         """See `Tracker`."""
@@ -200,6 +200,10 @@ class RedmineTarget(_Redmine):
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
         """See `Target`."""
         await self._download(remote, sink)
+
+    async def delete(self, remote: Attachment) -> None:
+        """See `Target`. It, too, is a change of the issue and stands in its history."""
+        await self._http.send(Call("DELETE", f"attachments/{_number(remote.id, Gone)}.json"))
 
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """See `Target`."""

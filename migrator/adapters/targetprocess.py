@@ -79,6 +79,7 @@ class _Targetprocess:
             max_connections=16,
             max_writes=1,
             reports_size=options.inline_images == "skip",
+            deletes=True,
         )
 
     async def check(self) -> str:
@@ -246,6 +247,10 @@ class TargetprocessTarget(_Targetprocess):
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
         """See `Target`."""
         await self._fetch(remote, sink)
+
+    async def delete(self, remote: Attachment) -> None:
+        """See `Target`."""
+        await self._http.send(Call("DELETE", f"api/v1/Attachments/{quote(remote.id, safe='')}"))
 
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """See `Target`."""

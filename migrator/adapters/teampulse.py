@@ -75,6 +75,7 @@ class _TeamPulse:
             max_writes=2,
             reports_size=False,
             creates=True,
+            deletes=True,
         )
 
     async def check(self) -> str:
@@ -266,6 +267,10 @@ class TeamPulseTarget(_TeamPulse):
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
         """See `Target`."""
         await self._download(remote, sink)
+
+    async def delete(self, remote: Attachment) -> None:
+        """See `Target`."""
+        await self._http.send(Call("DELETE", await self._path(f"attachments/{_digits(remote.id)}")))
 
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """See `Target`."""

@@ -165,6 +165,14 @@ class FakeRedmine:
         self.files[number].description = description
         return web.Response(status=204)
 
+    async def remove(self, request: web.Request, number: int) -> web.Response:
+        if number not in self.files:
+            return web.Response(status=404)
+        if not known(request):
+            return unauthorized()
+        del self.files[number]
+        return web.Response(status=204)
+
     def _issue(self, number: int, *, included: bool) -> dict[str, Any]:
         issue = {"id": number, "project": {"id": 1, "name": "Secret"}, "subject": self.issues[number]}
         if included:
@@ -191,6 +199,7 @@ class FakeRedmine:
         ("GET", r"attachments/download/(\d+)", download),
         ("POST", r"uploads\.json", upload),
         ("PATCH", r"attachments/(\d+)\.json", edit),
+        ("DELETE", r"attachments/(\d+)\.json", remove),
     )
 
 

@@ -32,7 +32,9 @@ class TestMemoryTarget(TargetContract):
 class TestMemoryTargetOfFewWords(TargetContract):
     @pytest.fixture
     async def bound(self):
-        return bound_target(MemoryTracker(reports_size=False, sets_description=False, max_name_bytes=100))
+        return bound_target(
+            MemoryTracker(reports_size=False, sets_description=False, max_name_bytes=100, deletes=False)
+        )
 
     async def test_deleted_file_cannot_be_described(self, bound):
         with pytest.raises(errors.Gone):

@@ -286,6 +286,55 @@ class TargetContract(TargetReadContract):
             (f"file {n}.txt", len(b"%d" % n), sha256(b"%d" % n)) for n in range(count)
         )
 
+    async def test_deleted_file_is_gone_and_its_twins_stay(self, bound):
+        if not bound.target.capabilities.deletes:
+            pytest.skip("this tracker's files can't be deleted")
+        before = await bound.files_of(bound.entity)
+        known = {file.id for file in await bound.target.find_attachments(bound.entity)}
+        for _ in range(2):
+            await send(bound, "twin.txt", b"twin")
+        made = [file for file in await bound.target.find_attachments(bound.entity) if file.id not in known]
+        assert len(made) == 2
+        await bound.target.delete(made[0])
+        assert await arrivals(bound, before) == [("twin.txt", 4, sha256(b"twin"), "")]
+        found = await bound.target.find_attachments(bound.entity)
+        assert [file.id for file in found if file.id not in known] == [made[1].id]
+
+    async def test_deleting_twice_says_that_it_is_gone(self, bound):
+        if not bound.target.capabilities.deletes:
+            pytest.skip("this tracker's files can't be deleted")
+        await send(bound, "brief.txt", b"x")
+        after = await bound.files_of(bound.entity)
+        remote = next(f for f in await bound.target.find_attachments(bound.entity) if f.name == "brief.txt")
+        await bound.target.delete(remote)
+        with pytest.raises(errors.Gone):
+            await bound.target.delete(remote)
+        assert Counter(after) - Counter(await bound.files_of(bound.entity)) == Counter(
+            [("brief.txt", 1, sha256(b"x"), "")]
+        )
+
+    async def test_delete_is_refused_and_changes_nothing_where_the_capability_denies_it(self, bound):
+        if bound.target.capabilities.deletes:
+            pytest.skip("this tracker's files can be deleted")
+        before = await bound.files_of(bound.entity)
+        remote = (await bound.target.find_attachments(bound.entity))[0]
+        with pytest.raises(errors.Rejected):
+            await bound.target.delete(remote)
+        assert await bound.files_of(bound.entity) == before
+
+    async def test_nothing_is_deleted_with_wrong_credentials(self, bound):
+        if bound.refused is None:
+            pytest.skip("this tracker asks for no credentials")
+        before = await bound.files_of(bound.entity)
+        remote = (await bound.target.find_attachments(bound.entity))[0]
+        target = bound.refused()
+        try:
+            with pytest.raises((errors.AuthRefused, errors.Rejected)):
+                await target.delete(remote)
+        finally:
+            await target.close()
+        assert await bound.files_of(bound.entity) == before
+
     async def test_author_and_date_are_not_claimed_while_a_draft_carries_none(self, bound):
         carried = {"created_at", "created_by"} <= {field.name for field in fields(Draft)}
         assert bound.target.capabilities.keeps_author_and_date <= carried
