@@ -25,6 +25,7 @@ COMMANDS = {
     "backup": "store every attachment of the source in the archive",
     "load": "replay the archive into the target",
     "migrate": "backup, then load, then a check of the target",
+    "rollback": "delete from the target exactly what a load put there",
     "status": "runs, counts, what is pending, what failed and why",
     "verify": "hash every blob again and hold the catalog against the disk",
     "sandbox": "serve an embedded tracker to rehearse against",

@@ -43,16 +43,17 @@ def _headline(out: Console, summary: dict[str, Any], title: str = "") -> None:
 
 
 def _run(out: Console, summary: dict[str, Any]) -> None:
-    """backup and load."""
+    """backup, load and rollback."""
     _headline(out, summary)
     table = Table(box=None, show_header=False, pad_edge=False)
     if "entities" in summary:
         table.add_row("entities", str(summary["entities"]))
-    for key, value in (summary.get("attachments") or summary.get("uploads") or {}).items():
+    for key, value in (summary.get("attachments") or summary.get("uploads") or summary.get("deletions") or {}).items():
         table.add_row(key.replace("_", " "), str(value))
     for key, value in summary.get("dry_run", {}).items():
         table.add_row(f"dry run: {key.replace('_', ' ')}", str(value))
-    table.add_row("bytes", human_bytes(summary.get("bytes", 0)))
+    if "bytes" in summary:
+        table.add_row("bytes", human_bytes(summary["bytes"]))
     out.print(table)
     print_failures(out, summary.get("failures", []))
 

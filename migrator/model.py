@@ -165,7 +165,9 @@ class Outcome:
 class Upload:
     """One attachment to be sent to one target entity, as the catalog has it.
 
-    `name` is the name it was sent under, None before the first try.
+    `name` is the name it was sent under, None before the first try. `sent_run` is the load that sent it, None where
+    nothing was sent or what is there was found. `seen`: ids of files like it that were there before it was sent.
+    `deleting`: a rollback was about to delete it, and its end is not recorded.
     """
 
     attachment: Attachment
@@ -175,3 +177,6 @@ class Upload:
     remote_id: str | None = None
     name: str | None = None
     attempts: int = 0
+    sent_run: int | None = None
+    seen: frozenset[str] = frozenset()
+    deleting: bool = False

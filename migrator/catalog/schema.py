@@ -44,8 +44,31 @@ CREATE INDEX uploads_unsettled ON uploads (target, target_kind, target_id)
 """
 
 
-@migrations(name="0001_format_1")
-def _format_1(db: Database) -> None:
-    for statement in _TABLES.split(";\n"):
+# Whose file it is: `sent_run` is the load that sent it, null where it was found there; `seen` lists (as JSON) files
+# of the same name and size that were there before, which are somebody else's; `sha256` is what was sent. What an
+# earlier version found at the target after a crash is nobody's for sure, so it stays without a run.
+_WHOSE = """
+ALTER TABLE uploads ADD COLUMN sent_run INTEGER;
+ALTER TABLE uploads ADD COLUMN seen TEXT;
+ALTER TABLE uploads ADD COLUMN sha256 TEXT;
+UPDATE uploads SET sent_run = run_id WHERE attempts > 0 AND (status IN ('uploaded', 'in_doubt') OR
+    (status = 'failed' AND remote_id IS NOT NULL));
+UPDATE uploads SET sha256 = (SELECT a.sha256 FROM attachments a WHERE a.attachment_id = uploads.attachment_id)
+    WHERE attempts > 0;
+"""
+
+
+def _run_all(db: Database, statements: str) -> None:
+    for statement in statements.split(";\n"):
         if statement.strip():
             db.execute(statement)
+
+
+@migrations(name="0001_format_1")
+def _format_1(db: Database) -> None:
+    _run_all(db, _TABLES)
+
+
+@migrations(name="0002_whose_upload")
+def _whose_upload(db: Database) -> None:
+    _run_all(db, _WHOSE)

@@ -6,13 +6,19 @@ stands `in_doubt` when a run begins is looked up at the target first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from migrator.catalog.crawl import COLUMNS, attachment_from
 from migrator.catalog.store import Store
 from migrator.model import Blob, EntityRef, Upload, UploadStatus
 
 _UNSETTLED = "status IN ('planned', 'in_doubt', 'failed')"
+_OURS = (
+    "u.sent_run IS NOT NULL AND (u.status IN ('uploaded', 'already_there', 'in_doubt') "
+    "OR (u.status = 'failed' AND u.remote_id IS NOT NULL))"
+)
 
 
 class UploadTables(Store):
@@ -28,7 +34,7 @@ class UploadTables(Store):
     def plan_uploads(self, run: int, target: str, pairs: Iterable[tuple[EntityRef, EntityRef]]) -> None:
         """A row for every stored attachment of each source entity and the target entity it goes to; none twice.
 
-        What was planned by an earlier mapping, and never sent, is forgotten.
+        What was planned by an earlier mapping, and never sent, is forgotten; what was rolled back is planned anew.
         """
         with self.writing():
             self.db.execute(
@@ -54,6 +60,14 @@ class UploadTables(Store):
                 "WHERE a.status = 'stored'",
                 [target, run],
             )
+            self.db.execute(
+                "UPDATE uploads SET status = 'planned', remote_id = NULL, name = NULL, attempts = 0, error = NULL, "
+                "sent_run = NULL, seen = NULL, sha256 = NULL, run_id = ? WHERE target = ? AND status = 'rolled_back' "
+                "AND EXISTS (SELECT 1 FROM mapped m JOIN attachments a ON a.kind = m.kind AND a.entity_id = m.id "
+                "WHERE a.attachment_id = uploads.attachment_id AND a.status = 'stored' "
+                "AND m.target_kind = uploads.target_kind AND m.target_id = uploads.target_id)",
+                [run, target],
+            )
 
     def unsettled_entities(self, target: str) -> list[EntityRef]:
         """Target entities that still have uploads to come."""
@@ -64,18 +78,45 @@ class UploadTables(Store):
 
     def unsettled_uploads(self, target: str, to: EntityRef) -> list[Upload]:
         """The uploads to one target entity that are not settled; those in doubt first."""
+        return self._uploads(
+            "b.sha256 = a.sha256",
+            f"u.{_UNSETTLED} AND a.status = 'stored' ORDER BY u.status != 'in_doubt', a.created_at, a.attachment_id",
+            [target, to.kind, to.id],
+        )
+
+    def _uploads(self, of: str, wanted: str, args: Sequence[object]) -> list[Upload]:
+        """Those to one target entity; `of` says which blob."""
         columns = ", ".join(f"a.{column}" for column in COLUMNS.split(", "))
         rows = self.db.execute(
-            f"SELECT u.status, u.remote_id, u.name, u.attempts, b.sha256, b.size, {columns} "
-            "FROM uploads u JOIN attachments a USING (attachment_id) JOIN blobs b USING (sha256) "
-            f"WHERE target = ? AND target_kind = ? AND target_id = ? AND u.{_UNSETTLED} AND a.status = 'stored' "
-            "ORDER BY u.status != 'in_doubt', a.created_at, a.attachment_id",
-            [target, to.kind, to.id],
-        ).fetchall()
-        return [
-            Upload(attachment_from(row[6:]), Blob(row[4], row[5]), to, UploadStatus(row[0]), row[1], row[2], row[3])
-            for row in rows
-        ]
+            "SELECT u.target_kind, u.target_id, u.status, u.remote_id, u.name, u.attempts, u.sent_run, u.seen, "
+            "u.status = 'in_doubt' AND u.run_id IN (SELECT run_id FROM runs WHERE command = 'rollback'), "
+            f"b.sha256, b.size, {columns} FROM uploads u JOIN attachments a USING (attachment_id) JOIN blobs b ON {of} "
+            f"WHERE u.target = ? AND u.target_kind = ? AND u.target_id = ? AND {wanted}",
+            args,
+        )
+        return [upload_from(row) for row in rows.fetchall()]
+
+    def entities_to_roll_back(self, target: str, run: int | None = None) -> dict[EntityRef, int]:
+        """Target entities that hold, or may hold, what loads sent (or one load did), and how many files each."""
+        rows = self.db.execute(
+            "SELECT target_kind, target_id, count(*) FROM uploads u WHERE target = ? AND (? IS NULL OR sent_run = ?) "
+            f"AND {_OURS} GROUP BY 1, 2",
+            [target, run, run],
+        )
+        return {EntityRef(kind, id_): count for kind, id_, count in rows.fetchall()}
+
+    def uploads_to_roll_back(self, target: str, to: EntityRef, run: int | None = None) -> list[Upload]:
+        """What loads sent to one target entity, each with the blob that was sent, whatever the source has now."""
+        return self._uploads(
+            "b.sha256 = coalesce(u.sha256, a.sha256)",
+            f"(? IS NULL OR u.sent_run = ?) AND {_OURS} ORDER BY u.remote_id IS NULL, a.attachment_id",
+            [target, to.kind, to.id, run, run],
+        )
+
+    def is_load(self, run: int) -> bool:
+        """Whether this is the id of a load."""
+        row = self.db.execute("SELECT 1 FROM runs WHERE run_id = ? AND command = 'load'", [run]).fetchone()
+        return row is not None
 
     def arrived(self, target: str, to: EntityRef) -> dict[str, tuple[str, str]]:
         """For each attachment that is known to have arrived on a target entity: its remote id and name there."""
@@ -96,24 +137,45 @@ class UploadTables(Store):
         name: str | None = None,
         remote_id: str | None = None,
         error: str | None = None,
+        ours: bool = True,
     ) -> None:
-        """Intent or result of one upload. An intent counts as an attempt; a name or id once known stays."""
-        attempt = status is UploadStatus.IN_DOUBT and error is None
+        """Result of one upload, or of deleting it. A name or id once known stays; not `ours`: it was found there."""
         with self.writing():
             self.db.execute(
                 "UPDATE uploads SET status = ?, name = coalesce(?, name), remote_id = coalesce(?, remote_id), "
-                "error = ?, attempts = attempts + ?, run_id = ? "
-                "WHERE target = ? AND attachment_id = ? AND target_kind = ? AND target_id = ?",
-                [
-                    status,
-                    name,
-                    remote_id,
-                    error,
-                    attempt,
-                    run,
-                    target,
-                    upload.attachment.id,
-                    upload.to.kind,
-                    upload.to.id,
-                ],
+                f"error = ?, sent_run = iif(?, sent_run, NULL), run_id = ? {_ROW}",
+                [status, name, remote_id, error, ours, run, *_key(target, upload)],
             )
+
+    def record_intent(self, run: int, target: str, upload: Upload, name: str, seen: Sequence[str]) -> None:
+        """It is about to be sent: an attempt. `seen` are the files that could be taken for it later and are not."""
+        with self.writing():
+            self.db.execute(
+                "UPDATE uploads SET status = 'in_doubt', name = ?, error = NULL, attempts = attempts + 1, run_id = ?, "
+                f"sent_run = ?, seen = iif(status = 'in_doubt', seen, ?), sha256 = ? {_ROW}",
+                [name, run, run, json.dumps(seen) if seen else None, upload.blob.sha256, *_key(target, upload)],
+            )
+
+
+_ROW = "WHERE target = ? AND attachment_id = ? AND target_kind = ? AND target_id = ?"
+
+
+def _key(target: str, upload: Upload) -> tuple[str, str, str, str]:
+    return target, upload.attachment.id, upload.to.kind, upload.to.id
+
+
+def upload_from(row: Sequence[Any]) -> Upload:
+    """The model of a row, as `_uploads` selects it."""
+    kind, id_, status, remote_id, name, attempts, sent_run, seen, deleting, sha256, size, *attachment = row
+    return Upload(
+        attachment_from(attachment),
+        Blob(sha256, size),
+        EntityRef(kind, id_),
+        UploadStatus(status),
+        remote_id,
+        name,
+        attempts,
+        sent_run,
+        frozenset(json.loads(seen or "[]")),
+        bool(deleting),
+    )

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from migrator import errors
 from migrator.archive import Archive
@@ -23,6 +23,7 @@ from migrator.mapping import Mapping
 from migrator.model import Attachment, Draft, EntityRef, Upload, UploadStatus
 from migrator.naming import name_at_target
 from migrator.pipeline.desk import Desk
+from migrator.pipeline.rehearsal import Rehearsal
 from migrator.ports import BodyFacts, Target
 from migrator.progress import Progress
 
@@ -131,13 +132,12 @@ class Settler:
 
     async def _match(self, upload: Upload, draft: Draft, free: Sequence[Attachment]) -> Attachment | None:
         """Among the files that are not accounted for, the one that is this upload."""
-        for remote in free:
-            if remote.name != draft.name or remote.size not in {None, draft.size}:
-                continue
+        for remote in sorted(like(draft, free), key=lambda remote: remote.id in upload.seen):
             try:
                 same = await self._hash(remote) == upload.blob.sha256
             except (errors.Rejected, errors.WrongBody):
-                same = upload.status is UploadStatus.IN_DOUBT and remote.size == draft.size
+                sent = upload.status is UploadStatus.IN_DOUBT and remote.id not in upload.seen
+                same = sent and remote.size == draft.size
             if same:
                 return remote
         return None
@@ -152,7 +152,7 @@ class Settler:
         if await asyncio.to_thread(self._archive.is_damaged, upload.blob):
             raise errors.Rejected("its blob is damaged or missing; run the backup again")
         for number in range(1, SENDS + 1):
-            await self._record(upload, UploadStatus.IN_DOUBT, name=draft.name)
+            await self._intend(upload, draft, there)
             fate = errors.Unanswered("accepted, but not found at the target")
             try:
                 if remote := await self._target.upload(upload.to, draft, self._archive.body(upload.blob)):
@@ -185,16 +185,17 @@ class Settler:
         """It is there: check what the target made of it, give it its description, then record it."""
         there.free[:] = [other for other in there.free if other.id != remote.id]
         there.names.add(draft.name)
+        ours = status is UploadStatus.UPLOADED or is_ours(upload, remote)
+        facts: dict[str, Any] = {"name": draft.name, "remote_id": remote.id, "ours": ours}
         if remote.name != draft.name or remote.size not in {None, draft.size}:
             reason = f"arrived as {remote.name!r}, {remote.size} bytes; sent were {draft.name!r}, {draft.size} bytes"
-            await self._record(upload, UploadStatus.IN_DOUBT, name=draft.name, remote_id=remote.id, error=reason)
+            await self._record(upload, UploadStatus.IN_DOUBT, error=reason, **facts)
             raise errors.Rejected(reason)
         wanted = draft.description
         if wanted and wanted != remote.description and self._target.capabilities.sets_description:
-            reason = "being described"
-            await self._record(upload, UploadStatus.IN_DOUBT, name=draft.name, remote_id=remote.id, error=reason)
+            await self._record(upload, UploadStatus.IN_DOUBT, error="being described", **facts)
             await self._target.describe(remote, wanted)
-        await self._record(upload, status, name=draft.name, remote_id=remote.id)
+        await self._record(upload, status, **facts)
         self._progress.done()
 
     async def _read_back(self, to: EntityRef, sent: Sequence[Upload]) -> None:
@@ -221,21 +222,18 @@ class Settler:
         at = f" on {attachment.created_at}" if attachment.created_at else ""
         return f"{attachment.description}\n[first attached{by}{at}]".strip()
 
-    async def _record(
-        self,
-        upload: Upload,
-        status: UploadStatus,
-        *,
-        name: str | None = None,
-        remote_id: str | None = None,
-        error: str | None = None,
-    ) -> None:
+    async def _intend(self, upload: Upload, draft: Draft, there: _There) -> None:
+        if not self._settings.dry_run:
+            before = [remote.id for remote in like(draft, there.listed.values())]
+            write = self._catalog.record_intent
+            await self._desk.run(write, self._run, self._settings.identity, upload, draft.name, before)
+
+    async def _record(self, upload: Upload, status: UploadStatus, *, error: str | None = None, **facts: Any) -> None:
         if self._settings.dry_run:
-            self.rehearsal.note(upload, status, error)
+            self.rehearsal.note(upload, status, facts.get("name"), error)
             return
-        write = self._catalog.record_upload
-        identity = self._settings.identity
-        await self._desk.run(write, self._run, identity, upload, status, name=name, remote_id=remote_id, error=error)
+        write, identity = self._catalog.record_upload, self._settings.identity
+        await self._desk.run(write, self._run, identity, upload, status, error=error, **facts)
 
     async def _fail(self, upload: Upload, reason: str) -> None:
         """It did not go. What stood in doubt when the run began stays so: its fate is still not settled."""
@@ -244,39 +242,15 @@ class Settler:
         self._progress.done(failed=True)
 
 
-class Rehearsal:
-    """What a dry run would have done, by upload."""
+def like(draft: Draft, files: Iterable[Attachment]) -> list[Attachment]:
+    """Those that may be this file, going by name and size."""
+    return [remote for remote in files if remote.name == draft.name and remote.size in {None, draft.size}]
 
-    def __init__(self) -> None:
-        self._last: dict[tuple[str, EntityRef], UploadStatus] = {}
-        self.failures: list[dict[str, str | None]] = []
 
-    def note(self, upload: Upload, status: UploadStatus, error: str | None) -> None:
-        """The latest word on an upload counts."""
-        self._last[upload.attachment.id, upload.to] = status
-        if status is UploadStatus.FAILED:
-            of = upload.attachment
-            self.failures.append(
-                {
-                    "kind": of.owner.kind,
-                    "entity": of.owner.id,
-                    "attachment": of.id,
-                    "name": of.name,
-                    "reason": error,
-                    "target_kind": upload.to.kind,
-                    "target_id": upload.to.id,
-                    "status": str(status),
-                }
-            )
-
-    def counts(self) -> dict[str, int]:
-        """So many would be uploaded, are there already, or would fail."""
-        counts = Counter(self._last.values())
-        return {
-            "would_upload": counts[UploadStatus.UPLOADED],
-            "already_there": counts[UploadStatus.ALREADY_THERE],
-            "would_fail": counts[UploadStatus.FAILED],
-        }
+def is_ours(upload: Upload, remote: Attachment) -> bool:
+    """Whether what was found there is what an earlier run sent: it was in doubt, or is known by its id."""
+    known = upload.status is UploadStatus.IN_DOUBT or remote.id == upload.remote_id
+    return known and upload.sent_run is not None and remote.id not in upload.seen
 
 
 class HashSink:

@@ -1,0 +1,61 @@
+"""What a dry run would have done, upload by upload.
+
+The one idea: a rehearsal is a load whose target takes no write and whose records end here instead of in the catalog.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from migrator.model import EntityRef, Upload, UploadStatus
+
+WHAT = {UploadStatus.UPLOADED: "upload", UploadStatus.ALREADY_THERE: "already_there"}
+REFUSED = "refused"
+
+
+class Rehearsal:
+    """Collects what would happen. `entries` are the rows of `rehearsal` in the summary of a dry run."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, EntityRef], dict[str, str | None]] = {}
+        self._bytes = 0
+
+    def note(self, upload: Upload, status: UploadStatus, name: str | None, error: str | None) -> None:
+        """The latest word on an upload counts."""
+        of, what = upload.attachment, WHAT.get(status, REFUSED)
+        self._bytes += upload.blob.size if what == "upload" else 0
+        self._last[of.id, upload.to] = {
+            "kind": of.owner.kind,
+            "entity": of.owner.id,
+            "attachment": of.id,
+            "name": of.name,
+            "target_kind": upload.to.kind,
+            "target_id": upload.to.id,
+            "what": what,
+            "name_at_target": name,
+            "reason": error,
+        }
+
+    @property
+    def entries(self) -> list[dict[str, str | None]]:
+        """One for each upload that was looked at."""
+        return list(self._last.values())
+
+    @property
+    def failures(self) -> list[dict[str, str | None]]:
+        """What would be refused, as a load tells it."""
+        keys = ("kind", "entity", "attachment", "name", "reason", "target_kind", "target_id")
+        refused = [entry for entry in self.entries if entry["what"] == REFUSED]
+        return [{**{key: entry[key] for key in keys}, "status": "failed"} for entry in refused]
+
+    def counts(self) -> dict[str, int]:
+        """So many would be uploaded, are there already, or would fail; so many would get another name."""
+        counts = Counter(entry["what"] for entry in self.entries)
+        renamed = [entry for entry in self.entries if entry["name_at_target"] not in {None, entry["name"]}]
+        return {
+            "would_upload": counts["upload"],
+            "already_there": counts["already_there"],
+            "would_fail": counts[REFUSED],
+            "would_rename": len(renamed),
+            "would_send_bytes": self._bytes,
+        }

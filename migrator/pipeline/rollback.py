@@ -1,0 +1,257 @@
+"""Rollback: list what loads sent, hold each file against what was sent, delete it, record it.
+
+The one idea: only what a load is known to have sent is touched, by its id at the target, and only while it still is
+that file: name, size, and content where it can be read back. What was found there, or was changed there, stays.
+The one trap: a kill between the delete and its record. The row stands in doubt from before the delete until its end is
+recorded, so that the next rollback finds the file gone and counts it, and the next load looks before it sends again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from migrator import errors
+from migrator.catalog import Catalog
+from migrator.model import Attachment, EntityRef, RunStatus, Upload, UploadStatus
+from migrator.pipeline.desk import Desk
+from migrator.pipeline.running import InFlight, first_fatal, until_stopped
+from migrator.pipeline.settle import HashSink
+from migrator.ports import Target
+from migrator.progress import Progress, Silent
+
+DELETED, ALREADY_GONE, CHANGED, IMPOSSIBLE, FAILED = "deleted", "already_gone", "changed", "impossible", "failed"
+NO_DELETE = "this tracker's API can't delete files: it has to be done by hand"
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackSettings:
+    """`identity` names the target; `load` is the id of the one run to undo, None for all into this target."""
+
+    identity: str
+    load: int | None = None
+    deletes: int = 4
+    dry_run: bool = False
+
+
+async def rollback(
+    target: Target,
+    catalog: Catalog,
+    settings: RollbackSettings,
+    *,
+    progress: Progress | None = None,
+    stop: asyncio.Event | None = None,
+) -> dict[str, Any]:
+    """One run. Whoever calls holds the archive. Gives the summary of `contract.md`; may be repeated at any time.
+
+    In a dry run nothing is deleted, and nothing recorded but the run. `ConfigError` if `load` is no load's id.
+    """
+    if settings.load is not None and not catalog.is_load(settings.load):
+        raise errors.ConfigError(f"run {settings.load} is not a load of this archive; `migrator status` lists the runs")
+    desk = Desk()
+    try:
+        run = await desk.run(catalog.begin_run, "rollback")
+        work = _Rollback(target, catalog, settings, desk, run, progress or Silent())
+        return await work.run(stop or asyncio.Event())
+    finally:
+        await asyncio.to_thread(desk.close)
+
+
+class _Rollback:
+    def __init__(
+        self, target: Target, catalog: Catalog, settings: RollbackSettings, desk: Desk, run: int, progress: Progress
+    ) -> None:
+        self._target, self._catalog, self._settings, self._desk = target, catalog, settings, desk
+        self._run, self._progress = run, progress
+        self._queue: asyncio.Queue[EntityRef] = asyncio.Queue()
+        self._in_flight = InFlight()
+        self._stopping = self._cut_short = False
+        self._planned = 0
+        self._counts: Counter[str] = Counter()
+        self._failures: list[dict[str, str | None]] = []
+
+    async def run(self, stop: asyncio.Event) -> dict[str, Any]:
+        began = time.monotonic()
+        status = RunStatus.FAILED
+        try:
+            whole = await until_stopped(self._work(), stop, self._drain, self._in_flight.quiet)
+            status = RunStatus.COMPLETE if whole and not self._cut_short else RunStatus.INTERRUPTED
+        except BaseExceptionGroup as group:
+            raise first_fatal(group) from None
+        finally:
+            summary = await self._desk.run(self._finish, status, time.monotonic() - began)
+        return summary
+
+    def _drain(self) -> None:
+        self._stopping = True
+
+    def _finish(self, status: RunStatus, seconds: float) -> dict[str, Any]:
+        if status is RunStatus.COMPLETE and self._failures:
+            status = RunStatus.INCOMPLETE
+        counts, dry_run = self._counts, self._settings.dry_run
+        shown = {key: counts[key] for key in (DELETED, ALREADY_GONE, CHANGED, IMPOSSIBLE, FAILED)}
+        summary = {
+            "command": "rollback",
+            "run": self._run,
+            "status": str(status),
+            "deletions": {"planned": self._planned, **shown, **({DELETED: 0} if dry_run else {})},
+            **({"dry_run": {"would_delete": counts[DELETED]}} if dry_run else {}),
+            "seconds": round(seconds, 2),
+            "failures": self._failures,
+        }
+        self._catalog.end_run(self._run, status, summary)
+        return summary
+
+    async def _work(self) -> None:
+        settings = self._settings
+        entities = await self._desk.run(self._catalog.entities_to_roll_back, settings.identity, settings.load)
+        self._planned = sum(entities.values())
+        self._progress.known(self._planned, 0)
+        for entity in entities:
+            self._queue.put_nowait(entity)
+        workers = min(settings.deletes, self._target.capabilities.max_writes, max(1, len(entities)))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(self._worker())
+
+    async def _worker(self) -> None:
+        while not self._stopping and not self._queue.empty():
+            entity = self._queue.get_nowait()
+            with self._in_flight:
+                await self._clear(entity)
+        self._cut_short |= not self._queue.empty()
+
+    async def _clear(self, to: EntityRef) -> None:
+        """All that was sent to one target entity, one after the other."""
+        settings = self._settings
+        uploads = await self._desk.run(self._catalog.uploads_to_roll_back, settings.identity, to, settings.load)
+        self._progress.entities(1)
+        if not self._target.capabilities.deletes:
+            for upload in uploads:
+                self._tell(upload, IMPOSSIBLE, NO_DELETE)
+            return
+        try:
+            there = await self._listed(to)
+        except errors.ConnectFailed as error:
+            raise errors.TrackerUnreachable(str(error)) from error
+        except (errors.Retriable, errors.Rejected) as error:
+            for upload in uploads:
+                self._tell(upload, FAILED, f"{to} at the target: {error}")
+            return
+        for upload in uploads:
+            if self._stopping:
+                self._cut_short = True
+                break
+            await self._undo(upload, there)
+
+    async def _listed(self, to: EntityRef) -> dict[str, Attachment]:
+        """What is on the entity, by id. If it is no more, nothing is; each file is asked for all the same."""
+        try:
+            return {remote.id: remote for remote in await self._target.find_attachments(to)}
+        except errors.Gone:
+            return {}
+
+    async def _undo(self, upload: Upload, there: dict[str, Attachment]) -> None:
+        try:
+            remote = there.get(upload.remote_id) if upload.remote_id else await self._sent(upload, there)
+            if remote is None:
+                await self._missing(upload)
+            elif reason := await self._change(upload, remote):
+                self._tell(upload, CHANGED, reason)
+            else:
+                await self._delete(upload, remote)
+                there.pop(remote.id)
+        except errors.ConnectFailed as error:
+            raise errors.TrackerUnreachable(str(error)) from error
+        except (errors.Retriable, errors.Rejected) as error:
+            self._tell(upload, FAILED, str(error))
+
+    async def _sent(self, upload: Upload, there: dict[str, Attachment]) -> Attachment | None:
+        """What an upload became whose answer was never seen: a file that was not there before and holds its bytes."""
+        arrived = await self._desk.run(self._catalog.arrived, self._settings.identity, upload.to)
+        known = {remote_id for remote_id, _ in arrived.values()} | upload.seen
+        for remote in there.values():
+            if remote.id in known or remote.name != upload.name or remote.size not in {None, upload.blob.size}:
+                continue
+            if (digest := await self._digest(remote)) is None:
+                raise errors.Rejected(f"file {remote.id} may be this one, but it can't be read back to be sure")
+            if digest == upload.blob.sha256:
+                return remote
+        return None
+
+    async def _missing(self, upload: Upload) -> None:
+        """It is not on its entity. What was in doubt stays so without an id: it may still arrive."""
+        if upload.remote_id is None:
+            self._tell(upload, ALREADY_GONE)
+            return
+        remote = Attachment(upload.remote_id, upload.to, upload.name or "", upload.blob.size)
+        try:
+            await self._target.read_back(remote, HashSink())
+        except errors.Gone:
+            await self._record(upload, UploadStatus.ROLLED_BACK)
+            self._tell(upload, DELETED if upload.deleting else ALREADY_GONE)
+            return
+        self._tell(upload, CHANGED, f"no longer on {upload.to}, but still to be had: it was moved")
+
+    async def _change(self, upload: Upload, remote: Attachment) -> str:
+        """How the file differs from the one that was sent; nothing if it is that one."""
+        if remote.name != upload.name or remote.size not in {None, upload.blob.size}:
+            was = f"{upload.name!r}, {upload.blob.size} bytes"
+            return f"it is {remote.name!r}, {remote.size} bytes now; sent were {was}"
+        digest = await self._digest(remote)
+        if digest is None and remote.size is None:
+            raise errors.Rejected("neither its size nor its content can be read, so it is not sure which file it is")
+        return "its content is another now" if digest not in {None, upload.blob.sha256} else ""
+
+    async def _digest(self, remote: Attachment) -> str | None:
+        """The hash of its content; None where this can't be read."""
+        sink = HashSink()
+        try:
+            await self._target.read_back(remote, sink)
+        except (errors.Rejected, errors.WrongBody):
+            return None
+        return sink.sha256.hexdigest()
+
+    async def _delete(self, upload: Upload, remote: Attachment) -> None:
+        """The intent is recorded before, the end after; a definite no puts things back as they were."""
+        if self._settings.dry_run:
+            self._tell(upload, DELETED)
+            return
+        await self._record(upload, UploadStatus.IN_DOUBT, remote_id=remote.id, error="being deleted by a rollback")
+        try:
+            await self._target.delete(remote)
+        except errors.Gone:
+            pass
+        except errors.Rejected as error:
+            was = UploadStatus.UPLOADED if upload.deleting else upload.status
+            await self._record(upload, was, error=f"not deleted by a rollback: {error}")
+            raise
+        await self._record(upload, UploadStatus.ROLLED_BACK)
+        self._tell(upload, DELETED)
+
+    async def _record(self, upload: Upload, status: UploadStatus, **facts: Any) -> None:
+        if not self._settings.dry_run:
+            write, identity = self._catalog.record_upload, self._settings.identity
+            await self._desk.run(write, self._run, identity, upload, status, **facts)
+
+    def _tell(self, upload: Upload, what: str, reason: str | None = None) -> None:
+        self._counts[what] += 1
+        self._progress.done(failed=reason is not None)
+        if reason is not None:
+            self._failures.append(_failure(upload, what, reason))
+
+
+def _failure(upload: Upload, what: str, reason: str) -> dict[str, str | None]:
+    return {
+        "kind": upload.attachment.owner.kind,
+        "entity": upload.attachment.owner.id,
+        "attachment": upload.attachment.id,
+        "name": upload.attachment.name,
+        "reason": reason,
+        "target_kind": upload.to.kind,
+        "target_id": upload.to.id,
+        "status": what,
+    }
