@@ -59,7 +59,7 @@ class Match:
 
 def rule(written: str) -> Rule:
     """A rule by its name; `ValueError` says what is wrong with it."""
-    head, colon, rest = written.partition(":")
+    head, _, rest = written.partition(":")
     if written == "title":
         return Rule(written, SURE["title"], _title, _title)
     if written == "id":
@@ -164,11 +164,11 @@ class Index:
     def best(self, entity: Entity) -> tuple[int, Match]:
         """The first rule that finds something decides; the others and the kind only tell its candidates apart."""
         pairs = zip(self._rules, self._keyed, strict=True)
-        found = [table.get(rule_.of_source(entity), ()) for rule_, table in pairs]
+        found: list[Sequence[EntityRef]] = [table.get(rule_.of_source(entity), ()) for rule_, table in pairs]
         place = next((number for number, some in enumerate(found) if some), len(found))
         if place == len(found):
             return place, Match(entity.ref, why="nothing like it at the target")
-        left = found[place]
+        left: Sequence[EntityRef] = found[place]
         if len(left) > 1:
             left = self._told_apart(left, found[place + 1 :], entity.ref.kind)
         if len(left) > 1:

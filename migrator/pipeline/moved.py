@@ -1,84 +1,55 @@
-"""A change of mind: what went to an entity that its row in the mapping names no more.
+"""A change of mind: what went to an entity that the mapping names no more for its source.
 
-The one idea: it is only told, unless deleting is asked for; and deleted is what this archive sent, what is still the
-file that was sent, and what has arrived wherever the mapping says now.
-The one trap: a row that is simply gone says nothing of a new place, so what it brought stays.
+The one idea: a load only tells of it. Deleting it is a rollback of these files and no others, which looks, compares,
+deletes and records as any rollback does; this module says which files they are.
+The one trap: a row that is simply gone names no new place, so what it brought stays; and nothing is deleted before it
+has arrived wherever the mapping says now.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from migrator import errors
 from migrator.catalog import Catalog
-from migrator.catalog.uploads import Stray
-from migrator.model import EntityRef, UploadStatus
-from migrator.pipeline.desk import Desk
-from migrator.pipeline.settle import HashSink, LoadSettings
-from migrator.ports import Target
+from migrator.mapping import Mapping
+from migrator.model import EntityRef, Upload
 
-LEFT, DELETED, GONE, KEPT, FAILED = "left", "deleted", "already_gone", "kept", "failed"
+Moved = frozenset[tuple[str, EntityRef]]
+"""Attachments, each with the target entity that it is no more to be on."""
 
 
-class Moved:
-    """What one load finds at former entities, and what becomes of it."""
+def former(catalog: Catalog, identity: str, mapping: Mapping) -> list[dict[str, Any]]:
+    """For the summary of a load: each file at a former entity, where it belongs now, and why it stays, if it has to.
 
-    def __init__(self, target: Target, catalog: Catalog, settings: LoadSettings, desk: Desk, run: int) -> None:
-        self._target, self._catalog, self._desk = target, catalog, desk
-        self._settings, self._run = settings, run
-        self._fates: dict[tuple[str, EntityRef], tuple[str, str]] = {}
+    To be called after the load has planned by this mapping.
+    """
+    return [_told(catalog, identity, upload, mapping) for upload in catalog.strays(identity)]
 
-    async def delete(self, stopping: Callable[[], bool]) -> None:
-        """Delete what can be; the reason why not is in the summary."""
-        for stray in await self._desk.run(self._catalog.strays, self._settings.identity):
-            if stopping():
-                return
-            try:
-                fate = await self._one(stray)
-            except errors.ConnectFailed as error:
-                raise errors.TrackerUnreachable(str(error)) from error
-            except (errors.Retriable, errors.Rejected) as error:
-                fate = FAILED, str(error)
-            self._fates[stray.upload.attachment.id, stray.upload.to] = fate
 
-    async def _one(self, stray: Stray) -> tuple[str, str]:
-        upload = stray.upload
-        new = self._settings.mapping.get(upload.attachment.owner, ())
-        if not new:
-            return KEPT, "its row is gone, and no new one says where it belongs"
-        if not set(new) <= await self._desk.run(self._catalog.arrived_at, self._settings.identity, upload.attachment.id):
-            return KEPT, "it has not arrived at the new entity yet"
-        if not upload.attempts:
-            return KEPT, "it was there before; this archive did not send it"
-        if not self._target.capabilities.deletes:
-            return FAILED, "this target's API can't delete files"
-        fate = await self._delete_if_ours(stray)
-        if fate[0] in {DELETED, GONE}:
-            await self._desk.run(
-                self._catalog.record_upload, self._run, self._settings.identity, upload, UploadStatus.ROLLED_BACK
-            )
-        return fate
+def _told(catalog: Catalog, identity: str, upload: Upload, mapping: Mapping) -> dict[str, Any]:
+    of, now = upload.attachment, mapping.get(upload.attachment.owner, ())
+    stays = None
+    if not now:
+        stays = "its row is gone, and no other says where it belongs"
+    elif upload.sent_run is None:
+        stays = "it was there before, or may have been: no load is known to have sent it"
+    elif not set(now) <= catalog.arrived_at(identity, of.id):
+        stays = "it has not arrived at the new entity"
+    return {
+        "kind": of.owner.kind,
+        "entity": of.owner.id,
+        "attachment": of.id,
+        "name": of.name,
+        "target_kind": upload.to.kind,
+        "target_id": upload.to.id,
+        "remote_id": upload.remote_id,
+        "now": [{"target_kind": to.kind, "target_id": to.id} for to in now],
+        "stays": stays,
+    }
 
-    async def _delete_if_ours(self, stray: Stray) -> tuple[str, str]:
-        try:
-            there = {file.id: file for file in await self._target.find_attachments(stray.upload.to)}
-            remote = there.get(stray.upload.remote_id or "")
-            if remote is None:
-                return GONE, ""
-            sink = HashSink()
-            await self._target.read_back(remote, sink)
-            if remote.name != stray.upload.name or sink.sha256.hexdigest() != stray.upload.blob.sha256:
-                return KEPT, "it was changed there"
-            await self._target.delete(remote)
-        except errors.Gone:
-            return GONE, ""
-        return DELETED, ""
 
-    def failures(self) -> list[dict[str, Any]]:
-        """What was to be deleted and could not."""
-        return [row for row in self.summary(self._strays) if row["fate"] == FAILED]
-
-    def summary(self, strays: list[Stray]) -> list[dict[str, Any]]:
-        """One row for each file at a former entity."""
-        return [self._told(stray) for stray in strays]
+def to_delete(changed: list[dict[str, Any]]) -> Moved:
+    """Which of them may go."""
+    return frozenset(
+        (row["attachment"], EntityRef(row["target_kind"], row["target_id"])) for row in changed if not row["stays"]
+    )

@@ -69,7 +69,7 @@ async def _listed(target: Source, rules: Sequence[Rule], progress: Progress) -> 
             try:
                 page = await target.read(stream, cursor)
             except (errors.Retriable, errors.Rejected) as error:
-                raise errors.TrackerUnreachable(f"the listing {stream!r} of the target can't be read: {error}") from error
+                raise errors.TrackerUnreachable(f"the target's listing {stream!r} can't be read: {error}") from error
             for entity in (*page.entities, *page.ask):
                 if entity.raw is None:
                     bare[entity.ref] = entity

@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from html.parser import HTMLParser
-from typing import Any
 
 from migrator import errors
 from migrator.catalog import Catalog
@@ -97,7 +96,7 @@ class Stubs:
                     self.created += 1
                     return found
                 await asyncio.sleep(self._settings.look_again)
-            raise errors.Unanswered(f"sent, no answer seen, and not found; the next load looks again ({error})") from error
+            raise errors.Unanswered(f"sent, and not found; the next load looks again ({error})") from error
         self.created += 1
         return to
 
@@ -107,15 +106,17 @@ class Stubs:
             self._written += len(rows)
             await self._desk.run(self._settings.add_rows, rows)
 
-    def summary(self) -> dict[str, Any]:
-        """For the summary of the load."""
+    def summary(self, *, dry_run: bool) -> dict[str, int]:
+        """For the summary of the load: `found` are those that an earlier load created and did not write down."""
+        if dry_run:
+            return {"would_create": len(self.missing())}
         return {"created": self.created, "found": self.found, "failed": len(self.failures)}
 
 
 def stub_of(entity: Entity, source: str) -> EntityDraft:
     """What is to arrive of a source entity."""
     told = [f"Migrated from {source}: {entity.ref}", entity.url, "", plain_text(field_of(entity.raw, "description"))]
-    mark = hashlib.sha256("\n".join((source, entity.ref.kind, entity.ref.id)).encode("utf-8", "replace")).hexdigest()
+    mark = hashlib.sha256(f"{source}\n{entity.ref.kind}\n{entity.ref.id}".encode("utf-8", "replace")).hexdigest()
     text = "\n".join(told).strip()[:LONGEST_TEXT]
     return EntityDraft(entity.ref.kind, entity.title or str(entity.ref), text, f"migrator-{mark[:24]}")
 
