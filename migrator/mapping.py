@@ -110,7 +110,7 @@ def _reader(content: str) -> csv.Reader:  # type: ignore[name-defined]
 
 
 def _delimiter(plain: str) -> str:
-    first = io.StringIO(plain).readline()
+    first = io.StringIO(plain, newline="").readline()
     return max(",;\t", key=first.count)
 
 

@@ -111,15 +111,15 @@ def field_of(raw: str | None, field: str) -> str:
     """
     wanted = field.strip().casefold()
     try:
-        level: list[Any] = [json.loads(raw or "null")]
+        level: list[Any] = [[json.loads(raw or "null")]]
     except (ValueError, RecursionError):
         return ""
     while level:
-        for value in level:
-            if isinstance(value, dict) and (found := _named(value, wanted)):
+        for shape in level:
+            if isinstance(shape, dict) and (found := _named(shape, wanted)):
                 return found
-        inner = [value.values() if isinstance(value, dict) else value for value in level]
-        level = [item for values in inner for item in values if isinstance(item, dict | list)]
+        inner = (item for shape in level for item in (shape.values() if isinstance(shape, dict) else shape))
+        level = [item for item in inner if isinstance(item, dict | list)]
     return ""
 
 

@@ -119,7 +119,9 @@ class _Squash:
     def __init__(self, http: HttpClient, options: Options) -> None:
         self._http, self._options = http, options
         self._partly: dict[EntityRef, dict[str, Attachment]] = {}
-        self.capabilities = Capabilities(streams=STREAMS, max_connections=8, max_writes=2, sets_description=False)
+        self.capabilities = Capabilities(
+            streams=STREAMS, max_connections=8, max_writes=2, sets_description=False, deletes=True
+        )
 
     async def check(self) -> str:
         """See `Tracker`. The API doesn't say whose the credentials are."""
