@@ -137,7 +137,7 @@ async def test_what_was_there_before_the_load_is_not_deleted(tmp_path):
 
 
 async def test_what_was_changed_at_the_old_entity_stays_and_is_named(loaded):
-    root, source, target, mapping, of = loaded
+    root, _, target, mapping, of = loaded
     [old], new = mapping[of], target.add("Issue")
     edited = next(file for file in target.of(old) if file.size)
     target.content[edited.id] = b"~" * edited.size

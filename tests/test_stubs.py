@@ -29,12 +29,12 @@ async def backed_up(tmp_path):
     return tmp_path, source, MemoryTracker()
 
 
-async def creating(folder, target, **changes):
+async def creating(folder, tracker, **changes):
     """One load as the command makes it: with the mapping file as it stands."""
     path = folder / "mapping.csv"
     mapping = read_mapping(path, may_lack=True)
     changes = {"create_missing": True, "add_rows": lambda rows: add_rows(path, rows), **changes}
-    return await run_load(target, folder / "archive", mapping, **changes)
+    return await run_load(tracker, folder / "archive", mapping, **changes)
 
 
 def assert_one_stub_each(folder, source, target) -> None:
@@ -146,7 +146,8 @@ async def test_a_stop_writes_the_rows_of_what_was_created(backed_up):
     async def on_call(verb, _):
         if verb == "created" and len(target.entities) == 3:
             stop.set()
-            await asyncio.sleep(0.01)
+        if stop.is_set():
+            await asyncio.sleep(0.05)
 
     target.on_call = on_call
     summary = await creating(folder, target, stop=stop)
@@ -256,7 +257,7 @@ def test_marks_differ_by_source_kind_and_id_and_never_by_title():
     [
         ("plain text\nwith lines ", "plain text\nwith lines"),
         ("<p>a</p><p>b</p>", "a\n\nb"),
-        ("<ul><li>one<li>two</ul>&lt;tag&gt;", "one\n\ntwo\n<tag>"),
+        ("<ul><li>one<li>two</ul>&lt;tag&gt;", "one\ntwo\n<tag>"),
         ("a < b", "a < b"),
         ("<style>p{}</style></script>x", "x"),
         ("", ""),
