@@ -92,7 +92,7 @@ def configure(
     twins: bool = True,
     **sections: dict[str, Any],
 ) -> Path:
-    """Write `migration.toml` (and a mapping onto the twin entities, if there are `twins`) for sandboxes; secrets stand in files."""
+    """Write `migration.toml` for sandboxes, and a mapping onto the twin entities, if any; secrets stand in files."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = ['archive = "archive"', *_tracker(folder, "source", source, auth)]
     if target is not None:

@@ -75,6 +75,7 @@ class Api:
 
     def __init__(self, http: HttpClient, form: str, page_size: int) -> None:
         self._http, self._form, self._page_size = http, form, page_size
+        self._projects: dict[str, int] = {}
         self._known: dict[str, int] = {}  # listing -> the first of its `asks` that this server didn't refuse
 
     async def ask(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -121,11 +122,14 @@ class Api:
         """The number of the project that an option names by number or name."""
         if wanted.isascii() and wanted.isdecimal():
             return int(wanted)
+        if wanted in self._projects:
+            return self._projects[wanted]
         items = listed(await self.ask("Projects", {"include": "[Id,Name]", "take": "1000"}), "Projects")
         found = [id_of(item, "Projects") for item in items if wanted and text(item.get("Name")) == wanted]
         if len(found) != 1:
             known = ", ".join(f"{text(item.get('Name'))} ({id_of(item, 'Projects')})" for item in items[:20])
             raise errors.ConfigError(f"target.options.create_project: {wanted!r} is no one project; there are {known}")
+        self._projects[wanted] = found[0]
         return found[0]
 
     async def create(self, kind: str, shape: Mapping[str, Any]) -> int:

@@ -220,6 +220,7 @@ class TeamPulseTarget(_TeamPulse):
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
         self._marks = Marks(self._described_items)
+        self._home: int | None = None
 
     def legal_name(self, name: str) -> str:
         """See `Target`. What Windows file names can't have, .NET cuts off, or IIS refuses in the file's address."""
@@ -308,12 +309,15 @@ class TeamPulseTarget(_TeamPulse):
         wanted = self._options.create_project
         if wanted.isascii() and wanted.isdecimal():
             return int(wanted)
+        if self._home is not None:
+            return self._home
         projects = await self._list("projects", {})
         found = [id_in(item) for item in projects if wanted and text(item.get("name")) == wanted]
         if len(found) != 1:
             known = ", ".join(f"{text(item.get('name'))} ({id_in(item)})" for item in projects[:20])
             raise errors.ConfigError(f"target.options.create_project: {wanted!r} is no one project; there are {known}")
-        return found[0]
+        self._home = found[0]
+        return self._home
 
 
 def items_in(answer: object) -> list[dict[str, Any]]:

@@ -54,18 +54,18 @@ class Stubs:
         source = await self._desk.run(self._catalog.setting, "source") or ""
         todo = iter(await self._desk.run(self.missing))
         workers = min(self._settings.uploads, self._target.capabilities.max_writes)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(workers):
-                    group.create_task(self._worker(todo, source, stopping))
-        finally:
-            await self._write_rows()
+        with self._in_flight:  # all of it: a stop waits for the rows, too
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(workers):
+                        group.create_task(self._worker(todo, source, stopping))
+            finally:
+                await self._write_rows()
         self.cut_short = next(todo, None) is not None
 
     async def _worker(self, todo: Iterator[EntityRef], source: str, stopping: Callable[[], bool]) -> None:
         while not stopping() and (ref := next(todo, None)):
-            with self._in_flight:
-                await self._one(ref, source)
+            await self._one(ref, source)
             if len(self._rows) >= max(BATCH, self._written // 4):
                 await self._write_rows()
 
