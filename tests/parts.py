@@ -17,6 +17,7 @@ from migrator.mapping import Mapping
 from migrator.model import NOBODY, EntityRef
 from migrator.pipeline.backup import BackupSettings, backup
 from migrator.pipeline.load import load
+from migrator.pipeline.rollback import RollbackSettings, rollback
 from migrator.pipeline.settle import LoadSettings
 from migrator.pipeline.verify import verify
 
@@ -72,6 +73,18 @@ async def run_load(tracker: MemoryTracker, root: Path, mapping: Mapping, **chang
     try:
         settings = LoadSettings(**{"identity": "memory", "mapping": mapping, "look_again": 0.0, **changes})
         return await load(target, archive, catalog, settings, stop=stop)
+    finally:
+        catalog.close()
+
+
+async def run_rollback(tracker: MemoryTracker, root: Path, **changes: Any) -> dict[str, Any]:
+    """One rollback of what was loaded from `root`, as a new process would make it."""
+    stop = changes.pop("stop", None)
+    target = changes.pop("target", None) or RetryingTarget(MemoryTarget(tracker), PATIENCE)
+    catalog = Catalog(root)
+    try:
+        settings = RollbackSettings(**{"identity": "memory", **changes})
+        return await rollback(target, catalog, settings, stop=stop)
     finally:
         catalog.close()
 

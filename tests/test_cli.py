@@ -29,6 +29,7 @@ OWNED = sum(WORLD.owner_of(file) is not None for file in WORLD.attachments)
 ATTACHMENTS = {"listed", "stored", "unchanged", "skipped", "gone", "failed"}
 UPLOADS = {"planned", "uploaded", "already_there", "unmapped", "skipped", "failed"}
 BACKUP = {"command", "run", "status", "entities", "attachments", "bytes", "seconds", "failures"}
+DELETIONS = {"planned", "deleted", "already_gone", "changed", "impossible", "failed"}
 LOAD = {"command", "run", "status", "uploads", "bytes", "seconds", "failures"}
 FAILURE = {"kind", "entity", "attachment", "name", "reason"}
 
@@ -544,6 +545,64 @@ async def test_a_stopped_load_is_status_130_and_the_next_sends_only_the_rest(tmp
     again = await run("--json", "load", config)
     assert (again.code, len(target.uploads)) == (0, OWNED)
     assert again.document["uploads"]["uploaded"] == OWNED - sent
+
+
+# Rollback
+
+
+async def test_rollback_deletes_what_a_load_put_there_and_says_so(tmp_path, source, target):
+    config = config_of(tmp_path, source, target)
+    assert (await run("-q", "migrate", config)).code == 0
+    assert sum(len(target.files_of(entity.id)) for entity in WORLD.entities) == OWNED
+    rehearsal = await run("--json", "rollback", config, "--dry-run")
+    assert (rehearsal.code, rehearsal.document["dry_run"]) == (0, {"would_delete": OWNED})
+    assert rehearsal.document["deletions"]["deleted"] == len(target.deleted) == 0
+    finished = await run("--json", "rollback", config)
+    assert (finished.code, finished.document["status"]) == (0, "complete")
+    assert finished.document["deletions"].keys() == DELETIONS
+    assert finished.document["deletions"]["deleted"] == OWNED == len(target.deleted)
+    assert sum(len(target.files_of(entity.id)) for entity in WORLD.entities) == 0
+    again = await run("rollback", config)
+    assert again.code == 0
+    assert "planned" in again.out
+
+
+async def test_a_file_that_was_changed_at_the_target_makes_a_rollback_status_3(tmp_path, source, target):
+    config = config_of(tmp_path, source, target)
+    assert (await run("-q", "migrate", config)).code == 0
+    number = next(iter(target.uploads))
+    target.uploads[number] = replace(target.uploads[number], name="renamed by somebody.txt")
+    finished = await run("--json", "rollback", config)
+    assert (finished.code, finished.document["status"]) == (3, "incomplete")
+    assert (finished.document["deletions"]["changed"], len(target.deleted)) == (1, OWNED - 1)
+    assert number not in target.deleted
+    assert "renamed by somebody.txt" in finished.document["failures"][0]["reason"]
+
+
+async def test_rollback_of_a_run_that_is_no_load_is_status_2(tmp_path, source, target):
+    config = config_of(tmp_path, source, target)
+    assert (await run("-q", "backup", config)).code == 0
+    assert_failed(await run("-q", "--json", "rollback", config, "--run", "1"), 2, "not a load")
+
+
+async def test_a_killed_or_stopped_rollback_is_finished_by_the_next(tmp_path, source, target):
+    config = config_of(tmp_path, source, target, limits={"uploads": 1})
+    assert (await run("-q", "migrate", config)).code == 0
+    target.faults.latency = 0.01
+    process = await start("--json", "rollback", config)
+    await until(lambda: len(target.deleted) >= 5)
+    assert await kill(process)
+    process = await start("--json", "rollback", config)
+    await until(lambda: len(target.deleted) >= 10)
+    process.send_signal(signal.SIGTERM)
+    finished = await ended(process, within=15)
+    assert (finished.code, finished.document["status"]) == (130, "interrupted")
+    assert len(target.deleted) < OWNED
+    finished = await run("--json", "rollback", config)
+    assert (finished.code, len(target.deleted)) == (0, OWNED)
+    assert finished.document["deletions"]["already_gone"] == 0
+    target.faults.latency = 0.0
+    assert (await run("--json", "load", config)).document["uploads"]["uploaded"] == OWNED
 
 
 async def test_a_run_that_hangs_ends_within_15_seconds_of_the_signal(tmp_path, source):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import pickle
 import shutil
@@ -24,7 +25,7 @@ from migrator.archive import Archive
 from migrator.catalog.store import Store
 from migrator.layers import RetryingTarget
 from migrator.model import NOBODY
-from tests.parts import PATIENCE, expected, files_on, rows, run_backup, run_load, run_verify, stored
+from tests.parts import PATIENCE, expected, files_on, rows, run_backup, run_load, run_rollback, run_verify, stored
 from tests.test_load import assert_exactly_once
 
 DIED = 9
@@ -107,6 +108,12 @@ class LastingTarget(MemoryTarget):
     async def describe(self, remote, description):
         await super().describe(remote, description)
         self._save()
+
+    async def delete(self, remote):
+        self._steps()
+        await super().delete(remote)
+        self._save()
+        self._steps()
 
     def _save(self):
         state = {"files": self._tracker.files, "content": self._tracker.content, "uploads": self._tracker.uploads}
@@ -210,6 +217,77 @@ def test_a_load_killed_at_any_step_puts_every_file_there_exactly_once(tmp_path):
             assert files_on(target, ref) == files_on(undisturbed, ref), step
         unsettled = rows(root, "SELECT * FROM uploads WHERE status NOT IN ('uploaded', 'already_there')")
         assert unsettled == [], step
+
+
+def twin_with_files_of_others(source: MemoryTracker, state: Path):
+    """The target as it was before a load, then as `state` says; the mapping; and the files that were there before."""
+    target = MemoryTracker()
+    mapping = {ref: (target.add("Issue"),) for ref in source.entities}
+    for (to,) in mapping.values():
+        target.attach(to, "same.txt", b"same")
+        target.attach(to, "theirs.txt", b"theirs")
+    before = dict(target.content)
+    _restore(target, state)
+    return target, mapping, before
+
+
+def undoing(source: MemoryTracker, root: Path, state: Path, job: str):
+    """A load, or a rollback, for `in_child`."""
+
+    async def work(steps):
+        target, mapping, _ = twin_with_files_of_others(source, state)
+        lasting = RetryingTarget(LastingTarget(target, state, steps), PATIENCE)
+        if job == "load":
+            await run_load(target, root, mapping, target=lasting, uploads=2)
+        else:
+            await run_rollback(target, root, target=lasting, deletes=2)
+
+    return work
+
+
+def killed_rollbacks(source: MemoryTracker, folder: Path):
+    """For each step, an archive and a target whose rollback was killed there; at step 0 there was none."""
+    whole, saved = folder / "whole", folder / "whole.state"
+    asyncio.run(run_backup(source, whole))
+    assert in_child(undoing(source, whole, saved, "load"), die_at=0)[0] == DONE
+    for step in itertools.count(0):
+        root, state = folder / str(step), folder / f"{step}.state"
+        shutil.copytree(whole, root)
+        shutil.copy(saved, state)
+        code = in_child(undoing(source, root, state, "rollback"), die_at=step)[0] if step else DIED
+        if code == DONE:
+            assert step > 5 * len(source.entities)
+            return
+        assert code == DIED, step
+        yield root, state
+
+
+@pytest.mark.timeout(300)
+def test_a_rollback_killed_at_any_step_is_finished_by_the_next(tmp_path):
+    source = tiny_tracker()
+    there_before = len(source.entities)  # one file of each entity
+    sent = len(source.files) - 1 - there_before
+    for root, state in killed_rollbacks(source, tmp_path):
+        assert in_child(undoing(source, root, state, "rollback"), die_at=0)[0] == DONE, root.name
+        target, _, before = twin_with_files_of_others(source, state)
+        assert target.content == before, root.name
+        statuses = rows(root, "SELECT status, count(*) FROM uploads GROUP BY 1 ORDER BY 1")
+        assert statuses == [("already_there", there_before), ("rolled_back", sent)], root.name
+        [(summary,)] = rows(root, "SELECT summary FROM runs ORDER BY run_id DESC LIMIT 1")
+        assert json.loads(summary)["deletions"]["already_gone"] == 0, "what the killed run deleted counts as deleted"
+
+
+@pytest.mark.timeout(300)
+def test_a_load_after_a_rollback_that_was_killed_at_any_step_puts_every_file_back_exactly_once(tmp_path):
+    source = tiny_tracker()
+    states = killed_rollbacks(source, tmp_path)
+    _, undisturbed = next(states)
+    loaded, _, _ = twin_with_files_of_others(source, undisturbed)
+    for root, state in states:
+        assert in_child(undoing(source, root, state, "load"), die_at=0)[0] == DONE, root.name
+        target, _, _ = twin_with_files_of_others(source, state)
+        for ref in target.entities:
+            assert files_on(target, ref) == files_on(loaded, ref), root.name
 
 
 def _restore(target: MemoryTracker, state: Path) -> None:

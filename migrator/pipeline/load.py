@@ -100,7 +100,7 @@ class _Load:
             "run": self._run,
             "status": str(status),
             "uploads": {
-                "planned": sum(counts.values()),
+                "planned": sum(counts.values()) - counts[UploadStatus.ROLLED_BACK],
                 "uploaded": counts[UploadStatus.UPLOADED],
                 "already_there": counts[UploadStatus.ALREADY_THERE],
                 "unmapped": self._unmapped,
