@@ -32,6 +32,9 @@ COMMANDS = {
     "sandbox": "serve an embedded tracker to rehearse against",
 }
 
+EVERYWHERE = frozenset({"--json", "-q", "--quiet", "-v", "--verbose"})
+"""Options that may stand before or behind the command."""
+
 EXIT = {
     RunStatus.COMPLETE: 0,
     RunStatus.INCOMPLETE: 3,
@@ -100,8 +103,16 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
+def _in_front(arguments: list[str]) -> list[str]:
+    """The options of the group, which people also write behind the command, before all others."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    ours = [word for word in arguments[:end] if word in EVERYWHERE]
+    return ours + [word for word in arguments[:end] if word not in EVERYWHERE] + arguments[end:]
+
+
 def run(arguments: list[str]) -> int:
     """Run a command line and give its exit status."""
+    arguments = _in_front(arguments)
     output = Output(as_json="--json" in arguments)
     command = next((word for word in arguments if word in COMMANDS), "")
     try:

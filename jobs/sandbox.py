@@ -12,7 +12,7 @@ from jobs.output import Output
 
 
 @click.command("sandbox")
-@click.argument("tracker", type=click.Choice(["squash", "targetprocess", "teampulse"]))
+@click.argument("tracker", type=click.Choice(["issuetrak", "squash", "targetprocess", "teampulse"]))
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; any free one by default.")
 @click.option("--entities", type=click.IntRange(1, 1_000_000), default=300, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same tracker.")

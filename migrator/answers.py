@@ -109,11 +109,11 @@ def error_for(status: int, headers: Mapping[str, str], what: str, body: bytes = 
     if status == 401:
         return errors.AuthRefused(f"{what}: the tracker refused the credentials (status 401)")
     if status == 403:
-        return errors.Forbidden(message)
+        return errors.Forbidden(message, status=status)
     if status in {404, 410}:
-        return errors.Gone(message)
+        return errors.Gone(message, status=status)
     if status in {429, 503}:
         return errors.Throttled(message, retry_after=retry_after(headers), status=status)
     if status in RETRIABLE or (status >= 500 and status != 501):
         return errors.Retriable(message, retry_after=retry_after(headers), status=status)
-    return errors.Rejected(message)
+    return errors.Rejected(message, status=status)

@@ -1,14 +1,19 @@
 """Signers: how a request proves who asks. Made anew for each attempt, sent to the tracker's own origin only.
 
-The one idea: `sign` is a pure function of the request; only what has a session to open also logs in.
+The one idea: `sign` depends on the request alone (and on the clock); only what has a session to open also logs in.
 The one trap: a query token is a secret inside a URL, so no URL ever gets into a message.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable, Mapping
+import hmac
+import time
+import uuid
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Protocol
 from urllib.parse import parse_qs, quote
 
@@ -22,19 +27,23 @@ PostForm = Callable[[str, Mapping[str, str]], Awaitable[tuple[int, bytes]]]
 
 @dataclass(frozen=True, slots=True)
 class Unsigned:
-    """What a signature may cover."""
+    """What a signature may cover: the address as it is sent, query included, and the body.
+
+    A body that is streamed can be iterated for the signature; it is iterated once more when it is sent.
+    """
 
     method: str
     url: URL
-    body: bytes | None = None
+    body: bytes | AsyncIterable[bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What to add to a request."""
+    """What to add to a request. `clock` tells how many seconds the signer was ahead of our own clock."""
 
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
+    clock: float = 0.0
 
 
 class Signer(Protocol):
@@ -44,8 +53,11 @@ class Signer(Protocol):
     def ready(self) -> bool:
         """False: log in before the first request."""
 
-    def sign(self, request: Unsigned) -> Signature:
+    async def sign(self, request: Unsigned) -> Signature:
         """Sign one attempt."""
+
+    def refused(self, signature: Signature, headers: Mapping[str, str]) -> bool:
+        """Learn from the headers of a 401 or 403. True: a new signature may do better, sign and send once more."""
 
     async def login(self, post: PostForm) -> bool:
         """Open a session, or renew it. False: there is none to renew, the credentials are what they are."""
@@ -58,6 +70,10 @@ class _Plain:
     """A signer without a session."""
 
     ready = True
+
+    def refused(self, signature: Signature, headers: Mapping[str, str]) -> bool:  # noqa: ARG002 - the protocol's
+        """Nothing to learn."""
+        return False
 
     async def login(self, post: PostForm) -> bool:  # noqa: ARG002 - the signature is the protocol's
         """Nothing to renew."""
@@ -75,7 +91,7 @@ class Header(_Plain):
             raise ConfigError(f"the secret for {name} holds a line break or another character that no header takes")
         self._headers = {name: value}
 
-    def sign(self, request: Unsigned) -> Signature:  # noqa: ARG002
+    async def sign(self, request: Unsigned) -> Signature:  # noqa: ARG002
         """The same for every request."""
         return Signature(headers=self._headers)
 
@@ -92,9 +108,53 @@ class QueryToken(_Plain):
     def __init__(self, name: str, token: str) -> None:
         self._query = {name: token}
 
-    def sign(self, request: Unsigned) -> Signature:  # noqa: ARG002
+    async def sign(self, request: Unsigned) -> Signature:  # noqa: ARG002
         """The same for every request."""
         return Signature(query=self._query)
+
+
+class Hmac(_Plain):
+    """HMAC-SHA512 in three headers over method, id, time, path, query and body (Issuetrak).
+
+    The key is the text of the API key, not what it decodes to. Each attempt gets an id and a time of its own. When a
+    refusal's Date shows that the server's clock is not ours, the time is told by the server's from then on.
+    """
+
+    TOLERANCE = 5.0  # seconds; Date is in whole ones, and an answer takes a while
+
+    def __init__(self, key: str, prefix: str = "X-Issuetrak-API-") -> None:
+        self._key, self._prefix = key.encode(), prefix
+        self._clock = 0.0
+
+    async def sign(self, request: Unsigned) -> Signature:
+        """A streamed body is read once for it. The path is signed in lower case, whatever case it is sent in."""
+        number, clock = str(uuid.uuid4()), self._clock
+        moment = datetime.fromtimestamp(time.time() + clock, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")
+        url = request.url
+        lines = (request.method.upper(), number, moment, url.raw_path.lower(), url.raw_query_string, "")
+        mac = hmac.new(self._key, "\n".join(lines).encode(), "sha512")
+        if isinstance(request.body, bytes):
+            mac.update(request.body)
+        elif request.body is not None:
+            async for chunk in request.body:
+                mac.update(chunk)
+        told = {
+            "Request-ID": number,
+            "Timestamp": moment,
+            "Authorization": base64.b64encode(mac.digest()).decode(),
+        }
+        return Signature({self._prefix + name: value for name, value in told.items()}, clock=clock)
+
+    def refused(self, signature: Signature, headers: Mapping[str, str]) -> bool:
+        """True where the signature went by another clock than the server's."""
+        try:
+            ahead = parsedate_to_datetime(headers.get("Date", "")).timestamp() - time.time()
+        except (ValueError, TypeError):
+            return False
+        if abs(ahead - signature.clock) <= self.TOLERANCE:
+            return False
+        self._clock = ahead
+        return True
 
 
 class Wrap:
@@ -120,7 +180,11 @@ class Wrap:
         """Once logged in."""
         return bool(self._access)
 
-    def sign(self, request: Unsigned) -> Signature:  # noqa: ARG002
+    def refused(self, signature: Signature, headers: Mapping[str, str]) -> bool:  # noqa: ARG002
+        """A new signature with the same token would not do better; a new login may."""
+        return False
+
+    async def sign(self, request: Unsigned) -> Signature:  # noqa: ARG002
         """The access token of the moment."""
         spelled = self.SPELLINGS[self._spelling].format(token=self._access, encoded=quote(self._access, safe=""))
         return Signature(headers={"Authorization": f"WRAP access_token={spelled}"})

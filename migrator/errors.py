@@ -101,9 +101,13 @@ class LoginPage(WrongBody):
 
 
 class Rejected(MigratorError):
-    """A definite no for one item; repeating it would not change it."""
+    """A definite no for one item; repeating it would not change it. `status` is that of HTTP, where it was told so."""
 
     exit_code = 3
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Gone(Rejected):

@@ -141,7 +141,13 @@ class HttpClient:
             raise errors.Unanswered(f"{call.what}: its fate is unknown ({error})", finished=finished) from None
 
     async def download(
-        self, path: str, sink: Sink, query: Mapping[str, str] | None = None, *, html_expected: bool = False
+        self,
+        path: str,
+        sink: Sink,
+        query: Mapping[str, str] | None = None,
+        *,
+        html_expected: bool = False,
+        accept: str = "*/*",
     ) -> None:
         """Stream a file into the sink: identity encoding, redirects to other hosts without credentials.
 
@@ -151,7 +157,8 @@ class HttpClient:
         async def stream(response: aiohttp.ClientResponse) -> None:
             await self._stream(response, sink, call.what, html_expected=html_expected)
 
-        call = Call("GET", path, query or {}, {"Accept": "*/*", "Accept-Encoding": "identity"}, signer=self._files)
+        headers = {"Accept": accept, "Accept-Encoding": "identity"}
+        call = Call("GET", path, query or {}, headers, signer=self._files)
         await self._attempt(call, stream, follow=True)
 
     def path_of(self, url: str) -> str:
@@ -211,16 +218,18 @@ class HttpClient:
     async def _once(
         self, call: Call, signer: Signer, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]], *, follow: bool
     ) -> T:
-        url = self._url(call.path)
-        for hop in range(MAX_HOPS):
-            at_home = url.origin() == self.base.origin()
-            async with self._exchange(call, url, signer if at_home else None, first=hop == 0) as response:
+        url, query = self._url(call.path), call.query
+        for _ in range(MAX_HOPS):
+            present = signer if url.origin() == self.base.origin() else None
+            async with self._exchange(call, url, query, present) as (response, signed):
                 if 300 <= response.status < 400 and response.status != 304:
-                    url = _next_hop(call, url, response, follow=follow)
+                    url, query = _next_hop(call, url, response, follow=follow), {}
+                    continue
+                if response.status in {401, 403} and present and present.refused(signed, response.headers):
                     continue
                 if response.status >= 400:
                     body = await _read(response, ERROR_LIMIT, cut=True)
-                    body = _without(body, signer.sign(Unsigned(call.method, url)))
+                    body = _without(body, signed)
                     fault = error_for(response.status, response.headers, call.what, body)
                     if isinstance(fault, errors.Throttled):
                         self._pacer.throttled(fault.retry_after)
@@ -232,29 +241,28 @@ class HttpClient:
 
     @asynccontextmanager
     async def _exchange(
-        self, call: Call, url: URL, signer: Signer | None, *, first: bool
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        self, call: Call, url: URL, query: Mapping[str, str], signer: Signer | None
+    ) -> AsyncIterator[tuple[aiohttp.ClientResponse, Signature]]:
         """Sign, send and map what the wire throws."""
         await self._pacer.turn()
         headers: CIMultiDict[str] = CIMultiDict(call.headers)
-        query = dict(call.query) if first else {}
+        signed, sent_to = Signature(), url.update_query(query) if query else url
         body: Any = call.body
         if isinstance(call.body, Streamed):
             headers.update(call.body.headers)
             body = self._paced(call.body)
         if signer is not None:
-            signed = signer.sign(Unsigned(call.method, url, call.body if isinstance(call.body, bytes) else None))
+            signed = await signer.sign(Unsigned(call.method, sent_to, call.body))
             headers.update(signed.headers)
-            query.update(signed.query)
         try:
             async with self._open().request(
                 call.method,
-                url.update_query(query) if query else url,
+                sent_to.update_query(signed.query) if signed.query else sent_to,
                 headers=headers,
                 data=body,
                 allow_redirects=False,
             ) as response:
-                yield response
+                yield response, signed
         except (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError) as error:
             raise wire_error(error, call.what) from None
 

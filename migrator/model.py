@@ -98,12 +98,17 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One attachment as it is to arrive at a target."""
+    """One attachment as it is to arrive at a target.
+
+    Author and date are the source's own words, for targets that can keep them.
+    """
 
     name: str
     media_type: str
     description: str
     size: int
+    created_at: str = ""
+    created_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """File names at a target: legal there, unique on their entity, as near to the original as can be.
 
 Names that are legal stay as they are, even if two files of one entity share one. A name that had to be changed keeps
-its extension and must not collide with any other.
+its extension and must not collide with any other. A limit counts bytes of an encoding: Windows' characters are two
+bytes of utf-16-le each.
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 
 
-def shorten(name: str, limit: int) -> str:
-    """At most `limit` bytes of UTF-8, cut before the extension, never inside a character."""
-    if len(name.encode()) <= limit:
+def shorten(name: str, limit: int, encoding: str = "utf-8") -> str:
+    """At most `limit` bytes in this encoding, cut before the extension, never inside a character."""
+    if len(name.encode(encoding)) <= limit:
         return name
-    stem, ext = split_extension(name)
-    return _cut(stem, limit - len(ext.encode())) + ext
+    return _cut(*split_extension(name), limit, encoding)
 
 
 def split_extension(name: str) -> tuple[str, str]:
@@ -25,19 +25,23 @@ def split_extension(name: str) -> tuple[str, str]:
     return stem, dot + ext
 
 
-def name_at_target(original: str, legal: Callable[[str], str], limit: int, taken: Container[str]) -> str:
+def name_at_target(
+    original: str, legal: Callable[[str], str], limit: int, taken: Container[str], encoding: str = "utf-8"
+) -> str:
     """The name under which to send a file; `taken` are the names in use on the entity."""
-    name = shorten(legal(original) or "unnamed", limit)
+    # Once more after it was cut: where it was cut it may end in what no name may end in.
+    name = legal(shorten(legal(original) or "unnamed", limit, encoding)) or "unnamed"
     if name == original:
         return name
     stem, ext = split_extension(name)
     number = 2
     while name in taken:
-        mark = f" ({number})"
-        name = _cut(stem, limit - len((mark + ext).encode())) + mark + ext
+        name = _cut(stem, f" ({number}){ext}", limit, encoding)
         number += 1
     return name
 
 
-def _cut(text: str, limit: int) -> str:
-    return text.encode()[: max(0, limit)].decode(errors="ignore")
+def _cut(text: str, ending: str, limit: int, encoding: str) -> str:
+    """The text, cut so that the ending fits behind it."""
+    room = max(0, limit - len(ending.encode(encoding)))
+    return text.encode(encoding)[:room].decode(encoding, errors="ignore") + ending

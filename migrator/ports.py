@@ -29,9 +29,11 @@ class Capabilities:
     max_writes          how many uploads at once it is known to bear
     reports_size        every attachment is listed with its size in bytes
     sets_description    a target can give an attachment a description
-    keeps_author_and_date   a target can store another author and date than the account's and now
+    keeps_author_and_date   a target can store another author and date than the account's and now; where it doesn't
+                        know the author it takes another, and what `upload` returns names that one
+    max_name_bytes      the longest file name, in bytes of `name_encoding`
+    name_encoding       how names are measured: utf-8, or utf-16-le where the limit is in (Windows) characters
     creates             a target can create entities
-    max_name_bytes      the longest file name, in bytes of UTF-8
     deletes             a target can delete a file
     """
 
@@ -44,6 +46,7 @@ class Capabilities:
     keeps_author_and_date: bool = False
     creates: bool = False
     max_name_bytes: int = 255
+    name_encoding: str = "utf-8"
     deletes: bool = False
 
 

@@ -132,3 +132,18 @@ def _map_twins(path: Path, source: Sandbox, target: Sandbox) -> None:
             [source.kind_of(entity.id), entity.id, target.kind_of(entity.id), entity.id]
             for entity in source.world.entities
         )
+
+
+async def process_and_peak(process: asyncio.subprocess.Process) -> tuple[int, int]:
+    """Exit status and peak resident memory in bytes, watched from outside.
+
+    The kernel's own figure for a child (`ru_maxrss`) counts what its parent had when it was forked, too.
+    """
+    status, peak = Path(f"/proc/{process.pid}/status"), 0
+    ended = asyncio.ensure_future(process.wait())
+    while not ended.done():
+        await asyncio.wait({ended}, timeout=0.05)
+        with suppress(OSError, ValueError, IndexError):
+            peak = max(peak, int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024)
+    assert peak, "it was never seen running"
+    return await ended, peak

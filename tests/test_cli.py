@@ -246,6 +246,12 @@ async def test_the_documents_have_the_keys_of_the_contract_and_nothing_else_is_o
         assert "\r" not in finished.err
 
 
+async def test_options_for_every_command_may_stand_behind_it(tmp_path):
+    finished = await run("status", tmp_path, "--json", "-q")
+    assert (finished.code, finished.err.count("\n")) == (2, 1)
+    assert finished.document["command"] == "status"
+
+
 async def test_quiet_is_silent_on_stderr_and_people_get_a_table(tmp_path, source, target):
     config, root = config_of(tmp_path, source, target), tmp_path / "archive"
     for words in ["check", config], ["backup", config], ["load", config], ["verify", root], ["status", root]:

@@ -13,21 +13,16 @@ import pytest
 
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.world import World
-from tests.program import ROOT, configure
+from tests.program import ROOT, configure, process_and_peak
 
 LIMIT = 200 * 1024 * 1024
 
 
 async def peak_of_backup(config: Path) -> tuple[int, int]:
     """Exit status and peak resident memory, in bytes, of one backup in a process of its own."""
-
-    def wait() -> tuple[int, int]:
-        line = [sys.executable, "-m", "migrator", "-q", "backup", str(config)]
-        pid = os.posix_spawn(sys.executable, line, {**os.environ, "PYTHONPATH": str(ROOT)})
-        _, status, usage = os.wait4(pid, 0)
-        return os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024
-
-    return await asyncio.to_thread(wait)
+    line = [sys.executable, "-m", "migrator", "-q", "backup", str(config)]
+    process = await asyncio.create_subprocess_exec(*line, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    return await process_and_peak(process)
 
 
 async def peak(folder: Path, world: World, **sections) -> int:

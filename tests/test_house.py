@@ -27,7 +27,20 @@ OURS = ("migrator", "jobs")
 
 ROWS = (
     ("model", "errors", "fields", "naming", "pacing"),
-    ("ports", "auth", "paging", "mapping", "matching", "marks", "config", "progress", "answers", "multipart"),
+    (
+        "ports",
+        "auth",
+        "paging",
+        "mapping",
+        "matching",
+        "marks",
+        "config",
+        "progress",
+        "answers",
+        "multipart",
+        "hal",
+        "base64json",
+    ),
     ("layers", "http", "archive", "catalog", "lock"),
     ("pipeline", "adapters", "sandbox"),
     ("jobs",),
@@ -59,6 +72,10 @@ HOMES = {
 
 LONG = {
     "migrator/http.py": "one client: signing, bodies, redirects and the judgement of answers belong to each attempt",
+    "migrator/pipeline/settle.py": "how one target entity is settled, in reading order: look, match, send, accept",
+    "migrator/adapters/issuetrak.py": "one tracker: three ways of finding issues, two of fetching files, and a target",
+    "migrator/adapters/redmine.py": "one tracker: a source, and a target that adds files and issues",
+    "migrator/adapters/squash.py": "one tracker of twelve kinds of owners: the walk down to each of them, and a target",
     "migrator/adapters/teampulse.py": "one tracker: its sessions, two ways of listing, and a target",
 }
 """Modules over LONGEST lines, each with its reason."""

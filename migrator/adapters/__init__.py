@@ -17,6 +17,7 @@ from migrator.http import HttpClient
 from migrator.ports import Source, Target
 
 TRACKERS: dict[str, str] = {
+    "issuetrak": "migrator.adapters.issuetrak",
     "redmine": "migrator.adapters.redmine",
     "squash": "migrator.adapters.squash",
     "targetprocess": "migrator.adapters.targetprocess",

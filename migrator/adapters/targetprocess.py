@@ -51,8 +51,7 @@ class Options:
     page_size       items in one answer of a listing, 2 to 1000
     cross_check     which entities are asked for their own list: those with files ("counts"), "all", or none ("off")
     create_project  number or name of the project in which entities are created, see [mapping] create_missing
-    create_kind     what they become, "UserStory" or "Bug", say; left out: the original's kind where there is such a
-                    kind that needs no more than a project, else "UserStory"
+    create_kind     what they become; left out: the original's kind if it needs only a project, else "UserStory"
     inline_images   "list" takes old images inside of texts as files. The API doesn't hand them out, so the backup
                     stays incomplete and names each, unless [source.download_auth] has a browser's cookie; "skip"
                     leaves them out
@@ -255,9 +254,9 @@ class TargetprocessTarget(_Targetprocess):
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """See `Target`."""
         kind = self._options.create_kind or (draft.kind if draft.kind in CREATED else CREATED[0])
-        project = await self._api.project(self._options.create_project)
-        shape = {"Name": draft.title[:255] or "untitled", "Project": {"Id": project}}
-        shape["Description"] = as_html(f"{draft.text}\n\n{draft.mark}")
+        project = {"Id": await self._api.project(self._options.create_project)}
+        description = as_html(f"{draft.text}\n\n{draft.mark}")
+        shape = {"Name": draft.title[:255] or "untitled", "Project": project, "Description": description}
         return EntityRef(kind, str(await self._api.create(kind, shape)))
 
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:

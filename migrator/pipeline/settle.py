@@ -150,9 +150,18 @@ class Settler:
 
     def _draft(self, upload: Upload, there: _There) -> Draft:
         """What to send; the name of an earlier try stays."""
-        attachment, limit = upload.attachment, self._target.capabilities.max_name_bytes
-        name = upload.name or name_at_target(attachment.name, self._target.legal_name, limit, there.names)
-        return Draft(name, attachment.media_type, self._description(attachment), upload.blob.size)
+        attachment, can = upload.attachment, self._target.capabilities
+        name = upload.name or name_at_target(
+            attachment.name, self._target.legal_name, can.max_name_bytes, there.names, can.name_encoding
+        )
+        return Draft(
+            name,
+            attachment.media_type,
+            self._description(attachment),
+            upload.blob.size,
+            attachment.created_at,
+            attachment.created_by,
+        )
 
     async def _match(self, upload: Upload, draft: Draft, free: Sequence[Attachment]) -> Attachment | None:
         """Among the files that are not accounted for, the one that is this upload."""

@@ -5,6 +5,7 @@ oddities; faults on demand (`faults.py`).
 The trap: they know no adapter and must not; what both sides believe is checked by nobody.
 """
 
+from migrator.sandbox.issuetrak import IssuetrakSandbox
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.squash import SquashSandbox
 from migrator.sandbox.targetprocess import TargetprocessSandbox
@@ -12,6 +13,7 @@ from migrator.sandbox.teampulse import TeamPulseSandbox
 
 SANDBOXES: dict[str, type[Sandbox]] = {
     "squash": SquashSandbox,
+    "issuetrak": IssuetrakSandbox,
     "targetprocess": TargetprocessSandbox,
     "teampulse": TeamPulseSandbox,
 }

@@ -115,11 +115,21 @@ class Sandbox(Store, ABC):
         self, request: web.Request, attachment: WorldAttachment, headers: dict[str, str]
     ) -> web.StreamResponse:
         """Answer with the content of an attachment, through the faults."""
+        return await self.send_body(request, attachment, self.chunks_of(attachment), attachment.size, headers)
+
+    async def send_body(
+        self,
+        request: web.Request,
+        attachment: WorldAttachment,
+        chunks: AsyncIterator[bytes],
+        size: int,
+        headers: dict[str, str],
+    ) -> web.StreamResponse:
+        """Answer with `size` bytes that hold the content of an attachment somehow, through the faults."""
         if status := self.faults.refusal(attachment.id):
             return web.Response(status=status, text=f"refused with {status}")
         self.downloads[attachment.id] += 1
-        chunks = self.chunks_of(attachment)
-        return await send(request, chunks, attachment.size, headers, _FAULT.get(), self.faults.stall_seconds)
+        return await send(request, chunks, size, headers, _FAULT.get(), self.faults.stall_seconds)
 
     def template(self, request: web.Request) -> str:
         """Name the route of a request, for `requests`."""

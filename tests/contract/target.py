@@ -8,7 +8,7 @@ import hashlib
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import pytest
 
@@ -61,8 +61,9 @@ class BoundTarget:
     """A target and a way around it to see what is really there.
 
     `entity` exists and holds one file at least, `missing` does not exist. `files_of` looks into the tracker without
-    the adapter. `gone` is a file that was there and was deleted. `limits_names` False: the tracker (or the test's
-    stand-in) is known to keep names longer than `max_name_bytes`. What is None is skipped, and said.
+    the adapter. `author` is somebody whom the tracker knows, but not the account. `gone` is a file that was there and
+    was deleted. `limits_names` False: the tracker (or the test's stand-in) is known to keep names longer than
+    `max_name_bytes`. What is None is skipped, and said.
     """
 
     target: Target
@@ -74,6 +75,7 @@ class BoundTarget:
     refused: Callable[[], Target] | None = None
     unreachable: Callable[[], Target] | None = None
     limits_names: bool = True
+    author: str = "Somebody Else"
 
 
 async def send(
@@ -230,8 +232,9 @@ class TargetContract(TargetReadContract):
     @pytest.mark.parametrize("letter", ["n", "ä", "日"])
     async def test_name_of_the_greatest_length_arrives(self, bound, letter):
         before = await bound.files_of(bound.entity)
-        room = bound.target.capabilities.max_name_bytes - len(".txt")
-        name = letter * (room // len(letter.encode())) + ".txt"
+        can = bound.target.capabilities
+        room = can.max_name_bytes - len(".txt".encode(can.name_encoding))
+        name = letter * (room // len(letter.encode(can.name_encoding))) + ".txt"
         await send(bound, name, b"x")
         assert [truth[0] for truth in await arrivals(bound, before)] == [name]
 
@@ -239,7 +242,8 @@ class TargetContract(TargetReadContract):
         if not bound.limits_names:
             pytest.skip("max_name_bytes is below what this tracker is known to bear")
         before = await bound.files_of(bound.entity)
-        name = "n" * (bound.target.capabilities.max_name_bytes + 1 - len(".txt")) + ".txt"
+        can = bound.target.capabilities
+        name = "n" * (can.max_name_bytes // len("n".encode(can.name_encoding)) + 1 - len(".txt")) + ".txt"
         try:
             await send(bound, name, b"x")
         except errors.Rejected:
@@ -383,9 +387,12 @@ class TargetContract(TargetReadContract):
         with pytest.raises(errors.Rejected):
             await bound.target.create_entity(stub("no"))
 
-    async def test_author_and_date_are_not_claimed_while_a_draft_carries_none(self, bound):
-        carried = {"created_at", "created_by"} <= {field.name for field in fields(Draft)}
-        assert bound.target.capabilities.keeps_author_and_date <= carried
+    async def test_author_and_date_are_kept_exactly_where_the_capability_says_so(self, bound):
+        draft = Draft("dated.txt", "text/plain", "", 1, created_at="2014-05-06T07:08:09", created_by=bound.author)
+        await bound.target.upload(bound.entity, draft, Bytes(b"x"))
+        found = next(f for f in await bound.target.find_attachments(bound.entity) if f.name == "dated.txt")
+        kept = found.created_by == bound.author and found.created_at.startswith("2014-05-06T07:08:09")
+        assert kept == bound.target.capabilities.keeps_author_and_date
 
     async def test_nothing_is_uploaded_with_wrong_credentials(self, bound):
         if bound.refused is None:

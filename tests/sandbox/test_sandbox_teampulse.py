@@ -81,7 +81,7 @@ def based(sandbox: TeamPulseSandbox, address: str) -> URL:
 
 
 async def test_every_tracker_is_registered_under_its_own_name() -> None:
-    assert {"squash", "targetprocess", "teampulse"} <= set(SANDBOXES)
+    assert set(SANDBOXES) == {"issuetrak", "squash", "targetprocess", "teampulse"}
     assert all(kind.tracker == name for name, kind in SANDBOXES.items())
 
 

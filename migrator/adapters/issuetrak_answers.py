@@ -1,0 +1,129 @@
+"""What Issuetrak says and wants to hear, as pure functions: its answers, its searches, dates and numbers.
+
+The one trap: much of it is documented by example only, so each of these takes what it knows and counts the rest as
+missing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from migrator.errors import ConfigError, Gone, Rejected, WrongBody
+from migrator.fields import text, whole
+from migrator.model import Attachment, EntityRef
+
+_RANGE = re.compile(r"\s*([0-9]{1,10})\s*-\s*([0-9]{1,10})\s*", re.ASCII)
+
+
+def gone(error: Rejected, what: str) -> Rejected:
+    """`Gone` for each status that says so of something that is read; any other error as it is."""
+    missing = error.status in {400, 404, 405, 410, 422}
+    return Gone(f"{what} is not there ({error})", status=error.status) if missing else error
+
+
+def query(index: int, size: int) -> dict[str, Any]:
+    """The search for all issues, in the order of their numbers."""
+    every = {
+        "QueryExpressionOperator": "AND",
+        "QueryExpressionOperation": "NotEqual",
+        "FieldName": "IssueNumber",
+        "FieldFilterValue1": "0",
+        "FieldFilterValue2": "",
+    }
+    return {
+        "QuerySetDefinitions": [{"QuerySetIndex": 0, "QuerySetOperator": "AND", "QuerySetExpressions": [every]}],
+        "QueryOrderingDefinitions": [{"FieldName": "IssueNumber", "QueryOrderingDirection": "Asc"}],
+        "PageIndex": index,
+        "PageSize": size,
+        "CanIncludeNotes": False,
+    }
+
+
+def window(offset: int, longest: int) -> tuple[int, int]:
+    """The page, as (index, size), that holds the item at `offset` and the most after it: pages go by index only here.
+
+    At least one more comes after it, as no offset below 10^8 is the last item of a page in every size tried.
+    """
+    size = max(range(longest, longest // 2, -1), key=lambda size: size - offset % size)
+    return offset // size, size
+
+
+def collection_in(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The items of an answer; `WrongBody` if it has none, or fewer than it counts."""
+    found, count = answer.get("Collection"), whole(answer.get("CountForPage"))
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise WrongBody("the answer holds no Collection")
+    if count is not None and count != len(found):
+        raise WrongBody(f"the answer tells of {count} items and holds {len(found)}")
+    return found
+
+
+def attachment_in(found: Mapping[str, Any], owner: EntityRef) -> Attachment:
+    """One file of a list."""
+    number, size = whole(found.get("AttachmentID")), whole(found.get("FileSizeInBytes"))
+    if number is None:
+        raise WrongBody("an attachment without AttachmentID")
+    return Attachment(
+        id=str(number),
+        owner=owner,
+        name=text(found.get("FileName")),
+        size=size,
+        created_at=text(found.get("CreatedDate")),
+        created_by=text(found.get("CreatedBy")),
+        raw=json.dumps({**found, "FileContent": None}),
+    )
+
+
+def made_in(answer: object) -> str | None:
+    """The number of a new attachment: alone, as text, or inside an object; None if it isn't told."""
+    number = whole(answer if not isinstance(answer, dict) else answer.get("AttachmentID"))
+    return str(number) if number is not None and number > 0 else None
+
+
+def is_active(user: Mapping[str, Any]) -> bool:
+    """Whether there is such a user and nothing says that it is inactive; how that is told is not documented."""
+    told = {name.lower(): value for name, value in user.items()}
+    return bool(told) and not (
+        told.get("isactive") is False
+        or told.get("active") is False
+        or told.get("isinactive") is True
+        or told.get("inactive") is True
+    )
+
+
+def written(moment: str, zone: tzinfo) -> str:
+    """A date as the API takes it: without offset, in the server's zone; now for one that can't be read."""
+    try:
+        when = datetime.fromisoformat(moment)
+        local = when.astimezone(zone) if when.tzinfo else when
+    except (ValueError, OverflowError):
+        local = datetime.now(zone)
+    return local.replace(tzinfo=None).isoformat(timespec="microseconds") + "0"
+
+
+def number_in(value: str) -> str:
+    """A number for a path; never anything that would lead elsewhere."""
+    if not (value.isascii() and value.isdecimal()):
+        raise Gone(f"{value[:40]!r} is no number of Issuetrak's")
+    return value
+
+
+def range_in(numbers: str) -> tuple[int, int]:
+    """`1-5000`; `ConfigError` for anything else."""
+    found = _RANGE.fullmatch(numbers)
+    if not found or int(found[1]) > int(found[2]):
+        raise ConfigError(f'options.issue_numbers: {numbers!r} is no range such as "1-5000"')
+    return int(found[1]), int(found[2])
+
+
+def zone_in(name: str) -> tzinfo:
+    """A time zone by name; `ConfigError` for an unknown one."""
+    try:
+        return UTC if name == "UTC" else ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        raise ConfigError(f"options.time_zone: {name!r} is no known time zone") from None

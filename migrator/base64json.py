@@ -1,0 +1,195 @@
+"""A file that comes as base64 inside a JSON answer, decoded while it streams, in constant memory (Issuetrak, RT).
+
+The one idea: only two places of the answer matter. Inside the one string that is the file, bytes are decoded as they
+come; all the rest is kept (up to a limit) with an empty string in its place, and left to `json` at the end. So whatever
+this scanner doesn't check is checked there.
+The one trap: JSON may escape any character of that string: `\\/`, `\\n` between lines, `\\u002B` for a plus. And an
+escape, like a group of four, may be torn between two pieces.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+import string
+from typing import Any
+
+from migrator.errors import WrongBody
+from migrator.ports import BodyFacts, Sink
+
+LIMIT = 1024 * 1024
+"""The most bytes that an answer may have beside the file."""
+
+_SPACE = b" \t\r\n"
+_LETTERS = (string.ascii_letters + string.digits + "+/=").encode()
+_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|([nrt/]))")
+_TORN = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
+
+
+class Base64Text:
+    """Decodes the text between the quotes of a JSON string, piece by piece."""
+
+    def __init__(self) -> None:
+        self._torn = b""  # the beginning of an escape
+        self._group = b""  # the beginning of a group of four
+        self._ended = False
+
+    def feed(self, piece: bytes) -> bytes:
+        """The bytes that this piece completes; `WrongBody` if it is no base64."""
+        piece = self._torn + piece
+        torn = _TORN.search(piece[-5:])
+        self._torn = torn[0] if torn else b""
+        piece = piece[: len(piece) - len(self._torn)]
+        return self._decode(_unescaped(piece) if b"\\" in piece else piece)
+
+    def _decode(self, text: bytes) -> bytes:
+        letters = self._group + text.translate(None, b" ")
+        if self._ended and letters:
+            raise WrongBody("the base64 text of the file goes on after its end")
+        whole = len(letters) - len(letters) % 4
+        self._group = letters[whole:]
+        self._ended = self._ended or b"=" in letters[:whole]
+        try:
+            return binascii.a2b_base64(memoryview(letters)[:whole], strict_mode=True) if whole else b""
+        except ValueError:
+            raise WrongBody("the text of the file is not base64") from None
+
+    def close(self) -> None:
+        """The string is over; `WrongBody` if it ended too early."""
+        if self._torn or self._group:
+            raise WrongBody("the base64 text of the file breaks off")
+
+
+def _unescaped(text: bytes) -> bytes:
+    """Without escapes; line ends and tabs become blanks, what can't be in base64 becomes something that isn't, too."""
+
+    def plain(found: re.Match[bytes]) -> bytes:
+        code = int(found[1], 16) if found[1] else {b"/": 47}.get(found[2], 32)
+        return b" " if code in _SPACE else bytes([code]) if code in _LETTERS else b"!"
+
+    return _ESCAPE.sub(plain, text)
+
+
+class Base64Field:
+    """Takes a JSON object piece by piece, gives the file in one field of it, and keeps the other fields."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._rest = bytearray()
+        self._text: Base64Text | None = None  # while inside the file
+        self._found = False
+        self._depth = 0
+        self._string = -1  # where the string begins that we are in
+        self._escaped = False
+        self._last = b""  # the last string of the outermost object
+        self._value_next = False  # behind the colon of the field
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The bytes of the file that this chunk completes."""
+        decoded, at = [], 0
+        while at < len(chunk):
+            if self._text is None:
+                at = self._outside(chunk, at)
+                continue
+            end = chunk.find(b'"', at)
+            decoded.append(self._inside(chunk[at:] if end < 0 else chunk[at:end]))
+            at = len(chunk) if end < 0 else end
+            if end >= 0:
+                self._text.close()
+                self._text, self._string = None, len(self._rest) - 1
+        return b"".join(decoded)
+
+    def close(self) -> dict[str, Any]:
+        """The object without the file (an empty string is in its place); `WrongBody` if it is none."""
+        try:
+            rest = json.loads(self._rest)
+        except (ValueError, RecursionError):
+            raise WrongBody("the answer is not JSON, or it broke off") from None
+        if not isinstance(rest, dict):
+            raise WrongBody("the answer is not an object")
+        return rest
+
+    def _inside(self, piece: bytes) -> bytes:
+        if self._text is None or re.search(rb"[\x00-\x1f]", piece):
+            raise WrongBody("the answer is not JSON")
+        return self._text.feed(piece)
+
+    def _outside(self, chunk: bytes, at: int) -> int:
+        """Read on up to the beginning of the file, or the end of the chunk; says how far it came."""
+        for position in range(at, len(chunk)):
+            byte = chunk[position]
+            self._rest.append(byte)
+            if self._string >= 0:
+                self._in_string(byte)
+            elif self._starts_file(byte):
+                return position + 1
+        if len(self._rest) > LIMIT:
+            raise WrongBody(f"the answer has more than {LIMIT} bytes beside the file")
+        return len(chunk)
+
+    def _in_string(self, byte: int) -> None:
+        if self._escaped:
+            self._escaped = False
+        elif byte == 0x5C:  # backslash
+            self._escaped = True
+        elif byte == 0x22:  # quote
+            if self._depth == 1:
+                self._last = bytes(self._rest[self._string :])
+            self._string = -1
+
+    def _starts_file(self, byte: int) -> bool:
+        """Take a byte outside of strings; true for the quote that opens the file."""
+        value_next, self._value_next = self._value_next, False
+        if byte == 0x22:
+            self._string = len(self._rest) - 1
+            return value_next and self._open()
+        if byte in b"{[":
+            self._depth += 1
+        elif byte in b"}]":
+            self._depth -= 1
+        elif byte == 0x3A:  # colon
+            self._value_next = self._depth == 1 and self._is_field(self._last)
+        elif byte in _SPACE:
+            self._value_next = value_next
+        return False
+
+    def _open(self) -> bool:
+        if self._found:
+            raise WrongBody(f"the answer has {self._name} twice")
+        self._found, self._text = True, Base64Text()
+        return True
+
+    def _is_field(self, key: bytes) -> bool:
+        try:
+            return bool(json.loads(key) == self._name)
+        except ValueError:
+            return False
+
+
+class Base64Sink:
+    """A `Sink` for such an answer: passes the file in one of its fields on to another sink."""
+
+    def __init__(self, inner: Sink, field: str) -> None:
+        self._inner, self._name = inner, field
+        self._field = Base64Field(field)
+        self.size = 0
+
+    async def start(self, facts: BodyFacts) -> None:  # noqa: ARG002 - they are those of the JSON
+        """See `Sink`. What is inside JSON is surely meant as a file."""
+        self._field, self.size = Base64Field(self._name), 0
+        await self._inner.start(BodyFacts(named=True))
+
+    async def write(self, chunk: bytes) -> None:
+        """See `Sink`."""
+        if decoded := self._field.feed(chunk):
+            self.size += len(decoded)
+            await self._inner.write(decoded)
+
+    def rewind(self) -> None:
+        """See `Sink`."""
+        self._inner.rewind()
+
+    def finish(self) -> dict[str, Any]:
+        """All the other fields, after the last write; `WrongBody` if the answer was not a whole JSON object."""
+        return self._field.close()
