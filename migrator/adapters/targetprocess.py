@@ -254,10 +254,8 @@ class TargetprocessTarget(_Targetprocess):
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """See `Target`."""
         kind = self._options.create_kind or (draft.kind if draft.kind in CREATED else CREATED[0])
-        project = {"Id": await self._api.project(self._options.create_project)}
-        description = as_html(f"{draft.text}\n\n{draft.mark}")
-        shape = {"Name": draft.title[:255] or "untitled", "Project": project, "Description": description}
-        return EntityRef(kind, str(await self._api.create(kind, shape)))
+        described = as_html(f"{draft.text}\n\n{draft.mark}")
+        return EntityRef(kind, str(await self._api.create(kind, draft.title, described, self._options.create_project)))
 
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
         """See `Target`."""

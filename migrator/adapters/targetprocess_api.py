@@ -132,8 +132,10 @@ class Api:
         self._projects[wanted] = found[0]
         return found[0]
 
-    async def create(self, kind: str, shape: Mapping[str, Any]) -> int:
+    async def create(self, kind: str, title: str, description: str, project: str) -> int:
         """A new entity; gives its number."""
+        name, home = title.strip()[:255] or "untitled", await self.project(project)
+        shape = {"Name": name, "Project": {"Id": home}, "Description": description}
         path = f"api/v1/{kind[:-1] + 'ies' if kind.endswith('y') else kind + 's'}"
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         query = {"format": "json", "resultInclude": "[Id,Name]"}
