@@ -109,7 +109,7 @@ async def _mapped(configuration: Any, target: Any) -> str:
     from migrator.mapping import read_mapping
 
     try:
-        mapping = read_mapping(configuration.mapping_file)
+        mapping = read_mapping(configuration.mapping_file, may_lack=configuration.settings.mapping.create_missing)
     except ConfigError as error:
         raise Rejected(str(error)) from None
     for targets in mapping.values():

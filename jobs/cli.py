@@ -23,6 +23,7 @@ COMMANDS = {
     "demo": "the whole job on embedded sandbox trackers",
     "check": "log in, read a page, fetch a file, write nothing; say what will work",
     "backup": "store every attachment of the source in the archive",
+    "map": "propose the mapping for a person to look at",
     "load": "replay the archive into the target",
     "migrate": "backup, then load, then a check of the target",
     "rollback": "delete from the target exactly what a load put there",

@@ -37,7 +37,7 @@ async def _migrate(configuration: Any, output: Output, stop: asyncio.Event) -> d
     from jobs.wiring import wire_target
     from migrator.mapping import read_mapping
 
-    read_mapping(configuration.mapping_file)
+    read_mapping(configuration.mapping_file, may_lack=configuration.settings.mapping.create_missing)
     target = wire_target(configuration)
     try:
         await unless_stopped(target.tracker.check(), stop)

@@ -53,12 +53,31 @@ def _run(out: Console, summary: dict[str, Any]) -> None:
     for key, value in summary.get("dry_run", {}).items():
         shown = human_bytes(value) if key.endswith("bytes") else str(value)
         table.add_row(f"dry run: {key.replace('_', ' ')}", shown)
-    for key, value in summary.get("content", {}).items():
-        table.add_row(f"content: {key}", str(value))
+    for group in ("content", "stubs", "moved"):
+        for key, value in summary.get(group, {}).items():
+            table.add_row(f"{group}: {key.replace('_', ' ')}", str(value))
     if "bytes" in summary:
         table.add_row("bytes", human_bytes(summary["bytes"]))
     out.print(table)
+    _changed(out, summary)
     print_failures(out, summary.get("failures", []))
+
+
+def _changed(out: Console, summary: dict[str, Any]) -> None:
+    """What a load found at entities that the mapping names no more."""
+    by_place: dict[str, int] = {}
+    for row in summary.get("changed", []):
+        now = ", ".join(f"{to['target_kind']} {to['target_id']}".strip() for to in row["now"]) or "nowhere"
+        old = f"{row['target_kind']} {row['target_id']}".strip()
+        place = f"{row['kind']} {row['entity']}: went to {old}, belongs to {now}"
+        by_place[place] = by_place.get(place, 0) + 1
+    if by_place and "moved" not in summary:
+        out.print(Text(f"{sum(by_place.values())} files are at entities that the mapping names no more", "yellow"))
+        out.print("(load --move-changed deletes there what has arrived at the new ones)")
+    for place, count in list(by_place.items())[:SHOWN]:
+        out.print(Text(printable(f"  {place}: {count} files")))
+    if len(by_place) > SHOWN:
+        out.print(f"  ... and {len(by_place) - SHOWN} more (--json shows all)")
 
 
 def print_failures(out: Console, failures: list[dict[str, Any]]) -> None:
@@ -74,6 +93,25 @@ def print_failures(out: Console, failures: list[dict[str, Any]]) -> None:
             out.print(Text(" ".join(printable(f"  {line}").split("\n"))))
         if len(struck) > SHOWN:
             out.print(f"  ... and {len(struck) - SHOWN} more (--json shows all)")
+
+
+def _map(out: Console, summary: dict[str, Any]) -> None:
+    _headline(out, summary)
+    out.print(f"{summary['entities']} entities in the archive, {summary['targets']} at the target")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for key, value in summary["rows"].items():
+        table.add_row(key.replace("_", " "), str(value))
+    for group in ("found_by", "sure"):
+        for key, value in summary[group].items():
+            table.add_row(Text(printable(f"{group.replace('_', ' ')}: {key}")), str(value))
+    out.print(table)
+    for group in ("ambiguous", "unmatched"):
+        for one in summary[group][:SHOWN]:
+            line = f"  {group}: {one['kind']} {one['entity']} {one['title']!r}: {one['why']}"
+            out.print(Text(printable(" ".join(line.split("\n")))))
+        if len(summary[group]) > SHOWN:
+            out.print(f"  ... and {len(summary[group]) - SHOWN} more {group}")
+    out.print(Text(f"rows are in {summary['mapping']}, what is left in {summary['open']}"))
 
 
 def _migrate(out: Console, summary: dict[str, Any]) -> None:
@@ -145,6 +183,7 @@ def _demo(out: Console, summary: dict[str, Any]) -> None:
 
 
 _PRINTERS: dict[str, Callable[[Console, dict[str, Any]], None]] = {
+    "map": _map,
     "migrate": _migrate,
     "verify": _verify,
     "export": _export,

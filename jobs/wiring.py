@@ -44,6 +44,15 @@ def wire_target(configuration: Configuration, *, dry_run: bool = False) -> Wired
     return Wired(DryRunTarget(retrying) if dry_run else retrying, identity(section), warnings)
 
 
+def wire_target_listing(configuration: Configuration) -> Wired[Source]:
+    """The target, to be read: for its entities, with its own credentials and options."""
+    section = target_section(configuration)
+    parts = adapter(section.tracker)
+    http, warnings = _client(parts, section, "target", configuration, {})
+    inner = parts.source(http, options_of(section.options, parts.options, "target.options"))
+    return Wired(RetryingSource(inner, patience(configuration.settings.limits)), identity(section), warnings)
+
+
 def target_section(configuration: Configuration) -> TargetSection:
     """[target], which some commands can't do without."""
     if configuration.settings.target is None:

@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from yarl import URL
 
 from migrator.errors import ConfigError
+from migrator.matching import rule
 
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _TIMES = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
@@ -63,6 +64,12 @@ def _url(value: object) -> str:
     return str(url).rstrip("/")
 
 
+def _rules(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        rule(name)
+    return names
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, str_strip_whitespace=True, hide_input_in_errors=True, allow_inf_nan=False
@@ -99,9 +106,11 @@ class TargetSection(TrackerSection):
 
 
 class MappingSection(_Section):
-    """[mapping]"""
+    """[mapping]; `match` names the rules of `matching`, the one to be trusted most first."""
 
     file: Place = "mapping.csv"
+    match: Annotated[tuple[str, ...], AfterValidator(_rules), Field(min_length=1)] = ("title",)
+    create_missing: Flag = False
 
 
 class Limits(_Section):
@@ -138,6 +147,11 @@ class Configuration:
     def archive(self) -> Path:
         """Where the archive is."""
         return _placed(self.folder, self.settings.archive)
+
+    @property
+    def open_file(self) -> Path:
+        """Beside the mapping, for what `map` found no row for: `mapping.open.csv`."""
+        return self.mapping_file.with_name(f"{self.mapping_file.stem}.open.csv")
 
     @property
     def mapping_file(self) -> Path:

@@ -6,9 +6,11 @@ The one trap: text from JSON may hold half a surrogate pair, which no file and n
 
 from __future__ import annotations
 
+import html
 import re
 from typing import Any
 
+_ADDRESS = re.compile(r"https?://[^\s<>\"]+")
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 
@@ -34,3 +36,9 @@ def record(value: object) -> dict[str, Any]:
 def records(value: object) -> list[dict[str, Any]]:
     """The objects of a list; what else is in it is left out."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def as_html(plain: str) -> str:
+    """Plain text for a field that holds HTML: lines stay lines, addresses become links."""
+    lines = (_ADDRESS.sub(r'<a href="\g<0>">\g<0></a>', html.escape(line, quote=False)) for line in plain.split("\n"))
+    return f"<div>{'<br/>'.join(lines)}</div>"

@@ -19,7 +19,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from migrator.answers import SNIFF, expects_html, is_error_page, looks_like_html
 from migrator.errors import LoginPage, Rejected, Retriable, TrackerUnreachable, Unanswered, WrongBody
-from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
+from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page
 from migrator.ports import Body, BodyFacts, Sink, Source, Target
 
 T = TypeVar("T")
@@ -170,6 +170,21 @@ class RetryingTarget:
         """See `Target`. `Gone` may also mean that an earlier try did delete it, and its answer was lost."""
         await self._patience.run(lambda: self._inner.delete(remote))
 
+    async def create_entity(self, draft: EntityDraft) -> EntityRef:
+        """See `Target`; again only where it surely was not created."""
+
+        async def once() -> EntityRef:
+            try:
+                return await self._inner.create_entity(draft)
+            except WrongBody as error:
+                raise Unanswered(f"the answer to a new entity makes no sense ({error})") from error
+
+        return await self._patience.run(once)
+
+    async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
+        """See `Target`."""
+        return await self._patience.run(lambda: self._inner.find_entity(draft))
+
 
 class VerifiedSource:
     """Nothing passes as a file that isn't: sizes compared, pages for people refused."""
@@ -271,3 +286,11 @@ class DryRunTarget:
 
     async def delete(self, remote: Attachment) -> None:
         """Nothing is sent."""
+
+    async def create_entity(self, draft: EntityDraft) -> EntityRef:
+        """Nothing is sent; nobody knows which id it would have got."""
+        return EntityRef(draft.kind, "")
+
+    async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
+        """See `Target`."""
+        return await self._inner.find_entity(draft)

@@ -1,5 +1,8 @@
 """`mapping.csv`: which target entity each source entity becomes.
 
+The one idea: the file is a person's. The program only ever adds rows at its end, for source entities that have none,
+and the header's missing columns; every row that stands in it stays byte for byte, and the new file takes the old one's
+place in one step.
 The one trap: people edit it in spreadsheets. A byte order mark, another delimiter, spaces, empty lines and extra
 columns are all fine; what can't be understood is an error that names the line.
 """
@@ -7,31 +10,134 @@ columns are all fine; what can't be understood is an error that names the line.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from migrator.errors import ConfigError
+from migrator.errors import ConfigError, DiskRefused
 from migrator.model import UNLINKED, EntityRef
 
 COLUMNS = ("source_kind", "source_id", "target_kind", "target_id")
 
+MARKS = ("found_by", "sure")
+"""How a row that the program wrote was found, and how sure that is; nothing reads them but people."""
+
 Mapping = dict[EntityRef, tuple[EntityRef, ...]]
 
 
-def read_mapping(path: Path) -> Mapping:
-    """The mapping of a file. A source entity on two rows goes to both; the same row twice counts once."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row to be added."""
+
+    source: EntityRef
+    target: EntityRef
+    found_by: str
+    sure: str
+
+
+def read_mapping(path: Path, *, may_lack: bool = False) -> Mapping:
+    """The mapping of a file. A source entity on two rows goes to both; the same row twice counts once.
+
+    `may_lack`: no file, or an empty one, maps nothing; otherwise it is an error.
+    """
+    content = _content(path)
+    if may_lack and not (content or "").strip("\ufeff \t\r\n"):
+        return {}
+    if content is None:
+        raise ConfigError(f"the mapping file {path} does not exist")
+    return _read(content, path.name)
+
+
+def add_rows(path: Path, rows: Iterable[Row]) -> int:
+    """Add a row for each source entity that has none in the file as it is now; gives the number of rows added.
+
+    The file is made if there is none. It is complete on disk, or as it was, whenever this is killed. `DiskRefused` if
+    it can't be written, `ConfigError` if what stands in it is no mapping.
+    """
+    content = _content(path) or ""
+    if not content.strip("\ufeff \t\r\n"):
+        content = ",".join((*COLUMNS, *MARKS)) + "\n"
+    known = _read(content, path.name)
+    fresh = {(row.source, row.target): row for row in rows if row.source not in known}
+    if fresh:
+        replace_file(path, _with_rows(content, fresh.values()))
+    return len(fresh)
+
+
+def replace_file(path: Path, content: str) -> None:
+    """Put a new file in the place of an old one, in one step. A link stays one; `DiskRefused` if it can't be done."""
+    place = path.resolve()
+    fresh = place.with_name(f".{place.name}.new")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            delimiter = max(",;\t", key=first.count)
-            return _mapping(_lines(csv.reader(file, delimiter=delimiter, strict=True), path.name), path.name)
+        with fresh.open("w", encoding="utf-8", newline="") as file:
+            with suppress(FileNotFoundError):
+                os.fchmod(file.fileno(), place.stat().st_mode & 0o7777)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(place)
+        folder = os.open(place.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise DiskRefused(f"{path} can't be written: {error.strerror}; the same command goes on once it can") from None
+
+
+def _content(path: Path) -> str | None:
+    """The text of the file with its byte order mark and line ends; None if there is no file."""
+    try:
+        return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"the mapping file {path} does not exist") from None
+        return None
     except UnicodeDecodeError:
         raise ConfigError(f"{path.name} is not UTF-8") from None
     except OSError as error:
         raise ConfigError(f"the mapping file {path} can't be read: {error.strerror}") from None
+
+
+def _read(content: str, name: str) -> Mapping:
+    return _mapping(_lines(_reader(content), name), name)
+
+
+def _reader(content: str) -> csv.Reader:  # type: ignore[name-defined]
+    plain = content.removeprefix("\ufeff")
+    return csv.reader(io.StringIO(plain, newline=""), delimiter=_delimiter(plain), strict=True)
+
+
+def _delimiter(plain: str) -> str:
+    first = io.StringIO(plain, newline="").readline()
+    return max(",;\t", key=first.count)
+
+
+def _with_rows(content: str, rows: Iterable[Row]) -> str:
+    """The content with rows at its end, in its own delimiter, line ends and order of columns."""
+    reader = _reader(content)
+    header = next(reader)
+    mark = "\ufeff" if content.startswith("\ufeff") else ""
+    plain = content.removeprefix("\ufeff")
+    lines = list(io.StringIO(plain, newline=""))
+    head, body = "".join(lines[: reader.line_num]), "".join(lines[reader.line_num :])
+    end = next((end for end in ("\r\n", "\n", "\r") if end in plain), "\n")
+    names = [cell.strip().lower() for cell in header]
+    new = [column for column in MARKS if column not in names]
+    if new:
+        head = head.rstrip("\r\n") + "".join(_delimiter(plain) + column for column in new) + end
+    body += "" if (head + body).endswith(("\n", "\r")) else end
+    added = io.StringIO(newline="")
+    writer = csv.writer(added, delimiter=_delimiter(plain), lineterminator=end)
+    writer.writerows(_cells(row, [*names, *new]) for row in rows)
+    return mark + head + body + added.getvalue()
+
+
+def _cells(row: Row, columns: Sequence[str]) -> list[str]:
+    values = (row.source.kind, row.source.id, row.target.kind, row.target.id, row.found_by, row.sure)
+    named = dict(zip((*COLUMNS, *MARKS), values, strict=True))
+    return [named.get(column, "") for column in columns]
 
 
 def _lines(reader: csv.Reader, name: str) -> Iterator[tuple[int, list[str]]]:  # type: ignore[name-defined]

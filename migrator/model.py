@@ -111,6 +111,19 @@ class Draft:
     created_by: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class EntityDraft:
+    """A stub of a source entity as it is to arrive at a target. `kind` is the original's, `text` is plain text.
+
+    `mark` is one word of letters, digits and hyphens that stands nowhere else; it must be kept in what is created.
+    """
+
+    kind: str
+    title: str
+    text: str
+    mark: str
+
+
 class Status(StrEnum):
     """What became of an attachment of the source."""
 

@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
+from migrator.errors import Rejected
+from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Capabilities:
     """Facts about a tracker, not options. Each has a contract test in both directions.
 
     streams             names of the listings of a source, read one after the other in this order
+    entity_streams      those of them that alone tell of every entity with its JSON; empty: it takes all of them
     max_connections     how many requests at once the tracker is known to bear
     max_writes          how many uploads at once it is known to bear
     reports_size        every attachment is listed with its size in bytes
@@ -31,16 +33,19 @@ class Capabilities:
                         know the author it takes another, and what `upload` returns names that one
     max_name_bytes      the longest file name, in bytes of `name_encoding`
     name_encoding       how names are measured: utf-8, or utf-16-le where the limit is in (Windows) characters
+    creates             a target can create entities
     deletes             a target can delete a file
     max_attachment_bytes    the largest file a target takes, None where that isn't known
     """
 
     streams: tuple[str, ...]
+    entity_streams: tuple[str, ...] = ()
     max_connections: int = 16
     max_writes: int = 4
     reports_size: bool = True
     sets_description: bool = True
     keeps_author_and_date: bool = False
+    creates: bool = False
     max_name_bytes: int = 255
     name_encoding: str = "utf-8"
     deletes: bool = False
@@ -141,3 +146,24 @@ class Target(Tracker, Protocol):
 
     async def delete(self, remote: Attachment) -> None:
         """Remove one file; `Gone` if it is no more, so it may be repeated. `Rejected` where the API can't delete."""
+
+    async def create_entity(self, draft: EntityDraft) -> EntityRef:
+        """Create one entity, once; the mark is kept in it. `ConfigError` where the options lack what that needs.
+
+        `Unanswered`: sent, but no answer seen. Never repeated blindly by anybody.
+        """
+
+    async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
+        """The entity that was created with the mark of this draft, by whichever run; None if surely none was."""
+
+
+class CreatesNothing:
+    """The two verbs of a target that can't create entities."""
+
+    async def create_entity(self, draft: EntityDraft) -> EntityRef:
+        """Always `Rejected`."""
+        raise Rejected(f"{draft.kind}: this tracker takes no new entities from here; create it there and map it")
+
+    async def find_entity(self, draft: EntityDraft) -> EntityRef | None:  # noqa: ARG002
+        """None was ever created."""
+        return None

@@ -89,14 +89,16 @@ def configure(
     *,
     auth: dict[str, str] | None = None,
     target_auth: dict[str, str] | None = None,
+    twins: bool = True,
     **sections: dict[str, Any],
 ) -> Path:
-    """Write `migration.toml` (and a mapping onto the twin entities) for sandboxes; secrets stand in files."""
+    """Write `migration.toml` for sandboxes, and a mapping onto the twin entities, if any; secrets stand in files."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = ['archive = "archive"', *_tracker(folder, "source", source, auth)]
     if target is not None:
         lines += _tracker(folder, "target", target, target_auth)
-        _map_twins(folder / "mapping.csv", source, target)
+        if twins:
+            _map_twins(folder / "mapping.csv", source, target)
     limits = {"backoff": "0.02 s", "backoff_max": "0.1 s", "retries": 3}
     for name, keys in {"limits": {}, **sections}.items():
         section = name.replace("__", ".")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migrator.errors import ConfigError
-from migrator.mapping import COLUMNS, read_mapping
+from migrator.errors import ConfigError, DiskRefused
+from migrator.mapping import COLUMNS, Row, add_rows, read_mapping
 from migrator.model import UNLINKED, EntityRef
 
 HEADER = "source_kind,source_id,target_kind,target_id\n"
@@ -141,3 +141,98 @@ def test_whatever_the_file_holds_it_is_a_mapping_or_an_error_of_the_configuratio
     with contextlib.suppress(ConfigError):
         found = mapping_of(tmp_path, content)
         assert all(ref.kind and targets and all(to.id for to in targets) for ref, targets in found.items())
+
+
+# --- adding rows
+
+NEW = Row(EntityRef("Bug", "2"), EntityRef("Issue", "8"), "title", "medium")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "source_kind,source_id,target_kind,target_id\nBug,1,Issue,7\n",
+            "source_kind,source_id,target_kind,target_id,found_by,sure\nBug,1,Issue,7\nBug,2,Issue,8,title,medium\n",
+        ),
+        (
+            '\ufeffsource_kind;source_id;target_kind;target_id;Note\r\nBug;1;Issue;7;"see\r\nbelow"\r\n\r\n',
+            (
+                '\ufeffsource_kind;source_id;target_kind;target_id;Note;found_by;sure\r\nBug;1;Issue;7;"see\r\nbelow"\r\n'
+                "\r\nBug;2;Issue;8;;title;medium\r\n"
+            ),
+        ),
+        (
+            'sure,target_id,source_id , Source_Kind,target_kind,found_by\n,7,1, Bug ,Issue,"me"',
+            (
+                'sure,target_id,source_id , Source_Kind,target_kind,found_by\n,7,1, Bug ,Issue,"me"\n'
+                "medium,8,2,Bug,Issue,title\n"
+            ),
+        ),
+    ],
+)
+def test_rows_are_added_and_those_of_a_person_stay_byte_for_byte(tmp_path, before, after):
+    path = tmp_path / "mapping.csv"
+    path.write_bytes(before.encode())
+    assert add_rows(path, [NEW, Row(BUG, EntityRef("Issue", "999"), "id", "low")]) == 1
+    assert path.read_bytes().decode() == after
+    assert read_mapping(path) == {BUG: (TARGET,), NEW.source: (NEW.target,)}
+    assert add_rows(path, [NEW]) == 0
+    assert path.read_bytes().decode() == after
+
+
+@pytest.mark.parametrize("before", [None, "", "\ufeff\r\n"])
+def test_a_mapping_file_is_made_where_there_is_none(tmp_path, before):
+    path = tmp_path / "mapping.csv"
+    if before is not None:
+        path.write_bytes(before.encode())
+    assert read_mapping(path, may_lack=True) == {}
+    assert add_rows(path, [NEW]) == 1
+    assert path.read_text() == "source_kind,source_id,target_kind,target_id,found_by,sure\nBug,2,Issue,8,title,medium\n"
+
+
+def test_nothing_to_add_leaves_the_file_alone(tmp_path):
+    path = tmp_path / "mapping.csv"
+    assert add_rows(path, []) == 0
+    assert not path.exists()
+
+
+def test_a_link_and_the_rights_of_the_file_stay(tmp_path):
+    real, link = tmp_path / "real.csv", tmp_path / "mapping.csv"
+    real.write_text("source_kind,source_id,target_kind,target_id\n")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    add_rows(link, [NEW])
+    assert link.is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o640
+    assert read_mapping(real) == {NEW.source: (NEW.target,)}
+
+
+def test_a_kill_before_the_new_file_is_complete_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "mapping.csv"
+    path.write_text("source_kind,source_id,target_kind,target_id\nBug,1,Issue,7\n")
+    before = path.read_bytes()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", killed)
+        with pytest.raises(KeyboardInterrupt):
+            add_rows(path, [NEW])
+    assert path.read_bytes() == before
+    assert add_rows(path, [NEW]) == 1
+
+
+def test_a_place_that_can_not_be_written_is_a_disk_that_refuses(tmp_path):
+    (tmp_path / ".mapping.csv.new").mkdir()
+    with pytest.raises(DiskRefused):
+        add_rows(tmp_path / "mapping.csv", [NEW])
+
+
+def test_rows_are_not_added_to_what_is_no_mapping(tmp_path):
+    path = tmp_path / "mapping.csv"
+    path.write_text("a letter to a friend\n")
+    with pytest.raises(ConfigError):
+        add_rows(path, [NEW])
+    assert path.read_text() == "a letter to a friend\n"

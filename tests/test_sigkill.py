@@ -182,7 +182,7 @@ def wanted(root: Path, entity: str) -> Counter[tuple[str, str, str]]:
     found: Counter[tuple[str, str, str]] = Counter()
     for name, sent, sha256, description, by, at in look(
         root,
-        "SELECT a.name, u.name, sha256, description, created_by, created_at FROM attachments a "
+        "SELECT a.name, u.name, a.sha256, description, created_by, created_at FROM attachments a "
         f"JOIN uploads u USING (attachment_id) WHERE entity_id = '{entity}'",
     ):
         illegal = set(name) & set('<>:"/\\|?*') or not name.isprintable() or name[-1] in ". "

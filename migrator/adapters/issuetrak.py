@@ -53,7 +53,7 @@ from migrator.http import CHUNK, Call, HttpClient
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
 from migrator.multipart import InJson
 from migrator.paging import Keyset, Offset
-from migrator.ports import Body, BodyFacts, Capabilities, Sink
+from migrator.ports import Body, BodyFacts, Capabilities, CreatesNothing, Sink
 
 KIND = "Issue"
 SMALLEST_PAGE = 20
@@ -251,7 +251,7 @@ class IssuetrakSource(_Issuetrak):
         return Entity(EntityRef(KIND, str(number)), text(issue.get("Subject")), str(self._http.base), raw)
 
 
-class IssuetrakTarget(_Issuetrak):
+class IssuetrakTarget(CreatesNothing, _Issuetrak):
     """Files are added to issues that exist, in the name of their authors where those exist and are active."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
@@ -295,6 +295,10 @@ class IssuetrakTarget(_Issuetrak):
 
     async def describe(self, remote: Attachment, description: str) -> None:
         """Files of an Issuetrak have no description."""
+
+    async def delete(self, remote: Attachment) -> None:
+        """See `Target`. There is no way."""
+        raise Rejected(f"{remote.owner}: Issuetrak's API can't delete files")
 
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
         """See `Target`."""

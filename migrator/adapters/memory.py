@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
 from migrator.errors import Gone, Rejected
-from migrator.model import NOBODY, Attachment, Cursor, Draft, Entity, EntityRef, Link, Page
+from migrator.model import NOBODY, Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Link, Page
 from migrator.paging import Keyset
 from migrator.ports import Body, BodyFacts, Capabilities, Sink
 
@@ -39,15 +39,18 @@ class MemoryTracker:
         reports_size: bool = True,
         sets_description: bool = True,
         max_name_bytes: int = 255,
+        creates: bool = True,
         deletes: bool = True,
         max_attachment_bytes: int | None = None,
     ) -> None:
         self.page_size, self.asked = page_size, frozenset(asked)
         self.capabilities = Capabilities(
             streams=(LISTED, ASKED, LOOSE),
+            entity_streams=(LISTED, ASKED),
             reports_size=reports_size,
             sets_description=sets_description,
             max_name_bytes=max_name_bytes,
+            creates=creates,
             deletes=deletes,
             max_attachment_bytes=max_attachment_bytes,
         )
@@ -61,11 +64,11 @@ class MemoryTracker:
         self._numbers: dict[EntityRef, int] = {}
         self._next = itertools.count(1)
 
-    def add(self, kind: str, entity_id: str | None = None, title: str = "") -> EntityRef:
-        """A new entity; its id is new where none is given."""
+    def add(self, kind: str, entity_id: str | None = None, title: str = "", **fields: str) -> EntityRef:
+        """A new entity; its id is new where none is given. `fields` are further keys of its JSON."""
         number = next(self._next)
         ref = EntityRef(kind, entity_id or str(number))
-        raw = json.dumps({"kind": kind, "id": ref.id, "title": title})
+        raw = json.dumps({"kind": kind, "id": ref.id, "title": title, **fields})
         self.entities[ref] = Entity(ref, title, f"memory:{kind}/{ref.id}", raw)
         self._numbers[ref] = number
         return ref
@@ -218,3 +221,18 @@ class MemoryTarget(_Memory):
             raise Gone(f"no file {remote.id}")
         self._tracker.remove(remote.id)
         await self._tracker.called("deleted", remote.id)
+
+    async def create_entity(self, draft: EntityDraft) -> EntityRef:
+        """See `Target`. `on_call` comes twice here, too: as `create_entity` before anything, as `created` after."""
+        await self._tracker.called("create_entity", draft.mark)
+        if not self.capabilities.creates:
+            raise Rejected("no entities are created here")
+        ref = self._tracker.add(draft.kind, title=draft.title, description=f"{draft.text}\n\n{draft.mark}")
+        await self._tracker.called("created", str(ref))
+        return ref
+
+    async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
+        """See `Target`."""
+        await self._tracker.called("find_entity", draft.mark)
+        found = (ref for ref, entity in self._tracker.entities.items() if draft.mark in (entity.raw or ""))
+        return next(found, None)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -29,6 +29,7 @@ from migrator.adapters import Adapter
 from migrator.answers import expects_html
 from migrator.auth import Header, Signer, basic
 from migrator.errors import (
+    ConfigError,
     Gone,
     LoginPage,
     MigratorError,
@@ -40,7 +41,8 @@ from migrator.errors import (
 )
 from migrator.fields import record, text, whole
 from migrator.http import Answer, Call, HttpClient
-from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
+from migrator.marks import Marks
+from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page
 from migrator.multipart import Raw
 from migrator.paging import Offset
 from migrator.ports import Body, Capabilities, Sink
@@ -58,10 +60,15 @@ class Options:
 
     project     identifier or number of one project: only its issues (and those of its subprojects) are read
     max_bytes   the largest file that the server takes (a setting of its own, 5 MiB at first); 0 where nobody knows
+    create_project  identifier or number of the project in which issues are created, see [mapping] create_missing;
+                    `project` if left out
+    create_kind     number or name of their tracker in Redmine's sense ("Bug"); left out: the project's first
     """
 
     project: str = ""
     max_bytes: int = 0
+    create_project: str = ""
+    create_kind: str = ""
 
 
 class _Redmine:
@@ -74,6 +81,7 @@ class _Redmine:
             max_connections=4,
             max_name_bytes=4 * 255,
             name_encoding="utf-32-le",
+            creates=True,
             deletes=True,
             max_attachment_bytes=options.max_bytes or None,
         )
@@ -96,6 +104,21 @@ class _Redmine:
         answer = (await self._http.get("users/current.json")).json()
         return text(_dict(answer, "user").get("login"))
 
+    async def _step(self, cursor: Cursor | None, project: str) -> tuple[list[dict[str, Any]], Cursor | None]:
+        """One page of issues, and where it goes on."""
+        state = Offset.parse(cursor)
+        if cursor is None:
+            await self._account()
+        query = {"status_id": "*", "sort": "id", "include": "attachments"}
+        query |= {"limit": str(PAGE), "offset": str(state.request)}
+        if project:
+            query["project_id"] = project
+        issues = _list((await self._http.get("issues.json", query)).json(), "issues")
+        following = state.following([int(_number(issue.get("id"))) for issue in issues], PAGE)
+        if following is None:
+            await self._account()
+        return issues, following
+
     async def _files_of(self, owner: EntityRef) -> tuple[Attachment, ...]:
         path = f"issues/{_number(owner.id, Gone)}.json"
         answer = (await self._http.get(path, {"include": "attachments"})).json()
@@ -111,17 +134,7 @@ class RedmineSource(_Redmine):
 
     async def read(self, stream: str, cursor: Cursor | None) -> Page:  # noqa: ARG002 - there is one stream
         """See `Source`."""
-        state = Offset.parse(cursor)
-        if cursor is None:
-            await self._account()
-        query = {"status_id": "*", "sort": "id", "include": "attachments"}
-        query |= {"limit": str(PAGE), "offset": str(state.request)}
-        if self._options.project:
-            query["project_id"] = self._options.project
-        issues = _list((await self._http.get("issues.json", query)).json(), "issues")
-        following = state.following([int(_number(issue.get("id"))) for issue in issues], PAGE)
-        if following is None:
-            await self._account()
+        issues, following = await self._step(cursor, self._options.project)
         files: list[Attachment] = []
         for issue in issues:
             files += attachments_in(issue, _ref(issue)) if "attachments" in issue else ()
@@ -151,6 +164,7 @@ class RedmineTarget(_Redmine):
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._marks = Marks(self._described_issues)
 
     def legal_name(self, name: str) -> str:
         """See `Target`. Redmine drops everything up to a slash and makes `_` of some others; blank is no name."""
@@ -203,6 +217,51 @@ class RedmineTarget(_Redmine):
     async def delete(self, remote: Attachment) -> None:
         """See `Target`. It, too, is a change of the issue and stands in its history."""
         await self._http.send(Call("DELETE", f"attachments/{_number(remote.id, Gone)}.json"))
+
+    async def create_entity(self, draft: EntityDraft) -> EntityRef:
+        """See `Target`."""
+        issue: dict[str, Any] = {"project_id": self._home(), "subject": draft.title[:255].strip() or "untitled"}
+        issue["description"] = f"{draft.text}\n\n{draft.mark}"
+        if self._options.create_kind:
+            issue["tracker_id"] = await self._tracker_id(self._options.create_kind)
+        headers = {"Content-Type": "application/json"}
+        call = Call("POST", "issues.json", headers=headers, body=json.dumps({"issue": issue}).encode())
+        try:
+            ref = _ref(_dict((await self._http.write(call)).json(), "issue"))
+        except (Unanswered, WrongBody):
+            self._marks.doubt(draft.mark)
+            raise
+        self._marks.made(draft.mark, ref)
+        return ref
+
+    async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
+        """See `Target`. Not every Redmine searches descriptions, so the project's issues are walked once."""
+        return await self._marks.find(draft.mark)
+
+    async def _described_issues(self) -> AsyncIterator[tuple[EntityRef, str]]:
+        cursor = None
+        while True:
+            issues, cursor = await self._step(cursor, self._home())
+            for issue in issues:
+                yield _ref(issue), text(issue.get("description"))
+            if cursor is None:
+                return
+
+    def _home(self) -> str:
+        home = self._options.create_project or self._options.project
+        if not home:
+            raise ConfigError("target.options.create_project is needed to create issues: a project's identifier")
+        return home
+
+    async def _tracker_id(self, wanted: str) -> int:
+        if wanted.isascii() and wanted.isdecimal():
+            return int(wanted)
+        known = _list((await self._http.get("trackers.json")).json(), "trackers")
+        found = [int(_number(one.get("id"))) for one in known if text(one.get("name")) == wanted]
+        if not found:
+            names = ", ".join(text(one.get("name")) for one in known)
+            raise ConfigError(f"target.options.create_kind: there is no tracker {wanted!r}; known are {names}")
+        return found[0]
 
 
 def attachments_in(issue: Mapping[str, Any], owner: EntityRef) -> tuple[Attachment, ...]:

@@ -49,7 +49,7 @@ from migrator.hal import Step, cursor_of, items_in, number_of, object_in, object
 from migrator.http import Call, HttpClient
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
 from migrator.multipart import Multipart
-from migrator.ports import Body, Capabilities, Sink
+from migrator.ports import Body, Capabilities, CreatesNothing, Sink
 
 API = "api/rest/latest"
 STREAMS = (
@@ -119,7 +119,9 @@ class _Squash:
     def __init__(self, http: HttpClient, options: Options) -> None:
         self._http, self._options = http, options
         self._partly: dict[EntityRef, dict[str, Attachment]] = {}
-        self.capabilities = Capabilities(streams=STREAMS, max_connections=8, max_writes=2, sets_description=False)
+        self.capabilities = Capabilities(
+            streams=STREAMS, max_connections=8, max_writes=2, sets_description=False, deletes=True
+        )
 
     async def check(self) -> str:
         """See `Tracker`. The API doesn't say whose the credentials are."""
@@ -313,7 +315,7 @@ class SquashSource(_Squash):
         return Entity(ref, text(item.get("name")), url, json.dumps(item, ensure_ascii=False))
 
 
-class SquashTarget(_Squash):
+class SquashTarget(CreatesNothing, _Squash):
     """Files are added to owners that exist; they have no descriptions here."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:

@@ -33,12 +33,12 @@ from migrator.adapters.targetprocess_answers import (
     quoted_files,
     uploaded,
 )
-from migrator.adapters.targetprocess_api import ATTACHMENTS, COMMENTS, GENERALS, MESSAGES, Api
+from migrator.adapters.targetprocess_api import ATTACHMENTS, COMMENTS, CREATED, GENERALS, MESSAGES, Api
 from migrator.answers import expects_html
 from migrator.auth import Header, QueryToken, Signer, basic
-from migrator.fields import record, text, whole
+from migrator.fields import as_html, record, text, whole
 from migrator.http import Call, HttpClient
-from migrator.model import NOBODY, Attachment, Cursor, Draft, Entity, EntityRef, Link, Page
+from migrator.model import NOBODY, Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Link, Page
 from migrator.multipart import Multipart
 from migrator.ports import Body, Capabilities, Sink
 
@@ -50,6 +50,8 @@ class Options:
     format          "xml" asks for XML; what comes is understood either way
     page_size       items in one answer of a listing, 2 to 1000
     cross_check     which entities are asked for their own list: those with files ("counts"), "all", or none ("off")
+    create_project  number or name of the project in which entities are created, see [mapping] create_missing
+    create_kind     what they become; left out: the original's kind if it needs only a project, else "UserStory"
     inline_images   "list" takes old images inside of texts as files. The API doesn't hand them out, so the backup
                     stays incomplete and names each, unless [source.download_auth] has a browser's cookie; "skip"
                     leaves them out
@@ -61,6 +63,8 @@ class Options:
     cross_check: Literal["counts", "all", "off"] = "counts"
     inline_images: Literal["list", "skip"] = "list"
     max_bytes: int = 0
+    create_project: str = ""
+    create_kind: str = ""
 
 
 class _Targetprocess:
@@ -71,6 +75,8 @@ class _Targetprocess:
         self._api = Api(http, options.format, options.page_size)
         self.capabilities = Capabilities(
             streams=("Attachments", "Generals", "Comments", "Messages"),
+            entity_streams=("Generals",),
+            creates=True,
             max_connections=16,
             max_writes=1,
             reports_size=options.inline_images == "skip",
@@ -247,6 +253,17 @@ class TargetprocessTarget(_Targetprocess):
     async def delete(self, remote: Attachment) -> None:
         """See `Target`."""
         await self._http.send(Call("DELETE", f"api/v1/Attachments/{quote(remote.id, safe='')}"))
+
+    async def create_entity(self, draft: EntityDraft) -> EntityRef:
+        """See `Target`."""
+        kind = self._options.create_kind or (draft.kind if draft.kind in CREATED else CREATED[0])
+        described = as_html(f"{draft.text}\n\n{draft.mark}")
+        return EntityRef(kind, str(await self._api.create(kind, draft.title, described, self._options.create_project)))
+
+    async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
+        """See `Target`."""
+        item = await self._api.described_with(draft.mark)
+        return EntityRef(kind_of(item) or "General", str(id_of(item, "Generals"))) if item else None
 
     async def _fate(self, owner: EntityRef, error: errors.Unanswered) -> errors.MigratorError:
         """The upload page answers most failures with 500: a definite no where the file can't have arrived."""

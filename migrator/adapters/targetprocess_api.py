@@ -8,6 +8,7 @@ that there is more.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,7 +17,8 @@ from urllib.parse import quote
 
 from migrator import errors
 from migrator.adapters.targetprocess_answers import attachment, id_of, listed, parsed
-from migrator.http import HttpClient
+from migrator.fields import text, whole
+from migrator.http import Call, HttpClient
 from migrator.model import Attachment, Cursor, EntityRef
 from migrator.paging import Keyset, Offset, mode_of
 
@@ -24,6 +26,9 @@ _FACTS = "Id,Name,Description,Date,MimeType,Size"
 _FILE = f"{_FACTS},Uri,Owner[Id,FirstName,LastName,Login]"
 _KIND = "General[Id,Name,EntityType[Name]]"
 _MESSAGE = "[Id,Generals[Id,Name,EntityType[Name]],Attachments[Id]]"
+
+CREATED = ("UserStory", "Bug", "Feature", "Epic", "Request", "Build", "Impediment")
+"""Kinds of entities that need a name and a project, and no more."""
 
 Items = list[dict[str, Any]]
 
@@ -70,6 +75,7 @@ class Api:
 
     def __init__(self, http: HttpClient, form: str, page_size: int) -> None:
         self._http, self._form, self._page_size = http, form, page_size
+        self._projects: dict[str, int] = {}
         self._known: dict[str, int] = {}  # listing -> the first of its `asks` that this server didn't refuse
 
     async def ask(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -111,6 +117,41 @@ class Api:
             found |= {file.id: file for file in (attachment(item, owner) for item in items)}
             if cursor is None:
                 return tuple(found.values())
+
+    async def project(self, wanted: str) -> int:
+        """The number of the project that an option names by number or name."""
+        if wanted.isascii() and wanted.isdecimal():
+            return int(wanted)
+        if wanted in self._projects:
+            return self._projects[wanted]
+        items = listed(await self.ask("Projects", {"include": "[Id,Name]", "take": "1000"}), "Projects")
+        found = [id_of(item, "Projects") for item in items if wanted and text(item.get("Name")) == wanted]
+        if len(found) != 1:
+            known = ", ".join(f"{text(item.get('Name'))} ({id_of(item, 'Projects')})" for item in items[:20])
+            raise errors.ConfigError(f"target.options.create_project: {wanted!r} is no one project; there are {known}")
+        self._projects[wanted] = found[0]
+        return found[0]
+
+    async def create(self, kind: str, title: str, description: str, project: str) -> int:
+        """A new entity; gives its number."""
+        name, home = title.strip()[:255] or "untitled", await self.project(project)
+        shape = {"Name": name, "Project": {"Id": home}, "Description": description}
+        path = f"api/v1/{kind[:-1] + 'ies' if kind.endswith('y') else kind + 's'}"
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        query = {"format": "json", "resultInclude": "[Id,Name]"}
+        answer = await self._http.write(Call("POST", path, query, headers, json.dumps(shape).encode()))
+        number = whole(parsed(answer, f"POST {path}").get("Id"))
+        if number is None:
+            raise errors.WrongBody(f"POST {path}: the answer names no new entity")
+        return number
+
+    async def described_with(self, word: str) -> dict[str, Any] | None:
+        """The entity in whose description a word stands. `Rejected` by a server that doesn't search."""
+        query = {"where": f"Description contains '{word}'", "include": "[Id,Description,EntityType[Name]]", "take": "2"}
+        items = listed(await self.ask("Generals", query), "Generals")
+        if any(word not in text(item.get("Description")) for item in items):
+            raise errors.Rejected("GET api/v1/Generals: this server does not search descriptions, so none is created")
+        return items[0] if items else None
 
 
 def ways(cursor: Cursor | None, *, sorts: bool) -> list[Way]:

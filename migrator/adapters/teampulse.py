@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
@@ -28,15 +28,17 @@ from migrator import errors
 from migrator.adapters import Adapter
 from migrator.answers import expects_html
 from migrator.auth import Header, Signer, Wrap
-from migrator.fields import record, text, whole
+from migrator.fields import as_html, record, text, whole
 from migrator.http import Call, HttpClient
-from migrator.model import NOBODY, Attachment, Cursor, Draft, Entity, EntityRef, Page
+from migrator.marks import Marks
+from migrator.model import NOBODY, Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page
 from migrator.multipart import Multipart
 from migrator.paging import Keyset, Offset, mode_of
 from migrator.ports import Body, Capabilities, Sink
 
 PREFIXES = ("api/v1", "api")
 OWNERS = 20  # in one filter: servers of this age allow it 100 nodes, and `id eq 1 or` makes four
+CREATED = ("Story", "Bug", "Issue", "Risk", "Feedback", "Feature")  # a Task needs a Story, too
 BEYOND = 10**9  # more items than any listing has
 
 _ADDRESS = re.compile(r"(?:^|/)(Attachment(?:Download|Streaming)/.*)", re.DOTALL)
@@ -51,11 +53,15 @@ class Options:
     page_size     work items or attachments asked for at once; the server may give fewer; 2 at least
     upload_type   what uploads are marked as: "TeamPulse", or "Feedback" for the feedback portal
     max_bytes     the largest file that the server takes (the API doesn't tell it); 0 where nobody knows
+    create_project  number or name of the project in which work items are created, see [mapping] create_missing
+    create_kind   their type, "Story" or "Bug", say; left out: the original's where there is such a type, else "Story"
     """
 
     page_size: int = 100
     upload_type: str = "TeamPulse"
     max_bytes: int = 0
+    create_project: str = ""
+    create_kind: str = ""
 
 
 class _TeamPulse:
@@ -66,6 +72,8 @@ class _TeamPulse:
         self._sorts = True
         self.capabilities = Capabilities(
             streams=("workitems", "attachments"),
+            entity_streams=("workitems",),
+            creates=True,
             max_connections=8,
             max_writes=2,
             reports_size=False,
@@ -212,6 +220,11 @@ class TeamPulseSource(_TeamPulse):
 class TeamPulseTarget(_TeamPulse):
     """Files are added to work items that exist; the API takes none for a comment."""
 
+    def __init__(self, http: HttpClient, options: Options) -> None:
+        super().__init__(http, options)
+        self._marks = Marks(self._described_items)
+        self._home: int | None = None
+
     def legal_name(self, name: str) -> str:
         """See `Target`. What Windows file names can't have, .NET cuts off, or IIS refuses in the file's address."""
         return _NOT_IN_WINDOWS_NAMES.sub("_", name) or "_"
@@ -262,6 +275,52 @@ class TeamPulseTarget(_TeamPulse):
     async def delete(self, remote: Attachment) -> None:
         """See `Target`."""
         await self._http.send(Call("DELETE", await self._path(f"attachments/{_digits(remote.id)}")))
+
+    async def create_entity(self, draft: EntityDraft) -> EntityRef:
+        """See `Target`."""
+        kind = self._options.create_kind or (draft.kind if draft.kind in CREATED else CREATED[0])
+        fields = {"Name": draft.title or "untitled", "Description": as_html(f"{draft.text}\n\n{draft.mark}")}
+        shape = {"type": kind, "projectId": await self._project(), "fields": fields}
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        call = Call("POST", await self._path("workitems"), {}, headers, json.dumps(shape).encode())
+        try:
+            ref = EntityRef(kind, str(id_in((await self._http.write(call)).json())))
+        except (errors.Unanswered, errors.WrongBody):
+            self._marks.doubt(draft.mark)
+            raise
+        self._marks.made(draft.mark, ref)
+        return ref
+
+    async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
+        """See `Target`. A server that doesn't filter is walked once."""
+        query = {"$filter": f"substringof('{draft.mark}',Description)"}
+        found = await self._list_if_it_can("workitems", query)
+        if found is None or any(draft.mark not in _description(item) for item in found):
+            return await self._marks.find(draft.mark)
+        return self._entity(found[0]).ref if found else None
+
+    async def _described_items(self) -> AsyncIterator[tuple[EntityRef, str]]:
+        cursor = None
+        while True:
+            items, cursor = await self._step("workitems", cursor)
+            for item in items:
+                yield self._entity(item).ref, _description(item)
+            if cursor is None:
+                return
+
+    async def _project(self) -> int:
+        wanted = self._options.create_project
+        if wanted.isascii() and wanted.isdecimal():
+            return int(wanted)
+        if self._home is not None:
+            return self._home
+        projects = await self._list("projects", {})
+        found = [id_in(item) for item in projects if wanted and text(item.get("name")) == wanted]
+        if len(found) != 1:
+            known = ", ".join(f"{text(item.get('name'))} ({id_in(item)})" for item in projects[:20])
+            raise errors.ConfigError(f"target.options.create_project: {wanted!r} is no one project; there are {known}")
+        self._home = found[0]
+        return self._home
 
 
 def items_in(answer: object) -> list[dict[str, Any]]:
@@ -363,6 +422,10 @@ def _digits(number: str) -> str:
     if not (number.isascii() and number.isdecimal()):
         raise errors.Gone(f"{number[:40]!r} is no number of TeamPulse's")
     return number
+
+
+def _description(item: Mapping[str, Any]) -> str:
+    return text(record(item.get("fields")).get("Description"))
 
 
 def _raw(item: Mapping[str, Any]) -> str:

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from migrator.catalog.store import Store
-from migrator.model import Blob, Status, UploadStatus
+from migrator.catalog.store import MAPPED, Store
+from migrator.model import Blob, Entity, EntityRef, Status, UploadStatus
 
 
 class Overview(Store):
@@ -58,11 +58,24 @@ class Overview(Store):
         keys = ("kind", "entity", "attachment", "name", "reason")
         return [dict(zip(keys, row, strict=True)) for row in [*files.fetchall(), *entities.fetchall()]]
 
+    def entities(self) -> Iterator[Entity]:
+        """Every entity, without its JSON."""
+        rows = self.db.execute("SELECT kind, entity_id, title, url FROM entities ORDER BY kind, entity_id")
+        return (Entity(EntityRef(kind, id_), title, url) for kind, id_, title, url in rows)
+
+    def entity(self, ref: EntityRef) -> Entity:
+        """One entity, with all that is known of it, which may be nothing."""
+        row = self.db.execute(
+            "SELECT title, url, raw FROM entities WHERE kind = ? AND entity_id = ?", [ref.kind, ref.id]
+        ).fetchone()
+        return Entity(ref, *row) if row else Entity(ref)
+
     def upload_counts(self, target: str, run: int) -> dict[str, int]:
-        """Uploads to one target by status; `uploaded` is what this run uploaded, earlier ones are `already_there`."""
+        """Uploads that the mapping asks for, by status; `uploaded` are this run's, earlier ones are `already_there`."""
+        self.expect_mapped()
         rows = self.db.execute(
-            "SELECT iif(status = 'uploaded' AND run_id < ?, 'already_there', status), count(*) FROM uploads "
-            "WHERE target = ? GROUP BY 1",
+            "SELECT iif(u.status = 'uploaded' AND u.run_id < ?, 'already_there', u.status), count(*) "
+            f"FROM uploads u JOIN attachments a USING (attachment_id) WHERE u.target = ? AND {MAPPED} GROUP BY 1",
             [run, target],
         )
         return Counter(dict(rows.fetchall()))

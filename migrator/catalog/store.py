@@ -13,6 +13,11 @@ from migrator.catalog.schema import migrations
 from migrator.errors import ArchiveDamaged, ConfigError, DiskRefused
 
 NAME = "catalog.db"
+MAPPED = (
+    "EXISTS (SELECT 1 FROM mapped m WHERE m.kind = a.kind AND m.id = a.entity_id "
+    "AND m.target_kind = u.target_kind AND m.target_id = u.target_id)"
+)
+"""Whether the mapping names the target of an upload `u` for the owner of its attachment `a`."""
 _DISK = ("disk is full", "disk i/o error", "readonly database", "unable to open")
 
 
@@ -43,6 +48,13 @@ class Store:
     def close(self) -> None:
         """Let go of the file."""
         self.db.close()
+
+    def expect_mapped(self) -> None:
+        """The mapping of a load, for as long as this connection is open; empty until a load plans by it."""
+        self.db.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS mapped (kind, id, target_kind, target_id, "
+            "PRIMARY KEY (kind, id, target_kind, target_id)) WITHOUT ROWID"
+        )
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from migrator.catalog.crawl import COLUMNS, attachment_from
-from migrator.catalog.store import Store
+from migrator.catalog.store import MAPPED, Store
 from migrator.model import Attachment, Blob, EntityRef, Upload, UploadStatus
 
 _UNSETTLED = "status IN ('planned', 'in_doubt', 'failed')"
@@ -20,6 +20,7 @@ _OURS = (
     "u.sent_run IS NOT NULL AND (u.status IN ('uploaded', 'already_there', 'in_doubt') "
     "OR (u.status = 'failed' AND u.remote_id IS NOT NULL))"
 )
+_TO = "u.target_kind = ? AND u.target_id = ? AND "
 
 
 class UploadTables(Store):
@@ -37,11 +38,8 @@ class UploadTables(Store):
 
         What was planned by an earlier mapping, and never sent, is forgotten; what was rolled back is planned anew.
         """
+        self.expect_mapped()
         with self.writing():
-            self.db.execute(
-                "CREATE TEMP TABLE IF NOT EXISTS mapped (kind, id, target_kind, target_id, "
-                "PRIMARY KEY (kind, id, target_kind, target_id)) WITHOUT ROWID"
-            )
             self.db.execute("DELETE FROM mapped")
             self.db.conn.executemany(
                 "INSERT OR IGNORE INTO mapped VALUES (?, ?, ?, ?)",
@@ -101,7 +99,26 @@ class UploadTables(Store):
             [target, to.kind, to.id],
         )
 
-    def _uploads(self, of: str, wanted: str, args: Sequence[object]) -> list[Upload]:
+    def strays(self, target: str) -> list[Upload]:
+        """What is on target entities that the mapping of the last plan does not name for its owner."""
+        return self._uploads(
+            "b.sha256 = coalesce(u.sha256, a.sha256)",
+            f"u.remote_id IS NOT NULL AND u.status IN ('uploaded', 'already_there') AND NOT {MAPPED} "
+            "ORDER BY a.kind, a.entity_id, a.attachment_id",
+            [target],
+            to="",
+        )
+
+    def arrived_at(self, target: str, attachment_id: str) -> set[EntityRef]:
+        """The target entities that an attachment has arrived at."""
+        rows = self.db.execute(
+            "SELECT target_kind, target_id FROM uploads WHERE target = ? AND attachment_id = ? "
+            "AND status IN ('uploaded', 'already_there')",
+            [target, attachment_id],
+        )
+        return {EntityRef(kind, id_) for kind, id_ in rows.fetchall()}
+
+    def _uploads(self, of: str, wanted: str, args: Sequence[object], to: str = _TO) -> list[Upload]:
         """Those to one target entity; `of` says which blob."""
         columns = ", ".join(f"a.{column}" for column in COLUMNS.split(", "))
         rows = self.db.execute(
@@ -109,7 +126,7 @@ class UploadTables(Store):
             "u.content_check = 'differs', "
             "u.status = 'in_doubt' AND u.run_id IN (SELECT run_id FROM runs WHERE command = 'rollback'), "
             f"b.sha256, b.size, {columns} FROM uploads u JOIN attachments a USING (attachment_id) JOIN blobs b ON {of} "
-            f"WHERE u.target = ? AND u.target_kind = ? AND u.target_id = ? AND {wanted}",
+            f"WHERE u.target = ? AND {to}{wanted}",
             args,
         )
         return [upload_from(row) for row in rows.fetchall()]
@@ -162,8 +179,8 @@ class UploadTables(Store):
         with self.writing():
             self.db.execute(
                 "UPDATE uploads SET status = ?, name = coalesce(?, name), remote_id = coalesce(?, remote_id), "
-                "remote_locator = coalesce(?, remote_locator), error = ?, sent_run = iif(?, sent_run, NULL), run_id = ?, "
-                f"content_check = iif(? = 'failed', content_check, NULL) {_ROW}",
+                "remote_locator = coalesce(?, remote_locator), error = ?, sent_run = iif(?, sent_run, NULL), "
+                f"run_id = ?, content_check = iif(? = 'failed', content_check, NULL) {_ROW}",
                 [status, name, remote_id, locator, error, ours, run, status, *_key(target, upload)],
             )
 

@@ -1,4 +1,4 @@
-"""Load: read -> map -> plan -> settle -> record.
+"""Load: read -> map (and create what is missing) -> plan -> settle -> record.
 
 The one idea: the plan is rows in the catalog, one for each attachment and target entity; a run settles those that are
 not settled yet, several target entities side by side. How one entity is settled stands in `settle.py`.
@@ -17,8 +17,10 @@ from migrator.catalog import Catalog
 from migrator.model import EntityRef, RunStatus, UploadStatus
 from migrator.pipeline.content import ContentCheck
 from migrator.pipeline.desk import Desk
+from migrator.pipeline.moved import former
 from migrator.pipeline.running import InFlight, first_fatal, until_stopped
 from migrator.pipeline.settle import LoadSettings, Settler
+from migrator.pipeline.stubs import Stubs
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
 
@@ -56,6 +58,8 @@ class _Load:
         self._settings, self._run = settings, run
         self._queue: asyncio.Queue[EntityRef] = asyncio.Queue()
         self._in_flight = InFlight()
+        self._stubs = Stubs(target, catalog, settings, desk, self._in_flight) if settings.create_missing else None
+        self._planned = False
         self._unmapped = 0
         self._content: ContentCheck | None = None
         self._skipped: set[tuple[str, EntityRef]] = set()
@@ -64,7 +68,8 @@ class _Load:
         began = time.monotonic()
         status = RunStatus.FAILED
         try:
-            await self._desk.run(self._plan)
+            if self._stubs is None or self._settings.dry_run:
+                await self._desk.run(self._plan)
             whole = await until_stopped(self._work(), stop, self._drain, self._in_flight.quiet)
             status = RunStatus.COMPLETE if whole and not self._settler.cut_short else RunStatus.INTERRUPTED
         except asyncio.CancelledError:
@@ -81,12 +86,11 @@ class _Load:
 
     def _plan(self) -> None:
         """A row for every upload to come; files of entities without a row in the mapping are counted."""
-        pairs = []
-        for owner, count in list(self._catalog.owners()):
-            targets = self._settings.mapping.get(owner, ())
-            self._unmapped += 0 if targets else count
-            pairs += [(owner, to) for to in targets]
+        mapping = self._settings.mapping
+        self._unmapped = sum(count for owner, count in self._catalog.owners() if not mapping.get(owner))
+        pairs = ((owner, to) for owner, targets in mapping.items() for to in targets)
         self._catalog.plan_uploads(self._run, self._settings.identity, pairs)
+        self._planned = True
         if self._settings.selection.partial:
             self._pick()
 
@@ -101,7 +105,9 @@ class _Load:
         counts = catalog.upload_counts(identity, self._run)
         open_ones = [failure for failure in catalog.upload_failures(identity) if not self._is_skipped(failure)]
         failures = self._settler.rehearsal.failures if dry_run else open_ones
-        failures += self._content.unread if self._content else []
+        failures = [*failures, *(self._content.unread if self._content else ())]
+        failures += self._stubs.failures if self._stubs else []
+        changed = former(catalog, identity, self._settings.mapping) if self._planned else []
         if status is RunStatus.COMPLETE and failures:
             status = RunStatus.INCOMPLETE
         summary = {
@@ -118,6 +124,8 @@ class _Load:
             },
             **(self._settler.rehearsal.summary() if dry_run else {}),
             **({"content": self._content.counts()} if self._content else {}),
+            **({"stubs": self._stubs.summary(dry_run=dry_run)} if self._stubs else {}),
+            **({"changed": changed} if changed else {}),
             "bytes": catalog.uploaded_bytes(identity, self._run),
             "seconds": round(seconds, 2),
             "failures": failures,
@@ -130,6 +138,10 @@ class _Load:
         return (failure["attachment"], to) in self._skipped
 
     async def _work(self) -> None:
+        if self._stubs and not self._settings.dry_run:
+            await self._stubs.create(lambda: self._settler.stopping)
+            self._settler.cut_short |= self._stubs.cut_short
+            await self._desk.run(self._plan)
         entities = await self._desk.run(self._catalog.unsettled_entities, self._settings.identity)
         for entity in entities:
             self._queue.put_nowait(entity)

@@ -18,6 +18,7 @@ from migrator import errors
 from migrator.catalog import Catalog
 from migrator.model import Attachment, EntityRef, RunStatus, Upload, UploadStatus
 from migrator.pipeline.desk import Desk
+from migrator.pipeline.moved import Moved
 from migrator.pipeline.running import InFlight, first_fatal, until_stopped
 from migrator.pipeline.settle import HashSink
 from migrator.ports import Target
@@ -29,12 +30,16 @@ NO_DELETE = "this tracker's API can't delete files: it has to be done by hand"
 
 @dataclass(frozen=True, slots=True)
 class RollbackSettings:
-    """`identity` names the target; `load` is the id of the one run to undo, None for all into this target."""
+    """`identity` names the target; `load` is the id of the one run to undo, None for all into this target.
+
+    `only` these attachments on these target entities, if it is given.
+    """
 
     identity: str
     load: int | None = None
     deletes: int = 4
     dry_run: bool = False
+    only: Moved | None = None
 
 
 async def rollback(
@@ -108,6 +113,8 @@ class _Rollback:
     async def _work(self) -> None:
         settings = self._settings
         entities = await self._desk.run(self._catalog.entities_to_roll_back, settings.identity, settings.load)
+        if (only := settings.only) is not None:
+            entities = {to: sum(other == to for _, other in only) for to in {to for _, to in only} & entities.keys()}
         self._planned = sum(entities.values())
         self._progress.known(self._planned, 0)
         for entity in entities:
@@ -128,6 +135,7 @@ class _Rollback:
         """All that was sent to one target entity, one after the other."""
         settings = self._settings
         uploads = await self._desk.run(self._catalog.uploads_to_roll_back, settings.identity, to, settings.load)
+        uploads = [upload for upload in uploads if self._is_meant(upload)]
         self._progress.entities(1)
         if not self._target.capabilities.deletes:
             for upload in uploads:
@@ -146,6 +154,10 @@ class _Rollback:
                 self._cut_short = True
                 break
             await self._undo(upload, there)
+
+    def _is_meant(self, upload: Upload) -> bool:
+        only = self._settings.only
+        return only is None or (upload.attachment.id, upload.to) in only
 
     async def _listed(self, to: EntityRef) -> dict[str, Attachment] | None:
         """What is on the entity, by id. None if it is no more, or not for this account: some say the same to both."""

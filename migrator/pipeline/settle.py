@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from migrator import errors
 from migrator.archive import Archive
 from migrator.catalog import Catalog
-from migrator.mapping import Mapping
+from migrator.mapping import Mapping, Row
 from migrator.model import Attachment, Draft, EntityRef, Upload, UploadStatus
 from migrator.naming import name_at_target
 from migrator.pipeline.desk import Desk
@@ -38,7 +38,10 @@ DIFFERS = "the content of the file at the target is not what was sent"
 
 @dataclass(frozen=True, slots=True)
 class LoadSettings:
-    """`identity` names the target. `look_again` is the wait in seconds after each look for a lost upload."""
+    """`identity` names the target. `look_again` is the wait in seconds after each look for a lost upload.
+
+    `create_missing` creates a stub for each entity without a row, enters it in `mapping` and gives it to `add_rows`.
+    """
 
     identity: str
     mapping: Mapping
@@ -48,6 +51,8 @@ class LoadSettings:
     verify_content: bool = False
     look_again: float = 1.0
     selection: Selection = EVERYTHING
+    create_missing: bool = False
+    add_rows: Callable[[Sequence[Row]], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +98,7 @@ class Settler:
         except errors.ConnectFailed as error:
             raise errors.TrackerUnreachable(str(error)) from error
         except (errors.Retriable, errors.Rejected) as error:
-            for upload in uploads:
-                await self._fail(upload, f"{to} at the target: {error}")
+            await self._fail_all(uploads, to, error)
             return
         there.names.update(upload.attachment.name for upload in uploads)
         sent = []
@@ -106,6 +110,13 @@ class Settler:
                 sent.append(upload)
         if sent and not self._settings.dry_run:
             await self._read_back(to, sent)
+
+    async def _fail_all(self, uploads: Sequence[Upload], to: EntityRef, error: errors.MigratorError) -> None:
+        for upload in uploads:
+            if isinstance(error, errors.Gone) and self._is_stray(upload):
+                await self._drop(upload)
+            else:
+                await self._fail(upload, f"{to} at the target: {error}")
 
     async def _look(self, to: EntityRef) -> _There:
         found = await self._target.find_attachments(to)
@@ -120,6 +131,9 @@ class Settler:
         try:
             if remote := await self._known(upload, there) or await self._match(upload, draft, there.free):
                 await self._accept(upload, draft, remote, UploadStatus.ALREADY_THERE, there)
+                return False
+            if self._is_stray(upload):
+                await self._drop(upload)
                 return False
             remote = await self._send(upload, draft, there)
             await self._accept(upload, draft, remote, UploadStatus.UPLOADED, there)
@@ -140,6 +154,16 @@ class Settler:
         if known and upload.differs and await self._hash(known) != upload.blob.sha256:
             raise errors.Rejected(f"{DIFFERS}; once it is deleted there, the next load sends it again")
         return known
+
+    def _is_stray(self, upload: Upload) -> bool:
+        """Whether the mapping sends it elsewhere by now, or nowhere."""
+        return upload.to not in self._settings.mapping.get(upload.attachment.owner, ())
+
+    async def _drop(self, upload: Upload) -> None:
+        """It is not there, and no longer to be: never sent there again."""
+        if not self._settings.dry_run:
+            await self._record(upload, UploadStatus.ROLLED_BACK, error="not there, and its row in the mapping is gone")
+        self._progress.done()
 
     def _draft(self, upload: Upload, there: _There) -> Draft:
         """What to send; the name of an earlier try stays."""

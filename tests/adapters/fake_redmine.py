@@ -35,6 +35,7 @@ class FakeRedmine:
     """Issues of one private project, and files. Switches make it misbehave."""
 
     issues: dict[int, str] = field(default_factory=dict)
+    descriptions: dict[int, str] = field(default_factory=dict)
     files: dict[int, Stored] = field(default_factory=dict)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     tells_attachments: bool = True
@@ -96,6 +97,27 @@ class FakeRedmine:
         included = self.tells_attachments and request.query.get("include") == "attachments"
         found = [self._issue(n, included=included) for n in visible[offset : offset + limit]]
         return web.json_response({"issues": found, "total_count": len(visible), "offset": offset, "limit": limit})
+
+    async def create(self, request: web.Request) -> web.Response:
+        if not known(request):
+            return unauthorized()
+        assert request.headers["Content-Type"] == "application/json"
+        issue = json.loads(await request.read())["issue"]
+        if issue.get("project_id") not in {"secret", "1", 1}:
+            return web.Response(status=404)
+        subject = issue.get("subject", "").strip()
+        if not subject or len(subject) > 255:
+            return refused("Subject cannot be blank" if not subject else "Subject is too long")
+        if issue.get("tracker_id", 3) != 3:
+            return refused("Tracker is not included in the list")
+        number = self.issue(subject)
+        self.descriptions[number] = issue.get("description", "")
+        return web.json_response({"issue": self._issue(number, included=False)}, status=201)
+
+    async def trackers(self, request: web.Request) -> web.Response:
+        if not known(request):
+            return unauthorized()
+        return web.json_response({"trackers": [{"id": 3, "name": "Task"}]})
 
     async def one(self, request: web.Request, number: int) -> web.Response:
         if number not in self.issues:
@@ -175,6 +197,7 @@ class FakeRedmine:
 
     def _issue(self, number: int, *, included: bool) -> dict[str, Any]:
         issue = {"id": number, "project": {"id": 1, "name": "Secret"}, "subject": self.issues[number]}
+        issue["description"] = self.descriptions.get(number, "")
         if included:
             issue["attachments"] = [self._attachment(stored) for stored in self.of(number)]
         return issue
@@ -194,6 +217,8 @@ class FakeRedmine:
     ROUTES = (
         ("GET", r"users/current\.json", who),
         ("GET", r"issues\.json", listing),
+        ("POST", r"issues\.json", create),
+        ("GET", r"trackers\.json", trackers),
         ("GET", r"issues/(\d+)\.json", one),
         ("PUT", r"issues/(\d+)\.json", change),
         ("GET", r"attachments/download/(\d+)", download),

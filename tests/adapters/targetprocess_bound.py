@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -93,6 +94,9 @@ def bound_source(sandbox: TargetprocessSandbox, options: Options, **auth: str) -
     )
 
 
+CREATING = replace(SKIP, create_project="Sandbox")
+
+
 def bound_target(sandbox: TargetprocessSandbox) -> BoundTarget:
     owner = next(e for e in sandbox.entities() if 1 < len(sandbox.attached(e.id)) < 10)
 
@@ -101,7 +105,7 @@ def bound_target(sandbox: TargetprocessSandbox) -> BoundTarget:
         return [(name, size, sha, "" if text in {None, name} else text) for name, size, sha, text in described]
 
     def build() -> TargetprocessTarget:
-        return TargetprocessTarget(client(sandbox.url), SKIP)
+        return TargetprocessTarget(client(sandbox.url), CREATING)
 
     return BoundTarget(
         build(),

@@ -55,7 +55,7 @@ def source(url: str, key: str = KEY, options: Options | None = None) -> RedmineS
 
 
 def target(url: str, key: str = KEY) -> RedmineTarget:
-    return RedmineTarget(client(url, key), Options())
+    return RedmineTarget(client(url, key), Options(create_project="secret", create_kind="Task"))
 
 
 def issue(number: int) -> EntityRef:

@@ -56,7 +56,7 @@ def source(sandbox: TeamPulseSandbox, page_size: int = 100, **auth: str) -> Team
 
 
 def target(sandbox: TeamPulseSandbox, **auth: str) -> TeamPulseTarget:
-    return TeamPulseTarget(client(sandbox, **auth), Options())
+    return TeamPulseTarget(client(sandbox, **auth), Options(create_project="Sandbox"))
 
 
 def told(sandbox: TeamPulseSandbox) -> list[Expected]:

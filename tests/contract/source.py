@@ -99,6 +99,19 @@ class SourceContract:
         expected = Counter((file.owner, file.name, file.description) for file in bound.files)
         assert Counter(told(file) for file in done.attachments.values()) == expected
 
+    async def test_streams_of_entities_tell_of_every_entity_with_its_json(self, bound):
+        source, found = bound.source, {}
+        for stream in source.capabilities.entity_streams or source.capabilities.streams:
+            cursor = None
+            while True:
+                page = await source.read(stream, cursor)
+                found |= {entity.ref: entity for entity in (*page.entities, *page.ask) if entity.raw is not None}
+                cursor = page.next
+                if cursor is None:
+                    break
+        assert bound.entities <= set(found)
+        assert set(source.capabilities.entity_streams) <= set(source.capabilities.streams)
+
     async def test_every_file_arrives_with_its_own_bytes_in_small_pieces(self, bound):
         found, largest = [], 0
         for file in (await crawl(bound.source)).attachments.values():

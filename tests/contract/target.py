@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 from migrator import errors
-from migrator.model import Attachment, Draft, EntityRef
+from migrator.model import Attachment, Draft, EntityDraft, EntityRef
 from migrator.ports import Target
 from tests.contract import LARGEST_CHUNK, Bucket, Bytes
 
@@ -86,6 +87,12 @@ async def send(
 
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def stub(title: str) -> EntityDraft:
+    """What a load creates of an entity that has no row."""
+    mark = f"migrator-{secrets.token_hex(12)}"
+    return EntityDraft("Bug", title, f"Migrated from here: Bug 1\nhttp://old.example/1?a=b&c=d\n\n{title}", mark)
 
 
 async def arrivals(bound: BoundTarget, before: list[Truth]) -> list[Truth]:
@@ -349,6 +356,47 @@ class TargetContract(TargetReadContract):
         finally:
             await target.close()
         assert await bound.files_of(bound.entity) == before
+
+    async def test_a_created_entity_is_there_is_found_by_its_mark_and_takes_files(self, bound):
+        if not bound.target.capabilities.creates:
+            pytest.skip("this tracker creates nothing")
+        draft, other = stub("Größe & <b>Maß</b>"), stub("another")
+        assert await bound.target.find_entity(draft) is None
+        made = await bound.target.create_entity(draft)
+        assert await bound.target.find_entity(draft) == made
+        assert await bound.target.find_entity(other) is None
+        another = await bound.target.create_entity(other)
+        assert another != made
+        assert [await bound.target.find_entity(one) for one in (draft, other)] == [made, another]
+        assert await bound.target.find_attachments(made) == ()
+        await bound.target.upload(made, Draft("on it.txt", "text/plain", "", 1), Bytes(b"x"))
+        assert [truth[0] for truth in await bound.files_of(made)] == ["on it.txt"]
+
+    async def test_another_process_finds_a_created_entity_too(self, bound):
+        if not bound.target.capabilities.creates:
+            pytest.skip("this tracker creates nothing")
+        draft = stub("from before")
+        made = await bound.target.create_entity(draft)
+        later = bound.build()
+        try:
+            assert await later.find_entity(draft) == made
+        finally:
+            await later.close()
+
+    async def test_an_entity_of_any_title_is_created(self, bound):
+        if not bound.target.capabilities.creates:
+            pytest.skip("this tracker creates nothing")
+        for title in ("", " ", "long " * 200, "it's \u201cquoted\u201d\n日本 😀"):
+            draft = stub(title)
+            assert await bound.target.find_entity(draft) is None
+            made = await bound.target.create_entity(draft)
+            assert await bound.target.find_entity(draft) == made
+
+    async def test_nothing_is_created_where_the_capability_denies_it(self, bound):
+        if bound.target.capabilities.creates:
+            pytest.skip("this tracker creates entities")
+        with pytest.raises(errors.Rejected):
+            await bound.target.create_entity(stub("no"))
 
     async def test_author_and_date_are_kept_exactly_where_the_capability_says_so(self, bound):
         draft = Draft("dated.txt", "text/plain", "", 1, created_at="2014-05-06T07:08:09", created_by=bound.author)

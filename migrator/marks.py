@@ -1,0 +1,45 @@
+"""The marks that created entities carry, for trackers whose API can't search for one.
+
+The one idea: one walk over the entities of the target finds all marks at once; what this process creates is added.
+The one trap: after a write without an answer what was found before proves nothing; the walk is made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+
+from migrator.model import EntityRef
+
+MARK = re.compile(r"migrator-[0-9a-f]{24}")
+"""What a mark looks like."""
+
+Walk = Callable[[], AsyncIterator[tuple[EntityRef, str]]]
+"""Gives every entity of the target with its description."""
+
+
+class Marks:
+    """Which entity carries which mark, see `Target.find_entity`. The first look takes a whole walk, others nothing."""
+
+    def __init__(self, walk: Walk) -> None:
+        self._walk = walk
+        self._known: dict[str, EntityRef] | None = None
+        self._doubted: set[str] = set()
+        self._turn = asyncio.Lock()
+
+    async def find(self, mark: str) -> EntityRef | None:
+        """The entity with this mark; None if there is none."""
+        async with self._turn:
+            if self._known is None or (mark in self._doubted and mark not in self._known):
+                self._known = {mark: ref async for ref, text in self._walk() for mark in MARK.findall(text)}
+            return self._known.get(mark)
+
+    def made(self, mark: str, ref: EntityRef) -> None:
+        """An entity with this mark was created."""
+        if self._known is not None:
+            self._known[mark] = ref
+
+    def doubt(self, mark: str) -> None:
+        """Whether one was created is not known: look again each time."""
+        self._doubted.add(mark)

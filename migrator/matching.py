@@ -1,0 +1,233 @@
+"""Which entity of a target each entity of a source is likely to be: rules, as pure functions.
+
+The one idea: each rule gives a target entity a key, kept in a table, and looks a source entity up by its own key; so
+100,000 against 100,000 takes seconds, and of a target entity nothing is kept but its name and its keys.
+The one trap: a wrong row is worse than none. What has two candidates, or is the candidate of two, is `ambiguous` and
+for a person to decide, unless another rule or the kind tells them apart.
+
+The rules, as [mapping] names them:
+
+    title             equal titles, after NFKC, folding of case, and of white space
+    id                equal ids
+    title:PATTERN     the source's id is what the pattern (a regular expression, its first group) finds in the title
+    custom:FIELD      the source's id is the value of a field in the target's own JSON: a key, or a custom field's name
+    custom:FIELD:PATTERN    the same, where the pattern finds the id in the value
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from migrator.model import Entity, EntityRef
+
+SURE = {"title": "medium", "id": "low", "title:": "medium", "custom:": "high"}
+"""How sure a rule is alone. Two that agree are `high`."""
+
+SHOWN = 20
+"""So many candidates of one entity are told at most."""
+
+_NAMES = ("name", "label", "code", "fieldname")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule: its name as configured, how sure it is, and the key it gives a source and a target entity."""
+
+    name: str
+    sure: str
+    of_source: Callable[[Entity], str]
+    of_target: Callable[[Entity], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What was found for one source entity: one target, or the `candidates` among which a person decides, or none."""
+
+    source: EntityRef
+    target: EntityRef | None = None
+    found_by: str = ""
+    sure: str = ""
+    candidates: tuple[EntityRef, ...] = ()
+    why: str = ""
+
+
+def rule(written: str) -> Rule:
+    """A rule by its name; `ValueError` says what is wrong with it."""
+    head, _, rest = written.partition(":")
+    if written == "title":
+        return Rule(written, SURE["title"], _title, _title)
+    if written == "id":
+        return Rule(written, SURE["id"], _id, _id)
+    if head == "title" and rest:
+        found_in = _pattern(rest)
+        return Rule(written, SURE["title:"], _id, lambda entity: found_in(entity.title))
+    if head == "custom" and rest:
+        field, mark, pattern = rest.partition(":")
+        if field.strip():
+            found_in = _pattern(pattern) if mark else str.strip
+            return Rule(written, SURE["custom:"], _id, lambda entity: found_in(field_of(entity.raw, field)))
+    raise ValueError(f'{written!r} is no rule; known are "title", "id", "title:PATTERN", "custom:FIELD"')
+
+
+def _pattern(written: str) -> Callable[[str], str]:
+    try:
+        pattern = re.compile(written)
+    except re.error as error:
+        raise ValueError(f"the pattern {written!r} is not one: {error}") from None
+
+    def found_in(words: str) -> str:
+        match = pattern.search(words)
+        return (match[1] if pattern.groups else match[0]) or "" if match else ""
+
+    return found_in
+
+
+def _title(entity: Entity) -> str:
+    return normalised(entity.title)
+
+
+def _id(entity: Entity) -> str:
+    return entity.ref.id
+
+
+def normalised(title: str) -> str:
+    """What two titles that mean the same have in common."""
+    if title.isascii():
+        return " ".join(title.casefold().split())
+    return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", title).casefold()).split())
+
+
+def field_of(raw: str | None, field: str) -> str:
+    """The value of a field, as text, wherever it stands in a tracker's JSON; empty if it has none.
+
+    `{"OldId": 7}`, `{"fields": {"OldId": 7}}`, `{"CustomFields": [{"Name": "OldId", "Value": 7}]}` and TeamPulse's
+    `tp_OldId_cf` are all found; the outermost first.
+    """
+    wanted = field.strip().casefold()
+    try:
+        level: list[Any] = [[json.loads(raw or "null")]]
+    except (ValueError, RecursionError):
+        return ""
+    while level:
+        for shape in level:
+            if isinstance(shape, dict) and (found := _named(shape, wanted)):
+                return found
+        inner = (item for shape in level for item in (shape.values() if isinstance(shape, dict) else shape))
+        level = [item for item in inner if isinstance(item, dict | list)]
+    return ""
+
+
+def _named(shape: Mapping[str, Any], wanted: str) -> str:
+    named = False
+    for key, value in shape.items():
+        folded = key.casefold()
+        if folded == wanted or folded == f"tp_{wanted}_cf":
+            if found := _scalar(value):
+                return found
+        elif folded in _NAMES and isinstance(value, str) and value.casefold() == wanted:
+            named = True
+    return _scalar(shape.get("value", shape.get("Value"))) if named else ""
+
+
+def _scalar(value: object) -> str:
+    is_one = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return str(value).strip() if is_one else ""
+
+
+class Index:
+    """The target's entities, by the keys that the rules give them."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = rules
+        self._refs: dict[EntityRef, None] = {}
+        self._keyed: list[dict[str, list[EntityRef]]] = [defaultdict(list) for _ in rules]
+        self._sets: dict[int, frozenset[EntityRef]] = {}
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+    def add(self, entity: Entity) -> None:
+        """Take one more; a listing may repeat them."""
+        if entity.ref in self._refs:
+            return
+        self._refs[entity.ref] = None
+        for rule_, table in zip(self._rules, self._keyed, strict=True):
+            if key := rule_.of_target(entity):
+                table[key].append(entity.ref)
+
+    def best(self, entity: Entity) -> tuple[int, Match]:
+        """The first rule that finds something decides; the others and the kind only tell its candidates apart."""
+        pairs = zip(self._rules, self._keyed, strict=True)
+        found: list[Sequence[EntityRef]] = [table.get(rule_.of_source(entity), ()) for rule_, table in pairs]
+        place = next((number for number, some in enumerate(found) if some), len(found))
+        if place == len(found):
+            return place, Match(entity.ref, why="nothing like it at the target")
+        left: Sequence[EntityRef] = found[place]
+        if len(left) > 1:
+            left = self._told_apart(left, found[place + 1 :], entity.ref.kind)
+        if len(left) > 1:
+            why = f"{len(left)} candidates by {self._rules[place].name}"
+            return place, Match(entity.ref, candidates=tuple(left[:SHOWN]), why=why)
+        return place, self._found(entity.ref, left[0], found, place)
+
+    def _told_apart(
+        self, left: Sequence[EntityRef], others: Sequence[Sequence[EntityRef]], kind: str
+    ) -> Sequence[EntityRef]:
+        first = left
+        for other in others:
+            if len(left) <= len(other):
+                common = [ref for ref in left if ref in self._as_set(other)]
+            else:
+                inside = self._as_set(left) if left is first else frozenset(left)
+                common = [ref for ref in other if ref in inside]
+            left = common or left
+        if 1 < len(left) <= SHOWN:
+            left = [ref for ref in left if ref.kind.casefold() == kind.casefold()] or left
+        return left
+
+    def _as_set(self, refs: Sequence[EntityRef]) -> Collection[EntityRef]:
+        """A list of a table, quick to look into; kept where it is large, as thousands may share one title."""
+        if len(refs) <= SHOWN:
+            return refs
+        if id(refs) not in self._sets:
+            self._sets[id(refs)] = frozenset(refs)
+        return self._sets[id(refs)]
+
+    def _found(self, source: EntityRef, target: EntityRef, found: Sequence[Sequence[EntityRef]], place: int) -> Match:
+        agreeing = [number for number, some in enumerate(found) if some and target in self._as_set(some)]
+        sure = self._rules[place].sure if len(agreeing) == 1 else "high"
+        return Match(source, target, " + ".join(self._rules[number].name for number in agreeing), sure)
+
+
+def match(entities: Iterable[Entity], index: Index, taken: Iterable[EntityRef] = ()) -> Iterator[Match]:
+    """A match for each source entity; no target is given twice, nor one that is `taken`.
+
+    Of two that want the same target the one that an earlier rule found has it; of equals none.
+    """
+    best = [index.best(entity) for entity in entities]
+    held = set(taken)
+    wanted: dict[EntityRef, list[int]] = defaultdict(list)
+    for place, found in best:
+        if found.target is not None:
+            wanted[found.target].append(place)
+    for place, found in best:
+        if found.target is None:
+            yield found
+            continue
+        rivals = sorted(wanted[found.target])
+        if found.target in held or EntityRef("", found.target.id) in held:
+            yield _refused(found, f"{found.target} has a source already")
+        elif rivals[0] < place or rivals[1:2] == [place]:
+            yield _refused(found, f"{found.target} is wanted by {len(rivals)}")
+        else:
+            yield found
+
+
+def _refused(found: Match, why: str) -> Match:
+    return Match(found.source, candidates=(found.target,) if found.target else (), why=f"{why}; by {found.found_by}")

@@ -1,0 +1,84 @@
+"""Marks of created entities, where a tracker can't be searched: one walk finds all, and doubt walks again."""
+
+from __future__ import annotations
+
+import pytest
+
+from migrator import errors
+from migrator.adapters.targetprocess import TargetprocessTarget
+from migrator.adapters.teampulse import ADAPTER, Options, TeamPulseTarget
+from migrator.http import HttpClient
+from migrator.marks import Marks
+from migrator.model import EntityDraft, EntityRef
+from migrator.sandbox.teampulse import TeamPulseSandbox
+from migrator.sandbox.world import World
+from tests.adapters.targetprocess_bound import CREATING, answering, client
+from tests.contract.target import stub
+
+OLD, NEW = f"migrator-{'a' * 24}", f"migrator-{'b' * 24}"
+
+
+class Walked:
+    """Entities with descriptions, and how often all of them were listed."""
+
+    def __init__(self, **texts: str) -> None:
+        self.texts, self.walks = texts, 0
+
+    async def walk(self):
+        self.walks += 1
+        for number, text in self.texts.items():
+            yield EntityRef("Issue", number), text
+
+
+async def test_one_walk_answers_for_all_and_what_was_made_is_known():
+    there = Walked(one=f"text\n{OLD}", other="none")
+    marks = Marks(there.walk)
+    assert await marks.find(OLD) == EntityRef("Issue", "one")
+    assert await marks.find(NEW) is None
+    marks.made(NEW, EntityRef("Issue", "new"))
+    assert await marks.find(NEW) == EntityRef("Issue", "new")
+    assert there.walks == 1
+
+
+async def test_after_a_write_without_an_answer_it_is_looked_for_until_it_is_found():
+    there = Walked()
+    marks = Marks(there.walk)
+    assert await marks.find(NEW) is None
+    marks.doubt(NEW)
+    assert await marks.find(NEW) is None
+    there.texts["late"] = f"<div>{NEW}</div>"
+    assert await marks.find(NEW) == EntityRef("Issue", "late")
+    assert await marks.find(NEW) == EntityRef("Issue", "late")
+    assert there.walks == 3
+
+
+async def test_a_teampulse_that_ignores_filters_is_walked(monkeypatch):
+    monkeypatch.setattr("migrator.sandbox.tpulse_reads.parse_filter", lambda *_: None)
+    async with TeamPulseSandbox(World.generate(entities=30, attachments=0)) as sandbox:
+        http = HttpClient(sandbox.url, ADAPTER.signer(sandbox.credentials))
+        target = TeamPulseTarget(http, Options(page_size=7, create_project="Sandbox"))
+        try:
+            draft = stub("walked")
+            assert await target.find_entity(draft) is None
+            made = await target.create_entity(draft)
+            assert await target.find_entity(draft) == made
+            fresh = TeamPulseTarget(http, Options(page_size=7))
+            assert await fresh.find_entity(draft) == made
+            assert await fresh.find_entity(stub("not there")) is None
+        finally:
+            await target.close()
+
+
+async def test_a_targetprocess_that_ignores_conditions_gets_no_stub_rather_than_two():
+    from aiohttp import web
+
+    async def everything(_):
+        return web.json_response({"Items": [{"Id": 1, "Description": "somebody else's"}]})
+
+    async with answering(everything) as url:
+        target = TargetprocessTarget(client(url), CREATING)
+        try:
+            with pytest.raises(errors.Rejected, match="does not search"):
+                await target.find_entity(EntityDraft("Bug", "x", "", NEW))
+        finally:
+            await target.close()
