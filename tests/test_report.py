@@ -232,7 +232,7 @@ async def test_an_archive_of_an_earlier_version_is_brought_up_to_date_by_the_nex
     with sqlite3.connect(root / "catalog.db") as db:
         db.execute("ALTER TABLE uploads DROP COLUMN remote_locator")
         db.execute("ALTER TABLE uploads DROP COLUMN content_check")
-        db.execute("DELETE FROM _sqlite_migrations WHERE name LIKE '0002%'")
+        db.execute("DELETE FROM _sqlite_migrations WHERE name LIKE '0004%'")
     await run_backup(source, root)
     assert rows(root, "SELECT DISTINCT remote_locator, content_check FROM uploads") == [("", None)]
 

@@ -102,6 +102,7 @@ class _Issuetrak:
             sets_description=False,
             keeps_author_and_date=True,
             max_name_bytes=300,
+            max_attachment_bytes=options.max_bytes or None,
             name_encoding="utf-16-le",
         )
 

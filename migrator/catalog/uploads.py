@@ -102,7 +102,7 @@ class UploadTables(Store):
     def strays(self, target: str) -> list[Upload]:
         """What is on target entities that the mapping of the last plan does not name for its owner."""
         return self._uploads(
-            "b.sha256 = coalesce(u.sha256, a.sha256)",
+            "b.sha256 = coalesce(u.sent_sha256, a.sha256)",
             f"u.remote_id IS NOT NULL AND u.status IN ('uploaded', 'already_there') AND NOT {MAPPED} "
             "ORDER BY a.kind, a.entity_id, a.attachment_id",
             [target],
