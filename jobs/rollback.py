@@ -28,12 +28,13 @@ def command(output: Output, /, *, config: Path, load: int | None, dry_run: bool)
     from migrator.config import read_configuration
 
     configuration = read_configuration(config)
-    return run_job(lambda stop: _rollback(configuration, output, stop, load, dry_run=dry_run))
+    return run_job(lambda stop: run_rollback(configuration, output, stop, load, dry_run=dry_run))
 
 
-async def _rollback(
-    configuration: Any, output: Output, stop: asyncio.Event, load: int | None, *, dry_run: bool
+async def run_rollback(
+    configuration: Any, output: Output, stop: asyncio.Event, load: int | None = None, *, dry_run: bool = False
 ) -> dict[str, Any]:
+    """Log in, hold the archive, roll back all loads into this target, or one."""
     from jobs.running import held_archive, unless_stopped
     from jobs.wiring import wire_target
     from migrator.pipeline.rollback import NO_DELETE, RollbackSettings, rollback

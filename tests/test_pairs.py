@@ -83,6 +83,7 @@ def assert_there_once(root: Path, target: Sandbox, pairs: list[tuple[EntityRef, 
 async def test_any_source_loads_into_any_target_exactly_once(tmp_path, source_name, target_name):
     from jobs.backup import run_backup
     from jobs.load import run_load
+    from jobs.rollback import run_rollback
 
     world, empty = worlds()
     faults = Faults(lose_upload_answers=2, fail_uploads=2)
@@ -99,6 +100,13 @@ async def test_any_source_loads_into_any_target_exactly_once(tmp_path, source_na
         again = await run_load(configuration, output, stop)
         describes = wire_target(configuration).tracker.capabilities.sets_description
         count = assert_there_once(tmp_path, target, pairs, describes)
+        undone = await run_rollback(configuration, output, stop)
+        left = sum(len(target.files_of(int(to.id))) for to in {to for _, to in pairs})
+    deletes = target_name != "issuetrak"  # its API can't
+    assert (undone["deletions"]["deleted"], undone["deletions"]["impossible"]) == (
+        (count, 0) if deletes else (0, count)
+    )
+    assert left == (0 if deletes else count), "the target is as it was before"
     assert faults.injected["lose_upload_answers"] == faults.injected["fail_uploads"] == 2
     assert (first["status"], first["failures"]) == ("complete", [])
     assert first["uploads"]["planned"] == count == backup["attachments"]["stored"]
