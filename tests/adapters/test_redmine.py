@@ -54,8 +54,8 @@ def source(url: str, key: str = KEY, options: Options | None = None) -> RedmineS
     return RedmineSource(client(url, key), options or Options())
 
 
-def target(url: str, key: str = KEY) -> RedmineTarget:
-    return RedmineTarget(client(url, key), Options(create_project="secret", create_kind="Task"))
+def target(url: str, key: str = KEY, project: str = "secret", kind: str = "Task") -> RedmineTarget:
+    return RedmineTarget(client(url, key), Options(create_project=project, create_kind=kind))
 
 
 def issue(number: int) -> EntityRef:
@@ -216,10 +216,9 @@ class TestRealRedmineTarget(TargetContract):
     async def bound(self, admin):
         number = await admin.issue("an issue")
         await admin.file(number, "there.txt", b"there", "already", "text/plain")
-        made = target(REAL_URL, REAL_KEY)
         return BoundTarget(
-            made,
-            lambda: target(REAL_URL, REAL_KEY),
+            target(REAL_URL, REAL_KEY, admin.project, "Bug"),
+            lambda: target(REAL_URL, REAL_KEY, admin.project, "Bug"),
             issue(number),
             issue(99_999_999),
             admin.files_of,
