@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from migrator.archive import Archive, disk_errors
+from migrator.archive import Archive
 from migrator.catalog import Catalog
 from migrator.catalog.store import NAME
 from migrator.catalog.store import disk_errors as catalog_errors
+from migrator.disk import disk_errors
 from migrator.errors import ConfigError
 from migrator.lock import ArchiveLock
 

@@ -8,21 +8,21 @@ the disk thread. A blob file must be safe before the catalog says so: callers re
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import io
 import os
 import shutil
-import sys
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 
 import aiofiles.threadpool
 from aiofiles.threadpool.binary import AsyncFileIO
 
-from migrator.errors import ArchiveDamaged, DiskRefused
+from migrator import disk
+from migrator.disk import disk_errors
+from migrator.errors import ArchiveDamaged
 from migrator.model import Blob
 
 READ_CHUNK = 1024 * 1024
@@ -42,32 +42,18 @@ To read it without the program:
 """
 
 
-@contextmanager
-def disk_errors(what: str) -> Iterator[None]:
-    """A disk that refuses, as ours."""
-    try:
-        yield
-    except OSError as error:
-        message = (
-            f"{what}: {error.strerror or error}; nothing is lost, run the same command again once it can be written"
-        )
-        raise DiskRefused(message) from error
-
-
 class _Hashing(io.FileIO):
     """A file that hashes what is written to it, in the thread that writes it."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))
+        super().__init__(disk.create(path), "wb")
         self.sha256 = hashlib.sha256()
         self.size = 0
 
     def write(self, chunk: bytes) -> int:  # type: ignore[override]
         self.sha256.update(chunk)
         self.size += len(chunk)
-        view = memoryview(chunk)
-        while view:
-            view = view[super().write(view) or 0 :]
+        disk.append(self.fileno(), chunk)
         return len(chunk)
 
 
@@ -90,17 +76,16 @@ class LargeFile:
         """Make it a blob: safe on disk when this returns."""
         blob = Blob(self._raw.sha256.hexdigest(), self._raw.size)
         with disk_errors(blob.sha256):
-            os.fsync(self._raw.fileno())
+            disk.sync(self._raw.fileno())
             self._raw.close()
             self._archive.give_name(self._path, blob)
-            _sync_folder(self._archive.path_of(blob.sha256).parent)
+            disk.sync_folders([self._archive.path_of(blob.sha256).parent], self._archive.blobs)
         return blob
 
     def discard(self) -> None:
         """Throw it away; may be called after `finish`, too."""
         self._raw.close()
-        with suppress(FileNotFoundError):
-            self._path.unlink()
+        disk.remove(self._path)
 
 
 class Archive:
@@ -120,11 +105,10 @@ class Archive:
                 shutil.rmtree(self.incoming)
             for folder in (self.incoming, self.blobs):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            _write_private(self.root / "README.txt", _README.encode())
+            disk.write_file(self.root / "README.txt", _README.encode())
             for name in FOLDERS:
                 (self.blobs / name).mkdir(mode=0o700, exist_ok=True)
-            _sync_folder(self.blobs)
-            _sync_folder(self.root)
+            disk.sync_folders([self.blobs, self.root], self.root)
 
     def path_of(self, sha256: str) -> Path:
         """Where a blob is, or would be."""
@@ -154,15 +138,15 @@ class Archive:
     def _write_fresh(self, fresh: Sequence[tuple[Blob, bytes]]) -> None:
         written = [self.new_incoming() for _ in fresh]
         for path, (_, body) in zip(written, fresh, strict=True):
-            _write_private(path, body)
-        _sync_files(self.incoming, written)
+            disk.write_file(path, body)
+        disk.sync_files(self.incoming, written)
         for path, (blob, _) in zip(written, fresh, strict=True):
             self.give_name(path, blob)
-        _sync_folders({self.path_of(blob.sha256).parent for blob, _ in fresh}, self.blobs)
+        disk.sync_folders({self.path_of(blob.sha256).parent for blob, _ in fresh}, self.blobs)
 
     def give_name(self, path: Path, blob: Blob) -> None:
         """Rename a file that is safe on disk to its blob's name."""
-        path.replace(self.path_of(blob.sha256))
+        disk.rename(path, self.path_of(blob.sha256))
         self.suspects.discard(blob.sha256)
 
     def missing(self, folder: str, blobs: Iterable[Blob]) -> list[str]:
@@ -227,69 +211,3 @@ def hash_file(path: Path) -> Blob:
             sha256.update(chunk)
             size += len(chunk)
     return Blob(sha256.hexdigest(), size)
-
-
-def _write_private(path: Path, body: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        view = memoryview(body)
-        while view:
-            view = view[os.write(handle, view) :]
-    finally:
-        os.close(handle)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _find_syncfs() -> ctypes._NamedFuncPointer | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    return getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-
-
-_syncfs = _find_syncfs()
-
-
-def _sync_filesystem(folder: Path) -> bool:
-    """One flush for everything on this file system, where the kernel offers it; False if it doesn't."""
-    if _syncfs is None:
-        return False
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        if _syncfs(handle) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-    finally:
-        os.close(handle)
-    return True
-
-
-def _sync_files(folder: Path, files: Sequence[Path]) -> None:
-    """One `fsync` costs a factor of four on small files; one `syncfs` for many of them 15 %."""
-    if len(files) > 2 and _sync_filesystem(folder):
-        return
-    for path in files:
-        handle = os.open(path, os.O_RDWR)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _sync_folders(folders: set[Path], blobs: Path) -> None:
-    if len(folders) > 2 and _sync_filesystem(blobs):
-        return
-    for folder in folders:
-        _sync_folder(folder)
-
-
-def flush(folder: Path) -> None:
-    """Everything that was written to the file system of this folder is safe on disk when this returns."""
-    if not _sync_filesystem(folder):
-        os.sync()

@@ -15,8 +15,8 @@ import socket
 from pathlib import Path
 from typing import Self
 
-from migrator.archive import disk_errors
 from migrator.catalog import now
+from migrator.disk import disk_errors
 from migrator.errors import ArchiveHeld
 
 

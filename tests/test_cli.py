@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import COMMANDS
-from migrator.archive import disk_errors
+from migrator.disk import disk_errors
 from migrator.errors import DiskRefused
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.teampulse import TeamPulseSandbox

@@ -41,6 +41,7 @@ ROWS = (
         "multipart",
         "hal",
         "base64json",
+        "disk",
     ),
     ("layers", "http", "archive", "catalog", "lock"),
     ("pipeline", "adapters", "sandbox"),

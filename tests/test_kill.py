@@ -19,9 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from migrator import archive as archive_module
+from migrator import disk
 from migrator.adapters.memory import MemoryTarget, MemoryTracker
-from migrator.archive import Archive
 from migrator.catalog.store import Store
 from migrator.layers import RetryingTarget
 from migrator.model import NOBODY
@@ -72,10 +71,8 @@ class Steps:
 
 def with_steps(steps: Steps) -> None:
     """Put steps at the edges of disk and database; only ever called in a child."""
-    archive_module._sync_files = steps.around(archive_module._sync_files)
-    archive_module._sync_folders = steps.around(archive_module._sync_folders)
-    archive_module._write_private = steps.around(archive_module._write_private)
-    Archive.give_name = steps.around(Archive.give_name)
+    for name in ("sync_files", "sync_folders", "write_file", "rename"):
+        setattr(disk, name, steps.around(getattr(disk, name)))
     Store.writing = _stepping_transactions(steps, Store.writing)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -23,7 +24,7 @@ class Desk:
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of the call. It is not interrupted when whoever waits for it is cancelled."""
-        return await asyncio.wrap_future(self._thread.submit(call, *args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
 
     def close(self) -> None:
         """Wait for what was begun."""

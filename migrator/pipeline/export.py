@@ -22,8 +22,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from migrator.archive import Archive, disk_errors, flush
+from migrator.archive import Archive
 from migrator.catalog import Catalog
+from migrator.disk import disk_errors, flush
 from migrator.errors import ConfigError
 from migrator.model import Blob, RunStatus
 from migrator.pathnames import FOLDER, KIND, PATH, fold, legal, length, unique

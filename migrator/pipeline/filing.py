@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from migrator.archive import disk_errors
 from migrator.catalog import Catalog
+from migrator.disk import disk_errors
 from migrator.errors import ConfigError
 from migrator.pipeline.page import write_page
 from migrator.pipeline.proof import Chapter, Filed, Sent, Totals, UrlOf, story, sums

@@ -1,0 +1,119 @@
+"""Every call that changes the archive's disk: files written, named, made safe. Here and nowhere else.
+
+The one idea: what is written is safe only after `sync_files`, and a name only after `sync_folders`; whoever records
+a file calls both before. With all such calls in one place, tests can fail, kill or cut the power at each of them
+(`tests/simulation`).
+The one trap: all of it blocks, and raises `OSError`; `disk_errors` makes that ours.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from migrator.errors import DiskRefused
+
+
+@contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """A disk that refuses, as ours; `what` names the file or folder."""
+    try:
+        yield
+    except OSError as error:
+        message = (
+            f"{what}: {error.strerror or error}; nothing is lost, run the same command again once it can be written"
+        )
+        raise DiskRefused(message) from error
+
+
+def create(path: Path) -> int:
+    """A new, empty file that only its owner may read; gives its descriptor."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+
+
+def append(handle: int, chunk: bytes) -> None:
+    """Write all of it."""
+    view = memoryview(chunk)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def write_file(path: Path, body: bytes) -> None:
+    """A whole small file that only its owner may read."""
+    handle = create(path)
+    try:
+        append(handle, body)
+    finally:
+        os.close(handle)
+
+
+def sync(handle: int) -> None:
+    """What was written to this descriptor is safe when this returns."""
+    os.fsync(handle)
+
+
+def sync_files(folder: Path, files: Collection[Path]) -> None:
+    """These files of one folder are safe: one `fsync` each costs a factor of four, one `syncfs` for many 15 %."""
+    if len(files) > 2 and _sync_filesystem(folder):
+        return
+    for path in files:
+        _sync_path(path, os.O_RDWR)
+
+
+def rename(path: Path, to: Path) -> None:
+    """Give a file another name, in place of what had it. The name is safe after `sync_folders`."""
+    path.replace(to)
+
+
+def sync_folders(folders: Collection[Path], root: Path) -> None:
+    """The names in these folders, which are in `root` or are it, are safe when this returns."""
+    if len(folders) > 2 and _sync_filesystem(root):
+        return
+    for folder in folders:
+        _sync_path(folder, os.O_RDONLY)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, if it is there."""
+    path.unlink(missing_ok=True)
+
+
+def flush(folder: Path) -> None:
+    """Everything that was written to the file system of this folder is safe on disk when this returns."""
+    if not _sync_filesystem(folder):
+        os.sync()
+
+
+def _sync_path(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _find_syncfs() -> ctypes._NamedFuncPointer | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+
+
+_syncfs = _find_syncfs()
+
+
+def _sync_filesystem(folder: Path) -> bool:
+    """One flush for everything on this file system, where the kernel offers it; False if it doesn't."""
+    if _syncfs is None:
+        return False
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        if _syncfs(handle) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    finally:
+        os.close(handle)
+    return True
