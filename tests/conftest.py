@@ -7,6 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
+
 MEMORY = Path("/dev/shm")
 ENOUGH = 6 * 10**9
 
@@ -16,3 +18,10 @@ def pytest_configure() -> None:
     wanted = "MIGRATOR_TEST_DISK" not in os.environ and "PYTEST_DEBUG_TEMPROOT" not in os.environ
     if wanted and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ENOUGH:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """There is one real Redmine, so one worker has all its tests."""
+    for item in items:
+        if item.get_closest_marker("redmine"):
+            item.add_marker(pytest.mark.xdist_group("redmine"))
