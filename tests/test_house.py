@@ -43,7 +43,7 @@ ROWS = (
         "base64json",
         "disk",
     ),
-    ("layers", "http", "archive", "catalog", "lock"),
+    ("layers", "http", "archive", "catalog", "lock", "manifest"),
     ("pipeline", "adapters", "sandbox"),
     ("jobs",),
 )

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from migrator import manifest
+from migrator.catalog.journal import Journal
 from migrator.catalog.schema import migrations
 from migrator.errors import ArchiveDamaged, ConfigError, DiskRefused
 
@@ -18,6 +20,8 @@ MAPPED = (
     "AND m.target_kind = u.target_kind AND m.target_id = u.target_id)"
 )
 """Whether the mapping names the target of an upload `u` for the owner of its attachment `a`."""
+REBUILD = "`migrator rebuild` makes a new one from what the archive holds"
+_DAMAGE = ("no such table", "no such column", "could not decode", "has no column")
 _DISK = ("disk is full", "disk i/o error", "readonly database", "unable to open")
 
 
@@ -28,6 +32,8 @@ class Store:
         path = root / NAME
         if read_only and not path.is_file():
             raise ConfigError(f"{root} is no archive: it has no {NAME}")
+        if not path.exists() and manifest.latest_run(manifest.path_in(root)):
+            raise ArchiveDamaged(f"{root} has no {NAME}; {REBUILD}")
         with disk_errors():
             uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
             self.db = Database(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=30))
@@ -38,6 +44,7 @@ class Store:
                 self.db.execute("PRAGMA journal_mode=WAL")
                 self.db.execute("PRAGMA synchronous=FULL")
                 migrations.apply(self.db)
+                self._journal = Journal(self.db, root)
 
     def _expect_tables(self, root: Path) -> None:
         """A run that was killed in its first moment leaves a catalog without tables."""
@@ -56,11 +63,28 @@ class Store:
             "PRIMARY KEY (kind, id, target_kind, target_id)) WITHOUT ROWID"
         )
 
+    def keep_manifest(self) -> None:
+        """Before a run that works on the archive: from now on every change is in the manifest, and all before it."""
+        with disk_errors():
+            self._journal.keep()
+
+    def distrust_manifest(self, code: str) -> None:
+        """It was found damaged, see `pipeline.verify.CODES`: the next run that works on the archive writes it anew."""
+        with disk_errors():
+            self._journal.distrust(code)
+
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """One transaction; a disk that refuses becomes `DiskRefused`, and nothing of it is kept."""
-        with disk_errors(), self.db.atomic():
-            yield
+        """One transaction; a disk that refuses becomes `DiskRefused`, and nothing of it is kept.
+
+        What it changes is safe in the manifest before it is committed.
+        """
+        with disk_errors():
+            self._journal.begin()
+            with self.db.atomic():
+                yield
+                mark = self._journal.append()
+            self._journal.mark = mark
 
 
 @contextmanager
@@ -73,8 +97,10 @@ def disk_errors() -> Iterator[None]:
             raise DiskRefused(
                 f"{NAME}: {error}; nothing is lost, run the same command again once it can be written"
             ) from error
+        if any(words in str(error).lower() for words in _DAMAGE):
+            raise ArchiveDamaged(f"{NAME} is damaged: {error}; {REBUILD}") from error
         raise
     except sqlite3.DatabaseError as error:
         if type(error) is sqlite3.DatabaseError:
-            raise ArchiveDamaged(f"{NAME} is damaged: {error}") from error
+            raise ArchiveDamaged(f"{NAME} is damaged: {error}; {REBUILD}") from error
         raise

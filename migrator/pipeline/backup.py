@@ -60,6 +60,7 @@ async def backup(
     """
     desk = Desk()
     try:
+        await desk.run(catalog.keep_manifest)
         await desk.run(catalog.claim_source, settings.identity)
         run = await desk.run(catalog.begin_run, "backup")
         work = _Backup(source, archive, catalog, settings, desk, run, progress or Silent())

@@ -42,6 +42,7 @@ async def load(
     """
     desk = Desk()
     try:
+        await desk.run(catalog.keep_manifest)
         run = await desk.run(catalog.begin_run, "load")
         settler = Settler(target, archive, catalog, settings, desk, run, progress or Silent())
         work = _Load(settler, target, catalog, settings, desk, run)

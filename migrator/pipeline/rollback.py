@@ -58,6 +58,7 @@ async def rollback(
         raise errors.ConfigError(f"run {settings.load} is not a load of this archive; `migrator status` lists the runs")
     desk = Desk()
     try:
+        await desk.run(catalog.keep_manifest)
         run = await desk.run(catalog.begin_run, "rollback")
         work = _Rollback(target, catalog, settings, desk, run, progress or Silent())
         return await work.run(stop or asyncio.Event())

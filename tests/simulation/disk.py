@@ -14,10 +14,14 @@ from migrator import disk as real
 
 
 class ForgetfulDisk:
-    """What is not safe: files by path; names as old path, new path and what had the new one, as they were given."""
+    """What is not safe: files by path; names as old path, new path and what had the new one, as they were given.
+
+    `safe` is how much of a file that was added to is safe all the same.
+    """
 
     def __init__(self) -> None:
         self.contents: set[Path] = set()
+        self.safe: dict[Path, int] = {}
         self.names: list[tuple[Path, Path, bytes | None]] = []
         self._open: dict[int, Path] = {}
 
@@ -31,12 +35,20 @@ class ForgetfulDisk:
         self.contents.add(self._open[handle])
         real_append(handle, chunk)
 
+    def extend(self, path: Path, at: int, chunk: bytes) -> None:
+        if path not in self.contents:
+            self.safe[path] = at
+        self.contents.add(path)
+        real_extend(path, at, chunk)
+
     def sync(self, handle: int) -> None:
         self.contents.discard(self._open[handle])
 
     def sync_files(self, folder: Path, files: Collection[Path]) -> None:
         assert all(path.parent == folder for path in files)
         self.contents.difference_update(files)
+        for path in files:
+            self.safe.pop(path, None)
 
     def rename(self, path: Path, to: Path) -> None:
         before = to.read_bytes() if to.exists() else None
@@ -44,6 +56,7 @@ class ForgetfulDisk:
         if path in self.contents:
             self.contents.discard(path)
             self.contents.add(to)
+        self.safe.pop(path, None)
         self._open.update({handle: to for handle, known in self._open.items() if known == path})
         self.names.append((path, to, before))
 
@@ -57,6 +70,7 @@ class ForgetfulDisk:
 
     def flush(self, _: Path) -> None:
         self.contents.clear()
+        self.safe.clear()
         self.names.clear()
 
     def power_cut(self, rng: random.Random) -> None:
@@ -71,9 +85,11 @@ class ForgetfulDisk:
         for path in sorted(self.contents):
             if path.exists() and (keeps := rng.choice([0.0, 0.0, 0.5, 1.0])) < 1.0:
                 content = path.read_bytes()
-                kept = content[: int(len(content) * keeps)]
+                safe = self.safe.get(path, 0)
+                kept = content[: safe + int((len(content) - safe) * keeps)]
                 path.write_bytes(kept if rng.random() < 0.5 else kept.ljust(len(content), b"\0"))
-        self.contents, self.names = set(), []
+        self.contents, self.names, self.safe = set(), [], {}
 
 
-real_create, real_append, real_rename, real_remove = real.create, real.append, real.rename, real.remove
+real_create, real_append, real_extend = real.create, real.append, real.extend
+real_rename, real_remove = real.rename, real.remove

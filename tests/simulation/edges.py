@@ -31,7 +31,7 @@ SMALL = 4096
 """Where a file is large in a simulation; so there are large ones, and they cost nothing."""
 
 
-CALLS = ("create", "append", "sync", "sync_files", "rename", "sync_folders", "remove", "flush")
+CALLS = ("create", "append", "extend", "sync", "sync_files", "rename", "sync_folders", "remove", "flush")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,8 @@ def _call(fate: Fate, name: str, call: Callable[..., Any]) -> Callable[..., Any]
         if name != "remove" and fate.strikes(fate.weather.disk):
             if name == "append":
                 call(args[0], args[1][: len(args[1]) // 2])
+            if name == "extend":
+                call(args[0], args[1], args[2][: len(args[2]) // 2])
             number = fate.rng.choice([errno.ENOSPC, errno.EIO, errno.EMFILE])
             raise OSError(number, os.strerror(number))
         result = call(*args)

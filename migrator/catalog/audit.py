@@ -1,0 +1,147 @@
+"""The catalog held against its manifest, row by row, and against itself. Reads only, and needs no working catalog.
+
+The one idea: what the manifest tells up to the catalog's mark is what the catalog must hold, every column of every row;
+so a bit that flips in either is seen, though SQLite itself has no checksums.
+The one trap: a catalog that can't be read at all is a finding here, not an error.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from migrator import manifest
+from migrator.catalog.changes import Table, tables_of
+from migrator.catalog.journal import recorded
+from migrator.catalog.replay import Replay, replay
+from migrator.catalog.store import NAME
+from migrator.manifest import Mark
+
+Finding = tuple[str, str, str]
+"""Code (see `pipeline.verify.CODES`), file, and what exactly."""
+MOST = 100
+"""So many rows are named."""
+
+
+def audit(root: Path) -> list[Finding]:
+    """What is wrong with catalog and manifest of an archive. To be called before the catalog is opened for writing."""
+    path = manifest.path_in(root)
+    try:
+        with closing(_opened(root)) as db:
+            mark = _mark(db)
+            told = [] if mark is None else list(_manifest(path, mark))
+            made = replay(path, mark if isinstance(mark, Mark) and manifest.stands(path, mark) else None)
+            with closing(made.db):
+                if not told:
+                    told = [("E21", manifest.NAME, damage) for damage in made.damage if path.exists()]
+                comparable = path.exists() and not told and not isinstance(mark, str)
+                return told + catalog_findings(db, made if comparable else None)
+    except (sqlite3.Error, UnicodeError) as error:
+        return [("E11", NAME, str(error))]
+
+
+def _opened(root: Path) -> Database:
+    db = Database(sqlite3.connect(f"{(root / NAME).absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False))
+    db.conn.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
+    return db
+
+
+def _mark(db: Database) -> Mark | str | None:
+    """None for an archive that has no manifest yet."""
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'settings'").fetchone():
+        return None
+    return recorded(db)
+
+
+def _manifest(path: Path, mark: Mark | str) -> Iterator[Finding]:
+    """What is wrong with a manifest that its catalog knows of, by its mark."""
+    if not path.exists():
+        yield "E22", manifest.NAME, "the catalog knows of it"
+    elif isinstance(mark, str):
+        if mark:
+            yield mark, manifest.NAME, "found before; the next run that works on the archive writes it anew"
+    elif path.stat().st_size < mark.length:
+        yield "E23", manifest.NAME, f"{path.stat().st_size} bytes, of {mark.length} that the catalog knows of"
+
+
+def catalog_findings(db: Database, made: Replay | None) -> list[Finding]:
+    """What is wrong with a catalog: in itself and, if a replay of its manifest is given, against that.
+
+    `sqlite3.Error` if it can't be read.
+    """
+    whole = [row[0] for row in db.execute("PRAGMA integrity_check(1)").fetchall()]
+    numbers = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id")]
+    if whole != ["ok"] or any(numbers):
+        return [("E11", NAME, " ".join(whole) if whole != ["ok"] else "its header")]
+    found = [] if made is None else list(_against(db, made))
+    return found or [*_unfounded(db), *_odd_sizes(db)]
+
+
+def _against(db: Database, made: Replay) -> Iterator[Finding]:
+    if _schema(db) != _schema(made.db):
+        yield "E11", NAME, "its tables are not those that the manifest tells of"
+        return
+    mark = recorded(db)
+    if isinstance(mark, Mark) and mark != made.end:
+        yield "E12", NAME, "settings manifest"
+    left = MOST
+    for table in tables_of(made.db):
+        for finding in _differing(db, made.db, table):
+            if left := left - 1:
+                yield finding
+            else:
+                return
+    if (one := _rows(db, "SELECT * FROM sqlite_sequence")) != (two := _rows(made.db, "SELECT * FROM sqlite_sequence")):
+        yield "E12", NAME, f"sqlite_sequence: {one}, not {two}"
+
+
+def _schema(db: Database) -> list[str]:
+    return _rows(db, "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2")
+
+
+def _rows(db: Database, statement: str) -> list[str]:
+    return [repr(row) for row in db.execute(statement).fetchall()]
+
+
+def _differing(db: Database, told: Database, table: Table) -> Iterator[Finding]:
+    """Rows that differ, are missing or unknown; both sides come in the order of their keys."""
+    statement = (
+        f"SELECT {table.key}, {', '.join(table.columns)} FROM {table.name} WHERE {table.unmarked} ORDER BY {table.key}"
+    )
+    has, should = iter(db.execute(statement)), iter(told.execute(statement))
+    one, two = next(has, None), next(should, None)
+    while one is not None or two is not None:
+        if two is None or (one is not None and one[0] < two[0]):
+            yield "E14", NAME, f"{table.name} {one[0]}" if one else ""
+            one = next(has, None)
+        elif one is None or two[0] < one[0]:
+            yield "E13", NAME, f"{table.name} {two[0]}"
+            two = next(should, None)
+        else:
+            if repr(one) != repr(two):
+                yield "E12", NAME, f"{table.name} {one[0]}"
+            one, two = next(has, None), next(should, None)
+
+
+def _unfounded(db: Database) -> Iterator[Finding]:
+    """Stored attachments whose blob the catalog doesn't know."""
+    rows = db.execute(
+        "SELECT attachment_id, sha256 FROM attachments a WHERE status = 'stored' AND NOT EXISTS "
+        "(SELECT 1 FROM blobs b WHERE b.sha256 = a.sha256) LIMIT ?",
+        [MOST],
+    )
+    return (("E15", NAME, f"attachment {id_}: no blob {sha256}") for id_, sha256 in rows.fetchall())
+
+
+def _odd_sizes(db: Database) -> Iterator[Finding]:
+    """Stored attachments whose blob is of another length than the tracker listed."""
+    rows = db.execute(
+        "SELECT attachment_id, a.size, b.size FROM attachments a JOIN blobs b USING (sha256) "
+        "WHERE status = 'stored' AND a.size != b.size LIMIT ?",
+        [MOST],
+    )
+    return (("E16", NAME, f"attachment {id_}: {size} bytes, its blob {of}") for id_, size, of in rows.fetchall())
