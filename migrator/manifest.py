@@ -81,7 +81,7 @@ def make_safe(path: Path) -> None:
     disk.sync_files(path.parent, [path])
 
 
-def batches(path: Path, after: Mark = Mark()) -> Iterator[Batch]:  # noqa: B008 - it is frozen
+def batches(path: Path, after: Mark = Mark()) -> Iterator[Batch]:
     """The batches of a manifest behind a mark. A damaged one is given with what lines it has."""
     with suppress(FileNotFoundError), path.open("rb") as file:
         file.seek(after.length)
