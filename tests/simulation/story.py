@@ -166,8 +166,8 @@ def backups(story: Story) -> None:
 
 SAID = (
     "SELECT kind, entity_id, title, url, raw, error FROM entities ORDER BY 1, 2",
-    "SELECT attachment_id, kind, entity_id, comment_id, name, size, media_type, description, created_at, created_by, "
-    "sha256, status, error, raw FROM attachments ORDER BY 1",
+    """SELECT attachment_id, kind, entity_id, comment_id, name, size, media_type, description, created_at, created_by,
+    sha256, status, error, raw FROM attachments ORDER BY 1""",
     "SELECT sha256, size, problem FROM blobs ORDER BY 1",
 )
 
