@@ -1,7 +1,8 @@
 """The catalog keeps its manifest: each transaction's changes are safe there before the transaction is committed.
 
-The one idea: `settings` holds the mark of the batch that belongs to the last commit. A kill between the two leaves the
-manifest one batch ahead; the next run applies it. So the manifest is never behind the catalog.
+The one idea: `settings` holds the mark of the batch that belongs to the last commit. A kill or power cut leaves the
+manifest ahead; the next run applies what the catalog lacks. So the manifest is never behind the catalog, and while it is
+kept, a commit needs no flush of its own: the manifest's makes it last.
 The one trap: a manifest that does not fit its mark (missing, cut, damaged) is left alone by whoever only looks; a run
 that works on the archive (`keep`) writes it anew from the catalog, unless it knows more than the catalog does.
 """
@@ -63,8 +64,7 @@ class Journal:
             found = recorded(self._db)
             if isinstance(found, Mark) and manifest.stands(self._path, found):
                 self._catch_up(found)
-                if manifest.schema(self._path) != applied(self._db):
-                    self.mark = None
+                self._settle(self.mark if manifest.schema(self._path) == applied(self._db) else None)
 
     def keep(self) -> None:
         """Have a manifest that fits, written anew if need be. `ArchiveDamaged` if it knows more than the catalog."""
@@ -77,7 +77,7 @@ class Journal:
                 )
             with self._db.atomic():
                 mark = self._write_whole()
-            self.mark = mark
+            self._settle(mark)
 
     def append(self) -> Mark | None:
         """Inside of a transaction, at its end: its changes are safe in the manifest. Gives the mark for `mark`."""
@@ -101,7 +101,11 @@ class Journal:
         self.begin()
         with self._db.atomic():
             record(self._db, code)
-        self.mark = None
+        self._settle(None)
+
+    def _settle(self, mark: Mark | None) -> None:
+        self.mark = mark
+        self._db.execute(f"PRAGMA synchronous = {'FULL' if mark is None else 'NORMAL'}")
 
     def _catch_up(self, mark: Mark) -> None:
         """Apply what a kill left in the manifest only; it may have come before that was safe there."""

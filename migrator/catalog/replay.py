@@ -1,7 +1,7 @@
 """From the manifest to a catalog: its lines applied, in order, to tables that hold nothing yet or its older rows.
 
 The one idea: after the batch that the catalog has recorded as its last, the replay and the catalog hold the same rows.
-That makes a catalog anew (`rebuild`), completes one that a kill left one batch behind, and proves one (`audit`).
+That makes a catalog anew (`rebuild`), completes one that a kill left behind, and proves one (`audit`).
 The one trap: a line is text that may be damaged: only tables and columns that exist get into a statement.
 """
 
