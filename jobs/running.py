@@ -7,10 +7,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from migrator import manifest
 from migrator.archive import Archive
 from migrator.catalog import Catalog
 from migrator.catalog.store import NAME
@@ -76,17 +77,19 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 @contextmanager
 def held_archive(root: Path, command: str, *, create: bool = False) -> Iterator[tuple[Archive, Catalog]]:
-    """The archive, held by this run and by no other. It must exist unless `create`."""
-    if not create and not (root / NAME).is_file():
+    """The archive, held by this run and by no other, and its catalog. It must exist unless `create`."""
+    with held_folder(root, command, create=create) as archive, closing(Catalog(root)) as catalog, catalog_errors():
+        yield archive, catalog
+
+
+@contextmanager
+def held_folder(root: Path, command: str, *, create: bool = False) -> Iterator[Archive]:
+    """The same, for those who open the catalog themselves, or make it."""
+    if not create and not any((root / name).is_file() for name in (NAME, manifest.NAME)):
         raise ConfigError(f"{root} is no archive: it has no {NAME}")
     with disk_errors(str(root)):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ArchiveLock(root, command):
         archive = Archive(root)
         archive.prepare()
-        catalog = Catalog(root)
-        try:
-            with catalog_errors():
-                yield archive, catalog
-        finally:
-            catalog.close()
+        yield archive

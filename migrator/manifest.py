@@ -122,11 +122,13 @@ def schema(path: Path) -> list[str] | None:
 
 def latest_run(path: Path) -> int:
     """The highest run that is told of; 0 for none. A catalog that knows less than this is not the one it belongs to."""
-    latest = 0
+    latest = seen = 0
     with suppress(FileNotFoundError), path.open("rb") as file:
         for line in file:
             if line.startswith(b'{"runs":') and (digits := line[8 : line.find(b",")]).isdigit():
-                latest = max(latest, int(digits))
+                seen = max(seen, int(digits))
+            elif line.startswith(_CLOSING):
+                latest = seen
     return latest
 
 

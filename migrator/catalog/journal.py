@@ -1,8 +1,8 @@
 """The catalog keeps its manifest: each transaction's changes are safe there before the transaction is committed.
 
 The one idea: `settings` holds the mark of the batch that belongs to the last commit. A kill or power cut leaves the
-manifest ahead; the next run applies what the catalog lacks. So the manifest is never behind the catalog, and while it is
-kept, a commit needs no flush of its own: the manifest's makes it last.
+manifest ahead; whoever opens the catalog next applies what it lacks. So the manifest is never behind the catalog, and
+while it is kept, a commit needs no flush of its own: the manifest's makes it last.
 The one trap: a manifest that does not fit its mark (missing, cut, damaged) is left alone by whoever only looks; a run
 that works on the archive (`keep`) writes it anew from the catalog, unless it knows more than the catalog does.
 """
@@ -48,35 +48,54 @@ def record(db: Database, mark: Mark | str) -> None:
     db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", [MARK, json.dumps(told)])
 
 
+def catch_up(db: Database, root: Path) -> None:
+    """Apply what a kill left in the manifest only. To be called before the tables are migrated: it is told of those."""
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'settings'").fetchone():
+        return
+    mark, path = recorded(db), manifest.path_in(root)
+    if not isinstance(mark, Mark) or not manifest.stands(path, mark):
+        return
+    if path.stat().st_size > mark.length:
+        with disk_errors(manifest.NAME):
+            manifest.make_safe(path)  # a kill may have come before it was
+    lines = Lines(db)
+    for batch in manifest.batches(path, mark):
+        if not batch.sound:
+            break
+        with db.atomic():
+            lines.apply(batch.lines)
+            record(db, batch.end)
+
+
 class Journal:
-    """The manifest of one open catalog. `mark` is None while it is not kept."""
+    """The manifest of one open catalog that has caught up. `mark` is None while it is not kept."""
 
     def __init__(self, db: Database, root: Path) -> None:
         self._db, self._root, self._path = db, root, manifest.path_in(root)
-        self._changes = Changes(db)
-        self._begun = False
+        found = recorded(db)
+        fits = isinstance(found, Mark) and manifest.stands(self._path, found)
         self.mark: Mark | None = None
+        self._settle(found if isinstance(found, Mark) and fits and self._same_tables() else None)
+        self._changes = Changes(db)
 
-    def begin(self) -> None:
-        """Before the first transaction: take up the manifest where it fits. May be called again."""
-        if not self._begun:
-            self._begun = True
-            found = recorded(self._db)
-            if isinstance(found, Mark) and manifest.stands(self._path, found):
-                self._catch_up(found)
-                self._settle(self.mark if manifest.schema(self._path) == applied(self._db) else None)
+    def _same_tables(self) -> bool:
+        return manifest.schema(self._path) == applied(self._db)
 
-    def keep(self) -> None:
-        """Have a manifest that fits, written anew if need be. `ArchiveDamaged` if it knows more than the catalog."""
-        self.begin()
+    def keep(self, *, anew: bool = False) -> None:
+        """Have a manifest that fits, written anew if need be. `ArchiveDamaged` if it knows more than the catalog.
+
+        `anew`: the catalog was just made from it.
+        """
         if self.mark is None:
             latest = self._db.execute("SELECT coalesce(max(run_id), 0) FROM runs").fetchone()[0]
-            if manifest.latest_run(self._path) > latest:
+            if not anew and manifest.latest_run(self._path) > latest:
                 raise ArchiveDamaged(
                     f"catalog.db knows less than {manifest.NAME}; `migrator rebuild` makes it anew from there"
                 )
+            if (was := recorded(self._db)) is None:
+                self.distrust("")  # so that a manifest without a mark is a sign of damage, and not of a kill
             with self._db.atomic():
-                mark = self._write_whole()
+                mark = self._write_whole(was)
             self._settle(mark)
 
     def append(self) -> Mark | None:
@@ -98,7 +117,6 @@ class Journal:
 
     def distrust(self, code: str) -> None:
         """The manifest was found damaged: the next run that works on the archive writes it anew."""
-        self.begin()
         with self._db.atomic():
             record(self._db, code)
         self._settle(None)
@@ -107,25 +125,9 @@ class Journal:
         self.mark = mark
         self._db.execute(f"PRAGMA synchronous = {'FULL' if mark is None else 'NORMAL'}")
 
-    def _catch_up(self, mark: Mark) -> None:
-        """Apply what a kill left in the manifest only; it may have come before that was safe there."""
-        lines = Lines(self._db)
-        if self._path.stat().st_size > mark.length:
-            with disk_errors(manifest.NAME):
-                manifest.make_safe(self._path)
-        for batch in manifest.batches(self._path, mark):
-            if not batch.sound:
-                break
-            with self._db.atomic():
-                lines.apply(batch.lines)
-                record(self._db, batch.end)
-                self._changes.clear()
-            mark = batch.end
-        self.mark = mark
-
-    def _write_whole(self) -> Mark:
+    def _write_whole(self, was: Mark | str | None) -> Mark:
         """A new manifest of all there is, in place of the old one, which is kept aside if it was found damaged."""
-        fresh, mark, was = self._root / FRESH, Mark(), recorded(self._db)
+        fresh, mark = self._root / FRESH, Mark()
         with disk_errors(manifest.NAME):
             for pieces in _gathered(chain([manifest.first_line(applied(self._db))], self._changes.everything())):
                 mark = manifest.write_batch(fresh, mark, pieces)

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from migrator import manifest
-from migrator.catalog.journal import Journal
+from migrator.catalog.journal import Journal, catch_up
 from migrator.catalog.schema import migrations
 from migrator.errors import ArchiveDamaged, ConfigError, DiskRefused
 
@@ -30,10 +30,10 @@ class Store:
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
         path = root / NAME
-        if read_only and not path.is_file():
-            raise ConfigError(f"{root} is no archive: it has no {NAME}")
         if not path.exists() and manifest.latest_run(manifest.path_in(root)):
             raise ArchiveDamaged(f"{root} has no {NAME}; {REBUILD}")
+        if read_only and not path.is_file():
+            raise ConfigError(f"{root} is no archive: it has no {NAME}")
         with disk_errors():
             uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
             self.db = Database(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=30))
@@ -43,6 +43,7 @@ class Store:
                 path.chmod(0o600)
                 self.db.execute("PRAGMA journal_mode=WAL")
                 self.db.execute("PRAGMA synchronous=FULL")
+                catch_up(self.db, root)
                 migrations.apply(self.db)
                 self._journal = Journal(self.db, root)
 
@@ -63,10 +64,13 @@ class Store:
             "PRIMARY KEY (kind, id, target_kind, target_id)) WITHOUT ROWID"
         )
 
-    def keep_manifest(self) -> None:
-        """Before a run that works on the archive: from now on every change is in the manifest, and all before it."""
+    def keep_manifest(self, *, anew: bool = False) -> None:
+        """Before a run that works on the archive: from now on every change is in the manifest, and all before it.
+
+        `anew`: the catalog was just made from it, so it is not asked whether it knows more. May be called again.
+        """
         with disk_errors():
-            self._journal.keep()
+            self._journal.keep(anew=anew)
 
     def distrust_manifest(self, code: str) -> None:
         """It was found damaged, see `pipeline.verify.CODES`: the next run that works on the archive writes it anew."""
@@ -80,7 +84,6 @@ class Store:
         What it changes is safe in the manifest before it is committed.
         """
         with disk_errors():
-            self._journal.begin()
             with self.db.atomic():
                 yield
                 mark = self._journal.append()

@@ -7,10 +7,13 @@ may still lose. A flush that the program forgets is so seen as a loss, though th
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Collection
+from contextlib import closing
 from pathlib import Path
 
 from migrator import disk as real
+from migrator.catalog.store import Store
 
 
 class ForgetfulDisk:
@@ -22,6 +25,7 @@ class ForgetfulDisk:
     def __init__(self) -> None:
         self.contents: set[Path] = set()
         self.safe: dict[Path, int] = {}
+        self.catalog = b""
         self.names: list[tuple[Path, Path, bytes | None]] = []
         self._open: dict[int, Path] = {}
 
@@ -71,12 +75,25 @@ class ForgetfulDisk:
         real_remove(path)
         self.contents.discard(path)
 
+    def remember(self, catalog: Store) -> None:
+        """A state of the catalog that a power cut may go back to: its commits are safe by the manifest only."""
+        with closing(sqlite3.connect(":memory:")) as copy:
+            catalog.db.conn.backup(copy)
+            state = bytearray(copy.serialize())
+        state[18:20] = b"\2\2"  # as it was: WAL
+        self.catalog = bytes(state)
+
     def flush(self, _: Path) -> None:
         self.contents.clear()
         self.safe.clear()
         self.names.clear()
 
-    def power_cut(self, rng: random.Random) -> None:
+    def _go_back(self, root: Path) -> None:
+        for ending in ("", "-wal", "-shm"):  # not written over: the dead still have them open
+            (root / f"catalog.db{ending}").unlink(missing_ok=True)
+        (root / "catalog.db").write_bytes(self.catalog)
+
+    def power_cut(self, rng: random.Random, root: Path) -> None:
         """Lose what may be lost: any of the names, any part of the contents."""
         for path, to, before in reversed(self.names):
             if rng.random() < 0.5 and to.exists():
@@ -91,7 +108,9 @@ class ForgetfulDisk:
                 safe = self.safe.get(path, 0)
                 kept = content[: safe + int((len(content) - safe) * keeps)]
                 path.write_bytes(kept if rng.random() < 0.5 else kept.ljust(len(content), b"\0"))
-        self.contents, self.names, self.safe = set(), [], {}
+        if self.catalog and rng.random() < 0.7:
+            self._go_back(root)
+        self.contents, self.names, self.safe, self.catalog = set(), [], {}, b""
 
 
 real_create, real_append, real_extend = real.create, real.append, real.extend

@@ -144,6 +144,8 @@ def _transactions(fate: Fate, writing: Callable[[Store], Any]) -> Callable[[Stor
             fate.at("commit")
             if fate.strikes(fate.weather.disk):
                 raise sqlite3.OperationalError("database or disk is full")
+        if self._journal.mark is not None and fate.rng.random() < 0.1:
+            fate.disk.remember(self)
         fate.at("committed")
 
     return transaction
