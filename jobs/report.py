@@ -136,9 +136,12 @@ def _rebuild(out: Console, summary: dict[str, Any]) -> None:
 
 
 def _problems(out: Console, summary: dict[str, Any]) -> None:
+    """Each, and what mends those that no backup does."""
     for problem in summary["problems"]:
         detail = f" ({problem['detail']})" if "detail" in problem else ""
         out.print(Text(printable(f"  {problem['code']} {problem['problem']}: {problem['path']}{detail}")))
+    if any(problem["code"].startswith("E1") for problem in summary["problems"]):
+        out.print("`migrator rebuild` makes the catalog anew from what the archive holds")
 
 
 def _export(out: Console, summary: dict[str, Any]) -> None:
