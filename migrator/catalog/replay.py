@@ -51,9 +51,9 @@ def replay(path: Path, until: Mark | None = None, into: str = "") -> Replay:
     for batch in manifest.batches(path):
         if until is not None and batch.end.length > until.length:
             break
-        lost = lines.apply(batch.lines, strict=batch.sound)
+        lost = lines.apply(batch.lines, strict=batch.sound and not made.damage)  # later ones may build on what is lost
         made.end = batch.end
-        if not batch.sound:
+        if lost or not batch.sound:
             made.damage.append(f"batch {batch.end.batch}" + (f", {lost} of its lines lost" if lost else ""))
     db.execute("COMMIT")
     return made
