@@ -11,6 +11,7 @@ import sqlite3
 import struct
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import takewhile
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -46,13 +47,29 @@ def audit(root: Path) -> list[Finding]:
 
 def _audited(db: Database, path: Path) -> list[Finding]:
     mark = _mark(db)
-    told = [] if mark is None else list(_manifest(path, mark))
-    made = replay(path, mark if isinstance(mark, Mark) and manifest.stands(path, mark) else None)
-    with closing(made.db):
-        if not told and path.exists():
-            told = [("E21", manifest.NAME, damage) for damage in made.damage]
-        comparable = path.exists() and not told and not isinstance(mark, str)
-        return told + catalog_findings(db, made if comparable else None)
+    if told := [] if mark is None else list(_manifest(path, mark)):
+        return told + _unsound(db)
+    if isinstance(mark, str) or not path.exists():
+        return _unsound(db)
+    until = mark if mark and manifest.stands(path, mark) else None
+    if damage := _damage(path, mark, until):
+        return damage + _unsound(db)
+    if found := _unsound(db):
+        return found
+    with closing((made := replay(path, until)).db):
+        return list(_against(db, made))
+
+
+def _damage(path: Path, mark: Mark | None, until: Mark | None) -> list[Finding]:
+    """What was written to a manifest and is not there any more, up to the mark if that stands."""
+    bad, end = [] if manifest.schema(path) else ["its first line"], 0
+    for batch in takewhile(lambda batch: until is None or batch.end.length <= until.length, manifest.batches(path)):
+        end = batch.end.length
+        if not batch.sound:
+            bad.append(f"batch {batch.end.batch}")
+    if mark and end < mark.length:
+        bad.append("its end")
+    return [("E21", manifest.NAME, what) for what in bad]
 
 
 def _has_our_header(catalog: Path) -> bool:
@@ -86,15 +103,10 @@ def _manifest(path: Path, mark: Mark | str) -> Iterator[Finding]:
         yield "E23", manifest.NAME, f"{path.stat().st_size} bytes, of {mark.length} that the catalog knows of"
 
 
-def catalog_findings(db: Database, made: Replay | None) -> list[Finding]:
-    """What is wrong with a catalog: in itself and, if a replay of its manifest is given, against that.
-
-    `sqlite3.Error` if it can't be read.
-    """
-    whole = [row[0] for row in db.execute("PRAGMA integrity_check(1)").fetchall()]
-    if whole != ["ok"]:
-        return [("E11", NAME, " ".join(whole))]
-    return [] if made is None else list(_against(db, made))
+def _unsound(db: Database) -> list[Finding]:
+    """What is wrong with a catalog in itself. `sqlite3.Error` if it can't be read."""
+    found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(1)").fetchall()]
+    return [] if found == ["ok"] else [("E11", NAME, " ".join(found))]
 
 
 def _against(db: Database, made: Replay) -> Iterator[Finding]:
