@@ -217,6 +217,7 @@ class Wrap:
 
     def _accept(self, body: bytes) -> bool:
         fields = parse_qs(body.decode("utf-8", "replace").strip())
-        self._access = fields.get("wrap_access_token", [""])[0]
+        token = fields.get("wrap_access_token", [""])[0]
+        self._access = token if token.isprintable() else ""  # a line break would end the header it goes into
         self._refresh = fields.get("wrap_refresh_token", [self._refresh])[0]
         return bool(self._access)
