@@ -54,8 +54,14 @@ class Step:
 
 
 EVENTS = ("add file", "add entity", "remove file", "remove entity", "rename file", "rename entity", "move file", "cap")
-steps = st.builds(Step, st.integers(0, 6), st.sampled_from(EVENTS), st.integers(0, 10_000), st.integers(0, 10_000))
-schedules = st.lists(steps, max_size=25)
+steps = st.builds(
+    Step,
+    st.integers(0, 5),
+    st.sampled_from([*EVENTS, "remove file", "remove entity"]),
+    st.integers(0, 10_000),
+    st.integers(0, 10_000),
+)
+schedules = st.lists(steps, max_size=25) | st.lists(steps, min_size=10, max_size=25)
 
 
 class Living(Sandbox):
