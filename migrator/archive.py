@@ -98,9 +98,13 @@ class Archive:
         self.suspects: set[str] = set()
 
     def prepare(self) -> None:
-        """Make the folders, and sweep away what an earlier run left half-done."""
+        """Make the folders, and sweep away what an earlier run left half-done.
+
+        A run that was killed may have named blobs and not flushed them; this one trusts what has a name, so flush now.
+        """
         with disk_errors(str(self.root)):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            disk.flush(self.root)
             if self.incoming.exists():
                 shutil.rmtree(self.incoming)
             for folder in (self.incoming, self.blobs):

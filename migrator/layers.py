@@ -158,11 +158,13 @@ class RetryingTarget:
         await self._patience.run(lambda: self._inner.describe(remote, description))
 
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
-        """See `Target`."""
+        """See `Target`; `WrongBody` where what came is not what is listed: cut, it would pass for another file."""
 
         async def once() -> None:
             sink.rewind()
-            await self._inner.read_back(remote, sink)
+            checked = _CheckedSink(sink)
+            await self._inner.read_back(remote, checked)
+            checked.judge(remote)
 
         await self._patience.run(once)
 

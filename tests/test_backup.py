@@ -19,6 +19,7 @@ from migrator.errors import (
     Forbidden,
     Gone,
     LoginPage,
+    Rejected,
     Retriable,
     TrackerUnreachable,
 )
@@ -339,3 +340,21 @@ async def test_a_run_found_running_is_set_to_interrupted_by_the_next(tmp_path):
         db.execute("UPDATE runs SET status = 'running'")
     await run_backup(tracker, tmp_path)
     assert rows(tmp_path, "SELECT status FROM runs ORDER BY run_id") == [("interrupted",), ("complete",)]
+
+
+async def test_an_entity_that_could_not_be_asked_is_asked_again_by_the_run_that_resumes(tmp_path):
+    tracker = small_tracker()
+    refused = next(ref for ref in tracker.entities if ref.kind == "Story")
+
+    async def weather(verb, key):
+        if (verb, key) == ("attachments_of", str(refused)):
+            raise Rejected("GET attachments: status 400")
+        if (verb, key) == ("read", "loose"):
+            raise AuthRefused("the run ends here")
+
+    tracker.on_call = weather
+    with pytest.raises(AuthRefused):
+        await run_backup(tracker, tmp_path)
+    tracker.on_call = None
+    assert (await run_backup(tracker, tmp_path))["status"] == "complete"
+    assert stored(tmp_path) == expected(tracker)
