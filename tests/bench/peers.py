@@ -33,10 +33,10 @@ def rivals(served: Served, work: Path) -> list[Rival]:
         "aria2c -j16": ("aria2c", lambda to: ["aria2c", "-j16", "-q", "-d", to, "-i", tall / "aria2"]),
         "rclone copy, 16": (
             "rclone",
-            lambda to: (
-                ["rclone", "copy", "--transfers=16", "--checkers=16", "--config=", f"--http-url={served.files}"]
-                + [":http:", to]
-            ),
+            lambda to: [
+                *("rclone", "copy", "-q", "--transfers=16", "--checkers=16", "--config="),
+                *(f"--http-url={served.files}", ":http:", to),
+            ],
         ),
         "wget2, 16": ("wget2", lambda to: ["wget2", "-q", "--max-threads=16", "-P", to, "-i", tall / "wget"]),
         "requests, a session": ("requests", lambda to: [python, *script, "requests", tall / "plain", to]),
