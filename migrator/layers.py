@@ -25,6 +25,7 @@ from migrator.ports import Body, BodyFacts, Sink, Source, Target
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
 
+_RETRIED = retry_if_exception_type(Retriable)
 _log = logging.getLogger("migrator.retries")
 
 
@@ -48,19 +49,13 @@ class Patience:
         try:
             return await call()  # outside of tenacity, which costs a third of a small download
         except Retriable as error:
-            first: Retriable | None = error
+            failed = [error]
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(Retriable),
-            wait=self._wait,
-            stop=self._stop,
-            sleep=self.sleep,
-            before_sleep=_tell,
-            reraise=True,
+            retry=_RETRIED, wait=self._wait, stop=self._stop, sleep=self.sleep, before_sleep=_tell, reraise=True
         ):
             with attempt:
-                if first is not None:
-                    failed, first = first, None
-                    raise failed
+                if failed:
+                    raise failed.pop()
                 return await call()
         raise AssertionError  # pragma: no cover - the loop returns or raises
 
