@@ -1,0 +1,2 @@
+def upload(*_):
+    return []
