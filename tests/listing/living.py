@@ -7,6 +7,7 @@ alike. What the model calls `unharmed` was there, on one and the same entity, fr
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -54,14 +55,16 @@ class Step:
 
 
 EVENTS = ("add file", "add entity", "remove file", "remove entity", "rename file", "rename entity", "move file", "cap")
+WORST = ("remove file", "remove entity", "purge files", "purge entities", "purge files", "purge entities")
+"""What makes items of a listing slip past: the more of them go at once, the farther."""
 steps = st.builds(
     Step,
-    st.integers(0, 5),
-    st.sampled_from([*EVENTS, "remove file", "remove entity"]),
+    st.integers(0, 4) | st.integers(0, 12),
+    st.sampled_from([*EVENTS, *WORST]),
     st.integers(0, 10_000),
     st.integers(0, 10_000),
 )
-schedules = st.lists(steps, max_size=25) | st.lists(steps, min_size=10, max_size=25)
+schedules = st.lists(steps, max_size=25) | st.lists(steps, min_size=12, max_size=30)
 
 
 class Living(Sandbox):
@@ -70,6 +73,7 @@ class Living(Sandbox):
     pending: list[Step]
     waits: int = 0
     asked: int = 0
+    lately: tuple[int, ...] = ()
     answer_with: Callable[[web.Request, web.StreamResponse], web.StreamResponse] | None = None
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -83,6 +87,7 @@ class Living(Sandbox):
                 raise web.HTTPGone(text="a loop")
             self._live()
             given = await handler(request)
+            self._take_note(given)
             return self.answer_with(request, given) if self.answer_with else given
 
         return answer
@@ -92,6 +97,17 @@ class Living(Sandbox):
             self.waits = 0
             self.happen(self.pending.pop(0))
         self.waits += 1
+
+    def _take_note(self, given: web.StreamResponse) -> None:
+        """What a list showed is what is best removed: the pages after it move up then."""
+        if isinstance(given, web.Response) and given.content_type == "application/json" and given.body:
+            numbers = re.findall(rb'"(?:id|Id|IssueNumber|AttachmentID)": ?(\d+)', bytes(given.body))
+            self.lately = (*self.lately, *map(int, numbers))[-40:]
+
+    def _worst(self, some: list[Any], step: Step) -> list[Any]:
+        """Those of them that were shown lately, where the step wants that and there are any."""
+        shown = [one for one in some if one.id in self.lately]
+        return shown if shown and step.other % 3 else some
 
     # --- the model
 
@@ -124,14 +140,20 @@ class Living(Sandbox):
 
     def happen(self, step: Step) -> None:
         """One change; where there is nothing it could happen to, nothing happens."""
-        files, entities = self.present(), self.there()
+        files, entities = self._worst(self.present(), step), self._worst(self.there(), step)
         act: Callable[..., None] = getattr(self, "_" + step.what.replace(" ", "_"))
         if step.what in {"add entity", "cap"}:
             act(step)
-        elif (step.what.endswith("entity") and len(entities) > 1) or (step.what == "add file" and entities):
+        elif len(self.there()) < 3:
+            return
+        elif step.what in {"add file", "remove entity", "rename entity"}:
             act(step, entities[step.one % len(entities)])
-        elif step.what.endswith("file") and files and entities and step.what != "add file":
-            act(step, files[step.one % len(files)], entities[step.other % len(entities)])
+        elif step.what.startswith("purge"):
+            some = files if step.what.endswith("files") else entities
+            at = step.one % (len(some) + 1)
+            act(step, some[at : at + 3])
+        elif files:
+            act(step, files[step.one % len(files)])
 
     def put(
         self, entities: Iterable[WorldEntity] | None = None, files: Iterable[WorldAttachment] | None = None
@@ -168,8 +190,17 @@ class Living(Sandbox):
         number = self._free((entity.id for entity in self.world.entities), step.other, at_end=at_end)
         self.put([*self.world.entities, WorldEntity(number, KINDS[step.one % len(KINDS)], "new")])
 
-    def _remove_file(self, _: Step, file: WorldAttachment, __: WorldEntity) -> None:
+    def _remove_file(self, _: Step, file: WorldAttachment) -> None:
         self.put(files=[one for one in self.world.attachments if one.id != file.id])
+
+    def _purge_files(self, step: Step, files: list[WorldAttachment]) -> None:
+        for file in files:
+            self._remove_file(step, file)
+
+    def _purge_entities(self, step: Step, entities: list[WorldEntity]) -> None:
+        for entity in entities:
+            if len(self.there()) > 2 and self.is_there(entity.id):
+                self._remove_entity(step, entity)
 
     def _remove_entity(self, _: Step, entity: WorldEntity) -> None:
         if self.tracker == "squash":
@@ -178,7 +209,7 @@ class Living(Sandbox):
         files = [one for one in self.world.attachments if one.entity_id != entity.id]
         return self.put([one for one in self.world.entities if one.id != entity.id], files)
 
-    def _rename_file(self, step: Step, file: WorldAttachment, _: WorldEntity) -> None:
+    def _rename_file(self, step: Step, file: WorldAttachment) -> None:
         new = replace(file, name=f"renamed {step.other}.txt")
         self.put(files=[new if one.id == file.id else one for one in self.world.attachments])
 
@@ -186,7 +217,8 @@ class Living(Sandbox):
         new = replace(entity, title=f"renamed {step.other}")
         self.put([new if one.id == entity.id else one for one in self.world.entities])
 
-    def _move_file(self, _: Step, file: WorldAttachment, to: WorldEntity) -> None:
+    def _move_file(self, step: Step, file: WorldAttachment) -> None:
+        to = self.there()[step.other % len(self.there())]
         if to.id == file.entity_id:
             return
         new = replace(file, entity_id=to.id)

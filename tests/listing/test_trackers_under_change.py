@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from migrator.adapters import adapter
@@ -100,6 +100,8 @@ def test_what_was_there_all_the_time_is_in_the_archive(tracker, tmp_path):
 
         @examples(30)
         @given(schedules, st.integers(0, 5))
+        @example([Step(1, "purge entities", 0, 1)] * 6, 0)
+        @example([Step(1, "purge files", 0, 1)] * 6, 1)
         def attempt(schedule, way):
             nonlocal happened
             with tempfile.TemporaryDirectory(dir=tmp_path) as root:
