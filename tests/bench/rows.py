@@ -58,7 +58,7 @@ def record(catalog: Catalog, run: int, start: int, end: int) -> None:
 
 def row(what: str, seconds: float, more: str = "") -> None:
     """A line of the table."""
-    print(f"| {what} | {seconds:.2f} | {more} |", flush=True)
+    print(f"| {what} | {seconds:.2f} | {more} |", flush=True)  # noqa: T201 - this is a program
 
 
 def size_of(root: Path) -> int:
@@ -109,7 +109,7 @@ def plan(root: Path, count: int) -> None:
 
 
 if __name__ == "__main__":
-    print("| what | seconds | |\n| --- | --- | --- |")
+    print("| what | seconds | |\n| --- | --- | --- |")  # noqa: T201 - the same
     whole = {"million": (million, 1_000_000), "plan": (plan, 100_000)}
     work, many = whole[sys.argv[1]]
     work(Path(sys.argv[2]), int(many * float(sys.argv[3])))
