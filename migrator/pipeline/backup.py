@@ -250,7 +250,7 @@ class _Backup:
         def recorded(attachment: Attachment, status: Status) -> None:
             nonlocal left
             left -= 1
-            if status is Status.STORED:
+            if status is not Status.FAILED:
                 self._taken.discard(attachment.id)
             if not left:
                 all_recorded.set()

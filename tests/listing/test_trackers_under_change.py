@@ -98,7 +98,7 @@ def test_what_was_there_all_the_time_is_in_the_archive(tracker, tmp_path):
     happened = 0
     with asyncio.Runner() as runner:
 
-        @examples(30)
+        @examples(20)
         @given(schedules, st.integers(0, 5))
         @example([Step(1, "purge entities", 0, 1)] * 6, 0)
         @example([Step(1, "purge files", 0, 1)] * 6, 1)
