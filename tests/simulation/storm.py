@@ -29,7 +29,7 @@ from tests.parts import PATIENCE, rows, run_backup, run_load, run_verify
 from tests.simulation import loop
 from tests.simulation.disk import ForgetfulDisk
 from tests.simulation.edges import CALM, Fate, Violation, Weather, simulated
-from tests.simulation.story import archived
+from tests.simulation.story import HAS_TABLES, archived
 from tests.test_pairs import FOUR, OPTIONS, assert_there_once, mapped
 
 FAULTY = ("stalled", "login_page", "redirected", "gzipped", "dribbled")
@@ -144,7 +144,7 @@ class Storm:
     def recorded(self) -> dict[str, str]:
         """What the catalog says is stored."""
         archive = self.root / "archive"
-        if not (archive / "catalog.db").exists() or not rows(archive, "SELECT 1 FROM sqlite_master LIMIT 1"):
+        if not (archive / "catalog.db").exists() or not rows(archive, HAS_TABLES):
             return {}
         return dict(rows(archive, "SELECT attachment_id, sha256 FROM attachments WHERE status = 'stored'"))
 
