@@ -27,8 +27,9 @@ Finding = tuple[str, str, str]
 """Code (see `pipeline.verify.CODES`), file, and what exactly."""
 MOST = 100
 """So many rows are named."""
-_HEADER = (b"SQLite format 3\0", b"\2\2\0\x40\x20\x20", struct.pack(">7I20x", 4, 0, 0, 1, 0, 0, 0))
-"""WAL, UTF-8, no vacuum of its own, no numbers of ours; see the file format at sqlite.org."""
+_FIXED = b"SQLite format 3\0", b"\2\2\0\x40\x20\x20"
+_NUMBERS = struct.pack(">7I20x", 4, 0, 0, 1, 0, 0, 0), bytes(48)
+"""WAL, UTF-8, no vacuum of its own, no numbers of ours; zeros before there are tables. See the format at sqlite.org."""
 
 
 def audit(root: Path) -> list[Finding]:
@@ -76,7 +77,7 @@ def _has_our_header(catalog: Path) -> bool:
     """Whether those bytes of the file's header that never change are what they have to be; SQLite passes over some."""
     with catalog.open("rb") as file:
         head = file.read(100)
-    return len(head) == 0 or (head[:16], head[18:24], head[44:92]) == _HEADER
+    return not head or ((head[:16], head[18:24]) == _FIXED and head[44:92] in _NUMBERS)
 
 
 def _opened(root: Path) -> Database:

@@ -49,6 +49,7 @@ def _made(path: Path, fresh: Path) -> list[str]:
         raise ArchiveDamaged(f"{manifest.NAME}: {error}") from error
     with closing(made.db):
         record(made.db, "E21" if made.damage else made.end)
+        made.db.execute("PRAGMA journal_mode = WAL")  # as every catalog is; closing it leaves nothing beside it
     return made.damage
 
 

@@ -23,6 +23,7 @@ from migrator.adapters.memory import MemoryTarget, MemoryTracker
 from migrator.archive import Archive
 from migrator.catalog import Catalog
 from migrator.catalog.audit import audit
+from migrator.catalog.store import disk_errors as catalog_errors
 from migrator.errors import MigratorError
 from migrator.layers import Patience, RetryingTarget
 from migrator.mapping import Mapping
@@ -71,7 +72,7 @@ class Story:
 
     def _run(self, name: str, work: Coroutine[Any, Any, Any], fate: Fate) -> dict[str, Any] | None:
         try:
-            with simulated(fate):
+            with catalog_errors(), simulated(fate):
                 summary = loop.run(work, fate.rng)
         except loop.Killed as edge:
             self._bury(fate)
@@ -187,6 +188,9 @@ SAID = (
 )
 
 
+HAS_TABLES = "SELECT 1 FROM sqlite_master WHERE name = 'attachments'"
+
+
 def archived(root: Path) -> tuple[Any, ...]:
     """All that an archive says and holds, but for its runs."""
     blobs = {path.name: path.read_bytes() for path in (root / "blobs").glob("*/*")}
@@ -246,7 +250,7 @@ def kept(story: Story) -> list[Any]:
 
 def recorded(story: Story) -> dict[str, tuple[str, str]]:
     """What the catalog says is stored; each blob is held against the disk."""
-    if not (story.root / "catalog.db").exists() or not rows(story.root, "SELECT 1 FROM sqlite_master LIMIT 1"):
+    if not (story.root / "catalog.db").exists() or not rows(story.root, HAS_TABLES):
         return {}
     found = {}
     statement = "SELECT attachment_id, name, sha256 FROM attachments WHERE status = 'stored'"
