@@ -23,7 +23,7 @@ FATES = {"attachments": {"sha256", "status", "error", "stored_run"}, "entities":
 """Columns that change without the rest: told alone."""
 PIECE = 1000
 
-_ROW, _FATE, _SEEN = 2, 1, 0
+_GONE, _ROW, _FATE, _SEEN = 3, 2, 1, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +74,28 @@ class Changes:
                 self._watch(place, table)
 
     def _watch(self, place: int, table: Table) -> None:
-        note = "INSERT INTO changed VALUES"
-        seen, fates = SEEN in table.columns, FATES.get(table.name, set())
-        whole = _differ(set(table.columns) - fates - {SEEN})
-        level = f"CASE WHEN {whole} THEN {_ROW} " + (f"WHEN {_differ(fates)} THEN {_FATE} " if fates else "")
-        differs = f"({_differ(table.columns)})"
-        for event, row, values, when in (
-            ("INSERT", "new", _ROW, "1"),
-            ("DELETE", "old", _ROW, "1"),
-            ("UPDATE", "new", f"{level}ELSE {_SEEN if seen else _ROW} END", differs),
-        ):
-            marked = f"AND {row}.{table.key} != '{MARK}'" if table.name == "settings" else ""
-            self._db.execute(
-                f"CREATE TEMP TRIGGER {table.name}_{event} AFTER {event} ON main.{table.name} WHEN {when} {marked} "
-                f"BEGIN {note} ({place}, {row}.{table.key}, {values}); END"
-            )
+        fates = FATES.get(table.name, set())
+        seen = {SEEN} & set(table.columns)
+        whole = set(table.columns) - fates - seen
+        self._note(place, table, "INSERT", "new", _ROW)
+        self._note(place, table, "DELETE", "old", _GONE)
+        self._note(place, table, "UPDATE", "new", _ROW, whole)
+        self._note(place, table, "UPDATE", "new", _FATE, fates)
+        self._note(place, table, "UPDATE", "new", _SEEN, seen)
+
+    def _note(
+        self, place: int, table: Table, event: str, row: str, level: int, columns: Iterable[str] | None = None
+    ) -> None:
+        """Note what happens to a row; an update, if one of these columns becomes another."""
+        if columns is not None and not columns:
+            return
+        of = f" OF {', '.join(sorted(columns))}" if columns is not None else ""
+        when = _differ(columns) if columns is not None else "1"
+        marked = f" AND {row}.{table.key} != '{MARK}'" if table.name == "settings" else ""
+        self._db.execute(
+            f"CREATE TEMP TRIGGER {table.name}_{event}_{level} AFTER {event}{of} ON main.{table.name} "
+            f"WHEN ({when}){marked} BEGIN INSERT INTO changed VALUES ({place}, {row}.{table.key}, {level}); END"
+        )
 
     def clear(self) -> None:
         """Forget what was noted."""
@@ -99,8 +106,9 @@ class Changes:
         touched = self._db.execute("SELECT place, min(level), max(level) FROM changed GROUP BY 1 ORDER BY 1").fetchall()
         for place, low, high in touched:
             table = self.tables[place]
-            if high == _ROW:
+            if high == _GONE:
                 yield from self._deleted(place, table)
+            if high >= _ROW:
                 yield from self._told(place, table, table.columns, _ROW)
             if low <= _FATE <= high:
                 fates = [column for column in table.columns if column in {*FATES.get(table.name, ()), SEEN}]
@@ -142,7 +150,7 @@ def _differ(columns: Iterable[str]) -> str:
 
 
 def _at(place: int, table: Table, level: int) -> str:
-    keys = f"SELECT key FROM changed WHERE place = {place} GROUP BY key HAVING max(level) = {level}"
+    keys = f"SELECT key FROM changed WHERE place = {place} GROUP BY key HAVING min(max(level), {_ROW}) = {level}"
     return f"{table.key} IN ({keys})"
 
 
