@@ -26,10 +26,13 @@ def rebuild(archive: Archive) -> dict[str, Any]:
     `damaged` if blobs are missing or unknown, or lines of the manifest were lost together with the catalog.
     """
     lost: list[str] = []
-    made = any(code < "E20" for code, _, _ in audit(archive.root))
+    found = [code for code, _, _ in audit(archive.root)]
+    made = any(code < "E20" for code in found)
     if made:
         lost = remake(archive.root)
     with closing(Catalog(archive.root)) as catalog:
+        if found and not made:
+            catalog.distrust_manifest(found[0])
         catalog.keep_manifest(anew=made)
         run = catalog.begin_run("rebuild")
         problems = [problem("E21", "", "manifest.jsonl", what) for what in lost]
