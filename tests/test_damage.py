@@ -90,6 +90,7 @@ async def test_a_flipped_bit_in_any_byte_of_the_manifest_is_found(tmp_path):
     assert audit(tmp_path) == []
 
 
+@pytest.mark.timeout(900)
 async def test_a_flipped_bit_in_any_byte_of_the_catalog_is_found_or_changes_nothing(tmp_path, monkeypatch):
     await tiny_archive(tmp_path)
     path = tmp_path / "catalog.db"
