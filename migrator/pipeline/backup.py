@@ -10,7 +10,6 @@ What is fatal (credentials refused, tracker gone, disk full) stops everything, a
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +19,7 @@ from migrator.archive import Archive
 from migrator.catalog import Catalog
 from migrator.catalog.crawl import Crawl
 from migrator.model import Attachment, Cursor, Entity, Page, RunStatus, Status
-from migrator.pipeline.desk import Desk
-from migrator.pipeline.running import InFlight, first_fatal, until_stopped
+from migrator.pipeline.running import Frame, begun
 from migrator.pipeline.store import Recorded, Recorder, Settled, StoreSink, missing_blobs
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
@@ -58,100 +56,73 @@ async def backup(
     Gives the summary of `contract.md`; `stop` drains and ends it as `interrupted`. Raises what is fatal, with the
     run recorded as `failed` and all finished files kept.
     """
-    desk = Desk()
-    try:
-        await desk.run(catalog.claim_source, settings.identity)
-        run = await desk.run(catalog.begin_run, "backup")
-        work = _Backup(source, archive, catalog, settings, desk, run, progress or Silent())
-        return await work.run(stop or asyncio.Event())
-    finally:
-        await desk.close()
+    await asyncio.to_thread(catalog.claim_source, settings.identity)
+    async with begun(catalog, "backup") as frame:
+        work = _Backup(source, archive, settings, frame, progress or Silent())
+        await frame.desk.run(work.begin)
+        return await frame.carry_out(work, stop or asyncio.Event())
 
 
 class _Backup:
     def __init__(
-        self,
-        source: Source,
-        archive: Archive,
-        catalog: Catalog,
-        settings: BackupSettings,
-        desk: Desk,
-        run: int,
-        progress: Progress,
+        self, source: Source, archive: Archive, settings: BackupSettings, frame: Frame, progress: Progress
     ) -> None:
-        self._source, self._archive, self._catalog, self._desk = source, archive, catalog, desk
-        self._settings, self._run, self._progress = settings, run, progress
-        self._recorder = Recorder(archive, catalog, desk, run)
+        self._source, self._archive, self._settings, self._progress = source, archive, settings, progress
+        self._catalog, self._desk, self._run, self._in_flight = frame.catalog, frame.desk, frame.run, frame.in_flight
+        self._recorder = Recorder(archive, frame.catalog, frame.desk, frame.run)
+        self._crawl = Crawl(frame.run, {})
         self._queue: asyncio.Queue[tuple[Attachment, Recorded]] = asyncio.Queue(2 * settings.downloads)
         self._pages = asyncio.Semaphore(PAGES_IN_FLIGHT)
         self._asks = asyncio.Semaphore(settings.downloads)
         self._taken: set[str] = set()
         self._partial = settings.selection.partial
         self._choice = Choice(settings.selection, frozenset(settings.kinds))
-        self._in_flight = InFlight()
         self._draining = False
         self._stored = 0
         self._login_pages = 0
         self._failed: list[Entity] = []
 
-    async def run(self, stop: asyncio.Event) -> dict[str, Any]:
-        began = time.monotonic()
-        crawl = await self._desk.run(self._begin)
-        status = RunStatus.FAILED
-        try:
-            await self._expect_lost()
-            whole = await until_stopped(self._work(crawl), stop, self._drain, self._in_flight.quiet)
-            status = RunStatus.COMPLETE if whole else RunStatus.INTERRUPTED
-        except asyncio.CancelledError:
-            status = RunStatus.INTERRUPTED
-            raise
-        except BaseExceptionGroup as group:
-            raise first_fatal(group) from None
-        finally:
-            summary = await self._finish(crawl, status, time.monotonic() - began)
-        return summary
-
-    def _begin(self) -> Crawl:
+    def begin(self) -> None:
+        """Resume the crawl that was under way, or start one."""
         kinds, selection = sorted(self._settings.kinds), self._settings.selection
         scope = repr((kinds, selection.key)) if self._partial else repr(kinds)
-        crawl = self._catalog.begin_crawl(self._run, scope, kinds, partial=self._partial)
-        self._choice.taken.update(self._catalog.taken_entities(crawl))
-        self._failed = self._catalog.failed_entities(crawl)
-        return crawl
+        self._crawl = self._catalog.begin_crawl(self._run, scope, kinds, partial=self._partial)
+        self._choice.taken.update(self._catalog.taken_entities(self._crawl))
+        self._failed = self._catalog.failed_entities(self._crawl)
 
-    async def _finish(self, crawl: Crawl, status: RunStatus, seconds: float) -> dict[str, Any]:
-        """Record what was finished, in whatever way the run ended."""
-        if status is RunStatus.FAILED:
-            try:
-                await self._recorder.flush()
-            except errors.DiskRefused:
-                return {}
-        else:
-            await self._recorder.flush()
-        return await self._desk.run(self._summary, crawl, status, seconds)
-
-    def _summary(self, crawl: Crawl, status: RunStatus, seconds: float) -> dict[str, Any]:
-        catalog = self._catalog
-        failures = catalog.failures(crawl.start)
-        if status is RunStatus.COMPLETE and failures:
-            status = RunStatus.INCOMPLETE
-        summary = {
-            "command": "backup",
-            "run": self._run,
-            "status": str(status),
-            "entities": catalog.entity_count(crawl.start),
-            "attachments": catalog.backup_counts(crawl.start, self._run),
-            "bytes": catalog.stored_bytes(self._run),
-            "seconds": round(seconds, 2),
-            "failures": failures,
-        }
-        if status in {RunStatus.COMPLETE, RunStatus.INCOMPLETE}:
-            catalog.end_crawl(crawl, self._settings.kinds)
-        catalog.end_run(self._run, status, summary)
-        return summary
-
-    def _drain(self) -> None:
+    def drain(self) -> None:
+        """See `Work`."""
         self._draining = True
+
+    async def flush(self) -> None:
+        """See `Work`."""
+        await self._recorder.flush()
+
+    def summary(self, status: RunStatus) -> dict[str, Any]:
+        """See `Work`. A crawl that came to its end is over."""
+        catalog, start = self._catalog, self._crawl.start
+        told = {
+            "entities": catalog.entity_count(start),
+            "attachments": catalog.backup_counts(start, self._run),
+            "bytes": catalog.stored_bytes(self._run),
+            "failures": catalog.failures(start),
+        }
+        if status is RunStatus.COMPLETE:
+            catalog.end_crawl(self._crawl, self._settings.kinds)
+        return told
+
+    async def work(self) -> bool:
+        """See `Work`."""
+        await self._expect_lost()
+        async with asyncio.TaskGroup() as group:
+            helpers = [group.create_task(self._recorder.run())]
+            helpers += [group.create_task(self._worker()) for _ in range(self._settings.downloads)]
+            await self._read_all()
+            await self._complete()
+            await self._backlog()
+            for task in helpers:
+                task.cancel()
+        return True
 
     async def _expect_lost(self) -> None:
         """Blobs that verify found damaged, or whose file is missing, are wanted again."""
@@ -161,17 +132,7 @@ class _Backup:
         if lost and (count := await self._desk.run(self._catalog.expect_again, lost)):
             self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")
 
-    async def _work(self, crawl: Crawl) -> None:
-        async with asyncio.TaskGroup() as group:
-            helpers = [group.create_task(self._recorder.run())]
-            helpers += [group.create_task(self._worker()) for _ in range(self._settings.downloads)]
-            await self._crawl(crawl)
-            await self._complete(crawl)
-            await self._backlog(crawl)
-            for task in helpers:
-                task.cancel()
-
-    async def _crawl(self, crawl: Crawl) -> None:
+    async def _read_all(self) -> None:
         before: asyncio.Task[None] | None = None
         async with asyncio.TaskGroup() as pages:
             for stream in self._source.capabilities.streams:
