@@ -40,11 +40,14 @@ class ForgetfulDisk:
 
     def rename(self, path: Path, to: Path) -> None:
         before = to.read_bytes() if to.exists() else None
+        same = to not in self.contents | {path, *(known for _, known, _ in self.names)} and before == path.read_bytes()
         real_rename(path, to)
+        self._open.update({handle: to for handle, known in self._open.items() if known == path})
         if path in self.contents:
             self.contents.discard(path)
             self.contents.add(to)
-        self._open.update({handle: to for handle, known in self._open.items() if known == path})
+        elif same:  # whichever of the two has the name after a power cut, it is as good as the other
+            return
         self.names.append((path, to, before))
 
     def sync_folders(self, folders: Collection[Path], root: Path) -> None:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
+import aiohttp
+
 from migrator import archive, disk, errors
 from migrator.adapters.memory import CHUNK, MemoryTracker
 from migrator.catalog.store import Store
@@ -26,6 +28,11 @@ from migrator.pipeline import store
 from migrator.ports import BodyFacts, Sink
 from tests.simulation.disk import ForgetfulDisk
 from tests.simulation.loop import Killed
+
+
+class Violation(AssertionError):
+    """Something that must hold at any time did not."""
+
 
 SMALL = 4096
 """Where a file is large in a simulation; so there are large ones, and they cost nothing."""
@@ -69,6 +76,15 @@ class Fate:
             self.dead = True
             raise Killed(edge)
 
+    def expect_safe(self, catalog: Store) -> None:
+        """What the catalog is about to say is stored must be safe on the disk: its bytes, and its name."""
+        unsafe = {path.name for path in self.disk.contents} | {to.name for _, to, _ in self.disk.names}
+        if unsafe and catalog.db.execute("SELECT 1 FROM sqlite_master WHERE name = 'attachments'").fetchone():
+            said = catalog.db.execute("SELECT sha256 FROM attachments WHERE status = 'stored'").fetchall()
+            lost = unsafe & {sha256 for (sha256,) in said}
+            if lost:
+                raise Violation(f"the catalog says that these are stored, and they are not safe on disk yet: {lost}")
+
     def strikes(self, chance: float) -> bool:
         """Whether a fault of this chance happens now."""
         return not self.dead and chance > 0 and self.rng.random() < chance
@@ -83,6 +99,7 @@ def simulated(fate: Fate) -> Iterator[None]:
         patch.object(archive, "token_hex", lambda _: f"{next(numbers):016x}"),
         patch.object(Store, "writing", _transactions(fate, Store.writing)),
         patch.object(store, "SMALL", SMALL),
+        patch.object(aiohttp.ClientSession, "_request", _requests(fate, aiohttp.ClientSession._request)),
     ):
         yield
 
@@ -121,12 +138,27 @@ def _transactions(fate: Fate, writing: Callable[[Store], Any]) -> Callable[[Stor
         fate.at("begin")
         with writing(self):
             yield
+            fate.expect_safe(self)
             fate.at("commit")
             if fate.strikes(fate.weather.disk):
                 raise sqlite3.OperationalError("database or disk is full")
         fate.at("committed")
 
     return transaction
+
+
+def _requests(fate: Fate, request: Callable[..., Any]) -> Callable[..., Any]:
+    async def edge(self: aiohttp.ClientSession, method: str, url: Any, **how: Any) -> Any:
+        fate.at(f"request {method} {url.path}")
+        response = await request(self, method, url, **how)
+        try:
+            fate.at(f"answer {method} {url.path}")
+        except Killed:
+            response.close()
+            raise
+        return response
+
+    return edge
 
 
 class Weathered(MemoryTracker):

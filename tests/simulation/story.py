@@ -27,15 +27,11 @@ from migrator.model import NOBODY, EntityRef
 from tests.parts import expected, files_on, rows, run_backup, run_load, run_rollback, run_verify
 from tests.simulation import loop
 from tests.simulation.disk import ForgetfulDisk
-from tests.simulation.edges import CALM, SMALL, Fate, Weather, Weathered, simulated
+from tests.simulation.edges import CALM, SMALL, Fate, Violation, Weather, Weathered, simulated
 
 PATIENCE = Patience(retries=3, total=10_000)
 MOST_RUNS = 3
 _NUMBERED = re.compile(r" \(\d+\)|~\d+|_\d+(?=\.)")
-
-
-class Violation(AssertionError):
-    """Something that must hold at any time did not."""
 
 
 @dataclass(slots=True)
@@ -161,8 +157,25 @@ def backups(story: Story) -> None:
     listed = summary["attachments"]["listed"] if summary else 0
     story.expect(listed == len(story.source.files), "every file is counted")
     story.expect(not list((story.root / "incoming").iterdir()), "nothing is left on its way")
+    undisturbed = story.root.with_name("undisturbed")
+    story.run("undisturbed", run_backup(story.source, undisturbed, downloads=4), calm(story))
+    story.expect(archived(story.root) == archived(undisturbed), "the archive is that of an undisturbed run")
     verified = story.run("verify", run_verify(story.root), calm(story))
     story.expect(verified and not verified["problems"], f"verify finds nothing: {verified}")
+
+
+SAID = (
+    "SELECT kind, entity_id, title, url, raw, error FROM entities ORDER BY 1, 2",
+    """SELECT attachment_id, kind, entity_id, comment_id, name, size, media_type, description, created_at, created_by,
+    sha256, status, error, raw FROM attachments ORDER BY 1""",
+    "SELECT sha256, size, problem FROM blobs ORDER BY 1",
+)
+
+
+def archived(root: Path) -> tuple[Any, ...]:
+    """All that an archive says and holds, but for its runs."""
+    blobs = {path.name: path.read_bytes() for path in (root / "blobs").glob("*/*")}
+    return blobs, *(rows(root, statement) for statement in SAID)
 
 
 def one_backup(story: Story, fate: Fate) -> dict[str, Any] | None:
