@@ -37,9 +37,6 @@ COMMANDS = {
 EVERYWHERE = frozenset({"--json", "-q", "--quiet", "-v", "--verbose"})
 """Options that may stand before or behind the command."""
 
-MODULES = {"report": "proof"}
-"""Commands that stand in a module of another name."""
-
 EXIT = {
     RunStatus.COMPLETE: 0,
     RunStatus.INCOMPLETE: 3,
@@ -59,7 +56,7 @@ class Commands(click.Group):
         """The command of a name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"jobs.{MODULES.get(cmd_name, cmd_name)}").command
+        command: click.Command = import_module(f"jobs.{cmd_name}").command
         return command
 
     def resolve_command(

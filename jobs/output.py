@@ -59,7 +59,7 @@ class Output:
         if self.as_json:
             print(_document(summary), flush=True)  # noqa: T201
         else:
-            from jobs.report import print_summary
+            from jobs.tables import print_summary
 
             print_summary(summary)
 

@@ -56,8 +56,7 @@ async def backup(
     Gives the summary of `contract.md`; `stop` drains and ends it as `interrupted`. Raises what is fatal, with the
     run recorded as `failed` and all finished files kept.
     """
-    await asyncio.to_thread(catalog.claim_source, settings.identity)
-    async with begun(catalog, "backup") as frame:
+    async with begun(catalog, "backup", lambda: catalog.claim_source(settings.identity)) as frame:
         work = _Backup(source, archive, settings, frame, progress or Silent())
         await frame.desk.run(work.begin)
         return await frame.carry_out(work, stop or asyncio.Event())
@@ -133,15 +132,16 @@ class _Backup:
             self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")
 
     async def _read_all(self) -> None:
+        cursors = self._crawl.cursors
         before: asyncio.Task[None] | None = None
         async with asyncio.TaskGroup() as pages:
             for stream in self._source.capabilities.streams:
-                cursor = crawl.cursors.get(stream)
-                ended = stream in crawl.cursors and cursor is None
+                cursor = cursors.get(stream)
+                ended = stream in cursors and cursor is None
                 while not ended and not self._choice.full:
                     await self._pages.acquire()
                     page = await self._read(stream, cursor)
-                    before = pages.create_task(self._page(crawl, stream, page, before))
+                    before = pages.create_task(self._page(stream, page, before))
                     cursor = page.next
                     ended = cursor is None
 
@@ -152,21 +152,21 @@ class _Backup:
         except (errors.Retriable, errors.Rejected) as error:
             raise errors.TrackerUnreachable(f"the listing {stream!r} can't be read: {error}") from error
 
-    async def _complete(self, crawl: Crawl) -> None:
+    async def _complete(self) -> None:
         """The listing ended early: what the entities taken have beyond what was listed is asked for."""
         if self._choice.full:
             taken = [Entity(ref) for ref in sorted(self._choice.taken, key=str)]
-            await self._list_and_fetch(crawl, (), await self._ask(taken))
+            await self._list_and_fetch((), await self._ask(taken))
 
-    async def _page(self, crawl: Crawl, stream: str, page: Page, before: asyncio.Task[None] | None) -> None:
+    async def _page(self, stream: str, page: Page, before: asyncio.Task[None] | None) -> None:
         try:
-            await self._list_and_fetch(crawl, page.entities, page.attachments)
+            await self._list_and_fetch(page.entities, page.attachments)
             if asked := [entity for entity in page.ask if self._choice.may_take(entity.ref)]:
-                await self._list_and_fetch(crawl, (), await self._ask(asked))
+                await self._list_and_fetch((), await self._ask(asked))
             if before is not None:
                 await before
             write = self._catalog.record_checkpoint
-            await self._desk.run(write, self._run, stream, page.next, page.links, partial=crawl.partial)
+            await self._desk.run(write, self._run, stream, page.next, page.links, partial=self._partial)
         finally:
             self._pages.release()
 
@@ -186,16 +186,14 @@ class _Backup:
                 await self._desk.run(self._catalog.record_entity_error, entity.ref, str(error), expected=expected)
                 return None
 
-    async def _list_and_fetch(
-        self, crawl: Crawl, entities: Sequence[Entity], attachments: Sequence[Attachment]
-    ) -> None:
+    async def _list_and_fetch(self, entities: Sequence[Entity], attachments: Sequence[Attachment]) -> None:
         # Listing an entity again clears what was wrong with it, so one that will not be asked is left as it is.
-        entities = [entity for entity in entities if not crawl.partial or self._choice.may_take(entity.ref)]
+        entities = [entity for entity in entities if not self._partial or self._choice.may_take(entity.ref)]
         self._progress.entities(sum(entity.raw is not None for entity in entities))
         by_id = {attachment.id: attachment for attachment in attachments}
         listed = [(a, Status.PENDING if self._choice.takes(a) else Status.SKIPPED) for a in by_id.values()]
         if self._settings.selection.limit is not None:
-            await self._desk.run(self._catalog.record_taken, crawl, list(self._choice.taken))
+            await self._desk.run(self._catalog.record_taken, self._crawl, list(self._choice.taken))
         wanted = await self._desk.run(self._catalog.record_listing, self._run, entities, listed)
         await self._fetch([by_id[id_] for id_ in by_id if id_ in wanted])
 
@@ -219,17 +217,17 @@ class _Backup:
         if todo:
             await all_recorded.wait()
 
-    async def _backlog(self, crawl: Crawl) -> None:
+    async def _backlog(self) -> None:
         """What an earlier run of this crawl listed and did not get, or could not list."""
         for entity in self._failed:
             if self._choice.may_take(entity.ref) and (found := await self._attachments_of(entity)) is not None:
-                await self._list_and_fetch(crawl, (), found)
+                await self._list_and_fetch((), found)
                 await self._desk.run(self._catalog.record_entity_error, entity.ref, None)
         after = ""
-        while some := await self._desk.run(self._catalog.unfinished, crawl, after):
+        while some := await self._desk.run(self._catalog.unfinished, self._crawl, after):
             after = some[-1].id
             await self._fetch(
-                [attachment for attachment in some if not crawl.partial or self._choice.takes(attachment)]
+                [attachment for attachment in some if not self._partial or self._choice.takes(attachment)]
             )
 
     async def _worker(self) -> None:

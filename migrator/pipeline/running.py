@@ -148,10 +148,14 @@ class Frame:
 
 
 @asynccontextmanager
-async def begun(catalog: Catalog, command: str) -> AsyncIterator[Frame]:
-    """Begin a run; whoever calls holds the archive. The desk is closed at the end."""
+async def begun(catalog: Catalog, command: str, first: Callable[[], object] = lambda: None) -> AsyncIterator[Frame]:
+    """Begin a run; whoever calls holds the archive. The desk is closed at the end.
+
+    `first` is asked on the desk whether it may begin; where that raises, there was no run.
+    """
     desk = Desk()
     try:
+        await desk.run(first)
         yield Frame(command, await desk.run(catalog.begin_run, command), catalog, desk)
     finally:
         await desk.close()
