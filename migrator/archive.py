@@ -115,7 +115,7 @@ class Archive:
 
     def path_of(self, sha256: str) -> Path:
         """Where a blob is, or would be."""
-        return self.blobs / sha256[:2] / sha256
+        return self.blobs.joinpath(sha256[:2], sha256)
 
     def new_incoming(self) -> Path:
         """A fresh name for a file on its way."""

@@ -168,12 +168,22 @@ class _TeamPulse:
         return entity_in(item, f"{self._http.base}/view#item/")
 
     async def _download(self, attachment: Attachment, sink: Sink) -> None:
-        """From the first of its addresses that gives it; only one may be meant for this kind of login."""
-        path = f"attachments/{_digits(attachment.id)}"
-        paths = attachment.locator.split("\n") if attachment.locator else paths_in(await self._get(path), self._http)
+        """From where it was said to be; asked for anew if that is gone: the name of a file is part of its address."""
+        path, told = f"attachments/{_digits(attachment.id)}", attachment.locator.split("\n")
+        if not attachment.locator:
+            return await self._fetch(attachment, paths_in(await self._get(path), self._http), sink)
+        try:
+            return await self._fetch(attachment, told, sink)
+        except errors.Gone:
+            if (now := paths_in(await self._get(path), self._http)) == told:
+                raise
+        return await self._fetch(attachment, now, sink)
+
+    async def _fetch(self, attachment: Attachment, paths: Sequence[str], sink: Sink) -> None:
+        """From the first of these addresses that gives it; only one may be meant for this kind of login."""
         # A page of HTML that has no size to be held against passes only if the server names it as a file.
         html = attachment.size is not None and expects_html(attachment)
-        refusal: errors.MigratorError = errors.NotReachable(f"GET {path}: no address of the file in the answer")
+        refusal: errors.MigratorError = errors.NotReachable(f"attachment {attachment.id}: no address of it is told")
         for number, address in enumerate(paths):
             try:
                 return await self._http.download(address, sink, html_expected=html)

@@ -135,7 +135,8 @@ class CrawlTables(Store):
     def failed_entities(self, crawl: Crawl) -> list[Entity]:
         """Those whose attachments an earlier run of this crawl could not list."""
         rows = self.db.execute(
-            "SELECT kind, entity_id, title, url, raw FROM entities WHERE error IS NOT NULL AND last_run >= ?",
+            "SELECT kind, entity_id, title, url, raw FROM entities "
+            "WHERE coalesce(error, note) IS NOT NULL AND error IS NOT NULL AND +last_run >= ?",
             [crawl.start],
         ).fetchall()
         return [Entity(EntityRef(kind, id_), title, url, raw) for kind, id_, title, url, raw in rows]
@@ -192,7 +193,7 @@ class CrawlTables(Store):
         marks = f"AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
         with self.writing():
             holes = self.db.execute(
-                "SELECT 1 FROM entities WHERE coalesce(error, note) IS NOT NULL AND last_run >= ? LIMIT 1",
+                "SELECT 1 FROM entities WHERE coalesce(error, note) IS NOT NULL AND +last_run >= ? LIMIT 1",
                 [crawl.start],
             ).fetchone()
             if not holes and not crawl.partial:

@@ -19,6 +19,7 @@ from migrator.archive import Archive
 from migrator.catalog import Catalog
 from migrator.catalog.crawl import Crawl
 from migrator.model import Attachment, Cursor, Entity, Page, RunStatus, Status
+from migrator.pipeline.rounds import Rounds
 from migrator.pipeline.running import Frame, begun
 from migrator.pipeline.store import Recorded, Recorder, Settled, StoreSink, missing_blobs
 from migrator.ports import Source
@@ -137,10 +138,11 @@ class _Backup:
         async with asyncio.TaskGroup() as pages:
             for stream in self._source.capabilities.streams:
                 cursor = cursors.get(stream)
-                ended = stream in cursors and cursor is None
+                ended, rounds = stream in cursors and cursor is None, Rounds(stream)
                 while not ended and not self._choice.full:
                     await self._pages.acquire()
                     page = await self._read(stream, cursor)
+                    rounds.note(page)
                     before = pages.create_task(self._page(stream, page, before))
                     cursor = page.next
                     ended = cursor is None
@@ -207,7 +209,7 @@ class _Backup:
         def recorded(attachment: Attachment, status: Status) -> None:
             nonlocal left
             left -= 1
-            if status is Status.STORED:
+            if status is not Status.FAILED:
                 self._taken.discard(attachment.id)
             if not left:
                 all_recorded.set()
