@@ -19,6 +19,7 @@ from migrator.archive import Archive
 from migrator.catalog import Catalog
 from migrator.catalog.crawl import Crawl
 from migrator.model import Attachment, Cursor, Entity, Page, RunStatus, Status
+from migrator.pipeline.room import Room
 from migrator.pipeline.rounds import Rounds
 from migrator.pipeline.running import Frame, begun
 from migrator.pipeline.store import Recorded, Recorder, Settled, StoreSink, missing_blobs
@@ -70,6 +71,7 @@ class _Backup:
         self._source, self._archive, self._settings, self._progress = source, archive, settings, progress
         self._catalog, self._desk, self._run, self._in_flight = frame.catalog, frame.desk, frame.run, frame.in_flight
         self._recorder = Recorder(archive, frame.catalog, frame.desk, frame.run)
+        self._room = Room(archive.root)
         self._crawl = Crawl(frame.run, {})
         self._queue: asyncio.Queue[tuple[Attachment, Recorded]] = asyncio.Queue(2 * settings.downloads)
         self._pages = asyncio.Semaphore(PAGES_IN_FLIGHT)
@@ -114,6 +116,8 @@ class _Backup:
     async def work(self) -> bool:
         """See `Work`."""
         await self._expect_lost()
+        if not self._partial:
+            await self._desk.run(self._expect_room)
         async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(self._recorder.run())]
             helpers += [group.create_task(self._worker()) for _ in range(self._settings.downloads)]
@@ -131,6 +135,11 @@ class _Backup:
         lost = [*suspects, *await self._desk.run(missing_blobs, self._archive, self._catalog)]
         if lost and (count := await self._desk.run(self._catalog.expect_again, lost)):
             self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")
+
+    def _expect_room(self) -> None:
+        """What an earlier run listed is known before anything is asked for."""
+        if size := self._catalog.bytes_to_come(self._crawl.start):
+            self._room.expect(size)
 
     async def _read_all(self) -> None:
         cursors = self._crawl.cursors
@@ -203,6 +212,7 @@ class _Backup:
         """Have these files fetched, and wait until each is recorded; what another page is at already is left out."""
         todo = [attachment for attachment in attachments if attachment.id not in self._taken]
         self._taken.update(attachment.id for attachment in todo)
+        await self._desk.run(self._room.expect_files, [attachment.size for attachment in todo], self._catalog)
         self._progress.known(len(todo), sum(attachment.size or 0 for attachment in todo))
         left, all_recorded = len(todo), asyncio.Event()
 
