@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from jobs.output import Output
+from jobs.signals import interrupt_on_signals
 from migrator import __version__, errors
 from migrator.model import RunStatus
 
@@ -102,6 +103,7 @@ def group(ctx: click.Context, /, *, as_json: bool, quiet: bool, verbose: bool) -
 
 def main(arguments: list[str] | None = None) -> None:
     """The console script: runs a command and exits with its status."""
+    interrupt_on_signals()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -130,8 +132,6 @@ def run(arguments: list[str]) -> int:
             error = errors.TrackerUnreachable(str(error))
         output.error(str(error))
         return output.failed(command, error.exit_code, str(error))
-    except BrokenPipeError:
-        return 1
     except Exception:
         logging.getLogger("migrator").exception("an unexpected error: this is a bug")
         return 1

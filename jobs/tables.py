@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -22,11 +23,13 @@ WIDTH = 140
 _COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
 
 
-def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
-    """Print the summary of any command on stdout."""
-    width = None if sys.stdout.isatty() else WIDTH
-    out = console or Console(highlight=False, soft_wrap=True, width=width)
+def summary_text(summary: dict[str, Any]) -> str:
+    """The summary of any command, coloured where stdout is a terminal."""
+    terminal, written = sys.stdout.isatty(), io.StringIO()
+    width = None if terminal else WIDTH
+    out = Console(file=written, force_terminal=terminal, highlight=False, soft_wrap=True, width=width)
     _PRINTERS.get(summary["command"], _run)(out, summary)
+    return written.getvalue()
 
 
 def _headline(out: Console, summary: dict[str, Any], title: str = "") -> None:

@@ -132,8 +132,7 @@ class _Load:
         arrived, identity = self._catalog.arrived_uploads, self._settings.identity
         wanted = await self._desk.run(arrived, identity, self._run) or await self._desk.run(arrived, identity)
         self._content = ContentCheck(self._target, self._catalog, identity, self._desk, self._settler)
-        with self._in_flight:
-            await self._content.run(wanted, self._settings.uploads)
+        await self._content.run(wanted, self._settings.uploads, self._in_flight)
 
     async def _worker(self) -> None:
         while not self._settler.stopping and not self._queue.empty():

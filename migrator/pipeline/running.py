@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -57,13 +58,44 @@ class InFlight:
         self.quiet.set()
 
     def __enter__(self) -> None:
+        _AT_WORK.set((self, asyncio.current_task()))
+        self._begin()
+
+    def __exit__(self, *_: object) -> None:
+        _AT_WORK.set(None)
+        self._end()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is in here waits for nothing but time: a stop need not wait for it."""
+        self._end()
+        try:
+            yield
+        finally:
+            self._begin()
+
+    def _begin(self) -> None:
         self._count += 1
         self.quiet.clear()
 
-    def __exit__(self, *_: object) -> None:
+    def _end(self) -> None:
         self._count -= 1
         if not self._count:
             self.quiet.set()
+
+
+_AT_WORK: ContextVar[tuple[InFlight, asyncio.Task[Any] | None] | None] = ContextVar("at_work", default=None)
+"""What this task counts as in flight. Tasks that it starts inherit it, and don't count."""
+
+
+async def back_off(seconds: float) -> None:
+    """Sleep before another try. Nothing is in flight meanwhile, so a run that is stopped ends at once."""
+    at_work = _AT_WORK.get()
+    if at_work is None or at_work[1] is not asyncio.current_task():
+        await asyncio.sleep(seconds)
+        return
+    with at_work[0].paused():
+        await asyncio.sleep(seconds)
 
 
 def first_fatal(group: BaseExceptionGroup[BaseException]) -> BaseException:
