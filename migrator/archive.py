@@ -108,10 +108,17 @@ class Archive:
                 shutil.rmtree(self.incoming)
             for folder in (self.incoming, self.blobs):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            disk.write_file(self.root / "README.txt", _README.encode())
+            self._write_readme()
             for name in FOLDERS:
                 (self.blobs / name).mkdir(mode=0o700, exist_ok=True)
             disk.sync_folders([self.blobs, self.root], self.root)
+
+    def _write_readme(self) -> None:
+        """A whole one, or the one that was there."""
+        place, fresh = self.root / "README.txt", self.new_incoming()
+        if not place.is_file() or place.read_bytes() != _README.encode():
+            disk.write_file(fresh, _README.encode())
+            disk.rename(fresh, place)
 
     def path_of(self, sha256: str) -> Path:
         """Where a blob is, or would be."""

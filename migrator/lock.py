@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from migrator import disk
 from migrator.catalog import now
 from migrator.disk import disk_errors
 from migrator.errors import ArchiveHeld, DiskRefused
@@ -106,7 +107,8 @@ class ArchiveLock:
 
     def _write(self, text: bytes) -> None:
         os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, text, 0)
+        os.lseek(self._handle, 0, os.SEEK_SET)
+        disk.append(self._handle, text)
 
     def _let_go(self) -> None:
         for handle in (self._handle, self._folder):
