@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 OURS = ("migrator", "jobs")
 
 ROWS = (
-    ("model", "errors", "fields", "naming", "pathnames", "pacing"),
+    ("model", "errors", "fields", "naming", "pathnames", "pacing", "gate"),
     (
         "ports",
         "auth",
