@@ -21,7 +21,7 @@ import aiofiles.threadpool
 from aiofiles.threadpool.binary import AsyncFileIO
 
 from migrator import disk
-from migrator.disk import disk_errors
+from migrator.disk import disk_errors, own_limits
 from migrator.errors import ArchiveDamaged
 from migrator.model import Blob
 
@@ -180,7 +180,8 @@ class Archive:
     def is_damaged(self, blob: Blob) -> bool:
         """Whether this blob's file is missing or not what its name says. Reads all of it."""
         try:
-            return hash_file(self.path_of(blob.sha256)) != blob
+            with own_limits(str(self.path_of(blob.sha256))):
+                return hash_file(self.path_of(blob.sha256)) != blob
         except OSError:
             return True
 
@@ -201,7 +202,7 @@ class BlobBody:
         sha256 = hashlib.sha256()
         try:
             # Opened and closed here and now: a task that is cancelled inside of aiofiles.open() leaks the file.
-            with io.FileIO(self._path) as raw:
+            with own_limits(str(self._path)), io.FileIO(self._path) as raw:
                 file = aiofiles.threadpool.wrap(raw)
                 while chunk := await file.read(READ_CHUNK):
                     sha256.update(chunk)
