@@ -90,7 +90,7 @@ class Listing:
 
     async def all(self) -> AsyncIterator[dict[str, Any]]:
         """Every item of all pages; repeats are possible."""
-        async for item in walked(self.page):
+        async for item in walked(self.page, None):
             yield item
 
     def _ways(self, cursor: Cursor | None) -> Iterator[tuple[Way, Keyset | Offset]]:
@@ -133,20 +133,18 @@ class Listing:
         return True
 
 
-async def walked(
-    step: Callable[[S | None], Awaitable[tuple[Items, S | None]]], start: S | None = None
-) -> AsyncIterator[dict[str, Any]]:
+async def walked(step: Callable[[S], Awaitable[tuple[Items, S | None]]], start: S) -> AsyncIterator[dict[str, Any]]:
     """The items of all steps until there is no next one; `Rejected` if it leads where it was before."""
-    state, seen = start, {start}
-    while True:
-        items, state = await step(state)
+    state: S | None = start
+    seen: set[S | None] = set()
+    while state not in seen:
+        seen.add(state)
+        items, state = await step(state if state is not None else start)
         for item in items:
             yield item
         if state is None:
             return
-        if state in seen:
-            raise Rejected("the listing leads in a circle: its next page was read already")
-        seen.add(state)
+    raise Rejected("the listing leads in a circle: its next page was read already")
 
 
 def kept_to(way: Way, ids: Sequence[int]) -> bool:

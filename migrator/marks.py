@@ -37,7 +37,7 @@ class Marks:
             return self._known.get(mark)
 
     async def created(self, mark: str, creation: Awaitable[EntityRef]) -> EntityRef:
-        """What this creation of an entity with the mark gives. After one without a clear answer, look again each time."""
+        """What this creation of an entity with the mark gives; without a clear answer it is looked for each time."""
         try:
             ref = await creation
         except (Unanswered, WrongBody):

@@ -48,9 +48,7 @@ class HttpTracker(ABC, Generic[O]):
         """See `Target`."""
         await self.download(remote, sink)
 
-    async def _stream(
-        self, file: Attachment, path: str, sink: Sink, query: Mapping[str, str] | None = None
-    ) -> None:
+    async def _stream(self, file: Attachment, path: str, sink: Sink, query: Mapping[str, str] | None = None) -> None:
         expected = file.size is not None and expects_html(file)
         await self._http.download(path, sink, query, html_expected=expected)
 

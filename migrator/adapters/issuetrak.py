@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -59,6 +59,14 @@ KIND = "Issue"
 SMALLEST_PAGE = 20
 STEP = 20  # numbers of a range asked for with one page
 LIKELY_LIMIT = 20_000_000  # IIS takes 30 MB by default, of base64; it answers 404 to more
+CAPABILITIES = Capabilities(
+    streams=("issues",),
+    max_connections=8,
+    sets_description=False,
+    keeps_author_and_date=True,
+    max_name_bytes=300,
+    name_encoding="utf-16-le",
+)
 
 _ILLEGAL = re.compile(r"[<>:\"/\\|?*\x00-\x1f\ud800-\udfff]")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|(?:com|lpt)[0-9¹²³])\s*(?:\.|\Z)", re.IGNORECASE)
@@ -96,15 +104,7 @@ class _Issuetrak:
         self._routes = (options.list_route.lower(),) if options.list_route else ("issuenumber", "issue")
         if options.page_size < SMALLEST_PAGE:
             raise ConfigError(f"options.page_size: {options.page_size} is less than {SMALLEST_PAGE}")
-        self.capabilities = Capabilities(
-            streams=("issues",),
-            max_connections=8,
-            sets_description=False,
-            keeps_author_and_date=True,
-            max_name_bytes=300,
-            max_attachment_bytes=options.max_bytes or None,
-            name_encoding="utf-16-le",
-        )
+        self.capabilities = replace(CAPABILITIES, max_attachment_bytes=options.max_bytes or None)
 
     async def close(self) -> None:
         """See `Tracker`."""
@@ -356,5 +356,5 @@ ADAPTER = Adapter(
     options=Options,
     auth=(("api_key",),),
     signer=signer,
-    max_connections=8,
+    capabilities=CAPABILITIES,
 )

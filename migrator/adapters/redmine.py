@@ -100,7 +100,8 @@ class _Redmine(HttpTracker[Options]):
 
     def _issues(self, project: str) -> Listing:
         """All issues, or those of a project, each with its files."""
-        query = {"status_id": "*", "sort": "id", "include": "attachments"} | ({"project_id": project} if project else {})
+        query = {"status_id": "*", "sort": "id", "include": "attachments"}
+        query |= {"project_id": project} if project else {}
 
         async def ask(way: Way) -> Found:
             if not way.skip:

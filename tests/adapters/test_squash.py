@@ -21,8 +21,6 @@ from migrator.adapters import adapter
 from migrator.adapters.memory import MemoryTracker
 from migrator.adapters.squash import (
     ADAPTER,
-    AT_ONCE,
-    KINDS,
     Options,
     SquashSource,
     SquashTarget,
@@ -31,6 +29,7 @@ from migrator.adapters.squash import (
     passing_name,
     unwrapped,
 )
+from migrator.adapters.squash_tree import AT_ONCE, KINDS
 from migrator.auth import Unsigned
 from migrator.hal import items_in, steps_in
 from migrator.http import HttpClient

@@ -21,13 +21,8 @@ from migrator.adapters.teampulse import (
     Options,
     TeamPulseSource,
     TeamPulseTarget,
-    attachment_in,
-    entity_in,
-    id_in,
-    items_in,
-    made_in,
-    paths_in,
 )
+from migrator.adapters.teampulse_answers import attachment_in, entity_in, made_in, paths_in
 from migrator.auth import Wrap
 from migrator.http import HttpClient
 from migrator.layers import Patience, RetryingSource, RetryingTarget, VerifiedSource
@@ -674,10 +669,8 @@ def test_malformed_answers_end_in_our_errors(answer):
     http = HttpClient("http://tp.example/base", Wrap("ann", "x"))
     item = answer if isinstance(answer, dict) else {}
     for parse in (
-        lambda: items_in(answer),
         lambda: entity_in(item, ""),
-        lambda: attachment_in(item, NOBODY).raw.encode(),
-        lambda: id_in(answer),
+        lambda: attachment_in(item, NOBODY, http).raw.encode(),
         lambda: paths_in(answer, http),
         lambda: made_in(json.dumps(answer).encode()),
     ):
@@ -687,7 +680,7 @@ def test_malformed_answers_end_in_our_errors(answer):
 
 def test_fields_of_the_wrong_kind_count_as_missing():
     told_of = {"id": 1, "name": "a\ud800b", "size": -1, "createdAt": "yesterday", "commentId": "x", "createdBy": 7}
-    found = attachment_in(told_of, NOBODY)
+    found = attachment_in(told_of, NOBODY, HttpClient("http://tp.example", Wrap("ann", "x")))
     assert (found.name, found.size, found.created_at, found.comment_id, found.created_by) == ("a?b", None, "", None, "")
     assert found.raw.encode()
 
