@@ -78,8 +78,7 @@ class LargeFile:
         with disk_errors(blob.sha256):
             disk.sync(self._raw.fileno())
             self._raw.close()
-            self._archive.give_name(self._path, blob)
-            disk.sync_folders([self._archive.path_of(blob.sha256).parent], self._archive.blobs)
+            self._archive.give_names([(self._path, blob)])
         return blob
 
     def discard(self) -> None:
@@ -89,7 +88,7 @@ class LargeFile:
 
 
 class Archive:
-    """The folder `root`. `suspects` are blobs known to be damaged: they are written anew instead of trusted."""
+    """The folder `root`. `suspects` are blobs that may be damaged or not safe: written anew instead of trusted."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -98,9 +97,13 @@ class Archive:
         self.suspects: set[str] = set()
 
     def prepare(self) -> None:
-        """Make the folders, and sweep away what an earlier run left half-done."""
+        """Make the folders, and sweep away what an earlier run left half-done.
+
+        A run that was killed may have named blobs and not flushed them; this one trusts what has a name, so flush now.
+        """
         with disk_errors(str(self.root)):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            disk.flush(self.root)
             if self.incoming.exists():
                 shutil.rmtree(self.incoming)
             for folder in (self.incoming, self.blobs):
@@ -112,7 +115,7 @@ class Archive:
 
     def path_of(self, sha256: str) -> Path:
         """Where a blob is, or would be."""
-        return self.blobs / sha256[:2] / sha256
+        return self.blobs.joinpath(sha256[:2], sha256)
 
     def new_incoming(self) -> Path:
         """A fresh name for a file on its way."""
@@ -140,14 +143,15 @@ class Archive:
         for path, (_, body) in zip(written, fresh, strict=True):
             disk.write_file(path, body)
         disk.sync_files(self.incoming, written)
-        for path, (blob, _) in zip(written, fresh, strict=True):
-            self.give_name(path, blob)
-        disk.sync_folders({self.path_of(blob.sha256).parent for blob, _ in fresh}, self.blobs)
+        self.give_names([(path, blob) for path, (blob, _) in zip(written, fresh, strict=True)])
 
-    def give_name(self, path: Path, blob: Blob) -> None:
-        """Rename a file that is safe on disk to its blob's name."""
-        disk.rename(path, self.path_of(blob.sha256))
-        self.suspects.discard(blob.sha256)
+    def give_names(self, files: Sequence[tuple[Path, Blob]]) -> None:
+        """Rename files that are safe on disk to their blobs' names. Until those are safe, too, they are suspects."""
+        self.suspects.update(blob.sha256 for _, blob in files)
+        for path, blob in files:
+            disk.rename(path, self.path_of(blob.sha256))
+        disk.sync_folders({self.path_of(blob.sha256).parent for _, blob in files}, self.blobs)
+        self.suspects.difference_update(blob.sha256 for _, blob in files)
 
     def missing(self, folder: str, blobs: Iterable[Blob]) -> list[str]:
         """Those of these blobs (of one folder) that are not there, or have another length."""

@@ -130,6 +130,7 @@ class Hmac(_Plain):
     """
 
     TOLERANCE = 5.0  # seconds; Date is in whole ones, and an answer takes a while
+    FARTHEST = 100 * 365 * 86_400.0  # seconds; no clock is that wrong, and dates end with the year 9999
 
     def __init__(self, key: str, prefix: str = "X-Issuetrak-API-") -> None:
         self._key, self._prefix = key.encode(), prefix
@@ -158,9 +159,9 @@ class Hmac(_Plain):
         """True where the signature went by another clock than the server's."""
         try:
             ahead = parsedate_to_datetime(headers.get("Date", "")).timestamp() - time.time()
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return False
-        if abs(ahead - signature.clock) <= self.TOLERANCE:
+        if abs(ahead - signature.clock) <= self.TOLERANCE or abs(ahead) > self.FARTHEST:
             return False
         self._clock = ahead
         return True
@@ -226,6 +227,7 @@ class Wrap:
 
     def _accept(self, body: bytes) -> bool:
         fields = parse_qs(body.decode("utf-8", "replace").strip())
-        self._access = fields.get("wrap_access_token", [""])[0]
+        token = fields.get("wrap_access_token", [""])[0]
+        self._access = token if token.isprintable() else ""  # a line break would end the header it goes into
         self._refresh = fields.get("wrap_refresh_token", [self._refresh])[0]
         return bool(self._access)

@@ -65,7 +65,7 @@ def _unescaped(text: bytes) -> bytes:
     """Without escapes; line ends and tabs become blanks, what can't be in base64 becomes something that isn't, too."""
 
     def plain(found: re.Match[bytes]) -> bytes:
-        code = int(found[1], 16) if found[1] else {b"/": 47}.get(found[2], 32)
+        code = min(int(found[1], 16), 127) if found[1] else {b"/": 47}.get(found[2], 32)
         return b" " if code in _SPACE else bytes([code]) if code in _LETTERS else b"!"
 
     return _ESCAPE.sub(plain, text)

@@ -185,7 +185,7 @@ def read_configuration(path: Path) -> Configuration:
 
 def _complaint(item: Any, model: type[BaseModel], where: str) -> str:
     place = [str(part) for part in item["loc"] if not str(part).startswith(("dict[", "str", "constrained"))]
-    key = ".".join(place)
+    key = _in_one_line(".".join(place))
     if item["type"] == "extra_forbidden":
         return unknown_key(where, key, _keys_beside(model, place))
     if item["type"] == "missing":
@@ -193,8 +193,13 @@ def _complaint(item: Any, model: type[BaseModel], where: str) -> str:
     return f"{where}: {key}: {str(item['msg']).removeprefix('Value error, ')}"
 
 
+def _in_one_line(key: str) -> str:
+    return "".join(char if char.isprintable() else "\ufffd" for char in key)
+
+
 def unknown_key(where: str, key: str, known: list[str]) -> str:
     """The message for a key that doesn't exist, with the nearest that does."""
+    key = _in_one_line(key)
     parent, _, last = key.rpartition(".")
     near = difflib.get_close_matches(last, known, n=1, cutoff=0.5) or [one for one in known if last.startswith(one)]
     if near:

@@ -11,7 +11,6 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -34,6 +33,7 @@ ANSWER_LIMIT = 64 * 1024 * 1024
 ERROR_LIMIT = 64 * 1024
 MAX_HOPS = 5
 MAX_RENEWALS = 3
+_UNSIGNED = Signature()
 
 T = TypeVar("T")
 
@@ -228,32 +228,28 @@ class HttpClient:
         url, query = self._url(call.path), call.query
         for _ in range(MAX_HOPS):
             present = signer if url.origin() == self.base.origin() else None
-            async with self._exchange(call, url, query, present) as (response, signed):
-                if 300 <= response.status < 400 and response.status != 304:
-                    url, query = _next_hop(call, url, response, follow=follow), {}
-                    continue
-                if response.status in {401, 403} and present and present.refused(signed, response.headers):
-                    continue
-                if response.status >= 400:
-                    body = await _read(response, ERROR_LIMIT, cut=True)
-                    body = _without(body, signed)
-                    fault = error_for(response.status, response.headers, call.what, body)
-                    if isinstance(fault, errors.Throttled):
-                        self._pacer.throttled(fault.retry_after)
-                    raise fault
-                result = await consume(response)
-                self._pacer.went_well()
-                return result
+            await self._pacer.turn()
+            signed, request = await self._signed(call, url, query, present)
+            try:
+                async with request as response:
+                    if response.status < 300 or response.status == 304:
+                        result = await consume(response)
+                        self._pacer.went_well()
+                        return result
+                    if response.status < 400:
+                        url, query = _next_hop(call, url, response, follow=follow), {}
+                    elif not (present and _refused(present, signed, response)):
+                        raise await self._fault(call, signed, response)
+            except (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError) as error:
+                raise wire_error(error, call.what) from None
         raise errors.Rejected(f"{call.what}: more than {MAX_HOPS} redirects")
 
-    @asynccontextmanager
-    async def _exchange(
+    async def _signed(
         self, call: Call, url: URL, query: Mapping[str, str], signer: Signer | None
-    ) -> AsyncIterator[tuple[aiohttp.ClientResponse, Signature]]:
-        """Sign, send and map what the wire throws."""
-        await self._pacer.turn()
+    ) -> tuple[Signature, Any]:
+        """The request, signed and ready to be entered; nothing is sent before."""
         headers: CIMultiDict[str] = CIMultiDict(call.headers)
-        signed, sent_to = Signature(), url.update_query(query) if query else url
+        signed, sent_to = _UNSIGNED, url.update_query(query) if query else url
         body: Any = call.body
         if isinstance(call.body, Streamed):
             headers.update(call.body.headers)
@@ -261,17 +257,16 @@ class HttpClient:
         if signer is not None:
             signed = await signer.sign(Unsigned(call.method, sent_to, call.body))
             headers.update(signed.headers)
-        try:
-            async with self._open().request(
-                call.method,
-                sent_to.update_query(signed.query) if signed.query else sent_to,
-                headers=headers,
-                data=body,
-                allow_redirects=False,
-            ) as response:
-                yield response, signed
-        except (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError) as error:
-            raise wire_error(error, call.what) from None
+            sent_to = sent_to.update_query(signed.query) if signed.query else sent_to
+        return signed, self._open().request(call.method, sent_to, headers=headers, data=body, allow_redirects=False)
+
+    async def _fault(self, call: Call, signed: Signature, response: aiohttp.ClientResponse) -> errors.MigratorError:
+        """What an answer that is a refusal means; one that says 'slow down' is told to everybody."""
+        body = _without(await _read(response, ERROR_LIMIT, cut=True), signed)
+        fault = error_for(response.status, response.headers, call.what, body)
+        if isinstance(fault, errors.Throttled):
+            self._pacer.throttled(fault.retry_after)
+        return fault
 
     async def _paced(self, body: Streamed) -> AsyncIterator[bytes]:
         async for chunk in body:
@@ -286,15 +281,16 @@ class HttpClient:
             length=response.content_length,
             named="Content-Disposition" in response.headers,
         )
-        pieces = _gathered(response.content)
-        head = await anext(pieces, b"")
+        small = facts.length is not None and facts.length <= CHUNK
+        pieces = None if small else _gathered(response.content)
+        head = await (response.content.read() if pieces is None else anext(pieces, b""))
         if is_error_page(facts, head, html_expected=html_expected):
             raise errors.LoginPage(f"{what}: a web page instead of the file; are these credentials good for files?")
         await sink.start(facts)
         while head:
             await self._pacer.spend(len(head))
             await sink.write(head)
-            head = await anext(pieces, b"")
+            head = b"" if pieces is None else await anext(pieces, b"")
 
     async def _post_form(self, path: str, form: Mapping[str, str]) -> tuple[int, bytes]:
         try:
@@ -324,6 +320,11 @@ class HttpClient:
 def _json_call(method: str, path: str, value: object, query: Mapping[str, str] | None) -> Call:
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     return Call(method, path, query or {}, headers, json.dumps(value).encode())
+
+
+def _refused(signer: Signer, signed: Signature, response: aiohttp.ClientResponse) -> bool:
+    """Whether the signer wants to answer this refusal with another request (a nonce, a challenge)."""
+    return response.status in {401, 403} and signer.refused(signed, response.headers)
 
 
 def wire_error(error: Exception, what: str) -> errors.MigratorError:

@@ -70,7 +70,7 @@ class Offset:
         if not ids:
             return None
         last = max(ids)
-        if self.offset and len(ids) == 1 and last <= self.anchor and not self.back:
+        if self.offset and len(set(ids)) == 1 and last <= self.anchor and not self.back:
             return None
         return self._text(self.request + len(ids), last, back=False)
 

@@ -49,22 +49,22 @@ def twin_of(tracker: MemoryTracker) -> tuple[MemoryTracker, Mapping]:
     return target, mapping
 
 
-async def run_backup(tracker: MemoryTracker, root: Path, **changes: Any) -> dict[str, Any]:
-    """One backup into `root`, as a new process would make it."""
-    stop = changes.pop("stop", None)
+async def run_backup(tracker: MemoryTracker | None, root: Path, **changes: Any) -> dict[str, Any]:
+    """One backup into `root`, as a new process would make it; `source` in place of the tracker in memory."""
+    stop, inner = changes.pop("stop", None), changes.pop("source", None) or MemorySource(tracker)
     archive = Archive(root)
     archive.prepare()
     catalog = Catalog(root)
     try:
-        source = RetryingSource(VerifiedSource(MemorySource(tracker)), PATIENCE)
+        source = RetryingSource(VerifiedSource(inner), PATIENCE)
         settings = BackupSettings(**{"identity": "memory", "downloads": 4, **changes})
         return await backup(source, archive, catalog, settings, stop=stop)
     finally:
         catalog.close()
 
 
-async def run_load(tracker: MemoryTracker, root: Path, mapping: Mapping, **changes: Any) -> dict[str, Any]:
-    """One load from `root`, as a new process would make it."""
+async def run_load(tracker: MemoryTracker | None, root: Path, mapping: Mapping, **changes: Any) -> dict[str, Any]:
+    """One load from `root`, as a new process would make it; `target` in place of the tracker in memory."""
     stop = changes.pop("stop", None)
     target = changes.pop("target", None) or RetryingTarget(MemoryTarget(tracker), PATIENCE)
     archive = Archive(root)

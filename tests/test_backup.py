@@ -19,6 +19,7 @@ from migrator.errors import (
     Forbidden,
     Gone,
     LoginPage,
+    Rejected,
     Retriable,
     TrackerUnreachable,
 )
@@ -136,6 +137,28 @@ async def test_a_file_that_answers_404_is_gone_and_not_tried_again(tmp_path):
     summary = await run_backup(tracker, tmp_path)
     assert len(struck) == 1
     assert (summary["status"], summary["attachments"]["gone"]) == ("complete", 1)
+
+
+async def test_a_file_that_was_gone_and_is_listed_anew_in_the_same_run_is_fetched(tmp_path):
+    tracker = small_tracker(60)
+    lost = next(file for file in tracker.files.values() if file.owner.kind == "Story" and file.name == "same.txt")
+    struck = []
+
+    async def on_call(verb, key):
+        if (verb, key) == ("download", lost.id) and not struck:
+            struck.append(key)
+            # It comes back with other bytes, on an entity that stands at the end of the list from now on.
+            tracker.content[lost.id] = b"other bytes than before"
+            tracker.files[lost.id] = replace(lost, size=len(tracker.content[lost.id]))
+            tracker.entities[lost.owner] = tracker.entities.pop(lost.owner)
+            tracker._numbers[lost.owner] = next(tracker._next)
+            raise Gone("GET it: status 404")
+
+    tracker.on_call = on_call
+    summary = await run_backup(tracker, tmp_path)
+    assert struck
+    assert (summary["status"], summary["attachments"].get("pending")) == ("complete", None)
+    assert stored(tmp_path) == expected(tracker)
 
 
 async def test_an_entity_that_cannot_be_asked_is_a_failure_and_none_of_its_files_is_called_gone(tmp_path):
@@ -339,3 +362,21 @@ async def test_a_run_found_running_is_set_to_interrupted_by_the_next(tmp_path):
         db.execute("UPDATE runs SET status = 'running'")
     await run_backup(tracker, tmp_path)
     assert rows(tmp_path, "SELECT status FROM runs ORDER BY run_id") == [("interrupted",), ("complete",)]
+
+
+async def test_an_entity_that_could_not_be_asked_is_asked_again_by_the_run_that_resumes(tmp_path):
+    tracker = small_tracker()
+    refused = next(ref for ref in tracker.entities if ref.kind == "Story")
+
+    async def weather(verb, key):
+        if (verb, key) == ("attachments_of", str(refused)):
+            raise Rejected("GET attachments: status 400")
+        if (verb, key) == ("read", "loose"):
+            raise AuthRefused("the run ends here")
+
+    tracker.on_call = weather
+    with pytest.raises(AuthRefused):
+        await run_backup(tracker, tmp_path)
+    tracker.on_call = None
+    assert (await run_backup(tracker, tmp_path))["status"] == "complete"
+    assert stored(tmp_path) == expected(tracker)

@@ -153,6 +153,7 @@ def test_every_split_of_one_document_gives_the_same():
         b'{"FileContent": "QU\nJD"}',
         b'{"FileContent": "QU\\"JD"}',
         b'{"FileContent": "QU\\u00e9D"}',
+        b'{"FileContent": "QU\\u0141D"}',
         b'{"FileContent": "QUJD", "FileContent": "QUJD"}',
         b'[{"FileContent": "QUJD"}]',
         b"[" * 200_000,

@@ -79,6 +79,37 @@ async def test_an_archive_made_anew_uploads_nothing_twice_either(backed_up, tmp_
     assert summary["uploads"]["already_there"] == before
 
 
+async def test_where_a_file_like_it_cannot_be_read_back_nothing_is_sent_and_the_reason_is_said(backed_up):
+    root, source, target, mapping = backed_up
+    of, (to,) = next((of, targets) for of, targets in mapping.items() if source.of(of)[-1].size)
+    file = source.of(of)[-1]
+    theirs = target.attach(to, file.name, source.content[file.id])
+
+    async def forbid(verb, key):
+        if (verb, key) == ("read_back", theirs.id):
+            raise Forbidden("GET file: status 403")
+
+    target.on_call = forbid
+    summary = await run_load(target, root, mapping)
+    assert summary["status"] == "incomplete"
+    [failure] = summary["failures"]
+    assert failure["attachment"] == file.id
+    assert "can't be read back" in failure["reason"]
+    assert "403" in failure["reason"]
+    target.on_call = None
+    assert (await run_load(target, root, mapping))["status"] == "complete"
+    assert len(target.files) == len(source.files) - 1, "nothing twice; one file has no entity"
+
+
+async def test_the_description_of_a_file_that_was_there_before_is_left_as_it_is(backed_up):
+    root, source, target, mapping = backed_up
+    of, (to,) = next((of, targets) for of, targets in mapping.items() if source.of(of)[0].description)
+    file = source.of(of)[0]
+    theirs = target.attach(to, file.name, source.content[file.id], description="theirs")
+    await run_load(target, root, mapping)
+    assert target.files[theirs.id].description == "theirs"
+
+
 async def test_a_file_of_equal_name_and_size_but_other_content_does_not_count_as_there(backed_up):
     root, source, target, mapping = backed_up
     of = next(file for file in source.files.values() if file.name == "big 7.bin")

@@ -87,10 +87,20 @@ class _TeamPulse(HttpTracker[Options]):
         return tuple({file.id: file for file in files}.values())
 
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`. From the first of its addresses that gives it; only one may be meant for this kind of login."""
-        path = f"attachments/{digits(attachment.id)}"
-        paths = attachment.locator.split("\n") if attachment.locator else paths_in(await self._get(path), self._http)
-        refusal: errors.MigratorError = errors.NotReachable(f"GET {path}: no address of the file in the answer")
+        """See `Source`. Where it was said to be; if that is gone, asked anew: a file's name is part of its address."""
+        path, told = f"attachments/{digits(attachment.id)}", attachment.locator.split("\n")
+        if not attachment.locator:
+            return await self._fetch(attachment, paths_in(await self._get(path), self._http), sink)
+        try:
+            return await self._fetch(attachment, told, sink)
+        except errors.Gone:
+            if (now := paths_in(await self._get(path), self._http)) == told:
+                raise
+        return await self._fetch(attachment, now, sink)
+
+    async def _fetch(self, attachment: Attachment, paths: Sequence[str], sink: Sink) -> None:
+        """From the first of these addresses that gives it; only one may be meant for this kind of login."""
+        refusal: errors.MigratorError = errors.NotReachable(f"attachment {attachment.id}: no address of it is told")
         for number, address in enumerate(paths):
             try:
                 return await self._stream(attachment, address, sink)

@@ -121,13 +121,25 @@ class CrawlTables(Store):
             found.update(row[0] for row in rows)
         return found
 
-    def record_entity_error(self, ref: EntityRef, error: str, *, expected: bool = False) -> None:
-        """The attachments of this entity could not be listed; `expected` ones are told, but don't count as failed."""
+    def record_entity_error(self, ref: EntityRef, error: str | None, *, expected: bool = False) -> None:
+        """The attachments of this entity could not be listed; `expected` ones are told, but don't count as failed.
+
+        None: by now they could.
+        """
         column = "note" if expected else "error"
         with self.writing():
             self.db.execute(
                 f"UPDATE entities SET {column} = ? WHERE kind = ? AND entity_id = ?", [error, ref.kind, ref.id]
             )
+
+    def failed_entities(self, crawl: Crawl) -> list[Entity]:
+        """Those whose attachments an earlier run of this crawl could not list."""
+        rows = self.db.execute(
+            "SELECT kind, entity_id, title, url, raw FROM entities "
+            "WHERE coalesce(error, note) IS NOT NULL AND error IS NOT NULL AND +last_run >= ?",
+            [crawl.start],
+        ).fetchall()
+        return [Entity(EntityRef(kind, id_), title, url, raw) for kind, id_, title, url, raw in rows]
 
     def record_outcomes(self, run: int, outcomes: Iterable[Outcome]) -> None:
         """Write down how files fared. Their blobs must be safe on disk before."""
@@ -181,7 +193,7 @@ class CrawlTables(Store):
         marks = f"AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
         with self.writing():
             holes = self.db.execute(
-                "SELECT 1 FROM entities WHERE coalesce(error, note) IS NOT NULL AND last_run >= ? LIMIT 1",
+                "SELECT 1 FROM entities WHERE coalesce(error, note) IS NOT NULL AND +last_run >= ? LIMIT 1",
                 [crawl.start],
             ).fetchone()
             if not holes and not crawl.partial:

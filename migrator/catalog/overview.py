@@ -19,16 +19,22 @@ class Overview(Store):
 
         `stored` is what this run stored, `unchanged` what had been stored before it.
         """
-        rows = self.db.execute(
-            "SELECT status, status = 'stored' AND stored_run < ?, count(*) FROM attachments WHERE last_run >= ? "
-            "GROUP BY 1, 2",
-            [run, crawl_start],
-        )
-        counts = Counter({("unchanged" if before else status): number for status, before, number in rows.fetchall()})
+        counts: Counter[str] = Counter()
+        for status, stored_run, number in self._tally(crawl_start):
+            before = status == Status.STORED and stored_run is not None and stored_run < run
+            counts["unchanged" if before else status] += number
         listed = sum(counts.values())
         pending = counts[Status.PENDING]
         shown = ("stored", "unchanged", "skipped", "gone", "failed")
         return {"listed": listed, **{key: counts[key] for key in shown}, **({"pending": pending} if pending else {})}
+
+    def _tally(self, since_run: int = 0) -> list[tuple[str, int | None, int]]:
+        """How many attachments, seen since a run, have which status and were stored by which run."""
+        return self.db.execute(
+            "SELECT status, stored_run, sum(number) FROM (SELECT status, stored_run, last_run, count(*) AS number "
+            "FROM attachments GROUP BY stored_run, status, last_run) WHERE last_run >= ? GROUP BY 1, 2",
+            [since_run],
+        ).fetchall()
 
     def entity_count(self, since_run: int = 0) -> int:
         """Entities seen since a run."""
@@ -51,8 +57,8 @@ class Overview(Store):
             [since_run],
         )
         entities = self.db.execute(
-            "SELECT kind, entity_id, NULL, title, error FROM entities WHERE error IS NOT NULL AND last_run >= ? "
-            "ORDER BY kind, entity_id",
+            "SELECT kind, entity_id, NULL, title, error FROM entities "
+            "WHERE coalesce(error, note) IS NOT NULL AND error IS NOT NULL AND +last_run >= ? ORDER BY kind, entity_id",
             [since_run],
         )
         keys = ("kind", "entity", "attachment", "name", "reason")
@@ -112,10 +118,12 @@ class Overview(Store):
 
     def totals(self) -> dict[str, Any]:
         """What the archive holds and what is open, for `status`."""
-        one = self.db.execute
+        one, statuses = self.db.execute, Counter[str]()
+        for status, _, number in self._tally():
+            statuses[status] += number
         return {
             "entities": self.entity_count(),
-            "attachments": dict(one("SELECT status, count(*) FROM attachments GROUP BY 1 ORDER BY 1").fetchall()),
+            "attachments": dict(sorted(statuses.items())),
             "blobs": dict(
                 zip(
                     ("count", "bytes"),

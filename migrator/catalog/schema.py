@@ -95,3 +95,23 @@ def _proof_of_uploads(db: Database) -> None:
     """Where a file is at the target, if its id doesn't tell; and whether its content was read back: same, differs."""
     db.execute("ALTER TABLE uploads ADD COLUMN remote_locator TEXT NOT NULL DEFAULT ''")
     db.execute("ALTER TABLE uploads ADD COLUMN content_check TEXT")
+
+
+# Counts and failures come from these alone, not from the rows, which are large: each holds the tracker's own JSON.
+# None begins with `status` alone: SQLite would take that one where another index finds a few rows, and read them all;
+# for the same reason the queries that entities_faulty is for say `+last_run`, which no index serves.
+_COUNTED = """
+CREATE INDEX attachments_counted ON attachments (stored_run, status, last_run);
+CREATE INDEX attachments_failed ON attachments (kind, entity_id, attachment_id) WHERE status = 'failed';
+CREATE INDEX entities_counted ON entities (last_run);
+CREATE INDEX attachments_skipped ON attachments (kind) WHERE status = 'skipped';
+CREATE INDEX entities_faulty ON entities (kind, entity_id) WHERE coalesce(error, note) IS NOT NULL;
+CREATE INDEX uploads_counted ON uploads (target, status);
+CREATE INDEX blobs_lost ON blobs (sha256) WHERE problem IS NOT NULL;
+CREATE INDEX uploads_open ON uploads (attachment_id) WHERE status IN ('failed', 'in_doubt');
+"""
+
+
+@migrations(name="0005_a_million_rows")
+def _a_million_rows(db: Database) -> None:
+    _run_all(db, _COUNTED)

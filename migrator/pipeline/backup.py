@@ -21,6 +21,7 @@ from migrator.catalog import Catalog
 from migrator.catalog.crawl import Crawl
 from migrator.model import Attachment, Cursor, Entity, Page, RunStatus, Status
 from migrator.pipeline.desk import Desk
+from migrator.pipeline.rounds import Rounds
 from migrator.pipeline.running import InFlight, first_fatal, until_stopped
 from migrator.pipeline.store import Recorded, Recorder, Settled, StoreSink, missing_blobs
 from migrator.ports import Source
@@ -65,7 +66,7 @@ async def backup(
         work = _Backup(source, archive, catalog, settings, desk, run, progress or Silent())
         return await work.run(stop or asyncio.Event())
     finally:
-        await asyncio.to_thread(desk.close)
+        await desk.close()
 
 
 class _Backup:
@@ -92,6 +93,7 @@ class _Backup:
         self._draining = False
         self._stored = 0
         self._login_pages = 0
+        self._failed: list[Entity] = []
 
     async def run(self, stop: asyncio.Event) -> dict[str, Any]:
         began = time.monotonic()
@@ -115,6 +117,7 @@ class _Backup:
         scope = repr((kinds, selection.key)) if self._partial else repr(kinds)
         crawl = self._catalog.begin_crawl(self._run, scope, kinds, partial=self._partial)
         self._choice.taken.update(self._catalog.taken_entities(crawl))
+        self._failed = self._catalog.failed_entities(crawl)
         return crawl
 
     async def _finish(self, crawl: Crawl, status: RunStatus, seconds: float) -> dict[str, Any]:
@@ -174,10 +177,11 @@ class _Backup:
         async with asyncio.TaskGroup() as pages:
             for stream in self._source.capabilities.streams:
                 cursor = crawl.cursors.get(stream)
-                ended = stream in crawl.cursors and cursor is None
+                ended, rounds = stream in crawl.cursors and cursor is None, Rounds(stream)
                 while not ended and not self._choice.full:
                     await self._pages.acquire()
                     page = await self._read(stream, cursor)
+                    rounds.note(page)
                     before = pages.create_task(self._page(crawl, stream, page, before))
                     cursor = page.next
                     ended = cursor is None
@@ -209,9 +213,10 @@ class _Backup:
 
     async def _ask(self, entities: Sequence[Entity]) -> list[Attachment]:
         found = await asyncio.gather(*(self._attachments_of(entity) for entity in entities))
-        return [attachment for some in found for attachment in some]
+        return [attachment for some in found for attachment in some or ()]
 
-    async def _attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
+    async def _attachments_of(self, entity: Entity) -> tuple[Attachment, ...] | None:
+        """None if they can't be listed, which is recorded."""
         async with self._asks:
             try:
                 return await self._source.attachments_of(entity)
@@ -220,7 +225,7 @@ class _Backup:
             except (errors.Retriable, errors.Rejected) as error:
                 expected = isinstance(error, errors.Forbidden) and self._settings.allow_forbidden
                 await self._desk.run(self._catalog.record_entity_error, entity.ref, str(error), expected=expected)
-                return ()
+                return None
 
     async def _list_and_fetch(
         self, crawl: Crawl, entities: Sequence[Entity], attachments: Sequence[Attachment]
@@ -245,7 +250,7 @@ class _Backup:
         def recorded(attachment: Attachment, status: Status) -> None:
             nonlocal left
             left -= 1
-            if status is Status.STORED:
+            if status is not Status.FAILED:
                 self._taken.discard(attachment.id)
             if not left:
                 all_recorded.set()
@@ -256,7 +261,11 @@ class _Backup:
             await all_recorded.wait()
 
     async def _backlog(self, crawl: Crawl) -> None:
-        """What an earlier run of this crawl listed and did not get."""
+        """What an earlier run of this crawl listed and did not get, or could not list."""
+        for entity in self._failed:
+            if self._choice.may_take(entity.ref) and (found := await self._attachments_of(entity)) is not None:
+                await self._list_and_fetch(crawl, (), found)
+                await self._desk.run(self._catalog.record_entity_error, entity.ref, None)
         after = ""
         while some := await self._desk.run(self._catalog.unfinished, crawl, after):
             after = some[-1].id

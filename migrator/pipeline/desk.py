@@ -26,6 +26,9 @@ class Desk:
         """The result of the call. It is not interrupted when whoever waits for it is cancelled."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
 
-    def close(self) -> None:
-        """Wait for what was begun."""
-        self._thread.shutdown(wait=True)
+    async def close(self) -> None:
+        """Wait for what was begun, then let go of the thread."""
+        try:
+            await self.run(lambda: None)
+        finally:
+            self._thread.shutdown(wait=True)

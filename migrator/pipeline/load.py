@@ -47,7 +47,7 @@ async def load(
         work = _Load(settler, target, catalog, settings, desk, run)
         return await work.run(stop or asyncio.Event())
     finally:
-        await asyncio.to_thread(desk.close)
+        await desk.close()
 
 
 class _Load:

@@ -62,7 +62,7 @@ async def rollback(
         work = _Rollback(target, catalog, settings, desk, run, progress or Silent())
         return await work.run(stop or asyncio.Event())
     finally:
-        await asyncio.to_thread(desk.close)
+        await desk.close()
 
 
 class _Rollback:

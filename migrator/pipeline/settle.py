@@ -33,6 +33,7 @@ LOOKS = 3
 SENDS = 4
 """How often at most one upload is sent in a run; one whose answer was lost only BLIND_SENDS times."""
 BLIND_SENDS = 2
+LIKE_IT = "a file of this name and size is there, and can't be read back to tell whether it is this one"
 DIFFERS = "the content of the file at the target is not what was sent"
 
 
@@ -181,13 +182,16 @@ class Settler:
         )
 
     async def _match(self, upload: Upload, draft: Draft, free: Sequence[Attachment]) -> Attachment | None:
-        """Among the files that are not accounted for, the one that is this upload."""
+        """Among the files that are not accounted for, the one that is this upload; `Rejected` where one can't tell."""
         for remote in sorted(like(draft, free), key=lambda remote: remote.id in upload.seen):
             try:
                 same = await self._hash(remote) == upload.blob.sha256
-            except (errors.Rejected, errors.WrongBody):
-                sent = upload.status is UploadStatus.IN_DOUBT and remote.id not in upload.seen
-                same = sent and remote.size == draft.size
+            except errors.Gone:
+                same = False
+            except (errors.Rejected, errors.WrongBody) as error:
+                same = remote.id not in upload.seen and remote.size == draft.size
+                if same and upload.status is not UploadStatus.IN_DOUBT:
+                    raise errors.Rejected(f"{LIKE_IT}: {error}") from error
             if same:
                 return remote
         return None
@@ -235,7 +239,7 @@ class Settler:
     async def _accept(
         self, upload: Upload, draft: Draft, remote: Attachment, status: UploadStatus, there: _There
     ) -> None:
-        """It is there: check what the target made of it, give it its description, then record it."""
+        """It is there: check what the target made of it, describe it if it is ours, then record it."""
         there.free[:] = [other for other in there.free if other.id != remote.id]
         there.names.add(draft.name)
         ours = status is UploadStatus.UPLOADED or is_ours(upload, remote)
@@ -245,7 +249,7 @@ class Settler:
             await self._record(upload, UploadStatus.IN_DOUBT, error=reason, **facts)
             raise errors.Rejected(reason)
         wanted = draft.description
-        if wanted and wanted != remote.description and self._target.capabilities.sets_description:
+        if ours and wanted and wanted != remote.description and self._target.capabilities.sets_description:
             await self._record(upload, UploadStatus.IN_DOUBT, error="being described", **facts)
             await self._target.describe(remote, wanted)
         await self._record(upload, status, locator=remote.locator, **facts)

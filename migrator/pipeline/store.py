@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from migrator.archive import FOLDERS, Archive, LargeFile
@@ -20,6 +21,8 @@ from migrator.progress import Progress
 
 SMALL = 256 * 1024
 HANDED_OVER = 64
+BATCH = HANDED_OVER // 2
+"""So many are written together, while as many more come in: the disk and the wire never wait for each other."""
 GATHER = 0.02
 
 
@@ -90,28 +93,42 @@ class Recorder:
         self._archive, self._catalog, self._desk, self._run = archive, catalog, desk, run
         self._room = asyncio.Semaphore(HANDED_OVER)
         self._waiting: list[Settled] = []
-        self._awake = asyncio.Event()
+        self._awake, self._enough = asyncio.Event(), asyncio.Event()
         self._writing = asyncio.Lock()
 
     async def put(self, settled: Settled) -> None:
         """Hand a file over; waits while too many are waiting."""
         await self._room.acquire()
         self._waiting.append(settled)
-        self._awake.set()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake who waits for any, and who waits for enough."""
+        for event, wanted in ((self._awake, 1), (self._enough, BATCH)):
+            if len(self._waiting) >= wanted:
+                event.set()
+            else:
+                event.clear()
 
     async def run(self) -> None:
-        """Record what comes, until cancelled."""
+        """Record what comes, until cancelled; what comes slowly is gathered for a moment."""
         while True:
             await self._awake.wait()
-            if len(self._waiting) < HANDED_OVER // 2:
-                await asyncio.sleep(GATHER)
-            await self.flush()
+            if not self._enough.is_set():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._enough.wait(), GATHER)
+            await self._record()
 
     async def flush(self) -> None:
         """Record all that is waiting now."""
+        await self._record()
+        while self._waiting:
+            await self._record()
+
+    async def _record(self) -> None:
         async with self._writing:
-            batch, self._waiting = self._waiting, []
-            self._awake.clear()
+            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+            self._tell()
             if not batch:
                 return
             try:

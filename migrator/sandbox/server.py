@@ -7,6 +7,7 @@ beforehand.
 """
 
 import asyncio
+import socket
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -77,8 +78,8 @@ class Sandbox(Store, ABC):
     def kind_of(self, entity_id: int) -> str:
         """Name the kind of an entity as this tracker spells it; `KeyError` if there is none."""
 
-    async def start(self, port: int = 0) -> None:
-        """Serve on the loopback interface; port 0 means any free one."""
+    async def start(self, port: int = 0, listening: socket.socket | None = None) -> None:
+        """Serve on the loopback interface; port 0 means any free one. Or at a socket that listens already."""
         app = web.Application(middlewares=[_through_faults], client_max_size=sys.maxsize)
         app[SANDBOX] = self
         app.add_routes(
@@ -87,8 +88,8 @@ class Sandbox(Store, ABC):
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
-        await site.start()
+        here = listening and web.SockSite(self._runner, listening)
+        await (here or web.TCPSite(self._runner, "127.0.0.1", port)).start()
         self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:

@@ -1,0 +1,42 @@
+"""A listing that never ends: told by coming to the same place, or bringing the same page, again and again.
+
+The one idea: cursors are opaque and a tracker may list anything, but a crawl that gets on changes either.
+The one trap: a listing that changes goes back a page now and then, so a place may come a few times and mean nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from migrator.errors import TrackerUnreachable
+from migrator.model import Page
+
+MOST = 10
+"""So often the same place of a stream, or the same page in a row, is a circle."""
+
+
+class Rounds:
+    """Counts for one stream, page by page."""
+
+    def __init__(self, stream: str) -> None:
+        self._stream = stream
+        self._places: Counter[int] = Counter()
+        self._last, self._row = 0, 0
+
+    def note(self, page: Page) -> None:
+        """Take note of a page that was read; `TrackerUnreachable` where the stream leads in a circle."""
+        if page.next is None:
+            return
+        place, content = hash(page.next), _content(page)
+        self._places[place] += 1
+        self._row = self._row + 1 if content and content == self._last else 0
+        self._last = content
+        if self._places[place] > MOST or self._row >= MOST:
+            raise TrackerUnreachable(f"the listing {self._stream!r} leads in a circle: the same page came {MOST} times")
+
+
+def _content(page: Page) -> int:
+    """What is on it; 0 for nothing."""
+    refs = tuple(entity.ref for entity in (*page.entities, *page.ask))
+    ids = tuple(attachment.id for attachment in page.attachments)
+    return hash((refs, ids)) if refs or ids else 0

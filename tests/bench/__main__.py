@@ -1,0 +1,106 @@
+"""`tests/bench/run`: see there, and the docstring of the package."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench.measure import Rival, cost_of, in_turns, machine, publish, table
+from tests.bench.peers import rivals
+from tests.bench.served import Served, served
+from tests.bench.uploads import upload
+
+MIGRATOR = [sys.executable, "-m", "migrator", "--json", "-q"]
+CONFIG = """
+archive = "archive"
+[source]
+tracker = "targetprocess"
+url = "{url}"
+auth = {{ username = "ann", password = "secret" }}
+options = {{ cross_check = "off" }}
+"""
+DOWNLOADS = {
+    "small": "10,000 files of 2-20 KB",
+    "mixed": "2,000 files, log-normal, median 80 KB",
+    "large": "8 files of 128 MiB",
+    "far": "2,000 files of 2-20 KB, each answer 50 ms away; ideal with 16 connections: 320 files/s",
+}
+
+
+def main() -> None:
+    """One subcommand, or all."""
+    words = argparse.ArgumentParser(prog="tests/bench/run")
+    words.add_argument("what", choices=[*BENCHMARKS, "all"])
+    words.add_argument("--scale", type=float, default=1.0, help="a share of the files, for a quick try")
+    words.add_argument("--pairs", type=int, default=5, help="rounds, in which each program runs once")
+    words.add_argument("--only", default="", help="only programs with this word in their name")
+    words.add_argument("--dry", action="store_true", help="print the figures, don't write results.md")
+    words.add_argument("--work", type=Path, help="where to work; else the system's place for temporary files")
+    options = words.parse_args()
+    for what in BENCHMARKS if options.what == "all" else [options.what]:
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=options.work) as folder:
+            work, where = Path(folder), machine(Path(folder))
+            lines = BENCHMARKS[what](what, options, work)
+            scale = "" if options.scale == 1 else f", scale {options.scale:g}"
+            publish(what, [f"{where}{scale}.", "", *lines], dry=options.dry)
+
+
+def ours(of: Served) -> Rival:
+    """A whole backup: crawl, hash, safe on disk, catalog."""
+
+    def prepare(place: Path) -> None:
+        (place / "backup.toml").write_text(CONFIG.format(url=of.url))
+
+    def check(place: Path) -> None:
+        attachments = json.loads((place.parent / "log").read_text().splitlines()[-1])["attachments"]
+        if attachments["stored"] + attachments["unchanged"] != of.count:
+            raise SystemExit(f"not all were stored: {attachments}")
+
+    return Rival("migrator backup", lambda place: [*MIGRATOR, "backup", str(place / "backup.toml")], check, prepare)
+
+
+def download(what: str, options: argparse.Namespace, work: Path) -> list[str]:
+    """A set, by all programs."""
+    with served(work, what, options.scale) as of:
+        others = [rival for rival in rivals(of, work) if options.only in rival.name]
+        if what == "far":
+            others = [rival for rival in others if "requests" not in rival.name]
+        costs = in_turns([ours(of), *others], options.pairs, work)
+        return [f"{DOWNLOADS[what]}; medians of {options.pairs} rounds.", "", *table(costs, of.count, of.size)]
+
+
+def nothing_changed(what: str, options: argparse.Namespace, work: Path) -> list[str]:
+    """The first backup of many tiny files, then another one, then `status`."""
+    with served(work, what, options.scale) as of:
+        rival = ours(of)
+        rival.prepare(work)
+        command = rival.command(work)
+        status = [*MIGRATOR, "status", str(work / "archive")]
+        lines = ["| call | seconds | CPU s | peak RSS, MB |", "| --- | --- | --- | --- |"]
+        calls = {f"first backup of {of.count:,}": command, "backup, nothing changed": command, "status": status}
+        for name, call in calls.items():
+            cost = cost_of(call, work / "log")
+            lines.append(f"| {name} | {cost.seconds:.2f} | {cost.cpu:.2f} | {cost.memory / 1e6:.0f} |")
+        return lines
+
+
+def catalog(what: str, options: argparse.Namespace, work: Path) -> list[str]:
+    """Without any tracker, in a process of its own; its output is the table."""
+    child = [sys.executable, "-m", "tests.bench.rows", what, str(work), str(options.scale)]
+    return subprocess.run(child, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+
+
+BENCHMARKS: dict[str, Callable[[str, argparse.Namespace, Path], list[str]]] = {
+    **dict.fromkeys(DOWNLOADS, download),
+    "upload": upload,
+    "nothing-changed": nothing_changed,
+    "million": catalog,
+    "plan": catalog,
+}
+
+main()

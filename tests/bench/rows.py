@@ -1,0 +1,117 @@
+"""The catalog alone, in a process of its own: a million attachments listed and recorded; 100,000 uploads planned.
+
+`python -m tests.bench.rows million|plan FOLDER SCALE` prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from migrator.catalog import Catalog
+from migrator.mapping import read_mapping
+from migrator.model import Attachment, Blob, Entity, EntityRef, Outcome, RunStatus, Status
+
+T = TypeVar("T")
+PAGE, BATCH, OF_ENTITY = 500, 32, 5
+RAW = json.dumps({"Id": 1, "Uri": "http://tracker.example/Attachment.aspx?AttachmentID=1", "Owner": "x" * 400})
+ENTITY_RAW = json.dumps({"Id": 1, "Description": "words " * 200})
+
+
+def attachment(number: int) -> Attachment:
+    """One as a tracker tells of it."""
+    owner = EntityRef("UserStory", str(number // OF_ENTITY))
+    name = f"picture {number}.png"
+    return Attachment(
+        str(number), owner, name, number % 20_000, media_type="image/png", created_at="2024-02-03T10:11:12+00:00",
+        created_by="Ann Smith", raw=RAW,
+    )  # fmt: skip
+
+
+def rss(what: str) -> float:
+    """Memory of this process in MB: VmRSS or VmHWM (the peak)."""
+    return int(Path("/proc/self/status").read_text().partition(f"{what}:")[2].split()[0]) / 1000
+
+
+def timed(call: Callable[[], T]) -> tuple[float, T]:
+    """How long it took, and what came of it."""
+    began = time.monotonic()
+    result = call()
+    return time.monotonic() - began, result
+
+
+def record(catalog: Catalog, run: int, start: int, end: int) -> None:
+    """List pages and record their files as a backup does."""
+    for first in range(start, end, PAGE):
+        page = [attachment(number) for number in range(first, min(end, first + PAGE))]
+        owners = {file.owner: Entity(file.owner, f"story {file.owner.id}", raw=ENTITY_RAW) for file in page}
+        catalog.record_listing(run, list(owners.values()), [(file, Status.PENDING) for file in page])
+        stored = [Outcome(file, Status.STORED, Blob(hashlib.sha256(file.id.encode()).hexdigest(), 1)) for file in page]
+        for part in range(0, len(stored), BATCH):
+            catalog.record_outcomes(run, stored[part : part + BATCH])
+        catalog.record_checkpoint(run, "Attachments", str(first))
+
+
+def row(what: str, seconds: float, more: str = "") -> None:
+    """A line of the table, with the CPU seconds of the process so far."""
+    more = f"{more}, CPU so far {time.process_time():.1f} s" if more else ""
+    print(f"| {what} | {seconds:.2f} | {more} |", flush=True)  # noqa: T201 - this is a program
+
+
+def size_of(root: Path) -> int:
+    """Bytes of the catalog with its log."""
+    return sum(path.stat().st_size for path in root.glob("catalog.db*"))
+
+
+def million(root: Path, count: int) -> None:
+    """A tenth of them, the rest, then what a person and the next run ask."""
+    catalog = Catalog(root)
+    run = catalog.begin_run("backup")
+    crawl = catalog.begin_crawl(run, "[]")
+    took, _ = timed(lambda: record(catalog, run, 0, count // 10))
+    low = rss("VmRSS")
+    row(f"{count // 10:,} listed and recorded", took, f"{count / 10 / took:,.0f} a second, RSS {low:.0f} MB")
+    took, _ = timed(lambda: record(catalog, run, count // 10, count))
+    row(f"{count * 9 // 10:,} more", took, f"{count * 0.9 / took:,.0f} a second, RSS {rss('VmRSS'):.0f} MB")
+    own = size_of(root) / count - len(RAW) - len(ENTITY_RAW) / OF_ENTITY
+    row("size of the catalog", 0, f"{own:.0f} bytes for each, beyond the tracker's own JSON")
+    catalog.close()
+    catalog = Catalog(root)
+    row("resumed: what is missing", timed(lambda: catalog.unfinished(catalog.begin_crawl(run, "[]")))[0])
+    row("resumed: are all blobs known", timed(lambda: sum(len(catalog.blobs_in(f"{n:02x}")) for n in range(256)))[0])
+    row("status: totals", timed(catalog.totals)[0])
+    row("failures", timed(lambda: catalog.failures(0))[0])
+    row("summary of a run", timed(lambda: (catalog.backup_counts(run, run), catalog.stored_bytes(run)))[0])
+    row("end of the crawl", timed(lambda: catalog.end_crawl(crawl))[0], f"peak RSS {rss('VmHWM'):.0f} MB")
+    catalog.close()
+
+
+def plan(root: Path, count: int) -> None:
+    """A mapping of as many entities as 100,000 files are on, read and planned by."""
+    catalog = Catalog(root)
+    run = catalog.begin_run("backup")
+    record(catalog, run, 0, count)
+    catalog.end_run(run, RunStatus.COMPLETE, {})
+    lines = (f"UserStory,{number},Issue,{number + 7}\n" for number in range(count // OF_ENTITY))
+    (root / "mapping.csv").write_text("source_kind,source_id,target_kind,target_id\n" + "".join(lines))
+    took, mapping = timed(lambda: read_mapping(root / "mapping.csv"))
+    row(f"mapping of {len(mapping):,} rows read", took)
+    pairs = [(of, to) for of, targets in mapping.items() for to in targets]
+    row(f"{count:,} uploads planned", timed(lambda: catalog.plan_uploads(run, "target", pairs))[0])
+    row("planned again", timed(lambda: catalog.plan_uploads(run, "target", pairs))[0])
+    row("entities to settle", timed(lambda: catalog.unsettled_entities("target"))[0])
+    row("files without a row", timed(lambda: sum(n for of, n in catalog.owners() if of not in mapping))[0])
+    row("summary", timed(lambda: catalog.upload_counts("target", run))[0], f"peak RSS {rss('VmHWM'):.0f} MB")
+    catalog.close()
+
+
+if __name__ == "__main__":
+    print("| what | seconds | |\n| --- | --- | --- |")  # noqa: T201 - the same
+    whole = {"million": (million, 1_000_000), "plan": (plan, 100_000)}
+    work, many = whole[sys.argv[1]]
+    work(Path(sys.argv[2]), int(many * float(sys.argv[3])))

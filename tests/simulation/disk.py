@@ -1,0 +1,82 @@
+"""A disk that forgets, at a power cut, what was not made safe: contents not flushed, names not flushed.
+
+The one idea: it stands in the place of `migrator.disk` and passes every call on, but remembers what a file system
+may still lose. A flush that the program forgets is so seen as a loss, though the test machine loses nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from pathlib import Path
+
+from migrator import disk as real
+
+
+class ForgetfulDisk:
+    """What is not safe: files by path; names as old path, new path and what had the new one, as they were given."""
+
+    def __init__(self) -> None:
+        self.contents: set[Path] = set()
+        self.names: list[tuple[Path, Path, bytes | None]] = []
+        self._open: dict[int, Path] = {}
+
+    def create(self, path: Path) -> int:
+        handle = real_create(path)
+        self._open[handle] = path
+        self.contents.add(path)
+        return handle
+
+    def append(self, handle: int, chunk: bytes) -> None:
+        self.contents.add(self._open[handle])
+        real_append(handle, chunk)
+
+    def sync(self, handle: int) -> None:
+        self.contents.discard(self._open[handle])
+
+    def sync_files(self, folder: Path, files: Collection[Path]) -> None:
+        assert all(path.parent == folder for path in files)
+        self.contents.difference_update(files)
+
+    def rename(self, path: Path, to: Path) -> None:
+        before = to.read_bytes() if to.exists() else None
+        same = to not in self.contents | {path, *(known for _, known, _ in self.names)} and before == path.read_bytes()
+        real_rename(path, to)
+        self._open.update({handle: to for handle, known in self._open.items() if known == path})
+        if path in self.contents:
+            self.contents.discard(path)
+            self.contents.add(to)
+        elif same:  # whichever of the two has the name after a power cut, it is as good as the other
+            return
+        self.names.append((path, to, before))
+
+    def sync_folders(self, folders: Collection[Path], root: Path) -> None:
+        assert all(folder.is_relative_to(root) for folder in folders)
+        self.names = [name for name in self.names if name[1].parent not in folders]
+
+    def remove(self, path: Path) -> None:
+        real_remove(path)
+        self.contents.discard(path)
+
+    def flush(self, _: Path) -> None:
+        self.contents.clear()
+        self.names.clear()
+
+    def power_cut(self, rng: random.Random) -> None:
+        """Lose what may be lost: any of the names, any part of the contents."""
+        for path, to, before in reversed(self.names):
+            if rng.random() < 0.5 and to.exists():
+                to.rename(path)
+                if before is not None:
+                    to.write_bytes(before)
+                if to in self.contents:
+                    self.contents.add(path)
+        for path in sorted(self.contents):
+            if path.exists() and (keeps := rng.choice([0.0, 0.0, 0.5, 1.0])) < 1.0:
+                content = path.read_bytes()
+                kept = content[: int(len(content) * keeps)]
+                path.write_bytes(kept if rng.random() < 0.5 else kept.ljust(len(content), b"\0"))
+        self.contents, self.names = set(), []
+
+
+real_create, real_append, real_rename, real_remove = real.create, real.append, real.rename, real.remove

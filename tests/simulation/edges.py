@@ -1,0 +1,227 @@
+"""Where the program touches the world, and what a seed lets happen there: a fault, a delay, a kill, a power cut.
+
+The one idea: every edge asks `Fate.at` before (and, where something took effect, after) it does its work. Fate counts
+the edges of a run and kills at one of them, chosen beforehand; at any other it may fail, by chance.
+The one trap: an edge that is reached after the kill belongs to a process that is no more, so it does nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import random
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import aiohttp
+from sqlite_utils import Database
+
+from migrator import archive, disk, errors
+from migrator.adapters.memory import CHUNK, MemoryTracker
+from migrator.catalog.store import Store
+from migrator.model import Attachment
+from migrator.pipeline import store
+from migrator.ports import BodyFacts, Sink
+from tests.simulation.disk import ForgetfulDisk
+from tests.simulation.loop import Killed
+
+
+class Violation(AssertionError):
+    """Something that must hold at any time did not."""
+
+
+SMALL = 4096
+"""Where a file is large in a simulation; so there are large ones, and they cost nothing."""
+
+
+CALLS = ("create", "append", "sync", "sync_files", "rename", "sync_folders", "remove", "flush")
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """How bad it gets: the edge of the kill (0: none) or of a stop, and the chance of a fault at each edge."""
+
+    kill_at: int = 0
+    stop_at: int = 0
+    power_cut: bool = False
+    network: float = 0.0
+    disk: float = 0.0
+
+
+CALM = Weather()
+
+
+class Fate:
+    """What happens in one run. `trace` lists the edges in the order they were reached."""
+
+    def __init__(self, rng: random.Random, weather: Weather, files: ForgetfulDisk) -> None:
+        self.rng, self.weather = rng, weather
+        self.disk = files
+        self.trace: list[str] = []
+        self.dead = False
+        self.stop = asyncio.Event()
+
+    def at(self, edge: str) -> None:
+        """The run is at an edge; it may be its last."""
+        if self.dead:
+            return
+        self.trace.append(edge)
+        if len(self.trace) == self.weather.stop_at:
+            self.stop.set()
+        if len(self.trace) == self.weather.kill_at:
+            self.dead = True
+            raise Killed(edge)
+
+    def expect_safe(self, catalog: Store) -> None:
+        """What the catalog is about to say is stored must be safe on the disk: its bytes, and its name."""
+        unsafe = {path.name for path in self.disk.contents} | {to.name for _, to, _ in self.disk.names}
+        if unsafe and catalog.db.conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'attachments'").fetchone():
+            said = catalog.db.conn.execute("SELECT sha256 FROM attachments WHERE status = 'stored'").fetchall()
+            lost = unsafe & {sha256 for (sha256,) in said}
+            if lost:
+                raise Violation(f"the catalog says that these are stored, and they are not safe on disk yet: {lost}")
+
+    def strikes(self, chance: float) -> bool:
+        """Whether a fault of this chance happens now."""
+        return not self.dead and chance > 0 and self.rng.random() < chance
+
+
+@contextmanager
+def simulated(fate: Fate) -> Iterator[None]:
+    """The program's edges to disk and database are those of this fate while the context lasts."""
+    numbers = iter(range(10**9))
+    with (
+        _disk(fate),
+        patch.object(archive, "token_hex", lambda _: f"{next(numbers):016x}"),
+        patch.object(Store, "writing", _transactions(fate, Store.writing)),
+        patch.object(Database, "execute", _reads(fate, Database.execute)),
+        patch.object(store, "SMALL", SMALL),
+        patch.object(aiohttp.ClientSession, "_request", _requests(fate, aiohttp.ClientSession._request)),
+    ):
+        yield
+
+
+@contextmanager
+def _disk(fate: Fate) -> Iterator[None]:
+    with ExitStack() as stack:
+        for name in CALLS:
+            stack.enter_context(patch.object(disk, name, _call(fate, name, getattr(fate.disk, name))))
+        yield
+
+
+def _call(fate: Fate, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def edge(*args: Any) -> Any:
+        if fate.dead:
+            return os.open(os.devnull, os.O_WRONLY) if name == "create" else None
+        fate.at(f"before {name}")
+        if name != "remove" and fate.strikes(fate.weather.disk):
+            if name == "append":
+                call(args[0], args[1][: len(args[1]) // 2])
+            number = fate.rng.choice([errno.ENOSPC, errno.EIO, errno.EMFILE])
+            raise OSError(number, os.strerror(number))
+        result = call(*args)
+        if name not in {"create", "remove"}:
+            fate.at(f"after {name}")
+        return result
+
+    return edge
+
+
+def _transactions(fate: Fate, writing: Callable[[Store], Any]) -> Callable[[Store], Any]:
+    @contextmanager
+    def transaction(self: Store) -> Iterator[None]:
+        if fate.dead:
+            raise Killed("a dead process writes no rows")
+        fate.at("begin")
+        with writing(self):
+            yield
+            fate.expect_safe(self)
+            fate.at("commit")
+            if fate.strikes(fate.weather.disk):
+                raise sqlite3.OperationalError("database or disk is full")
+        fate.at("committed")
+
+    return transaction
+
+
+def _reads(fate: Fate, execute: Callable[..., Any]) -> Callable[..., Any]:
+    def edge(self: Database, sql: str, *args: Any) -> Any:
+        if fate.strikes(fate.weather.disk / 4):
+            raise sqlite3.OperationalError("disk I/O error")
+        return execute(self, sql, *args)
+
+    return edge
+
+
+def _requests(fate: Fate, request: Callable[..., Any]) -> Callable[..., Any]:
+    async def edge(self: aiohttp.ClientSession, method: str, url: Any, **how: Any) -> Any:
+        fate.at(f"request {method} {url.path}")
+        response = await request(self, method, url, **how)
+        try:
+            fate.at(f"answer {method} {url.path}")
+        except Killed:
+            response.close()
+            raise
+        return response
+
+    return edge
+
+
+class Weathered(MemoryTracker):
+    """A tracker behind a network; `fate` is that of the run that is under way."""
+
+    fate = Fate(random.Random(0), CALM, ForgetfulDisk())
+
+    async def called(self, verb: str, key: str) -> None:
+        """Before each verb, and after those that change something."""
+        fate = self.fate
+        fate.at(f"{verb} {key}")
+        if fate.weather is CALM:
+            return
+        if fate.strikes(0.3):
+            await asyncio.sleep(fate.rng.random() * 3)
+        if fate.strikes(fate.weather.network):
+            raise self._fault(verb)
+        if fate.dead:
+            raise Killed(verb)
+
+    def _fault(self, verb: str) -> errors.MigratorError:
+        rng = self.fate.rng
+        if verb in {"uploaded", "created"}:
+            return errors.Unanswered("the answer was lost", finished=rng.random() < 0.3)
+        if verb == "deleted":
+            return errors.Retriable("the answer was lost")
+        if verb in {"upload", "create_entity"} and rng.random() < 0.5:
+            return errors.Unanswered("it never got there", finished=rng.random() < 0.3)
+        kinds: list[Callable[[str], errors.MigratorError]] = [
+            errors.Retriable,
+            lambda text: errors.Throttled(text, retry_after=rng.random() * 20),
+            errors.WrongBody,
+            errors.Rejected,
+            errors.Forbidden,
+        ]
+        if rng.random() < 0.1:
+            kinds = [errors.ConnectFailed, errors.AuthRefused]
+        return rng.choice(kinds)("a fault of the network")
+
+    async def send(self, attachment: Attachment, sink: Sink) -> None:
+        """As it is; or cut with an error; or, with the worst of servers, another body without any error."""
+        fate, content = self.fate, self.content.get(attachment.id)
+        if content is None or not fate.strikes(fate.weather.network):
+            await super().send(attachment, sink)
+            return
+        told = None if self.capabilities.reports_size else len(content)
+        await sink.start(BodyFacts(attachment.media_type, told, named=fate.rng.random() < 0.5))
+        cut = content[: fate.rng.randrange(len(content) + 1)]
+        for at in range(0, len(cut), CHUNK):
+            await sink.write(cut[at : at + CHUNK])
+        way = fate.rng.choice(["breaks off", "ends early", "page"])
+        if way == "page":
+            await sink.write(b"<!DOCTYPE html><html><title>Log in</title></html>")
+        if way == "breaks off" or len(cut) == len(content):
+            raise errors.WrongBody("the body broke off")

@@ -1,0 +1,113 @@
+"""Defects that the story has to find: each is a way in which tools of this kind lose or double files.
+
+The one idea: a mutant replaces one method of the program by one that has the defect, for as long as a context lasts.
+A new promise of the story gets a mutant, or nobody knows whether the story would notice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest.mock import patch
+
+from migrator import disk, errors, layers
+from migrator.archive import Archive, LargeFile
+from migrator.catalog.uploads import UploadTables
+from migrator.model import Blob, UploadStatus
+from migrator.pipeline.backup import _Backup
+from migrator.pipeline.settle import Settler
+from migrator.pipeline.store import Recorder, _outcome
+
+
+async def _checkpoint_first(self: Any, crawl: Any, stream: str, page: Any, before: Any) -> None:
+    try:
+        if before is not None:
+            await before
+        write = self._catalog.record_checkpoint
+        await self._desk.run(write, self._run, stream, page.next, page.links, partial=crawl.partial)
+        await self._list_and_fetch(crawl, page.entities, page.attachments)
+        await self._list_and_fetch(crawl, (), await self._ask(page.ask))
+    finally:
+        self._pages.release()
+
+
+def _rows_first(self: Any, batch: list[Any]) -> None:
+    from hashlib import sha256
+
+    small = [settled.body for settled in batch if isinstance(settled.body, bytes)]
+    blobs = iter([Blob(sha256(body).hexdigest(), len(body)) for body in small])
+    self._catalog.record_outcomes(self._run, [_outcome(settled, blobs) for settled in batch])
+    self._archive.store_batch(small)
+
+
+def _without(call: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method, with one call of `migrator.disk` left out."""
+
+    def careless(*args: Any) -> Any:
+        with patch.object(disk, call, lambda *_: None):
+            return method(*args)
+
+    return careless
+
+
+async def _download_without_rewind(self: Any, attachment: Any, sink: Any) -> None:
+    await self._patience.run(lambda: self._inner.download(attachment, sink))
+
+
+async def _sent_without_a_look(self: Any, upload: Any, draft: Any, there: Any, *, looks: int) -> None:
+    return None
+
+
+async def _resumed_without_a_look(self: Any, upload: Any, draft: Any, free: Any) -> None:
+    return None
+
+
+def _intent_not_recorded(self: Any, *_: Any) -> None:
+    return None
+
+
+async def _read_back_unchecked(self: Any, remote: Any, sink: Any) -> None:
+    async def once() -> None:
+        sink.rewind()
+        await self._inner.read_back(remote, sink)
+
+    await self._patience.run(once)
+
+
+async def _page_swallows_errors(self: Any, attachment: Any, recorded: Any) -> Any:
+    from migrator.model import Status
+    from migrator.pipeline.store import Settled, StoreSink
+
+    sink = StoreSink(self._archive, self._progress)
+    with contextlib.suppress(errors.Retriable, errors.Rejected):
+        await self._source.download(attachment, sink)
+    return Settled(attachment, await sink.finish(), Status.STORED, None, recorded)
+
+
+def _uploaded_at_once(self: Any, run: int, target: str, upload: Any, name: str, before: Any) -> None:
+    self.record_upload(run, target, upload, UploadStatus.UPLOADED, name=name, remote_id="1", ours=True)
+
+
+Mutant = Callable[[], AbstractContextManager[object]]
+MUTANTS: dict[str, Mutant] = {
+    "the checkpoint before the rows": lambda: patch.object(_Backup, "_page", _checkpoint_first),
+    "the rows before the bytes": lambda: patch.object(Recorder, "_write", _rows_first),
+    "small files are not flushed": lambda: patch.object(
+        Archive, "_write_fresh", _without("sync_files", Archive._write_fresh)
+    ),
+    "folders are not flushed": lambda: patch.object(
+        Archive, "_write_fresh", _without("sync_folders", Archive._write_fresh)
+    ),
+    "large files are not flushed": lambda: patch.object(LargeFile, "finish", _without("sync", LargeFile.finish)),
+    "what a killed run named is trusted": lambda: patch.object(Archive, "prepare", _without("flush", Archive.prepare)),
+    "a retry without rewind": lambda: patch.object(layers.RetryingSource, "download", _download_without_rewind),
+    "an upload is repeated without a look": lambda: patch.object(Settler, "_find_sent", _sent_without_a_look),
+    "a load that resumes does not look": lambda: patch.object(Settler, "_match", _resumed_without_a_look),
+    "an intent is not recorded": lambda: patch.object(UploadTables, "record_intent", _intent_not_recorded),
+    "an upload is recorded before it is sent": lambda: patch.object(UploadTables, "record_intent", _uploaded_at_once),
+    "sizes are not compared": lambda: patch.object(layers._CheckedSink, "judge", lambda *_: None),
+    "what is read back is not checked": lambda: patch.object(layers.RetryingTarget, "read_back", _read_back_unchecked),
+    "errors of a download are swallowed": lambda: patch.object(_Backup, "_store_one", _page_swallows_errors),
+}

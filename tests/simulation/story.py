@@ -1,0 +1,282 @@
+"""One seed: a tracker, a few disturbed runs of each job and an undisturbed one, and what has to hold after each.
+
+The one idea: whatever the weather was, the undisturbed run at the end leaves the archive and the target as if there
+had been no weather at all; and at no moment does the catalog say anything that the disk doesn't hold.
+The one trap: a run may end in many honest ways (killed, refused, incomplete). Only what it leaves behind counts.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from migrator.adapters.memory import MemoryTarget, MemoryTracker
+from migrator.catalog.store import disk_errors as catalog_errors
+from migrator.errors import MigratorError
+from migrator.layers import Patience, RetryingTarget
+from migrator.mapping import Mapping
+from migrator.model import NOBODY, EntityRef
+from tests.parts import expected, files_on, rows, run_backup, run_load, run_rollback, run_verify
+from tests.simulation import loop
+from tests.simulation.disk import ForgetfulDisk
+from tests.simulation.edges import CALM, SMALL, Fate, Violation, Weather, Weathered, simulated
+
+PATIENCE = Patience(retries=3, total=10_000)
+MOST_RUNS = 3
+_NUMBERED = re.compile(r" \(\d+\)|~\d+|_\d+(?=\.)")
+
+
+@dataclass(slots=True)
+class Story:
+    """The world of one seed, and its runs so far. `log` tells what happened, for whoever has to find out why."""
+
+    seed: int
+    root: Path
+    rng: random.Random
+    source: Weathered
+    target: Weathered
+    mapping: Mapping
+    disk: ForgetfulDisk = field(default_factory=ForgetfulDisk)
+    log: list[str] = field(default_factory=list)
+    traces: list[list[str]] = field(default_factory=list)
+
+    def expect(self, holds: object, what: str) -> None:
+        """Raise `Violation` unless it holds."""
+        if not holds:
+            raise Violation("\n".join([f"seed {self.seed}: {what}", *self.log]))
+
+    def run(self, name: str, work: Coroutine[Any, Any, Any], fate: Fate) -> dict[str, Any] | None:
+        """One run, as a process of its own; None if it did not come to its summary."""
+        self.source.fate = self.target.fate = fate
+        self.traces.append(fate.trace)
+        try:
+            with catalog_errors(), simulated(fate):
+                summary = loop.run(work, fate.rng)
+        except loop.Killed as edge:
+            self._bury(fate)
+            return self._tell(f"{name}: killed at edge {len(fate.trace)}, {edge}; {fate.weather}")
+        except (MigratorError, OSError) as error:
+            return self._tell(f"{name}: {type(error).__name__}: {error}; {fate.weather}")
+        self._tell(f"{name}: {summary['status']}; {fate.weather}")
+        return dict(summary)
+
+    def _tell(self, line: str) -> None:
+        self.log.append(line)
+
+    def _bury(self, fate: Fate) -> None:
+        """What a kill leaves of the catalog is what was committed; what a power cut leaves of the files is less."""
+        if fate.weather.power_cut:
+            self.disk.power_cut(self.rng)
+
+
+def weather(rng: random.Random, edges: int) -> Weather:
+    """Of a run that has about so many edges."""
+    kind = rng.choice(["kill", "kill", "power", "stop", "network", "disk", "all", "all"])
+    chance = rng.choice([0.02, 0.1, 0.3])
+    return Weather(
+        kill_at=rng.randint(1, edges) if kind in {"kill", "power", "all"} else 0,
+        stop_at=rng.randint(1, edges) if kind == "stop" else 0,
+        power_cut=kind == "power" or (kind == "all" and rng.random() < 0.5),
+        network=chance if kind in {"network", "all"} else rng.choice([0.0, 0.05]),
+        disk=rng.choice([0.01, 0.05]) if kind in {"disk", "all"} else 0.0,
+    )
+
+
+def world(rng: random.Random) -> tuple[Weathered, Weathered, Mapping]:
+    """A source with a bit of everything, a target with files of its own, and a mapping."""
+    source = Weathered(page_size=rng.randint(1, 4), reports_size=rng.random() < 0.8)
+    target = Weathered()
+    mapping: Mapping = {}
+    for number in range(rng.randint(1, 5)):
+        owner = source.add(rng.choice(["Bug", "Story"]), title=f"entity {number}")
+        for copy in range(rng.randint(0, 3)):
+            content = rng.choice([b"same", b"", b"x" * (SMALL * 3), rng.randbytes(rng.randint(1, 300))])
+            source.attach(owner, rng.choice(["same.txt", f"{copy}.bin", "a/b"]), content, description=f"copy {copy}")
+        mapping[owner] = tuple(target.add("Issue") for _ in range(rng.choice([1, 1, 2])))
+        for to in mapping[owner]:
+            if rng.random() < 0.5:
+                target.attach(to, "same.txt", rng.choice([b"same", b"more"]))
+    source.attach(NOBODY, "loose.txt", b"nobody's")
+    return source, target, mapping
+
+
+@contextmanager
+def begun(seed: int) -> Iterator[Story]:
+    """The world of a seed, in a folder that is swept away afterwards."""
+    memory = Path("/dev/shm")
+    root = Path(tempfile.mkdtemp(prefix="simulation-", dir=memory if memory.is_dir() else None))
+    rng = random.Random(seed)
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield Story(seed, root / "archive", rng, *world(rng))
+    finally:
+        random.setstate(state)
+        shutil.rmtree(root)
+
+
+def simulate(seed: int) -> Story:
+    """The whole story of a seed; raises `Violation`."""
+    with begun(seed) as story:
+        before = {to: files_on(story.target, to) for to in story.target.entities}
+        backups(story)
+        loads(story)
+        if story.rng.random() < 0.5:
+            rollbacks(story, before)
+    return story
+
+
+def disturbed(story: Story, edges: int) -> Iterator[Fate]:
+    """The fates of a few bad runs."""
+    for _ in range(story.rng.randint(1, MOST_RUNS)):
+        rng = random.Random(story.rng.random())
+        yield Fate(rng, weather(rng, edges), story.disk)
+
+
+def calm(story: Story) -> Fate:
+    """The fate of a run that nothing disturbs."""
+    return Fate(random.Random(story.seed), CALM, story.disk)
+
+
+def backups(story: Story) -> None:
+    """Disturbed ones, then one that has to complete."""
+    size = 30 + 12 * (len(story.source.files) + len(story.source.entities))
+    for fate in disturbed(story, size):
+        one_backup(story, fate)
+    summary = one_backup(story, calm(story))
+    story.expect(summary and summary["status"] == "complete", f"the last backup is complete: {summary}")
+    story.expect(recorded(story) == expected(story.source), "the archive has every file, by name and content")
+    listed = summary["attachments"]["listed"] if summary else 0
+    story.expect(listed == len(story.source.files), "every file is counted")
+    story.expect(not list((story.root / "incoming").iterdir()), "nothing is left on its way")
+    undisturbed = story.root.with_name("undisturbed")
+    story.run("undisturbed", run_backup(story.source, undisturbed, downloads=4), calm(story))
+    story.expect(archived(story.root) == archived(undisturbed), "the archive is that of an undisturbed run")
+    verified = story.run("verify", run_verify(story.root), calm(story))
+    story.expect(verified and not verified["problems"], f"verify finds nothing: {verified}")
+
+
+SAID = (
+    "SELECT kind, entity_id, title, url, raw, error FROM entities ORDER BY 1, 2",
+    """SELECT attachment_id, kind, entity_id, comment_id, name, size, media_type, description, created_at, created_by,
+    sha256, status, error, raw FROM attachments ORDER BY 1""",
+    "SELECT sha256, size, problem FROM blobs ORDER BY 1",
+)
+
+
+HAS_TABLES = "SELECT 1 FROM sqlite_master WHERE name = 'attachments'"
+
+
+def archived(root: Path) -> tuple[Any, ...]:
+    """All that an archive says and holds, but for its runs."""
+    blobs = {path.name: path.read_bytes() for path in (root / "blobs").glob("*/*")}
+    return blobs, *(rows(root, statement) for statement in SAID)
+
+
+def one_backup(story: Story, fate: Fate) -> dict[str, Any] | None:
+    """One run, and what must hold whenever one has ended."""
+    had, seen = recorded(story), Counter(story.source.downloads)
+    work = run_backup(story.source, story.root, downloads=4, stop=fate.stop)
+    summary = story.run("backup", work, fate)
+    has = recorded(story)
+    story.expect(had.items() <= has.items(), "what was recorded stays recorded")
+    again = {id_ for id_ in had if story.source.downloads[id_] != seen[id_]}
+    story.expect(not again, f"nothing that was recorded is downloaded again: {again}")
+    if summary and summary["status"] == "complete":
+        story.expect(has == expected(story.source), "a backup that says complete has everything")
+    if summary and fate.weather.network == 0:
+        story.expect(not summary["failures"], f"no weather, no failures: {summary['failures']}")
+    return summary
+
+
+def recorded(story: Story) -> dict[str, tuple[str, str]]:
+    """What the catalog says is stored; each blob is held against the disk."""
+    if not (story.root / "catalog.db").exists() or not rows(story.root, HAS_TABLES):
+        return {}
+    found = {}
+    statement = "SELECT attachment_id, name, sha256 FROM attachments WHERE status = 'stored'"
+    for id_, name, digest in rows(story.root, statement):
+        blob = story.root / "blobs" / digest[:2] / digest
+        whole = blob.is_file() and sha256(blob.read_bytes()).hexdigest() == digest
+        story.expect(whole, f"what is recorded is on the disk: {id_}, {name!r}")
+        found[id_] = (name, digest)
+    return found
+
+
+def loads(story: Story) -> None:
+    """Disturbed ones, then one that has to complete, then one that has nothing to do."""
+    theirs = {to: files_on(story.target, to) for to in story.target.entities}
+    for fate in disturbed(story, 20 + 14 * len(story.source.files)):
+        one_load(story, fate)
+    summary = one_load(story, calm(story))
+    story.expect(summary and summary["status"] == "complete", f"the last load is complete: {summary}")
+    exactly_once(story, theirs)
+    sent = story.target.uploads
+    one_load(story, calm(story))
+    story.expect(story.target.uploads == sent, "a load that has nothing to do sends nothing")
+
+
+def one_load(story: Story, fate: Fate) -> dict[str, Any] | None:
+    """One run; what it says is uploaded is at the target."""
+    target = RetryingTarget(MemoryTarget(story.target), PATIENCE)
+    work = run_load(story.target, story.root, story.mapping, target=target, uploads=2, look_again=1.0, stop=fate.stop)
+    summary = story.run("load", work, fate)
+    statement = "SELECT remote_id, attachment_id FROM uploads WHERE status IN ('uploaded', 'already_there')"
+    for remote, attachment in rows(story.root, statement):
+        same = story.target.content.get(remote) == story.source.content[attachment]
+        story.expect(same, f"what is recorded as there is there: {attachment} as {remote}")
+    return summary
+
+
+def exactly_once(story: Story, theirs: dict[Any, Any]) -> None:
+    """Each mapped file is at each of its targets once, beside what was there before and is not the same."""
+    for of, targets in story.mapping.items():
+        wanted = named(story.source, of)
+        for to in targets:
+            before = Counter(f"{name} {brief(content)}" for name, content, _ in theirs[to].elements())
+            there = named(story.target, to)
+            story.expect(
+                there == wanted | before,
+                f"{of} is on {to} once: {there - (wanted | before)} too many, {(wanted | before) - there} missing",
+            )
+
+
+def named(tracker: MemoryTracker, ref: EntityRef) -> Counter[str]:
+    """Name (without the number that makes it unique at the target) and content of what is on an entity."""
+    found = files_on(tracker, ref).elements()
+    return Counter(f"{_NUMBERED.sub('', name).replace('/', '_')} {brief(content)}" for name, content, _ in found)
+
+
+def brief(content: bytes) -> str:
+    """What tells contents apart, in a few characters."""
+    return f"{len(content)} bytes {sha256(content).hexdigest()[:6]}"
+
+
+def rollbacks(story: Story, before: dict[Any, Any]) -> None:
+    """Disturbed ones, then one that has to complete; the target is as it was."""
+    for fate in disturbed(story, 15 + 8 * story.target.uploads):
+        one_rollback(story, fate)
+    summary = one_rollback(story, calm(story))
+    story.expect(summary and summary["status"] == "complete", f"the last rollback is complete: {summary}")
+    after = {to: files_on(story.target, to) for to in story.target.entities}
+    story.expect(after == before, "the target is as it was before")
+
+
+def one_rollback(story: Story, fate: Fate) -> dict[str, Any] | None:
+    """One run."""
+    target = RetryingTarget(MemoryTarget(story.target), PATIENCE)
+    return story.run("rollback", run_rollback(story.target, story.root, target=target, stop=fate.stop), fate)
+
+
+def same_trace(seed: int) -> bool:
+    """Whether a seed gives the same runs each time."""
+    return simulate(seed).traces == simulate(seed).traces

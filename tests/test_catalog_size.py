@@ -1,0 +1,79 @@
+"""What is asked of a catalog costs by the answer, not by the number of rows that are done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from migrator.catalog import Catalog
+from migrator.catalog.crawl import Crawl
+from migrator.model import Attachment, Blob, Entity, EntityRef, Outcome, Status
+
+FAILED = 3
+
+
+def fill(root: Path, count: int) -> Catalog:
+    """So many stored files, each on an entity of its own, and a few that failed or could not be listed."""
+    catalog = Catalog(root)
+    run = catalog.begin_run("backup")
+    owners = [Entity(EntityRef("Bug", str(number)), raw="{}") for number in range(count)]
+    files = [Attachment(owner.ref.id, owner.ref, "name", 1) for owner in owners]
+    catalog.record_listing(run, owners, [(file, Status.PENDING) for file in files])
+    fine, bad = files[FAILED:], files[:FAILED]
+    outcomes = [Outcome(file, Status.STORED, Blob(f"{int(file.id):064x}", 1)) for file in fine]
+    catalog.record_outcomes(run, [*outcomes, *(Outcome(file, Status.FAILED, error="why") for file in bad)])
+    for owner in owners[:FAILED]:
+        catalog.record_entity_error(owner.ref, "refused")
+    return catalog
+
+
+ASKED = {
+    "what failed": lambda catalog: catalog.failures(1),
+    "what is missing": lambda catalog: catalog.unfinished(Crawl(1, {})),
+    "whose files could not be listed": lambda catalog: catalog.failed_entities(Crawl(1, {})),
+    "which blobs are lost": lambda catalog: catalog.problem_blobs(),
+    "what to wait for again": lambda catalog: catalog.expect_again(["no such blob"]),
+    "which uploads failed": lambda catalog: catalog.upload_failures(),
+    "a crawl that resumes": lambda catalog: catalog.begin_crawl(1, "[]").cursors,
+}
+
+
+def steps(catalog: Catalog, ask: object) -> int:
+    """How many steps SQLite takes for the answer."""
+    count = 0
+
+    def step() -> int:
+        nonlocal count
+        count += 1
+        return 0
+
+    catalog.db.conn.set_progress_handler(step, 1)
+    ask(catalog)
+    catalog.db.conn.set_progress_handler(None, 1)
+    return count
+
+
+@pytest.mark.parametrize("what", ASKED)
+def test_a_question_costs_the_same_however_many_files_are_done(tmp_path, what):
+    costs = []
+    for count in (50, 1_000):
+        root = tmp_path / str(count)
+        root.mkdir()
+        catalog = fill(root, count)
+        catalog.begin_crawl(1, "[]")
+        costs.append(steps(catalog, ASKED[what]))
+        catalog.close()
+    assert costs[0] > 0
+    assert costs[1] <= costs[0] + 20
+
+
+def test_failures_and_counts_are_told_of_all_rows(tmp_path):
+    catalog = fill(tmp_path, 50)
+    assert len(catalog.failures(1)) == 2 * FAILED
+    assert catalog.totals()["attachments"] == {"failed": FAILED, "stored": 47}
+    assert catalog.backup_counts(1, 1)["stored"] == 47
+    later = catalog.backup_counts(1, 2)
+    assert (later["stored"], later["unchanged"], later["failed"], later["listed"]) == (0, 47, FAILED, 50)
+    assert catalog.backup_counts(2, 2)["listed"] == 0
+    catalog.close()

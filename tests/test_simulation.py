@@ -1,0 +1,90 @@
+"""Seeds that hold, and defects that don't: see `tests/simulation`."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.storm import storm
+from tests.simulation.story import Violation, simulate
+from tests.test_pairs import FOUR
+
+SEEDS = 240
+CHUNK = 40
+STORMS = 20
+PATIENCE_WITH_MUTANTS = 600
+
+# What a killed process had open is closed by nobody; here that is told when the garbage is collected.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def _no_garbage_for_others():
+    yield
+    gc.collect()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_whatever_happens_nothing_is_lost_and_nothing_done_twice(first):
+    for seed in range(first, first + CHUNK):
+        simulate(seed)  # a violation tells its seed: python -m tests.simulation --seeds N
+
+
+TELL = """
+import hashlib
+from tests.simulation.story import simulate
+for seed in range(5):
+    story = simulate(seed)
+    print(hashlib.sha256(repr((story.traces, story.log)).encode()).hexdigest())
+"""
+
+
+def test_a_seed_gives_the_same_run_in_every_process():
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", TELL],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": "."},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout.splitlines()
+        for seed in ("1", "2")
+    ]
+    assert len(said[0]) == 5
+    assert said[0] == said[1]
+
+
+def test_the_story_is_killed_at_every_kind_of_edge_and_meets_every_kind_of_end():
+    told = "\n".join(line for seed in range(160) for line in simulate(seed).log)
+    for edge in ("begin", "commit", "committed", "create", "append", "sync_files", "rename", "sync_folders", "flush"):
+        assert re.search(rf"killed at edge \d+, (before |after )?{edge};", told), edge
+    for verb in ("read", "attachments_of", "download", "find_attachments", "upload", "uploaded", "delete", "read_back"):
+        assert re.search(rf"killed at edge \d+, {verb} ", told), verb
+    for end in ("complete", "incomplete", "interrupted", "DiskRefused", "AuthRefused", "TrackerUnreachable"):
+        assert f": {end}" in told, end
+
+
+@pytest.mark.timeout(300)
+def test_whatever_happens_on_the_wire_nothing_is_lost_and_nothing_done_twice(tmp_path):
+    told = "\n".join(line for seed in range(STORMS) for line in storm(seed, tmp_path / str(seed)).log)
+    for edge in ("request GET", "answer GET", "begin", "commit"):
+        assert re.search(rf"killed at edge \d+, {edge}", told), edge
+    for fault in ("error_500", "dropped", "truncated", "stalled", "login_page", "wrong_size", "lose_upload_answers"):
+        assert fault in told, fault
+    for tracker in FOUR:
+        assert re.search(rf"^{tracker} -> ", told, re.MULTILINE)
+        assert f"-> {tracker}" in told
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_defect_is_found(name):
+    with MUTANTS[name](), pytest.raises(Violation):
+        all(map(simulate, range(PATIENCE_WITH_MUTANTS)))
