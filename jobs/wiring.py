@@ -11,6 +11,7 @@ from migrator.errors import ConfigError
 from migrator.http import HttpClient
 from migrator.layers import DryRunTarget, Patience, RetryingSource, RetryingTarget, VerifiedSource
 from migrator.pacing import Pacer
+from migrator.pipeline.running import back_off
 from migrator.ports import Source, Target
 
 T = TypeVar("T")
@@ -67,7 +68,7 @@ def identity(section: SourceSection | TargetSection) -> str:
 
 def patience(limits: Limits) -> Patience:
     """The retry policy of [limits]."""
-    return Patience(limits.retries, limits.backoff, limits.backoff_max)
+    return Patience(limits.retries, limits.backoff, limits.backoff_max, sleep=back_off)
 
 
 def _client(
