@@ -22,7 +22,8 @@ from yarl import URL
 from migrator import errors
 from migrator.adapters import adapter
 from migrator.adapters.issuetrak import ADAPTER, IssuetrakSource, IssuetrakTarget, Options
-from migrator.adapters.issuetrak_answers import attachment_in, collection_in, is_active, made_in, window, written
+from migrator.adapters.issuetrak_answers import attachment_in, collection_in, made_in, window, written
+from migrator.adapters.issuetrak_authors import is_active
 from migrator.adapters.issuetrak_zip import Archives
 from migrator.archive import Archive
 from migrator.auth import Hmac, Unsigned
