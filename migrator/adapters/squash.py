@@ -22,14 +22,13 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 from urllib.parse import quote
 
 from migrator.adapters import Adapter
+from migrator.adapters.squash_answers import attachment_in, explain, made_in, whitelist
 from migrator.adapters.squash_tree import STREAMS, Tree, is_closed, listing, path_of
-from migrator.answers import told_in
 from migrator.auth import Signer, basic, bearer
 from migrator.errors import (
     AuthRefused,
@@ -44,7 +43,7 @@ from migrator.errors import (
     Unanswered,
     WrongBody,
 )
-from migrator.fields import kept, record, records, text, whole
+from migrator.fields import record, text, whole
 from migrator.hal import items_in, number_of, read_page
 from migrator.http import Call, HttpClient
 from migrator.listing import Items, walked
@@ -63,8 +62,6 @@ CAPABILITIES = Capabilities(streams=STREAMS, max_connections=8, max_writes=2, se
 _NEVER = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _NOT_IN_HEADERS = re.compile(r'["/\\]')
 _EXTENSION = re.compile(r"[A-Za-z0-9]{1,10}")
-_LIMIT = re.compile(r"maxSize\W+(\d+)")
-_ABOUT_TYPES = re.compile(r"whitelist|extension|file[ _-]?type", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +207,7 @@ class SquashTarget(CreatesNothing, _Squash):
         except Rejected as error:
             explain(error, owner, draft)
         if made == []:
-            raise Rejected(f"{owner}: taken, and no file made of it; {_whitelist(draft)}")
+            raise Rejected(f"{owner}: taken, and no file made of it; {whitelist(draft)}")
         if made is None or len(made) != 1:
             return None
         try:
@@ -235,40 +232,9 @@ class SquashTarget(CreatesNothing, _Squash):
         await self._http.write(Call("DELETE", f"{API}/{path_of(remote.owner)}/attachments", query))
 
 
-def made_in(body: bytes) -> Items | None:
-    """The files that the answer to an upload tells of; None if it can't be understood."""
-    answer = told_in(body)
-    if not isinstance(answer, dict):
-        return None
-    files = record(answer.get("_embedded")).get("attachments", [])
-    return files if isinstance(files, list) and len(records(files)) == len(files) else None
-
-
-def attachment_in(item: Mapping[str, Any], owner: EntityRef) -> Attachment:
-    """A file. Its name is always shown cut in two, also where it has more than one dot."""
-    ext = item.get("file_type", item.get("fileType"))
-    cut = isinstance(ext, str) and "/" not in ext
-    return Attachment(
-        id=str(number_of(item)),
-        owner=owner,
-        name=text(item.get("name")) + (f".{text(ext)}" if cut else ""),
-        size=whole(item.get("size")),
-        created_at=date_in(item.get("added_on", item.get("addedOn"))),
-        raw=kept(item),
-    )
-
-
 def attachment_url(base: str, attachment: Attachment) -> str:
     """Where people fetch a file: the link to its content that the API itself gives, for who logs in with it."""
     return f"{base}/{API}/attachments/{quote(attachment.id, safe='')}/content"
-
-
-def date_in(value: object) -> str:
-    """ISO 8601, whether the server writes the offset with a colon (since 2.x) or without."""
-    try:
-        return datetime.fromisoformat(text(value)).isoformat()
-    except ValueError:
-        return ""
 
 
 async def passing_name(name: str, body: Body) -> str:
@@ -277,27 +243,6 @@ async def passing_name(name: str, body: Body) -> str:
     async for chunk in body:
         digest.update(chunk)
     return f"migrator-{digest.hexdigest()[:32]}.{name.rpartition('.')[2]}"
-
-
-def explain(error: Rejected, owner: EntityRef, draft: Draft) -> NoReturn:
-    """Say what a refused upload was refused for, where that can be known."""
-    told = str(error)
-    if type(error) is not Rejected:
-        raise error
-    if "status 413" in told:
-        limit = _LIMIT.search(told)
-        most = f" of {limit[1]} bytes" if limit else ""
-        raise Rejected(
-            f"{owner}: larger than the server's limit{most} (uploadfilter.upload.sizeLimitInBytes)"
-        ) from None
-    if _ABOUT_TYPES.search(told):
-        raise Rejected(f"{owner}: {_whitelist(draft)} ({told})") from None
-    raise error
-
-
-def _whitelist(draft: Draft) -> str:
-    ext = draft.name.rpartition(".")[2]
-    return f"the extension .{ext} is probably not on its whitelist (uploadfilter.fileExtensions.whitelist)"
 
 
 def signer(auth: Mapping[str, str]) -> Signer:

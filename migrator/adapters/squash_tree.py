@@ -50,7 +50,7 @@ KIND_OF = {
 PLANS = ("iteration-test-plan-items", "test-plan-items")  # the second since version 14
 BARRED = "unauthorized-resource"
 AT_ONCE = 8  # listings asked in one step
-TRIES = 6  # of a listing that alone fails by an error of the server's own
+TRIES = 6  # of a listing that fails by an error of the server's own when all else in its step is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,26 +92,26 @@ class Tree:
         raise NotReachable(f"{closed.id}: it could not be read at first; run the backup again")
 
     async def _in_part(self, tried: Sequence[Found | BaseException], steps: Sequence[Step]) -> list[Found]:
-        """What came of these steps; one that failed is to be read again, unless none got any further."""
-        failed = [(step, one) for one, step in zip(tried, steps, strict=False) if isinstance(one, BaseException)]
-        for _, failure in failed:
+        """What came of these steps; one that failed is read again. Raises a failure if none got any further."""
+        failed = {step: one for one, step in zip(tried, steps, strict=False) if isinstance(one, BaseException)}
+        for failure in failed.values():
             if not isinstance(failure, Retriable):
                 raise failure
-        if len(failed) == len(tried):
-            return [await self._given_up(step, failure) for step, failure in failed]
-        return [
-            one if isinstance(one, Found) else Found(below=(step,)) for one, step in zip(tried, steps, strict=False)
-        ]
+        all_failed = all(isinstance(one, BaseException) for one in tried)
+        given_up = await self._given_up(failed) if all_failed else {}
+        again = {step: given_up.get(step, Found(below=(step,))) for step in failed}
+        return [one if isinstance(one, Found) else again[step] for one, step in zip(tried, steps, strict=False)]
 
-    async def _given_up(self, step: Step, failure: BaseException) -> Found:
-        """A listing of which the server makes an error each time, while it answers else, is a closed way."""
-        self._failed[step.path] += 1
-        if step.path in STREAMS or self._failed[step.path] < TRIES or not is_broken(failure):
-            raise failure
+    async def _given_up(self, failed: Mapping[Step, BaseException]) -> dict[Step, Found]:
+        """Those of which the server makes an error each time, while it answers else: closed ways."""
+        self._failed.update(step.path for step in failed)
+        hopeless = {step: why for step, why in failed.items() if self._failed[step.path] >= TRIES and is_broken(why)}
+        hopeless = {step: why for step, why in hopeless.items() if step.path not in STREAMS}
+        if not hopeless:
+            raise next(iter(failed.values()))
         await self._get("projects", {"page": "0", "size": "1"})
-        entity = closed(step)
-        self._why[entity.ref] = str(failure)
-        return Found(ask=(entity,))
+        self._why.update((closed(step).ref, str(why)) for step, why in hopeless.items())
+        return {step: Found(ask=(closed(step),)) for step in hopeless}
 
     async def _found(self, step: Step) -> Found:
         """What a step brings. A way that is closed is asked for as an entity, so that it is recorded, not forgotten."""

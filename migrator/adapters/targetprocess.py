@@ -31,6 +31,7 @@ from migrator.adapters.targetprocess_answers import (
     parsed,
     person,
     quoted_files,
+    told_why,
     uploaded,
 )
 from migrator.adapters.targetprocess_api import ATTACHMENTS, COMMENTS, CREATED, GENERALS, MESSAGES, Api
@@ -257,15 +258,6 @@ class TargetprocessTarget(_Targetprocess):
         except errors.MigratorError:
             return error
         return error
-
-
-def told_why(error: errors.MigratorError, *, inline: bool) -> errors.MigratorError:
-    """The same refusal of a download, with what a person can do about it."""
-    if inline:
-        remedy = "a browser's cookie as [source.download_auth] may, and inline_images = 'skip' leaves it out"
-        return errors.NotReachable(f"an image of the text, not handed out by the REST API; {remedy}")
-    hint = "a token may not fetch files: set [source.download_auth] to username and password, or to a cookie"
-    return type(error)(f"{error} ({hint})")
 
 
 def distinct(entities: Iterable[Entity | None]) -> tuple[Entity, ...]:

@@ -156,3 +156,12 @@ def uploaded(body: bytes, owner: EntityRef) -> Attachment | None:
     item |= {key[:1].upper() + key[1:]: value for key, value in record(items[0]).items()}
     known = whole(item.get("Id")) is not None and text(item.get("Name")) not in {"", "undefined"}
     return attachment(item, owner) if known else None
+
+
+def told_why(error: errors.MigratorError, *, inline: bool) -> errors.MigratorError:
+    """The same refusal of a download, with what a person can do about it."""
+    if inline:
+        remedy = "a browser's cookie as [source.download_auth] may, and inline_images = 'skip' leaves it out"
+        return errors.NotReachable(f"an image of the text, not handed out by the REST API; {remedy}")
+    hint = "a token may not fetch files: set [source.download_auth] to username and password, or to a cookie"
+    return type(error)(f"{error} ({hint})")
