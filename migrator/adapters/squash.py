@@ -158,10 +158,17 @@ class SquashSource(_Squash):
         return await self._tree.page(stream, cursor)
 
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """See `Source`. What stands for a closed way is refused here, so that it is recorded."""
-        if is_closed(entity.ref):
-            await self._tree.say_why(entity.ref)
-        return await self.find_attachments(entity.ref)
+        """See `Source`. What stands for a closed way is refused, so that it is recorded, or has all files below it."""
+        if not is_closed(entity.ref):
+            return await self.find_attachments(entity.ref)
+        files: list[Attachment] = []
+        cursor: Cursor | None = await self._tree.reopened(entity.ref)
+        while cursor is not None:
+            page = await self._tree.page("", cursor)
+            for owner in page.ask:
+                files += await self.attachments_of(owner)
+            cursor = page.next
+        return tuple(files)
 
 
 class SquashTarget(CreatesNothing, _Squash):

@@ -9,7 +9,6 @@ becomes an entity whose id is its path; asking for the files of that entity says
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -83,13 +82,15 @@ class Tree:
             next=cursor_of(todo) if todo else None,
         )
 
-    async def say_why(self, closed: EntityRef) -> None:
-        """Ask once more for a way that was closed; raises what it is refused for, in any case."""
+    async def reopened(self, closed: EntityRef) -> Cursor:
+        """The cursor of a way that was closed in an earlier run; raises what it is refused for, if it still is."""
         if why := self._why.get(closed):
             raise NotReachable(f"{closed.id}: {why}")
-        with contextlib.suppress(Gone):
+        try:
             await self._get(closed.id, {"size": "2"})
-        raise NotReachable(f"{closed.id}: it could not be read at first; run the backup again")
+        except Gone:
+            raise NotReachable(f"{closed.id}: the server knows no such listing") from None
+        return cursor_of([listing(closed.id, self._page_size)])
 
     async def _in_part(self, tried: Sequence[Found | BaseException], steps: Sequence[Step]) -> list[Found]:
         """What came of these steps; one that failed is read again. Raises a failure if none got any further."""

@@ -35,7 +35,7 @@ from migrator.http import HttpClient
 from migrator.layers import Patience, RetryingSource, RetryingTarget, VerifiedSource
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.sandbox.faults import Faults
-from migrator.sandbox.sq_tree import CALL_STEPS
+from migrator.sandbox.sq_tree import CALL_STEPS, Node
 from migrator.sandbox.sq_tree import KINDS as OWNERS
 from migrator.sandbox.sq_web import DEFAULT_WHITELIST, RefusedError
 from migrator.sandbox.squash import SquashSandbox
@@ -351,8 +351,36 @@ async def test_refused_listing_is_named_as_an_entity_and_stays_refused():
         with pytest.raises(errors.Forbidden):
             await made.attachments_of(entity)
         sandbox.closed = False
-        with pytest.raises(errors.NotReachable, match="run the backup again"):
-            await made.attachments_of(entity)
+        iteration = sandbox.tree.nodes["iterations", int(first(sandbox, "iterations").id)]
+        below = {file.name for file in told(sandbox) if is_below(sandbox, file.owner, iteration)}
+        assert below
+        assert {file.name for file in await made.attachments_of(entity)} == below
+
+
+def is_below(sandbox: SquashSandbox, ref: EntityRef, iteration: Node) -> bool:
+    """Whether this is an execution of the iteration, or a step of one."""
+    node = sandbox.tree.nodes[ref.kind, int(ref.id)]
+    return ref.kind in {"executions", "execution-steps"} and iteration in (node.above, node.above.above)
+
+
+async def test_way_that_was_closed_is_named_until_it_is_open_and_its_files_are_fetched_then(tmp_path):
+    class Closed(SquashSandbox):
+        closed = True
+
+        async def _test_plan(self, request):
+            if self.closed:
+                raise RefusedError(403, "Access is denied")
+            return await super()._test_plan(request)
+
+    async with Closed(SMALL) as sandbox:
+        summary = await run_backup(None, tmp_path, source=source(sandbox))
+        assert summary["status"] == "incomplete"
+        assert {failure["kind"] for failure in summary["failures"]} == {"executions"}
+        assert (await run_backup(None, tmp_path, source=source(sandbox)))["status"] == "incomplete"
+        sandbox.closed = False
+        assert (await run_backup(None, tmp_path, source=source(sandbox)))["status"] == "complete"
+        kept = rows(tmp_path, "SELECT kind, entity_id, name, sha256 FROM attachments WHERE status = 'stored'")
+        assert Counter(kept) == Counter((f.owner.kind, f.owner.id, f.name, f.sha256) for f in told(sandbox))
 
 
 async def test_listings_that_always_fail_are_recorded_and_the_rest_is_backed_up(tmp_path):
