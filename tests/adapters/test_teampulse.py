@@ -33,7 +33,7 @@ from migrator.sandbox.teampulse import TeamPulseSandbox
 from migrator.sandbox.tpulse_reads import RefusedError
 from migrator.sandbox.world import World
 from tests.contract import Bucket, Bytes, Expected, nowhere
-from tests.contract.source import BoundSource, SourceContract, crawl, fetch
+from tests.contract.source import BoundSource, SourceContract, crawl, fetch, read_to_the_end
 from tests.contract.target import BoundTarget, TargetContract, sha256
 
 WORLD = World.generate(entities=60, seed=7, median_bytes=2_000, large_bytes=2_500_000)
@@ -324,6 +324,14 @@ async def test_server_that_knows_less_of_queries_is_read_whole(refuses, ignores)
         for owner in {file.owner for file in told(sandbox)}:
             there = Counter(file.name for file in await dst.find_attachments(owner))
             assert there == Counter(file.name for file in told(sandbox) if file.owner == owner)
+
+
+async def test_server_that_gives_the_same_page_again_and_again_is_not_believed():
+    made = SimpleSandbox(SMALL, top_cap=4)
+    made.ignores = ("$filter", "$skip")
+    async with serving(made, page_size=4) as (_, src, _):
+        with pytest.raises(errors.Rejected, match="same page"):
+            await read_to_the_end(src, "workitems")
 
 
 @pytest.mark.parametrize("change", ["deleted", "added"])
