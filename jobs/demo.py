@@ -142,7 +142,7 @@ async def _play(
         good=len(unreachable) == counts["failed"] > 0,
     )
     with held_folder(configuration.archive, "verify") as archive:
-        verified = await verify(archive)
+        verified = await verify(archive, stop=stop)
     story.tell(
         "verify",
         f"{verified['blobs']} blobs hashed again, {len(verified['problems'])} problems",

@@ -7,13 +7,17 @@ from typing import Generic, TypeVar
 
 from migrator.adapters import Adapter, adapter
 from migrator.config import Configuration, Limits, Secrets, SourceSection, TargetSection, credentials, options_of
+from migrator.disk import expect_descriptors
 from migrator.errors import ConfigError
 from migrator.http import HttpClient
 from migrator.layers import DryRunTarget, Patience, RetryingSource, RetryingTarget, VerifiedSource
 from migrator.pacing import Pacer
+from migrator.pipeline.running import back_off
 from migrator.ports import Source, Target
 
 T = TypeVar("T")
+BASE = 32
+"""Files that any job has open, its catalog and lock among them; each transfer adds a connection and a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +71,14 @@ def identity(section: SourceSection | TargetSection) -> str:
 
 def patience(limits: Limits) -> Patience:
     """The retry policy of [limits]."""
-    return Patience(limits.retries, limits.backoff, limits.backoff_max)
+    return Patience(limits.retries, limits.backoff, limits.backoff_max, sleep=back_off)
 
 
 def _client(
     parts: Adapter, section: SourceSection | TargetSection, where: str, configuration: Configuration, files: Secrets
 ) -> tuple[HttpClient, list[str]]:
     limits, folder = configuration.settings.limits, configuration.folder
+    expect_descriptors(BASE + 2 * (limits.downloads + limits.uploads))
     keys, warnings = credentials(section.auth, parts.auth, f"{where}.auth", folder)
     file_signer = None
     if files:
@@ -85,6 +90,6 @@ def _client(
         files=file_signer,
         pacer=Pacer(limits.requests_per_second, limits.bandwidth),
         timeout=limits.timeout,
-        connections=min(parts.max_connections, limits.downloads + limits.uploads),
+        connections=min(parts.capabilities.max_connections, limits.downloads + limits.uploads),
     )
     return http, warnings

@@ -13,7 +13,7 @@ import io
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
@@ -22,7 +22,7 @@ import aiofiles.threadpool
 from aiofiles.threadpool.binary import AsyncFileIO
 
 from migrator import disk
-from migrator.disk import disk_errors
+from migrator.disk import disk_errors, own_limits
 from migrator.errors import ArchiveDamaged
 from migrator.model import Blob
 
@@ -114,10 +114,17 @@ class Archive:
                 shutil.rmtree(self.incoming)
             for folder in (self.incoming, self.blobs):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            disk.write_file(self.root / "README.txt", _README.encode())
+            self._write_readme()
             for name in FOLDERS:
                 (self.blobs / name).mkdir(mode=0o700, exist_ok=True)
             disk.sync_folders([self.blobs, self.root], self.root)
+
+    def _write_readme(self) -> None:
+        """A whole one, or the one that was there."""
+        place, fresh = self.root / "README.txt", self.new_incoming()
+        if not place.is_file() or place.read_bytes() != _README.encode():
+            disk.write_file(fresh, _README.encode())
+            disk.rename(fresh, place)
 
     def path_of(self, sha256: str) -> Path:
         """Where a blob is, or would be."""
@@ -178,7 +185,8 @@ class Archive:
     def is_damaged(self, blob: Blob) -> bool:
         """Whether this blob's file is missing or not what its name says. Reads all of it."""
         try:
-            return hash_file(self.path_of(blob.sha256)) != blob
+            with own_limits(str(self.path_of(blob.sha256))):
+                return hash_file(self.path_of(blob.sha256)) != blob
         except OSError:
             return True
 
@@ -199,7 +207,7 @@ class BlobBody:
         sha256 = hashlib.sha256()
         try:
             # Opened and closed here and now: a task that is cancelled inside of aiofiles.open() leaks the file.
-            with io.FileIO(self._path) as raw:
+            with own_limits(str(self._path)), io.FileIO(self._path) as raw:
                 file = aiofiles.threadpool.wrap(raw)
                 while chunk := await file.read(READ_CHUNK):
                     sha256.update(chunk)
@@ -212,11 +220,15 @@ class BlobBody:
             )
 
 
-def hash_file(path: Path) -> Blob:
-    """Hash and length of a file. Blocks, but releases the interpreter while it hashes."""
+def hash_file(path: Path, read: Callable[[int], None] = lambda _: None) -> Blob:
+    """Hash and length of a file. Blocks, but releases the interpreter while it hashes.
+
+    `read` is told the length of each chunk, and may raise to end it.
+    """
     sha256, size = hashlib.sha256(), 0
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(READ_CHUNK):
             sha256.update(chunk)
             size += len(chunk)
+            read(len(chunk))
     return Blob(sha256.hexdigest(), size)

@@ -24,6 +24,7 @@ from yarl import URL
 from migrator import __version__, errors
 from migrator.answers import SNIFF, error_for, is_error_page, looks_like_login
 from migrator.auth import Signature, Signer, Unsigned
+from migrator.gate import Gate
 from migrator.multipart import Streamed
 from migrator.pacing import Pacer
 from migrator.ports import BodyFacts, Sink
@@ -87,6 +88,7 @@ class HttpClient:
     """Requests to one tracker. Building it does no I/O; the session is opened by the first request.
 
     `files` signs downloads where they want other credentials than the API. `timeout` is in seconds without a byte.
+    `connections` is a cap: how many are used is found out (`gate.py`).
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class HttpClient:
         self._signer, self._files = signer, files or signer
         self._pacer = pacer or Pacer()
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, 30.0), sock_read=timeout)
-        self._connections = connections
+        self._gate = Gate(connections)
         self._session: aiohttp.ClientSession | None = None
         self._login = asyncio.Lock()
         self._logins = 0
@@ -118,15 +120,22 @@ class HttpClient:
 
         async def whole(response: aiohttp.ClientResponse) -> Answer:
             body = await _read(response, ANSWER_LIMIT)
-            await self._pacer.spend(len(body))
+            await self._spend(len(body))
             return Answer(response.status, response.headers, body)
 
         return await self._attempt(call, whole)
 
+    async def get_json(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        """GET, the answer as JSON; `WrongBody` if it is none."""
+        return (await self.get(path, query, Accept="application/json")).json()
+
     async def send_json(self, method: str, path: str, value: object, query: Mapping[str, str] | None = None) -> Answer:
         """Send a value as JSON."""
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        return await self.send(Call(method, path, query or {}, headers, json.dumps(value).encode()))
+        return await self.send(_json_call(method, path, value, query))
+
+    async def write_json(self, method: str, path: str, value: object, query: Mapping[str, str] | None = None) -> Answer:
+        """The same for what must not be repeated blindly, see `write`."""
+        return await self.write(_json_call(method, path, value, query))
 
     async def write(self, call: Call) -> Answer:
         """A call that must not be repeated blindly: unless it surely was not taken, it ends as `Unanswered`."""
@@ -221,9 +230,10 @@ class HttpClient:
         url, query = self._url(call.path), call.query
         for _ in range(MAX_HOPS):
             present = signer if url.origin() == self.base.origin() else None
-            await self._pacer.turn()
-            signed, request = await self._signed(call, url, query, present)
+            entered = await self._gate.enter()
             try:
+                await self._pacer.turn()
+                signed, request = await self._signed(call, url, query, present)
                 async with request as response:
                     if response.status < 300 or response.status == 304:
                         result = await consume(response)
@@ -234,7 +244,14 @@ class HttpClient:
                     elif not (present and _refused(present, signed, response)):
                         raise await self._fault(call, signed, response)
             except (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError) as error:
+                if isinstance(error, TimeoutError):
+                    self._gate.complaint(entered)
                 raise wire_error(error, call.what) from None
+            except errors.Throttled:
+                self._gate.complaint(entered)
+                raise
+            finally:
+                self._gate.leave()
         raise errors.Rejected(f"{call.what}: more than {MAX_HOPS} redirects")
 
     async def _signed(
@@ -263,8 +280,13 @@ class HttpClient:
 
     async def _paced(self, body: Streamed) -> AsyncIterator[bytes]:
         async for chunk in body:
-            await self._pacer.spend(len(chunk))
+            await self._spend(len(chunk))
             yield chunk
+
+    async def _spend(self, size: int) -> None:
+        """Bytes that came or went: they count for the pace, and tell how much the requests under way bring."""
+        self._gate.moved(size)
+        await self._pacer.spend(size)
 
     async def _stream(self, response: aiohttp.ClientResponse, sink: Sink, what: str, *, html_expected: bool) -> None:
         if response.headers.get("Content-Encoding", "identity").lower() not in {"identity", ""}:
@@ -281,7 +303,7 @@ class HttpClient:
             raise errors.LoginPage(f"{what}: a web page instead of the file; are these credentials good for files?")
         await sink.start(facts)
         while head:
-            await self._pacer.spend(len(head))
+            await self._spend(len(head))
             await sink.write(head)
             head = b"" if pieces is None else await anext(pieces, b"")
 
@@ -302,12 +324,17 @@ class HttpClient:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections, ttl_dns_cache=300),
+                connector=aiohttp.TCPConnector(limit=self._gate.most, ttl_dns_cache=300),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=self._timeout,
                 headers={"User-Agent": f"migrator/{__version__}"},
             )
         return self._session
+
+
+def _json_call(method: str, path: str, value: object, query: Mapping[str, str] | None) -> Call:
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    return Call(method, path, query or {}, headers, json.dumps(value).encode())
 
 
 def _refused(signer: Signer, signed: Signature, response: aiohttp.ClientResponse) -> bool:

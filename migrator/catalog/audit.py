@@ -20,7 +20,7 @@ from migrator import manifest
 from migrator.catalog.changes import Table, tables_of
 from migrator.catalog.journal import recorded
 from migrator.catalog.replay import Replay, replay
-from migrator.catalog.store import NAME
+from migrator.catalog.store import NAME, opened_to_read
 from migrator.manifest import Mark
 
 Finding = tuple[str, str, str]
@@ -81,7 +81,7 @@ def _has_our_header(catalog: Path) -> bool:
 
 
 def _opened(root: Path) -> Database:
-    db = Database(sqlite3.connect(f"{(root / NAME).absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False))
+    db = opened_to_read(root / NAME)
     db.conn.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
     return db
 

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from migrator.archive import FOLDERS, Archive, hash_file
 from migrator.catalog import Catalog
 from migrator.catalog.audit import audit
+from migrator.disk import own_limits
 from migrator.errors import ArchiveDamaged
 from migrator.model import Blob, RunStatus
 from migrator.progress import Progress, Silent
@@ -74,7 +77,7 @@ async def verify(
     if any(found["code"] in {"E10", "E11"} for found in problems):
         return _unopened(problems)
     try:
-        catalog = Catalog(archive.root)
+        catalog = Catalog(archive.root, read_only=not os.access(archive.root, os.W_OK))
     except ArchiveDamaged as error:
         return _unopened([problem("E11", "", "catalog.db", str(error))])
     with closing(catalog):
@@ -107,7 +110,8 @@ class _Verify:
     most: float = field(default=math.inf, init=False)
 
     async def run(self, began: float) -> dict[str, Any]:
-        if distrusted := [found["code"] for found in self.problems if found["code"] > "E20"]:
+        distrusted = [found["code"] for found in self.problems if found["code"] > "E20"]
+        if distrusted and not self.catalog.read_only:
             self.catalog.distrust_manifest(distrusted[0])
         run = self.catalog.begin_run("verify")
         of = self.catalog.totals()["blobs"]["count"]
@@ -132,7 +136,8 @@ class _Verify:
                 if self._enough():
                     return f"{folder}/{after}"
                 some, left = left[: self._room()], left[self._room() :]
-                await self._look(folder, some, known, names)
+                if not await self._look(folder, some, known, names):
+                    return f"{folder}/{after}"
                 after = some[-1]
             after = ""
         return ""
@@ -143,24 +148,28 @@ class _Verify:
     def _room(self) -> int:
         return int(min(SOME, self.most - self.count))
 
-    async def _look(self, folder: str, some: list[str], known: dict[str, Blob], names: set[str]) -> None:
+    async def _look(self, folder: str, some: list[str], known: dict[str, Blob], names: set[str]) -> bool:
+        """Hash some and judge them; False if a stop came first: then nothing is said of them."""
         hashers = asyncio.Semaphore(HASHERS)
 
         async def one(name: str) -> Blob | None:
             async with hashers:
-                blob = await asyncio.to_thread(_hash, self.archive, folder, name)
+                blob = await asyncio.to_thread(_hash, self.archive.blobs / folder / name, self.stop)
             self.progress.moved(blob.size if blob else 0)
             self.progress.done(failed=blob is None)
             return blob
 
         there = [name for name in some if name in names]
         found = dict(zip(there, await asyncio.gather(*map(one, there)), strict=True))
+        if self.stop.is_set():
+            return False
         for name in some:
             if code := self._judged(known.get(name), found.get(name), there=name in names):
                 self.problems.append(problem(code, name, f"blobs/{folder}/{name}"))
         here = [known[name] for name in some if name in known]
         self.count += len(here)
         self.size += sum(blob.size for blob in here)
+        return True
 
     def _judged(self, blob: Blob | None, found: Blob | None, *, there: bool) -> str:
         """The code of what is wrong with a blob, or a file where blobs are; nothing for none."""
@@ -193,17 +202,23 @@ class _Verify:
         }
         of_blobs = {found["sha256"]: found["problem"] for found in self.problems if found["code"] in OF_BLOBS}
         self.catalog.record_problems(of_blobs, whole=self.part.whole and not at)
-        if not self.part.whole or not at:
+        if not self.catalog.read_only and (not self.part.whole or not at):
             self.catalog.set_setting(PLACE, at)
         self.catalog.end_run(run, status, summary)
         return summary
 
 
-def _hash(archive: Archive, folder: str, name: str) -> Blob | None:
+def _hash(path: Path, stop: asyncio.Event) -> Blob | None:
     """What a file really is; None for one that is no regular file or can't be read."""
-    path = archive.blobs / folder / name
+
+    def go_on(_: int) -> None:
+        if stop.is_set():
+            raise InterruptedError
+
     try:
-        return hash_file(path) if path.is_file() and not path.is_symlink() else None
+        go_on(0)
+        with own_limits(str(path)):
+            return hash_file(path, go_on) if path.is_file() and not path.is_symlink() else None
     except OSError:
         return None
 
