@@ -202,7 +202,7 @@ async def test_a_blob_that_could_not_be_opened_for_want_of_descriptors_is_not_ca
         monkeypatch.undo()
         monkeypatch.setattr("migrator.pipeline.verify.hash_file", lambda *_: refuse("blobs" * 20))
         with pytest.raises(DiskRefused, match=r"Too many open files.*`ulimit -n`"):
-            await verify(archive, catalog)
+            await verify(archive)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         catalog.close()

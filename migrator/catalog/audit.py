@@ -21,6 +21,7 @@ from migrator.catalog.changes import Table, tables_of
 from migrator.catalog.journal import recorded
 from migrator.catalog.replay import Replay, replay
 from migrator.catalog.store import NAME, opened_to_read
+from migrator.disk import disk_errors
 from migrator.manifest import Mark
 
 Finding = tuple[str, str, str]
@@ -34,7 +35,11 @@ _NUMBERS = struct.pack(">7I20x", 4, 0, 0, 1, 0, 0, 0), bytes(48)
 
 def audit(root: Path) -> list[Finding]:
     """What is wrong with catalog and manifest of an archive. To be called before the catalog is opened for writing."""
-    path = manifest.path_in(root)
+    with disk_errors(str(root / NAME)):
+        return _looked_at(root, manifest.path_in(root))
+
+
+def _looked_at(root: Path, path: Path) -> list[Finding]:
     if not (root / NAME).exists():
         return [("E10", NAME, "it is not there; `migrator rebuild` makes it anew")]
     if not _has_our_header(root / NAME):
