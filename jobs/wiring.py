@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from migrator.adapters import Adapter, adapter
 from migrator.config import Configuration, Limits, Secrets, SourceSection, TargetSection, credentials, options_of
+from migrator.disk import expect_descriptors
 from migrator.errors import ConfigError
 from migrator.http import HttpClient
 from migrator.layers import DryRunTarget, Patience, RetryingSource, RetryingTarget, VerifiedSource
@@ -15,6 +16,8 @@ from migrator.pipeline.running import back_off
 from migrator.ports import Source, Target
 
 T = TypeVar("T")
+BASE = 32
+"""Files that any job has open, its catalog and lock among them; each transfer adds a connection and a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ def _client(
     parts: Adapter, section: SourceSection | TargetSection, where: str, configuration: Configuration, files: Secrets
 ) -> tuple[HttpClient, list[str]]:
     limits, folder = configuration.settings.limits, configuration.folder
+    expect_descriptors(BASE + 2 * (limits.downloads + limits.uploads))
     keys, warnings = credentials(section.auth, parts.auth, f"{where}.auth", folder)
     file_signer = None
     if files:

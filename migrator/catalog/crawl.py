@@ -209,6 +209,8 @@ class CrawlTables(Store):
 
     def record_problems(self, problems: Mapping[str, str], *, whole: bool) -> None:
         """What `verify` found of each blob; a run over the whole archive also clears what was found before."""
+        if self.read_only:
+            return
         with self.writing():
             if whole:
                 self.db.execute("UPDATE blobs SET problem = NULL WHERE problem IS NOT NULL")
