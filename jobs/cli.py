@@ -32,6 +32,7 @@ COMMANDS = {
     "export": "the files by their own names: a folder, a bag or a ZIP file",
     "report": "one page to file: source, archive and target, entity by entity",
     "verify": "hash every blob again and hold the catalog against the disk",
+    "rebuild": "make a lost or damaged catalog anew from what the archive holds",
     "sandbox": "serve an embedded tracker to rehearse against",
 }
 

@@ -114,7 +114,7 @@ async def _play(
     """The steps in their order; each is a row of the story."""
     from jobs.backup import run_backup
     from jobs.load import run_load
-    from jobs.running import held_archive
+    from jobs.running import held_folder
     from migrator.config import read_configuration
     from migrator.pipeline.verify import verify
 
@@ -141,8 +141,8 @@ async def _play(
         f"{len(unreachable)} inline images that the tracker's API doesn't hand out: named, not forgotten",
         good=len(unreachable) == counts["failed"] > 0,
     )
-    with held_archive(configuration.archive, "verify") as (archive, catalog):
-        verified = await verify(archive, catalog, stop=stop)
+    with held_folder(configuration.archive, "verify") as archive:
+        verified = await verify(archive, stop=stop)
     story.tell(
         "verify",
         f"{verified['blobs']} blobs hashed again, {len(verified['problems'])} problems",

@@ -7,12 +7,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs.output import tell
 from jobs.signals import heeded, interrupt_on_signals, leave_terminal
+from migrator import manifest
 from migrator.archive import Archive
 from migrator.catalog import Catalog
 from migrator.catalog.store import NAME, is_archive
@@ -92,33 +93,28 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def held_archive(
     root: Path, command: str, *, create: bool = False, reads: bool = False
 ) -> Iterator[tuple[Archive, Catalog]]:
-    """The archive, held by this run and by no other. It must exist unless `create`.
+    """The archive, held by this run and by no other, and its catalog. It must exist unless `create`.
 
     A job that only `reads` gets one that can't be written, too; what it would record there is not recorded.
     """
-    if not create and not is_archive(root):
+    with held_folder(root, command, create=create, reads=reads) as archive:
+        read_only = reads and not os.access(root, os.W_OK)
+        with closing(Catalog(root, read_only=read_only)) as catalog, catalog_errors():
+            yield archive, catalog
+
+
+@contextmanager
+def held_folder(root: Path, command: str, *, create: bool = False, reads: bool = False) -> Iterator[Archive]:
+    """The same, for those who open the catalog themselves, or make it."""
+    if not create and not is_archive(root) and not manifest.path_in(root).is_file():
         raise ConfigError(f"{root} is no archive: it has no {NAME}")
     if reads and not os.access(root, os.W_OK):
         with ArchiveLock(root, command, reads=True):
-            yield from _read_archive(root)
+            yield Archive(root)
         return
     with disk_errors(str(root)):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ArchiveLock(root, command):
         archive = Archive(root)
         archive.prepare()
-        catalog = Catalog(root)
-        try:
-            with catalog_errors():
-                yield archive, catalog
-        finally:
-            catalog.close()
-
-
-def _read_archive(root: Path) -> Iterator[tuple[Archive, Catalog]]:
-    catalog = Catalog(root, read_only=True)
-    try:
-        with catalog_errors():
-            yield Archive(root), catalog
-    finally:
-        catalog.close()
+        yield archive

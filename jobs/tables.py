@@ -126,9 +126,25 @@ def _migrate(out: Console, summary: dict[str, Any]) -> None:
 
 def _verify(out: Console, summary: dict[str, Any]) -> None:
     _headline(out, summary)
-    out.print(f"{summary['blobs']} blobs, {human_bytes(summary['bytes'])}, {len(summary['problems'])} problems")
+    of = "" if summary.get("round_complete", True) else f" of {summary['of']}, the next such verify goes on from there"
+    out.print(f"{summary['blobs']} blobs{of}, {human_bytes(summary['bytes'])}, {len(summary['problems'])} problems")
+    _problems(out, summary)
+
+
+def _rebuild(out: Console, summary: dict[str, Any]) -> None:
+    _headline(out, summary)
+    what = ("entities", "attachments", "blobs", "uploads")
+    out.print(f"made from the {summary['made_from']}: " + ", ".join(f"{summary[name]} {name}" for name in what))
+    _problems(out, summary)
+
+
+def _problems(out: Console, summary: dict[str, Any]) -> None:
+    """Each, and what mends those that no backup does."""
     for problem in summary["problems"]:
-        out.print(Text(f"  {problem['code']} {problem['problem']}: {problem['path']}"))
+        detail = f" ({problem['detail']})" if "detail" in problem else ""
+        out.print(Text(printable(f"  {problem['code']} {problem['problem']}: {problem['path']}{detail}")))
+    if any(problem["code"].startswith("E1") for problem in summary["problems"]):
+        out.print("`migrator rebuild` makes the catalog anew from what the archive holds")
 
 
 def _export(out: Console, summary: dict[str, Any]) -> None:
@@ -189,6 +205,7 @@ _PRINTERS: dict[str, Callable[[Console, dict[str, Any]], None]] = {
     "map": _map,
     "migrate": _migrate,
     "verify": _verify,
+    "rebuild": _rebuild,
     "export": _export,
     "report": _proof,
     "check": _check,

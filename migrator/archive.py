@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -27,10 +28,15 @@ from migrator.model import Blob
 
 READ_CHUNK = 1024 * 1024
 FOLDERS = [f"{number:02x}" for number in range(256)]
+_OURS = re.compile(
+    r"README\.txt|lock|incoming|blobs|manifest\.jsonl(\.damaged-\d+)?|manifest\.new|catalog\.new"
+    r"|catalog\.db(\.damaged-\d+)?(-wal|-shm)?"
+)
 
 _README = """This folder is an archive of the attachments of one issue tracker, written by `migrator` (format 1).
 
 catalog.db   an SQLite database: what each file is (tables entities, attachments, blobs, runs, uploads)
+manifest.jsonl  every change of the catalog's rows, as lines of JSON; `migrator rebuild` makes a new catalog from it
 blobs/       the files, each named by the SHA-256 of its content, in a folder named by its first two digits
 incoming/    files on their way; empty when no run is under way
 lock         who is at work here
@@ -173,8 +179,7 @@ class Archive:
 
     def strangers(self) -> list[str]:
         """What stands in the folder of blobs, or beside it, and belongs to no archive."""
-        ours = {"README.txt", "lock", "incoming", "blobs", "catalog.db", "catalog.db-wal", "catalog.db-shm"}
-        beside = sorted(path.name for path in self.root.iterdir() if path.name not in ours)
+        beside = sorted(path.name for path in self.root.iterdir() if not _OURS.fullmatch(path.name))
         return beside + sorted(f"blobs/{path.name}" for path in self.blobs.iterdir() if path.name not in set(FOLDERS))
 
     def is_damaged(self, blob: Blob) -> bool:

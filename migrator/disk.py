@@ -68,9 +68,7 @@ def create(path: Path) -> int:
 
 def append(handle: int, chunk: bytes) -> None:
     """Write all of it."""
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(handle, view) :]
+    _write(handle, chunk)
 
 
 def write_file(path: Path, body: bytes) -> None:
@@ -78,6 +76,17 @@ def write_file(path: Path, body: bytes) -> None:
     handle = create(path)
     try:
         append(handle, body)
+    finally:
+        os.close(handle)
+
+
+def extend(path: Path, at: int, chunk: bytes) -> None:
+    """Write at `at` of a file that only its owner may read, made if need be; what stood there is cut off first."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        os.ftruncate(handle, at)
+        os.lseek(handle, at, os.SEEK_SET)
+        _write(handle, chunk)
     finally:
         os.close(handle)
 
@@ -117,6 +126,12 @@ def flush(folder: Path) -> None:
     """Everything that was written to the file system of this folder is safe on disk when this returns."""
     if not _sync_filesystem(folder):
         os.sync()
+
+
+def _write(handle: int, chunk: bytes) -> None:
+    view = memoryview(chunk)
+    while view:
+        view = view[os.write(handle, view) :]
 
 
 def free_bytes(folder: Path) -> int | None:

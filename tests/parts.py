@@ -19,7 +19,7 @@ from migrator.pipeline.backup import BackupSettings, backup
 from migrator.pipeline.load import load
 from migrator.pipeline.rollback import RollbackSettings, rollback
 from migrator.pipeline.settle import LoadSettings
-from migrator.pipeline.verify import verify
+from migrator.pipeline.verify import WHOLE, Part, verify
 
 
 async def no_wait(_: float) -> None:
@@ -89,13 +89,9 @@ async def run_rollback(tracker: MemoryTracker, root: Path, **changes: Any) -> di
         catalog.close()
 
 
-async def run_verify(root: Path) -> dict[str, Any]:
+async def run_verify(root: Path, part: Part = WHOLE) -> dict[str, Any]:
     """One verify of `root`."""
-    catalog = Catalog(root)
-    try:
-        return await verify(Archive(root), catalog)
-    finally:
-        catalog.close()
+    return await verify(Archive(root), part=part)
 
 
 def rows(root: Path, statement: str) -> list[tuple[Any, ...]]:

@@ -300,10 +300,10 @@ async def test_what_verify_finds_damaged_or_missing_is_fetched_again(tmp_path):
     path = tmp_path / "blobs" / damaged[:2] / damaged
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     (tmp_path / "blobs" / missing[:2] / missing).unlink()
-    (tmp_path / "blobs" / short[:2] / short).write_bytes(b"xx")
+    (tmp_path / "blobs" / short[:2] / short).write_bytes(b"?")
     found = await run_verify(tmp_path)
     assert found["status"] == "damaged"
-    assert {(p["code"], p["sha256"]) for p in found["problems"]} == {("E01", damaged), ("E02", missing), ("E01", short)}
+    assert {(p["code"], p["sha256"]) for p in found["problems"]} == {("E01", damaged), ("E02", missing), ("E04", short)}
     tracker.downloads.clear()
     await run_backup(tracker, tmp_path)
     assert stored(tmp_path) == expected(tracker)

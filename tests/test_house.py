@@ -45,7 +45,7 @@ ROWS = (
         "base64json",
         "disk",
     ),
-    ("layers", "http", "tracker", "archive", "catalog", "lock"),
+    ("layers", "http", "tracker", "archive", "catalog", "lock", "manifest"),
     ("pipeline", "adapters", "sandbox"),
     ("jobs",),
 )

@@ -71,7 +71,7 @@ class Steps:
 
 def with_steps(steps: Steps) -> None:
     """Put steps at the edges of disk and database; only ever called in a child."""
-    for name in ("sync_files", "sync_folders", "write_file", "rename"):
+    for name in ("sync_files", "sync_folders", "write_file", "rename", "extend"):
         setattr(disk, name, steps.around(getattr(disk, name)))
     Store.writing = _stepping_transactions(steps, Store.writing)
 

@@ -170,7 +170,8 @@ class CrawlTables(Store):
         with self.writing():
             self.db.conn.executemany(_LINK, [(x.owner.kind, x.owner.id, x.comment_id, x.attachment_id) for x in links])
             self.db.execute(
-                "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?) ON CONFLICT (partial, stream) DO UPDATE SET "
+                "cursor = excluded.cursor, done = excluded.done, run_id = excluded.run_id",
                 [partial, stream, cursor, cursor is None, run],
             )
 

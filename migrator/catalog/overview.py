@@ -169,6 +169,10 @@ class Overview(Store):
         )
         return {sha256: Blob(sha256, size) for sha256, size in rows.fetchall()}
 
+    def knows_blob(self, sha256: str) -> bool:
+        """Whether there is, or was, such a blob."""
+        return self.db.execute("SELECT 1 FROM blobs WHERE sha256 = ?", [sha256]).fetchone() is not None
+
     def problem_blobs(self) -> list[str]:
         """Blobs that `verify` found damaged or missing."""
         return [row[0] for row in self.db.execute("SELECT sha256 FROM blobs WHERE problem IS NOT NULL").fetchall()]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from migrator import disk
+from migrator import disk, manifest
+from migrator.catalog.journal import Journal, catch_up
 from migrator.catalog.schema import migrations
 from migrator.errors import ArchiveDamaged, ConfigError, DiskRefused
 
@@ -20,6 +21,8 @@ MAPPED = (
     "AND m.target_kind = u.target_kind AND m.target_id = u.target_id)"
 )
 """Whether the mapping names the target of an upload `u` for the owner of its attachment `a`."""
+REBUILD = "`migrator rebuild` makes a new one from what the archive holds"
+_DAMAGE = ("no such table", "no such column", "could not decode", "has no column")
 _DISK = ("disk is full", "disk i/o error", "readonly database", "unable to open")
 
 
@@ -34,11 +37,13 @@ class Store:
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
         path = root / NAME
+        if not path.exists() and manifest.latest_run(manifest.path_in(root)):
+            raise ArchiveDamaged(f"{root} has no {NAME}; {REBUILD}")
         self.read_only = read_only
         if read_only and not is_archive(root):
             raise ConfigError(f"{root} is no archive: it has no {NAME}")
         with disk_errors(), disk.disk_errors(str(path)):
-            self.db = _opened_to_read(path) if read_only else _opened(path, "mode=rwc")
+            self.db = opened_to_read(path) if read_only else _opened(path, "mode=rwc")
             if read_only:
                 self._expect_tables(root)
             else:
@@ -46,7 +51,9 @@ class Store:
                     path.chmod(0o600)
                 self.db.execute("PRAGMA journal_mode=WAL")
                 self.db.execute("PRAGMA synchronous=FULL")
+                catch_up(self.db, root)
                 migrations.apply(self.db)
+                self._journal = Journal(self.db, root)
 
     def _expect_tables(self, root: Path) -> None:
         """A run that was killed in its first moment leaves a catalog without tables."""
@@ -65,11 +72,30 @@ class Store:
             "PRIMARY KEY (kind, id, target_kind, target_id)) WITHOUT ROWID"
         )
 
+    def keep_manifest(self, *, anew: bool = False) -> None:
+        """Before a run that works on the archive: from now on every change is in the manifest, and all before it.
+
+        `anew`: the catalog was just made from it, so it is not asked whether it knows more. May be called again.
+        """
+        with disk_errors():
+            self._journal.keep(anew=anew)
+
+    def distrust_manifest(self, code: str) -> None:
+        """It was found damaged, see `pipeline.verify.CODES`: the next run that works on the archive writes it anew."""
+        with disk_errors():
+            self._journal.distrust(code)
+
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """One transaction; a disk that refuses becomes `DiskRefused`, and nothing of it is kept."""
-        with disk_errors(), self.db.atomic():
-            yield
+        """One transaction; a disk that refuses becomes `DiskRefused`, and nothing of it is kept.
+
+        What it changes is safe in the manifest before it is committed.
+        """
+        with disk_errors():
+            with self.db.atomic():
+                yield
+                mark = self._journal.append()
+            self._journal.mark = mark
 
 
 def _opened(path: Path, how: str) -> Database:
@@ -77,7 +103,7 @@ def _opened(path: Path, how: str) -> Database:
     return Database(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=30))
 
 
-def _opened_to_read(path: Path) -> Database:
+def opened_to_read(path: Path) -> Database:
     """SQLite keeps files beside a catalog even for reading; where it can't, it has to be told that nobody writes."""
     db = _opened(path, "mode=ro")
     try:
@@ -101,8 +127,10 @@ def disk_errors() -> Iterator[None]:
             raise DiskRefused(
                 f"{NAME}: {error}; nothing is lost, run the same command again once it can be written"
             ) from error
+        if any(words in str(error).lower() for words in _DAMAGE):
+            raise ArchiveDamaged(f"{NAME} is damaged: {error}; {REBUILD}") from error
         raise
     except sqlite3.DatabaseError as error:
         if type(error) is sqlite3.DatabaseError:
-            raise ArchiveDamaged(f"{NAME} is damaged: {error}") from error
+            raise ArchiveDamaged(f"{NAME} is damaged: {error}; {REBUILD}") from error
         raise

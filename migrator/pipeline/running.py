@@ -188,6 +188,7 @@ async def begun(catalog: Catalog, command: str, first: Callable[[], object] = la
     desk = Desk()
     try:
         await desk.run(first)
+        await desk.run(catalog.keep_manifest)
         yield Frame(command, await desk.run(catalog.begin_run, command), catalog, desk)
     finally:
         await desk.close()

@@ -159,10 +159,13 @@ def _outcome(settled: Settled, blobs: Iterator[Blob]) -> Outcome:
 
 
 def missing_blobs(archive: Archive, catalog: Catalog) -> list[str]:
-    """Blobs of the catalog whose files are not there."""
+    """Blobs whose files are not there, or which only an attachment knows of."""
     return [
-        sha256
-        for folder in FOLDERS
-        if (known := catalog.blobs_in(folder))
-        for sha256 in archive.missing(folder, known.values())
+        *catalog.dangling(),
+        *(
+            sha256
+            for folder in FOLDERS
+            if (known := catalog.blobs_in(folder))
+            for sha256 in archive.missing(folder, known.values())
+        ),
     ]

@@ -1,92 +1,216 @@
-"""Verify: hash every blob again, and hold the catalog against the disk, both ways.
+"""Verify: hash every blob again, and hold the catalog against the disk, both ways, and against its manifest.
 
-Codes: E01 damaged (content or length is not what the name says), E02 missing (the catalog knows it, the disk
-doesn't), E03 unknown (the disk has it, the catalog doesn't). What is damaged or missing is noted in the catalog, and
-the next backup fetches it again where the source still has it.
+The one idea: each kind of damage has a code that never changes, and one of three words. What is wrong with a blob is
+noted in the catalog, and the next backup fetches it again where the source still has it; what is wrong with the
+catalog is mended by `migrator rebuild`, and a manifest by the next run that works on the archive.
+The one trap: the catalog is looked at before it is opened for writing, so this opens it, not whoever calls.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import time
-from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from migrator.archive import FOLDERS, Archive, hash_file
 from migrator.catalog import Catalog
+from migrator.catalog.audit import audit
 from migrator.disk import own_limits
+from migrator.errors import ArchiveDamaged
 from migrator.model import Blob, RunStatus
 from migrator.progress import Progress, Silent
 
-CODES = {"E01": "damaged", "E02": "missing", "E03": "unknown"}
+CODES = {
+    "E01": "damaged",  # the content of a blob is not what its name says
+    "E02": "missing",  # the catalog knows a blob, the disk doesn't
+    "E03": "unknown",  # the disk has a file that the catalog doesn't know
+    "E04": "damaged",  # a blob is cut, or longer than it was
+    "E05": "damaged",  # a blob has the content of another one
+    "E06": "damaged",  # in place of a blob stands a link, a folder, or a file that can't be read
+    "E10": "missing",  # there is a manifest and no catalog
+    "E11": "damaged",  # the catalog can't be read, or its tables are not what they were
+    "E12": "damaged",  # a row of the catalog is not what the manifest tells
+    "E13": "missing",  # the manifest tells of a row that the catalog doesn't have
+    "E14": "unknown",  # the catalog has a row that the manifest doesn't tell of
+    "E21": "damaged",  # lines of the manifest are not what was written
+    "E22": "missing",  # the catalog knows of a manifest, the disk doesn't
+    "E23": "missing",  # the manifest is shorter than the catalog knows
+}
+"""Code of each kind of damage, and its word. A code is never given to anything else."""
+OF_BLOBS = frozenset({"E01", "E02", "E04", "E05", "E06"})
 HASHERS = 2
+SOME = 64
+PLACE = "verify_at"
+"""Under which the catalog keeps where the last verify of a part ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """How much of the blobs: a share of them between 0 and 1, or seconds; None is no limit. Both: what comes first."""
+
+    share: float | None = None
+    seconds: float | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left out."""
+        return self.share is None and self.seconds is None
+
+
+WHOLE = Part()
 
 
 async def verify(
-    archive: Archive, catalog: Catalog, *, progress: Progress | None = None, stop: asyncio.Event | None = None
+    archive: Archive, *, part: Part = WHOLE, progress: Progress | None = None, stop: asyncio.Event | None = None
 ) -> dict[str, Any]:
-    """One run over the whole archive; whoever calls holds it. May be repeated at any time."""
-    began, progress, stop = time.monotonic(), progress or Silent(), stop or asyncio.Event()
-    run = catalog.begin_run("verify")
-    problems: list[dict[str, str]] = []
-    count = size = 0
-    for folder in FOLDERS:
-        known = catalog.blobs_in(folder)
-        found = await _hash_folder(archive, folder, known, progress, stop)
-        if stop.is_set():
-            break
-        problems += list(_compare(folder, known, found))
-        count += len(known)
-        size += sum(blob.size for blob in known.values())
-    else:
-        problems += [_problem("E02", sha256, _place(sha256)) for sha256 in catalog.dangling()]
-        problems += [_problem("E03", "", name) for name in archive.strangers()]
-    status = _status(problems, stopped=stop.is_set())
-    summary = {
+    """One run over the whole archive, or over the next part of its blobs; whoever calls holds it.
+
+    May be repeated at any time. A catalog that can't be opened is a finding; blobs are not looked at then.
+    """
+    began = time.monotonic()
+    problems = [problem(code, "", path, detail) for code, path, detail in await asyncio.to_thread(audit, archive.root)]
+    if any(found["code"] in {"E10", "E11"} for found in problems):
+        return _unopened(problems)
+    try:
+        catalog = Catalog(archive.root, read_only=not os.access(archive.root, os.W_OK))
+    except ArchiveDamaged as error:
+        return _unopened([problem("E11", "", "catalog.db", str(error))])
+    with closing(catalog):
+        work = _Verify(archive, catalog, part, progress or Silent(), stop or asyncio.Event(), problems)
+        return await work.run(began)
+
+
+def _unopened(problems: list[dict[str, str]]) -> dict[str, Any]:
+    return {
         "command": "verify",
-        "run": run,
-        "status": str(status),
-        "blobs": count,
-        "bytes": size,
-        "seconds": round(time.monotonic() - began, 2),
+        "status": str(RunStatus.DAMAGED),
+        "blobs": 0,
+        "bytes": 0,
+        "checked": 0,
         "problems": problems,
     }
-    catalog.record_problems(
-        {p["sha256"]: p["problem"] for p in problems if p["code"] in {"E01", "E02"}}, whole=not stop.is_set()
-    )
-    catalog.end_run(run, status, summary)
-    return summary
 
 
-def _status(problems: list[dict[str, str]], *, stopped: bool) -> RunStatus:
-    if problems:
-        return RunStatus.DAMAGED
-    return RunStatus.INTERRUPTED if stopped else RunStatus.COMPLETE
+@dataclass(slots=True)
+class _Verify:
+    archive: Archive
+    catalog: Catalog
+    part: Part
+    progress: Progress
+    stop: asyncio.Event
+    problems: list[dict[str, str]]
+    count: int = 0
+    size: int = 0
+    until: float = math.inf
+    most: float = field(default=math.inf, init=False)
 
+    async def run(self, began: float) -> dict[str, Any]:
+        distrusted = [found["code"] for found in self.problems if found["code"] > "E20"]
+        if distrusted and not self.catalog.read_only:
+            self.catalog.distrust_manifest(distrusted[0])
+        run = self.catalog.begin_run("verify")
+        of = self.catalog.totals()["blobs"]["count"]
+        if self.part.share is not None:
+            self.most = math.ceil(of * self.part.share)
+        if self.part.seconds is not None:
+            self.until = began + self.part.seconds
+        at = "" if self.part.whole else self.catalog.setting(PLACE) or ""
+        at = await self._blobs(at)
+        self.problems += [problem("E02", sha256, _place(sha256)) for sha256 in self.catalog.dangling()]
+        self.problems += [problem("E03", "", name) for name in self.archive.strangers()]
+        return self._finish(run, at, of, time.monotonic() - began)
 
-async def _hash_folder(
-    archive: Archive, folder: str, known: dict[str, Blob], progress: Progress, stop: asyncio.Event
-) -> dict[str, Blob | None]:
-    """What the files of a folder really are; None for one that is no regular file or can't be read.
+    async def _blobs(self, at: str) -> str:
+        """Look at blobs from a place on; gives the place to go on from, nothing at the end."""
+        began_at, _, after = at.partition("/")
+        for folder in FOLDERS[FOLDERS.index(began_at or "00") :]:
+            known, names = self.catalog.blobs_in(folder), {name for name, _ in self.archive.files_in(folder)}
+            left = sorted(name for name in known.keys() | names if name > after)
+            self.progress.known(len(left), sum(known[name].size for name in left if name in known))
+            while left:
+                if self._enough():
+                    return f"{folder}/{after}"
+                some, left = left[: self._room()], left[self._room() :]
+                if not await self._look(folder, some, known, names):
+                    return f"{folder}/{after}"
+                after = some[-1]
+            after = ""
+        return ""
 
-    After a stop it says nothing of value, and soon, however large they are.
-    """
-    names = [name for name, _ in archive.files_in(folder)]
-    progress.known(len(names), sum(blob.size for blob in known.values()))
-    hashers = asyncio.Semaphore(HASHERS)
+    def _enough(self) -> bool:
+        return self.stop.is_set() or self.count >= self.most or time.monotonic() >= self.until
 
-    async def one(name: str) -> Blob | None:
-        async with hashers:
-            blob = await asyncio.to_thread(_hash, archive.blobs / folder / name, stop)
-        progress.moved(blob.size if blob else 0)
-        progress.done(failed=blob is None)
-        return blob
+    def _room(self) -> int:
+        return int(min(SOME, self.most - self.count))
 
-    return dict(zip(names, await asyncio.gather(*map(one, names)), strict=True))
+    async def _look(self, folder: str, some: list[str], known: dict[str, Blob], names: set[str]) -> bool:
+        """Hash some and judge them; False if a stop came first: then nothing is said of them."""
+        hashers = asyncio.Semaphore(HASHERS)
+
+        async def one(name: str) -> Blob | None:
+            async with hashers:
+                blob = await asyncio.to_thread(_hash, self.archive.blobs / folder / name, self.stop)
+            self.progress.moved(blob.size if blob else 0)
+            self.progress.done(failed=blob is None)
+            return blob
+
+        there = [name for name in some if name in names]
+        found = dict(zip(there, await asyncio.gather(*map(one, there)), strict=True))
+        if self.stop.is_set():
+            return False
+        for name in some:
+            if code := self._judged(known.get(name), found.get(name), there=name in names):
+                self.problems.append(problem(code, name, f"blobs/{folder}/{name}"))
+        here = [known[name] for name in some if name in known]
+        self.count += len(here)
+        self.size += sum(blob.size for blob in here)
+        return True
+
+    def _judged(self, blob: Blob | None, found: Blob | None, *, there: bool) -> str:
+        """The code of what is wrong with a blob, or a file where blobs are; nothing for none."""
+        if blob is None:
+            return "E03"
+        if not there:
+            return "E02"
+        if found is None:
+            return "E06"
+        if found == blob:
+            return ""
+        if self.catalog.knows_blob(found.sha256):
+            return "E05"
+        return "E01" if found.size == blob.size else "E04"
+
+    def _finish(self, run: int, at: str, of: int, seconds: float) -> dict[str, Any]:
+        stopped = self.stop.is_set() and bool(at)
+        status = RunStatus.DAMAGED if self.problems else RunStatus.INTERRUPTED if stopped else RunStatus.COMPLETE
+        summary = {
+            "command": "verify",
+            "run": run,
+            "status": str(status),
+            "blobs": self.count,
+            "bytes": self.size,
+            "checked": self.count,
+            "of": of,
+            "round_complete": not at,
+            "seconds": round(seconds, 2),
+            "problems": self.problems,
+        }
+        of_blobs = {found["sha256"]: found["problem"] for found in self.problems if found["code"] in OF_BLOBS}
+        self.catalog.record_problems(of_blobs, whole=self.part.whole and not at)
+        if not self.catalog.read_only and (not self.part.whole or not at):
+            self.catalog.set_setting(PLACE, at)
+        self.catalog.end_run(run, status, summary)
+        return summary
 
 
 def _hash(path: Path, stop: asyncio.Event) -> Blob | None:
+    """What a file really is; None for one that is no regular file or can't be read."""
+
     def go_on(_: int) -> None:
         if stop.is_set():
             raise InterruptedError
@@ -99,18 +223,10 @@ def _hash(path: Path, stop: asyncio.Event) -> Blob | None:
         return None
 
 
-def _compare(folder: str, known: dict[str, Blob], found: dict[str, Blob | None]) -> Iterator[dict[str, str]]:
-    for sha256, blob in known.items():
-        if sha256 not in found:
-            yield _problem("E02", sha256, _place(sha256))
-        elif found[sha256] != blob:
-            yield _problem("E01", sha256, _place(sha256))
-    for name in sorted(found.keys() - known.keys()):
-        yield _problem("E03", name, f"blobs/{folder}/{name}")
-
-
-def _problem(code: str, sha256: str, path: str) -> dict[str, str]:
-    return {"code": code, "problem": CODES[code], "sha256": sha256, "path": path}
+def problem(code: str, sha256: str, path: str, detail: str = "") -> dict[str, str]:
+    """One finding, as it stands in a summary. `detail` is for people."""
+    found = {"code": code, "problem": CODES[code], "sha256": sha256, "path": path}
+    return {**found, "detail": detail} if detail else found
 
 
 def _place(sha256: str) -> str:

@@ -7,17 +7,25 @@ may still lose. A flush that the program forgets is so seen as a loss, though th
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Collection
+from contextlib import closing
 from pathlib import Path
 
 from migrator import disk as real
+from migrator.catalog.store import Store
 
 
 class ForgetfulDisk:
-    """What is not safe: files by path; names as old path, new path and what had the new one, as they were given."""
+    """What is not safe: files by path; names as old path, new path and what had the new one, as they were given.
+
+    `safe` is how much of a file that was added to is safe all the same.
+    """
 
     def __init__(self) -> None:
         self.contents: set[Path] = set()
+        self.safe: dict[Path, int] = {}
+        self.catalog = b""
         self.names: list[tuple[Path, Path, bytes | None]] = []
         self._open: dict[int, Path] = {}
 
@@ -31,12 +39,20 @@ class ForgetfulDisk:
         self.contents.add(self._open[handle])
         real_append(handle, chunk)
 
+    def extend(self, path: Path, at: int, chunk: bytes) -> None:
+        if path not in self.contents:
+            self.safe[path] = at
+        self.contents.add(path)
+        real_extend(path, at, chunk)
+
     def sync(self, handle: int) -> None:
         self.contents.discard(self._open[handle])
 
     def sync_files(self, folder: Path, files: Collection[Path]) -> None:
         assert all(path.parent == folder for path in files)
         self.contents.difference_update(files)
+        for path in files:
+            self.safe.pop(path, None)
 
     def rename(self, path: Path, to: Path) -> None:
         before = to.read_bytes() if to.exists() else None
@@ -48,6 +64,7 @@ class ForgetfulDisk:
             self.contents.add(to)
         elif same:  # whichever of the two has the name after a power cut, it is as good as the other
             return
+        self.safe.pop(path, None)
         self.names.append((path, to, before))
 
     def sync_folders(self, folders: Collection[Path], root: Path) -> None:
@@ -58,11 +75,25 @@ class ForgetfulDisk:
         real_remove(path)
         self.contents.discard(path)
 
+    def remember(self, catalog: Store) -> None:
+        """A state of the catalog that a power cut may go back to: its commits are safe by the manifest only."""
+        with closing(sqlite3.connect(":memory:")) as copy:
+            catalog.db.conn.backup(copy)
+            state = bytearray(copy.serialize())
+        state[18:20] = b"\2\2"  # as it was: WAL
+        self.catalog = bytes(state)
+
     def flush(self, _: Path) -> None:
         self.contents.clear()
+        self.safe.clear()
         self.names.clear()
 
-    def power_cut(self, rng: random.Random) -> None:
+    def _go_back(self, root: Path) -> None:
+        for ending in ("", "-wal", "-shm"):  # not written over: the dead still have them open
+            (root / f"catalog.db{ending}").unlink(missing_ok=True)
+        (root / "catalog.db").write_bytes(self.catalog)
+
+    def power_cut(self, rng: random.Random, root: Path) -> None:
         """Lose what may be lost: any of the names, any part of the contents."""
         for path, to, before in reversed(self.names):
             if rng.random() < 0.5 and to.exists():
@@ -74,9 +105,13 @@ class ForgetfulDisk:
         for path in sorted(self.contents):
             if path.exists() and (keeps := rng.choice([0.0, 0.0, 0.5, 1.0])) < 1.0:
                 content = path.read_bytes()
-                kept = content[: int(len(content) * keeps)]
+                safe = self.safe.get(path, 0)
+                kept = content[: safe + int((len(content) - safe) * keeps)]
                 path.write_bytes(kept if rng.random() < 0.5 else kept.ljust(len(content), b"\0"))
-        self.contents, self.names = set(), []
+        if self.catalog and rng.random() < 0.7:
+            self._go_back(root)
+        self.contents, self.names, self.safe, self.catalog = set(), [], {}, b""
 
 
-real_create, real_append, real_rename, real_remove = real.create, real.append, real.rename, real.remove
+real_create, real_append, real_extend = real.create, real.append, real.extend
+real_rename, real_remove = real.rename, real.remove

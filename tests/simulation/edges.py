@@ -39,7 +39,7 @@ SMALL = 4096
 """Where a file is large in a simulation; so there are large ones, and they cost nothing."""
 
 
-CALLS = ("create", "append", "sync", "sync_files", "rename", "sync_folders", "remove", "flush")
+CALLS = ("create", "append", "extend", "sync", "sync_files", "rename", "sync_folders", "remove", "flush")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,8 @@ def _call(fate: Fate, name: str, call: Callable[..., Any]) -> Callable[..., Any]
         if name != "remove" and fate.strikes(fate.weather.disk):
             if name == "append":
                 call(args[0], args[1][: len(args[1]) // 2])
+            if name == "extend":
+                call(args[0], args[1], args[2][: len(args[2]) // 2])
             number = fate.rng.choice([errno.ENOSPC, errno.EIO, errno.EMFILE])
             raise OSError(number, os.strerror(number))
         result = call(*args)
@@ -144,6 +146,8 @@ def _transactions(fate: Fate, writing: Callable[[Store], Any]) -> Callable[[Stor
             fate.at("commit")
             if fate.strikes(fate.weather.disk):
                 raise sqlite3.OperationalError("database or disk is full")
+        if self._journal.mark is not None and fate.rng.random() < 0.1:
+            fate.disk.remember(self)
         fate.at("committed")
 
     return transaction

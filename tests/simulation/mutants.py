@@ -12,8 +12,11 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from migrator import disk, errors, layers
+from migrator import disk, errors, layers, manifest
 from migrator.archive import Archive, LargeFile
+from migrator.catalog import remake as remaking
+from migrator.catalog import store
+from migrator.catalog.journal import Journal
 from migrator.catalog.uploads import UploadTables
 from migrator.model import Blob, UploadStatus
 from migrator.pipeline.backup import _Backup
@@ -102,6 +105,14 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "large files are not flushed": lambda: patch.object(LargeFile, "finish", _without("sync", LargeFile.finish)),
     "what a killed run named is trusted": lambda: patch.object(Archive, "prepare", _without("flush", Archive.prepare)),
+    "the manifest is not flushed": lambda: patch.object(manifest, "make_safe", lambda _: None),
+    "the name of a new manifest is not flushed": lambda: patch.object(
+        Journal, "_write_whole", _without("sync_folders", Journal._write_whole)
+    ),
+    "a catalog does not catch up with its manifest": lambda: patch.object(store, "catch_up", lambda *_: None),
+    "a rebuilt catalog has its name before it is whole": lambda: patch.object(
+        remaking, "_made", lambda path, fresh: [path, fresh][2:]
+    ),
     "a retry without rewind": lambda: patch.object(layers.RetryingSource, "download", _download_without_rewind),
     "an upload is repeated without a look": lambda: patch.object(Settler, "_find_sent", _sent_without_a_look),
     "a load that resumes does not look": lambda: patch.object(Settler, "_match", _resumed_without_a_look),

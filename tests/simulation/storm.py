@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from migrator.adapters import adapter
+from migrator.catalog import Catalog
 from migrator.http import HttpClient
 from migrator.layers import RetryingTarget
 from migrator.model import EntityRef
@@ -75,6 +76,7 @@ class Storm:
 
     def run(self, job: str, fate: Fate, faults: Faults) -> dict[str, Any] | None:
         """One run as a process of its own; None if it was killed."""
+        self.disk.catalog = b""
         work = self._backup if job == "backup" else self._load
         self.source.sandbox.faults = self.target.sandbox.faults = faults
         try:
@@ -83,7 +85,9 @@ class Storm:
         except loop.Killed as edge:
             self.log.append(f"{job}: killed at edge {len(fate.trace)}, {edge}; {dict(faults.injected)}")
             if fate.weather.power_cut:
-                self.disk.power_cut(self.rng)
+                self.disk.power_cut(self.rng, self.root / "archive")
+                if (self.root / "archive" / "catalog.db").exists():
+                    Catalog(self.root / "archive").close()  # it catches up with its manifest
             return None
         finally:
             self.edges += len(fate.trace)

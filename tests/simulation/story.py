@@ -14,17 +14,21 @@ import tempfile
 from collections import Counter
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from migrator.adapters.memory import MemoryTarget, MemoryTracker
+from migrator.archive import Archive
+from migrator.catalog import Catalog
+from migrator.catalog.audit import audit
 from migrator.catalog.store import disk_errors as catalog_errors
 from migrator.errors import MigratorError
 from migrator.layers import Patience, RetryingTarget
 from migrator.mapping import Mapping
 from migrator.model import NOBODY, EntityRef
+from migrator.pipeline.rebuild import rebuild
 from tests.parts import expected, files_on, rows, run_backup, run_load, run_rollback, run_verify
 from tests.simulation import loop
 from tests.simulation.disk import ForgetfulDisk
@@ -57,7 +61,16 @@ class Story:
     def run(self, name: str, work: Coroutine[Any, Any, Any], fate: Fate) -> dict[str, Any] | None:
         """One run, as a process of its own; None if it did not come to its summary."""
         self.source.fate = self.target.fate = fate
+        self.disk.catalog = b""
         self.traces.append(fate.trace)
+        summary = self._run(name, work, fate)
+        looked_at = fate.weather.power_cut or self.rng.random() < 0.15
+        if looked_at and (self.root / "catalog.db").exists() and (summary or name != "rebuild"):
+            found = audit(self.root)
+            self.expect(not found, f"the manifest tells all that the catalog says: {found}")
+        return summary
+
+    def _run(self, name: str, work: Coroutine[Any, Any, Any], fate: Fate) -> dict[str, Any] | None:
         try:
             with catalog_errors(), simulated(fate):
                 summary = loop.run(work, fate.rng)
@@ -75,7 +88,9 @@ class Story:
     def _bury(self, fate: Fate) -> None:
         """What a kill leaves of the catalog is what was committed; what a power cut leaves of the files is less."""
         if fate.weather.power_cut:
-            self.disk.power_cut(self.rng)
+            self.disk.power_cut(self.rng, self.root)
+            if (self.root / "catalog.db").exists():
+                Catalog(self.root).close()  # whatever opens it next has it catch up with its manifest
 
 
 def weather(rng: random.Random, edges: int) -> Weather:
@@ -178,12 +193,13 @@ HAS_TABLES = "SELECT 1 FROM sqlite_master WHERE name = 'attachments'"
 
 def archived(root: Path) -> tuple[Any, ...]:
     """All that an archive says and holds, but for its runs."""
-    blobs = {path.name: path.read_bytes() for path in (root / "blobs").glob("*/*")}
+    blobs = {path.name: path.read_bytes() for path in sorted((root / "blobs").glob("*/*"))}
     return blobs, *(rows(root, statement) for statement in SAID)
 
 
 def one_backup(story: Story, fate: Fate) -> dict[str, Any] | None:
     """One run, and what must hold whenever one has ended."""
+    lose_the_catalog(story)
     had, seen = recorded(story), Counter(story.source.downloads)
     work = run_backup(story.source, story.root, downloads=4, stop=fate.stop)
     summary = story.run("backup", work, fate)
@@ -196,6 +212,40 @@ def one_backup(story: Story, fate: Fate) -> dict[str, Any] | None:
     if summary and fate.weather.network == 0:
         story.expect(not summary["failures"], f"no weather, no failures: {summary['failures']}")
     return summary
+
+
+def lose_the_catalog(story: Story) -> None:
+    """Now and then it is gone, or garbage; rebuilt, after a few attempts that are killed, it says the same."""
+    catalog = story.root / "catalog.db"
+    if story.rng.random() > 0.06 or not catalog.exists() or not kept(story):
+        return
+    Catalog(story.root).close()  # what a kill left in the manifest only is applied first
+    before = kept(story)
+    for ending in ("-wal", "-shm"):
+        catalog.with_name(catalog.name + ending).unlink(missing_ok=True)
+    if story.rng.random() < 0.5:
+        catalog.unlink()
+    else:
+        catalog.write_bytes(story.rng.randbytes(5000))
+    for fate in [*disturbed(story, 25), calm(story)]:
+        fate.weather = replace(fate.weather, power_cut=False, stop_at=0)
+        summary = story.run("rebuild", _rebuild(story.root), fate)
+    story.expect(summary, "the last rebuild comes to its end")
+    story.expect(kept(story) == before, "a catalog that was rebuilt says the same")
+
+
+async def _rebuild(root: Path) -> dict[str, Any]:
+    return rebuild(Archive(root))
+
+
+def kept(story: Story) -> list[Any]:
+    """What a catalog says, but for its runs; nothing if it has no manifest yet."""
+    if not rows(story.root, "SELECT 1 FROM sqlite_master WHERE name = 'settings'"):
+        return []
+    if not rows(story.root, "SELECT 1 FROM settings WHERE key = 'manifest' AND value LIKE '%batch%'"):
+        return []
+    tables = ("entities", "attachments", "blobs", "uploads", "checkpoints")
+    return [rows(story.root, f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables]
 
 
 def recorded(story: Story) -> dict[str, tuple[str, str]]:
@@ -227,6 +277,7 @@ def loads(story: Story) -> None:
 
 def one_load(story: Story, fate: Fate) -> dict[str, Any] | None:
     """One run; what it says is uploaded is at the target."""
+    lose_the_catalog(story)
     target = RetryingTarget(MemoryTarget(story.target), PATIENCE)
     work = run_load(story.target, story.root, story.mapping, target=target, uploads=2, look_again=1.0, stop=fate.stop)
     summary = story.run("load", work, fate)
@@ -273,6 +324,7 @@ def rollbacks(story: Story, before: dict[Any, Any]) -> None:
 
 def one_rollback(story: Story, fate: Fate) -> dict[str, Any] | None:
     """One run."""
+    lose_the_catalog(story)
     target = RetryingTarget(MemoryTarget(story.target), PATIENCE)
     return story.run("rollback", run_rollback(story.target, story.root, target=target, stop=fate.stop), fate)
 

@@ -1,0 +1,165 @@
+"""Which rows a transaction changed, told as lines of the manifest.
+
+The one idea: triggers of this connection note the key of every row that is written, by whatever statement, so nothing
+that writes to the catalog has to remember to tell. SQLite itself makes the lines.
+The one trap: a crawl that finds nothing new still touches `last_run` of every row; those are told as ranges of rows, a
+few bytes for a page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlite_utils import Database
+
+MARK = "manifest"
+"""The key in `settings` under which the catalog keeps how far the manifest is; it is told of nowhere else."""
+MIGRATIONS = "_sqlite_migrations"
+SEEN = "last_run"
+FATES = {"attachments": {"sha256", "status", "error", "stored_run"}, "entities": {"error", "note"}}
+"""Columns that change without the rest: told alone."""
+PIECE = 1000
+
+_GONE, _ROW, _FATE, _SEEN = 3, 2, 1, 0
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the catalog. `key` is what names a row; `columns` are the others, in order."""
+
+    name: str
+    key: str
+    columns: tuple[str, ...]
+
+    def line(self, columns: Iterable[str]) -> str:
+        """SQL for a line that tells these columns of a row."""
+        told = "".join(f", '{column}', {column}" for column in columns)
+        return f"json_object('{self.name}', {self.key}{told})"
+
+    @property
+    def unmarked(self) -> str:
+        """SQL for the rows that are told of: all but the mark."""
+        return f"{self.key} != '{MARK}'" if self.name == "settings" else "1"
+
+
+def tables_of(db: Database) -> list[Table]:
+    """Every table of the catalog, as this database has them."""
+    found = db.execute(
+        "SELECT name, sql LIKE '%WITHOUT ROWID' FROM main.sqlite_master "
+        "WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
+    ).fetchall()
+    return [_table(db, name, rowless=bool(rowless)) for name, rowless in found]
+
+
+def _table(db: Database, name: str, *, rowless: bool) -> Table:
+    columns = db.execute("SELECT name, type, pk FROM pragma_table_info(?)", [name]).fetchall()
+    keys = [column for column, kind, pk in columns if pk and (rowless or kind == "INTEGER")]
+    key = keys[0] if len(keys) == 1 else "rowid"
+    return Table(name, key, tuple(column for column, _, _ in columns if column != key))
+
+
+class Changes:
+    """The changes of one connection. Of one transaction at a time: `clear` belongs at its end."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self.tables = tables_of(db)
+        db.execute("PRAGMA temp_store = MEMORY")
+        db.execute("CREATE TEMP TABLE changed (place INTEGER, key, level INTEGER)")
+        for place, table in enumerate(self.tables):
+            if table.name != MIGRATIONS:
+                self._watch(place, table)
+
+    def _watch(self, place: int, table: Table) -> None:
+        fates = FATES.get(table.name, set())
+        seen = {SEEN} & set(table.columns)
+        whole = set(table.columns) - fates - seen
+        self._note(place, table, "INSERT", "new", _ROW)
+        self._note(place, table, "DELETE", "old", _GONE)
+        self._note(place, table, "UPDATE", "new", _ROW, whole)
+        self._note(place, table, "UPDATE", "new", _FATE, fates)
+        self._note(place, table, "UPDATE", "new", _SEEN, seen)
+
+    def _note(
+        self, place: int, table: Table, event: str, row: str, level: int, columns: Iterable[str] | None = None
+    ) -> None:
+        """Note what happens to a row; an update, if one of these columns becomes another."""
+        if columns is not None and not columns:
+            return
+        of = f" OF {', '.join(sorted(columns))}" if columns is not None else ""
+        when = _differ(columns) if columns is not None else "1"
+        marked = f" AND {row}.{table.key} != '{MARK}'" if table.name == "settings" else ""
+        self._db.execute(
+            f"CREATE TEMP TRIGGER {table.name}_{event}_{level} AFTER {event}{of} ON main.{table.name} "
+            f"WHEN ({when}){marked} BEGIN INSERT INTO changed VALUES ({place}, {row}.{table.key}, {level}); END"
+        )
+
+    def clear(self) -> None:
+        """Forget what was noted."""
+        self._db.execute("DELETE FROM changed")
+
+    def lines(self) -> Iterator[bytes]:
+        """Pieces of whole lines that tell what the transaction changed; nothing if it changed nothing."""
+        touched = self._db.execute("SELECT place, min(level), max(level) FROM changed GROUP BY 1 ORDER BY 1").fetchall()
+        for place, low, high in touched:
+            table = self.tables[place]
+            if high == _GONE:
+                yield from self._deleted(place, table)
+            if high >= _ROW:
+                yield from self._told(place, table, table.columns, _ROW)
+            if low <= _FATE <= high:
+                fates = [column for column in table.columns if column in {*FATES.get(table.name, ()), SEEN}]
+                yield from self._told(place, table, fates, _FATE)
+            if low == _SEEN:
+                yield from self._seen(place, table)
+
+    def everything(self) -> Iterator[bytes]:
+        """Pieces of whole lines that tell every row there is."""
+        for table in self.tables:
+            yield from self._pieces(f"SELECT {table.line(table.columns)} FROM main.{table.name} WHERE {table.unmarked}")
+
+    def _deleted(self, place: int, table: Table) -> Iterator[bytes]:
+        return self._pieces(
+            f"SELECT json_object('{table.name}', key, 'deleted', json('true')) FROM (SELECT DISTINCT key FROM changed "
+            f"WHERE place = {place}) WHERE NOT EXISTS (SELECT 1 FROM main.{table.name} WHERE {table.key} = key)"
+        )
+
+    def _told(self, place: int, table: Table, columns: Iterable[str], level: int) -> Iterator[bytes]:
+        return self._pieces(f"SELECT {table.line(columns)} FROM main.{table.name} WHERE {_at(place, table, level)}")
+
+    def _seen(self, place: int, table: Table) -> Iterator[bytes]:
+        rows = self._db.execute(
+            f"SELECT {SEEN}, {table.key} FROM main.{table.name} WHERE {_at(place, table, _SEEN)} ORDER BY 1, 2"
+        ).fetchall()
+        for run in sorted({run for run, _ in rows}):
+            told = {table.name: _ranges([row for of, row in rows if of == run]), SEEN: run}
+            yield json.dumps(told, separators=(",", ":")).encode() + b"\n"
+
+    def _pieces(self, statement: str) -> Iterator[bytes]:
+        cursor = self._db.execute(statement)
+        while some := cursor.fetchmany(PIECE):
+            yield "".join(f"{line}\n" for (line,) in some).encode()
+
+
+def _differ(columns: Iterable[str]) -> str:
+    """SQL: any of these columns is another than before."""
+    return " OR ".join(f"old.{column} IS NOT new.{column}" for column in sorted(columns)) or "0"
+
+
+def _at(place: int, table: Table, level: int) -> str:
+    keys = f"SELECT key FROM changed WHERE place = {place} GROUP BY key HAVING min(max(level), {_ROW}) = {level}"
+    return f"{table.key} IN ({keys})"
+
+
+def _ranges(rows: list[Any]) -> list[list[int]]:
+    """Rows in order, as first and last of each stretch without a gap."""
+    found: list[list[int]] = []
+    for row in rows:
+        if found and row == found[-1][1] + 1:
+            found[-1][1] = row
+        else:
+            found.append([row, row])
+    return found

@@ -1,0 +1,71 @@
+"""Rebuild: catalog and manifest made whole again, each from the other, and held against the blobs.
+
+The one idea: a catalog that is lost, or not what its manifest tells, is made anew from that; a manifest that is lost or
+damaged, from a catalog that is sound. What both have lost, the next backup fetches.
+The one trap: run again it must find nothing to do, and killed at any moment it is simply run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+from migrator.archive import FOLDERS, Archive
+from migrator.catalog import Catalog
+from migrator.catalog.audit import audit
+from migrator.catalog.remake import remake
+from migrator.model import RunStatus
+from migrator.pipeline.store import missing_blobs
+from migrator.pipeline.verify import problem
+
+
+def rebuild(archive: Archive) -> dict[str, Any]:
+    """One run; whoever calls holds the archive. Blobs are looked at by name and length; `verify` hashes them.
+
+    `damaged` if blobs are missing or unknown, or lines of the manifest were lost together with the catalog.
+    """
+    lost: list[str] = []
+    found = [code for code, _, _ in audit(archive.root)]
+    made = any(code < "E20" for code in found)
+    if made:
+        lost = remake(archive.root)
+    with closing(Catalog(archive.root)) as catalog:
+        if found and not made:
+            catalog.distrust_manifest(found[0])
+        catalog.keep_manifest(anew=made)
+        run = catalog.begin_run("rebuild")
+        problems = [problem("E21", "", "manifest.jsonl", what) for what in lost]
+        problems += _missing(archive, catalog)
+        problems += _unknown(archive, catalog)
+        status = RunStatus.DAMAGED if problems else RunStatus.COMPLETE
+        totals = catalog.totals()
+        counts = {what: sum(totals[what].values()) for what in ("attachments", "uploads")}
+        summary = {
+            "command": "rebuild",
+            "run": run,
+            "status": str(status),
+            "made_from": "manifest" if made else "catalog",
+            "entities": totals["entities"],
+            **counts,
+            "blobs": totals["blobs"]["count"],
+            "problems": problems,
+        }
+        catalog.end_run(run, status, summary)
+        return summary
+
+
+def _missing(archive: Archive, catalog: Catalog) -> list[dict[str, str]]:
+    """Blobs that are not there; what they belong to is wanted again."""
+    missing = missing_blobs(archive, catalog)
+    if missing:
+        catalog.expect_again(missing)
+    return [problem("E02", sha256, f"blobs/{sha256[:2]}/{sha256}") for sha256 in missing]
+
+
+def _unknown(archive: Archive, catalog: Catalog) -> Iterator[dict[str, str]]:
+    for folder in FOLDERS:
+        known = catalog.blobs_in(folder)
+        for name in sorted(name for name, _ in archive.files_in(folder) if name not in known):
+            yield problem("E03", name, f"blobs/{folder}/{name}")
+    yield from (problem("E03", "", name) for name in archive.strangers())
