@@ -41,7 +41,7 @@ async def run_backup(configuration: Any, output: Output, stop: asyncio.Event, se
 
     source = wire_source(configuration)
     for warning in source.warnings:
-        output.note(f"warning: {warning}")
+        output.warn(warning)
     section, limits = configuration.settings.source, configuration.settings.limits
     try:
         output.note(f"source: {await unless_stopped(source.tracker.check(), stop)}")

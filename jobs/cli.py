@@ -86,7 +86,7 @@ class Commands(click.Group):
     "7 disk full, 130 stopped.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress, only results and errors.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, only results, warnings and errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Say on stderr what is retried and why.")
 @click.version_option(__version__, prog_name="migrator")
 @click.pass_context

@@ -6,14 +6,23 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from migrator.adapters import Adapter, adapter
-from migrator.config import Configuration, Limits, Secrets, SourceSection, TargetSection, credentials, options_of
+from migrator.config import Configuration, Limits, Secrets, SourceSection, TargetSection, options_of
+from migrator.credentials import credentials
 from migrator.errors import ConfigError
 from migrator.http import HttpClient
 from migrator.layers import DryRunTarget, Patience, RetryingSource, RetryingTarget, VerifiedSource
 from migrator.pacing import Pacer
 from migrator.ports import Source, Target
+from migrator.tls import Proxy, Route, TlsFiles
 
 T = TypeVar("T")
+
+
+UNVERIFIED = (
+    "{where}.tls.verify = false: NOBODY KNOWS WHO ANSWERS at {url}. Whoever sits in between can read the credentials "
+    "and change every file; name the tracker's certificate in {where}.tls.ca_file instead"
+)
+"""The warning that each run gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +35,7 @@ class Wired(Generic[T]):
 
 
 def wire_source(configuration: Configuration) -> Wired[Source]:
-    """The source of a configuration. No I/O but looking up secrets; `ConfigError` if it can't be."""
+    """The source of a configuration. No I/O but looking up secrets and certificates; `ConfigError` if it can't be."""
     section, limits = configuration.settings.source, configuration.settings.limits
     parts = adapter(section.tracker)
     http, warnings = _client(parts, section, "source", configuration, section.download_auth)
@@ -79,6 +88,7 @@ def _client(
     if files:
         file_keys, more = credentials(files, parts.auth, f"{where}.download_auth", folder)
         file_signer, warnings = parts.signer(file_keys), warnings + more
+    route, more = _route(configuration, section, where)
     http = HttpClient(
         section.url,
         parts.signer(keys),
@@ -86,5 +96,36 @@ def _client(
         pacer=Pacer(limits.requests_per_second, limits.bandwidth),
         timeout=limits.timeout,
         connections=min(parts.max_connections, limits.downloads + limits.uploads),
+        route=route,
     )
-    return http, warnings
+    return http, more + warnings
+
+
+def _route(configuration: Configuration, section: SourceSection | TargetSection, where: str) -> tuple[Route, list[str]]:
+    """The way to a tracker, and warnings. Reads certificates; `ConfigError` names the key that is wrong."""
+    proxy, warnings = _proxy(configuration, section, where)
+    if section.tls is None:
+        return Route(proxy=proxy), warnings
+    told = section.tls.model_dump(include={"ca_file", "client_cert", "client_key"}, exclude_none=True)
+    files = {key: configuration.place(written) for key, written in told.items()}
+    home, abroad = TlsFiles(f"{where}.tls", **files, verify=section.tls.verify).contexts()
+    if not section.tls.verify:
+        warnings = [UNVERIFIED.format(where=where, url=section.url), *warnings]
+    return Route(home, abroad, proxy), warnings
+
+
+def _proxy(
+    configuration: Configuration, section: SourceSection | TargetSection, where: str
+) -> tuple[Proxy | None, list[str]]:
+    if section.proxy is None:
+        if section.proxy_auth:
+            raise ConfigError(f"configuration: {where}.proxy_auth is of no use without {where}.proxy")
+        return None, []
+    keys: dict[str, str] = {}
+    warnings: list[str] = []
+    if section.proxy_auth:
+        wanted = (("username", "password"),)
+        keys, warnings = credentials(section.proxy_auth, wanted, f"{where}.proxy_auth", configuration.folder)
+    if section.url.startswith("http:"):
+        warnings = [*warnings, f"{where}.url is not https: the proxy sees the tracker's credentials"]
+    return Proxy(section.proxy, **keys), warnings

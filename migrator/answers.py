@@ -108,6 +108,8 @@ def error_for(status: int, headers: Mapping[str, str], what: str, body: bytes = 
     message = f"{what}: status {status}" + (f", {reason}" if reason else "")
     if status == 401:
         return errors.AuthRefused(f"{what}: the tracker refused the credentials (status 401)")
+    if status == 407:
+        return errors.AuthRefused(f"{what}: the proxy refused its credentials (status 407); see `proxy_auth`")
     if status == 403:
         return errors.Forbidden(message, status=status)
     if status in {404, 410}:

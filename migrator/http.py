@@ -27,6 +27,7 @@ from migrator.auth import Signature, Signer, Unsigned
 from migrator.multipart import Streamed
 from migrator.pacing import Pacer
 from migrator.ports import BodyFacts, Sink
+from migrator.tls import DIRECT, Route
 
 CHUNK = 256 * 1024
 ANSWER_LIMIT = 64 * 1024 * 1024
@@ -87,6 +88,7 @@ class HttpClient:
     """Requests to one tracker. Building it does no I/O; the session is opened by the first request.
 
     `files` signs downloads where they want other credentials than the API. `timeout` is in seconds without a byte.
+    `route` tells of certificates and of a proxy.
     """
 
     def __init__(
@@ -98,12 +100,13 @@ class HttpClient:
         pacer: Pacer | None = None,
         timeout: float = 60.0,
         connections: int = 16,
+        route: Route = DIRECT,
     ) -> None:
         self.base = URL(base.rstrip("/"))
         self._signer, self._files = signer, files or signer
         self._pacer = pacer or Pacer()
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, 30.0), sock_read=timeout)
-        self._connections = connections
+        self._connections, self._route = connections, route
         self._session: aiohttp.ClientSession | None = None
         self._login = asyncio.Lock()
         self._logins = 0
@@ -251,7 +254,20 @@ class HttpClient:
             signed = await signer.sign(Unsigned(call.method, sent_to, call.body))
             headers.update(signed.headers)
             sent_to = sent_to.update_query(signed.query) if signed.query else sent_to
-        return signed, self._open().request(call.method, sent_to, headers=headers, data=body, allow_redirects=False)
+        way = self._way(home=signer is not None)
+        return signed, self._open().request(
+            call.method, sent_to, headers=headers, data=body, allow_redirects=False, **way
+        )
+
+    def _way(self, *, home: bool) -> dict[str, Any]:
+        """How a request travels: certificates for the tracker itself or for others, and the proxy."""
+        context, proxy = self._route.home if home else self._route.abroad, self._route.proxy
+        way: dict[str, Any] = {} if context is None else {"ssl": context}
+        if proxy is not None:
+            way["proxy"] = proxy.url
+            if proxy.username:
+                way["proxy_headers"] = proxy.headers
+        return way
 
     async def _fault(self, call: Call, signed: Signature, response: aiohttp.ClientResponse) -> errors.MigratorError:
         """What an answer that is a refusal means; one that says 'slow down' is told to everybody."""
@@ -288,7 +304,8 @@ class HttpClient:
     async def _post_form(self, path: str, form: Mapping[str, str]) -> tuple[int, bytes]:
         try:
             await self._pacer.turn()
-            async with self._open().post(self._url(path), data=dict(form), allow_redirects=False) as response:
+            request = self._open().post(self._url(path), data=dict(form), allow_redirects=False, **self._way(home=True))
+            async with request as response:
                 return response.status, await _read(response, ERROR_LIMIT, cut=True)
         except (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError) as error:
             raise wire_error(error, f"POST {path}") from None
@@ -319,6 +336,12 @@ def wire_error(error: Exception, what: str) -> errors.MigratorError:
     """What a failure of the wire means. Says the kind of failure only: its text may hold a URL with a token."""
     if isinstance(error, aiohttp.ClientConnectorError):
         return errors.ConnectFailed(f"{what}: no connection to {error.host}:{error.port} ({_cause(error)})")
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        if error.status == 407:
+            return errors.AuthRefused(f"{what}: the proxy refused its credentials (status 407); see `proxy_auth`")
+        return errors.ConnectFailed(f"{what}: the proxy makes no connection (status {error.status})")
+    if _wants_certificate(error):
+        return errors.ConnectFailed(f"{what}: the tracker refused our certificate, or wants one; see `tls.client_cert`")
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
         return errors.Rejected(f"{what}: not a usable address")
     if isinstance(error, TimeoutError):
@@ -330,8 +353,15 @@ def wire_error(error: Exception, what: str) -> errors.MigratorError:
 
 def _cause(error: aiohttp.ClientConnectorError) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return "its certificate is not trusted"
+        why = getattr(error.certificate_error, "verify_message", "")
+        return f"its certificate is not trusted{why and ': '}{why}"
     return error.os_error.strerror or type(error.os_error).__name__
+
+
+def _wants_certificate(error: BaseException) -> bool:
+    """With TLS 1.3 a server says so only after the handshake, as an alert that ends the connection."""
+    told = error if isinstance(error, ssl.SSLError) else error.__cause__ or error.__context__
+    return isinstance(told, ssl.SSLError) and "CERTIFICATE" in (told.reason or "") and "ALERT" in (told.reason or "")
 
 
 def _next_hop(call: Call, url: URL, response: aiohttp.ClientResponse, *, follow: bool) -> URL:

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 OURS = ("migrator", "jobs")
 
 ROWS = (
-    ("model", "errors", "fields", "naming", "pathnames", "pacing"),
+    ("model", "errors", "fields", "naming", "pathnames", "pacing", "tls"),
     (
         "ports",
         "auth",
@@ -36,6 +36,7 @@ ROWS = (
         "matching",
         "marks",
         "config",
+        "credentials",
         "progress",
         "answers",
         "multipart",
@@ -61,7 +62,7 @@ HOMES = {
     "aiohttp": ("migrator.http", "migrator.sandbox"),
     "click": ("jobs",),
     "defusedxml": ("migrator.http",),
-    "keyring": ("migrator.config",),
+    "keyring": ("migrator.credentials",),
     "multidict": ("migrator.http",),
     "pydantic": ("migrator.config",),
     "rich": ("jobs",),
