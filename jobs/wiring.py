@@ -10,10 +10,11 @@ from migrator.config import Configuration, Limits, Secrets, SourceSection, Targe
 from migrator.credentials import credentials
 from migrator.errors import ConfigError
 from migrator.http import HttpClient
-from migrator.layers import DryRunTarget, Patience, RetryingSource, RetryingTarget, VerifiedSource
+from migrator.layers import DryRunTarget, Patience, RetryingSource, RetryingTarget
 from migrator.pacing import Pacer
 from migrator.ports import Source, Target
 from migrator.tls import Proxy, Route, TlsFiles
+from migrator.verified import ParanoidSource, VerifiedSource
 
 T = TypeVar("T")
 
@@ -34,13 +35,17 @@ class Wired(Generic[T]):
     warnings: list[str] = field(default_factory=list)
 
 
-def wire_source(configuration: Configuration) -> Wired[Source]:
-    """The source of a configuration. No I/O but looking up secrets and certificates; `ConfigError` if it can't be."""
+def wire_source(configuration: Configuration, *, paranoid: bool = False) -> Wired[Source]:
+    """The source of a configuration; `paranoid`: files of unknown length are fetched twice.
+
+    No I/O but looking up secrets and certificates; `ConfigError` if it can't be.
+    """
     section, limits = configuration.settings.source, configuration.settings.limits
     parts = adapter(section.tracker)
     http, warnings = _client(parts, section, "source", configuration, section.download_auth)
     inner = parts.source(http, options_of(section.options, parts.options, "source.options"))
-    return Wired(RetryingSource(VerifiedSource(inner), patience(limits)), identity(section), warnings)
+    checked = ParanoidSource(VerifiedSource(inner)) if paranoid else VerifiedSource(inner)
+    return Wired(RetryingSource(checked, patience(limits)), identity(section), warnings)
 
 
 def wire_target(configuration: Configuration, *, dry_run: bool = False) -> Wired[Target]:

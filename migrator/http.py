@@ -22,14 +22,14 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from migrator import __version__, errors
-from migrator.answers import SNIFF, error_for, is_error_page, looks_like_login
+from migrator.answers import error_for, is_error_page, looks_like_login, page_instead
 from migrator.auth import Signature, Signer, Unsigned
+from migrator.bodies import CHUNK, gathered, limited, steady
 from migrator.multipart import Streamed
 from migrator.pacing import Pacer
 from migrator.ports import BodyFacts, Sink
 from migrator.tls import DIRECT, Route
 
-CHUNK = 256 * 1024
 ANSWER_LIMIT = 64 * 1024 * 1024
 ERROR_LIMIT = 64 * 1024
 MAX_HOPS = 5
@@ -106,6 +106,7 @@ class HttpClient:
         self._signer, self._files = signer, files or signer
         self._pacer = pacer or Pacer()
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, 30.0), sock_read=timeout)
+        self._patience = timeout
         self._connections, self._route = connections, route
         self._session: aiohttp.ClientSession | None = None
         self._login = asyncio.Lock()
@@ -120,7 +121,9 @@ class HttpClient:
         """Any API call; 2xx is an `Answer`, everything else an error. A redirect is an error, too."""
 
         async def whole(response: aiohttp.ClientResponse) -> Answer:
-            body = await _read(response, ANSWER_LIMIT)
+            body, all_of_it = await self._read(response, ANSWER_LIMIT, call.what)
+            if not all_of_it:
+                raise errors.Rejected(f"{call.what}: the answer is larger than {ANSWER_LIMIT} bytes")
             await self._pacer.spend(len(body))
             return Answer(response.status, response.headers, body)
 
@@ -271,11 +274,15 @@ class HttpClient:
 
     async def _fault(self, call: Call, signed: Signature, response: aiohttp.ClientResponse) -> errors.MigratorError:
         """What an answer that is a refusal means; one that says 'slow down' is told to everybody."""
-        body = _without(await _read(response, ERROR_LIMIT, cut=True), signed)
+        body, _ = await self._read(response, ERROR_LIMIT, call.what)
+        body = _without(body, signed)
         fault = error_for(response.status, response.headers, call.what, body)
         if isinstance(fault, errors.Throttled):
             self._pacer.throttled(fault.retry_after)
         return fault
+
+    async def _read(self, response: aiohttp.ClientResponse, limit: int, what: str) -> tuple[bytes, bool]:
+        return await limited(steady(response.content, self._patience, what), limit)
 
     async def _paced(self, body: Streamed) -> AsyncIterator[bytes]:
         async for chunk in body:
@@ -290,11 +297,12 @@ class HttpClient:
             length=response.content_length,
             named="Content-Disposition" in response.headers,
         )
+        body = steady(response.content, self._patience, what)
         small = facts.length is not None and facts.length <= CHUNK
-        pieces = None if small else _gathered(response.content)
-        head = await (response.content.read() if pieces is None else anext(pieces, b""))
+        pieces = None if small else gathered(body)
+        head = (await limited(body, CHUNK))[0] if pieces is None else await anext(pieces, b"")
         if is_error_page(facts, head, html_expected=html_expected):
-            raise errors.LoginPage(f"{what}: a web page instead of the file; are these credentials good for files?")
+            raise errors.LoginPage(f"{what}: {page_instead(head)}")
         await sink.start(facts)
         while head:
             await self._pacer.spend(len(head))
@@ -306,7 +314,7 @@ class HttpClient:
             await self._pacer.turn()
             request = self._open().post(self._url(path), data=dict(form), allow_redirects=False, **self._way(home=True))
             async with request as response:
-                return response.status, await _read(response, ERROR_LIMIT, cut=True)
+                return response.status, (await self._read(response, ERROR_LIMIT, f"POST {path}"))[0]
         except (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError) as error:
             raise wire_error(error, f"POST {path}") from None
 
@@ -361,7 +369,7 @@ def _cause(error: aiohttp.ClientConnectorError) -> str:
 def _wants_certificate(error: BaseException) -> bool:
     """With TLS 1.3 a server says so only after the handshake, as an alert that ends the connection."""
     told = error if isinstance(error, ssl.SSLError) else error.__cause__ or error.__context__
-    return isinstance(told, ssl.SSLError) and "CERTIFICATE" in (told.reason or "") and "ALERT" in (told.reason or "")
+    return isinstance(told, ssl.SSLError) and "ALERT_CERTIFICATE" in (getattr(told, "reason", "") or "")
 
 
 def _next_hop(call: Call, url: URL, response: aiohttp.ClientResponse, *, follow: bool) -> URL:
@@ -386,31 +394,3 @@ def _without(body: bytes, signature: Signature) -> bytes:
         for form in (secret, quote(secret, safe="")):
             body = body.replace(form.encode(), b"***") if secret else body
     return body
-
-
-async def _read(response: aiohttp.ClientResponse, limit: int, *, cut: bool = False) -> bytes:
-    """The whole body, up to a limit; beyond it an error, or cut off."""
-    parts: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_any():
-        parts.append(chunk)
-        size += len(chunk)
-        if size > limit:
-            if cut:
-                break
-            raise errors.Rejected(f"{response.method} {response.url.path}: the answer is larger than {limit} bytes")
-    return b"".join(parts)
-
-
-async def _gathered(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """The stream in pieces of CHUNK bytes or a little more; the first holds at least SNIFF bytes if there are any."""
-    parts: list[bytes] = []
-    size, wanted = 0, SNIFF
-    async for chunk in content.iter_any():
-        parts.append(chunk)
-        size += len(chunk)
-        if size >= wanted:
-            yield b"".join(parts)
-            parts, size, wanted = [], 0, CHUNK
-    if parts:
-        yield b"".join(parts)

@@ -44,7 +44,7 @@ ROWS = (
         "base64json",
         "disk",
     ),
-    ("layers", "http", "archive", "catalog", "lock"),
+    ("layers", "http", "archive", "catalog", "lock", "verified", "bodies"),
     ("pipeline", "adapters", "sandbox"),
     ("jobs",),
 )
@@ -52,7 +52,7 @@ ROWS = (
 
 STRANGERS = {
     "pipeline": {"adapters", "http", "sandbox", "auth"},
-    "adapters": {"pipeline", "archive", "catalog", "layers", "sandbox", "config", "lock"},
+    "adapters": {"pipeline", "archive", "catalog", "layers", "verified", "sandbox", "config", "lock"},
     "sandbox": {part for row in ROWS for part in row} - {"sandbox"},
 }
 """What a part never imports, though it stands below or beside it."""

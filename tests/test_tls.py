@@ -89,7 +89,7 @@ async def test_client_certificate_is_shown_and_its_lack_is_told(certificates):
 
 def test_alert_that_asks_for_a_certificate_is_told_as_such():
     alert = ssl.SSLError(1, "alert")
-    alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"  # what OpenSSL calls it
     for error in (alert, ClientOSError(1, "broken")):
         error.__cause__ = None if error is alert else alert
         assert "tls.client_cert" in str(wire_error(error, "GET a"))

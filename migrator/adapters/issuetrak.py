@@ -38,6 +38,7 @@ from migrator.adapters.issuetrak_answers import (
 from migrator.adapters.issuetrak_zip import Archives
 from migrator.auth import Hmac, Signer
 from migrator.base64json import Base64Sink
+from migrator.bodies import CHUNK
 from migrator.errors import (
     AuthRefused,
     ConfigError,
@@ -49,7 +50,7 @@ from migrator.errors import (
     WrongBody,
 )
 from migrator.fields import record, text, whole
-from migrator.http import CHUNK, Call, HttpClient
+from migrator.http import Call, HttpClient
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
 from migrator.multipart import InJson
 from migrator.paging import Keyset, Offset
