@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from jobs.output import Output
+from jobs.signals import interrupt_on_signals
 from migrator import __version__, errors
 from migrator.model import RunStatus
 
@@ -37,9 +38,6 @@ COMMANDS = {
 EVERYWHERE = frozenset({"--json", "-q", "--quiet", "-v", "--verbose"})
 """Options that may stand before or behind the command."""
 
-MODULES = {"report": "proof"}
-"""Commands that stand in a module of another name."""
-
 EXIT = {
     RunStatus.COMPLETE: 0,
     RunStatus.INCOMPLETE: 3,
@@ -59,7 +57,7 @@ class Commands(click.Group):
         """The command of a name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"jobs.{MODULES.get(cmd_name, cmd_name)}").command
+        command: click.Command = import_module(f"jobs.{cmd_name}").command
         return command
 
     def resolve_command(
@@ -105,6 +103,7 @@ def group(ctx: click.Context, /, *, as_json: bool, quiet: bool, verbose: bool) -
 
 def main(arguments: list[str] | None = None) -> None:
     """The console script: runs a command and exits with its status."""
+    interrupt_on_signals()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -133,8 +132,6 @@ def run(arguments: list[str]) -> int:
             error = errors.TrackerUnreachable(str(error))
         output.error(str(error))
         return output.failed(command, error.exit_code, str(error))
-    except BrokenPipeError:
-        return 1
     except Exception:
         logging.getLogger("migrator").exception("an unexpected error: this is a bug")
         return 1

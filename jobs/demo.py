@@ -142,7 +142,7 @@ async def _play(
         good=len(unreachable) == counts["failed"] > 0,
     )
     with held_archive(configuration.archive, "verify") as (archive, catalog):
-        verified = await verify(archive, catalog)
+        verified = await verify(archive, catalog, stop=stop)
     story.tell(
         "verify",
         f"{verified['blobs']} blobs hashed again, {len(verified['problems'])} problems",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
 
+from migrator.errors import DiskRefused
 from migrator.progress import Progress, Silent
 
 
@@ -21,6 +23,34 @@ def printable(text: str) -> str:
 def _document(value: dict[str, Any]) -> str:
     """JSON in one line, readable where the stream takes all of Unicode."""
     return json.dumps(value, ensure_ascii=(sys.stdout.encoding or "").lower() not in {"utf-8", "utf8"})
+
+
+def say(text: str) -> None:
+    """Write a result; a reader that has gone (`| head`) is no error. `DiskRefused` where a disk can't take it."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _to_nowhere(sys.stdout)
+    except OSError as error:
+        _to_nowhere(sys.stdout)
+        raise DiskRefused(f"the result could not be written to standard output: {error.strerror}") from error
+
+
+def tell(text: str) -> None:
+    """Say something on stderr, if that is still to be had: a run doesn't end because nobody listens."""
+    try:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+    except OSError:
+        _to_nowhere(sys.stderr)
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    """What is still in the stream, and all that comes, is thrown away; at the end it would fail once more."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 class _Plain(logging.Formatter):
@@ -48,7 +78,7 @@ class Output:
     def note(self, text: str) -> None:
         """Something for the person at the terminal."""
         if not self.quiet:
-            print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
+            tell(printable(text))
 
     def warn(self, text: str) -> None:
         """Something that a person has to know, asked for quiet or not."""
@@ -56,28 +86,29 @@ class Output:
 
     def error(self, text: str) -> None:
         """One line on why it ended."""
-        print(f"migrator: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201
+        tell(f"migrator: {printable(text)}")
 
     def result(self, summary: dict[str, Any]) -> None:
         """The result of a command."""
         if self.as_json:
-            print(_document(summary), flush=True)  # noqa: T201
+            say(_document(summary) + "\n")
         else:
-            from jobs.report import print_summary
+            from jobs.tables import summary_text
 
-            print_summary(summary)
+            say(summary_text(summary))
 
     def failed(self, command: str, code: int, message: str) -> int:
         """The document of a command that came to nothing; gives the code back."""
         if self.as_json:
             error = {"code": code, "message": message}
-            print(_document({"command": command, "status": "failed", "error": error}))  # noqa: T201
+            with suppress(DiskRefused):  # which is then what is told on stderr
+                say(_document({"command": command, "status": "failed", "error": error}) + "\n")
         return code
 
     def interrupted(self, command: str) -> int:
         """The document of a command that was stopped before it had anything to tell."""
         if self.as_json:
-            print(json.dumps({"command": command, "status": "interrupted"}))  # noqa: T201
+            say(_document({"command": command, "status": "interrupted"}) + "\n")
         return 130
 
     @contextmanager

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from jobs.output import tell
+from jobs.signals import heeded, interrupt_on_signals, leave_terminal
 from migrator.archive import Archive
 from migrator.catalog import Catalog
 from migrator.catalog.store import NAME
@@ -22,10 +24,12 @@ from migrator.lock import ArchiveLock
 T = TypeVar("T")
 PATIENCE = 13.0
 """Seconds after a first signal until what still runs is cancelled: 15 s are promised."""
+LAST_RESORT = 1.5
+"""Seconds after that until the process ends even if a thread hangs in a dead disk; a kill loses nothing either."""
 
 
 def run_job(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
-    """Run a job; the first SIGINT or SIGTERM sets its event, a second one ends the process at once.
+    """Run a job; the first signal of STOPS sets its event, a second one ends the process at once.
 
     A job that does not end within PATIENCE after the first is cancelled: `KeyboardInterrupt`.
     """
@@ -34,21 +38,28 @@ def run_job(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
             return runner.run(_with_signals(job))
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
+        finally:
+            interrupt_on_signals()
 
 
 async def _with_signals(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     task = asyncio.ensure_future(job(stop))
 
-    def stopped() -> None:
+    def stopped(number: int) -> None:
         if stop.is_set():
             os._exit(130)
+        if number == signal.SIGHUP:
+            leave_terminal()
         stop.set()
+        end = threading.Timer(PATIENCE + LAST_RESORT, os._exit, [130])
+        end.daemon = True
+        end.start()
         loop.call_later(PATIENCE, task.cancel)
-        print("migrator: stopping; what is in flight is finished first (once more to stop at once)", file=sys.stderr)  # noqa: T201
+        tell("migrator: stopping; what is in flight is finished first (once more to stop at once)")
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped)
+    for number in heeded():
+        loop.add_signal_handler(number, stopped, number)
     return await task
 
 

@@ -12,6 +12,7 @@ from migrator.errors import ConfigError
 from migrator.http import HttpClient
 from migrator.layers import DryRunTarget, Patience, RetryingSource, RetryingTarget
 from migrator.pacing import Pacer
+from migrator.pipeline.running import back_off
 from migrator.ports import Source, Target
 from migrator.tls import Proxy, Route, TlsFiles
 from migrator.verified import ParanoidSource, VerifiedSource
@@ -81,7 +82,7 @@ def identity(section: SourceSection | TargetSection) -> str:
 
 def patience(limits: Limits) -> Patience:
     """The retry policy of [limits]."""
-    return Patience(limits.retries, limits.backoff, limits.backoff_max)
+    return Patience(limits.retries, limits.backoff, limits.backoff_max, sleep=back_off)
 
 
 def _client(

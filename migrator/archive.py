@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
@@ -207,11 +207,15 @@ class BlobBody:
             )
 
 
-def hash_file(path: Path) -> Blob:
-    """Hash and length of a file. Blocks, but releases the interpreter while it hashes."""
+def hash_file(path: Path, read: Callable[[int], None] = lambda _: None) -> Blob:
+    """Hash and length of a file. Blocks, but releases the interpreter while it hashes.
+
+    `read` is told the length of each chunk, and may raise to end it.
+    """
     sha256, size = hashlib.sha256(), 0
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(READ_CHUNK):
             sha256.update(chunk)
             size += len(chunk)
+            read(len(chunk))
     return Blob(sha256.hexdigest(), size)

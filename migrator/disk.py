@@ -88,6 +88,12 @@ def flush(folder: Path) -> None:
         os.sync()
 
 
+def free_bytes(folder: Path) -> int | None:
+    """What may still be written to the file system of this folder; None where it doesn't say."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize if found.f_blocks else None
+
+
 def _sync_path(path: Path, flags: int) -> None:
     handle = os.open(path, flags)
     try:

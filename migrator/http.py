@@ -25,6 +25,7 @@ from migrator import __version__, errors
 from migrator.answers import error_for, is_error_page, looks_like_login, page_instead
 from migrator.auth import Signature, Signer, Unsigned
 from migrator.bodies import CHUNK, gathered, limited, steady
+from migrator.gate import Gate
 from migrator.multipart import Streamed
 from migrator.pacing import Pacer
 from migrator.ports import BodyFacts, Sink
@@ -88,6 +89,7 @@ class HttpClient:
     """Requests to one tracker. Building it does no I/O; the session is opened by the first request.
 
     `files` signs downloads where they want other credentials than the API. `timeout` is in seconds without a byte.
+    `connections` is a cap: how many are used is found out (`gate.py`).
     `route` tells of certificates and of a proxy.
     """
 
@@ -106,8 +108,8 @@ class HttpClient:
         self._signer, self._files = signer, files or signer
         self._pacer = pacer or Pacer()
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, 30.0), sock_read=timeout)
-        self._patience = timeout
-        self._connections, self._route = connections, route
+        self._patience, self._route = timeout, route
+        self._gate = Gate(connections)
         self._session: aiohttp.ClientSession | None = None
         self._login = asyncio.Lock()
         self._logins = 0
@@ -124,7 +126,7 @@ class HttpClient:
             body, all_of_it = await self._read(response, ANSWER_LIMIT, call.what)
             if not all_of_it:
                 raise errors.Rejected(f"{call.what}: the answer is larger than {ANSWER_LIMIT} bytes")
-            await self._pacer.spend(len(body))
+            await self._spend(len(body))
             return Answer(response.status, response.headers, body)
 
         return await self._attempt(call, whole)
@@ -227,9 +229,10 @@ class HttpClient:
         url, query = self._url(call.path), call.query
         for _ in range(MAX_HOPS):
             present = signer if url.origin() == self.base.origin() else None
-            await self._pacer.turn()
-            signed, request = await self._signed(call, url, query, present)
+            entered = await self._gate.enter()
             try:
+                await self._pacer.turn()
+                signed, request = await self._signed(call, url, query, present)
                 async with request as response:
                     if response.status < 300 or response.status == 304:
                         result = await consume(response)
@@ -240,7 +243,14 @@ class HttpClient:
                     elif not (present and _refused(present, signed, response)):
                         raise await self._fault(call, signed, response)
             except (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError) as error:
+                if isinstance(error, TimeoutError):
+                    self._gate.complaint(entered)
                 raise wire_error(error, call.what) from None
+            except errors.Throttled:
+                self._gate.complaint(entered)
+                raise
+            finally:
+                self._gate.leave()
         raise errors.Rejected(f"{call.what}: more than {MAX_HOPS} redirects")
 
     async def _signed(
@@ -286,8 +296,13 @@ class HttpClient:
 
     async def _paced(self, body: Streamed) -> AsyncIterator[bytes]:
         async for chunk in body:
-            await self._pacer.spend(len(chunk))
+            await self._spend(len(chunk))
             yield chunk
+
+    async def _spend(self, size: int) -> None:
+        """Bytes that came or went: they count for the pace, and tell how much the requests under way bring."""
+        self._gate.moved(size)
+        await self._pacer.spend(size)
 
     async def _stream(self, response: aiohttp.ClientResponse, sink: Sink, what: str, *, html_expected: bool) -> None:
         if response.headers.get("Content-Encoding", "identity").lower() not in {"identity", ""}:
@@ -305,7 +320,7 @@ class HttpClient:
             raise errors.LoginPage(f"{what}: {page_instead(head)}")
         await sink.start(facts)
         while head:
-            await self._pacer.spend(len(head))
+            await self._spend(len(head))
             await sink.write(head)
             head = b"" if pieces is None else await anext(pieces, b"")
 
@@ -327,7 +342,7 @@ class HttpClient:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections, ttl_dns_cache=300),
+                connector=aiohttp.TCPConnector(limit=self._gate.most, ttl_dns_cache=300),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=self._timeout,
                 headers={"User-Agent": f"migrator/{__version__}"},

@@ -1,70 +1,140 @@
 """One run at a time on an archive: the file `lock`, held through the kernel and readable by people.
 
 The one idea: `flock` decides, and the kernel lets go of it when the process dies, however it dies; the text in the
-file only says who and since when.
+file only says who and since when. The folder itself is locked as well, so that deleting the file frees nothing.
 The one trap: on a share that several hosts mount, the kernel may know nothing of another host's lock; a text that
-another host left there and did not wipe is therefore taken at its word.
+another host left there and did not wipe is therefore taken at its word. Whether it was another host its boot id says:
+containers of one host differ in name, and share the kernel that decides.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from migrator.catalog import now
 from migrator.disk import disk_errors
-from migrator.errors import ArchiveHeld
+from migrator.errors import ArchiveHeld, DiskRefused
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class ArchiveLock:
-    """A context manager that holds the archive in `root`, or raises `ArchiveHeld`."""
+    """A context manager that holds the archive in `root`, which exists.
+
+    `ArchiveHeld` if another run does; `DiskRefused` where no lock can be had: never taken for held, nor for free.
+    """
 
     def __init__(self, root: Path, command: str) -> None:
+        self._root = root
         self._path = root / "lock"
         self._command = command
-        self._handle = -1
+        self._folder = self._handle = -1
 
     def __enter__(self) -> Self:
-        with disk_errors(str(self._path)):
-            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._refuse()
-        if self._holder().get("host", socket.gethostname()) != socket.gethostname():
-            self._refuse()
-        text = {"command": self._command, "pid": os.getpid(), "host": socket.gethostname(), "since": now()}
-        self._write(json.dumps(text).encode())
+            self._lock_folder()
+            self._lock_file()
+            if _is_elsewhere(self._holder()):
+                self._refuse()
+            with disk_errors(str(self._path)):
+                self._write(json.dumps(self._us()).encode())
+        except BaseException:
+            self._let_go()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._handle >= 0:
-            self._write(b"")
+            with suppress(OSError):  # a text that stays is that of this host, and the next run overwrites it
+                self._write(b"")
+        self._let_go()
+
+    def _lock_folder(self) -> None:
+        """Some file systems lock no folders; there the file alone has to do."""
+        with disk_errors(str(self._root)):
+            self._folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        with suppress(OSError):
+            if not _locked(self._folder):
+                with suppress(OSError):
+                    self._handle = os.open(self._path, os.O_RDONLY)
+                self._refuse()
+
+    def _lock_file(self) -> None:
+        """The file that has the name when the lock is there: one that was deleted meanwhile would hold off nobody."""
+        while True:
+            with disk_errors(str(self._path)):
+                self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                if not _locked(self._handle):
+                    self._refuse()
+            except OSError as error:
+                message = f"{self._path} can't be locked ({error.strerror}): the archive needs a file system with locks"
+                raise DiskRefused(message) from error
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(self._handle), self._path.stat()):
+                    return
             os.close(self._handle)
-            self._handle = -1
 
     def _refuse(self) -> None:
         who = self._holder()
-        os.close(self._handle)
-        self._handle = -1
         by = (
             f"`{who['command']}` (process {who['pid']} on {who['host']}, since {who['since']})"
             if who
             else "another run"
         )
-        raise ArchiveHeld(f"{self._path.parent} is held by {by}; if that is long dead, delete {self._path}")
+        stale = f"; if that is long dead, delete {self._path}" if _is_elsewhere(who) else ""
+        raise ArchiveHeld(f"{self._root} is held by {by}{stale}")
+
+    def _us(self) -> dict[str, object]:
+        who = {"command": self._command, "pid": os.getpid(), "host": socket.gethostname(), "since": now()}
+        return {**who, "boot": _boot()}
 
     def _holder(self) -> dict[str, object]:
+        """What the text says; nothing if it was wiped, or is none of ours."""
         try:
             found = json.loads(os.pread(self._handle, 4096, 0))
-        except ValueError:
+        except (OSError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) and {"command", "pid", "host", "since"} <= found.keys() else {}
 
     def _write(self, text: bytes) -> None:
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, text, 0)
+
+    def _let_go(self) -> None:
+        for handle in (self._handle, self._folder):
+            if handle >= 0:
+                os.close(handle)
+        self._folder = self._handle = -1
+
+
+def _locked(handle: int) -> bool:
+    """Whether the kernel gave the lock; `OSError` where it can't say."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+            return False
+        raise
+    return True
+
+
+def _boot() -> str:
+    """What names the running kernel; the same in all its containers, another after a restart."""
+    with suppress(OSError):
+        return _BOOT.read_text(encoding="ascii").strip()
+    return ""
+
+
+def _is_elsewhere(who: dict[str, object]) -> bool:
+    """Whether a text is of another machine, whose lock this kernel may not know of."""
+    if not who or who["host"] == socket.gethostname():
+        return False
+    return not who.get("boot") or who["boot"] != _boot()

@@ -64,8 +64,8 @@ async def run_backup(tracker: MemoryTracker | None, root: Path, **changes: Any) 
         catalog.close()
 
 
-async def run_load(tracker: MemoryTracker, root: Path, mapping: Mapping, **changes: Any) -> dict[str, Any]:
-    """One load from `root`, as a new process would make it."""
+async def run_load(tracker: MemoryTracker | None, root: Path, mapping: Mapping, **changes: Any) -> dict[str, Any]:
+    """One load from `root`, as a new process would make it; `target` in place of the tracker in memory."""
     stop = changes.pop("stop", None)
     target = changes.pop("target", None) or RetryingTarget(MemoryTarget(tracker), PATIENCE)
     archive = Archive(root)

@@ -42,11 +42,8 @@ async def start(*arguments: object, env: dict[str, str] | None = None, **how: An
         "-m",
         "migrator",
         *map(str, arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200", **(env or {})},
-        **how,
+        **{**dict.fromkeys(("stdout", "stderr"), asyncio.subprocess.PIPE), "stdin": asyncio.subprocess.DEVNULL, **how},
     )
 
 
@@ -58,7 +55,7 @@ async def ended(process: asyncio.subprocess.Process, within: float = 60) -> Fini
         with suppress(ProcessLookupError):
             process.kill()
         raise
-    return Finished(process.returncode or 0, out.decode(), err.decode())
+    return Finished(process.returncode or 0, (out or b"").decode(), (err or b"").decode())
 
 
 async def run(*arguments: object, within: float = 60, **how: Any) -> Finished:

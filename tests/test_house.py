@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 OURS = ("migrator", "jobs")
 
 ROWS = (
-    ("model", "errors", "fields", "naming", "pathnames", "pacing", "tls"),
+    ("model", "errors", "fields", "naming", "pathnames", "pacing", "gate", "tls"),
     (
         "ports",
         "auth",
@@ -74,7 +74,6 @@ HOMES = {
 }
 
 LONG = {
-    "migrator/pipeline/backup.py": "one job: pages, workers and the backlog share what is in flight",
     "migrator/pipeline/settle.py": "one upload, found, sent, in doubt or refused, in view of one entity",
     "migrator/http.py": "one client: signing, bodies, redirects and the judgement of answers belong to each attempt",
     "migrator/adapters/issuetrak.py": "one tracker: three ways of finding issues, two of fetching files, and a target",

@@ -40,7 +40,7 @@ def worlds() -> tuple[World, World]:
     return world, world.without_attachments()
 
 
-async def mapped(root: Path, target: Sandbox) -> list[tuple[EntityRef, EntityRef]]:
+def mapped(root: Path, target: Sandbox) -> list[tuple[EntityRef, EntityRef]]:
     """Each entity of the archive that has files, and one of the target's for it, in turn."""
     owners = look(
         root / "archive", "SELECT DISTINCT kind, entity_id FROM attachments WHERE status = 'stored' ORDER BY 1, 2"
@@ -93,7 +93,7 @@ async def test_any_source_loads_into_any_target_exactly_once(tmp_path, source_na
         output.configure(as_json=True, quiet=True, verbose=False)
         backup = await run_backup(configuration, output, stop)
         assert backup["status"] == "complete", backup["failures"]
-        pairs = await mapped(tmp_path, target)
+        pairs = mapped(tmp_path, target)
         write_mapping(tmp_path / "mapping.csv", pairs)
         target.faults = faults
         first = await run_load(configuration, output, stop)
@@ -123,7 +123,7 @@ async def test_any_pair_killed_ten_times_ends_exactly_once(tmp_path, source_name
     async with SANDBOXES[source_name](world) as source, SANDBOXES[target_name](empty) as target:
         path = configure(tmp_path, source, target, **sections(source_name, target_name))
         assert (await run("-q", "backup", path)).code == 0
-        pairs = await mapped(tmp_path, target)
+        pairs = mapped(tmp_path, target)
         write_mapping(tmp_path / "mapping.csv", pairs)
         target.faults = Faults(upload_delay_after_accept=0.05)
         kills = 0

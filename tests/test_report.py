@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.proof import command
+from jobs.report import command
 from migrator.adapters import TRACKERS, adapter
 from migrator.adapters.memory import MemoryTarget, MemoryTracker
 from migrator.catalog import Catalog

@@ -11,10 +11,13 @@ import sys
 import pytest
 
 from tests.simulation.mutants import MUTANTS
+from tests.simulation.storm import storm
 from tests.simulation.story import Violation, simulate
+from tests.test_pairs import FOUR
 
 SEEDS = 240
 CHUNK = 40
+STORMS = 20
 PATIENCE_WITH_MUTANTS = 600
 
 # What a killed process had open is closed by nobody; here that is told when the garbage is collected.
@@ -66,6 +69,18 @@ def test_the_story_is_killed_at_every_kind_of_edge_and_meets_every_kind_of_end()
         assert re.search(rf"killed at edge \d+, {verb} ", told), verb
     for end in ("complete", "incomplete", "interrupted", "DiskRefused", "AuthRefused", "TrackerUnreachable"):
         assert f": {end}" in told, end
+
+
+@pytest.mark.timeout(300)
+def test_whatever_happens_on_the_wire_nothing_is_lost_and_nothing_done_twice(tmp_path):
+    told = "\n".join(line for seed in range(STORMS) for line in storm(seed, tmp_path / str(seed)).log)
+    for edge in ("request GET", "answer GET", "begin", "commit"):
+        assert re.search(rf"killed at edge \d+, {edge}", told), edge
+    for fault in ("error_500", "dropped", "truncated", "stalled", "login_page", "wrong_size", "lose_upload_answers"):
+        assert fault in told, fault
+    for tracker in FOUR:
+        assert re.search(rf"^{tracker} -> ", told, re.MULTILINE)
+        assert f"-> {tracker}" in told
 
 
 @pytest.mark.timeout(300)

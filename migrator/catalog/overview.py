@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from migrator.catalog.store import MAPPED, Store
@@ -48,6 +48,22 @@ class Overview(Store):
             [run],
         ).fetchone()
         return int(row[0])
+
+    def bytes_to_come(self, since_run: int) -> int:
+        """What the files still pending need on disk at the least: equal sizes may be equal bytes, stored once."""
+        row = self.db.execute(
+            "SELECT coalesce(sum(size), 0) FROM (SELECT DISTINCT size FROM attachments WHERE status = 'pending' "
+            "AND last_run >= ? AND size NOT IN (SELECT size FROM blobs))",
+            [since_run],
+        ).fetchone()
+        return int(row[0])
+
+    def sizes_stored(self, sizes: Iterable[int]) -> set[int]:
+        """Those of these sizes that some stored blob has."""
+        rows = self.db.execute(
+            "SELECT DISTINCT size FROM blobs WHERE size IN (SELECT value FROM json_each(?))", [json.dumps([*sizes])]
+        )
+        return {size for (size,) in rows}
 
     def failures(self, since_run: int = 0) -> list[dict[str, str | None]]:
         """Files that failed, and entities whose files could not be listed, each with its reason."""

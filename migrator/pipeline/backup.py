@@ -10,7 +10,6 @@ What is fatal (credentials refused, tracker gone, disk full) stops everything, a
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +19,9 @@ from migrator.archive import Archive
 from migrator.catalog import Catalog
 from migrator.catalog.crawl import Crawl
 from migrator.model import Attachment, Cursor, Entity, Page, RunStatus, Status
-from migrator.pipeline.desk import Desk
+from migrator.pipeline.room import Room
 from migrator.pipeline.rounds import Rounds
-from migrator.pipeline.running import InFlight, first_fatal, until_stopped
+from migrator.pipeline.running import Frame, begun
 from migrator.pipeline.store import Recorded, Recorder, Settled, StoreSink, missing_blobs
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
@@ -59,100 +58,75 @@ async def backup(
     Gives the summary of `contract.md`; `stop` drains and ends it as `interrupted`. Raises what is fatal, with the
     run recorded as `failed` and all finished files kept.
     """
-    desk = Desk()
-    try:
-        await desk.run(catalog.claim_source, settings.identity)
-        run = await desk.run(catalog.begin_run, "backup")
-        work = _Backup(source, archive, catalog, settings, desk, run, progress or Silent())
-        return await work.run(stop or asyncio.Event())
-    finally:
-        await desk.close()
+    async with begun(catalog, "backup", lambda: catalog.claim_source(settings.identity)) as frame:
+        work = _Backup(source, archive, settings, frame, progress or Silent())
+        await frame.desk.run(work.begin)
+        return await frame.carry_out(work, stop or asyncio.Event())
 
 
 class _Backup:
     def __init__(
-        self,
-        source: Source,
-        archive: Archive,
-        catalog: Catalog,
-        settings: BackupSettings,
-        desk: Desk,
-        run: int,
-        progress: Progress,
+        self, source: Source, archive: Archive, settings: BackupSettings, frame: Frame, progress: Progress
     ) -> None:
-        self._source, self._archive, self._catalog, self._desk = source, archive, catalog, desk
-        self._settings, self._run, self._progress = settings, run, progress
-        self._recorder = Recorder(archive, catalog, desk, run)
+        self._source, self._archive, self._settings, self._progress = source, archive, settings, progress
+        self._catalog, self._desk, self._run, self._in_flight = frame.catalog, frame.desk, frame.run, frame.in_flight
+        self._recorder = Recorder(archive, frame.catalog, frame.desk, frame.run)
+        self._room = Room(archive.root)
+        self._crawl = Crawl(frame.run, {})
         self._queue: asyncio.Queue[tuple[Attachment, Recorded]] = asyncio.Queue(2 * settings.downloads)
         self._pages = asyncio.Semaphore(PAGES_IN_FLIGHT)
         self._asks = asyncio.Semaphore(settings.downloads)
         self._taken: set[str] = set()
         self._partial = settings.selection.partial
         self._choice = Choice(settings.selection, frozenset(settings.kinds))
-        self._in_flight = InFlight()
         self._draining = False
         self._stored = 0
         self._login_pages = 0
         self._failed: list[Entity] = []
 
-    async def run(self, stop: asyncio.Event) -> dict[str, Any]:
-        began = time.monotonic()
-        crawl = await self._desk.run(self._begin)
-        status = RunStatus.FAILED
-        try:
-            await self._expect_lost()
-            whole = await until_stopped(self._work(crawl), stop, self._drain, self._in_flight.quiet)
-            status = RunStatus.COMPLETE if whole else RunStatus.INTERRUPTED
-        except asyncio.CancelledError:
-            status = RunStatus.INTERRUPTED
-            raise
-        except BaseExceptionGroup as group:
-            raise first_fatal(group) from None
-        finally:
-            summary = await self._finish(crawl, status, time.monotonic() - began)
-        return summary
-
-    def _begin(self) -> Crawl:
+    def begin(self) -> None:
+        """Resume the crawl that was under way, or start one."""
         kinds, selection = sorted(self._settings.kinds), self._settings.selection
         scope = repr((kinds, selection.key)) if self._partial else repr(kinds)
-        crawl = self._catalog.begin_crawl(self._run, scope, kinds, partial=self._partial)
-        self._choice.taken.update(self._catalog.taken_entities(crawl))
-        self._failed = self._catalog.failed_entities(crawl)
-        return crawl
+        self._crawl = self._catalog.begin_crawl(self._run, scope, kinds, partial=self._partial)
+        self._choice.taken.update(self._catalog.taken_entities(self._crawl))
+        self._failed = self._catalog.failed_entities(self._crawl)
 
-    async def _finish(self, crawl: Crawl, status: RunStatus, seconds: float) -> dict[str, Any]:
-        """Record what was finished, in whatever way the run ended."""
-        if status is RunStatus.FAILED:
-            try:
-                await self._recorder.flush()
-            except errors.DiskRefused:
-                return {}
-        else:
-            await self._recorder.flush()
-        return await self._desk.run(self._summary, crawl, status, seconds)
-
-    def _summary(self, crawl: Crawl, status: RunStatus, seconds: float) -> dict[str, Any]:
-        catalog = self._catalog
-        failures = catalog.failures(crawl.start)
-        if status is RunStatus.COMPLETE and failures:
-            status = RunStatus.INCOMPLETE
-        summary = {
-            "command": "backup",
-            "run": self._run,
-            "status": str(status),
-            "entities": catalog.entity_count(crawl.start),
-            "attachments": catalog.backup_counts(crawl.start, self._run),
-            "bytes": catalog.stored_bytes(self._run),
-            "seconds": round(seconds, 2),
-            "failures": failures,
-        }
-        if status in {RunStatus.COMPLETE, RunStatus.INCOMPLETE}:
-            catalog.end_crawl(crawl, self._settings.kinds)
-        catalog.end_run(self._run, status, summary)
-        return summary
-
-    def _drain(self) -> None:
+    def drain(self) -> None:
+        """See `Work`."""
         self._draining = True
+
+    async def flush(self) -> None:
+        """See `Work`."""
+        await self._recorder.flush()
+
+    def summary(self, status: RunStatus) -> dict[str, Any]:
+        """See `Work`. A crawl that came to its end is over."""
+        catalog, start = self._catalog, self._crawl.start
+        told = {
+            "entities": catalog.entity_count(start),
+            "attachments": catalog.backup_counts(start, self._run),
+            "bytes": catalog.stored_bytes(self._run),
+            "failures": catalog.failures(start),
+        }
+        if status is RunStatus.COMPLETE:
+            catalog.end_crawl(self._crawl, self._settings.kinds)
+        return told
+
+    async def work(self) -> bool:
+        """See `Work`."""
+        await self._expect_lost()
+        if not self._partial:
+            await self._desk.run(self._expect_room)
+        async with asyncio.TaskGroup() as group:
+            helpers = [group.create_task(self._recorder.run())]
+            helpers += [group.create_task(self._worker()) for _ in range(self._settings.downloads)]
+            await self._read_all()
+            await self._complete()
+            await self._backlog()
+            for task in helpers:
+                task.cancel()
+        return True
 
     async def _expect_lost(self) -> None:
         """Blobs that verify found damaged, or whose file is missing, are wanted again."""
@@ -162,27 +136,23 @@ class _Backup:
         if lost and (count := await self._desk.run(self._catalog.expect_again, lost)):
             self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")
 
-    async def _work(self, crawl: Crawl) -> None:
-        async with asyncio.TaskGroup() as group:
-            helpers = [group.create_task(self._recorder.run())]
-            helpers += [group.create_task(self._worker()) for _ in range(self._settings.downloads)]
-            await self._crawl(crawl)
-            await self._complete(crawl)
-            await self._backlog(crawl)
-            for task in helpers:
-                task.cancel()
+    def _expect_room(self) -> None:
+        """What an earlier run listed is known before anything is asked for."""
+        if size := self._catalog.bytes_to_come(self._crawl.start):
+            self._room.expect(size)
 
-    async def _crawl(self, crawl: Crawl) -> None:
+    async def _read_all(self) -> None:
+        cursors = self._crawl.cursors
         before: asyncio.Task[None] | None = None
         async with asyncio.TaskGroup() as pages:
             for stream in self._source.capabilities.streams:
-                cursor = crawl.cursors.get(stream)
-                ended, rounds = stream in crawl.cursors and cursor is None, Rounds(stream)
+                cursor = cursors.get(stream)
+                ended, rounds = stream in cursors and cursor is None, Rounds(stream)
                 while not ended and not self._choice.full:
                     await self._pages.acquire()
                     page = await self._read(stream, cursor)
                     rounds.note(page)
-                    before = pages.create_task(self._page(crawl, stream, page, before))
+                    before = pages.create_task(self._page(stream, page, before))
                     cursor = page.next
                     ended = cursor is None
 
@@ -193,21 +163,21 @@ class _Backup:
         except (errors.Retriable, errors.Rejected) as error:
             raise errors.TrackerUnreachable(f"the listing {stream!r} can't be read: {error}") from error
 
-    async def _complete(self, crawl: Crawl) -> None:
+    async def _complete(self) -> None:
         """The listing ended early: what the entities taken have beyond what was listed is asked for."""
         if self._choice.full:
             taken = [Entity(ref) for ref in sorted(self._choice.taken, key=str)]
-            await self._list_and_fetch(crawl, (), await self._ask(taken))
+            await self._list_and_fetch((), await self._ask(taken))
 
-    async def _page(self, crawl: Crawl, stream: str, page: Page, before: asyncio.Task[None] | None) -> None:
+    async def _page(self, stream: str, page: Page, before: asyncio.Task[None] | None) -> None:
         try:
-            await self._list_and_fetch(crawl, page.entities, page.attachments)
+            await self._list_and_fetch(page.entities, page.attachments)
             if asked := [entity for entity in page.ask if self._choice.may_take(entity.ref)]:
-                await self._list_and_fetch(crawl, (), await self._ask(asked))
+                await self._list_and_fetch((), await self._ask(asked))
             if before is not None:
                 await before
             write = self._catalog.record_checkpoint
-            await self._desk.run(write, self._run, stream, page.next, page.links, partial=crawl.partial)
+            await self._desk.run(write, self._run, stream, page.next, page.links, partial=self._partial)
         finally:
             self._pages.release()
 
@@ -227,16 +197,14 @@ class _Backup:
                 await self._desk.run(self._catalog.record_entity_error, entity.ref, str(error), expected=expected)
                 return None
 
-    async def _list_and_fetch(
-        self, crawl: Crawl, entities: Sequence[Entity], attachments: Sequence[Attachment]
-    ) -> None:
+    async def _list_and_fetch(self, entities: Sequence[Entity], attachments: Sequence[Attachment]) -> None:
         # Listing an entity again clears what was wrong with it, so one that will not be asked is left as it is.
-        entities = [entity for entity in entities if not crawl.partial or self._choice.may_take(entity.ref)]
+        entities = [entity for entity in entities if not self._partial or self._choice.may_take(entity.ref)]
         self._progress.entities(sum(entity.raw is not None for entity in entities))
         by_id = {attachment.id: attachment for attachment in attachments}
         listed = [(a, Status.PENDING if self._choice.takes(a) else Status.SKIPPED) for a in by_id.values()]
         if self._settings.selection.limit is not None:
-            await self._desk.run(self._catalog.record_taken, crawl, list(self._choice.taken))
+            await self._desk.run(self._catalog.record_taken, self._crawl, list(self._choice.taken))
         wanted = await self._desk.run(self._catalog.record_listing, self._run, entities, listed)
         await self._fetch([by_id[id_] for id_ in by_id if id_ in wanted])
 
@@ -244,6 +212,7 @@ class _Backup:
         """Have these files fetched, and wait until each is recorded; what another page is at already is left out."""
         todo = [attachment for attachment in attachments if attachment.id not in self._taken]
         self._taken.update(attachment.id for attachment in todo)
+        await self._desk.run(self._room.expect_files, [attachment.size for attachment in todo], self._catalog)
         self._progress.known(len(todo), sum(attachment.size or 0 for attachment in todo))
         left, all_recorded = len(todo), asyncio.Event()
 
@@ -260,17 +229,17 @@ class _Backup:
         if todo:
             await all_recorded.wait()
 
-    async def _backlog(self, crawl: Crawl) -> None:
+    async def _backlog(self) -> None:
         """What an earlier run of this crawl listed and did not get, or could not list."""
         for entity in self._failed:
             if self._choice.may_take(entity.ref) and (found := await self._attachments_of(entity)) is not None:
-                await self._list_and_fetch(crawl, (), found)
+                await self._list_and_fetch((), found)
                 await self._desk.run(self._catalog.record_entity_error, entity.ref, None)
         after = ""
-        while some := await self._desk.run(self._catalog.unfinished, crawl, after):
+        while some := await self._desk.run(self._catalog.unfinished, self._crawl, after):
             after = some[-1].id
             await self._fetch(
-                [attachment for attachment in some if not crawl.partial or self._choice.takes(attachment)]
+                [attachment for attachment in some if not self._partial or self._choice.takes(attachment)]
             )
 
     async def _worker(self) -> None:

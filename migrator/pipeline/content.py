@@ -15,6 +15,7 @@ from migrator import errors
 from migrator.catalog import Catalog
 from migrator.model import Attachment, EntityRef, Upload
 from migrator.pipeline.desk import Desk
+from migrator.pipeline.running import InFlight
 from migrator.pipeline.settle import DIFFERS, HashSink
 from migrator.ports import Target
 
@@ -40,13 +41,14 @@ class ContentCheck:
         same, differ = self._same, self._differ
         return {"checked": same + differ + unread, "same": same, "differ": differ, "unreadable": unread}
 
-    async def run(self, wanted: Mapping[EntityRef, Sequence[Upload]], side_by_side: int) -> None:
+    async def run(self, wanted: Mapping[EntityRef, Sequence[Upload]], side_by_side: int, in_flight: InFlight) -> None:
         """Check all of these uploads, so many target entities at once."""
         queue = list(wanted.items())[::-1]
 
         async def worker() -> None:
             while queue and not self._run.stopping:
-                await self._entity(*queue.pop())
+                with in_flight:
+                    await self._entity(*queue.pop())
 
         async with asyncio.TaskGroup() as group:
             for _ in range(side_by_side):

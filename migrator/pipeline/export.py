@@ -28,6 +28,7 @@ from migrator.disk import disk_errors, flush
 from migrator.errors import ConfigError
 from migrator.model import Blob, RunStatus
 from migrator.pathnames import FOLDER, KIND, PATH, fold, legal, length, unique
+from migrator.pipeline.room import Room
 from migrator.pipeline.shapes import INDEX, SHAPES, Damaged, Item, Stopped
 from migrator.progress import Progress, Silent
 
@@ -167,7 +168,15 @@ class _Export:
 
     def _begin(self) -> None:
         self._place.prepare()
+        self._expect_room()
         self._shape.begin()
+
+    def _expect_room(self) -> None:
+        """Copies need what the files have; how much smaller a ZIP file gets nobody knows before."""
+        to, settings = self._place.partial.parent, self._settings
+        linked = settings.links and to.stat().st_dev == self._archive.blobs.stat().st_dev
+        if settings.shape != "zip" and not linked:
+            Room(to).expect(self._catalog.exportable_size(gone=settings.gone)[1])
 
     async def _all(self) -> None:
         count, size = await asyncio.to_thread(self._catalog.exportable_size, gone=self._settings.gone)

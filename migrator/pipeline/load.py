@@ -9,16 +9,14 @@ sent is forgotten first.
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 from migrator.archive import Archive
 from migrator.catalog import Catalog
 from migrator.model import EntityRef, RunStatus, UploadStatus
 from migrator.pipeline.content import ContentCheck
-from migrator.pipeline.desk import Desk
 from migrator.pipeline.moved import former
-from migrator.pipeline.running import InFlight, first_fatal, until_stopped
+from migrator.pipeline.running import Frame, begun
 from migrator.pipeline.settle import LoadSettings, Settler
 from migrator.pipeline.stubs import Stubs
 from migrator.ports import Target
@@ -40,49 +38,31 @@ async def load(
 
     Gives the summary of `contract.md`. In a dry run nothing is sent, and nothing recorded but the run and its plan.
     """
-    desk = Desk()
-    try:
-        run = await desk.run(catalog.begin_run, "load")
-        settler = Settler(target, archive, catalog, settings, desk, run, progress or Silent())
-        work = _Load(settler, target, catalog, settings, desk, run)
-        return await work.run(stop or asyncio.Event())
-    finally:
-        await desk.close()
+    async with begun(catalog, "load") as frame:
+        settler = Settler(target, archive, catalog, settings, frame.desk, frame.run, progress or Silent())
+        return await frame.carry_out(_Load(settler, target, settings, frame), stop or asyncio.Event())
 
 
 class _Load:
-    def __init__(
-        self, settler: Settler, target: Target, catalog: Catalog, settings: LoadSettings, desk: Desk, run: int
-    ) -> None:
-        self._settler, self._target, self._catalog, self._desk = settler, target, catalog, desk
-        self._settings, self._run = settings, run
+    def __init__(self, settler: Settler, target: Target, settings: LoadSettings, frame: Frame) -> None:
+        self._settler, self._target, self._settings = settler, target, settings
+        self._catalog, self._desk, self._run, self._in_flight = frame.catalog, frame.desk, frame.run, frame.in_flight
         self._queue: asyncio.Queue[EntityRef] = asyncio.Queue()
-        self._in_flight = InFlight()
-        self._stubs = Stubs(target, catalog, settings, desk, self._in_flight) if settings.create_missing else None
+        self._stubs = self._may_create() if settings.create_missing else None
         self._planned = False
         self._unmapped = 0
         self._content: ContentCheck | None = None
         self._skipped: set[tuple[str, EntityRef]] = set()
 
-    async def run(self, stop: asyncio.Event) -> dict[str, Any]:
-        began = time.monotonic()
-        status = RunStatus.FAILED
-        try:
-            if self._stubs is None or self._settings.dry_run:
-                await self._desk.run(self._plan)
-            whole = await until_stopped(self._work(), stop, self._drain, self._in_flight.quiet)
-            status = RunStatus.COMPLETE if whole and not self._settler.cut_short else RunStatus.INTERRUPTED
-        except asyncio.CancelledError:
-            status = RunStatus.INTERRUPTED
-            raise
-        except BaseExceptionGroup as group:
-            raise first_fatal(group) from None
-        finally:
-            summary = await self._desk.run(self._finish, status, time.monotonic() - began)
-        return summary
+    def _may_create(self) -> Stubs:
+        return Stubs(self._target, self._catalog, self._settings, self._desk, self._in_flight)
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
+        """See `Work`."""
         self._settler.stopping = True
+
+    async def flush(self) -> None:
+        """See `Work`. Every upload is recorded as soon as it is settled."""
 
     def _plan(self) -> None:
         """A row for every upload to come; files of entities without a row in the mapping are counted."""
@@ -100,7 +80,8 @@ class _Load:
             if not self._settler.choice.takes(attachment) and status in UNSETTLED:
                 self._skipped.add((attachment.id, to))
 
-    def _finish(self, status: RunStatus, seconds: float) -> dict[str, Any]:
+    def summary(self, _: RunStatus) -> dict[str, Any]:
+        """See `Work`."""
         catalog, identity, dry_run = self._catalog, self._settings.identity, self._settings.dry_run
         counts = catalog.upload_counts(identity, self._run)
         open_ones = [failure for failure in catalog.upload_failures(identity) if not self._is_skipped(failure)]
@@ -108,12 +89,7 @@ class _Load:
         failures = [*failures, *(self._content.unread if self._content else ())]
         failures += self._stubs.failures if self._stubs else []
         changed = former(catalog, identity, self._settings.mapping) if self._planned else []
-        if status is RunStatus.COMPLETE and failures:
-            status = RunStatus.INCOMPLETE
-        summary = {
-            "command": "load",
-            "run": self._run,
-            "status": str(status),
+        return {
             "uploads": {
                 "planned": sum(counts.values()) - counts[UploadStatus.ROLLED_BACK],
                 "uploaded": counts[UploadStatus.UPLOADED],
@@ -127,21 +103,19 @@ class _Load:
             **({"stubs": self._stubs.summary(dry_run=dry_run)} if self._stubs else {}),
             **({"changed": changed} if changed else {}),
             "bytes": catalog.uploaded_bytes(identity, self._run),
-            "seconds": round(seconds, 2),
             "failures": failures,
         }
-        catalog.end_run(self._run, status, summary)
-        return summary
 
     def _is_skipped(self, failure: dict[str, str | None]) -> bool:
         to = EntityRef(failure["target_kind"] or "", failure["target_id"] or "")
         return (failure["attachment"], to) in self._skipped
 
-    async def _work(self) -> None:
+    async def work(self) -> bool:
+        """See `Work`."""
         if self._stubs and not self._settings.dry_run:
             await self._stubs.create(lambda: self._settler.stopping)
             self._settler.cut_short |= self._stubs.cut_short
-            await self._desk.run(self._plan)
+        await self._desk.run(self._plan)
         entities = await self._desk.run(self._catalog.unsettled_entities, self._settings.identity)
         for entity in entities:
             self._queue.put_nowait(entity)
@@ -151,14 +125,14 @@ class _Load:
                 group.create_task(self._worker())
         if self._settings.verify_content and not self._settler.stopping:
             await self._check_content()
+        return not self._settler.cut_short
 
     async def _check_content(self) -> None:
         """Read back what this run settled; all that is recorded as there, if it had nothing to settle."""
         arrived, identity = self._catalog.arrived_uploads, self._settings.identity
         wanted = await self._desk.run(arrived, identity, self._run) or await self._desk.run(arrived, identity)
         self._content = ContentCheck(self._target, self._catalog, identity, self._desk, self._settler)
-        with self._in_flight:
-            await self._content.run(wanted, self._settings.uploads)
+        await self._content.run(wanted, self._settings.uploads, self._in_flight)
 
     async def _worker(self) -> None:
         while not self._settler.stopping and not self._queue.empty():

@@ -9,7 +9,6 @@ recorded, so that the next rollback finds the file gone and counts it, and the n
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +16,8 @@ from typing import Any
 from migrator import errors
 from migrator.catalog import Catalog
 from migrator.model import Attachment, EntityRef, RunStatus, Upload, UploadStatus
-from migrator.pipeline.desk import Desk
 from migrator.pipeline.moved import Moved
-from migrator.pipeline.running import InFlight, first_fatal, until_stopped
+from migrator.pipeline.running import Frame, begun
 from migrator.pipeline.settle import HashSink
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
@@ -54,63 +52,45 @@ async def rollback(
 
     In a dry run nothing is deleted, and nothing recorded but the run. `ConfigError` if `load` is no load's id.
     """
-    if settings.load is not None and not catalog.is_load(settings.load):
-        raise errors.ConfigError(f"run {settings.load} is not a load of this archive; `migrator status` lists the runs")
-    desk = Desk()
-    try:
-        run = await desk.run(catalog.begin_run, "rollback")
-        work = _Rollback(target, catalog, settings, desk, run, progress or Silent())
-        return await work.run(stop or asyncio.Event())
-    finally:
-        await desk.close()
+    async with begun(catalog, "rollback", lambda: _expect_load(catalog, settings.load)) as frame:
+        work = _Rollback(target, settings, frame, progress or Silent())
+        return await frame.carry_out(work, stop or asyncio.Event())
+
+
+def _expect_load(catalog: Catalog, load: int | None) -> None:
+    if load is not None and not catalog.is_load(load):
+        raise errors.ConfigError(f"run {load} is not a load of this archive; `migrator status` lists the runs")
 
 
 class _Rollback:
-    def __init__(
-        self, target: Target, catalog: Catalog, settings: RollbackSettings, desk: Desk, run: int, progress: Progress
-    ) -> None:
-        self._target, self._catalog, self._settings, self._desk = target, catalog, settings, desk
-        self._run, self._progress = run, progress
+    def __init__(self, target: Target, settings: RollbackSettings, frame: Frame, progress: Progress) -> None:
+        self._target, self._settings, self._progress = target, settings, progress
+        self._catalog, self._desk, self._run, self._in_flight = frame.catalog, frame.desk, frame.run, frame.in_flight
         self._queue: asyncio.Queue[EntityRef] = asyncio.Queue()
-        self._in_flight = InFlight()
         self._stopping = self._cut_short = False
         self._planned = 0
         self._counts: Counter[str] = Counter()
         self._failures: list[dict[str, str | None]] = []
 
-    async def run(self, stop: asyncio.Event) -> dict[str, Any]:
-        began = time.monotonic()
-        status = RunStatus.FAILED
-        try:
-            whole = await until_stopped(self._work(), stop, self._drain, self._in_flight.quiet)
-            status = RunStatus.COMPLETE if whole and not self._cut_short else RunStatus.INTERRUPTED
-        except BaseExceptionGroup as group:
-            raise first_fatal(group) from None
-        finally:
-            summary = await self._desk.run(self._finish, status, time.monotonic() - began)
-        return summary
-
-    def _drain(self) -> None:
+    def drain(self) -> None:
+        """See `Work`."""
         self._stopping = True
 
-    def _finish(self, status: RunStatus, seconds: float) -> dict[str, Any]:
-        if status is RunStatus.COMPLETE and self._failures:
-            status = RunStatus.INCOMPLETE
+    async def flush(self) -> None:
+        """See `Work`. Every deletion is recorded as soon as it is done."""
+
+    def summary(self, _: RunStatus) -> dict[str, Any]:
+        """See `Work`."""
         counts, dry_run = self._counts, self._settings.dry_run
         shown = {key: counts[key] for key in (DELETED, ALREADY_GONE, CHANGED, IMPOSSIBLE, FAILED)}
-        summary = {
-            "command": "rollback",
-            "run": self._run,
-            "status": str(status),
+        return {
             "deletions": {"planned": self._planned, **shown, **({DELETED: 0} if dry_run else {})},
             **({"dry_run": {"would_delete": counts[DELETED]}} if dry_run else {}),
-            "seconds": round(seconds, 2),
             "failures": self._failures,
         }
-        self._catalog.end_run(self._run, status, summary)
-        return summary
 
-    async def _work(self) -> None:
+    async def work(self) -> bool:
+        """See `Work`."""
         settings = self._settings
         entities = await self._desk.run(self._catalog.entities_to_roll_back, settings.identity, settings.load)
         if (only := settings.only) is not None:
@@ -123,6 +103,7 @@ class _Rollback:
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
                 group.create_task(self._worker())
+        return not self._cut_short
 
     async def _worker(self) -> None:
         while not self._stopping and not self._queue.empty():

@@ -16,6 +16,7 @@ from migrator.archive import FOLDERS, Archive, LargeFile
 from migrator.catalog import Catalog
 from migrator.model import Attachment, Blob, Outcome, Status
 from migrator.pipeline.desk import Desk
+from migrator.pipeline.room import Room
 from migrator.ports import BodyFacts
 from migrator.progress import Progress
 
@@ -95,6 +96,7 @@ class Recorder:
         self._waiting: list[Settled] = []
         self._awake, self._enough = asyncio.Event(), asyncio.Event()
         self._writing = asyncio.Lock()
+        self._disk = Room(archive.root)
 
     async def put(self, settled: Settled) -> None:
         """Hand a file over; waits while too many are waiting."""
@@ -111,13 +113,17 @@ class Recorder:
                 event.clear()
 
     async def run(self) -> None:
-        """Record what comes, until cancelled; what comes slowly is gathered for a moment."""
+        """Record what comes, until cancelled; what comes slowly is gathered for a moment.
+
+        `DiskRefused` when the disk is all but full: what was recorded before stays.
+        """
         while True:
             await self._awake.wait()
             if not self._enough.is_set():
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._enough.wait(), GATHER)
             await self._record()
+            await self._desk.run(self._disk.expect, 0)
 
     async def flush(self) -> None:
         """Record all that is waiting now."""

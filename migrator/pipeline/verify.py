@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from migrator.archive import FOLDERS, Archive, hash_file
@@ -30,10 +31,10 @@ async def verify(
     problems: list[dict[str, str]] = []
     count = size = 0
     for folder in FOLDERS:
+        known = catalog.blobs_in(folder)
+        found = await _hash_folder(archive, folder, known, progress, stop)
         if stop.is_set():
             break
-        known = catalog.blobs_in(folder)
-        found = await _hash_folder(archive, folder, known, progress)
         problems += list(_compare(folder, known, found))
         count += len(known)
         size += sum(blob.size for blob in known.values())
@@ -64,16 +65,19 @@ def _status(problems: list[dict[str, str]], *, stopped: bool) -> RunStatus:
 
 
 async def _hash_folder(
-    archive: Archive, folder: str, known: dict[str, Blob], progress: Progress
+    archive: Archive, folder: str, known: dict[str, Blob], progress: Progress, stop: asyncio.Event
 ) -> dict[str, Blob | None]:
-    """What the files of a folder really are; None for one that is no regular file or can't be read."""
+    """What the files of a folder really are; None for one that is no regular file or can't be read.
+
+    After a stop it says nothing of value, and soon, however large they are.
+    """
     names = [name for name, _ in archive.files_in(folder)]
     progress.known(len(names), sum(blob.size for blob in known.values()))
     hashers = asyncio.Semaphore(HASHERS)
 
     async def one(name: str) -> Blob | None:
         async with hashers:
-            blob = await asyncio.to_thread(_hash, archive, folder, name)
+            blob = await asyncio.to_thread(_hash, archive.blobs / folder / name, stop)
         progress.moved(blob.size if blob else 0)
         progress.done(failed=blob is None)
         return blob
@@ -81,10 +85,14 @@ async def _hash_folder(
     return dict(zip(names, await asyncio.gather(*map(one, names)), strict=True))
 
 
-def _hash(archive: Archive, folder: str, name: str) -> Blob | None:
-    path = archive.blobs / folder / name
+def _hash(path: Path, stop: asyncio.Event) -> Blob | None:
+    def go_on(_: int) -> None:
+        if stop.is_set():
+            raise InterruptedError
+
     try:
-        return hash_file(path) if path.is_file() and not path.is_symlink() else None
+        go_on(0)
+        return hash_file(path, go_on) if path.is_file() and not path.is_symlink() else None
     except OSError:
         return None
 

@@ -54,13 +54,16 @@ def told(root: Path) -> dict[int, tuple[str, str, str, str, str]]:
 
 
 def assert_holds_what_was_there(sandbox: Living, root: Path, summary: dict[str, Any]) -> None:
-    assert summary["status"] == "complete", summary["failures"]
+    # A file whose bytes were replaced between its listing and its download is named as failed, for the next run.
+    failed = {int(one["attachment"] or 0) for one in summary["failures"]}
+    assert failed <= {number for number, contents in sandbox.contents.items() if len(contents) > 1}, summary["failures"]
+    assert summary["status"] == ("incomplete" if failed else "complete")
     found, kept = told(root), stored(root)
     for number, owner in sandbox.unharmed.items():
         kind, entity, status, _, _ = found[number]
         assert (status, kind, entity) == ("stored", owner.kind, owner.id)
     for number, (kind, entity, status, _, _) in found.items():
-        assert status in {"stored", "gone"}
+        assert status in ({"failed"} if number in failed else {"stored", "gone"})
         assert (kind, entity) in {(ref.kind, ref.id) for ref in sandbox.owners[number]} | {("Unlinked", "")}
     for id_, (_, sha256) in kept.items():
         assert sha256 in sandbox.contents[int(id_)]

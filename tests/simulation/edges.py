@@ -19,6 +19,7 @@ from typing import Any
 from unittest.mock import patch
 
 import aiohttp
+from sqlite_utils import Database
 
 from migrator import archive, disk, errors
 from migrator.adapters.memory import CHUNK, MemoryTracker
@@ -79,8 +80,8 @@ class Fate:
     def expect_safe(self, catalog: Store) -> None:
         """What the catalog is about to say is stored must be safe on the disk: its bytes, and its name."""
         unsafe = {path.name for path in self.disk.contents} | {to.name for _, to, _ in self.disk.names}
-        if unsafe and catalog.db.execute("SELECT 1 FROM sqlite_master WHERE name = 'attachments'").fetchone():
-            said = catalog.db.execute("SELECT sha256 FROM attachments WHERE status = 'stored'").fetchall()
+        if unsafe and catalog.db.conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'attachments'").fetchone():
+            said = catalog.db.conn.execute("SELECT sha256 FROM attachments WHERE status = 'stored'").fetchall()
             lost = unsafe & {sha256 for (sha256,) in said}
             if lost:
                 raise Violation(f"the catalog says that these are stored, and they are not safe on disk yet: {lost}")
@@ -98,6 +99,7 @@ def simulated(fate: Fate) -> Iterator[None]:
         _disk(fate),
         patch.object(archive, "token_hex", lambda _: f"{next(numbers):016x}"),
         patch.object(Store, "writing", _transactions(fate, Store.writing)),
+        patch.object(Database, "execute", _reads(fate, Database.execute)),
         patch.object(store, "SMALL", SMALL),
         patch.object(aiohttp.ClientSession, "_request", _requests(fate, aiohttp.ClientSession._request)),
     ):
@@ -145,6 +147,15 @@ def _transactions(fate: Fate, writing: Callable[[Store], Any]) -> Callable[[Stor
         fate.at("committed")
 
     return transaction
+
+
+def _reads(fate: Fate, execute: Callable[..., Any]) -> Callable[..., Any]:
+    def edge(self: Database, sql: str, *args: Any) -> Any:
+        if fate.strikes(fate.weather.disk / 4):
+            raise sqlite3.OperationalError("disk I/O error")
+        return execute(self, sql, *args)
+
+    return edge
 
 
 def _requests(fate: Fate, request: Callable[..., Any]) -> Callable[..., Any]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from migrator.adapters.memory import MemoryTarget, MemoryTracker
+from migrator.catalog.store import disk_errors as catalog_errors
 from migrator.errors import MigratorError
 from migrator.layers import Patience, RetryingTarget
 from migrator.mapping import Mapping
@@ -58,7 +59,7 @@ class Story:
         self.source.fate = self.target.fate = fate
         self.traces.append(fate.trace)
         try:
-            with simulated(fate):
+            with catalog_errors(), simulated(fate):
                 summary = loop.run(work, fate.rng)
         except loop.Killed as edge:
             self._bury(fate)
@@ -172,6 +173,9 @@ SAID = (
 )
 
 
+HAS_TABLES = "SELECT 1 FROM sqlite_master WHERE name = 'attachments'"
+
+
 def archived(root: Path) -> tuple[Any, ...]:
     """All that an archive says and holds, but for its runs."""
     blobs = {path.name: path.read_bytes() for path in (root / "blobs").glob("*/*")}
@@ -196,7 +200,7 @@ def one_backup(story: Story, fate: Fate) -> dict[str, Any] | None:
 
 def recorded(story: Story) -> dict[str, tuple[str, str]]:
     """What the catalog says is stored; each blob is held against the disk."""
-    if not (story.root / "catalog.db").exists() or not rows(story.root, "SELECT 1 FROM sqlite_master LIMIT 1"):
+    if not (story.root / "catalog.db").exists() or not rows(story.root, HAS_TABLES):
         return {}
     found = {}
     statement = "SELECT attachment_id, name, sha256 FROM attachments WHERE status = 'stored'"

@@ -1,0 +1,197 @@
+"""Summaries as tables for people."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jobs.bars import human_bytes
+from jobs.output import printable
+
+SHOWN = 10
+"""So many failures of one reason are shown; `--json` has all of them."""
+
+WIDTH = 140
+"""Columns where there is no terminal to ask."""
+
+_COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
+
+
+def summary_text(summary: dict[str, Any]) -> str:
+    """The summary of any command, coloured where stdout is a terminal."""
+    terminal, written = sys.stdout.isatty(), io.StringIO()
+    width = None if terminal else WIDTH
+    out = Console(file=written, force_terminal=terminal, highlight=False, soft_wrap=True, width=width)
+    _PRINTERS.get(summary["command"], _run)(out, summary)
+    return written.getvalue()
+
+
+def _headline(out: Console, summary: dict[str, Any], title: str = "") -> None:
+    status = summary["status"]
+    number = f" (run {summary['run']})" if summary.get("run") else ""
+    took = f" in {summary['seconds']:.1f} s" if summary.get("seconds") is not None else ""
+    out.print(
+        Text(f"{title or summary['command']}{number}: "),
+        Text(status, _COLOURS.get(status, "red")),
+        took,
+        sep="",
+        end="\n",
+    )
+
+
+def _run(out: Console, summary: dict[str, Any]) -> None:
+    """backup, load and rollback."""
+    _headline(out, summary)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    if "entities" in summary:
+        table.add_row("entities", str(summary["entities"]))
+    for key, value in (summary.get("attachments") or summary.get("uploads") or summary.get("deletions") or {}).items():
+        table.add_row(key.replace("_", " "), str(value))
+    for key, value in summary.get("dry_run", {}).items():
+        shown = human_bytes(value) if key.endswith("bytes") else str(value)
+        table.add_row(f"dry run: {key.replace('_', ' ')}", shown)
+    for group in ("content", "stubs", "moved"):
+        for key, value in summary.get(group, {}).items():
+            table.add_row(f"{group}: {key.replace('_', ' ')}", str(value))
+    if "bytes" in summary:
+        table.add_row("bytes", human_bytes(summary["bytes"]))
+    out.print(table)
+    _changed(out, summary)
+    print_failures(out, summary.get("failures", []))
+
+
+def _changed(out: Console, summary: dict[str, Any]) -> None:
+    """What a load found at entities that the mapping names no more."""
+    by_place: dict[str, int] = {}
+    for row in summary.get("changed", []):
+        now = ", ".join(f"{to['target_kind']} {to['target_id']}".strip() for to in row["now"]) or "nowhere"
+        old = f"{row['target_kind']} {row['target_id']}".strip()
+        place = f"{row['kind']} {row['entity']}: went to {old}, belongs to {now}"
+        by_place[place] = by_place.get(place, 0) + 1
+    if by_place and "moved" not in summary:
+        out.print(Text(f"{sum(by_place.values())} files are at entities that the mapping names no more", "yellow"))
+        out.print("(load --move-changed deletes there what has arrived at the new ones)")
+    for place, count in list(by_place.items())[:SHOWN]:
+        out.print(Text(printable(f"  {place}: {count} files")))
+    if len(by_place) > SHOWN:
+        out.print(f"  ... and {len(by_place) - SHOWN} more (--json shows all)")
+
+
+def print_failures(out: Console, failures: list[dict[str, Any]]) -> None:
+    """What failed, by reason: each reason once, with the first files that it struck."""
+    by_reason: dict[str, list[str]] = {}
+    for failure in failures:
+        what = [f"{failure['kind']} {failure['entity']}".strip(), failure["name"] or ""]
+        what += [f"(attachment {failure['attachment']})"] if failure["attachment"] else []
+        by_reason.setdefault(failure["reason"] or "", []).append(" ".join(filter(None, what)))
+    for reason, struck in sorted(by_reason.items(), key=lambda item: -len(item[1])):
+        out.print(Text(printable(f"{len(struck)} failed: {reason}"), "yellow"))
+        for line in struck[:SHOWN]:
+            out.print(Text(" ".join(printable(f"  {line}").split("\n"))))
+        if len(struck) > SHOWN:
+            out.print(f"  ... and {len(struck) - SHOWN} more (--json shows all)")
+
+
+def _map(out: Console, summary: dict[str, Any]) -> None:
+    _headline(out, summary)
+    out.print(f"{summary['entities']} entities in the archive, {summary['targets']} at the target")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for key, value in summary["rows"].items():
+        table.add_row(key.replace("_", " "), str(value))
+    for group in ("found_by", "sure"):
+        for key, value in summary[group].items():
+            table.add_row(Text(printable(f"{group.replace('_', ' ')}: {key}")), str(value))
+    out.print(table)
+    for group in ("ambiguous", "unmatched"):
+        for one in summary[group][:SHOWN]:
+            line = f"  {group}: {one['kind']} {one['entity']} {one['title']!r}: {one['why']}"
+            out.print(Text(printable(" ".join(line.split("\n")))))
+        if len(summary[group]) > SHOWN:
+            out.print(f"  ... and {len(summary[group]) - SHOWN} more {group}")
+    out.print(Text(f"rows are in {summary['mapping']}, what is left in {summary['open']}"))
+
+
+def _migrate(out: Console, summary: dict[str, Any]) -> None:
+    for part in ("backup", "load"):
+        if summary.get(part):
+            _run(out, summary[part])
+    _headline(out, summary)
+
+
+def _verify(out: Console, summary: dict[str, Any]) -> None:
+    _headline(out, summary)
+    out.print(f"{summary['blobs']} blobs, {human_bytes(summary['bytes'])}, {len(summary['problems'])} problems")
+    for problem in summary["problems"]:
+        out.print(Text(f"  {problem['code']} {problem['problem']}: {problem['path']}"))
+
+
+def _export(out: Console, summary: dict[str, Any]) -> None:
+    _headline(out, summary)
+    kept = f"{summary['files']} files, {human_bytes(summary['bytes'])} in {summary['destination']}"
+    out.print(Text(printable(f"{kept}, {len(summary['problems'])} damaged or missing blobs")))
+    print_failures(out, summary["failures"])
+
+
+def _proof(out: Console, summary: dict[str, Any]) -> None:
+    for path in (summary["out"], summary["redirects"]):
+        if path:
+            out.print(Text(printable(f"written: {path}")))
+    out.print(f"{summary['entities']} entities, {summary['attachments']} attachments, {summary['differing']} differ")
+
+
+def _check(out: Console, summary: dict[str, Any]) -> None:
+    for side in ("source", "target"):
+        if found := summary.get(side):
+            out.print(f"{side}: {found['tracker']}")
+            for check in found["checks"]:
+                mark = Text("ok  " if check["ok"] else "FAIL", "green" if check["ok"] else "red")
+                out.print("  ", mark, " ", Text(f"{check['check']}: {check['detail']}"), sep="")
+    _headline(out, summary)
+
+
+def _status(out: Console, summary: dict[str, Any]) -> None:
+    holds = summary["totals"]
+    out.print(
+        Text(
+            f"archive of {summary['source'] or 'nothing yet'}: {holds['blobs']['count']} blobs, "
+            f"{human_bytes(holds['blobs']['bytes'])}, {holds['entities']} entities"
+        )
+    )
+    for what in ("attachments", "uploads"):
+        counts = ", ".join(f"{count} {status}" for status, count in holds[what].items())
+        out.print(f"{what}: {counts or 'none'}")
+    if holds["crawl_under_way"]:
+        out.print("a crawl is under way: the next backup goes on with it")
+    table = Table("run", "command", "status", "started", "ended", box=None, pad_edge=False)
+    for run in summary["runs"]:
+        table.add_row(str(run["run"]), run["command"], run["status"], run["started_at"], run["ended_at"] or "")
+    out.print(table)
+    print_failures(out, summary["failures"])
+
+
+def _demo(out: Console, summary: dict[str, Any]) -> None:
+    table = Table("step", "what happened", box=None, pad_edge=False)
+    for step in summary["steps"]:
+        table.add_row(Text(step["step"], "green" if step["ok"] else "red"), Text(step["what"]))
+    out.print(table)
+    _headline(out, summary)
+    if summary["kept"]:
+        out.print(Text(f"kept in {summary['kept']}; try: migrator status {summary['kept']}/archive"))
+
+
+_PRINTERS: dict[str, Callable[[Console, dict[str, Any]], None]] = {
+    "map": _map,
+    "migrate": _migrate,
+    "verify": _verify,
+    "export": _export,
+    "report": _proof,
+    "check": _check,
+    "status": _status,
+    "demo": _demo,
+}

@@ -1,0 +1,58 @@
+"""Room on the disk: whether what is known to come can fit, before it is fetched, and whether enough is left.
+
+The one idea: only what surely doesn't fit is refused. Files without a known size count nothing, and files of equal
+size count once: they may be the same bytes, which are stored once.
+The one trap: a disk that is full to the last byte can't even be told so, the catalog needs some to commit. So a run
+ends while RESERVE is still free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from migrator import disk
+from migrator.catalog import Catalog
+from migrator.disk import disk_errors
+from migrator.errors import DiskRefused
+
+RESERVE = 16 * 1024 * 1024
+"""Bytes that stay free for the catalog."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The file system of `folder`, which exists. Everything here blocks for as long as the disk takes to answer."""
+
+    folder: Path
+
+    def expect(self, size: int) -> None:
+        """`DiskRefused`, with figures, if so many more bytes don't fit beside the reserve; 0 asks for that alone."""
+        with disk_errors(str(self.folder)):
+            free = disk.free_bytes(self.folder)
+        if free is not None and size + RESERVE > free:
+            need = f"{_shown(size)} at the least are still to come, and " if size else ""
+            raise DiskRefused(
+                f"{self.folder}: {need}{_shown(free)} are free, of which {_shown(RESERVE)} are left to the catalog; "
+                "nothing is lost, run the same command again once there is room"
+            )
+
+    def expect_files(self, sizes: Iterable[int | None], catalog: Catalog) -> None:
+        """The same for files to be stored; the catalog is asked for equal ones only where the sum would not fit."""
+        wanted = {size for size in sizes if size}
+        try:
+            self.expect(sum(wanted))
+        except DiskRefused:
+            if wanted := wanted - catalog.sizes_stored(wanted):
+                self.expect(sum(wanted))
+
+
+def _shown(size: int) -> str:
+    """Bytes for people, in the units in which disks are sold."""
+    amount = float(size)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"

@@ -1,0 +1,178 @@
+"""One seed over HTTP: the adapters of two trackers, real sockets, a server that fails, a program that is killed.
+
+The one idea: the sandbox of a tracker runs in the simulated loop beside the program and answers at a socket that
+outlives both; a kill ends the two of them, and what the tracker holds stays, as behind a network.
+The one trap: a seed draws its pair and its kills, but what the operating system does with a socket is its own affair,
+so a seed gives the same weather each time and not always the same trace.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from migrator.adapters import adapter
+from migrator.http import HttpClient
+from migrator.layers import RetryingTarget
+from migrator.model import EntityRef
+from migrator.sandbox import SANDBOXES
+from migrator.sandbox.faults import Faults
+from migrator.sandbox.server import Sandbox
+from migrator.sandbox.world import World
+from tests.parts import PATIENCE, rows, run_backup, run_load, run_verify
+from tests.simulation import loop
+from tests.simulation.disk import ForgetfulDisk
+from tests.simulation.edges import CALM, Fate, Violation, Weather, simulated
+from tests.simulation.story import HAS_TABLES, archived
+from tests.test_pairs import FOUR, OPTIONS, assert_there_once, mapped
+
+FAULTY = ("stalled", "login_page", "redirected", "gzipped", "dribbled")
+EDGES = {"backup": 400, "load": 250}
+"""About so many edges a whole run has."""
+
+
+@dataclass(slots=True)
+class Place:
+    """A tracker and the socket at which it answers."""
+
+    sandbox: Sandbox
+    socket: socket.socket
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[tuple[Any, HttpClient, Any]]:
+        """The tracker at work, and what its adapter is made of."""
+        await self.sandbox.start(listening=self.socket.dup())
+        parts = adapter(self.sandbox.tracker)
+        known = parts.options.__dataclass_fields__
+        options = {key: value for key, value in OPTIONS.get(self.sandbox.tracker, {}).items() if key in known}
+        http = HttpClient(self.sandbox.url, parts.signer(self.sandbox.credentials), timeout=10)
+        try:
+            yield parts, http, parts.options(**options)
+        finally:
+            await http.close()
+            await self.sandbox.stop()
+
+
+class Storm:
+    """The world of a seed. `log` tells what happened; `faults` counts what struck."""
+
+    def __init__(self, seed: int, root: Path, source: Place, target: Place) -> None:
+        self.seed, self.root, self.source, self.target = seed, root, source, target
+        self.rng, self.disk = random.Random(seed), ForgetfulDisk()
+        self.edges = 0
+        self.log = [f"{source.sandbox.tracker} -> {target.sandbox.tracker}"]
+
+    def expect(self, holds: object, what: str) -> None:
+        """Raise `Violation` unless it holds."""
+        if not holds:
+            raise Violation("\n".join([f"storm {self.seed}: {what}", *self.log]))
+
+    def run(self, job: str, fate: Fate, faults: Faults) -> dict[str, Any] | None:
+        """One run as a process of its own; None if it was killed."""
+        work = self._backup if job == "backup" else self._load
+        self.source.sandbox.faults = self.target.sandbox.faults = faults
+        try:
+            with simulated(fate):
+                summary: dict[str, Any] = loop.run(work(self.root / "archive", fate), fate.rng)
+        except loop.Killed as edge:
+            self.log.append(f"{job}: killed at edge {len(fate.trace)}, {edge}; {dict(faults.injected)}")
+            if fate.weather.power_cut:
+                self.disk.power_cut(self.rng)
+            return None
+        finally:
+            self.edges += len(fate.trace)
+        self.log.append(f"{job}: {summary['status']} after {len(fate.trace)} edges; {dict(faults.injected)}")
+        return summary
+
+    async def _backup(self, archive: Path, fate: Fate) -> dict[str, Any]:
+        async with self.source.client() as (parts, http, options):
+            return await run_backup(None, archive, source=parts.source(http, options), stop=fate.stop)
+
+    async def _load(self, archive: Path, fate: Fate) -> dict[str, Any]:
+        async with self.target.client() as (parts, http, options):
+            target = RetryingTarget(parts.target(http, options), PATIENCE)
+            return await run_load(None, archive, self.mapping(), target=target, uploads=3, stop=fate.stop)
+
+    def mapping(self) -> dict[EntityRef, tuple[EntityRef, ...]]:
+        """Each entity with files to one of the target's."""
+        return {of: (to,) for of, to in self.pairs()}
+
+    def pairs(self) -> list[tuple[EntityRef, EntityRef]]:
+        """The same as a list."""
+        return mapped(self.root, self.target.sandbox)
+
+    def disturbed(self, job: str) -> Iterator[tuple[Fate, Faults]]:
+        """The weather of a few bad runs."""
+        for _ in range(self.rng.randint(1, 3)):
+            rng = random.Random(self.rng.random())
+            weather = Weather(kill_at=rng.randint(1, EDGES[job]), power_cut=rng.random() < 0.5)
+            faults = Faults.transient(rng.choice([0.0, 0.05, 0.2]), seed=self.seed)
+            faults.lose_upload_rate = rng.choice([0.0, 0.1])
+            for name in rng.sample(FAULTY, 2):
+                setattr(faults, name, 0.05)
+            yield Fate(rng, weather, self.disk), faults
+
+    def calm(self) -> tuple[Fate, Faults]:
+        """No weather at all."""
+        return Fate(random.Random(self.seed), CALM, self.disk), Faults()
+
+    def backups(self) -> None:
+        """Disturbed ones, then one that must complete with the archive of an undisturbed one."""
+        sandbox = self.source.sandbox
+        for fate, faults in [*self.disturbed("backup"), self.calm()]:
+            had, seen = self.recorded(), sandbox.downloads.copy()
+            summary = self.run("backup", fate, faults)
+            again = {id_ for id_ in had if sandbox.downloads[int(id_)] != seen[int(id_)]}
+            self.expect(not again, f"downloaded again although recorded: {again}")
+            self.expect(had.items() <= self.recorded().items(), "what was recorded stays recorded")
+        self.expect(summary and summary["status"] == "complete", f"the last backup is complete: {summary}")
+        undisturbed = self.root / "undisturbed"
+        fate, sandbox.faults = self.calm()
+        with simulated(fate):
+            loop.run(self._backup(undisturbed, fate), fate.rng)
+            verified = loop.run(run_verify(self.root / "archive"), fate.rng)
+        same = steady(self.root / "archive") == steady(undisturbed)
+        self.expect(same, "the archive is that of a calm run")
+        self.expect(not verified["problems"], f"verify finds nothing: {verified}")
+
+    def recorded(self) -> dict[str, str]:
+        """What the catalog says is stored."""
+        archive = self.root / "archive"
+        if not (archive / "catalog.db").exists() or not rows(archive, HAS_TABLES):
+            return {}
+        return dict(rows(archive, "SELECT attachment_id, sha256 FROM attachments WHERE status = 'stored'"))
+
+    def loads(self) -> None:
+        """Disturbed ones, then one that must complete, with each file at the target once."""
+        for fate, faults in [*self.disturbed("load"), self.calm()]:
+            summary = self.run("load", fate, faults)
+        self.expect(summary and summary["status"] == "complete", f"the last load is complete: {summary}")
+        assert_there_once(self.root, self.target.sandbox, self.pairs(), describes=False)
+
+
+def steady(archive: Path) -> str:
+    """What an archive says and holds, but for the moments at which an Issuetrak was asked (they stand in its JSON)."""
+    return re.sub(r'"Key": "QueryDate", "Value": "[^"]*"', "", repr(archived(archive)))
+
+
+def storm(seed: int, root: Path) -> Storm:
+    """The whole story of a seed in a folder of its own; raises `Violation`, or `AssertionError` for a target."""
+    rng = random.Random(f"storm {seed}")
+    source, target = FOUR[seed % 4], rng.choice(FOUR)
+    world = World.generate(entities=14, attachments=16, median_bytes=600, large_bytes=20_000)
+    with ExitStack() as stack:
+        found = Storm(seed, root, _place(stack, source, world), _place(stack, target, world.without_attachments()))
+        found.backups()
+        found.loads()
+    return found
+
+
+def _place(stack: ExitStack, tracker: str, world: World) -> Place:
+    listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=100))
+    return Place(SANDBOXES[tracker](world), listening)

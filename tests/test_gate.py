@@ -1,0 +1,159 @@
+"""How many requests at once: against servers of limited capacity, in time that is counted and not waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from migrator.gate import FIRST, HOLD, Gate
+from tests.simulation import loop
+
+
+class Server:
+    """Does `capacity` requests at a time, each in `seconds`; what is beyond waits, and slows all down by `strain`."""
+
+    def __init__(self, capacity: int, seconds: float, strain: float = 0.0) -> None:
+        self.capacity, self.seconds, self.strain = capacity, seconds, strain
+        self.places = asyncio.Semaphore(capacity)
+        self.inside = self.done = self.most = 0
+
+    async def serve(self) -> None:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        over = max(0, self.inside - self.capacity)
+        try:
+            async with self.places:
+                await asyncio.sleep(self.seconds * (1 + self.strain * over))
+            self.done += 1
+        finally:
+            self.inside -= 1
+
+
+async def ask(gate: Gate, server: Server, seconds: float, workers: int = 64) -> list[int]:
+    """Workers ask as often as they get in; gives the limit at each tenth of the time."""
+
+    async def worker() -> None:
+        while True:
+            await gate.enter()
+            try:
+                await server.serve()
+            finally:
+                gate.leave()
+
+    tasks = [asyncio.ensure_future(worker()) for _ in range(workers)]
+    limits = []
+    for _ in range(10):
+        await asyncio.sleep(seconds / 10)
+        limits.append(gate.limit)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return limits
+
+
+def run(work):
+    return loop.run(work, random.Random(1))
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 6, 16, 30])
+@pytest.mark.parametrize("seconds", [0.05, 1.0])
+def test_it_settles_near_what_the_server_can_do(capacity, seconds):
+    async def story():
+        gate, server = Gate(64), Server(capacity, seconds, strain=0.05)
+        await ask(gate, server, 300 * seconds)  # to find out
+        found = server.done
+        limits = await ask(gate, server, 500 * seconds)
+        return limits, (server.done - found) / (500 * seconds), server
+
+    limits, rate, server = run(story())
+    assert rate > 0.75 * capacity / seconds, "hardly slower than the server can"
+    # Of its own accord it never asks for less than FIRST, and tries a little more now and then.
+    assert sorted(limits)[5] <= max(1.5 * FIRST, 2 * capacity), "nor much more than it can do at once"
+    assert server.most <= max(2 * FIRST, 4 * capacity)
+
+
+def test_the_cap_is_reached_within_a_few_answers_where_the_server_bears_it_and_never_passed():
+    async def story():
+        gate, server = Gate(16), Server(1000, 0.05)
+        return await ask(gate, server, 5.0), server
+
+    limits, server = run(story())
+    assert limits[0] == 16, "after half a second"
+    assert set(limits) == {16}
+    assert server.most == 16
+    assert server.done > 0.95 * 16 * 5.0 / 0.05
+
+
+def test_a_server_that_becomes_ten_times_slower_gets_no_more_at_once():
+    async def story():
+        gate, server = Gate(64), Server(8, 0.02, strain=0.05)
+        before = (await ask(gate, server, 20.0))[-1]
+        server.seconds, server.most = 0.2, 0
+        after = await ask(gate, server, 60.0)
+        return before, after, server
+
+    before, after, server = run(story())
+    assert max(after) <= 2 * before
+    assert server.most <= 2 * before
+
+
+def test_a_complaint_halves_it_at_once_and_many_about_one_moment_do_so_once():
+    async def story():
+        gate = Gate(64)
+        gate.limit = 32
+        entered = [await gate.enter() for _ in range(32)]
+        await asyncio.sleep(0.1)
+        for moment in entered:
+            gate.complaint(moment)
+        halved = gate.limit
+        for _ in entered:
+            gate.leave()
+        await asyncio.sleep(0.1)
+        gate.complaint(await gate.enter())
+        return halved, gate.limit
+
+    assert run(story()) == (16, 8)
+
+
+def test_after_a_complaint_more_is_tried_again_but_not_soon():
+    async def story():
+        gate, server = Gate(64), Server(1000, 0.05)
+        gate.complaint(await gate.enter())
+        gate.leave()
+        soon = await ask(gate, server, HOLD * 0.9)
+        return soon, await ask(gate, server, 4 * HOLD)
+
+    soon, later = run(story())
+    assert set(soon) == {FIRST // 2}
+    assert later[-1] > 16
+
+
+async def test_who_waits_gets_in_in_turn_and_who_is_cancelled_takes_no_place():
+    gate, order = Gate(1), []
+
+    async def one(name):
+        await gate.enter()
+        order.append(name)
+        await asyncio.sleep(0)
+        gate.leave()
+
+    tasks = [asyncio.ensure_future(one(name)) for name in "abcd"]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert order == ["a", "c", "d"]
+    assert gate.under_way == 0
+
+
+async def test_a_place_that_comes_together_with_a_cancellation_is_not_lost():
+    gate = Gate(1)
+    await gate.enter()
+    waiting = asyncio.ensure_future(gate.enter())
+    await asyncio.sleep(0)
+    gate.leave()  # the place is given
+    waiting.cancel()  # and not taken
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert gate.under_way == 0
+    await asyncio.wait_for(gate.enter(), 1)

@@ -1,0 +1,136 @@
+"""Free space: what surely doesn't fit is refused before it is fetched, and a run ends while the catalog can commit."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from dataclasses import replace
+
+import pytest
+
+from migrator import disk
+from migrator.archive import Archive
+from migrator.catalog import Catalog
+from migrator.errors import DiskRefused
+from migrator.pipeline.export import ExportSettings, export
+from migrator.pipeline.room import RESERVE
+from tests.parts import expected, rows, run_backup, run_verify, small_tracker, stored
+
+HUGE = 10**18
+"""More than the disk of any machine this runs on has free: no fake is needed."""
+
+
+def resize(tracker, name: str, size: int | None) -> str:
+    """List a file with another size than it has; gives its id."""
+    id_ = next(id_ for id_, file in tracker.files.items() if file.name == name)
+    tracker.files[id_] = replace(tracker.files[id_], size=size)
+    return id_
+
+
+def limit(monkeypatch, free: int | None) -> None:
+    """Let so many bytes beyond the reserve be free."""
+    monkeypatch.setattr(disk, "free_bytes", lambda _: None if free is None else RESERVE + free)
+
+
+async def test_files_that_surely_do_not_fit_are_refused_with_figures_before_any_of_their_page(tmp_path):
+    tracker = small_tracker(page_size=100)
+    resize(tracker, "big 5.bin", HUGE)
+    with pytest.raises(DiskRefused) as told:
+        await run_backup(tracker, tmp_path)
+    assert re.search(r"1000000\.\d TB at the least are still to come, and [\d.]+ [MGT]B are free", str(told.value))
+    assert str(tmp_path) in str(told.value)
+    assert resize(tracker, "big 5.bin", 300_000) not in tracker.downloads
+    assert rows(tmp_path, "SELECT status FROM runs") == [("failed",)]
+    assert (await run_verify(tmp_path))["status"] == "complete"
+
+
+async def test_what_an_earlier_run_listed_is_known_before_anything_is_asked(tmp_path):
+    tracker = small_tracker(page_size=100)
+    real = expected(tracker)
+    id_ = resize(tracker, "big 5.bin", HUGE)
+    with pytest.raises(DiskRefused):
+        await run_backup(tracker, tmp_path)
+    asked = []
+
+    async def note(verb, key):
+        asked.append((verb, key))
+
+    tracker.on_call = note
+    with pytest.raises(DiskRefused):
+        await run_backup(tracker, tmp_path)
+    assert asked == []
+    resize(tracker, "big 5.bin", 300_000)
+    with sqlite3.connect(tmp_path / "catalog.db") as db:
+        db.execute("UPDATE attachments SET size = 300000 WHERE attachment_id = ?", [id_])
+    assert (await run_backup(tracker, tmp_path))["status"] == "complete", "the same command goes on with room"
+    assert stored(tmp_path) == real
+
+
+async def test_equal_sizes_count_once_and_unknown_ones_and_stored_blobs_not_at_all(tmp_path, monkeypatch):
+    tracker = small_tracker(page_size=100)
+    owner = next(iter(tracker.entities))
+    for copy in range(5):
+        tracker.attach(owner, f"copy {copy}.bin", b"y" * 50_000)
+    resize(tracker, "big 5.bin", None)
+    limit(monkeypatch, 51_000)
+    assert (await run_backup(tracker, tmp_path))["status"] == "complete"
+    tracker.attach(owner, "once more.bin", b"y" * 50_000)
+    limit(monkeypatch, 10)
+    assert (await run_backup(tracker, tmp_path))["status"] == "complete", "its bytes may be here already"
+    tracker.attach(owner, "other.bin", b"z" * 50_001)
+    with pytest.raises(DiskRefused, match=r"50\.0 kB at the least"):
+        await run_backup(tracker, tmp_path)
+
+
+async def test_a_run_ends_while_the_catalog_can_still_commit_and_keeps_what_is_finished(tmp_path, monkeypatch):
+    tracker = small_tracker(page_size=2)
+    real = expected(tracker)
+    tracker.files = {id_: replace(file, size=None) for id_, file in tracker.files.items()}
+    left = [3]
+
+    def free(_):
+        left[0] -= bool(list((tmp_path / "blobs").glob("*/*")))
+        return 2**40 if left[0] > 0 else RESERVE - 1
+
+    monkeypatch.setattr(disk, "free_bytes", free)
+    with pytest.raises(DiskRefused, match=r"16\.8 MB are free, of which 16\.8 MB are left to the catalog"):
+        await run_backup(tracker, tmp_path)
+    kept = stored(tmp_path)
+    assert 0 < len(kept) < len(real)
+    monkeypatch.undo()
+    fetched = tracker.downloads.copy()
+    assert (await run_backup(tracker, tmp_path))["status"] == "complete"
+    assert stored(tmp_path) == real
+    assert not any(tracker.downloads[id_] - fetched[id_] for id_ in kept), "nothing recorded is fetched again"
+
+
+async def test_a_disk_that_does_not_say_how_much_is_free_is_taken_as_it_is(tmp_path, monkeypatch):
+    limit(monkeypatch, None)
+    assert (await run_backup(small_tracker(), tmp_path))["status"] == "complete"
+
+
+@pytest.mark.parametrize("shape", ["tree", "bagit"])
+async def test_an_export_of_copies_is_refused_where_they_do_not_fit_and_one_of_links_is_not(
+    tmp_path, monkeypatch, shape
+):
+    root, to = tmp_path / "archive", tmp_path / "out"
+    await run_backup(small_tracker(), root)
+    catalog = Catalog(root)
+    size = catalog.exportable_size(gone=False)[1]
+    limit(monkeypatch, size - 1)
+    try:
+        with pytest.raises(DiskRefused, match="at the least are still to come"):
+            await export(Archive(root), catalog, ExportSettings(to, shape, links=False))
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["archive"], "nothing is left of it"
+        assert (await export(Archive(root), catalog, ExportSettings(to, shape)))["status"] == "complete"
+        limit(monkeypatch, size)
+        copies = ExportSettings(tmp_path / "copies", shape, links=False)
+        assert (await export(Archive(root), catalog, copies))["status"] == "complete"
+    finally:
+        catalog.close()
+
+
+def test_the_free_space_of_this_disk_is_what_the_system_says(tmp_path):
+    free = disk.free_bytes(tmp_path)
+    assert free is not None
+    assert 0 < free < HUGE
