@@ -296,3 +296,26 @@ def test_sample_with_certificates_and_a_proxy_is_wired(tmp_path, monkeypatch):
     monkeypatch.setenv("REDMINE_KEY", SECRET)
     monkeypatch.setenv("PROXY_PASSWORD", PASSWORD)
     assert wire_source(read_configuration(tmp_path / "sample.toml")).warnings == []
+
+
+@pytest.mark.parametrize("secure", [True, False], ids=["another port", "downgrade to http"])
+async def test_same_host_with_another_port_or_scheme_gets_no_credentials(certificates, secure):
+    seen = []
+
+    async def elsewhere(request):
+        seen.append(str(request.headers))
+        return web.Response(body=b"the file")
+
+    async with served(elsewhere, certificates.server() if secure else None) as store:
+
+        async def answer(request):
+            raise web.HTTPFound(store + "/file")
+
+        async with served(answer, certificates.server()) as base:
+            bucket = Bucket()
+            client = HttpClient(base, Header("X-Key", SECRET), route=route(ca_file=certificates.ca))
+            await client.download("a", bucket)
+            await client.close()
+    assert bucket.content == b"the file"
+    assert [headers for headers in seen if SECRET in headers or "X-Key" in headers] == []
+    assert len(seen) == 1
