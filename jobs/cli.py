@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -103,6 +104,7 @@ def group(ctx: click.Context, /, *, as_json: bool, quiet: bool, verbose: bool) -
 
 def main(arguments: list[str] | None = None) -> None:
     """The console script: runs a command and exits with its status."""
+    os.umask(0o077)  # archive, mapping, exports, reports: what a tracker holds is its owner's business alone
     interrupt_on_signals()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
