@@ -45,5 +45,5 @@ async def _export(root: Path, settings: Any, output: Output, stop: asyncio.Event
     from jobs.running import held_archive
     from migrator.pipeline.export import export
 
-    with held_archive(root, "export") as (archive, catalog), output.progress("export") as progress:
+    with held_archive(root, "export", reads=True) as (archive, catalog), output.progress("export") as progress:
         return await export(archive, catalog, settings, progress=progress, stop=stop)

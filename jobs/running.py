@@ -15,9 +15,9 @@ from jobs.output import tell
 from jobs.signals import heeded, interrupt_on_signals, leave_terminal
 from migrator.archive import Archive
 from migrator.catalog import Catalog
-from migrator.catalog.store import NAME
+from migrator.catalog.store import NAME, is_archive
 from migrator.catalog.store import disk_errors as catalog_errors
-from migrator.disk import disk_errors
+from migrator.disk import disk_errors, expect_descriptors
 from migrator.errors import ConfigError
 from migrator.lock import ArchiveLock
 
@@ -26,6 +26,8 @@ PATIENCE = 13.0
 """Seconds after a first signal until what still runs is cancelled: 15 s are promised."""
 LAST_RESORT = 1.5
 """Seconds after that until the process ends even if a thread hangs in a dead disk; a kill loses nothing either."""
+DESCRIPTORS = 32
+"""Files that a job without a tracker needs to have open at once, and some to spare."""
 
 
 def run_job(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
@@ -33,6 +35,7 @@ def run_job(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
 
     A job that does not end within PATIENCE after the first is cancelled: `KeyboardInterrupt`.
     """
+    expect_descriptors(DESCRIPTORS)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             return runner.run(_with_signals(job))
@@ -86,10 +89,19 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 @contextmanager
-def held_archive(root: Path, command: str, *, create: bool = False) -> Iterator[tuple[Archive, Catalog]]:
-    """The archive, held by this run and by no other. It must exist unless `create`."""
-    if not create and not (root / NAME).is_file():
+def held_archive(
+    root: Path, command: str, *, create: bool = False, reads: bool = False
+) -> Iterator[tuple[Archive, Catalog]]:
+    """The archive, held by this run and by no other. It must exist unless `create`.
+
+    A job that only `reads` gets one that can't be written, too; what it would record there is not recorded.
+    """
+    if not create and not is_archive(root):
         raise ConfigError(f"{root} is no archive: it has no {NAME}")
+    if reads and not os.access(root, os.W_OK):
+        with ArchiveLock(root, command, reads=True):
+            yield from _read_archive(root)
+        return
     with disk_errors(str(root)):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ArchiveLock(root, command):
@@ -101,3 +113,12 @@ def held_archive(root: Path, command: str, *, create: bool = False) -> Iterator[
                 yield archive, catalog
         finally:
             catalog.close()
+
+
+def _read_archive(root: Path) -> Iterator[tuple[Archive, Catalog]]:
+    catalog = Catalog(root, read_only=True)
+    try:
+        with catalog_errors():
+            yield Archive(root), catalog
+    finally:
+        catalog.close()

@@ -30,5 +30,5 @@ async def _verify(root: Path, output: Output, stop: asyncio.Event) -> dict[str, 
     from jobs.running import held_archive
     from migrator.pipeline.verify import verify
 
-    with held_archive(root, "verify") as (archive, catalog), output.progress("verify") as progress:
+    with held_archive(root, "verify", reads=True) as (archive, catalog), output.progress("verify") as progress:
         return await verify(archive, catalog, progress=progress, stop=stop)

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from migrator.adapters import Adapter, adapter
 from migrator.config import Configuration, Limits, Secrets, SourceSection, TargetSection, options_of
 from migrator.credentials import credentials
+from migrator.disk import expect_descriptors
 from migrator.errors import ConfigError
 from migrator.http import HttpClient
 from migrator.layers import DryRunTarget, Patience, RetryingSource, RetryingTarget
@@ -18,6 +19,8 @@ from migrator.tls import Proxy, Route, TlsFiles
 from migrator.verified import ParanoidSource, VerifiedSource
 
 T = TypeVar("T")
+BASE = 32
+"""Files that any job has open, its catalog and lock among them; each transfer adds a connection and a file."""
 
 
 UNVERIFIED = (
@@ -89,6 +92,7 @@ def _client(
     parts: Adapter, section: SourceSection | TargetSection, where: str, configuration: Configuration, files: Secrets
 ) -> tuple[HttpClient, list[str]]:
     limits, folder = configuration.settings.limits, configuration.folder
+    expect_descriptors(BASE + 2 * (limits.downloads + limits.uploads))
     keys, warnings = credentials(section.auth, parts.auth, f"{where}.auth", folder)
     file_signer = None
     if files:
@@ -101,7 +105,7 @@ def _client(
         files=file_signer,
         pacer=Pacer(limits.requests_per_second, limits.bandwidth),
         timeout=limits.timeout,
-        connections=min(parts.max_connections, limits.downloads + limits.uploads),
+        connections=min(parts.capabilities.max_connections, limits.downloads + limits.uploads),
         route=route,
     )
     return http, more + warnings

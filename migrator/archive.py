@@ -21,7 +21,7 @@ import aiofiles.threadpool
 from aiofiles.threadpool.binary import AsyncFileIO
 
 from migrator import disk
-from migrator.disk import disk_errors
+from migrator.disk import disk_errors, own_limits
 from migrator.errors import ArchiveDamaged
 from migrator.model import Blob
 
@@ -108,10 +108,17 @@ class Archive:
                 shutil.rmtree(self.incoming)
             for folder in (self.incoming, self.blobs):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            disk.write_file(self.root / "README.txt", _README.encode())
+            self._write_readme()
             for name in FOLDERS:
                 (self.blobs / name).mkdir(mode=0o700, exist_ok=True)
             disk.sync_folders([self.blobs, self.root], self.root)
+
+    def _write_readme(self) -> None:
+        """A whole one, or the one that was there."""
+        place, fresh = self.root / "README.txt", self.new_incoming()
+        if not place.is_file() or place.read_bytes() != _README.encode():
+            disk.write_file(fresh, _README.encode())
+            disk.rename(fresh, place)
 
     def path_of(self, sha256: str) -> Path:
         """Where a blob is, or would be."""
@@ -173,7 +180,8 @@ class Archive:
     def is_damaged(self, blob: Blob) -> bool:
         """Whether this blob's file is missing or not what its name says. Reads all of it."""
         try:
-            return hash_file(self.path_of(blob.sha256)) != blob
+            with own_limits(str(self.path_of(blob.sha256))):
+                return hash_file(self.path_of(blob.sha256)) != blob
         except OSError:
             return True
 
@@ -194,7 +202,7 @@ class BlobBody:
         sha256 = hashlib.sha256()
         try:
             # Opened and closed here and now: a task that is cancelled inside of aiofiles.open() leaks the file.
-            with io.FileIO(self._path) as raw:
+            with own_limits(str(self._path)), io.FileIO(self._path) as raw:
                 file = aiofiles.threadpool.wrap(raw)
                 while chunk := await file.read(READ_CHUNK):
                     sha256.update(chunk)

@@ -9,13 +9,17 @@ The one trap: all of it blocks, and raises `OSError`; `disk_errors` makes that o
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import resource
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from migrator.errors import DiskRefused
+
+_NO_MORE_FILES = {errno.EMFILE, errno.ENFILE}
 
 
 @contextmanager
@@ -24,10 +28,37 @@ def disk_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = (
-            f"{what}: {error.strerror or error}; nothing is lost, run the same command again once it can be written"
-        )
+        once = "`ulimit -n` allows more" if error.errno in _NO_MORE_FILES else "it can be written"
+        message = f"{what}: {error.strerror or error}; nothing is lost, run the same command again once {once}"
         raise DiskRefused(message) from error
+
+
+@contextmanager
+def own_limits(what: str) -> Iterator[None]:
+    """Reading that fails for the rights and limits of this process, which says nothing about the file, as ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {*_NO_MORE_FILES, errno.ENOMEM, errno.EACCES, errno.EPERM}:
+            raise
+        with disk_errors(what):
+            raise
+
+
+def expect_descriptors(count: int) -> None:
+    """Let this process have so many files and connections open at once; may be called again.
+
+    `DiskRefused` if the system won't have it: a run that finds out in the middle would take it for other faults.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= count:
+        return
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise DiskRefused(
+            f"only {hard} files may be open at once, and {count} are needed: raise the limit (`ulimit -n {count}`), or "
+            "lower [limits] downloads and uploads"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 def create(path: Path) -> int:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from migrator import disk
 from migrator.catalog import now
 from migrator.disk import disk_errors
 from migrator.errors import ArchiveHeld, DiskRefused
@@ -28,30 +29,35 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 class ArchiveLock:
     """A context manager that holds the archive in `root`, which exists.
 
-    `ArchiveHeld` if another run does; `DiskRefused` where no lock can be had: never taken for held, nor for free.
+    With `reads` nothing is written, and the folder alone is locked. `ArchiveHeld` if another run holds it;
+    `DiskRefused` where no lock can be had: never taken for held, nor for free.
     """
 
-    def __init__(self, root: Path, command: str) -> None:
+    def __init__(self, root: Path, command: str, *, reads: bool = False) -> None:
         self._root = root
         self._path = root / "lock"
-        self._command = command
+        self._command, self._reads = command, reads
         self._folder = self._handle = -1
 
     def __enter__(self) -> Self:
         try:
             self._lock_folder()
-            self._lock_file()
+            if self._reads:
+                self._open_to_read()
+            else:
+                self._lock_file()
             if _is_elsewhere(self._holder()):
                 self._refuse()
-            with disk_errors(str(self._path)):
-                self._write(json.dumps(self._us()).encode())
+            if not self._reads:
+                with disk_errors(str(self._path)):
+                    self._write(json.dumps(self._us()).encode())
         except BaseException:
             self._let_go()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._handle >= 0:
+        if self._handle >= 0 and not self._reads:
             with suppress(OSError):  # a text that stays is that of this host, and the next run overwrites it
                 self._write(b"")
         self._let_go()
@@ -62,9 +68,12 @@ class ArchiveLock:
             self._folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
         with suppress(OSError):
             if not _locked(self._folder):
-                with suppress(OSError):
-                    self._handle = os.open(self._path, os.O_RDONLY)
+                self._open_to_read()
                 self._refuse()
+
+    def _open_to_read(self) -> None:
+        with suppress(OSError):
+            self._handle = os.open(self._path, os.O_RDONLY)
 
     def _lock_file(self) -> None:
         """The file that has the name when the lock is there: one that was deleted meanwhile would hold off nobody."""
@@ -106,7 +115,8 @@ class ArchiveLock:
 
     def _write(self, text: bytes) -> None:
         os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, text, 0)
+        os.lseek(self._handle, 0, os.SEEK_SET)
+        disk.append(self._handle, text)
 
     def _let_go(self) -> None:
         for handle in (self._handle, self._folder):

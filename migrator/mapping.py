@@ -85,6 +85,8 @@ def replace_file(path: Path, content: str) -> None:
         finally:
             os.close(folder)
     except OSError as error:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
         raise DiskRefused(f"{path} can't be written: {error.strerror}; the same command goes on once it can") from None
 
 

@@ -32,7 +32,12 @@ class Catalog(CrawlTables, UploadTables, Overview, Proof):
     """The catalog of one archive, see `Store` for opening and closing it."""
 
     def begin_run(self, command: str) -> int:
-        """Start a run and give its id. Whoever calls holds the archive, so runs still `running` are dead."""
+        """Start a run and give its id. Whoever calls holds the archive, so runs still `running` are dead.
+
+        The run of a catalog that is open to read is 0, and nowhere recorded.
+        """
+        if self.read_only:
+            return 0
         with self.writing():
             self.db.execute(
                 "UPDATE runs SET status = ?, ended_at = ? WHERE status = ?",
@@ -46,6 +51,8 @@ class Catalog(CrawlTables, UploadTables, Overview, Proof):
 
     def end_run(self, run: int, status: RunStatus, summary: dict[str, Any]) -> None:
         """Say how a run ended; may be called again."""
+        if self.read_only:
+            return
         with self.writing():
             self.db.execute(
                 "UPDATE runs SET status = ?, ended_at = ?, summary = ? WHERE run_id = ?",

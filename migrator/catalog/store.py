@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from migrator import disk
 from migrator.catalog.schema import migrations
 from migrator.errors import ArchiveDamaged, ConfigError, DiskRefused
 
@@ -21,20 +23,27 @@ MAPPED = (
 _DISK = ("disk is full", "disk i/o error", "readonly database", "unable to open")
 
 
+def is_archive(root: Path) -> bool:
+    """Whether there is a catalog in this folder; `DiskRefused` where this account may not look."""
+    with disk.disk_errors(str(root)):
+        return (root / NAME).is_file()
+
+
 class Store:
     """The catalog file in the folder `root`. Safe to open again after any crash; `close` may be called twice."""
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
         path = root / NAME
-        if read_only and not path.is_file():
+        self.read_only = read_only
+        if read_only and not is_archive(root):
             raise ConfigError(f"{root} is no archive: it has no {NAME}")
-        with disk_errors():
-            uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-            self.db = Database(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=30))
+        with disk_errors(), disk.disk_errors(str(path)):
+            self.db = _opened_to_read(path) if read_only else _opened(path, "mode=rwc")
             if read_only:
                 self._expect_tables(root)
             else:
-                path.chmod(0o600)
+                if path.stat().st_mode & 0o077:
+                    path.chmod(0o600)
                 self.db.execute("PRAGMA journal_mode=WAL")
                 self.db.execute("PRAGMA synchronous=FULL")
                 migrations.apply(self.db)
@@ -61,6 +70,25 @@ class Store:
         """One transaction; a disk that refuses becomes `DiskRefused`, and nothing of it is kept."""
         with disk_errors(), self.db.atomic():
             yield
+
+
+def _opened(path: Path, how: str) -> Database:
+    uri = f"{path.absolute().as_uri()}?{how}"
+    return Database(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=30))
+
+
+def _opened_to_read(path: Path) -> Database:
+    """SQLite keeps files beside a catalog even for reading; where it can't, it has to be told that nobody writes."""
+    db = _opened(path, "mode=ro")
+    try:
+        db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    except sqlite3.OperationalError:
+        db.close()
+        wal = path.with_name(f"{NAME}-wal")
+        if os.access(path.parent, os.W_OK) or (wal.exists() and wal.stat().st_size):
+            raise  # the last run left rows there, which would be missing
+        return _opened(path, "mode=ro&immutable=1")
+    return db
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from migrator.disk import own_limits
 from migrator.model import Blob
 
 INDEX = "index.csv"
@@ -285,7 +286,8 @@ def _copy(wanted: Blob, blob: Path, path: Path, moved: Moved) -> None:
 
 def _opened(blob: Path) -> io.FileIO:
     """The blob itself: never what a link in its place points to."""
-    return io.FileIO(os.open(blob, os.O_RDONLY | os.O_NOFOLLOW))
+    with own_limits(str(blob)):
+        return io.FileIO(os.open(blob, os.O_RDONLY | os.O_NOFOLLOW))
 
 
 def _text_file(path: Path) -> io.TextIOWrapper:

@@ -15,6 +15,7 @@ from typing import Any
 
 from migrator.archive import FOLDERS, Archive, hash_file
 from migrator.catalog import Catalog
+from migrator.disk import own_limits
 from migrator.model import Blob, RunStatus
 from migrator.progress import Progress, Silent
 
@@ -92,7 +93,8 @@ def _hash(path: Path, stop: asyncio.Event) -> Blob | None:
 
     try:
         go_on(0)
-        return hash_file(path, go_on) if path.is_file() and not path.is_symlink() else None
+        with own_limits(str(path)):
+            return hash_file(path, go_on) if path.is_file() and not path.is_symlink() else None
     except OSError:
         return None
 
