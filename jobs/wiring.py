@@ -90,6 +90,6 @@ def _client(
         files=file_signer,
         pacer=Pacer(limits.requests_per_second, limits.bandwidth),
         timeout=limits.timeout,
-        connections=min(parts.max_connections, limits.downloads + limits.uploads),
+        connections=min(parts.capabilities.max_connections, limits.downloads + limits.uploads),
     )
     return http, warnings

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 from migrator import errors
 from migrator.model import Attachment
@@ -75,6 +76,20 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
         when = when if when.tzinfo else when.replace(tzinfo=UTC)
         return max(0.0, min((when - (now or datetime.now(UTC))).total_seconds(), 86_400.0))
     return None
+
+
+def told_in(body: bytes) -> Any:
+    """What a write was answered with, as JSON; None for what is none: it was done all the same."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def says_too_large(error: errors.Rejected) -> bool:
+    """Whether a refusal surely means the size: by its status, or by what ASP.NET and IIS write into their pages."""
+    told = str(error).lower()
+    return error.status == 413 or "request length exceeded" in told or "404.13" in told
 
 
 def reason_in(body: bytes) -> str:

@@ -96,10 +96,19 @@ class Header(_Plain):
         return Signature(headers=self._headers)
 
 
-def basic(username: str, password: str) -> Header:
-    """HTTP Basic, UTF-8."""
-    pair = base64.b64encode(f"{username}:{password}".encode()).decode()
-    return Header("Authorization", f"Basic {pair}")
+def basic(username: str, password: str, charset: str = "utf-8") -> Header:
+    """HTTP Basic in the encoding that the server reads; UTF-8 for what is not in it."""
+    pair = f"{username}:{password}"
+    try:
+        known = pair.encode(charset)
+    except UnicodeEncodeError:
+        known = pair.encode()
+    return Header("Authorization", f"Basic {base64.b64encode(known).decode()}")
+
+
+def bearer(token: str) -> Header:
+    """A token in the header of its own kind."""
+    return Header("Authorization", f"Bearer {token}")
 
 
 class QueryToken(_Plain):

@@ -7,7 +7,9 @@ The one trap: text from JSON may hold half a surrogate pair, which no file and n
 from __future__ import annotations
 
 import html
+import json
 import re
+from datetime import datetime
 from typing import Any
 
 _ADDRESS = re.compile(r"https?://[^\s<>\"]+")
@@ -26,6 +28,26 @@ def whole(value: object) -> int | None:
     if isinstance(value, int):
         return value if abs(value) < 1 << 62 else None
     return int(value) if isinstance(value, str) and _WHOLE.fullmatch(value.strip()) else None
+
+
+def natural(value: object) -> int | None:
+    """A whole number that is no less than nothing, such as a size; None for anything else."""
+    number = whole(value)
+    return number if number is not None and number >= 0 else None
+
+
+def moment(value: object) -> str:
+    """A date in ISO 8601 as it is, anything else as an empty string."""
+    try:
+        datetime.fromisoformat(text(value))
+    except ValueError:
+        return ""
+    return text(value)
+
+
+def kept(value: object) -> str:
+    """What came, as JSON for `raw`: text that every database takes."""
+    return text(json.dumps(value, ensure_ascii=False))
 
 
 def record(value: object) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from migrator.errors import ArchiveDamaged, WrongBody
-from migrator.fields import record, records, text, whole
+from migrator.errors import ArchiveDamaged, Rejected, WrongBody
+from migrator.fields import record, text, whole
+from migrator.listing import BEYOND
 from migrator.model import Cursor
+from migrator.required import objects_in
 
 Get = Callable[[str, Mapping[str, str]], Awaitable[dict[str, Any]]]
 """Asks for a path with a query; gives the object that came."""
@@ -44,12 +46,26 @@ async def read_page(get: Get, step: Step) -> tuple[list[dict[str, Any]], Step | 
     answer = await get(step.path, step.query(step.page, step.size))
     items, told = items_in(answer), record(answer.get("page"))
     ids = [number_of(item) for item in items]
+    if whole(told.get("number")) not in {None, step.page}:
+        raise WrongBody(f"GET {step.path}: page {step.page} was asked for, another came")
+    if step.page and await _comes_again(get, step, ids):
+        raise WrongBody(f"GET {step.path}: the server gives the same page again, so the rest can't be listed")
     size = whole(told.get("size")) or step.size
     if step.page and size != step.size:
         return items, Step(step.path, 0, size, sorts=step.sorts)
     if step.page and not await _joins(get, step, ids):
         return items, replace(step, page=step.page - 1 if step.sorts else 0)
     return items, _following(replace(step, size=size), ids, told, asked=step.size)
+
+
+async def _comes_again(get: Get, step: Step, ids: Sequence[int]) -> bool:
+    """Whether this is the page before once more, on a server that has items on any page, however far."""
+    if not ids or (max(ids) > step.anchor if step.sorts else ids[-1] != step.anchor):
+        return False
+    try:
+        return bool(items_in(await get(step.path, step.query(BEYOND // step.size, step.size))))
+    except Rejected:
+        return False
 
 
 async def _joins(get: Get, step: Step, ids: Sequence[int]) -> bool:
@@ -62,10 +78,10 @@ async def _joins(get: Get, step: Step, ids: Sequence[int]) -> bool:
 
 
 def _following(step: Step, ids: Sequence[int], told: Mapping[str, Any], *, asked: int) -> Step | None:
-    """The next page; `WrongBody` where the answer is not the page that was asked for, or can't tell its end."""
+    """The next page; `WrongBody` where the answer can't tell its end."""
     pages = whole(told.get("totalPages"))
-    if whole(told.get("number")) not in {None, step.page} or (pages is None and len(ids) >= asked):
-        raise WrongBody(f"GET {step.path}: page {step.page} was asked for, another came")
+    if pages is None and len(ids) >= asked:
+        raise WrongBody(f"GET {step.path}: nothing tells whether page {step.page} is the last")
     if pages is None or step.page + 1 >= pages:
         return None
     if not ids:
@@ -85,14 +101,6 @@ def items_in(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [item for group in groups.values() for item in objects_in(group)]
 
 
-def objects_in(value: object) -> list[dict[str, Any]]:
-    """A list of objects; `WrongBody` for anything else, so that no item is passed over."""
-    found = records(value)
-    if not isinstance(value, list) or len(found) != len(value):
-        raise WrongBody("the answer has something else where a list of objects should be")
-    return found
-
-
 def number_of(item: Mapping[str, Any]) -> int:
     """The id of an item, also of one that may not be read."""
     number = whole(item.get("id", item.get("resource_id")))
@@ -102,13 +110,6 @@ def number_of(item: Mapping[str, Any]) -> int:
     if number is None or number < 0:
         raise WrongBody("an item of the answer has no id")
     return number
-
-
-def object_in(answer: object) -> dict[str, Any]:
-    """An answer that has to be one object."""
-    if not isinstance(answer, dict):
-        raise WrongBody("the answer is no JSON object")
-    return answer
 
 
 def cursor_of(steps: Iterable[Step]) -> Cursor:

@@ -125,10 +125,17 @@ class HttpClient:
 
         return await self._attempt(call, whole)
 
+    async def get_json(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        """GET, the answer as JSON; `WrongBody` if it is none."""
+        return (await self.get(path, query, Accept="application/json")).json()
+
     async def send_json(self, method: str, path: str, value: object, query: Mapping[str, str] | None = None) -> Answer:
         """Send a value as JSON."""
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        return await self.send(Call(method, path, query or {}, headers, json.dumps(value).encode()))
+        return await self.send(_json_call(method, path, value, query))
+
+    async def write_json(self, method: str, path: str, value: object, query: Mapping[str, str] | None = None) -> Answer:
+        """The same for what must not be repeated blindly, see `write`."""
+        return await self.write(_json_call(method, path, value, query))
 
     async def write(self, call: Call) -> Answer:
         """A call that must not be repeated blindly: unless it surely was not taken, it ends as `Unanswered`."""
@@ -323,6 +330,11 @@ class HttpClient:
                 headers={"User-Agent": f"migrator/{__version__}"},
             )
         return self._session
+
+
+def _json_call(method: str, path: str, value: object, query: Mapping[str, str] | None) -> Call:
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    return Call(method, path, query or {}, headers, json.dumps(value).encode())
 
 
 def _refused(signer: Signer, signed: Signature, response: aiohttp.ClientResponse) -> bool:

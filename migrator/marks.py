@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
+from migrator.errors import Unanswered, WrongBody
 from migrator.model import EntityRef
 
 MARK = re.compile(r"migrator-[0-9a-f]{24}")
@@ -35,11 +36,13 @@ class Marks:
                 self._known = {mark: ref async for ref, text in self._walk() for mark in MARK.findall(text)}
             return self._known.get(mark)
 
-    def made(self, mark: str, ref: EntityRef) -> None:
-        """An entity with this mark was created."""
+    async def created(self, mark: str, creation: Awaitable[EntityRef]) -> EntityRef:
+        """What this creation of an entity with the mark gives; without a clear answer it is looked for each time."""
+        try:
+            ref = await creation
+        except (Unanswered, WrongBody):
+            self._doubted.add(mark)
+            raise
         if self._known is not None:
             self._known[mark] = ref
-
-    def doubt(self, mark: str) -> None:
-        """Whether one was created is not known: look again each time."""
-        self._doubted.add(mark)
+        return ref

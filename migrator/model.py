@@ -123,6 +123,11 @@ class EntityDraft:
     text: str
     mark: str
 
+    @property
+    def marked(self) -> str:
+        """The text with the mark below it, still plain."""
+        return f"{self.text}\n\n{self.mark}"
+
 
 class Status(StrEnum):
     """What became of an attachment of the source."""

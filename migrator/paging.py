@@ -56,6 +56,10 @@ class Offset:
         """The offset to ask for: one item of overlap."""
         return max(0, self.offset - 1)
 
+    def brings_nothing_new(self, ids: Sequence[int]) -> bool:
+        """Whether a page at `request` has more than the anchor, and nothing behind it: this may be the page before."""
+        return self.request > 0 and len(ids) > 1 and max(ids) <= self.anchor
+
     def following(self, ids: Sequence[int], page_size: int) -> Cursor | None:
         """The cursor after the page at `request` brought these ids; None at the end of the listing.
 

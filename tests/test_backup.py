@@ -232,6 +232,25 @@ async def test_login_pages_for_every_file_end_the_run_with_a_word_on_credentials
         await run_backup(tracker, tmp_path)
 
 
+async def test_an_entity_that_no_page_told_of_is_recorded_when_its_files_cannot_be_listed(tmp_path):
+    tracker = small_tracker()
+
+    class Asking(MemorySource):
+        async def read(self, stream, cursor):
+            return replace(await super().read(stream, cursor), entities=())
+
+        async def attachments_of(self, entity):
+            raise Forbidden(f"{entity.ref} is none of your business")
+
+    summary = await run_backup(tracker, tmp_path, source=Asking(tracker))
+    assert summary["status"] == "incomplete"
+    asked = {ref.id for ref in tracker.entities if ref.kind == "Story"}
+    assert {failure["entity"] for failure in summary["failures"]} == asked
+    summary = await run_backup(tracker, tmp_path)
+    assert (summary["status"], summary["failures"]) == ("complete", [])
+    assert stored(tmp_path) == expected(tracker)
+
+
 async def test_only_wanted_kinds_are_fetched_and_the_rest_is_counted_as_skipped(tmp_path):
     tracker = small_tracker()
     summary = await run_backup(tracker, tmp_path, kinds=("Bug",))

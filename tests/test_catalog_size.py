@@ -24,7 +24,7 @@ def fill(root: Path, count: int) -> Catalog:
     outcomes = [Outcome(file, Status.STORED, Blob(f"{int(file.id):064x}", 1)) for file in fine]
     catalog.record_outcomes(run, [*outcomes, *(Outcome(file, Status.FAILED, error="why") for file in bad)])
     for owner in owners[:FAILED]:
-        catalog.record_entity_error(owner.ref, "refused")
+        catalog.record_entity_error(run, owner, "refused")
     return catalog
 
 

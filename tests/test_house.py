@@ -26,11 +26,13 @@ ROOT = Path(__file__).parent.parent
 OURS = ("migrator", "jobs")
 
 ROWS = (
-    ("model", "errors", "fields", "naming", "pathnames", "pacing", "gate"),
+    ("model", "errors", "fields", "required", "naming", "pathnames", "pacing", "gate", "turns"),
     (
         "ports",
         "auth",
         "paging",
+        "listing",
+        "lookup",
         "mapping",
         "selection",
         "matching",
@@ -43,7 +45,7 @@ ROWS = (
         "base64json",
         "disk",
     ),
-    ("layers", "http", "archive", "catalog", "lock"),
+    ("layers", "http", "tracker", "archive", "catalog", "lock"),
     ("pipeline", "adapters", "sandbox"),
     ("jobs",),
 )
@@ -77,9 +79,7 @@ LONG = {
     "migrator/http.py": "one client: signing, bodies, redirects and the judgement of answers belong to each attempt",
     "migrator/adapters/issuetrak.py": "one tracker: three ways of finding issues, two of fetching files, and a target",
     "migrator/adapters/targetprocess.py": "one tracker: a source of four listings, and a target",
-    "migrator/adapters/redmine.py": "one tracker: a source, and a target that adds files and issues",
     "migrator/adapters/squash.py": "one tracker of twelve kinds of owners: the walk down to each of them, and a target",
-    "migrator/adapters/teampulse.py": "one tracker: its sessions, two ways of listing, and a target",
 }
 """Modules over LONGEST lines, each with its reason."""
 LONGEST = 300

@@ -35,7 +35,11 @@ async def test_one_walk_answers_for_all_and_what_was_made_is_known():
     marks = Marks(there.walk)
     assert await marks.find(OLD) == EntityRef("Issue", "one")
     assert await marks.find(NEW) is None
-    marks.made(NEW, EntityRef("Issue", "new"))
+
+    async def made():
+        return EntityRef("Issue", "new")
+
+    assert await marks.created(NEW, made()) == EntityRef("Issue", "new")
     assert await marks.find(NEW) == EntityRef("Issue", "new")
     assert there.walks == 1
 
@@ -44,7 +48,12 @@ async def test_after_a_write_without_an_answer_it_is_looked_for_until_it_is_foun
     there = Walked()
     marks = Marks(there.walk)
     assert await marks.find(NEW) is None
-    marks.doubt(NEW)
+
+    async def unanswered():
+        raise errors.Unanswered("sent")
+
+    with pytest.raises(errors.Unanswered):
+        await marks.created(NEW, unanswered())
     assert await marks.find(NEW) is None
     there.texts["late"] = f"<div>{NEW}</div>"
     assert await marks.find(NEW) == EntityRef("Issue", "late")

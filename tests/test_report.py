@@ -270,6 +270,8 @@ def file(id_: str = "7", name: str = "a b/?.txt", locator: str = "") -> Attachme
         ("redmine", file(), "https://x/tp/attachments/download/7/a%20b%2F%3F.txt"),
         ("teampulse", file(locator="AttachmentDownload/39/x\nother"), "https://x/tp/AttachmentDownload/39/x"),
         ("teampulse", file(), ""),
+        ("squash", file(), "https://x/tp/api/rest/latest/attachments/7/content"),
+        ("issuetrak", file(), ""),  # its API answers to signed requests only, and nothing tells its pages' addresses
     ],
 )
 def test_address_of_a_file_is_the_one_that_people_use(tracker, attachment, url):

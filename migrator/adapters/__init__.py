@@ -15,7 +15,7 @@ from migrator.auth import Signer
 from migrator.errors import ConfigError
 from migrator.http import HttpClient
 from migrator.model import Attachment
-from migrator.ports import Source, Target
+from migrator.ports import Capabilities, Source, Target
 
 TRACKERS: dict[str, str] = {
     "issuetrak": "migrator.adapters.issuetrak",
@@ -32,6 +32,7 @@ class Adapter:
 
     `auth` lists the sets of keys that [source.auth] may hold, one of them complete; `signer` makes credentials of
     them. `options` is a frozen dataclass with a default for each field: [source.options] and [target.options].
+    `capabilities` are those that hold whatever the options are: its source and target add what options tell.
     `url_of` gives the address at which people fetch an attachment, from the tracker's base URL; empty if unknown.
     """
 
@@ -40,7 +41,7 @@ class Adapter:
     options: type[Any]
     auth: tuple[tuple[str, ...], ...]
     signer: Callable[[Mapping[str, str]], Signer]
-    max_connections: int = 16
+    capabilities: Capabilities
     url_of: Callable[[str, Attachment], str] = lambda _base, _attachment: ""
 
 

@@ -14,55 +14,54 @@ vendor's .NET sample. All paths are in lower case, as sources differ in whether 
 
 from __future__ import annotations
 
-import json
+import contextlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import quote
 
+from migrator import errors
 from migrator.adapters import Adapter
 from migrator.adapters.issuetrak_answers import (
     attachment_in,
     collection_in,
     gone,
-    is_active,
     made_in,
-    number_in,
     query,
     range_in,
     window,
     written,
     zone_in,
 )
+from migrator.adapters.issuetrak_authors import Authors
 from migrator.adapters.issuetrak_zip import Archives
 from migrator.auth import Hmac, Signer
 from migrator.base64json import Base64Sink
-from migrator.errors import (
-    AuthRefused,
-    ConfigError,
-    Forbidden,
-    Gone,
-    Rejected,
-    Retriable,
-    TrackerUnreachable,
-    WrongBody,
-)
-from migrator.fields import record, text, whole
-from migrator.http import CHUNK, Call, HttpClient
+from migrator.fields import kept, record, text, whole
+from migrator.http import Call, HttpClient
+from migrator.listing import Found, Items, Listing, Order, Way
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
 from migrator.multipart import InJson
-from migrator.paging import Keyset, Offset
-from migrator.ports import Body, BodyFacts, Capabilities, CreatesNothing, Sink
+from migrator.paging import Keyset
+from migrator.ports import Body, Capabilities, CreatesNothing, Sink
+from migrator.required import digits, number_in, object_in
+from migrator.tracker import HttpTracker
 
 KIND = "Issue"
 SMALLEST_PAGE = 20
 STEP = 20  # numbers of a range asked for with one page
 LIKELY_LIMIT = 20_000_000  # IIS takes 30 MB by default, of base64; it answers 404 to more
+CAPABILITIES = Capabilities(
+    streams=("issues",),
+    max_connections=8,
+    sets_description=False,
+    keeps_author_and_date=True,
+    max_name_bytes=300,
+    name_encoding="utf-16-le",
+)
 
 _ILLEGAL = re.compile(r"[<>:\"/\\|?*\x00-\x1f\ud800-\udfff]")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|(?:com|lpt)[0-9¹²³])\s*(?:\.|\Z)", re.IGNORECASE)
-_USER = re.compile(r"[\w@+-][\w .@+'-]{0,99}")
 _NO_ROUTE = "No HTTP resource was found"
 
 
@@ -90,40 +89,60 @@ class Options:
     max_bytes: int = 0
 
 
-class _Issuetrak:
+class _Issuetrak(HttpTracker[Options]):
     def __init__(self, http: HttpClient, options: Options) -> None:
-        self._http, self._options = http, options
+        super().__init__(http, options, replace(CAPABILITIES, max_attachment_bytes=options.max_bytes or None))
         self._routes = (options.list_route.lower(),) if options.list_route else ("issuenumber", "issue")
         if options.page_size < SMALLEST_PAGE:
-            raise ConfigError(f"options.page_size: {options.page_size} is less than {SMALLEST_PAGE}")
-        self.capabilities = Capabilities(
-            streams=("issues",),
-            max_connections=8,
-            sets_description=False,
-            keeps_author_and_date=True,
-            max_name_bytes=300,
-            max_attachment_bytes=options.max_bytes or None,
-            name_encoding="utf-16-le",
-        )
+            raise errors.ConfigError(f"options.page_size: {options.page_size} is less than {SMALLEST_PAGE}")
 
-    async def close(self) -> None:
-        """See `Tracker`."""
-        await self._http.close()
+    async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
+        """See `Target`."""
+        number, unknown = digits(owner.id), 0
+        for route in self._routes:
+            try:
+                answer = await self._get(f"attachments/{route}/{number}/false", str(owner))
+            except errors.Gone as error:
+                unknown += _NO_ROUTE in str(error)
+                continue
+            self._routes = (route,)
+            return tuple(attachment_in(found, owner) for found in collection_in(answer))
+        if unknown == len(self._routes):
+            raise errors.TrackerUnreachable(f"the server has no route attachments/{' or '.join(self._routes)}")
+        await self._issue(number)
+        return ()
+
+    async def download(self, attachment: Attachment, sink: Sink) -> None:
+        """See `Source`. The size is told behind the content, or before it."""
+        path, decoded = f"api/v1/attachments/{digits(attachment.id)}/true", Base64Sink(sink, "FileContent")
+        try:
+            await self._http.download(path, decoded, accept="application/json")
+        except errors.Rejected as error:
+            raise gone(error, f"attachment {attachment.id}") from None
+        rest = decoded.finish()
+        size = whole(rest.get("FileSizeInBytes"))
+        if not isinstance(rest.get("FileContent"), str) and size != 0:
+            raise errors.WrongBody(f"attachment {attachment.id}: the answer holds no FileContent")
+        if decoded.size != size:
+            raise errors.WrongBody(
+                f"attachment {attachment.id}: {decoded.size} bytes came, its FileSizeInBytes is {size}"
+            )
 
     async def _log_in(self, number: str = "1") -> None:
         """Something must answer that can't be missing: that an issue isn't there is said by any web server."""
         try:
             await self._issue(number)
-        except Forbidden as error:
-            raise AuthRefused(f"{error}; is the API key right, and this machine's clock?") from None
-        except Gone:
+        except errors.Forbidden as error:
+            raise errors.AuthRefused(f"{error}; is the API key right, and this machine's clock?") from None
+        except errors.Gone:
             await self._look_up()
 
     async def _look_up(self) -> None:
         try:
             await self._http.get("api/v1/priorities", Accept="application/json")
-        except Rejected as error:
-            raise TrackerUnreachable(f"no Issuetrak API answers at this address ({error}); is `url` right?") from None
+        except errors.Rejected as error:
+            reason = f"no Issuetrak API answers at this address ({error}); is `url` right?"
+            raise errors.TrackerUnreachable(reason) from None
 
     async def _issue(self, number: str) -> dict[str, Any]:
         return await self._get(f"issues/false/{number}", f"{KIND} {number}")
@@ -131,40 +150,9 @@ class _Issuetrak:
     async def _get(self, path: str, what: str) -> dict[str, Any]:
         """An object; `Gone` where the server says in one of its ways that there is no such thing."""
         try:
-            answer = (await self._http.get(f"api/v1/{path}", Accept="application/json")).json()
-        except Rejected as error:
+            return object_in(await self._http.get_json(f"api/v1/{path}"))
+        except errors.Rejected as error:
             raise gone(error, what) from None
-        if not isinstance(answer, dict):
-            raise WrongBody(f"GET {path}: the answer is not an object")
-        return answer
-
-    async def _files_of(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        number, unknown = number_in(owner.id), 0
-        for route in self._routes:
-            try:
-                answer = await self._get(f"attachments/{route}/{number}/false", str(owner))
-            except Gone as error:
-                unknown += _NO_ROUTE in str(error)
-                continue
-            self._routes = (route,)
-            return tuple(attachment_in(found, owner) for found in collection_in(answer))
-        if unknown == len(self._routes):
-            raise TrackerUnreachable(f"the server has no route attachments/{' or '.join(self._routes)}")
-        await self._issue(number)
-        return ()
-
-    async def _download(self, attachment: Attachment, sink: Sink) -> None:
-        path, decoded = f"api/v1/attachments/{number_in(attachment.id)}/true", Base64Sink(sink, "FileContent")
-        try:
-            await self._http.download(path, decoded, accept="application/json")
-        except Rejected as error:
-            raise gone(error, f"attachment {attachment.id}") from None
-        rest = decoded.finish()
-        if not isinstance(rest.get("FileContent"), str) and whole(rest.get("FileSizeInBytes")) != 0:
-            raise WrongBody(f"attachment {attachment.id}: the answer holds no FileContent")
-        if decoded.size != whole(rest.get("FileSizeInBytes")):
-            told = rest.get("FileSizeInBytes")
-            raise WrongBody(f"attachment {attachment.id}: {decoded.size} bytes came, its FileSizeInBytes is {told}")
 
 
 class IssuetrakSource(_Issuetrak):
@@ -186,70 +174,66 @@ class IssuetrakSource(_Issuetrak):
 
     async def read(self, stream: str, cursor: Cursor | None) -> Page:  # noqa: ARG002 - there is one stream
         """See `Source`."""
-        if self._options.issue_numbers:
-            return await self._numbers(Keyset.parse(cursor))
-        return await self._found(Offset.parse(cursor))
+        numbers = self._options.issue_numbers
+        issues, following = await (self._numbers(Keyset.parse(cursor)) if numbers else self._issues().page(cursor))
+        entities = tuple(self._entity(issue) for issue in issues)
+        return Page(entities=entities, ask=entities, next=following)
 
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
         """See `Source`."""
-        files = await self._files_of(entity.ref)
+        files = await self.find_attachments(entity.ref)
         if self._options.zip:
             self._archives.plan(entity.ref, files)
         return files
 
     async def download(self, attachment: Attachment, sink: Sink) -> None:
         """See `Source`."""
-        content = await self._archives.take(attachment)
-        if content is None:
-            await self._download(attachment, sink)
-            return
-        await sink.start(BodyFacts(length=len(content), named=True))
-        for at in range(0, len(content), CHUNK):
-            await sink.write(content[at : at + CHUNK])
+        if not await self._archives.give(attachment, sink):
+            await super().download(attachment, sink)
 
     async def _archive(self, owner: EntityRef) -> dict[str, Any]:
-        return await self._get(f"attachments/compressed/issuenumber/{number_in(owner.id)}", str(owner))
+        return await self._get(f"attachments/compressed/issuenumber/{digits(owner.id)}", str(owner))
 
-    async def _numbers(self, state: Keyset) -> Page:
+    async def _numbers(self, state: Keyset) -> tuple[Items, Cursor | None]:
+        """The issues with the next few numbers of the range."""
         first, last = range_in(self._options.issue_numbers)
         first = first if state.after is None else max(first, state.after + 1)
         numbers = range(first, min(first + STEP, last + 1))
         if state.after is None:
             await self._log_in(str(first))
-        entities = []
+        issues = []
         for number in numbers:
-            try:
-                entities.append(self._entity(await self._issue(str(number))))
-            except Gone:
-                continue
-        following = state.following(numbers) if numbers and numbers[-1] < last else None
-        return Page(entities=tuple(entities), ask=tuple(entities), next=following)
+            with contextlib.suppress(errors.Gone):
+                issues.append(await self._issue(str(number)))
+        return issues, state.following(numbers) if numbers and numbers[-1] < last else None
 
-    async def _found(self, state: Offset) -> Page:
-        index, size = window(state.request, self._options.page_size)
-        issues = collection_in(await self._search(index, size))
-        entities = [self._entity(issue) for issue in issues][state.request - index * size :]
-        following = state.following([int(entity.ref.id) for entity in entities], size)
-        return Page(entities=tuple(entities), ask=tuple(entities), next=following)
+    def _issues(self) -> Listing:
+        """All issues, as far as `issues/search` finds them."""
+
+        async def ask(way: Way) -> Found:
+            index, size = window(way.skip, way.take)
+            issues = collection_in(await self._search(index, size))
+            return Found(issues[way.skip - index * size :])
+
+        orders = (Order.BY_ID, Order.AS_IT_COMES)
+        return Listing(ask, lambda issue: number_in(issue, "IssueNumber"), self._options.page_size, orders)
 
     async def _search(self, index: int, size: int) -> dict[str, Any]:
         try:
             answer = record((await self._http.send_json("POST", "api/v1/issues/search", query(index, size))).json())
-        except Rejected as error:
+        except errors.Rejected as error:
             await self._log_in()
-            hint = 'set options.issue_numbers = "1-5000" to read issues by their numbers'
-            raise ConfigError(f"the server refuses issues/search ({error}); is `url` right? If it is, {hint}") from None
+            hint = 'If it is, set options.issue_numbers = "1-5000" to read issues by their numbers'
+            raise errors.ConfigError(f"the server refuses issues/search ({error}); is `url` right? {hint}") from None
         told = whole(answer.get("PageSize"))
         if told is not None and told != size:
-            raise ConfigError(f"the server cuts pages of {size} issues to {told}; set options.page_size = {told}")
+            cut = f"the server cuts pages of {size} issues to {told}; set options.page_size = {told}"
+            raise errors.ConfigError(cut)
         return answer
 
     def _entity(self, issue: Mapping[str, Any]) -> Entity:
-        number = whole(issue.get("IssueNumber"))
-        if number is None:
-            raise WrongBody("an issue without IssueNumber")
-        raw = json.dumps(issue, ensure_ascii=True)
-        return Entity(EntityRef(KIND, str(number)), text(issue.get("Subject")), str(self._http.base), raw)
+        ref = EntityRef(KIND, str(number_in(issue, "IssueNumber")))
+        return Entity(ref, text(issue.get("Subject")), str(self._http.base), kept(issue))
 
 
 class IssuetrakTarget(CreatesNothing, _Issuetrak):
@@ -258,7 +242,7 @@ class IssuetrakTarget(CreatesNothing, _Issuetrak):
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
         self._zone = zone_in(options.time_zone)
-        self._known: dict[str, bool] = {}
+        self._authors = Authors(self._get, options.created_by, keep=options.keep_author)
 
     async def check(self) -> str:
         """See `Tracker`."""
@@ -266,8 +250,8 @@ class IssuetrakTarget(CreatesNothing, _Issuetrak):
         user = self._options.created_by
         if not user:
             return "Issuetrak accepts the API key; options.created_by is not set: files of unknown authors will fail"
-        if not await self._is_active(user):
-            raise ConfigError(f"target.options.created_by: {user!r} is no active user of this Issuetrak")
+        if not await self._authors.is_active(user):
+            raise errors.ConfigError(f"target.options.created_by: {user!r} is no active user of this Issuetrak")
         return f"Issuetrak accepts the API key; files of unknown authors go to {user}"
 
     def legal_name(self, name: str) -> str:
@@ -275,23 +259,20 @@ class IssuetrakTarget(CreatesNothing, _Issuetrak):
         legal = _ILLEGAL.sub("_", name).rstrip(" .") or "_"
         return f"_{legal}" if _DEVICE.match(legal) else legal
 
-    async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """See `Target`."""
-        return await self._files_of(owner)
-
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """See `Target`. A 400 took nothing, so it is sent once more in another's name where that may be the cause."""
-        limit, spare = self._options.max_bytes, self._options.created_by
+        limit = self._options.max_bytes
         if limit and draft.size > limit:
-            raise Rejected(f"{draft.size} bytes; options.max_bytes is {limit}")
-        author = await self._author(draft.created_by)
+            raise errors.Rejected(f"{draft.size} bytes; options.max_bytes is {limit}")
+        author = await self._authors.of(draft.created_by)
         try:
             return await self._send(owner, draft, body, author)
-        except Rejected as error:
-            if error.status != 400 or not spare or author.lower() == spare.lower():
+        except errors.Rejected as error:
+            spare = self._authors.instead_of(author)
+            if error.status != 400 or not spare:
                 raise
         sent = await self._send(owner, draft, body, spare)
-        self._known[author.lower()] = False
+        self._authors.strike(author)
         return sent
 
     async def describe(self, remote: Attachment, description: str) -> None:
@@ -299,15 +280,11 @@ class IssuetrakTarget(CreatesNothing, _Issuetrak):
 
     async def delete(self, remote: Attachment) -> None:
         """See `Target`. There is no way."""
-        raise Rejected(f"{remote.owner}: Issuetrak's API can't delete files")
-
-    async def read_back(self, remote: Attachment, sink: Sink) -> None:
-        """See `Target`."""
-        await self._download(remote, sink)
+        raise errors.Rejected(f"{remote.owner}: Issuetrak's API can't delete files")
 
     async def _send(self, owner: EntityRef, draft: Draft, body: Body, author: str) -> Attachment | None:
         values = {
-            "IssueNumber": int(number_in(owner.id)),
+            "IssueNumber": int(digits(owner.id)),
             "FileName": draft.name,
             "CreatedBy": author,
             "CreatedDate": written(draft.created_at, self._zone),
@@ -316,33 +293,13 @@ class IssuetrakTarget(CreatesNothing, _Issuetrak):
         try:
             call = Call("POST", "api/v1/attachments", body=InJson(values, "FileContent", body))
             made = made_in((await self._http.write(call)).json())
-        except Rejected as error:
+        except errors.Rejected as error:
             if error.status in {404, 413} and draft.size > LIKELY_LIMIT:
-                raise Rejected(f"{error}; {draft.size} bytes are probably too many for this server") from None
+                raise errors.Rejected(f"{error}; {draft.size} bytes are probably too many for this server") from None
             raise
         date = str(values["CreatedDate"])
         found = Attachment(made or "", owner, draft.name, draft.size, created_at=date, created_by=author)
         return found if made else None
-
-    async def _author(self, wanted: str) -> str:
-        if wanted and self._options.keep_author and await self._is_active(wanted):
-            return wanted
-        if not self._options.created_by:
-            raise Rejected(f"{wanted!r} is no active user of this Issuetrak, and options.created_by is not set")
-        return self._options.created_by
-
-    async def _is_active(self, user: str) -> bool:
-        """Whether this is a user's id; asked once for each."""
-        name = user.lower()
-        if name not in self._known and _USER.fullmatch(name):
-            try:
-                found = await self._get(f"users/{quote(name, safe='').lower()}/false", f"user {user!r}")
-            except Gone:
-                found = {}
-            except WrongBody as error:  # of an upload it would mean that it was sent
-                raise Retriable(f"user {user!r}: {error}") from None
-            self._known[name] = is_active(found) and text(found.get("UserID")).lower() in {name, ""}
-        return self._known.get(name, False)
 
 
 def signer(auth: Mapping[str, str]) -> Signer:
@@ -356,5 +313,5 @@ ADAPTER = Adapter(
     options=Options,
     auth=(("api_key",),),
     signer=signer,
-    max_connections=8,
+    capabilities=CAPABILITIES,
 )

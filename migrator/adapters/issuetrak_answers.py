@@ -1,4 +1,4 @@
-"""What Issuetrak says and wants to hear, as pure functions: its answers, its searches, dates and numbers.
+"""What Issuetrak says and wants to hear, as pure functions: its answers, its searches and dates.
 
 The one trap: much of it is documented by example only, so each of these takes what it knows and counts the rest as
 missing.
@@ -6,7 +6,6 @@ missing.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
@@ -14,8 +13,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from migrator.errors import ConfigError, Gone, Rejected, WrongBody
-from migrator.fields import text, whole
+from migrator.fields import kept, text, whole
 from migrator.model import Attachment, EntityRef
+from migrator.required import number_in, objects_in
 
 _RANGE = re.compile(r"\s*([0-9]{1,10})\s*-\s*([0-9]{1,10})\s*", re.ASCII)
 
@@ -55,9 +55,7 @@ def window(offset: int, longest: int) -> tuple[int, int]:
 
 def collection_in(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The items of an answer; `WrongBody` if it has none, or fewer than it counts."""
-    found, count = answer.get("Collection"), whole(answer.get("CountForPage"))
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise WrongBody("the answer holds no Collection")
+    found, count = objects_in(answer, "Collection"), whole(answer.get("CountForPage"))
     if count is not None and count != len(found):
         raise WrongBody(f"the answer tells of {count} items and holds {len(found)}")
     return found
@@ -65,17 +63,14 @@ def collection_in(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def attachment_in(found: Mapping[str, Any], owner: EntityRef) -> Attachment:
     """One file of a list."""
-    number, size = whole(found.get("AttachmentID")), whole(found.get("FileSizeInBytes"))
-    if number is None:
-        raise WrongBody("an attachment without AttachmentID")
     return Attachment(
-        id=str(number),
+        id=str(number_in(found, "AttachmentID")),
         owner=owner,
         name=text(found.get("FileName")),
-        size=size,
+        size=whole(found.get("FileSizeInBytes")),
         created_at=text(found.get("CreatedDate")),
         created_by=text(found.get("CreatedBy")),
-        raw=json.dumps({**found, "FileContent": None}),
+        raw=kept({**found, "FileContent": None}),
     )
 
 
@@ -83,17 +78,6 @@ def made_in(answer: object) -> str | None:
     """The number of a new attachment: alone, as text, or inside an object; None if it isn't told."""
     number = whole(answer if not isinstance(answer, dict) else answer.get("AttachmentID"))
     return str(number) if number is not None and number > 0 else None
-
-
-def is_active(user: Mapping[str, Any]) -> bool:
-    """Whether there is such a user and nothing says that it is inactive; how that is told is not documented."""
-    told = {name.lower(): value for name, value in user.items()}
-    return bool(told) and not (
-        told.get("isactive") is False
-        or told.get("active") is False
-        or told.get("isinactive") is True
-        or told.get("inactive") is True
-    )
 
 
 def written(moment: str, zone: tzinfo) -> str:
@@ -104,13 +88,6 @@ def written(moment: str, zone: tzinfo) -> str:
     except (ValueError, OverflowError):
         local = datetime.now(zone)
     return local.replace(tzinfo=None).isoformat(timespec="microseconds") + "0"
-
-
-def number_in(value: str) -> str:
-    """A number for a path; never anything that would lead elsewhere."""
-    if not (value.isascii() and value.isdecimal()):
-        raise Gone(f"{value[:40]!r} is no number of Issuetrak's")
-    return value
 
 
 def range_in(numbers: str) -> tuple[int, int]:

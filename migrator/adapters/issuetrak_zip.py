@@ -19,7 +19,9 @@ from typing import Any
 from migrator.adapters.issuetrak_answers import collection_in
 from migrator.errors import Rejected, Retriable, WrongBody
 from migrator.fields import record, records, text, whole
+from migrator.http import CHUNK
 from migrator.model import Attachment, EntityRef
+from migrator.ports import BodyFacts, Sink
 
 FEWEST = 4  # files of an issue that are worth it
 MOST_BYTES = 2_000_000  # of all files of an issue together: they are held in memory
@@ -82,6 +84,16 @@ class Archives:
         # What is unchanged since an earlier run is never asked for.
         while len(self._plans) > MOST_PLANNED:
             self._forget(*next(iter(self._plans.items())))
+
+    async def give(self, attachment: Attachment, sink: Sink) -> bool:
+        """Write a file into the sink, if it came by archive; False: nothing was written, fetch it alone."""
+        content = await self.take(attachment)
+        if content is None:
+            return False
+        await sink.start(BodyFacts(length=len(content), named=True))
+        for at in range(0, len(content), CHUNK):
+            await sink.write(content[at : at + CHUNK])
+        return True
 
     async def take(self, attachment: Attachment) -> bytes | None:
         """A file by archive; None: fetch it alone."""

@@ -31,16 +31,19 @@ from migrator.adapters.targetprocess_answers import (
     parsed,
     person,
     quoted_files,
+    told_why,
     uploaded,
 )
 from migrator.adapters.targetprocess_api import ATTACHMENTS, COMMENTS, CREATED, GENERALS, MESSAGES, Api
-from migrator.answers import expects_html
+from migrator.answers import says_too_large
 from migrator.auth import Header, QueryToken, Signer, basic
 from migrator.fields import as_html, record, text, whole
 from migrator.http import Call, HttpClient
+from migrator.lookup import Lookup
 from migrator.model import NOBODY, Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Link, Page
 from migrator.multipart import Multipart
 from migrator.ports import Body, Capabilities, Sink
+from migrator.tracker import HttpTracker, described
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +70,23 @@ class Options:
     create_kind: str = ""
 
 
-class _Targetprocess:
+CAPABILITIES = Capabilities(
+    streams=("Attachments", "Generals", "Comments", "Messages"),
+    entity_streams=("Generals",),
+    creates=True,
+    max_connections=16,
+    max_writes=1,
+    deletes=True,
+)
+
+
+class _Targetprocess(HttpTracker[Options]):
     """What source and target share."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
-        self._http, self._options = http, options
+        sized, most = options.inline_images == "skip", options.max_bytes or None
+        super().__init__(http, options, replace(CAPABILITIES, reports_size=sized, max_attachment_bytes=most))
         self._api = Api(http, options.format, options.page_size)
-        self.capabilities = Capabilities(
-            streams=("Attachments", "Generals", "Comments", "Messages"),
-            entity_streams=("Generals",),
-            creates=True,
-            max_connections=16,
-            max_writes=1,
-            reports_size=options.inline_images == "skip",
-            deletes=True,
-            max_attachment_bytes=options.max_bytes or None,
-        )
 
     async def check(self) -> str:
         """See `Tracker`."""
@@ -94,19 +98,21 @@ class _Targetprocess:
         login = text(user.get("Login")) or person(user) or "somebody"
         return f"Targetprocess {text(context.get('Version')) or 'of unknown version'} as {login}"
 
-    async def close(self) -> None:
-        """See `Tracker`."""
-        await self._http.close()
+    async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
+        """See `Target`."""
+        return await self._api.files_of(owner)
 
-    async def _fetch(self, file: Attachment, sink: Sink) -> None:
-        # A page of HTML may be the file itself; where its size is known, that decides (in the layer above).
-        expected = file.size is not None and expects_html(file)
+    async def download(self, attachment: Attachment, sink: Sink) -> None:
+        """See `Source`. `NotReachable` for an image inside of a text, where only a browser may fetch it."""
+        inline = attachment.id.startswith(INLINE)
         try:
-            query = {"AttachmentID": file.id}
-            await self._http.download("Attachment.aspx", sink, query, html_expected=expected)
-        except (errors.LoginPage, errors.AuthRefused) as error:
-            hint = "a token may not fetch files: set [source.download_auth] to username and password, or to a cookie"
-            raise type(error)(f"{error} ({hint})") from error
+            if inline:
+                return await self._http.download(attachment.locator, sink)
+            return await self._stream(attachment, "Attachment.aspx", sink, {"AttachmentID": attachment.id})
+        except (errors.LoginPage, errors.AuthRefused, errors.Rejected) as error:
+            if isinstance(error, errors.Rejected) and not inline:
+                raise
+            raise told_why(error, inline=inline) from error
 
 
 class TargetprocessSource(_Targetprocess):
@@ -128,20 +134,6 @@ class TargetprocessSource(_Targetprocess):
             if cursor is not None:
                 raise
             return Page()  # not on this server, or not for this account: files keep the owner they name, if any
-
-    async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """See `Source`."""
-        return await self._api.files_of(entity.ref)
-
-    async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`. `NotReachable` for an image inside of a text, where only a browser may fetch it."""
-        if not attachment.id.startswith(INLINE):
-            return await self._fetch(attachment, sink)
-        try:
-            return await self._http.download(attachment.locator, sink)
-        except (errors.LoginPage, errors.AuthRefused, errors.Rejected) as error:
-            remedy = "a browser's cookie as [source.download_auth] may, and inline_images = 'skip' leaves it out"
-            raise errors.NotReachable(f"an image of the text, not handed out by the REST API; {remedy}") from error
 
     async def _attachments(self, cursor: Cursor | None) -> Page:
         items, after = await self._api.page(ATTACHMENTS, cursor)
@@ -215,13 +207,13 @@ class TargetprocessSource(_Targetprocess):
 class TargetprocessTarget(_Targetprocess):
     """Targetprocess as a target. All entities share one id space, so their kind isn't needed."""
 
+    def __init__(self, http: HttpClient, options: Options) -> None:
+        super().__init__(http, options)
+        self._project = Lookup("target.options.create_project", options.create_project, self._api.projects)
+
     def legal_name(self, name: str) -> str:
         """See `Target`: only what a header line can't carry is replaced."""
         return "".join("_" if unicodedata.category(char) in {"Cc", "Cs"} else char for char in name) or "_"
-
-    async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """See `Target`."""
-        return await self._api.files_of(owner)
 
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """See `Target`. A description that could not be set is missing in what is returned; the file is there."""
@@ -232,23 +224,13 @@ class TargetprocessTarget(_Targetprocess):
         except errors.Unanswered as error:
             raise await self._fate(owner, error) from error
         made = uploaded(answer.body, owner)
-        if made is None or draft.description in {"", made.description}:
-            return made
-        try:
-            await self.describe(made, draft.description)
-        except (errors.Retriable, errors.Rejected):
-            return made
-        return replace(made, description=draft.description)
+        return made and await described(self, made, draft.description)
 
     async def describe(self, remote: Attachment, description: str) -> None:
         """See `Target`."""
         path = f"api/v1/Attachments/{quote(remote.id, safe='')}"
         answer = await self._http.send_json("POST", path, {"Description": description}, {"format": "json"})
         parsed(answer, f"POST {path}")
-
-    async def read_back(self, remote: Attachment, sink: Sink) -> None:
-        """See `Target`."""
-        await self._fetch(remote, sink)
 
     async def delete(self, remote: Attachment) -> None:
         """See `Target`."""
@@ -257,8 +239,8 @@ class TargetprocessTarget(_Targetprocess):
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """See `Target`."""
         kind = self._options.create_kind or (draft.kind if draft.kind in CREATED else CREATED[0])
-        described = as_html(f"{draft.text}\n\n{draft.mark}")
-        return EntityRef(kind, str(await self._api.create(kind, draft.title, described, self._options.create_project)))
+        project = await self._project.number()
+        return EntityRef(kind, str(await self._api.create(kind, draft.title, as_html(draft.marked), project)))
 
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
         """See `Target`."""
@@ -267,7 +249,7 @@ class TargetprocessTarget(_Targetprocess):
 
     async def _fate(self, owner: EntityRef, error: errors.Unanswered) -> errors.MigratorError:
         """The upload page answers most failures with 500: a definite no where the file can't have arrived."""
-        if "request length exceeded" in str(error).lower():
+        if says_too_large(error):
             return errors.Rejected(f"the server takes no file of this size ({error})")
         try:
             await self._api.ask(f"Generals/{quote(owner.id, safe='')}")
@@ -306,6 +288,6 @@ ADAPTER = Adapter(
     options=Options,
     auth=(("username", "password"), ("access_token",), ("token",), ("cookie",)),
     signer=signer,
-    max_connections=16,
+    capabilities=CAPABILITIES,
     url_of=attachment_url,
 )

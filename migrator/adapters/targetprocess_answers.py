@@ -16,10 +16,11 @@ from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
 from migrator import errors
-from migrator.answers import looks_like_html, reason_in
-from migrator.fields import record, records, text, whole
+from migrator.answers import looks_like_html, reason_in, told_in
+from migrator.fields import moment, natural, record, records, text, whole
 from migrator.http import Answer
 from migrator.model import Attachment, EntityRef
+from migrator.required import number_in, objects_in
 
 INLINE = "inline:"
 """Begins the ids of images that stand in a text and are no attachments."""
@@ -62,18 +63,18 @@ def from_xml(element: Element, *, root: bool = False) -> Any:
 
 def listed(page: Mapping[str, Any], what: str) -> list[dict[str, Any]]:
     """The items of a page; `WrongBody` if it is none, or one of them is no object."""
-    items = page.get("Items")
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise errors.WrongBody(f"{what}: no list of items in the answer")
-    return items
+    try:
+        return objects_in(page, "Items")
+    except errors.WrongBody as error:
+        raise errors.WrongBody(f"{what}: {error}") from None
 
 
 def id_of(item: Mapping[str, Any], what: str) -> int:
     """The id of an item; `WrongBody` if it has none."""
-    number = whole(item.get("Id"))
-    if number is None:
-        raise errors.WrongBody(f"{what}: an item without an Id")
-    return number
+    try:
+        return number_in(item, "Id")
+    except errors.WrongBody as error:
+        raise errors.WrongBody(f"{what}: {error}") from None
 
 
 def inner(collection: object) -> list[dict[str, Any]]:
@@ -89,12 +90,12 @@ def kind_of(item: Mapping[str, Any]) -> str:
 
 def attachment(item: Mapping[str, Any], owner: EntityRef) -> Attachment:
     """An item of a list of attachments. Where nobody wrote a description, Targetprocess puts the name there."""
-    name, description, size = text(item.get("Name")), text(item.get("Description")), whole(item.get("Size"))
+    name, description, size = text(item.get("Name")), text(item.get("Description")), natural(item.get("Size"))
     return Attachment(
         id=str(id_of(item, "Attachments")),
         owner=owner,
         name=name,
-        size=size if size is not None and size >= 0 else None,
+        size=size,
         media_type=text(item.get("MimeType")).strip(),
         description="" if description == name else description,
         created_at=iso_date(text(item.get("Date")).strip()),
@@ -112,8 +113,7 @@ def iso_date(date: str) -> str:
     """Microsoft's `/Date(ms+HHMM)/` (UTC, and the zone it was meant in) as ISO 8601; ISO 8601 as it is; else empty."""
     try:
         if not (match := _DATE.fullmatch(date)):
-            datetime.fromisoformat(date)
-            return date
+            return moment(date)
         offset = timedelta(hours=int(match[3] or 0), minutes=int(match[4] or 0))
         zone = timezone(-offset if match[2] == "-" else offset) if offset else UTC
         return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(match[1]))).astimezone(zone).isoformat()
@@ -148,10 +148,7 @@ def uploaded(body: bytes, owner: EntityRef) -> Attachment | None:
     if answer.lstrip().startswith("<"):
         bare = re.search(r"[\[{].*[\]}]", answer, re.DOTALL)
         answer = html.unescape(bare[0]) if bare else ""
-    try:
-        value = json.loads(answer)
-    except (ValueError, RecursionError):
-        return None
+    value = told_in(answer.encode())
     items = value.get("items", value.get("Items")) if isinstance(value, dict) else value
     if not isinstance(items, list) or len(items) != 1:
         return None
@@ -159,3 +156,12 @@ def uploaded(body: bytes, owner: EntityRef) -> Attachment | None:
     item |= {key[:1].upper() + key[1:]: value for key, value in record(items[0]).items()}
     known = whole(item.get("Id")) is not None and text(item.get("Name")) not in {"", "undefined"}
     return attachment(item, owner) if known else None
+
+
+def told_why(error: errors.MigratorError, *, inline: bool) -> errors.MigratorError:
+    """The same refusal of a download, with what a person can do about it."""
+    if inline:
+        remedy = "a browser's cookie as [source.download_auth] may, and inline_images = 'skip' leaves it out"
+        return errors.NotReachable(f"an image of the text, not handed out by the REST API; {remedy}")
+    hint = "a token may not fetch files: set [source.download_auth] to username and password, or to a cookie"
+    return type(error)(f"{error} ({hint})")

@@ -121,15 +121,18 @@ class CrawlTables(Store):
             found.update(row[0] for row in rows)
         return found
 
-    def record_entity_error(self, ref: EntityRef, error: str | None, *, expected: bool = False) -> None:
+    def record_entity_error(self, run: int, entity: Entity, error: str | None, *, expected: bool = False) -> None:
         """The attachments of this entity could not be listed; `expected` ones are told, but don't count as failed.
 
-        None: by now they could.
+        None: by now they could. One that no page told of is written down here, or its error would be lost.
         """
         column = "note" if expected else "error"
         with self.writing():
             self.db.execute(
-                f"UPDATE entities SET {column} = ? WHERE kind = ? AND entity_id = ?", [error, ref.kind, ref.id]
+                f"INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run, {column}) "
+                f"VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+                f"ON CONFLICT DO UPDATE SET {column} = excluded.{column}, last_run = excluded.last_run",
+                [entity.ref.kind, entity.ref.id, entity.title, entity.url, entity.raw, run, run, error],
             )
 
     def failed_entities(self, crawl: Crawl) -> list[Entity]:

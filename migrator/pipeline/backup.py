@@ -194,7 +194,8 @@ class _Backup:
                 return ()
             except (errors.Retriable, errors.Rejected) as error:
                 expected = isinstance(error, errors.Forbidden) and self._settings.allow_forbidden
-                await self._desk.run(self._catalog.record_entity_error, entity.ref, str(error), expected=expected)
+                write = self._catalog.record_entity_error
+                await self._desk.run(write, self._run, entity, str(error), expected=expected)
                 return None
 
     async def _list_and_fetch(self, entities: Sequence[Entity], attachments: Sequence[Attachment]) -> None:
@@ -234,7 +235,7 @@ class _Backup:
         for entity in self._failed:
             if self._choice.may_take(entity.ref) and (found := await self._attachments_of(entity)) is not None:
                 await self._list_and_fetch((), found)
-                await self._desk.run(self._catalog.record_entity_error, entity.ref, None)
+                await self._desk.run(self._catalog.record_entity_error, self._run, entity, None)
         after = ""
         while some := await self._desk.run(self._catalog.unfinished, self._crawl, after):
             after = some[-1].id

@@ -43,6 +43,7 @@ class FakeRedmine:
     answers_with: dict[str, web.Response] = field(default_factory=dict)
     old_upload_answer: bool = False
     limit: int = 100
+    stuck: bool = False  # gives the first page, whatever was asked for
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -91,6 +92,7 @@ class FakeRedmine:
         assert request.query["status_id"] == "*", "closed issues are left out"
         assert request.query["sort"] == "id", "the order is by date otherwise"
         limit, offset = min(int(request.query["limit"]), self.limit), int(request.query["offset"])
+        offset = 0 if self.stuck else offset
         if request.query.get("project_id", "secret") != "secret":
             return web.Response(status=404)
         visible = sorted(self.issues) if known(request) else []

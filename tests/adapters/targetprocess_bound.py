@@ -29,7 +29,7 @@ def client(url: str, files: dict[str, str] | None = None, **auth: str) -> HttpCl
         url,
         ADAPTER.signer(known),
         files=ADAPTER.signer(files) if files else None,
-        connections=ADAPTER.max_connections,
+        connections=ADAPTER.capabilities.max_connections,
     )
 
 

@@ -22,7 +22,8 @@ from yarl import URL
 from migrator import errors
 from migrator.adapters import adapter
 from migrator.adapters.issuetrak import ADAPTER, IssuetrakSource, IssuetrakTarget, Options
-from migrator.adapters.issuetrak_answers import attachment_in, collection_in, is_active, made_in, window, written
+from migrator.adapters.issuetrak_answers import attachment_in, collection_in, made_in, window, written
+from migrator.adapters.issuetrak_authors import is_active
 from migrator.adapters.issuetrak_zip import Archives
 from migrator.archive import Archive
 from migrator.auth import Hmac, Unsigned
@@ -39,7 +40,7 @@ from migrator.sandbox.itrak_files import complaint_about, zipped
 from migrator.sandbox.teampulse import TeamPulseSandbox
 from migrator.sandbox.world import World
 from tests.contract import Bucket, Bytes, Expected, nowhere
-from tests.contract.source import BoundSource, SourceContract, crawl, fetch
+from tests.contract.source import BoundSource, SourceContract, crawl, fetch, read_to_the_end
 from tests.contract.target import NASTY, BoundTarget, TargetContract, sha256
 
 WORLD = World.generate(entities=40, seed=7, median_bytes=2_000, large_bytes=2_500_000)
@@ -445,6 +446,17 @@ async def test_issue_deleted_while_pages_are_read_hides_no_other():
             if (cursor := page.next) is None:
                 break
         assert seen == {issue(number) for number in all_ids}
+
+
+async def test_server_that_gives_the_same_page_again_and_again_is_not_believed():
+    async def search(request):
+        size = (await request.json())["PageSize"]
+        some = [{"IssueNumber": number, "Subject": "x"} for number in range(1, size + 1)]
+        return web.json_response({"PageSize": size, "CountForPage": size, "Collection": some})
+
+    async with serving(web.post("/api/v1/issues/search", search)) as url:
+        with pytest.raises(errors.Rejected, match="same page"):
+            await read_to_the_end(source(url, page_size=20), "issues")
 
 
 @given(st.integers(0, 10**8), st.integers(20, 1000))

@@ -23,7 +23,7 @@ from migrator.http import HttpClient
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from tests.adapters.fake_redmine import KEY, LOGIN, PASSWORD, FakeRedmine, page
 from tests.contract import SAMPLES, Bucket, Bytes, Expected, nowhere
-from tests.contract.source import BoundSource, SourceContract, crawl
+from tests.contract.source import BoundSource, SourceContract, crawl, read_to_the_end
 from tests.contract.target import BoundTarget, TargetContract, Truth
 
 REAL_URL = os.environ.get("MIGRATOR_REDMINE_URL", "")
@@ -261,6 +261,13 @@ async def test_all_issues_are_found_where_the_server_gives_fewer_than_asked_for(
     fake.limit = 2
     made = source(fake.url)
     assert (await crawl(made)).entities == {issue(n) for n in numbers}
+
+
+async def test_server_that_gives_the_same_page_again_and_again_is_not_believed(fake, small_pages):
+    seeded(fake)
+    fake.stuck = True
+    with pytest.raises(errors.Rejected, match="same page"):
+        await read_to_the_end(source(fake.url), "issues")
 
 
 async def test_issue_deleted_during_a_listing_hides_no_other(fake, small_pages):

@@ -21,23 +21,21 @@ from migrator.adapters import adapter
 from migrator.adapters.memory import MemoryTracker
 from migrator.adapters.squash import (
     ADAPTER,
-    AT_ONCE,
-    KINDS,
     Options,
     SquashSource,
     SquashTarget,
-    attachment_in,
-    made_in,
     passing_name,
     unwrapped,
 )
+from migrator.adapters.squash_answers import attachment_in, made_in
+from migrator.adapters.squash_tree import AT_ONCE, KINDS
 from migrator.auth import Unsigned
 from migrator.hal import items_in, steps_in
 from migrator.http import HttpClient
 from migrator.layers import Patience, RetryingSource, RetryingTarget, VerifiedSource
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.sandbox.faults import Faults
-from migrator.sandbox.sq_tree import CALL_STEPS
+from migrator.sandbox.sq_tree import CALL_STEPS, Node
 from migrator.sandbox.sq_tree import KINDS as OWNERS
 from migrator.sandbox.sq_web import DEFAULT_WHITELIST, RefusedError
 from migrator.sandbox.squash import SquashSandbox
@@ -45,7 +43,7 @@ from migrator.sandbox.world import World
 from tests.contract import Bucket, Bytes, Expected, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl
 from tests.contract.target import BoundTarget, TargetContract, sha256
-from tests.parts import PATIENCE, rows, run_backup, run_load
+from tests.parts import PATIENCE, no_wait, rows, run_backup, run_load
 
 WORLD = World.generate(entities=130, seed=7, median_bytes=2_000, large_bytes=2_500_000)
 SMALL = World.generate(entities=30, seed=3, median_bytes=500, large_bytes=0)
@@ -353,8 +351,74 @@ async def test_refused_listing_is_named_as_an_entity_and_stays_refused():
         with pytest.raises(errors.Forbidden):
             await made.attachments_of(entity)
         sandbox.closed = False
-        with pytest.raises(errors.NotReachable, match="run the backup again"):
-            await made.attachments_of(entity)
+        iteration = sandbox.tree.nodes["iterations", int(first(sandbox, "iterations").id)]
+        below = {file.name for file in told(sandbox) if is_below(sandbox, file.owner, iteration)}
+        assert below
+        assert {file.name for file in await made.attachments_of(entity)} == below
+
+
+def is_below(sandbox: SquashSandbox, ref: EntityRef, iteration: Node) -> bool:
+    """Whether this is an execution of the iteration, or a step of one."""
+    node = sandbox.tree.nodes[ref.kind, int(ref.id)]
+    return ref.kind in {"executions", "execution-steps"} and iteration in (node.above, node.above.above)
+
+
+async def test_way_that_was_closed_is_named_until_it_is_open_and_its_files_are_fetched_then(tmp_path):
+    class Closed(SquashSandbox):
+        closed = True
+
+        async def _test_plan(self, request):
+            if self.closed:
+                raise RefusedError(403, "Access is denied")
+            return await super()._test_plan(request)
+
+    async with Closed(SMALL) as sandbox:
+        summary = await run_backup(None, tmp_path, source=source(sandbox))
+        assert summary["status"] == "incomplete"
+        assert {failure["kind"] for failure in summary["failures"]} == {"executions"}
+        assert (await run_backup(None, tmp_path, source=source(sandbox)))["status"] == "incomplete"
+        sandbox.closed = False
+        assert (await run_backup(None, tmp_path, source=source(sandbox)))["status"] == "complete"
+        kept = rows(tmp_path, "SELECT kind, entity_id, name, sha256 FROM attachments WHERE status = 'stored'")
+        assert Counter(kept) == Counter((f.owner.kind, f.owner.id, f.name, f.sha256) for f in told(sandbox))
+
+
+async def test_listings_that_always_fail_are_recorded_and_the_rest_is_backed_up(tmp_path):
+    class Broken(SquashSandbox):
+        async def _test_plan(self, request):
+            raise RefusedError(500, "could not extract ResultSet")
+
+    async with Broken(WORLD) as sandbox:
+        patient = RetryingSource(source(sandbox), Patience(retries=8, sleep=no_wait))
+        summary = await run_backup(None, tmp_path, source=patient)
+        plans = {f"iterations/{node.number}/test-plan" for node in sandbox.tree.kinds["iterations"]}
+        files = told(sandbox)
+    assert len(plans) > 1
+    assert summary["status"] == "incomplete"
+    assert {(failure["kind"], failure["entity"]) for failure in summary["failures"]} == {
+        ("executions", path) for path in plans
+    }
+    assert all("could not extract ResultSet" in failure["reason"] for failure in summary["failures"])
+    kept = rows(tmp_path, "SELECT kind, entity_id, name, sha256 FROM attachments WHERE status = 'stored'")
+    left = [file for file in files if file.owner.kind not in {"executions", "execution-steps"}]
+    assert Counter(kept) == Counter((file.owner.kind, file.owner.id, file.name, file.sha256) for file in left)
+
+
+async def test_server_that_fails_altogether_is_no_closed_way():
+    class Down(SquashSandbox):
+        down = False
+
+        def _unknown(self, request):
+            return web.json_response({}, status=500) if self.down else super()._unknown(request)
+
+        async def _test_plan(self, request):
+            self.down = True
+            raise RefusedError(500)
+
+    async with Down(SMALL) as sandbox:
+        patient = RetryingSource(source(sandbox), Patience(retries=20, sleep=no_wait))
+        with pytest.raises(errors.Retriable):
+            await asked_by(patient, "campaigns")
 
 
 async def test_listing_that_is_not_there_is_not_taken_for_an_empty_one():

@@ -32,7 +32,7 @@ from tests.adapters.targetprocess_bound import (
     target_of,
 )
 from tests.contract import Bucket, Bytes
-from tests.contract.source import Crawl, SourceContract, crawl, fetch, told
+from tests.contract.source import Crawl, SourceContract, crawl, fetch, read_to_the_end, told
 from tests.contract.target import TargetContract
 
 SERVERS = {
@@ -292,6 +292,19 @@ async def test_server_that_ignores_or_refuses_to_sort_or_filter_is_read_whole(ob
         await source.close()
     assert cursor is None
     assert set(found) == set(range(1, 96))
+
+
+async def test_server_that_gives_the_same_page_again_and_again_is_not_believed():
+    async def answer(request):
+        take = min(int(request.query["take"]), 30)
+        items = [{"Id": number, "Name": "x"} for number in range(1, take + 1)]
+        return web.json_response({"Items": items, "Next": "http://elsewhere/"})
+
+    async with answering(answer) as url:
+        source = TargetprocessSource(client(url), SKIP)
+        with pytest.raises(errors.Rejected, match="same page"):
+            await read_to_the_end(source, "Attachments")
+        await source.close()
 
 
 async def test_links_to_other_hosts_are_never_followed():

@@ -21,13 +21,8 @@ from migrator.adapters.teampulse import (
     Options,
     TeamPulseSource,
     TeamPulseTarget,
-    attachment_in,
-    entity_in,
-    id_in,
-    items_in,
-    made_in,
-    paths_in,
 )
+from migrator.adapters.teampulse_answers import attachment_in, entity_in, made_in, paths_in
 from migrator.auth import Wrap
 from migrator.http import HttpClient
 from migrator.layers import Patience, RetryingSource, RetryingTarget, VerifiedSource
@@ -38,7 +33,7 @@ from migrator.sandbox.teampulse import TeamPulseSandbox
 from migrator.sandbox.tpulse_reads import RefusedError
 from migrator.sandbox.world import World
 from tests.contract import Bucket, Bytes, Expected, nowhere
-from tests.contract.source import BoundSource, SourceContract, crawl, fetch
+from tests.contract.source import BoundSource, SourceContract, crawl, fetch, read_to_the_end
 from tests.contract.target import BoundTarget, TargetContract, sha256
 
 WORLD = World.generate(entities=60, seed=7, median_bytes=2_000, large_bytes=2_500_000)
@@ -329,6 +324,14 @@ async def test_server_that_knows_less_of_queries_is_read_whole(refuses, ignores)
         for owner in {file.owner for file in told(sandbox)}:
             there = Counter(file.name for file in await dst.find_attachments(owner))
             assert there == Counter(file.name for file in told(sandbox) if file.owner == owner)
+
+
+async def test_server_that_gives_the_same_page_again_and_again_is_not_believed():
+    made = SimpleSandbox(SMALL, top_cap=4)
+    made.ignores = ("$filter", "$skip")
+    async with serving(made, page_size=4) as (_, src, _):
+        with pytest.raises(errors.Rejected, match="same page"):
+            await read_to_the_end(src, "workitems")
 
 
 @pytest.mark.parametrize("change", ["deleted", "added"])
@@ -674,10 +677,8 @@ def test_malformed_answers_end_in_our_errors(answer):
     http = HttpClient("http://tp.example/base", Wrap("ann", "x"))
     item = answer if isinstance(answer, dict) else {}
     for parse in (
-        lambda: items_in(answer),
         lambda: entity_in(item, ""),
-        lambda: attachment_in(item, NOBODY).raw.encode(),
-        lambda: id_in(answer),
+        lambda: attachment_in(item, NOBODY, http).raw.encode(),
         lambda: paths_in(answer, http),
         lambda: made_in(json.dumps(answer).encode()),
     ):
@@ -687,7 +688,7 @@ def test_malformed_answers_end_in_our_errors(answer):
 
 def test_fields_of_the_wrong_kind_count_as_missing():
     told_of = {"id": 1, "name": "a\ud800b", "size": -1, "createdAt": "yesterday", "commentId": "x", "createdBy": 7}
-    found = attachment_in(told_of, NOBODY)
+    found = attachment_in(told_of, NOBODY, HttpClient("http://tp.example", Wrap("ann", "x")))
     assert (found.name, found.size, found.created_at, found.comment_id, found.created_by) == ("a?b", None, "", None, "")
     assert found.raw.encode()
 

@@ -58,6 +58,16 @@ class Crawl:
         }
 
 
+async def read_to_the_end(source: Source, stream: str) -> list[Page]:
+    """The pages of one stream, with nothing asked for beside; fails if there are more than a thousand."""
+    pages, cursor = [], None
+    for _ in range(1000):
+        pages.append(await source.read(stream, cursor))
+        if (cursor := pages[-1].next) is None:
+            return pages
+    raise AssertionError(f"the listing {stream!r} never ends")
+
+
 async def crawl(source: Source, start: tuple[str, Cursor | None] | None = None) -> Crawl:
     """Read every stream from its start, or go on from (stream, cursor) and read the streams after it."""
     done = Crawl()

@@ -1,0 +1,158 @@
+"""The walk of a listing, on servers that know more or less of it: behind an id, by offset in order, as it comes.
+
+The one idea: a page is asked for in the best way first and believed only if it came as it was asked for, since some
+servers refuse what they don't know and others ignore it without a word. How it goes on is `paging.py`'s.
+The one trap: a server that ignores the offset gives the same page for ever. A page that brings nothing new is
+therefore held against one from far behind the end: whoever has items there skips nothing, and that is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from itertools import pairwise
+from typing import Any, TypeVar
+
+from migrator.errors import Forbidden, Gone, MigratorError, Rejected, Retriable, WrongBody
+from migrator.model import Cursor
+from migrator.paging import Keyset, Offset, mode_of
+
+BEYOND = 10**9
+"""More items than any listing has."""
+
+Items = list[dict[str, Any]]
+S = TypeVar("S", bound=Hashable)
+
+
+class Order(Enum):
+    """The ways to page through a listing, best first."""
+
+    BEHIND_ID = "items behind the last id, in the order of ids"
+    BY_ID = "by offset, in the order of ids"
+    AS_IT_COMES = "by offset, in the order of the server: rising or falling by id"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to ask for a page: `take` items with ids above `after`, or where that is None behind `skip` items."""
+
+    take: int
+    after: int | None = None
+    skip: int = 0
+    sorts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The items of one answer; `more` is what the server says of whether others follow, None if it doesn't."""
+
+    items: Items
+    more: bool | None = None
+
+
+def is_plain_refusal(error: MigratorError) -> bool:
+    """Whether the server doesn't take the question as it is: rejected, but neither gone nor forbidden."""
+    return isinstance(error, Rejected) and not isinstance(error, Gone | Forbidden)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A collection, page by page, `size` (two at least) items at once; the server may give fewer.
+
+    `ask` sends one request; `refused` tells which of its errors mean that this way is unknown to the server.
+    """
+
+    ask: Callable[[Way], Awaitable[Found]]
+    id_of: Callable[[Mapping[str, Any]], int]
+    size: int
+    orders: Sequence[Order] = tuple(Order)
+    refused: Callable[[MigratorError], bool] = is_plain_refusal
+
+    async def page(self, cursor: Cursor | None) -> tuple[Items, Cursor | None]:
+        """The items of a page and the cursor after it, in the first way that the server goes along with.
+
+        `Rejected` where it gives the same page again and again; the last refusal where it takes none of the ways.
+        """
+        refusal: MigratorError = WrongBody("the listing is sorted otherwise than it was asked for")
+        for way, state in self._ways(cursor):
+            try:
+                found = await self.ask(way)
+            except (Rejected, Retriable) as error:
+                if not self.refused(error):
+                    raise
+                refusal = error
+                continue
+            ids = [self.id_of(item) for item in found.items]
+            if kept_to(way, ids):
+                return found.items, await self._following(way, state, ids, found.more)
+        raise refusal
+
+    async def all(self) -> AsyncIterator[dict[str, Any]]:
+        """Every item of all pages; repeats are possible."""
+        async for item in walked(self.page, None):
+            yield item
+
+    def _ways(self, cursor: Cursor | None) -> Iterator[tuple[Way, Keyset | Offset]]:
+        """What was begun by offset goes on so; a keyset that is refused later begins again by offset."""
+        by_offset = mode_of(cursor) is Offset
+        offset = Offset.parse(cursor) if by_offset else Offset()
+        keyset = Keyset() if by_offset else Keyset.parse(cursor)
+        if Order.BEHIND_ID in self.orders and not by_offset:
+            yield Way(self.size, after=keyset.after or 0), keyset
+        if Order.BY_ID in self.orders and offset.anchor >= 0:
+            yield Way(self.size, skip=offset.request), offset
+        if Order.AS_IT_COMES in self.orders:
+            yield Way(self.size, skip=offset.request, sorts=False), offset
+
+    async def _following(
+        self, way: Way, state: Keyset | Offset, ids: Sequence[int], more: bool | None
+    ) -> Cursor | None:
+        if isinstance(state, Keyset):
+            return None if more is False else state.following(ids)
+        ids = in_walking_order(ids, state)
+        if state.brings_nothing_new(ids) and await self._was_all(way, len(ids), more):
+            return None
+        cursor = state.following(ids, self.size)
+        looking_back = cursor is not None and Offset.parse(cursor).back
+        return None if more is False and not looking_back else cursor
+
+    async def _was_all(self, way: Way, count: int, more: bool | None) -> bool:
+        """Whether a server that skips nothing takes nothing either, and so gives all there is each time.
+
+        False: it does skip. `Rejected` if it gives a part, and always the same.
+        """
+        try:
+            beyond = await self.ask(replace(way, skip=BEYOND, take=count - 1))
+        except Rejected:
+            return False
+        if not beyond.items:
+            return False
+        if len(beyond.items) < count or more:
+            raise Rejected(f"the server gives the same page of {count} items again, so the rest can't be listed")
+        return True
+
+
+async def walked(step: Callable[[S], Awaitable[tuple[Items, S | None]]], start: S) -> AsyncIterator[dict[str, Any]]:
+    """The items of all steps until there is no next one; `Rejected` if it leads where it was before."""
+    state: S | None = start
+    seen: set[S | None] = set()
+    while state not in seen:
+        seen.add(state)
+        items, state = await step(state if state is not None else start)
+        for item in items:
+            yield item
+        if state is None:
+            return
+    raise Rejected("the listing leads in a circle: its next page was read already")
+
+
+def kept_to(way: Way, ids: Sequence[int]) -> bool:
+    """Whether a page is as it was asked for: in order, and behind the last id."""
+    return not way.sorts or all(one < other for one, other in pairwise([way.after or 0, *ids]))
+
+
+def in_walking_order(ids: Sequence[int], state: Offset) -> list[int]:
+    """The ids, negated where a listing that isn't sorted begins with the newest: rising either way."""
+    rising = state.anchor > 0 or (state.anchor == 0 and list(ids[:1]) <= list(ids[-1:]))
+    return list(ids) if rising else [-number for number in ids]

@@ -1,0 +1,114 @@
+"""The walk of a listing on servers of every kind: what stays is found, and no server makes it endless or short."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from migrator import errors
+from migrator.listing import Found, Listing, Order, Way, walked
+
+IDS = st.lists(st.integers(1, 500), unique=True, max_size=40)
+PARTS = st.sets(st.sampled_from(["after", "skip", "take", "sort"]))
+
+
+class Server:
+    """Ids on a server that honours only these parts of a question, or refuses those that it doesn't know."""
+
+    def __init__(self, ids: list[int], knows: set[str], *, cap: int = 1000, refuses: bool = False) -> None:
+        self.ids, self.knows, self.cap, self.refuses = ids, knows, cap, refuses
+        self.asked: list[Way] = []
+
+    async def ask(self, way: Way) -> Found:
+        self.asked.append(way)
+        assert len(self.asked) < 400, "it never ends"
+        parts = {"after": way.after is not None, "skip": bool(way.skip), "sort": way.sorts}
+        if self.refuses and any(wanted and part not in self.knows for part, wanted in parts.items()):
+            raise errors.Rejected("not supported", status=400)
+        ids = sorted(self.ids) if way.sorts and "sort" in self.knows else self.ids
+        if way.after is not None and "after" in self.knows:
+            ids = [number for number in ids if number > way.after]
+        start = way.skip if "skip" in self.knows else 0
+        most = min(self.cap, way.take) if "take" in self.knows else len(ids)
+        return Found([{"id": number} for number in ids[start : start + most]])
+
+
+def listing(server: Server, size: int = 5, **more: Any) -> Listing:
+    return Listing(server.ask, lambda item: int(item["id"]), size, **more)
+
+
+async def found(server: Server, size: int = 5, **more: Any) -> set[int]:
+    return {item["id"] async for item in listing(server, size, **more).all()}
+
+
+@given(IDS, PARTS, st.integers(2, 9), st.booleans(), st.booleans())
+def test_every_item_is_found_or_the_listing_ends_in_our_words(ids, knows, size, refuses, falling):
+    ids = sorted(ids, reverse=falling)
+    server = Server(ids, knows, cap=7, refuses=refuses)
+    try:
+        assert asyncio.run(found(server, size)) == set(ids)
+    except errors.Rejected:
+        assert not {"sort", "after"} <= knows
+        assert "skip" not in knows
+
+
+@pytest.mark.parametrize("order", [Order.BY_ID, Order.AS_IT_COMES])
+async def test_server_that_gives_the_same_page_for_ever_is_told_so(order):
+    server = Server(list(range(1, 21)), {"sort", "take"})
+    with pytest.raises(errors.Rejected, match="same page"):
+        await found(server, orders=(order,))
+    assert len(server.asked) < 10
+
+
+async def test_server_that_skips_nothing_but_gives_all_at_once_is_read_whole():
+    assert await found(Server(list(range(1, 21)), {"sort"}), orders=(Order.BY_ID,)) == set(range(1, 21))
+
+
+async def test_refusal_that_is_none_of_the_way_ends_the_listing():
+    async def ask(_: Way) -> Found:
+        raise errors.Forbidden("no")
+
+    with pytest.raises(errors.Forbidden):
+        await Listing(ask, lambda item: int(item["id"]), 5).page(None)
+
+
+async def test_end_that_the_server_tells_is_believed_without_another_question():
+    server = Server([1, 2, 3], {"sort", "skip", "take", "after"})
+
+    async def ask(way: Way) -> Found:
+        return Found((await server.ask(way)).items, more=False)
+
+    items, following = await Listing(ask, lambda item: int(item["id"]), 5).page(None)
+    assert ([item["id"] for item in items], following, len(server.asked)) == ([1, 2, 3], None, 1)
+
+
+async def test_steps_that_lead_back_to_one_before_are_an_error():
+    async def step(state: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        return [], "b" if state == "a" else "a"
+
+    with pytest.raises(errors.Rejected, match="circle"):
+        [item async for item in walked(step, "a")]
+
+
+async def test_listing_begun_by_offset_goes_on_so():
+    server = Server(list(range(1, 12)), {"sort", "skip", "take", "after"})
+    cursor = json.dumps({"offset": 5, "anchor": 5, "back": 0})
+    items, _ = await listing(server).page(cursor)
+    assert server.asked == [Way(5, skip=4)]
+    assert items[0] == {"id": 5}
+
+
+def test_an_item_is_told_by_what_the_listing_says_is_its_id():
+    async def ask(_: Way) -> Found:
+        return Found([{"number": 7}], more=False)
+
+    def number(item: Mapping[str, Any]) -> int:
+        return int(item["number"])
+
+    assert asyncio.run(Listing(ask, number, 5).page(None)) == ([{"number": 7}], None)
