@@ -178,7 +178,7 @@ HAS_TABLES = "SELECT 1 FROM sqlite_master WHERE name = 'attachments'"
 
 def archived(root: Path) -> tuple[Any, ...]:
     """All that an archive says and holds, but for its runs."""
-    blobs = {path.name: path.read_bytes() for path in (root / "blobs").glob("*/*")}
+    blobs = {path.name: path.read_bytes() for path in sorted((root / "blobs").glob("*/*"))}
     return blobs, *(rows(root, statement) for statement in SAID)
 
 
