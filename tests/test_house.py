@@ -78,8 +78,6 @@ LONG = {
     "migrator/pipeline/settle.py": "one upload, found, sent, in doubt or refused, in view of one entity",
     "migrator/http.py": "one client: signing, bodies, redirects and the judgement of answers belong to each attempt",
     "migrator/adapters/issuetrak.py": "one tracker: three ways of finding issues, two of fetching files, and a target",
-    "migrator/adapters/targetprocess.py": "one tracker: a source of four listings, and a target",
-    "migrator/adapters/squash.py": "one tracker of twelve kinds of owners: the walk down to each of them, and a target",
 }
 """Modules over LONGEST lines, each with its reason."""
 LONGEST = 300
