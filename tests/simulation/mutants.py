@@ -24,14 +24,14 @@ from migrator.pipeline.settle import Settler
 from migrator.pipeline.store import Recorder, _outcome
 
 
-async def _checkpoint_first(self: Any, crawl: Any, stream: str, page: Any, before: Any) -> None:
+async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> None:
     try:
         if before is not None:
             await before
         write = self._catalog.record_checkpoint
-        await self._desk.run(write, self._run, stream, page.next, page.links, partial=crawl.partial)
-        await self._list_and_fetch(crawl, page.entities, page.attachments)
-        await self._list_and_fetch(crawl, (), await self._ask(page.ask))
+        await self._desk.run(write, self._run, stream, page.next, page.links, partial=self._partial)
+        await self._list_and_fetch(page.entities, page.attachments)
+        await self._list_and_fetch((), await self._ask(page.ask))
     finally:
         self._pages.release()
 
