@@ -15,8 +15,11 @@ from jobs.output import Output
 @click.command("backup")
 @config_argument
 @selection_options
+@click.option(
+    "--paranoid", is_flag=True, help="Fetch files twice whose length neither listing nor answer tells, and compare."
+)
 @click.pass_obj
-def command(output: Output, /, *, config: Path, selection: Any) -> dict[str, Any]:
+def command(output: Output, /, *, config: Path, selection: Any, paranoid: bool) -> dict[str, Any]:
     """Crawl the source of CONFIG and store every attachment in its archive.
 
     Run again it resumes where it was stopped or killed; run after a complete backup it fetches only what is new or
@@ -29,19 +32,21 @@ def command(output: Output, /, *, config: Path, selection: Any) -> dict[str, Any
     from migrator.config import read_configuration
 
     configuration = read_configuration(config)
-    return run_job(lambda stop: run_backup(configuration, output, stop, selection))
+    return run_job(lambda stop: run_backup(configuration, output, stop, selection, paranoid=paranoid))
 
 
-async def run_backup(configuration: Any, output: Output, stop: asyncio.Event, selection: Any = None) -> dict[str, Any]:
+async def run_backup(
+    configuration: Any, output: Output, stop: asyncio.Event, selection: Any = None, *, paranoid: bool = False
+) -> dict[str, Any]:
     """Log in, hold the archive, back up."""
     from jobs.running import held_archive, unless_stopped
     from jobs.wiring import wire_source
     from migrator.pipeline.backup import BackupSettings, backup
     from migrator.selection import EVERYTHING
 
-    source = wire_source(configuration)
+    source = wire_source(configuration, paranoid=paranoid)
     for warning in source.warnings:
-        output.note(f"warning: {warning}")
+        output.warn(warning)
     section, limits = configuration.settings.source, configuration.settings.limits
     try:
         output.note(f"source: {await unless_stopped(source.tracker.check(), stop)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -85,7 +86,7 @@ class Commands(click.Group):
     "7 disk full, 130 stopped.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress, only results and errors.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, only results, warnings and errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Say on stderr what is retried and why.")
 @click.version_option(__version__, prog_name="migrator")
 @click.pass_context
@@ -104,6 +105,7 @@ def group(ctx: click.Context, /, *, as_json: bool, quiet: bool, verbose: bool) -
 
 def main(arguments: list[str] | None = None) -> None:
     """The console script: runs a command and exits with its status."""
+    os.umask(0o077)  # archive, mapping, exports, reports: what a tracker holds is its owner's business alone
     interrupt_on_signals()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 

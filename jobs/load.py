@@ -81,7 +81,7 @@ async def run_load(
 
     target = wire_target(configuration, dry_run=dry_run)
     for warning in target.warnings:
-        output.note(f"warning: {warning}")
+        output.warn(warning)
     limits, create = configuration.settings.limits, configuration.settings.mapping.create_missing
     selection = selection or EVERYTHING
     if create and selection.partial:

@@ -46,7 +46,7 @@ async def _map(configuration: Any, output: Output) -> dict[str, Any]:
 
     target, path = wire_target_listing(configuration), configuration.mapping_file
     for warning in target.warnings:
-        output.note(f"warning: {warning}")
+        output.warn(warning)
     rules = [rule(name) for name in configuration.settings.mapping.match]
     settings = MapSettings(rules, read_mapping(path, may_lack=True), lambda rows: add_rows(path, rows))
     try:

@@ -80,6 +80,10 @@ class Output:
         if not self.quiet:
             tell(printable(text))
 
+    def warn(self, text: str) -> None:
+        """Something that a person has to know, asked for quiet or not."""
+        print(f"warning: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201
+
     def error(self, text: str) -> None:
         """One line on why it ended."""
         tell(f"migrator: {printable(text)}")

@@ -41,7 +41,7 @@ async def run_rollback(
 
     target = wire_target(configuration, dry_run=dry_run)
     for warning in target.warnings:
-        output.note(f"warning: {warning}")
+        output.warn(warning)
     settings = RollbackSettings(target.identity, load, configuration.settings.limits.uploads, dry_run=dry_run)
     try:
         with held_archive(configuration.archive, "rollback") as (_, catalog):

@@ -6,18 +6,28 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from migrator.adapters import Adapter, adapter
-from migrator.config import Configuration, Limits, Secrets, SourceSection, TargetSection, credentials, options_of
+from migrator.config import Configuration, Limits, Secrets, SourceSection, TargetSection, options_of
+from migrator.credentials import credentials
 from migrator.disk import expect_descriptors
 from migrator.errors import ConfigError
 from migrator.http import HttpClient
-from migrator.layers import DryRunTarget, Patience, RetryingSource, RetryingTarget, VerifiedSource
+from migrator.layers import DryRunTarget, Patience, RetryingSource, RetryingTarget
 from migrator.pacing import Pacer
 from migrator.pipeline.running import back_off
 from migrator.ports import Source, Target
+from migrator.tls import Proxy, Route, TlsFiles
+from migrator.verified import ParanoidSource, VerifiedSource
 
 T = TypeVar("T")
 BASE = 32
 """Files that any job has open, its catalog and lock among them; each transfer adds a connection and a file."""
+
+
+UNVERIFIED = (
+    "{where}.tls.verify = false: NOBODY KNOWS WHO ANSWERS at {url}. Whoever sits in between can read the credentials "
+    "and change every file; name the tracker's certificate in {where}.tls.ca_file instead"
+)
+"""The warning that each run gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +39,17 @@ class Wired(Generic[T]):
     warnings: list[str] = field(default_factory=list)
 
 
-def wire_source(configuration: Configuration) -> Wired[Source]:
-    """The source of a configuration. No I/O but looking up secrets; `ConfigError` if it can't be."""
+def wire_source(configuration: Configuration, *, paranoid: bool = False) -> Wired[Source]:
+    """The source of a configuration; `paranoid`: files of unknown length are fetched twice.
+
+    No I/O but looking up secrets and certificates; `ConfigError` if it can't be.
+    """
     section, limits = configuration.settings.source, configuration.settings.limits
     parts = adapter(section.tracker)
     http, warnings = _client(parts, section, "source", configuration, section.download_auth)
     inner = parts.source(http, options_of(section.options, parts.options, "source.options"))
-    return Wired(RetryingSource(VerifiedSource(inner), patience(limits)), identity(section), warnings)
+    checked = ParanoidSource(VerifiedSource(inner)) if paranoid else VerifiedSource(inner)
+    return Wired(RetryingSource(checked, patience(limits)), identity(section), warnings)
 
 
 def wire_target(configuration: Configuration, *, dry_run: bool = False) -> Wired[Target]:
@@ -84,6 +98,7 @@ def _client(
     if files:
         file_keys, more = credentials(files, parts.auth, f"{where}.download_auth", folder)
         file_signer, warnings = parts.signer(file_keys), warnings + more
+    route, more = _route(configuration, section, where)
     http = HttpClient(
         section.url,
         parts.signer(keys),
@@ -91,5 +106,36 @@ def _client(
         pacer=Pacer(limits.requests_per_second, limits.bandwidth),
         timeout=limits.timeout,
         connections=min(parts.capabilities.max_connections, limits.downloads + limits.uploads),
+        route=route,
     )
-    return http, warnings
+    return http, more + warnings
+
+
+def _route(configuration: Configuration, section: SourceSection | TargetSection, where: str) -> tuple[Route, list[str]]:
+    """The way to a tracker, and warnings. Reads certificates; `ConfigError` names the key that is wrong."""
+    proxy, warnings = _proxy(configuration, section, where)
+    if section.tls is None:
+        return Route(proxy=proxy), warnings
+    told = section.tls.model_dump(include={"ca_file", "client_cert", "client_key"}, exclude_none=True)
+    files = {key: configuration.place(written) for key, written in told.items()}
+    home, abroad = TlsFiles(f"{where}.tls", **files, verify=section.tls.verify).contexts()
+    if not section.tls.verify:
+        warnings = [UNVERIFIED.format(where=where, url=section.url), *warnings]
+    return Route(home, abroad, proxy), warnings
+
+
+def _proxy(
+    configuration: Configuration, section: SourceSection | TargetSection, where: str
+) -> tuple[Proxy | None, list[str]]:
+    if section.proxy is None:
+        if section.proxy_auth:
+            raise ConfigError(f"configuration: {where}.proxy_auth is of no use without {where}.proxy")
+        return None, []
+    keys: dict[str, str] = {}
+    warnings: list[str] = []
+    if section.proxy_auth:
+        wanted = (("username", "password"),)
+        keys, warnings = credentials(section.proxy_auth, wanted, f"{where}.proxy_auth", configuration.folder)
+    if section.url.startswith("http:"):
+        warnings = [*warnings, f"{where}.url is not https: the proxy sees the tracker's credentials"]
+    return Proxy(section.proxy, **keys), warnings

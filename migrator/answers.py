@@ -24,6 +24,14 @@ _MESSAGE = re.compile(r"<Message>(.*?)</Message>|<title>(.*?)</title>", re.IGNOR
 _LOGIN = re.compile(r"(log|sign)[-_]?(in|on)|auth|sso|authenticate|authorize|adfs", re.IGNORECASE)
 _PAGES = frozenset({"", "aspx", "asp", "php", "jsp", "do", "html", "htm", "action", "cgi", "pl"})
 
+_ERROR = re.compile(
+    rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:error|errors|errorcode|errormessage|message|exceptionmessage|fault|status)"\s*:',
+    re.IGNORECASE,
+)
+_LOGIN_FORM = re.compile(
+    rb"type=.?password|<title>[^<]*\b(?:log|sign)[ -]?(?:in|on)\b|/(?:log|sign)[-_]?(?:in|on)\b", re.IGNORECASE
+)
+
 _HTML_NAMES = (".html", ".htm", ".xhtml", ".mht", ".mhtml", ".svg", ".xml")
 
 RETRIABLE = frozenset({408, 423, 425, 429})
@@ -53,6 +61,22 @@ def looks_like_login(location: str) -> bool:
 def expects_html(attachment: Attachment) -> bool:
     """Whether a body that is HTML is what this attachment says to be."""
     return "html" in attachment.media_type.lower() or attachment.name.lower().endswith(_HTML_NAMES)
+
+
+def expects_json(attachment: Attachment) -> bool:
+    """Whether a body that is JSON may be what this attachment says to be."""
+    return "json" in attachment.media_type.lower() or "json" in attachment.name.lower().rpartition(".")[2]
+
+
+def looks_like_error(facts: BodyFacts, head: bytes) -> bool:
+    """Whether a body begins like an API's error message in JSON, and is not named as a file by the server."""
+    return "json" in facts.media_type and not facts.named and _ERROR.match(head[:SNIFF]) is not None
+
+
+def page_instead(head: bytes) -> str:
+    """What to say of a web page that came in place of a file."""
+    login = _LOGIN_FORM.search(head) is not None
+    return f"a {'login' if login else 'web'} page instead of the file; are these credentials good for files?"
 
 
 def is_error_page(facts: BodyFacts, head: bytes, *, html_expected: bool) -> bool:
@@ -123,6 +147,8 @@ def error_for(status: int, headers: Mapping[str, str], what: str, body: bytes = 
     message = f"{what}: status {status}" + (f", {reason}" if reason else "")
     if status == 401:
         return errors.AuthRefused(f"{what}: the tracker refused the credentials (status 401)")
+    if status == 407:
+        return errors.AuthRefused(f"{what}: the proxy refused its credentials (status 407); see `proxy_auth`")
     if status == 403:
         return errors.Forbidden(message, status=status)
     if status in {404, 410}:

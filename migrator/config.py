@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -64,6 +63,16 @@ def _url(value: object) -> str:
     return str(url).rstrip("/")
 
 
+def _proxy(value: object) -> str:
+    try:
+        url = URL(_url(value))
+    except ValueError as error:
+        raise ValueError(str(error).replace("`auth`", "`proxy_auth`")) from None
+    if url.scheme != "http" or url.path.strip("/"):
+        raise ValueError('a proxy is written like "http://proxy.example:3128"')
+    return str(url.origin())
+
+
 def _rules(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         rule(name)
@@ -82,12 +91,24 @@ Place = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 Secrets = dict[str, str | dict[str, str]]
 
 
+class TlsSection(_Section):
+    """[source.tls] and [target.tls]; see `migrator.tls`."""
+
+    ca_file: Place | None = None
+    client_cert: Place | None = None
+    client_key: Place | None = None
+    verify: Flag = True
+
+
 class TrackerSection(_Section):
-    """[source] and [target]."""
+    """[source] and [target]. Proxies of the environment are not used, only `proxy`."""
 
     tracker: str
     url: Annotated[str, BeforeValidator(_url)]
     auth: Secrets = {}
+    tls: TlsSection | None = None
+    proxy: Annotated[str, BeforeValidator(_proxy)] | None = None
+    proxy_auth: Secrets = {}
     options: dict[str, Any] = {}
 
 
@@ -146,7 +167,7 @@ class Configuration:
     @property
     def archive(self) -> Path:
         """Where the archive is."""
-        return _placed(self.folder, self.settings.archive)
+        return placed(self.folder, self.settings.archive)
 
     @property
     def open_file(self) -> Path:
@@ -156,10 +177,15 @@ class Configuration:
     @property
     def mapping_file(self) -> Path:
         """Where the mapping is."""
-        return _placed(self.folder, self.settings.mapping.file)
+        return placed(self.folder, self.settings.mapping.file)
+
+    def place(self, written: str) -> Path:
+        """A path of the file, which is relative to its folder."""
+        return placed(self.folder, written)
 
 
-def _placed(folder: Path, place: str) -> Path:
+def placed(folder: Path, place: str) -> Path:
+    """A path as a file of that folder means it; `~` is the home folder."""
     try:
         return folder / Path(place).expanduser()
     except RuntimeError:
@@ -211,6 +237,7 @@ def _keys_beside(model: type[BaseModel], place: list[str]) -> list[str]:
     sections: dict[str, type[BaseModel]] = {
         "source": SourceSection,
         "target": TargetSection,
+        "tls": TlsSection,
         "mapping": MappingSection,
         "limits": Limits,
     }
@@ -231,62 +258,3 @@ def options_of(given: Mapping[str, Any], kind: type[Any], where: str) -> Any:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"configuration: {where}.{key}: {first['msg'].removeprefix('Value error, ')}") from None
-
-
-def credentials(
-    given: Secrets, alternatives: tuple[tuple[str, ...], ...], where: str, folder: Path
-) -> tuple[dict[str, str], list[str]]:
-    """The secrets of a section, looked up, and warnings about those that stand in the file in plain text."""
-    known = [key for keys in alternatives for key in keys]
-    for key in given:
-        if key not in known:
-            raise ConfigError(unknown_key("configuration", f"{where}.{key}", known))
-    if not any(set(keys) == set(given) for keys in alternatives):
-        wanted = ", or ".join(" and ".join(keys) for keys in alternatives)
-        raise ConfigError(f"configuration: [{where}] needs {wanted}; it has {', '.join(given) or 'nothing'}")
-    found = {key: _secret(secret, f"{where}.{key}", folder) for key, secret in given.items()}
-    plain = [key for key, secret in given.items() if isinstance(secret, str) and key != "username"]
-    return found, [f"{where}.{key} stands in the configuration in plain text; better {{ env = ... }}" for key in plain]
-
-
-def _secret(secret: str | dict[str, str], where: str, folder: Path) -> str:
-    if isinstance(secret, str):
-        value = secret
-    elif len(secret) != 1 or next(iter(secret)) not in _LOOKUPS:
-        raise ConfigError(f"configuration: {where} is neither text nor one of {{ env }}, {{ file }}, {{ keyring }}")
-    else:
-        [(way, name)] = secret.items()
-        value = _LOOKUPS[way](name, where, folder)
-    if not value or not value.isprintable():
-        raise ConfigError(f"configuration: {where} is empty or has characters that no credential has")
-    return value
-
-
-def _from_env(name: str, where: str, _: Path) -> str:
-    if name not in os.environ:
-        raise ConfigError(f"configuration: {where}: the environment variable {name} is not set")
-    return os.environ[name]
-
-
-def _from_file(name: str, where: str, folder: Path) -> str:
-    try:
-        return _placed(folder, name).read_text(encoding="utf-8-sig").strip()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"configuration: {where}: the file {name} can't be read ({type(error).__name__})") from None
-
-
-def _from_keyring(name: str, where: str, _: Path) -> str:
-    try:
-        import keyring  # the `keyring` extra
-    except ImportError:
-        raise ConfigError(f"configuration: {where}: the keyring extra is not installed") from None
-    try:
-        value = keyring.get_password(name, where.rpartition(".")[2])
-    except Exception as error:  # noqa: BLE001 - backends raise what they like
-        raise ConfigError(f"configuration: {where}: the keyring failed ({type(error).__name__})") from None
-    if value is None:
-        raise ConfigError(f"configuration: {where}: the keyring has nothing for {name!r}")
-    return str(value)
-
-
-_LOOKUPS = {"env": _from_env, "file": _from_file, "keyring": _from_keyring}

@@ -22,14 +22,15 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from migrator import __version__, errors
-from migrator.answers import SNIFF, error_for, is_error_page, looks_like_login
+from migrator.answers import error_for, is_error_page, looks_like_login, page_instead
 from migrator.auth import Signature, Signer, Unsigned
+from migrator.bodies import CHUNK, gathered, limited, steady
 from migrator.gate import Gate
 from migrator.multipart import Streamed
 from migrator.pacing import Pacer
 from migrator.ports import BodyFacts, Sink
+from migrator.tls import DIRECT, Route
 
-CHUNK = 256 * 1024
 ANSWER_LIMIT = 64 * 1024 * 1024
 ERROR_LIMIT = 64 * 1024
 MAX_HOPS = 5
@@ -89,6 +90,7 @@ class HttpClient:
 
     `files` signs downloads where they want other credentials than the API. `timeout` is in seconds without a byte.
     `connections` is a cap: how many are used is found out (`gate.py`).
+    `route` tells of certificates and of a proxy.
     """
 
     def __init__(
@@ -100,11 +102,13 @@ class HttpClient:
         pacer: Pacer | None = None,
         timeout: float = 60.0,
         connections: int = 16,
+        route: Route = DIRECT,
     ) -> None:
         self.base = URL(base.rstrip("/"))
         self._signer, self._files = signer, files or signer
         self._pacer = pacer or Pacer()
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, 30.0), sock_read=timeout)
+        self._patience, self._route = timeout, route
         self._gate = Gate(connections)
         self._session: aiohttp.ClientSession | None = None
         self._login = asyncio.Lock()
@@ -119,7 +123,9 @@ class HttpClient:
         """Any API call; 2xx is an `Answer`, everything else an error. A redirect is an error, too."""
 
         async def whole(response: aiohttp.ClientResponse) -> Answer:
-            body = await _read(response, ANSWER_LIMIT)
+            body, all_of_it = await self._read(response, ANSWER_LIMIT, call.what)
+            if not all_of_it:
+                raise errors.Rejected(f"{call.what}: the answer is larger than {ANSWER_LIMIT} bytes")
             await self._spend(len(body))
             return Answer(response.status, response.headers, body)
 
@@ -268,15 +274,32 @@ class HttpClient:
             signed = await signer.sign(Unsigned(call.method, sent_to, call.body))
             headers.update(signed.headers)
             sent_to = sent_to.update_query(signed.query) if signed.query else sent_to
-        return signed, self._open().request(call.method, sent_to, headers=headers, data=body, allow_redirects=False)
+        way = self._way(home=signer is not None)
+        return signed, self._open().request(
+            call.method, sent_to, headers=headers, data=body, allow_redirects=False, **way
+        )
+
+    def _way(self, *, home: bool) -> dict[str, Any]:
+        """How a request travels: certificates for the tracker itself or for others, and the proxy."""
+        context, proxy = self._route.home if home else self._route.abroad, self._route.proxy
+        way: dict[str, Any] = {} if context is None else {"ssl": context}
+        if proxy is not None:
+            way["proxy"] = proxy.url
+            if proxy.username:
+                way["proxy_headers"] = proxy.headers
+        return way
 
     async def _fault(self, call: Call, signed: Signature, response: aiohttp.ClientResponse) -> errors.MigratorError:
         """What an answer that is a refusal means; one that says 'slow down' is told to everybody."""
-        body = _without(await _read(response, ERROR_LIMIT, cut=True), signed)
+        body, _ = await self._read(response, ERROR_LIMIT, call.what)
+        body = _without(body, signed)
         fault = error_for(response.status, response.headers, call.what, body)
         if isinstance(fault, errors.Throttled):
             self._pacer.throttled(fault.retry_after)
         return fault
+
+    async def _read(self, response: aiohttp.ClientResponse, limit: int, what: str) -> tuple[bytes, bool]:
+        return await limited(steady(response.content, self._patience, what), limit)
 
     async def _paced(self, body: Streamed) -> AsyncIterator[bytes]:
         async for chunk in body:
@@ -296,11 +319,12 @@ class HttpClient:
             length=response.content_length,
             named="Content-Disposition" in response.headers,
         )
+        body = steady(response.content, self._patience, what)
         small = facts.length is not None and facts.length <= CHUNK
-        pieces = None if small else _gathered(response.content)
-        head = await (response.content.read() if pieces is None else anext(pieces, b""))
+        pieces = None if small else gathered(body)
+        head = (await limited(body, CHUNK))[0] if pieces is None else await anext(pieces, b"")
         if is_error_page(facts, head, html_expected=html_expected):
-            raise errors.LoginPage(f"{what}: a web page instead of the file; are these credentials good for files?")
+            raise errors.LoginPage(f"{what}: {page_instead(head)}")
         await sink.start(facts)
         while head:
             await self._spend(len(head))
@@ -310,8 +334,9 @@ class HttpClient:
     async def _post_form(self, path: str, form: Mapping[str, str]) -> tuple[int, bytes]:
         try:
             await self._pacer.turn()
-            async with self._open().post(self._url(path), data=dict(form), allow_redirects=False) as response:
-                return response.status, await _read(response, ERROR_LIMIT, cut=True)
+            request = self._open().post(self._url(path), data=dict(form), allow_redirects=False, **self._way(home=True))
+            async with request as response:
+                return response.status, (await self._read(response, ERROR_LIMIT, f"POST {path}"))[0]
         except (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError) as error:
             raise wire_error(error, f"POST {path}") from None
 
@@ -346,6 +371,12 @@ def wire_error(error: Exception, what: str) -> errors.MigratorError:
     """What a failure of the wire means. Says the kind of failure only: its text may hold a URL with a token."""
     if isinstance(error, aiohttp.ClientConnectorError):
         return errors.ConnectFailed(f"{what}: no connection to {error.host}:{error.port} ({_cause(error)})")
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        if error.status == 407:
+            return errors.AuthRefused(f"{what}: the proxy refused its credentials (status 407); see `proxy_auth`")
+        return errors.ConnectFailed(f"{what}: the proxy makes no connection (status {error.status})")
+    if _wants_certificate(error):
+        return errors.ConnectFailed(f"{what}: the tracker refused our certificate, or wants one; see `tls.client_cert`")
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
         return errors.Rejected(f"{what}: not a usable address")
     if isinstance(error, TimeoutError):
@@ -357,8 +388,15 @@ def wire_error(error: Exception, what: str) -> errors.MigratorError:
 
 def _cause(error: aiohttp.ClientConnectorError) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return "its certificate is not trusted"
+        why = getattr(error.certificate_error, "verify_message", "")
+        return f"its certificate is not trusted{why and ': '}{why}"
     return error.os_error.strerror or type(error.os_error).__name__
+
+
+def _wants_certificate(error: BaseException) -> bool:
+    """With TLS 1.3 a server says so only after the handshake, as an alert that ends the connection."""
+    told = error if isinstance(error, ssl.SSLError) else error.__cause__ or error.__context__
+    return isinstance(told, ssl.SSLError) and "ALERT_CERTIFICATE" in (getattr(told, "reason", "") or "")
 
 
 def _next_hop(call: Call, url: URL, response: aiohttp.ClientResponse, *, follow: bool) -> URL:
@@ -383,31 +421,3 @@ def _without(body: bytes, signature: Signature) -> bytes:
         for form in (secret, quote(secret, safe="")):
             body = body.replace(form.encode(), b"***") if secret else body
     return body
-
-
-async def _read(response: aiohttp.ClientResponse, limit: int, *, cut: bool = False) -> bytes:
-    """The whole body, up to a limit; beyond it an error, or cut off."""
-    parts: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_any():
-        parts.append(chunk)
-        size += len(chunk)
-        if size > limit:
-            if cut:
-                break
-            raise errors.Rejected(f"{response.method} {response.url.path}: the answer is larger than {limit} bytes")
-    return b"".join(parts)
-
-
-async def _gathered(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """The stream in pieces of CHUNK bytes or a little more; the first holds at least SNIFF bytes if there are any."""
-    parts: list[bytes] = []
-    size, wanted = 0, SNIFF
-    async for chunk in content.iter_any():
-        parts.append(chunk)
-        size += len(chunk)
-        if size >= wanted:
-            yield b"".join(parts)
-            parts, size, wanted = [], 0, CHUNK
-    if parts:
-        yield b"".join(parts)

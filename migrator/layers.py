@@ -17,10 +17,10 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from migrator.answers import SNIFF, expects_html, is_error_page, looks_like_html
 from migrator.errors import LoginPage, Rejected, Retriable, TrackerUnreachable, Unanswered, WrongBody
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page
-from migrator.ports import Body, BodyFacts, Sink, Source, Target
+from migrator.ports import Body, Sink, Source, Target
+from migrator.verified import CheckedSink
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
@@ -164,9 +164,9 @@ class RetryingTarget:
 
         async def once() -> None:
             sink.rewind()
-            checked = _CheckedSink(sink)
+            checked = CheckedSink(sink, remote)
             await self._inner.read_back(remote, checked)
-            checked.judge(remote)
+            checked.judge()
 
         await self._patience.run(once)
 
@@ -188,70 +188,6 @@ class RetryingTarget:
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
         """See `Target`."""
         return await self._patience.run(lambda: self._inner.find_entity(draft))
-
-
-class VerifiedSource:
-    """Nothing passes as a file that isn't: sizes compared, pages for people refused."""
-
-    def __init__(self, inner: Source) -> None:
-        self._inner = inner
-        self.capabilities = inner.capabilities
-
-    async def check(self) -> str:
-        """See `Tracker`."""
-        return await self._inner.check()
-
-    async def close(self) -> None:
-        """See `Tracker`."""
-        await self._inner.close()
-
-    async def read(self, stream: str, cursor: Cursor | None) -> Page:
-        """See `Source`."""
-        return await self._inner.read(stream, cursor)
-
-    async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """See `Source`."""
-        return await self._inner.attachments_of(entity)
-
-    async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`; `WrongBody` where what came is not what was listed."""
-        checked = _CheckedSink(sink)
-        await self._inner.download(attachment, checked)
-        checked.judge(attachment)
-
-
-class _CheckedSink:
-    """Counts what passes and keeps its beginning."""
-
-    def __init__(self, inner: Sink) -> None:
-        self._inner = inner
-        self._facts = BodyFacts()
-        self._size = 0
-        self._head = b""
-
-    async def start(self, facts: BodyFacts) -> None:
-        self._facts = facts
-        await self._inner.start(facts)
-
-    async def write(self, chunk: bytes) -> None:
-        if len(self._head) < SNIFF:
-            self._head += chunk[: SNIFF - len(self._head)]
-        self._size += len(chunk)
-        await self._inner.write(chunk)
-
-    def rewind(self) -> None:
-        self._size, self._head = 0, b""
-        self._inner.rewind()
-
-    def judge(self, attachment: Attachment) -> None:
-        size, facts = self._size, self._facts
-        if attachment.size is not None and size != attachment.size:
-            page = " (a web page)" if looks_like_html(self._head) and not expects_html(attachment) else ""
-            raise WrongBody(f"{size} bytes came{page}, {attachment.size} were listed")
-        if facts.length is not None and size != facts.length:
-            raise WrongBody(f"{size} bytes came, {facts.length} were announced")
-        if is_error_page(facts, self._head, html_expected=expects_html(attachment)):
-            raise LoginPage("a web page came instead of the file")
 
 
 class DryRunTarget:

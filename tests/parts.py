@@ -12,7 +12,7 @@ from typing import Any
 from migrator.adapters.memory import MemorySource, MemoryTarget, MemoryTracker
 from migrator.archive import Archive
 from migrator.catalog import Catalog
-from migrator.layers import Patience, RetryingSource, RetryingTarget, VerifiedSource
+from migrator.layers import Patience, RetryingSource, RetryingTarget
 from migrator.mapping import Mapping
 from migrator.model import NOBODY, EntityRef
 from migrator.pipeline.backup import BackupSettings, backup
@@ -20,6 +20,7 @@ from migrator.pipeline.load import load
 from migrator.pipeline.rollback import RollbackSettings, rollback
 from migrator.pipeline.settle import LoadSettings
 from migrator.pipeline.verify import WHOLE, Part, verify
+from migrator.verified import VerifiedSource
 
 
 async def no_wait(_: float) -> None:

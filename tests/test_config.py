@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 
 from jobs.wiring import wire_source, wire_target
 from migrator.adapters import TRACKERS, adapter
-from migrator.config import credentials, options_of, rate, read_configuration, seconds
+from migrator.config import options_of, rate, read_configuration, seconds
+from migrator.credentials import credentials
 from migrator.errors import ConfigError
 from tests.program import ROOT, run
+from tests.tls import Certificates
 
 WHOLE = """
 archive = "kept/here"
@@ -473,11 +476,13 @@ def test_the_samples_are_found_where_there_is_a_folder_of_them():
 
 
 @pytest.mark.parametrize("sample", sorted(SAMPLES.rglob("*.toml")), ids=lambda path: path.name)
-def test_each_sample_loads_and_its_options_and_credentials_fit_its_trackers(sample, monkeypatch):
+def test_each_sample_loads_and_its_options_and_credentials_fit_its_trackers(sample, monkeypatch, tmp_path):
     names = secrets_in(tomllib.loads(sample.read_text(encoding="utf-8")))
     for name in names:
         monkeypatch.setenv(name, "name=value")
-    found = read_configuration(sample)
+    made = Certificates(tmp_path)
+    assert {path.name for path in (made.ca, *made.client())} == {"ca.pem", "client.pem", "client.key"}
+    found = read_configuration(Path(shutil.copy(sample, tmp_path)))
     assert wire_source(found).warnings == [], "a sample shows no secret in plain text"
     if found.settings.target is not None:
         assert wire_target(found).warnings == []

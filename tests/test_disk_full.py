@@ -16,7 +16,7 @@ from migrator.adapters.memory import MemorySource, MemoryTarget
 from migrator.archive import Archive
 from migrator.catalog import Catalog
 from migrator.errors import DiskRefused
-from migrator.layers import RetryingSource, RetryingTarget, VerifiedSource
+from migrator.layers import RetryingSource, RetryingTarget
 from migrator.lock import ArchiveLock
 from migrator.mapping import Row, add_rows, replace_file
 from migrator.model import EntityRef
@@ -25,6 +25,7 @@ from migrator.pipeline.export import ExportSettings, export
 from migrator.pipeline.filing import report
 from migrator.pipeline.load import load
 from migrator.pipeline.settle import LoadSettings
+from migrator.verified import VerifiedSource
 from tests.parts import PATIENCE, expected, rows, run_backup, run_load, run_verify, small_tracker, stored, twin_of
 
 

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 OURS = ("migrator", "jobs")
 
 ROWS = (
-    ("model", "errors", "fields", "required", "naming", "pathnames", "pacing", "gate", "turns"),
+    ("model", "errors", "fields", "required", "naming", "pathnames", "pacing", "gate", "turns", "tls"),
     (
         "ports",
         "auth",
@@ -38,6 +38,7 @@ ROWS = (
         "matching",
         "marks",
         "config",
+        "credentials",
         "progress",
         "answers",
         "multipart",
@@ -45,7 +46,7 @@ ROWS = (
         "base64json",
         "disk",
     ),
-    ("layers", "http", "tracker", "archive", "catalog", "lock", "manifest"),
+    ("layers", "http", "tracker", "archive", "catalog", "lock", "manifest", "verified", "bodies"),
     ("pipeline", "adapters", "sandbox"),
     ("jobs",),
 )
@@ -53,7 +54,7 @@ ROWS = (
 
 STRANGERS = {
     "pipeline": {"adapters", "http", "sandbox", "auth"},
-    "adapters": {"pipeline", "archive", "catalog", "layers", "sandbox", "config", "lock"},
+    "adapters": {"pipeline", "archive", "catalog", "layers", "verified", "sandbox", "config", "lock"},
     "sandbox": {part for row in ROWS for part in row} - {"sandbox"},
 }
 """What a part never imports, though it stands below or beside it."""
@@ -63,7 +64,7 @@ HOMES = {
     "aiohttp": ("migrator.http", "migrator.sandbox"),
     "click": ("jobs",),
     "defusedxml": ("migrator.http",),
-    "keyring": ("migrator.config",),
+    "keyring": ("migrator.credentials",),
     "multidict": ("migrator.http",),
     "pydantic": ("migrator.config",),
     "rich": ("jobs",),

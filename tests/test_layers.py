@@ -9,9 +9,10 @@ import pytest
 
 from migrator import errors
 from migrator.adapters.memory import MemorySource, MemoryTarget, MemoryTracker
-from migrator.layers import DryRunTarget, Patience, RetryingSource, RetryingTarget, VerifiedSource
+from migrator.layers import DryRunTarget, Patience, RetryingSource, RetryingTarget
 from migrator.model import Attachment, Draft, EntityRef
 from migrator.ports import BodyFacts, Sink
+from migrator.verified import VerifiedSource
 from tests.adapters.memory_bound import bound_source, bound_target
 from tests.contract import Bucket, Bytes
 from tests.contract.source import SourceContract

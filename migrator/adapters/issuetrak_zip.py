@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from migrator.adapters.issuetrak_answers import collection_in
+from migrator.bodies import CHUNK
 from migrator.errors import Rejected, Retriable, WrongBody
 from migrator.fields import record, records, text, whole
-from migrator.http import CHUNK
 from migrator.model import Attachment, EntityRef
 from migrator.ports import BodyFacts, Sink
 

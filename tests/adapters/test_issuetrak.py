@@ -29,7 +29,7 @@ from migrator.archive import Archive
 from migrator.auth import Hmac, Unsigned
 from migrator.catalog import Catalog
 from migrator.http import HttpClient
-from migrator.layers import Patience, RetryingSource, RetryingTarget, VerifiedSource
+from migrator.layers import Patience, RetryingSource, RetryingTarget
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.naming import name_at_target
 from migrator.pipeline.backup import BackupSettings, backup
@@ -39,6 +39,7 @@ from migrator.sandbox.issuetrak import IssuetrakSandbox
 from migrator.sandbox.itrak_files import complaint_about, zipped
 from migrator.sandbox.teampulse import TeamPulseSandbox
 from migrator.sandbox.world import World
+from migrator.verified import VerifiedSource
 from tests.contract import Bucket, Bytes, Expected, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, fetch, read_to_the_end
 from tests.contract.target import NASTY, BoundTarget, TargetContract, sha256

@@ -32,7 +32,7 @@ from migrator.adapters.squash_tree import AT_ONCE, KINDS
 from migrator.auth import Unsigned
 from migrator.hal import items_in, steps_in
 from migrator.http import HttpClient
-from migrator.layers import Patience, RetryingSource, RetryingTarget, VerifiedSource
+from migrator.layers import Patience, RetryingSource, RetryingTarget
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.sq_tree import CALL_STEPS, Node
@@ -40,6 +40,7 @@ from migrator.sandbox.sq_tree import KINDS as OWNERS
 from migrator.sandbox.sq_web import DEFAULT_WHITELIST, RefusedError
 from migrator.sandbox.squash import SquashSandbox
 from migrator.sandbox.world import World
+from migrator.verified import VerifiedSource
 from tests.contract import Bucket, Bytes, Expected, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl
 from tests.contract.target import BoundTarget, TargetContract, sha256

@@ -12,12 +12,13 @@ from aiohttp import web
 
 from migrator import errors
 from migrator.adapters.targetprocess import Options, TargetprocessSource, TargetprocessTarget
-from migrator.layers import Patience, RetryingSource, VerifiedSource
+from migrator.layers import Patience, RetryingSource
 from migrator.model import NOBODY, Attachment, Draft, EntityRef, Link
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.tp_files import error_page
 from migrator.sandbox.world import World
+from migrator.verified import VerifiedSource
 from tests.adapters.targetprocess_bound import (
     SKIP,
     WORLD,

@@ -25,13 +25,14 @@ from migrator.adapters.teampulse import (
 from migrator.adapters.teampulse_answers import attachment_in, entity_in, made_in, paths_in
 from migrator.auth import Wrap
 from migrator.http import HttpClient
-from migrator.layers import Patience, RetryingSource, RetryingTarget, VerifiedSource
+from migrator.layers import Patience, RetryingSource, RetryingTarget
 from migrator.model import NOBODY, Attachment, Draft, Entity, EntityRef
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import show_login, to_login
 from migrator.sandbox.teampulse import TeamPulseSandbox
 from migrator.sandbox.tpulse_reads import RefusedError
 from migrator.sandbox.world import World
+from migrator.verified import VerifiedSource
 from tests.contract import Bucket, Bytes, Expected, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, fetch, read_to_the_end
 from tests.contract.target import BoundTarget, TargetContract, sha256

@@ -21,11 +21,11 @@ from migrator.adapters import Adapter, adapter
 from migrator.catalog.crawl import _row
 from migrator.errors import MigratorError
 from migrator.http import HttpClient
-from migrator.layers import VerifiedSource
 from migrator.model import Attachment, Draft, Entity, EntityDraft, EntityRef, Page
 from migrator.pacing import Pacer
 from migrator.ports import Source, Target
 from migrator.sandbox.world import World
+from migrator.verified import VerifiedSource
 from tests.contract import Bucket, Bytes
 from tests.contract.source import crawl
 from tests.fuzz import examples

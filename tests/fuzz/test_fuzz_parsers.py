@@ -21,7 +21,7 @@ from yarl import URL
 from jobs.options import date, entity, size
 from migrator.adapters.issuetrak_answers import written
 from migrator.adapters.issuetrak_zip import Unpacked
-from migrator.adapters.squash import date_in
+from migrator.adapters.squash_answers import date_in
 from migrator.adapters.targetprocess_answers import iso_date
 from migrator.answers import retry_after
 from migrator.auth import Hmac, Signature, Unsigned, Wrap

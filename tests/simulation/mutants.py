@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from migrator import disk, errors, layers, manifest
+from migrator import disk, errors, layers, manifest, verified
 from migrator.archive import Archive, LargeFile
 from migrator.catalog import remake as remaking
 from migrator.catalog import store
@@ -24,14 +24,14 @@ from migrator.pipeline.settle import Settler
 from migrator.pipeline.store import Recorder, _outcome
 
 
-async def _checkpoint_first(self: Any, crawl: Any, stream: str, page: Any, before: Any) -> None:
+async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> None:
     try:
         if before is not None:
             await before
         write = self._catalog.record_checkpoint
-        await self._desk.run(write, self._run, stream, page.next, page.links, partial=crawl.partial)
-        await self._list_and_fetch(crawl, page.entities, page.attachments)
-        await self._list_and_fetch(crawl, (), await self._ask(page.ask))
+        await self._desk.run(write, self._run, stream, page.next, page.links, partial=self._partial)
+        await self._list_and_fetch(page.entities, page.attachments)
+        await self._list_and_fetch((), await self._ask(page.ask))
     finally:
         self._pages.release()
 
@@ -118,7 +118,7 @@ MUTANTS: dict[str, Mutant] = {
     "a load that resumes does not look": lambda: patch.object(Settler, "_match", _resumed_without_a_look),
     "an intent is not recorded": lambda: patch.object(UploadTables, "record_intent", _intent_not_recorded),
     "an upload is recorded before it is sent": lambda: patch.object(UploadTables, "record_intent", _uploaded_at_once),
-    "sizes are not compared": lambda: patch.object(layers._CheckedSink, "judge", lambda *_: None),
+    "sizes are not compared": lambda: patch.object(verified.CheckedSink, "judge", lambda *_: None),
     "what is read back is not checked": lambda: patch.object(layers.RetryingTarget, "read_back", _read_back_unchecked),
     "errors of a download are swallowed": lambda: patch.object(_Backup, "_store_one", _page_swallows_errors),
 }

@@ -1,0 +1,107 @@
+"""How a tracker is reached: which certificates are trusted, which one of our own is shown, and through which proxy.
+
+The one idea: what a configuration allows holds for the tracker's own origin only. A file that a tracker keeps
+elsewhere is fetched from there with certificates verified and without a client certificate, whatever the section says.
+The one trap: OpenSSL asks at the terminal for the password of an encrypted key, and names neither file nor key in its
+errors; here each file is read by itself, so that the message can say which key of the configuration is wrong.
+"""
+
+from __future__ import annotations
+
+import ssl
+from base64 import b64encode
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from migrator.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy, and what it asks for; `password` goes to the proxy alone and stays out of any `repr`."""
+
+    url: str
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is told to the proxy. aiohttp makes `Proxy-Authorization` of it, in the CONNECT where there is one."""
+        return {"Authorization": "Basic " + b64encode(f"{self.username}:{self.password}".encode()).decode()}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The way to a tracker. `home` is for its own origin, `abroad` for where it keeps files elsewhere; None: as usual.
+
+    Proxies that the environment names (`HTTPS_PROXY`, ...) are never used: only what a configuration says.
+    """
+
+    home: ssl.SSLContext | None = None
+    abroad: ssl.SSLContext | None = None
+    proxy: Proxy | None = None
+
+
+DIRECT = Route()
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """What a section says, files placed. `where` begins the names of keys in messages, like `source.tls`."""
+
+    where: str
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    verify: bool = True
+
+    def contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        """For the tracker, and for other hosts. Reads the files; `ConfigError` names the key that is not usable.
+
+        A `ca_file` is trusted besides the certificates that the system trusts.
+        """
+        home, abroad = ssl.create_default_context(), ssl.create_default_context()
+        for context in (home, abroad):
+            if self.ca_file is not None:
+                self._trust(context, self.ca_file)
+        self._show(home)
+        if not self.verify:
+            home.check_hostname, home.verify_mode = False, ssl.CERT_NONE
+        return home, abroad
+
+    def _trust(self, context: ssl.SSLContext, path: Path) -> None:
+        text = self._read(path, "ca_file")
+        try:
+            context.load_verify_locations(cadata=text)
+        except (ssl.SSLError, ValueError, TypeError):
+            raise ConfigError(f"configuration: {self.where}.ca_file: {path} holds no certificate in PEM") from None
+
+    def _show(self, context: ssl.SSLContext) -> None:
+        if self.client_cert is None:
+            if self.client_key is not None:
+                raise ConfigError(f"configuration: {self.where}.client_key is of no use without client_cert")
+            return
+        certificate = self._read(self.client_cert, "client_cert")
+        if "BEGIN CERTIFICATE" not in certificate:
+            raise ConfigError(
+                f"configuration: {self.where}.client_cert: {self.client_cert} holds no certificate in PEM"
+            )
+        where, path = ("client_key", self.client_key) if self.client_key else ("client_cert", self.client_cert)
+        key = self._read(path, where)
+        if "PRIVATE KEY" not in key:
+            raise ConfigError(f"configuration: {self.where}.{where}: {path} holds no private key in PEM")
+        if "ENCRYPTED" in key:
+            raise ConfigError(f"configuration: {self.where}.{where}: the key in {path} is encrypted; store it without")
+        try:
+            context.load_cert_chain(self.client_cert, path, password=lambda: "")
+        except (ssl.SSLError, ValueError) as error:
+            mismatch = isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH"
+            wrong = "is not the key of client_cert" if mismatch else "can't be used with client_cert"
+            raise ConfigError(f"configuration: {self.where}.{where}: {path} {wrong}") from None
+
+    def _read(self, path: Path, key: str) -> str:
+        try:
+            return path.read_text(encoding="ascii", errors="replace")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a path"
+            raise ConfigError(f"configuration: {self.where}.{key}: {path} can't be read: {reason}") from None

@@ -1,0 +1,97 @@
+"""No secret is in anything that any command says or writes, whether it goes well or fails."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from jobs.cli import COMMANDS
+from migrator.sandbox.targetprocess import TargetprocessSandbox
+from migrator.sandbox.teampulse import TeamPulseSandbox
+from migrator.sandbox.world import World
+from tests.program import configure, run
+from tests.tls import Proxy
+
+PROXY = "pr0xy&p4ss w/ord"
+SHOWS_ITS_OWN = {"sandbox": "it serves an embedded tracker, and says how to log in there"}
+
+
+def spelled(secrets: set[str], pairs: set[tuple[str, str]]) -> set[bytes]:
+    """Every form in which a secret travels."""
+    basic = {base64.b64encode(f"{user}:{word}".encode()).decode() for user, word in pairs}
+    whole = secrets | {word for _, word in pairs} | basic
+    forms = {form for one in whole for form in (one, quote(one), quote(one, safe=""), quote_plus(one))}
+    assert all(len(form) > 5 for form in forms), "a short one would be found anywhere"
+    return {form.encode() for form in forms}
+
+
+def written(folder: Path, mine: set[Path]) -> dict[str, bytes]:
+    """All that stands in a folder now, other than what the test put there, and the blobs, which are the tracker's."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path not in mine]
+    return {str(path): path.read_bytes() for path in files if path.parent.parent.name != "blobs"}
+
+
+@pytest.mark.timeout(300)  # it starts the program 16 times
+async def test_no_secret_is_in_what_any_command_says_or_writes(tmp_path):
+    world = World.generate(entities=10, seed=3, attachments=14, median_bytes=300, large_bytes=0)
+    async with (
+        TargetprocessSandbox(world) as source,
+        TeamPulseSandbox(world.without_attachments()) as target,
+        Proxy("ann", PROXY) as proxy,
+    ):
+        source.faults.broken.add(world.attachments[3].id)
+        config = configure(
+            tmp_path,
+            source,
+            target,
+            source__proxy_auth={"username": "ann", "password": PROXY},
+            limits={"retries": 1},
+        )
+        config.write_text(config.read_text().replace("[source.auth]", f'proxy = "{proxy.url}"\n[source.auth]'))
+        root = tmp_path / "archive"
+        (tmp_path / "wrong").write_text("wr0ng-passw0rd")
+        good = config.read_text()
+        variants = {
+            "refused": good.replace('"source-password"', '"wrong"'),
+            "refused by the proxy": good.replace(f'password = "{PROXY}"', 'password = "wr0ng-passw0rd"'),
+            "unreachable": good.replace(source.url, source.url + "/elsewhere"),
+            "a wrong key": good.replace("[source.auth]", "[source.auth]\npasswort = 'wr0ng-passw0rd'"),
+            "no such file": good.replace('"source-password"', '"none"'),
+        }
+        for name, text in variants.items():
+            (tmp_path / f"{name}.toml").write_text(text)
+        mine = {path for path in tmp_path.iterdir() if path.is_file()} - {tmp_path / "mapping.csv"}
+        calls = [
+            ["check", config],
+            ["--json", "backup", config],
+            ["map", config],
+            ["load", config],
+            ["migrate", config],
+            ["rollback", config],
+            ["status", root],
+            ["export", root, tmp_path / "tree", "--format", "tree"],
+            ["report", root, "--out", tmp_path / "report.html"],
+            ["verify", root],
+            ["demo"],
+            *(["backup", tmp_path / f"{name}.toml"] for name in variants),
+        ]
+        assert {word for words in calls for word in words if word in COMMANDS} == set(COMMANDS) - set(SHOWS_ITS_OWN)
+        said, codes = {}, set()
+        in_turn = [(words, await run("-v", *words)) for words in calls[:6]]
+        rest = calls[6:]
+        at_once = await asyncio.gather(*(run("-v", *words, within=100) for words in rest))
+        for words, finished in [*in_turn, *zip(rest, at_once, strict=True)]:
+            codes.add(finished.code)
+            assert finished.code != 1, (words, finished.err)
+            said[str(words)] = f"{finished.out}{finished.err}".encode()
+        assert {0, 2, 3, 4} <= codes
+        issued = {*target._tokens, target._refresh_token}
+        assert issued
+        pairs = {("ann", PROXY), ("ann", "wr0ng-passw0rd"), (source.credentials["username"], source.password)}
+        secrets = spelled({source.cookie, target.password} | issued, pairs)
+    for where, content in {**said, **written(tmp_path, mine)}.items():
+        assert not [form for form in secrets if form in content], where
