@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import sqlite3
 from collections import Counter
 from pathlib import Path
@@ -21,6 +22,9 @@ from migrator.pipeline.rollback import RollbackSettings, rollback
 from migrator.pipeline.settle import LoadSettings
 from migrator.pipeline.verify import WHOLE, Part, verify
 from migrator.verified import VerifiedSource
+
+FULL = not {"CI", "MIGRATOR_SLOW"}.isdisjoint(os.environ)
+"""Whether tests that go through many cases of one kind go through all of them, or, for a quick answer, through some."""
 
 
 async def no_wait(_: float) -> None:

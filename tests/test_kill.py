@@ -25,11 +25,13 @@ from migrator.catalog.store import Store
 from migrator.layers import RetryingTarget
 from migrator.model import NOBODY
 from migrator.selection import Selection
-from tests.parts import PATIENCE, expected, files_on, rows, run_backup, run_load, run_rollback, run_verify, stored
+from tests.parts import FULL, PATIENCE, expected, files_on, rows, run_backup, run_load, run_rollback, run_verify, stored
 from tests.test_load import assert_exactly_once
 
 DIED = 9
 DONE = 0
+STRIDE = 1 if FULL else 4
+"""For a quick answer not every step: `tests/simulation` kills at all of them, by chance."""
 
 
 def tiny_tracker() -> MemoryTracker:
@@ -155,7 +157,8 @@ def test_a_backup_killed_at_any_step_ends_as_if_it_had_not_been(tmp_path):
 
     code, total = in_child(work_in(tmp_path / "whole"), die_at=0)
     assert (code, total > 40) == (DONE, True)
-    for step in itertools.count(1):  # how files fall into batches, and so the number of steps, differs from run to run
+    # How files fall into batches, and so the number of steps, differs from run to run.
+    for step in itertools.count(1, STRIDE):
         root = tmp_path / str(step)
         code, _ = in_child(work_in(root), die_at=step)
         if code == DONE and step > total // 2:
@@ -184,7 +187,7 @@ def test_a_limited_backup_killed_at_any_step_goes_on_as_such_and_leaves_the_rest
 
     code, total = in_child(work_in(tmp_path / "whole"), die_at=0)
     assert (code, total > 20) == (DONE, True)
-    for step in itertools.count(1, 2):
+    for step in itertools.count(1, 2 * STRIDE):
         root = tmp_path / str(step)
         code, _ = in_child(work_in(root), die_at=step)
         if code == DONE and step > total // 2:
@@ -226,7 +229,7 @@ def test_a_load_killed_at_any_step_puts_every_file_there_exactly_once(tmp_path):
     assert (code, total > 40) == (DONE, True)
     undisturbed, mapping = twin()
     _restore(undisturbed, tmp_path / "whole.state")
-    for step in itertools.count(1):
+    for step in itertools.count(1, STRIDE):
         root, state = tmp_path / str(step), tmp_path / f"{step}.state"
         shutil.copytree(archive, root)
         code, _ = in_child(work_in(root, state), die_at=step)

@@ -83,7 +83,7 @@ async def test_equal_sizes_count_once_and_unknown_ones_and_stored_blobs_not_at_a
 
 
 async def test_a_run_ends_while_the_catalog_can_still_commit_and_keeps_what_is_finished(tmp_path, monkeypatch):
-    tracker = small_tracker(page_size=2)
+    tracker = small_tracker(40, page_size=2)
     real = expected(tracker)
     tracker.files = {id_: replace(file, size=None) for id_, file in tracker.files.items()}
     left = [3]

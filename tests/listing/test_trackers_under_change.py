@@ -20,7 +20,7 @@ from migrator.adapters import adapter
 from migrator.http import HttpClient
 from tests.fuzz import examples
 from tests.listing.living import Living, Step, living, schedules, small_world
-from tests.parts import rows, run_backup, stored
+from tests.parts import FULL, rows, run_backup, stored
 
 WAYS: dict[str, tuple[tuple[dict[str, Any], dict[str, Any]], ...]] = {
     "issuetrak": (({"page_size": 20}, {}), ({"issue_numbers": "101-262"}, {}), ({"page_size": 20, "zip": True}, {})),
@@ -101,7 +101,7 @@ def test_what_was_there_all_the_time_is_in_the_archive(tracker, tmp_path):
     happened = 0
     with asyncio.Runner() as runner:
 
-        @examples(20)
+        @examples(20 if FULL else 8)
         @given(schedules, st.integers(0, 5))
         @example([Step(1, "purge entities", 0, 1)] * 6, 0)
         @example([Step(1, "purge files", 0, 1)] * 6, 1)

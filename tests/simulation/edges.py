@@ -44,9 +44,13 @@ CALLS = ("create", "append", "extend", "sync", "sync_files", "rename", "sync_fol
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """How bad it gets: the edge of the kill (0: none) or of a stop, and the chance of a fault at each edge."""
+    """How bad it gets: the edge of the kill (0: none) or of a stop, and the chance of a fault at each edge.
+
+    With `kill_on` the kill is at the n-th of the edges with this word, which so are reached though they are rare.
+    """
 
     kill_at: int = 0
+    kill_on: str = ""
     stop_at: int = 0
     power_cut: bool = False
     network: float = 0.0
@@ -63,6 +67,7 @@ class Fate:
         self.rng, self.weather = rng, weather
         self.disk = files
         self.trace: list[str] = []
+        self._counted = 0
         self.dead = False
         self.stop = asyncio.Event()
 
@@ -73,7 +78,9 @@ class Fate:
         self.trace.append(edge)
         if len(self.trace) == self.weather.stop_at:
             self.stop.set()
-        if len(self.trace) == self.weather.kill_at:
+        if self.weather.kill_on in edge:
+            self._counted += 1
+        if self._counted == self.weather.kill_at and self.weather.kill_on in edge:
             self.dead = True
             raise Killed(edge)
 

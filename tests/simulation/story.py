@@ -36,6 +36,8 @@ from tests.simulation.edges import CALM, SMALL, Fate, Violation, Weather, Weathe
 
 PATIENCE = Patience(retries=3, total=10_000)
 MOST_RUNS = 3
+KINDS = ("attachments_of", "download", "find_attachments", "upload", "read_back", "delete")
+"""Words of edges at which a quarter of the kills are, so that rare ones are reached."""
 _NUMBERED = re.compile(r" \(\d+\)|~\d+|_\d+(?=\.)")
 
 
@@ -97,8 +99,10 @@ def weather(rng: random.Random, edges: int) -> Weather:
     """Of a run that has about so many edges."""
     kind = rng.choice(["kill", "kill", "power", "stop", "network", "disk", "all", "all"])
     chance = rng.choice([0.02, 0.1, 0.3])
+    kill_on = rng.choice(KINDS) if rng.random() < 0.25 else ""
     return Weather(
-        kill_at=rng.randint(1, edges) if kind in {"kill", "power", "all"} else 0,
+        kill_at=rng.randint(1, 6 if kill_on else edges) if kind in {"kill", "power", "all"} else 0,
+        kill_on=kill_on,
         stop_at=rng.randint(1, edges) if kind == "stop" else 0,
         power_cut=kind == "power" or (kind == "all" and rng.random() < 0.5),
         network=chance if kind in {"network", "all"} else rng.choice([0.0, 0.05]),
