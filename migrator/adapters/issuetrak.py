@@ -29,6 +29,7 @@ from migrator.adapters.issuetrak_answers import (
     made_in,
     query,
     range_in,
+    timeless,
     window,
     written,
     zone_in,
@@ -37,7 +38,7 @@ from migrator.adapters.issuetrak_authors import Authors
 from migrator.adapters.issuetrak_zip import Archives
 from migrator.auth import Hmac, Signer
 from migrator.base64json import Base64Sink
-from migrator.fields import kept, record, text, whole
+from migrator.fields import record, text, whole
 from migrator.http import Call, HttpClient
 from migrator.listing import Found, Items, Listing, Order, Way
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
@@ -233,7 +234,7 @@ class IssuetrakSource(_Issuetrak):
 
     def _entity(self, issue: Mapping[str, Any]) -> Entity:
         ref = EntityRef(KIND, str(number_in(issue, "IssueNumber")))
-        return Entity(ref, text(issue.get("Subject")), str(self._http.base), kept(issue))
+        return Entity(ref, text(issue.get("Subject")), str(self._http.base), timeless(issue))
 
 
 class IssuetrakTarget(CreatesNothing, _Issuetrak):

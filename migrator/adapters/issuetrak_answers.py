@@ -70,8 +70,17 @@ def attachment_in(found: Mapping[str, Any], owner: EntityRef) -> Attachment:
         size=whole(found.get("FileSizeInBytes")),
         created_at=text(found.get("CreatedDate")),
         created_by=text(found.get("CreatedBy")),
-        raw=kept({**found, "FileContent": None}),
+        raw=timeless({**found, "FileContent": None}),
     )
+
+
+def timeless(found: Mapping[str, Any]) -> str:
+    """What is kept of an item: all but the moment at which it was asked for, so that what didn't change looks alike."""
+    metadata = found.get("Metadata")
+    if isinstance(metadata, list):
+        rest = [one for one in metadata if not isinstance(one, dict) or one.get("Key") != "QueryDate"]
+        found = {**found, "Metadata": rest}
+    return kept(found)
 
 
 def made_in(answer: object) -> str | None:

@@ -449,6 +449,17 @@ async def test_issue_deleted_while_pages_are_read_hides_no_other():
         assert seen == {issue(number) for number in all_ids}
 
 
+def test_what_did_not_change_looks_alike_whenever_it_is_asked_for():
+    def told(moment):
+        metadata = [{"Key": "APIVersion", "Value": "v1"}, {"Key": "QueryDate", "Value": moment}]
+        return {"AttachmentID": 5, "FileName": "a", "Metadata": metadata}
+
+    issue = EntityRef("Issue", "1")
+    first, later = (attachment_in(told(f"2026-01-31T09:00:0{n}Z"), issue) for n in (1, 2))
+    assert first == later
+    assert json.loads(first.raw)["Metadata"] == [{"Key": "APIVersion", "Value": "v1"}]
+
+
 async def test_server_that_gives_the_same_page_again_and_again_is_not_believed():
     async def search(request):
         size = (await request.json())["PageSize"]
