@@ -19,6 +19,9 @@ from tests.test_pairs import FOUR
 SEEDS = 200 if FULL else 80
 CHUNK = 40
 STORMS = 20 if FULL else 12
+FOUND = (
+    1133,  # the disk refused between the first table of an archive and its index, which then was never made
+)
 PATIENCE_WITH_MUTANTS = 600
 
 # What a killed process had open is closed by nobody; here that is told when the garbage is collected.
@@ -36,6 +39,11 @@ def _no_garbage_for_others():
 def test_whatever_happens_nothing_is_lost_and_nothing_done_twice(first):
     for seed in range(first, first + CHUNK):
         simulate(seed)  # a violation tells its seed: python -m tests.simulation --seeds N
+
+
+def test_the_seeds_that_once_found_something_hold():
+    for seed in FOUND:
+        simulate(seed)
 
 
 TELL = """

@@ -52,7 +52,8 @@ class Store:
                 self.db.execute("PRAGMA journal_mode=WAL")
                 self.db.execute("PRAGMA synchronous=FULL")
                 catch_up(self.db, root)
-                migrations.apply(self.db)
+                with self.db.atomic():  # the library's own table too, or a kill leaves that one without its index
+                    migrations.apply(self.db)
                 self._journal = Journal(self.db, root)
 
     def _expect_tables(self, root: Path) -> None:
