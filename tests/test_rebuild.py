@@ -226,6 +226,36 @@ def _killed(monkeypatch: pytest.MonkeyPatch, root: Path, at: int) -> int:
     return count
 
 
+async def test_a_transaction_whose_last_line_was_broken_off_never_was(tmp_path):
+    await run_backup(small_tracker(), tmp_path / "whole")
+    before = said(tmp_path / "whole")
+    path = manifest.path_in(tmp_path / "whole")
+    last = list(manifest.batches(path))[-1].end
+    lines = b'{"checkpoints":1000,"partial":0,"stream":"never","cursor":null,"done":1,"run_id":1}\n'
+    manifest.write_batch(path, last, [lines])
+    written = path.read_bytes()
+    for end in [*range(last.length, len(written), 19), len(written) - 1]:
+        root = shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+        lose(root)
+        manifest.path_in(root).write_bytes(written[:end])
+        assert rebuild(Archive(root))["status"] == "complete", end
+        told = said(root)
+        assert told.pop("runs")[: len(before["runs"])] == before["runs"]
+        assert told == {table: before[table] for table in told}, end
+        shutil.rmtree(root)
+
+
+async def test_a_run_makes_safe_the_names_that_a_killed_rebuild_gave(tmp_path, monkeypatch):
+    await run_backup(small_tracker(), tmp_path)
+    safe: list[Path] = []
+    real = disk.sync_folders
+    monkeypatch.setattr(disk, "sync_folders", lambda folders, root: (safe.extend(folders), real(folders, root)))
+    with closing(Catalog(tmp_path)) as catalog:
+        assert not safe
+        catalog.keep_manifest()
+    assert safe == [tmp_path]
+
+
 def test_the_program_rebuilds_and_says_so(tmp_path, capsys):
     asyncio.run(run_backup(small_tracker(), tmp_path))
     lose(tmp_path)

@@ -84,8 +84,11 @@ class Journal:
     def keep(self, *, anew: bool = False) -> None:
         """Have a manifest that fits, written anew if need be. `ArchiveDamaged` if it knows more than the catalog.
 
-        `anew`: the catalog was just made from it.
+        `anew`: the catalog was just made from it. That both have their names is safe when this returns: a kill may
+        have come between giving one and making it safe.
         """
+        with disk_errors(manifest.NAME):
+            disk.sync_folders([self._root], self._root)
         if self.mark is None:
             latest = self._db.execute("SELECT coalesce(max(run_id), 0) FROM runs").fetchone()[0]
             if not anew and manifest.latest_run(self._path) > latest:

@@ -7,10 +7,11 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench.measure import Rival, cost_of, in_turns, machine, publish, table
+from tests.bench.measure import FREED, Rival, cost_of, in_turns, machine, publish, table
 from tests.bench.peers import rivals
 from tests.bench.served import Served, served
 from tests.bench.uploads import upload
@@ -42,7 +43,10 @@ def main() -> None:
     words.add_argument("--dry", action="store_true", help="print the figures, don't write results.md")
     words.add_argument("--work", type=Path, help="where to work; else the system's place for temporary files")
     options = words.parse_args()
-    for what in BENCHMARKS if options.what == "all" else [options.what]:
+    chosen = list(BENCHMARKS) if options.what == "all" else [options.what]
+    for what in chosen:
+        if what != chosen[0]:
+            time.sleep(FREED)
         with tempfile.TemporaryDirectory(prefix="bench-", dir=options.work) as folder:
             work, where = Path(folder), machine(Path(folder))
             lines = BENCHMARKS[what](what, options, work)
