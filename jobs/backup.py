@@ -8,16 +8,14 @@ from typing import Any
 
 import click
 
-from jobs.options import config_argument, selection_options
+from jobs.options import config_argument, paranoid_option, selection_options
 from jobs.output import Output
 
 
 @click.command("backup")
 @config_argument
 @selection_options
-@click.option(
-    "--paranoid", is_flag=True, help="Fetch files twice whose length neither listing nor answer tells, and compare."
-)
+@paranoid_option
 @click.pass_obj
 def command(output: Output, /, *, config: Path, selection: Any, paranoid: bool) -> dict[str, Any]:
     """Crawl the source of CONFIG and store every attachment in its archive.

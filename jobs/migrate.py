@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jobs.options import config_argument
+from jobs.options import config_argument, paranoid_option
 from jobs.output import Output
 
 _WORST = ("interrupted", "damaged", "incomplete", "complete")
@@ -16,8 +16,9 @@ _WORST = ("interrupted", "damaged", "incomplete", "complete")
 
 @click.command("migrate")
 @config_argument
+@paranoid_option
 @click.pass_obj
-def command(output: Output, /, *, config: Path) -> dict[str, Any]:
+def command(output: Output, /, *, config: Path, paranoid: bool) -> dict[str, Any]:
     """Back up the source of CONFIG, then load the archive into its target.
 
     The load reads the target back, entity by entity: what is not there as it was sent is a failure. Mapping and
@@ -27,10 +28,10 @@ def command(output: Output, /, *, config: Path) -> dict[str, Any]:
     from migrator.config import read_configuration
 
     configuration = read_configuration(config)
-    return run_job(lambda stop: _migrate(configuration, output, stop))
+    return run_job(lambda stop: _migrate(configuration, output, stop, paranoid=paranoid))
 
 
-async def _migrate(configuration: Any, output: Output, stop: asyncio.Event) -> dict[str, Any]:
+async def _migrate(configuration: Any, output: Output, stop: asyncio.Event, *, paranoid: bool) -> dict[str, Any]:
     from jobs.backup import run_backup
     from jobs.load import run_load
     from jobs.running import unless_stopped
@@ -43,7 +44,7 @@ async def _migrate(configuration: Any, output: Output, stop: asyncio.Event) -> d
         await unless_stopped(target.tracker.check(), stop)
     finally:
         await target.tracker.close()
-    parts: dict[str, Any] = {"backup": await run_backup(configuration, output, stop), "load": {}}
+    parts: dict[str, Any] = {"backup": await run_backup(configuration, output, stop, paranoid=paranoid), "load": {}}
     if not stop.is_set():
         parts["load"] = await run_load(configuration, output, stop)
     statuses = {part["status"] for part in parts.values() if part} | ({"interrupted"} if stop.is_set() else set())

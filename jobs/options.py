@@ -15,6 +15,10 @@ from migrator.model import EntityRef
 config_argument = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
 archive_argument = click.argument("archive", type=click.Path(path_type=Path, file_okay=False))
 
+paranoid_option = click.option(
+    "--paranoid", is_flag=True, help="Fetch files twice whose length neither listing nor answer tells, and compare."
+)
+
 
 def size(value: str) -> int:
     """`10 MB`, `512 KiB` or a number of bytes."""

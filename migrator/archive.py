@@ -13,7 +13,7 @@ import io
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
@@ -103,13 +103,9 @@ class Archive:
         self.suspects: set[str] = set()
 
     def prepare(self) -> None:
-        """Make the folders, and sweep away what an earlier run left half-done.
-
-        A run that was killed may have named blobs and not flushed them; this one trusts what has a name, so flush now.
-        """
+        """Make the folders, and sweep away what an earlier run left half-done."""
         with disk_errors(str(self.root)):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            disk.flush(self.root)
             if self.incoming.exists():
                 shutil.rmtree(self.incoming)
             for folder in (self.incoming, self.blobs):
@@ -142,14 +138,17 @@ class Archive:
             return self.path_of(blob.sha256).stat().st_size == blob.size
         return False
 
-    def store_batch(self, bodies: Sequence[bytes]) -> list[Blob]:
-        """Store small files, in order; all are safe on disk when this returns. Known contents are not written."""
-        blobs = [Blob(hashlib.sha256(body).hexdigest(), len(body)) for body in bodies]
-        fresh = {blob.sha256: (blob, body) for blob, body in zip(blobs, bodies, strict=True) if not self.holds(blob)}
+    def store_batch(self, bodies: Sequence[tuple[Blob, bytes]], known: Collection[str]) -> None:
+        """Store small files that are hashed already; all are safe on disk when this returns.
+
+        Contents that are here already are not written again, if they are `known` (by hash) to the catalog: a killed
+        run may have given a name to a blob that is not safe yet.
+        """
+        there = {blob.sha256 for blob, _ in bodies if blob.sha256 in known and self.holds(blob)}
+        fresh = {blob.sha256: (blob, body) for blob, body in bodies if blob.sha256 not in there}
         if fresh:
             with disk_errors("the archive"):
                 self._write_fresh(list(fresh.values()))
-        return blobs
 
     def _write_fresh(self, fresh: Sequence[tuple[Blob, bytes]]) -> None:
         written = [self.new_incoming() for _ in fresh]

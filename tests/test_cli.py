@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 import signal
@@ -316,6 +317,23 @@ async def test_a_broken_file_is_status_3_is_listed_with_its_reason_and_healed_by
     assert healed.document["attachments"]["unchanged"] == 59
     assert source.downloads.total() == before + 1
     assert "failed" not in (await run("-q", "status", root)).out.partition("run ")[0]
+
+
+@pytest.mark.parametrize("command", ["backup", "migrate"])
+async def test_paranoid_notices_a_file_that_was_cut_where_nobody_tells_its_length(tmp_path, target, command):
+    world = World.generate(entities=5, seed=3, attachments=12, median_bytes=300, large_bytes=0)
+    owned = [file for file in world.attachments if world.owner_of(file) is not None]
+    contents = {hashlib.sha256(world.content(file)).hexdigest() for file in owned}
+    async with TeamPulseSandbox(world) as source:
+        source.oddities.null_sizes = {file.id for file in world.attachments}
+        source.faults.cut = 0.2
+        for options, whole in (([], False), (["--paranoid"], True)):
+            config = config_of(tmp_path / str(whole), source, target, source__options={})
+            finished = await run("--json", command, config, *options)
+            assert finished.code == 0, finished
+            stored = catalog(config.parent / "archive", "SELECT sha256 FROM attachments WHERE status = 'stored'")
+            assert len(stored) == len(owned)
+            assert ({digest for (digest,) in stored} == contents) == whole, source.faults.injected
 
 
 async def test_a_file_that_is_gone_does_not_count_against_the_run(tmp_path, source):

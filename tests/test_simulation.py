@@ -75,7 +75,7 @@ def test_a_seed_gives_the_same_run_in_every_process():
 @pytest.mark.timeout(300)
 def test_the_story_is_killed_at_every_kind_of_edge_and_meets_every_kind_of_end():
     told = "\n".join(line for seed in range(80) for line in simulate(seed).log)
-    for edge in ("begin", "commit", "committed", "create", "append", "sync_files", "rename", "sync_folders", "flush"):
+    for edge in ("begin", "commit", "committed", "create", "append", "sync_files", "rename", "sync_folders"):
         assert re.search(rf"killed at edge \d+, (before |after )?{edge};", told), edge
     for verb in ("read", "attachments_of", "download", "find_attachments", "upload", "uploaded", "delete", "read_back"):
         assert re.search(rf"killed at edge \d+, {verb} ", told), verb

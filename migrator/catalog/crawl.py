@@ -6,11 +6,12 @@ what was seen since its start is what the source holds now.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from migrator.catalog.store import Store
-from migrator.model import Attachment, Cursor, Entity, EntityRef, Link, Outcome, Status
+from migrator.model import Attachment, Blob, Cursor, Entity, EntityRef, Link, Outcome, Status
 
 COLUMNS = (
     "attachment_id, kind, entity_id, comment_id, name, size, media_type, description, created_at, created_by, "
@@ -52,6 +53,10 @@ _LINK = """
 UPDATE attachments SET kind = ?, entity_id = ?, comment_id = coalesce(?, comment_id)
 WHERE attachment_id = ? AND kind = 'Unlinked'
 """
+
+
+def _pairs(rows: Collection[object]) -> str:
+    return ", ".join(["(?, ?)"] * len(rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,21 +152,26 @@ class CrawlTables(Store):
     def record_outcomes(self, run: int, outcomes: Iterable[Outcome]) -> None:
         """Write down how files fared. Their blobs must be safe on disk before."""
         outcomes = list(outcomes)
-        blobs = [(o.blob.sha256, o.blob.size) for o in outcomes if o.blob]
-        stored = [(o.blob.sha256, run, o.attachment.id) for o in outcomes if o.blob]
+        stored = [(o.attachment.id, o.blob) for o in outcomes if o.blob]
         others = [(o.status, o.error, o.attachment.id) for o in outcomes if not o.blob]
         with self.writing():
-            self.db.conn.executemany(
-                "INSERT INTO blobs (sha256, size) VALUES (?, ?) "
-                "ON CONFLICT DO UPDATE SET size = excluded.size, problem = NULL",
-                blobs,
-            )
-            self.db.conn.executemany(
-                "UPDATE attachments SET sha256 = ?, status = 'stored', error = NULL, stored_run = ? "
-                "WHERE attachment_id = ?",
-                stored,
-            )
+            if stored:
+                self._record_stored(run, stored)
             self.db.conn.executemany("UPDATE attachments SET status = ?, error = ? WHERE attachment_id = ?", others)
+
+    def _record_stored(self, run: int, stored: Sequence[tuple[str, Blob]]) -> None:
+        """One statement for all: each row by itself would give the interpreter away and wait to get it back."""
+        blobs = {blob.sha256: blob.size for _, blob in stored}
+        self.db.execute(
+            f"INSERT INTO blobs (sha256, size) VALUES {_pairs(blobs)} "
+            "ON CONFLICT DO UPDATE SET size = excluded.size, problem = NULL",
+            [*chain.from_iterable(blobs.items())],
+        )
+        self.db.execute(
+            f"WITH done (id, hash) AS (VALUES {_pairs(stored)}) UPDATE attachments "
+            "SET sha256 = hash, status = 'stored', error = NULL, stored_run = ? FROM done WHERE attachment_id = id",
+            [*chain.from_iterable((id_, blob.sha256) for id_, blob in stored), run],
+        )
 
     def record_checkpoint(
         self, run: int, stream: str, cursor: Cursor | None, links: Iterable[Link] = (), *, partial: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from migrator.catalog.store import MAPPED, Store
@@ -172,6 +172,12 @@ class Overview(Store):
     def knows_blob(self, sha256: str) -> bool:
         """Whether there is, or was, such a blob."""
         return self.db.execute("SELECT 1 FROM blobs WHERE sha256 = ?", [sha256]).fetchone() is not None
+
+    def known_blobs(self, hashes: Sequence[str]) -> set[str]:
+        """Which of these (a batch of them) are in the catalog."""
+        marks = ", ".join("?" * len(hashes))
+        rows = self.db.execute(f"SELECT sha256 FROM blobs WHERE sha256 IN ({marks})", [*hashes])
+        return {row[0] for row in rows.fetchall()}
 
     def problem_blobs(self) -> list[str]:
         """Blobs that `verify` found damaged or missing."""

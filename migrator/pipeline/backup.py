@@ -18,7 +18,7 @@ from migrator import errors
 from migrator.archive import Archive
 from migrator.catalog import Catalog
 from migrator.catalog.crawl import Crawl
-from migrator.model import Attachment, Cursor, Entity, Page, RunStatus, Status
+from migrator.model import Attachment, Cursor, Entity, Outcome, Page, RunStatus, Status
 from migrator.pipeline.room import Room
 from migrator.pipeline.rounds import Rounds
 from migrator.pipeline.running import Frame, begun
@@ -70,7 +70,7 @@ class _Backup:
     ) -> None:
         self._source, self._archive, self._settings, self._progress = source, archive, settings, progress
         self._catalog, self._desk, self._run, self._in_flight = frame.catalog, frame.desk, frame.run, frame.in_flight
-        self._recorder = Recorder(archive, frame.catalog, frame.desk, frame.run)
+        self._recorder = Recorder(archive, frame.catalog, frame.desk, frame.run, settings.downloads)
         self._room = Room(archive.root)
         self._crawl = Crawl(frame.run, {})
         self._queue: asyncio.Queue[tuple[Attachment, Recorded]] = asyncio.Queue(2 * settings.downloads)
@@ -253,18 +253,18 @@ class _Backup:
         sink = StoreSink(self._archive, self._progress)
         try:
             await self._source.download(attachment, sink)
-            body = await sink.finish()
+            blob, body = await sink.finish()
         except errors.ConnectFailed as error:
             raise errors.TrackerUnreachable(str(error)) from error
         except (errors.Retriable, errors.Rejected) as error:
             status = self._judge(error)
             self._progress.done(failed=status is Status.FAILED)
-            return Settled(attachment, None, status, str(error), recorded)
+            return Settled(Outcome(attachment, status, None, str(error)), None, recorded)
         finally:
             sink.discard()
         self._stored += 1
         self._progress.done()
-        return Settled(attachment, body, Status.STORED, None, recorded)
+        return Settled(Outcome(attachment, Status.STORED, blob), body, recorded)
 
     def _judge(self, error: errors.MigratorError) -> Status:
         """What an error makes of a file. If nothing but login pages came so far, the credentials are no good."""

@@ -1,14 +1,15 @@
 """From download to record: bodies are gathered, written as a batch, and recorded after they are safe on disk.
 
 The one idea: a worker hands a small file over and goes on; one flusher writes all that came together meanwhile, with
-one flush to disk and one transaction. At most `HANDED_OVER` small files are in memory and unrecorded, which is also
-what a kill can cost beyond the downloads in flight.
+one flush to disk and one transaction. At most `HANDED_OVER` small files and one for each download at once are in
+memory and unrecorded, which is also what a kill can cost beyond the downloads in flight.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -22,8 +23,6 @@ from migrator.progress import Progress
 
 SMALL = 256 * 1024
 HANDED_OVER = 64
-BATCH = HANDED_OVER // 2
-"""So many are written together, while as many more come in: the disk and the wire never wait for each other."""
 GATHER = 0.02
 
 
@@ -64,13 +63,17 @@ class StoreSink:
             self._file.discard()
             self._file = None
 
-    async def finish(self) -> bytes | Blob:
-        """The bytes of a small file, or the blob of a large one, which is safe on disk then."""
+    async def finish(self) -> tuple[Blob, bytes | None]:
+        """The blob that it is, and its bytes if it is a small one; a large one is safe on disk then.
+
+        A small one is hashed here: on the disk thread, hashing gives the interpreter away and waits to get it back.
+        """
         if self._file is None:
-            return b"".join(self._parts)
+            body = b"".join(self._parts)
+            return Blob(hashlib.sha256(body).hexdigest(), len(body)), body
         blob = await asyncio.to_thread(self._file.finish)
         self._file = None
-        return blob
+        return blob, None
 
 
 Recorded = Callable[[Attachment, Status], None]
@@ -78,21 +81,27 @@ Recorded = Callable[[Attachment, Status], None]
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A file whose fate is known and not recorded yet. `recorded` is called when it is."""
+    """A file whose fate is known and not recorded yet. `body` is what has yet to be written of it.
 
-    attachment: Attachment
-    body: bytes | Blob | None
-    status: Status
-    error: str | None
+    `recorded` is called when it is.
+    """
+
+    outcome: Outcome
+    body: bytes | None
     recorded: Recorded
 
 
 class Recorder:
-    """Gathers settled files and records them in batches. `run` is a task; `flush` empties it at the end."""
+    """Gathers settled files and records them in batches. `run` is a task; `flush` empties it at the end.
 
-    def __init__(self, archive: Archive, catalog: Catalog, desk: Desk, run: int) -> None:
+    Half of what may be handed over is written together, while as much more comes in: the disk and the wire never wait
+    for each other.
+    """
+
+    def __init__(self, archive: Archive, catalog: Catalog, desk: Desk, run: int, downloads: int) -> None:
         self._archive, self._catalog, self._desk, self._run = archive, catalog, desk, run
-        self._room = asyncio.Semaphore(HANDED_OVER)
+        self._room = asyncio.Semaphore(HANDED_OVER + downloads)
+        self._batch = (HANDED_OVER + downloads) // 2
         self._waiting: list[Settled] = []
         self._awake, self._enough = asyncio.Event(), asyncio.Event()
         self._writing = asyncio.Lock()
@@ -106,7 +115,7 @@ class Recorder:
 
     def _tell(self) -> None:
         """Wake who waits for any, and who waits for enough."""
-        for event, wanted in ((self._awake, 1), (self._enough, BATCH)):
+        for event, wanted in ((self._awake, 1), (self._enough, self._batch)):
             if len(self._waiting) >= wanted:
                 event.set()
             else:
@@ -133,7 +142,7 @@ class Recorder:
 
     async def _record(self) -> None:
         async with self._writing:
-            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+            batch, self._waiting = self._waiting[: self._batch], self._waiting[self._batch :]
             self._tell()
             if not batch:
                 return
@@ -144,18 +153,12 @@ class Recorder:
                 raise
             for settled in batch:
                 self._room.release()
-                settled.recorded(settled.attachment, settled.status)
+                settled.recorded(settled.outcome.attachment, settled.outcome.status)
 
     def _write(self, batch: list[Settled]) -> None:
-        small = [settled.body for settled in batch if isinstance(settled.body, bytes)]
-        blobs = iter(self._archive.store_batch(small))
-        self._catalog.record_outcomes(self._run, [_outcome(settled, blobs) for settled in batch])
-
-
-def _outcome(settled: Settled, blobs: Iterator[Blob]) -> Outcome:
-    body = settled.body
-    blob = next(blobs) if isinstance(body, bytes) else body
-    return Outcome(settled.attachment, settled.status, blob, settled.error)
+        small = [(s.outcome.blob, s.body) for s in batch if s.outcome.blob is not None and s.body is not None]
+        self._archive.store_batch(small, self._catalog.known_blobs([blob.sha256 for blob, _ in small]))
+        self._catalog.record_outcomes(self._run, [settled.outcome for settled in batch])
 
 
 def missing_blobs(archive: Archive, catalog: Catalog) -> list[str]:

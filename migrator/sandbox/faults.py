@@ -25,7 +25,7 @@ IN_A_ROW = 2
 
 _BEFORE = ("error_500", "unavailable", "throttled", "dropped")
 _ANY = (*_BEFORE, "truncated")
-_FILE = ("stalled", "login_page", "redirected", "gzipped", "wrong_size", "dribbled")
+_FILE = ("stalled", "login_page", "redirected", "gzipped", "wrong_size", "dribbled", "cut")
 
 
 @dataclass
@@ -46,6 +46,7 @@ class Faults:
     gzipped: float = 0.0  # Content-Encoding: gzip, whatever was asked
     wrong_size: float = 0.0  # one byte less than the metadata tells, Content-Length agreeing
     dribbled: float = 0.0  # the first 200 bytes one by one
+    cut: float = 0.0  # half of the body, ending as if that were all, and no length is told before
     # Details of the above:
     stall_seconds: float = 30.0
     retry_after: int = 1
@@ -169,8 +170,9 @@ async def send(
     if fault == "gzipped":
         return await _send_gzipped(request, chunks, headers)
     told = max(0, size - 1) if fault == "wrong_size" else size
-    allowed = size // 2 if fault in {"truncated", "stalled"} else told
-    response = web.StreamResponse(headers={**headers, "Content-Length": str(told)})
+    allowed = size // 2 if fault in {"truncated", "stalled", "cut"} else told
+    length = {} if fault == "cut" else {"Content-Length": str(told)}
+    response = web.StreamResponse(headers={**headers, **length})
     await response.prepare(request)
     async for chunk in chunks:
         piece, allowed = chunk[:allowed], max(0, allowed - len(chunk))

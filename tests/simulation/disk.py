@@ -83,11 +83,6 @@ class ForgetfulDisk:
         state[18:20] = b"\2\2"  # as it was: WAL
         self.catalog = bytes(state)
 
-    def flush(self, _: Path) -> None:
-        self.contents.clear()
-        self.safe.clear()
-        self.names.clear()
-
     def _go_back(self, root: Path) -> None:
         for ending in ("", "-wal", "-shm"):  # not written over: the dead still have them open
             (root / f"catalog.db{ending}").unlink(missing_ok=True)

@@ -18,10 +18,10 @@ from migrator.catalog import remake as remaking
 from migrator.catalog import store
 from migrator.catalog.journal import Journal
 from migrator.catalog.uploads import UploadTables
-from migrator.model import Blob, UploadStatus
+from migrator.model import Outcome, Status, UploadStatus
 from migrator.pipeline.backup import _Backup
 from migrator.pipeline.settle import Settler
-from migrator.pipeline.store import Recorder, _outcome
+from migrator.pipeline.store import Recorder
 
 
 async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> None:
@@ -37,12 +37,15 @@ async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> N
 
 
 def _rows_first(self: Any, batch: list[Any]) -> None:
-    from hashlib import sha256
+    known = self._catalog.known_blobs([settled.outcome.blob.sha256 for settled in batch if settled.outcome.blob])
+    self._catalog.record_outcomes(self._run, [settled.outcome for settled in batch])
+    self._archive.store_batch([(s.outcome.blob, s.body) for s in batch if s.body is not None], known)
 
-    small = [settled.body for settled in batch if isinstance(settled.body, bytes)]
-    blobs = iter([Blob(sha256(body).hexdigest(), len(body)) for body in small])
-    self._catalog.record_outcomes(self._run, [_outcome(settled, blobs) for settled in batch])
-    self._archive.store_batch(small)
+
+def _trusting_names(self: Any, batch: list[Any]) -> None:
+    small = [(s.outcome.blob, s.body) for s in batch if s.body is not None]
+    self._archive.store_batch(small, {blob.sha256 for blob, _ in small})
+    self._catalog.record_outcomes(self._run, [settled.outcome for settled in batch])
 
 
 def _without(call: str, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,13 +83,13 @@ async def _read_back_unchecked(self: Any, remote: Any, sink: Any) -> None:
 
 
 async def _page_swallows_errors(self: Any, attachment: Any, recorded: Any) -> Any:
-    from migrator.model import Status
     from migrator.pipeline.store import Settled, StoreSink
 
     sink = StoreSink(self._archive, self._progress)
     with contextlib.suppress(errors.Retriable, errors.Rejected):
         await self._source.download(attachment, sink)
-    return Settled(attachment, await sink.finish(), Status.STORED, None, recorded)
+    blob, body = await sink.finish()
+    return Settled(Outcome(attachment, Status.STORED, blob), body, recorded)
 
 
 def _uploaded_at_once(self: Any, run: int, target: str, upload: Any, name: str, before: Any) -> None:
@@ -104,7 +107,7 @@ MUTANTS: dict[str, Mutant] = {
         Archive, "_write_fresh", _without("sync_folders", Archive._write_fresh)
     ),
     "large files are not flushed": lambda: patch.object(LargeFile, "finish", _without("sync", LargeFile.finish)),
-    "what a killed run named is trusted": lambda: patch.object(Archive, "prepare", _without("flush", Archive.prepare)),
+    "what a killed run named is trusted": lambda: patch.object(Recorder, "_write", _trusting_names),
     "the manifest is not flushed": lambda: patch.object(manifest, "make_safe", lambda _: None),
     "the name of a new manifest is not flushed": lambda: patch.object(
         Journal, "_write_whole", _without("sync_folders", Journal._write_whole)
