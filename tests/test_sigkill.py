@@ -1,7 +1,7 @@
 """The real program, killed with SIGKILL at random moments: nothing lost, nothing twice, next to nothing again.
 
 The trackers live in this process and outlive the killed ones. Moments are drawn from a seed, which a failure prints:
-`SIGKILL_SEED=... pytest tests/test_sigkill.py` draws the same again.
+`SIGKILL_SEED=... pytest tests/test_sigkill.py` draws the same again. Half as many of each where `FULL` is not set.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from migrator.sandbox.server import Sandbox
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.teampulse import TeamPulseSandbox
 from migrator.sandbox.world import World
+from tests.parts import FULL
 from tests.program import configure, kill, run, start, until
 
-KILLS = 10
+KILLS = 10 if FULL else 4
+FILES = 5_000 if FULL else 2_000
+UPLOADS = 400 if FULL else 160
 DOWNLOADS = 16
 AGAIN = 2 * DOWNLOADS + 64
 """So many files may be fetched again for one kill."""
@@ -71,15 +74,15 @@ def blobs_on_disk(root: Path) -> set[str]:
 
 
 @pytest.mark.timeout(300)
-async def test_a_backup_of_5000_files_killed_ten_times_ends_as_one_that_was_not(tmp_path):
+async def test_a_backup_of_thousands_of_files_killed_again_and_again_ends_as_one_that_was_not(tmp_path):
     print(f"SIGKILL_SEED={SEED}")  # noqa: T201 - shown when it fails
     rng = random.Random(SEED)
-    world = World.generate(entities=800, seed=7, attachments=5000, median_bytes=3000, large_bytes=1_000_000)
+    world = World.generate(entities=800, seed=7, attachments=FILES, median_bytes=3000, large_bytes=1_000_000)
     files = "SELECT attachment_id, sha256 FROM attachments WHERE status = 'stored'"
     async with TargetprocessSandbox(world) as sandbox:
         options = {"source__options": {"inline_images": "skip"}, "limits": {"downloads": DOWNLOADS}}
         whole = await run("-q", "--json", "backup", configure(tmp_path / "whole", sandbox, **options), within=120)
-        assert (whole.code, whole.document["attachments"]["stored"]) == (0, 5000), whole.err
+        assert (whole.code, whole.document["attachments"]["stored"]) == (0, FILES), whole.err
         assert set(sandbox.downloads.values()) == {1}
         sandbox.downloads.clear()
 
@@ -87,10 +90,10 @@ async def test_a_backup_of_5000_files_killed_ten_times_ends_as_one_that_was_not(
         lost_at = []
         for number in range(KILLS):
             before = Counter(sandbox.downloads)
-            some, moment = rng.randrange(480), rng.uniform(0, 0.06)
+            some, moment = rng.randrange(FILES // (KILLS + 1)), rng.uniform(0, 0.06)
             await strike(sandbox, sandbox.downloads.total, some, moment, "-q", "backup", config)
             stored = {id_ for (id_, _) in look(root, files)}
-            assert len(stored) < 5000, f"kill {number} struck in mid-run"
+            assert len(stored) < FILES, f"kill {number} struck in mid-run"
             lost = {str(id_) for id_ in sandbox.downloads - before} - stored
             assert len(lost) <= AGAIN, f"kill {number}: {len(lost)} files will be fetched again"
             lost_at.append((stored, Counter(sandbox.downloads), len(lost)))
@@ -103,8 +106,8 @@ async def test_a_backup_of_5000_files_killed_ten_times_ends_as_one_that_was_not(
         for stored, then, _ in lost_at:
             again = [id_ for id_ in stored if sandbox.downloads[int(id_)] != then[int(id_)]]
             assert not again, "what was recorded is never fetched again"
-        assert sandbox.downloads.total() <= 5000 + KILLS * AGAIN
-        assert last.document["attachments"]["listed"] == 5000
+        assert sandbox.downloads.total() <= FILES + KILLS * AGAIN
+        assert last.document["attachments"]["listed"] == FILES
 
         truth = {str(file.id): sandbox.sha256_of(file) for file in world.attachments}
     assert dict(look(root, files)) == dict(look(tmp_path / "whole" / "archive", files)) == truth
@@ -124,10 +127,10 @@ async def test_a_backup_of_5000_files_killed_ten_times_ends_as_one_that_was_not(
 
 
 @pytest.mark.timeout(300)
-async def test_a_load_killed_ten_times_puts_every_file_at_the_target_exactly_once(tmp_path):
+async def test_a_load_killed_again_and_again_puts_every_file_at_the_target_exactly_once(tmp_path):
     print(f"SIGKILL_SEED={SEED}")  # noqa: T201 - shown when it fails
     rng = random.Random(SEED)
-    world = World.generate(entities=100, seed=8, attachments=400, median_bytes=3000, large_bytes=1_000_000)
+    world = World.generate(entities=100, seed=8, attachments=UPLOADS, median_bytes=3000, large_bytes=1_000_000)
     async with (
         TargetprocessSandbox(world) as source,
         TeamPulseSandbox(world.without_attachments()) as target,
@@ -138,7 +141,7 @@ async def test_a_load_killed_ten_times_puts_every_file_at_the_target_exactly_onc
         target.faults.upload_delay_after_accept = 0.04
         between = 0
         for _ in range(KILLS):
-            some, moment = rng.randrange(1, 34), rng.uniform(0, 0.1)
+            some, moment = rng.randrange(1, UPLOADS // (KILLS + 3)), rng.uniform(0, 0.1)
             await strike(target, target.uploads.__len__, some, moment, "-q", "load", config)
             await asyncio.sleep(0.1)  # the server has taken what it was to take
             between += len(accepted_in_doubt(root, target))
@@ -150,7 +153,7 @@ async def test_a_load_killed_ten_times_puts_every_file_at_the_target_exactly_onc
         last = await run("-q", "--json", "load", config, within=120)
         assert (last.code, last.document["status"]) == (0, "complete"), (last.out, last.err)
         planned = last.document["uploads"]["planned"]
-        assert planned == 400 - last.document["uploads"]["unmapped"] == len(mapped(world))
+        assert planned == UPLOADS - last.document["uploads"]["unmapped"] == len(mapped(world))
         assert len(target.uploads) == planned, "no file is there twice, none is missing"
         for entity in world.entities:
             there = Counter((file.name, file.sha256, file.description or "") for file in target.files_of(entity.id))
