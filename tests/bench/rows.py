@@ -1,6 +1,7 @@
-"""The catalog alone, in a process of its own: a million attachments listed and recorded; 100,000 uploads planned.
+"""Without a tracker, in a process of its own: a million attachments listed and recorded; 100,000 uploads planned;
+100,000 entities matched with as many.
 
-`python -m tests.bench.rows million|plan FOLDER SCALE` prints a Markdown table.
+`python -m tests.bench.rows million|plan|match FOLDER SCALE` prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TypeVar
 
 from migrator.catalog import Catalog
 from migrator.mapping import read_mapping
+from migrator.matching import Index, match, rule
 from migrator.model import Attachment, Blob, Entity, EntityRef, Outcome, RunStatus, Status
 
 T = TypeVar("T")
@@ -110,8 +112,31 @@ def plan(root: Path, count: int) -> None:
     catalog.close()
 
 
+def match_all(root: Path, count: int) -> None:
+    """Entities of a target indexed and matched by three rules; then a mapping of as many rows read."""
+    sources = [Entity(EntityRef("Bug", str(n)), f"The {n}th thing is wrong", raw=ENTITY_RAW) for n in range(count)]
+    targets = [
+        Entity(
+            EntityRef("Issue", str(n + 7)),
+            f"the {n}th  thing is wrong",
+            raw=json.dumps({"Id": n + 7, "Description": "words " * 50, "Legacy": f"TP-{n}"}),
+        )
+        for n in range(count)
+    ]
+    index = Index([rule(name) for name in ("custom:Legacy:TP-([0-9]+)", "title", "id")])
+    indexed, _ = timed(lambda: [index.add(entity) for entity in targets])
+    matched, found = timed(lambda: list(match(sources, index, [])))
+    row(f"{count:,} entities of the target indexed by three rules", indexed)
+    row(f"{count:,} entities of the source matched", matched, f"{sum(one.target is not None for one in found):,} found")
+    lines = "".join(f"{one.source.kind},{one.source.id},{one.target.kind},{one.target.id}\n" for one in found)
+    (root / "mapping.csv").write_text("source_kind,source_id,target_kind,target_id\n" + lines)
+    read, _ = timed(lambda: read_mapping(root / "mapping.csv"))
+    row(f"mapping of {count:,} rows read", read)
+    row("together", indexed + matched + read, f"peak RSS {rss('VmHWM'):.0f} MB")
+
+
 if __name__ == "__main__":
     print("| what | seconds | |\n| --- | --- | --- |")  # noqa: T201 - the same
-    whole = {"million": (million, 1_000_000), "plan": (plan, 100_000)}
+    whole = {"million": (million, 1_000_000), "plan": (plan, 100_000), "match": (match_all, 100_000)}
     work, many = whole[sys.argv[1]]
     work(Path(sys.argv[2]), int(many * float(sys.argv[3])))
