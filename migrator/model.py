@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 UNLINKED = "Unlinked"
 """The kind of a file that nothing owns; its entity id is empty."""
@@ -16,9 +17,8 @@ Cursor = str
 """Where a stream goes on: opaque text that the adapter wrote and only the adapter reads."""
 
 
-@dataclass(frozen=True, slots=True)
-class EntityRef:
-    """What names an entity within its tracker."""
+class EntityRef(NamedTuple):
+    """What names an entity within its tracker. A tuple, as hundreds of thousands of them are keys."""
 
     kind: str
     id: str

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from jobs.cli import collect_seldom
 from migrator.catalog import Catalog
 from migrator.mapping import read_mapping
 from migrator.matching import Index, match, rule
@@ -139,4 +140,5 @@ if __name__ == "__main__":
     print("| what | seconds | |\n| --- | --- | --- |")  # noqa: T201 - the same
     whole = {"million": (million, 1_000_000), "plan": (plan, 100_000), "match": (match_all, 100_000)}
     work, many = whole[sys.argv[1]]
+    collect_seldom()
     work(Path(sys.argv[2]), int(many * float(sys.argv[3])))
