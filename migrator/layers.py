@@ -174,6 +174,10 @@ class RetryingTarget:
         """See `Target`. `Gone` may also mean that an earlier try did delete it, and its answer was lost."""
         await self._patience.run(lambda: self._inner.delete(remote))
 
+    async def expect_creating(self) -> None:
+        """See `Target`."""
+        await self._patience.run(self._inner.expect_creating)
+
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """See `Target`; again only where it surely was not created."""
 
@@ -226,6 +230,10 @@ class DryRunTarget:
 
     async def delete(self, remote: Attachment) -> None:
         """Nothing is sent."""
+
+    async def expect_creating(self) -> None:
+        """See `Target`."""
+        await self._inner.expect_creating()
 
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """Nothing is sent; nobody knows which id it would have got."""

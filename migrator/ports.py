@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from migrator.errors import Rejected
+from migrator.errors import ConfigError, Rejected
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page
 
 
@@ -147,8 +147,11 @@ class Target(Tracker, Protocol):
     async def delete(self, remote: Attachment) -> None:
         """Remove one file; `Gone` if it is no more, so it may be repeated. `Rejected` where the API can't delete."""
 
+    async def expect_creating(self) -> None:
+        """`ConfigError` where the options lack what `create_entity` needs, or name what isn't there. Reads only."""
+
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
-        """Create one entity, once; the mark is kept in it. `ConfigError` where the options lack what that needs.
+        """Create one entity, once; the mark is kept in it. `ConfigError` as for `expect_creating`.
 
         `Unanswered`: sent, but no answer seen. Never repeated blindly by anybody.
         """
@@ -158,7 +161,11 @@ class Target(Tracker, Protocol):
 
 
 class CreatesNothing:
-    """The two verbs of a target that can't create entities."""
+    """The verbs of a target that can't create entities."""
+
+    async def expect_creating(self) -> None:
+        """Always `ConfigError`."""
+        raise ConfigError("[mapping] create_missing: entities of this target can't be created from here")
 
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """Always `Rejected`."""

@@ -155,10 +155,20 @@ async def test_a_load_that_creates_and_is_killed_again_and_again_creates_each_st
 async def test_creating_without_a_project_is_status_2_and_names_the_projects(tmp_path, source, empty):
     config = config_of(tmp_path, source, empty, mapping={"create_missing": True})
     await run("backup", config)
-    found = await run("--json", "load", config)
-    assert found.code == 2
-    assert "create_project" in found.err
-    assert "Sandbox (1)" in found.err
+    for options in (["--dry-run"], []):
+        found = await run("--json", "load", config, *options)
+        assert found.code == 2
+        assert "create_project" in found.err
+        assert "Sandbox (1)" in found.err
+    assert empty.created == {}
+
+
+async def test_a_rehearsal_that_would_create_says_how_much_and_creates_nothing(tmp_path, source, empty):
+    config = config_of(tmp_path, source, empty, **CREATE)
+    await run("backup", config)
+    found = await run("--json", "load", config, "--dry-run")
+    assert (found.code, found.document["stubs"]) == (0, {"would_create": len(WITH_FILES)})
+    assert f"{len(WITH_FILES)} entities would be created first" in found.err
     assert empty.created == {}
 
 

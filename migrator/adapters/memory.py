@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
-from migrator.errors import Gone, Rejected
+from migrator.errors import ConfigError, Gone, Rejected
 from migrator.model import NOBODY, Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Link, Page
 from migrator.paging import Keyset
 from migrator.ports import Body, BodyFacts, Capabilities, Sink
@@ -221,6 +221,11 @@ class MemoryTarget(_Memory):
             raise Gone(f"no file {remote.id}")
         self._tracker.remove(remote.id)
         await self._tracker.called("deleted", remote.id)
+
+    async def expect_creating(self) -> None:
+        """See `Target`."""
+        if not self.capabilities.creates:
+            raise ConfigError("[mapping] create_missing: entities of this target can't be created from here")
 
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """See `Target`. `on_call` comes twice here, too: as `create_entity` before anything, as `created` after."""

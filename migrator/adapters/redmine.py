@@ -186,6 +186,12 @@ class RedmineTarget(_Redmine):
         """See `Target`. It, too, is a change of the issue and stands in its history."""
         await self._http.send(Call("DELETE", f"attachments/{digits(remote.id)}.json"))
 
+    async def expect_creating(self) -> None:
+        """See `Target`."""
+        self._home()
+        if self._options.create_kind:
+            await self._kind.number()
+
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """See `Target`."""
         issue: dict[str, Any] = {"project_id": self._home(), "subject": draft.title[:255].strip() or "untitled"}

@@ -236,6 +236,10 @@ class TargetprocessTarget(_Targetprocess):
         """See `Target`."""
         await self._http.send(Call("DELETE", f"api/v1/Attachments/{quote(remote.id, safe='')}"))
 
+    async def expect_creating(self) -> None:
+        """See `Target`."""
+        await self._project.number()
+
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """See `Target`."""
         kind = self._options.create_kind or (draft.kind if draft.kind in CREATED else CREATED[0])

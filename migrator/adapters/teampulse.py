@@ -225,6 +225,10 @@ class TeamPulseTarget(_TeamPulse):
         """See `Target`."""
         await self._http.send(Call("DELETE", await self._path(f"attachments/{digits(remote.id)}")))
 
+    async def expect_creating(self) -> None:
+        """See `Target`."""
+        await self._project.number()
+
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """See `Target`."""
         kind = self._options.create_kind or (draft.kind if draft.kind in CREATED else CREATED[0])

@@ -112,6 +112,8 @@ class _Load:
 
     async def work(self) -> bool:
         """See `Work`."""
+        if self._stubs:
+            await self._stubs.expect()
         if self._stubs and not self._settings.dry_run:
             await self._stubs.create(lambda: self._settler.stopping)
             self._settler.cut_short |= self._stubs.cut_short

@@ -43,14 +43,20 @@ class Stubs:
         self.failures: list[dict[str, str | None]] = []
         self.cut_short = False
 
+    async def expect(self) -> None:
+        """`ConfigError` where some are missing and the target can't create them as it is configured."""
+        if await self._desk.run(self.missing):
+            try:
+                await self._target.expect_creating()
+            except (errors.Retriable, errors.Rejected) as error:
+                raise errors.TrackerUnreachable(str(error)) from error
+
     def missing(self) -> list[EntityRef]:
         """Entities with files and without a row. Files of nobody have no original to make a stub of."""
         return [ref for ref, _ in self._catalog.owners() if ref != NOBODY and not self._settings.mapping.get(ref)]
 
     async def create(self, stopping: Callable[[], bool]) -> None:
         """Find or create all of them, several side by side, and write their rows; until `stopping`."""
-        if not self._target.capabilities.creates:
-            raise errors.ConfigError("[mapping] create_missing: entities of this target can't be created from here")
         source = await self._desk.run(self._catalog.setting, "source") or ""
         todo = iter(await self._desk.run(self.missing))
         workers = min(self._settings.uploads, self._target.capabilities.max_writes)
