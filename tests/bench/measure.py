@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 FEW = 200
-FREED = 45
+FREED = 75
 """Seconds after which deleted files are no burden any more, see `in_turns`."""
 RESULTS = Path(__file__).parent / "results.md"
 
@@ -53,7 +53,7 @@ def cost_of(command: list[str], log: Path) -> Cost:
 def in_turns(rivals: list[Rival], rounds: int, work: Path) -> dict[str, Cost]:
     """The medians of each, over so many rounds in which each runs once, in another order each time.
 
-    Many files are kept until the end of the benchmark: for half a minute ext4 looks at each inode that was freed
+    Many files are kept until the end of the benchmark: for a minute ext4 looks at each inode that was freed
     before it makes a file, so whoever runs after a deletion of 10,000 files seems ten times slower.
     """
     costs: dict[str, list[Cost]] = {rival.name: [] for rival in rivals}
