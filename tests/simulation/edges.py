@@ -232,7 +232,8 @@ class Weathered(MemoryTracker):
         for at in range(0, len(cut), CHUNK):
             await sink.write(cut[at : at + CHUNK])
         way = fate.rng.choice(["breaks off", "ends early", "page"])
-        if way == "page":
-            await sink.write(b"<!DOCTYPE html><html><title>Log in</title></html>")
-        if way == "breaks off" or len(cut) == len(content):
+        page = b"<!DOCTYPE html><html><title>Log in</title></html>" if way == "page" else b""
+        if page:
+            await sink.write(page)
+        if way == "breaks off" or len(cut + page) == len(content):  # as long as the file: nobody could tell them apart
             raise errors.WrongBody("the body broke off")
