@@ -107,8 +107,7 @@ async def run_load(
                 summary = await _moved(target.tracker, catalog, settings, summary, output, stop)
     finally:
         await target.tracker.close()
-    if create and dry_run:
-        would = summary["stubs"]["would_create"]
+    if create and dry_run and (would := summary["stubs"]["would_create"]):
         output.note(f"{would} entities would be created first; their files are not rehearsed and count as unmapped")
     elif unmapped := summary["uploads"]["unmapped"]:
         output.note(f"warning: {unmapped} files belong to entities without a row in {configuration.mapping_file.name}")

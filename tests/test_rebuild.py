@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jobs.cli import run as program
 from migrator import disk, manifest
 from migrator.archive import Archive
-from migrator.catalog import Catalog
+from migrator.catalog import Catalog, store
 from migrator.catalog.audit import audit
 from migrator.catalog.replay import replay
 from migrator.errors import ArchiveDamaged
@@ -224,6 +224,34 @@ def _killed(monkeypatch: pytest.MonkeyPatch, root: Path, at: int) -> int:
         with suppress(Killed):
             rebuild(Archive(root))
     return count
+
+
+async def test_an_archive_whose_making_was_refused_anywhere_is_made_whole_by_the_next_run(tmp_path, monkeypatch):
+    real, making = store._opened, {sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_INDEX}
+    refused = 0
+    while True:
+        root = tmp_path / str(refused)
+        root.mkdir()
+        left = [refused]
+
+        def opened(path: Path, how: str, left: list[int] = left) -> Any:
+            def may(action: int, *_: object) -> int:
+                left[0] -= action in making
+                return sqlite3.SQLITE_DENY if action in making and left[0] == -1 else sqlite3.SQLITE_OK
+
+            db = real(path, how)
+            db.conn.set_authorizer(may)
+            return db
+
+        with monkeypatch.context() as patched, suppress(ArchiveDamaged):
+            patched.setattr(store, "_opened", opened)
+            Catalog(root).close()
+        await run_backup(small_tracker(), root)
+        assert audit(root) == [], refused
+        if left[0] >= 0:
+            break
+        refused += 1
+    assert refused > 10
 
 
 async def test_a_transaction_whose_last_line_was_broken_off_never_was(tmp_path):
