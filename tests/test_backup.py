@@ -44,6 +44,17 @@ def a_bug(tracker):
     return next(ref for ref in tracker.entities if ref.kind == "Bug")
 
 
+async def test_a_content_that_is_there_is_not_written_again(tmp_path):
+    tracker = small_tracker()
+    await run_backup(tracker, tmp_path)
+    files = {path: path.stat().st_ino for path in tmp_path.glob("blobs/*/*")}
+    known = next(content for content in tracker.content.values() if content)
+    tracker.attach(a_bug(tracker), "the same again.txt", known)
+    assert (await run_backup(tracker, tmp_path))["attachments"]["stored"] == 1
+    assert stored(tmp_path) == expected(tracker)
+    assert {path: path.stat().st_ino for path in tmp_path.glob("blobs/*/*")} == files
+
+
 async def test_backup_stores_every_file_whole_and_says_so(tmp_path):
     tracker = small_tracker()
     summary = await run_backup(tracker, tmp_path)
