@@ -21,6 +21,7 @@ from migrator.catalog.store import disk_errors as catalog_errors
 from migrator.disk import disk_errors, expect_descriptors
 from migrator.errors import ConfigError
 from migrator.lock import ArchiveLock
+from migrator.scribe import Scribe
 
 T = TypeVar("T")
 PATIENCE = 13.0
@@ -114,7 +115,7 @@ def held_folder(root: Path, command: str, *, create: bool = False, reads: bool =
         return
     with disk_errors(str(root)):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with ArchiveLock(root, command):
-        archive = Archive(root)
+    with ArchiveLock(root, command) as lock, closing(Scribe(root, lock.handles)) as scribe:
+        archive = Archive(root, scribe)
         archive.prepare()
         yield archive

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -25,8 +25,11 @@ from migrator import disk
 from migrator.disk import disk_errors, own_limits
 from migrator.errors import ArchiveDamaged
 from migrator.model import Blob
+from migrator.scribe import Fresh, Scribe, give_names, write_blobs
 
 READ_CHUNK = 1024 * 1024
+STRETCH = 8 * 1024 * 1024
+"""Bytes of a large file that are sent on to the disk together, while more come."""
 FOLDERS = [f"{number:02x}" for number in range(256)]
 _OURS = re.compile(
     r"README\.txt|lock|incoming|blobs|manifest\.jsonl(\.damaged-\d+)?|manifest\.new|catalog\.new"
@@ -54,12 +57,15 @@ class _Hashing(io.FileIO):
     def __init__(self, path: Path) -> None:
         super().__init__(disk.create(path), "wb")
         self.sha256 = hashlib.sha256()
-        self.size = 0
+        self.size = self._sent_on = 0
 
     def write(self, chunk: bytes) -> int:  # type: ignore[override]
         self.sha256.update(chunk)
-        self.size += len(chunk)
         disk.append(self.fileno(), chunk)
+        self.size += len(chunk)
+        if self.size - self._sent_on >= STRETCH:
+            disk.send_on(self.fileno(), self._sent_on, self.size - self._sent_on)
+            self._sent_on = self.size
         return len(chunk)
 
 
@@ -84,7 +90,7 @@ class LargeFile:
         with disk_errors(blob.sha256):
             disk.sync(self._raw.fileno())
             self._raw.close()
-            self._archive.give_names([(self._path, blob)])
+            self._archive.give_name(self._path, blob)
         return blob
 
     def discard(self) -> None:
@@ -94,10 +100,14 @@ class LargeFile:
 
 
 class Archive:
-    """The folder `root`. `suspects` are blobs that may be damaged or not safe: written anew instead of trusted."""
+    """The folder `root`. `suspects` are blobs that may be damaged or not safe: written anew instead of trusted.
 
-    def __init__(self, root: Path) -> None:
+    `scribe` writes large batches of small files in its place.
+    """
+
+    def __init__(self, root: Path, scribe: Scribe | None = None) -> None:
         self.root = root
+        self._scribe = scribe
         self.blobs = root / "blobs"
         self.incoming = root / "incoming"
         self.suspects: set[str] = set()
@@ -145,25 +155,26 @@ class Archive:
         run may have given a name to a blob that is not safe yet.
         """
         there = {blob.sha256 for blob, _ in bodies if blob.sha256 in known and self.holds(blob)}
-        fresh = {blob.sha256: (blob, body) for blob, body in bodies if blob.sha256 not in there}
+        fresh = {blob.sha256: body for blob, body in bodies if blob.sha256 not in there}
         if fresh:
-            with disk_errors("the archive"):
-                self._write_fresh(list(fresh.values()))
+            with disk_errors("the archive"), self._suspecting(fresh):
+                self._write_fresh(list(fresh.items()))
 
-    def _write_fresh(self, fresh: Sequence[tuple[Blob, bytes]]) -> None:
-        written = [self.new_incoming() for _ in fresh]
-        for path, (_, body) in zip(written, fresh, strict=True):
-            disk.write_file(path, body)
-        disk.sync_files(self.incoming, written)
-        self.give_names([(path, blob) for path, (blob, _) in zip(written, fresh, strict=True)])
+    def _write_fresh(self, fresh: Fresh) -> None:
+        if self._scribe is None or not self._scribe.write(fresh):
+            write_blobs(self.root, fresh)
 
-    def give_names(self, files: Sequence[tuple[Path, Blob]]) -> None:
-        """Rename files that are safe on disk to their blobs' names. Until those are safe, too, they are suspects."""
-        self.suspects.update(blob.sha256 for _, blob in files)
-        for path, blob in files:
-            disk.rename(path, self.path_of(blob.sha256))
-        disk.sync_folders({self.path_of(blob.sha256).parent for _, blob in files}, self.blobs)
-        self.suspects.difference_update(blob.sha256 for _, blob in files)
+    def give_name(self, path: Path, blob: Blob) -> None:
+        """Rename a file that is safe on disk to the blob that it is. Its name is safe, too, when this returns."""
+        with self._suspecting([blob.sha256]):
+            give_names(self.root, [(path, blob.sha256)])
+
+    @contextmanager
+    def _suspecting(self, blobs: Collection[str]) -> Iterator[None]:
+        """Until all is safe they may be there and not be: suspects."""
+        self.suspects.update(blobs)
+        yield
+        self.suspects.difference_update(blobs)
 
     def missing(self, folder: str, blobs: Iterable[Blob]) -> list[str]:
         """Those of these blobs (of one folder) that are not there, or have another length."""

@@ -5,6 +5,8 @@ file only says who and since when. The folder itself is locked as well, so that 
 The one trap: on a share that several hosts mount, the kernel may know nothing of another host's lock; a text that
 another host left there and did not wipe is therefore taken at its word. Whether it was another host its boot id says:
 containers of one host differ in name, and share the kernel that decides.
+
+A run that was killed may hold it a moment longer: its `scribe` finishes a batch. That moment is waited for.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -23,6 +26,8 @@ from migrator.catalog import now
 from migrator.disk import disk_errors
 from migrator.errors import ArchiveHeld, DiskRefused
 
+LINGER = 30.0
+"""Seconds that what a killed run left behind may take; a sane disk needs milliseconds."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -62,12 +67,17 @@ class ArchiveLock:
                 self._write(b"")
         self._let_go()
 
+    @property
+    def handles(self) -> tuple[int, ...]:
+        """The descriptors that hold it: whoever inherits them holds it, too, until all have closed them."""
+        return tuple(handle for handle in (self._handle, self._folder) if handle >= 0)
+
     def _lock_folder(self) -> None:
         """Some file systems lock no folders; there the file alone has to do."""
         with disk_errors(str(self._root)):
             self._folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
         with suppress(OSError):
-            if not _locked(self._folder):
+            if not self._given(self._folder):
                 self._open_to_read()
                 self._refuse()
 
@@ -81,7 +91,7 @@ class ArchiveLock:
             with disk_errors(str(self._path)):
                 self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                if not _locked(self._handle):
+                if not self._given(self._handle):
                     self._refuse()
             except OSError as error:
                 message = f"{self._path} can't be locked ({error.strerror}): the archive needs a file system with locks"
@@ -90,6 +100,25 @@ class ArchiveLock:
                 if os.path.samestat(os.fstat(self._handle), self._path.stat()):
                     return
             os.close(self._handle)
+
+    def _given(self, handle: int) -> bool:
+        """Whether the kernel gives the lock; what a dead process still has is waited for."""
+        until = time.monotonic() + LINGER
+        while not (given := _locked(handle)) and time.monotonic() < until and self._is_left_behind():
+            time.sleep(0.02)
+        return given
+
+    def _is_left_behind(self) -> bool:
+        """Whether the process that wrote the text is one of this host, and is no more."""
+        try:
+            who = _parsed(self._path.read_bytes())
+            if who and not _is_elsewhere(who):
+                os.kill(int(str(who["pid"])), 0)
+        except ProcessLookupError:
+            return True
+        except (OSError, ValueError, OverflowError):
+            return False
+        return False
 
     def _refuse(self) -> None:
         who = self._holder()
@@ -107,11 +136,9 @@ class ArchiveLock:
 
     def _holder(self) -> dict[str, object]:
         """What the text says; nothing if it was wiped, or is none of ours."""
-        try:
-            found = json.loads(os.pread(self._handle, 4096, 0))
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) and {"command", "pid", "host", "since"} <= found.keys() else {}
+        with suppress(OSError):
+            return _parsed(os.pread(self._handle, 4096, 0))
+        return {}
 
     def _write(self, text: bytes) -> None:
         os.ftruncate(self._handle, 0)
@@ -123,6 +150,15 @@ class ArchiveLock:
             if handle >= 0:
                 os.close(handle)
         self._folder = self._handle = -1
+
+
+def _parsed(text: bytes) -> dict[str, object]:
+    """Who wrote this; nothing if it is none of ours."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) and {"command", "pid", "host", "since"} <= found.keys() else {}
 
 
 def _locked(handle: int) -> bool:

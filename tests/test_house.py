@@ -45,6 +45,7 @@ ROWS = (
         "hal",
         "base64json",
         "disk",
+        "scribe",
     ),
     ("layers", "http", "tracker", "archive", "catalog", "lock", "manifest", "verified", "bodies"),
     ("pipeline", "adapters", "sandbox"),
