@@ -1,7 +1,7 @@
 """Blobs on disk, named by their SHA-256: `incoming/` -> hash -> safe on disk -> rename -> folder safe on disk.
 
-The one idea: small files are gathered and written by one call (`store_batch`), with one flush to disk for all of
-them; large ones stream through a writer of their own in constant memory. A blob gets its name only when it is whole.
+The one idea: files are gathered and made blobs by one call (`store_batch`), with one flush to disk for all of them;
+large ones stream into `incoming/` before, in constant memory. A blob gets its name only when it is whole and safe.
 The one trap: everything here blocks, except reading and writing through aiofiles; the pipelines call the rest on
 the disk thread. A blob file must be safe before the catalog says so: callers record after these calls, never before.
 """
@@ -25,7 +25,7 @@ from migrator import disk
 from migrator.disk import disk_errors, own_limits
 from migrator.errors import ArchiveDamaged
 from migrator.model import Blob
-from migrator.scribe import Fresh, Scribe, give_names, write_blobs
+from migrator.scribe import Content, Fresh, Scribe, write_blobs
 
 READ_CHUNK = 1024 * 1024
 STRETCH = 8 * 1024 * 1024
@@ -73,7 +73,6 @@ class LargeFile:
     """One large file on its way in. `write` is for the event loop; `finish` and `discard` block."""
 
     def __init__(self, archive: Archive) -> None:
-        self._archive = archive
         self._path = archive.new_incoming()
         with disk_errors(self._path.name):
             self._raw = _Hashing(self._path)
@@ -84,17 +83,14 @@ class LargeFile:
         with disk_errors("a large file"):
             await self._file.write(chunk)
 
-    def finish(self) -> Blob:
-        """Make it a blob: safe on disk when this returns."""
-        blob = Blob(self._raw.sha256.hexdigest(), self._raw.size)
-        with disk_errors(blob.sha256):
-            disk.sync(self._raw.fileno())
+    def finish(self) -> tuple[Blob, str]:
+        """What it is, and the name in `incoming/` under which it waits for `store_batch`. It is not safe yet."""
+        with disk_errors(self._path.name):
             self._raw.close()
-            self._archive.give_name(self._path, blob)
-        return blob
+        return Blob(self._raw.sha256.hexdigest(), self._raw.size), self._path.name
 
     def discard(self) -> None:
-        """Throw it away; may be called after `finish`, too."""
+        """Throw it away."""
         self._raw.close()
         disk.remove(self._path)
 
@@ -148,26 +144,27 @@ class Archive:
             return self.path_of(blob.sha256).stat().st_size == blob.size
         return False
 
-    def store_batch(self, bodies: Sequence[tuple[Blob, bytes]], known: Collection[str]) -> None:
-        """Store small files that are hashed already; all are safe on disk when this returns.
+    def store_batch(self, bodies: Sequence[tuple[Blob, Content]], known: Collection[str]) -> None:
+        """Store files that are hashed already; all are safe on disk when this returns. May be repeated.
 
         Contents that are here already are not written again, if they are `known` (by hash) to the catalog: a killed
         run may have given a name to a blob that is not safe yet.
         """
         there = {blob.sha256 for blob, _ in bodies if blob.sha256 in known and self.holds(blob)}
-        fresh = {blob.sha256: body for blob, body in bodies if blob.sha256 not in there}
-        if fresh:
-            with disk_errors("the archive"), self._suspecting(fresh):
-                self._write_fresh(list(fresh.items()))
+        fresh: dict[str, Content] = {}
+        with disk_errors("the archive"):
+            for blob, content in bodies:
+                if blob.sha256 not in there and fresh.setdefault(blob.sha256, content) is content:
+                    continue
+                if isinstance(content, str):
+                    disk.remove(self.incoming / content)
+            if fresh:
+                with self._suspecting(fresh):
+                    self._write_fresh(list(fresh.items()))
 
     def _write_fresh(self, fresh: Fresh) -> None:
         if self._scribe is None or not self._scribe.write(fresh):
             write_blobs(self.root, fresh)
-
-    def give_name(self, path: Path, blob: Blob) -> None:
-        """Rename a file that is safe on disk to the blob that it is. Its name is safe, too, when this returns."""
-        with self._suspecting([blob.sha256]):
-            give_names(self.root, [(path, blob.sha256)])
 
     @contextmanager
     def _suspecting(self, blobs: Collection[str]) -> Iterator[None]:

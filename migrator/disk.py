@@ -94,16 +94,11 @@ def extend(path: Path, at: int, chunk: bytes) -> None:
 def send_on(handle: int, start: int, size: int) -> None:
     """Begin to write this part of a file to the disk, where the system offers it. Nothing is safe by that yet.
 
-    Without it a large file lies in memory until `sync`, which then takes as long as the disk does for all of it.
+    Without it a large file lies in memory until `sync_files`, which then takes as long as the disk does for all of it.
     """
     if hasattr(os, "posix_fadvise"):
         with suppress(OSError):
             os.posix_fadvise(handle, start, size, os.POSIX_FADV_DONTNEED)
-
-
-def sync(handle: int) -> None:
-    """What was written to this descriptor is safe when this returns."""
-    os.fsync(handle)
 
 
 def sync_files(folder: Path, files: Collection[Path]) -> None:

@@ -27,26 +27,30 @@ MANY = 16
 PATIENCE = 10.0
 """Seconds that it may take to end; a disk that hangs longer keeps it, and with it the lock."""
 
-Fresh = Sequence[tuple[str, bytes]]
-"""Small files by their SHA-256, each once."""
+Content = bytes | str
+"""What a file holds, or the name of the file in `incoming/` that holds it."""
+Fresh = Sequence[tuple[str, Content]]
+"""Files by their SHA-256, each once."""
 
 
 def write_blobs(root: Path, fresh: Fresh) -> None:
-    """Write files into the archive at `root`; all are safe on disk when this returns. May be repeated; `OSError`."""
-    incoming = root / "incoming"
-    written = [(incoming / token_hex(8), sha256) for sha256, _ in fresh]
-    for (path, _), (_, body) in zip(written, fresh, strict=True):
-        disk.write_file(path, body)
-    disk.sync_files(incoming, [path for path, _ in written])
-    give_names(root, written)
+    """Have these files in the archive at `root`; all are safe on disk when this returns. May be repeated; `OSError`."""
+    incoming, blobs = root / "incoming", root / "blobs"
+    placed = [(incoming / _written(incoming, content), blobs / sha256[:2] / sha256) for sha256, content in fresh]
+    waiting = [(path, blob) for path, blob in placed if path.exists() or not blob.exists()]
+    disk.sync_files(incoming, [path for path, _ in waiting])
+    for path, blob in waiting:
+        disk.rename(path, blob)
+    disk.sync_folders({blob.parent for _, blob in placed}, blobs)
 
 
-def give_names(root: Path, files: Collection[tuple[Path, str]]) -> None:
-    """Rename files that are safe on disk to the blobs that they are; the names are safe when this returns."""
-    blobs = root / "blobs"
-    for path, sha256 in files:
-        disk.rename(path, blobs / sha256[:2] / sha256)
-    disk.sync_folders({blobs / sha256[:2] for _, sha256 in files}, blobs)
+def _written(incoming: Path, content: Content) -> str:
+    """The name of a file that holds this."""
+    if isinstance(content, str):
+        return content
+    name = token_hex(8)
+    disk.write_file(incoming / name, content)
+    return name
 
 
 class Scribe:

@@ -90,6 +90,23 @@ async def test_the_first_large_batch_starts_it_and_what_it_writes_is_an_archive_
     assert archive.suspects == set()
 
 
+async def test_a_batch_with_large_files_may_be_repeated_and_leaves_nothing_behind(root, scribe):
+    await at_work(scribe)
+    archive, some = Archive(root, scribe), files("small", 3)
+    (archive.incoming / "large").write_bytes(b"large")
+    (archive.incoming / "same").write_bytes(b"large")
+    (archive.incoming / "known").write_bytes(some[0][1])
+    large = Blob(hashlib.sha256(b"large").hexdigest(), 5)
+    archive.store_batch(some[:1], [])
+    for _ in range(2):
+        archive.store_batch([*some, (large, "large"), (large, "same"), (some[0][0], "known")], {some[0][0].sha256})
+        assert archive.path_of(large.sha256).read_bytes() == b"large"
+        assert list(archive.incoming.iterdir()) == []
+    archive.path_of(large.sha256).unlink()
+    with pytest.raises(DiskRefused, match="No such file"):
+        archive.store_batch([(large, "large")], [])
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_that_ends_a_run_in_order_does_not_end_it(scribe, number):
     os.kill(await at_work(scribe), number)

@@ -1,8 +1,8 @@
 """From download to record: bodies are gathered, written as a batch, and recorded after they are safe on disk.
 
-The one idea: a worker hands a small file over and goes on; one flusher writes all that came together meanwhile, with
-one flush to disk and one transaction. At most `HANDED_OVER` small files and one for each download at once are in
-memory and unrecorded, which is also what a kill can cost beyond the downloads in flight.
+The one idea: a worker hands a file over and goes on; one flusher writes all that came together meanwhile, with
+one flush to disk and one transaction. At most `HANDED_OVER` files and one for each download at once are
+unrecorded (those in memory are small), which is also what a kill can cost beyond the downloads in flight.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from migrator.pipeline.desk import Desk
 from migrator.pipeline.room import Room
 from migrator.ports import BodyFacts
 from migrator.progress import Progress
+from migrator.scribe import Content
 
 SMALL = 256 * 1024
 HANDED_OVER = 64
@@ -63,17 +64,17 @@ class StoreSink:
             self._file.discard()
             self._file = None
 
-    async def finish(self) -> tuple[Blob, bytes | None]:
-        """The blob that it is, and its bytes if it is a small one; a large one is safe on disk then.
+    async def finish(self) -> tuple[Blob, Content]:
+        """What came, for `store_batch`: its bytes if it is small, else the name of the file that holds them.
 
         A small one is hashed here: on the disk thread, hashing gives the interpreter away and waits to get it back.
         """
         if self._file is None:
             body = b"".join(self._parts)
             return Blob(hashlib.sha256(body).hexdigest(), len(body)), body
-        blob = await asyncio.to_thread(self._file.finish)
+        found = await asyncio.to_thread(self._file.finish)
         self._file = None
-        return blob, None
+        return found
 
 
 Recorded = Callable[[Attachment, Status], None]
@@ -87,7 +88,7 @@ class Settled:
     """
 
     outcome: Outcome
-    body: bytes | None
+    body: Content | None
     recorded: Recorded
 
 
@@ -156,8 +157,8 @@ class Recorder:
                 settled.recorded(settled.outcome.attachment, settled.outcome.status)
 
     def _write(self, batch: list[Settled]) -> None:
-        small = [(s.outcome.blob, s.body) for s in batch if s.outcome.blob is not None and s.body is not None]
-        self._archive.store_batch(small, self._catalog.known_blobs([blob.sha256 for blob, _ in small]))
+        bodies = [(s.outcome.blob, s.body) for s in batch if s.outcome.blob is not None and s.body is not None]
+        self._archive.store_batch(bodies, self._catalog.known_blobs([blob.sha256 for blob, _ in bodies]))
         self._catalog.record_outcomes(self._run, [settled.outcome for settled in batch])
 
 

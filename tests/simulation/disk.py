@@ -45,9 +45,6 @@ class ForgetfulDisk:
         self.contents.add(path)
         real_extend(path, at, chunk)
 
-    def sync(self, handle: int) -> None:
-        self.contents.discard(self._open[handle])
-
     def sync_files(self, folder: Path, files: Collection[Path]) -> None:
         assert all(path.parent == folder for path in files)
         self.contents.difference_update(files)

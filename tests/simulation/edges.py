@@ -39,7 +39,7 @@ SMALL = 4096
 """Where a file is large in a simulation; so there are large ones, and they cost nothing."""
 
 
-CALLS = ("create", "append", "extend", "sync", "sync_files", "rename", "sync_folders", "remove")
+CALLS = ("create", "append", "extend", "sync_files", "rename", "sync_folders", "remove")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from migrator import disk, errors, layers, manifest, verified
-from migrator.archive import Archive, LargeFile
+from migrator import disk, errors, layers, manifest, scribe, verified
+from migrator.archive import Archive
 from migrator.catalog import remake as remaking
 from migrator.catalog import store
 from migrator.catalog.journal import Journal
@@ -46,6 +46,26 @@ def _trusting_names(self: Any, batch: list[Any]) -> None:
     small = [(s.outcome.blob, s.body) for s in batch if s.body is not None]
     self._archive.store_batch(small, {blob.sha256 for blob, _ in small})
     self._catalog.record_outcomes(self._run, [settled.outcome for settled in batch])
+
+
+def _unsafe(self: Any, fresh: Any, kind: type) -> None:
+    """Flush no files of this kind: those that came as bytes, or as names."""
+    names = {content for _, content in fresh if isinstance(content, str)}
+    flush = disk.sync_files
+
+    def some(folder: Any, files: Any) -> None:
+        flush(folder, [path for path in files if (path.name in names) is (kind is bytes)])
+
+    with patch.object(disk, "sync_files", some):
+        scribe.write_blobs(self.root, fresh)
+
+
+def _small_ones_unsafe(self: Any, fresh: Any) -> None:
+    _unsafe(self, fresh, bytes)
+
+
+def _large_ones_unsafe(self: Any, fresh: Any) -> None:
+    _unsafe(self, fresh, str)
 
 
 def _without(call: str, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,13 +120,11 @@ Mutant = Callable[[], AbstractContextManager[object]]
 MUTANTS: dict[str, Mutant] = {
     "the checkpoint before the rows": lambda: patch.object(_Backup, "_page", _checkpoint_first),
     "the rows before the bytes": lambda: patch.object(Recorder, "_write", _rows_first),
-    "small files are not flushed": lambda: patch.object(
-        Archive, "_write_fresh", _without("sync_files", Archive._write_fresh)
-    ),
+    "small files are not flushed": lambda: patch.object(Archive, "_write_fresh", _small_ones_unsafe),
+    "large files are not flushed": lambda: patch.object(Archive, "_write_fresh", _large_ones_unsafe),
     "folders are not flushed": lambda: patch.object(
         Archive, "_write_fresh", _without("sync_folders", Archive._write_fresh)
     ),
-    "large files are not flushed": lambda: patch.object(LargeFile, "finish", _without("sync", LargeFile.finish)),
     "what a killed run named is trusted": lambda: patch.object(Recorder, "_write", _trusting_names),
     "the manifest is not flushed": lambda: patch.object(manifest, "make_safe", lambda _: None),
     "the name of a new manifest is not flushed": lambda: patch.object(
