@@ -1,7 +1,7 @@
-"""The one thread that writes small files and the catalog, so that order is what it is called in.
+"""A thread of its own for what blocks, so that order is what it is called in: one for the catalog, one for files.
 
-The one idea: bytes before rows, rows before checkpoint holds by construction when one thread does all three, and the
-event loop never waits for a disk.
+The one idea: rows before checkpoint holds by construction when one thread writes both, and the event loop never waits
+for a disk.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ class Desk:
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of the call. It is not interrupted when whoever waits for it is cancelled."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
+        return await self.begin(call, *args, **kwargs)
+
+    def begin(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """The same, in order from this moment on; wait for the future when its result is needed."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
 
     async def close(self) -> None:
         """Wait for what was begun, then let go of the thread."""

@@ -93,19 +93,20 @@ class Settled:
 
 
 class Recorder:
-    """Gathers settled files and records them in batches. `run` is a task; `flush` empties it at the end.
+    """Gathers settled files and records them in batches. `run` is a task; `flush` empties it, once, at the end.
 
-    Half of what may be handed over is written together, while as much more comes in: the disk and the wire never wait
-    for each other.
+    While one batch is recorded the next one is written, and one more is gathered: the wire, the disk and the catalog
+    wait for each other as little as can be. No rows are written before the bytes that they speak of are safe.
     """
 
     def __init__(self, archive: Archive, catalog: Catalog, desk: Desk, run: int, downloads: int) -> None:
         self._archive, self._catalog, self._desk, self._run = archive, catalog, desk, run
         self._room = asyncio.Semaphore(HANDED_OVER + downloads)
-        self._batch = (HANDED_OVER + downloads) // 2
+        self._batch = (HANDED_OVER + downloads) * 2 // 5
         self._waiting: list[Settled] = []
         self._awake, self._enough = asyncio.Event(), asyncio.Event()
-        self._writing = asyncio.Lock()
+        self._shelf, self._turn = Desk(), asyncio.Lock()
+        self._written: list[Settled] = []
         self._disk = Room(archive.root)
 
     async def put(self, settled: Settled) -> None:
@@ -130,36 +131,49 @@ class Recorder:
         while True:
             await self._awake.wait()
             if not self._enough.is_set():
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._enough.wait(), GATHER)
-            await self._record()
+                with suppress(TimeoutError):  # wait_for may swallow a cancellation
+                    async with asyncio.timeout(GATHER):
+                        await self._enough.wait()
+            await self._step()
+            if not self._waiting:
+                await self._step()
             await self._desk.run(self._disk.expect, 0)
 
     async def flush(self) -> None:
-        """Record all that is waiting now."""
-        await self._record()
-        while self._waiting:
-            await self._record()
+        """Record all that is waiting now, and let go of the thread."""
+        try:
+            while self._waiting or self._written:
+                await self._step()
+        finally:
+            await self._shelf.close()
 
-    async def _record(self) -> None:
-        async with self._writing:
+    async def _step(self) -> None:
+        """Write a batch while the one that was written before it is recorded. What fails waits again: both may be
+        repeated.
+        """
+        async with self._turn:
             batch, self._waiting = self._waiting[: self._batch], self._waiting[self._batch :]
+            written, self._written = self._written, batch
             self._tell()
-            if not batch:
-                return
             try:
-                await self._desk.run(self._write, batch)
+                await asyncio.gather(*await self._writing(batch), *self._recording(written))
             except BaseException:
-                self._waiting = batch + self._waiting
+                self._waiting, self._written = written + batch + self._waiting, []
                 raise
-            for settled in batch:
+            for settled in written:
                 self._room.release()
                 settled.recorded(settled.outcome.attachment, settled.outcome.status)
 
-    def _write(self, batch: list[Settled]) -> None:
+    async def _writing(self, batch: list[Settled]) -> list[asyncio.Future[None]]:
         bodies = [(s.outcome.blob, s.body) for s in batch if s.outcome.blob is not None and s.body is not None]
-        self._archive.store_batch(bodies, self._catalog.known_blobs([blob.sha256 for blob, _ in bodies]))
-        self._catalog.record_outcomes(self._run, [settled.outcome for settled in batch])
+        if not bodies:
+            return []
+        known = await self._desk.run(self._catalog.known_blobs, [blob.sha256 for blob, _ in bodies])
+        return [self._shelf.begin(self._archive.store_batch, bodies, known)]
+
+    def _recording(self, batch: list[Settled]) -> list[asyncio.Future[None]]:
+        outcomes = [settled.outcome for settled in batch]
+        return [self._desk.begin(self._catalog.record_outcomes, self._run, outcomes)] if batch else []
 
 
 def missing_blobs(archive: Archive, catalog: Catalog) -> list[str]:

@@ -36,16 +36,17 @@ async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> N
         self._pages.release()
 
 
-def _rows_first(self: Any, batch: list[Any]) -> None:
-    known = self._catalog.known_blobs([settled.outcome.blob.sha256 for settled in batch if settled.outcome.blob])
-    self._catalog.record_outcomes(self._run, [settled.outcome for settled in batch])
-    self._archive.store_batch([(s.outcome.blob, s.body) for s in batch if s.body is not None], known)
+async def _rows_first(self: Any, batch: list[Any]) -> Any:
+    await self._desk.run(self._catalog.record_outcomes, self._run, [settled.outcome for settled in batch])
+    return await _writing(self, batch)
 
 
-def _trusting_names(self: Any, batch: list[Any]) -> None:
-    small = [(s.outcome.blob, s.body) for s in batch if s.body is not None]
-    self._archive.store_batch(small, {blob.sha256 for blob, _ in small})
-    self._catalog.record_outcomes(self._run, [settled.outcome for settled in batch])
+_writing = Recorder._writing
+
+
+async def _trusting_names(self: Any, batch: list[Any]) -> Any:
+    bodies = [(s.outcome.blob, s.body) for s in batch if s.body is not None]
+    return [self._shelf.begin(self._archive.store_batch, bodies, {blob.sha256 for blob, _ in bodies})]
 
 
 def _unsafe(self: Any, fresh: Any, kind: type) -> None:
@@ -119,13 +120,13 @@ def _uploaded_at_once(self: Any, run: int, target: str, upload: Any, name: str, 
 Mutant = Callable[[], AbstractContextManager[object]]
 MUTANTS: dict[str, Mutant] = {
     "the checkpoint before the rows": lambda: patch.object(_Backup, "_page", _checkpoint_first),
-    "the rows before the bytes": lambda: patch.object(Recorder, "_write", _rows_first),
+    "the rows before the bytes": lambda: patch.object(Recorder, "_writing", _rows_first),
     "small files are not flushed": lambda: patch.object(Archive, "_write_fresh", _small_ones_unsafe),
     "large files are not flushed": lambda: patch.object(Archive, "_write_fresh", _large_ones_unsafe),
     "folders are not flushed": lambda: patch.object(
         Archive, "_write_fresh", _without("sync_folders", Archive._write_fresh)
     ),
-    "what a killed run named is trusted": lambda: patch.object(Recorder, "_write", _trusting_names),
+    "what a killed run named is trusted": lambda: patch.object(Recorder, "_writing", _trusting_names),
     "the manifest is not flushed": lambda: patch.object(manifest, "make_safe", lambda _: None),
     "the name of a new manifest is not flushed": lambda: patch.object(
         Journal, "_write_whole", _without("sync_folders", Journal._write_whole)

@@ -1,0 +1,128 @@
+"""The recorder: bytes before rows, one batch written while another is recorded, nothing lost when either fails."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from migrator.archive import Archive
+from migrator.catalog import Catalog
+from migrator.errors import DiskRefused
+from migrator.model import Attachment, Blob, EntityRef, Outcome, Status
+from migrator.pipeline.desk import Desk
+from migrator.pipeline.store import Recorder, Settled
+
+DOWNLOADS = 4
+
+
+@asynccontextmanager
+async def recorder(root, count):
+    """A recorder, its archive and catalog, and so many files that the catalog expects, settled."""
+    archive, catalog, desk = Archive(root), Catalog(root), Desk()
+    archive.prepare()
+    run = catalog.begin_run("backup")
+    files = [Attachment(f"{number:04}", EntityRef("Bug", "1"), "x") for number in range(count)]
+    catalog.record_listing(run, [], [(file, Status.PENDING) for file in files])
+    made = Recorder(archive, catalog, desk, run, DOWNLOADS)
+    try:
+        yield made, archive, catalog, [settled(file) for file in files]
+    finally:
+        await desk.close()
+        catalog.close()
+
+
+def settled(file):
+    body = file.id.encode()
+    blob = Blob(hashlib.sha256(body).hexdigest(), len(body))
+    return Settled(Outcome(file, Status.STORED, blob), body, lambda *_: None)
+
+
+def recorded(catalog):
+    return {row[0] for row in catalog.db.execute("SELECT attachment_id FROM attachments WHERE status = 'stored'")}
+
+
+async def end(task):
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_a_batch_is_written_while_the_one_before_it_is_recorded_and_never_recorded_before_it_is_written(tmp_path):
+    async with recorder(tmp_path, 68) as (made, archive, catalog, files):
+        record, store, written, begun = catalog.record_outcomes, archive.store_batch, set(), threading.Event()
+        overlaps = []
+
+        def storing(bodies, known):
+            if written:
+                begun.set()
+            store(bodies, known)
+            written.update(blob.sha256 for blob, _ in bodies)
+
+        def recording(run, outcomes):
+            if not overlaps:
+                overlaps.append(begun.wait(10))
+            assert {outcome.blob.sha256 for outcome in outcomes} <= written
+            record(run, outcomes)
+
+        archive.store_batch, catalog.record_outcomes = storing, recording
+        task = asyncio.create_task(made.run())
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(made.put(file) for file in files))
+            await made.flush()
+        await end(task)
+        assert overlaps == [True]
+        assert len(recorded(catalog)) == len(files)
+
+
+@pytest.mark.parametrize("fails", ["store_batch", "record_outcomes"])
+async def test_what_could_not_be_written_or_recorded_is_told_once_and_recorded_by_the_flush(tmp_path, fails):
+    async with recorder(tmp_path, 60) as (made, archive, catalog, files):
+        whole = archive if fails == "store_batch" else catalog
+        does, failures = getattr(whole, fails), [DiskRefused("full")]
+
+        def refusing(*args):
+            if failures:
+                raise failures.pop()
+            return does(*args)
+
+        setattr(whole, fails, refusing)
+        task = asyncio.create_task(made.run())
+        for file in files:
+            await made.put(file)
+        with pytest.raises(DiskRefused, match="full"):
+            await asyncio.wait_for(task, 10)
+        await made.flush()
+        assert len(recorded(catalog)) == len(files)
+
+
+async def test_a_file_settled_while_nothing_else_happens_is_recorded_all_the_same(tmp_path):
+    async with recorder(tmp_path, 1) as (made, _, catalog, files):
+        told = asyncio.Event()
+        task = asyncio.create_task(made.run())
+        await made.put(Settled(files[0].outcome, files[0].body, lambda *_: told.set()))
+        await asyncio.wait_for(told.wait(), 10)
+        assert recorded(catalog) == {"0000"}
+        await end(task)
+        await made.flush()
+
+
+@pytest.mark.parametrize("ticks", range(8))
+async def test_it_ends_when_it_is_cancelled_at_whatever_moment(tmp_path, ticks):
+    async with recorder(tmp_path, 40) as (made, _, catalog, files):
+        task = asyncio.create_task(made.run())
+        await made.put(files[0])
+        for _ in range(3):
+            await asyncio.sleep(0)
+        for file in files[1:]:
+            await made.put(file)
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task}, timeout=5)
+        assert task.cancelled()
+        await made.flush()
+        assert len(recorded(catalog)) == len(files)
