@@ -26,27 +26,31 @@ class Readable(Protocol):
         """What is there, at least a byte; nothing at its end."""
 
 
-async def steady(content: Readable, patience: float, what: str) -> AsyncIterator[bytes]:
-    """The body as it comes; `Retriable` once `patience` seconds of waiting brought less than SLOWEST bytes each."""
-    waited, came = 0.0, 0
-    while True:
+class Steady:
+    """A body as it comes; `Retriable` once `patience` seconds of waiting brought less than SLOWEST bytes each."""
+
+    def __init__(self, content: Readable, patience: float, what: str) -> None:
+        self._content, self._patience, self._what = content, patience, what
+        self._waited, self._came = 0.0, 0
+
+    async def readany(self) -> bytes:
+        """See `Readable`."""
         began = time.monotonic()
-        chunk = await content.readany()
-        if not chunk:
-            return
-        waited, came = waited + time.monotonic() - began, came + len(chunk)
-        if waited > patience:
-            if came < SLOWEST * waited:
-                raise Retriable(f"{what}: too slow: less than {SLOWEST} bytes a second")
-            waited, came = 0.0, 0
-        yield chunk
+        chunk = await self._content.readany()
+        self._waited += time.monotonic() - began
+        self._came += len(chunk)
+        if chunk and self._waited > self._patience:
+            if self._came < SLOWEST * self._waited:
+                raise Retriable(f"{self._what}: too slow: less than {SLOWEST} bytes a second")
+            self._waited, self._came = 0.0, 0
+        return chunk
 
 
-async def limited(body: AsyncIterator[bytes], limit: int) -> tuple[bytes, bool]:
+async def limited(body: Readable, limit: int) -> tuple[bytes, bool]:
     """What came up to a limit, or a little more, and whether that is all of it."""
     parts: list[bytes] = []
     size = 0
-    async for chunk in body:
+    while chunk := await body.readany():
         parts.append(chunk)
         size += len(chunk)
         if size > limit:
@@ -54,11 +58,11 @@ async def limited(body: AsyncIterator[bytes], limit: int) -> tuple[bytes, bool]:
     return b"".join(parts), True
 
 
-async def gathered(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def gathered(body: Readable) -> AsyncIterator[bytes]:
     """The body in pieces of CHUNK bytes or a little more; the first holds at least SNIFF bytes if there are any."""
     parts: list[bytes] = []
     size, wanted = 0, SNIFF
-    async for chunk in body:
+    while chunk := await body.readany():
         parts.append(chunk)
         size += len(chunk)
         if size >= wanted:
