@@ -8,10 +8,8 @@ is the time spent waiting for the tracker: a bandwidth limit of our own makes no
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from typing import Protocol
 
-from migrator.answers import SNIFF
 from migrator.errors import Retriable
 
 CHUNK = 256 * 1024
@@ -45,6 +43,17 @@ class Steady:
             self._waited, self._came = 0.0, 0
         return chunk
 
+    async def more(self, wanted: int) -> bytes:
+        """So many bytes or a few more; less only at the end of the body, and nothing behind it."""
+        chunk = await self.readany()
+        if not chunk or len(chunk) >= wanted:
+            return chunk
+        parts, size = [chunk], len(chunk)
+        while size < wanted and (chunk := await self.readany()):
+            parts.append(chunk)
+            size += len(chunk)
+        return b"".join(parts)
+
 
 async def limited(body: Readable, limit: int) -> tuple[bytes, bool]:
     """What came up to a limit, or a little more, and whether that is all of it."""
@@ -56,17 +65,3 @@ async def limited(body: Readable, limit: int) -> tuple[bytes, bool]:
         if size > limit:
             return b"".join(parts), False
     return b"".join(parts), True
-
-
-async def gathered(body: Readable) -> AsyncIterator[bytes]:
-    """The body in pieces of CHUNK bytes or a little more; the first holds at least SNIFF bytes if there are any."""
-    parts: list[bytes] = []
-    size, wanted = 0, SNIFF
-    while chunk := await body.readany():
-        parts.append(chunk)
-        size += len(chunk)
-        if size >= wanted:
-            yield b"".join(parts)
-            parts, size, wanted = [], 0, CHUNK
-    if parts:
-        yield b"".join(parts)

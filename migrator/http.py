@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, ParseError  # types only; what parses is defusedxml
@@ -20,9 +21,9 @@ from defusedxml.ElementTree import fromstring
 from yarl import URL
 
 from migrator import __version__, errors
-from migrator.answers import error_for, facts_of, is_error_page, looks_like_login, page_instead
+from migrator.answers import SNIFF, error_for, facts_of, is_error_page, looks_like_login, page_instead
 from migrator.auth import Signature, Signer, Unsigned
-from migrator.bodies import Readable, Steady, gathered, limited
+from migrator.bodies import CHUNK, Readable, Steady, limited
 from migrator.gate import Gate
 from migrator.lane import Lane
 from migrator.multipart import Streamed
@@ -58,7 +59,9 @@ class Response(Protocol):
 
     async def __aenter__(self) -> Self: ...
 
-    async def __aexit__(self, *_: object) -> None: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +264,7 @@ class HttpClient:
     async def _once(self, call: Call, signer: Signer, consume: Callable[[Response], Awaitable[T]]) -> T:
         url, query = self._url(call.path), call.query
         for _ in range(MAX_HOPS):
-            present = signer if url.origin() == self.base.origin() else None
+            present = signer if self._is_home(url) else None
             entered = await self._gate.enter()
             try:
                 await self._pacer.turn()
@@ -298,16 +301,20 @@ class HttpClient:
             signed = await signer.sign(Unsigned(call.method, sent_to, call.body))
             headers.update(signed.headers)
             sent_to = sent_to.update_query(signed.query) if signed.query else sent_to
-        return signed, self._request(call, sent_to, headers, home=signer is not None)
+        return signed, self._request(call, sent_to, headers)
 
-    def _request(self, call: Call, url: URL, headers: Mapping[str, str], *, home: bool) -> Awaitable[Response]:
+    def _request(self, call: Call, url: URL, headers: Mapping[str, str]) -> Awaitable[Response]:
         """The one place where it is chosen by what a request travels."""
+        home = self._is_home(url)
         if home and call.file and self._lane is not None:
             return self._lane.get(url.raw_path_qs, {**_AGENT, **headers})
         body = self._paced(call.body) if isinstance(call.body, Streamed) else call.body
         return self._open().request(
             call.method, url, headers=headers, data=body, allow_redirects=False, **self._way(home=home)
         )
+
+    def _is_home(self, url: URL) -> bool:
+        return url.origin() == self.base.origin()
 
     def _way(self, *, home: bool) -> dict[str, Any]:
         """How a request travels: certificates for the tracker itself or for others, and the proxy."""
@@ -344,16 +351,16 @@ class HttpClient:
     async def _stream(self, response: Response, sink: Sink, what: str, *, html_expected: bool) -> None:
         if response.headers.get("Content-Encoding", "identity").lower() not in {"identity", ""}:
             raise errors.WrongBody(f"{what}: compressed, though it was asked for as it is")
-        facts = facts_of(response.headers)
-        pieces = gathered(Steady(response.content, self._patience, what))
-        head = await anext(pieces, b"")
-        if is_error_page(facts, head, html_expected=html_expected):
-            raise errors.LoginPage(f"{what}: {page_instead(head)}")
+        facts, body = facts_of(response.headers), Steady(response.content, self._patience, what)
+        length = facts.length
+        piece = await body.more(SNIFF if length is None or length > CHUNK else length)
+        if is_error_page(facts, piece, html_expected=html_expected):
+            raise errors.LoginPage(f"{what}: {page_instead(piece)}")
         await sink.start(facts)
-        while head:
-            await self._spend(len(head))
-            await sink.write(head)
-            head = await anext(pieces, b"")
+        while piece:
+            await self._spend(len(piece))
+            await sink.write(piece)
+            piece = await body.more(CHUNK)
 
     async def _post_form(self, path: str, form: Mapping[str, str]) -> tuple[int, bytes]:
         try:

@@ -81,7 +81,7 @@ class Incoming:
         self.keeps = False
         self._way = way
         self._parser: HttpResponseParser | None = _parser(self)
-        self._head: list[tuple[str, str]] = []
+        self._head: list[tuple[bytes, bytes]] = []
         self._lines = self._headless = 0
         self._until_close = self._paused = False
         self._parts: list[bytes] = []
@@ -189,7 +189,7 @@ class Incoming:
         self._lines += len(name) + len(value)
         if self._lines > HEAD_LIMIT or b"\0" in value:
             raise NotHttp
-        self._head.append((name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")))
+        self._head.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head came; one with 1xx is passed over."""
@@ -198,7 +198,7 @@ class Incoming:
         if status < 200:
             self._head.clear()
             return
-        self.headers.extend(self._head)
+        self.headers.extend([(_text(name), _text(value)) for name, value in self._head])
         coded = self.headers.getall("Transfer-Encoding", [])
         if coded and [code.strip().lower() for code in coded] != ["chunked"]:
             raise NotHttp
@@ -230,3 +230,7 @@ def _parser(answer: Incoming) -> HttpResponseParser:
         lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
     )
     return parser
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "surrogateescape")

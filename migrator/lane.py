@@ -9,7 +9,6 @@ by a single byte goes out once more, over a new connection; anything else is for
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import socket
 import ssl
@@ -51,8 +50,10 @@ class Lane:
         """The answer, its head there, to be entered and left. `target` is sent as it is, path and query encoded."""
         request = self._spelled(target, headers)
         if (kept := self._kept()) is not None:
-            with contextlib.suppress(NoAnswer):
+            try:
                 return await _asked(kept, request)
+            except NoAnswer:
+                pass  # the server closed it meanwhile
         return await _asked(await self._connect(), request)
 
     async def close(self) -> None:
