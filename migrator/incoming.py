@@ -139,9 +139,7 @@ class Incoming:
         except (HttpParserError, HttpParserUpgrade):
             self.keeps = False
             self.fail(CutOff() if self.status else NotHttp())
-        if self.complete:
-            self._parser = None
-        elif not self.status:
+        if not self.status:
             self._headless += len(block)
             if self._headless > 2 * HEAD_LIMIT:  # what is no header is not counted, a reason without end for one
                 self.fail(NotHttp())
