@@ -18,7 +18,6 @@ HEAD_LIMIT = 64 * 1024
 """Bytes in all lines of an answer together, its trailers and those of 1xx answers before it included."""
 HELD = 512 * 1024
 """Bytes of a body that may lie here unread; then the connection is not read on. One more block may be under way."""
-_BODILESS = frozenset({204, 304})
 
 
 class NoAnswer(ConnectionError):
@@ -200,7 +199,7 @@ class Incoming:
         coded = self.headers.getall("Transfer-Encoding", [])
         if coded and [code.strip().lower() for code in coded] != ["chunked"]:
             raise NotHttp
-        self._until_close = not coded and "Content-Length" not in self.headers and status not in _BODILESS
+        self._until_close = not coded and "Content-Length" not in self.headers
         self.keeps = parser.should_keep_alive()
         self.status = status
         self._wake()

@@ -9,7 +9,8 @@ import itertools
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -20,13 +21,14 @@ from yarl import URL
 from migrator import errors, incoming, lane
 from migrator.auth import Header, Signature
 from migrator.http import HttpClient
-from migrator.incoming import HEAD_LIMIT, CutOff, Incoming, NotHttp
+from migrator.incoming import HEAD_LIMIT, HELD, CutOff, Incoming, NotHttp
 from migrator.lane import Lane
 from migrator.pacing import Pacer
 from migrator.tls import DIRECT, Route, TlsFiles
+from migrator.tls import Proxy as Through
 from tests.contract import Bucket
 from tests.fuzz import examples
-from tests.tls import Certificates
+from tests.tls import Certificates, Proxy
 from tests.web import answer
 
 FILE, OTHER = b"0123456789", b"another file"
@@ -197,13 +199,14 @@ async def test_answer_that_has_no_body_ends_with_its_head(status):
         b"<html>",
     ],
 )
-async def test_answer_that_cannot_be_read_may_be_asked_for_again(sent):
+async def test_answer_that_cannot_be_read_may_be_asked_for_again(sent, caplog):
     bucket = Bucket()
     async with Peer((sent,)).serving() as peer, client(peer.url) as http:
         with pytest.raises(errors.Retriable, match=r"GET file: the connection broke \(NotHttp\)"):
             await http.download("file", bucket)
     assert not bucket.started
     assert peer.asked == [0]
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(
@@ -309,6 +312,7 @@ async def test_server_that_closed_a_kept_connection_is_asked_over_a_new_one():
     async with Peer((answer(FILE),)).serving() as peer, client(peer.url) as http:
         assert await fetched(http) == FILE
         await eventually(lambda: not http._lane._open)
+        assert http._lane._idle == []
         assert await fetched(http) == FILE
     assert peer.asked == [0, 1]
 
@@ -379,6 +383,17 @@ async def test_body_that_nobody_wants_any_more_costs_its_connection():
             await http.download("file", Full())
         await eventually(lambda: peer.ended == [0])
         assert await fetched(http) == OTHER
+    assert peer.asked == [0, 1]
+
+
+async def test_connection_whose_reading_was_held_back_is_not_used_again():
+    async with Peer((answer(bytes(HELD + 1)), stall), (answer(OTHER),)).serving() as peer:
+        road = Lane(URL(peer.url), most=2, timeout=5)
+        async with await road.get("/a", {}) as found:
+            await eventually(lambda: found.complete)
+        async with await road.get("/a", {}) as found:
+            assert await found.content.readany() == OTHER
+        await road.close()
     assert peer.asked == [0, 1]
 
 
@@ -635,16 +650,55 @@ async def test_file_comes_over_tls_and_the_connection_is_kept(tmp_path):
     gc.collect()
 
 
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_server_that_wants_a_certificate_of_ours_says_so(tmp_path, version):
+@contextlib.contextmanager
+def demanding(context: ssl.SSLContext) -> Iterator[str]:
+    """A server that talks to one client with a certificate only, and says so: asyncio's hangs up without a word."""
+
+    def talk() -> None:
+        plain, _ = listening.accept()
+        talking = context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+        with contextlib.suppress(ssl.SSLError):
+            talking.do_handshake()
+        with socket.socket(fileno=talking.detach()) as plain:
+            plain.shutdown(socket.SHUT_WR)
+            while plain.recv(65536):  # closed with something unread, it would be reset, and the word be lost
+                pass
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=talk)
+    thread.start()
+    yield f"https://127.0.0.1:{listening.getsockname()[1]}"
+    thread.join(5)
+    listening.close()
+
+
+async def test_server_that_wants_a_certificate_of_ours_is_understood(tmp_path):
     made = Certificates(tmp_path)
-    demanding = made.server(demands=True)
-    demanding.maximum_version = version
     route = Route(*TlsFiles("t", ca_file=made.ca).contexts())
-    async with Peer((answer(FILE),)).serving(demanding) as peer, client(peer.url, route=route) as http:
+    with demanding(made.server(demands=True)) as url:
+        async with client(url, route=route) as http:
+            with pytest.raises(errors.ConnectFailed, match=r"wants one; see `tls\.client_cert`"):
+                await fetched(http)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_server_that_wants_a_certificate_of_ours_gets_no_request_without(tmp_path, version):
+    made = Certificates(tmp_path)
+    context = made.server(demands=True)
+    context.maximum_version = version
+    route = Route(*TlsFiles("t", ca_file=made.ca).contexts())
+    async with Peer((answer(FILE),)).serving(context) as peer, client(peer.url, route=route) as http:
         with pytest.raises(errors.Retriable):
             await fetched(http)
     assert peer.heads == []
+
+
+async def test_file_goes_through_the_proxy_where_there_is_one():
+    async with Peer((answer(FILE),)).serving() as peer, Proxy() as proxy:
+        http = HttpClient(peer.url, Header("X-Key", "k"), route=Route(proxy=Through(proxy.url)))
+        assert await fetched(http) == FILE
+        await http.close()
+    assert proxy.heads[0].startswith(f"GET {peer.url}/file ")
 
 
 # --- pieces
