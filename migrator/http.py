@@ -11,8 +11,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, ParseError  # types only; what parses is defusedxml
 
@@ -23,14 +22,14 @@ from yarl import URL
 from migrator import __version__, errors
 from migrator.answers import SNIFF, error_for, facts_of, is_error_page, looks_like_login, page_instead
 from migrator.auth import Signature, Signer, Unsigned
-from migrator.bodies import CHUNK, Readable, Steady, limited
+from migrator.bodies import CHUNK, Steady, limited
 from migrator.gate import Gate
 from migrator.lane import Lane
 from migrator.multipart import Streamed
 from migrator.pacing import Pacer
 from migrator.ports import Sink
 from migrator.tls import DIRECT, Route
-from migrator.wire import FAILURES, unusable, wire_error
+from migrator.wire import FAILURES, Response, sent, wire_error
 
 ANSWER_LIMIT = 64 * 1024 * 1024
 ERROR_LIMIT = 64 * 1024
@@ -40,28 +39,6 @@ _UNSIGNED = Signature()
 _AGENT = {"User-Agent": f"migrator/{__version__}"}
 
 T = TypeVar("T")
-
-
-class Response(Protocol):
-    """An answer under way, by whichever way it comes: the head is there, the body is to be read. A context."""
-
-    @property
-    def status(self) -> int:
-        """As the server says."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """By names in any case."""
-
-    @property
-    def content(self) -> Readable:
-        """The body."""
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +110,7 @@ class HttpClient:
         route: Route = DIRECT,
     ) -> None:
         self.base = URL(base.rstrip("/"))
+        self._home = self.base.origin()
         self._signer, self._files = signer, files or signer
         self._pacer = pacer or Pacer()
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, 30.0), sock_read=timeout)
@@ -141,7 +119,7 @@ class HttpClient:
         self._session: aiohttp.ClientSession | None = None
         self._lane: Lane | None = None
         if route.proxy is None:
-            self._lane = Lane(self.base.origin(), most=connections, timeout=timeout, context=route.home)
+            self._lane = Lane(self._home, most=connections, timeout=timeout, context=route.home)
         self._login = asyncio.Lock()
         self._logins = 0
 
@@ -269,7 +247,7 @@ class HttpClient:
             try:
                 await self._pacer.turn()
                 signed, request = await self._signed(call, url, query, present)
-                async with await _sent(request, call.what) as response:
+                async with await sent(request, call.what) as response:
                     if response.status < 300 or response.status == 304:
                         result = await consume(response)
                         self._pacer.went_well()
@@ -314,7 +292,7 @@ class HttpClient:
         )
 
     def _is_home(self, url: URL) -> bool:
-        return url.origin() == self.base.origin()
+        return url.origin() == self._home
 
     def _way(self, *, home: bool) -> dict[str, Any]:
         """How a request travels: certificates for the tracker itself or for others, and the proxy."""
@@ -396,16 +374,6 @@ def _json_call(method: str, path: str, value: object, query: Mapping[str, str] |
 def _refused(signer: Signer, signed: Signature, response: Response) -> bool:
     """Whether the signer wants to answer this refusal with another request (a nonce, a challenge)."""
     return response.status in {401, 403} and signer.refused(signed, response.headers)
-
-
-async def _sent(request: Awaitable[Response], what: str) -> Response:
-    """The answer's head. `Rejected` where address or headers hold what can't be sent, like half a line break."""
-    try:
-        return await request
-    except FAILURES:
-        raise
-    except ValueError:
-        raise unusable(what) from None
 
 
 def _next_hop(call: Call, url: URL, response: Response) -> URL:

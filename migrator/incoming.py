@@ -182,7 +182,7 @@ class Incoming:
             raise NotHttp
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A line of the head, or a trailer, which is counted only."""
+        """A line of the head; or a trailer, which is counted and never looked at."""
         self._lines += len(name) + len(value)
         if self._lines > HEAD_LIMIT or b"\0" in value:
             raise NotHttp
@@ -205,7 +205,9 @@ class Incoming:
         self._wake()
 
     def on_body(self, piece: bytes) -> None:
-        """A piece of the body."""
+        """A piece of the body; a 1xx answer has none."""
+        if not self.status:
+            raise NotHttp
         self._parts.append(piece)
         self._size += len(piece)
         if self._size > HELD and not self._paused:

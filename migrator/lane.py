@@ -35,7 +35,10 @@ class NoConnection(ConnectionError):
 
 
 class Lane:
-    """GETs to one origin; `timeout` is in seconds without a byte. Building it does no I/O.
+    """GETs to one origin. Building it does no I/O.
+
+    `timeout` is in seconds: so long may a head take, and then each wait for more of the body; a connection half of a
+    minute at most.
 
     At most `most` connections are kept while nobody uses them; how many are in use is the caller's business.
     """

@@ -1,20 +1,58 @@
-"""What a failure of the wire means: aiohttp's errors and those of our own lane become `migrator.errors`.
+"""What a request comes to, by whichever way it travels: a `Response`, or an error that says what to do next.
 
+The one idea: aiohttp's failures and those of our own lane become `migrator.errors` here, and nowhere else.
 The one trap: an error of a library may hold a URL, and a URL a token; only its kind gets into a message.
 """
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Awaitable, Mapping
+from types import TracebackType
+from typing import Protocol, Self
 
 import aiohttp
 
 from migrator import errors
+from migrator.bodies import Readable
 from migrator.incoming import CutOff
 from migrator.lane import NoConnection
 
+
+class Response(Protocol):
+    """An answer under way, by whichever way it comes: the head is there, the body is to be read. A context."""
+
+    @property
+    def status(self) -> int:
+        """As the server says."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By names in any case."""
+
+    @property
+    def content(self) -> Readable:
+        """The body."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
 FAILURES = (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError)
 """What `wire_error` knows a meaning of."""
+
+
+async def sent(request: Awaitable[Response], what: str) -> Response:
+    """The answer's head. `Rejected` where address or headers hold what can't be sent, like half a line break."""
+    try:
+        return await request
+    except FAILURES:
+        raise
+    except ValueError:
+        raise _unusable(what) from None
 
 
 def wire_error(error: Exception, what: str) -> errors.MigratorError:
@@ -28,7 +66,7 @@ def wire_error(error: Exception, what: str) -> errors.MigratorError:
     if _wants_certificate(error):
         return errors.ConnectFailed(f"{what}: the tracker refused our certificate, or wants one; see `tls.client_cert`")
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return unusable(what)
+        return _unusable(what)
     if isinstance(error, TimeoutError):
         return errors.Retriable(f"{what}: nothing came for too long")
     if isinstance(error, aiohttp.ClientPayloadError | CutOff):
@@ -36,8 +74,7 @@ def wire_error(error: Exception, what: str) -> errors.MigratorError:
     return errors.Retriable(f"{what}: the connection broke ({type(error).__name__})")
 
 
-def unusable(what: str) -> errors.Rejected:
-    """The address can't be sent."""
+def _unusable(what: str) -> errors.Rejected:
     return errors.Rejected(f"{what}: not a usable address")
 
 

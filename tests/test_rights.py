@@ -154,8 +154,8 @@ async def test_with_few_open_files_each_command_works_or_says_ulimit_before_it_b
         content = config.read_text()
         config.write_text(content.replace("[limits]", "[limits]\n" + "\n".join(f"{k} = {v}" for k, v in few.items())))
         for words, count in (
-            (["backup", config], 38),
-            (["load", config, "--verify", "content"], 38),
+            (["backup", config], 41),
+            (["load", config, "--verify", "content"], 41),
             (["verify", root], 32),
             (["export", root, tmp_path / "out", "--format", "bagit"], 32),
             (["status", root], 32),

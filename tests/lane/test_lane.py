@@ -175,11 +175,15 @@ async def test_connection_that_is_reset_is_no_end_of_a_body():
 
 
 @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
-async def test_answer_that_has_no_body_ends_with_its_head(status):
-    bare = b"HTTP/1.1 " + status + b"\r\n\r\n"
+@pytest.mark.parametrize("told", [b"", b"Content-Length: 0\r\n", b"Content-Length: 12\r\n"])
+async def test_answer_that_has_no_body_ends_with_its_head(status, told):
+    bare = b"HTTP/1.1 " + status + b"\r\n" + told + b"\r\n"
     found, peer = await fetched_from((bare, answer(FILE)), times=2)
     assert found == [b"", FILE]
     assert peer.asked == [0, 0]
+    found, peer = await fetched_from((bare + OTHER, stall), (answer(FILE),), times=2)
+    assert found == [b"", FILE]
+    assert peer.asked == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -195,6 +199,8 @@ async def test_answer_that_has_no_body_ends_with_its_head(status):
         b"HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n" + answer(FILE),
         b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\nContent-Length: 12\r\n\r\nanother file" + answer(FILE),
+        b"HTTP/1.1 099 Odd\r\nContent-Length: 12\r\n\r\nanother file" + answer(FILE),
         b"GET / HTTP/1.1\r\n\r\n",
         b"<html>",
     ],
