@@ -20,7 +20,8 @@ from migrator.verified import ParanoidSource, VerifiedSource
 
 T = TypeVar("T")
 BASE = 32
-"""Files that any job has open, its catalog and lock among them; each transfer adds a connection and a file."""
+"""Files that any job has open, its catalog and lock among them; each transfer adds a file and two connections, of
+which one idles: downloads have connections of their own."""
 
 
 UNVERIFIED = (
@@ -92,7 +93,7 @@ def _client(
     parts: Adapter, section: SourceSection | TargetSection, where: str, configuration: Configuration, files: Secrets
 ) -> tuple[HttpClient, list[str]]:
     limits, folder = configuration.settings.limits, configuration.folder
-    expect_descriptors(BASE + 2 * (limits.downloads + limits.uploads))
+    expect_descriptors(BASE + 3 * (limits.downloads + limits.uploads))
     keys, warnings = credentials(section.auth, parts.auth, f"{where}.auth", folder)
     file_signer = None
     if files:

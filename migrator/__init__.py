@@ -4,7 +4,7 @@ The rows of the library, lower ones know nothing of higher ones, and pipelines a
 
     jobs                           the command line: the only place that knows every module
     pipeline/ adapters/ sandbox    the work; what each tracker means by its answers; embedded trackers
-    layers verified bodies http archive catalog    behaviour around the port; the wire; files; SQLite
+    layers verified http wire lane archive catalog behaviour around the port; the wire; files; SQLite
     tracker listing lookup marks   what adapters share: verbs, the walk of a listing, names of options, created entities
     ports disk scribe tls pacing gate auth paging hal mapping config progress
     model errors fields required   the words; values of an answer, missing or demanded

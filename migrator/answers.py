@@ -73,6 +73,16 @@ def looks_like_error(facts: BodyFacts, head: bytes) -> bool:
     return "json" in facts.media_type and not facts.named and _ERROR.match(head[:SNIFF]) is not None
 
 
+def facts_of(headers: Mapping[str, str]) -> BodyFacts:
+    """What the head of an answer tells of its body. The length is one that the wire has found to be a number."""
+    media_type, length = headers.get("Content-Type"), headers.get("Content-Length")
+    if media_type is not None:
+        media_type = media_type.partition(";")[0].strip().lower()
+        media_type = media_type if media_type.count("/") == 1 else "application/octet-stream"
+    named = "Content-Disposition" in headers
+    return BodyFacts(media_type or "", None if length is None else int(length), named)
+
+
 def page_instead(head: bytes) -> str:
     """What to say of a web page that came in place of a file."""
     login = _LOGIN_FORM.search(head) is not None

@@ -8,10 +8,8 @@ is the time spent waiting for the tracker: a bandwidth limit of our own makes no
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from typing import Protocol
 
-from migrator.answers import SNIFF
 from migrator.errors import Retriable
 
 CHUNK = 256 * 1024
@@ -26,43 +24,44 @@ class Readable(Protocol):
         """What is there, at least a byte; nothing at its end."""
 
 
-async def steady(content: Readable, patience: float, what: str) -> AsyncIterator[bytes]:
-    """The body as it comes; `Retriable` once `patience` seconds of waiting brought less than SLOWEST bytes each."""
-    waited, came = 0.0, 0
-    while True:
+class Steady:
+    """A body as it comes; `Retriable` once `patience` seconds of waiting brought less than SLOWEST bytes each."""
+
+    def __init__(self, content: Readable, patience: float, what: str) -> None:
+        self._content, self._patience, self._what = content, patience, what
+        self._waited, self._came = 0.0, 0
+
+    async def readany(self) -> bytes:
+        """See `Readable`."""
         began = time.monotonic()
-        chunk = await content.readany()
-        if not chunk:
-            return
-        waited, came = waited + time.monotonic() - began, came + len(chunk)
-        if waited > patience:
-            if came < SLOWEST * waited:
-                raise Retriable(f"{what}: too slow: less than {SLOWEST} bytes a second")
-            waited, came = 0.0, 0
-        yield chunk
+        chunk = await self._content.readany()
+        self._waited += time.monotonic() - began
+        self._came += len(chunk)
+        if chunk and self._waited > self._patience:
+            if self._came < SLOWEST * self._waited:
+                raise Retriable(f"{self._what}: too slow: less than {SLOWEST} bytes a second")
+            self._waited, self._came = 0.0, 0
+        return chunk
+
+    async def more(self, wanted: int) -> bytes:
+        """So many bytes or a few more; less only at the end of the body, and nothing behind it."""
+        chunk = await self.readany()
+        if not chunk or len(chunk) >= wanted:
+            return chunk
+        parts, size = [chunk], len(chunk)
+        while size < wanted and (chunk := await self.readany()):
+            parts.append(chunk)
+            size += len(chunk)
+        return b"".join(parts)
 
 
-async def limited(body: AsyncIterator[bytes], limit: int) -> tuple[bytes, bool]:
+async def limited(body: Readable, limit: int) -> tuple[bytes, bool]:
     """What came up to a limit, or a little more, and whether that is all of it."""
     parts: list[bytes] = []
     size = 0
-    async for chunk in body:
+    while chunk := await body.readany():
         parts.append(chunk)
         size += len(chunk)
         if size > limit:
             return b"".join(parts), False
     return b"".join(parts), True
-
-
-async def gathered(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The body in pieces of CHUNK bytes or a little more; the first holds at least SNIFF bytes if there are any."""
-    parts: list[bytes] = []
-    size, wanted = 0, SNIFF
-    async for chunk in body:
-        parts.append(chunk)
-        size += len(chunk)
-        if size >= wanted:
-            yield b"".join(parts)
-            parts, size, wanted = [], 0, CHUNK
-    if parts:
-        yield b"".join(parts)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -18,24 +17,26 @@ from xml.etree.ElementTree import Element, ParseError  # types only; what parses
 
 import aiohttp
 from defusedxml.ElementTree import fromstring
-from multidict import CIMultiDict
 from yarl import URL
 
 from migrator import __version__, errors
-from migrator.answers import error_for, is_error_page, looks_like_login, page_instead
+from migrator.answers import SNIFF, error_for, facts_of, is_error_page, looks_like_login, page_instead
 from migrator.auth import Signature, Signer, Unsigned
-from migrator.bodies import CHUNK, gathered, limited, steady
+from migrator.bodies import CHUNK, Steady, limited
 from migrator.gate import Gate
+from migrator.lane import Lane
 from migrator.multipart import Streamed
 from migrator.pacing import Pacer
-from migrator.ports import BodyFacts, Sink
+from migrator.ports import Sink
 from migrator.tls import DIRECT, Route
+from migrator.wire import FAILURES, Response, sent, wire_error
 
 ANSWER_LIMIT = 64 * 1024 * 1024
 ERROR_LIMIT = 64 * 1024
 MAX_HOPS = 5
 MAX_RENEWALS = 3
 _UNSIGNED = Signature()
+_AGENT = {"User-Agent": f"migrator/{__version__}"}
 
 T = TypeVar("T")
 
@@ -70,7 +71,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as the adapter means it; `path` is below the base, `query` in plain text."""
+    """One request as the adapter means it; `path` is below the base, `query` in plain text.
+
+    `file`: what is asked for is a file as it is. Redirects are followed, and it travels by the lane where that leads.
+    """
 
     method: str
     path: str
@@ -78,6 +82,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | Streamed | None = None
     signer: Signer | None = None
+    file: bool = False
 
     @property
     def what(self) -> str:
@@ -105,12 +110,16 @@ class HttpClient:
         route: Route = DIRECT,
     ) -> None:
         self.base = URL(base.rstrip("/"))
+        self._home = self.base.origin()
         self._signer, self._files = signer, files or signer
         self._pacer = pacer or Pacer()
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, 30.0), sock_read=timeout)
         self._patience, self._route = timeout, route
         self._gate = Gate(connections)
         self._session: aiohttp.ClientSession | None = None
+        self._lane: Lane | None = None
+        if route.proxy is None:
+            self._lane = Lane(self._home, most=connections, timeout=timeout, context=route.home)
         self._login = asyncio.Lock()
         self._logins = 0
 
@@ -122,7 +131,7 @@ class HttpClient:
     async def send(self, call: Call) -> Answer:
         """Any API call; 2xx is an `Answer`, everything else an error. A redirect is an error, too."""
 
-        async def whole(response: aiohttp.ClientResponse) -> Answer:
+        async def whole(response: Response) -> Answer:
             body, all_of_it = await self._read(response, ANSWER_LIMIT, call.what)
             if not all_of_it:
                 raise errors.Rejected(f"{call.what}: the answer is larger than {ANSWER_LIMIT} bytes")
@@ -169,12 +178,12 @@ class HttpClient:
         A login page or another page for people in its stead means: log in again once, else `WrongBody`.
         """
 
-        async def stream(response: aiohttp.ClientResponse) -> None:
+        async def stream(response: Response) -> None:
             await self._stream(response, sink, call.what, html_expected=html_expected)
 
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
-        call = Call("GET", path, query or {}, headers, signer=self._files)
-        await self._attempt(call, stream, follow=True)
+        call = Call("GET", path, query or {}, headers, signer=self._files, file=True)
+        await self._attempt(call, stream)
 
     def path_of(self, url: str) -> str:
         """The path (and query) below the base of an absolute or relative URL that the tracker wrote.
@@ -191,13 +200,13 @@ class HttpClient:
 
     async def close(self) -> None:
         """Close the connections; may be called twice."""
+        if self._lane is not None:
+            await self._lane.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
 
-    async def _attempt(
-        self, call: Call, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]], *, follow: bool = False
-    ) -> T:
+    async def _attempt(self, call: Call, consume: Callable[[Response], Awaitable[T]]) -> T:
         """One attempt, and more after logging in again while it is refused for lack of a session.
 
         After a login page once only. A streamed upload, too, is sent again after a 401: that surely took nothing.
@@ -209,7 +218,7 @@ class HttpClient:
         while True:
             stamp = self._logins
             try:
-                result = await self._once(call, signer, consume, follow=follow)
+                result = await self._once(call, signer, consume)
             except (errors.AuthRefused, errors.LoginPage) as error:
                 page = isinstance(error, errors.LoginPage)
                 if (page and isinstance(call.body, Streamed)) or renewals >= (1 if page else MAX_RENEWALS):
@@ -230,26 +239,24 @@ class HttpClient:
             self._logins += renewed
             return renewed
 
-    async def _once(
-        self, call: Call, signer: Signer, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]], *, follow: bool
-    ) -> T:
+    async def _once(self, call: Call, signer: Signer, consume: Callable[[Response], Awaitable[T]]) -> T:
         url, query = self._url(call.path), call.query
         for _ in range(MAX_HOPS):
-            present = signer if url.origin() == self.base.origin() else None
+            present = signer if self._is_home(url) else None
             entered = await self._gate.enter()
             try:
                 await self._pacer.turn()
                 signed, request = await self._signed(call, url, query, present)
-                async with request as response:
+                async with await sent(request, call.what) as response:
                     if response.status < 300 or response.status == 304:
                         result = await consume(response)
                         self._pacer.went_well()
                         return result
                     if response.status < 400:
-                        url, query = _next_hop(call, url, response, follow=follow), {}
+                        url, query = _next_hop(call, url, response), {}
                     elif not (present and _refused(present, signed, response)):
                         raise await self._fault(call, signed, response)
-            except (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError) as error:
+            except FAILURES as error:
                 if isinstance(error, TimeoutError):
                     self._gate.complaint(entered)
                 raise wire_error(error, call.what) from None
@@ -262,22 +269,30 @@ class HttpClient:
 
     async def _signed(
         self, call: Call, url: URL, query: Mapping[str, str], signer: Signer | None
-    ) -> tuple[Signature, Any]:
-        """The request, signed and ready to be entered; nothing is sent before."""
-        headers: CIMultiDict[str] = CIMultiDict(call.headers)
+    ) -> tuple[Signature, Awaitable[Response]]:
+        """The request, signed and ready to be awaited; nothing is sent before."""
+        headers = {**call.headers}
         signed, sent_to = _UNSIGNED, url.update_query(query) if query else url
-        body: Any = call.body
         if isinstance(call.body, Streamed):
             headers.update(call.body.headers)
-            body = self._paced(call.body)
         if signer is not None:
             signed = await signer.sign(Unsigned(call.method, sent_to, call.body))
             headers.update(signed.headers)
             sent_to = sent_to.update_query(signed.query) if signed.query else sent_to
-        way = self._way(home=signer is not None)
-        return signed, self._open().request(
-            call.method, sent_to, headers=headers, data=body, allow_redirects=False, **way
+        return signed, self._request(call, sent_to, headers)
+
+    def _request(self, call: Call, url: URL, headers: Mapping[str, str]) -> Awaitable[Response]:
+        """The one place where it is chosen by what a request travels."""
+        home = self._is_home(url)
+        if home and call.file and self._lane is not None:
+            return self._lane.get(url.raw_path_qs, {**_AGENT, **headers})
+        body = self._paced(call.body) if isinstance(call.body, Streamed) else call.body
+        return self._open().request(
+            call.method, url, headers=headers, data=body, allow_redirects=False, **self._way(home=home)
         )
+
+    def _is_home(self, url: URL) -> bool:
+        return url.origin() == self._home
 
     def _way(self, *, home: bool) -> dict[str, Any]:
         """How a request travels: certificates for the tracker itself or for others, and the proxy."""
@@ -289,7 +304,7 @@ class HttpClient:
                 way["proxy_headers"] = proxy.headers
         return way
 
-    async def _fault(self, call: Call, signed: Signature, response: aiohttp.ClientResponse) -> errors.MigratorError:
+    async def _fault(self, call: Call, signed: Signature, response: Response) -> errors.MigratorError:
         """What an answer that is a refusal means; one that says 'slow down' is told to everybody."""
         body, _ = await self._read(response, ERROR_LIMIT, call.what)
         body = _without(body, signed)
@@ -298,8 +313,8 @@ class HttpClient:
             self._pacer.throttled(fault.retry_after)
         return fault
 
-    async def _read(self, response: aiohttp.ClientResponse, limit: int, what: str) -> tuple[bytes, bool]:
-        return await limited(steady(response.content, self._patience, what), limit)
+    async def _read(self, response: Response, limit: int, what: str) -> tuple[bytes, bool]:
+        return await limited(Steady(response.content, self._patience, what), limit)
 
     async def _paced(self, body: Streamed) -> AsyncIterator[bytes]:
         async for chunk in body:
@@ -311,25 +326,19 @@ class HttpClient:
         self._gate.moved(size)
         await self._pacer.spend(size)
 
-    async def _stream(self, response: aiohttp.ClientResponse, sink: Sink, what: str, *, html_expected: bool) -> None:
+    async def _stream(self, response: Response, sink: Sink, what: str, *, html_expected: bool) -> None:
         if response.headers.get("Content-Encoding", "identity").lower() not in {"identity", ""}:
             raise errors.WrongBody(f"{what}: compressed, though it was asked for as it is")
-        facts = BodyFacts(
-            media_type=response.content_type if "Content-Type" in response.headers else "",
-            length=response.content_length,
-            named="Content-Disposition" in response.headers,
-        )
-        body = steady(response.content, self._patience, what)
-        small = facts.length is not None and facts.length <= CHUNK
-        pieces = None if small else gathered(body)
-        head = (await limited(body, CHUNK))[0] if pieces is None else await anext(pieces, b"")
-        if is_error_page(facts, head, html_expected=html_expected):
-            raise errors.LoginPage(f"{what}: {page_instead(head)}")
+        facts, body = facts_of(response.headers), Steady(response.content, self._patience, what)
+        length = facts.length
+        piece = await body.more(SNIFF if length is None or length > CHUNK else length)
+        if is_error_page(facts, piece, html_expected=html_expected):
+            raise errors.LoginPage(f"{what}: {page_instead(piece)}")
         await sink.start(facts)
-        while head:
-            await self._spend(len(head))
-            await sink.write(head)
-            head = b"" if pieces is None else await anext(pieces, b"")
+        while piece:
+            await self._spend(len(piece))
+            await sink.write(piece)
+            piece = await body.more(CHUNK)
 
     async def _post_form(self, path: str, form: Mapping[str, str]) -> tuple[int, bytes]:
         try:
@@ -337,7 +346,7 @@ class HttpClient:
             request = self._open().post(self._url(path), data=dict(form), allow_redirects=False, **self._way(home=True))
             async with request as response:
                 return response.status, (await self._read(response, ERROR_LIMIT, f"POST {path}"))[0]
-        except (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError) as error:
+        except FAILURES as error:
             raise wire_error(error, f"POST {path}") from None
 
     def _url(self, path: str) -> URL:
@@ -352,7 +361,7 @@ class HttpClient:
                 connector=aiohttp.TCPConnector(limit=self._gate.most, ttl_dns_cache=300),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=self._timeout,
-                headers={"User-Agent": f"migrator/{__version__}"},
+                headers=_AGENT,
             )
         return self._session
 
@@ -362,44 +371,12 @@ def _json_call(method: str, path: str, value: object, query: Mapping[str, str] |
     return Call(method, path, query or {}, headers, json.dumps(value).encode())
 
 
-def _refused(signer: Signer, signed: Signature, response: aiohttp.ClientResponse) -> bool:
+def _refused(signer: Signer, signed: Signature, response: Response) -> bool:
     """Whether the signer wants to answer this refusal with another request (a nonce, a challenge)."""
     return response.status in {401, 403} and signer.refused(signed, response.headers)
 
 
-def wire_error(error: Exception, what: str) -> errors.MigratorError:
-    """What a failure of the wire means. Says the kind of failure only: its text may hold a URL with a token."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return errors.ConnectFailed(f"{what}: no connection to {error.host}:{error.port} ({_cause(error)})")
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        if error.status == 407:
-            return errors.AuthRefused(f"{what}: the proxy refused its credentials (status 407); see `proxy_auth`")
-        return errors.ConnectFailed(f"{what}: the proxy makes no connection (status {error.status})")
-    if _wants_certificate(error):
-        return errors.ConnectFailed(f"{what}: the tracker refused our certificate, or wants one; see `tls.client_cert`")
-    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return errors.Rejected(f"{what}: not a usable address")
-    if isinstance(error, TimeoutError):
-        return errors.Retriable(f"{what}: nothing came for too long")
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return errors.WrongBody(f"{what}: the body broke off")
-    return errors.Retriable(f"{what}: the connection broke ({type(error).__name__})")
-
-
-def _cause(error: aiohttp.ClientConnectorError) -> str:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        why = getattr(error.certificate_error, "verify_message", "")
-        return f"its certificate is not trusted{why and ': '}{why}"
-    return error.os_error.strerror or type(error.os_error).__name__
-
-
-def _wants_certificate(error: BaseException) -> bool:
-    """With TLS 1.3 a server says so only after the handshake, as an alert that ends the connection."""
-    told = error if isinstance(error, ssl.SSLError) else error.__cause__ or error.__context__
-    return isinstance(told, ssl.SSLError) and "ALERT_CERTIFICATE" in (getattr(told, "reason", "") or "")
-
-
-def _next_hop(call: Call, url: URL, response: aiohttp.ClientResponse, *, follow: bool) -> URL:
+def _next_hop(call: Call, url: URL, response: Response) -> URL:
     location = response.headers.get("Location", "")
     if looks_like_login(location):
         raise errors.LoginPage(f"{call.what}: redirected to a login page; are these credentials good for this?")
@@ -410,7 +387,7 @@ def _next_hop(call: Call, url: URL, response: aiohttp.ClientResponse, *, follow:
         usable = False
     if not usable:
         raise errors.Rejected(f"{call.what}: the tracker redirects to nowhere")
-    if not follow:
+    if not call.file:
         raise errors.Rejected(f"{call.what}: the tracker redirects to {place.with_query(None)}; is `url` right?")
     return place
 

@@ -11,7 +11,7 @@ import pytest
 
 from migrator import answers, errors, http, verified
 from migrator.auth import Header
-from migrator.bodies import SLOWEST, steady
+from migrator.bodies import SLOWEST, Steady
 from migrator.http import HttpClient
 from migrator.model import Attachment
 from migrator.verified import ParanoidSource, VerifiedSource
@@ -147,8 +147,8 @@ async def test_waiting_that_is_our_own_makes_no_tracker_slow():
             self.left -= 1
             return b"x" if self.left >= 0 else b""
 
-    came = 0
-    async for chunk in steady(Quick(), 0.01, "GET a"):
+    body, came = Steady(Quick(), 0.01, "GET a"), 0
+    while chunk := await body.readany():
         came += len(chunk)
         await asyncio.sleep(0.02)
     assert came == 5

@@ -47,7 +47,20 @@ ROWS = (
         "disk",
         "scribe",
     ),
-    ("layers", "http", "tracker", "archive", "catalog", "lock", "manifest", "verified", "bodies"),
+    (
+        "layers",
+        "http",
+        "wire",
+        "lane",
+        "incoming",
+        "tracker",
+        "archive",
+        "catalog",
+        "lock",
+        "manifest",
+        "verified",
+        "bodies",
+    ),
     ("pipeline", "adapters", "sandbox"),
     ("jobs",),
 )
@@ -62,18 +75,20 @@ STRANGERS = {
 
 HOMES = {
     "aiofiles": ("migrator.archive",),
-    "aiohttp": ("migrator.http", "migrator.sandbox"),
+    "aiohappyeyeballs": ("migrator.lane",),
+    "aiohttp": ("migrator.http", "migrator.wire", "migrator.sandbox"),
     "click": ("jobs",),
     "defusedxml": ("migrator.http",),
+    "httptools": ("migrator.incoming",),
     "keyring": ("migrator.credentials",),
-    "multidict": ("migrator.http",),
+    "multidict": ("migrator.incoming",),
     "pydantic": ("migrator.config",),
     "rich": ("jobs",),
     "sqlite3": ("migrator.catalog",),
     "sqlite_utils": ("migrator.catalog",),
     "tenacity": ("migrator.layers",),
     "uvloop": ("jobs.running",),
-    "yarl": ("migrator.auth", "migrator.config", "migrator.http"),
+    "yarl": ("migrator.auth", "migrator.config", "migrator.http", "migrator.lane"),
 }
 
 LONG = {
@@ -155,7 +170,7 @@ def test_every_library_is_a_declared_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = [*project["dependencies"], *project["optional-dependencies"]["keyring"]]
     names = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in declared}
-    brought_along = {"multidict", "yarl"}  # aiohttp's own types
+    brought_along = {"aiohappyeyeballs", "multidict", "yarl"}  # aiohttp's own types and connections
     assert names | brought_along | {"sqlite3"} == set(HOMES)
 
 

@@ -23,9 +23,10 @@ from yarl import URL
 
 from migrator import errors
 from migrator.auth import Header, QueryToken, Wrap, basic
-from migrator.http import Answer, Call, HttpClient, wire_error
+from migrator.http import Answer, Call, HttpClient
 from migrator.multipart import Multipart, Raw
 from migrator.pacing import Pacer
+from migrator.wire import wire_error
 from tests.contract import LARGEST_CHUNK, Bucket, Bytes, nowhere
 
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]

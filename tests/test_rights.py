@@ -149,13 +149,13 @@ async def test_with_few_open_files_each_command_works_or_says_ulimit_before_it_b
         )
         refused = await run("-q", "--json", "backup", config, preexec_fn=few_files(40))
         assert (refused.code, refused.document["error"]["code"], refused.err.count("\n")) == (7, 7, 1)
-        assert re.search(r"only 40 files may be open at once, and 72 are needed: .*ulimit -n 72", refused.err)
+        assert re.search(r"only 40 files may be open at once, and 92 are needed: .*ulimit -n 92", refused.err)
         assert not root.exists()
         content = config.read_text()
         config.write_text(content.replace("[limits]", "[limits]\n" + "\n".join(f"{k} = {v}" for k, v in few.items())))
         for words, count in (
-            (["backup", config], 38),
-            (["load", config, "--verify", "content"], 38),
+            (["backup", config], 41),
+            (["load", config, "--verify", "content"], 41),
             (["verify", root], 32),
             (["export", root, tmp_path / "out", "--format", "bagit"], 32),
             (["status", root], 32),
@@ -169,8 +169,8 @@ async def test_a_limit_that_the_program_may_raise_is_raised(tmp_path, source):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (24, hard))
 
-    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 72:
-        pytest.skip("this system lets no process open 72 files")
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 92:
+        pytest.skip("this system lets no process open 92 files")
     config = configure(tmp_path, source, source__options={"inline_images": "skip"})
     source.faults.latency = 0.2  # so that many are under way at once
     assert (await run("-q", "backup", config, preexec_fn=soft_only)).code == 0

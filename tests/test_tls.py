@@ -14,9 +14,10 @@ from jobs.wiring import wire_source
 from migrator import errors
 from migrator.auth import Header
 from migrator.config import read_configuration
-from migrator.http import HttpClient, wire_error
+from migrator.http import HttpClient
 from migrator.tls import DIRECT, Route, TlsFiles
 from migrator.tls import Proxy as Through
+from migrator.wire import wire_error
 from tests.contract import Bucket, nowhere
 from tests.program import ROOT, run
 from tests.tls import Certificates, Proxy, served

@@ -24,6 +24,7 @@ from sqlite_utils import Database
 from migrator import archive, disk, errors
 from migrator.adapters.memory import CHUNK, MemoryTracker
 from migrator.catalog.store import Store
+from migrator.lane import Lane
 from migrator.model import Attachment
 from migrator.pipeline import store
 from migrator.ports import BodyFacts, Sink
@@ -109,6 +110,7 @@ def simulated(fate: Fate) -> Iterator[None]:
         patch.object(Database, "execute", _reads(fate, Database.execute)),
         patch.object(store, "SMALL", SMALL),
         patch.object(aiohttp.ClientSession, "_request", _requests(fate, aiohttp.ClientSession._request)),
+        patch.object(Lane, "get", _downloads(fate, Lane.get)),
     ):
         yield
 
@@ -179,6 +181,21 @@ def _requests(fate: Fate, request: Callable[..., Any]) -> Callable[..., Any]:
             response.close()
             raise
         return response
+
+    return edge
+
+
+def _downloads(fate: Fate, get: Callable[..., Any]) -> Callable[..., Any]:
+    async def edge(self: Lane, target: str, headers: Any) -> Any:
+        path = target.partition("?")[0]
+        fate.at(f"request GET {path}")
+        answer = await get(self, target, headers)
+        try:
+            fate.at(f"answer GET {path}")
+        except Killed:
+            await answer.__aexit__()
+            raise
+        return answer
 
     return edge
 

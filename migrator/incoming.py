@@ -1,0 +1,235 @@
+"""One answer as it comes off a connection: its head, then its body in pieces, held back while nobody reads.
+
+The one idea: llhttp (through `httptools`) reads the answer, and each answer gets a parser of its own, so that nothing
+that was left over from one answer, a trailer or half a line, can end up in the next.
+The one trap: bytes behind an answer belong to no request. They are not looked at, and their connection is used no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Protocol, Self, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from multidict import CIMultiDict
+
+HEAD_LIMIT = 64 * 1024
+"""Bytes in all lines of an answer together, its trailers and those of 1xx answers before it included."""
+HELD = 512 * 1024
+"""Bytes of a body that may lie here unread; then the connection is not read on. One more block may be under way."""
+
+
+class NoAnswer(ConnectionError):
+    """The connection ended before the first byte of an answer."""
+
+
+class NotHttp(ConnectionError):
+    """What came is no HTTP, or no head of an answer that we take: malformed, endless, or an upgrade."""
+
+
+class CutOff(ConnectionError):
+    """The body ended before its end."""
+
+
+class Way(Protocol):
+    """The connection that an answer comes by."""
+
+    def watch(self) -> None:
+        """Somebody waits: unless something comes in time, the answer's `fail` is called with a TimeoutError."""
+
+    def pause(self) -> None:
+        """Read no more for now."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+    def release(self) -> None:
+        """The answer was read, or is of no interest any more."""
+
+
+class Incoming:
+    """An answer under way: `status` and `headers` once `head` returned, then the body.
+
+    A context: leaving it gives the connection back, or closes it where the body was not read to its end.
+    """
+
+    __slots__ = (
+        "_error",
+        "_head",
+        "_headless",
+        "_lines",
+        "_parser",
+        "_parts",
+        "_paused",
+        "_size",
+        "_until_close",
+        "_waiter",
+        "_way",
+        "began",
+        "complete",
+        "headers",
+        "keeps",
+        "status",
+    )
+
+    def __init__(self, way: Way) -> None:
+        self.status = 0
+        self.headers: CIMultiDict[str] = CIMultiDict()
+        self.began = self.complete = False
+        self.keeps = False
+        self._way = way
+        self._parser: HttpResponseParser | None = _parser(self)
+        self._head: list[tuple[bytes, bytes]] = []
+        self._lines = self._headless = 0
+        self._until_close = self._paused = False
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._parser = None
+        self._way.release()
+
+    @property
+    def content(self) -> Self:
+        """The body, to be read."""
+        return self
+
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody waits for more."""
+        return self._waiter is not None
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection may carry another request: all of the answer came and was read, and no byte more."""
+        return self.complete and self.keeps and not self._paused
+
+    async def head(self) -> None:
+        """Wait until status and headers are there."""
+        if not self.status:
+            await self._wait()
+
+    async def readany(self) -> bytes:
+        """What is there of the body, at least a byte; nothing at its end. `CutOff` where it has none."""
+        if not self._parts and not self.complete:
+            await self._wait()
+        if self._error is not None:
+            raise self._error
+        parts, self._parts, self._size = self._parts, [], 0
+        if self._paused:
+            self._paused = False
+            self._way.resume()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def feed(self, block: memoryview) -> None:
+        """The next bytes of the connection."""
+        self.began = True
+        if self._parser is None:
+            self.keeps = False
+            return
+        try:
+            self._parser.feed_data(block)
+        except (HttpParserError, HttpParserUpgrade):
+            self.keeps = False
+            self.fail(CutOff() if self.status else NotHttp())
+        if not self.status:
+            self._headless += len(block)
+            if self._headless > 2 * HEAD_LIMIT:  # what is no header is not counted, a reason without end for one
+                self.fail(NotHttp())
+
+    def ended(self, error: Exception | None) -> None:
+        """The connection is no more; where a body has no other end, that is it."""
+        if self._until_close and error is None and self._error is None:
+            self.on_message_complete()
+        elif self.status:
+            self.fail(CutOff())
+        elif isinstance(error, ssl.SSLError):
+            self.fail(error)
+        else:
+            self.fail(NotHttp() if self.began else NoAnswer())
+
+    def fail(self, error: Exception) -> None:
+        """There comes no more; whoever reads gets this error. Nothing happens to an answer that is complete."""
+        if not self.complete and self._error is None:
+            self._error = error
+            self._parser = None
+            self._wake()
+
+    async def _wait(self) -> None:
+        if self._error is None:
+            self._waiter = waiter = asyncio.get_running_loop().create_future()
+            self._way.watch()
+            await waiter
+        if self._error is not None:
+            raise self._error
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # What the parser calls, by names that it gives. An exception ends its work on the block.
+
+    def on_message_begin(self) -> None:
+        """The first byte of an answer; a second one was not asked for."""
+        if self.complete:
+            raise NotHttp
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A line of the head; or a trailer, which is counted and never looked at."""
+        self._lines += len(name) + len(value)
+        if self._lines > HEAD_LIMIT or b"\0" in value:
+            raise NotHttp
+        self._head.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head came; one with 1xx is passed over."""
+        parser = cast("HttpResponseParser", self._parser)
+        status = parser.get_status_code()
+        if status < 200:
+            self._head.clear()
+            return
+        self.headers.extend([(_text(name), _text(value)) for name, value in self._head])
+        coded = self.headers.getall("Transfer-Encoding", [])
+        if coded and [code.strip().lower() for code in coded] != ["chunked"]:
+            raise NotHttp
+        self._until_close = not coded and "Content-Length" not in self.headers
+        self.keeps = parser.should_keep_alive()
+        self.status = status
+        self._wake()
+
+    def on_body(self, piece: bytes) -> None:
+        """A piece of the body; a 1xx answer has none."""
+        if not self.status:
+            raise NotHttp
+        self._parts.append(piece)
+        self._size += len(piece)
+        if self._size > HELD and not self._paused:
+            self._paused = True
+            self._way.pause()
+        self._wake()
+
+    def on_message_complete(self) -> None:
+        """The answer is whole."""
+        if self.status:
+            self.complete = True
+            self._wake()
+
+
+def _parser(answer: Incoming) -> HttpResponseParser:
+    """As lenient as aiohttp's, which reads all other answers: a file's name in a header holds all kinds of bytes."""
+    parser = HttpResponseParser(answer)
+    parser.set_dangerous_leniencies(
+        lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+    )
+    return parser
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "surrogateescape")

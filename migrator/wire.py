@@ -1,0 +1,95 @@
+"""What a request comes to, by whichever way it travels: a `Response`, or an error that says what to do next.
+
+The one idea: aiohttp's failures and those of our own lane become `migrator.errors` here, and nowhere else.
+The one trap: an error of a library may hold a URL, and a URL a token; only its kind gets into a message.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Mapping
+from types import TracebackType
+from typing import Protocol, Self
+
+import aiohttp
+
+from migrator import errors
+from migrator.bodies import Readable
+from migrator.incoming import CutOff
+from migrator.lane import NoConnection
+
+
+class Response(Protocol):
+    """An answer under way, by whichever way it comes: the head is there, the body is to be read. A context."""
+
+    @property
+    def status(self) -> int:
+        """As the server says."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By names in any case."""
+
+    @property
+    def content(self) -> Readable:
+        """The body."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
+FAILURES = (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError)
+"""What `wire_error` knows a meaning of."""
+
+
+async def sent(request: Awaitable[Response], what: str) -> Response:
+    """The answer's head. `Rejected` where address or headers hold what can't be sent, like half a line break."""
+    try:
+        return await request
+    except FAILURES:
+        raise
+    except ValueError:
+        raise _unusable(what) from None
+
+
+def wire_error(error: Exception, what: str) -> errors.MigratorError:
+    """What a failure of the wire means. Says the kind of failure only: its text may hold a URL with a token."""
+    if isinstance(error, aiohttp.ClientConnectorError | NoConnection):
+        return errors.ConnectFailed(f"{what}: no connection to {error.host}:{error.port} ({_cause(error)})")
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        if error.status == 407:
+            return errors.AuthRefused(f"{what}: the proxy refused its credentials (status 407); see `proxy_auth`")
+        return errors.ConnectFailed(f"{what}: the proxy makes no connection (status {error.status})")
+    if _wants_certificate(error):
+        return errors.ConnectFailed(f"{what}: the tracker refused our certificate, or wants one; see `tls.client_cert`")
+    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+        return _unusable(what)
+    if isinstance(error, TimeoutError):
+        return errors.Retriable(f"{what}: nothing came for too long")
+    if isinstance(error, aiohttp.ClientPayloadError | CutOff):
+        return errors.WrongBody(f"{what}: the body broke off")
+    return errors.Retriable(f"{what}: the connection broke ({type(error).__name__})")
+
+
+def _unusable(what: str) -> errors.Rejected:
+    return errors.Rejected(f"{what}: not a usable address")
+
+
+def _cause(error: aiohttp.ClientConnectorError | NoConnection) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause: BaseException | None = error.certificate_error
+    else:
+        cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        why = getattr(cause, "verify_message", "")
+        return f"its certificate is not trusted{why and ': '}{why}"
+    return getattr(cause, "strerror", "") or type(cause).__name__
+
+
+def _wants_certificate(error: BaseException) -> bool:
+    """With TLS 1.3 a server says so only after the handshake, as an alert that ends the connection."""
+    told = error if isinstance(error, ssl.SSLError) else error.__cause__ or error.__context__
+    return isinstance(told, ssl.SSLError) and "ALERT_CERTIFICATE" in (getattr(told, "reason", "") or "")
