@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 OURS = ("migrator", "jobs")
 
 ROWS = (
-    ("model", "errors", "fields", "required", "naming", "pathnames", "pacing", "gate", "turns", "tls"),
+    ("model", "errors", "fastjson", "fields", "required", "naming", "pathnames", "pacing", "gate", "turns", "tls"),
     (
         "ports",
         "auth",
@@ -65,6 +65,7 @@ HOMES = {
     "click": ("jobs",),
     "defusedxml": ("migrator.http",),
     "keyring": ("migrator.credentials",),
+    "msgspec": ("migrator.fastjson",),
     "multidict": ("migrator.http",),
     "pydantic": ("migrator.config",),
     "rich": ("jobs",),

@@ -11,7 +11,6 @@ fetch files (same page). How lists are asked for is in `targetprocess_api`, what
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -37,7 +36,7 @@ from migrator.adapters.targetprocess_answers import (
 from migrator.adapters.targetprocess_api import ATTACHMENTS, COMMENTS, CREATED, GENERALS, MESSAGES, Api
 from migrator.answers import says_too_large
 from migrator.auth import Header, QueryToken, Signer, basic
-from migrator.fields import as_html, record, text, whole
+from migrator.fields import as_html, kept, record, text, whole
 from migrator.http import Call, HttpClient
 from migrator.lookup import Lookup
 from migrator.model import NOBODY, Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Link, Page
@@ -143,7 +142,7 @@ class TargetprocessSource(_Targetprocess):
 
     async def _generals(self, cursor: Cursor | None) -> Page:
         items, after = await self._api.page(GENERALS, cursor)
-        entities = [(item, entity) for item in items if (entity := await self._entity(item, raw=json.dumps(item)))]
+        entities = [(item, entity) for item in items if (entity := await self._entity(item, raw=kept(item)))]
         wanted = tuple(entity for item, entity in entities if self._asks_for(item))
         texts = [(text(item.get("Description")), entity.ref, None) for item, entity in entities]
         files, links = self._in_texts(texts)
