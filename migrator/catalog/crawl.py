@@ -23,7 +23,8 @@ COLUMNS = (
 # A stored file that is passed over keeps what tells that it changed, for the run that fetches it again.
 _LEFT = "excluded.status = 'skipped' AND status = 'stored'"
 _ATTACHMENTS = f"""
-INSERT INTO attachments ({COLUMNS}, status, first_run, last_run) VALUES {{rows}}
+INSERT INTO attachments ({COLUMNS}, status, first_run, last_run)
+SELECT * FROM (VALUES {{rows}}) WHERE column1 IS NOT NULL
 ON CONFLICT (attachment_id) DO UPDATE SET
     kind = iif(excluded.kind = 'Unlinked', kind, excluded.kind),
     entity_id = iif(excluded.kind = 'Unlinked', entity_id, excluded.entity_id),
@@ -42,14 +43,17 @@ ON CONFLICT (attachment_id) DO UPDATE SET
         ELSE status END
 """
 _ENTITIES = """
-INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run) VALUES {rows}
+INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 ON CONFLICT DO UPDATE SET
     title = iif(excluded.title = '', title, excluded.title), url = iif(excluded.url = '', url, excluded.url),
     raw = coalesce(excluded.raw, raw), last_run = excluded.last_run,
     error = iif(excluded.raw IS NULL, error, NULL), note = iif(excluded.raw IS NULL, note, NULL)
 """
 _BLOBS = """
-INSERT INTO blobs (sha256, size) VALUES {rows} ON CONFLICT DO UPDATE SET size = excluded.size, problem = NULL
+INSERT INTO blobs (sha256, size)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+ON CONFLICT DO UPDATE SET size = excluded.size, problem = NULL
 """
 _STORED = """
 WITH done (id, hash) AS (VALUES {rows}) UPDATE attachments
@@ -61,16 +65,21 @@ WHERE attachment_id = ? AND kind = 'Unlinked'
 """
 
 
-ROWS = 50
-"""So many go into one statement: each statement gives the interpreter away, and each length is compiled by itself."""
+ROWS = 512
+"""So many go into one statement: each statement gives the interpreter away, and waits for milliseconds to get it back."""
 
 
 def _at_once(statement: str, rows: Sequence[Sequence[object]]) -> Iterator[tuple[str, list[object]]]:
-    """Statements that write all the rows, some at a time, and their parameters; `{rows}` is where they go."""
+    """Statements that write all the rows, ROWS at a time, and their parameters; `{rows}` is where they go.
+
+    Empty rows, which a statement has to leave out, fill up to a power of two: each length is compiled by itself.
+    """
     for start in range(0, len(rows), ROWS):
         some = rows[start : start + ROWS]
-        marks = f"({', '.join('?' * len(some[0]))})"
-        yield statement.format(rows=", ".join([marks] * len(some))), [*chain.from_iterable(some)]
+        width, length = len(some[0]), 1 << (len(some) - 1).bit_length()
+        marks = f"({', '.join('?' * width)})"
+        filling = [None] * (width * (length - len(some)))
+        yield statement.format(rows=", ".join([marks] * length)), [*chain.from_iterable(some), *filling]
 
 
 @dataclass(frozen=True, slots=True)
