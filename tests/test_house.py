@@ -32,6 +32,7 @@ ROWS = (
         "auth",
         "paging",
         "listing",
+        "ahead",
         "lookup",
         "mapping",
         "selection",

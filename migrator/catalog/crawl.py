@@ -66,7 +66,7 @@ WHERE attachment_id = ? AND kind = 'Unlinked'
 
 
 ROWS = 512
-"""So many go into one statement: each statement gives the interpreter away, and waits for milliseconds to get it back."""
+"""So many go into one statement: each gives the interpreter away, and may wait for milliseconds to get it back."""
 
 
 def _at_once(statement: str, rows: Sequence[Sequence[object]]) -> Iterator[tuple[str, list[object]]]:
