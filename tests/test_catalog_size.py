@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from migrator.catalog import Catalog
+from migrator.catalog.audit import audit
 from migrator.catalog.crawl import Crawl
 from migrator.model import Attachment, Blob, Entity, EntityRef, Outcome, Status
 
@@ -109,6 +110,7 @@ def test_a_page_is_as_many_statements_however_many_files_are_on_it(tmp_path):
 @pytest.mark.parametrize("count", [1, 2, 3, 500, 512, 513, 1025])
 def test_every_file_of_a_page_is_recorded_whatever_its_length(tmp_path, count):
     catalog = Catalog(tmp_path)
+    catalog.keep_manifest()
     run = catalog.begin_run("backup")
     assert listed(catalog, run, count) == {str(number) for number in range(count)}
     assert catalog.totals()["attachments"] == {"stored": count}
@@ -116,3 +118,4 @@ def test_every_file_of_a_page_is_recorded_whatever_its_length(tmp_path, count):
     assert catalog.entity_count() == 1
     assert listed(catalog, catalog.begin_run("backup"), count) == set()
     catalog.close()
+    assert audit(tmp_path) == []  # the manifest tells of each, too
