@@ -7,7 +7,7 @@ The rows of the library, lower ones know nothing of higher ones, and pipelines a
     layers verified http wire lane archive catalog behaviour around the port; the wire; files; SQLite
     tracker listing lookup marks   what adapters share: verbs, the walk of a listing, names of options, created entities
     ports disk scribe tls pacing gate auth paging hal mapping config progress
-    model errors fields required   the words; values of an answer, missing or demanded
+    model errors fastjson fields required    the words; values of an answer, missing or demanded
 
 Start reading at `ports.py`, then `pipeline/backup.py`.
 """

@@ -7,10 +7,11 @@ The one trap: text from JSON may hold half a surrogate pair, which no file and n
 from __future__ import annotations
 
 import html
-import json
 import re
 from datetime import datetime
 from typing import Any
+
+from migrator.fastjson import written_json
 
 _ADDRESS = re.compile(r"https?://[^\s<>\"]+")
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
@@ -18,7 +19,9 @@ _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 def text(value: object) -> str:
     """A string as it is, anything else as an empty one."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def whole(value: object) -> int | None:
@@ -47,7 +50,7 @@ def moment(value: object) -> str:
 
 def kept(value: object) -> str:
     """What came, as JSON for `raw`: text that every database takes."""
-    return text(json.dumps(value, ensure_ascii=False))
+    return written_json(value)
 
 
 def record(value: object) -> dict[str, Any]:

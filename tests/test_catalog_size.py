@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from migrator.catalog import Catalog
+from migrator.catalog.audit import audit
 from migrator.catalog.crawl import Crawl
 from migrator.model import Attachment, Blob, Entity, EntityRef, Outcome, Status
 
@@ -77,3 +79,43 @@ def test_failures_and_counts_are_told_of_all_rows(tmp_path):
     assert (later["stored"], later["unchanged"], later["failed"], later["listed"]) == (0, 47, FAILED, 50)
     assert catalog.backup_counts(2, 2)["listed"] == 0
     catalog.close()
+
+
+def listed(catalog: Catalog, run: int, count: int) -> set[str]:
+    """What is wanted of a page of so many files, whose outcomes are recorded then."""
+    owner = Entity(EntityRef("Bug", "1"), raw="{}")
+    files = [Attachment(str(number), owner.ref, f"{number}.txt", 1) for number in range(count)]
+    wanted = catalog.record_listing(run, [owner], [(file, Status.PENDING) for file in files])
+    stored = [Outcome(file, Status.STORED, Blob(f"{int(file.id):064x}", 1)) for file in files]
+    catalog.record_outcomes(run, stored)
+    return wanted
+
+
+def test_a_page_is_as_many_statements_however_many_files_are_on_it(tmp_path):
+    counts = []
+    for size in (10, 60):
+        root = tmp_path / str(size)
+        root.mkdir()
+        catalog, told = Catalog(root), list[str]()
+        catalog.keep_manifest()
+        run = catalog.begin_run("backup")
+        catalog.db.conn.set_trace_callback(told.append)
+        listed(catalog, run, size)
+        catalog.db.conn.set_trace_callback(None)
+        catalog.close()
+        counts.append(len([*groupby(told)]))  # each row that a trigger notes tells the statement once more
+    assert counts[1] == counts[0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 500, 512, 513, 1025])
+def test_every_file_of_a_page_is_recorded_whatever_its_length(tmp_path, count):
+    catalog = Catalog(tmp_path)
+    catalog.keep_manifest()
+    run = catalog.begin_run("backup")
+    assert listed(catalog, run, count) == {str(number) for number in range(count)}
+    assert catalog.totals()["attachments"] == {"stored": count}
+    assert catalog.totals()["blobs"]["count"] == count
+    assert catalog.entity_count() == 1
+    assert listed(catalog, catalog.begin_run("backup"), count) == set()
+    catalog.close()
+    assert audit(tmp_path) == []  # the manifest tells of each, too

@@ -26,12 +26,13 @@ ROOT = Path(__file__).parent.parent
 OURS = ("migrator", "jobs")
 
 ROWS = (
-    ("model", "errors", "fields", "required", "naming", "pathnames", "pacing", "gate", "turns", "tls"),
+    ("model", "errors", "fastjson", "fields", "required", "naming", "pathnames", "pacing", "gate", "turns", "tls"),
     (
         "ports",
         "auth",
         "paging",
         "listing",
+        "ahead",
         "lookup",
         "mapping",
         "selection",
@@ -81,6 +82,7 @@ HOMES = {
     "defusedxml": ("migrator.http",),
     "httptools": ("migrator.incoming",),
     "keyring": ("migrator.credentials",),
+    "msgspec": ("migrator.fastjson",),
     "multidict": ("migrator.incoming",),
     "pydantic": ("migrator.config",),
     "rich": ("jobs",),

@@ -11,7 +11,6 @@ fetch files (same page). How lists are asked for is in `targetprocess_api`, what
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -37,7 +36,7 @@ from migrator.adapters.targetprocess_answers import (
 from migrator.adapters.targetprocess_api import ATTACHMENTS, COMMENTS, CREATED, GENERALS, MESSAGES, Api
 from migrator.answers import says_too_large
 from migrator.auth import Header, QueryToken, Signer, basic
-from migrator.fields import as_html, record, text, whole
+from migrator.fields import as_html, kept, record, text, whole
 from migrator.http import Call, HttpClient
 from migrator.lookup import Lookup
 from migrator.model import NOBODY, Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Link, Page
@@ -55,9 +54,8 @@ class Options:
     cross_check     which entities are asked for their own list: those with files ("counts"), "all", or none ("off")
     create_project  number or name of the project in which entities are created, see [mapping] create_missing
     create_kind     what they become; left out: the original's kind if it needs only a project, else "UserStory"
-    inline_images   "list" takes old images inside of texts as files. The API doesn't hand them out, so the backup
-                    stays incomplete and names each, unless [source.download_auth] has a browser's cookie; "skip"
-                    leaves them out
+    inline_images   "list" takes old images inside of texts as files: only with a browser's cookie in
+                    [source.download_auth] are they handed out, else each is told as failed; "skip" leaves them out
     max_bytes       the largest file that the server takes (the API doesn't tell it); 0 where nobody knows
     """
 
@@ -88,6 +86,11 @@ class _Targetprocess(HttpTracker[Options]):
         super().__init__(http, options, replace(CAPABILITIES, reports_size=sized, max_attachment_bytes=most))
         self._api = Api(http, options.format, options.page_size)
 
+    async def close(self) -> None:
+        """See `Tracker`."""
+        await self._api.close()
+        await super().close()
+
     async def check(self) -> str:
         """See `Tracker`."""
         try:
@@ -95,8 +98,8 @@ class _Targetprocess(HttpTracker[Options]):
         except errors.Forbidden as error:
             raise errors.AuthRefused(f"{error}; requesters may not use the API") from error
         user = record(context.get("LoggedUser"))
-        login = text(user.get("Login")) or person(user) or "somebody"
-        return f"Targetprocess {text(context.get('Version')) or 'of unknown version'} as {login}"
+        version, login = text(context.get("Version")), text(user.get("Login")) or person(user) or "somebody"
+        return f"Targetprocess {version or 'of unknown version'} as {login}"
 
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """See `Target`."""
@@ -143,7 +146,7 @@ class TargetprocessSource(_Targetprocess):
 
     async def _generals(self, cursor: Cursor | None) -> Page:
         items, after = await self._api.page(GENERALS, cursor)
-        entities = [(item, entity) for item in items if (entity := await self._entity(item, raw=json.dumps(item)))]
+        entities = [(item, entity) for item in items if (entity := await self._entity(item, raw=kept(item)))]
         wanted = tuple(entity for item, entity in entities if self._asks_for(item))
         texts = [(text(item.get("Description")), entity.ref, None) for item, entity in entities]
         files, links = self._in_texts(texts)

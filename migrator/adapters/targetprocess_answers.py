@@ -7,17 +7,18 @@ The one trap: an answer may be malformed in any way, and ends in one of `migrato
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
 from migrator import errors
 from migrator.answers import looks_like_html, reason_in, told_in
-from migrator.fields import moment, natural, record, records, text, whole
+from migrator.fastjson import read_json
+from migrator.fields import kept, moment, natural, record, records, text, whole
 from migrator.http import Answer
 from migrator.model import Attachment, EntityRef
 from migrator.required import number_in, objects_in
@@ -37,9 +38,11 @@ def parsed(answer: Answer, what: str) -> dict[str, Any]:
         raise errors.AuthRefused(f"{what}: a web page ({reason_in(answer.body)}) instead of an answer; check the auth")
     is_xml = answer.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     try:
-        value = from_xml(answer.xml(), root=True) if is_xml else answer.json()
+        value = from_xml(answer.xml(), root=True) if is_xml else read_json(answer.body)
     except (errors.WrongBody, RecursionError) as error:
         raise errors.WrongBody(f"{what}: {error}") from None
+    except ValueError:
+        raise errors.WrongBody(f"{what}: the answer is not JSON") from None
     if not isinstance(value, dict):
         raise errors.WrongBody(f"{what}: the answer is no object")
     return value
@@ -100,7 +103,7 @@ def attachment(item: Mapping[str, Any], owner: EntityRef) -> Attachment:
         description="" if description == name else description,
         created_at=iso_date(text(item.get("Date")).strip()),
         created_by=person(record(item.get("Owner"))),
-        raw=json.dumps(item),
+        raw=kept(item),
     )
 
 
@@ -114,11 +117,17 @@ def iso_date(date: str) -> str:
     try:
         if not (match := _DATE.fullmatch(date)):
             return moment(date)
-        offset = timedelta(hours=int(match[3] or 0), minutes=int(match[4] or 0))
-        zone = timezone(-offset if match[2] == "-" else offset) if offset else UTC
-        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(match[1]))).astimezone(zone).isoformat()
+        milliseconds, sign, hours, minutes = match.groups("")
+        return (_epoch(sign, hours, minutes) + timedelta(milliseconds=int(milliseconds))).isoformat()
     except (ValueError, OverflowError):
         return ""
+
+
+@cache
+def _epoch(sign: str, hours: str, minutes: str) -> datetime:
+    """When 1970 began in UTC, by the clocks of this zone. There are few."""
+    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    return datetime(1970, 1, 1, tzinfo=UTC).astimezone(timezone(-offset if sign == "-" else offset) if offset else UTC)
 
 
 def quoted_files(words: str) -> list[str]:

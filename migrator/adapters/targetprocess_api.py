@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from migrator import errors
 from migrator.adapters.targetprocess_answers import attachment, id_of, listed, parsed
+from migrator.ahead import Ahead
 from migrator.fields import text
 from migrator.http import HttpClient
 from migrator.listing import Found, Items, Listing, Order, Way, is_plain_refusal, walked
@@ -67,6 +68,7 @@ class Api:
     def __init__(self, http: HttpClient, form: str, page_size: int) -> None:
         self._http, self._form, self._page_size = http, form, page_size
         self._known: dict[str, int] = {}  # listing -> the first of its `asks` that this server didn't refuse
+        self._ahead: dict[tuple[str, int], Ahead] = {}
 
     async def ask(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         """One answer, in the shape of JSON; `path` is below api/v1. A login page means `AuthRefused`."""
@@ -95,6 +97,9 @@ class Api:
     def _listing(self, collection: Collection, number: int, *of: str, first: bool) -> Listing:
         path, take = collection.name.format(*of), max(2, min(self._page_size, collection.most))
 
+        def number_of(item: Mapping[str, Any]) -> int:
+            return id_of(item, path)
+
         async def ask(way: Way) -> Found:
             place = {"skip": str(way.skip)} if way.after is None else {"where": f"Id gt {way.after}"}
             query = {**collection.asks[number], **({"orderBy": "Id"} if way.sorts else {}), **place}
@@ -102,7 +107,15 @@ class Api:
             return Found(listed(answer, path), bool(answer.get("Next")))
 
         refused = partial(is_refusal, first=first)
-        return Listing(ask, lambda item: id_of(item, path), take, collection.orders, refused)
+        if of:
+            return Listing(ask, number_of, take, collection.orders, refused)
+        ahead = self._ahead.setdefault((path, number), Ahead(number_of))
+        return Listing(partial(ahead.ask, ask=ask), number_of, take, collection.orders, refused)
+
+    async def close(self) -> None:
+        """No page that was asked ahead is wanted any more."""
+        for ahead in self._ahead.values():
+            await ahead.close()
 
     async def files_of(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """The attachments that the entity itself lists; `Gone` if there is none."""

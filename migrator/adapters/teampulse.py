@@ -18,11 +18,13 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from migrator import errors
 from migrator.adapters import Adapter
 from migrator.adapters.teampulse_answers import attachment_in, description_in, entity_in, made_in, paths_in
+from migrator.ahead import Ahead
 from migrator.answers import says_too_large
 from migrator.auth import Header, Signer, Wrap
 from migrator.fields import as_html, record, text, whole
@@ -162,9 +164,21 @@ class _TeamPulse(HttpTracker[Options]):
 class TeamPulseSource(_TeamPulse):
     """Work items of all types, deleted ones too, then all attachments; both in the order of their ids."""
 
+    def __init__(self, http: HttpClient, options: Options) -> None:
+        super().__init__(http, options)
+        self._ahead = {stream: Ahead(number_in) for stream in self.capabilities.streams}
+
+    async def close(self) -> None:
+        """See `Tracker`."""
+        for ahead in self._ahead.values():
+            await ahead.close()
+        await super().close()
+
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
         """See `Source`. Files of a work item that can't be read belong to nobody."""
-        items, following = await self._listing(stream).page(cursor)
+        listing = self._listing(stream)
+        ahead = partial(self._ahead[stream].ask, ask=listing.ask)
+        items, following = await replace(listing, ask=ahead).page(cursor)
         if stream == "workitems":
             return Page(tuple(self._entity(item) for item in items), next=following)
         numbers = [whole(item.get("workItemId")) for item in items]

@@ -103,45 +103,58 @@ class Changes:
 
     def lines(self) -> Iterator[bytes]:
         """Pieces of whole lines that tell what the transaction changed; nothing if it changed nothing."""
-        touched = self._db.execute("SELECT place, min(level), max(level) FROM changed GROUP BY 1 ORDER BY 1").fetchall()
-        for place, low, high in touched:
-            table = self.tables[place]
-            if high == _GONE:
-                yield from self._deleted(place, table)
-            if high >= _ROW:
-                yield from self._told(place, table, table.columns, _ROW)
-            if low <= _FATE <= high:
-                fates = [column for column in table.columns if column in {*FATES.get(table.name, ()), SEEN}]
-                yield from self._told(place, table, fates, _FATE)
+        touched = self._db.execute(
+            "SELECT place, min(level), max(level), count(*) FROM changed GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+        told = [part for place, low, high, _ in touched for part in self._told(place, self.tables[place], low, high)]
+        if told:
+            few = sum(count for *_, count in touched) <= PIECE
+            yield from self._pieces(" UNION ALL ".join(told), at_once=few)
+        for place, low, _, _ in touched:
             if low == _SEEN:
-                yield from self._seen(place, table)
+                yield from self._seen(place, self.tables[place])
 
     def everything(self) -> Iterator[bytes]:
         """Pieces of whole lines that tell every row there is."""
         for table in self.tables:
-            yield from self._pieces(f"SELECT {table.line(table.columns)} FROM main.{table.name} WHERE {table.unmarked}")
+            yield from self._pieces(
+                f"SELECT {table.line(table.columns)} AS line FROM main.{table.name} WHERE {table.unmarked}"
+            )
 
-    def _deleted(self, place: int, table: Table) -> Iterator[bytes]:
-        return self._pieces(
-            f"SELECT json_object('{table.name}', key, 'deleted', json('true')) FROM (SELECT DISTINCT key FROM changed "
-            f"WHERE place = {place}) WHERE NOT EXISTS (SELECT 1 FROM main.{table.name} WHERE {table.key} = key)"
-        )
+    def _told(self, place: int, table: Table, low: int, high: int) -> Iterator[str]:
+        """SQL for the lines of one table's rows that changed at these levels, but for those that were only seen."""
+        if high == _GONE:
+            yield (
+                f"SELECT json_object('{table.name}', key, 'deleted', json('true')) AS line FROM (SELECT DISTINCT key "
+                f"FROM changed WHERE place = {place}) "
+                f"WHERE NOT EXISTS (SELECT 1 FROM main.{table.name} WHERE {table.key} = key)"
+            )
+        if high >= _ROW:
+            yield self._lines(place, table, table.columns, _ROW)
+        if low <= _FATE <= high:
+            fates = [column for column in table.columns if column in {*FATES.get(table.name, ()), SEEN}]
+            yield self._lines(place, table, fates, _FATE)
 
-    def _told(self, place: int, table: Table, columns: Iterable[str], level: int) -> Iterator[bytes]:
-        return self._pieces(f"SELECT {table.line(columns)} FROM main.{table.name} WHERE {_at(place, table, level)}")
+    def _lines(self, place: int, table: Table, columns: Iterable[str], level: int) -> str:
+        return f"SELECT {table.line(columns)} AS line FROM main.{table.name} WHERE {_at(place, table, level)}"
 
     def _seen(self, place: int, table: Table) -> Iterator[bytes]:
+        """Lines for the rows of one table that were only seen again."""
         rows = self._db.execute(
-            f"SELECT {SEEN}, {table.key} FROM main.{table.name} WHERE {_at(place, table, _SEEN)} ORDER BY 1, 2"
+            f"SELECT run, json_group_array(row) FROM (SELECT {SEEN} AS run, {table.key} AS row FROM main.{table.name} "
+            f"WHERE {_at(place, table, _SEEN)} ORDER BY 1, 2) GROUP BY run"
         ).fetchall()
-        for run in sorted({run for run, _ in rows}):
-            told = {table.name: _ranges([row for of, row in rows if of == run]), SEEN: run}
+        for run, found in rows:
+            told = {table.name: _ranges(json.loads(found)), SEEN: run}
             yield json.dumps(told, separators=(",", ":")).encode() + b"\n"
 
-    def _pieces(self, statement: str) -> Iterator[bytes]:
+    def _pieces(self, statement: str, *, at_once: bool = False) -> Iterator[bytes]:
+        """The lines that a statement gives. `at_once`: as one row, as each gives the interpreter away."""
+        if at_once:
+            statement = f"SELECT group_concat(line, char(10)) FROM ({statement})"
         cursor = self._db.execute(statement)
         while some := cursor.fetchmany(PIECE):
-            yield "".join(f"{line}\n" for (line,) in some).encode()
+            yield "".join(f"{line}\n" for (line,) in some if line is not None).encode()
 
 
 def _differ(columns: Iterable[str]) -> str:

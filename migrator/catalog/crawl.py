@@ -6,7 +6,8 @@ what was seen since its start is what the source holds now.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -21,10 +22,9 @@ COLUMNS = (
 # what was gone and is listed again is back, unless it was a 404 (those carry an error).
 # A stored file that is passed over keeps what tells that it changed, for the run that fetches it again.
 _LEFT = "excluded.status = 'skipped' AND status = 'stored'"
-_UPSERT = f"""
+_ATTACHMENTS = f"""
 INSERT INTO attachments ({COLUMNS}, status, first_run, last_run)
-VALUES (:id, :kind, :entity, :comment, :name, :size, :media_type, :description, :created_at, :created_by,
-        :locator, :raw, :status, :run, :run)
+SELECT * FROM (VALUES {{rows}}) WHERE column1 IS NOT NULL
 ON CONFLICT (attachment_id) DO UPDATE SET
     kind = iif(excluded.kind = 'Unlinked', kind, excluded.kind),
     entity_id = iif(excluded.kind = 'Unlinked', entity_id, excluded.entity_id),
@@ -42,12 +42,22 @@ ON CONFLICT (attachment_id) DO UPDATE SET
         WHEN status = 'skipped' THEN 'pending'
         ELSE status END
 """
-_ENTITY = """
-INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run) VALUES (?, ?, ?, ?, ?, ?, ?)
+_ENTITIES = """
+INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 ON CONFLICT DO UPDATE SET
     title = iif(excluded.title = '', title, excluded.title), url = iif(excluded.url = '', url, excluded.url),
     raw = coalesce(excluded.raw, raw), last_run = excluded.last_run,
     error = iif(excluded.raw IS NULL, error, NULL), note = iif(excluded.raw IS NULL, note, NULL)
+"""
+_BLOBS = """
+INSERT INTO blobs (sha256, size)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+ON CONFLICT DO UPDATE SET size = excluded.size, problem = NULL
+"""
+_STORED = """
+WITH done (id, hash) AS (VALUES {rows}) UPDATE attachments
+SET sha256 = hash, status = 'stored', error = NULL, stored_run = ? FROM done WHERE attachment_id = id
 """
 _LINK = """
 UPDATE attachments SET kind = ?, entity_id = ?, comment_id = coalesce(?, comment_id)
@@ -55,8 +65,21 @@ WHERE attachment_id = ? AND kind = 'Unlinked'
 """
 
 
-def _pairs(rows: Collection[object]) -> str:
-    return ", ".join(["(?, ?)"] * len(rows))
+ROWS = 512
+"""So many go into one statement: each gives the interpreter away, and may wait for milliseconds to get it back."""
+
+
+def _at_once(statement: str, rows: Sequence[Sequence[object]]) -> Iterator[tuple[str, list[object]]]:
+    """Statements that write all the rows, ROWS at a time, and their parameters; `{rows}` is where they go.
+
+    Empty rows, which a statement has to leave out, fill up to a power of two: each length is compiled by itself.
+    """
+    for start in range(0, len(rows), ROWS):
+        some = rows[start : start + ROWS]
+        width, length = len(some[0]), 1 << (len(some) - 1).bit_length()
+        marks = f"({', '.join('?' * width)})"
+        filling = [None] * (width * (length - len(some)))
+        yield statement.format(rows=", ".join([marks] * length)), [*chain.from_iterable(some), *filling]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +128,23 @@ class CrawlTables(Store):
         self, run: int, entities: Sequence[Entity], attachments: Iterable[tuple[Attachment, Status]]
     ) -> set[str]:
         """Write down what a page lists; give the ids of those whose bytes are still wanted."""
-        listed = [{**_row(attachment), "status": status, "run": run} for attachment, status in attachments]
+        seen = [(*e.ref, e.title, e.url, e.raw, run, run) for e in entities]
+        listed = [(*_row(attachment), status.value, run, run) for attachment, status in attachments]
         with self.writing():
-            self.db.conn.executemany(
-                _ENTITY, [(e.ref.kind, e.ref.id, e.title, e.url, e.raw, run, run) for e in entities]
-            )
-            self.db.conn.executemany(_UPSERT, listed)
-        return self._unfinished([row["id"] for row in listed])
+            for statement, values in (*_at_once(_ENTITIES, seen), *_at_once(_ATTACHMENTS, listed)):
+                self.db.execute(statement, values)
+        return self._unfinished([row[0] for row in listed])
 
     def _unfinished(self, ids: Sequence[object]) -> set[str]:
         found: set[str] = set()
         for start in range(0, len(ids), 500):
             some = ids[start : start + 500]
-            marks = ", ".join("?" * len(some))
-            rows = self.db.execute(
-                "SELECT attachment_id FROM attachments WHERE status IN ('pending', 'failed') "
-                f"AND attachment_id IN ({marks})",
-                list(some),
-            )
-            found.update(row[0] for row in rows)
+            row = self.db.execute(
+                "SELECT json_group_array(attachment_id) FROM attachments WHERE status IN ('pending', 'failed') "
+                f"AND attachment_id IN ({', '.join('?' * len(some))})",
+                some,
+            ).fetchone()
+            found.update(json.loads(row[0]))
         return found
 
     def record_entity_error(self, run: int, entity: Entity, error: str | None, *, expected: bool = False) -> None:
@@ -153,25 +174,20 @@ class CrawlTables(Store):
         """Write down how files fared. Their blobs must be safe on disk before."""
         outcomes = list(outcomes)
         stored = [(o.attachment.id, o.blob) for o in outcomes if o.blob]
-        others = [(o.status, o.error, o.attachment.id) for o in outcomes if not o.blob]
+        others = [(o.status.value, o.error, o.attachment.id) for o in outcomes if not o.blob]
         with self.writing():
             if stored:
                 self._record_stored(run, stored)
-            self.db.conn.executemany("UPDATE attachments SET status = ?, error = ? WHERE attachment_id = ?", others)
+            if others:
+                self.db.conn.executemany("UPDATE attachments SET status = ?, error = ? WHERE attachment_id = ?", others)
 
     def _record_stored(self, run: int, stored: Sequence[tuple[str, Blob]]) -> None:
-        """One statement for all: each row by itself would give the interpreter away and wait to get it back."""
-        blobs = {blob.sha256: blob.size for _, blob in stored}
-        self.db.execute(
-            f"INSERT INTO blobs (sha256, size) VALUES {_pairs(blobs)} "
-            "ON CONFLICT DO UPDATE SET size = excluded.size, problem = NULL",
-            [*chain.from_iterable(blobs.items())],
-        )
-        self.db.execute(
-            f"WITH done (id, hash) AS (VALUES {_pairs(stored)}) UPDATE attachments "
-            "SET sha256 = hash, status = 'stored', error = NULL, stored_run = ? FROM done WHERE attachment_id = id",
-            [*chain.from_iterable((id_, blob.sha256) for id_, blob in stored), run],
-        )
+        blobs = [*{blob.sha256: (blob.sha256, blob.size) for _, blob in stored}.values()]
+        done = [(id_, blob.sha256) for id_, blob in stored]
+        for statement, values in _at_once(_BLOBS, blobs):
+            self.db.execute(statement, values)
+        for statement, values in _at_once(_STORED, done):
+            self.db.execute(statement, [*values, run])
 
     def record_checkpoint(
         self, run: int, stream: str, cursor: Cursor | None, links: Iterable[Link] = (), *, partial: bool = False
@@ -242,21 +258,22 @@ class CrawlTables(Store):
             return self.db.conn.total_changes - before
 
 
-def _row(attachment: Attachment) -> dict[str, object]:
-    return {
-        "id": attachment.id,
-        "kind": attachment.owner.kind,
-        "entity": attachment.owner.id,
-        "comment": attachment.comment_id,
-        "name": attachment.name,
-        "size": attachment.size,
-        "media_type": attachment.media_type,
-        "description": attachment.description,
-        "created_at": attachment.created_at,
-        "created_by": attachment.created_by,
-        "locator": attachment.locator,
-        "raw": attachment.raw,
-    }
+def _row(attachment: Attachment) -> tuple[object, ...]:
+    """The values of `COLUMNS`."""
+    return (
+        attachment.id,
+        attachment.owner.kind,
+        attachment.owner.id,
+        attachment.comment_id,
+        attachment.name,
+        attachment.size,
+        attachment.media_type,
+        attachment.description,
+        attachment.created_at,
+        attachment.created_by,
+        attachment.locator,
+        attachment.raw,
+    )
 
 
 def attachment_from(row: Sequence[object]) -> Attachment:

@@ -45,7 +45,9 @@ def recorded(db: Database) -> Mark | str | None:
 def record(db: Database, mark: Mark | str) -> None:
     """Put a mark, or the code of why the manifest is to be written anew, into a catalog."""
     told = {"rewrite": mark} if isinstance(mark, str) else {name: getattr(mark, name) for name in Mark.__slots__}
-    db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", [MARK, json.dumps(told)])
+    db.execute(
+        "INSERT INTO settings VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", [MARK, json.dumps(told)]
+    )
 
 
 def catch_up(db: Database, root: Path) -> None:

@@ -115,3 +115,10 @@ CREATE INDEX uploads_open ON uploads (attachment_id) WHERE status IN ('failed', 
 @migrations(name="0005_a_million_rows")
 def _a_million_rows(db: Database) -> None:
     _run_all(db, _COUNTED)
+
+
+@migrations(name="0006_blobs_of_stored_files")
+def _blobs_of_stored_files(db: Database) -> None:
+    """A file that has no blob yet is in the index by blobs no more: it took a place there, and left it when stored."""
+    db.execute("DROP INDEX attachments_by_blob")
+    db.execute("CREATE INDEX attachments_by_blob ON attachments (sha256) WHERE sha256 IS NOT NULL")

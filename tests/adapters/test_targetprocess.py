@@ -12,6 +12,7 @@ from aiohttp import web
 
 from migrator import errors
 from migrator.adapters.targetprocess import Options, TargetprocessSource, TargetprocessTarget
+from migrator.ahead import MOST
 from migrator.layers import Patience, RetryingSource
 from migrator.model import NOBODY, Attachment, Draft, EntityRef, Link
 from migrator.sandbox.faults import Faults
@@ -131,7 +132,8 @@ async def test_every_entity_is_asked_where_the_server_refuses_to_count():
 async def test_what_a_server_refused_once_is_not_asked_again():
     async with running(counts=False) as sandbox, source_of(sandbox, replace(SKIP, page_size=10)) as source:
         await crawl(source)
-        assert sandbox.requests["GET /api/v1/Generals"] == 3 + 3  # refused in three ways, then three pages
+        asked = sandbox.requests["GET /api/v1/Generals"]
+        assert 3 + 3 <= asked <= 3 + 3 + MOST  # refused in three ways, then three pages, and some asked ahead
 
 
 # Files that name no owner
@@ -217,7 +219,7 @@ async def test_pages_hold_a_thousand_items_at_most_and_all_of_them_are_read():
     world = World.generate(entities=5, attachments=2300, median_bytes=40, large_bytes=0)
     async with running(world) as sandbox, source_of(sandbox, replace(SKIP, page_size=9000)) as source:
         assert await all_of(source) == all_in(sandbox)
-        assert sandbox.requests["GET /api/v1/Attachments"] == 3
+        assert 3 <= sandbox.requests["GET /api/v1/Attachments"] <= 3 + MOST
 
 
 @pytest.mark.parametrize("sortable", [True, False])

@@ -21,7 +21,9 @@ from migrator.matching import Index, match, rule
 from migrator.model import Attachment, Blob, Entity, EntityRef, Outcome, RunStatus, Status
 
 T = TypeVar("T")
-PAGE, BATCH, OF_ENTITY = 500, 32, 5
+PAGE, OF_ENTITY = 500, 5
+BATCH = 40
+"""So many files are recorded together in a backup with 16 downloads."""
 RAW = json.dumps({"Id": 1, "Uri": "http://tracker.example/Attachment.aspx?AttachmentID=1", "Owner": "x" * 400})
 ENTITY_RAW = json.dumps({"Id": 1, "Description": "words " * 200})
 
@@ -74,6 +76,7 @@ def size_of(root: Path) -> int:
 def million(root: Path, count: int) -> None:
     """A tenth of them, the rest, then what a person and the next run ask."""
     catalog = Catalog(root)
+    catalog.keep_manifest()
     run = catalog.begin_run("backup")
     crawl = catalog.begin_crawl(run, "[]")
     took, _ = timed(lambda: record(catalog, run, 0, count // 10))

@@ -190,7 +190,7 @@ def recordable(entities: Any, attachments: Any, page: Page | None = None) -> Non
             db.execute("SELECT ?, ?, ?, ?, ?", [entity.ref.kind, entity.ref.id, entity.title, entity.url, entity.raw])
         for file in attachments:
             row = _row(file)
-            db.execute(f"SELECT {', '.join('?' * len(row))}", [*row.values()])
+            db.execute(f"SELECT {', '.join('?' * len(row))}", row)
             assert file.id
             assert file.size is None or isinstance(file.size, int)
         for link in page.links if page else ():

@@ -1,0 +1,158 @@
+"""Pages asked ahead change nothing of what a walk finds, on servers of every kind, and come side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from migrator import errors
+from migrator.ahead import MOST, Ahead
+from migrator.listing import Found, Listing, Order, Way
+
+SIZE = 5
+CLOSE_OR_FAR = st.lists(st.integers(1, 6), max_size=60)
+"""How far each id is from the one before."""
+
+
+def number_of(item: Mapping[str, Any]) -> int:
+    return int(item["id"])
+
+
+def ids_from(steps: list[int]) -> list[int]:
+    return [sum(steps[: at + 1]) for at in range(len(steps))]
+
+
+class Server:
+    """Ids that come and go while it is asked; an answer takes some turns of the loop, and is of when it was begun."""
+
+    def __init__(self, ids: list[int], *, tells_more: bool = True, filters: bool = True) -> None:
+        self.ids, self.tells_more, self.filters = ids, tells_more, filters
+        self.asked: list[Way] = []
+        self.under_way = self.most_at_once = 0
+        self.fails: set[int] = set()
+        self.removed: set[int] = set()
+        self.removals: list[int] = []
+        self.delays = [3]
+        self.cap = 1000
+
+    async def ask(self, way: Way) -> Found:
+        self.asked.append(way)
+        number = len(self.asked)
+        assert number < 300, "it never ends"
+        if self.removals and (at := self.removals.pop()) < len(self.ids):
+            self.removed.add(self.ids.pop(at))
+        behind = [one for one in self.ids if not self.filters or way.after is None or one > way.after]
+        page = behind[way.skip : way.skip + min(way.take, self.cap)]
+        more = len(behind) > way.skip + way.take if self.tells_more else None
+        self.under_way += 1
+        self.most_at_once = max(self.most_at_once, self.under_way)
+        try:
+            for _ in range(self.delays[number % len(self.delays)]):
+                await asyncio.sleep(0)
+        finally:
+            self.under_way -= 1
+        if number in self.fails:
+            raise errors.Retriable("not now")
+        return Found([{"id": one} for one in page], more)
+
+
+async def walk(server: Server, *orders: Order, ahead: Ahead | None = None) -> list[int]:
+    """Everything that a walk finds; what is asked again after a failure is asked for as the retry layer does."""
+    ahead = ahead or Ahead(number_of)
+    listing = Listing(partial(ahead.ask, ask=server.ask), number_of, SIZE, orders or tuple(Order))
+    found, cursor, tries = [], None, 0
+    while True:
+        try:
+            items, cursor = await listing.page(cursor)
+        except errors.WrongBody:
+            raise
+        except errors.Retriable:
+            tries += 1
+            assert tries < 50
+            continue
+        found += [number_of(item) for item in items]
+        if cursor is None:
+            await ahead.close()
+            return found
+
+
+@given(
+    CLOSE_OR_FAR, st.booleans(), st.booleans(), st.lists(st.integers(0, 40), max_size=12),
+    st.lists(st.integers(0, 4), min_size=1, max_size=7), st.sets(st.integers(1, 30), max_size=5),
+)  # fmt: skip
+def test_all_that_stays_is_found_however_answers_cross_and_fail(steps, by_id, tells_more, removals, delays, fails):
+    server = Server(ids_from(steps), tells_more=tells_more)
+    server.removals, server.delays, server.fails = removals, delays, fails
+    found = asyncio.run(walk(server, *((Order.BEHIND_ID,) if by_id else (Order.BY_ID,))))
+    assert set(server.ids) <= set(found) <= set(server.ids) | server.removed
+
+
+@pytest.mark.parametrize("order", [Order.BEHIND_ID, Order.BY_ID])
+@pytest.mark.parametrize("gap", [1, 3])
+async def test_pages_come_side_by_side_and_nothing_is_asked_twice(order, gap):
+    server = Server([gap * number for number in range(1, 201)])
+    found = await walk(server, order)
+    assert sorted(set(found)) == server.ids
+    assert server.most_at_once >= MOST
+    assert len(set(server.asked)) == len(server.asked)
+    alone = 200 / SIZE if order is Order.BEHIND_ID else 200 / (SIZE - 1)
+    assert len(server.asked) <= 1.5 * alone + MOST
+
+
+@pytest.mark.parametrize("count", [0, 1, SIZE])
+async def test_a_listing_of_one_page_is_one_request(count):
+    server = Server(list(range(1, count + 1)))
+    await walk(server)
+    assert len(server.asked) == 1
+
+
+async def test_a_server_that_ignores_where_to_begin_is_seen_through_as_before():
+    server = Server(list(range(1, 31)), filters=False)
+    with pytest.raises(errors.WrongBody):
+        await walk(server, Order.BEHIND_ID)
+    assert sorted(set(await walk(server))) == server.ids  # by offset instead
+
+
+async def test_a_walk_that_begins_again_sees_what_came_since_the_one_before():
+    server, ahead = Server(list(range(1, 13))), Ahead(number_of)
+    listing = Listing(partial(ahead.ask, ask=server.ask), number_of, SIZE, [Order.BEHIND_ID])
+    _, second = await listing.page(None)
+    await listing.page(second)
+    await asyncio.sleep(0)  # what was the last page has been asked ahead
+    server.ids.append(13)
+    assert 13 in await walk(server, Order.BEHIND_ID, ahead=ahead)
+
+
+async def test_a_page_that_failed_ahead_is_asked_for_again_without_a_word():
+    server, ahead = Server(list(range(1, 13))), Ahead(number_of)
+    server.fails = {2}
+    listing = Listing(partial(ahead.ask, ask=server.ask), number_of, SIZE, [Order.BEHIND_ID])
+    assert [number_of(item) async for item in listing.all()] == server.ids
+    assert len(server.asked) == 3 + 1
+
+
+async def test_a_page_asked_ahead_that_ends_before_where_the_walk_is_is_no_end():
+    server, ahead = Server(list(range(1, 31))), Ahead(number_of)
+    await ahead.ask(Way(SIZE, after=0), server.ask)
+    server.cap = 2
+    await asyncio.sleep(0)
+    server.cap = SIZE
+    found = await ahead.ask(Way(SIZE, after=7), server.ask)
+    assert [number_of(item) for item in found.items] == [8, 9, 10, 11, 12]
+    await ahead.close()
+
+
+async def test_nothing_is_under_way_when_it_is_closed():
+    server, ahead = Server(list(range(1, 100))), Ahead(number_of)
+    listing = Listing(partial(ahead.ask, ask=server.ask), number_of, SIZE)
+    await listing.page(None)
+    await asyncio.sleep(0)
+    assert server.under_way == 1
+    await ahead.close()
+    assert {task for task in asyncio.all_tasks() if not task.done()} == {asyncio.current_task()}
