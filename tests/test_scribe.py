@@ -174,11 +174,13 @@ async def test_it_holds_the_archive_until_it_has_ended_though_its_parent_was_kil
         os.kill(pid, signal.SIGSTOP)
         parent.kill()
     Catalog(root).close()
-    next_run = asyncio.create_task(run("-q", "--json", "verify", root))
-    await asyncio.sleep(0.7)
-    assert not next_run.done(), "it waits for what the killed run left behind"
-    assert json.loads((root / "lock").read_text())["pid"] == parent.pid
-    os.kill(pid, signal.SIGCONT)
+    try:
+        next_run = asyncio.create_task(run("-q", "--json", "verify", root))
+        await asyncio.sleep(0.7)
+        assert not next_run.done(), "it waits for what the killed run left behind"
+        assert json.loads((root / "lock").read_text())["pid"] == parent.pid
+    finally:
+        os.kill(pid, signal.SIGCONT)
     finished = await next_run
     assert "is held by" not in finished.err
     assert not is_alive(pid)
