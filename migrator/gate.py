@@ -22,6 +22,8 @@ AS_GOOD = 0.95
 """A round with fewer at once that brings so much of what the one before did is as good."""
 HOLD = 5.0
 """Seconds between two such trials."""
+CHANCES = 2
+"""So many doublings at the beginning may bring nothing, and are tried anew at once: a moment's silence is chance."""
 REQUEST = 32 * 1024
 """Bytes that are as much work as a request."""
 
@@ -39,6 +41,7 @@ class Gate:
         self._before: tuple[int, float] | None = None
         self._cut_at = -1.0
         self._upwards = False
+        self._chances = CHANCES
 
     async def enter(self) -> float:
         """Wait for a place; gives the moment, which `complaint` wants. Each entry is followed by one `leave`."""
@@ -86,7 +89,7 @@ class Gate:
         elif before is None:
             self._try(rate, now)
         elif rate < before[1] * (BETTER if self.limit > before[0] else AS_GOOD):
-            self._hold(before[0], now)
+            self._back(before[0], now)
         elif before[0] < self.limit < self.most:
             self._more(rate, now)
         else:
@@ -111,6 +114,15 @@ class Gate:
         step = -(-self.limit // 4) if self._until else self.limit
         self._before = (self.limit, rate)
         self._allow(min(self.most, self.limit + step), now)
+
+    def _back(self, limit: int, now: float) -> None:
+        """The trial was no use, or, at the beginning, may have come at a bad moment."""
+        if self._until or not self._chances:
+            self._hold(limit, now)
+            return
+        self._chances -= 1
+        self._before, self._upwards = None, False
+        self._allow(limit, now)
 
     def _hold(self, limit: int, now: float) -> None:
         self._before, self._until = None, now + HOLD

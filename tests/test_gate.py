@@ -57,6 +57,27 @@ def run(work):
     return loop.run(work, random.Random(1))
 
 
+class Hiccup(Server):
+    """Stands still for a moment, soon after the beginning."""
+
+    async def serve(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if 0.15 < now - self.began < 0.4:
+            await asyncio.sleep(0.4 - (now - self.began))
+        await super().serve()
+
+
+def test_a_moment_in_which_nothing_moved_does_not_slow_a_run_for_seconds():
+    async def story():
+        gate, server = Gate(16), Hiccup(16, 0.05)
+        server.began = asyncio.get_running_loop().time()
+        return await ask(gate, server, 3.0)
+
+    limits = run(story())
+    assert limits[1] < 16, "it was misled"
+    assert 16 in limits[2:7], limits
+
+
 @pytest.mark.parametrize("capacity", [1, 2, 6, 16, 30])
 @pytest.mark.parametrize("seconds", [0.05, 1.0])
 def test_it_settles_near_what_the_server_can_do(capacity, seconds):
