@@ -55,6 +55,31 @@ async def test_a_content_that_is_there_is_not_written_again(tmp_path):
     assert {path: path.stat().st_ino for path in tmp_path.glob("blobs/*/*")} == files
 
 
+async def test_a_file_that_failed_and_is_listed_with_another_content_since_is_fetched_in_the_same_run(tmp_path):
+    class Changing(MemorySource):
+        """Lists a file again, with another content, once its download has failed."""
+
+        async def read(self, stream, cursor):
+            page = await super().read(stream, cursor)
+            if stream != "loose" or tracker.on_call is None:
+                return page
+            while not rows(tmp_path, "SELECT 1 FROM attachments WHERE status = 'failed'"):
+                await asyncio.sleep(0.01)
+            tracker.on_call = None
+            tracker.content[changed.id] = b"another content"
+            tracker.files[changed.id] = replace(changed, size=15)
+            return replace(page, attachments=(*page.attachments, tracker.files[changed.id]))
+
+    tracker = small_tracker()
+    changed = tracker.of(a_bug(tracker))[0]
+    struck = failing(tracker, "download", changed.id, Rejected("not now"))
+    summary = await run_backup(None, tmp_path, source=Changing(tracker))
+    assert len(struck) == 1
+    assert (summary["status"], summary["failures"]) == ("complete", [])
+    assert rows(tmp_path, "SELECT status, count(*) FROM attachments GROUP BY 1") == [("stored", len(tracker.files))]
+    assert stored(tmp_path) == expected(tracker)
+
+
 async def test_backup_stores_every_file_whole_and_says_so(tmp_path):
     tracker = small_tracker()
     summary = await run_backup(tracker, tmp_path)

@@ -76,7 +76,7 @@ class _Backup:
         self._queue: asyncio.Queue[tuple[Attachment, Recorded]] = asyncio.Queue(2 * settings.downloads)
         self._pages = asyncio.Semaphore(PAGES_IN_FLIGHT)
         self._asks = asyncio.Semaphore(settings.downloads)
-        self._taken: set[str] = set()
+        self._taken: dict[str, Attachment] = {}
         self._partial = settings.selection.partial
         self._choice = Choice(settings.selection, frozenset(settings.kinds))
         self._draining = False
@@ -212,7 +212,7 @@ class _Backup:
     async def _fetch(self, attachments: Sequence[Attachment]) -> None:
         """Have these files fetched, and wait until each is recorded; what another page is at already is left out."""
         todo = [attachment for attachment in attachments if attachment.id not in self._taken]
-        self._taken.update(attachment.id for attachment in todo)
+        self._taken.update({attachment.id: attachment for attachment in todo})
         await self._desk.run(self._room.expect_files, [attachment.size for attachment in todo], self._catalog)
         self._progress.known(len(todo), sum(attachment.size or 0 for attachment in todo))
         left, all_recorded = len(todo), asyncio.Event()
@@ -221,7 +221,7 @@ class _Backup:
             nonlocal left
             left -= 1
             if status is not Status.FAILED:
-                self._taken.discard(attachment.id)
+                self._taken.pop(attachment.id, None)
             if not left:
                 all_recorded.set()
 
@@ -231,7 +231,10 @@ class _Backup:
             await all_recorded.wait()
 
     async def _backlog(self) -> None:
-        """What an earlier run of this crawl listed and did not get, or could not list."""
+        """What an earlier run of this crawl listed and did not get, or could not list.
+
+        And what failed in this one before another page listed it with another content.
+        """
         for entity in self._failed:
             if self._choice.may_take(entity.ref) and (found := await self._attachments_of(entity)) is not None:
                 await self._list_and_fetch((), found)
@@ -239,6 +242,9 @@ class _Backup:
         after = ""
         while some := await self._desk.run(self._catalog.unfinished, self._crawl, after):
             after = some[-1].id
+            for attachment in some:
+                if (failed := self._taken.get(attachment.id)) and not _same_content(failed, attachment):
+                    del self._taken[attachment.id]
             await self._fetch(
                 [attachment for attachment in some if not self._partial or self._choice.takes(attachment)]
             )
@@ -276,3 +282,8 @@ class _Backup:
         if self._login_pages >= LOGIN_PAGES and not self._stored:
             raise errors.AuthRefused(f"{error} (the first {LOGIN_PAGES} files)") from error
         return Status.FAILED
+
+
+def _same_content(one: Attachment, other: Attachment) -> bool:
+    """Whether two listings tell of the same content, as far as they tell."""
+    return (one.size, one.created_at) == (other.size, other.created_at)
