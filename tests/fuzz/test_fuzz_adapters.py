@@ -88,9 +88,9 @@ def known(tracker: str) -> Known:
 
     async def ask() -> Known:
         async with wrong_tracker(tracker, WORLD, Plan()) as running:
-            source, _, http = parts_of(tracker, running.url, running.auth)
+            source, _, _ = parts_of(tracker, running.url, running.auth)
             done = await crawl(source)
-            await http.close()
+            await source.close()
             files = tuple(done.attachments.values())
             asked = tuple(entity for _, _, page in done.steps for entity in (*page.ask, *page.entities))
             return Known(files, asked, frozenset(WORLD.content(file) for file in WORLD.attachments) | {b"new"})
@@ -201,13 +201,14 @@ def recordable(entities: Any, attachments: Any, page: Page | None = None) -> Non
 async def one(tracker: str, plan: Plan, verb: Verb, at: int, form: str) -> Plan:
     """One example: a fresh tracker, one verb."""
     async with wrong_tracker(tracker, WORLD, plan) as running:
-        source, target, http = parts_of(tracker, running.url, running.auth, form)
+        source, target, _ = parts_of(tracker, running.url, running.auth, form)
         try:
             with suppress(MigratorError):
                 async with asyncio.timeout(30):
                     await verb(Parts(source, target, known(tracker), plan), at)
         finally:
-            await http.close()
+            await source.close()
+            await target.close()
     assert plan.requests <= MOST, f"{plan.requests} requests for {verb.__name__}"
     return plan
 

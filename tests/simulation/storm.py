@@ -95,7 +95,10 @@ class Storm:
 
     async def _backup(self, archive: Path, fate: Fate) -> dict[str, Any]:
         async with self.source.client() as (parts, http, options):
-            return await run_backup(None, archive, source=parts.source(http, options), stop=fate.stop)
+            source = parts.source(http, options)
+            summary = await run_backup(None, archive, source=source, stop=fate.stop)
+            await source.close()
+            return summary
 
     async def _load(self, archive: Path, fate: Fate) -> dict[str, Any]:
         async with self.target.client() as (parts, http, options):
