@@ -6,6 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database
 
 from migrator.catalog import Catalog
 from migrator.catalog.audit import audit
@@ -119,3 +120,14 @@ def test_every_file_of_a_page_is_recorded_whatever_its_length(tmp_path, count):
     assert listed(catalog, catalog.begin_run("backup"), count) == set()
     catalog.close()
     assert audit(tmp_path) == []  # the manifest tells of each, too
+
+
+def test_a_catalog_opens_and_writes_though_somebody_keeps_every_cursor(tmp_path, monkeypatch):
+    kept, execute = [], Database.execute
+    monkeypatch.setattr(Database, "execute", lambda self, *args: kept.append(execute(self, *args)) or kept[-1])
+    for run in (1, 2):
+        catalog = Catalog(tmp_path)
+        catalog.keep_manifest()
+        assert catalog.begin_run("backup") == run
+        kept.clear()
+        catalog.close()

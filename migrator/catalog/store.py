@@ -53,7 +53,8 @@ class Store:
             else:
                 if path.stat().st_mode & 0o077:
                     path.chmod(0o600)
-                self.db.execute("PRAGMA journal_mode=WAL")
+                # It gives a row, and as long as somebody has its cursor nothing can be committed.
+                self.db.execute("PRAGMA journal_mode=WAL").close()
                 self.db.execute("PRAGMA synchronous=FULL")
                 self.db.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
                 catch_up(self.db, root)
