@@ -32,30 +32,37 @@ class Ahead:
     def __init__(self, id_of: Callable[[Mapping[str, Any]], int]) -> None:
         self._id_of = id_of
         self._asked: dict[Way, asyncio.Task[Found]] = {}
+        self._passed: set[asyncio.Task[Found]] = set()  # not wanted any more; cut off, it would cost the connection
         self._most = 1
 
     async def ask(self, way: Way, ask: Ask) -> Found:
-        """A page, as `ask` gives it; further ones are on their way when this returns."""
+        """A page, as `ask` gives it; further ones are on their way when this returns, but for the first page: whoever
+        reads that may only want to see whether there is something.
+        """
         if way.skip >= BEYOND:
             return await ask(way)
         if not way.after and not way.skip:
             self._drop_all()  # a walk that begins wants nothing from before it
+            return await ask(way)
         found = await self._had(way) or await ask(way)
         self._go_on(way, found, ask)
         return found
 
     async def close(self) -> None:
         """Nothing of what was asked ahead is wanted any more; none of it is under way when this returns."""
-        dropped = list(self._asked.values())
         self._drop_all()
-        await asyncio.gather(*dropped, return_exceptions=True)
+        for task in (passed := list(self._passed)):
+            task.cancel()
+        await asyncio.gather(*passed, return_exceptions=True)
 
     def _drop_all(self) -> None:
         for way in list(self._asked):
             self._drop(way)
 
     def _drop(self, way: Way) -> None:
-        self._asked.pop(way).cancel()
+        task = self._asked.pop(way)
+        self._passed.add(task)
+        task.add_done_callback(self._passed.discard)
 
     async def _had(self, way: Way) -> Found | None:
         """The page from what was asked ahead, if that goes as far back and brings something."""

@@ -122,8 +122,9 @@ async def test_a_server_that_ignores_where_to_begin_is_seen_through_as_before():
 async def test_a_walk_that_begins_again_sees_what_came_since_the_one_before():
     server, ahead = Server(list(range(1, 13))), Ahead(number_of)
     listing = Listing(partial(ahead.ask, ask=server.ask), number_of, SIZE, [Order.BEHIND_ID])
-    _, second = await listing.page(None)
-    await listing.page(second)
+    cursor = None
+    for _ in range(2):
+        _, cursor = await listing.page(cursor)
     await asyncio.sleep(0)  # what was the last page has been asked ahead
     server.ids.append(13)
     assert 13 in await walk(server, Order.BEHIND_ID, ahead=ahead)
@@ -131,7 +132,7 @@ async def test_a_walk_that_begins_again_sees_what_came_since_the_one_before():
 
 async def test_a_page_that_failed_ahead_is_asked_for_again_without_a_word():
     server, ahead = Server(list(range(1, 13))), Ahead(number_of)
-    server.fails = {2}
+    server.fails = {3}
     listing = Listing(partial(ahead.ask, ask=server.ask), number_of, SIZE, [Order.BEHIND_ID])
     assert [number_of(item) async for item in listing.all()] == server.ids
     assert len(server.asked) == 3 + 1
@@ -139,20 +140,35 @@ async def test_a_page_that_failed_ahead_is_asked_for_again_without_a_word():
 
 async def test_a_page_asked_ahead_that_ends_before_where_the_walk_is_is_no_end():
     server, ahead = Server(list(range(1, 31))), Ahead(number_of)
-    await ahead.ask(Way(SIZE, after=0), server.ask)
+    await ahead.ask(Way(SIZE, after=3), server.ask)
     server.cap = 2
     await asyncio.sleep(0)
     server.cap = SIZE
-    found = await ahead.ask(Way(SIZE, after=7), server.ask)
-    assert [number_of(item) for item in found.items] == [8, 9, 10, 11, 12]
+    found = await ahead.ask(Way(SIZE, after=10), server.ask)
+    assert [number_of(item) for item in found.items] == [11, 12, 13, 14, 15]
     await ahead.close()
 
 
-async def test_nothing_is_under_way_when_it_is_closed():
+async def test_who_reads_the_first_page_only_asks_for_no_more():
     server, ahead = Server(list(range(1, 100))), Ahead(number_of)
-    listing = Listing(partial(ahead.ask, ask=server.ask), number_of, SIZE)
-    await listing.page(None)
+    await Listing(partial(ahead.ask, ask=server.ask), number_of, SIZE).page(None)
     await asyncio.sleep(0)
-    assert server.under_way == 1
-    await ahead.close()
-    assert {task for task in asyncio.all_tasks() if not task.done()} == {asyncio.current_task()}
+    assert len(server.asked) == 1
+
+
+async def test_nothing_is_under_way_when_it_is_closed_though_the_server_says_nothing():
+    server, ahead = Server(list(range(1, 100))), Ahead(number_of)
+
+    async def ask(way: Way) -> Found:
+        if way.after not in {0, 3}:
+            await asyncio.Event().wait()
+        return await server.ask(way)
+
+    await ahead.ask(Way(SIZE, after=3), ask)
+    await ahead.ask(Way(SIZE, after=0), ask)  # what was asked ahead is not wanted any more
+    await ahead.ask(Way(SIZE, after=3), ask)
+    await asyncio.sleep(0)
+    assert len(asyncio.all_tasks()) == 3
+    async with asyncio.timeout(5):
+        await ahead.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}

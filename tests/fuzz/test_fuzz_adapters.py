@@ -74,12 +74,12 @@ class Parts:
 Verb = Callable[[Parts, int], Awaitable[None]]
 
 
-def parts_of(tracker: str, url: str, auth: dict[str, str], form: str = "") -> tuple[Source, Target, HttpClient]:
+def parts_of(tracker: str, url: str, auth: dict[str, str], form: str = "") -> tuple[Source, Target]:
     made: Adapter = adapter(tracker)
     http = HttpClient(url, made.signer(auth), pacer=NoWaiting(), timeout=5)
     given_ = OPTIONS[tracker] | ({"format": form} if form else {})
     options = made.options(**{k: v for k, v in given_.items() if k in made.options.__dataclass_fields__})
-    return made.source(http, options), made.target(http, options), http
+    return made.source(http, options), made.target(http, options)
 
 
 @cache
@@ -88,7 +88,7 @@ def known(tracker: str) -> Known:
 
     async def ask() -> Known:
         async with wrong_tracker(tracker, WORLD, Plan()) as running:
-            source, _, _ = parts_of(tracker, running.url, running.auth)
+            source, _ = parts_of(tracker, running.url, running.auth)
             done = await crawl(source)
             await source.close()
             files = tuple(done.attachments.values())
@@ -201,7 +201,7 @@ def recordable(entities: Any, attachments: Any, page: Page | None = None) -> Non
 async def one(tracker: str, plan: Plan, verb: Verb, at: int, form: str) -> Plan:
     """One example: a fresh tracker, one verb."""
     async with wrong_tracker(tracker, WORLD, plan) as running:
-        source, target, _ = parts_of(tracker, running.url, running.auth, form)
+        source, target = parts_of(tracker, running.url, running.auth, form)
         try:
             with suppress(MigratorError):
                 async with asyncio.timeout(30):
