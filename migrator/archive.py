@@ -16,7 +16,6 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from secrets import token_hex
 
 import aiofiles.threadpool
 from aiofiles.threadpool.binary import AsyncFileIO
@@ -25,7 +24,7 @@ from migrator import disk
 from migrator.disk import disk_errors, own_limits
 from migrator.errors import ArchiveDamaged
 from migrator.model import Blob
-from migrator.scribe import Content, Fresh, Scribe, write_blobs
+from migrator.scribe import BLOBS, INCOMING, Content, Fresh, Scribe, new_name, place_of, write_blobs
 
 READ_CHUNK = 1024 * 1024
 STRETCH = 8 * 1024 * 1024
@@ -104,8 +103,7 @@ class Archive:
     def __init__(self, root: Path, scribe: Scribe | None = None) -> None:
         self.root = root
         self._scribe = scribe
-        self.blobs = root / "blobs"
-        self.incoming = root / "incoming"
+        self.blobs, self.incoming = root / BLOBS, root / INCOMING
         self.suspects: set[str] = set()
 
     def prepare(self) -> None:
@@ -130,11 +128,11 @@ class Archive:
 
     def path_of(self, sha256: str) -> Path:
         """Where a blob is, or would be."""
-        return self.blobs.joinpath(sha256[:2], sha256)
+        return place_of(self.root, sha256)
 
     def new_incoming(self) -> Path:
         """A fresh name for a file on its way."""
-        return self.incoming / token_hex(8)
+        return self.incoming / new_name()
 
     def holds(self, blob: Blob) -> bool:
         """Whether this blob is here already, by name and length."""

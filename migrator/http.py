@@ -23,6 +23,7 @@ from migrator import __version__, errors
 from migrator.answers import SNIFF, error_for, facts_of, is_error_page, looks_like_login, page_instead
 from migrator.auth import Signature, Signer, Unsigned
 from migrator.bodies import CHUNK, Steady, limited
+from migrator.fastjson import read_json
 from migrator.gate import Gate
 from migrator.lane import Lane
 from migrator.multipart import Streamed
@@ -52,11 +53,7 @@ class Answer:
     def json(self) -> Any:
         """The body as JSON; `WrongBody` if it is none. Half a character, cut by a server, becomes U+FFFD."""
         try:
-            value = json.loads(self.body)
-            if b"\\ud" not in self.body.lower():
-                return value
-            text = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
-            return json.loads(text.decode("utf-8", "replace"))
+            return read_json(self.body)
         except (ValueError, RecursionError):
             raise errors.WrongBody("the answer is not JSON") from None
 

@@ -17,7 +17,6 @@ from xml.etree.ElementTree import Element
 
 from migrator import errors
 from migrator.answers import looks_like_html, reason_in, told_in
-from migrator.fastjson import read_json
 from migrator.fields import kept, moment, natural, record, records, text, whole
 from migrator.http import Answer
 from migrator.model import Attachment, EntityRef
@@ -38,11 +37,9 @@ def parsed(answer: Answer, what: str) -> dict[str, Any]:
         raise errors.AuthRefused(f"{what}: a web page ({reason_in(answer.body)}) instead of an answer; check the auth")
     is_xml = answer.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     try:
-        value = from_xml(answer.xml(), root=True) if is_xml else read_json(answer.body)
+        value = from_xml(answer.xml(), root=True) if is_xml else answer.json()
     except (errors.WrongBody, RecursionError) as error:
         raise errors.WrongBody(f"{what}: {error}") from None
-    except ValueError:
-        raise errors.WrongBody(f"{what}: the answer is not JSON") from None
     if not isinstance(value, dict):
         raise errors.WrongBody(f"{what}: the answer is no object")
     return value

@@ -95,10 +95,6 @@ class Sandbox(Store, ABC):
     async def stop(self) -> None:
         """Stop serving; open connections end. May be called twice."""
         if self._runner is not None:
-            for site in list(self._runner.sites):
-                await site.stop()
-            await asyncio.sleep(0)  # a connection that was taken a moment ago has its transport after that
-            await asyncio.sleep(0)
             await self._runner.cleanup()
             self._runner = None
 

@@ -21,7 +21,7 @@ from unittest.mock import patch
 import aiohttp
 from sqlite_utils import Database
 
-from migrator import archive, disk, errors
+from migrator import disk, errors, scribe
 from migrator.adapters.memory import CHUNK, MemoryTracker
 from migrator.catalog.store import Store
 from migrator.lane import Lane
@@ -105,7 +105,7 @@ def simulated(fate: Fate) -> Iterator[None]:
     numbers = iter(range(10**9))
     with (
         _disk(fate),
-        patch.object(archive, "token_hex", lambda _: f"{next(numbers):016x}"),
+        patch.object(scribe, "token_hex", lambda _: f"{next(numbers):016x}"),
         patch.object(Store, "writing", _transactions(fate, Store.writing)),
         patch.object(Database, "execute", _reads(fate, Database.execute)),
         patch.object(store, "SMALL", SMALL),
