@@ -13,10 +13,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from migrator.errors import MigratorError
-from migrator.listing import BEYOND, Found, Way, kept_to
+from migrator.listing import BEYOND, Found, Listing, Way, kept_to
 
 MOST = 3
 """So many pages of a listing are asked ahead at the most."""
@@ -34,6 +35,10 @@ class Ahead:
         self._asked: dict[Way, asyncio.Task[Found]] = {}
         self._passed: set[asyncio.Task[Found]] = set()  # not wanted any more; cut off, it would cost the connection
         self._most = 1
+
+    def over(self, listing: Listing) -> Listing:
+        """The same listing, its pages asked ahead."""
+        return replace(listing, ask=partial(self.ask, ask=listing.ask))
 
     async def ask(self, way: Way, ask: Ask) -> Found:
         """A page, as `ask` gives it; further ones are on their way when this returns, but for the first page: whoever

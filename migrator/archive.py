@@ -187,28 +187,40 @@ class Archive:
         beside = sorted(path.name for path in self.root.iterdir() if not _OURS.fullmatch(path.name))
         return beside + sorted(f"blobs/{path.name}" for path in self.blobs.iterdir() if path.name not in set(FOLDERS))
 
-    def is_damaged(self, blob: Blob) -> bool:
-        """Whether this blob's file is missing or not what its name says. Reads all of it."""
-        try:
-            with own_limits(str(self.path_of(blob.sha256))):
-                return hash_file(self.path_of(blob.sha256)) != blob
-        except OSError:
-            return True
+    def body(self, blob: Blob) -> BlobBody | None:
+        """The bytes of a blob, for an upload; None if its file is missing or not what its name says. Reads all of it.
 
-    def body(self, blob: Blob) -> BlobBody:
-        """The bytes of a blob, for an upload."""
-        return BlobBody(self.path_of(blob.sha256), blob)
+        What fits into one chunk stays in memory, and is not read again.
+        """
+        path, content = self.path_of(blob.sha256), None
+        try:
+            with own_limits(str(path)):
+                if blob.size > READ_CHUNK:
+                    found = hash_file(path)
+                else:
+                    with path.open("rb") as file:
+                        content = file.read(blob.size + 1)
+                    found = Blob(hashlib.sha256(content).hexdigest(), len(content))
+        except OSError:
+            return None
+        return BlobBody(path, blob, content) if found == blob else None
 
 
 class BlobBody:
-    """The bytes of a blob; iterating again starts again. `ArchiveDamaged` if it is not what its name says."""
+    """The bytes of a blob; iterating again starts again. `ArchiveDamaged` if it is not what its name says.
 
-    def __init__(self, path: Path, blob: Blob) -> None:
-        self._path = path
-        self._blob = blob
+    `content` is all of it, where that is in memory already.
+    """
+
+    def __init__(self, path: Path, blob: Blob, content: bytes | None = None) -> None:
+        self._path, self._blob, self._content = path, blob, content
         self.size = blob.size
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._content is not None:
+            if self._content:
+                yield self._content
+            return
         sha256 = hashlib.sha256()
         try:
             # Opened and closed here and now: a task that is cancelled inside of aiofiles.open() leaks the file.

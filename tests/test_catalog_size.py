@@ -36,7 +36,6 @@ ASKED = {
     "what is missing": lambda catalog: catalog.unfinished(Crawl(1, {})),
     "whose files could not be listed": lambda catalog: catalog.failed_entities(Crawl(1, {})),
     "which blobs are lost": lambda catalog: catalog.problem_blobs(),
-    "what to wait for again": lambda catalog: catalog.expect_again(["no such blob"]),
     "which uploads failed": lambda catalog: catalog.upload_failures(),
     "a crawl that resumes": lambda catalog: catalog.begin_crawl(1, "[]").cursors,
 }

@@ -14,7 +14,7 @@ vendor's .NET sample. All paths are in lower case, as sources differ in whether 
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -202,10 +202,13 @@ class IssuetrakSource(_Issuetrak):
         numbers = range(first, min(first + STEP, last + 1))
         if state.after is None:
             await self._log_in(str(first))
+        tried = await asyncio.gather(*(self._issue(str(number)) for number in numbers), return_exceptions=True)
         issues = []
-        for number in numbers:
-            with contextlib.suppress(errors.Gone):
-                issues.append(await self._issue(str(number)))
+        for one in tried:
+            if isinstance(one, dict):
+                issues.append(one)
+            elif not isinstance(one, errors.Gone):
+                raise one
         return issues, state.following(numbers) if numbers and numbers[-1] < last else None
 
     def _issues(self) -> Listing:

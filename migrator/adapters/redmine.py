@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import quote
 
 from migrator.adapters import Adapter
+from migrator.ahead import Ahead
 from migrator.auth import Header, Signer, basic
 from migrator.errors import ConfigError, Gone, LoginPage, Rejected, Retriable, TrackerUnreachable, Unanswered, WrongBody
 from migrator.fields import kept, record, text, whole
@@ -118,9 +119,18 @@ class _Redmine(HttpTracker[Options]):
 class RedmineSource(_Redmine):
     """Issues in the order of their numbers, each with its files."""
 
+    def __init__(self, http: HttpClient, options: Options) -> None:
+        super().__init__(http, options)
+        self._ahead = Ahead(number_in)
+
+    async def close(self) -> None:
+        """See `Tracker`."""
+        await self._ahead.close()
+        await super().close()
+
     async def read(self, stream: str, cursor: Cursor | None) -> Page:  # noqa: ARG002 - there is one stream
         """See `Source`."""
-        issues, following = await self._issues(self._options.project).page(cursor)
+        issues, following = await self._ahead.over(self._issues(self._options.project)).page(cursor)
         entities = tuple(self._entity(issue) for issue in issues)
         told = [(issue, entity) for issue, entity in zip(issues, entities, strict=True) if "attachments" in issue]
         return Page(

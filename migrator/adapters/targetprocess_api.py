@@ -107,10 +107,8 @@ class Api:
             return Found(listed(answer, path), bool(answer.get("Next")))
 
         refused = partial(is_refusal, first=first)
-        if of:
-            return Listing(ask, number_of, take, collection.orders, refused)
-        ahead = self._ahead.setdefault((path, number), Ahead(number_of))
-        return Listing(partial(ahead.ask, ask=ask), number_of, take, collection.orders, refused)
+        listing = Listing(ask, number_of, take, collection.orders, refused)
+        return listing if of else self._ahead.setdefault((path, number), Ahead(number_of)).over(listing)
 
     async def close(self) -> None:
         """No page that was asked ahead is wanted any more."""

@@ -18,7 +18,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from migrator import errors
@@ -176,9 +175,7 @@ class TeamPulseSource(_TeamPulse):
 
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
         """See `Source`. Files of a work item that can't be read belong to nobody."""
-        listing = self._listing(stream)
-        ahead = partial(self._ahead[stream].ask, ask=listing.ask)
-        items, following = await replace(listing, ask=ahead).page(cursor)
+        items, following = await self._ahead[stream].over(self._listing(stream)).page(cursor)
         if stream == "workitems":
             return Page(tuple(self._entity(item) for item in items), next=following)
         numbers = [whole(item.get("workItemId")) for item in items]

@@ -249,13 +249,11 @@ class CrawlTables(Store):
     def expect_again(self, lost: Iterable[str]) -> int:
         """These blobs are damaged or missing: their attachments are wanted again. Gives the number of those."""
         with self.writing():
-            before = self.db.conn.total_changes
-            self.db.conn.executemany(
+            return self.db.execute(
                 "UPDATE attachments SET status = 'pending', error = 'its blob is damaged or missing' "
-                "WHERE sha256 = ? AND status = 'stored'",
-                [(sha256,) for sha256 in lost],
-            )
-            return self.db.conn.total_changes - before
+                "WHERE status = 'stored' AND sha256 IN (SELECT value FROM json_each(?))",
+                [json.dumps([*lost])],
+            ).rowcount
 
 
 def _row(attachment: Attachment) -> tuple[object, ...]:

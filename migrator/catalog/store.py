@@ -22,8 +22,8 @@ MAPPED = (
 )
 """Whether the mapping names the target of an upload `u` for the owner of its attachment `a`."""
 REBUILD = "`migrator rebuild` makes a new one from what the archive holds"
-LOG_PAGES = 4000
-"""The log (16 MB) goes into the catalog after so many pages: hashes have no order, so each batch changes pages all over
+LOG_PAGES = 10_000
+"""The log (40 MB) goes into the catalog after so many pages: hashes have no order, so each batch changes pages all over
 it, and many batches change the same one. With the 1,000 that SQLite has by itself, recording costs a fifth more.
 """
 _DAMAGE = ("no such table", "no such column", "could not decode", "has no column")

@@ -203,7 +203,8 @@ class Settler:
 
     async def _send(self, upload: Upload, draft: Draft, there: _There) -> Attachment:
         """Send it; when its fate is unknown, look for it before sending it again."""
-        if await asyncio.to_thread(self._archive.is_damaged, upload.blob):
+        body = await asyncio.to_thread(self._archive.body, upload.blob)
+        if body is None:
             raise errors.Rejected("its blob is damaged or missing; run the backup again")
         limit = self._target.capabilities.max_attachment_bytes
         if limit is not None and draft.size > limit:
@@ -212,7 +213,7 @@ class Settler:
             await self._intend(upload, draft, there)
             fate = errors.Unanswered("accepted, but not found at the target")
             try:
-                if remote := await self._target.upload(upload.to, draft, self._archive.body(upload.blob)):
+                if remote := await self._target.upload(upload.to, draft, body):
                     self._progress.moved(draft.size)
                     return remote
             except errors.Unanswered as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import itertools
 import json
@@ -44,6 +45,8 @@ class FakeRedmine:
     old_upload_answer: bool = False
     limit: int = 100
     stuck: bool = False  # gives the first page, whatever was asked for
+    at_once: int = 0  # listings under way now, and at the most
+    most_at_once: int = 0
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -95,6 +98,10 @@ class FakeRedmine:
         offset = 0 if self.stuck else offset
         if request.query.get("project_id", "secret") != "secret":
             return web.Response(status=404)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0.01)
+        self.at_once -= 1
         visible = sorted(self.issues) if known(request) else []
         included = self.tells_attachments and request.query.get("include") == "attachments"
         found = [self._issue(n, included=included) for n in visible[offset : offset + limit]]

@@ -402,6 +402,27 @@ async def test_numbers_are_read_to_the_end_of_the_range_and_no_further():
         assert not sandbox.requests[SEARCH]
 
 
+async def test_numbers_are_asked_for_side_by_side(monkeypatch):
+    under_way = most = 0
+    ask = IssuetrakSource._issue
+
+    async def counted(self, number):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            return await ask(self, number)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(IssuetrakSource, "_issue", counted)
+    async with IssuetrakSandbox(SMALL) as sandbox:
+        page = await source(sandbox.url, issue_numbers="101-109").read("issues", None)
+        there = sorted(int(entity.id) for entity in SMALL.entities)
+        assert [entity.ref for entity in page.entities] == [issue(number) for number in there if number <= 109]
+    assert most == 9
+
+
 @pytest.mark.parametrize("status", [400, 403, 404, 405])
 async def test_refused_search_says_what_to_set(status):
     async with IssuetrakSandbox(SMALL, search_status=status) as sandbox:

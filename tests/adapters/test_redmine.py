@@ -34,7 +34,7 @@ real = [
 ]
 
 
-_opened: list[HttpClient] = []
+_opened: list[HttpClient | RedmineSource] = []
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,8 @@ def client(url: str, key: str) -> HttpClient:
 
 
 def source(url: str, key: str = KEY, options: Options | None = None) -> RedmineSource:
-    return RedmineSource(client(url, key), options or Options())
+    _opened.append(RedmineSource(client(url, key), options or Options()))
+    return _opened[-1]
 
 
 def target(url: str, key: str = KEY, project: str = "secret", kind: str = "Task") -> RedmineTarget:
@@ -278,6 +279,13 @@ async def test_issue_deleted_during_a_listing_hides_no_other(fake, small_pages):
     del fake.issues[numbers[1]]
     rest = await crawl(made, ("issues", first.next))
     assert {issue(n) for n in numbers[2:]} <= rest.entities
+
+
+async def test_pages_come_side_by_side(fake, small_pages):
+    numbers = [fake.issue(f"issue {number}") for number in range(40)]
+    found = await crawl(source(fake.url))
+    assert found.entities >= {EntityRef("Issue", str(number)) for number in numbers}
+    assert fake.most_at_once > 1
 
 
 async def test_listing_is_limited_to_a_project_by_option(fake):
