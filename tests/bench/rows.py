@@ -22,7 +22,7 @@ from migrator.model import Attachment, Blob, Entity, EntityRef, Outcome, RunStat
 
 T = TypeVar("T")
 PAGE, OF_ENTITY = 500, 5
-BATCH = 40
+BATCH = 32
 """So many files are recorded together in a backup with 16 downloads."""
 RAW = json.dumps({"Id": 1, "Uri": "http://tracker.example/Attachment.aspx?AttachmentID=1", "Owner": "x" * 400})
 ENTITY_RAW = json.dumps({"Id": 1, "Description": "words " * 200})
@@ -96,6 +96,7 @@ def million(root: Path, count: int) -> None:
     catalog = Catalog(root)
     row("resumed: what is missing", timed(lambda: catalog.unfinished(catalog.begin_crawl(run, "[]")))[0])
     row("resumed: are all blobs known", timed(lambda: sum(len(catalog.blobs_in(f"{n:02x}")) for n in range(256)))[0])
+    row("resumed: has each file its blob", timed(lambda: len([*catalog.dangling()]))[0])
     row("status: totals", timed(catalog.totals)[0])
     row("failures", timed(lambda: catalog.failures(0))[0])
     row("summary of a run", timed(lambda: (catalog.backup_counts(run, run), catalog.stored_bytes(run)))[0])
