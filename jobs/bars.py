@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import IO, cast
+
+from jobs.output import Listener
 
 EVERY = 10.0
 """Seconds between two plain lines."""
@@ -101,6 +104,6 @@ def bar(label: str) -> Iterator[Tally]:
             live.console.print(f"{label}: {text}", markup=False)
 
     columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[words]}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), refresh_per_second=5) as live:
+    with Progress(*columns, console=Console(file=cast("IO[str]", Listener())), refresh_per_second=5) as live:
         task = live.add_task(label, total=None, words="")
         yield Bar()

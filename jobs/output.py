@@ -39,10 +39,35 @@ def say(text: str) -> None:
 
 def tell(text: str) -> None:
     """Say something on stderr, if that is still to be had: a run doesn't end because nobody listens."""
-    try:
+    with _given_up(sys.stderr):
         print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+class Listener:
+    """stderr, for who writes to it by itself: as `tell`, it never fails."""
+
+    def write(self, text: str) -> int:
+        """All of it, or nothing."""
+        with _given_up(sys.stderr):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """What was written is shown now."""
+        with _given_up(sys.stderr):
+            sys.stderr.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
+@contextmanager
+def _given_up(stream: TextIO) -> Iterator[None]:
+    """A stream that fails is written to no more."""
+    try:
+        yield
     except OSError:
-        _to_nowhere(sys.stderr)
+        _to_nowhere(stream)
 
 
 def _to_nowhere(stream: TextIO) -> None:
@@ -82,7 +107,7 @@ class Output:
 
     def warn(self, text: str) -> None:
         """Something that a person has to know, asked for quiet or not."""
-        print(f"warning: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201
+        tell(f"warning: {printable(text)}")
 
     def error(self, text: str) -> None:
         """One line on why it ended."""

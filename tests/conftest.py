@@ -1,10 +1,14 @@
-"""Where tests keep their files: in memory where the machine offers that, since thousands of flushes to a slow disk cost
-minutes and prove nothing (a killed process leaves the same files on either). MIGRATOR_TEST_DISK=1 takes the disk."""
+"""Where tests keep their files, and what they inherit.
+
+Files are kept in memory where the machine offers that, since thousands of flushes to a slow disk cost minutes and prove
+nothing (a killed process leaves the same files on either). MIGRATOR_TEST_DISK=1 takes the disk.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,8 @@ ENOUGH = 6 * 10**9
 
 
 def pytest_configure() -> None:
-    """Before pytest makes its first folder."""
+    """Before pytest makes its first folder. Tests that were started by `nohup` would hand that on to every program."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     wanted = "MIGRATOR_TEST_DISK" not in os.environ and "PYTEST_DEBUG_TEMPROOT" not in os.environ
     if wanted and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ENOUGH:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)

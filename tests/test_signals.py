@@ -170,6 +170,23 @@ async def test_a_terminal_that_is_closed_stops_a_run_well_and_nohup_lets_it_go_o
     assert (await ended(kept)).code == 0
 
 
+async def test_a_run_whose_terminal_goes_without_a_hangup_goes_on_without_it(tmp_path, source):
+    """As a job that was disowned by its shell."""
+    source.faults.latency = 0.05
+    config = config_of(tmp_path, source, limits={"downloads": 2})
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *_program("backup", config), stdin=theirs, stdout=-3, stderr=theirs, preexec_fn=_nohup, env=_env()
+    )
+    os.close(theirs)
+    reader = asyncio.get_running_loop().run_in_executor(None, _read_some, ours)
+    await until(lambda: source.downloads.total() >= 4)
+    await reader
+    os.close(ours)
+    assert await asyncio.wait_for(process.wait(), 60) == 0
+    assert asked(tmp_path / "archive", "SELECT status FROM runs") == [("complete",)]
+
+
 def _program(*words):
     import sys
 
