@@ -142,10 +142,6 @@ class Archive:
             return self.path_of(blob.sha256).stat().st_size == blob.size
         return False
 
-    def held(self, blobs: Iterable[Blob]) -> list[str]:
-        """The hashes of those that `holds` says are here."""
-        return [blob.sha256 for blob in blobs if self.holds(blob)]
-
     def store_batch(self, bodies: Sequence[tuple[Blob, Content]], known: Collection[str]) -> None:
         """Store files that are hashed already; all are safe on disk when this returns. May be repeated.
 

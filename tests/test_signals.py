@@ -151,15 +151,7 @@ async def test_a_signal_to_the_whole_group_is_as_good_and_a_second_one_ends_at_o
 async def test_a_terminal_that_is_closed_stops_a_run_well_and_nohup_lets_it_go_on(tmp_path, source):
     source.faults.latency = 0.05
     config = config_of(tmp_path / "a", source, limits={"downloads": 2})
-    ours, theirs = pty.openpty()
-    process = await asyncio.create_subprocess_exec(
-        *_program("backup", config), stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=_own_terminal, env=_env()
-    )
-    os.close(theirs)
-    reader = asyncio.get_running_loop().run_in_executor(None, _read_some, ours)
-    await until(lambda: source.downloads.total() >= 4)
-    await reader
-    os.close(ours)
+    process = await _bereft_of_its_terminal(config, source, _own_terminal)
     assert await asyncio.wait_for(process.wait(), 10) == 130
     assert asked(tmp_path / "a" / "archive", "SELECT status FROM runs") == [("interrupted",)]
 
@@ -174,17 +166,24 @@ async def test_a_run_whose_terminal_goes_without_a_hangup_goes_on_without_it(tmp
     """As a job that was disowned by its shell."""
     source.faults.latency = 0.05
     config = config_of(tmp_path, source, limits={"downloads": 2})
+    process = await _bereft_of_its_terminal(config, source, _nohup, stdout=asyncio.subprocess.DEVNULL)
+    assert await asyncio.wait_for(process.wait(), 60) == 0
+    assert asked(tmp_path / "archive", "SELECT status FROM runs") == [("complete",)]
+
+
+async def _bereft_of_its_terminal(config, source, before, **streams):
+    """A backup whose terminal goes in the middle of it."""
     ours, theirs = pty.openpty()
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs, **streams}
     process = await asyncio.create_subprocess_exec(
-        *_program("backup", config), stdin=theirs, stdout=-3, stderr=theirs, preexec_fn=_nohup, env=_env()
+        *_program("backup", config), preexec_fn=before, env=_env(), **streams
     )
     os.close(theirs)
     reader = asyncio.get_running_loop().run_in_executor(None, _read_some, ours)
     await until(lambda: source.downloads.total() >= 4)
     await reader
     os.close(ours)
-    assert await asyncio.wait_for(process.wait(), 60) == 0
-    assert asked(tmp_path / "archive", "SELECT status FROM runs") == [("complete",)]
+    return process
 
 
 def _program(*words):

@@ -168,9 +168,7 @@ class Recorder:
         bodies = [(s.outcome.blob, s.body) for s in batch if s.outcome.blob is not None and s.body is not None]
         if not bodies:
             return []
-        # The catalog is asked about few, if any: it may be at work on a page of the listing.
-        there = await self._shelf.run(self._archive.held, [blob for blob, _ in bodies])
-        known = await self._desk.run(self._catalog.known_blobs, there) if there else set()
+        known = await self._desk.run(self._catalog.known_blobs, [blob.sha256 for blob, _ in bodies])
         return [self._shelf.begin(self._archive.store_batch, bodies, known)]
 
     def _recording(self, batch: list[Settled]) -> list[asyncio.Future[None]]:
