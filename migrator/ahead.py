@@ -88,7 +88,10 @@ class Ahead:
             return None
         self._most = min(self._most + 1, MOST)
         fresh = [item for item in found.items if way.after is None or self._id_of(item) > way.after]
-        return replace(found, items=fresh) if fresh else None
+        if not fresh or len(fresh) == len(found.items):
+            return found if fresh else None
+        # Its count is of what follows another id: the end of the listing is asked for anew.
+        return Found(fresh, more=found.more or None)
 
     def _go_on(self, way: Way, found: Found, ask: Ask) -> None:
         """Ask for what comes next, if the answer says that something does; else for nothing more."""

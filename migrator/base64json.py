@@ -190,6 +190,10 @@ class Base64Sink:
         """See `Sink`."""
         self._inner.rewind()
 
+    def warn(self, text: str) -> None:
+        """See `Sink`."""
+        self._inner.warn(text)
+
     def finish(self) -> dict[str, Any]:
         """All the other fields, after the last write; `WrongBody` if the answer was not a whole JSON object."""
         return self._field.close()

@@ -12,7 +12,8 @@
     |  |- Throttled                           429, 503: all workers slow down
     |  |- ConnectFailed                       no connection came about
     |  `- WrongBody                           the body is not the file: cut, padded
-    |     `- LoginPage                        a page for people instead
+    |     |- LoginPage                        a page for people instead
+    |     `- ShortListing                     a listing ended before the number that the tracker told
     `- Rejected                          3    this item can't be had; go on with the others
        |- Gone                                404, 410: no longer there
        |- Forbidden                           403: not for this account
@@ -98,6 +99,10 @@ class WrongBody(Retriable):
 
 class LoginPage(WrongBody):
     """A login page, or another page for people, in place of what was asked for."""
+
+
+class ShortListing(WrongBody):
+    """The tracker tells of more items than it lists; what it listed can't be all."""
 
 
 class Rejected(MigratorError):

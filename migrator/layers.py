@@ -99,9 +99,17 @@ class RetryingSource:
         """See `Tracker`; a person is waiting, so patience is short."""
         return await self._patience.check(self._inner.check)
 
+    async def oddities(self) -> tuple[str, ...]:
+        """See `Tracker`."""
+        return await self._patience.run(self._inner.oddities)
+
     async def close(self) -> None:
         """See `Tracker`."""
         await self._inner.close()
+
+    async def still_lists(self, attachment: Attachment) -> bool:
+        """See `Source`."""
+        return await self._patience.run(lambda: self._inner.still_lists(attachment))
 
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
         """See `Source`."""
@@ -131,6 +139,10 @@ class RetryingTarget:
     async def check(self) -> str:
         """See `Tracker`; a person is waiting, so patience is short."""
         return await self._patience.check(self._inner.check)
+
+    async def oddities(self) -> tuple[str, ...]:
+        """See `Tracker`."""
+        return await self._patience.run(self._inner.oddities)
 
     async def close(self) -> None:
         """See `Tracker`."""
@@ -204,6 +216,10 @@ class DryRunTarget:
     async def check(self) -> str:
         """See `Tracker`."""
         return await self._inner.check()
+
+    async def oddities(self) -> tuple[str, ...]:
+        """See `Tracker`."""
+        return await self._inner.oddities()
 
     async def close(self) -> None:
         """See `Tracker`."""

@@ -2,6 +2,7 @@
 
 The one idea: a page is asked for in the best way first and believed only if it came as it was asked for, since some
 servers refuse what they don't know and others ignore it without a word. How it goes on is `paging.py`'s.
+Its end is believed only where the server's own count, if it tells one, is reached.
 The one trap: a server that ignores the offset gives the same page for ever. A page that brings nothing new is
 therefore held against one from far behind the end: whoever has items there skips nothing, and that is an error.
 """
@@ -14,7 +15,7 @@ from enum import Enum
 from itertools import pairwise
 from typing import Any, TypeVar
 
-from migrator.errors import Forbidden, Gone, MigratorError, Rejected, Retriable, WrongBody
+from migrator.errors import Forbidden, Gone, MigratorError, Rejected, Retriable, ShortListing, WrongBody
 from migrator.model import Cursor
 from migrator.paging import Keyset, Offset, mode_of
 
@@ -45,10 +46,15 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The items of one answer; `more` is what the server says of whether others follow, None if it doesn't."""
+    """The items of one answer; `more` is what the server says of whether others follow, None if it doesn't.
+
+    `total` is the number of items that the server tells for this question: all of the listing where it was asked by
+    offset, those behind the id where it was asked for what follows one. None if it tells none.
+    """
 
     items: Items
     more: bool | None = None
+    total: int | None = None
 
 
 def is_plain_refusal(error: MigratorError) -> bool:
@@ -85,7 +91,10 @@ class Listing:
                 continue
             ids = [self.id_of(item) for item in found.items]
             if kept_to(way, ids):
-                return found.items, await self._following(way, state, ids, found.more)
+                following = await self._following(way, state, ids, found.more)
+                if following is None:
+                    await self._expect_whole(way, state, found)
+                return found.items, following
         raise refusal
 
     async def all(self) -> AsyncIterator[dict[str, Any]]:
@@ -116,6 +125,25 @@ class Listing:
         cursor = state.following(ids, self.size)
         looking_back = cursor is not None and Offset.parse(cursor).back
         return None if more is False and not looking_back else cursor
+
+    async def _expect_whole(self, way: Way, state: Keyset | Offset, found: Found) -> None:
+        """Nothing follows this page; `ShortListing` where the server's own count says that something should."""
+        count, total = len(found.items), found.total
+        if found.more and not count:
+            raise ShortListing("the listing ended with an empty page, though the server tells of more")
+        if total is None:
+            return
+        if isinstance(state, Offset):
+            if total > way.skip + count:
+                raise ShortListing(f"the listing ended after {way.skip + count} of {total} items")
+        elif total > count and not await self._counts_all(way, state, count, total):
+            raise ShortListing(f"the listing ended {total - count} items before the number that the server tells")
+
+    async def _counts_all(self, way: Way, state: Keyset, count: int, total: int) -> bool:
+        """Whether this total is of the whole listing, as some servers count, not of what follows an id; and reached."""
+        if not way.after or (state.seen is not None and total > state.seen + count):
+            return False
+        return (await self.ask(replace(way, after=0))).total == total
 
     async def _was_all(self, way: Way, count: int, more: bool | None) -> bool:
         """Whether a server that skips nothing takes nothing either, and so gives all there is each time.

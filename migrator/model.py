@@ -75,10 +75,22 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """Something that a tracker has and that could not be read: an item of a listing, or a listing below it.
+
+    `ref` is the entity it belongs to, or what names the place: a kind and the path that was asked.
+    """
+
+    ref: EntityRef
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """One step of a listing. `ask` names the entities whose attachments must be asked for one by one.
 
-    `next` is None at the end of the stream.
+    `next` is None at the end of the stream. `unread` are failures, one each, beside which the rest of the page is good;
+    `warnings` are sentences on what is odd about it and lost nothing.
     """
 
     entities: tuple[Entity, ...] = ()
@@ -86,6 +98,8 @@ class Page:
     links: tuple[Link, ...] = ()
     ask: tuple[Entity, ...] = ()
     next: Cursor | None = None
+    unread: tuple[Unread, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +177,16 @@ class RunStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one attachment fared in a backup: stored with its blob, or a status with its reason."""
+    """How one attachment fared in a backup: stored with its blob, or a status with its reason.
+
+    `warning` says what was odd about a file that was stored.
+    """
 
     attachment: Attachment
     status: Status
     blob: Blob | None = None
     error: str | None = None
+    warning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

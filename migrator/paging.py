@@ -19,21 +19,24 @@ from migrator.model import Cursor
 
 @dataclass(frozen=True, slots=True)
 class Keyset:
-    """Go on after this id; None at the start."""
+    """Go on after this id; None at the start. `seen` is the number of items so far, None where nobody counted."""
 
     after: int | None = None
+    seen: int | None = 0
 
     @classmethod
     def parse(cls, cursor: Cursor | None) -> Keyset:
         """From the text of a cursor."""
-        return cls() if cursor is None else cls(_number(cursor, "after"))
+        if cursor is None:
+            return cls()
+        return cls(_number(cursor, "after"), _number(cursor, "seen") if "seen" in _parsed(cursor) else None)
 
     def following(self, ids: Sequence[int]) -> Cursor | None:
         """The cursor after a page with these ids; None if it brought nothing new."""
         last = max(ids, default=None)
         if last is None or (self.after is not None and last <= self.after):
             return None
-        return json.dumps({"after": last})
+        return json.dumps({"after": last, **({} if self.seen is None else {"seen": self.seen + len(ids)})})
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, Entit
 class Capabilities:
     """Facts about a tracker, not options. Each has a contract test in both directions.
 
+    kinds               every kind that an entity can have, as `EntityRef.kind` spells it; empty where only the tracker
+                        itself can tell
     streams             names of the listings of a source, read one after the other in this order
     entity_streams      those of them that alone tell of every entity with its JSON; empty: it takes all of them
     max_connections     how many requests at once the tracker is known to bear
@@ -39,6 +41,7 @@ class Capabilities:
     """
 
     streams: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
     entity_streams: tuple[str, ...] = ()
     max_connections: int = 16
     max_writes: int = 4
@@ -76,6 +79,9 @@ class Sink(Protocol):
     def rewind(self) -> None:
         """Forget all that was written; the file is about to come once more from its first byte."""
 
+    def warn(self, text: str) -> None:
+        """Keep with the file that something about it is odd, such as a wrong size in the listing; it is stored."""
+
 
 class Body(Protocol):
     """The bytes of an upload: `size` of them, from the start each time it is iterated."""
@@ -92,6 +98,12 @@ class Tracker(Protocol):
 
     async def check(self) -> str:
         """Log in, and say in a few words as whom and to what. Raises `AuthRefused` or `TrackerUnreachable`."""
+
+    async def oddities(self) -> tuple[str, ...]:
+        """Sentences on what is odd about this tracker and what that means for a backup or load; reads only.
+
+        For `check`, after the login. Raises what `check` raises.
+        """
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -110,6 +122,13 @@ class Source(Tracker, Protocol):
         """All attachments of one entity: for those that a page names in `ask`.
 
         One small call, so that a retry repeats an entity and not a page. `Gone` if the entity is no more.
+        """
+
+    async def still_lists(self, attachment: Attachment) -> bool:
+        """Whether the tracker, asked anew, still has the record of a file whose download answered that it is gone.
+
+        By the list of its entity, or the file's own record: whichever route told of it. `Gone` where that route
+        itself answers so, which proves nothing: what is not there may be the route.
         """
 
     async def download(self, attachment: Attachment, sink: Sink) -> None:

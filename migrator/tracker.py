@@ -32,6 +32,14 @@ class HttpTracker(ABC, Generic[O]):
         """See `Tracker`."""
         await self._http.close()
 
+    async def oddities(self) -> tuple[str, ...]:
+        """See `Tracker`: nothing, as far as is known."""
+        return ()
+
+    async def still_lists(self, attachment: Attachment) -> bool:
+        """See `Source`."""
+        return any(file.id == attachment.id for file in await self.find_attachments(attachment.owner))
+
     @abstractmethod
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """See `Target`."""

@@ -51,9 +51,17 @@ class _Around:
         """See `Tracker`."""
         return await self._inner.check()
 
+    async def oddities(self) -> tuple[str, ...]:
+        """See `Tracker`."""
+        return await self._inner.oddities()
+
     async def close(self) -> None:
         """See `Tracker`."""
         await self._inner.close()
+
+    async def still_lists(self, attachment: Attachment) -> bool:
+        """See `Source`."""
+        return await self._inner.still_lists(attachment)
 
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
         """See `Source`."""
@@ -111,6 +119,10 @@ class _HashedSink:
         if self._inner is not None:
             self._inner.rewind()
 
+    def warn(self, text: str) -> None:
+        if self._inner is not None:
+            self._inner.warn(text)
+
 
 class CheckedSink:
     """Counts what passes, keeps its beginning, and ends a body that is longer than the attachment was listed."""
@@ -142,6 +154,10 @@ class CheckedSink:
         """See `Sink`."""
         self._size, self._head, self._excess = 0, b"", b""
         self._inner.rewind()
+
+    def warn(self, text: str) -> None:
+        """See `Sink`."""
+        self._inner.warn(text)
 
     def judge(self) -> None:
         """The whole body came: `WrongBody` or `LoginPage` where it is not the file."""

@@ -21,8 +21,19 @@ PARTS = st.sets(st.sampled_from(["after", "skip", "take", "sort"]))
 class Server:
     """Ids on a server that honours only these parts of a question, or refuses those that it doesn't know."""
 
-    def __init__(self, ids: list[int], knows: set[str], *, cap: int = 1000, refuses: bool = False) -> None:
+    def __init__(
+        self,
+        ids: list[int],
+        knows: set[str],
+        *,
+        cap: int = 1000,
+        refuses: bool = False,
+        counts: str = "",
+        end: int = 1000,
+    ) -> None:
+        """`counts`: its total is of "all" or of what "follows" the id; nothing of the first `end` is left out."""
         self.ids, self.knows, self.cap, self.refuses = ids, knows, cap, refuses
+        self.counts, self.end = counts, end
         self.asked: list[Way] = []
 
     async def ask(self, way: Way) -> Found:
@@ -36,7 +47,10 @@ class Server:
             ids = [number for number in ids if number > way.after]
         start = way.skip if "skip" in self.knows else 0
         most = min(self.cap, way.take) if "take" in self.knows else len(ids)
-        return Found([{"id": number} for number in ids[start : start + most]])
+        total = {"all": len(self.ids), "follows": len(ids)}.get(self.counts)
+        listed = set((sorted(self.ids) if way.sorts and "sort" in self.knows else self.ids)[: self.end])
+        some = [number for number in ids if number in listed][start : start + most]
+        return Found([{"id": number} for number in some], total=total)
 
 
 def listing(server: Server, size: int = 5, **more: Any) -> Listing:
@@ -45,6 +59,40 @@ def listing(server: Server, size: int = 5, **more: Any) -> Listing:
 
 async def found(server: Server, size: int = 5, **more: Any) -> set[int]:
     return {item["id"] async for item in listing(server, size, **more).all()}
+
+
+@given(IDS, PARTS, st.integers(2, 9), st.booleans(), st.booleans(), st.sampled_from(["all", "follows"]))
+def test_total_that_is_reached_changes_nothing(ids, knows, size, refuses, falling, counts):
+    ids = sorted(ids, reverse=falling)
+    plain = Server(ids, knows, cap=7, refuses=refuses)
+    server = Server(ids, knows, cap=7, refuses=refuses, counts=counts)
+    try:
+        without = asyncio.run(found(plain, size))
+    except errors.Rejected:
+        with pytest.raises(errors.Rejected):
+            asyncio.run(found(server, size))
+    else:
+        assert asyncio.run(found(server, size)) == without
+
+
+@given(st.sampled_from(["all", "follows"]), st.integers(0, 19), st.integers(2, 9), st.sampled_from(list(Order)))
+def test_listing_that_ends_before_its_total_is_no_listing(counts, end, size, order):
+    server = Server(list(range(1, 41, 2)), {"after", "skip", "take", "sort"}, cap=7, counts=counts, end=end)
+    with pytest.raises(errors.ShortListing):
+        asyncio.run(found(server, size, orders=(order,)))
+
+
+async def test_server_that_tells_of_more_and_gives_nothing_has_not_come_to_its_end():
+    async def ask(way: Way) -> Found:
+        return Found([], more=True)
+
+    with pytest.raises(errors.ShortListing, match="empty page"):
+        await Listing(ask, lambda item: int(item["id"]), 5).page(None)
+
+
+async def test_count_of_another_version_s_checkpoint_is_not_held_against_a_total_of_all():
+    server = Server([3, 5, 9], {"after", "sort"}, counts="all")
+    assert await listing(server).page('{"after": 9}') == ([], None)
 
 
 @given(IDS, PARTS, st.integers(2, 9), st.booleans(), st.booleans())

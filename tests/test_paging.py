@@ -51,7 +51,9 @@ def test_offset_goes_back_when_its_anchor_was_deleted():
 
 
 def test_keyset_ends_when_nothing_new_comes():
-    assert Keyset.parse(None).following([3, 9]) == '{"after": 9}'
+    assert Keyset.parse(None).following([3, 9]) == '{"after": 9, "seen": 2}'
+    assert Keyset.parse('{"after": 9, "seen": 2}').following([12]) == '{"after": 12, "seen": 3}'
+    assert Keyset.parse('{"after": 9}').following([12]) == '{"after": 12}'  # of a version that did not count
     assert Keyset(9).following([]) is None
     assert Keyset(9).following([9]) is None
 

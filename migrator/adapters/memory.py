@@ -125,6 +125,10 @@ class _Memory:
         await self._tracker.called("check", "")
         return f"memory, {len(self._tracker.entities)} entities"
 
+    async def oddities(self) -> tuple[str, ...]:
+        """See `Tracker`."""
+        return ()
+
     async def close(self) -> None:
         """Nothing to let go of."""
 
@@ -159,6 +163,11 @@ class MemorySource(_Memory):
         if entity.ref not in self._tracker.entities:
             raise Gone(f"no entity {entity.ref}")
         return self._tracker.of(entity.ref)
+
+    async def still_lists(self, attachment: Attachment) -> bool:
+        """See `Source`."""
+        await self._tracker.called("still_lists", attachment.id)
+        return attachment.id in self._tracker.files
 
     async def download(self, attachment: Attachment, sink: Sink) -> None:
         """See `Source`."""

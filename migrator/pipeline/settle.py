@@ -336,3 +336,6 @@ class HashSink:
     def rewind(self) -> None:
         """See `Sink`."""
         self.sha256 = hashlib.sha256()
+
+    def warn(self, text: str) -> None:
+        """See `Sink`."""

@@ -35,6 +35,7 @@ class StoreSink:
         self._parts: list[bytes] = []
         self._size = 0
         self._file: LargeFile | None = None
+        self.warning: str | None = None
 
     async def start(self, facts: BodyFacts) -> None:
         """See `Sink`."""
@@ -56,7 +57,11 @@ class StoreSink:
     def rewind(self) -> None:
         """See `Sink`."""
         self.discard()
-        self._parts, self._size = [], 0
+        self._parts, self._size, self.warning = [], 0, None
+
+    def warn(self, text: str) -> None:
+        """See `Sink`."""
+        self.warning = text if self.warning is None else f"{self.warning}; {text}"
 
     def discard(self) -> None:
         """Throw away what came."""

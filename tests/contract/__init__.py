@@ -66,6 +66,7 @@ class Bucket:
         self.largest = 0
         self.started = False
         self.facts = BodyFacts()
+        self.warnings: list[str] = []
 
     async def start(self, facts: BodyFacts) -> None:
         assert not self.started, "start comes once for each try"
@@ -78,7 +79,11 @@ class Bucket:
 
     def rewind(self) -> None:
         self.content.clear()
+        self.warnings.clear()
         self.started = False
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
 
     @property
     def sha256(self) -> str:
