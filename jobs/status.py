@@ -21,7 +21,7 @@ def command(_: Output, /, *, archive: Path) -> dict[str, Any]:
 
     catalog = Catalog(archive, read_only=True)
     try:
-        with disk_errors():
+        with disk_errors(archive):
             return {
                 "command": "status",
                 "status": "complete",

@@ -32,7 +32,7 @@ STRETCH = 8 * 1024 * 1024
 FOLDERS = [f"{number:02x}" for number in range(256)]
 _OURS = re.compile(
     r"README\.txt|lock|incoming|blobs|manifest\.jsonl(\.damaged-\d+)?|manifest\.new|catalog\.new"
-    r"|catalog\.db(\.damaged-\d+)?(-wal|-shm)?"
+    r"|catalog\.db(\.damaged-\d+)?(-wal|-shm|-journal)?"
 )
 
 _README = """This folder is an archive of the attachments of one issue tracker, written by `migrator` (format 1).
