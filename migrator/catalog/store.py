@@ -187,7 +187,7 @@ def _meaning(error: sqlite3.Error, root: Path | None) -> MigratorError | None:
         return ArchiveHeld(_held(words, root))
     if code in _REFUSED:
         return DiskRefused(f"{NAME}: {words}; nothing is lost, run the same command again once it can be written")
-    if code in _CORRUPT or any(known in words.lower() for known in _DAMAGE):
+    if type(error) is sqlite3.DatabaseError or code in _CORRUPT or any(known in words.lower() for known in _DAMAGE):
         return ArchiveDamaged(f"{NAME} is damaged: {words}; {REBUILD}")
     return None
 
