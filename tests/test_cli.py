@@ -22,6 +22,7 @@ from migrator.errors import DiskRefused
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.teampulse import TeamPulseSandbox
 from migrator.sandbox.world import World
+from tests.parts import overwrite
 from tests.program import ROOT, configure, ended, kill, run, start, until
 
 WORLD = World.generate(entities=20, seed=3, attachments=60, median_bytes=2000, large_bytes=400_000)
@@ -387,7 +388,7 @@ async def test_a_damaged_archive_is_status_5_with_what_and_where_and_the_next_ba
     config, root = config_of(tmp_path, source), tmp_path / "archive"
     assert (await run("-q", "backup", config)).code == 0
     damaged, missing, *_ = sorted((root / "blobs").glob("*/*"))
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?" if damaged.stat().st_size else b"?")
+    overwrite(damaged, damaged.read_bytes()[:-1] + b"?" if damaged.stat().st_size else b"?")
     missing.unlink()
     stranger = root / "blobs" / "ab" / "stranger.txt"
     stranger.write_text("who am I?")

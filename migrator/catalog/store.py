@@ -44,7 +44,8 @@ _REFUSED = {
 }
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 _DAMAGE = ("no such table", "no such column", "could not decode", "has no column", "malformed", "unsupported file")
-"""Of errors that have no code of their own."""
+_DISK = ("disk is full", "disk i/o error", "readonly database", "unable to open")
+"""The words of errors that have no code of their own."""
 
 
 def is_archive(root: Path) -> bool:
@@ -183,11 +184,12 @@ def disk_errors(root: Path | None = None) -> Iterator[None]:
 def _meaning(error: sqlite3.Error, root: Path | None) -> MigratorError | None:
     """By SQLite's result code (sqlite.org/rescode.html), whose last eight bits are the kind; None for a bug of ours."""
     code, words = getattr(error, "sqlite_errorcode", 0) & 0xFF, str(error)
+    known = words.lower()
     if code in _HELD:
         return ArchiveHeld(_held(words, root))
-    if code in _REFUSED:
+    if code in _REFUSED or any(refusal in known for refusal in _DISK):
         return DiskRefused(f"{NAME}: {words}; nothing is lost, run the same command again once it can be written")
-    if type(error) is sqlite3.DatabaseError or code in _CORRUPT or any(known in words.lower() for known in _DAMAGE):
+    if type(error) is sqlite3.DatabaseError or code in _CORRUPT or any(damage in known for damage in _DAMAGE):
         return ArchiveDamaged(f"{NAME} is damaged: {words}; {REBUILD}")
     return None
 
