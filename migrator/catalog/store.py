@@ -146,7 +146,7 @@ def opened_to_read(path: Path) -> Database:
         db.execute(_LOOK).fetchone()
     except sqlite3.OperationalError as error:
         db.close()
-        if error.sqlite_errorcode & 0xFF not in _REFUSED:
+        if not isinstance(_meaning(error, None), DiskRefused):
             raise
         writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
         beside = [path.with_name(f"{NAME}{ending}") for ending in ("-wal", "-journal")]
