@@ -304,7 +304,7 @@ async def test_a_broken_file_is_status_3_is_listed_with_its_reason_and_healed_by
     assert finished.document["attachments"]["stored"] == 59
 
     status = await run("status", root)
-    assert status.code == 0
+    assert status.code == 3
     assert "59 stored" in status.out
     assert "1 failed" in status.out
     assert "status 500" in status.out
@@ -458,7 +458,7 @@ async def test_a_name_that_the_terminal_can_not_show_or_would_obey_ends_no_run(t
             assert finished.code == 3, finished
             assert finished.document["failures"][0]["name"] == name
             people = await run("status", tmp_path / "archive", env={"PYTHONIOENCODING": encoding})
-            assert people.code == 0, people
+            assert people.code == 3, people
             assert "\x1b" not in people.out
             assert ".txt" in people.out
 
