@@ -38,6 +38,16 @@ def date(value: str) -> datetime:
         raise click.BadParameter(f"{value!r} is not a date; write it like 2024-01-31") from None
 
 
+def address(value: str) -> str:
+    """A tracker's URL, spelt as in the catalog."""
+    from migrator.config import address as spelt
+
+    try:
+        return spelt(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: {error}") from None
+
+
 def entity(value: str) -> EntityRef:
     """`Bug:4711`, or `4711` for any kind, which is empty then."""
     kind, _, number = value.rpartition(":")

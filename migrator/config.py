@@ -60,7 +60,8 @@ def _quantity(value: object) -> tuple[float, str, bool]:
     return float(match[1]), match[2].lower(), bool(match[3])
 
 
-def _url(value: object) -> str:
+def address(value: object) -> str:
+    """A tracker's URL in the one spelling that the catalog knows it by; `ValueError` if it is none."""
     try:
         url = URL(value) if isinstance(value, str) else URL()
     except ValueError:
@@ -74,7 +75,7 @@ def _url(value: object) -> str:
 
 def _proxy(value: object) -> str:
     try:
-        url = URL(_url(value))
+        url = URL(address(value))
     except ValueError as error:
         raise ValueError(str(error).replace("`auth`", "`proxy_auth`")) from None
     if url.scheme != "http" or url.path.strip("/"):
@@ -113,7 +114,7 @@ class TrackerSection(_Section):
     """[source] and [target]. Proxies of the environment are not used, only `proxy`."""
 
     tracker: str
-    url: Annotated[str, BeforeValidator(_url)]
+    url: Annotated[str, BeforeValidator(address)]
     auth: Secrets = {}
     tls: TlsSection | None = None
     proxy: Annotated[str, BeforeValidator(_proxy)] | None = None
