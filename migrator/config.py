@@ -20,6 +20,7 @@ from yarl import URL
 
 from migrator.errors import ConfigError
 from migrator.matching import rule
+from migrator.pathnames import on_disk
 
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _TIMES = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
@@ -198,7 +199,7 @@ class Configuration:
 def placed(folder: Path, place: str) -> Path:
     """A path as a file of that folder means it; `~` is the home folder."""
     try:
-        return folder / Path(place).expanduser()
+        return folder / Path(on_disk(place)).expanduser()
     except RuntimeError:
         raise ConfigError(f"configuration: {place}: there is no such home folder") from None
 

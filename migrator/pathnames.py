@@ -8,8 +8,10 @@ each line.
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
+from pathlib import Path
 
 from migrator.naming import split_extension
 
@@ -56,6 +58,16 @@ def fold(name: str) -> str:
     bare = "".join(char for char in name if unicodedata.category(char) != "Cf")
     folded = unicodedata.normalize("NFD", bare).upper().casefold()
     return unicodedata.normalize("NFD", folded)
+
+
+def on_disk(path: str) -> str:
+    """The same path for calls of the system: UTF-8 on the disk, whatever the locale says that file names are."""
+    return os.fsdecode(path.encode("utf-8", "surrogateescape"))
+
+
+def readable(path: Path) -> str:
+    """A path as text that any program takes: what is UTF-8 on the disk is read so, whatever the locale says."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def length(text: str) -> int:

@@ -12,6 +12,7 @@ from migrator.catalog import Catalog
 from migrator.catalog.journal import recorded
 from migrator.lock import holder_of
 from migrator.model import RunStatus, UploadStatus
+from migrator.pathnames import readable
 from migrator.pipeline.verify import OF_BLOBS, with_files
 
 KILLED = "killed"
@@ -29,7 +30,7 @@ def condition(catalog: Catalog, root: Path) -> dict[str, Any]:
     return {
         "command": "status",
         "status": str(status),
-        "archive": str(root),
+        "archive": readable(root),
         "source": catalog.setting("source"),
         "at_work": holder,
         "problems": problems,

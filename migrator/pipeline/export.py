@@ -26,7 +26,7 @@ from migrator.catalog import Catalog
 from migrator.disk import disk_errors, flush
 from migrator.errors import ConfigError
 from migrator.model import Blob, RunStatus
-from migrator.pathnames import FOLDER, IN_A_BAG, KIND, PATH, fold, legal, length, unique
+from migrator.pathnames import FOLDER, IN_A_BAG, KIND, PATH, fold, legal, length, readable, unique
 from migrator.pipeline.copies import Damaged, can_clone
 from migrator.pipeline.room import Room
 from migrator.pipeline.shapes import INDEX, SHAPES, Item, Stopped
@@ -72,7 +72,7 @@ class Place:
     def __init__(self, root: Path, destination: Path, *, file: bool) -> None:
         self.path, self._file = Path(os.path.realpath(destination)), file
         if self.path.is_relative_to(os.path.realpath(root)):
-            raise ConfigError(f"{destination} is inside of the archive")
+            raise ConfigError(f"{readable(destination)} is inside of the archive")
         exists = os.path.lexists(self.path)
         key = hashlib.sha256(os.fsencode(f"{os.path.realpath(root)}\0{self.path}")).hexdigest()[:12]
         # An empty folder that is a mount point, or stands where we may not write, can't be replaced: it is filled.
@@ -81,7 +81,7 @@ class Place:
         if exists and (
             file or not self.path.is_dir() or {part.name for part in self.path.iterdir()} - {self.partial.name}
         ):
-            raise ConfigError(f"{destination} exists{'' if file else ' and is no empty folder'}")
+            raise ConfigError(f"{readable(destination)} exists{'' if file else ' and is no empty folder'}")
 
     def prepare(self) -> None:
         """Sweep away what an earlier export left half-done."""
@@ -233,7 +233,7 @@ class _Export:
             "run": self._run,
             "status": str(status),
             "format": self._settings.shape,
-            "destination": str(self._settings.destination),
+            "destination": readable(self._settings.destination),
             "files": self._tally.files if kept else 0,
             "bytes": self._tally.size if kept else 0,
             "seconds": round(seconds, 2),

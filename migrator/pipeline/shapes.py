@@ -21,6 +21,7 @@ from pathlib import Path
 
 from migrator.disk import OWN
 from migrator.model import Blob
+from migrator.pathnames import on_disk
 from migrator.pipeline.copies import Moved, chunks, copy_blob, damaged, is_sound
 
 INDEX = "index.csv"
@@ -82,7 +83,7 @@ class Tree:
 
     def add(self, item: Item, blob: Path) -> None:
         """Place one file; `Damaged` if its blob is not what its name says."""
-        path = self.top / item.path
+        path = self.top / on_disk(item.path)
         if path.parent != self._folder:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder = path.parent
