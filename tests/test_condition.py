@@ -165,3 +165,28 @@ async def test_a_run_of_before_is_not_taken_for_the_one_that_is_at_work(tmp_path
         catalog.db.execute("UPDATE runs SET status = 'running', started_at = '2020-01-01T00:00:00+00:00'")
     with ArchiveLock(tmp_path, "backup"):
         assert [run["status"] for run in looked_at(tmp_path)["runs"]] == ["interrupted"]
+
+
+# --- which archive
+
+
+async def test_where_an_archive_is_wanted_its_configuration_will_do_and_no_other_file(tmp_path):
+    root = tmp_path / "deep" / "archive"
+    await run_backup(small_tracker(), root, identity="redmine http://x.example")
+    config = tmp_path / "deep" / "c.toml"
+    config.write_text(
+        'archive = "archive"\n[source]\ntracker = "redmine"\nurl = "http://x.example"\n[source.auth]\napi_key = "k"\n'
+    )
+    for words in (
+        ["status", config],
+        ["verify", config],
+        ["rebuild", config],
+        ["report", config, "--out", tmp_path / "report.json"],
+        ["export", config, tmp_path / "out", "--format", "tree"],
+    ):
+        done = await run("-q", "--json", *words)
+        assert (done.code, done.document["status"]) == (0, "complete"), done
+    assert (tmp_path / "out" / "index.csv").is_file()
+    for given in (root / "catalog.db", root / "README.txt", tmp_path / "nowhere.toml", tmp_path / "out"):
+        refused = await run("-q", "--json", "status", given)
+        assert (refused.code, refused.document["error"]["code"], refused.err.count("\n")) == (2, 2, 1), refused
