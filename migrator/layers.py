@@ -17,10 +17,10 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
+from migrator.checked import checked
 from migrator.errors import LoginPage, Rejected, Retriable, TrackerUnreachable, Unanswered, WrongBody
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page
 from migrator.ports import Body, Sink, Source, Target
-from migrator.verified import CheckedSink
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
@@ -176,9 +176,7 @@ class RetryingTarget:
 
         async def once() -> None:
             sink.rewind()
-            checked = CheckedSink(sink, remote)
-            await self._inner.read_back(remote, checked)
-            checked.judge()
+            await checked(lambda watched: self._inner.read_back(remote, watched), remote, sink, strict=True)
 
         await self._patience.run(once)
 

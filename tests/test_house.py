@@ -51,6 +51,11 @@ ROWS = (
     (
         "layers",
         "http",
+        "hops",
+        "address",
+        "cookies",
+        "codings",
+        "checked",
         "wire",
         "lane",
         "incoming",
@@ -77,7 +82,7 @@ STRANGERS = {
 HOMES = {
     "aiofiles": ("migrator.archive",),
     "aiohappyeyeballs": ("migrator.lane",),
-    "aiohttp": ("migrator.http", "migrator.wire", "migrator.sandbox"),
+    "aiohttp": ("migrator.http", "migrator.wire", "migrator.cookies", "migrator.sandbox"),
     "click": ("jobs",),
     "defusedxml": ("migrator.http",),
     "httptools": ("migrator.incoming",),
@@ -90,7 +95,15 @@ HOMES = {
     "sqlite_utils": ("migrator.catalog",),
     "tenacity": ("migrator.layers",),
     "uvloop": ("jobs.running",),
-    "yarl": ("migrator.auth", "migrator.config", "migrator.http", "migrator.lane"),
+    "yarl": (
+        "migrator.address",
+        "migrator.auth",
+        "migrator.config",
+        "migrator.cookies",
+        "migrator.hops",
+        "migrator.http",
+        "migrator.lane",
+    ),
 }
 
 LONG = {

@@ -22,7 +22,7 @@ from migrator import errors, incoming, lane
 from migrator.auth import Header, Signature
 from migrator.http import HttpClient
 from migrator.incoming import HEAD_LIMIT, HELD, CutOff, Incoming, NotHttp
-from migrator.lane import Lane
+from migrator.lane import CLOSING, Lane
 from migrator.pacing import Pacer
 from migrator.tls import DIRECT, Route, TlsFiles
 from migrator.tls import Proxy as Through
@@ -178,12 +178,15 @@ async def test_connection_that_is_reset_is_no_end_of_a_body():
 @pytest.mark.parametrize("told", [b"", b"Content-Length: 0\r\n", b"Content-Length: 12\r\n"])
 async def test_answer_that_has_no_body_ends_with_its_head(status, told):
     bare = b"HTTP/1.1 " + status + b"\r\n" + told + b"\r\n"
-    found, peer = await fetched_from((bare, answer(FILE)), times=2)
-    assert found == [b"", FILE]
-    assert peer.asked == [0, 0]
-    found, peer = await fetched_from((bare + OTHER, stall), (answer(FILE),), times=2)
-    assert found == [b"", FILE]
-    assert peer.asked == [0, 1]
+    for scripts, asked in (((bare, answer(FILE)),), [0, 0]), (((bare + OTHER, stall), (answer(FILE),)), [0, 1]):
+        async with Peer(*scripts).serving() as peer:
+            road, found = Lane(URL(peer.url), most=2, timeout=5), []
+            for _ in range(2):
+                async with await road.get("/a", {}) as one:
+                    found.append(await one.readany())
+            await road.close()
+        assert found == [b"", FILE]
+        assert peer.asked == asked
 
 
 @pytest.mark.parametrize(
@@ -591,12 +594,22 @@ async def test_address_in_six_is_reached():
     assert f"Host: {peer.url.removeprefix('http://')}\r\n" in peer.heads[0][1]
 
 
-@pytest.mark.parametrize("path", ["a%20\0b", "a%20\x7f", "a%20\x1b"])
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [("a%20\0b", "/a%20%00b"), ("a\x7f", "/a%7F"), ("a%zz\x1b", "/a%25zz%1B"), ("a\r\nb", "/a%0D%0Ab")],
+)
 @pytest.mark.parametrize("how", ["download", "get"])
-async def test_address_that_cannot_be_sent_is_rejected(path, how):
+async def test_control_character_in_an_address_is_sent_encoded(path, sent, how):
     async with Peer((answer(FILE),)).serving() as peer, client(peer.url) as http:
-        with pytest.raises(errors.Rejected, match="not a usable address"):
-            await (http.download(path, Bucket()) if how == "download" else http.get(path))
+        await (http.download(path, Bucket()) if how == "download" else http.get(path))
+    assert peer.heads[0][1].startswith(f"GET {sent} HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("target", ["/a\0b", "/a\r\nX-Evil: 1", "/a\x7f"])
+async def test_address_that_would_end_the_line_is_never_sent(target):
+    async with Peer((answer(FILE),)).serving() as peer:
+        with pytest.raises(ValueError, match="a control character"):
+            await Lane(URL(peer.url), most=1, timeout=5).get(target, {})
     assert peer.heads == []
 
 
@@ -765,3 +778,57 @@ def test_answer_is_the_same_in_whatever_pieces_it_comes():
 
         attempt()
     assert {(200, "", True), (200, "", False), (200, "CutOff", False), (0, "NotHttp", False)} <= seen
+
+
+# --- the end of it
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+async def test_connection_that_is_cancelled_when_it_has_just_been_made_holds_nobody_up(tmp_path, secure):
+    made = Certificates(tmp_path)
+    route = Route(*TlsFiles("t", ca_file=made.ca).contexts()) if secure else DIRECT
+    async with Peer((stall,)).serving(made.server() if secure else None) as peer:
+        road = Lane(URL(peer.url), most=4, timeout=5, context=route.home)
+        opened = road.opened
+
+        def opened_and_cancelled(connection):
+            opened(connection)
+            task.cancel()
+
+        road.opened = opened_and_cancelled
+        task = asyncio.ensure_future(road.get("/x", {}))
+        await asyncio.wait({task})
+        assert task.cancelled()
+        assert not road._open
+        async with asyncio.timeout(CLOSING / 2):
+            await road.close()
+
+
+async def test_connection_of_whose_end_nobody_tells_is_forgotten(monkeypatch):
+    monkeypatch.setattr(lane, "CLOSING", 0.05)
+    async with Peer((answer(FILE), stall)).serving() as peer:
+        road = Lane(URL(peer.url), most=4, timeout=5)
+        async with await road.get("/x", {}) as found:
+            assert await found.readany() == FILE
+        [connection] = road._open
+        monkeypatch.setattr(type(connection), "close", lambda self: None)
+        async with asyncio.timeout(5):
+            await road.close()
+        assert not road._open
+        assert connection._transport.is_closing()
+
+
+async def test_session_of_whose_end_nobody_tells_is_forgotten(monkeypatch):
+    async def never(self):
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr("migrator.http.CLOSING", 0.05)
+    async with Peer((answer(b"{}"),)).serving() as peer:
+        http = HttpClient(peer.url, Header("X-Key", "k"))
+        await http.get("a")
+        session = http._session
+        with monkeypatch.context() as patched:
+            patched.setattr(type(session), "close", never)
+            async with asyncio.timeout(5):
+                await http.close()
+        await session.close()
