@@ -131,6 +131,7 @@ class HttpClient:
         self._lane: Lane | None = None
         if route.proxy is None:
             self._lane = Lane(self._home, most=connections, timeout=timeout, context=route.home)
+        self._plain_gets = False
         self._login = asyncio.Lock()
         self._logins = 0
 
@@ -274,15 +275,30 @@ class HttpClient:
                     elif not (present and _refused(present, signed, response)):
                         raise await self._fault(hop, signed, response)
             except FAILURES as error:
-                if isinstance(error, TimeoutError) and not hop.abroad:
-                    self._gate.complaint(entered)
-                raise hop.judged(wire_error(error, hop.what)) from None
+                if not self._goes_by_lane(call, hop, error):
+                    raise self._broken(hop, error, entered) from None
             except errors.Throttled:
                 self._gate.complaint(entered)
                 raise
             finally:
                 self._gate.leave()
         raise hop.judged(errors.Rejected(f"{hop.what}: more than {MAX_HOPS} redirects"))
+
+    def _broken(self, hop: Hop, error: Exception, entered: float) -> errors.MigratorError:
+        """What a failure of the wire means; of silence, too, everybody is told, unless it is another host's."""
+        if isinstance(error, TimeoutError) and not hop.abroad:
+            self._gate.complaint(entered)
+        return hop.judged(wire_error(error, hop.what))
+
+    def _goes_by_lane(self, call: Call, hop: Hop, error: Exception) -> bool:
+        """Whether the lane reads what aiohttp can't: an answer whose length is told twice (see `incoming.told_once`).
+
+        A tracker whose proxy does that does it always, so from then on it is asked that way at once.
+        """
+        if self._plain_gets or not (isinstance(error, aiohttp.ClientResponseError) and call.method == "GET"):
+            return False
+        self._plain_gets = hop.direct and self._lane is not None and "Content-Length" in error.message
+        return self._plain_gets
 
     def _went_well(self, hop: Hop) -> None:
         if not hop.abroad:
@@ -304,7 +320,7 @@ class HttpClient:
 
     def _request(self, call: Call, hop: Hop, url: URL, headers: Mapping[str, str]) -> Awaitable[Response]:
         """The one place where it is chosen by what a request travels."""
-        if hop.direct and call.file and self._lane is not None:
+        if self._lane is not None and hop.direct and (call.file or (self._plain_gets and call.method == "GET")):
             return self._lane.get(url.raw_path_qs, {**_AGENT, **headers})
         body = self._paced(call.body) if isinstance(call.body, Streamed) else call.body
         way = self._way(home=hop.own)

@@ -138,6 +138,8 @@ BODIES = {
     "in chunks, their sizes padded": CHUNKED + b"a  \r\n0123456789\r\n0\r\n\r\n",
     "until the connection closes": answer(FILE, length=None),
     "behind 100 and 103": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + answer(FILE),
+    "by its length, told three times": answer(FILE, "image/png", "Content-Length: 10", "content-length:10 , 10"),
+    "behind 100, its length told twice": b"HTTP/1.1 100 Continue\r\n\r\n" + answer(FILE, "a/b", "Content-Length: 10"),
     "with an offer to upgrade": answer(FILE, "image/png", "Connection: upgrade", "Upgrade: h2c"),
 }
 
@@ -196,6 +198,9 @@ async def test_answer_that_has_no_body_ends_with_its_head(status, told):
         b"HTTP/1.1 200 OK\r\nContent-Le",
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\n01234",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3, 5\r\n\r\n01234",
+        b"HTTP/1.1 200 OK\r\nContent-Length: +3\r\nContent-Length: +3\r\n\r\n012",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc",
@@ -269,7 +274,8 @@ async def test_name_of_a_file_in_the_head_may_hold_any_byte_but_nul():
 
 
 async def test_connection_is_used_again_and_nothing_of_an_answer_reaches_the_next():
-    whole = [BODIES[how] for how in ("in chunks, with trailers", "by its length", "behind 100 and 103", "in chunks")]
+    told_twice = "by its length, told three times"
+    whole = [BODIES[how] for how in ("in chunks, with trailers", told_twice, "behind 100 and 103", "in chunks")]
     async with Peer((*whole, stall)).serving() as peer:
         road = Lane(URL(peer.url), most=4, timeout=5)
         for number in range(len(whole)):
