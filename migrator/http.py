@@ -322,11 +322,17 @@ class HttpClient:
         """The one place where it is chosen by what a request travels."""
         if self._lane is not None and hop.direct and (call.file or (self._plain_gets and call.method == "GET")):
             return self._lane.get(url.raw_path_qs, {**_AGENT, **headers})
-        body = self._paced(call.body) if isinstance(call.body, Streamed) else call.body
-        way = self._way(home=hop.own)
+        way = {"headers": headers, "allow_redirects": False, **self._way(home=hop.own)}
         if call.method in _REPEATED:
             way["middlewares"] = (Once(),)
-        return self._open().request(call.method, url, headers=headers, data=body, allow_redirects=False, **way)
+        if isinstance(call.body, Streamed):
+            return self._streamed(call.method, url, call.body, way)
+        return self._open().request(call.method, url, data=call.body, **way)
+
+    async def _streamed(self, method: str, url: URL, body: Streamed, way: Mapping[str, Any]) -> Response:
+        """A request whose body the tracker has to take; `TimeoutError` if it does not: aiohttp would wait for ever."""
+        async with asyncio.timeout(None) as silence:
+            return await self._open().request(method, url, data=self._paced(body, silence), **way)
 
     def _way(self, *, home: bool) -> dict[str, Any]:
         """How a request travels: certificates for the tracker itself or for others, and the proxy."""
@@ -373,10 +379,16 @@ class HttpClient:
         body, coding = Steady(response.content, self._patience, what), coding_of(response.headers)
         return Unpacked(body, coding, what) if coding in UNDONE else body
 
-    async def _paced(self, body: Streamed) -> AsyncIterator[bytes]:
+    async def _paced(self, body: Streamed, silence: asyncio.Timeout) -> AsyncIterator[bytes]:
+        """The pieces of a body; `silence` runs while one waits to be taken, and not in the time that is ours."""
+        loop = asyncio.get_running_loop()
         async for chunk in body:
             await self._spend(len(chunk))
+            with suppress(RuntimeError):  # the answer came before the body was sent
+                silence.reschedule(loop.time() + self._patience)
             yield chunk
+            with suppress(RuntimeError):
+                silence.reschedule(None)
 
     async def _spend(self, size: int) -> None:
         """Bytes that came or went: they count for the pace, and tell how much the requests under way bring."""

@@ -652,6 +652,55 @@ async def test_file_alone_is_streamed_with_its_length(serve, connect):
     assert got == [("application/octet-stream", str(len(data)), data) for data in (content, b"")]
 
 
+class Slow(Bytes):
+    """Is read slower than any timeout."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in super().__aiter__():
+            await asyncio.sleep(0.15)
+            yield piece
+
+
+async def test_write_that_the_tracker_stops_taking_ends(connect):
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()
+        await stopped.wait()
+        writer.close()
+
+    stopped = asyncio.Event()
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        client = connect(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout=0.2)
+        with pytest.raises(errors.Unanswered, match="nothing came for too long"):
+            await asyncio.wait_for(client.write(Call("POST", "a", body=Raw(Bytes(bytes(50_000_000))))), 10)
+        await client.close()
+        stopped.set()
+
+
+async def test_time_that_a_write_spends_on_our_side_is_not_the_trackers(serve, connect):
+    async def answer(request):
+        return web.Response(body=await request.read())
+
+    client = connect(await serve(answer), timeout=0.1)
+    assert (await client.write(Call("POST", "a", body=Raw(Slow(b"abc", 1))))).body == b"abc"
+
+
+async def test_answer_that_comes_before_the_body_was_sent_is_the_answer(connect):
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\n")
+        await asyncio.sleep(0.1)
+        writer.write(b"{}")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        client = connect(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(errors.Rejected, match="status 413"):
+            await client.write(Call("POST", "a", body=Raw(Slow(bytes(10), 1))))
+        await client.close()
+
+
 async def test_write_whose_answer_broke_off_is_unanswered(raw, connect):
     for answer in (
         b"",
