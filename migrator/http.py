@@ -22,7 +22,7 @@ from yarl import URL
 
 from migrator import __version__, errors
 from migrator.address import place, spelled_path, spelled_query
-from migrator.answers import SNIFF, error_for, facts_of, is_error_page, looks_like_login, page_instead
+from migrator.answers import SNIFF, error_for, facts_of, is_error_page, is_login_form, looks_like_login, page_instead
 from migrator.auth import Signature, Signer, Unsigned
 from migrator.bodies import CHUNK, Steady, limited
 from migrator.codings import UNDONE, Unpacked, coding_of, shown
@@ -145,7 +145,7 @@ class HttpClient:
         the same address with a cookie.
         """
 
-        async def whole(response: Response, _: str) -> Answer:
+        async def whole(response: Response, _: Hop) -> Answer:
             body, all_of_it = await self._read(response, ANSWER_LIMIT, call.what)
             if not all_of_it:
                 raise errors.Rejected(f"{call.what}: the answer is larger than {ANSWER_LIMIT} bytes")
@@ -195,8 +195,8 @@ class HttpClient:
         A login page or another page for people in its stead means: log in again once, else `WrongBody`.
         """
 
-        async def stream(response: Response, what: str) -> None:
-            await self._stream(response, sink, what, html_expected=html_expected, as_it_is=accept == ANY)
+        async def stream(response: Response, hop: Hop) -> None:
+            await self._stream(response, sink, hop, html_expected=html_expected, as_it_is=accept == ANY)
 
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
         call = Call("GET", path, query or {}, headers, signer=self._files, file=True)
@@ -225,7 +225,7 @@ class HttpClient:
                 async with asyncio.timeout(CLOSING):
                     await session.close()
 
-    async def _attempt(self, call: Call, consume: Callable[[Response, str], Awaitable[T]]) -> T:
+    async def _attempt(self, call: Call, consume: Callable[[Response, Hop], Awaitable[T]]) -> T:
         """One attempt, and more after logging in again while it is refused for lack of a session.
 
         After a login page once only. A streamed upload, too, is sent again after a 401: that surely took nothing.
@@ -258,7 +258,7 @@ class HttpClient:
             self._logins += renewed
             return renewed
 
-    async def _once(self, call: Call, signer: Signer, consume: Callable[[Response, str], Awaitable[T]]) -> T:
+    async def _once(self, call: Call, signer: Signer, consume: Callable[[Response, Hop], Awaitable[T]]) -> T:
         hop = Hop(self._url(call.path), call.query, call.what)
         for _ in range(MAX_HOPS):
             present, entered = signer if hop.own else None, await self._gate.enter()
@@ -267,7 +267,7 @@ class HttpClient:
                 signed, request = await self._signed(call, hop, present)
                 async with await sent(request, hop.what) as response:
                     if _is_taken(call, response):
-                        result = await consume(response, hop.what)
+                        result = await consume(response, hop)
                         self._went_well(hop)
                         return result
                     if 300 <= response.status < 400 and response.status != 304:
@@ -395,17 +395,17 @@ class HttpClient:
         self._gate.moved(size)
         await self._pacer.spend(size)
 
-    async def _stream(self, response: Response, sink: Sink, what: str, *, html_expected: bool, as_it_is: bool) -> None:
-        facts, body = _facts(response), self._unpacked(response, what)
+    async def _stream(self, response: Response, sink: Sink, hop: Hop, *, html_expected: bool, as_it_is: bool) -> None:
+        facts, body = _facts(response), self._unpacked(response, hop.what)
         if as_it_is:
-            body = Steady(response.content, self._patience, what)
+            body = Steady(response.content, self._patience, hop.what)
         elif facts.coding:
             facts = replace(facts, length=None, coding="")
         length = facts.length
         piece = await body.more(SNIFF if length is None or length > CHUNK else length)
         head = shown(facts.coding, piece, SNIFF) if facts.coding else piece
-        if is_error_page(facts, head, html_expected=html_expected):
-            raise errors.LoginPage(f"{what}: {page_instead(head)}")
+        if is_error_page(facts, head, html_expected=html_expected and not (hop.login and is_login_form(head))):
+            raise errors.LoginPage(f"{hop.what}: {page_instead(head)}")
         await sink.start(facts)
         while piece:
             await self._spend(len(piece))

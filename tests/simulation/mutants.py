@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from migrator import disk, errors, layers, manifest, scribe, verified
+from migrator import checked, disk, errors, layers, manifest, scribe
 from migrator.archive import Archive
 from migrator.catalog import remake as remaking
 from migrator.catalog import store
@@ -140,7 +140,7 @@ MUTANTS: dict[str, Mutant] = {
     "a load that resumes does not look": lambda: patch.object(Settler, "_match", _resumed_without_a_look),
     "an intent is not recorded": lambda: patch.object(UploadTables, "record_intent", _intent_not_recorded),
     "an upload is recorded before it is sent": lambda: patch.object(UploadTables, "record_intent", _uploaded_at_once),
-    "sizes are not compared": lambda: patch.object(verified.CheckedSink, "judge", lambda *_: None),
+    "sizes are not compared": lambda: patch.object(checked.CheckedSink, "judge", lambda *_: None),
     "what is read back is not checked": lambda: patch.object(layers.RetryingTarget, "read_back", _read_back_unchecked),
     "errors of a download are swallowed": lambda: patch.object(_Backup, "_store_one", _page_swallows_errors),
 }
