@@ -13,7 +13,7 @@ from urllib.parse import quote
 from yarl import URL
 
 _PARTS = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?", re.DOTALL)
-_PLAIN = re.compile(r"[A-Za-z0-9/._~!$&'()*+,;=:@-]*")
+_PLAIN = re.compile(r"(?:[A-Za-z0-9/._~!$&'()*+,;=:@-]++|%[0-9A-Fa-f]{2})*")
 _NO_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _PATH = "/~!$&'()*+,;=:@%"
 _QUERY = _PATH + "?[]|"

@@ -18,6 +18,11 @@ class Cookies:
     def __init__(self) -> None:
         self._jar: CookieJar | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether there ever were any."""
+        return self._jar is not None
+
     def take(self, url: URL, headers: Iterable[tuple[str, str]]) -> bool:
         """Keep what an answer sets; whether it set anything."""
         lines = [value for name, value in headers if name.lower() == "set-cookie"]

@@ -121,6 +121,7 @@ class HttpClient:
         route: Route = DIRECT,
     ) -> None:
         self.base = URL(base.rstrip("/"))
+        self._stem = f"{self.base}/"
         self._home, self._cookies = self.base.origin(), Cookies()
         self._signer, self._files = signer, files or signer
         self._pacer = pacer or Pacer()
@@ -314,8 +315,8 @@ class HttpClient:
             signed = await signer.sign(Unsigned(call.method, sent_to, call.body))
             headers.update(signed.headers)
             sent_to = sent_to.update_query(signed.query) if signed.query else sent_to
-            if cookies := self._cookies.added_to(headers.get("Cookie", ""), sent_to):
-                headers["Cookie"] = cookies
+            if self._cookies.any:
+                headers["Cookie"] = self._cookies.added_to(headers.get("Cookie", ""), sent_to)
         return signed, self._request(call, hop, sent_to, headers)
 
     def _request(self, call: Call, hop: Hop, url: URL, headers: Mapping[str, str]) -> Awaitable[Response]:
@@ -396,11 +397,12 @@ class HttpClient:
         await self._pacer.spend(size)
 
     async def _stream(self, response: Response, sink: Sink, hop: Hop, *, html_expected: bool, as_it_is: bool) -> None:
-        facts, body = _facts(response), self._unpacked(response, hop.what)
+        facts = _facts(response)
         if as_it_is:
-            body = Steady(response.content, self._patience, hop.what)
-        elif facts.coding:
-            facts = replace(facts, length=None, coding="")
+            body: Steady | Unpacked = Steady(response.content, self._patience, hop.what)
+        else:
+            body = self._unpacked(response, hop.what)
+            facts = replace(facts, length=None, coding="") if facts.coding else facts
         length = facts.length
         piece = await body.more(SNIFF if length is None or length > CHUNK else length)
         head = shown(facts.coding, piece, SNIFF) if facts.coding else piece
@@ -419,8 +421,7 @@ class HttpClient:
         for _ in range(MAX_HOPS):
             try:
                 await self._pacer.turn()
-                cookie = self._cookies.added_to("", hop.url)
-                headers = {"Cookie": cookie} if cookie else {}
+                headers = {"Cookie": self._cookies.added_to("", hop.url)} if self._cookies.any else {}
                 way = self._way(home=True)
                 request = self._open().post(hop.url, data=dict(form), headers=headers, allow_redirects=False, **way)
                 async with request as response:
@@ -438,7 +439,7 @@ class HttpClient:
     def _url(self, path: str) -> URL:
         """Below the base, whatever the path looks like; what is percent-encoded already stays as it is."""
         plain, mark, query = path.lstrip("/").partition("?")
-        return URL(f"{self.base}/{spelled_path(plain)}{mark}{spelled_query(query)}", encoded=True)
+        return URL(f"{self._stem}{spelled_path(plain)}{mark}{spelled_query(query) if query else ''}", encoded=True)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
