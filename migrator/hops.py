@@ -29,7 +29,7 @@ class Hop:
     own     credentials may go there: it is the tracker
     direct  it is the very origin that was configured
     abroad  another host had a word in where this is: what comes says nothing about the tracker
-    login   a redirect on the way looked like one to a login page
+    login   a redirect on the way looked like one to a login page, and what was asked for did not
     """
 
     url: URL
@@ -54,7 +54,7 @@ class Hop:
             there = there.with_user(None)
         else:
             what += f", redirected to {there.host_port_subcomponent}"
-        login = self.login or looks_like_login(location)
+        login = self.login or (looks_like_login(location) and not looks_like_login(str(self.url)))
         return Hop(there, {}, what, own, is_same_origin(home, there), self.abroad or not own, login)
 
     def is_same_address(self, other: Hop) -> bool:

@@ -22,11 +22,12 @@ from yarl import URL
 
 from migrator import __version__, errors
 from migrator.address import place, spelled_path, spelled_query
-from migrator.answers import SNIFF, error_for, facts_of, is_error_page, is_login_form, looks_like_login, page_instead
+from migrator.answers import SNIFF, error_for, facts_of, is_error_page, is_login_form, page_instead
 from migrator.auth import Signature, Signer, Unsigned
 from migrator.bodies import CHUNK, Steady, limited
 from migrator.codings import UNDONE, Unpacked, coding_of, shown
 from migrator.cookies import Cookies
+from migrator.dns import Resolver
 from migrator.fastjson import read_json
 from migrator.gate import Gate
 from migrator.hops import Hop, length_of_part, refused_abroad
@@ -348,13 +349,11 @@ class HttpClient:
     def _next_hop(self, call: Call, hop: Hop, response: Response) -> Hop:
         """Where a redirect leads; an error for an API call, other than one that only has to show a cookie."""
         location = response.headers.get("Location", "")
-        if not call.file and looks_like_login(location):
-            raise errors.LoginPage(f"{hop.what}: redirected to a login page; are these credentials good for this?")
         found = hop.next(self._home, location)
         kept = hop.is_same_address(found) and self._cookies.take(hop.url, response.headers.items())
         if not call.file and not (kept and (call.method == "GET" or response.status in {307, 308})):
             there = found.url.with_user(None).with_query(None)
-            raise errors.Rejected(f"{hop.what}: the tracker redirects to {there}; is `url` right?")
+            raise found.judged(errors.Rejected(f"{hop.what}: the tracker redirects to {there}; is `url` right?"))
         return found
 
     async def _fault(self, hop: Hop, signed: Signature, response: Response) -> errors.MigratorError:
@@ -433,7 +432,10 @@ class HttpClient:
         return status, body
 
     def _wants_cookie(self, hop: Hop, response: Response) -> bool:
-        found = hop.next(self._home, response.headers.get("Location", ""))
+        try:
+            found = hop.next(self._home, response.headers.get("Location", ""))
+        except errors.MigratorError:
+            return False
         return hop.is_same_address(found) and self._cookies.take(hop.url, response.headers.items())
 
     def _url(self, path: str) -> URL:
@@ -444,7 +446,7 @@ class HttpClient:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._gate.most, ttl_dns_cache=300),
+                connector=aiohttp.TCPConnector(limit=self._gate.most, ttl_dns_cache=300, resolver=Resolver()),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=self._timeout,
                 headers={**_AGENT, "Accept-Encoding": "gzip, deflate"},

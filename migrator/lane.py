@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import ssl
 from collections.abc import Mapping
 from typing import cast
@@ -18,6 +17,7 @@ from typing import cast
 from aiohappyeyeballs import start_connection
 from yarl import URL
 
+from migrator.dns import looked_up
 from migrator.incoming import Incoming, NoAnswer
 
 IDLE = 15.0
@@ -111,7 +111,7 @@ class Lane:
         named = host.rstrip(".") if tls else None
         try:
             async with asyncio.timeout(min(self.timeout, _CONNECT)):
-                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+                found = await looked_up(host, port)
                 # Not by create_connection alone: uvloop's tries one address after the other.
                 plug = await start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
                 connection = _Connection(self, loop)

@@ -52,6 +52,7 @@ ROWS = (
         "layers",
         "http",
         "hops",
+        "dns",
         "address",
         "cookies",
         "codings",
@@ -82,7 +83,7 @@ STRANGERS = {
 HOMES = {
     "aiofiles": ("migrator.archive",),
     "aiohappyeyeballs": ("migrator.lane",),
-    "aiohttp": ("migrator.http", "migrator.wire", "migrator.cookies", "migrator.sandbox"),
+    "aiohttp": ("migrator.http", "migrator.wire", "migrator.cookies", "migrator.dns", "migrator.sandbox"),
     "click": ("jobs",),
     "defusedxml": ("migrator.http",),
     "httptools": ("migrator.incoming",),

@@ -209,6 +209,17 @@ async def test_redirect_to_a_login_page_means_log_in_again_once(there):
     assert (bytes(bucket.content), logins) == (FILE, 2)
 
 
+async def test_tracker_under_a_path_or_name_like_a_login_is_taken_at_its_word():
+    def say(target):
+        return to("/auth/else") if target == "/auth/file" else reply(404)
+
+    async with Site(say).serving() as home, client(home.url + "/auth") as http:
+        with pytest.raises(errors.Gone):
+            await http.download("file", Bucket())
+        with pytest.raises(errors.Rejected, match="is `url` right"):
+            await http.get("file")
+
+
 # --- who is the tracker
 
 

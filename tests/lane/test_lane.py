@@ -9,6 +9,7 @@ import itertools
 import socket
 import ssl
 import struct
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -808,6 +809,52 @@ async def test_connection_that_is_cancelled_when_it_has_just_been_made_holds_nob
         assert not road._open
         async with asyncio.timeout(CLOSING / 2):
             await road.close()
+
+
+HANGING = """
+import asyncio, socket, sys, time
+import uvloop
+from migrator.auth import Header
+from migrator.http import HttpClient
+from tests.contract import Bucket
+
+async def main():
+    http = HttpClient("http://tracker.example", Header("X-Key", "k"))
+    for call in (http.download("a", Bucket()), http.get("a")):
+        task = asyncio.ensure_future(call)
+        await asyncio.sleep(0.2)
+        task.cancel()
+        await asyncio.wait({task})
+    await http.close()
+
+looks = socket.getaddrinfo
+
+def hangs(host, *args, flags=0, **how):
+    if flags & socket.AI_NUMERICHOST:
+        return looks(host, *args, flags=flags, **how)
+    print("asked", flush=True)
+    time.sleep(60)
+
+socket.getaddrinfo = hangs
+factories = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+with asyncio.Runner(loop_factory=factories[sys.argv[1]]) as runner:
+    runner.run(main())
+"""
+
+
+async def test_program_does_not_wait_for_a_name_server_that_is_away():
+    kind = "uvloop" if type(asyncio.get_running_loop()).__module__.startswith("uvloop") else "asyncio"
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HANGING, kind, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(15):
+            out, err = await program.communicate()
+    except TimeoutError:
+        program.kill()
+        await program.communicate()
+        raise
+    assert (out.split(), err, program.returncode) == ([b"asked"] * 2, b"", 0)
 
 
 async def test_connection_of_whose_end_nobody_tells_is_forgotten(monkeypatch):
