@@ -29,15 +29,16 @@ def spelled_query(query: str) -> str:
     return query if _PLAIN.fullmatch(query) else _spelled(query, _QUERY)
 
 
-def place(written: str) -> URL:
+def place(written: str, scheme_there: str = "http") -> URL:
     """An address, absolute or relative, as a tracker wrote it, ready to be sent; `ValueError` if it is none.
 
-    Names of hosts in any script become what DNS knows; a fragment is dropped.
+    Names of hosts in any script become what DNS knows; a fragment is dropped. `scheme_there` is that of the page that
+    it stands on: it decides what the usual port is where none is told.
     """
     scheme, authority, path, query = _PARTS.match(written.strip(" \t\r\n\0")).groups()  # type: ignore[union-attr]
     origin = ""
     if authority is not None:
-        origin = str(URL(f"{scheme or 'http'}://{authority}"))
+        origin = str(URL(f"{scheme or scheme_there}://{authority}"))
         origin = origin.rstrip("/") if scheme else origin.rstrip("/").partition(":")[2]
     elif scheme:
         origin = f"{scheme}:"

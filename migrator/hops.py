@@ -16,10 +16,9 @@ from yarl import URL
 
 from migrator import errors
 from migrator.address import is_own, is_same_origin, place
-from migrator.answers import looks_like_login, reason_in, retry_after
+from migrator.answers import error_for, looks_like_login, reason_in
 
 _WHOLE = re.compile(r"bytes\s+0-([0-9]{1,18})/([0-9]{1,18})", re.ASCII | re.IGNORECASE)
-_PASSING = frozenset({408, 423, 425, 429})
 
 
 @dataclass(slots=True)
@@ -43,7 +42,7 @@ class Hop:
     def next(self, home: URL, location: str) -> Hop:
         """Where a redirect leads; `Rejected` if it is nowhere."""
         try:
-            there = self.url.join(place(location))
+            there = self.url.join(place(location, self.url.scheme))
             usable = bool(location and there.host) and there.scheme in {"http", "https"}
         except ValueError:
             usable = False
@@ -74,12 +73,11 @@ class Hop:
 
 
 def refused_abroad(status: int, headers: Mapping[str, str], what: str, body: bytes) -> errors.MigratorError:
-    """What a refusal by another host means: the file can't be had, or not now. Nobody else has to slow down for it."""
+    """What another host refuses, no matter which credentials it wants; what that means, `Hop.judged` says."""
+    if status not in {401, 407}:
+        return error_for(status, headers, what, body)
     reason = reason_in(body)
-    message = f"{what}: status {status}" + (f", {reason}" if reason else "")
-    if status in _PASSING or (status >= 500 and status != 501):
-        return errors.Retriable(message, retry_after=retry_after(headers))
-    return errors.Rejected(message)
+    return errors.Rejected(f"{what}: status {status}" + (f", {reason}" if reason else ""))
 
 
 def length_of_part(headers: Mapping[str, str]) -> int | None:

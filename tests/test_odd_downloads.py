@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from migrator import errors
-from migrator.adapters import adapter
+from migrator.adapters import TRACKERS, adapter
 from migrator.adapters.targetprocess_answers import INLINE
 from migrator.http import HttpClient
 from migrator.model import Attachment
@@ -23,7 +23,6 @@ from tests.contract import Bucket
 from tests.contract.source import crawl
 from tests.fuzz.servers import Plan, wrong_tracker
 
-TRACKERS = ("issuetrak", "redmine", "squash", "targetprocess", "teampulse")
 WORLD = World.generate(entities=6, seed=5, attachments=8, median_bytes=3000, large_bytes=0)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -57,7 +56,7 @@ async def listed(tracker: str) -> AsyncIterator[tuple[Odd, Source, Attachment, b
             await source.close()
 
 
-@pytest.mark.parametrize("tracker", TRACKERS)
+@pytest.mark.parametrize("tracker", sorted(TRACKERS))
 @pytest.mark.parametrize("status", [201, 202, 203, 204, 205, 206, 226, 304])
 async def test_status_that_is_no_file_brings_none_from_any_tracker(tracker, status):
     async with listed(tracker) as (plan, source, file, _):
@@ -90,7 +89,7 @@ async def elsewhere(status: int) -> AsyncIterator[str]:
     server.close()
 
 
-@pytest.mark.parametrize("tracker", TRACKERS)
+@pytest.mark.parametrize("tracker", sorted(TRACKERS))
 @pytest.mark.parametrize("status", [0, 400, 401, 403, 404, 405, 407, 410, 422, 429, 500, 503])
 async def test_other_host_speaks_for_no_tracker(tracker, status):
     async with listed(tracker) as (plan, source, file, _), elsewhere(status) as url:
@@ -103,7 +102,7 @@ async def test_other_host_speaks_for_no_tracker(tracker, status):
     assert url.removeprefix("http://") in str(caught.value)
 
 
-@pytest.mark.parametrize("tracker", TRACKERS)
+@pytest.mark.parametrize("tracker", sorted(TRACKERS))
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "UTF-8", "none", "aws-chunked", "gzip, aws-chunked"])
 async def test_file_comes_whatever_is_said_of_its_coding(tracker, coding):
     def change(right: web.Response) -> web.Response:

@@ -283,6 +283,15 @@ async def test_redirect_to_the_tracker_in_another_spelling_keeps_the_credentials
     assert all("X-Key: k3y" in head and f"Host: localhost:{port}\r\n" in head for head in home.heads)
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("port", ["", ":80", ":443", ":8080"])
+def test_redirect_without_a_scheme_keeps_its_port(scheme, port):
+    there = Hop(URL(f"{scheme}://tracker.example/file"), {}, "GET file").next(
+        URL(f"{scheme}://tracker.example"), f"//files.example{port}/x"
+    )
+    assert there.url == URL(f"{scheme}://files.example{port}/x")
+
+
 # --- how addresses are spelled
 
 SPELLINGS: list[tuple[str | bytes, str]] = [
