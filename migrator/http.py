@@ -31,6 +31,7 @@ from migrator.dns import Resolver
 from migrator.fastjson import read_json
 from migrator.gate import Gate
 from migrator.hops import Hop, length_of_part, refused_abroad
+from migrator.incoming import LINE_LIMIT
 from migrator.lane import CLOSING, Lane
 from migrator.multipart import Streamed
 from migrator.pacing import Pacer
@@ -40,9 +41,8 @@ from migrator.wire import FAILURES, Once, Response, sent, wire_error
 
 ANSWER_LIMIT = 64 * 1024 * 1024
 ERROR_LIMIT = 64 * 1024
-LINE_LIMIT = 64 * 1024
-"""Bytes in one line of an answer's head; a sign-on in front of a tracker sends long ones."""
-MOST_LINES = 2048
+MOST_LINES = 4096
+"""Lines in the head of an answer; aiohttp doesn't count the bytes of all of them."""
 MAX_HOPS = 5
 MAX_RENEWALS = 3
 ANY = "*/*"
@@ -363,7 +363,7 @@ class HttpClient:
             body, _ = await self._read(response, ERROR_LIMIT, hop.what)
         body = _without(body, signed)
         if status < 400:
-            return hop.judged(errors.WrongBody(f"{hop.what}: status {status}, which is no answer to take"))
+            return hop.judged(errors.WrongBody(f"{hop.what}: status {status}, which is not what was asked for"))
         if hop.abroad:
             return hop.judged(refused_abroad(status, response.headers, hop.what, body))
         fault = hop.judged(error_for(status, response.headers, hop.what, body))

@@ -15,11 +15,10 @@ from typing import Protocol, Self, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from multidict import CIMultiDict
 
-HEAD_LIMIT = 128 * 1024
-"""Bytes in all lines of an answer together, its trailers and those of 1xx answers before it included.
-
-A sign-on in front of a tracker sends single ones of up to 64 KiB.
-"""
+LINE_LIMIT = 64 * 1024
+"""Bytes in one line of an answer's head; a sign-on in front of a tracker sends long ones."""
+HEAD_LIMIT = 2 * LINE_LIMIT
+"""Bytes in all lines of an answer together, its trailers and those of 1xx answers before it included."""
 _LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:([^\r\n]*)", re.IGNORECASE)
 HELD = 512 * 1024
 """Bytes of a body that may lie here unread; then the connection is not read on. One more block may be under way."""
@@ -210,8 +209,9 @@ class Incoming:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A line of the head; or a trailer, which is counted and never looked at."""
-        self._lines += len(name) + len(value)
-        if self._lines > HEAD_LIMIT or b"\0" in value:
+        size = len(name) + len(value)
+        self._lines += size
+        if size > LINE_LIMIT or self._lines > HEAD_LIMIT or b"\0" in value:
             raise NotHttp
         self._head.append((name, value))
 

@@ -512,12 +512,19 @@ async def test_304_is_no_answer():
 
 
 @pytest.mark.parametrize(
-    "lines", [[f"X-Long: {'x' * 65_000}"], [f"X-{n}: {'y' * 20}" for n in range(2000)]], ids=["long", "many"]
+    "lines", [[f"X-Long: {'x' * 65_000}"], [f"X-{n}: {'y' * 10}" for n in range(3000)]], ids=["long", "many"]
 )
 async def test_head_of_64_kib_is_fine_for_files_and_answers(lines):
     async with Site(lambda _: reply(200, b"{}", *lines)).serving() as home, client(home.url) as http:
         await http.download("file", Bucket())
         assert (await http.get("a")).json() == {}
+
+
+async def test_line_of_a_head_beyond_64_kib_is_refused_for_files_and_answers():
+    async with Site(lambda _: reply(200, b"{}", f"X-Long: {'x' * 66_000}")).serving() as home, client(home.url) as http:
+        for call in (http.download("file", Bucket()), http.get("a")):
+            with pytest.raises(errors.Retriable):
+                await call
 
 
 async def test_length_that_is_told_twice_is_told_once_for_files_and_answers():
