@@ -24,7 +24,7 @@ IDLE = 15.0
 """Seconds after which an idle connection is not used again."""
 BLOCK = 256 * 1024
 _CONNECT = 30.0
-CLOSING = 5.0
+CLOSING = 3.0
 """Seconds that connections get to end; those that nobody tells the end of are forgotten then."""
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
