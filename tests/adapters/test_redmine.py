@@ -74,7 +74,7 @@ async def fake():
 
 @pytest.fixture
 def small_pages(monkeypatch):
-    monkeypatch.setattr("migrator.adapters.redmine.PAGE", 2)
+    monkeypatch.setattr("migrator.adapters.redmine_tracker.PAGE", 2)
 
 
 def seeded(fake: FakeRedmine) -> tuple[list[int], list[Expected]]:
