@@ -7,12 +7,14 @@ The one trap: a custom field that holds a file has the file's number as its valu
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from migrator.errors import WrongBody
 from migrator.fields import kept, record, records, text, whole
-from migrator.model import Attachment, Entity, EntityRef
-from migrator.required import number_in, objects_in
+from migrator.model import Attachment, Entity, EntityRef, Unread
+from migrator.required import list_in, number_in, objects_in, split
 
 ISSUE, WIKI, NEWS, VERSION, PROJECT = "Issue", "WikiPage", "News", "Version", "Project"
 USER, GROUP, TIME_ENTRY = "User", "Group", "TimeEntry"
@@ -59,12 +61,14 @@ def attachments_in(item: Mapping[str, Any], owner: EntityRef) -> tuple[Attachmen
     return tuple(attachment_in(found, owner) for found in objects_in(item, "attachments"))
 
 
-def tells_files(item: Mapping[str, Any], owner: EntityRef) -> tuple[Attachment, ...] | None:
-    """The same; None where it tells none, or one that makes no sense: then its own record is to be asked for."""
+def files_told(item: Mapping[str, Any], owner: EntityRef) -> tuple[list[Attachment], tuple[Unread, ...]] | None:
+    """Those that make sense, and the others; None where it tells of none in its form: its own record is to be asked."""
     try:
-        return attachments_in(item, owner)
+        told = list_in(item, "attachments")
+        files, unread = split(told, partial(attachment_in, owner=owner), f"the files of {owner}", owner.kind)
     except WrongBody:
         return None
+    return files, tuple(replace(one, ref=owner) for one in unread)
 
 
 def values_in(item: Mapping[str, Any]) -> Iterator[Valued]:

@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -39,9 +40,9 @@ from migrator.adapters.redmine_projects import Project, Projects, project_of
 from migrator.errors import Forbidden, Gone, MigratorError, Retriable, WrongBody
 from migrator.fields import kept, record, text
 from migrator.listing import Items
-from migrator.model import Attachment, Cursor, Entity, EntityRef, Page
+from migrator.model import Attachment, Cursor, Entity, EntityRef, Page, Unread
 from migrator.paging import Keyset
-from migrator.required import digits, number_in, object_in, objects_in
+from migrator.required import digits, list_in, number_in, object_in, objects_in, split
 
 T = TypeVar("T")
 
@@ -55,9 +56,11 @@ LISTS = {
 BESIDE = (*LISTS, "custom_fields")
 STEPS = (PROJECT, VERSION, USER, GROUP, TIME_ENTRY)
 """Kinds whose custom fields are read in a stream of their own; those of issues come along with the issues."""
+MODULES = {VERSION: "issue_tracking", TIME_ENTRY: "time_tracking"}
+"""What must be on in a project for the kinds among these that each project has a list of."""
 AT_ONCE = 4  # projects
 USERS = ("1", "2", "3")  # active, registered, locked; more than one at once is not for every version
-_LIST = re.compile(r"projects/([A-Za-z0-9_-]+)/(wiki/index|news|versions|files)\.json")
+_LIST = re.compile(r"projects/([A-Za-z0-9_-]+)/(wiki/index|news|versions|time_entries|files)\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Part:
     entities: tuple[Entity, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     ask: tuple[Entity, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
 
 class Containers:
@@ -79,6 +83,7 @@ class Containers:
             "wiki/index": self._wiki,
             "news": self._news,
             "versions": self._versions,
+            "time_entries": self._time_entries,
             "files": self._files_of_project,
         }
 
@@ -96,6 +101,7 @@ class Containers:
             entities=tuple(entity for part in parts for entity in part.entities),
             attachments=tuple(file for part in parts for file in part.attachments),
             ask=tuple(entity for part in parts for entity in part.ask),
+            unread=tuple(one for part in parts for one in part.unread),
             next=json.dumps({"after": todo[AT_ONCE - 1].number}) if len(todo) > AT_ONCE else None,
             warnings=self._once(self._projects.odd),
         )
@@ -117,10 +123,9 @@ class Containers:
         return await self._readers[match[2]](path, project)
 
     async def _wiki(self, path: str, project: Project) -> Part:
-        pages = tuple(
-            self._wiki_page(item, project) for item in objects_in(object_in(await self._api.get(path)), "wiki_pages")
-        )
-        return Part(pages, ask=pages)
+        listed = list_in(await self._api.get(path), "wiki_pages")
+        pages, unread = split(listed, partial(self._wiki_page, project=project), path, WIKI)
+        return Part(tuple(pages), ask=tuple(pages), unread=unread)
 
     def _wiki_page(self, item: Mapping[str, Any], project: Project) -> Entity:
         title = text(item.get("title"))
@@ -134,24 +139,34 @@ class Containers:
         return Part(news, ask=news)
 
     async def _versions(self, path: str, project: Project) -> Part:
-        own = await self._own_versions(path, project)
+        own = await self._owned(path, "versions", project)
         return Part(tuple(entity_in(item, VERSION, self._base) for item in own))
 
-    async def _own_versions(self, path: str, project: Project) -> Items:
-        """Those that other projects share with this one are listed, too; they come with their own."""
-        listed = await self._api.whole(path, "versions")
+    async def _time_entries(self, path: str, project: Project) -> Part:
+        own = await self._owned(path, "time_entries", project)
+        return Part(tuple(entity_in(item, TIME_ENTRY, self._base) for item in own))
+
+    async def _owned(self, path: str, name: str, project: Project) -> Items:
+        """Without what projects around this one share with it, or have below it: that comes with their own."""
+        listed = await self._api.whole(path, name)
         return [item for item in listed if record(item.get("project")).get("id", project.number) == project.number]
 
     async def _files_of_project(self, path: str, project: Project) -> Part:
-        files, entities = [], {project.number: project.entity(self._base)}
-        for item in objects_in(object_in(await self._api.get(path)), "files"):
-            owner = EntityRef(PROJECT, str(project.number))
-            if version := record(item.get("version")):
-                owner = EntityRef(VERSION, str(number_in(version)))
-                url = f"{self._base}/versions/{owner.id}"
-                entities[-number_in(version) - 1] = Entity(owner, text(version.get("name")), url)
-            files.append(attachment_in(item, owner, path))
-        return Part(tuple(entities.values()), tuple(files))
+        """Each names its version, if it belongs to one."""
+        listed = list_in(await self._api.get(path), "files")
+        files, unread = split(listed, partial(self._file, path=path, project=project), path, PROJECT)
+        versions = {file.owner: version for file, version in files if version}
+        entities = (project.entity(self._base), *versions.values())
+        return Part(entities, tuple(file for file, _ in files), unread=unread)
+
+    def _file(self, item: Mapping[str, Any], path: str, project: Project) -> tuple[Attachment, Entity | None]:
+        version = record(item.get("version"))
+        if not version:
+            return attachment_in(item, EntityRef(PROJECT, str(project.number)), path), None
+        owner = EntityRef(VERSION, str(number_in(version)))
+        return attachment_in(item, owner, path), Entity(
+            owner, text(version.get("name")), f"{self._base}/versions/{owner.id}"
+        )
 
     async def _with_fields(self, items: Sequence[Mapping[str, Any]], kind: str) -> Part:
         """Those of some items that have files in their custom fields."""
@@ -178,25 +193,25 @@ class Containers:
         """All that may have files in their custom fields, and lists that can't be read. Users belong to no project."""
         if kind == PROJECT:
             return [dict(project.item) for project in await self._projects.all()], ()
-        root = self._projects.root
-        if not await self._fields.are_on(kind) or (kind in {USER, GROUP} and root):
+        if not await self._fields.are_on(kind) or (kind in {USER, GROUP} and self._projects.root):
             return [], ()
-        if kind == VERSION:
-            return await self._all_versions()
+        if kind in MODULES:
+            return await self._of_all_projects(kind)
         path, name = f"{RECORDS[kind][0]}.json", RECORDS[kind][0]
-        if kind == USER:
-            lists = [await self._api.whole(path, name, {"status": status}) for status in USERS]
-            return [user for users in lists for user in users], ()
-        return await self._api.whole(path, name, {"project_id": root} if root else {}), ()
+        queries = [{"status": status} for status in USERS] if kind == USER else [{}]
+        lists = [await self._api.whole(path, name, query) for query in queries]
+        return [item for items in lists for item in items], ()
 
-    async def _all_versions(self) -> tuple[Items, tuple[Entity, ...]]:
-        having = [project for project in await self._projects.all() if project.has(LISTS["versions"][1])]
-        paths = [f"projects/{project.key}/versions.json" for project in having]
-        calls = (self._own_versions(path, project) for path, project in zip(paths, having, strict=True))
+    async def _of_all_projects(self, kind: str) -> tuple[Items, tuple[Entity, ...]]:
+        """By project, as none of these lists needs a module that is off there."""
+        having, name = await self._projects.all(), RECORDS[kind][0]
+        having = tuple(project for project in having if project.has(MODULES[kind]))
+        paths = [f"projects/{project.key}/{name}.json" for project in having]
+        calls = (self._owned(path, name, project) for path, project in zip(paths, having, strict=True))
         lists = await together(map(self._api.tried, paths, calls))
         told = [item for found in lists if isinstance(found, list) for item in found]
         broken = [path for path, found in zip(paths, lists, strict=True) if isinstance(found, MigratorError)]
-        return told, tuple(Entity(EntityRef(VERSION, path)) for path in broken)
+        return told, tuple(Entity(EntityRef(kind, path)) for path in broken)
 
     async def attachments_of(self, ref: EntityRef) -> tuple[Attachment, ...]:
         """See `Source`: of any kind, and of a list that could not be read."""
@@ -219,8 +234,10 @@ class Containers:
     async def _below(self, path: str, key: str) -> tuple[Attachment, ...]:
         """All files of what a list holds."""
         part = await self._read(path, await self._project(key))
-        asked = part.entities if path.endswith("/versions.json") else part.ask
-        below = await together(self.attachments_of(entity.ref) for entity in asked)
+        if part.unread:
+            raise WrongBody(part.unread[0].reason)
+        by_itself = path.endswith(("/versions.json", "/time_entries.json"))
+        below = await together(self.attachments_of(entity.ref) for entity in (part.entities if by_itself else part.ask))
         return (*part.attachments, *(file for files in below for file in files))
 
     async def _project(self, key: str) -> Project:

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from migrator.adapters.redmine_answers import ISSUE, entity_in, ref_in, tells_files
+from migrator.adapters.redmine_answers import ISSUE, entity_in, files_told, ref_in
 from migrator.adapters.redmine_containers import BESIDE, Containers
 from migrator.adapters.redmine_fields import LIST, Fields
 from migrator.adapters.redmine_projects import Projects, few
-from migrator.adapters.redmine_tracker import CAPABILITIES, Options, RedmineTracker
+from migrator.adapters.redmine_tracker import CAPABILITIES, Options, RedmineTracker, leniently
 from migrator.ahead import Ahead
 from migrator.errors import Forbidden, MigratorError, Rejected
 from migrator.fields import whole
@@ -49,12 +49,13 @@ class RedmineSource(RedmineTracker):
         if stream != "issues":
             return await self._containers.page(stream, cursor)
         try:
-            issues, following = await self._ahead.over(self.issues(self._options.project)).page(cursor)
+            found = await self._ahead.over(self.issues(self._options.project, leniently)).read(cursor)
         except Forbidden:
             if await self._are_off():
                 return Page()
             raise
-        return replace(await self._page(issues), next=following)
+        page = await self._page(found.items)
+        return replace(page, unread=(*found.unread, *page.unread), next=found.next)
 
     async def _are_off(self) -> bool:
         """Whether the only project that is read has its issues switched off; `Rejected` if one below it has not."""
@@ -69,18 +70,18 @@ class RedmineSource(RedmineTracker):
     async def _page(self, issues: Sequence[Mapping[str, Any]]) -> Page:
         """What some issues tell. Where they don't tell all of their files, each is to be asked for."""
         entities = tuple(entity_in(issue, ISSUE, self._http.base) for issue in issues)
-        told = [tells_files(issue, entity.ref) for issue, entity in zip(issues, entities, strict=True)]
-        unread = await self._unread(issues)
-        more = [not unread and bool(await self._fields.numbers(issue, ISSUE)) for issue in issues]
+        told = [files_told(issue, entity.ref) for issue, entity in zip(issues, entities, strict=True)]
+        broken = await self._broken(issues)
+        more = [not broken and bool(await self._fields.numbers(issue, ISSUE)) for issue in issues]
         return Page(
             entities=entities,
-            attachments=tuple(file for files in told for file in files or ()),
+            attachments=tuple(file for files in told if files for file in files[0]),
             ask=tuple(one for one, files, also in zip(entities, told, more, strict=True) if files is None or also),
-            unread=unread,
+            unread=(*broken, *(one for files in told if files for one in files[1])),
             warnings=self._fields.warnings(issues),
         )
 
-    async def _unread(self, issues: Sequence[Mapping[str, Any]]) -> tuple[Unread, ...]:
+    async def _broken(self, issues: Sequence[Mapping[str, Any]]) -> tuple[Unread, ...]:
         """Where nobody tells which values are files, as the list of custom fields is broken."""
         if not any(map(self._fields.may_be, issues)):
             return ()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from migrator.adapters.redmine_answers import ISSUE, KINDS, attachments_in
 from migrator.adapters.redmine_api import PAGE, Api
@@ -11,10 +12,10 @@ from migrator.adapters.redmine_containers import BESIDE
 from migrator.errors import Gone, LoginPage, Rejected, TrackerUnreachable, WrongBody
 from migrator.fields import text, whole
 from migrator.http import HttpClient
-from migrator.listing import Found, Listing, Order, Way
-from migrator.model import Attachment, EntityRef
+from migrator.listing import Found, Items, Listing, Order, Way
+from migrator.model import Attachment, EntityRef, Unread
 from migrator.ports import Capabilities, Sink
-from migrator.required import digits, number_in, object_in, objects_in
+from migrator.required import digits, list_in, number_in, numbered, object_in, objects_in, split
 from migrator.tracker import HttpTracker
 
 # Names: 255 characters, whatever they are. Connections: a small server answers one at a time, and kept-alive ones
@@ -55,6 +56,19 @@ class Options:
     create_kind: str = ""
 
 
+def strictly(answer: Mapping[str, Any], place: str) -> tuple[Items, tuple[Unread, ...]]:  # noqa: ARG001
+    """The issues of an answer, every one of which must make sense."""
+    return objects_in(answer, "issues"), ()
+
+
+def leniently(answer: Mapping[str, Any], place: str) -> tuple[Items, tuple[Unread, ...]]:
+    """Those that have a number, and a failure for each of the others."""
+    return split(list_in(answer, "issues"), numbered, place, ISSUE)
+
+
+Reader = Callable[[Mapping[str, Any], str], tuple[Items, tuple[Unread, ...]]]
+
+
 class RedmineTracker(HttpTracker[Options]):
     """What its source and its target share."""
 
@@ -82,7 +96,7 @@ class RedmineTracker(HttpTracker[Options]):
         """See `Source`. By number alone: with a name in the path, a file renamed meanwhile would be a 404."""
         await self._stream(attachment, f"attachments/download/{digits(attachment.id)}", sink)
 
-    def issues(self, project: str) -> Listing:
+    def issues(self, project: str, read: Reader = strictly) -> Listing:
         """All issues, or those of a project, each with its files."""
         query = {"status_id": "*", "sort": "id", "include": "attachments"}
         # Without the second, a setting (`display_subprojects_issues`) would decide whether those below come, too.
@@ -93,9 +107,9 @@ class RedmineTracker(HttpTracker[Options]):
                 await self.api.account()
             window = {"limit": str(way.take), "offset": str(way.skip)}
             answer = object_in(await self._http.get_json("issues.json", query | window))
-            found = objects_in(answer, "issues")
+            found, unread = read(answer, f"issues.json, from {way.skip}")
             if len(found) < 2:  # the end: of what this account may see
                 await self.api.account()
-            return Found(found, total=whole(answer.get("total_count")))
+            return Found(found, total=whole(answer.get("total_count")), unread=unread)
 
         return Listing(ask, number_in, PAGE, (Order.BY_ID,))
