@@ -27,7 +27,7 @@ from urllib.parse import quote
 from migrator.adapters import Adapter
 from migrator.adapters.redmine_answers import ISSUE, ref_in
 from migrator.adapters.redmine_source import RedmineSource
-from migrator.adapters.redmine_tracker import CAPABILITIES, Options, RedmineTracker
+from migrator.adapters.redmine_tracker import CAPABILITIES, Options, RedmineTracker, issue_number
 from migrator.auth import Header, Signer, basic
 from migrator.errors import ConfigError, Rejected, Retriable, Unanswered
 from migrator.fields import text
@@ -61,7 +61,7 @@ class RedmineTarget(RedmineTracker):
 
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """See `Target`. Nothing happens to the issue before the last step, so all before it may be repeated."""
-        number = digits(owner.id)
+        number = issue_number(owner)
         answer = await self._http.send(Call("POST", "uploads.json", {"filename": draft.name}, body=Raw(body)))
         uploaded = object_in(answer.json(), "upload")
         token = text(uploaded.get("token"))

@@ -56,9 +56,12 @@ class Fields:
         return self._types
 
     async def are_on(self, kind: str) -> bool:
-        """Whether a kind may have fields for files: the list names one, or an option names some and nobody knows."""
+        """Whether a kind may have fields for files: the list names one, or an option names some and nobody knows.
+
+        Users and groups are for those who know.
+        """
         types = await self.types()
-        return bool(self._named) if types is None else bool(types.get(TYPES[kind]))
+        return bool(self._named) and kind not in {USER, GROUP} if types is None else bool(types.get(TYPES[kind]))
 
     async def not_told(self) -> tuple[str, ...]:
         """What can't be known of files in custom fields, in sentences."""

@@ -21,7 +21,7 @@ from migrator.errors import Forbidden, MigratorError, Rejected
 from migrator.fields import whole
 from migrator.http import HttpClient
 from migrator.model import Attachment, Cursor, Entity, EntityRef, Page, Unread
-from migrator.required import number_in, object_in
+from migrator.required import number_in
 
 MODULE = "issue_tracking"
 """Whose issues and versions a project has only while it is on."""
@@ -93,10 +93,11 @@ class RedmineSource(RedmineTracker):
         if entity.ref != (ISSUE, LIST):
             return await self._containers.attachments_of(entity.ref)
         await self._fields.types()
-        files: list[Attachment] = []
+        files: dict[str, Attachment] = {}
         async for issue in self.issues(self._options.project).all():
-            files += await self._fields.files(await self._fields.numbers(issue, ISSUE), ref_in(issue))
-        return tuple(files)
+            told = await self._fields.files(await self._fields.numbers(issue, ISSUE), ref_in(issue))
+            files |= {file.id: file for file in told}
+        return tuple(files.values())
 
     async def still_lists(self, attachment: Attachment) -> bool:
         """See `Source`. Never by the file's own record: that is a 404, too, while the storage is away."""
@@ -105,8 +106,7 @@ class RedmineSource(RedmineTracker):
     async def oddities(self) -> tuple[str, ...]:
         """See `Tracker`."""
         found = []
-        answer = object_in(await self.api.get("issues.json", {"status_id": "*", "limit": "1"}))
-        if whole(answer.get("total_count")) is None:
+        if whole((await self.api.first_issue()).get("total_count")) is None:
             found.append("lists tell no `total_count`, so one that the server cuts off can't be told from a whole one")
         if self._options.also:
             projects = await self._projects.all(anew=True)

@@ -56,6 +56,13 @@ class Options:
     create_kind: str = ""
 
 
+def issue_number(owner: EntityRef) -> str:
+    """The number of an issue that a mapping names; `Rejected` for any other kind, `Gone` for no number."""
+    if owner.kind not in {ISSUE, ""}:
+        raise Rejected(f"{owner}: files can be added to the issues of a Redmine only, so {owner.kind} is no target")
+    return digits(owner.id)
+
+
 def strictly(answer: Mapping[str, Any], place: str) -> tuple[Items, tuple[Unread, ...]]:  # noqa: ARG001
     """The issues of an answer, every one of which must make sense."""
     return objects_in(answer, "issues"), ()
@@ -87,9 +94,7 @@ class RedmineTracker(HttpTracker[Options]):
 
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """See `Target`."""
-        if owner.kind not in {ISSUE, ""}:
-            raise Rejected(f"{owner}: files can be added to the issues of a Redmine only, so {owner.kind} is no target")
-        answer = await self._http.get_json(f"issues/{digits(owner.id)}.json", {"include": "attachments"})
+        answer = await self._http.get_json(f"issues/{issue_number(owner)}.json", {"include": "attachments"})
         return attachments_in(object_in(answer, "issue"), owner)
 
     async def download(self, attachment: Attachment, sink: Sink) -> None:

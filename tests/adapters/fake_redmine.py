@@ -105,7 +105,8 @@ class FakeRedmine(Beside):
         path = request.match_info["path"]
         self.requests.append((request.method, path, dict(request.query)))
         if path in self.answers_with:
-            return self.answers_with[path]
+            told = self.answers_with[path]  # an answer can be sent only once
+            return web.Response(body=told.body, status=told.status, content_type=told.content_type)
         for method, pattern, answer in self.ROUTES:
             if method == request.method and (match := re.fullmatch(pattern, path)):
                 return await answer(self, request, *(int(group) for group in match.groups()))
@@ -125,7 +126,7 @@ class FakeRedmine(Beside):
         assert request.query["sort"] == "id", "the order is by date otherwise"
         limit, offset = min(int(request.query["limit"]), self.limit), int(request.query["offset"])
         offset = 0 if self.stuck else offset
-        if request.query.get("project_id", "secret") != "secret":
+        if "project_id" in request.query and self._space(request.query["project_id"]) is None:
             return web.Response(status=404)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -136,7 +137,8 @@ class FakeRedmine(Beside):
         visible = sorted(self.issues) if known(request) and self.rest else []
         included = self.tells_attachments and request.query.get("include") == "attachments"
         found = [self._issue(n, included=included) for n in visible[offset : offset + limit]]
-        found = found[: len(found) - self.lists_fewer.get("issues", 0)] if not offset else found
+        whole = len(visible) - self.lists_fewer.get("issues", 0)
+        found = found[: max(0, whole - offset)]
         total = {"total_count": len(visible)} if self.tells_totals else {}
         return web.json_response({"issues": found, **total, "offset": offset, "limit": limit})
 
