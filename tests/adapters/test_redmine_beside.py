@@ -69,6 +69,25 @@ async def test_only_a_project_and_those_below_it_are_read_by_option(fake):
         assert len([ref for ref in found.entities if ref.kind == "News"]) == 2
 
 
+async def test_what_a_project_shares_or_nobody_owns_is_not_read_with_another(fake):
+    """The versions of one project may be shared with others; users belong to none."""
+    seeded_beside(fake)
+    found = await crawl(source(fake.url, options=Options(project="below")))
+    kinds = {"Version", "User"}
+    assert {ref for ref in found.entities if ref.kind in kinds} == {EntityRef("Version", "72")}
+    assert {file.owner for file in found.attachments.values() if file.owner.kind in kinds} == {
+        EntityRef("Version", "72")
+    }
+
+
+async def test_project_that_is_new_is_found_by_the_next_crawl(fake):
+    seeded_beside(fake)
+    made = source(fake.url)
+    await crawl(made)
+    fake.spaces.append(Space(9, "new", wiki=["Page"]))
+    assert EntityRef("WikiPage", "new/Page") in (await crawl(made)).entities
+
+
 async def test_project_that_nobody_sees_is_no_empty_one(fake):
     seeded_beside(fake)
     made = source(fake.url, options=Options(project="archived"))
@@ -247,6 +266,16 @@ async def test_key_that_dies_makes_no_list_empty(fake, monkeypatch):
     for stream in BESIDE:
         with pytest.raises(errors.AuthRefused):
             await made.read(stream, None)
+
+
+async def test_refusal_of_one_route_is_told_from_one_of_the_account(fake):
+    seeded_beside(fake)
+    ref = EntityRef("Version", "71")
+    with pytest.raises(errors.AuthRefused):
+        await source(fake.url, "wrong").attachments_of(Entity(ref))
+    fake.answers_with["versions/71.json"] = web.Response(status=401)
+    with pytest.raises(errors.Retriable, match="good elsewhere"):
+        await source(fake.url).attachments_of(Entity(ref))
 
 
 async def test_news_that_an_old_redmine_doesnt_show_is_a_failure_that_says_so(fake):
