@@ -149,6 +149,11 @@ def _short(description: str) -> str:
     return description if fits else description[: LONGEST_DESCRIPTION - 1] + "…"
 
 
+def issues_only(http: HttpClient, options: Options) -> RedmineSource:
+    """A Redmine read for what files can be added to."""
+    return RedmineSource(http, replace(options, also=()))
+
+
 ADAPTER = Adapter(
     source=RedmineSource,
     target=RedmineTarget,
@@ -157,4 +162,5 @@ ADAPTER = Adapter(
     signer=signer,
     capabilities=CAPABILITIES,
     url_of=attachment_url,
+    listing=issues_only,
 )

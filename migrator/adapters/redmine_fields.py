@@ -67,7 +67,7 @@ class Fields:
         """What can't be known of files in custom fields, in sentences."""
         types = await self.types()
         if types is None:
-            why = f"this account may not list custom fields, which is for administrators ({self._closed})"
+            why = f"custom fields can't be listed, which is for administrators ({self._closed})"
             return (f"{why}: files in those that `file_fields` doesn't name are not read",)
         others = {kind: names for kind, names in types.items() if kind not in TYPES.values()}
         return tuple(

@@ -10,11 +10,12 @@ import json
 import pytest
 from aiohttp import web
 
+from jobs.wiring import wire_source, wire_target_listing
 from migrator import errors
 from migrator.adapters.redmine import ADAPTER, Options, RedmineSource
 from migrator.adapters.redmine_api import TRIES
 from migrator.adapters.redmine_containers import BESIDE
-from migrator.config import options_of
+from migrator.config import options_of, read_configuration
 from migrator.model import Attachment, Draft, Entity, EntityRef, Page
 from tests.adapters.fake_redmine import FakeRedmine
 from tests.adapters.fake_redmine_beside import Space
@@ -440,3 +441,13 @@ async def test_upload_to_another_kind_sends_nothing(fake):
     with pytest.raises(errors.Rejected):
         await target(fake.url).upload(EntityRef("News", "1"), Draft("a", "", "", 1), Bytes(b"a"))
     assert fake.requests == []
+
+
+async def test_target_is_read_for_issues_only(tmp_path):
+    """For `map`: nothing else can get files, so nothing else may be proposed."""
+    config = tmp_path / "c.toml"
+    sections = '[{0}]\ntracker = "redmine"\nurl = "http://127.0.0.1:9"\n[{0}.auth]\napi_key = "k"\n'
+    config.write_text("".join(map(sections.format, ("source", "target"))))
+    found = read_configuration(config)
+    assert wire_target_listing(found).tracker.capabilities.streams == ("issues",)
+    assert set(wire_source(found).tracker.capabilities.streams) == {"issues", *BESIDE}
