@@ -22,6 +22,7 @@ from tests.adapters.fake_redmine_beside import Space
 from tests.adapters.test_redmine import closing, seeded_beside, source, target  # noqa: F401 - a fixture
 from tests.contract import Bytes
 from tests.contract.source import crawl, fetch, read_to_the_end
+from tests.parts import run_backup
 
 
 @pytest.fixture
@@ -451,3 +452,42 @@ async def test_target_is_read_for_issues_only(tmp_path):
     found = read_configuration(config)
     assert wire_target_listing(found).tracker.capabilities.streams == ("issues",)
     assert set(wire_source(found).tracker.capabilities.streams) == {"issues", *BESIDE}
+
+
+# --- whole backups
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("projects.json", 404),
+        ("projects/demo/wiki/index.json", 404),
+        ("projects/demo/files.json", 403),
+        ("projects/shut/news.json", 500),
+        ("projects/demo/versions.json", 401),
+        ("custom_fields.json", 500),
+        ("projects/demo/wiki/Start.json", 404),
+    ],
+)
+async def test_night_in_which_one_list_is_broken_is_incomplete_and_calls_nothing_gone(fake, tmp_path, path, status):
+    _, files = seeded_beside(fake)
+    zero = {"unchanged": 0, "skipped": 0, "gone": 0, "failed": 0}
+    first = await run_backup(None, tmp_path, source=source(fake.url))
+    assert first["attachments"] == {**zero, "listed": len(files), "stored": len(files)}
+    fake.answers_with[path] = web.Response(status=status)
+    broken = await run_backup(None, tmp_path, source=source(fake.url))
+    assert (broken["status"], broken["attachments"]["gone"]) == ("incomplete", 0)
+    assert any(path in failure["reason"] for failure in broken["failures"])
+    del fake.answers_with[path]
+    again = await run_backup(None, tmp_path, source=source(fake.url))
+    assert (again["status"], again["failures"]) == ("complete", [])
+    assert again["attachments"] == {**zero, "listed": len(files), "stored": 0, "unchanged": len(files)}
+
+
+async def test_run_says_what_it_could_not_read_as_the_api_has_no_list_of_it(fake, tmp_path):
+    seeded_beside(fake)
+    done = await run_backup(None, tmp_path, source=source(fake.url))
+    assert done["status"] == "complete"
+    told = "\n".join(done["warnings"])
+    for words in ("documents", "below", "forums", "shut", "Scan"):
+        assert words in told
