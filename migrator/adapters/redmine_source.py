@@ -17,7 +17,7 @@ from migrator.adapters.redmine_fields import LIST, Fields
 from migrator.adapters.redmine_projects import Projects, few
 from migrator.adapters.redmine_tracker import CAPABILITIES, Options, RedmineTracker, leniently
 from migrator.ahead import Ahead
-from migrator.errors import Forbidden, MigratorError, Rejected
+from migrator.errors import Forbidden, MigratorError, Rejected, Retriable
 from migrator.fields import whole
 from migrator.http import HttpClient
 from migrator.model import Attachment, Cursor, Entity, EntityRef, Page, Unread
@@ -104,14 +104,23 @@ class RedmineSource(RedmineTracker):
         return await self._containers.still_lists(attachment)
 
     async def oddities(self) -> tuple[str, ...]:
-        """See `Tracker`."""
-        found = []
-        if whole((await self.api.first_issue()).get("total_count")) is None:
-            found.append("lists tell no `total_count`, so one that the server cuts off can't be told from a whole one")
-        if self._options.also:
-            projects = await self._projects.all(anew=True)
-            found += [] if projects or self._projects.odd else ["this account sees no project, so nothing can be read"]
-            found += self._projects.odd
-        if "custom_fields" in self._options.also:
-            found += await self._fields.not_told()
+        """See `Tracker`. What refuses to tell is odd itself."""
+        found: list[str] = []
+        for part in (self._odd_issues, self._odd_projects, self._fields.not_told):
+            try:
+                found += await part()
+            except (Rejected, Retriable) as error:
+                found.append(f"{error}: what that would tell can't be read")
         return tuple(found)
+
+    async def _odd_issues(self) -> Sequence[str]:
+        if whole((await self.api.first_issue()).get("total_count")) is not None:
+            return ()
+        return ["lists tell no `total_count`, so one that the server cuts off can't be told from a whole one"]
+
+    async def _odd_projects(self) -> Sequence[str]:
+        if not self._options.also:
+            return ()
+        seen = await self._projects.all(anew=True)
+        nothing = "this account sees no project, so there is nothing that it could read"
+        return self._projects.odd if seen or self._projects.odd else [nothing]

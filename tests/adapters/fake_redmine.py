@@ -119,7 +119,7 @@ class FakeRedmine(Beside):
             return web.Response(status=403, content_type="application/json")
         if not known(request):
             return unauthorized()
-        return web.json_response({"user": {"id": 1, "login": LOGIN, "api_key": KEY}})
+        return web.json_response({"user": {"id": 1, "login": LOGIN, "admin": self.admin, "api_key": KEY}})
 
     async def listing(self, request: web.Request) -> web.Response:
         assert request.query["status_id"] == "*", "closed issues are left out"

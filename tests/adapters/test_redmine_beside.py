@@ -348,6 +348,19 @@ async def test_broken_list_of_fields_is_one_failure_and_takes_no_issue_with_it(f
     assert [file.name[:6] for file in await made.attachments_of(Entity(unread.ref))] == ["custom"]
 
 
+@pytest.mark.parametrize("status", [403, 404])
+async def test_refusal_to_an_administrator_is_a_failure_and_says_nothing_of_the_account(fake, status):
+    seeded_beside(fake)
+    fake.answers_with["custom_fields.json"] = web.Response(status=status)
+    made = source(fake.url)
+    assert [one.ref.id for one in (await made.read("issues", None)).unread] == ["custom_fields.json"]
+    with pytest.raises((errors.Forbidden, errors.Gone)):
+        await made.read("custom_fields", None)
+    assert any("custom_fields.json" in sentence for sentence in await made.oddities())
+    del fake.answers_with["custom_fields.json"]
+    assert (await made.read("issues", None)).unread == ()
+
+
 async def test_nothing_is_asked_about_custom_fields_where_no_value_could_be_a_file(fake):
     fake.issue("an issue")
     await source(fake.url).read("issues", None)
@@ -431,6 +444,14 @@ async def test_account_that_sees_no_project_is_told_so(fake):
     assert any("sees no project" in sentence for sentence in await source(fake.url).oddities())
 
 
+@pytest.mark.parametrize("path", ["projects.json", "issues.json", "custom_fields.json"])
+@pytest.mark.parametrize("status", [403, 404, 500])
+async def test_what_refuses_to_tell_is_odd_itself(fake, path, status):
+    fake.issue("an issue")
+    fake.answers_with[path] = web.Response(status=status)
+    assert any(path in sentence for sentence in await source(fake.url).oddities())
+
+
 async def test_many_projects_are_named_in_part(fake):
     fake.spaces = [Space(number, f"p{number}", modules=("documents",)) for number in range(1, 10)]
     [told] = await source(fake.url).oddities()
@@ -466,6 +487,7 @@ async def test_target_is_read_for_issues_only(tmp_path):
         ("projects/shut/news.json", 500),
         ("projects/demo/versions.json", 401),
         ("custom_fields.json", 500),
+        ("custom_fields.json", 403),
         ("projects/demo/wiki/Start.json", 404),
     ],
 )
