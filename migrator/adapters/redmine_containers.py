@@ -203,7 +203,7 @@ class Containers:
         return [item for items in lists for item in items], ()
 
     async def _of_all_projects(self, kind: str) -> tuple[Items, tuple[Entity, ...]]:
-        """By project, as none of these lists needs a module that is off there."""
+        """Project by project, as the module must be on in each."""
         having, name = await self._projects.all(), RECORDS[kind][0]
         having = tuple(project for project in having if project.has(MODULES[kind]))
         paths = [f"projects/{project.key}/{name}.json" for project in having]

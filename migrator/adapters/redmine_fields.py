@@ -86,7 +86,7 @@ class Fields:
         """The numbers of the files in an item's custom fields."""
         if not self.may_be(item):
             return ()
-        known = ((await self.types()) or {}).get(TYPES[kind], {})
+        known = ((await self.types()) or {}).get(TYPES.get(kind, ""), {})
         found = [one for one in values_in(item) if one.id in known or not self._named.isdisjoint(one[:2])]
         return tuple(dict.fromkeys(number for one in found for number in one.numbers))
 

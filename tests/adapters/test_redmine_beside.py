@@ -361,6 +361,15 @@ async def test_refusal_to_an_administrator_is_a_failure_and_says_nothing_of_the_
     assert (await made.read("issues", None)).unread == ()
 
 
+@pytest.mark.parametrize("path", ["news/1.json", "projects/demo/wiki/Start.json"])
+async def test_fields_that_a_plugin_adds_to_others_do_no_harm(fake, path):
+    seeded_beside(fake)
+    told = {"attachments": [], "custom_fields": [{"id": 99, "name": "x", "value": "5"}]}
+    fake.answers_with[path] = web.json_response({"news": told, "wiki_page": told})
+    ref = EntityRef("News", "1") if path.startswith("news") else EntityRef("WikiPage", "demo/Start")
+    assert await source(fake.url).attachments_of(Entity(ref)) == ()
+
+
 async def test_nothing_is_asked_about_custom_fields_where_no_value_could_be_a_file(fake):
     fake.issue("an issue")
     await source(fake.url).read("issues", None)
