@@ -36,7 +36,8 @@ class IssuetrakSandbox(IssuetrakReads):
     def routes(self) -> Iterable[web.RouteDef]:
         """List the routes of the API, and the login page."""
         yield web.get("/login.aspx", show_login)
-        yield web.post("/api/v1/issues/search", self._signed(self._search))
+        for slash in ("", "/"):
+            yield web.post(f"/api/v1/issues/search{slash}", self._signed(self._search))
         yield web.get("/api/v1/issues/{notes}/{number}", self._signed(self._issue))
         yield web.get("/api/v1/users/{user}/{photo}", self._signed(self._user_record))
         yield web.get("/api/v1/priorities", self._signed(self._priorities))
