@@ -112,6 +112,7 @@ class Lists:
         answer = await self.asked(number)
         if isinstance(answer, list):
             return any(str(item.get("AttachmentID")) == file for item in answer)
+        await self._there(number)
         for witness in [*self._witnesses]:
             if witness != number and isinstance(await self.asked(witness), list):
                 return False

@@ -54,8 +54,7 @@ from migrator.required import digits, object_in, objects_in
 from migrator.tracker import HttpTracker
 
 API = "api/rest/latest"
-LONGEST_NAME = 255  # characters, the column's width
-LONGEST_EXTENSION = 10
+LONGEST_NAME, LONGEST_EXTENSION = 255, 10  # characters, the columns' widths
 PARTLY_KEPT = 100  # owners of which it is remembered what a failed try got
 CAPABILITIES = Capabilities(
     streams=STREAMS,
@@ -100,9 +99,9 @@ class _Squash(HttpTracker[Options]):
         except AuthRefused as error:
             hint = "Squash TM 15 takes personal API tokens only, unless its administrator allows Basic"
             raise AuthRefused(f"{error}; {hint}") from error
-        except LoginPage:
-            raise
-        except (Gone, WrongBody):
+        except (Gone, WrongBody) as error:
+            if isinstance(error, LoginPage):
+                raise
             raise TrackerUnreachable(f"no {API} at this address; does `url` end with /squash, or must it?") from None
         count = natural(record(answer.get("page")).get("totalElements"))
         return f"Squash TM with {'some' if count is None else count} {stream} to be seen"
@@ -150,8 +149,8 @@ class _Squash(HttpTracker[Options]):
 
     async def _linked(self, owner: EntityRef, kind: str) -> Items:
         """The files by their own listing, for a record that doesn't tell them. It is documented nowhere."""
-        first = listing(f"{path_of(owner)}/attachments", self._options.page_size)
         try:
+            first = listing(f"{path_of(owner)}/attachments", self._options.page_size)
             return [item async for item in walked(partial(read_page, self._get), first)]
         except Forbidden:
             raise
@@ -166,9 +165,12 @@ class _Squash(HttpTracker[Options]):
         if told.size is not None and told.created_at:
             return told
         try:
-            return attachment_in(await self._get(f"attachments/{told.id}"), owner)
+            found = attachment_in(await self._get(f"attachments/{told.id}"), owner)
         except Rejected:
             return told
+        if found.id == told.id:
+            return found
+        raise WrongBody(f"attachment {told.id} was asked for, {found.id} came")
 
     async def download(self, attachment: Attachment, sink: Sink) -> None:
         """See `Source`."""
@@ -259,8 +261,8 @@ class SquashTarget(CreatesNothing, _Squash):
 
     async def delete(self, remote: Attachment) -> None:
         """Take a file off its owner; `Gone` if it is not there."""
-        query = {"attachmentIds": digits(remote.id)}
-        await self._http.write(Call("DELETE", f"{API}/{path_of(remote.owner)}/attachments", query))
+        path, query = f"{API}/{path_of(remote.owner)}/attachments", {"attachmentIds": digits(remote.id)}
+        await self._http.write(Call("DELETE", path, query))
 
 
 def attachment_url(base: str, attachment: Attachment) -> str:

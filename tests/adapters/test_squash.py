@@ -624,6 +624,17 @@ async def test_what_a_failed_try_got_is_remembered_for_a_few_owners_only(monkeyp
         assert len(made._partly) == 2
 
 
+async def test_record_of_another_file_is_not_taken_for_that_of_a_file():
+    class Mixing(SquashSandbox):
+        def file_record(self, file, *, whole):
+            found = super().file_record(file, whole=whole)
+            return {**found, "id": file.id + 1} if whole else found
+
+    async with Mixing(SMALL) as sandbox:
+        with pytest.raises(errors.WrongBody, match="was asked for"):
+            await source(sandbox).attachments_of(Entity(told(sandbox)[0].owner))
+
+
 @pytest.mark.parametrize("old", [True, False])
 async def test_dates_are_told_alike_by_old_and_new_servers(old):
     async with running(old_dates=old) as (sandbox, _):
