@@ -43,9 +43,11 @@ class IssuetrakSandbox(IssuetrakReads):
         yield web.get("/api/v1/priorities", self._signed(self._priorities))
         files = "/api/v1/attachments"
         yield web.get(files + "/compressed/{how:(?i:issuenumber)}/{number}", self._signed(self._zip))
+        yield web.get(files + "/{number}", self._signed(self._file))
         yield web.get(files + "/{number}/{content:(?i:true)}", self._signed(self._file), name=FILE_ROUTE)
         yield web.get(files + "/{number}/{content:(?i:false)}", self._signed(self._record))
         yield web.get(files + "/{route}/{number}/{content}", self._signed(self._files))
+        yield web.get(files + "/{route:(?i:issue|issuenumber)}/{number}", self._signed(self._files))
         yield web.post(files + "{slash:/?}", self._upload, name=UPLOAD_ROUTE)
 
     async def _upload(self, request: web.Request) -> web.Response:

@@ -73,7 +73,7 @@ class IssuetrakReads(Door):
             status, words = self.oddities.no_route
             usual = f"No HTTP resource was found that matches the request URI '{request.url}'."
             raise RefusedError(status, words or usual)
-        content = _flag(request.match_info["content"])
+        content = _flag(request.match_info.get("content", "true"))
         files = self._attachments(request)
         records = [self._attachment_record(file) for file in files]
         if content:
