@@ -1364,3 +1364,19 @@ async def test_load_through_lost_answers_leaves_each_file_there_once(tmp_path):
             await load_into(sandbox, tmp_path, owner)
         assert_all_there_once(sandbox)
         assert sandbox.faults.injected["lose_upload_answers"] > 1
+
+
+@pytest.mark.parametrize("status", [404, 405])
+async def test_load_to_a_server_without_records_of_files_sends_each_file_once(tmp_path, status):
+    class Blind(SquashSandbox):
+        async def _file(self, request):
+            raise RefusedError(status, "No such path")
+
+    owner = await backed_up(tmp_path)
+    async with Blind(SMALL.without_attachments()) as sandbox:
+        for _ in range(3):
+            await load_into(sandbox, tmp_path, owner)
+            assert_all_there_once(sandbox)
+        assert len(sandbox.uploads) == len(ODD)
+        [(failed,)] = rows(tmp_path, "SELECT count(*) FROM uploads WHERE status NOT IN ('uploaded', 'already_there')")
+        assert failed == 0
