@@ -18,7 +18,7 @@ from migrator.verified import VerifiedSource
 from tests.contract import Bucket
 
 TEXT = b"what the file holds, " * 500
-GZ, ZLIB, BARE = gzip.compress(TEXT), zlib.compress(TEXT), zlib.compress(TEXT, wbits=-15)
+GZ, ZLIB, BARE = gzip.compress(TEXT, mtime=0), zlib.compress(TEXT), zlib.compress(TEXT, wbits=-15)
 PAGE = b"<!DOCTYPE html><html><title>Oops</title></html>"
 MESSAGE = b'{"error": {"code": 17}}'
 
@@ -149,7 +149,9 @@ async def test_what_is_read_back_from_a_target_has_to_have_its_size():
 
 @pytest.mark.parametrize("announced", [True, False])
 @pytest.mark.parametrize("step", [1, 2, 700, 10**6])
-@pytest.mark.parametrize(("coding", "body"), [("gzip", GZ), ("deflate", ZLIB), ("deflate", BARE)])
+@pytest.mark.parametrize(
+    ("coding", "body"), [("gzip", GZ), ("deflate", ZLIB), ("deflate", BARE)], ids=["gzip", "zlib", "bare deflate"]
+)
 async def test_file_that_was_packed_on_the_way_is_unpacked(coding, body, step, announced):
     for size in (len(TEXT), None):
         source = Sending(body, announced=announced, step=step, coding=coding)
