@@ -161,13 +161,19 @@ def _proof(out: Console, summary: dict[str, Any]) -> None:
     out.print(f"{summary['entities']} entities, {summary['attachments']} attachments, {summary['differing']} differ")
 
 
+def _mark(check: dict[str, Any]) -> Text:
+    if not check["ok"]:
+        return Text("FAIL", "red")
+    return Text("warn", "yellow") if check.get("warning") else Text("ok  ", "green")
+
+
 def _check(out: Console, summary: dict[str, Any]) -> None:
     for side in ("source", "target"):
         if found := summary.get(side):
             out.print(f"{side}: {found['tracker']}")
             for check in found["checks"]:
-                mark = Text("ok  " if check["ok"] else "FAIL", "green" if check["ok"] else "red")
-                out.print("  ", mark, " ", Text(f"{check['check']}: {check['detail']}"), sep="")
+                mark = _mark(check)
+                out.print("  ", mark, " ", Text(printable(f"{check['check']}: {check['detail']}")), sep="")
     _headline(out, summary)
 
 
