@@ -114,7 +114,7 @@ async def _one_page(source: Any, stream: str) -> str:
 
 async def _one_file(source: Any) -> str:
     """The smallest file that the first pages tell of."""
-    from migrator.pipeline.settle import HashSink
+    from migrator.pipeline.reading import HashSink
 
     listed = 0
     for stream in source.capabilities.streams:

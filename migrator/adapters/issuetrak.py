@@ -263,6 +263,23 @@ class IssuetrakTarget(CreatesNothing, _Issuetrak):
         legal = _ILLEGAL.sub("_", name).rstrip(" .") or "_"
         return f"_{legal}" if _DEVICE.match(legal) else legal
 
+    async def oddities(self) -> tuple[str, ...]:
+        """See `Tracker`."""
+        if self._options.created_by:
+            return await super().oddities()
+        unset = (
+            "target.options.created_by is not set: files whose author is no active user of this Issuetrak are refused"
+        )
+        return (*await super().oddities(), unset)
+
+    async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
+        """See `Target`. Each author is asked for once."""
+        try:
+            await self._authors.of(draft.created_by)
+        except errors.Rejected as error:
+            return str(error)
+        return await super().refuses(owner, draft)
+
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """See `Target`. A 400 took nothing, so it is sent once more in another's name where that may be the cause."""
         limit = self._options.max_bytes

@@ -102,6 +102,7 @@ class _Load:
             **({"content": self._content.counts()} if self._content else {}),
             **({"stubs": self._stubs.summary(dry_run=dry_run)} if self._stubs else {}),
             **({"changed": changed} if changed else {}),
+            **({"altered": altered} if (altered := catalog.altered_uploads(identity, self._run)) else {}),
             "bytes": catalog.uploaded_bytes(identity, self._run),
             "failures": failures,
         }
@@ -118,6 +119,7 @@ class _Load:
             await self._stubs.create(lambda: self._settler.stopping)
             self._settler.cut_short |= self._stubs.cut_short
         await self._desk.run(self._plan)
+        await self._settler.prepare()
         entities = await self._desk.run(self._catalog.unsettled_entities, self._settings.identity)
         for entity in entities:
             self._queue.put_nowait(entity)
