@@ -14,7 +14,7 @@ from migrator.model import Upload
 
 LOOKS = 4
 """How often what was sent is looked for at the least; the wait between two looks doubles."""
-UNANSWERED = 60.0
+UNANSWERED = 30.0
 """After so long an upload without an answer that is not listed is taken for one that never arrived."""
 ACCEPTED = 600.0
 """After so long one that was accepted, or a target whose lists lag, by a later run, if the list is newer than it."""
@@ -49,6 +49,10 @@ class Evidence:
     def waits(self) -> list[float]:
         """Seconds to wait before each look for what was sent."""
         return [0.0, *(self._wait * 2**number for number in range(LOOKS - 1))]
+
+    def last_waits(self) -> list[float]:
+        """Seconds to wait before each look until what was sent without an answer is that old."""
+        return [self._wait * seconds for seconds in (1.0, 2.0, 4.0, 8.0, UNANSWERED - 15.0)]
 
     def is_absent(self, upload: Upload, *, newer: bool, finished: bool = False) -> bool:
         """Whether a sent upload that is not listed surely isn't there.

@@ -180,11 +180,11 @@ class Settler:
         """One upload: found or sent."""
         draft = self._draft(upload, there)
         try:
-            if remote := await self._find(upload, draft, there, recognised):
+            remote = await self._find(upload, draft, there, recognised)
+            if remote := remote or await self._late(upload, there, recognised):
                 await self._accept(upload, draft, remote, UploadStatus.ALREADY_THERE, there)
                 self._progress.done()
                 return
-            self._expect_absent(upload, there, recognised)
             if self._is_stray(upload):
                 await self._drop(upload)
             else:
@@ -219,16 +219,32 @@ class Settler:
             raise errors.Retriable(f"file {remote.id} is on no list, and asking for it failed: {contents.why}")
         return remote if contents.sha256 in {upload.blob.sha256, upload.sha256_there} else None
 
-    def _expect_absent(self, upload: Upload, there: _There, recognised: Recognised) -> None:
-        """`Unanswered` where what was sent before may be there all the same."""
+    async def _late(self, upload: Upload, there: _There, recognised: Recognised) -> Attachment | None:
+        """What was sent before and is listed after all, None where it surely isn't there; else `Unanswered`.
+
+        What got no answer is waited for: a run that was killed is often run again at once.
+        """
         if reason := recognised.unsure.get(upload.attachment.id):
             raise errors.Unanswered(f"sent, no answer seen; {reason}")
         if upload.sent_run is None or upload.deleting or (not upload.remote_id and not _in_doubt(upload)):
-            return
+            return None
         accepted = upload.accepted or bool(upload.remote_id and _in_doubt(upload))
-        if not self._is_absent(replace(upload, accepted=accepted), there):
+        if self._is_absent(replace(upload, accepted=accepted), there):
+            return None
+        if accepted or upload.remote_id or self._evidence.verdict == LATE:
             what = "accepted by the target" if accepted else "sent, no answer seen"
             raise errors.Unanswered(f"{what}, and {NOT_SEEN}")
+        return None if self._settings.dry_run else await self._wait_for(upload, there)
+
+    async def _wait_for(self, upload: Upload, there: _There) -> Attachment | None:
+        for wait in self._evidence.last_waits():
+            await back_off(wait)
+            if remote := await self._new_one(upload, there):
+                await self._note(prompt=False)
+                return remote
+            if self._is_absent(upload, there):
+                break
+        return None
 
     def _is_absent(self, upload: Upload, there: _There, *, finished: bool = False) -> bool:
         begun = any(is_passing(file.name) and file.id not in upload.seen for file in there.free)
