@@ -80,6 +80,7 @@ def _source_attempts(source: Any) -> Iterator[tuple[str, Attempt]]:
 
 def _target_attempts(configuration: Any, target: Any) -> Iterator[tuple[str, Attempt]]:
     yield "mapping", partial(_mapped, configuration, target)
+    yield "rows", partial(_rows, configuration)
 
 
 def _passed(name: str, detail: str) -> dict[str, Any]:
@@ -135,14 +136,39 @@ async def _one_file(source: Any) -> str:
 
 async def _mapped(configuration: Any, target: Any) -> str:
     """The mapping file is usable, and its first target entity is there."""
+    from jobs.load import mapping_rows
     from migrator.errors import ConfigError, Rejected
-    from migrator.mapping import read_mapping
 
     try:
-        mapping = read_mapping(configuration.mapping_file, may_lack=configuration.settings.mapping.create_missing)
+        mapping = mapping_rows(configuration, target).mapping
     except ConfigError as error:
         raise Rejected(str(error)) from None
     for targets in mapping.values():
         found = await target.find_attachments(targets[0])
         return f"{len(mapping)} source entities; {targets[0]} is there, with {len(found)} attachments"
     return Odd("the mapping file has no row, so nothing at the target was tried")
+
+
+async def _rows(configuration: Any) -> str:
+    """The rows of the mapping file name what is in the archive, as far as there is one yet."""
+    from contextlib import closing
+
+    from migrator.catalog import Catalog
+    from migrator.catalog.store import is_archive
+    from migrator.errors import ConfigError
+    from migrator.mapping import read_rows
+
+    try:
+        rows = read_rows(configuration.mapping_file, may_lack=configuration.settings.mapping.create_missing)
+    except ConfigError:
+        return "no mapping to compare with the archive"
+    if not is_archive(configuration.archive):
+        return "no archive yet: a load names the rows that name nothing in it"
+    with closing(Catalog(configuration.archive, read_only=True)) as catalog:
+        known = catalog.known_refs()
+        without = sum(count for owner, count in catalog.owners() if owner not in rows.mapping)
+    astray = rows.astray(known)
+    if not astray and not without:
+        return "each row names something in the archive, and each file has a row"
+    first = f", the first in line {rows.lines[astray[0]]}" if astray else ""
+    return Odd(f"{len(astray)} rows name nothing in the archive{first}; {without} files have no row")

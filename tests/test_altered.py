@@ -16,10 +16,12 @@ from urllib.parse import quote
 import pytest
 
 from migrator.adapters.memory import MemoryTarget, MemoryTracker
+from migrator.adapters.squash import passing_name
 from migrator.errors import AuthRefused, Forbidden, LoginPage, Rejected, Unanswered
 from migrator.layers import RetryingTarget
-from migrator.pipeline.arrivals import resembles
+from migrator.pipeline.arrivals import is_passing, resembles
 from migrator.pipeline.reading import same_text
+from tests.contract import Bytes
 from tests.parts import PATIENCE, rows, run_backup, run_load, run_rollback, twin_of
 from tests.test_kill import DIED, DONE, STRIDE, LastingTarget, _restore, in_child
 
@@ -342,6 +344,10 @@ def test_only_text_is_compared_as_text():
     assert same_text("\u00e4".encode(), "a\u0308".encode("utf-16"))
     assert not same_text(b"\x00\x01\r\n", b"\x00\x01\n")
     assert not same_text(b"one", b"two")
+
+
+async def test_a_passing_name_of_an_adapter_is_known_as_one():
+    assert is_passing(await passing_name('say "yes".txt', Bytes(b"yes")))
 
 
 async def test_uploads_answered_by_a_login_page_end_the_load_after_three(archive):

@@ -137,7 +137,12 @@ class Overview(Store):
         one, statuses = self.db.execute, Counter[str]()
         for status, _, number in self._tally():
             statuses[status] += number
+        known = {row[1] for row in one("PRAGMA table_info(uploads)").fetchall()}
+        altered = 0
+        if "altered" in known:  # an archive that no newer program has opened yet may lack it
+            (altered,) = one("SELECT count(*) FROM uploads WHERE altered IS NOT NULL").fetchone()
         return {
+            **({"altered": altered} if altered else {}),
             "entities": self.entity_count(),
             "attachments": dict(sorted(statuses.items())),
             "blobs": dict(

@@ -33,6 +33,21 @@ class UploadTables(Store):
         ):
             yield EntityRef(kind, entity), count
 
+    def known_refs(self) -> set[EntityRef]:
+        """Every entity that was seen, or owns a file."""
+        rows = self.db.execute("SELECT kind, entity_id FROM entities UNION SELECT kind, entity_id FROM attachments")
+        return {EntityRef(kind, id_) for kind, id_ in rows}
+
+    def files_of(self, owners: Iterable[EntityRef]) -> Iterator[dict[str, str]]:
+        """The stored files of these entities, as a summary names them."""
+        for owner in owners:
+            for id_, name in self.db.execute(
+                "SELECT attachment_id, name FROM attachments WHERE kind = ? AND entity_id = ? AND status = 'stored' "
+                "ORDER BY attachment_id",
+                [owner.kind, owner.id],
+            ).fetchall():
+                yield {"kind": owner.kind, "entity": owner.id, "attachment": id_, "name": name}
+
     def plan_uploads(self, run: int, target: str, pairs: Iterable[tuple[EntityRef, EntityRef]]) -> None:
         """A row for every stored attachment of each source entity and the target entity it goes to; none twice.
 

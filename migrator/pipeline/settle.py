@@ -18,7 +18,7 @@ from typing import Any
 from migrator import errors
 from migrator.archive import Archive
 from migrator.catalog import Catalog, now
-from migrator.mapping import Mapping, Row
+from migrator.mapping import Mapping, Row, Rows
 from migrator.model import Altered, Attachment, Draft, EntityRef, Upload, UploadStatus
 from migrator.naming import name_at_target
 from migrator.pipeline.arrivals import Recognised, altered_of, is_passing, recognise, same_name
@@ -47,6 +47,7 @@ class LoadSettings:
     in its age, as `look_again` if it is not given.
 
     `create_missing` creates a stub for each entity without a row, enters it in `mapping` and gives it to `add_rows`.
+    `rows` is the mapping as it was written, if it comes from a file; `source_kinds` are all that the source can have.
     `strict`: files without a row, and rows that name nothing, make the run incomplete.
     """
 
@@ -60,6 +61,8 @@ class LoadSettings:
     selection: Selection = EVERYTHING
     create_missing: bool = False
     add_rows: Callable[[Sequence[Row]], object] | None = None
+    rows: Rows | None = None
+    source_kinds: tuple[str, ...] = ()
     strict: bool = False
     second: float | None = None
 
@@ -337,7 +340,8 @@ class Settler:
 
     async def _take(self, upload: Upload, draft: Draft, remote: Attachment | None, there: _There) -> None:
         """The target accepted it. What its answer told is believed; an id that was there before tells nothing."""
-        new = remote and remote.id not in there.listed and remote.id not in there.accounted
+        before = there.listed.get(remote.id) if remote else None
+        new = remote and (before is None or is_passing(before.name)) and remote.id not in there.accounted
         if remote and (new or self._settings.dry_run):
             await self._believe(upload, draft, remote, there)
             return
