@@ -159,6 +159,14 @@ async def test_what_the_answer_told_and_the_target_gives_is_uploaded_though_no_l
     assert rows(root, "SELECT DISTINCT status FROM uploads") == [("uploaded",)]
 
 
+async def test_a_rollback_deletes_what_no_list_has_shown_yet(archive):
+    root, target, mapping = archive
+    target.lags, target.alters_names = 1000, str.upper
+    await run_load(target, root, mapping, target=answering(target, "echo"))
+    summary = await run_rollback(target, root)
+    assert (summary["status"], summary["deletions"]["deleted"], target.files) == ("complete", len(FILES), {})
+
+
 class Unlisted(MemoryTarget):
     """A replica that knows nothing of what is new: neither its list nor the file."""
 

@@ -109,7 +109,7 @@ class MemoryTracker:
     def listed(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """What a list of one entity shows now."""
         there = self.of(owner)
-        late = {file.id for file in there if self._unlisted.get(file.id)}
+        late = {file.id for file in there if self.lags and self._unlisted.get(file.id)}
         for id_ in late:
             self._unlisted[id_] -= 1
         return tuple(file for file in there if file.id not in late)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from migrator import errors
@@ -153,13 +153,15 @@ class _Rollback:
         there = listed or {}
         try:
             remote = there.get(upload.remote_id) if upload.remote_id else await self._sent(upload, there)
+            if remote is None and upload.remote_id and upload.accepted:
+                remote = await self._unlisted(upload)
             if remote is None:
                 await self._missing(upload, sure=listed is not None)
             elif upload.remote_id and (reason := await self._change(upload, remote)):
                 self._tell(upload, CHANGED, reason)
             else:
                 await self._delete(upload, remote)
-                there.pop(remote.id)
+                there.pop(remote.id, None)
         except errors.ConnectFailed as error:
             raise errors.TrackerUnreachable(str(error)) from error
         except (errors.Retriable, errors.Rejected) as error:
@@ -183,6 +185,12 @@ class _Rollback:
             if digest == upload.blob.sha256:
                 return remote
         return None
+
+    async def _unlisted(self, upload: Upload) -> Attachment | None:
+        """A file that no list ever showed, if the target gives it by its id, and it holds what was sent."""
+        remote = Attachment(upload.remote_id or "", upload.to, upload.name or "", None, locator=upload.locator)
+        same = await self._digest(remote) in {upload.blob.sha256, upload.sha256_there}
+        return replace(remote, size=upload.size_there) if same else None
 
     async def _missing(self, upload: Upload, *, sure: bool) -> None:
         """It is not on its entity: gone, or moved. Where it can't be asked for, the list decides, if it is `sure`.
