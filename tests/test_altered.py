@@ -335,6 +335,25 @@ async def test_a_text_that_the_target_re_encoded_has_arrived(tmp_path, rewrite, 
     assert (await run_rollback(target, tmp_path))["deletions"]["deleted"] == 1
 
 
+@pytest.mark.parametrize("how", ["told", "nothing", "lost"])
+async def test_a_size_that_the_target_lists_wrongly_is_told_and_no_failure(archive, how):
+    root, target, mapping = archive
+
+    class Miscounting(Answering):
+        async def find_attachments(self, owner):
+            return tuple(replace(file, size=file.size + 7) for file in await super().find_attachments(owner))
+
+    goal = Miscounting(target)
+    goal.how = how
+    summary = await run_load(target, root, mapping, target=RetryingTarget(goal, PATIENCE))
+    assert (summary["status"], target.uploads) == ("complete", len(FILES))
+    assert all(one["how"]["size"]["found"] == one["how"]["size"]["sent"] + 7 for one in summary["altered"])
+    again = await run_load(target, root, mapping, target=RetryingTarget(goal, PATIENCE))
+    assert (again["status"], target.uploads) == ("complete", len(FILES))
+    undone = await run_rollback(target, root, target=RetryingTarget(goal, PATIENCE))
+    assert (undone["status"], target.files) == ("complete", {})
+
+
 async def test_a_text_that_arrives_garbled_is_a_failure(tmp_path):
     source, text = MemoryTracker(), "Gr\u00fc\u00dfe\n".encode()
     source.attach(source.add("Bug"), "notes.txt", text)

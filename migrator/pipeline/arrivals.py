@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from urllib.parse import unquote
 
 from migrator import errors
 from migrator.model import Altered, Attachment, Blob, Upload
-from migrator.pipeline.reading import Contents, Reader, may_be_re_encoded
+from migrator.pipeline.reading import Contents, Reader
 
 ALIKE = 0.6
 """From this likeness on (0 to 1) one name may be what a target made of another."""
@@ -105,19 +105,19 @@ def _by_count(made: Recognised, pairs: Sequence[Pair], contents: dict[str, Conte
 
 
 async def _by_text(made: Recognised, sent: Sequence[Upload], files: Sequence[Attachment], reader: Reader) -> None:
-    """A text that the target re-encoded has other bytes; its name has to be like the one that was sent."""
+    """A text that was re-encoded, or a size that is listed wrongly; the name has to be like the one that was sent."""
     for upload in sent:
         for file in files:
             if upload.attachment.id in made.found or file.id in upload.seen or file.id in _taken(made):
                 continue
-            may_be = may_be_re_encoded(file, upload.blob) and resembles(upload.sent_name or "", file.name)
-            if may_be and await _is_text(upload, file, reader):
+            if resembles(upload.sent_name or "", file.name) and await _holds_it(upload, file, reader):
                 _take(made, upload, file)
 
 
-async def _is_text(upload: Upload, file: Attachment, reader: Reader) -> bool:
+async def _holds_it(upload: Upload, file: Attachment, reader: Reader) -> bool:
     try:
-        return await reader.as_text(file, upload.blob) is not None
+        listed_wrongly = await _is_listed_wrongly(upload.blob, file, reader)
+        return listed_wrongly or await reader.as_text(file, upload.blob) is not None
     except errors.ConnectFailed:
         raise
     except (errors.Rejected, errors.Retriable):
@@ -163,9 +163,17 @@ async def altered_of(name: str, blob: Blob, remote: Attachment, reader: Reader) 
         altered["name"] = {"sent": name, "found": remote.name}
     if remote.size not in {None, blob.size}:
         altered["size"] = {"sent": blob.size, "found": remote.size or 0}
-        if await reader.sha256(remote) != blob.sha256:
+        if not await _is_listed_wrongly(blob, remote, reader) and await reader.sha256(remote) != blob.sha256:
             altered["content"] = {"sent": blob.sha256, "found": await _text_there(blob, remote, reader)}
     return altered
+
+
+async def _is_listed_wrongly(blob: Blob, remote: Attachment, reader: Reader) -> bool:
+    """Whether the bytes are all there, and only the size in the list is another."""
+    try:
+        return await reader.sha256(replace(remote, size=blob.size)) == blob.sha256
+    except errors.WrongBody:
+        return False
 
 
 async def _text_there(blob: Blob, remote: Attachment, reader: Reader) -> str:

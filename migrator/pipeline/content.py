@@ -98,7 +98,8 @@ class ContentCheck:
 
     async def _unlisted(self, upload: Upload) -> Attachment | None:
         """A list may lag: the file as the target gives it by its id; None if it says that there is none."""
-        remote = Attachment(upload.remote_id or "", upload.to, upload.name or "", locator=upload.locator)
+        told = (upload.remote_id or "", upload.to, upload.name or "", upload.size_there)
+        remote = Attachment(*told, locator=upload.locator)
         try:
             await self._reader.sha256(remote)
         except errors.Gone:

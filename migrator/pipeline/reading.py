@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from migrator import errors
@@ -83,7 +83,7 @@ class Reader:
         self._known: dict[str, Contents] = {}
 
     async def of(self, remote: Attachment) -> Contents:
-        """What is in a file. Its size as listed doesn't count: the hash tells whether all of it came."""
+        """What is in a file; that it is as long as it is listed is checked, or a cut one would pass for another."""
         if remote.id not in self._known:
             self._known[remote.id] = await self._read(remote)
         return self._known[remote.id]
@@ -103,7 +103,7 @@ class Reader:
     async def sha256(self, remote: Attachment) -> str:
         """The hash of a file as it is now; raises what reading it raises."""
         sink = HashSink()
-        await self._target.read_back(replace(remote, size=None), sink)
+        await self._target.read_back(remote, sink)
         return sink.sha256.hexdigest()
 
     async def as_text(self, remote: Attachment, blob: Blob) -> str | None:
@@ -111,7 +111,7 @@ class Reader:
         if not may_be_re_encoded(remote, blob):
             return None
         sink = HashSink(keep=4 * TEXT_LIMIT)
-        await self._target.read_back(replace(remote, size=None), sink)
+        await self._target.read_back(remote, sink)
         body = self._blobs.body(blob)
         if body is None or sink.content is None:
             return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from migrator import errors
@@ -188,9 +188,9 @@ class _Rollback:
 
     async def _unlisted(self, upload: Upload) -> Attachment | None:
         """A file that no list ever showed, if the target gives it by its id, and it holds what was sent."""
-        remote = Attachment(upload.remote_id or "", upload.to, upload.name or "", None, locator=upload.locator)
-        same = await self._digest(remote) in {upload.blob.sha256, upload.sha256_there}
-        return replace(remote, size=upload.size_there) if same else None
+        told = (upload.remote_id or "", upload.to, upload.name or "", upload.size_there)
+        remote = Attachment(*told, locator=upload.locator)
+        return remote if await self._digest(remote) in {upload.blob.sha256, upload.sha256_there} else None
 
     async def _missing(self, upload: Upload, *, sure: bool) -> None:
         """It is not on its entity: gone, or moved. Where it can't be asked for, the list decides, if it is `sure`.
