@@ -70,7 +70,9 @@ def _run(out: Console, summary: dict[str, Any]) -> None:
     out.print(table)
     if changes := summary.get("changes"):
         out.print(f"against the archive as it was: {', '.join(f'{count} {what}' for what, count in changes.items())}")
+    _altered(out, summary)
     _changed(out, summary)
+    _left(out, summary)
     print_failures(out, failures)
 
 
@@ -83,6 +85,46 @@ def _without_those_of_the_whole(out: Console, failures: list[dict[str, Any]]) ->
         else:
             out.print(Text(printable(f"{failure['name']}: {failure['reason']}"), "red"))
     return others
+
+
+def _altered(out: Console, summary: dict[str, Any]) -> None:
+    """What the target altered of files that have arrived."""
+    altered = summary.get("altered", [])
+    if altered:
+        out.print(Text(f"{len(altered)} files have arrived, and the target altered them", "yellow"))
+    _first(out, [f"{_of(one)}: {told_altered(one['how'])}" for one in altered])
+
+
+def told_altered(how: dict[str, Any]) -> str:
+    """What was altered, in words."""
+    if "name" in how:
+        return f"sent as {how['name']['sent']!r}, called {how['name']['found']!r} there"
+    if "content" in how:
+        return "its text was re-encoded"
+    return f"{how['size']['sent']} bytes, listed there as {how['size']['found']}"
+
+
+def _left(out: Console, summary: dict[str, Any]) -> None:
+    """What a load left behind: rows that name nothing, and files without a row."""
+    if rows := summary.get("unmatched_rows", []):
+        out.print(Text(f"{len(rows)} rows of the mapping name nothing in the archive", "yellow"))
+        lines = [f"{row['kind']} {row['entity']}" + (f" (line {row['line']})" if row["line"] else "") for row in rows]
+        _first(out, lines)
+    if files := summary.get("unmapped_files", []):
+        out.print(Text(f"{len(files)} files belong to entities without a row in the mapping", "yellow"))
+        _first(out, [_of(one) for one in files])
+
+
+def _of(one: dict[str, Any]) -> str:
+    return f"{one['kind']} {one['entity']}".strip() + f" {one['name']}"
+
+
+def _first(out: Console, lines: list[str]) -> None:
+    """The first of many."""
+    for line in lines[:SHOWN]:
+        out.print(Text(" ".join(printable(f"  {line}").split("\n"))))
+    if len(lines) > SHOWN:
+        out.print(f"  ... and {len(lines) - SHOWN} more (--json shows all)")
 
 
 def _changed(out: Console, summary: dict[str, Any]) -> None:
@@ -210,13 +252,19 @@ def _proof(out: Console, summary: dict[str, Any]) -> None:
     out.print(f"{what}, {summary['differing']} differ")
 
 
+def _mark(check: dict[str, Any]) -> Text:
+    if not check["ok"]:
+        return Text("FAIL", "red")
+    return Text("warn", "yellow") if check.get("warning") else Text("ok  ", "green")
+
+
 def _check(out: Console, summary: dict[str, Any]) -> None:
     for side in ("source", "target"):
         if found := summary.get(side):
             out.print(f"{side}: {found['tracker']}")
             for check in found["checks"]:
-                mark = Text("ok  " if check["ok"] else "FAIL", "green" if check["ok"] else "red")
-                out.print("  ", mark, " ", Text(f"{check['check']}: {check['detail']}"), sep="")
+                mark = _mark(check)
+                out.print("  ", mark, " ", Text(printable(f"{check['check']}: {check['detail']}")), sep="")
     _headline(out, summary)
 
 
@@ -234,6 +282,8 @@ def _status(out: Console, summary: dict[str, Any]) -> None:
     for what in ("attachments", "uploads"):
         counts = ", ".join(f"{count} {status}" for status, count in holds[what].items())
         out.print(f"{what}: {counts or 'none'}")
+    if altered := holds.get("altered"):
+        out.print(f"{altered} uploads were altered by the target; the report says how")
     if holds["crawl_under_way"]:
         out.print("a crawl is under way: the next backup goes on with it")
     table = Table("run", "command", "status", "started", "ended", box=None, pad_edge=False)
