@@ -62,6 +62,11 @@ def is_plain_refusal(error: MigratorError) -> bool:
     return isinstance(error, Rejected) and not isinstance(error, Gone | Forbidden)
 
 
+def is_refusal(error: MigratorError, *, first: bool) -> bool:
+    """The same; a 500 at the start of a listing may mean that, too: some servers stumble over what they don't know."""
+    return is_plain_refusal(error) or (first and isinstance(error, Retriable) and error.status == 500)
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """A collection, page by page, `size` (two at least) items at once; the server may give fewer.
