@@ -14,6 +14,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import BodyPartReader, MultipartReader, web
@@ -44,6 +45,15 @@ class ReceivedFile:
     path: Path
 
 
+class _FlatReader(MultipartReader):
+    """Takes each part as the bytes of a file, one that calls itself multipart, too: it may lack a boundary."""
+
+    def _get_part_reader(self, headers: Any) -> BodyPartReader:
+        return self.part_reader_cls(
+            self._boundary, headers, self._content, subtype=self._mimetype.subtype, default_charset=None
+        )
+
+
 class Spool:
     """A temporary folder for uploaded bytes; it goes when the spool goes."""
 
@@ -63,9 +73,8 @@ class Spool:
         files: list[ReceivedFile] = []
         # As "mixed", because for form-data aiohttp also reads the names, and stumbles over a `;` in one.
         kind = request.headers["Content-Type"].replace("form-data", "mixed", 1)
-        async for part in MultipartReader({"Content-Type": kind}, request.content):
-            if not isinstance(part, BodyPartReader):
-                continue
+        async for part in _FlatReader({"Content-Type": kind}, request.content):
+            assert isinstance(part, BodyPartReader)  # noqa: S101 - the reader makes no others
             name, filename = named(part.headers.get("Content-Disposition", ""))
             if filename is None:
                 fields[name.lower()] = await part.text()
