@@ -91,7 +91,7 @@ class Ahead:
         if not fresh or len(fresh) == len(found.items):
             return found if fresh else None
         # Its count is of what follows another id: the end of the listing is asked for anew.
-        return Found(fresh, more=found.more or None)
+        return Found(fresh, more=found.more or None, unread=found.unread)
 
     def _go_on(self, way: Way, found: Found, ask: Ask) -> None:
         """Ask for what comes next, if the answer says that something does; else for nothing more."""

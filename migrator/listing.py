@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from migrator.errors import Forbidden, Gone, MigratorError, Rejected, Retriable, ShortListing, WrongBody
-from migrator.model import Cursor
+from migrator.model import Cursor, Unread
 from migrator.paging import Keyset, Offset, mode_of
 
 BEYOND = 10**9
@@ -50,11 +50,22 @@ class Found:
 
     `total` is the number of items that the server tells for this question: all of the listing where it was asked by
     offset, those behind the id where it was asked for what follows one. None if it tells none.
+    `unread` are the items of the same answer that can't be read, see `required.split`: they count, but have no id.
     """
 
     items: Items
     more: bool | None = None
     total: int | None = None
+    unread: tuple[Unread, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What one step of a walk brought: items, those that can't be read, and where it goes on; None at the end."""
+
+    items: Items
+    next: Cursor | None
+    unread: tuple[Unread, ...] = ()
 
 
 def is_plain_refusal(error: MigratorError) -> bool:
@@ -81,7 +92,12 @@ class Listing:
     refused: Callable[[MigratorError], bool] = is_plain_refusal
 
     async def page(self, cursor: Cursor | None) -> tuple[Items, Cursor | None]:
-        """The items of a page and the cursor after it, in the first way that the server goes along with.
+        """As `read`, for who makes sure that `ask` gives no `unread`."""
+        stretch = await self.read(cursor)
+        return stretch.items, stretch.next
+
+    async def read(self, cursor: Cursor | None) -> Stretch:
+        """A page and the cursor after it, in the first way that the server goes along with.
 
         `Rejected` where it gives the same page again and again; the last refusal where it takes none of the ways.
         """
@@ -96,10 +112,10 @@ class Listing:
                 continue
             ids = [self.id_of(item) for item in found.items]
             if kept_to(way, ids):
-                following = await self._following(way, state, ids, found.more)
+                following = await self._following(way, state, ids, found)
                 if following is None:
                     await self._expect_whole(way, state, found)
-                return found.items, following
+                return Stretch(found.items, following, found.unread)
         raise refusal
 
     async def all(self) -> AsyncIterator[dict[str, Any]]:
@@ -119,22 +135,21 @@ class Listing:
         if Order.AS_IT_COMES in self.orders:
             yield Way(self.size, skip=offset.request, sorts=False), offset
 
-    async def _following(
-        self, way: Way, state: Keyset | Offset, ids: Sequence[int], more: bool | None
-    ) -> Cursor | None:
+    async def _following(self, way: Way, state: Keyset | Offset, ids: Sequence[int], found: Found) -> Cursor | None:
+        more, unread = found.more, len(found.unread)
         if isinstance(state, Keyset):
-            return None if more is False else state.following(ids)
+            return None if more is False else state.following(ids, unread)
         ids = in_walking_order(ids, state)
         if state.brings_nothing_new(ids) and await self._was_all(way, len(ids), more):
             return None
-        cursor = state.following(ids, self.size)
+        cursor = state.following(ids, self.size, unread)
         looking_back = cursor is not None and Offset.parse(cursor).back
         return None if more is False and not looking_back else cursor
 
     async def _expect_whole(self, way: Way, state: Keyset | Offset, found: Found) -> None:
         """Nothing follows this page; `ShortListing` where the server's own count says that something should."""
-        count, total = len(found.items), found.total
-        if found.more and not count:
+        count, total = len(found.items) + len(found.unread), found.total
+        if found.more and not found.items:
             raise ShortListing("the listing ended with an empty page, though the server tells of more")
         if total is None:
             return

@@ -31,12 +31,12 @@ class Keyset:
             return cls()
         return cls(_number(cursor, "after"), _number(cursor, "seen") if "seen" in _parsed(cursor) else None)
 
-    def following(self, ids: Sequence[int]) -> Cursor | None:
-        """The cursor after a page with these ids; None if it brought nothing new."""
+    def following(self, ids: Sequence[int], unread: int = 0) -> Cursor | None:
+        """The cursor after a page with these ids, and some items that can't be read; None if no id was new."""
         last = max(ids, default=None)
         if last is None or (self.after is not None and last <= self.after):
             return None
-        return json.dumps({"after": last, **({} if self.seen is None else {"seen": self.seen + len(ids)})})
+        return json.dumps({"after": last, **({} if self.seen is None else {"seen": self.seen + len(ids) + unread})})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +63,20 @@ class Offset:
         """Whether a page at `request` has more than the anchor, and nothing behind it: this may be the page before."""
         return self.request > 0 and len(ids) > 1 and max(ids) <= self.anchor
 
-    def following(self, ids: Sequence[int], page_size: int) -> Cursor | None:
+    def following(self, ids: Sequence[int], page_size: int, unread: int = 0) -> Cursor | None:
         """The cursor after the page at `request` brought these ids; None at the end of the listing.
 
-        The end is a page with the anchor alone: so pages must hold two items at least.
+        The end is a page with the anchor alone: so pages must hold two items at least. Of `unread` items of the page
+        no id is known: one of them may be what comes behind the anchor, or stands where it should be.
         """
-        if self.offset and (not ids or min(ids) > self.anchor):
+        if self.offset and not unread and (not ids or min(ids) > self.anchor):
             return self._text(max(0, self.request - page_size), self.anchor, back=True)
         if not ids:
             return None
         last = max(ids)
-        if self.offset and len(set(ids)) == 1 and last <= self.anchor and not self.back:
+        if self.offset and len(set(ids)) == 1 and last <= self.anchor and not (self.back or unread):
             return None
-        return self._text(self.request + len(ids), last, back=False)
+        return self._text(self.request + len(ids) + unread, last, back=False)
 
     @staticmethod
     def _text(offset: int, anchor: int, *, back: bool) -> Cursor:

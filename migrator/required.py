@@ -6,10 +6,14 @@ The one trap: ids go into paths; only `digits` makes sure that one leads nowhere
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from migrator.errors import Gone, WrongBody
+from migrator.errors import Gone, Rejected, WrongBody
 from migrator.fields import records, whole
+from migrator.model import EntityRef, Unread
+
+T = TypeVar("T")
 
 
 def object_in(answer: object, key: str | None = None) -> dict[str, Any]:
@@ -28,6 +32,41 @@ def objects_in(answer: object, key: str | None = None) -> list[dict[str, Any]]:
         where = "where a list of objects should be" if key is None else f"where its list of {key!r} should be"
         raise WrongBody(f"the answer has something else {where}")
     return found
+
+
+def list_in(answer: object, key: str | None = None) -> list[Any]:
+    """An answer that has to be a list, or the list that it has under a key; of what, `split` finds out."""
+    value = answer if key is None else _under(answer, key)
+    if not isinstance(value, list):
+        raise WrongBody("the answer is no list" if key is None else f"the answer holds no list of {key!r}")
+    return value
+
+
+def split(
+    items: Sequence[object], read: Callable[[dict[str, Any]], T], place: str, kind: str = ""
+) -> tuple[list[T], tuple[Unread, ...]]:
+    """What `read` makes of each item of a list, and one failure for each of which it makes nothing.
+
+    `place` is the path that was asked (and where in it, if it has pages), `kind` what the items are. For
+    `Page.unread`. `WrongBody` where none of several can be read: then it is not the items that are wrong.
+    """
+    good: list[T] = []
+    bad: list[Unread] = []
+    for at, item in enumerate(items, 1):
+        try:
+            good.append(read(object_in(item)))
+        except (WrongBody, Rejected) as error:
+            reason = "it is no JSON object" if not isinstance(item, dict) else str(error)
+            bad.append(Unread(EntityRef(kind, place), f"{place}: item {at} of {len(items)} can't be read: {reason}"))
+    if len(bad) > 1 and not good:
+        raise WrongBody(bad[0].reason)
+    return good, tuple(bad)
+
+
+def numbered(item: dict[str, Any], key: str = "id") -> dict[str, Any]:
+    """The item itself, if it has the number that it must have: for `split` in a listing that goes by ids."""
+    number_in(item, key)
+    return item
 
 
 def number_in(item: object, key: str = "id") -> int:

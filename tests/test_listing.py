@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from migrator import errors
 from migrator.listing import Found, Listing, Order, Way, walked
+from migrator.required import numbered, split
 
 IDS = st.lists(st.integers(1, 500), unique=True, max_size=40)
 PARTS = st.sets(st.sampled_from(["after", "skip", "take", "sort"]))
@@ -160,3 +161,39 @@ def test_an_item_is_told_by_what_the_listing_says_is_its_id():
         return int(item["number"])
 
     assert asyncio.run(Listing(ask, number, 5).page(None)) == ([{"number": 7}], None)
+
+
+ALL = {"after", "skip", "take", "sort"}
+
+
+async def walked_whole(server: Server, bad: set[int], size: int, order: Order) -> tuple[set[int], int]:
+    """The ids of all pages, and how many items were told to be unreadable, of a server some of whose items are so."""
+
+    async def ask(way: Way) -> Found:
+        found = await server.ask(way)
+        items = [{"id": None} if item["id"] in bad else item for item in found.items]
+        good, unread = split(items, numbered, "GET items")
+        return Found(good, found.more, found.total, unread)
+
+    walk = Listing(ask, lambda item: int(item["id"]), size, orders=(order,))
+    seen, told, cursor = set(), 0, None
+    while True:
+        stretch = await walk.read(cursor)
+        seen |= {item["id"] for item in stretch.items}
+        told, cursor = told + len(stretch.unread), stretch.next
+        if cursor is None:
+            return seen, told
+
+
+@given(IDS, st.data(), st.integers(3, 9), st.sampled_from(list(Order)), st.sampled_from(["", "all", "follows"]))
+def test_item_that_cannot_be_read_costs_no_other(ids, data, size, order, counts):
+    ids = sorted(ids)
+    bad = data.draw(st.sets(st.sampled_from(ids), max_size=3)) if ids else set()
+    server = Server(ids, ALL, cap=7, counts=counts)
+    try:
+        seen, told = asyncio.run(walked_whole(server, bad, size, order))
+    except errors.WrongBody:
+        assert len(bad) > 1  # a whole page of them
+    else:
+        assert seen == set(ids) - bad
+        assert told >= len(bad)
