@@ -14,13 +14,13 @@ from functools import partial
 from typing import Any
 
 from migrator import errors
-from migrator.adapters.listed_items import Unreadable
 from migrator.adapters.targetprocess_answers import id_of, listed, parsed
 from migrator.ahead import Ahead
 from migrator.fields import text
 from migrator.http import HttpClient
-from migrator.listing import Found, Items, Listing, Order, Way, is_refusal
-from migrator.model import Cursor, Unread
+from migrator.listing import Found, Listing, Order, Stretch, Way, is_refusal
+from migrator.model import Cursor
+from migrator.required import list_in, numbered, split
 
 FACTS = "Id,Name,Description,Date,MimeType,Size"
 FILE = f"{FACTS},Uri,Owner[Id,FirstName,LastName,Login]"
@@ -81,7 +81,6 @@ class Api:
         self._http, self._form, self._page_size = http, form, page_size
         self._known: dict[str, int] = {}  # listing -> the first of its `asks` that this server didn't refuse
         self._ahead: dict[tuple[str, int], Ahead] = {}
-        self._unreadable = Unreadable()
         self._tells_next = False  # it was seen to write `Next`
 
     async def ask(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -93,12 +92,12 @@ class Api:
             raise errors.AuthRefused(str(error)) from error
         return parsed(answer, f"GET {path}")
 
-    async def page(self, collection: Collection, cursor: Cursor | None, *of: str) -> tuple[Items, Cursor | None]:
-        """The items of one page and the cursor after it; asks for less where the server refuses the full."""
+    async def page(self, collection: Collection, cursor: Cursor | None, *of: str) -> Stretch:
+        """A page and the cursor after it, see `Listing.read`; asks for less where the server refuses the full."""
         refusal: errors.MigratorError | None = None
         for number in range(self._known.get(collection.name, 0), len(collection.asks)):
             try:
-                found = await self._listing(collection, number, *of, first=cursor is None).page(cursor)
+                found = await self._listing(collection, number, *of, first=cursor is None).read(cursor)
             except (errors.Rejected, errors.Retriable) as error:
                 if not is_refusal(error, first=cursor is None):
                     raise
@@ -131,13 +130,10 @@ class Api:
         if not collection.streams:
             items = listed(answer, path)
             return Found(items, more if more or self._tells_next or len(items) < _DEFAULT_PAGE else None)
-        came = answer.get("Items")
-        items = self._unreadable.readable(collection.name, f"api/v1/{path}", came, way, partial(id_of, what=path))
-        return Found(items, more if more or self._tells_next or not came else None)
-
-    def unread(self, collection: Collection) -> tuple[Unread, ...]:
-        """Items of this listing that came since this was asked last, and that can't be read."""
-        return self._unreadable.told(collection.name)
+        came = list_in(answer, "Items")
+        place = f"GET api/v1/{path}, " + (f"behind {way.skip} items" if way.after is None else f"after id {way.after}")
+        items, unread = split(came, partial(numbered, key="Id"), place, collection.name)
+        return Found(items, more if more or self._tells_next or not came else None, unread=unread)
 
     def asks_less_of(self, collection: Collection) -> bool:
         """Whether the server refused to tell all that was asked of this listing."""

@@ -131,7 +131,8 @@ class EntityFiles:
 
     async def _walked(self, collection: Collection, owner: EntityRef) -> Files:
         async def step(cursor: Cursor | None) -> tuple[Items, Cursor | None]:
-            return await self._api.page(collection, cursor, quote(owner.id, safe=""))
+            stretch = await self._api.page(collection, cursor, quote(owner.id, safe=""))
+            return stretch.items, stretch.next
 
         items = [item async for item in walked(step, None)]
         if collection is OF_ENTITY_AMONG_ALL:  # some servers ignore a filter without a word

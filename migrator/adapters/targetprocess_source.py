@@ -84,7 +84,8 @@ class TargetprocessSource(Targetprocess):
     async def _odd(self, collection: Collection) -> list[str]:
         name = collection.name
         try:
-            items, cursor = await self._api.page(collection, None)
+            page = await self._api.page(collection, None)
+            items, cursor = page.items, page.next
         except (errors.Rejected, errors.Retriable) as error:
             return [f"{name} can't be listed ({error}): {_LOST[name]}"]
         found = []
@@ -126,42 +127,40 @@ class TargetprocessSource(Targetprocess):
         return False
 
     async def _attachments(self, cursor: Cursor | None) -> Page:
-        items, after = await self._api.page(ATTACHMENTS, cursor)
-        owners = [await self._entity(item.get("General")) for item in items]
+        page = await self._api.page(ATTACHMENTS, cursor)
+        owners = [await self._entity(item.get("General")) for item in page.items]
         refs = [owner.ref if owner else NOBODY for owner in owners]
-        files = [attachment(item, ref, self._http.path_of) for item, ref in zip(items, refs, strict=True)]
+        files = [attachment(item, ref, self._http.path_of) for item, ref in zip(page.items, refs, strict=True)]
         if self._options.cross_check == "off":
-            self._tally.note(files, first=cursor is None, last=after is None)
-        return Page(distinct(owners), tuple(files), next=after, unread=self._api.unread(ATTACHMENTS))
+            self._tally.note(files, first=cursor is None, last=page.next is None)
+        return Page(distinct(owners), tuple(files), next=page.next, unread=page.unread)
 
     async def _generals(self, cursor: Cursor | None) -> Page:
-        items, after = await self._api.page(GENERALS, cursor)
-        entities = [(item, entity) for item in items if (entity := await self._entity(item, raw=kept(item)))]
+        page = await self._api.page(GENERALS, cursor)
+        entities = [(item, entity) for item in page.items if (entity := await self._entity(item, raw=kept(item)))]
         wanted = tuple(entity for item, entity in entities if self._asks_for(item, entity.ref))
         texts = [(text(item.get("Description")), entity.ref, None) for item, entity in entities]
         files, links = self._in_texts(texts)
-        unread = self._api.unread(GENERALS)
-        return Page(tuple(entity for _, entity in entities), files, links, wanted, after, unread)
+        return Page(tuple(entity for _, entity in entities), files, links, wanted, page.next, page.unread)
 
     async def _comments(self, cursor: Cursor | None) -> Page:
-        items, after = await self._api.page(COMMENTS, cursor)
-        owned = [(item, owner) for item in items if (owner := await self._entity(item.get("General")))]
+        page = await self._api.page(COMMENTS, cursor)
+        owned = [(item, owner) for item in page.items if (owner := await self._entity(item.get("General")))]
         texts = [(text(item.get("Description")), owner.ref, str(id_of(item, "Comments"))) for item, owner in owned]
         files, links = self._in_texts(texts)
-        unread = self._api.unread(COMMENTS)
-        return Page(distinct(owner for _, owner in owned), files, links, next=after, unread=unread)
+        return Page(distinct(owner for _, owner in owned), files, links, next=page.next, unread=page.unread)
 
     async def _messages(self, cursor: Cursor | None) -> Page:
-        items, after = await self._api.page(MESSAGES, cursor)
+        page = await self._api.page(MESSAGES, cursor)
         owners: list[Entity | None] = []
         links: list[Link] = []
-        for item in items:
+        for item in page.items:
             files = inner(item.get("Attachments"))
             general = next(iter(inner(item.get("Generals"))), None) if files else None
             if owner := await self._entity(general):
                 owners.append(owner)
                 links += [Link(str(id_of(file, "Messages")), owner.ref) for file in files]
-        return Page(distinct(owners), links=tuple(links), next=after, unread=self._api.unread(MESSAGES))
+        return Page(distinct(owners), links=tuple(links), next=page.next, unread=page.unread)
 
     def _asks_for(self, item: Mapping[str, Any], ref: EntityRef) -> bool:
         """Whether the entity is asked for its own list of files; without a count there is no telling."""

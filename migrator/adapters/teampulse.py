@@ -62,9 +62,9 @@ class TeamPulseSource(TeamPulse):
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
         """See `Source`. Files of a work item that can't be read belong to nobody."""
         listing = self._listing(stream, first=cursor is None)
-        items, following = await self._ahead[stream].over(listing).page(cursor)
-        page = await (self._work_items(items) if stream == "workitems" else self._attachments(items))
-        return replace(page, next=following, unread=(*self._unreadable.told(stream), *page.unread))
+        came = await self._ahead[stream].over(listing).read(cursor)
+        page = await (self._work_items(came.items) if stream == "workitems" else self._attachments(came.items))
+        return replace(page, next=came.next, unread=(*came.unread, *page.unread))
 
     async def oddities(self) -> tuple[str, ...]:
         """See `Tracker`."""

@@ -14,14 +14,13 @@ from typing import Any
 
 from migrator import errors
 from migrator.adapters.file_records import FileRecords
-from migrator.adapters.listed_items import Unreadable
 from migrator.adapters.teampulse_answers import UNTYPED, attachment_in, entity_in, paths_in, total_in
 from migrator.fields import record, text
 from migrator.http import HttpClient
 from migrator.listing import Found, Items, Listing, Way, is_refusal
 from migrator.model import Attachment, Entity, EntityRef
 from migrator.ports import Capabilities, Sink
-from migrator.required import digits, number_in, objects_in
+from migrator.required import digits, list_in, number_in, numbered, objects_in, split
 from migrator.tracker import HttpTracker
 
 PREFIXES = ("api/v1", "api")
@@ -63,7 +62,6 @@ class TeamPulse(HttpTracker[Options]):
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options, replace(CAPABILITIES, max_attachment_bytes=options.max_bytes or None))
         self._prefix = ""
-        self._unreadable = Unreadable()
         self._records = FileRecords(self._record, self._some)
 
     async def check(self) -> str:
@@ -162,11 +160,12 @@ class TeamPulse(HttpTracker[Options]):
         return Listing(ask, number_in, max(2, self._options.page_size), refused=partial(is_refusal, first=first))
 
     async def _found(self, path: str, way: Way, answer: object) -> Found:
-        came, total = record(answer).get("results"), total_in(answer)
         if path not in self.capabilities.streams:
-            return Found(objects_in(answer, "results"), total=total)
-        items = self._unreadable.readable(path, await self._path(path), came, way, number_in)
-        return Found(items, total=None if total is None else total - len(record(answer)["results"]) + len(items))
+            return Found(objects_in(answer, "results"), total=total_in(answer))
+        where = f"behind {way.skip} items" if way.after is None else f"after id {way.after}"
+        place = f"GET {await self._path(path)}, {where}"
+        items, unread = split(list_in(answer, "results"), numbered, place, path)
+        return Found(items, total=total_in(answer), unread=unread)
 
     async def _record(self, number: str) -> object:
         return await self._get(f"attachments/{digits(number)}")

@@ -550,10 +550,10 @@ async def test_malformed_answer_is_a_wrong_body_whatever_was_asked(body):
 @pytest.mark.parametrize(
     ("body", "what"),
     [
-        (b'{"Items": [7]}', "is no object"),
-        (b'{"Items": [{}]}', "has no id"),
-        (b'{"Items": [{"Id": "x"}]}', "has no id"),
-        (b"<Attachments><Attachment Name='no id'/></Attachments>", "has no id"),
+        (b'{"Items": [7]}', "it is no JSON object"),
+        (b'{"Items": [{}]}', "has no Id"),
+        (b'{"Items": [{"Id": "x"}]}', "has no Id"),
+        (b"<Attachments><Attachment Name='no id'/></Attachments>", "has no Id"),
     ],
 )
 async def test_item_that_cannot_be_read_is_one_failure_with_its_place(body, what):
@@ -566,7 +566,7 @@ async def test_item_that_cannot_be_read_is_one_failure_with_its_place(body, what
             page = await source.read(stream, None)
             (unread,) = page.unread
             assert unread.ref.kind == stream
-            assert unread.reason.startswith(f"GET api/v1/{stream}, item 1 ")
+            assert unread.reason.startswith(f"GET api/v1/{stream}, after id 0: item 1 of 1 ")
             assert what in unread.reason
             assert (page.attachments, page.entities, page.next) == ((), (), None)
         with pytest.raises(errors.WrongBody):

@@ -709,7 +709,8 @@ class Babbling(TeamPulseSandbox):
 
 
 @pytest.mark.parametrize(
-    ("answer", "what"), [('{"results": [7]}', "is no object"), ('{"results": [{}], "totalResults": 1}', "has no id")]
+    ("answer", "what"),
+    [('{"results": [7]}', "it is no JSON object"), ('{"results": [{}], "totalResults": 1}', "has no id")],
 )
 async def test_item_that_cannot_be_read_is_one_failure_with_its_place(answer, what):
     made = Babbling(SMALL)
@@ -719,7 +720,7 @@ async def test_item_that_cannot_be_read_is_one_failure_with_its_place(answer, wh
             page = await src.read(stream, None)
             (unread,) = page.unread
             assert (unread.ref.kind, page.entities, page.attachments, page.next) == (stream, (), (), None)
-            assert unread.reason.startswith(f"GET api/v1/{stream}, item 1 ")
+            assert unread.reason.startswith(f"GET api/v1/{stream}, after id 0: item 1 of 1 ")
             assert what in unread.reason
         with pytest.raises(errors.WrongBody):
             await dst.find_attachments(EntityRef("Story", "101"))
