@@ -30,7 +30,7 @@ INLINE = "inline:"
 _VAGUE = {"", "General", "Assignable"}
 _QUOTED = re.compile(r"Attachment(?:Thumbnail)?\.aspx\?(?:[\w=&;-]*[&;])?AttachmentID=([0-9]{1,18})", re.IGNORECASE)
 _IMAGE = re.compile(r"""["']~/((?:images|uploads)/[^"'<>]+)["']|\(~/((?:images|uploads)/[^)\s]+)\)""", re.IGNORECASE)
-_BUILT = re.compile(r"Attachment\.aspx\?AttachmentID=[0-9]+", re.IGNORECASE)
+_BUILT = re.compile(r"(?:^|/)Attachment\.aspx\?AttachmentID=[0-9]+$", re.IGNORECASE)
 _DATE = re.compile(r"/Date\((-?\d{1,18})(?:([+-])(\d\d)(\d\d))?\)/", re.ASCII)
 
 
@@ -116,9 +116,10 @@ def attachment(item: Mapping[str, Any], owner: EntityRef, path_of: Callable[[str
 
 def _path_in(uri: str, path_of: Callable[[str], str]) -> str:
     """Where a file may be had besides the address that is built from its id; empty where that is the same."""
+    if not uri or _BUILT.search(uri):
+        return ""
     with suppress(errors.WrongBody):
-        path = path_of(encoded_once(uri)) if uri else ""
-        return "" if _BUILT.fullmatch(path) else path
+        return path_of(encoded_once(uri))
     return ""
 
 

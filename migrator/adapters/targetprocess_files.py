@@ -94,7 +94,7 @@ class EntityFiles:
 
     async def count_of(self, owner: EntityRef) -> int | None:
         """The number of files that an entity tells of now; None where it tells none. `Gone` if it is no more."""
-        return (await self._included(owner))[1]
+        return (await self._if_told(self._included(owner), ({}, None)))[1]
 
     async def _instead(self, owner: EntityRef, refusal: errors.Rejected) -> Files:
         """What the entity holds in itself, where its list is not there. Which of both is missing, its answer tells."""
