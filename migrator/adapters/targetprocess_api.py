@@ -125,12 +125,12 @@ class Api:
 
     def _found(self, collection: Collection, path: str, answer: Mapping[str, Any], way: Way) -> Found:
         """A page, and whether others follow. Of one entity it has to be readable whole."""
-        more = bool(answer.get("Next"))
-        self._tells_next = self._tells_next or more
+        more, came = bool(answer.get("Next")), list_in(answer, "Items")
+        # Nothing behind a page without `Next`: there was none since nothing followed.
+        self._tells_next = self._tells_next or more or (not came and bool(way.after or way.skip))
         if not collection.streams:
-            items = listed(answer, path)
-            return Found(items, more if more or self._tells_next or len(items) < _DEFAULT_PAGE else None)
-        came = list_in(answer, "Items")
+            known = self._tells_next or len(came) < _DEFAULT_PAGE
+            return Found(listed(answer, path), more if more or known else None)
         place = f"GET api/v1/{path}, " + (f"behind {way.skip} items" if way.after is None else f"after id {way.after}")
         items, unread = split(came, partial(numbered, key="Id"), place, collection.name)
         return Found(items, more if more or self._tells_next or not came else None, unread=unread)
