@@ -16,13 +16,15 @@ from jobs.output import Output
 @config_argument
 @selection_options
 @paranoid_option
+@click.option("--accept-gone", is_flag=True, help="However many files are no longer listed, believe it.")
 @click.pass_obj
-def command(output: Output, /, *, config: Path, selection: Any, paranoid: bool) -> dict[str, Any]:
+def command(output: Output, /, *, config: Path, selection: Any, paranoid: bool, accept_gone: bool) -> dict[str, Any]:
     """Crawl the source of CONFIG and store every attachment in its archive.
 
     Run again it resumes where it was stopped or killed; run after a complete backup it fetches only what is new or
-    changed. A file that can't be had is listed with its reason (exit status 3) and tried again by the next run; one
-    that the tracker no longer has is `gone` and is not.
+    changed. A file that can't be had is listed with its reason (exit status 3) and tried again by the next run. One
+    that the tracker no longer lists is `gone`; its blob stays. Where more than [source] max_gone of all files are no
+    longer listed, none is called gone (exit status 3) until --accept-gone says that it is true.
 
     What --limit and the filters leave out is counted as skipped, and fetched by a later run without them.
     """
@@ -30,22 +32,34 @@ def command(output: Output, /, *, config: Path, selection: Any, paranoid: bool) 
     from migrator.config import read_configuration
 
     configuration = read_configuration(config)
-    return run_job(lambda stop: run_backup(configuration, output, stop, selection, paranoid=paranoid))
+    return run_job(
+        lambda stop: run_backup(configuration, output, stop, selection, paranoid=paranoid, accept_gone=accept_gone)
+    )
 
 
 async def run_backup(
-    configuration: Any, output: Output, stop: asyncio.Event, selection: Any = None, *, paranoid: bool = False
+    configuration: Any,
+    output: Output,
+    stop: asyncio.Event,
+    selection: Any = None,
+    *,
+    paranoid: bool = False,
+    accept_gone: bool = False,
 ) -> dict[str, Any]:
     """Log in, hold the archive, back up."""
     from jobs.running import held_archive, unless_stopped
     from jobs.wiring import wire_source
     from migrator.pipeline.backup import BackupSettings, backup
-    from migrator.selection import EVERYTHING
+    from migrator.selection import EVERYTHING, expect_kinds
 
     source = wire_source(configuration, paranoid=paranoid)
     for warning in source.warnings:
         output.warn(warning)
     section, limits = configuration.settings.source, configuration.settings.limits
+    selection = selection or EVERYTHING
+    known = source.tracker.capabilities.kinds
+    expect_kinds(selection.kinds, known, "--kind")
+    expect_kinds([ref.kind for ref in selection.entities if ref.kind], known, "--entity")
     try:
         output.note(f"source: {await unless_stopped(source.tracker.check(), stop)}")
         settings = BackupSettings(
@@ -53,12 +67,16 @@ async def run_backup(
             section.kinds,
             limits.downloads,
             section.allow_forbidden,
-            selection or EVERYTHING,
+            selection,
+            None if accept_gone else section.max_gone,
         )
         with (
             held_archive(configuration.archive, "backup", create=True) as (archive, catalog),
             output.progress("backup") as progress,
         ):
-            return await backup(source.tracker, archive, catalog, settings, progress=progress, stop=stop)
+            summary = await backup(source.tracker, archive, catalog, settings, progress=progress, stop=stop)
     finally:
         await source.tracker.close()
+    for warning in summary["warnings"]:
+        output.warn(warning)
+    return summary

@@ -48,6 +48,7 @@ def _headline(out: Console, summary: dict[str, Any], title: str = "") -> None:
 def _run(out: Console, summary: dict[str, Any]) -> None:
     """backup, load and rollback."""
     _headline(out, summary)
+    failures = _without_those_of_the_whole(out, summary.get("failures", []))
     table = Table(box=None, show_header=False, pad_edge=False)
     if "entities" in summary:
         table.add_row("entities", str(summary["entities"]))
@@ -62,8 +63,21 @@ def _run(out: Console, summary: dict[str, Any]) -> None:
     if "bytes" in summary:
         table.add_row("bytes", human_bytes(summary["bytes"]))
     out.print(table)
+    if changes := summary.get("changes"):
+        out.print(f"against the archive as it was: {', '.join(f'{count} {what}' for what, count in changes.items())}")
     _changed(out, summary)
-    print_failures(out, summary.get("failures", []))
+    print_failures(out, failures)
+
+
+def _without_those_of_the_whole(out: Console, failures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What failed as a whole, such as a listing, is said first of all; gives the other failures."""
+    others = []
+    for failure in failures:
+        if failure["kind"] or failure["entity"] or failure["attachment"]:
+            others.append(failure)
+        else:
+            out.print(Text(printable(f"{failure['name']}: {failure['reason']}"), "red"))
+    return others
 
 
 def _changed(out: Console, summary: dict[str, Any]) -> None:

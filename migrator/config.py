@@ -23,6 +23,7 @@ from migrator.matching import rule
 
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _TIMES = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+_SHARE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*(/\s*s)?\s*")
 
 
@@ -40,6 +41,14 @@ def rate(value: object) -> float:
     if unit not in _SIZES:
         raise ValueError('not a bandwidth; write it like "20 MB/s" or "512 KiB/s"')
     return number * _SIZES[unit]
+
+
+def share(value: object) -> float:
+    """`"20%"` as a number from 0 to 1."""
+    match = _SHARE.fullmatch(value) if isinstance(value, str) else None
+    if match is None or float(match[1]) > 100:
+        raise ValueError('not a share; write it like "20%"')
+    return float(match[1]) / 100
 
 
 def _quantity(value: object) -> tuple[float, str, bool]:
@@ -118,6 +127,7 @@ class SourceSection(TrackerSection):
     kinds: tuple[str, ...] = ()
     download_auth: Secrets = {}
     allow_forbidden: Flag = False
+    max_gone: Annotated[float, BeforeValidator(share)] = 0.2
 
 
 class TargetSection(TrackerSection):

@@ -145,6 +145,12 @@ def free_bytes(folder: Path) -> int | None:
     return found.f_bavail * found.f_frsize if found.f_blocks else None
 
 
+def total_bytes(folder: Path) -> int | None:
+    """How large the file system of this folder is; None where it doesn't say."""
+    found = os.statvfs(folder)
+    return found.f_blocks * found.f_frsize or None
+
+
 def _sync_path(path: Path, flags: int) -> None:
     handle = os.open(path, flags)
     try:

@@ -26,7 +26,20 @@ ROOT = Path(__file__).parent.parent
 OURS = ("migrator", "jobs")
 
 ROWS = (
-    ("model", "errors", "fastjson", "fields", "required", "naming", "pathnames", "pacing", "gate", "turns", "tls"),
+    (
+        "model",
+        "errors",
+        "fastjson",
+        "fields",
+        "required",
+        "naming",
+        "pathnames",
+        "pacing",
+        "gate",
+        "turns",
+        "tls",
+        "dates",
+    ),
     (
         "ports",
         "auth",
@@ -95,6 +108,7 @@ HOMES = {
 
 LONG = {
     "migrator/pipeline/settle.py": "one upload, found, sent, in doubt or refused, in view of one entity",
+    "migrator/layers.py": "retries of a source and of a target, and the rehearsal, by one policy",
     "migrator/http.py": "one client: signing, bodies, redirects and the judgement of answers belong to each attempt",
     "migrator/adapters/issuetrak.py": "one tracker: three ways of finding issues, two of fetching files, and a target",
 }

@@ -32,9 +32,10 @@ def limit(monkeypatch, free: int | None) -> None:
     monkeypatch.setattr(disk, "free_bytes", lambda _: None if free is None else RESERVE + free)
 
 
-async def test_files_that_surely_do_not_fit_are_refused_with_figures_before_any_of_their_page(tmp_path):
+async def test_files_that_surely_do_not_fit_are_refused_with_figures_before_any_of_their_page(tmp_path, monkeypatch):
     tracker = small_tracker(page_size=100)
     resize(tracker, "big 5.bin", HUGE)
+    monkeypatch.setattr(disk, "total_bytes", lambda _: 2 * HUGE)
     with pytest.raises(DiskRefused) as told:
         await run_backup(tracker, tmp_path)
     assert re.search(r"1000000\.\d TB at the least are still to come, and [\d.]+ [MGT]B are free", str(told.value))
@@ -44,8 +45,9 @@ async def test_files_that_surely_do_not_fit_are_refused_with_figures_before_any_
     assert (await run_verify(tmp_path))["status"] == "complete"
 
 
-async def test_what_an_earlier_run_listed_is_known_before_anything_is_asked(tmp_path):
+async def test_what_an_earlier_run_listed_is_known_before_anything_is_asked(tmp_path, monkeypatch):
     tracker = small_tracker(page_size=100)
+    monkeypatch.setattr(disk, "total_bytes", lambda _: 2 * HUGE)
     real = expected(tracker)
     id_ = resize(tracker, "big 5.bin", HUGE)
     with pytest.raises(DiskRefused):

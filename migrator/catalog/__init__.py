@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from migrator.catalog.crawl import Crawl, CrawlTables
+from migrator.catalog.ending import CrawlEnd
 from migrator.catalog.overview import Overview
 from migrator.catalog.proof import Proof
 from migrator.catalog.uploads import UploadTables
@@ -28,7 +29,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-class Catalog(CrawlTables, UploadTables, Overview, Proof):
+class Catalog(CrawlTables, CrawlEnd, UploadTables, Overview, Proof):
     """The catalog of one archive, see `Store` for opening and closing it."""
 
     def begin_run(self, command: str) -> int:

@@ -13,6 +13,7 @@ from sqlite_utils import Database
 from migrator import disk, manifest
 from migrator.catalog.journal import Journal, catch_up
 from migrator.catalog.schema import migrations
+from migrator.dates import same_moment
 from migrator.errors import ArchiveDamaged, ConfigError, DiskRefused
 
 NAME = "catalog.db"
@@ -21,6 +22,8 @@ MAPPED = (
     "AND m.target_kind = u.target_kind AND m.target_id = u.target_id)"
 )
 """Whether the mapping names the target of an upload `u` for the owner of its attachment `a`."""
+WHOLE = "failures"
+"""The key in `settings` of what the last backup failed at that is of no file and no entity."""
 REBUILD = "`migrator rebuild` makes a new one from what the archive holds"
 LOG_PAGES = 10_000
 """The log (40 MB) goes into the catalog after so many pages: hashes have no order, so each batch changes pages all over
@@ -48,6 +51,7 @@ class Store:
             raise ConfigError(f"{root} is no archive: it has no {NAME}")
         with disk_errors(), disk.disk_errors(str(path)):
             self.db = opened_to_read(path) if read_only else _opened(path, "mode=rwc")
+            self.db.conn.create_function("same_moment", 2, same_moment, deterministic=True)
             if read_only:
                 self._expect_tables(root)
             else:
