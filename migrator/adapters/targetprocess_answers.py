@@ -30,7 +30,7 @@ INLINE = "inline:"
 _VAGUE = {"", "General", "Assignable"}
 _QUOTED = re.compile(r"Attachment(?:Thumbnail)?\.aspx\?(?:[\w=&;-]*[&;])?AttachmentID=([0-9]{1,18})", re.IGNORECASE)
 _IMAGE = re.compile(r"""["']~/((?:images|uploads)/[^"'<>]+)["']|\(~/((?:images|uploads)/[^)\s]+)\)""", re.IGNORECASE)
-_BUILT = re.compile(r"(?:^|/)Attachment\.aspx\?AttachmentID=[0-9]+$", re.IGNORECASE)
+_BUILT = re.compile(r"(?:^|/)Attachment\.aspx\?AttachmentID=([0-9]+)$", re.IGNORECASE)
 _DATE = re.compile(r"/Date\((-?\d{1,18})(?:([+-])(\d\d)(\d\d))?\)/", re.ASCII)
 
 
@@ -109,14 +109,14 @@ def attachment(item: Mapping[str, Any], owner: EntityRef, path_of: Callable[[str
         description="" if description == name else description,
         created_at=iso_date(text(item.get("Date")).strip()),
         created_by=person(record(item.get("Owner"))),
-        locator=_path_in(text(item.get("Uri")).strip(), path_of) if path_of else "",
+        locator=_path_in(text(item.get("Uri")).strip(), item["Id"], path_of) if path_of else "",
         raw=kept(item),
     )
 
 
-def _path_in(uri: str, path_of: Callable[[str], str]) -> str:
+def _path_in(uri: str, number: object, path_of: Callable[[str], str]) -> str:
     """Where a file may be had besides the address that is built from its id; empty where that is the same."""
-    if not uri or _BUILT.search(uri):
+    if not uri or ((built := _BUILT.search(uri)) and built[1] == str(number)):
         return ""
     with suppress(errors.WrongBody):
         return path_of(encoded_once(uri))

@@ -393,6 +393,7 @@ def serving(paths, **more):
         ("http://inside/tp/storage/größe (1) 50% off.txt", "/tp/storage/gr%C3%B6%C3%9Fe%20(1)%2050%25%20off.txt"),
         ("\n  https://inside/Files.aspx?id=7&x=y \n", "/Files.aspx?id=7&x=y"),
         ("/Attachments/1/a.txt", "/Attachments/1/a.txt"),
+        ("http://inside/Attachment.aspx?AttachmentID=77", "/Attachment.aspx?AttachmentID=77"),
         ("http://inside/Attachment.aspx?AttachmentID=1", "/attachment.aspx?attachmentid=1"),
         (None, "/attachment.aspx?attachmentid=1"),
     ],

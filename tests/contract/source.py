@@ -12,7 +12,7 @@ from datetime import datetime
 import pytest
 
 from migrator import errors
-from migrator.model import NOBODY, UNLINKED, Attachment, Cursor, Entity, EntityRef, Page
+from migrator.model import NOBODY, Attachment, Cursor, Entity, EntityRef, Page
 from migrator.ports import Source
 from tests.contract import LARGEST_CHUNK, Bucket, Expected
 
@@ -249,32 +249,6 @@ class SourceContract:
             pytest.skip("this source never asks for the attachments of one entity")
         with pytest.raises(errors.Gone):
             await bound.source.attachments_of(bound.missing)
-
-    async def test_file_that_is_listed_is_still_listed_whoever_it_belongs_to(self, bound):
-        files = (await crawl(bound.source)).attachments.values()
-        of_each = {(file.owner, file.comment_id is None): file for file in files}
-        for file in list(of_each.values())[:40]:
-            assert await bound.source.still_lists(file), file
-
-    async def test_deleted_attachment_is_not_still_listed(self, bound):
-        if bound.gone is None:
-            pytest.skip("this tracker has no deleted attachment to ask for")
-        try:
-            still = await bound.source.still_lists(bound.gone)
-        except errors.Gone:
-            return
-        assert not still
-
-    async def test_kinds_are_all_named_where_the_capability_names_any(self, bound):
-        done, kinds = await crawl(bound.source), bound.source.capabilities.kinds
-        if not kinds:
-            pytest.skip("only this tracker itself can tell which kinds there are")
-        found = {ref.kind for ref in done.entities} | {file.owner.kind for file in done.attachments.values()}
-        assert found - {UNLINKED} <= set(kinds)
-        assert len(set(kinds)) == len(kinds)
-
-    async def test_what_is_odd_is_said_in_sentences(self, bound):
-        assert all(sentence.strip() and "\n" not in sentence for sentence in await bound.source.oddities())
 
     async def test_check_says_who_and_where(self, bound):
         assert (await bound.source.check()).strip()
