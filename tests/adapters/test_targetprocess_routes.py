@@ -11,9 +11,11 @@ from urllib.parse import unquote_plus
 import pytest
 from aiohttp import web
 
+from jobs.wiring import wire_source
 from migrator import errors
 from migrator.adapters.targetprocess import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
 from migrator.adapters.targetprocess_answers import attachment, iso_date
+from migrator.config import read_configuration
 from migrator.model import NOBODY, Attachment, Draft, Entity, EntityRef
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.tp_files import PIXEL
@@ -500,6 +502,36 @@ async def test_kinds_are_those_of_every_account_and_those_that_the_option_adds()
     assert len(set(kinds)) == len(kinds)
     assert {"UserStory", "TestPlanRun", "General", "Risk"} <= set(kinds)
     assert "Risk" not in ADAPTER.capabilities.kinds
+
+
+@pytest.mark.parametrize(
+    ("kinds", "own", "said"),
+    [
+        (["UserStory", "Bug"], [], ""),
+        (["UserStroy"], [], "did you mean UserStory"),
+        (["Issues"], [], "no kind 'Issues'"),
+        (["Risk"], [], "no kind 'Risk'"),
+        (["Risk", "Bug"], ["Risk"], ""),
+        (["Risks"], ["Risk"], "did you mean Risk"),
+    ],
+)
+def test_kind_that_no_entity_can_have_is_refused_with_the_nearest(tmp_path, kinds, own, said):
+    file = tmp_path / "tp.toml"
+    file.write_text(
+        f"""archive = "archive"
+[source]
+tracker = "targetprocess"
+url = "http://tp.example"
+kinds = {json.dumps(kinds)}
+auth = {{ access_token = "x" }}
+options = {{ own_kinds = {json.dumps(own)} }}
+"""
+    )
+    if said:
+        with pytest.raises(errors.ConfigError, match=said):
+            wire_source(read_configuration(file))
+    else:
+        assert set(kinds) <= set(wire_source(read_configuration(file)).tracker.capabilities.kinds)
 
 
 @pytest.mark.parametrize(
