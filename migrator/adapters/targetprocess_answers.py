@@ -116,7 +116,9 @@ def attachment(item: Mapping[str, Any], owner: EntityRef, path_of: Callable[[str
 
 def _path_in(uri: str, number: object, path_of: Callable[[str], str]) -> str:
     """Where a file may be had besides the address that is built from its id; empty where that is the same."""
-    if not uri or ((built := _BUILT.search(uri)) and built[1] == str(number)):
+    if not uri or uri.endswith(f"/Attachment.aspx?AttachmentID={number}"):
+        return ""
+    if (built := _BUILT.search(uri)) and built[1] == str(number):
         return ""
     with suppress(errors.WrongBody):
         return path_of(encoded_once(uri))
