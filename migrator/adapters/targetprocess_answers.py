@@ -19,7 +19,7 @@ from xml.etree.ElementTree import Element
 from migrator import errors
 from migrator.adapters.addresses import encoded_once
 from migrator.answers import looks_like_html, looks_like_login_form, reason_in, told_in
-from migrator.fields import kept, natural, record, records, text, whole
+from migrator.fields import kept, natural, record, records, text
 from migrator.http import Answer
 from migrator.model import Attachment, EntityRef
 from migrator.required import number_in, objects_in
@@ -184,7 +184,7 @@ def uploaded(body: bytes, owner: EntityRef) -> Attachment | None:
         return None
     item = dict(zip(("Id", "Date", "Name", "MimeType"), items[0], strict=False)) if isinstance(items[0], list) else {}
     item |= {key[:1].upper() + key[1:]: value for key, value in record(items[0]).items()}
-    if whole(item.get("Id")) is None:
+    if natural(item.get("Id")) is None:
         return None
     nameless = text(item.get("Name")) == "undefined"
     return attachment({**item, "Name": "", "Description": ""} if nameless else item, owner)

@@ -199,6 +199,7 @@ def test_answer_to_an_upload_is_understood_in_every_form(item, wrapped, page):
         '{"items": [null]}',
         '{"items": [[]]}',
         json.dumps({"items": [NEW, NEW]}),
+        "[[-1]]",
         json.dumps([{**NEW, "id": "x"}]),
         "<html><title>Log in</title><script>{ broken ]</script></html>",
     ],
