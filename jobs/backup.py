@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jobs.options import config_argument, paranoid_option, selection_options
+from jobs.options import address, config_argument, paranoid_option, selection_options
 from jobs.output import Output
 
 
@@ -17,8 +17,20 @@ from jobs.output import Output
 @selection_options
 @paranoid_option
 @click.option("--accept-gone", is_flag=True, help="However many files are no longer listed, believe it.")
+@click.option(
+    "--moved-from", type=address, metavar="OLD_URL", help="The tracker had this address before: go on with its archive."
+)
 @click.pass_obj
-def command(output: Output, /, *, config: Path, selection: Any, paranoid: bool, accept_gone: bool) -> dict[str, Any]:
+def command(
+    output: Output,
+    /,
+    *,
+    config: Path,
+    selection: Any,
+    paranoid: bool,
+    accept_gone: bool,
+    moved_from: str | None,
+) -> dict[str, Any]:
     """Crawl the source of CONFIG and store every attachment in its archive.
 
     Run again it resumes where it was stopped or killed; run after a complete backup it fetches only what is new or
@@ -27,13 +39,24 @@ def command(output: Output, /, *, config: Path, selection: Any, paranoid: bool, 
     longer listed, none is called gone (exit status 3) until --accept-gone says that it is true.
 
     What --limit and the filters leave out is counted as skipped, and fetched by a later run without them.
+
+    After the tracker's address has changed in CONFIG, --moved-from OLD_URL goes on with the archive made from there,
+    once, if files that it holds have the same ids, names and sizes at the new address (else exit status 2).
     """
     from jobs.running import run_job
     from migrator.config import read_configuration
 
     configuration = read_configuration(config)
     return run_job(
-        lambda stop: run_backup(configuration, output, stop, selection, paranoid=paranoid, accept_gone=accept_gone)
+        lambda stop: run_backup(
+            configuration,
+            output,
+            stop,
+            selection,
+            paranoid=paranoid,
+            accept_gone=accept_gone,
+            moved_from=moved_from,
+        )
     )
 
 
@@ -45,11 +68,13 @@ async def run_backup(
     *,
     paranoid: bool = False,
     accept_gone: bool = False,
+    moved_from: str | None = None,
 ) -> dict[str, Any]:
-    """Log in, hold the archive, back up."""
+    """Log in, hold the archive, back up; `moved_from` is the address that the tracker had before."""
     from jobs.running import held_archive, unless_stopped
     from jobs.wiring import wire_source
     from migrator.pipeline.backup import BackupSettings, backup
+    from migrator.pipeline.relocation import relocate
     from migrator.selection import EVERYTHING, expect_kinds
 
     source = wire_source(configuration, paranoid=paranoid)
@@ -71,9 +96,13 @@ async def run_backup(
             None if accept_gone else section.max_gone,
         )
         with (
-            held_archive(configuration.archive, "backup", create=True) as (archive, catalog),
+            held_archive(configuration.archive, "backup", create=not moved_from) as (archive, catalog),
             output.progress("backup") as progress,
         ):
+            if moved_from:
+                old = f"{section.tracker} {moved_from}"
+                moved = relocate(source.tracker, catalog, old, source.identity)
+                progress.note(await unless_stopped(moved, stop))
             summary = await backup(source.tracker, archive, catalog, settings, progress=progress, stop=stop)
     finally:
         await source.tracker.close()

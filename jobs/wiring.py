@@ -70,7 +70,7 @@ def wire_target_listing(configuration: Configuration) -> Wired[Source]:
     section = target_section(configuration)
     parts = adapter(section.tracker)
     http, warnings = _client(parts, section, "target", configuration, {})
-    inner = parts.source(http, options_of(section.options, parts.options, "target.options"))
+    inner = (parts.listing or parts.source)(http, options_of(section.options, parts.options, "target.options"))
     return Wired(RetryingSource(inner, patience(configuration.settings.limits)), identity(section), warnings)
 
 

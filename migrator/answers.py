@@ -83,15 +83,16 @@ def facts_of(headers: Mapping[str, str]) -> BodyFacts:
     return BodyFacts(media_type or "", None if length is None else int(length), named)
 
 
-def looks_like_login_form(page: bytes) -> bool:
-    """Whether a web page is one to log in at."""
-    return _LOGIN_FORM.search(page) is not None
+def is_login_form(head: bytes) -> bool:
+    """Whether a web page asks somebody to log in."""
+    return _LOGIN_FORM.search(head) is not None
 
 
 def page_instead(head: bytes) -> str:
     """What to say of a web page that came in place of a file."""
-    login = looks_like_login_form(head)
-    return f"a {'login' if login else 'web'} page instead of the file; are these credentials good for files?"
+    return (
+        f"a {'login' if is_login_form(head) else 'web'} page instead of the file; are these credentials good for files?"
+    )
 
 
 def is_error_page(facts: BodyFacts, head: bytes, *, html_expected: bool) -> bool:

@@ -20,6 +20,7 @@ from yarl import URL
 
 from migrator.errors import ConfigError
 from migrator.matching import rule
+from migrator.pathnames import on_disk
 
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _TIMES = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
@@ -60,7 +61,8 @@ def _quantity(value: object) -> tuple[float, str, bool]:
     return float(match[1]), match[2].lower(), bool(match[3])
 
 
-def _url(value: object) -> str:
+def address(value: object) -> str:
+    """A tracker's URL in the one spelling that the catalog knows it by; `ValueError` if it is none."""
     try:
         url = URL(value) if isinstance(value, str) else URL()
     except ValueError:
@@ -74,7 +76,7 @@ def _url(value: object) -> str:
 
 def _proxy(value: object) -> str:
     try:
-        url = URL(_url(value))
+        url = URL(address(value))
     except ValueError as error:
         raise ValueError(str(error).replace("`auth`", "`proxy_auth`")) from None
     if url.scheme != "http" or url.path.strip("/"):
@@ -113,7 +115,7 @@ class TrackerSection(_Section):
     """[source] and [target]. Proxies of the environment are not used, only `proxy`."""
 
     tracker: str
-    url: Annotated[str, BeforeValidator(_url)]
+    url: Annotated[str, BeforeValidator(address)]
     auth: Secrets = {}
     tls: TlsSection | None = None
     proxy: Annotated[str, BeforeValidator(_proxy)] | None = None
@@ -197,7 +199,7 @@ class Configuration:
 def placed(folder: Path, place: str) -> Path:
     """A path as a file of that folder means it; `~` is the home folder."""
     try:
-        return folder / Path(place).expanduser()
+        return folder / Path(on_disk(place)).expanduser()
     except RuntimeError:
         raise ConfigError(f"configuration: {place}: there is no such home folder") from None
 

@@ -315,8 +315,10 @@ async def test_what_verify_finds_damaged_or_missing_is_fetched_again(tmp_path):
     by_name = dict(stored(tmp_path).values())
     damaged, missing, short = by_name["big 5.bin"], by_name["big 7.bin"], by_name["big 8.bin"]
     path = tmp_path / "blobs" / damaged[:2] / damaged
+    path.chmod(0o600)
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     (tmp_path / "blobs" / missing[:2] / missing).unlink()
+    (tmp_path / "blobs" / short[:2] / short).chmod(0o600)
     (tmp_path / "blobs" / short[:2] / short).write_bytes(b"?")
     found = await run_verify(tmp_path)
     assert found["status"] == "damaged"
@@ -367,7 +369,8 @@ async def test_archive_and_catalog_are_private_and_follow_the_contract(tmp_path)
     await run_backup(small_tracker(), root)
     assert stat.S_IMODE(root.stat().st_mode) == 0o700
     for path in root.rglob("*"):
-        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+        mode = 0o700 if path.is_dir() else 0o400 if "blobs" in path.parts else 0o600
+        assert stat.S_IMODE(path.stat().st_mode) == mode, path
     columns = {
         "entities": "kind entity_id title url raw first_run last_run",
         "attachments": "attachment_id kind entity_id comment_id name size media_type description created_at created_by "

@@ -18,7 +18,7 @@ from xml.etree.ElementTree import Element
 
 from migrator import errors
 from migrator.adapters.addresses import encoded_once
-from migrator.answers import looks_like_html, looks_like_login_form, reason_in, told_in
+from migrator.answers import is_login_form, looks_like_html, reason_in, told_in
 from migrator.fields import kept, natural, record, records, text
 from migrator.http import Answer
 from migrator.model import Attachment, EntityRef
@@ -38,7 +38,7 @@ def parsed(answer: Answer, what: str) -> dict[str, Any]:
     """An answer of the API as JSON has it, whichever of JSON and XML it is. A login page means: not logged in."""
     if looks_like_html(answer.body):
         page = f"{what}: a web page ({reason_in(answer.body)}) instead of an answer"
-        if looks_like_login_form(answer.body):
+        if is_login_form(answer.body):
             raise errors.AuthRefused(f"{page}; check the auth")
         raise errors.WrongBody(page)
     is_xml = answer.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")

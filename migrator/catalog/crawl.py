@@ -174,6 +174,20 @@ class CrawlTables(Store):
         ).fetchall()
         return [Entity(EntityRef(kind, id_), title, url, raw) for kind, id_, title, url, raw in rows]
 
+    def sample_of_files(self, entities: int) -> list[Attachment]:
+        """Stored files of so many entities: any, but the same ones each time. Goes through all attachments.
+
+        None of those that an entity's own list may lack: files of comments, images that stand in a text.
+        """
+        own = "status = 'stored' AND comment_id IS NULL AND attachment_id NOT LIKE 'inline:%'"
+        rows = self.db.execute(
+            f"SELECT {COLUMNS} FROM attachments WHERE {own} AND (kind, entity_id) IN (SELECT kind, entity_id "
+            f"FROM attachments WHERE {own} GROUP BY kind, entity_id ORDER BY min(sha256) LIMIT ?) "
+            "ORDER BY kind, entity_id, attachment_id LIMIT 500",
+            [entities],
+        ).fetchall()
+        return [attachment_from(row) for row in rows]
+
     def record_outcomes(self, run: int, outcomes: Iterable[Outcome]) -> None:
         """Write down how files fared. Their blobs must be safe on disk before."""
         outcomes = list(outcomes)

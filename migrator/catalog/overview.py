@@ -192,7 +192,33 @@ class Overview(Store):
 
     def problem_blobs(self) -> list[str]:
         """Blobs that `verify` found damaged or missing."""
-        return [row[0] for row in self.db.execute("SELECT sha256 FROM blobs WHERE problem IS NOT NULL").fetchall()]
+        return [*self.blob_problems()]
+
+    def blob_problems(self) -> dict[str, str]:
+        """The same, with what was found of each."""
+        return dict(self.db.execute("SELECT sha256, problem FROM blobs WHERE problem IS NOT NULL").fetchall())
+
+    def files_of(self, hashes: Iterable[str], most: int = 100) -> dict[str, list[dict[str, str]]]:
+        """The files that these blobs are the content of, `most` of each. Goes through all attachments."""
+        rows = self.db.execute(
+            "SELECT sha256, kind, entity_id, attachment_id, name, status FROM attachments "
+            "WHERE sha256 IN (SELECT value FROM json_each(?)) ORDER BY kind, entity_id, attachment_id",
+            [json.dumps([*hashes])],
+        )
+        found: dict[str, list[dict[str, str]]] = {}
+        keys = ("kind", "entity", "attachment", "name", "status")
+        for sha256, *told in rows:
+            if len(files := found.setdefault(sha256, [])) < most:
+                files.append(dict(zip(keys, told, strict=True)))
+        return found
+
+    def last_problems(self) -> list[dict[str, Any]]:
+        """What the last verify or rebuild found."""
+        row = self.db.execute(
+            "SELECT summary FROM runs WHERE command IN ('verify', 'rebuild') AND summary IS NOT NULL "
+            "ORDER BY run_id DESC LIMIT 1"
+        ).fetchone()
+        return list(json.loads(row[0])["problems"]) if row else []
 
     def dangling(self) -> Iterator[str]:
         """Hashes that a stored attachment names and `blobs` doesn't."""

@@ -26,7 +26,7 @@ Named = Callable[[str], tuple[str, str | None]]
 
 _EXTENDED = re.compile(r"""filename\*\s*=\s*utf-8''([^;\s]+)""", re.IGNORECASE)
 _QUOTED = re.compile(r"""\b(filename|name)\s*=\s*"((?:\\.|[^"\\])*)\"""", re.IGNORECASE)
-_BARE = re.compile(r"""\b(filename|name)\s*=\s*([^";\s]+)""", re.IGNORECASE)
+_BARE = re.compile(r"""\b(filename|name)\s*=\s*([^";]*[^";\s])""", re.IGNORECASE)
 
 
 class TooLargeError(Exception):
@@ -110,7 +110,8 @@ def disposition(header: str) -> tuple[str, str | None]:
 
 def plain_disposition(header: str) -> tuple[str, str | None]:
     """Read the same as servers do that know no `filename*` and unescape nothing."""
-    values = {match[1].lower(): match[2] for match in _QUOTED.finditer(header)}
+    values = {match[1].lower(): match[2] for match in _BARE.finditer(_QUOTED.sub("", header))}
+    values |= {match[1].lower(): match[2] for match in _QUOTED.finditer(header)}
     return values.get("name", ""), values.get("filename")
 
 
