@@ -784,8 +784,8 @@ async def test_a_bug_is_status_1_with_a_traceback_that_holds_no_secret(tmp_path,
     breaks = tmp_path / "breaks"
     breaks.mkdir()
     (breaks / "sitecustomize.py").write_text(
-        "import migrator.adapters.targetprocess as module\n"
-        "def attachment(item, owner):\n"
+        "import migrator.adapters.targetprocess_source as module\n"
+        "def attachment(*facts):\n"
         "    raise ZeroDivisionError('a bug')\n"
         "module.attachment = attachment\n"
     )
