@@ -26,7 +26,22 @@ ROOT = Path(__file__).parent.parent
 OURS = ("migrator", "jobs")
 
 ROWS = (
-    ("model", "errors", "fastjson", "fields", "required", "naming", "pathnames", "pacing", "gate", "turns", "tls"),
+    (
+        "model",
+        "errors",
+        "fastjson",
+        "xmltext",
+        "pages",
+        "waits",
+        "fields",
+        "required",
+        "naming",
+        "pathnames",
+        "pacing",
+        "gate",
+        "turns",
+        "tls",
+    ),
     (
         "ports",
         "auth",
@@ -79,7 +94,7 @@ HOMES = {
     "aiohappyeyeballs": ("migrator.lane",),
     "aiohttp": ("migrator.http", "migrator.wire", "migrator.sandbox"),
     "click": ("jobs",),
-    "defusedxml": ("migrator.http",),
+    "defusedxml": ("migrator.xmltext",),
     "httptools": ("migrator.incoming",),
     "keyring": ("migrator.credentials",),
     "msgspec": ("migrator.fastjson",),
