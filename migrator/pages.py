@@ -17,10 +17,10 @@ _SHORT = 1500
 """Characters of text up to which a page is believed to be about one thing."""
 
 _START = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
-_HEADING = re.compile(r"<h[12][^>]*>(.*?)</h[12]", re.IGNORECASE | re.DOTALL)
-_UNSEEN = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<[^>]*>", re.IGNORECASE | re.DOTALL)
-_OPAQUE = re.compile(r"\S*[?&=]\S*|[\w+/.-]{25,}")
+_TITLE = re.compile(r"<title[^<>]*>(.*?)(?:</title|\Z)", re.IGNORECASE | re.DOTALL)
+_HEADING = re.compile(r"<h[12][^<>]*>(.*?)(?:</h[12]|\Z)", re.IGNORECASE | re.DOTALL)
+_UNSEEN = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
+_OPAQUE = re.compile(r"\S*=\S*|[\w+/.-]{25,}")
 """What may be an address with its query, or a key: never shown."""
 
 
