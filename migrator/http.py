@@ -425,19 +425,25 @@ def _next_hop(call: Call, url: URL, response: Response) -> URL:
 
 def _without(body: bytes, signature: Signature) -> bytes:
     """The body of an error without the credentials, should the tracker repeat them, in whichever form."""
-    for value in (*signature.headers.values(), *signature.query.values()):
-        for secret in _parts(value):
-            for form in (secret, quote(secret, safe=""), html.escape(secret), json.dumps(secret)[1:-1]):
-                body = body.replace(form.encode(), b"***") if secret else body
+    secrets = {part for value in (*signature.headers.values(), *signature.query.values()) for part in _parts(value)}
+    forms = {form for secret in secrets for form in _spellings(secret)}
+    for form in sorted(forms, key=len, reverse=True):
+        body = body.replace(form.encode(), b"***")
     return body
 
 
 def _parts(value: str) -> list[str]:
-    """A header or parameter, what follows the name of its scheme, and the password that Basic wraps up."""
+    """What is secret in a header or parameter: all of it, what follows a scheme and a name, what Basic wraps up."""
     scheme, _, rest = value.partition(" ")
-    parts = [value, rest.rpartition("=")[2].strip('"') if "=" in rest.rstrip("=") else rest]
+    parts = [value, rest, rest.partition("=")[2].strip('"')]
     if scheme == "Basic":
         with suppress(ValueError):
             pair = b64decode(rest).decode()
             parts += [pair, pair.partition(":")[2]]
-    return [part for part in parts if part]
+    return [part for part in parts if part.strip("=")]
+
+
+def _spellings(secret: str) -> tuple[str, ...]:
+    """As it is, and as it stands in addresses, in HTML and in JSON."""
+    in_query = URL.build(query={"a": secret}).raw_query_string[2:]
+    return secret, quote(secret), quote(secret, safe=""), in_query, html.escape(secret), json.dumps(secret)[1:-1]
