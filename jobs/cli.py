@@ -97,6 +97,8 @@ def group(ctx: click.Context, /, *, as_json: bool, quiet: bool, verbose: bool) -
     A backup stores every attachment in a local archive; a load replays the archive into another tracker. Both can be
     killed at any moment and run again: nothing is lost, nothing is sent twice.
 
+    Where a command takes ARCHIVE, the configuration that names it will do.
+
     Start with `migrator demo`, then write a configuration (see sample_configs/) and run `migrator check CONFIG`.
     """
     if quiet and verbose:

@@ -22,22 +22,32 @@ from jobs.output import Output
     required=True,
     help="A folder of files, a bag (BagIt, RFC 8493), or a ZIP file.",
 )
-@click.option("--copy", is_flag=True, help="Copies instead of hard links: for files that somebody will change.")
+@click.option(
+    "--link",
+    is_flag=True,
+    help="Hard links into the archive in place of copies: no room needed, but they ARE the archive's files.",
+)
+@click.option("--copy", is_flag=True, help="Copies, which is what is made anyway.")
 @click.option("--include-gone", is_flag=True, help="Files too that the source no longer has.")
 @click.pass_obj
 def command(
-    output: Output, /, *, archive: Path, dest: Path, shape: str, copy: bool, include_gone: bool
+    output: Output, /, *, archive: Path, dest: Path, shape: str, link: bool, copy: bool, include_gone: bool
 ) -> dict[str, Any]:
     """Write the files of ARCHIVE to DEST by their own names, for people and other tools.
 
     DEST must not exist, or be an empty folder; for zip it must not exist. Names are made legal on Linux, macOS and
     Windows; index.csv has the original ones. Each file is hashed on its way: a damaged one is named and left out
     (exit status 5). An export that is stopped or killed leaves nothing at DEST.
+
+    What is written are copies, dated as the attachments, to do with as you like; they take no room where the file
+    system can clone files (btrfs, XFS). With --link they are the archive's own files, and can't be written to.
     """
     from jobs.running import run_job
     from migrator.pipeline.export import ExportSettings
 
-    settings = ExportSettings(dest, shape, links=not copy, gone=include_gone)
+    if link and copy:
+        raise click.UsageError("--link and --copy exclude each other")
+    settings = ExportSettings(dest, shape, links=link, gone=include_gone)
     return run_job(lambda stop: _export(archive, settings, output, stop))
 
 

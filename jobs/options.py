@@ -13,7 +13,17 @@ import click
 from migrator.model import EntityRef
 
 config_argument = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
-archive_argument = click.argument("archive", type=click.Path(path_type=Path, file_okay=False))
+
+
+def _archive(_context: click.Context, _parameter: click.Parameter, given: Path) -> Path:
+    """The folder itself, or that of a configuration."""
+    from migrator.config import read_configuration
+
+    return read_configuration(given).archive if given.is_file() else given
+
+
+archive_argument = click.argument("archive", type=click.Path(path_type=Path), callback=_archive)
+"""ARCHIVE, for which the configuration that names it will do."""
 
 paranoid_option = click.option(
     "--paranoid", is_flag=True, help="Fetch files twice whose length neither listing nor answer tells, and compare."
@@ -36,6 +46,16 @@ def date(value: str) -> datetime:
         return datetime.fromisoformat(value)
     except ValueError:
         raise click.BadParameter(f"{value!r} is not a date; write it like 2024-01-31") from None
+
+
+def address(value: str) -> str:
+    """A tracker's URL, spelt as in the catalog."""
+    from migrator.config import address as spelt
+
+    try:
+        return spelt(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: {error}") from None
 
 
 def entity(value: str) -> EntityRef:

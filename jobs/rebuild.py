@@ -25,5 +25,5 @@ def command(_: Output, /, *, archive: Path) -> dict[str, Any]:
     from migrator.catalog.store import disk_errors
     from migrator.pipeline.rebuild import rebuild
 
-    with held_folder(archive, "rebuild") as held, disk_errors():
+    with held_folder(archive, "rebuild") as held, disk_errors(archive):
         return rebuild(held)

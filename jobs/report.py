@@ -44,7 +44,7 @@ def command(_: Output, /, *, archive: Path, out: Path | None, redirects: Path | 
 
     catalog = Catalog(archive, read_only=True)
     try:
-        with disk_errors():
+        with disk_errors(archive):
             return report(catalog, url_of, out, redirects)
     finally:
         catalog.close()

@@ -100,7 +100,7 @@ def held_archive(
     """
     with held_folder(root, command, create=create, reads=reads) as archive:
         read_only = reads and not os.access(root, os.W_OK)
-        with closing(Catalog(root, read_only=read_only)) as catalog, catalog_errors():
+        with closing(Catalog(root, read_only=read_only)) as catalog, catalog_errors(root):
             yield archive, catalog
 
 

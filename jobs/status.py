@@ -15,21 +15,18 @@ from jobs.output import Output
 @archive_argument
 @click.pass_obj
 def command(_: Output, /, *, archive: Path) -> dict[str, Any]:
-    """Runs, counts, what is pending, and what failed and why. Reads only; works while a run is under way."""
+    """What is damaged, what failed and why, counts and runs. Reads only; works while a run is under way.
+
+    Ends with the status of the archive: 5 if something is known to be damaged (by verify or an export, and not mended
+    since), 3 where files failed, else 0.
+    """
     from migrator.catalog import Catalog
     from migrator.catalog.store import disk_errors
+    from migrator.pipeline.condition import condition
 
     catalog = Catalog(archive, read_only=True)
     try:
-        with disk_errors():
-            return {
-                "command": "status",
-                "status": "complete",
-                "archive": str(archive),
-                "source": catalog.setting("source"),
-                "totals": catalog.totals(),
-                "runs": catalog.runs(),
-                "failures": [*catalog.failures(), *catalog.upload_failures()],
-            }
+        with disk_errors(archive):
+            return condition(catalog, archive)
     finally:
         catalog.close()

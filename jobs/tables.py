@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
@@ -21,6 +21,11 @@ WIDTH = 140
 """Columns where there is no terminal to ask."""
 
 _COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
+
+
+def counted(number: int, one: str, more: str = "") -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {one if number == 1 else more or f'{one}s'}"
 
 
 def summary_text(summary: dict[str, Any]) -> str:
@@ -48,6 +53,7 @@ def _headline(out: Console, summary: dict[str, Any], title: str = "") -> None:
 def _run(out: Console, summary: dict[str, Any]) -> None:
     """backup, load and rollback."""
     _headline(out, summary)
+    failures = _without_those_of_the_whole(out, summary.get("failures", []))
     table = Table(box=None, show_header=False, pad_edge=False)
     if "entities" in summary:
         table.add_row("entities", str(summary["entities"]))
@@ -62,8 +68,21 @@ def _run(out: Console, summary: dict[str, Any]) -> None:
     if "bytes" in summary:
         table.add_row("bytes", human_bytes(summary["bytes"]))
     out.print(table)
+    if changes := summary.get("changes"):
+        out.print(f"against the archive as it was: {', '.join(f'{count} {what}' for what, count in changes.items())}")
     _changed(out, summary)
-    print_failures(out, summary.get("failures", []))
+    print_failures(out, failures)
+
+
+def _without_those_of_the_whole(out: Console, failures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What failed as a whole, such as a listing, is said first of all; gives the other failures."""
+    others = []
+    for failure in failures:
+        if failure["kind"] or failure["entity"] or failure["attachment"]:
+            others.append(failure)
+        else:
+            out.print(Text(printable(f"{failure['name']}: {failure['reason']}"), "red"))
+    return others
 
 
 def _changed(out: Console, summary: dict[str, Any]) -> None:
@@ -127,30 +146,59 @@ def _migrate(out: Console, summary: dict[str, Any]) -> None:
 def _verify(out: Console, summary: dict[str, Any]) -> None:
     _headline(out, summary)
     of = "" if summary.get("round_complete", True) else f" of {summary['of']}, the next such verify goes on from there"
-    out.print(f"{summary['blobs']} blobs{of}, {human_bytes(summary['bytes'])}, {len(summary['problems'])} problems")
+    looked_at = f"{counted(summary['blobs'], 'blob')}{of}, {human_bytes(summary['bytes'])}"
+    out.print(f"{looked_at}, {counted(len(summary['problems']), 'problem')}")
     _problems(out, summary)
 
 
 def _rebuild(out: Console, summary: dict[str, Any]) -> None:
     _headline(out, summary)
-    what = ("entities", "attachments", "blobs", "uploads")
-    out.print(f"made from the {summary['made_from']}: " + ", ".join(f"{summary[name]} {name}" for name in what))
+    what = (("entity", "entities"), ("attachment", "attachments"), ("blob", "blobs"), ("upload", "uploads"))
+    out.print(f"made from the {summary['made_from']}: " + ", ".join(counted(summary[n[1]], *n) for n in what))
     _problems(out, summary)
 
 
 def _problems(out: Console, summary: dict[str, Any]) -> None:
-    """Each, and what mends those that no backup does."""
-    for problem in summary["problems"]:
+    """Each with the files that it is about, and what to do next."""
+    problems = summary["problems"]
+    for problem in problems:
         detail = f" ({problem['detail']})" if "detail" in problem else ""
-        out.print(Text(printable(f"  {problem['code']} {problem['problem']}: {problem['path']}{detail}")))
-    if any(problem["code"].startswith("E1") for problem in summary["problems"]):
-        out.print("`migrator rebuild` makes the catalog anew from what the archive holds")
+        out.print(Text(printable(f"  {problem['code']} {problem['problem']}: {problem['path']}{detail}"), "red"))
+        for line in _files(problem.get("files", [])):
+            out.print(Text(" ".join(printable(f"      {line}").split("\n"))))
+    for line in _remedies(problems):
+        out.print(Text(line))
+
+
+def _files(files: list[dict[str, Any]]) -> Iterator[str]:
+    for file in files[:SHOWN]:
+        gone = " (gone from the source)" if file["status"] == "gone" else ""
+        owner = f"{file['kind']} {file['entity']}".strip()
+        yield f"{owner} {file['name']} (attachment {file['attachment']}){gone}"
+    if len(files) > SHOWN:
+        yield f"... and {len(files) - SHOWN} more (--json shows more)"
+
+
+def _remedies(problems: list[dict[str, Any]]) -> Iterator[str]:
+    """What to do next, by kind of damage."""
+    codes = {problem["code"] for problem in problems}
+    files = [file for problem in problems for file in problem.get("files", [])]
+    if any(file["status"] != "gone" for file in files):
+        yield "next: `migrator backup CONFIG` fetches these files again, where the source still has them"
+    if any("files" in problem and not any(f["status"] != "gone" for f in problem["files"]) for problem in problems):
+        yield "next: what the source no longer has can only come from a copy of this archive: put its blob in place"
+    if "E03" in codes:
+        yield "next: what the archive doesn't know is somebody else's: look at it, and take it away"
+    if any(code.startswith("E1") for code in codes):
+        yield "next: `migrator rebuild` makes the catalog anew from what the archive holds"
+    if any(code.startswith("E2") for code in codes):
+        yield "next: a backup, load or rebuild writes the manifest anew"
 
 
 def _export(out: Console, summary: dict[str, Any]) -> None:
     _headline(out, summary)
-    kept = f"{summary['files']} files, {human_bytes(summary['bytes'])} in {summary['destination']}"
-    out.print(Text(printable(f"{kept}, {len(summary['problems'])} damaged or missing blobs")))
+    kept = f"{counted(summary['files'], 'file')}, {human_bytes(summary['bytes'])} in {summary['destination']}"
+    out.print(Text(printable(f"{kept}, {counted(len(summary['problems']), 'damaged or missing blob')}")))
     print_failures(out, summary["failures"])
 
 
@@ -158,7 +206,8 @@ def _proof(out: Console, summary: dict[str, Any]) -> None:
     for path in (summary["out"], summary["redirects"]):
         if path:
             out.print(Text(printable(f"written: {path}")))
-    out.print(f"{summary['entities']} entities, {summary['attachments']} attachments, {summary['differing']} differ")
+    what = f"{counted(summary['entities'], 'entity', 'entities')}, {counted(summary['attachments'], 'attachment')}"
+    out.print(f"{what}, {summary['differing']} differ")
 
 
 def _check(out: Console, summary: dict[str, Any]) -> None:
@@ -173,12 +222,15 @@ def _check(out: Console, summary: dict[str, Any]) -> None:
 
 def _status(out: Console, summary: dict[str, Any]) -> None:
     holds = summary["totals"]
-    out.print(
-        Text(
-            f"archive of {summary['source'] or 'nothing yet'}: {holds['blobs']['count']} blobs, "
-            f"{human_bytes(holds['blobs']['bytes'])}, {holds['entities']} entities"
-        )
-    )
+    if summary["problems"]:
+        out.print(Text(f"damaged: {counted(len(summary['problems']), 'problem')}", "red"))
+        _problems(out, summary)
+    what = f"{counted(holds['blobs']['count'], 'blob')}, {human_bytes(holds['blobs']['bytes'])}"
+    entities = counted(holds["entities"], "entity", "entities")
+    out.print(Text(printable(f"archive of {summary['source'] or 'nothing yet'}: {what}, {entities}")))
+    if who := summary["at_work"]:
+        by = f"`{who['command']}` is at work (process {who['pid']} on {who['host']}, since {who['since']})"
+        out.print(Text(printable(by)))
     for what in ("attachments", "uploads"):
         counts = ", ".join(f"{count} {status}" for status, count in holds[what].items())
         out.print(f"{what}: {counts or 'none'}")
@@ -186,7 +238,8 @@ def _status(out: Console, summary: dict[str, Any]) -> None:
         out.print("a crawl is under way: the next backup goes on with it")
     table = Table("run", "command", "status", "started", "ended", box=None, pad_edge=False)
     for run in summary["runs"]:
-        table.add_row(str(run["run"]), run["command"], run["status"], run["started_at"], run["ended_at"] or "")
+        shown = "killed" if run.get("killed") else run["status"]
+        table.add_row(str(run["run"]), run["command"], shown, run["started_at"], run["ended_at"] or "")
     out.print(table)
     print_failures(out, summary["failures"])
 

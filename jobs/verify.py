@@ -57,5 +57,5 @@ async def _verify(root: Path, part: Any, output: Output, stop: asyncio.Event) ->
     from migrator.catalog.store import disk_errors
     from migrator.pipeline.verify import verify
 
-    with held_folder(root, "verify", reads=True) as archive, disk_errors(), output.progress("verify") as progress:
+    with held_folder(root, "verify", reads=True) as archive, disk_errors(root), output.progress("verify") as progress:
         return await verify(archive, part=part, progress=progress, stop=stop)

@@ -15,6 +15,7 @@ from migrator.layers import DryRunTarget, Patience, RetryingSource, RetryingTarg
 from migrator.pacing import Pacer
 from migrator.pipeline.running import back_off
 from migrator.ports import Source, Target
+from migrator.selection import expect_kinds
 from migrator.tls import OLD, Proxy, Route, TlsFiles
 from migrator.verified import ParanoidSource, VerifiedSource
 from migrator.waits import Waits
@@ -55,6 +56,7 @@ def wire_source(configuration: Configuration, *, paranoid: bool = False) -> Wire
     section, limits = configuration.settings.source, configuration.settings.limits
     parts = adapter(section.tracker)
     http, waits, warnings = _client(parts, section, "source", configuration, section.download_auth)
+    expect_kinds(section.kinds, parts.capabilities.kinds, "source.kinds")
     inner = parts.source(http, options_of(section.options, parts.options, "source.options"))
     checked = ParanoidSource(VerifiedSource(inner)) if paranoid else VerifiedSource(inner)
     return Wired(RetryingSource(checked, patience(limits, waits)), identity(section), warnings)

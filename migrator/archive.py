@@ -32,14 +32,15 @@ STRETCH = 8 * 1024 * 1024
 FOLDERS = [f"{number:02x}" for number in range(256)]
 _OURS = re.compile(
     r"README\.txt|lock|incoming|blobs|manifest\.jsonl(\.damaged-\d+)?|manifest\.new|catalog\.new"
-    r"|catalog\.db(\.damaged-\d+)?(-wal|-shm)?"
+    r"|catalog\.db(\.damaged-\d+)?(-wal|-shm|-journal)?"
 )
 
 _README = """This folder is an archive of the attachments of one issue tracker, written by `migrator` (format 1).
 
 catalog.db   an SQLite database: what each file is (tables entities, attachments, blobs, runs, uploads)
 manifest.jsonl  every change of the catalog's rows, as lines of JSON; `migrator rebuild` makes a new catalog from it
-blobs/       the files, each named by the SHA-256 of its content, in a folder named by its first two digits
+blobs/       the files, each named by the SHA-256 of its content, in a folder named by its first two digits; nobody may
+             write to them, so change a copy, as `migrator export` makes them (with --link they are these very files)
 incoming/    files on their way; empty when no run is under way
 lock         who is at work here
 
@@ -54,7 +55,7 @@ class _Hashing(io.FileIO):
     """A file that hashes what is written to it, in the thread that writes it."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(disk.create(path), "wb")
+        super().__init__(disk.create(path, disk.SEALED), "wb")
         self.sha256 = hashlib.sha256()
         self.size = self._sent_on = 0
 
@@ -107,22 +108,27 @@ class Archive:
         self.suspects: set[str] = set()
 
     def prepare(self) -> None:
-        """Make the folders, and sweep away what an earlier run left half-done."""
+        """Make the folders, and sweep away what an earlier run left half-done.
+
+        The first time that this version meets the archive of an earlier one, its blobs are sealed, as new ones are.
+        """
         with disk_errors(str(self.root)):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self.incoming.exists():
                 shutil.rmtree(self.incoming)
             for folder in (self.incoming, self.blobs):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            self._write_readme()
             for name in FOLDERS:
                 (self.blobs / name).mkdir(mode=0o700, exist_ok=True)
+            self._write_readme()
             disk.sync_folders([self.blobs, self.root], self.root)
 
     def _write_readme(self) -> None:
-        """A whole one, or the one that was there."""
+        """A whole one, or the one that was there. What it says of the blobs is made true before, once."""
         place, fresh = self.root / "README.txt", self.new_incoming()
         if not place.is_file() or place.read_bytes() != _README.encode():
+            for name in FOLDERS:
+                disk.seal(self.blobs / name)
             disk.write_file(fresh, _README.encode())
             disk.rename(fresh, place)
 

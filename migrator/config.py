@@ -20,9 +20,11 @@ from yarl import URL
 
 from migrator.errors import ConfigError
 from migrator.matching import rule
+from migrator.pathnames import on_disk
 
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _TIMES = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+_SHARE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*(/\s*s)?\s*")
 
 
@@ -42,6 +44,14 @@ def rate(value: object) -> float:
     return number * _SIZES[unit]
 
 
+def share(value: object) -> float:
+    """`"20%"` as a number from 0 to 1."""
+    match = _SHARE.fullmatch(value) if isinstance(value, str) else None
+    if match is None or float(match[1]) > 100:
+        raise ValueError('not a share; write it like "20%"')
+    return float(match[1]) / 100
+
+
 def _quantity(value: object) -> tuple[float, str, bool]:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value), "", False
@@ -51,7 +61,8 @@ def _quantity(value: object) -> tuple[float, str, bool]:
     return float(match[1]), match[2].lower(), bool(match[3])
 
 
-def _url(value: object) -> str:
+def address(value: object) -> str:
+    """A tracker's URL in the one spelling that the catalog knows it by; `ValueError` if it is none."""
     try:
         url = URL(value) if isinstance(value, str) else URL()
     except ValueError:
@@ -65,7 +76,7 @@ def _url(value: object) -> str:
 
 def _proxy(value: object) -> str:
     try:
-        url = URL(_url(value))
+        url = URL(address(value))
     except ValueError as error:
         raise ValueError(str(error).replace("`auth`", "`proxy_auth`")) from None
     if url.scheme != "http" or url.path.strip("/"):
@@ -105,7 +116,7 @@ class TrackerSection(_Section):
     """[source] and [target]. Proxies of the environment are not used, only `proxy`."""
 
     tracker: str
-    url: Annotated[str, BeforeValidator(_url)]
+    url: Annotated[str, BeforeValidator(address)]
     auth: Secrets = {}
     tls: TlsSection | None = None
     proxy: Annotated[str, BeforeValidator(_proxy)] | None = None
@@ -119,6 +130,7 @@ class SourceSection(TrackerSection):
     kinds: tuple[str, ...] = ()
     download_auth: Secrets = {}
     allow_forbidden: Flag = False
+    max_gone: Annotated[float, BeforeValidator(share)] = 0.2
 
 
 class TargetSection(TrackerSection):
@@ -189,7 +201,7 @@ class Configuration:
 def placed(folder: Path, place: str) -> Path:
     """A path as a file of that folder means it; `~` is the home folder."""
     try:
-        return folder / Path(place).expanduser()
+        return folder / Path(on_disk(place)).expanduser()
     except RuntimeError:
         raise ConfigError(f"configuration: {place}: there is no such home folder") from None
 

@@ -12,6 +12,7 @@ import ctypes
 import errno
 import os
 import resource
+import stat
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from migrator.errors import DiskRefused
 
+OWN, SEALED = 0o600, 0o400
+"""Modes of files: the owner reads and writes; the owner reads, and nobody writes."""
 _NO_MORE_FILES = {errno.EMFILE, errno.ENFILE}
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "this account's share of the disk (its quota) is used up"}
 
@@ -85,9 +88,9 @@ def expect_descriptors(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
-def create(path: Path) -> int:
-    """A new, empty file that only its owner may read; gives its descriptor."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+def create(path: Path, mode: int = OWN) -> int:
+    """A new, empty file that only its owner may read; gives its descriptor, which writes even if it is `SEALED`."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
 
 
 def append(handle: int, chunk: bytes) -> None:
@@ -95,9 +98,9 @@ def append(handle: int, chunk: bytes) -> None:
     _write(handle, chunk)
 
 
-def write_file(path: Path, body: bytes) -> None:
+def write_file(path: Path, body: bytes, mode: int = OWN) -> None:
     """A whole small file that only its owner may read."""
-    handle = create(path)
+    handle = create(path, mode)
     try:
         append(handle, body)
     finally:
@@ -106,7 +109,7 @@ def write_file(path: Path, body: bytes) -> None:
 
 def extend(path: Path, at: int, chunk: bytes) -> None:
     """Write at `at` of a file that only its owner may read, made if need be; what stood there is cut off first."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, OWN)
     try:
         os.ftruncate(handle, at)
         os.lseek(handle, at, os.SEEK_SET)
@@ -130,7 +133,7 @@ def sync_files(folder: Path, files: Collection[Path]) -> None:
     if len(files) > 2 and _sync_filesystem(folder):
         return
     for path in files:
-        _sync_path(path, os.O_RDWR)
+        _sync_path(path)
 
 
 def rename(path: Path, to: Path) -> None:
@@ -143,7 +146,20 @@ def sync_folders(folders: Collection[Path], root: Path) -> None:
     if len(folders) > 2 and _sync_filesystem(root):
         return
     for folder in folders:
-        _sync_path(folder, os.O_RDONLY)
+        _sync_path(folder)
+
+
+def seal(folder: Path) -> None:
+    """Nobody may write to the files in this folder any more; who may read them stays. Best effort: no bytes hang on it.
+
+    Files of other owners, and file systems without modes, stay as they are.
+    """
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            mode = entry.stat(follow_symlinks=False).st_mode
+            if stat.S_ISREG(mode) and mode & 0o222:
+                with suppress(OSError):
+                    Path(entry).chmod(stat.S_IMODE(mode) & ~0o222)
 
 
 def remove(path: Path) -> None:
@@ -169,8 +185,14 @@ def free_bytes(folder: Path) -> int | None:
     return found.f_bavail * found.f_frsize if found.f_blocks else None
 
 
-def _sync_path(path: Path, flags: int) -> None:
-    handle = os.open(path, flags)
+def total_bytes(folder: Path) -> int | None:
+    """How large the file system of this folder is; None where it doesn't say."""
+    found = os.statvfs(folder)
+    return found.f_blocks * found.f_frsize or None
+
+
+def _sync_path(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -17,6 +17,7 @@
     `- Rejected                          3    this item can't be had; go on with the others
        |- Gone                                404, 410: no longer there
        |- Forbidden                           403: not for this account
+       |- Unauthorized                        401 for this one thing, while the tracker takes the credentials
        |- NotReachable                        the tracker has it, but its API doesn't hand it out
        `- Unanswered                          a write was sent and no answer seen: never repeat it blindly
 
@@ -121,6 +122,10 @@ class Gone(Rejected):
 
 class Forbidden(Rejected):
     """This account may not (403)."""
+
+
+class Unauthorized(Rejected):
+    """This one thing was refused with a 401, though the tracker itself takes the credentials."""
 
 
 class NotReachable(Rejected):

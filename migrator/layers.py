@@ -15,9 +15,21 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from migrator.errors import LoginPage, Rejected, Retriable, TrackerUnreachable, Unanswered, WrongBody
+from migrator.errors import (
+    AuthRefused,
+    Forbidden,
+    LoginPage,
+    MigratorError,
+    NotReachable,
+    Rejected,
+    Retriable,
+    TrackerUnreachable,
+    Unanswered,
+    Unauthorized,
+    WrongBody,
+)
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page
 from migrator.ports import Body, Sink, Source, Target
 from migrator.verified import CheckedSink
@@ -26,7 +38,11 @@ from migrator.waits import Waits
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
 
-_RETRIED = retry_if_exception_type(Retriable)
+Tries = Callable[[MigratorError], int]
+"""How often a call that ended in this error may be repeated."""
+
+_ODD = (Rejected, AuthRefused, LoginPage, TrackerUnreachable)
+"""What a tracker that has answered before may also say by mistake, once in a while."""
 _log = logging.getLogger("migrator.retries")
 
 
@@ -47,14 +63,35 @@ class Patience:
     sleep: Sleep = asyncio.sleep
     waits: Waits = field(default_factory=Waits, compare=False)
 
-    async def run(self, call: Callable[[], Awaitable[T]]) -> T:
-        """The result of the call, or its last error when patience is at an end."""
+    async def run(self, call: Callable[[], Awaitable[T]], odd: Tries = lambda _: 0) -> T:
+        """The result of the call, or its last error when patience is at an end.
+
+        `odd` tells of errors that are no passing fault by themselves how often they are repeated all the same.
+        """
+
+        def tries(error: BaseException | None) -> int:
+            if isinstance(error, Retriable) and not isinstance(error, LoginPage):
+                return self.retries
+            told = odd(error) if isinstance(error, _ODD) else 0
+            return max(told, self.login_pages) if isinstance(error, LoginPage) else told
+
+        def ends(state: RetryCallState) -> bool:
+            allowed = tries(state.outcome.exception() if state.outcome else None)
+            return state.attempt_number > allowed or state.idle_for + _asked_for(state) > self.total
+
         try:
             return await call()  # outside of tenacity, which costs a third of a small download
-        except Retriable as error:
+        except MigratorError as error:
+            if not tries(error):
+                raise
             failed = [error]
         async for attempt in AsyncRetrying(
-            retry=_RETRIED, wait=self._wait, stop=self._stop, sleep=self.sleep, before_sleep=self._tell, reraise=True
+            retry=retry_if_exception(lambda error: tries(error) > 0),
+            wait=self._wait,
+            stop=ends,
+            sleep=self.sleep,
+            before_sleep=self._tell,
+            reraise=True,
         ):
             with attempt:
                 if failed:
@@ -74,11 +111,6 @@ class Patience:
         jittered = random.uniform(step / 2, step)  # noqa: S311 - not a secret
         return max(jittered, _asked_for(state))
 
-    def _stop(self, state: RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        tries = self.login_pages if isinstance(error, LoginPage) else self.retries
-        return state.attempt_number > tries or state.idle_for + _asked_for(state) > self.total
-
     def _tell(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         wait = state.next_action.sleep if state.next_action else 0.0
@@ -95,15 +127,23 @@ def _asked_for(state: RetryCallState) -> float:
 
 
 class RetryingSource:
-    """Repeats what may go well next time, with the sink rewound before each try."""
+    """Repeats what may go well next time, with the sink rewound before each try.
+
+    A tracker that has answered is believed to be there and to take the credentials: a refusal, a 404 or a page in the
+    middle of a listing is repeated like any other fault; and a 401 that stays speaks for one thing alone, unless
+    `check` is refused, too.
+    """
 
     def __init__(self, inner: Source, patience: Patience) -> None:
         self._inner, self._patience = inner, patience
+        self._answered = False
         self.capabilities = inner.capabilities
 
     async def check(self) -> str:
         """See `Tracker`; a person is waiting, so patience is short."""
-        return await self._patience.check(self._inner.check)
+        told = await self._patience.check(self._inner.check)
+        self._answered = True
+        return told
 
     async def oddities(self) -> tuple[str, ...]:
         """See `Tracker`."""
@@ -115,24 +155,59 @@ class RetryingSource:
 
     async def still_lists(self, attachment: Attachment) -> bool:
         """See `Source`."""
-        return await self._patience.run(lambda: self._inner.still_lists(attachment))
+        return await self._asked(lambda: self._inner.still_lists(attachment), self._odd_of_one)
 
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
-        """See `Source`."""
-        return await self._patience.run(lambda: self._inner.read(stream, cursor))
+        """See `Source`. `Unauthorized` where this listing alone is refused."""
+
+        def odd(_: MigratorError) -> int:
+            """In the middle of a listing nothing is final; at its beginning little is."""
+            if cursor is not None:
+                return self._patience.retries
+            return self._patience.login_pages if self._answered else 0
+
+        page = await self._asked(lambda: self._inner.read(stream, cursor), odd)
+        self._answered = True
+        return page
 
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """See `Source`."""
-        return await self._patience.run(lambda: self._inner.attachments_of(entity))
+        """See `Source`. `Unauthorized` where this entity alone is refused; `Gone` if it is so when asked twice."""
+        found = await self._asked(lambda: self._inner.attachments_of(entity), self._odd_of_one)
+        self._answered = True
+        return found
 
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`."""
+        """See `Source`. `Unauthorized` where this file alone is refused."""
 
         async def once() -> None:
             sink.rewind()
             await self._inner.download(attachment, sink)
 
-        await self._patience.run(once)
+        def odd(error: MigratorError) -> int:
+            return self._patience.login_pages if isinstance(error, AuthRefused) and self._answered else 0
+
+        await self._asked(once, odd)
+
+    def _odd_of_one(self, error: MigratorError) -> int:
+        """For an entity: what the account may not see is definite, and a 404 is asked for once more."""
+        if not self._answered or isinstance(error, Forbidden | NotReachable):
+            return 0
+        return 1 if isinstance(error, Rejected) else self._patience.retries
+
+    async def _asked(self, call: Callable[[], Awaitable[T]], odd: Tries) -> T:
+        try:
+            return await self._patience.run(call, odd)
+        except AuthRefused as error:
+            if not self._answered or not await self._takes_credentials():
+                raise
+            raise Unauthorized(f"{error}; other requests with them are answered") from error
+
+    async def _takes_credentials(self) -> bool:
+        try:
+            await self._inner.check()
+        except MigratorError:
+            return False
+        return True
 
 
 class RetryingTarget:

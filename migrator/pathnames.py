@@ -3,13 +3,15 @@
 The one idea: a name is made legal first and unique afterwards, by a key under which names are equal if any of the
 three systems takes them for one: composed or not, upper or lower case, with or without invisible characters.
 The one trap: white space at the end counts as well, not only what Windows drops: programs that read a manifest strip
-each line. `%` and line separators go for the same reason: implementations of BagIt disagree on them.
+each line.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
+from pathlib import Path
 
 from migrator.naming import split_extension
 
@@ -20,14 +22,20 @@ KIND, FOLDER = 40, 80
 BYTES = 255
 """Of one part of a path in UTF-8, decomposed, as the strictest file system counts."""
 
-_ILLEGAL = re.compile(r"[<>:\"/\\|?*%\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ILLEGAL = re.compile(r"[<>:\"/\\|?*\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+IN_A_BAG = "%\u2028\u2029"
+"""Legal everywhere; but implementations of BagIt disagree on them: some read %0A as a line break, some count lines."""
 _END = re.compile(r"[.\s]+$")
 _RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³])\s*(?=\.|$)", re.IGNORECASE)
 
 
-def legal(name: str, limit: int = BYTES, otherwise: str = "unnamed") -> str:
-    """The nearest legal name of at most `limit` characters, its extension kept; `otherwise` where nothing is left."""
-    name = _trimmed(_ILLEGAL.sub("_", unicodedata.normalize("NFC", name)))
+def legal(name: str, limit: int = BYTES, otherwise: str = "unnamed", *, avoid: str = "") -> str:
+    """The nearest legal name of at most `limit` characters, its extension kept; `otherwise` where nothing is left.
+
+    `avoid`: characters that it must not have, legal or not.
+    """
+    plain = unicodedata.normalize("NFC", name).translate(dict.fromkeys(map(ord, avoid), "_"))
+    name = _trimmed(_ILLEGAL.sub("_", plain))
     name = name if fold(name) else otherwise
     if reserved := _RESERVED.match(name):
         name = f"{name[: reserved.end()]}_{name[reserved.end() :]}"
@@ -50,6 +58,16 @@ def fold(name: str) -> str:
     bare = "".join(char for char in name if unicodedata.category(char) != "Cf")
     folded = unicodedata.normalize("NFD", bare).upper().casefold()
     return unicodedata.normalize("NFD", folded)
+
+
+def on_disk(path: str) -> str:
+    """The same path for calls of the system: UTF-8 on the disk, whatever the locale says that file names are."""
+    return os.fsdecode(path.encode("utf-8", "surrogateescape"))
+
+
+def readable(path: Path) -> str:
+    """A path as text that any program takes: what is UTF-8 on the disk is read so, whatever the locale says."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def length(text: str) -> int:

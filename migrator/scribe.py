@@ -61,7 +61,7 @@ def _written(incoming: Path, content: Content) -> str:
     if isinstance(content, str):
         return content
     name = new_name()
-    disk.write_file(incoming / name, content)
+    disk.write_file(incoming / name, content, disk.SEALED)
     return name
 
 

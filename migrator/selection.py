@@ -7,10 +7,13 @@ The one trap: what a tracker doesn't tell can't be held against a file: an unkno
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
+from migrator.errors import ConfigError
 from migrator.model import NOBODY, UNLINKED, Attachment, EntityRef
 
 
@@ -58,6 +61,15 @@ class Selection:
 
 
 EVERYTHING = Selection()
+
+
+def expect_kinds(wanted: Iterable[str], known: Sequence[str], where: str) -> None:
+    """`ConfigError` for a kind that no entity of this tracker can have; `known` empty: nobody can tell."""
+    for kind in wanted:
+        if known and kind not in {*known, UNLINKED}:
+            near = get_close_matches(kind, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+            raise ConfigError(f"{where}: this tracker has no kind {kind!r}; {hint}")
 
 
 @dataclass(slots=True)

@@ -105,6 +105,15 @@ def rows(root: Path, statement: str) -> list[tuple[Any, ...]]:
         return db.execute(statement).fetchall()
 
 
+def overwrite(path: Path, content: bytes) -> None:
+    """Damage a file, which may be a blob, to which nobody may write."""
+    mode = path.stat().st_mode if path.exists() else 0o600
+    path.touch()
+    path.chmod(0o600)
+    path.write_bytes(content)
+    path.chmod(mode)
+
+
 def stored(root: Path) -> dict[str, tuple[str, str]]:
     """Attachment id to name and hash, as recorded; every blob is there and is what its name says."""
     found = {}

@@ -55,7 +55,9 @@ async def ended(process: asyncio.subprocess.Process, within: float = 60) -> Fini
         with suppress(ProcessLookupError):
             process.kill()
         raise
-    return Finished(process.returncode or 0, (out or b"").decode(), (err or b"").decode())
+    return Finished(
+        process.returncode or 0, (out or b"").decode(errors="replace"), (err or b"").decode(errors="replace")
+    )
 
 
 async def run(*arguments: object, within: float = 60, **how: Any) -> Finished:

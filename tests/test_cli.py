@@ -22,6 +22,7 @@ from migrator.errors import DiskRefused
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.teampulse import TeamPulseSandbox
 from migrator.sandbox.world import World
+from tests.parts import overwrite
 from tests.program import ROOT, configure, ended, kill, run, start, until
 
 WORLD = World.generate(entities=20, seed=3, attachments=60, median_bytes=2000, large_bytes=400_000)
@@ -29,7 +30,7 @@ SKIP = {"inline_images": "skip"}
 OWNED = sum(WORLD.owner_of(file) is not None for file in WORLD.attachments)
 ATTACHMENTS = {"listed", "stored", "unchanged", "skipped", "gone", "failed"}
 UPLOADS = {"planned", "uploaded", "already_there", "unmapped", "skipped", "failed"}
-BACKUP = {"command", "run", "status", "entities", "attachments", "bytes", "seconds", "failures"}
+BACKUP = {"command", "run", "status", "entities", "attachments", "changes", "bytes", "seconds", "warnings", "failures"}
 DELETIONS = {"planned", "deleted", "already_gone", "changed", "impossible", "failed"}
 LOAD = {"command", "run", "status", "uploads", "bytes", "seconds", "failures"}
 FAILURE = {"kind", "entity", "attachment", "name", "reason"}
@@ -303,7 +304,7 @@ async def test_a_broken_file_is_status_3_is_listed_with_its_reason_and_healed_by
     assert finished.document["attachments"]["stored"] == 59
 
     status = await run("status", root)
-    assert status.code == 0
+    assert status.code == 3
     assert "59 stored" in status.out
     assert "1 failed" in status.out
     assert "status 500" in status.out
@@ -336,13 +337,34 @@ async def test_paranoid_notices_a_file_that_was_cut_where_nobody_tells_its_lengt
             assert ({digest for (digest,) in stored} == contents) == whole, source.faults.injected
 
 
-async def test_a_file_that_is_gone_does_not_count_against_the_run(tmp_path, source):
-    source.faults.gone.add(WORLD.attachments[7].id)
-    finished = await run("--json", "backup", config_of(tmp_path, source))
-    assert (finished.code, finished.document["status"]) == (0, "complete")
-    assert finished.document["attachments"] == {
-        "listed": 60, "stored": 59, "unchanged": 0, "skipped": 0, "gone": 1, "failed": 0,
-    }  # fmt: skip
+async def test_a_file_that_is_listed_and_answers_404_has_failed_and_is_told_first_where_all_do(tmp_path, source):
+    config = config_of(tmp_path, source)
+    source.faults.gone.update(file.id for file in WORLD.attachments)
+    night = await run("--json", "backup", config)
+    assert (night.code, night.document["attachments"]["failed"], night.document["attachments"]["gone"]) == (3, 60, 0)
+    assert any("none of the files could be had" in warning for warning in night.document["warnings"])
+    assert "warning: none of the files could be had" in night.err
+    source.faults.gone.clear()
+    morning = await run("--json", "backup", config)
+    assert (morning.code, morning.document["attachments"]["stored"], morning.document["warnings"]) == (0, 60, [])
+
+
+async def test_files_that_are_no_longer_listed_are_an_alarm_until_a_person_accepts_it(tmp_path, source):
+    config = config_of(tmp_path, source)
+    assert (await run("backup", config)).code == 0
+    source.world, source.changes = WORLD.without_attachments(), source.changes + 1
+    alarm = await run("--json", "backup", config)
+    assert (alarm.code, alarm.document["status"], alarm.document["attachments"]["gone"]) == (3, "incomplete", 0)
+    assert "60 of 60 files are no longer listed" in alarm.document["failures"][0]["reason"]
+    assert (await run("backup", config)).out.splitlines()[1].startswith("files no longer listed: 60 of 60")
+    accepted = await run("--json", "backup", config, "--accept-gone")
+    assert (accepted.code, accepted.document["attachments"]["gone"]) == (0, 60)
+    assert accepted.document["changes"] == {"added": 0, "removed": 60, "renamed": 0, "moved": 0, "replaced": 0}
+    plain = config.read_text()
+    for share in ("none", "120%", "20", ""):
+        config.write_text(plain.replace("[source]\n", f'[source]\nmax_gone = "{share}"\n'))
+        wrong = await run("backup", config)
+        assert (wrong.code, "source.max_gone: not a share" in wrong.err) == (2, True), wrong
 
 
 async def test_an_upload_that_the_target_refuses_is_status_3_and_goes_with_the_next_run(tmp_path, source, target):
@@ -387,7 +409,7 @@ async def test_a_damaged_archive_is_status_5_with_what_and_where_and_the_next_ba
     config, root = config_of(tmp_path, source), tmp_path / "archive"
     assert (await run("-q", "backup", config)).code == 0
     damaged, missing, *_ = sorted((root / "blobs").glob("*/*"))
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?" if damaged.stat().st_size else b"?")
+    overwrite(damaged, damaged.read_bytes()[:-1] + b"?" if damaged.stat().st_size else b"?")
     missing.unlink()
     stranger = root / "blobs" / "ab" / "stranger.txt"
     stranger.write_text("who am I?")
@@ -457,7 +479,7 @@ async def test_a_name_that_the_terminal_can_not_show_or_would_obey_ends_no_run(t
             assert finished.code == 3, finished
             assert finished.document["failures"][0]["name"] == name
             people = await run("status", tmp_path / "archive", env={"PYTHONIOENCODING": encoding})
-            assert people.code == 0, people
+            assert people.code == 3, people
             assert "\x1b" not in people.out
             assert ".txt" in people.out
 

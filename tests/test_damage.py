@@ -21,7 +21,7 @@ from migrator.catalog.audit import audit
 from migrator.catalog.replay import Replay, replay
 from migrator.pipeline.rebuild import rebuild
 from migrator.pipeline.verify import CODES, Part
-from tests.parts import expected, rows, run_backup, run_load, run_verify, small_tracker, stored, twin_of
+from tests.parts import expected, overwrite, rows, run_backup, run_load, run_verify, small_tracker, stored, twin_of
 
 PAGE = 512
 EVERY_BYTE = "MIGRATOR_SLOW" in os.environ
@@ -53,6 +53,7 @@ def codes(found: dict[str, Any]) -> list[str]:
 @contextmanager
 def flipped(path: Path) -> Iterator[Any]:
     """Gives a function that flips one bit of a byte of this file, and flips back what it flipped before."""
+    path.chmod(0o600)
     sound, handle = path.read_bytes(), os.open(path, os.O_RDWR)
     last = 0
 
@@ -165,10 +166,10 @@ async def test_blobs_cut_grown_swapped_replaced_lost_and_strange(tmp_path):
     by_name = {name: tmp_path / "blobs" / sha256[:2] / sha256 for name, sha256 in stored(tmp_path).values()}
     one, two, cut, grown, link, folder, lost = (by_name[f"big {number}.bin"] for number in (1, 2, 3, 4, 6, 7, 8))
     content = one.read_bytes()
-    one.write_bytes(two.read_bytes())
-    two.write_bytes(content)
-    cut.write_bytes(cut.read_bytes()[:-1] or b"?")
-    grown.write_bytes(grown.read_bytes() + b"?")
+    overwrite(one, two.read_bytes())
+    overwrite(two, content)
+    overwrite(cut, cut.read_bytes()[:-1] or b"?")
+    overwrite(grown, grown.read_bytes() + b"?")
     link.rename(tmp_path / "elsewhere")
     link.symlink_to(tmp_path / "elsewhere")
     folder.unlink()
@@ -268,7 +269,7 @@ async def test_a_part_finds_what_is_in_it_and_goes_on_behind_it(tmp_path):
     await run_backup(small_tracker(), tmp_path)
     digests = sorted(sha256 for (sha256,) in rows(tmp_path, "SELECT sha256 FROM blobs"))
     for sha256 in (digests[0], digests[-1]):
-        (tmp_path / "blobs" / sha256[:2] / sha256).write_bytes(b"damaged")
+        overwrite(tmp_path / "blobs" / sha256[:2] / sha256, b"damaged")
     found = [await run_verify(tmp_path, Part(share=0.5)) for _ in range(2)]
     assert [[problem["sha256"] for problem in one["problems"]] for one in found] == [[digests[0]], [digests[-1]]]
     assert [one["round_complete"] for one in found] == [False, True]

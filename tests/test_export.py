@@ -9,7 +9,9 @@ import os
 import random
 import shutil
 import signal
+import stat
 import subprocess
+import time
 import zipfile
 from pathlib import Path
 
@@ -18,15 +20,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from migrator import disk
 from migrator.adapters.memory import MemoryTracker
 from migrator.archive import Archive
 from migrator.catalog import Catalog
-from migrator.errors import ConfigError
-from migrator.pipeline import shapes
+from migrator.errors import ConfigError, DiskRefused
+from migrator.pipeline import copies, shapes
 from migrator.pipeline.export import ExportSettings, Place, export
-from tests.parts import rows, run_backup, run_verify, small_tracker
+from migrator.pipeline.room import RESERVE
+from tests.parts import overwrite, rows, run_backup, run_verify, small_tracker
 from tests.program import kill, run, start, until
-from tests.test_pathnames import HOSTILE, assert_legal, names
+from tests.test_pathnames import HOSTILE, assert_fit_for_a_bag, assert_legal, names
 
 SHAPES = ("tree", "bagit", "zip")
 COLUMNS = ["path", "kind", "entity_id", "attachment_id", "name", "size", "sha256"]
@@ -98,16 +102,79 @@ async def test_every_stored_file_arrives_under_its_name_with_an_index(archive, t
 
 
 @pytest.mark.parametrize("shape", ["tree", "bagit"])
-async def test_files_are_hard_links_unless_copies_are_asked_for(archive, tmp_path, shape):
+async def test_files_are_copies_that_can_be_changed_unless_hard_links_are_asked_for(archive, tmp_path, shape):
     tracker, root = archive
     for links in (True, False):
         dest = tmp_path / f"links {links}"
-        await run_export(root, dest, shape, links=links)
+        await run_export(root, dest, shape, **({"links": True} if links else {}))
         top = opened(dest, shape, tmp_path)
         for line in assert_whole(tracker, top):
-            blob = root / "blobs" / line["sha256"][:2] / line["sha256"]
-            assert (top / line["path"]).samefile(blob) == links
+            file, blob = top / line["path"], root / "blobs" / line["sha256"][:2] / line["sha256"]
+            assert file.samefile(blob) == links
+            assert stat.S_IMODE(file.stat().st_mode) == (0o400 if links else 0o600)
+    for line in index_of(top):
+        (top / line["path"]).write_bytes(b"edited")
     assert (await run_verify(root))["status"] == "complete"
+
+
+async def test_a_copy_is_dated_as_its_attachment_where_that_has_a_date(tmp_path):
+    tracker, root = MemoryTracker(), tmp_path / "archive"
+    owner = tracker.add("Bug")
+    dates = {"2020-02-03T04:05:06+02:00": 1580695506, "1960-01-01T00:00:00": -315619200, "yesterday": None, "": None}
+    for number, date in enumerate([*dates, "9999-12-31T23:59:59-12:00"]):
+        tracker.attach(owner, f"{number}.txt", b"same", created_at=date)
+    await run_backup(tracker, root)
+    blobs = {path: path.stat().st_mtime_ns for path in root.glob("blobs/*/*")}
+    await run_export(root, tmp_path / "dest")
+    found = {path.stem: path.stat().st_mtime for path in (tmp_path / "dest").rglob("*.txt")}
+    assert len(found) == 5
+    for number, wanted in enumerate(dates.values()):
+        assert found[str(number)] == wanted or (wanted is None and abs(found[str(number)] - time.time()) < 600)
+    assert {path: path.stat().st_mtime_ns for path in blobs} == blobs
+
+
+def share_blocks(_handle: int, request: int, source: int) -> int:
+    """What a file system that clones does for ioctl_ficlone(2), as far as anybody sees."""
+    assert request == 0x40049409
+    at = 0
+    while chunk := os.pread(source, 2**20, at):
+        at += os.pwrite(_handle, chunk, at)
+    return 0
+
+
+async def test_where_the_file_system_clones_files_nothing_is_written_and_no_room_is_needed(
+    archive, tmp_path, monkeypatch
+):
+    tracker, root = archive
+    cloned = []
+    monkeypatch.setattr(copies.fcntl, "ioctl", lambda *asked: cloned.append(asked) or share_blocks(*asked))
+    monkeypatch.setattr(disk, "free_bytes", lambda _: RESERVE + 10)
+    monkeypatch.setattr(copies, "_copied", lambda *_: pytest.fail("copied by hand"))
+    await run_export(root, tmp_path / "dest")
+    assert_whole(tracker, tmp_path / "dest")
+    assert len(cloned) == len(tracker.files) + 1
+    assert [path.name for path in tmp_path.iterdir()] == ["archive", "dest"] or not list(tmp_path.glob(".*"))
+
+
+async def test_where_it_does_not_copies_need_room(archive, tmp_path, monkeypatch):
+    _, root = archive
+    monkeypatch.setattr(copies, "_cloned", lambda *_: False)
+    monkeypatch.setattr(disk, "free_bytes", lambda _: RESERVE + 10)
+    with pytest.raises(DiskRefused):
+        await run_export(root, tmp_path / "dest")
+    assert [path.name for path in tmp_path.iterdir()] == ["archive"]
+
+
+async def test_a_name_that_is_legal_stays_in_a_tree_and_a_zip_and_is_avoided_in_a_bag_where_programs_disagree(tmp_path):
+    tracker, root = MemoryTracker(), tmp_path / "archive"
+    tracker.attach(tracker.add("Bug", title="50% off"), "100%25.txt", b"x")
+    await run_backup(tracker, root)
+    for shape, path in (("tree", "50% off/100%25.txt"), ("zip", "50% off/100%25.txt"), ("bagit", "50_ off/100_25.txt")):
+        await run_export(root, tmp_path / shape, shape)
+        [line] = index_of(opened(tmp_path / shape, shape, tmp_path / "opened"))
+        assert line["path"].partition(" ")[2] == path
+        assert line["name"] == "100%25.txt"
+    bagit.Bag(str(tmp_path / "bagit")).validate()
 
 
 async def test_where_links_are_refused_files_are_copied(archive, tmp_path, monkeypatch):
@@ -117,7 +184,7 @@ async def test_where_links_are_refused_files_are_copied(archive, tmp_path, monke
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(shapes.os, "link", refuse)
-    await run_export(root, tmp_path / "dest")
+    await run_export(root, tmp_path / "dest", links=True)
     assert_whole(tracker, tmp_path / "dest")
 
 
@@ -166,7 +233,7 @@ async def test_a_damaged_and_a_missing_blob_are_named_and_the_rest_is_exported(a
     [(bad,)] = rows(root, "SELECT sha256 FROM attachments WHERE name = 'big 5.bin'")
     [(gone,)] = rows(root, "SELECT sha256 FROM attachments WHERE name = 'big 7.bin'")
     path = root / "blobs" / bad[:2] / bad
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    overwrite(path, path.read_bytes()[:-1] + b"?")
     (root / "blobs" / gone[:2] / gone).unlink()
     summary = await run_export(root, tmp_path / "dest", shape, links=links)
     assert summary["status"] == "damaged"
@@ -285,7 +352,7 @@ def test_hostile_names_stay_inside_of_dest_and_are_legal_everywhere(tmp_path_fac
         parts = line["path"].split("/")
         assert len(parts) == 3
         for part in parts:
-            assert_legal(part)
+            (assert_fit_for_a_bag if shape == "bagit" else assert_legal)(part)
         assert len(line["path"].encode("utf-16-le")) // 2 <= 230
     if shape == "bagit":
         bagit.Bag(str(top / "dest")).validate()
@@ -381,7 +448,7 @@ async def test_the_program_exports_and_refuses_with_status_2(archive, tmp_path):
 async def test_the_program_names_a_damaged_blob_with_status_5(archive, tmp_path):
     _, root = archive
     [(sha256,)] = rows(root, "SELECT sha256 FROM attachments WHERE name = 'big 7.bin'")
-    (root / "blobs" / sha256[:2] / sha256).write_bytes(b"x")
+    overwrite(root / "blobs" / sha256[:2] / sha256, b"x")
     done = await run("export", root, tmp_path / "dest", "--format", "tree")
     assert done.code == 5
     assert "big 7.bin" in done.out

@@ -18,7 +18,7 @@ from migrator.archive import Archive
 from migrator.catalog.audit import audit
 from migrator.pipeline.rebuild import rebuild
 from migrator.pipeline.verify import CODES
-from tests.parts import rows, run_verify
+from tests.parts import overwrite, rows, run_verify
 
 FIXTURES = Path(__file__).parent / "fixtures"
 RECIPES = json.loads((FIXTURES / "damage.json").read_text(encoding="utf-8"))
@@ -43,9 +43,9 @@ def damage(root: Path, step: dict[str, str | int]) -> None:
         case {"write": path, "at": int(at), "hex": str(content)}:
             old = (root / path).read_bytes() if (root / path).exists() else b""
             new = bytes.fromhex(content)
-            (root / path).write_bytes(old[:at] + new + old[at + len(new) :])
+            overwrite(root / path, old[:at] + new + old[at + len(new) :])
         case {"truncate": path, "to": int(length)}:
-            (root / path).write_bytes((root / path).read_bytes()[:length])
+            overwrite(root / path, (root / path).read_bytes()[:length])
         case {"remove": path}:
             (root / path).unlink()
         case {"copy": path, "to": to}:

@@ -41,6 +41,7 @@ ROWS = (
         "gate",
         "turns",
         "tls",
+        "dates",
     ),
     (
         "ports",
@@ -110,6 +111,7 @@ HOMES = {
 
 LONG = {
     "migrator/pipeline/settle.py": "one upload, found, sent, in doubt or refused, in view of one entity",
+    "migrator/layers.py": "retries of a source and of a target, and the rehearsal, by one policy",
     "migrator/http.py": "one client: signing, bodies, redirects and the judgement of answers belong to each attempt",
     "migrator/adapters/issuetrak.py": "one tracker: three ways of finding issues, two of fetching files, and a target",
 }

@@ -386,7 +386,9 @@ async def test_a_stop_ends_the_load_as_interrupted_and_the_next_one_goes_on(back
 async def test_a_damaged_blob_is_not_uploaded(backed_up):
     root, _source, target, mapping = backed_up
     [(sha256,)] = rows(root, "SELECT sha256 FROM attachments WHERE name = 'big 7.bin'")
-    (root / "blobs" / sha256[:2] / sha256).write_bytes(b"x" * 6 + b"?")
+    blob = root / "blobs" / sha256[:2] / sha256
+    blob.chmod(0o600)
+    blob.write_bytes(b"x" * 6 + b"?")
     summary = await run_load(target, root, mapping)
     assert summary["uploads"]["failed"] == 1
     assert "damaged" in summary["failures"][0]["reason"]

@@ -10,6 +10,7 @@ import os
 import re
 import resource
 import sqlite3
+import stat
 import subprocess
 import sys
 
@@ -25,7 +26,7 @@ from migrator.pipeline.verify import verify
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.teampulse import TeamPulseSandbox
 from migrator.sandbox.world import World
-from tests.parts import run_backup, small_tracker
+from tests.parts import overwrite, run_backup, small_tracker
 from tests.program import configure, run
 
 WORLD = World.generate(entities=10, seed=3, attachments=25, median_bytes=2000, large_bytes=400_000)
@@ -128,6 +129,80 @@ async def test_a_catalog_or_folder_that_refuses_this_account_is_status_7_in_one_
     finished = await run("-q", "--json", "status", root, preexec_fn=mere_owner)
     assert finished.code == 2
     assert "is not readable" in finished.err
+
+
+# Blobs, to which nobody may write
+
+
+def modes(root) -> set[int]:
+    return {stat.S_IMODE(path.lstat().st_mode) for path in root.glob("blobs/*/*")}
+
+
+@pytest.mark.parametrize("how", ["damaged", "cut", "missing"])
+async def test_a_blob_that_nobody_may_write_to_is_repaired_by_its_owner(sealed, source, how):
+    config, root = configure(sealed, source, source__options={"inline_images": "skip"}), sealed / "archive"
+    assert (await run("-q", "backup", config, preexec_fn=mere_owner)).code == 0
+    assert modes(root) == {0o400}
+    sizes = {path: path.stat().st_size for path in root.glob("blobs/*/*")}
+    blobs = [max(sizes, key=sizes.get), min((path for path in sizes if sizes[path]), key=sizes.get)]
+    for blob in blobs:  # a large one, which has a file of its own while it comes in, and a small one
+        if how == "missing":
+            blob.unlink()
+        else:
+            overwrite(blob, b"?" * sizes[blob] if how == "damaged" else b"")
+    assert (await run("-q", "verify", root, preexec_fn=mere_owner)).code == 5
+    assert (await run("-q", "backup", config, preexec_fn=mere_owner)).code == 0
+    finished = await run("-q", "--json", "verify", root, preexec_fn=mere_owner)
+    assert (finished.code, finished.document["problems"]) == (0, [])
+    assert modes(root) == {0o400}
+
+
+README = "README.txt"
+
+
+async def test_the_blobs_of_an_archive_made_before_are_sealed_once_and_who_may_read_them_stays(tmp_path, monkeypatch):
+    tracker = small_tracker()
+    await run_backup(tracker, tmp_path)
+    blobs = sorted(tmp_path.glob("blobs/*/*"))
+    for number, path in enumerate(blobs):
+        path.chmod(0o640 if number else 0o600)
+    (tmp_path / "blobs" / "ab" / "link").symlink_to(tmp_path / "catalog.db")
+    (tmp_path / README).write_text("blobs/ the files, as an earlier version wrote it\n")
+    real, sealed = disk.seal, []
+
+    def killed(folder) -> None:
+        sealed.append(folder)
+        if len(sealed) == 200:
+            raise KeyboardInterrupt
+        real(folder)
+
+    monkeypatch.setattr(disk, "seal", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Archive(tmp_path).prepare()
+    Archive(tmp_path).prepare()
+    assert len(sealed) == 200 + 256, "begun again, as it had not come to its end"
+    assert [stat.S_IMODE(path.stat().st_mode) for path in blobs] == [0o400, *[0o440] * (len(blobs) - 1)]
+    assert stat.S_IMODE((tmp_path / "catalog.db").stat().st_mode) == 0o600
+    Archive(tmp_path).prepare()
+    assert len(sealed) == 200 + 256, "once and for all"
+    (tmp_path / "blobs" / "ab" / "link").unlink()
+    assert (await run_backup(tracker, tmp_path))["attachments"]["unchanged"] == len(tracker.files)
+    assert (await verify(Archive(tmp_path)))["problems"] == []
+
+
+async def test_a_blob_whose_mode_cannot_be_changed_ends_no_run(tmp_path, monkeypatch):
+    tracker = small_tracker()
+    await run_backup(tracker, tmp_path)
+    for path in tmp_path.glob("blobs/*/*"):
+        path.chmod(0o600)
+    (tmp_path / README).unlink()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(disk.Path, "chmod", refuse)
+    assert (await run_backup(tracker, tmp_path))["status"] == "complete"
+    assert "nobody may" in (tmp_path / README).read_text()
 
 
 # Few open files

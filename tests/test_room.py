@@ -13,6 +13,7 @@ from migrator import disk
 from migrator.archive import Archive
 from migrator.catalog import Catalog
 from migrator.errors import DiskRefused
+from migrator.pipeline import copies
 from migrator.pipeline.export import ExportSettings, export
 from migrator.pipeline.room import RESERVE, Room
 from tests.parts import expected, rows, run_backup, run_verify, small_tracker, stored
@@ -33,9 +34,10 @@ def limit(monkeypatch, free: int | None) -> None:
     monkeypatch.setattr(disk, "free_bytes", lambda _: None if free is None else RESERVE + free)
 
 
-async def test_files_that_surely_do_not_fit_are_refused_with_figures_before_any_of_their_page(tmp_path):
+async def test_files_that_surely_do_not_fit_are_refused_with_figures_before_any_of_their_page(tmp_path, monkeypatch):
     tracker = small_tracker(page_size=100)
     resize(tracker, "big 5.bin", HUGE)
+    monkeypatch.setattr(disk, "total_bytes", lambda _: 2 * HUGE)
     with pytest.raises(DiskRefused) as told:
         await run_backup(tracker, tmp_path)
     assert re.search(r"1000000\.\d TB at the least are still to come, and [\d.]+ [MGT]B are free", str(told.value))
@@ -45,8 +47,9 @@ async def test_files_that_surely_do_not_fit_are_refused_with_figures_before_any_
     assert (await run_verify(tmp_path))["status"] == "complete"
 
 
-async def test_what_an_earlier_run_listed_is_known_before_anything_is_asked(tmp_path):
+async def test_what_an_earlier_run_listed_is_known_before_anything_is_asked(tmp_path, monkeypatch):
     tracker = small_tracker(page_size=100)
+    monkeypatch.setattr(disk, "total_bytes", lambda _: 2 * HUGE)
     real = expected(tracker)
     id_ = resize(tracker, "big 5.bin", HUGE)
     with pytest.raises(DiskRefused):
@@ -119,14 +122,15 @@ async def test_an_export_of_copies_is_refused_where_they_do_not_fit_and_one_of_l
     catalog = Catalog(root)
     size = catalog.exportable_size(gone=False)[1]
     limit(monkeypatch, size - 1)
+    monkeypatch.setattr(copies, "_cloned", lambda *_: False)
     try:
         with pytest.raises(DiskRefused, match="at the least are still to come"):
             await export(Archive(root), catalog, ExportSettings(to, shape, links=False))
         assert sorted(path.name for path in tmp_path.iterdir()) == ["archive"], "nothing is left of it"
-        assert (await export(Archive(root), catalog, ExportSettings(to, shape)))["status"] == "complete"
+        assert (await export(Archive(root), catalog, ExportSettings(to, shape, links=True)))["status"] == "complete"
         limit(monkeypatch, size)
-        copies = ExportSettings(tmp_path / "copies", shape, links=False)
-        assert (await export(Archive(root), catalog, copies))["status"] == "complete"
+        whole = ExportSettings(tmp_path / "copies", shape, links=False)
+        assert (await export(Archive(root), catalog, whole))["status"] == "complete"
     finally:
         catalog.close()
 

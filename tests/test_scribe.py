@@ -85,7 +85,7 @@ async def test_the_first_large_batch_starts_it_and_what_it_writes_is_an_archive_
     assert scribe.write([(blob.sha256, body) for blob, body in some])
     for blob, body in some:
         path = archive.path_of(blob.sha256)
-        assert (path.read_bytes(), path.stat().st_mode & 0o777) == (body, 0o600)
+        assert (path.read_bytes(), path.stat().st_mode & 0o777) == (body, 0o400)
     assert list(archive.incoming.iterdir()) == []
     assert archive.suspects == set()
 

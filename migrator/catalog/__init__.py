@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from migrator.catalog.crawl import Crawl, CrawlTables
+from migrator.catalog.ending import CrawlEnd
 from migrator.catalog.overview import Overview
 from migrator.catalog.proof import Proof
 from migrator.catalog.uploads import UploadTables
@@ -28,7 +29,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-class Catalog(CrawlTables, UploadTables, Overview, Proof):
+class Catalog(CrawlTables, CrawlEnd, UploadTables, Overview, Proof):
     """The catalog of one archive, see `Store` for opening and closing it."""
 
     def begin_run(self, command: str) -> int:
@@ -65,7 +66,19 @@ class Catalog(CrawlTables, UploadTables, Overview, Proof):
         if held is None:
             self.set_setting("source", identity)
         elif held != identity:
-            raise ConfigError(f"this archive holds {held}; use another `archive` folder for {identity}")
+            raise ConfigError(
+                f"this archive holds {held}; use another `archive` folder for {identity}, or, if that is the same "
+                f"tracker under a new address, `migrator backup CONFIG --moved-from {held.partition(' ')[2]}`"
+            )
+
+    def move_source(self, old: str, new: str) -> None:
+        """The source `old` of this archive is called `new` from now on. All of it or nothing; may be repeated.
+
+        A crawl under way begins anew, as what it listed may hold old addresses; what it stored stays.
+        """
+        with self.writing():
+            self.db.execute("UPDATE settings SET value = ? WHERE key = 'source' AND value = ?", [new, old])
+            self.db.execute("DELETE FROM checkpoints")
 
     def taken_entities(self, crawl: Crawl) -> list[EntityRef]:
         """The entities that a crawl with a limit has taken so far."""

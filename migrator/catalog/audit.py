@@ -21,20 +21,27 @@ from migrator.catalog.changes import Table, tables_of
 from migrator.catalog.journal import recorded
 from migrator.catalog.replay import Replay, replay
 from migrator.catalog.store import NAME, opened_to_read
+from migrator.catalog.store import disk_errors as sqlite_errors
 from migrator.disk import disk_errors
+from migrator.errors import ArchiveDamaged
 from migrator.manifest import Mark
 
 Finding = tuple[str, str, str]
 """Code (see `pipeline.verify.CODES`), file, and what exactly."""
 MOST = 100
 """So many rows are named."""
-_FIXED = b"SQLite format 3\0", b"\2\2\0\x40\x20\x20"
+_MAGIC = b"SQLite format 3\0"
+_FIXED = b"\2\2\0\x40\x20\x20", b"\1\1\0\x40\x20\x20"
 _NUMBERS = struct.pack(">7I20x", 4, 0, 0, 1, 0, 0, 0), bytes(48)
-"""WAL, UTF-8, no vacuum of its own, no numbers of ours; zeros before there are tables. See the format at sqlite.org."""
+"""WAL, or the journal that another program may choose until we open it again; UTF-8, no vacuum of its own, no numbers
+of ours; zeros before there are tables. See the format at sqlite.org."""
 
 
 def audit(root: Path) -> list[Finding]:
-    """What is wrong with catalog and manifest of an archive. To be called before the catalog is opened for writing."""
+    """What is wrong with catalog and manifest of an archive. To be called before the catalog is opened for writing.
+
+    `ArchiveHeld` or `DiskRefused` if the catalog can't be looked at now, which says nothing about it.
+    """
     with disk_errors(str(root / NAME)):
         return _looked_at(root, manifest.path_in(root))
 
@@ -45,10 +52,10 @@ def _looked_at(root: Path, path: Path) -> list[Finding]:
     if not _has_our_header(root / NAME):
         return [("E11", NAME, "its header")]
     try:
-        with closing(_opened(root)) as db:
+        with sqlite_errors(root), closing(_opened(root)) as db:
             return _audited(db, path)
-    except (sqlite3.Error, UnicodeError, TypeError) as error:
-        return [("E11", NAME, str(error))]
+    except (ArchiveDamaged, sqlite3.Error, UnicodeError, TypeError) as error:
+        return [("E11", NAME, str(error.__cause__ or error))]
 
 
 def _audited(db: Database, path: Path) -> list[Finding]:
@@ -82,7 +89,7 @@ def _has_our_header(catalog: Path) -> bool:
     """Whether those bytes of the file's header that never change are what they have to be; SQLite passes over some."""
     with catalog.open("rb") as file:
         head = file.read(100)
-    return not head or ((head[:16], head[18:24]) == _FIXED and head[44:92] in _NUMBERS)
+    return not head or (head[:16] == _MAGIC and head[18:24] in _FIXED and head[44:92] in _NUMBERS)
 
 
 def _opened(root: Path) -> Database:

@@ -19,7 +19,7 @@ MARK = "manifest"
 """The key in `settings` under which the catalog keeps how far the manifest is; it is told of nowhere else."""
 MIGRATIONS = "_sqlite_migrations"
 SEEN = "last_run"
-FATES = {"attachments": {"sha256", "status", "error", "stored_run"}, "entities": {"error", "note"}}
+FATES = {"attachments": {"sha256", "status", "error", "stored_run", "warning"}, "entities": {"error", "note"}}
 """Columns that change without the rest: told alone."""
 PIECE = 1000
 

@@ -18,8 +18,9 @@ COLUMNS = (
     "attachment_id, kind, entity_id, comment_id, name, size, media_type, description, created_at, created_by, "
     "locator, raw"
 )
-# An owner that was found is never taken away again; new content (another size or date) has to be fetched again;
-# what was gone and is listed again is back, unless it was a 404 (those carry an error).
+# An owner that was found is never taken away again; new content (another size or moment) has to be fetched again;
+# what was gone and is listed again is back; if its download said so (those carry an error) it is tried again,
+# once in each run.
 # A stored file that is passed over keeps what tells that it changed, for the run that fetches it again.
 _LEFT = "excluded.status = 'skipped' AND status = 'stored'"
 _ATTACHMENTS = f"""
@@ -37,8 +38,11 @@ ON CONFLICT (attachment_id) DO UPDATE SET
     locator = excluded.locator, raw = excluded.raw, last_run = excluded.last_run,
     status = CASE
         WHEN excluded.status = 'skipped' THEN iif(status = 'stored', 'stored', 'skipped')
-        WHEN size != excluded.size OR (excluded.created_at != '' AND created_at != excluded.created_at) THEN 'pending'
-        WHEN status = 'gone' AND error IS NULL THEN iif(sha256 IS NULL, 'pending', 'stored')
+        WHEN size != excluded.size THEN 'pending'
+        WHEN excluded.created_at != '' AND created_at != excluded.created_at
+            AND NOT same_moment(created_at, excluded.created_at) THEN 'pending'
+        WHEN status = 'gone' AND last_run = excluded.last_run THEN 'gone'
+        WHEN status = 'gone' THEN iif(sha256 IS NULL OR error IS NOT NULL, 'pending', 'stored')
         WHEN status = 'skipped' THEN 'pending'
         ELSE status END
 """
@@ -56,8 +60,8 @@ SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 ON CONFLICT DO UPDATE SET size = excluded.size, problem = NULL
 """
 _STORED = """
-WITH done (id, hash) AS (VALUES {rows}) UPDATE attachments
-SET sha256 = hash, status = 'stored', error = NULL, stored_run = ? FROM done WHERE attachment_id = id
+WITH done (id, hash, oddity) AS (VALUES {rows}) UPDATE attachments
+SET sha256 = hash, status = 'stored', error = NULL, warning = oddity, stored_run = ? FROM done WHERE attachment_id = id
 """
 _LINK = """
 UPDATE attachments SET kind = ?, entity_id = ?, comment_id = coalesce(?, comment_id)
@@ -170,10 +174,24 @@ class CrawlTables(Store):
         ).fetchall()
         return [Entity(EntityRef(kind, id_), title, url, raw) for kind, id_, title, url, raw in rows]
 
+    def sample_of_files(self, entities: int) -> list[Attachment]:
+        """Stored files of so many entities: any, but the same ones each time. Goes through all attachments.
+
+        None of those that an entity's own list may lack: files of comments, images that stand in a text.
+        """
+        own = "status = 'stored' AND comment_id IS NULL AND attachment_id NOT LIKE 'inline:%'"
+        rows = self.db.execute(
+            f"SELECT {COLUMNS} FROM attachments WHERE {own} AND (kind, entity_id) IN (SELECT kind, entity_id "
+            f"FROM attachments WHERE {own} GROUP BY kind, entity_id ORDER BY min(sha256) LIMIT ?) "
+            "ORDER BY kind, entity_id, attachment_id LIMIT 500",
+            [entities],
+        ).fetchall()
+        return [attachment_from(row) for row in rows]
+
     def record_outcomes(self, run: int, outcomes: Iterable[Outcome]) -> None:
         """Write down how files fared. Their blobs must be safe on disk before."""
         outcomes = list(outcomes)
-        stored = [(o.attachment.id, o.blob) for o in outcomes if o.blob]
+        stored = [(o.attachment.id, o.blob, o.warning) for o in outcomes if o.blob]
         others = [(o.status.value, o.error, o.attachment.id) for o in outcomes if not o.blob]
         with self.writing():
             if stored:
@@ -181,9 +199,9 @@ class CrawlTables(Store):
             if others:
                 self.db.conn.executemany("UPDATE attachments SET status = ?, error = ? WHERE attachment_id = ?", others)
 
-    def _record_stored(self, run: int, stored: Sequence[tuple[str, Blob]]) -> None:
-        blobs = [*{blob.sha256: (blob.sha256, blob.size) for _, blob in stored}.values()]
-        done = [(id_, blob.sha256) for id_, blob in stored]
+    def _record_stored(self, run: int, stored: Sequence[tuple[str, Blob, str | None]]) -> None:
+        blobs = [*{blob.sha256: (blob.sha256, blob.size) for _, blob, _ in stored}.values()]
+        done = [(id_, blob.sha256, warning) for id_, blob, warning in stored]
         for statement, values in _at_once(_BLOBS, blobs):
             self.db.execute(statement, values)
         for statement, values in _at_once(_STORED, done):
@@ -213,26 +231,6 @@ class CrawlTables(Store):
             [after, crawl.start],
         ).fetchall()
         return [attachment_from(row) for row in rows]
-
-    def end_crawl(self, crawl: Crawl, kinds: Sequence[str] = ()) -> None:
-        """Every stream is done: the next backup starts a new crawl, and what was not seen in this one is gone.
-
-        Only files of these `kinds` were looked for (none named: all). Nothing is called gone if some entity could
-        not be asked: its files may be there. A partial crawl calls nothing gone.
-        """
-        marks = f"AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
-        with self.writing():
-            holes = self.db.execute(
-                "SELECT 1 FROM entities WHERE coalesce(error, note) IS NOT NULL AND +last_run >= ? LIMIT 1",
-                [crawl.start],
-            ).fetchone()
-            if not holes and not crawl.partial:
-                self.db.execute(
-                    f"UPDATE attachments SET status = 'gone', error = NULL WHERE last_run < ? {marks} "
-                    "AND status != 'gone'",
-                    [crawl.start, *kinds],
-                )
-            self.db.execute("DELETE FROM checkpoints WHERE partial = ?", [crawl.partial])
 
     def record_problems(self, problems: Mapping[str, str], *, whole: bool) -> None:
         """What `verify` found of each blob; a run over the whole archive also clears what was found before."""

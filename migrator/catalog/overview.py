@@ -7,17 +7,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from migrator.catalog.store import MAPPED, Store
+from migrator.catalog.store import MAPPED, WHOLE, Store
 from migrator.model import Blob, Entity, EntityRef, Status, UploadStatus
 
 
 class Overview(Store):
     """Methods of `Catalog`."""
 
-    def backup_counts(self, crawl_start: int, run: int) -> dict[str, int]:
+    def backup_counts(self, crawl_start: int, run: int, vanished: int = 0) -> dict[str, int]:
         """The `attachments` of a backup's summary: what the crawl listed, by what became of it.
 
-        `stored` is what this run stored, `unchanged` what had been stored before it.
+        `stored` is what this run stored, `unchanged` what had been stored before it; `gone` has the `vanished` ones,
+        too, which were not listed.
         """
         counts: Counter[str] = Counter()
         for status, stored_run, number in self._tally(crawl_start):
@@ -25,6 +26,7 @@ class Overview(Store):
             counts["unchanged" if before else status] += number
         listed = sum(counts.values())
         pending = counts[Status.PENDING]
+        counts[Status.GONE] += vanished
         shown = ("stored", "unchanged", "skipped", "gone", "failed")
         return {"listed": listed, **{key: counts[key] for key in shown}, **({"pending": pending} if pending else {})}
 
@@ -49,12 +51,15 @@ class Overview(Store):
         ).fetchone()
         return int(row[0])
 
-    def bytes_to_come(self, since_run: int) -> int:
-        """What the files still pending need on disk at the least: equal sizes may be equal bytes, stored once."""
+    def bytes_to_come(self, since_run: int, largest: int) -> int:
+        """What the files still pending need on disk at the least: equal sizes may be equal bytes, stored once.
+
+        A size above `largest` can't be true and counts nothing.
+        """
         row = self.db.execute(
             "SELECT coalesce(sum(size), 0) FROM (SELECT DISTINCT size FROM attachments WHERE status = 'pending' "
-            "AND last_run >= ? AND size NOT IN (SELECT size FROM blobs))",
-            [since_run],
+            "AND last_run >= ? AND size <= ? AND size NOT IN (SELECT size FROM blobs))",
+            [since_run, largest],
         ).fetchone()
         return int(row[0])
 
@@ -78,7 +83,13 @@ class Overview(Store):
             [since_run],
         )
         keys = ("kind", "entity", "attachment", "name", "reason")
-        return [dict(zip(keys, row, strict=True)) for row in [*files.fetchall(), *entities.fetchall()]]
+        rows = [*self._of_the_whole(), *files.fetchall(), *entities.fetchall()]
+        return [dict(zip(keys, row, strict=True)) for row in rows]
+
+    def _of_the_whole(self) -> list[tuple[str, str, None, str, str]]:
+        """What the last backup failed at that is no file and no entity, such as a listing."""
+        rows = self.db.execute("SELECT value FROM settings WHERE key = ?", [WHOLE]).fetchone()
+        return [("", "", None, name, reason) for name, reason in json.loads(rows[0] if rows else "[]")]
 
     def entities(self) -> Iterator[Entity]:
         """Every entity, without its JSON."""
@@ -181,7 +192,33 @@ class Overview(Store):
 
     def problem_blobs(self) -> list[str]:
         """Blobs that `verify` found damaged or missing."""
-        return [row[0] for row in self.db.execute("SELECT sha256 FROM blobs WHERE problem IS NOT NULL").fetchall()]
+        return [*self.blob_problems()]
+
+    def blob_problems(self) -> dict[str, str]:
+        """The same, with what was found of each."""
+        return dict(self.db.execute("SELECT sha256, problem FROM blobs WHERE problem IS NOT NULL").fetchall())
+
+    def files_of(self, hashes: Iterable[str], most: int = 100) -> dict[str, list[dict[str, str]]]:
+        """The files that these blobs are the content of, `most` of each. Goes through all attachments."""
+        rows = self.db.execute(
+            "SELECT sha256, kind, entity_id, attachment_id, name, status FROM attachments "
+            "WHERE sha256 IN (SELECT value FROM json_each(?)) ORDER BY kind, entity_id, attachment_id",
+            [json.dumps([*hashes])],
+        )
+        found: dict[str, list[dict[str, str]]] = {}
+        keys = ("kind", "entity", "attachment", "name", "status")
+        for sha256, *told in rows:
+            if len(files := found.setdefault(sha256, [])) < most:
+                files.append(dict(zip(keys, told, strict=True)))
+        return found
+
+    def last_problems(self) -> list[dict[str, Any]]:
+        """What the last verify or rebuild found."""
+        row = self.db.execute(
+            "SELECT summary FROM runs WHERE command IN ('verify', 'rebuild') AND summary IS NOT NULL "
+            "ORDER BY run_id DESC LIMIT 1"
+        ).fetchone()
+        return list(json.loads(row[0])["problems"]) if row else []
 
     def dangling(self) -> Iterator[str]:
         """Hashes that a stored attachment names and `blobs` doesn't."""

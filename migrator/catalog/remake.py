@@ -18,7 +18,7 @@ from migrator.disk import disk_errors
 from migrator.errors import ArchiveDamaged
 
 FRESH = "catalog.new"
-BESIDE = ("", "-wal", "-shm")
+BESIDE = ("", "-wal", "-shm", "-journal")
 
 
 def remake(root: Path) -> list[str]:

@@ -128,3 +128,9 @@ def _blobs_of_stored_files(db: Database) -> None:
 def _no_index_by_blob(db: Database) -> None:
     """Only a repair asked it, and recording cost a fifth more: hashes have no order, each changed a page of its own."""
     db.execute("DROP INDEX attachments_by_blob")
+
+
+@migrations(name="0008_warnings_of_files")
+def _warnings_of_files(db: Database) -> None:
+    """What was odd about a file that was stored all the same, such as another size than the one that was listed."""
+    db.execute("ALTER TABLE attachments ADD COLUMN warning TEXT")

@@ -11,9 +11,11 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from migrator import disk, manifest
+from migrator.catalog.holders import holders_of
 from migrator.catalog.journal import Journal, catch_up
 from migrator.catalog.schema import migrations
-from migrator.errors import ArchiveDamaged, ConfigError, DiskRefused
+from migrator.dates import same_moment
+from migrator.errors import ArchiveDamaged, ArchiveHeld, ConfigError, DiskRefused, MigratorError
 
 NAME = "catalog.db"
 MAPPED = (
@@ -21,13 +23,32 @@ MAPPED = (
     "AND m.target_kind = u.target_kind AND m.target_id = u.target_id)"
 )
 """Whether the mapping names the target of an upload `u` for the owner of its attachment `a`."""
+WHOLE = "failures"
+"""The key in `settings` of what the last backup failed at that is of no file and no entity."""
 REBUILD = "`migrator rebuild` makes a new one from what the archive holds"
 LOG_PAGES = 10_000
 """The log (40 MB) goes into the catalog after so many pages: hashes have no order, so each batch changes pages all over
 it, and many batches change the same one. With the 1,000 that SQLite has by itself, recording costs a fifth more.
 """
-_DAMAGE = ("no such table", "no such column", "could not decode", "has no column")
+_LOOK = "SELECT 1 FROM sqlite_master LIMIT 1"
+BUSY = 10.0
+"""Seconds for which another program may hold the catalog. A run that is stopped has to end within 15."""
+OLDEST = (3, 35, 0)
+"""The first SQLite that knows what is asked of it here (`RETURNING`)."""
+_HELD = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_REFUSED = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_NOLFS,
+    sqlite3.SQLITE_PROTOCOL,
+}
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
+_DAMAGE = ("no such table", "no such column", "could not decode", "has no column", "malformed", "unsupported file")
 _DISK = ("disk is full", "disk i/o error", "readonly database", "unable to open")
+"""The words of errors that have no code of their own."""
 
 
 def is_archive(root: Path) -> bool:
@@ -46,8 +67,11 @@ class Store:
         self.read_only = read_only
         if read_only and not is_archive(root):
             raise ConfigError(f"{root} is no archive: it has no {NAME}")
-        with disk_errors(), disk.disk_errors(str(path)):
+        self._root = root
+        _expect_sqlite()
+        with disk_errors(root), disk.disk_errors(str(path)):
             self.db = opened_to_read(path) if read_only else _opened(path, "mode=rwc")
+            self.db.conn.create_function("same_moment", 2, same_moment, deterministic=True)
             if read_only:
                 self._expect_tables(root)
             else:
@@ -84,12 +108,12 @@ class Store:
 
         `anew`: the catalog was just made from it, so it is not asked whether it knows more. May be called again.
         """
-        with disk_errors():
+        with disk_errors(self._root):
             self._journal.keep(anew=anew)
 
     def distrust_manifest(self, code: str) -> None:
         """It was found damaged, see `pipeline.verify.CODES`: the next run that works on the archive writes it anew."""
-        with disk_errors():
+        with disk_errors(self._root):
             self._journal.distrust(code)
 
     @contextmanager
@@ -98,7 +122,7 @@ class Store:
 
         What it changes is safe in the manifest before it is committed.
         """
-        with disk_errors():
+        with disk_errors(self._root):
             with self.db.atomic():
                 yield
                 mark = self._journal.append()
@@ -107,37 +131,76 @@ class Store:
 
 def _opened(path: Path, how: str) -> Database:
     uri = f"{path.absolute().as_uri()}?{how}"
-    return Database(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=30))
+    return Database(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=BUSY))
+
+
+def _expect_sqlite() -> None:
+    if sqlite3.sqlite_version_info < OLDEST:
+        oldest = ".".join(map(str, OLDEST[:2]))
+        raise ConfigError(f"this Python comes with SQLite {sqlite3.sqlite_version}; {oldest} or later is needed")
 
 
 def opened_to_read(path: Path) -> Database:
-    """SQLite keeps files beside a catalog even for reading; where it can't, it has to be told that nobody writes."""
+    """SQLite keeps files beside a catalog even for reading; where it can't, it has to be told that nobody writes.
+
+    What a killed program left undone is undone first. `DiskRefused` where that needs rights that this account lacks.
+    """
     db = _opened(path, "mode=ro")
     try:
-        db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-    except sqlite3.OperationalError:
+        db.execute(_LOOK).fetchone()
+    except sqlite3.OperationalError as error:
         db.close()
-        wal = path.with_name(f"{NAME}-wal")
-        if os.access(path.parent, os.W_OK) or (wal.exists() and wal.stat().st_size):
-            raise  # the last run left rows there, which would be missing
-        return _opened(path, "mode=ro&immutable=1")
+        if not isinstance(_meaning(error, None), DiskRefused):
+            raise
+        writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
+        beside = [path.with_name(f"{NAME}{ending}") for ending in ("-wal", "-journal")]
+        if left := [file.name for file in beside if file.exists() and file.stat().st_size]:
+            if not writable:
+                what = f"{left[0]} holds what a run or program that was killed left behind"
+                raise DiskRefused(f"{NAME}: {what}; it can be read once the folder can be written") from error
+            _recover(path)
+        elif writable:
+            raise
+        return _opened(path, "mode=ro" if left else "mode=ro&immutable=1")
     return db
 
 
+def _recover(path: Path) -> None:
+    """What SQLite does by itself for any reader who may write, see sqlite.org/lockingv3.html on hot journals."""
+    db = _opened(path, "mode=rw")
+    try:
+        db.execute(_LOOK).fetchone()
+    finally:
+        db.close()
+
+
 @contextmanager
-def disk_errors() -> Iterator[None]:
-    """SQLite's words for a disk that refuses, or a file that is no database, as ours."""
+def disk_errors(root: Path | None = None) -> Iterator[None]:
+    """SQLite's errors as ours: the catalog of the archive `root` is held by another program, refused, or damaged."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        if any(words in str(error).lower() for words in _DISK):
-            raise DiskRefused(
-                f"{NAME}: {error}; nothing is lost, run the same command again once it can be written"
-            ) from error
-        if any(words in str(error).lower() for words in _DAMAGE):
-            raise ArchiveDamaged(f"{NAME} is damaged: {error}; {REBUILD}") from error
-        raise
-    except sqlite3.DatabaseError as error:
-        if type(error) is sqlite3.DatabaseError:
-            raise ArchiveDamaged(f"{NAME} is damaged: {error}; {REBUILD}") from error
-        raise
+    except sqlite3.Error as error:
+        if (meant := _meaning(error, root)) is None:
+            raise
+        raise meant from error
+
+
+def _meaning(error: sqlite3.Error, root: Path | None) -> MigratorError | None:
+    """By SQLite's result code (sqlite.org/rescode.html), whose last eight bits are the kind; None for a bug of ours."""
+    code, words = getattr(error, "sqlite_errorcode", 0) & 0xFF, str(error)
+    known = words.lower()
+    if code in _HELD:
+        return ArchiveHeld(_held(words, root))
+    if code in _REFUSED or any(refusal in known for refusal in _DISK):
+        return DiskRefused(f"{NAME}: {words}; nothing is lost, run the same command again once it can be written")
+    if type(error) is sqlite3.DatabaseError or code in _CORRUPT or any(damage in known for damage in _DAMAGE):
+        return ArchiveDamaged(f"{NAME} is damaged: {words}; {REBUILD}")
+    return None
+
+
+def _held(words: str, root: Path | None) -> str:
+    who = ", ".join(holders_of(root / NAME)) if root else ""
+    by = who or "another program (a database browser?)"
+    return (
+        f"{NAME} is held by {by}: {words}. Save or undo the change there; nothing is lost, run the same command again"
+    )

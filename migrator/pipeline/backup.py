@@ -3,8 +3,9 @@
 The one idea: a page of a listing is a task. It records what it lists, has the missing files fetched by the workers,
 waits until they are recorded and until the page before it is done, and then commits its cursor. So listing goes on
 while files stream, and a checkpoint never says more than what is on disk.
-The one trap: an error of one file must neither cancel its siblings nor vanish: `_store_one` turns it into a status.
-What is fatal (credentials refused, tracker gone, disk full) stops everything, after recording what was finished.
+A listing that can't be read is one failure, and the others are read; only where none can be is the tracker out of
+reach. What is fatal (credentials refused, nobody there, disk full) stops everything, after recording what was finished.
+Beware: nothing is called gone unless all of the source was seen.
 """
 
 from __future__ import annotations
@@ -12,29 +13,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from migrator import errors
 from migrator.archive import Archive
 from migrator.catalog import Catalog
 from migrator.catalog.crawl import Crawl
-from migrator.model import Attachment, Cursor, Entity, Outcome, Page, RunStatus, Status
+from migrator.catalog.ending import Vanished
+from migrator.dates import same_moment
+from migrator.model import Attachment, Cursor, Entity, Page, RunStatus, Status
+from migrator.pipeline.fetch import Fetcher
+from migrator.pipeline.findings import Findings
 from migrator.pipeline.room import Room
 from migrator.pipeline.rounds import Rounds
 from migrator.pipeline.running import Frame, begun
-from migrator.pipeline.store import Recorded, Recorder, Settled, StoreSink, missing_blobs
+from migrator.pipeline.store import Recorder, missing_blobs
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
 from migrator.selection import EVERYTHING, Choice, Selection
 
 PAGES_IN_FLIGHT = 4
-LOGIN_PAGES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class BackupSettings:
     """`identity` names the source; `kinds` empty means all. A `selection` that leaves something out makes a crawl of
-    its own, which resumes as such and leaves that of the whole alone.
+    its own, which resumes as such and leaves that of the whole alone. `max_gone` is the share of what is held that may
+    vanish from the source at once, 0 to 1; None: all of it.
     """
 
     identity: str
@@ -42,6 +48,7 @@ class BackupSettings:
     downloads: int = 16
     allow_forbidden: bool = False
     selection: Selection = EVERYTHING
+    max_gone: float | None = 0.2
 
 
 async def backup(
@@ -71,17 +78,23 @@ class _Backup:
         self._source, self._archive, self._settings, self._progress = source, archive, settings, progress
         self._catalog, self._desk, self._run, self._in_flight = frame.catalog, frame.desk, frame.run, frame.in_flight
         self._recorder = Recorder(archive, frame.catalog, frame.desk, frame.run, settings.downloads)
+        self._fetcher = Fetcher(
+            source,
+            archive,
+            self._recorder,
+            frame.in_flight,
+            progress,
+            downloads=settings.downloads,
+            allow_forbidden=settings.allow_forbidden,
+        )
+        self._findings = Findings(progress)
         self._room = Room(archive.root)
         self._crawl = Crawl(frame.run, {})
-        self._queue: asyncio.Queue[tuple[Attachment, Recorded]] = asyncio.Queue(2 * settings.downloads)
         self._pages = asyncio.Semaphore(PAGES_IN_FLIGHT)
         self._asks = asyncio.Semaphore(settings.downloads)
         self._taken: dict[str, Attachment] = {}
         self._partial = settings.selection.partial
         self._choice = Choice(settings.selection, frozenset(settings.kinds))
-        self._draining = False
-        self._stored = 0
-        self._login_pages = 0
         self._failed: list[Entity] = []
 
     def begin(self) -> None:
@@ -91,27 +104,35 @@ class _Backup:
         self._crawl = self._catalog.begin_crawl(self._run, scope, kinds, partial=self._partial)
         self._choice.taken.update(self._catalog.taken_entities(self._crawl))
         self._failed = self._catalog.failed_entities(self._crawl)
+        self._catalog.count_changes(self._run)
 
     def drain(self) -> None:
         """See `Work`."""
-        self._draining = True
+        self._fetcher.drain()
 
     async def flush(self) -> None:
         """See `Work`."""
         await self._recorder.flush()
 
     def summary(self, status: RunStatus) -> dict[str, Any]:
-        """See `Work`. A crawl that came to its end is over."""
-        catalog, start = self._catalog, self._crawl.start
-        told = {
+        """See `Work`. A crawl that came to its end is over, also where some of it could not be read."""
+        catalog, start, findings = self._catalog, self._crawl.start, self._findings
+        vanished = Vanished()
+        if status is RunStatus.COMPLETE:
+            limit, whole = self._settings.max_gone, not findings.unread
+            vanished = catalog.end_crawl(self._crawl, self._settings.kinds, whole=whole, max_gone=limit)
+            findings.judge(catalog, self._crawl, self._settings.selection, self._settings.kinds, vanished)
+            findings.warn(self._fetcher.warning)
+        catalog.record_failures_of_the_whole(findings.failures)
+        gone = vanished.files if vanished.believed else 0
+        return {
             "entities": catalog.entity_count(start),
-            "attachments": catalog.backup_counts(start, self._run),
+            "attachments": catalog.backup_counts(start, self._run, gone),
+            "changes": catalog.changes(),
             "bytes": catalog.stored_bytes(self._run),
+            "warnings": findings.warnings,
             "failures": catalog.failures(start),
         }
-        if status is RunStatus.COMPLETE:
-            catalog.end_crawl(self._crawl, self._settings.kinds)
-        return told
 
     async def work(self) -> bool:
         """See `Work`."""
@@ -120,12 +141,13 @@ class _Backup:
             await self._desk.run(self._expect_room)
         async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(self._recorder.run())]
-            helpers += [group.create_task(self._worker()) for _ in range(self._settings.downloads)]
+            helpers += [group.create_task(self._fetcher.work()) for _ in range(self._settings.downloads)]
             await self._read_all()
             await self._complete()
             await self._backlog()
             for task in helpers:
                 task.cancel()
+        self._fetcher.expect_some()
         return True
 
     async def _expect_lost(self) -> None:
@@ -138,7 +160,7 @@ class _Backup:
 
     def _expect_room(self) -> None:
         """What an earlier run listed is known before anything is asked for."""
-        if size := self._catalog.bytes_to_come(self._crawl.start):
+        if size := self._catalog.bytes_to_come(self._crawl.start, self._room.largest()):
             self._room.expect(size)
 
     async def _read_all(self) -> None:
@@ -148,20 +170,31 @@ class _Backup:
             for stream in self._source.capabilities.streams:
                 cursor = cursors.get(stream)
                 ended, rounds = stream in cursors and cursor is None, Rounds(stream)
+                self._findings.answered |= stream in cursors
                 while not ended and not self._choice.full:
                     await self._pages.acquire()
-                    page = await self._read(stream, cursor)
-                    rounds.note(page)
+                    page = await self._read(stream, cursor, rounds)
+                    if page is None:
+                        self._pages.release()
+                        break
                     before = pages.create_task(self._page(stream, page, before))
                     cursor = page.next
                     ended = cursor is None
+        self._findings.expect_answers()
 
-    async def _read(self, stream: str, cursor: Cursor | None) -> Page:
-        """A page of a listing; without it there is no going on."""
+    async def _read(self, stream: str, cursor: Cursor | None, rounds: Rounds) -> Page | None:
+        """A page of a listing; None if the listing can't be read any further, which is noted."""
         try:
-            return await self._source.read(stream, cursor)
-        except (errors.Retriable, errors.Rejected) as error:
+            page = await self._source.read(stream, cursor)
+            rounds.note(page)
+        except errors.ConnectFailed as error:
             raise errors.TrackerUnreachable(f"the listing {stream!r} can't be read: {error}") from error
+        except (errors.Retriable, errors.Rejected) as error:
+            self._findings.can_not_list(stream, str(error))
+            return None
+        self._findings.answered = True
+        self._findings.warn(*page.warnings)
+        return page
 
     async def _complete(self) -> None:
         """The listing ended early: what the entities taken have beyond what was listed is asked for."""
@@ -174,10 +207,13 @@ class _Backup:
             await self._list_and_fetch(page.entities, page.attachments)
             if asked := [entity for entity in page.ask if self._choice.may_take(entity.ref)]:
                 await self._list_and_fetch((), await self._ask(asked))
+            for unread in page.unread:
+                write = partial(self._catalog.record_entity_error, self._run, Entity(unread.ref), unread.reason)
+                await self._desk.run(write)
             if before is not None:
                 await before
-            write = self._catalog.record_checkpoint
-            await self._desk.run(write, self._run, stream, page.next, page.links, partial=self._partial)
+            checkpoint = self._catalog.record_checkpoint
+            await self._desk.run(checkpoint, self._run, stream, page.next, page.links, partial=self._partial)
         finally:
             self._pages.release()
 
@@ -190,12 +226,13 @@ class _Backup:
         async with self._asks:
             try:
                 return await self._source.attachments_of(entity)
-            except errors.Gone:
-                return ()
+            except errors.ConnectFailed as error:
+                raise errors.TrackerUnreachable(str(error)) from error
             except (errors.Retriable, errors.Rejected) as error:
                 expected = isinstance(error, errors.Forbidden) and self._settings.allow_forbidden
+                reason = f"listed, and then not there: {error}" if isinstance(error, errors.Gone) else str(error)
                 write = self._catalog.record_entity_error
-                await self._desk.run(write, self._run, entity, str(error), expected=expected)
+                await self._desk.run(write, self._run, entity, reason, expected=expected)
                 return None
 
     async def _list_and_fetch(self, entities: Sequence[Entity], attachments: Sequence[Attachment]) -> None:
@@ -220,13 +257,13 @@ class _Backup:
         def recorded(attachment: Attachment, status: Status) -> None:
             nonlocal left
             left -= 1
-            if status is not Status.FAILED:
+            if status not in {Status.FAILED, Status.GONE}:
                 self._taken.pop(attachment.id, None)
             if not left:
                 all_recorded.set()
 
         for attachment in todo:
-            await self._queue.put((attachment, recorded))
+            await self._fetcher.put(attachment, recorded)
         if todo:
             await all_recorded.wait()
 
@@ -249,41 +286,7 @@ class _Backup:
                 [attachment for attachment in some if not self._partial or self._choice.takes(attachment)]
             )
 
-    async def _worker(self) -> None:
-        while not self._draining:
-            attachment, recorded = await self._queue.get()
-            with self._in_flight:
-                await self._recorder.put(await self._store_one(attachment, recorded))
-
-    async def _store_one(self, attachment: Attachment, recorded: Recorded) -> Settled:
-        sink = StoreSink(self._archive, self._progress)
-        try:
-            await self._source.download(attachment, sink)
-            blob, body = await sink.finish()
-        except errors.ConnectFailed as error:
-            raise errors.TrackerUnreachable(str(error)) from error
-        except (errors.Retriable, errors.Rejected) as error:
-            status = self._judge(error)
-            self._progress.done(failed=status is Status.FAILED)
-            return Settled(Outcome(attachment, status, None, str(error)), None, recorded)
-        finally:
-            sink.discard()
-        self._stored += 1
-        self._progress.done()
-        return Settled(Outcome(attachment, Status.STORED, blob), body, recorded)
-
-    def _judge(self, error: errors.MigratorError) -> Status:
-        """What an error makes of a file. If nothing but login pages came so far, the credentials are no good."""
-        if isinstance(error, errors.Gone):
-            return Status.GONE
-        if isinstance(error, errors.Forbidden) and self._settings.allow_forbidden:
-            return Status.SKIPPED
-        self._login_pages += isinstance(error, errors.LoginPage)
-        if self._login_pages >= LOGIN_PAGES and not self._stored:
-            raise errors.AuthRefused(f"{error} (the first {LOGIN_PAGES} files)") from error
-        return Status.FAILED
-
 
 def _same_content(one: Attachment, other: Attachment) -> bool:
     """Whether two listings tell of the same content, as far as they tell."""
-    return (one.size, one.created_at) == (other.size, other.created_at)
+    return one.size == other.size and same_moment(one.created_at, other.created_at)

@@ -2,8 +2,7 @@
 
 The one idea: everything is built under another name and becomes DEST in one step when it is whole, so what a kill
 leaves is never taken for an export; the next one of this archive to the same place sweeps it away.
-The one trap: a hard link is the archive's own file. Nothing here writes to a file after linking it, and each blob is
-hashed before it is linked.
+The one trap: a hard link is the archive's own file, so copies are made unless links were asked for.
 
 Only what is `stored` is exported, as by a load; files `gone` from the source whose blob is kept only when asked for.
 """
@@ -27,9 +26,10 @@ from migrator.catalog import Catalog
 from migrator.disk import disk_errors, flush
 from migrator.errors import ConfigError
 from migrator.model import Blob, RunStatus
-from migrator.pathnames import FOLDER, KIND, PATH, fold, legal, length, unique
+from migrator.pathnames import FOLDER, IN_A_BAG, KIND, PATH, fold, legal, length, readable, unique
+from migrator.pipeline.copies import Damaged, can_clone
 from migrator.pipeline.room import Room
-from migrator.pipeline.shapes import INDEX, SHAPES, Damaged, Item, Stopped
+from migrator.pipeline.shapes import INDEX, SHAPES, Item, Stopped
 from migrator.progress import Progress, Silent
 
 TOGETHER = 64
@@ -38,11 +38,13 @@ TOGETHER = 64
 
 @dataclass(frozen=True, slots=True)
 class ExportSettings:
-    """`shape` is tree, bagit or zip; `links` allows hard links; `gone` takes files that the source no longer has."""
+    """`shape` is tree, bagit or zip; `links`: hard links into the archive in place of copies, where there can be some;
+    `gone` takes files that the source no longer has.
+    """
 
     destination: Path
     shape: str = "tree"
-    links: bool = True
+    links: bool = False
     gone: bool = False
 
 
@@ -70,7 +72,7 @@ class Place:
     def __init__(self, root: Path, destination: Path, *, file: bool) -> None:
         self.path, self._file = Path(os.path.realpath(destination)), file
         if self.path.is_relative_to(os.path.realpath(root)):
-            raise ConfigError(f"{destination} is inside of the archive")
+            raise ConfigError(f"{readable(destination)} is inside of the archive")
         exists = os.path.lexists(self.path)
         key = hashlib.sha256(os.fsencode(f"{os.path.realpath(root)}\0{self.path}")).hexdigest()[:12]
         # An empty folder that is a mount point, or stands where we may not write, can't be replaced: it is filled.
@@ -79,7 +81,7 @@ class Place:
         if exists and (
             file or not self.path.is_dir() or {part.name for part in self.path.iterdir()} - {self.partial.name}
         ):
-            raise ConfigError(f"{destination} exists{'' if file else ' and is no empty folder'}")
+            raise ConfigError(f"{readable(destination)} exists{'' if file else ' and is no empty folder'}")
 
     def prepare(self) -> None:
         """Sweep away what an earlier export left half-done."""
@@ -172,16 +174,20 @@ class _Export:
         self._shape.begin()
 
     def _expect_room(self) -> None:
-        """Copies need what the files have; how much smaller a ZIP file gets nobody knows before."""
+        """Copies need what the files have, clones nothing; how much smaller a ZIP file gets nobody knows before."""
         to, settings = self._place.partial.parent, self._settings
         linked = settings.links and to.stat().st_dev == self._archive.blobs.stat().st_dev
-        if settings.shape != "zip" and not linked:
+        if settings.shape != "zip" and not linked and not self._clones():
             Room(to).expect(self._catalog.exportable_size(gone=settings.gone)[1])
+
+    def _clones(self) -> bool:
+        return can_clone(self._archive.root / "README.txt", self._place.partial)
 
     async def _all(self) -> None:
         count, size = await asyncio.to_thread(self._catalog.exportable_size, gone=self._settings.gone)
         self._progress.known(count, size)
-        items = named(self._catalog.exportable(gone=self._settings.gone))
+        avoid = IN_A_BAG if self._settings.shape == "bagit" else ""
+        items = named(self._catalog.exportable(gone=self._settings.gone), avoid)
         while not self._stop.is_set() and (some := await asyncio.to_thread(lambda: list(islice(items, TOGETHER)))):
             with suppress(Stopped):
                 failed = await asyncio.to_thread(self._place_some, some)
@@ -227,7 +233,7 @@ class _Export:
             "run": self._run,
             "status": str(status),
             "format": self._settings.shape,
-            "destination": str(self._settings.destination),
+            "destination": readable(self._settings.destination),
             "files": self._tally.files if kept else 0,
             "bytes": self._tally.size if kept else 0,
             "seconds": round(seconds, 2),
@@ -241,8 +247,11 @@ class _Export:
         self._catalog.end_run(self._run, status, summary)
 
 
-def named(rows: Iterator[dict[str, Any]]) -> Iterator[Item]:
-    """Each file (in the order of kinds and entities) with its path in the tree; no two are the same anywhere."""
+def named(rows: Iterator[dict[str, Any]], avoid: str = "") -> Iterator[Item]:
+    """Each file (in the order of kinds and entities) with its path in the tree; no two are the same anywhere.
+
+    `avoid`: characters that no path has, though they are legal.
+    """
     kinds, folders, names = {fold(INDEX)}, set[str](), set[str]()
     kind = folder = ""
     at_kind: str | None = None
@@ -250,13 +259,13 @@ def named(rows: Iterator[dict[str, Any]]) -> Iterator[Item]:
     for row in rows:
         if row["kind"] != at_kind:
             at_kind, at_entity, folders = row["kind"], None, set()
-            kind = unique(legal(row["kind"], KIND), kinds, KIND, extension=False)
+            kind = unique(legal(row["kind"], KIND, avoid=avoid), kinds, KIND, extension=False)
         if row["entity_id"] != at_entity:
             at_entity, names = row["entity_id"], set()
             title = f"{row['entity_id']} {row['title']}".strip()
-            folder = unique(legal(title, FOLDER, "no entity"), folders, FOLDER, extension=False)
+            folder = unique(legal(title, FOLDER, "no entity", avoid=avoid), folders, FOLDER, extension=False)
         room = PATH - length(kind) - length(folder) - 2
-        name = unique(legal(row["name"], room), names, room)
+        name = unique(legal(row["name"], room, avoid=avoid), names, room)
         yield Item(
             f"{kind}/{folder}/{name}",
             row["kind"],

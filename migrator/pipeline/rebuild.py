@@ -17,7 +17,7 @@ from migrator.catalog.audit import audit
 from migrator.catalog.remake import remake
 from migrator.model import RunStatus
 from migrator.pipeline.store import missing_blobs
-from migrator.pipeline.verify import problem
+from migrator.pipeline.verify import problem, with_files
 
 
 def rebuild(archive: Archive) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def rebuild(archive: Archive) -> dict[str, Any]:
         catalog.keep_manifest(anew=made)
         run = catalog.begin_run("rebuild")
         problems = [problem("E21", "", "manifest.jsonl", what) for what in lost]
-        problems += _missing(archive, catalog)
+        problems += with_files(catalog, _missing(archive, catalog))
         problems += _unknown(archive, catalog)
         status = RunStatus.DAMAGED if problems else RunStatus.COMPLETE
         totals = catalog.totals()

@@ -8,6 +8,7 @@ ends while RESERVE is still free.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +40,15 @@ class Room:
                 "left to the catalog; nothing is lost, run the same command again once there is room"
             )
 
+    def largest(self) -> int:
+        """The most bytes that a file here can have; a listed size beyond it is a mistake, and stops nobody."""
+        with disk_errors(str(self.folder)):
+            return disk.total_bytes(self.folder) or sys.maxsize
+
     def expect_files(self, sizes: Iterable[int | None], catalog: Catalog) -> None:
         """The same for files to be stored; the catalog is asked for equal ones only where the sum would not fit."""
-        wanted = {size for size in sizes if size}
+        largest = self.largest()
+        wanted = {size for size in sizes if size and size <= largest}
         try:
             self.expect(sum(wanted))
         except DiskRefused:

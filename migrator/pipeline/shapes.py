@@ -2,7 +2,8 @@
 
 The one idea: all three hold the same tree with the same `index.csv`; a bag has it under `data/`.
 The one trap: bytes are trusted only after they were hashed. A link is made and a ZIP entry begun only after that;
-a copy is hashed while it is written and thrown away if it is not what it should be.
+a copy is hashed while it is written and thrown away if it is not what it should be. A link is the blob itself: it is
+made only for who asked for it, and nothing here changes it.
 """
 
 from __future__ import annotations
@@ -13,27 +14,20 @@ import io
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
-from migrator.disk import own_limits
+from migrator.disk import OWN
 from migrator.model import Blob
+from migrator.pathnames import on_disk
+from migrator.pipeline.copies import Moved, chunks, copy_blob, damaged, is_sound
 
 INDEX = "index.csv"
 COLUMNS = ("path", "kind", "entity_id", "attachment_id", "name", "size", "sha256")
-CHUNK = 1024 * 1024
 SAMPLE = 64 * 1024
 """So much of a file tells whether deflating it is worth the time."""
-
-Moved = Callable[[int], None]
-
-
-class Damaged(Exception):
-    """A blob is `damaged` or `missing`, as the message says."""
 
 
 class Stopped(Exception):
@@ -68,7 +62,7 @@ class _Index:
 
 
 class Tree:
-    """A folder of files: hard links into the archive where possible, else copies."""
+    """A folder of files: copies, or with `links` hard links into the archive where there can be some."""
 
     def __init__(self, root: Path, moved: Moved, *, links: bool) -> None:
         self._root, self._moved, self._links = root, moved, links
@@ -89,21 +83,21 @@ class Tree:
 
     def add(self, item: Item, blob: Path) -> None:
         """Place one file; `Damaged` if its blob is not what its name says."""
-        path = self.top / item.path
+        path = self.top / on_disk(item.path)
         if path.parent != self._folder:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder = path.parent
         if not (self._links and self._linked(item.blob, blob, path)):
-            _copy(item.blob, blob, path, self._moved)
+            copy_blob(item.blob, blob, path, self._moved, item.created_at)
         if self._index:
             self._index.add(item)
 
     def _linked(self, wanted: Blob, blob: Path, path: Path) -> bool:
         """False where there can be no link: another file system, or too many links to one file."""
         if wanted.sha256 not in self._sound:
-            self._sound[wanted.sha256] = _is_sound(wanted, blob, self._moved)
+            self._sound[wanted.sha256] = is_sound(wanted, blob, self._moved)
         if not self._sound[wanted.sha256]:
-            raise Damaged("damaged" if blob.exists() else "missing")
+            raise damaged(blob)
         try:
             os.link(blob, path, follow_symlinks=False)
         except FileExistsError:
@@ -189,7 +183,7 @@ class Zip:
 
     def begin(self) -> None:
         """Make the file."""
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, OWN)
         self._file = os.fdopen(handle, "w+b")
         self._zip = zipfile.ZipFile(self._file, "w", allowZip64=True)
         self._index.writerow(COLUMNS)
@@ -198,14 +192,14 @@ class Zip:
         """See `Tree.add`."""
         wanted = item.blob
         if wanted.sha256 not in self._sound:
-            self._sound[wanted.sha256] = _is_sound(wanted, blob, self._moved)
+            self._sound[wanted.sha256] = is_sound(wanted, blob, self._moved)
         if not self._sound[wanted.sha256] or self._zip is None:
-            raise Damaged("damaged" if blob.exists() else "missing")
+            raise damaged(blob)
         with blob.open("rb", buffering=0) as file:
             entry = _entry(item.path, item.created_at, file.read(SAMPLE), wanted.size)
             file.seek(0)
             with self._zip.open(entry, "w", force_zip64=wanted.size >= 2**31) as out:
-                for chunk in _chunks(file):
+                for chunk in chunks(file):
                     out.write(chunk)
                     self._moved(0)
         self._index.writerow(
@@ -249,49 +243,8 @@ def _date(created_at: str) -> tuple[int, int, int, int, int, int]:
     return 1980, 1, 1, 0, 0, 0
 
 
-def _chunks(file: BinaryIO | io.FileIO) -> Iterator[bytes]:
-    while chunk := file.read(CHUNK):
-        yield chunk
-
-
-def _is_sound(wanted: Blob, blob: Path, moved: Moved) -> bool:
-    sha256, size = hashlib.sha256(), 0
-    try:
-        with _opened(blob) as file:
-            for chunk in _chunks(file):
-                sha256.update(chunk)
-                size += len(chunk)
-                moved(len(chunk))
-    except OSError:
-        return False
-    return Blob(sha256.hexdigest(), size) == wanted
-
-
-def _copy(wanted: Blob, blob: Path, path: Path, moved: Moved) -> None:
-    sha256, size = hashlib.sha256(), 0
-    try:
-        file = _opened(blob)
-    except OSError as error:
-        raise Damaged("damaged" if blob.exists() else "missing") from error
-    with file, os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-        for chunk in _chunks(file):
-            sha256.update(chunk)
-            size += len(chunk)
-            out.write(chunk)
-            moved(len(chunk))
-    if Blob(sha256.hexdigest(), size) != wanted:
-        path.unlink()
-        raise Damaged("damaged")
-
-
-def _opened(blob: Path) -> io.FileIO:
-    """The blob itself: never what a link in its place points to."""
-    with own_limits(str(blob)):
-        return io.FileIO(os.open(blob, os.O_RDONLY | os.O_NOFOLLOW))
-
-
 def _text_file(path: Path) -> io.TextIOWrapper:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWN)
     return io.TextIOWrapper(io.FileIO(handle, "wb"), "utf-8", "backslashreplace", newline="")
 
 

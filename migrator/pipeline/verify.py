@@ -103,7 +103,7 @@ class _Verify:
     part: Part
     progress: Progress
     stop: asyncio.Event
-    problems: list[dict[str, str]]
+    problems: list[dict[str, Any]]
     count: int = 0
     size: int = 0
     until: float = math.inf
@@ -186,6 +186,7 @@ class _Verify:
         return "E01" if found.size == blob.size else "E04"
 
     def _finish(self, run: int, at: str, of: int, seconds: float) -> dict[str, Any]:
+        self.problems = with_files(self.catalog, self.problems)
         stopped = self.stop.is_set() and bool(at)
         status = RunStatus.DAMAGED if self.problems else RunStatus.INTERRUPTED if stopped else RunStatus.COMPLETE
         summary = {
@@ -227,6 +228,15 @@ def problem(code: str, sha256: str, path: str, detail: str = "") -> dict[str, st
     """One finding, as it stands in a summary. `detail` is for people."""
     found = {"code": code, "problem": CODES[code], "sha256": sha256, "path": path}
     return {**found, "detail": detail} if detail else found
+
+
+def with_files(catalog: Catalog, problems: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Findings; those about a blob with the `files` that it is the content of, which may be none."""
+    blobs = {found["sha256"] for found in problems if found["code"] in OF_BLOBS}
+    files = catalog.files_of(blobs) if blobs else {}
+    return [
+        {**found, "files": files.get(found["sha256"], [])} if found["code"] in OF_BLOBS else found for found in problems
+    ]
 
 
 def _place(sha256: str) -> str:

@@ -210,6 +210,40 @@ class SourceContract:
         with pytest.raises(errors.Gone):
             await fetch(bound.source, bound.gone)
 
+    async def test_file_that_is_there_is_still_listed(self, bound):
+        for file in list((await crawl(bound.source)).attachments.values()):
+            assert await bound.source.still_lists(file), file
+
+    async def test_deleted_attachment_is_listed_no_longer(self, bound):
+        if bound.gone is None:
+            pytest.skip("this tracker has no deleted attachment to ask for")
+        assert not await bound.source.still_lists(bound.gone)
+
+    async def test_file_of_an_entity_that_answers_404_is_not_said_to_be_gone(self, bound):
+        """Nobody can tell an entity that is no more from a route that isn't there."""
+        if bound.missing is None:
+            pytest.skip("this source never asks for the attachments of one entity")
+        file = next(file for file in (await crawl(bound.source)).attachments.values() if file.owner != NOBODY)
+        try:
+            listed = await bound.source.still_lists(replace(file, owner=bound.missing.ref))
+        except (errors.Rejected, errors.Retriable):
+            return
+        assert listed, "its own record is there, whatever its entity says"
+
+    async def test_kinds_are_those_that_the_capabilities_name(self, bound):
+        known = bound.source.capabilities.kinds
+        if not known:
+            pytest.skip("what kinds there are is known to the tracker alone")
+        done = await crawl(bound.source)
+        assert {ref.kind for ref in done.entities} <= set(known)
+        assert {file.owner.kind for file in done.attachments.values()} <= {*known, NOBODY.kind}
+
+    async def test_what_is_odd_is_told_in_sentences(self, bound):
+        await bound.source.check()
+        told = await bound.source.oddities()
+        assert isinstance(told, tuple)
+        assert all(text.strip() and text == text.strip() for text in told)
+
     async def test_missing_entity_is_gone(self, bound):
         if bound.missing is None:
             pytest.skip("this source never asks for the attachments of one entity")

@@ -29,8 +29,8 @@ class ForgetfulDisk:
         self.names: list[tuple[Path, Path, bytes | None]] = []
         self._open: dict[int, Path] = {}
 
-    def create(self, path: Path) -> int:
-        handle = real_create(path)
+    def create(self, path: Path, mode: int = real.OWN) -> int:
+        handle = real_create(path, mode)
         self._open[handle] = path
         self.contents.add(path)
         return handle
@@ -91,7 +91,7 @@ class ForgetfulDisk:
             if rng.random() < 0.5 and to.exists():
                 to.rename(path)
                 if before is not None:
-                    to.write_bytes(before)
+                    _replace(to, before)
                 if to in self.contents:
                     self.contents.add(path)
         for path in sorted(self.contents):
@@ -99,10 +99,15 @@ class ForgetfulDisk:
                 content = path.read_bytes()
                 safe = self.safe.get(path, 0)
                 kept = content[: safe + int((len(content) - safe) * keeps)]
-                path.write_bytes(kept if rng.random() < 0.5 else kept.ljust(len(content), b"\0"))
+                _replace(path, kept if rng.random() < 0.5 else kept.ljust(len(content), b"\0"))
         if self.catalog and rng.random() < 0.7:
             self._go_back(root)
         self.contents, self.names, self.safe, self.catalog = set(), [], {}, b""
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.unlink(missing_ok=True)  # a blob can't be written to
+    path.write_bytes(content)
 
 
 real_create, real_append, real_extend = real.create, real.append, real.extend

@@ -48,6 +48,9 @@ class Weather:
     """How bad it gets: the edge of the kill (0: none) or of a stop, and the chance of a fault at each edge.
 
     With `kill_on` the kill is at the n-th of the edges with this word, which so are reached though they are rare.
+    `away`: the storage behind the source is, so each download answers 404. `short`: this listing of the source ends
+    before its total, however often it is read. From the edge `ends_at` on nobody answers any more, or, where
+    `refuses`, whoever answers takes these credentials no longer.
     """
 
     kill_at: int = 0
@@ -56,6 +59,10 @@ class Weather:
     power_cut: bool = False
     network: float = 0.0
     disk: float = 0.0
+    away: bool = False
+    short: str = ""
+    ends_at: int = 0
+    refuses: bool = False
 
 
 CALM = Weather()
@@ -200,6 +207,9 @@ def _downloads(fate: Fate, get: Callable[..., Any]) -> Callable[..., Any]:
     return edge
 
 
+OF_SOURCES = {"read", "attachments_of", "download", "still_lists"}
+
+
 class Weathered(MemoryTracker):
     """A tracker behind a network; `fate` is that of the run that is under way."""
 
@@ -213,6 +223,12 @@ class Weathered(MemoryTracker):
             return
         if fate.strikes(0.3):
             await asyncio.sleep(fate.rng.random() * 3)
+        if not fate.dead and 0 < fate.weather.ends_at <= len(fate.trace):
+            raise (errors.AuthRefused if fate.weather.refuses else errors.ConnectFailed)("from now on")
+        if not fate.dead and fate.weather.away and verb == "download":
+            raise errors.Gone("status 404: the storage is away")
+        if not fate.dead and verb == "read" and fate.weather.short == key:
+            raise errors.ShortListing("the listing ended before its total")
         if fate.strikes(fate.weather.network):
             raise self._fault(verb)
         if fate.dead:
@@ -233,6 +249,8 @@ class Weathered(MemoryTracker):
             errors.Rejected,
             errors.Forbidden,
         ]
+        if verb in OF_SOURCES:
+            kinds += [errors.Gone, errors.LoginPage, errors.ShortListing]
         if rng.random() < 0.1:
             kinds = [errors.ConnectFailed, errors.AuthRefused]
         return rng.choice(kinds)("a fault of the network")

@@ -18,8 +18,9 @@ from migrator.catalog import remake as remaking
 from migrator.catalog import store
 from migrator.catalog.journal import Journal
 from migrator.catalog.uploads import UploadTables
-from migrator.model import Outcome, Status, UploadStatus
+from migrator.model import Outcome, Page, Status, UploadStatus
 from migrator.pipeline.backup import _Backup
+from migrator.pipeline.fetch import Fetcher
 from migrator.pipeline.settle import Settler
 from migrator.pipeline.store import Recorder
 
@@ -103,6 +104,17 @@ async def _read_back_unchecked(self: Any, remote: Any, sink: Any) -> None:
     await self._patience.run(once)
 
 
+async def _gone_at_once(self: Any, attachment: Any, error: Any) -> Any:
+    return Status.GONE, str(error)
+
+
+async def _short_listing_believed(self: Any, stream: str, cursor: Any, rounds: Any) -> Any:
+    self._findings.answered = True
+    with contextlib.suppress(errors.Retriable, errors.Rejected):
+        return await self._source.read(stream, cursor)
+    return Page()
+
+
 async def _page_swallows_errors(self: Any, attachment: Any, recorded: Any) -> Any:
     from migrator.pipeline.store import Settled, StoreSink
 
@@ -142,7 +154,9 @@ MUTANTS: dict[str, Mutant] = {
     "an upload is recorded before it is sent": lambda: patch.object(UploadTables, "record_intent", _uploaded_at_once),
     "sizes are not compared": lambda: patch.object(verified.CheckedSink, "judge", lambda *_: None),
     "what is read back is not checked": lambda: patch.object(layers.RetryingTarget, "read_back", _read_back_unchecked),
-    "errors of a download are swallowed": lambda: patch.object(_Backup, "_store_one", _page_swallows_errors),
+    "a 404 is for ever": lambda: patch.object(Fetcher, "_gone", _gone_at_once),
+    "a listing that ends early is believed": lambda: patch.object(_Backup, "_read", _short_listing_believed),
+    "errors of a download are swallowed": lambda: patch.object(Fetcher, "_fetched", _page_swallows_errors),
 }
 
 TOLD_BY = {

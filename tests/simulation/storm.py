@@ -120,8 +120,10 @@ class Storm:
             weather = Weather(kill_at=rng.randint(1, EDGES[job]), power_cut=rng.random() < 0.5)
             faults = Faults.transient(rng.choice([0.0, 0.05, 0.2]), seed=self.seed)
             faults.lose_upload_rate = rng.choice([0.0, 0.1])
-            for name in rng.sample(FAULTY, 2):
-                setattr(faults, name, 0.05)
+            for turn in range(2):
+                setattr(faults, FAULTY[(self.seed + turn * 2) % len(FAULTY)], 0.15)
+            if job == "backup" and rng.random() < 0.2:  # the storage is away for a night
+                faults.gone = {file.id for file in self.source.sandbox.world.attachments}
             yield Fate(rng, weather, self.disk), faults
 
     def calm(self) -> tuple[Fate, Faults]:

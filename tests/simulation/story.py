@@ -36,7 +36,7 @@ from tests.simulation.edges import CALM, SMALL, Fate, Violation, Weather, Weathe
 
 PATIENCE = Patience(retries=3, total=10_000)
 MOST_RUNS = 3
-KINDS = ("attachments_of", "download", "find_attachments", "upload", "read_back", "delete")
+KINDS = ("read ", "attachments_of", "download", "find_attachments", "upload", "read_back", "delete")
 """Words of edges at which a quarter of the kills are, so that rare ones are reached."""
 _NUMBERED = re.compile(r" \(\d+\)|~\d+|_\d+(?=\.)")
 
@@ -107,6 +107,10 @@ def weather(rng: random.Random, edges: int) -> Weather:
         power_cut=kind == "power" or (kind == "all" and rng.random() < 0.5),
         network=chance if kind in {"network", "all"} else rng.choice([0.0, 0.05]),
         disk=rng.choice([0.01, 0.05]) if kind in {"disk", "all"} else 0.0,
+        away=rng.random() < 0.1,
+        short=rng.choice(["", "", "", "", "", "", "", "listed", "asked", "loose"]),
+        ends_at=rng.randint(1, edges) if rng.random() < 0.06 else 0,
+        refuses=rng.random() < 0.5,
     )
 
 
@@ -213,7 +217,9 @@ def one_backup(story: Story, fate: Fate) -> dict[str, Any] | None:
     story.expect(not again, f"nothing that was recorded is downloaded again: {again}")
     if summary and summary["status"] == "complete":
         story.expect(has == expected(story.source), "a backup that says complete has everything")
-    calm = fate.weather.network == 0
+    gone = rows(story.root, "SELECT name FROM attachments WHERE status = 'gone'") if has else []
+    story.expect(not gone, f"the tracker has them all, and none is called gone: {gone}")
+    calm = not (fate.weather.network or fate.weather.away or fate.weather.short or fate.weather.ends_at)
     if summary and calm and summary["status"] != "interrupted":  # which leaves what failed before as it is
         story.expect(not summary["failures"], f"no weather, no failures: {summary['failures']}")
     return summary

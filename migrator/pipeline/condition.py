@@ -1,0 +1,70 @@
+"""The condition of an archive: what is damaged, what failed, who is at work. Reads only, and works during a run.
+
+What verify or an export found of a blob holds until a backup has fetched it again or a verify found it sound.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from migrator.catalog import Catalog
+from migrator.catalog.journal import recorded
+from migrator.lock import holder_of
+from migrator.model import RunStatus, UploadStatus
+from migrator.pathnames import readable
+from migrator.pipeline.verify import OF_BLOBS, with_files
+
+KILLED = "killed"
+
+
+def condition(catalog: Catalog, root: Path) -> dict[str, Any]:
+    """The summary of `status`: `damaged`, `incomplete` where something failed, else `complete`.
+
+    `at_work` is who holds the archive. A run that was killed is `interrupted`, which the next one records, and has
+    `killed`.
+    """
+    holder = holder_of(root)
+    problems, failures = _problems(catalog), [*catalog.failures(), *_failed_uploads(catalog, at_work=bool(holder))]
+    status = RunStatus.DAMAGED if problems else RunStatus.INCOMPLETE if failures else RunStatus.COMPLETE
+    return {
+        "command": "status",
+        "status": str(status),
+        "archive": readable(root),
+        "source": catalog.setting("source"),
+        "at_work": holder,
+        "problems": problems,
+        "totals": catalog.totals(),
+        "runs": [_as_it_is(run, holder) for run in catalog.runs()],
+        "failures": failures,
+    }
+
+
+def _as_it_is(run: dict[str, Any], holder: dict[str, str] | None) -> dict[str, Any]:
+    """A run that the catalog calls `running` is, if it began while the archive was held by who holds it now."""
+    if run["status"] != RunStatus.RUNNING or (holder and run["started_at"] >= holder["since"]):
+        return run
+    return {**run, "status": str(RunStatus.INTERRUPTED), KILLED: True}
+
+
+def _failed_uploads(catalog: Catalog, *, at_work: bool) -> list[dict[str, str | None]]:
+    """While somebody is at work, what has no answer yet is under way."""
+    return [upload for upload in catalog.upload_failures() if not at_work or upload["status"] != UploadStatus.IN_DOUBT]
+
+
+def _problems(catalog: Catalog) -> list[dict[str, Any]]:
+    """Of blobs what the catalog holds; of the rest what the last look at everything found, and nobody mended since."""
+    last = catalog.last_problems()
+    codes = {found["sha256"]: found["code"] for found in last if found["code"] in OF_BLOBS}
+    blobs = [
+        {
+            "code": codes.get(sha256, "E02" if problem == "missing" else "E01"),
+            "problem": problem,
+            "sha256": sha256,
+            "path": f"blobs/{sha256[:2]}/{sha256}",
+        }
+        for sha256, problem in catalog.blob_problems().items()
+    ]
+    distrusted = isinstance(recorded(catalog.db), str)
+    rest = [found for found in last if found["code"] not in OF_BLOBS and (distrusted or found["code"] < "E20")]
+    return [*with_files(catalog, blobs), *rest]
