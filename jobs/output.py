@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
@@ -80,7 +80,20 @@ def _to_nowhere(stream: TextIO) -> None:
 
 class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        mark = "warning: " if record.levelno == logging.WARNING else ""
+        return mark + printable(super().format(record))
+
+
+class _Told(logging.StreamHandler[TextIO]):
+    """The log on stderr; above the bar while there is one, which would be torn otherwise."""
+
+    above: Callable[[str], None] | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.above is None:
+            super().emit(record)
+        else:
+            self.above(self.format(record))
 
 
 class Output:
@@ -92,8 +105,9 @@ class Output:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't show ends no run
                 stream.reconfigure(errors="backslashreplace")
-        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, force=True)
-        logging.getLogger().handlers[0].setFormatter(_Plain("%(message)s"))
+        self._log = _Told(sys.stderr)
+        self._log.setFormatter(_Plain("%(message)s"))
+        logging.basicConfig(handlers=[self._log], level=logging.WARNING, force=True)
 
     def configure(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
         """Take over the options of the group."""
@@ -145,7 +159,11 @@ class Output:
             from jobs.bars import bar
 
             with bar(label) as progress:
-                yield progress
+                self._log.above = progress.note
+                try:
+                    yield progress
+                finally:
+                    self._log.above = None
         else:
             from jobs.bars import Lines
 

@@ -16,8 +16,9 @@ from migrator.pacing import Pacer
 from migrator.pipeline.running import back_off
 from migrator.ports import Source, Target
 from migrator.selection import expect_kinds
-from migrator.tls import Proxy, Route, TlsFiles
+from migrator.tls import OLD, Proxy, Route, TlsFiles
 from migrator.verified import ParanoidSource, VerifiedSource
+from migrator.waits import Waits
 
 T = TypeVar("T")
 BASE = 32
@@ -30,6 +31,12 @@ UNVERIFIED = (
     "and change every file; name the tracker's certificate in {where}.tls.ca_file instead"
 )
 """The warning that each run gives."""
+
+OUTDATED = (
+    '{where}.tls.minimum = "{minimum}": what goes to and comes from {url} may be read and changed on its way, as '
+    "TLS {minimum} is broken; let the server, or a proxy before it, speak TLS 1.2"
+)
+"""The same for a version of TLS that is no protection any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +55,20 @@ def wire_source(configuration: Configuration, *, paranoid: bool = False) -> Wire
     """
     section, limits = configuration.settings.source, configuration.settings.limits
     parts = adapter(section.tracker)
-    http, warnings = _client(parts, section, "source", configuration, section.download_auth)
+    http, waits, warnings = _client(parts, section, "source", configuration, section.download_auth)
     inner = parts.source(http, options_of(section.options, parts.options, "source.options"))
     expect_kinds(section.kinds, inner.capabilities.kinds, "source.kinds")
     checked = ParanoidSource(VerifiedSource(inner)) if paranoid else VerifiedSource(inner)
-    return Wired(RetryingSource(checked, patience(limits)), identity(section), warnings)
+    return Wired(RetryingSource(checked, patience(limits, waits)), identity(section), warnings)
 
 
 def wire_target(configuration: Configuration, *, dry_run: bool = False) -> Wired[Target]:
     """The target of a configuration; a rehearsal if it is a dry run."""
     section = target_section(configuration)
     parts = adapter(section.tracker)
-    http, warnings = _client(parts, section, "target", configuration, {})
+    http, waits, warnings = _client(parts, section, "target", configuration, {})
     inner = parts.target(http, options_of(section.options, parts.options, "target.options"))
-    retrying = RetryingTarget(inner, patience(configuration.settings.limits))
+    retrying = RetryingTarget(inner, patience(configuration.settings.limits, waits))
     return Wired(DryRunTarget(retrying) if dry_run else retrying, identity(section), warnings)
 
 
@@ -69,9 +76,9 @@ def wire_target_listing(configuration: Configuration) -> Wired[Source]:
     """The target, to be read: for its entities, with its own credentials and options."""
     section = target_section(configuration)
     parts = adapter(section.tracker)
-    http, warnings = _client(parts, section, "target", configuration, {})
+    http, waits, warnings = _client(parts, section, "target", configuration, {})
     inner = (parts.listing or parts.source)(http, options_of(section.options, parts.options, "target.options"))
-    return Wired(RetryingSource(inner, patience(configuration.settings.limits)), identity(section), warnings)
+    return Wired(RetryingSource(inner, patience(configuration.settings.limits, waits)), identity(section), warnings)
 
 
 def target_section(configuration: Configuration) -> TargetSection:
@@ -86,14 +93,16 @@ def identity(section: SourceSection | TargetSection) -> str:
     return f"{section.tracker} {section.url}"
 
 
-def patience(limits: Limits) -> Patience:
-    """The retry policy of [limits]."""
-    return Patience(limits.retries, limits.backoff, limits.backoff_max, sleep=back_off)
+def patience(limits: Limits, waits: Waits | None = None) -> Patience:
+    """The retry policy of [limits]. There is time for one wait of the longest kind after some short ones."""
+    total = max(Patience().total, limits.retry_after_max + 2 * limits.backoff_max)
+    return Patience(limits.retries, limits.backoff, limits.backoff_max, total, sleep=back_off, waits=waits or Waits())
 
 
 def _client(
     parts: Adapter, section: SourceSection | TargetSection, where: str, configuration: Configuration, files: Secrets
-) -> tuple[HttpClient, list[str]]:
+) -> tuple[HttpClient, Waits, list[str]]:
+    """The client, and what tells of waits; with warnings for the person."""
     limits, folder = configuration.settings.limits, configuration.folder
     expect_descriptors(BASE + 3 * (limits.downloads + limits.uploads))
     keys, warnings = credentials(section.auth, parts.auth, f"{where}.auth", folder)
@@ -106,12 +115,14 @@ def _client(
         section.url,
         parts.signer(keys),
         files=file_signer,
-        pacer=Pacer(limits.requests_per_second, limits.bandwidth),
+        pacer=Pacer(
+            limits.requests_per_second, limits.bandwidth, longest=limits.retry_after_max, waits=(waits := Waits())
+        ),
         timeout=limits.timeout,
         connections=min(parts.capabilities.max_connections, limits.downloads + limits.uploads),
         route=route,
     )
-    return http, more + warnings
+    return http, waits, more + warnings
 
 
 def _route(configuration: Configuration, section: SourceSection | TargetSection, where: str) -> tuple[Route, list[str]]:
@@ -121,8 +132,11 @@ def _route(configuration: Configuration, section: SourceSection | TargetSection,
         return Route(proxy=proxy), warnings
     told = section.tls.model_dump(include={"ca_file", "client_cert", "client_key"}, exclude_none=True)
     files = {key: configuration.place(written) for key, written in told.items()}
-    home, abroad = TlsFiles(f"{where}.tls", **files, verify=section.tls.verify).contexts()
-    if not section.tls.verify:
+    tls = section.tls
+    home, abroad = TlsFiles(f"{where}.tls", **files, verify=tls.verify, minimum=tls.minimum or "").contexts()
+    if tls.minimum in OLD:
+        warnings = [OUTDATED.format(where=where, url=section.url, minimum=tls.minimum), *warnings]
+    if not tls.verify:
         warnings = [UNVERIFIED.format(where=where, url=section.url), *warnings]
     return Route(home, abroad, proxy), warnings
 

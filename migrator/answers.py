@@ -1,6 +1,6 @@
-"""What an HTTP answer means, as pure functions: status to error, Retry-After, the reason in an error body, login pages.
+"""What an HTTP answer means, as pure functions: status to error, the reason in an error body, pages for people.
 
-The one trap: a login page comes with status 200 as often as with a redirect.
+The one trap: a page for people comes with status 200 as often as with a redirect or an error.
 """
 
 from __future__ import annotations
@@ -8,19 +8,22 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+from xml.etree.ElementTree import Element  # a type only
 
 from migrator import errors
+from migrator.fastjson import read_json
 from migrator.model import Attachment
+from migrator.pages import Kind, is_about_licence, is_page, page_in
 from migrator.ports import BodyFacts
+from migrator.waits import LONGEST, remaining, retry_after, until_reset
+from migrator.xmltext import read_xml
 
 _HTML = re.compile(
     rb"^(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
 )
-_MESSAGE = re.compile(r"<Message>(.*?)</Message>|<title>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_MESSAGE = re.compile(r"<Message>(.*?)</Message>|<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _LOGIN = re.compile(r"(log|sign)[-_]?(in|on)|auth|sso|authenticate|authorize|adfs", re.IGNORECASE)
 _PAGES = frozenset({"", "aspx", "asp", "php", "jsp", "do", "html", "htm", "action", "cgi", "pl"})
 
@@ -28,9 +31,12 @@ _ERROR = re.compile(
     rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:error|errors|errorcode|errormessage|message|exceptionmessage|fault|status)"\s*:',
     re.IGNORECASE,
 )
-_LOGIN_FORM = re.compile(
-    rb"type=.?password|<title>[^<]*\b(?:log|sign)[ -]?(?:in|on)\b|/(?:log|sign)[-_]?(?:in|on)\b", re.IGNORECASE
-)
+_SCHEME = re.compile(r"(?:^|,)\s*(ntlm|negotiate|kerberos|basic|digest|bearer|apikey|token|wrap)\b", re.IGNORECASE)
+_WINDOWS = {"ntlm", "negotiate", "kerberos"}
+_REDMINE = 'realm="Redmine API"'
+_PASSING = {Kind.MAINTENANCE, Kind.GUARD}
+"""Pages that say nothing about what was asked for: the tracker is down, or somebody stands before it."""
+_TELLING = {*_PASSING, Kind.SIGN_ON, Kind.LICENCE}
 
 _HTML_NAMES = (".html", ".htm", ".xhtml", ".mht", ".mhtml", ".svg", ".xml")
 
@@ -85,14 +91,17 @@ def facts_of(headers: Mapping[str, str]) -> BodyFacts:
 
 def is_login_form(head: bytes) -> bool:
     """Whether a web page asks somebody to log in."""
-    return _LOGIN_FORM.search(head) is not None
+    return page_in(head).kind is Kind.LOGIN
 
 
 def page_instead(head: bytes) -> str:
     """What to say of a web page that came in place of a file."""
-    return (
-        f"a {'login' if is_login_form(head) else 'web'} page instead of the file; are these credentials good for files?"
-    )
+    page = page_in(head)
+    if page.kind in {Kind.LOGIN, Kind.OTHER}:
+        name = "login" if page.kind is Kind.LOGIN else "web"
+        title = f' ("{page.title}")' if page.title else ""
+        return f"a {name} page instead of the file{title}; are these credentials good for files?"
+    return f"{page}; it came instead of the file"
 
 
 def is_error_page(facts: BodyFacts, head: bytes, *, html_expected: bool) -> bool:
@@ -105,17 +114,69 @@ def is_error_page(facts: BodyFacts, head: bytes, *, html_expected: bool) -> bool
     return not html_expected and facts.media_type in {"text/html", "application/xhtml+xml", ""}
 
 
-def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds to wait, from a Retry-After in seconds or as a date; None where there is none to be understood."""
-    value = headers.get("Retry-After", "").strip()
-    with contextlib.suppress(ValueError, OverflowError):
-        if value:
-            return max(0.0, min(float(value), 86_400.0))
-    with contextlib.suppress(ValueError, TypeError):
-        when = parsedate_to_datetime(value)
-        when = when if when.tzinfo else when.replace(tzinfo=UTC)
-        return max(0.0, min((when - (now or datetime.now(UTC))).total_seconds(), 86_400.0))
-    return None
+class Answered(Protocol):
+    """The whole answer to `what`, a method and a path."""
+
+    @property
+    def status(self) -> int:
+        """As the server says."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By names in any case."""
+
+    @property
+    def body(self) -> bytes:
+        """All of it."""
+
+    @property
+    def what(self) -> str:
+        """For messages; may be empty."""
+
+
+def json_in(answer: Answered, replaced: Callable[[int], None] = lambda _: None) -> Any:
+    """An answer's body as JSON; `WrongBody`, or what a page in its place means.
+
+    `replaced` is told how many characters were no text and became U+FFFD.
+    """
+    try:
+        return read_json(answer.body, _charset(answer.headers), replaced)
+    except (ValueError, RecursionError) as error:
+        where = f" (at character {error.pos} of {len(error.doc)})" if isinstance(error, json.JSONDecodeError) else ""
+        raise _not_read(answer, "JSON", where) from None
+
+
+def xml_in(answer: Answered, replaced: Callable[[int], None] = lambda _: None) -> Element:
+    """The same for XML: its root. A DTD or entities of its own are `WrongBody`."""
+    try:
+        root = read_xml(answer.body, _charset(answer.headers), replaced)
+    except ValueError as error:
+        where = f" ({error})" if str(error).startswith("line ") else ", or not of the harmless kind"
+        raise _not_read(answer, "XML", where) from None
+    if root.tag.rpartition("}")[2].lower() == "html":
+        raise _not_read(answer, "XML", "")
+    return root
+
+
+def _charset(headers: Mapping[str, str]) -> str:
+    found = re.search(r"charset\s*=\s*[\"']?([\w.:-]+)", headers.get("Content-Type", ""), re.IGNORECASE)
+    return found[1] if found else ""
+
+
+def _not_read(answer: Answered, form: str, where: str) -> errors.MigratorError:
+    """Why what came in place of an API's answer is none. After a write always `WrongBody`: it may have been done."""
+    place = f"{answer.what}: status {answer.status}, but".removeprefix(": ")
+    if not answer.body.strip():
+        return errors.WrongBody(f"{place} the answer is empty where {form} should be")
+    if not is_page(answer.body):
+        return errors.WrongBody(f"{place} the answer is not {form}{where}")
+    page = page_in(answer.body)
+    message = f"{place} the answer is not {form}: {page}"
+    if page.kind in {Kind.LOGIN, Kind.SIGN_ON}:
+        return errors.LoginPage(message)
+    if page.kind is Kind.OTHER or not answer.what.startswith("GET "):
+        return errors.WrongBody(message)
+    return errors.Retriable(message, retry_after=retry_after(answer.headers, longest=LONGEST), status=answer.status)
 
 
 def told_in(body: bytes) -> Any:
@@ -159,18 +220,47 @@ def _clip(text: str) -> str:
 
 def error_for(status: int, headers: Mapping[str, str], what: str, body: bytes = b"") -> errors.MigratorError:
     """The one place where a status becomes an error. `what` is method and path."""
-    reason = reason_in(body)
-    message = f"{what}: status {status}" + (f", {reason}" if reason else "")
+    page = page_in(body, brief=status >= 500) if is_page(body) else None
+    told = str(page) if page and page.kind in _TELLING else reason_in(body)
+    message = f"{what}: status {status}" + (f", {told}" if told else "")
+    wait = wait_of(status, headers)
+    if status in {429, 503} or (status == 403 and (wait or remaining(headers) == 0)):
+        return errors.Throttled(message, retry_after=wait, status=status)
+    if status in RETRIABLE or (status >= 500 and status != 501) or (page and page.kind in _PASSING):
+        return errors.Retriable(message, retry_after=wait, status=status)
     if status == 401:
-        return errors.AuthRefused(f"{what}: the tracker refused the credentials (status 401)")
+        return errors.AuthRefused(f"{what}: {_refusal(headers, told)}")
     if status == 407:
         return errors.AuthRefused(f"{what}: the proxy refused its credentials (status 407); see `proxy_auth`")
+    if is_about_licence(told):
+        return errors.Rejected(message, status=status)
+    return _definite(status, message)
+
+
+def _definite(status: int, message: str) -> errors.Rejected:
     if status == 403:
         return errors.Forbidden(message, status=status)
     if status in {404, 410}:
         return errors.Gone(message, status=status)
-    if status in {429, 503}:
-        return errors.Throttled(message, retry_after=retry_after(headers), status=status)
-    if status in RETRIABLE or (status >= 500 and status != 501):
-        return errors.Retriable(message, retry_after=retry_after(headers), status=status)
     return errors.Rejected(message, status=status)
+
+
+def wait_of(status: int, headers: Mapping[str, str], longest: float = LONGEST) -> float | None:
+    """Seconds that a refusal asks to wait, at most `longest`; None where it doesn't."""
+    wait = retry_after(headers, longest=longest)
+    return until_reset(headers, longest=longest) if wait is None and status in {403, 429, 503} else wait
+
+
+def _refusal(headers: Mapping[str, str], reason: str) -> str:
+    """A 401 in words, with the remedy where the server wants what is not to be had here, or has its API off."""
+    asked = [value for name, value in headers.items() if name.lower() == "www-authenticate"]
+    schemes = {word.lower() for value in asked for word in _SCHEME.findall(value)}
+    message = f"the tracker refused the credentials (status 401{reason and ', '}{reason})"
+    if schemes and not schemes - _WINDOWS:
+        return (
+            f"{message}: it wants a Windows login (NTLM or Kerberos), which migrator can't do; create an API token, or "
+            "let the address of the API take Basic or anonymous access, with the tracker's own login behind it"
+        )
+    if any(_REDMINE in value for value in asked):
+        return f"{message}; a Redmine before 4.1 says so, too, while its REST API is off: Administration, Settings, API"
+    return message

@@ -80,7 +80,7 @@ class LargeFile:
 
     async def write(self, chunk: bytes) -> None:
         """Append; hashed and written in one hop to a thread."""
-        with disk_errors("a large file"):
+        with disk_errors(str(self._path)):
             await self._file.write(chunk)
 
     def finish(self) -> tuple[Blob, str]:
@@ -156,7 +156,7 @@ class Archive:
         """
         there = {blob.sha256 for blob, _ in bodies if blob.sha256 in known and self.holds(blob)}
         fresh: dict[str, Content] = {}
-        with disk_errors("the archive"):
+        with disk_errors(str(self.root)):
             for blob, content in bodies:
                 if blob.sha256 not in there and fresh.setdefault(blob.sha256, content) is content:
                     continue

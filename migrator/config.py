@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from yarl import URL
@@ -109,6 +109,7 @@ class TlsSection(_Section):
     client_cert: Place | None = None
     client_key: Place | None = None
     verify: Flag = True
+    minimum: Literal["1.0", "1.1", "1.2", "1.3"] | None = None
 
 
 class TrackerSection(_Section):
@@ -157,6 +158,7 @@ class Limits(_Section):
     backoff: Seconds = 0.5
     backoff_max: Seconds = 60.0
     timeout: Seconds = 60.0
+    retry_after_max: Seconds = 900.0
 
 
 class Settings(_Section):

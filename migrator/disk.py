@@ -23,6 +23,7 @@ from migrator.errors import DiskRefused
 OWN, SEALED = 0o600, 0o400
 """Modes of files: the owner reads and writes; the owner reads, and nobody writes."""
 _NO_MORE_FILES = {errno.EMFILE, errno.ENFILE}
+_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "this account's share of the disk (its quota) is used up"}
 
 
 @contextmanager
@@ -31,9 +32,32 @@ def disk_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in _FULL:
+            room = f"{_FULL[error.errno]}: {what} can't be written{_left_for(what)}"
+            raise DiskRefused(f"{room}; nothing is lost, run the same command again once there is room") from error
         once = "`ulimit -n` allows more" if error.errno in _NO_MORE_FILES else "it can be written"
         message = f"{what}: {error.strerror or error}; nothing is lost, run the same command again once {once}"
         raise DiskRefused(message) from error
+
+
+def _left_for(what: str) -> str:
+    """How much is left beside a file or in a folder, if that is what it is."""
+    place = Path(what)
+    folder = next((one for one in (place, *place.parents) if one.is_dir()), None) if place.is_absolute() else None
+    free = None
+    with suppress(OSError):
+        free = free_bytes(folder) if folder else None
+    return "" if free is None else f", {amount(free)} are free in {folder}"
+
+
+def amount(size: int) -> str:
+    """Bytes for people, in the units in which disks are sold."""
+    shown = float(size)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if shown < 1000:
+            return f"{shown:.0f} {unit}" if unit == "bytes" else f"{shown:.1f} {unit}"
+        shown /= 1000
+    return f"{shown:.1f} TB"
 
 
 @contextmanager

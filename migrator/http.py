@@ -8,27 +8,39 @@ tracker puts into its answers are rebased onto it: their host is the server's ow
 from __future__ import annotations
 
 import asyncio
+import html
 import json
+import logging
+import re
+from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import quote
-from xml.etree.ElementTree import Element, ParseError  # types only; what parses is defusedxml
+from xml.etree.ElementTree import Element  # a type only
 
 import aiohttp
-from defusedxml.ElementTree import fromstring
 from yarl import URL
 
 from migrator import __version__, errors
 from migrator.address import place, spelled_path, spelled_query
-from migrator.answers import SNIFF, error_for, facts_of, is_error_page, is_login_form, page_instead
+from migrator.answers import (
+    SNIFF,
+    error_for,
+    facts_of,
+    is_error_page,
+    is_login_form,
+    json_in,
+    page_instead,
+    wait_of,
+    xml_in,
+)
 from migrator.auth import Signature, Signer, Unsigned
 from migrator.bodies import CHUNK, Steady, limited
 from migrator.codings import UNDONE, Unpacked, coding_of, shown
 from migrator.cookies import Cookies
 from migrator.dns import Resolver
-from migrator.fastjson import read_json
 from migrator.gate import Gate
 from migrator.hops import Hop, length_of_part, refused_abroad
 from migrator.incoming import LINE_LIMIT
@@ -53,6 +65,11 @@ _REPEATED = frozenset({"PUT", "DELETE"})
 _AGENT = {"User-Agent": f"migrator/{__version__}"}
 
 T = TypeVar("T")
+_log = logging.getLogger("migrator.answers")
+
+
+def _unnoticed(what: str, count: int) -> None:
+    """Nobody wants to know what was replaced in an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +79,21 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    what: str = ""
+    noticed: Callable[[str, int], None] = _unnoticed
 
     def json(self) -> Any:
-        """The body as JSON; `WrongBody` if it is none. Half a character, cut by a server, becomes U+FFFD."""
+        """The body as JSON; see `answers.json_in`. What is no text becomes U+FFFD, which the client notices."""
         if self.status in {204, 205}:
-            raise errors.WrongBody(f"the answer says that it has no content (status {self.status})")
-        try:
-            return read_json(self.body)
-        except (ValueError, RecursionError):
-            raise errors.WrongBody("the answer is not JSON") from None
+            raise errors.WrongBody(f"{self.what}: the answer says that it has no content (status {self.status})")
+        return json_in(self, self._replaced)
 
     def xml(self) -> Element:
-        """The root of the body as XML; `WrongBody` if it is none, or has a DTD or entities of its own."""
-        try:
-            root: Element = fromstring(self.body, forbid_dtd=True)
-        except (ParseError, ValueError, LookupError):
-            raise errors.WrongBody("the answer is not XML, or not of the harmless kind") from None
-        return root
+        """The root of the body as XML, without a DTD or entities of its own; see `answers.xml_in`."""
+        return xml_in(self, self._replaced)
+
+    def _replaced(self, count: int) -> None:
+        self.noticed(self.what, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +151,7 @@ class HttpClient:
         self._plain_gets = False
         self._login = asyncio.Lock()
         self._logins = 0
+        self._odd: set[str] = set()
 
     async def get(self, path: str, query: Mapping[str, str] | None = None, **headers: str) -> Answer:
         """GET, the whole answer; headers as keywords with `_` for `-`."""
@@ -152,12 +168,19 @@ class HttpClient:
             if not all_of_it:
                 raise errors.Rejected(f"{call.what}: the answer is larger than {ANSWER_LIMIT} bytes")
             await self._spend(len(body))
-            return Answer(response.status, response.headers, body)
+            return Answer(response.status, response.headers, body, call.what, self._notice)
 
         return await self._attempt(call, whole)
 
     async def get_json(self, path: str, query: Mapping[str, str] | None = None) -> Any:
-        """GET, the answer as JSON; `WrongBody` if it is none."""
+        """GET, the answer as JSON; `WrongBody` if it is none. A login page in its place: log in again once."""
+        stamp = self._logins
+        answer = await self.get(path, query, Accept="application/json")
+        try:
+            return answer.json()
+        except errors.LoginPage:
+            if not await self._renew(self._signer, stamp):
+                raise
         return (await self.get(path, query, Accept="application/json")).json()
 
     async def send_json(self, method: str, path: str, value: object, query: Mapping[str, str] | None = None) -> Answer:
@@ -364,12 +387,20 @@ class HttpClient:
         body = _without(body, signed)
         if status < 400:
             return hop.judged(errors.WrongBody(f"{hop.what}: status {status}, which is not what was asked for"))
-        if hop.abroad:
-            return hop.judged(refused_abroad(status, response.headers, hop.what, body))
-        fault = hop.judged(error_for(status, response.headers, hop.what, body))
+        means = refused_abroad if hop.abroad else error_for
+        fault = means(status, response.headers, hop.what, body)
+        if isinstance(fault, errors.Retriable):
+            fault.retry_after = wait_of(status, response.headers, self._pacer.longest)
+        fault = hop.judged(fault)
         if isinstance(fault, errors.Throttled):
-            self._pacer.throttled(fault.retry_after)
+            self._pacer.throttled(fault.retry_after, fault.status)
         return fault
+
+    def _notice(self, what: str, count: int) -> None:
+        """Characters of an answer were replaced: told once for each kind of question."""
+        if (kind := re.sub("[0-9]+", "0", what)) not in self._odd:
+            self._odd.add(kind)
+            _log.warning("%s: %d characters of the answer are no text and were read as U+FFFD", what, count)
 
     async def _read(self, response: Response, limit: int, what: str) -> tuple[bytes, bool]:
         return await limited(self._unpacked(response, what), limit)
@@ -486,8 +517,26 @@ def _facts(response: Response) -> BodyFacts:
 
 
 def _without(body: bytes, signature: Signature) -> bytes:
-    """The body of an error without the credentials, should the tracker repeat them."""
-    for secret in (*signature.headers.values(), *signature.query.values()):
-        for form in (secret, quote(secret, safe="")):
-            body = body.replace(form.encode(), b"***") if secret else body
+    """The body of an error without the credentials, should the tracker repeat them, in whichever form."""
+    secrets = {part for value in (*signature.headers.values(), *signature.query.values()) for part in _parts(value)}
+    forms = {form for secret in secrets for form in _spellings(secret)}
+    for form in sorted(forms, key=len, reverse=True):
+        body = body.replace(form.encode(), b"***")
     return body
+
+
+def _parts(value: str) -> list[str]:
+    """What is secret in a header or parameter: all of it, what follows a scheme and a name, what Basic wraps up."""
+    scheme, _, rest = value.partition(" ")
+    parts = [value, rest, rest.partition("=")[2].strip('"')]
+    if scheme == "Basic":
+        with suppress(ValueError):
+            pair = b64decode(rest).decode()
+            parts += [pair, pair.partition(":")[2]]
+    return [part for part in parts if part.strip("=")]
+
+
+def _spellings(secret: str) -> tuple[str, ...]:
+    """As it is, and as it stands in addresses, in HTML and in JSON."""
+    in_query = URL.build(query={"a": secret}).raw_query_string[2:]
+    return secret, quote(secret), quote(secret, safe=""), in_query, html.escape(secret), json.dumps(secret)[1:-1]

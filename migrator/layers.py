@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
@@ -33,6 +33,7 @@ from migrator.errors import (
 )
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page
 from migrator.ports import Body, Sink, Source, Target
+from migrator.waits import Waits
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
@@ -51,6 +52,7 @@ class Patience:
 
     The first wait is about `backoff`, each further one double, up to `backoff_max`, all with jitter. A tracker's
     Retry-After is obeyed. All waits together are capped by `total`; the work itself takes as long as it takes.
+    `waits` tells a person of the long ones, of each once however many workers wait.
     """
 
     retries: int = 8
@@ -59,6 +61,7 @@ class Patience:
     total: float = 900.0
     login_pages: int = 2
     sleep: Sleep = asyncio.sleep
+    waits: Waits = field(default_factory=Waits, compare=False)
 
     async def run(self, call: Callable[[], Awaitable[T]], odd: Tries = lambda _: 0) -> T:
         """The result of the call, or its last error when patience is at an end.
@@ -87,7 +90,7 @@ class Patience:
             wait=self._wait,
             stop=ends,
             sleep=self.sleep,
-            before_sleep=_tell,
+            before_sleep=self._tell,
             reraise=True,
         ):
             with attempt:
@@ -108,11 +111,14 @@ class Patience:
         jittered = random.uniform(step / 2, step)  # noqa: S311 - not a secret
         return max(jittered, _asked_for(state))
 
-
-def _tell(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    wait = state.next_action.sleep if state.next_action else 0.0
-    _log.info("%s; again in %.1f s (try %d)", error, wait, state.attempt_number)
+    def _tell(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        wait = state.next_action.sleep if state.next_action else 0.0
+        _log.info("%s; again in %.1f s (try %d)", error, wait, state.attempt_number)
+        if _asked_for(state) >= wait:
+            self.waits.asked(wait, getattr(error, "status", None))
+        else:
+            self.waits.trying_again(wait, str(error))
 
 
 def _asked_for(state: RetryCallState) -> float:

@@ -12,6 +12,8 @@ import asyncio
 import time
 from dataclasses import dataclass
 
+from migrator.waits import LONGEST, Waits
+
 
 @dataclass(slots=True)
 class Bucket:
@@ -33,13 +35,24 @@ class Bucket:
 
 
 class Pacer:
-    """Turns for the requests to one tracker. Limits in requests and bytes a second; 0 means none."""
+    """Turns for the requests to one tracker. Limits in requests and bytes a second; 0 means none.
+
+    `longest` is how many seconds a tracker may make everybody wait; `waits` tells a person of a long one, once.
+    """
 
     SPACING_FIRST = 0.05
     SPACING_MAX = 5.0
     PAUSE_DEFAULT = 1.0
 
-    def __init__(self, requests_per_second: float = 0, bytes_per_second: float = 0) -> None:
+    def __init__(
+        self,
+        requests_per_second: float = 0,
+        bytes_per_second: float = 0,
+        *,
+        longest: float = LONGEST,
+        waits: Waits | None = None,
+    ) -> None:
+        self.longest, self._waits = longest, waits or Waits()
         self._requests = Bucket(requests_per_second)
         self._bytes = Bucket(bytes_per_second)
         self._spacing = 0.0
@@ -61,9 +74,10 @@ class Pacer:
         if self._bytes.rate and (wait := self._bytes.take(size, time.monotonic())) > 0:
             await asyncio.sleep(wait)
 
-    def throttled(self, retry_after: float | None) -> None:
+    def throttled(self, retry_after: float | None, status: int | None = None) -> None:
         """The tracker asked to slow down: nobody starts before the pause is over, then with more space between."""
-        pause = self.PAUSE_DEFAULT if retry_after is None else retry_after
+        pause = self.PAUSE_DEFAULT if retry_after is None else min(retry_after, self.longest)
+        self._waits.asked(pause, status)
         self._next_start = max(self._next_start, time.monotonic() + pause)
         self._spacing = min(self.SPACING_MAX, max(self.SPACING_FIRST, self._spacing * 2))
 

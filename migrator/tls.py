@@ -8,12 +8,27 @@ errors; here each file is read by itself, so that the message can say which key 
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+import socket
 import ssl
+import warnings
 from base64 import b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from migrator.errors import ConfigError
+
+OLD = frozenset({"1.0", "1.1"})
+"""Versions of TLS that are no protection any more, and refused unless they are asked for."""
+
+_VERSIONS = {
+    "1.0": ssl.TLSVersion.TLSv1,
+    "1.1": ssl.TLSVersion.TLSv1_1,
+    "1.2": ssl.TLSVersion.TLSv1_2,
+    "1.3": ssl.TLSVersion.TLSv1_3,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +69,12 @@ class TlsFiles:
     client_cert: Path | None = None
     client_key: Path | None = None
     verify: bool = True
+    minimum: str = ""
 
     def contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         """For the tracker, and for other hosts. Reads the files; `ConfigError` names the key that is not usable.
 
-        A `ca_file` is trusted besides the certificates that the system trusts.
+        A `ca_file` is trusted besides the certificates that the system trusts. `minimum` is for the tracker alone.
         """
         home, abroad = ssl.create_default_context(), ssl.create_default_context()
         for context in (home, abroad):
@@ -67,7 +83,17 @@ class TlsFiles:
         self._show(home)
         if not self.verify:
             home.check_hostname, home.verify_mode = False, ssl.CERT_NONE
+        if self.minimum:
+            self._go_down(home)
         return home, abroad
+
+    def _go_down(self, context: ssl.SSLContext) -> None:
+        """OpenSSL 3 has neither the old versions nor their signatures (SHA-1) but at security level 0."""
+        if self.minimum in OLD:
+            context.set_ciphers("DEFAULT:@SECLEVEL=0")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of Python, for who asks for what is old
+            context.minimum_version = _VERSIONS[self.minimum]
 
     def _trust(self, context: ssl.SSLContext, path: Path) -> None:
         text = self._read(path, "ca_file")
@@ -105,3 +131,48 @@ class TlsFiles:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a path"
             raise ConfigError(f"configuration: {self.where}.{key}: {path} can't be read: {reason}") from None
+
+
+_TOO_OLD = 'a TLS older than 1.2, which is broken: have it updated, or set tls.minimum = "1.0" if it can\'t be'
+_WHY = (
+    ("PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL|WRONG_SSL_VERSION|VERSION_TOO_LOW", f"it speaks only {_TOO_OLD}"),
+    (
+        "WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|RECORD_LAYER_FAILURE|UNKNOWN_PROTOCOL",
+        "it doesn't speak TLS there; is it http:// instead of https://?",
+    ),
+    ("ALERT_CERTIFICATE", "it refused our certificate, or wants one; see tls.client_cert"),
+    (
+        "HANDSHAKE_FAILURE",
+        (
+            "it broke the TLS handshake off: it wants a client certificate (tls.client_cert), or knows only ciphers "
+            'that are broken (tls.minimum = "1.0" takes those, too)'
+        ),
+    ),
+    ("DH_KEY_TOO_SMALL|EE_KEY_TOO_SMALL|CA_MD_TOO_WEAK|LEGACY_SIGALG", f"its keys are those of {_TOO_OLD}"),
+)
+
+
+def why_not_connected(cause: BaseException | None) -> str:
+    """Why no connection came about, in words: of a name, an address, a certificate, a handshake."""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        why = getattr(cause, "verify_message", "")
+        return f"its certificate is not trusted{why and ': '}{why}"
+    if isinstance(cause, ssl.SSLError):
+        reason = cause.reason or ""
+        told = next((words for found, words in _WHY if re.search(found, reason)), "")
+        return told or f"TLS: {reason.replace('_', ' ').lower() or 'the handshake failed'}"
+    if isinstance(cause, ConnectionResetError | BrokenPipeError):
+        return f"it broke the handshake off without a word, as servers do that speak only {_TOO_OLD}"
+    if isinstance(cause, socket.gaierror):
+        return f"there is no such host, or no name server answers: {cause.strerror}"
+    return _in_words(cause)
+
+
+def _in_words(cause: BaseException | None) -> str:
+    """What the system says, also where several addresses were tried and each said it."""
+    number = cause.errno if isinstance(cause, OSError) else None
+    if number is None and (named := re.search(r"\[Errno (\d{1,5})\]", str(cause))):
+        number = int(named[1])
+    if number == errno.ECONNREFUSED:
+        return "connection refused: nothing listens there"
+    return os.strerror(number) if number and number > 0 else type(cause).__name__

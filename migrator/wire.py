@@ -17,6 +17,7 @@ from migrator import errors
 from migrator.bodies import Readable
 from migrator.incoming import CutOff
 from migrator.lane import NoConnection
+from migrator.tls import why_not_connected
 
 
 class Response(Protocol):
@@ -106,10 +107,7 @@ def _cause(error: aiohttp.ClientConnectorError | NoConnection) -> str:
         cause: BaseException | None = error.certificate_error
     else:
         cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error.__cause__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        why = getattr(cause, "verify_message", "")
-        return f"its certificate is not trusted{why and ': '}{why}"
-    return getattr(cause, "strerror", "") or type(cause).__name__
+    return why_not_connected(cause)
 
 
 def _wants_certificate(error: BaseException) -> bool:

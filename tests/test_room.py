@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sqlite3
 from dataclasses import replace
@@ -14,7 +15,7 @@ from migrator.catalog import Catalog
 from migrator.errors import DiskRefused
 from migrator.pipeline import copies
 from migrator.pipeline.export import ExportSettings, export
-from migrator.pipeline.room import RESERVE
+from migrator.pipeline.room import RESERVE, Room
 from tests.parts import expected, rows, run_backup, run_verify, small_tracker, stored
 
 HUGE = 10**18
@@ -138,3 +139,31 @@ def test_the_free_space_of_this_disk_is_what_the_system_says(tmp_path):
     free = disk.free_bytes(tmp_path)
     assert free is not None
     assert 0 < free < HUGE
+
+
+# --- what is said of a disk that is full
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(errno.ENOSPC, "the disk is full: "), (errno.EDQUOT, r"this account's share of the disk")]
+)
+def test_full_disk_is_called_so_with_its_folder_and_what_is_free(tmp_path, number, told):
+    place = tmp_path / "not" / "there" / "blob"
+    with pytest.raises(DiskRefused, match=told) as caught, disk.disk_errors(str(place)):
+        raise OSError(number, "No space left on device")
+    assert re.search(
+        rf"{place} can't be written, [\d.]+ \w+ are free in {tmp_path}; nothing is lost", str(caught.value)
+    )
+
+
+def test_full_disk_of_what_is_no_place_is_called_so_all_the_same():
+    told = r"^the disk is full: catalog.db can't be written; nothing is lost"
+    with pytest.raises(DiskRefused, match=told), disk.disk_errors("catalog.db"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("size", [0, 1])
+async def test_folder_without_room_is_told_as_its_disk(tmp_path, monkeypatch, size):
+    limit(monkeypatch, -1)
+    with pytest.raises(DiskRefused, match=f"^the disk of {tmp_path} "):
+        Room(tmp_path).expect(size)

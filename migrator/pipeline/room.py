@@ -15,7 +15,7 @@ from pathlib import Path
 
 from migrator import disk
 from migrator.catalog import Catalog
-from migrator.disk import disk_errors
+from migrator.disk import amount, disk_errors
 from migrator.errors import DiskRefused
 
 RESERVE = 16 * 1024 * 1024
@@ -33,10 +33,11 @@ class Room:
         with disk_errors(str(self.folder)):
             free = disk.free_bytes(self.folder)
         if free is not None and size + RESERVE > free:
-            need = f"{_shown(size)} at the least are still to come, and " if size else ""
+            need = f"{amount(size)} at the least are still to come, and " if size else ""
+            state = "has not enough room" if size else "is full"
             raise DiskRefused(
-                f"{self.folder}: {need}{_shown(free)} are free, of which {_shown(RESERVE)} are left to the catalog; "
-                "nothing is lost, run the same command again once there is room"
+                f"the disk of {self.folder} {state}: {need}{amount(free)} are free, of which {amount(RESERVE)} are "
+                "left to the catalog; nothing is lost, run the same command again once there is room"
             )
 
     def largest(self) -> int:
@@ -53,13 +54,3 @@ class Room:
         except DiskRefused:
             if wanted := wanted - catalog.sizes_stored(wanted):
                 self.expect(sum(wanted))
-
-
-def _shown(size: int) -> str:
-    """Bytes for people, in the units in which disks are sold."""
-    amount = float(size)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"

@@ -409,10 +409,18 @@ async def test_odd_values_in_a_listing_do_no_harm(fake):
 
 
 async def test_page_in_place_of_json_is_a_wrong_body(fake):
-    fake.answers_with["issues.json"] = page("Maintenance", 200)
+    fake.answers_with["issues.json"] = page("Overview", 200)
     made = source(fake.url)
     with pytest.raises(errors.WrongBody):
         await made.read("issues", None)
+
+
+@pytest.mark.parametrize("path", ["issues.json", "users/current.json"])
+async def test_page_of_maintenance_is_told_so_and_repeated(fake, path):
+    fake.answers_with[path] = page("Maintenance", 200)
+    made = source(fake.url)
+    with pytest.raises(errors.Retriable, match="down for maintenance"):
+        await (made.check() if path.startswith("users") else made.read("issues", None))
 
 
 async def test_download_that_leads_to_the_login_page_is_no_file(fake):

@@ -1,0 +1,230 @@
+"""What a tracker asks to wait, however it spells it, and that a person hears of a long wait once."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from migrator.answers import error_for
+from migrator.errors import Forbidden, Rejected, Retriable, Throttled
+from migrator.layers import Patience
+from migrator.pacing import Pacer
+from migrator.waits import LONGEST, Waits, retry_after, shown, until_reset
+
+NOW = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
+EPOCH = int(NOW.timestamp())
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("30", 30),
+        ("0.5", 0.5),
+        ("1,5", 1.5),
+        ("-5", 0),
+        ("30 s", 30),
+        ("30sec", 30),
+        ("30000ms", 30),
+        ("30000 milliseconds", 30),
+        ("2 minutes", 120),
+        ("PT30S", 30),
+        ("30, 30", 30),
+        ("30; comment", 30),
+        ("30000", 30),
+        ("5000", 5),
+        ("3600", LONGEST),
+        (f"{EPOCH + 30}", 30),
+        (f"{EPOCH - 30}", 0),
+        (f"{EPOCH + 30}.5", 30.5),
+        (f"{EPOCH * 1000 + 30_000}", 30),
+        ("Wed, 01 May 2024 12:00:30 GMT", 30),
+        ("2024-05-01T12:00:30Z", 30),
+        ("2024-05-01 14:00:30+02:00", 30),
+        ("Thu, 02 May 2024 12:00:30 GMT", LONGEST),
+        ("1e300", LONGEST),
+        ("soon", None),
+        ("", None),
+        ("30 parsecs and more", None),
+        ("30 years", None),
+    ],
+)
+def test_wait_is_understood_and_capped(value, seconds):
+    assert retry_after({"Retry-After": value}, NOW, LONGEST) == seconds
+
+
+@pytest.mark.parametrize("ahead", [-3600, 0, 3600, 86_400])
+@pytest.mark.parametrize("spelled", ["date", "epoch", "milliseconds"])
+def test_moment_is_held_against_the_clock_of_who_named_it(ahead, spelled):
+    theirs = datetime.fromtimestamp(EPOCH + ahead, UTC)
+    until = EPOCH + ahead + 40
+    told = {
+        "date": datetime.fromtimestamp(until, UTC).strftime("%a, %d %b %Y %H:%M:%S GMT"),
+        "epoch": str(until),
+        "milliseconds": str(until * 1000),
+    }[spelled]
+    headers = {"Date": theirs.strftime("%a, %d %b %Y %H:%M:%S GMT"), "Retry-After": told}
+    assert retry_after(headers, NOW, LONGEST) == 40
+
+
+def test_number_of_seconds_is_believed_as_far_as_the_configuration_goes():
+    assert retry_after({"Retry-After": "7200"}, NOW, 4 * 3600) == 7200
+    assert retry_after({"Retry-After": "7200"}, NOW, 3600) == 7.2
+    assert retry_after({"Retry-After": "7200 s"}, NOW, 3600) == 3600
+
+
+def test_milliseconds_by_name_are_understood():
+    assert retry_after({"Retry-After-Ms": "1500"}, NOW) == 1.5
+
+
+@given(st.text(), st.text(), st.floats(1, 1e6))
+def test_any_text_is_a_wait_within_bounds_or_none(value, date, longest):
+    for headers in ({"Retry-After": value, "Date": date}, {"X-RateLimit-Reset": value}, {"RateLimit": value}):
+        for reads in (retry_after, until_reset):
+            seconds = reads(headers, NOW, longest)
+            assert seconds is None or 0 <= seconds <= longest
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"X-RateLimit-Reset": str(EPOCH + 40), "X-RateLimit-Remaining": "0"}, 40),
+        ({"X-RateLimit-Reset": "40"}, 40),
+        ({"X-Rate-Limit-Reset": str(EPOCH * 1000 + 40_000), "X-Rate-Limit-Remaining": "0"}, 40),
+        ({"RateLimit-Reset": "40", "RateLimit-Remaining": "0"}, 40),
+        ({"RateLimit": "limit=100, remaining=0, reset=40"}, 40),
+        ({"RateLimit": '"default";r=0;t=40'}, 40),
+        ({"X-RateLimit-Reset": "2024-05-01T12:00:40Z"}, 40),
+        ({"X-RateLimit-Reset": "40", "X-RateLimit-Remaining": "99"}, None),
+        ({"X-RateLimit-Remaining": "0"}, None),
+    ],
+)
+def test_reset_of_a_rate_limit_is_understood(headers, seconds):
+    assert until_reset(headers, NOW, LONGEST) == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "kind", "wait"),
+    [
+        (403, {"Retry-After": "40"}, Throttled, 40),
+        (403, {"Retry-After": "0"}, Forbidden, None),
+        (403, {}, Forbidden, None),
+        (403, {"X-RateLimit-Remaining": "0"}, Throttled, None),
+        (403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "40"}, Throttled, 40),
+        (403, {"X-RateLimit-Remaining": "5", "X-RateLimit-Reset": "40"}, Forbidden, None),
+        (429, {"X-RateLimit-Reset": "40"}, Throttled, 40),
+        (429, {"Retry-After": "20", "X-RateLimit-Reset": "40"}, Throttled, 20),
+        (503, {"RateLimit-Reset": "40"}, Throttled, 40),
+        (503, {"RateLimit-Reset": "40", "RateLimit-Remaining": "7"}, Throttled, None),
+        (500, {"Retry-After": "40"}, Retriable, 40),
+        (500, {"RateLimit-Reset": "40"}, Retriable, None),
+        (400, {"Retry-After": "40"}, Rejected, None),
+    ],
+)
+def test_slow_down_is_told_from_a_refusal(status, headers, kind, wait):
+    error = error_for(status, headers, "GET a")
+    assert type(error) is kind
+    assert getattr(error, "retry_after", None) == wait
+
+
+# --- telling
+
+
+@pytest.fixture
+def told(caplog):
+    """What a person hears."""
+    caplog.set_level(logging.WARNING)
+    return lambda: [record.getMessage() for record in caplog.records if record.name.startswith("migrator")]
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_wait_of_many_workers_is_told_once_and_the_next_one_again(told):
+    clock = Clock()
+    waits = Waits(clock)
+    for _ in range(16):
+        clock.now += 0.1
+        waits.asked(300, 429)
+    assert len(told()) == 1
+    assert "the tracker asked to wait 5 min (429); going on at " in told()[0]
+    clock.now += 300
+    waits.asked(300, 429)
+    assert len(told()) == 2
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 10])
+def test_short_wait_is_not_told(told, seconds):
+    Waits().asked(seconds, 429)
+    Waits().trying_again(seconds, "GET a: status 500")
+    assert told() == []
+
+
+def test_longer_wait_than_the_one_that_was_told_is_told(told):
+    waits = Waits(Clock())
+    waits.asked(30, 503)
+    waits.asked(600, 503)
+    assert len(told()) == 2
+
+
+def test_pause_of_all_workers_and_the_wait_of_each_are_one(told):
+    waits = Waits(Clock())
+    pacer = Pacer(longest=60, waits=waits)
+    pacer.throttled(600, 429)
+    waits.asked(60, 429)
+    assert len(told()) == 1
+    assert "wait 1 min (429)" in told()[0]
+
+
+async def test_retry_layer_tells_of_a_long_wait_for_whichever_reason(told):
+    async def sleep(_: float) -> None:
+        pass
+
+    async def fail(error: Exception) -> str:
+        fail.calls += 1
+        if fail.calls % 2:
+            raise error
+        return "done"
+
+    fail.calls = 0
+    await Patience(sleep=sleep).run(lambda: fail(Throttled("GET a: status 429", retry_after=40, status=429)))
+    await Patience(backoff=60, sleep=sleep).run(lambda: fail(Retriable("GET a: status 500")))
+    await Patience(sleep=sleep).run(lambda: fail(Retriable("GET a: status 500")))
+    assert len(told()) == 2
+    assert told()[0].startswith("the tracker asked to wait 40 s (429); going on at ")
+    assert told()[1].startswith("GET a: status 500; waiting ")
+
+
+async def test_workers_of_one_source_share_what_was_told(told):
+    async def sleep(_: float) -> None:
+        pass
+
+    patience = Patience(sleep=sleep)
+
+    for _ in range(16):
+        left = [Throttled("GET a: status 429", retry_after=40, status=429)]
+
+        async def call(left=left) -> str:
+            if left:
+                raise left.pop()
+            return "done"
+
+        await patience.run(call)
+    assert len(told()) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(11, "11 s"), (60, "1 min"), (89, "89 s"), (90, "1.5 min"), (300, "5 min"), (3600, "1 h"), (5400, "1.5 h")],
+)
+def test_wait_is_shown_in_the_unit_that_fits(seconds, text):
+    assert shown(seconds) == text
