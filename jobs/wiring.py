@@ -77,7 +77,7 @@ def wire_target_listing(configuration: Configuration) -> Wired[Source]:
     section = target_section(configuration)
     parts = adapter(section.tracker)
     http, waits, warnings = _client(parts, section, "target", configuration, {})
-    inner = parts.source(http, options_of(section.options, parts.options, "target.options"))
+    inner = (parts.listing or parts.source)(http, options_of(section.options, parts.options, "target.options"))
     return Wired(RetryingSource(inner, patience(configuration.settings.limits, waits)), identity(section), warnings)
 
 

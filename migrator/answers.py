@@ -89,6 +89,11 @@ def facts_of(headers: Mapping[str, str]) -> BodyFacts:
     return BodyFacts(media_type or "", None if length is None else int(length), named)
 
 
+def is_login_form(head: bytes) -> bool:
+    """Whether a web page asks somebody to log in."""
+    return page_in(head).kind in {Kind.LOGIN, Kind.SIGN_ON}
+
+
 def page_instead(head: bytes) -> str:
     """What to say of a web page that came in place of a file."""
     page = page_in(head)

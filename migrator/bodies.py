@@ -45,14 +45,19 @@ class Steady:
 
     async def more(self, wanted: int) -> bytes:
         """So many bytes or a few more; less only at the end of the body, and nothing behind it."""
-        chunk = await self.readany()
-        if not chunk or len(chunk) >= wanted:
-            return chunk
-        parts, size = [chunk], len(chunk)
-        while size < wanted and (chunk := await self.readany()):
-            parts.append(chunk)
-            size += len(chunk)
-        return b"".join(parts)
+        return await gathered(self, wanted)
+
+
+async def gathered(body: Readable, wanted: int) -> bytes:
+    """So many bytes of a body or a few more; less only at its end, and nothing behind it."""
+    chunk = await body.readany()
+    if not chunk or len(chunk) >= wanted:
+        return chunk
+    parts, size = [chunk], len(chunk)
+    while size < wanted and (chunk := await body.readany()):
+        parts.append(chunk)
+        size += len(chunk)
+    return b"".join(parts)
 
 
 async def limited(body: Readable, limit: int) -> tuple[bytes, bool]:

@@ -4,6 +4,7 @@ The one idea: what is still to be read is a list of `Step`s, each one page of on
 The one trap: when an item is deleted meanwhile, everything after it moves up and one item slips past. So a page after
 the first is believed only if it joins the one before: what stands right before it must have been seen; if not, the
 listing goes back. An empty page has no `_embedded`; links name the server's own idea of its host and are not followed.
+What a page tells of the whole (`totalElements`, `totalPages`) is held against what came, page by page.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from migrator.errors import ArchiveDamaged, Rejected, WrongBody
-from migrator.fields import record, text, whole
+from migrator.errors import ArchiveDamaged, Rejected, ShortListing, WrongBody
+from migrator.fields import natural, record, text, whole
 from migrator.listing import BEYOND
 from migrator.model import Cursor
 from migrator.required import objects_in
@@ -41,21 +42,36 @@ class Step:
         return {"page": str(page), "size": str(size), **({"sort": "id"} if self.sorts else {})}
 
 
-async def read_page(get: Get, step: Step) -> tuple[list[dict[str, Any]], Step | None]:
-    """The items of a page, and what to read after it: the next one, or an earlier one if something is missing."""
+async def read_page(get: Get, step: Step, unread: list[str] | None = None) -> tuple[list[dict[str, Any]], Step | None]:
+    """The items of a page, and what to read after it: the next one, or an earlier one if something is missing.
+
+    The listing goes on while the number of pages or that of all items says so: either may be missing, or too low.
+    `ShortListing` where a page holds less than it tells, `WrongBody` where it can't tell its place or its end, or holds
+    an item without an id; with `unread`, such an item is named there, if there are others beside it.
+    """
     answer = await get(step.path, step.query(step.page, step.size))
-    items, told = items_in(answer), record(answer.get("page"))
+    told = record(answer.get("page"))
+    items, odd = sifted(answer) if unread is not None else (items_in(answer), [])
     ids = [number_of(item) for item in items]
     if whole(told.get("number")) not in {None, step.page}:
         raise WrongBody(f"GET {step.path}: page {step.page} was asked for, another came")
     if step.page and await _comes_again(get, step, ids):
         raise WrongBody(f"GET {step.path}: the server gives the same page again, so the rest can't be listed")
-    size = whole(told.get("size")) or step.size
+    size, total = natural(told.get("size")) or step.size, natural(told.get("totalElements"))
+    left = len(ids) + len(odd) if total is None else total - step.page * size
+    if len(ids) + len(odd) < min(size, left):
+        raise ShortListing(f"GET {step.path}: page {step.page} holds {len(ids)} items, of {total} in all")
+    if unread is not None:
+        unread += [f"GET {step.path}: item {at} of page {step.page} has no id" for at in odd]
     if step.page and size != step.size:
         return items, Step(step.path, 0, size, sorts=step.sorts)
-    if step.page and not await _joins(get, step, ids):
+    if step.page and not await _joins(get, step, ids, total):
         return items, replace(step, page=step.page - 1 if step.sorts else 0)
-    return items, _following(replace(step, size=size), ids, told, asked=step.size)
+    pages = natural(told.get("totalPages"))
+    if pages is None and total is None and len(ids) >= step.size:
+        raise WrongBody(f"GET {step.path}: nothing tells whether page {step.page} is the last")
+    more = step.page + 1 < (pages or 0) or len(ids) + len(odd) < left
+    return items, _following(replace(step, size=size), ids, total) if more else None
 
 
 async def _comes_again(get: Get, step: Step, ids: Sequence[int]) -> bool:
@@ -68,48 +84,65 @@ async def _comes_again(get: Get, step: Step, ids: Sequence[int]) -> bool:
         return False
 
 
-async def _joins(get: Get, step: Step, ids: Sequence[int]) -> bool:
-    """Whether nothing is missing between the anchor and this page."""
-    if step.sorts and ids and min(ids) <= step.anchor:
+async def _joins(get: Get, step: Step, ids: Sequence[int], total: int | None) -> bool:
+    """Whether nothing is missing between the anchor and this page, which may be beyond the end."""
+    if total == 0 or (step.sorts and ids and min(ids) <= step.anchor):
         return True
-    before = items_in(await get(step.path, step.query(step.page * step.size - 1, 1)))
-    numbers = [number_of(item) for item in before]
-    return bool(numbers) and (numbers[0] <= step.anchor if step.sorts else numbers[0] == step.anchor)
+    here = step.page * step.size
+    before = _listed(await get(step.path, step.query((here if total is None else min(here, total)) - 1, 1)))
+    numbers = [_number(item) for item in before]
+    return bool(numbers) and (
+        numbers[0] is None or (numbers[0] <= step.anchor if step.sorts else numbers[0] == step.anchor)
+    )
 
 
-def _following(step: Step, ids: Sequence[int], told: Mapping[str, Any], *, asked: int) -> Step | None:
-    """The next page; `WrongBody` where the answer can't tell its end."""
-    pages = whole(told.get("totalPages"))
-    if pages is None and len(ids) >= asked:
-        raise WrongBody(f"GET {step.path}: nothing tells whether page {step.page} is the last")
-    if pages is None or step.page + 1 >= pages:
-        return None
-    if not ids:
-        raise WrongBody(f"GET {step.path}: an empty page before the last")
-    return replace(step, page=step.page + 1, anchor=max(ids) if step.sorts else ids[-1])
+def _following(step: Step, ids: Sequence[int], total: int | None) -> Step | None:
+    """The next page. None behind an empty one, if all that is there was seen; `ShortListing` where nobody says so."""
+    if not ids and total is None:
+        raise ShortListing(f"GET {step.path}: page {step.page} is empty, and not the last")
+    return replace(step, page=step.page + 1, anchor=max(ids) if step.sorts else ids[-1]) if ids else None
 
 
 def items_in(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All items of a page, whatever keys they are under. An empty page has no `_embedded`, but still is one."""
+    return objects_in(_listed(answer))
+
+
+def sifted(answer: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[int]]:
+    """The items of a page that have an id, and at which positions, from 0, are others; `WrongBody` if all are such."""
+    items = _listed(answer)
+    good = [item for item in items if _number(item) is not None]
+    if items and not good:
+        raise WrongBody("no item of the answer has an id")
+    return good, [at for at, item in enumerate(items) if _number(item) is None]
+
+
+def _listed(answer: Mapping[str, Any]) -> list[Any]:
     if "_embedded" not in answer:
         if "page" in answer or "_links" in answer:
             return []
         raise WrongBody("the answer is no page of a collection")
     groups = answer["_embedded"]
-    if not isinstance(groups, dict):
+    if not isinstance(groups, dict) or not all(isinstance(group, list) for group in groups.values()):
         raise WrongBody("the answer embeds no lists")
-    return [item for group in groups.values() for item in objects_in(group)]
+    return [item for group in groups.values() for item in group]
 
 
 def number_of(item: Mapping[str, Any]) -> int:
     """The id of an item, also of one that may not be read."""
-    number = whole(item.get("id", item.get("resource_id")))
+    number = _number(item)
     if number is None:
-        address = text(record(record(item.get("_links")).get("self")).get("href"))
-        number = whole(address.partition("?")[0].rpartition("/")[2])
-    if number is None or number < 0:
         raise WrongBody("an item of the answer has no id")
     return number
+
+
+def _number(item: object) -> int | None:
+    found = record(item)
+    number = whole(found.get("id", found.get("resource_id")))
+    if number is None:
+        address = text(record(record(found.get("_links")).get("self")).get("href"))
+        number = whole(address.partition("?")[0].rpartition("/")[2])
+    return number if number is not None and number >= 0 else None
 
 
 def cursor_of(steps: Iterable[Step]) -> Cursor:

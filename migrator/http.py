@@ -15,7 +15,7 @@ import re
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import quote
 from xml.etree.ElementTree import Element  # a type only
@@ -24,32 +24,44 @@ import aiohttp
 from yarl import URL
 
 from migrator import __version__, errors
+from migrator.address import place, spelled_path, spelled_query
 from migrator.answers import (
     SNIFF,
     error_for,
     facts_of,
     is_error_page,
+    is_login_form,
     json_in,
-    looks_like_login,
     page_instead,
     wait_of,
     xml_in,
 )
 from migrator.auth import Signature, Signer, Unsigned
 from migrator.bodies import CHUNK, Steady, limited
+from migrator.codings import UNDONE, Unpacked, coding_of, shown
+from migrator.cookies import Cookies
+from migrator.dns import Resolver
 from migrator.gate import Gate
-from migrator.lane import Lane
+from migrator.hops import Hop, length_of_part, refused_abroad
+from migrator.incoming import LINE_LIMIT
+from migrator.lane import CLOSING, Lane
 from migrator.multipart import Streamed
 from migrator.pacing import Pacer
-from migrator.ports import Sink
+from migrator.ports import BodyFacts, Sink
 from migrator.tls import DIRECT, Route
-from migrator.wire import FAILURES, Response, sent, wire_error
+from migrator.wire import FAILURES, Once, Response, sent, wire_error
 
 ANSWER_LIMIT = 64 * 1024 * 1024
 ERROR_LIMIT = 64 * 1024
+MOST_LINES = 4096
+"""Lines in the head of an answer; aiohttp doesn't count the bytes of all of them."""
 MAX_HOPS = 5
 MAX_RENEWALS = 3
+ANY = "*/*"
+"""What a file is asked for by: it comes as it is."""
 _UNSIGNED = Signature()
+_REPEATED = frozenset({"PUT", "DELETE"})
+"""Writes that aiohttp sends a second time by itself unless it is stopped."""
 _AGENT = {"User-Agent": f"migrator/{__version__}"}
 
 T = TypeVar("T")
@@ -125,7 +137,8 @@ class HttpClient:
         route: Route = DIRECT,
     ) -> None:
         self.base = URL(base.rstrip("/"))
-        self._home = self.base.origin()
+        self._stem = f"{self.base}/"
+        self._home, self._cookies = self.base.origin(), Cookies()
         self._signer, self._files = signer, files or signer
         self._pacer = pacer or Pacer()
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, 30.0), sock_read=timeout)
@@ -135,6 +148,7 @@ class HttpClient:
         self._lane: Lane | None = None
         if route.proxy is None:
             self._lane = Lane(self._home, most=connections, timeout=timeout, context=route.home)
+        self._plain_gets = False
         self._login = asyncio.Lock()
         self._logins = 0
         self._odd: set[str] = set()
@@ -145,9 +159,11 @@ class HttpClient:
         return await self.send(Call("GET", path, query or {}, named))
 
     async def send(self, call: Call) -> Answer:
-        """Any API call; 2xx is an `Answer`, everything else an error. A redirect is an error, too."""
+        """Any API call; 2xx is an `Answer`, everything else an error. A redirect is an error, too, unless it leads to
+        the same address with a cookie.
+        """
 
-        async def whole(response: Response) -> Answer:
+        async def whole(response: Response, _: Hop) -> Answer:
             body, all_of_it = await self._read(response, ANSWER_LIMIT, call.what)
             if not all_of_it:
                 raise errors.Rejected(f"{call.what}: the answer is larger than {ANSWER_LIMIT} bytes")
@@ -194,15 +210,18 @@ class HttpClient:
         query: Mapping[str, str] | None = None,
         *,
         html_expected: bool = False,
-        accept: str = "*/*",
+        accept: str = ANY,
     ) -> None:
-        """Stream a file into the sink: identity encoding, redirects to other hosts without credentials.
+        """Stream a file into the sink as it comes: its facts tell of a coding, which is the sink's business.
 
+        Only where `accept` asks for something else, an answer that holds a file, a coding is undone here.
+        Redirects are followed, to other hosts without credentials; what those say of the file is `Rejected` or a plain
+        `Retriable`. Status 200 alone is a file, or a 206 that is all of it: a 203 was changed on its way.
         A login page or another page for people in its stead means: log in again once, else `WrongBody`.
         """
 
-        async def stream(response: Response) -> None:
-            await self._stream(response, sink, call.what, html_expected=html_expected)
+        async def stream(response: Response, hop: Hop) -> None:
+            await self._stream(response, sink, hop, html_expected=html_expected, as_it_is=accept == ANY)
 
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
         call = Call("GET", path, query or {}, headers, signer=self._files, file=True)
@@ -214,7 +233,7 @@ class HttpClient:
         Its scheme, host and port are forgotten; the base's own directory is taken off once. `WrongBody` if it is none.
         """
         try:
-            there = URL(url, encoded="%" in url)
+            there = place(url)
         except ValueError:
             raise errors.WrongBody("the tracker wrote an address that is none") from None
         path = there.raw_path_qs
@@ -222,14 +241,16 @@ class HttpClient:
         return path[len(home) :].lstrip("/") if home and path.startswith(home + "/") else path.lstrip("/")
 
     async def close(self) -> None:
-        """Close the connections; may be called twice."""
+        """Close the connections, within seconds, whatever becomes of them; may be called twice."""
         if self._lane is not None:
             await self._lane.close()
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        session, self._session = self._session, None
+        if session is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSING):
+                    await session.close()
 
-    async def _attempt(self, call: Call, consume: Callable[[Response], Awaitable[T]]) -> T:
+    async def _attempt(self, call: Call, consume: Callable[[Response, Hop], Awaitable[T]]) -> T:
         """One attempt, and more after logging in again while it is refused for lack of a session.
 
         After a login page once only. A streamed upload, too, is sent again after a 401: that surely took nothing.
@@ -262,60 +283,81 @@ class HttpClient:
             self._logins += renewed
             return renewed
 
-    async def _once(self, call: Call, signer: Signer, consume: Callable[[Response], Awaitable[T]]) -> T:
-        url, query = self._url(call.path), call.query
+    async def _once(self, call: Call, signer: Signer, consume: Callable[[Response, Hop], Awaitable[T]]) -> T:
+        hop = Hop(self._url(call.path), call.query, call.what)
         for _ in range(MAX_HOPS):
-            present = signer if self._is_home(url) else None
-            entered = await self._gate.enter()
+            present, entered = signer if hop.own else None, await self._gate.enter()
             try:
                 await self._pacer.turn()
-                signed, request = await self._signed(call, url, query, present)
-                async with await sent(request, call.what) as response:
-                    if response.status < 300 or response.status == 304:
-                        result = await consume(response)
-                        self._pacer.went_well()
+                signed, request = await self._signed(call, hop, present)
+                async with await sent(request, hop.what) as response:
+                    if _is_taken(call, response):
+                        result = await consume(response, hop)
+                        self._went_well(hop)
                         return result
-                    if response.status < 400:
-                        url, query = _next_hop(call, url, response), {}
+                    if 300 <= response.status < 400 and response.status != 304:
+                        hop = self._next_hop(call, hop, response)
                     elif not (present and _refused(present, signed, response)):
-                        raise await self._fault(call, signed, response)
+                        raise await self._fault(hop, signed, response)
             except FAILURES as error:
-                if isinstance(error, TimeoutError):
-                    self._gate.complaint(entered)
-                raise wire_error(error, call.what) from None
+                if not self._goes_by_lane(call, hop, error):
+                    raise self._broken(hop, error, entered) from None
             except errors.Throttled:
                 self._gate.complaint(entered)
                 raise
             finally:
                 self._gate.leave()
-        raise errors.Rejected(f"{call.what}: more than {MAX_HOPS} redirects")
+        raise hop.judged(errors.Rejected(f"{hop.what}: more than {MAX_HOPS} redirects"))
 
-    async def _signed(
-        self, call: Call, url: URL, query: Mapping[str, str], signer: Signer | None
-    ) -> tuple[Signature, Awaitable[Response]]:
+    def _broken(self, hop: Hop, error: Exception, entered: float) -> errors.MigratorError:
+        """What a failure of the wire means; of silence, too, everybody is told, unless it is another host's."""
+        if isinstance(error, TimeoutError) and not hop.abroad:
+            self._gate.complaint(entered)
+        return hop.judged(wire_error(error, hop.what))
+
+    def _goes_by_lane(self, call: Call, hop: Hop, error: Exception) -> bool:
+        """Whether the lane reads what aiohttp can't: an answer whose length is told twice (see `incoming.told_once`).
+
+        A tracker whose proxy does that does it always, so from then on it is asked that way at once.
+        """
+        if self._plain_gets or not (isinstance(error, aiohttp.ClientResponseError) and call.method == "GET"):
+            return False
+        self._plain_gets = hop.direct and self._lane is not None and "Content-Length" in error.message
+        return self._plain_gets
+
+    def _went_well(self, hop: Hop) -> None:
+        if not hop.abroad:
+            self._pacer.went_well()
+
+    async def _signed(self, call: Call, hop: Hop, signer: Signer | None) -> tuple[Signature, Awaitable[Response]]:
         """The request, signed and ready to be awaited; nothing is sent before."""
         headers = {**call.headers}
-        signed, sent_to = _UNSIGNED, url.update_query(query) if query else url
+        signed, sent_to = _UNSIGNED, hop.url.update_query(hop.query) if hop.query else hop.url
         if isinstance(call.body, Streamed):
             headers.update(call.body.headers)
         if signer is not None:
             signed = await signer.sign(Unsigned(call.method, sent_to, call.body))
             headers.update(signed.headers)
             sent_to = sent_to.update_query(signed.query) if signed.query else sent_to
-        return signed, self._request(call, sent_to, headers)
+            if self._cookies.any:
+                headers["Cookie"] = self._cookies.added_to(headers.get("Cookie", ""), sent_to)
+        return signed, self._request(call, hop, sent_to, headers)
 
-    def _request(self, call: Call, url: URL, headers: Mapping[str, str]) -> Awaitable[Response]:
+    def _request(self, call: Call, hop: Hop, url: URL, headers: Mapping[str, str]) -> Awaitable[Response]:
         """The one place where it is chosen by what a request travels."""
-        home = self._is_home(url)
-        if home and call.file and self._lane is not None:
+        if self._lane is not None and hop.direct and (call.file or (self._plain_gets and call.method == "GET")):
             return self._lane.get(url.raw_path_qs, {**_AGENT, **headers})
-        body = self._paced(call.body) if isinstance(call.body, Streamed) else call.body
-        return self._open().request(
-            call.method, url, headers=headers, data=body, allow_redirects=False, **self._way(home=home)
-        )
+        way = {"headers": headers, "allow_redirects": False, **self._way(home=hop.own)}
+        if call.method in _REPEATED:
+            way["middlewares"] = (Once(),)
+        if isinstance(call.body, Streamed):
+            return self._streamed(call.method, url, call.body, way)
+        return self._open().request(call.method, url, data=call.body, **way)
 
-    def _is_home(self, url: URL) -> bool:
-        return url.origin() == self._home
+    async def _streamed(self, method: str, url: URL, body: Streamed, way: Mapping[str, Any]) -> Response:
+        """A request whose body the tracker has to take; `TimeoutError` if it does not: aiohttp would wait for ever."""
+        async with asyncio.timeout(None) as silence:
+            return await self._open().request(method, url, data=self._paced(body, silence), **way)
 
     def _way(self, *, home: bool) -> dict[str, Any]:
         """How a request travels: certificates for the tracker itself or for others, and the proxy."""
@@ -327,13 +369,30 @@ class HttpClient:
                 way["proxy_headers"] = proxy.headers
         return way
 
-    async def _fault(self, call: Call, signed: Signature, response: Response) -> errors.MigratorError:
+    def _next_hop(self, call: Call, hop: Hop, response: Response) -> Hop:
+        """Where a redirect leads; an error for an API call, other than one that only has to show a cookie."""
+        location = response.headers.get("Location", "")
+        found = hop.next(self._home, location)
+        kept = hop.is_same_address(found) and self._cookies.take(hop.url, response.headers.items())
+        if not call.file and not (kept and (call.method == "GET" or response.status in {307, 308})):
+            there = found.url.with_user(None).with_query(None)
+            raise found.judged(errors.Rejected(f"{hop.what}: the tracker redirects to {there}; is `url` right?"))
+        return found
+
+    async def _fault(self, hop: Hop, signed: Signature, response: Response) -> errors.MigratorError:
         """What an answer that is a refusal means; one that says 'slow down' is told to everybody."""
-        body, _ = await self._read(response, ERROR_LIMIT, call.what)
+        status, body = response.status, b""
+        with suppress(errors.WrongBody):
+            body, _ = await self._read(response, ERROR_LIMIT, hop.what)
         body = _without(body, signed)
-        fault = error_for(response.status, response.headers, call.what, body)
+        if status < 400:
+            return hop.judged(errors.WrongBody(f"{hop.what}: status {status}, which is not what was asked for"))
+        if hop.abroad:
+            return hop.judged(refused_abroad(status, response.headers, hop.what, body))
+        fault = error_for(status, response.headers, hop.what, body)
         if isinstance(fault, errors.Retriable):
-            fault.retry_after = wait_of(response.status, response.headers, self._pacer.longest)
+            fault.retry_after = wait_of(status, response.headers, self._pacer.longest)
+        fault = hop.judged(fault)
         if isinstance(fault, errors.Throttled):
             self._pacer.throttled(fault.retry_after, fault.status)
         return fault
@@ -345,26 +404,41 @@ class HttpClient:
             _log.warning("%s: %d characters of the answer are no text and were read as U+FFFD", what, count)
 
     async def _read(self, response: Response, limit: int, what: str) -> tuple[bytes, bool]:
-        return await limited(Steady(response.content, self._patience, what), limit)
+        return await limited(self._unpacked(response, what), limit)
 
-    async def _paced(self, body: Streamed) -> AsyncIterator[bytes]:
+    def _unpacked(self, response: Response, what: str) -> Steady | Unpacked:
+        """The body of what is no file, without the coding that it travels in."""
+        body, coding = Steady(response.content, self._patience, what), coding_of(response.headers)
+        return Unpacked(body, coding, what) if coding in UNDONE else body
+
+    async def _paced(self, body: Streamed, silence: asyncio.Timeout) -> AsyncIterator[bytes]:
+        """The pieces of a body; `silence` runs while one waits to be taken, and not in the time that is ours."""
+        loop = asyncio.get_running_loop()
         async for chunk in body:
             await self._spend(len(chunk))
+            with suppress(RuntimeError):  # the answer came before the body was sent
+                silence.reschedule(loop.time() + self._patience)
             yield chunk
+            with suppress(RuntimeError):
+                silence.reschedule(None)
 
     async def _spend(self, size: int) -> None:
         """Bytes that came or went: they count for the pace, and tell how much the requests under way bring."""
         self._gate.moved(size)
         await self._pacer.spend(size)
 
-    async def _stream(self, response: Response, sink: Sink, what: str, *, html_expected: bool) -> None:
-        if response.headers.get("Content-Encoding", "identity").lower() not in {"identity", ""}:
-            raise errors.WrongBody(f"{what}: compressed, though it was asked for as it is")
-        facts, body = facts_of(response.headers), Steady(response.content, self._patience, what)
+    async def _stream(self, response: Response, sink: Sink, hop: Hop, *, html_expected: bool, as_it_is: bool) -> None:
+        facts = _facts(response)
+        if as_it_is:
+            body: Steady | Unpacked = Steady(response.content, self._patience, hop.what)
+        else:
+            body = self._unpacked(response, hop.what)
+            facts = replace(facts, length=None, coding="") if facts.coding else facts
         length = facts.length
         piece = await body.more(SNIFF if length is None or length > CHUNK else length)
-        if is_error_page(facts, piece, html_expected=html_expected):
-            raise errors.LoginPage(f"{what}: {page_instead(piece)}")
+        head = shown(facts.coding, piece, SNIFF) if facts.coding else piece
+        if is_error_page(facts, head, html_expected=html_expected and not (hop.login and is_login_form(head))):
+            raise errors.LoginPage(f"{hop.what}: {page_instead(head)}")
         await sink.start(facts)
         while piece:
             await self._spend(len(piece))
@@ -372,27 +446,46 @@ class HttpClient:
             piece = await body.more(CHUNK)
 
     async def _post_form(self, path: str, form: Mapping[str, str]) -> tuple[int, bytes]:
+        """A login; sent again where a load balancer only wants its cookie shown."""
+        what = f"POST {path}"
+        hop, status, body = Hop(self._url(path), {}, what), 0, b""
+        for _ in range(MAX_HOPS):
+            try:
+                await self._pacer.turn()
+                headers = {"Cookie": self._cookies.added_to("", hop.url)} if self._cookies.any else {}
+                way = self._way(home=True)
+                request = self._open().post(hop.url, data=dict(form), headers=headers, allow_redirects=False, **way)
+                async with request as response:
+                    status, (body, _) = response.status, await self._read(response, ERROR_LIMIT, what)
+                    if not (300 <= status < 400 and self._wants_cookie(hop, response)):
+                        break
+            except FAILURES as error:
+                raise wire_error(error, what) from None
+        return status, body
+
+    def _wants_cookie(self, hop: Hop, response: Response) -> bool:
         try:
-            await self._pacer.turn()
-            request = self._open().post(self._url(path), data=dict(form), allow_redirects=False, **self._way(home=True))
-            async with request as response:
-                return response.status, (await self._read(response, ERROR_LIMIT, f"POST {path}"))[0]
-        except FAILURES as error:
-            raise wire_error(error, f"POST {path}") from None
+            found = hop.next(self._home, response.headers.get("Location", ""))
+        except errors.MigratorError:
+            return False
+        return hop.is_same_address(found) and self._cookies.take(hop.url, response.headers.items())
 
     def _url(self, path: str) -> URL:
         """Below the base, whatever the path looks like; what is percent-encoded already stays as it is."""
         plain, mark, query = path.lstrip("/").partition("?")
-        encoded = plain if "%" in plain else URL.build(path="/" + plain).raw_path[1:]
-        return URL(f"{self.base}/{encoded}{mark}{query}", encoded=True)
+        return URL(f"{self._stem}{spelled_path(plain)}{mark}{spelled_query(query) if query else ''}", encoded=True)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._gate.most, ttl_dns_cache=300),
+                connector=aiohttp.TCPConnector(limit=self._gate.most, ttl_dns_cache=300, resolver=Resolver()),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=self._timeout,
-                headers=_AGENT,
+                headers={**_AGENT, "Accept-Encoding": "gzip, deflate"},
+                auto_decompress=False,
+                max_line_size=LINE_LIMIT,
+                max_field_size=LINE_LIMIT,
+                max_headers=MOST_LINES,
             )
         return self._session
 
@@ -407,20 +500,21 @@ def _refused(signer: Signer, signed: Signature, response: Response) -> bool:
     return response.status in {401, 403} and signer.refused(signed, response.headers)
 
 
-def _next_hop(call: Call, url: URL, response: Response) -> URL:
-    location = response.headers.get("Location", "")
-    if looks_like_login(location):
-        raise errors.LoginPage(f"{call.what}: redirected to a login page; are these credentials good for this?")
-    try:
-        place = url.join(URL(location, encoded=True))
-        usable = bool(location and place.host) and place.scheme in {"http", "https"}
-    except ValueError:
-        usable = False
-    if not usable:
-        raise errors.Rejected(f"{call.what}: the tracker redirects to nowhere")
-    if not call.file:
-        raise errors.Rejected(f"{call.what}: the tracker redirects to {place.with_query(None)}; is `url` right?")
-    return place
+def _is_taken(call: Call, response: Response) -> bool:
+    """Whether the status says that here is what was asked for."""
+    if response.status == 200:
+        return True
+    if call.file:
+        return response.status == 206 and length_of_part(response.headers) is not None
+    return 200 <= response.status < 300
+
+
+def _facts(response: Response) -> BodyFacts:
+    facts = facts_of(response.headers)
+    if response.status == 206:
+        facts = replace(facts, length=length_of_part(response.headers))
+    coding = coding_of(response.headers)
+    return replace(facts, coding=coding) if coding else facts
 
 
 def _without(body: bytes, signature: Signature) -> bytes:

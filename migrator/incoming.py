@@ -8,14 +8,18 @@ The one trap: bytes behind an answer belong to no request. They are not looked a
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from typing import Protocol, Self, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from multidict import CIMultiDict
 
-HEAD_LIMIT = 64 * 1024
+LINE_LIMIT = 64 * 1024
+"""Bytes in one line of an answer's head; a sign-on in front of a tracker sends long ones."""
+HEAD_LIMIT = 2 * LINE_LIMIT
 """Bytes in all lines of an answer together, its trailers and those of 1xx answers before it included."""
+_LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:([^\r\n]*)", re.IGNORECASE)
 HELD = 512 * 1024
 """Bytes of a body that may lie here unread; then the connection is not read on. One more block may be under way."""
 
@@ -55,6 +59,7 @@ class Incoming:
     """
 
     __slots__ = (
+        "_before",
         "_error",
         "_head",
         "_headless",
@@ -62,6 +67,7 @@ class Incoming:
         "_parser",
         "_parts",
         "_paused",
+        "_repeats",
         "_size",
         "_until_close",
         "_waiter",
@@ -81,6 +87,8 @@ class Incoming:
         self._way = way
         self._parser: HttpResponseParser | None = _parser(self)
         self._head: list[tuple[bytes, bytes]] = []
+        self._before = bytearray()  # of a head that does not come in one block
+        self._repeats = False
         self._lines = self._headless = 0
         self._until_close = self._paused = False
         self._parts: list[bytes] = []
@@ -134,14 +142,32 @@ class Incoming:
             self.keeps = False
             return
         try:
-            self._parser.feed_data(block)
-        except (HttpParserError, HttpParserUpgrade):
-            self.keeps = False
-            self.fail(CutOff() if self.status else NotHttp())
+            if not self._repeats:
+                self._parser.feed_data(block)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._repeats = not self.status and self._error is None and "Content-Length" in str(error)
+            if not self._repeats:
+                self.keeps = False
+                self.fail(CutOff() if self.status else NotHttp())
         if not self.status:
+            self._before += block
             self._headless += len(block)
+            if self._repeats:
+                self._read_anew()
             if self._headless > 2 * HEAD_LIMIT:  # what is no header is not counted, a reason without end for one
                 self.fail(NotHttp())
+
+    def _read_anew(self) -> None:
+        """The head once more, as soon as it is whole, without the lines that only repeat its length."""
+        came = bytes(self._before)
+        if (mended := told_once(came)) is None:
+            return
+        self._repeats, self._before = False, bytearray()
+        if mended == came:
+            self.fail(NotHttp())
+        else:
+            self._parser, self._head, self._lines = _parser(self), [], 0
+            self.feed(memoryview(mended))
 
     def ended(self, error: Exception | None) -> None:
         """The connection is no more; where a body has no other end, that is it."""
@@ -183,8 +209,9 @@ class Incoming:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A line of the head; or a trailer, which is counted and never looked at."""
-        self._lines += len(name) + len(value)
-        if self._lines > HEAD_LIMIT or b"\0" in value:
+        size = len(name) + len(value)
+        self._lines += size
+        if size > LINE_LIMIT or self._lines > HEAD_LIMIT or b"\0" in value:
             raise NotHttp
         self._head.append((name, value))
 
@@ -220,6 +247,25 @@ class Incoming:
         if self.status:
             self.complete = True
             self._wake()
+
+
+def told_once(answer: bytes) -> bytes | None:
+    """The beginning of an answer, its length told once where it is told many times, always the same; None: read on.
+
+    Such lines come from proxies that repeat each other; they may be taken for one (RFC 9110, 8.6), and llhttp doesn't.
+    What tells different lengths stays as it is, and is refused.
+    """
+    head, end, body = answer.partition(b"\r\n\r\n")
+    if not end:
+        return None
+    if head.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")):
+        rest = told_once(body)
+        return None if rest is None else head + end + rest
+    values = {value.strip() for line in _LENGTH.findall(head) for value in line.split(b",")}
+    if len(values) != 1:
+        return answer
+    length = b"\r\nContent-Length: " + values.pop()
+    return b"".join([_LENGTH.sub(b"", head), length, end, body])
 
 
 def _parser(answer: Incoming) -> HttpResponseParser:

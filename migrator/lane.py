@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import ssl
 from collections.abc import Mapping
 from typing import cast
@@ -18,12 +17,15 @@ from typing import cast
 from aiohappyeyeballs import start_connection
 from yarl import URL
 
+from migrator.dns import looked_up
 from migrator.incoming import Incoming, NoAnswer
 
 IDLE = 15.0
 """Seconds after which an idle connection is not used again."""
 BLOCK = 256 * 1024
 _CONNECT = 30.0
+CLOSING = 3.0
+"""Seconds that connections get to end; those that nobody tells the end of are forgotten then."""
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -60,12 +62,14 @@ class Lane:
         return await _asked(await self._connect(), request)
 
     async def close(self) -> None:
-        """Close all connections; may be called twice."""
-        gone = [connection.gone for connection in self._open]
-        for connection in tuple(self._open):
+        """Close all connections, within CLOSING seconds; may be called twice."""
+        opened = tuple(self._open)
+        for connection in opened:
             connection.close()
-        if gone:
-            await asyncio.wait(gone)
+        if opened:
+            await asyncio.wait([connection.gone for connection in opened], timeout=CLOSING)
+        for connection in opened:
+            connection.forget()
 
     def keep(self, connection: _Connection) -> None:
         """The connection is idle."""
@@ -107,12 +111,15 @@ class Lane:
         named = host.rstrip(".") if tls else None
         try:
             async with asyncio.timeout(min(self.timeout, _CONNECT)):
-                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+                found = await looked_up(host, port)
                 # Not by create_connection alone: uvloop's tries one address after the other.
                 plug = await start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(self, loop), sock=plug, ssl=tls, server_hostname=named
-                )
+                connection = _Connection(self, loop)
+                try:
+                    await loop.create_connection(lambda: connection, sock=plug, ssl=tls, server_hostname=named)
+                except BaseException:
+                    connection.forget()
+                    raise
         except OSError as error:
             if isinstance(error, TimeoutError) and error.errno is None:
                 raise
@@ -146,6 +153,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._block = memoryview(bytearray(BLOCK))
         self._answer: Incoming | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport
+        self._made = False
         self.since = 0.0
         self.gone = loop.create_future()
 
@@ -154,7 +163,7 @@ class _Connection(asyncio.BufferedProtocol):
         return not self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport, self._made = cast("asyncio.Transport", transport), True
         self._lane.opened(self)
 
     def ask(self, request: bytes) -> Incoming:
@@ -170,6 +179,13 @@ class _Connection(asyncio.BufferedProtocol):
             self.close()  # nobody asked for it
         else:
             self._answer.feed(self._block[:nbytes])
+
+    def forget(self) -> None:
+        """It ends, whether or not somebody says so: uvloop tells nothing where `create_connection` is cancelled."""
+        if not self.gone.done():
+            if self._made:
+                self._transport.abort()
+            self.connection_lost(ConnectionAbortedError())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lane.lost(self)

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
+from migrator.checked import checked
 from migrator.errors import (
     AuthRefused,
     Forbidden,
@@ -32,7 +33,6 @@ from migrator.errors import (
 )
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page
 from migrator.ports import Body, Sink, Source, Target
-from migrator.verified import CheckedSink
 from migrator.waits import Waits
 
 T = TypeVar("T")
@@ -257,9 +257,7 @@ class RetryingTarget:
 
         async def once() -> None:
             sink.rewind()
-            checked = CheckedSink(sink, remote)
-            await self._inner.read_back(remote, checked)
-            checked.judge()
+            await checked(lambda watched: self._inner.read_back(remote, watched), remote, sink, strict=True)
 
         await self._patience.run(once)
 

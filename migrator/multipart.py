@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from urllib.parse import quote
@@ -16,6 +17,10 @@ from urllib.parse import quote
 from migrator.ports import Body
 
 _CONTROLS = [chr(code) for code in (*range(32), 127) if chr(code) != "\t"]
+_WORD = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
+_MEDIA_TYPE = re.compile(
+    rf'(?P<kind>{_WORD}/{_WORD})(?=[ \t]*;|\Z)(?:[ \t]*;[ \t]*{_WORD}=(?:{_WORD}|"[\t !#-\[\]-~]*"))*'
+)
 _ESCAPES = str.maketrans({char: f"%{ord(char):02X}" for char in ('"', *_CONTROLS)})
 
 
@@ -28,13 +33,8 @@ class Multipart:
             f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
             for key, value in fields.items()
         )
-        kind = (
-            media_type
-            if media_type.isascii() and media_type.isprintable() and media_type
-            else "application/octet-stream"
-        )
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{part}"; {disposition(name)}\r\n'
-        self._head = f"{texts}{head}Content-Type: {kind}\r\n\r\n".encode()
+        self._head = f"{texts}{head}Content-Type: {sendable(media_type)}\r\n\r\n".encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()
         self._body = body
         self.headers = {
@@ -54,7 +54,7 @@ class Raw:
 
     def __init__(self, body: Body, media_type: str = "application/octet-stream") -> None:
         self._body = body
-        self.headers = {"Content-Type": media_type, "Content-Length": str(body.size)}
+        self.headers = {"Content-Type": sendable(media_type), "Content-Length": str(body.size)}
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return aiter(self._body)
@@ -91,6 +91,18 @@ class InJson:
 
 Streamed = Multipart | Raw | InJson
 """What goes out piece by piece."""
+
+
+def sendable(media_type: str) -> str:
+    """The media type that a file is sent with: as it is, without parameters that are none, or that of plain bytes.
+
+    `multipart/...` and `message/...` tell a server to look for parts inside of the file, and many do (the file is then
+    refused, or taken apart). What is a media type says RFC 9110, 8.3.1.
+    """
+    found = _MEDIA_TYPE.match(media_type.strip(" "))
+    if found is None or found["kind"].lower().startswith(("multipart/", "message/")):
+        return "application/octet-stream"
+    return found[0] if found.end() == len(media_type.strip(" ")) else found["kind"]
 
 
 def disposition(name: str) -> str:

@@ -57,17 +57,21 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class BodyFacts:
-    """What the answer's header told of the body that follows. `length` is in bytes, None if not told."""
+    """What the answer's header told of the body that follows. `length` is in bytes, None if not told.
+
+    `coding` is what the body is said to be packed with, such as gzip; whether it is, its length has to tell.
+    """
 
     media_type: str = ""
     length: int | None = None
     named: bool = False  # a Content-Disposition came with it: the server means it as a file
+    coding: str = ""
 
 
 class Sink(Protocol):
     """Where a download goes. `start` once for each try, then `write` any number of times.
 
-    Only a retry layer calls `rewind`, which forgets all that was written.
+    Only a layer calls `rewind`, which forgets all that was written, and no adapter.
     """
 
     async def start(self, facts: BodyFacts) -> None:

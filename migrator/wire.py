@@ -46,6 +46,29 @@ FAILURES = (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError)
 """What `wire_error` knows a meaning of."""
 
 
+class Once:
+    """A middleware of aiohttp for one request that must go out a single time.
+
+    aiohttp sends PUT and DELETE again by itself when a kept connection breaks, as RFC 9110, 9.2.2, allows for what is
+    idempotent; whether a tracker did take the first one, only a look at it can tell.
+    """
+
+    def __init__(self) -> None:
+        self._failed: aiohttp.ClientError | None = None
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """The answer, or how it failed the first time."""
+        if self._failed is not None:
+            raise self._failed
+        try:
+            return await handler(request)
+        except aiohttp.ClientError as error:
+            self._failed = error
+            raise
+
+
 async def sent(request: Awaitable[Response], what: str) -> Response:
     """The answer's head. `Rejected` where address or headers hold what can't be sent, like half a line break."""
     try:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import html
 import io
 import os
+import re
 import secrets
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 
 URL = os.environ.get("MIGRATOR_REDMINE_URL", "").rstrip("/")
 KEY = os.environ.get("MIGRATOR_REDMINE_KEY", "")
+USER = os.environ.get("MIGRATOR_REDMINE_USER", "")
+PASSWORD = os.environ.get("MIGRATOR_REDMINE_PASSWORD", "")
+"""Of an administrator; only to make a custom field, which the API can't."""
 CLOSED = 5
 """The status `Closed` of Redmine's default data."""
 
@@ -69,10 +76,12 @@ class Redmine:
             assert answer.status < 300, f"{method} {path}: {answer.status} {await answer.text()}"
             return await answer.json() if answer.status != 204 and answer.content_length else None
 
-    async def project(self) -> str:
+    async def project(self, modules: Iterable[str] = ("issue_tracking",), below: str = "") -> str:
         trackers = (await self.call("GET", "trackers.json"))["trackers"]
         name = f"e2e-{secrets.token_hex(6)}"
-        project = {"name": name, "identifier": name, "is_public": False, "enabled_module_names": ["issue_tracking"]}
+        project = {"name": name, "identifier": name, "is_public": False, "enabled_module_names": [*modules]}
+        if below:
+            project["parent_id"] = (await self.call("GET", f"projects/{below}.json"))["project"]["id"]
         project["tracker_ids"] = [tracker["id"] for tracker in trackers]
         await self.call("POST", "projects.json", json={"project": project})
         return name
@@ -100,6 +109,32 @@ class Redmine:
         about = {"description": file.description, "content_type": file.media_type}
         return {"token": made["upload"]["token"], **name, **about}
 
+    async def wiki_page(self, project: str, title: str, files: Iterable[Sent]) -> None:
+        uploads = [await self.upload(file) for file in files]
+        page = {"wiki_page": {"text": "a page", "uploads": uploads}}
+        await self.call("PUT", f"projects/{project}/wiki/{quote(title)}.json", json=page)
+
+    async def news(self, project: str, title: str, files: Iterable[Sent]) -> None:
+        uploads = [await self.upload(file) for file in files]
+        news = {"news": {"title": title, "description": "some", "uploads": uploads}}
+        await self.call("POST", f"projects/{project}/news.json", json=news)
+
+    async def version(self, project: str, name: str) -> str:
+        draft = {"version": {"name": name}}
+        return str((await self.call("POST", f"projects/{project}/versions.json", json=draft))["version"]["id"])
+
+    async def project_file(self, project: str, file: Sent, version: str = "") -> None:
+        told = await self.upload(file) | ({"version_id": version} if version else {})
+        await self.call("POST", f"projects/{project}/files.json", json={"file": told})
+
+    async def file_field(self, number: str, field: str, file: Sent) -> None:
+        """A file as the value of a custom field of an issue."""
+        value = {"id": field, "value": {"token": (await self.upload(file))["token"]}}
+        await self.call("PUT", f"issues/{number}.json", json={"issue": {"custom_fields": [value]}})
+
+    async def shut(self, project: str) -> None:
+        await self.call("PUT", f"projects/{project}/close.json")
+
     async def files_in(self, project: str) -> dict[str, list[There]]:
         """Every issue of a project, open or closed, with every file, downloaded."""
         found: dict[str, list[There]] = {}
@@ -117,3 +152,48 @@ class Redmine:
             content = await answer.read()
         assert len(content) == file["filesize"]
         return There(str(file["id"]), file["filename"], len(content), digest(content), file["description"] or "")
+
+
+@asynccontextmanager
+async def _administrator() -> AsyncIterator[aiohttp.ClientSession]:
+    """Logged in as people are."""
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        await _submit(session, "login", "login", {"username": USER, "password": PASSWORD})
+        yield session
+
+
+@asynccontextmanager
+async def api_switched_off() -> AsyncIterator[None]:
+    """On again at the end."""
+    async with _administrator() as session:
+        await _submit(session, "settings", "settings/edit?tab=api", {"settings[rest_api_enabled]": "0"})
+        try:
+            yield
+        finally:
+            await _submit(session, "settings", "settings/edit?tab=api", {"settings[rest_api_enabled]": "1"})
+
+
+@asynccontextmanager
+async def field_for_files() -> AsyncIterator[str]:
+    """A custom field of issues, of the format "File"; gone at the end. Made as people make one: by its page."""
+    async with _administrator() as session:
+        name, form = f"e2e-{secrets.token_hex(6)}", "custom_fields/new?type=IssueCustomField"
+        trackers = [("custom_field[tracker_ids][]", str(number)) for number in (1, 2, 3)]
+        about = [("custom_field[name]", name), ("custom_field[field_format]", "attachment")]
+        about += [("type", "IssueCustomField"), ("custom_field[is_for_all]", "1"), *trackers]
+        await _submit(session, form, "custom_fields.html", about)
+        key = {"X-Redmine-API-Key": KEY}
+        async with session.get(f"{URL}/custom_fields.json", headers=key) as answer:
+            fields = (await answer.json())["custom_fields"]
+        number = next(str(field["id"]) for field in fields if field["name"] == name)
+        yield number
+        await _submit(session, "custom_fields", f"custom_fields/{number}", {"_method": "delete"})
+
+
+async def _submit(session: aiohttp.ClientSession, page: str, to: str, told: Any) -> None:
+    async with session.get(f"{URL}/{page}") as answer:
+        token = re.search(r'name="csrf-token" content="([^"]*)"', await answer.text())
+    assert token, f"no form at {page}"
+    fields = [("authenticity_token", html.unescape(token[1])), *(told.items() if isinstance(told, dict) else told)]
+    async with session.post(f"{URL}/{to}", data=fields, allow_redirects=False) as answer:
+        assert answer.status == 302, f"{to}: {answer.status}"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import hashlib
 from unittest.mock import patch
 
 import pytest
 
-from migrator import answers, errors, http, verified
+from migrator import answers, checked, errors, http, verified
 from migrator.auth import Header
 from migrator.bodies import SLOWEST, Steady
 from migrator.http import HttpClient
@@ -27,8 +26,8 @@ ERROR = b'{"error": {"code": 17, "text": "no such file"}}'
 REASONS: dict[str, tuple[bytes, str, int | None, str]] = {
     # what comes: the bytes, what the server does then, the size that was listed, the reason in the catalog
     "empty": (answer(b""), "close", 10, "empty: 10 bytes were listed"),
-    "short": (answer(FILE[:9]), "close", 10, "too short: 9 bytes came, 10 were listed"),
-    "long": (answer(FILE + b"x"), "close", 10, "too long: more than the 10 bytes that were listed"),
+    "short": (answer(FILE[:9], length=None), "close", 10, "too short: 9 bytes came, 10 were listed"),
+    "long": (answer(FILE + b"x", length=None), "close", 10, "too long: more than the 10 bytes that were listed"),
     "another answer behind it": (
         answer(FILE, length=None) + answer(b"another"),
         "close",
@@ -45,10 +44,10 @@ REASONS: dict[str, tuple[bytes, str, int | None, str]] = {
     ),
     "JSON error": (answer(ERROR, "application/json"), "close", None, "an error message (JSON) instead of the file"),
     "compressed": (
-        answer(gzip.compress(FILE), "image/png", "Content-Encoding: gzip"),
+        answer(FILE[:9], "image/png", "Content-Encoding: br"),
         "close",
         10,
-        "compressed, though it was asked for as it is",
+        "compressed (br), though it was asked for as it is",
     ),
     "chunked, broken off": (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n",
@@ -194,9 +193,9 @@ async def test_file_whose_length_is_told_is_fetched_once(length, size):
 async def test_body_checks_that_are_left_out_are_noticed(tmp_path):
     """Each check is taken away; then what it is for gets stored."""
     defects = {
-        "short": patch.object(verified.CheckedSink, "judge", lambda self: None),
-        "long": patch.object(verified.CheckedSink, "_refuse_excess", lambda self: None),
-        "JSON error": patch.object(verified, "looks_like_error", lambda *_: False),
+        "short": patch.object(checked.CheckedSink, "judge", lambda self: None),
+        "long": patch.object(checked.CheckedSink, "_refuse_excess", lambda self: None),
+        "JSON error": patch.object(checked, "looks_like_error", lambda *_: False),
     }
     for number, (what, defect) in enumerate(defects.items()):
         body, then, size, _ = REASONS[what]

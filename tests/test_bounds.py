@@ -9,9 +9,11 @@ import pytest
 
 from migrator import errors
 from migrator.auth import Header
+from migrator.checked import AGREED
 from migrator.http import Answer, HttpClient
+from migrator.verified import VerifiedSource
 from tests.contract import Bucket
-from tests.web import answer, sends
+from tests.web import OneFile, answer, sends
 
 MB = 10**6
 
@@ -87,12 +89,32 @@ async def test_answer_that_never_ends_is_given_up(monkeypatch, status):
         await got(b"HTTP/1.1 " + status + b"\r\nContent-Type: application/json\r\n\r\n", "flood")
 
 
-async def test_file_in_a_compressed_answer_is_refused_before_it_is_unpacked():
-    bomb = answer(gzip.compress(bytes(MB)), "image/png", "Content-Encoding: gzip")
-    bucket = Bucket()
-    async with sends(bomb) as url:
-        client = HttpClient(url, Header("X-Key", "k"), timeout=20)
-        with pytest.raises(errors.WrongBody, match="compressed"):
-            await client.download("a", bucket)
-        await client.close()
-    assert not bucket.started
+class Counting(Bucket):
+    """Keeps nothing; counts all that was ever written, and the most at a time."""
+
+    written = most = 0
+
+    async def write(self, chunk: bytes) -> None:
+        self.written += len(chunk)
+        self.most = max(self.most, len(chunk))
+
+
+@pytest.mark.parametrize(("size", "written"), [(5 * MB, 5 * MB), (None, 300 * MB)], ids=["listed", "not listed"])
+async def test_bomb_in_place_of_a_file_ends_at_the_listed_size_or_at_the_measure_of_what_came(
+    monkeypatch, size, written
+):
+    monkeypatch.setattr("migrator.checked.ROOM", 10 * MB)
+    packed = gzip.compress(bytes(1000 * MB), 1)
+    async with sends(answer(packed, "image/png", "Content-Encoding: gzip")) as url:
+        client, bucket = HttpClient(url, Header("X-Key", "k"), timeout=20), Counting()
+        tracemalloc.start()
+        try:
+            before, source = tracemalloc.get_traced_memory()[0], VerifiedSource(OneFile(client, size))
+            await source.download(source._inner._file, bucket)
+            assert tracemalloc.get_traced_memory()[1] - before < 30 * MB
+        finally:
+            tracemalloc.stop()
+            await client.close()
+    assert bucket.written < written + (AGREED + 1) * len(packed)
+    assert bucket.most <= MB
+    assert "said to be compressed (gzip), kept as it came" in bucket.warnings

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.errors import WrongBody
+from migrator.errors import MigratorError, ShortListing, WrongBody
 from migrator.hal import Step, cursor_of, items_in, number_of, read_page, steps_in
 
 
@@ -70,3 +70,99 @@ async def test_page_that_cannot_tell_its_place_is_refused(answer):
 
 def test_all_keys_of_a_page_are_read():
     assert len(items_in({"_embedded": {"projects": [{"id": 1}], "project-templates": [{"id": 2}]}})) == 2
+
+
+def page_of(ids: range | list[int], **told: Any) -> dict[str, Any]:
+    some = {"_embedded": {"things": [{"id": number} for number in ids]}} if ids else {}
+    return {**some, "page": told, "_links": {}}
+
+
+def server(total: int, size: int, tell: Any) -> Any:
+    """A server of so many items that tells of each page what `tell` makes of (number, items on it)."""
+
+    async def get(path, query):
+        number, size_now = int(query["page"]), min(int(query["size"]), size)
+        some = range(1, total + 1)[number * size_now : (number + 1) * size_now]
+        return page_of(some, **tell(number, size_now, some))
+
+    return get
+
+
+async def everything(get: Any, size: int = 20) -> list[int]:
+    step: Step | None = Step("things", size=size)
+    found = []
+    while step is not None:
+        items, step = await read_page(get, step)
+        found += [number_of(item) for item in items]
+        assert len(found) < 500
+    return found
+
+
+TELLS = {
+    "no number of pages": lambda number, size, _: {"number": number, "size": size, "totalElements": 90},
+    "too few pages": lambda number, size, _: {"number": number, "size": size, "totalElements": 90, "totalPages": 1},
+    "no number of items": lambda number, size, _: {"number": number, "size": size, "totalPages": -(-90 // size)},
+    "too few items": lambda number, size, some: {"number": number, "totalElements": len(some), "totalPages": 5},
+    "no page size": lambda number, size, _: {"number": number, "totalElements": 90},
+    "too many pages": lambda number, size, _: {"size": size, "totalElements": 90, "totalPages": 8},
+}
+
+
+@pytest.mark.parametrize("tell", TELLS.values(), ids=TELLS)
+async def test_listing_goes_on_while_anything_that_is_told_says_so(tell):
+    """By the number of pages, or by that of all items: the other may be missing or too low."""
+    assert sorted(set(await everything(server(90, 20, tell)))) == list(range(1, 91))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        page_of([], number=0, size=20, totalElements=6, totalPages=0),
+        page_of([], number=0, size=20, totalElements=6, totalPages=1),
+        page_of([], totalElements=6),
+        page_of(range(1, 6), number=0, size=20, totalElements=6, totalPages=1),
+        page_of(range(1, 20), number=0, size=20, totalElements=90, totalPages=5),
+        page_of([1], totalElements=6),
+        page_of([], number=0, totalPages=2),
+    ],
+)
+async def test_page_with_less_than_it_tells_is_short(answer):
+    async def get(path, query):
+        return answer
+
+    with pytest.raises(ShortListing):
+        await read_page(get, Step("things", size=20))
+
+
+async def test_listing_that_ends_with_an_empty_page_before_its_total_is_short():
+    async def get(path, query):
+        some = range(1, 21) if query["page"] == "0" else []
+        return page_of(some, number=int(query["page"]), size=20, totalElements=90, totalPages=5)
+
+    with pytest.raises(ShortListing):
+        await everything(get)
+
+
+async def test_server_that_takes_no_size_and_gives_all_at_once_is_read_once():
+    async def get(path, query):
+        return page_of(range(1, 51), number=0, size=20, totalElements=50, totalPages=1)
+
+    assert await everything(get) == list(range(1, 51))
+
+
+@given(IDS.filter(bool), st.integers(2, 9), st.data())
+def test_page_that_lacks_any_item_is_noticed(ids, size, data):
+    """Whichever item a server leaves out of whichever page: the listing fails, it never just lacks it."""
+    lost = data.draw(st.sampled_from(ids))
+    whole = Collection(ids, 100, {})
+
+    async def get(path, query):
+        answer = await whole.get(path, query)
+        groups = {"things": [item for item in items_in(answer) if item["id"] != lost]}
+        return {**answer, "_embedded": groups}
+
+    async def walk_all():
+        with pytest.raises(MigratorError):
+            await everything(get, size)
+
+    asyncio.run(walk_all())

@@ -67,6 +67,12 @@ ROWS = (
     (
         "layers",
         "http",
+        "hops",
+        "dns",
+        "address",
+        "cookies",
+        "codings",
+        "checked",
         "wire",
         "lane",
         "incoming",
@@ -93,7 +99,7 @@ STRANGERS = {
 HOMES = {
     "aiofiles": ("migrator.archive",),
     "aiohappyeyeballs": ("migrator.lane",),
-    "aiohttp": ("migrator.http", "migrator.wire", "migrator.sandbox"),
+    "aiohttp": ("migrator.http", "migrator.wire", "migrator.cookies", "migrator.dns", "migrator.sandbox"),
     "click": ("jobs",),
     "defusedxml": ("migrator.xmltext",),
     "httptools": ("migrator.incoming",),
@@ -106,7 +112,15 @@ HOMES = {
     "sqlite_utils": ("migrator.catalog",),
     "tenacity": ("migrator.layers",),
     "uvloop": ("jobs.running",),
-    "yarl": ("migrator.auth", "migrator.config", "migrator.http", "migrator.lane"),
+    "yarl": (
+        "migrator.address",
+        "migrator.auth",
+        "migrator.config",
+        "migrator.cookies",
+        "migrator.hops",
+        "migrator.http",
+        "migrator.lane",
+    ),
 }
 
 LONG = {

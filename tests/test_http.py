@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import socket
 import ssl
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -505,14 +506,64 @@ async def test_empty_file_and_file_without_a_length_come_whole(serve, connect):
     assert (bytes(chunked.content), chunked.facts.length) == (b"ab", None)
 
 
-async def test_compressed_file_is_a_wrong_body(serve, connect):
+async def test_file_comes_as_it_is_and_its_coding_is_told(serve, connect):
+    packed = gzip.compress(b"text")
+
     async def answer(request):
-        return web.Response(body=gzip.compress(b"text"), headers={"Content-Encoding": "gzip"})
+        return web.Response(body=packed, headers={"Content-Encoding": "X-GZIP"})
 
     bucket = Bucket()
-    with pytest.raises(errors.WrongBody, match="compressed"):
-        await connect(await serve(answer)).download("a", bucket)
+    await connect(await serve(answer)).download("a", bucket)
+    assert (bytes(bucket.content), bucket.facts.coding, bucket.facts.length) == (packed, "gzip", len(packed))
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json"])
+async def test_packed_page_in_place_of_a_file_never_reaches_the_sink(serve, connect, accept):
+    async def answer(request):
+        page = gzip.compress(b"<!DOCTYPE html><title>Log in</title>")
+        return web.Response(body=page, content_type="text/html", headers={"Content-Encoding": "gzip"})
+
+    bucket = Bucket()
+    with pytest.raises(errors.LoginPage, match="a login page"):
+        await connect(await serve(answer)).download("a", bucket, accept=accept)
     assert not bucket.started
+
+
+PACKED = {
+    "gzip": gzip.compress(b'{"a": 1}', mtime=0),
+    "x-gzip": gzip.compress(b'{"a": 1}', mtime=0),
+    "deflate": zlib.compress(b'{"a": 1}'),
+    "DEFLATE": zlib.compress(b'{"a": 1}', wbits=-15),
+    "gzip, gzip": gzip.compress(b'{"a": 1}', mtime=0),
+    "UTF-8": b'{"a": 1}',
+    "none, identity": b'{"a": 1}',
+    "gzip ": b'{"a": 1}',
+    " deflate": b'{"a": 1}',
+}
+
+
+@pytest.mark.parametrize("coding", PACKED)
+async def test_answer_is_read_however_it_is_packed_and_whatever_is_said_of_it(serve, connect, coding):
+    async def answer(request):
+        return web.Response(body=PACKED[coding], headers={"Content-Encoding": coding})
+
+    client, bucket = connect(await serve(answer)), Bucket()
+    assert (await client.get("a")).json() == {"a": 1}
+    await client.download("a", bucket, accept="application/json")
+    assert (bytes(bucket.content), bucket.facts.coding) == (b'{"a": 1}', "")
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+async def test_packed_answer_that_is_damaged_is_a_wrong_body(serve, connect, damage):
+    packed = gzip.compress(bytes(range(256)) * 100)
+    packed = packed[:-9] if damage == "cut" else packed[:40] + b"????????" + packed[48:]
+
+    async def answer(request):
+        return web.Response(body=packed, headers={"Content-Encoding": "gzip"})
+
+    client = connect(await serve(answer))
+    with pytest.raises(errors.WrongBody):
+        await client.get("a")
 
 
 @pytest.mark.parametrize(
@@ -599,6 +650,55 @@ async def test_file_alone_is_streamed_with_its_length(serve, connect):
     for data in (content, b""):
         await client.send(Call("POST", "a", body=Raw(Bytes(data))))
     assert got == [("application/octet-stream", str(len(data)), data) for data in (content, b"")]
+
+
+class Slow(Bytes):
+    """Is read slower than any timeout."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in super().__aiter__():
+            await asyncio.sleep(0.15)
+            yield piece
+
+
+async def test_write_that_the_tracker_stops_taking_ends(connect):
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()
+        await stopped.wait()
+        writer.close()
+
+    stopped = asyncio.Event()
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        client = connect(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout=0.2)
+        with pytest.raises(errors.Unanswered, match="nothing came for too long"):
+            await asyncio.wait_for(client.write(Call("POST", "a", body=Raw(Bytes(bytes(50_000_000))))), 10)
+        await client.close()
+        stopped.set()
+
+
+async def test_time_that_a_write_spends_on_our_side_is_not_the_trackers(serve, connect):
+    async def answer(request):
+        return web.Response(body=await request.read())
+
+    client = connect(await serve(answer), timeout=0.1)
+    assert (await client.write(Call("POST", "a", body=Raw(Slow(b"abc", 1))))).body == b"abc"
+
+
+async def test_answer_that_comes_before_the_body_was_sent_is_the_answer(connect):
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\n")
+        await asyncio.sleep(0.1)
+        writer.write(b"{}")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        client = connect(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(errors.Rejected, match="status 413"):
+            await client.write(Call("POST", "a", body=Raw(Slow(bytes(10), 1))))
+        await client.close()
 
 
 async def test_write_whose_answer_broke_off_is_unanswered(raw, connect):

@@ -16,6 +16,8 @@ from migrator.multipart import Multipart, Raw, disposition
 from tests.contract import Bytes
 from tests.contract.target import NASTY
 
+PLAIN = "application/octet-stream"
+
 
 @pytest.fixture
 async def send():
@@ -96,3 +98,25 @@ async def test_raw_body_tells_its_length_and_comes_again():
     body = Raw(Bytes(b"abc"))
     assert body.headers == {"Content-Type": "application/octet-stream", "Content-Length": "3"}
     assert [b"".join([chunk async for chunk in body]) for _ in range(2)] == [b"abc", b"abc"]
+
+
+@pytest.mark.parametrize(
+    ("told", "sent"),
+    [
+        ("image/png", "image/png"),
+        ("text/plain; charset=utf-8", "text/plain; charset=utf-8"),
+        ('text/x;a="b; c" ;d=e', 'text/x;a="b; c" ;d=e'),
+        ("application/vnd.oasis.opendocument.text", "application/vnd.oasis.opendocument.text"),
+        ("text/html; charset", "text/html"),
+        ("text/html;", "text/html"),
+        *((odd, PLAIN) for odd in ("multipart/form-data", "Multipart/mixed; boundary=x", "message/rfc822")),
+        *(
+            (odd, PLAIN)
+            for odd in ("", "png", "a/b/c", "/", "a b/c", "text/", "Bild/jpg\r\nX: y", "größe/x", "text/plain x")
+        ),
+    ],
+)
+async def test_media_type_is_sent_where_it_is_one_that_makes_nobody_look_inside(send, told, sent):
+    body = Multipart({}, "file", "a.bin", told, Bytes(b"a"))
+    assert await send(body) == [("file", "a.bin", sent, b"a")]
+    assert Raw(Bytes(b"a"), told).headers["Content-Type"] == sent

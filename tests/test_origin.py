@@ -137,8 +137,8 @@ async def test_no_other_host_ever_sees_a_credential(tracker, tmp_path):
 async def test_redirect_that_were_followed_with_credentials_would_be_noticed(tmp_path):
     real = HttpClient._signed
 
-    async def careless(self, call, url, query, signer):
-        return await real(self, call, url, query, signer or call.signer or self._signer)
+    async def careless(self, call, hop, signer):
+        return await real(self, call, hop, signer or call.signer or self._signer)
 
     async with SANDBOXES["targetprocess"](world()) as sandbox, fronted(sandbox) as (front, url):
         with patch.object(HttpClient, "_signed", careless):

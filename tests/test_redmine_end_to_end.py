@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.real_redmine import KEY, URL, Redmine, Sent, There, digest, seen
+from tests.real_redmine import KEY, PASSWORD, URL, Redmine, Sent, There, api_switched_off, digest, field_for_files, seen
 
 pytestmark = [
     pytest.mark.redmine,
@@ -402,6 +402,90 @@ def test_later_backup_fetches_only_what_is_new(projects, tmp_path):
     again = migrator("backup", config)
     assert (again["attachments"]["stored"], again["attachments"]["unchanged"], again["bytes"]) == (2, 1, 8)
     assert by_id(archived(tmp_path / "archive")) == by_id(project.files())
+
+
+needs_password = pytest.mark.skipif(
+    not PASSWORD, reason="MIGRATOR_REDMINE_USER and MIGRATOR_REDMINE_PASSWORD are not set"
+)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A project with all that may carry files, and what was put there: (kind, name) -> content."""
+
+    name: str
+    sent: dict[tuple[str, str], bytes]
+
+
+async def seed_whole(redmine: Redmine, field: str, made: list[Project]) -> Whole:
+    modules = ("issue_tracking", "wiki", "news", "files", "documents", "boards")
+    name = await redmine.project(modules)
+    made.append(Project(name, {}))
+    sent: dict[tuple[str, str], bytes] = {}
+
+    def file(kind: str, name: str) -> Sent:
+        sent[kind, name] = f"{kind} {name}".encode() * 3_000
+        return Sent(name, sent[kind, name], f"on a {kind}")
+
+    issue = await redmine.issue(name, "an issue", [file("Issue", "on the issue.bin")])
+    if field:
+        await redmine.file_field(issue, field, file("Issue", "in a custom field.bin"))
+    for page, title in enumerate(("Start", "Größe_(mehr)_&_so", "100%")):
+        await redmine.wiki_page(name, title, [file("WikiPage", f"of page {page} {n}.bin") for n in (1, 2)])
+    await redmine.news(name, "News", [file("News", "news Prüfung.bin")])
+    await redmine.news(name, "News without a file", [])
+    await redmine.project_file(name, file("Project", "files module.bin"))
+    await redmine.project_file(name, file("Version", "of 1.0.bin"), await redmine.version(name, "1.0"))
+    below = await redmine.project(("files", "news"), below=name)
+    await redmine.project_file(below, file("Project", "of the project below.bin"))
+    await redmine.news(below, "Old news", [file("News", "of a closed project.bin")])
+    await redmine.shut(below)
+    return Whole(name, sent)
+
+
+def test_backup_holds_whatever_has_files_byte_by_byte(projects, tmp_path):
+    async def seeded(redmine: Redmine) -> Whole:
+        return await seed_whole(redmine, "", projects)
+
+    whole = run(seeded)
+    expect_whole(whole, tmp_path)
+
+
+@needs_password
+def test_backup_holds_files_in_custom_fields_byte_by_byte(projects, tmp_path):
+    async def seeded(redmine: Redmine) -> None:
+        async with field_for_files() as field:
+            whole = await seed_whole(redmine, field, projects)
+            await asyncio.to_thread(expect_whole, whole, tmp_path)
+
+    run(seeded)
+
+
+def expect_whole(whole: Whole, folder: Path) -> None:
+    """Backed up twice: all of it, then nothing new."""
+    config = configure(folder, whole.name)
+    first, second = migrator("backup", config), migrator("backup", config)
+    count = len(whole.sent)
+    assert (first["status"], first["attachments"]["stored"], first["failures"]) == ("complete", count, [])
+    assert (second["attachments"]["unchanged"], second["bytes"]) == (count, 0)
+    found = rows(folder / "archive", "SELECT kind, name, sha256 FROM attachments")
+    assert {(kind, name): sha256 for kind, name, sha256 in found} == {
+        place: digest(content) for place, content in whole.sent.items()
+    }
+    for _, _, sha256 in found:
+        assert digest((folder / "archive" / "blobs" / sha256[:2] / sha256).read_bytes()) == sha256
+
+
+@needs_password
+@pytest.mark.parametrize("command", ["check", "backup"])
+def test_switched_off_rest_api_is_called_that(origin, tmp_path, command):
+    config = configure(tmp_path, origin.name)
+
+    async def tried() -> dict[str, Any]:
+        async with api_switched_off():
+            return await asyncio.to_thread(migrator, command, config, status=4)
+
+    assert "the REST API of this Redmine is switched off" in asyncio.run(tried())["error"]["message"]
 
 
 def test_wrong_key_ends_with_4_and_never_with_an_empty_archive_called_complete(origin, tmp_path):

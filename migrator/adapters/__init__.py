@@ -33,6 +33,7 @@ class Adapter:
     `auth` lists the sets of keys that [source.auth] may hold, one of them complete; `signer` makes credentials of
     them. `options` is a frozen dataclass with a default for each field: [source.options] and [target.options].
     `capabilities` are those that hold whatever the options are: its source and target add what options tell.
+    `listing` is how a target is read for the entities that files can go to, where that isn't all that `source` reads.
     `url_of` gives the address at which people fetch an attachment, from the tracker's base URL; empty if unknown.
     """
 
@@ -43,6 +44,7 @@ class Adapter:
     signer: Callable[[Mapping[str, str]], Signer]
     capabilities: Capabilities
     url_of: Callable[[str, Attachment], str] = lambda _base, _attachment: ""
+    listing: Callable[[HttpClient, Any], Source] | None = None
 
 
 def adapter(name: str) -> Adapter:

@@ -5,8 +5,8 @@ inside JSON, both ways, and is decoded and encoded while it streams. Every attem
 file is read twice for an upload. Issues come from `issues/search`, or from a range of numbers where that is refused.
 
 The one trap: a 404 says little. It may mean no such route (the list of files is spelled in two ways, and servers have
-one or both), no such issue, or an issue without files; and 400 means the same. So a list that isn't there is believed
-only after the issue itself has answered. There is no delete, and no description of a file.
+one or both), no such issue, or an issue without files: see `issuetrak_lists.py`. Of an issue, 400 means the same.
+There is no delete, and no description of a file. A size of 0 in a list may also mean that the server doesn't know it.
 
 Sources: vendor's page "API Operations for Attachments"; its help centre, articles 2296, 2297, 2303 and 2322; the
 vendor's .NET sample. All paths are in lower case, as sources differ in whether the signature covers them so.
@@ -15,45 +15,45 @@ vendor's .NET sample. All paths are in lower case, as sources differ in whether 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from migrator import errors
 from migrator.adapters import Adapter
-from migrator.adapters.issuetrak_answers import (
-    attachment_in,
-    collection_in,
-    gone,
-    made_in,
-    query,
-    range_in,
-    timeless,
-    window,
-    written,
-    zone_in,
-)
+from migrator.adapters.issuetrak_answers import attachment_in, gone, made_in, range_in, timeless, written, zone_in
 from migrator.adapters.issuetrak_authors import Authors
+from migrator.adapters.issuetrak_lists import Lists
+from migrator.adapters.issuetrak_numbers import Numbered
+from migrator.adapters.issuetrak_search import Search
 from migrator.adapters.issuetrak_zip import Archives
 from migrator.auth import Hmac, Signer
 from migrator.base64json import Base64Sink
-from migrator.fields import record, text, whole
+from migrator.fields import text, whole
 from migrator.http import Call, HttpClient
-from migrator.listing import Found, Items, Listing, Order, Way
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
 from migrator.multipart import InJson
-from migrator.paging import Keyset
 from migrator.ports import Body, Capabilities, CreatesNothing, Sink
 from migrator.required import digits, number_in, object_in
 from migrator.tracker import HttpTracker
 
 KIND = "Issue"
 SMALLEST_PAGE = 20
-STEP = 20  # numbers of a range asked for with one page
+NO_LIST = (
+    "no issue that was asked has a list of files, by neither spelling of its route: as long as none has, "
+    "a backup can't tell issues without files from a route that is spelled otherwise; see options.list_route"
+)
+UNPROVEN = (
+    "no issue that was asked has a list of files yet: the first upload of a load shows whether the route is right, "
+    "and if it isn't, the load ends; see options.list_route"
+)
 LIKELY_LIMIT = 20_000_000  # IIS takes 30 MB by default, of base64; it answers 404 to more
 CAPABILITIES = Capabilities(
     streams=("issues",),
+    kinds=(KIND,),
     max_connections=8,
     sets_description=False,
     keeps_author_and_date=True,
@@ -63,7 +63,6 @@ CAPABILITIES = Capabilities(
 
 _ILLEGAL = re.compile(r"[<>:\"/\\|?*\x00-\x1f\ud800-\udfff]")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|(?:com|lpt)[0-9¹²³])\s*(?:\.|\Z)", re.IGNORECASE)
-_NO_ROUTE = "No HTTP resource was found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,67 +92,72 @@ class Options:
 class _Issuetrak(HttpTracker[Options]):
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options, replace(CAPABILITIES, max_attachment_bytes=options.max_bytes or None))
-        self._routes = (options.list_route.lower(),) if options.list_route else ("issuenumber", "issue")
         if options.page_size < SMALLEST_PAGE:
             raise errors.ConfigError(f"options.page_size: {options.page_size} is less than {SMALLEST_PAGE}")
+        self._search = Search(http, options.page_size)
+        self._lists = Lists(self._get, options.list_route, self._issue, self._others)
 
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """See `Target`."""
-        number, unknown = digits(owner.id), 0
-        for route in self._routes:
-            try:
-                answer = await self._get(f"attachments/{route}/{number}/false", str(owner))
-            except errors.Gone as error:
-                unknown += _NO_ROUTE in str(error)
-                continue
-            self._routes = (route,)
-            return tuple(attachment_in(found, owner) for found in collection_in(answer))
-        if unknown == len(self._routes):
-            raise errors.TrackerUnreachable(f"the server has no route attachments/{' or '.join(self._routes)}")
-        await self._issue(number)
-        return ()
+        return tuple(attachment_in(found, owner) for found in await self._lists.of(digits(owner.id)))
+
+    async def still_lists(self, attachment: Attachment) -> bool:
+        """See `Source`."""
+        return await self._lists.still_lists(digits(attachment.owner.id), attachment.id)
 
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`. The size is told behind the content, or before it."""
+        """See `Source`. The size is told behind the content, or before it; where it is none, the content tells it."""
         path, decoded = f"api/v1/attachments/{digits(attachment.id)}/true", Base64Sink(sink, "FileContent")
         try:
             await self._http.download(path, decoded, accept="application/json")
         except errors.Rejected as error:
             raise gone(error, f"attachment {attachment.id}") from None
         rest = decoded.finish()
-        size = whole(rest.get("FileSizeInBytes"))
-        if not isinstance(rest.get("FileContent"), str) and size != 0:
+        told, came = whole(rest.get("FileSizeInBytes")), decoded.size
+        if not isinstance(rest.get("FileContent"), str) and told != 0:
             raise errors.WrongBody(f"attachment {attachment.id}: the answer holds no FileContent")
-        if decoded.size != size:
-            raise errors.WrongBody(
-                f"attachment {attachment.id}: {decoded.size} bytes came, its FileSizeInBytes is {size}"
-            )
+        if came != told:
+            if not came or (told or 0) > 0:
+                raise errors.WrongBody(f"attachment {attachment.id}: {came} bytes came, its FileSizeInBytes is {told}")
+            sink.warn(f"its FileSizeInBytes is {'null' if told is None else told}; {came} bytes came")
 
-    async def _log_in(self, number: str = "1") -> None:
-        """Something must answer that can't be missing: that an issue isn't there is said by any web server."""
-        try:
-            await self._issue(number)
-        except errors.Forbidden as error:
-            raise errors.AuthRefused(f"{error}; is the API key right, and this machine's clock?") from None
-        except errors.Gone:
-            await self._look_up()
+    async def _log_in(self) -> None:
+        """Anything must answer, but that an issue isn't there is said by any web server."""
+        refused: list[errors.Rejected] = []
+        for probe in (partial(self._issue, "1"), self._search.count, partial(self._http.get_json, "api/v1/priorities")):
+            try:
+                await probe()
+            except errors.Rejected as error:
+                refused.append(error)
+            else:
+                return
+        first, *_ = [error for error in refused if isinstance(error, errors.Forbidden)] or refused
+        if isinstance(first, errors.Forbidden):
+            raise errors.AuthRefused(f"{first}; is the API key right, and this machine's clock?")
+        raise errors.TrackerUnreachable(f"no Issuetrak API answers at this address ({first}); is `url` right?")
 
-    async def _look_up(self) -> None:
+    async def _others(self, whole: bool) -> AsyncIterator[str]:
+        """Numbers of issues all over the tracker, as far as they can be found."""
         try:
-            await self._http.get("api/v1/priorities", Accept="application/json")
-        except errors.Rejected as error:
-            reason = f"no Issuetrak API answers at this address ({error}); is `url` right?"
-            raise errors.TrackerUnreachable(reason) from None
+            async for number in self._search.sample(whole=whole):
+                yield number
+        except errors.Rejected:
+            return
 
     async def _issue(self, number: str) -> dict[str, Any]:
-        return await self._get(f"issues/false/{number}", f"{KIND} {number}")
-
-    async def _get(self, path: str, what: str) -> dict[str, Any]:
-        """An object; `Gone` where the server says in one of its ways that there is no such thing."""
         try:
-            return object_in(await self._http.get_json(f"api/v1/{path}"))
+            return await self._get(f"issues/false/{number}")
         except errors.Rejected as error:
-            raise gone(error, what) from None
+            raise gone(error, f"{KIND} {number}", 400) from None
+
+    async def _user(self, path: str, what: str) -> dict[str, Any]:
+        try:
+            return await self._get(path)
+        except errors.Rejected as error:
+            raise gone(error, what, 400, 405, 422) from None
+
+    async def _get(self, path: str) -> dict[str, Any]:
+        return object_in(await self._http.get_json(f"api/v1/{path}"))
 
 
 class IssuetrakSource(_Issuetrak):
@@ -161,28 +165,46 @@ class IssuetrakSource(_Issuetrak):
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
+        self.capabilities = replace(self.capabilities, reports_size=False)
         self._archives = Archives(self._archive)
+        self._numbered = Numbered(KIND, options.issue_numbers, self._issue, self._entity)
 
     async def check(self) -> str:
         """See `Tracker`."""
         if self._options.issue_numbers:
             first, last = range_in(self._options.issue_numbers)
-            await self._log_in(str(first))
+            await self._log_in()
             return f"Issuetrak accepts the API key; issues {first} to {last} will be asked for"
-        await self._log_in()
-        found = await self._search(0, 1)
-        return f"Issuetrak accepts the API key and finds {whole(found.get('TotalCount')) or 0} issues"
+        try:
+            found = await self._search.count()
+        except errors.Rejected as error:
+            raise await self._without_search(error) from None
+        return f"Issuetrak accepts the API key and finds {'some' if found is None else found} issues"
+
+    async def oddities(self) -> tuple[str, ...]:
+        """See `Tracker`."""
+        told, numbers = [], self._options.issue_numbers
+        page = await self.read("issues", None)
+        if numbers:
+            told.append(f"issues are asked for one by one; those outside of {numbers} are not backed up")
+        elif not page.entities:
+            told.append("no issue is found, so nothing is backed up")
+        if self._search.fixed:
+            told.append(f"a search gives {self._search.fixed} issues at once, not {self._options.page_size}")
+        await self._lists.prove()
+        if self._lists.route is None:
+            told.append(NO_LIST)
+        return tuple(told)
 
     async def read(self, stream: str, cursor: Cursor | None) -> Page:  # noqa: ARG002 - there is one stream
         """See `Source`."""
-        numbers = self._options.issue_numbers
-        issues, following = await (self._numbers(Keyset.parse(cursor)) if numbers else self._issues().page(cursor))
-        entities = tuple(self._entity(issue) for issue in issues)
-        return Page(entities=entities, ask=entities, next=following)
+        page = await (self._numbered.page(cursor) if self._options.issue_numbers else self._found(cursor))
+        self._lists.note(entity.ref.id for entity in page.ask)
+        return page
 
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
         """See `Source`."""
-        files = await self.find_attachments(entity.ref)
+        files = tuple(replace(file, size=file.size or None) for file in await self.find_attachments(entity.ref))
         if self._options.zip:
             self._archives.plan(entity.ref, files)
         return files
@@ -193,47 +215,28 @@ class IssuetrakSource(_Issuetrak):
             await super().download(attachment, sink)
 
     async def _archive(self, owner: EntityRef) -> dict[str, Any]:
-        return await self._get(f"attachments/compressed/issuenumber/{digits(owner.id)}", str(owner))
+        return await self._get(f"attachments/compressed/issuenumber/{digits(owner.id)}")
 
-    async def _numbers(self, state: Keyset) -> tuple[Items, Cursor | None]:
-        """The issues with the next few numbers of the range."""
-        first, last = range_in(self._options.issue_numbers)
-        first = first if state.after is None else max(first, state.after + 1)
-        numbers = range(first, min(first + STEP, last + 1))
-        if state.after is None:
-            await self._log_in(str(first))
-        tried = await asyncio.gather(*(self._issue(str(number)) for number in numbers), return_exceptions=True)
-        issues = []
-        for one in tried:
-            if isinstance(one, dict):
-                issues.append(one)
-            elif not isinstance(one, errors.Gone):
-                raise one
-        return issues, state.following(numbers) if numbers and numbers[-1] < last else None
-
-    def _issues(self) -> Listing:
-        """All issues, as far as `issues/search` finds them."""
-
-        async def ask(way: Way) -> Found:
-            index, size = window(way.skip, way.take)
-            issues = collection_in(await self._search(index, size))
-            return Found(issues[way.skip - index * size :])
-
-        orders = (Order.BY_ID, Order.AS_IT_COMES)
-        return Listing(ask, lambda issue: number_in(issue, "IssueNumber"), self._options.page_size, orders)
-
-    async def _search(self, index: int, size: int) -> dict[str, Any]:
+    async def _found(self, cursor: Cursor | None) -> Page:
+        """The issues on a page of a search. That it is refused is definite only before it ever answered."""
         try:
-            answer = record((await self._http.send_json("POST", "api/v1/issues/search", query(index, size))).json())
+            issues, following = await self._search.listing().page(cursor)
         except errors.Rejected as error:
-            await self._log_in()
-            hint = 'If it is, set options.issue_numbers = "1-5000" to read issues by their numbers'
-            raise errors.ConfigError(f"the server refuses issues/search ({error}); is `url` right? {hint}") from None
-        told = whole(answer.get("PageSize"))
-        if told is not None and told != size:
-            cut = f"the server cuts pages of {size} issues to {told}; set options.page_size = {told}"
-            raise errors.ConfigError(cut)
-        return answer
+            if self._search.worked:
+                raise
+            raise await self._without_search(error) from None
+        entities = tuple(self._entity(issue) for issue in issues)
+        return Page(entities=entities, ask=entities, next=following)
+
+    async def _without_search(self, error: errors.Rejected) -> errors.ConfigError:
+        await self._log_in()
+        hint = 'If it is, set options.issue_numbers = "1-5000" to read issues by their numbers'
+        return errors.ConfigError(f"the server refuses issues/search ({error}); is `url` right? {hint}")
+
+    async def _others(self, whole: bool) -> AsyncIterator[str]:
+        numbered = self._options.issue_numbers
+        async for number in self._numbered.sample(whole=whole) if numbered else super()._others(whole):
+            yield number
 
     def _entity(self, issue: Mapping[str, Any]) -> Entity:
         ref = EntityRef(KIND, str(number_in(issue, "IssueNumber")))
@@ -246,7 +249,9 @@ class IssuetrakTarget(CreatesNothing, _Issuetrak):
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
         self._zone = zone_in(options.time_zone)
-        self._authors = Authors(self._get, options.created_by, keep=options.keep_author)
+        self._authors = Authors(self._user, options.created_by, keep=options.keep_author)
+        self._first = asyncio.Lock()
+        self._blind: EntityRef | None = None
 
     async def check(self) -> str:
         """See `Tracker`."""
@@ -257,6 +262,17 @@ class IssuetrakTarget(CreatesNothing, _Issuetrak):
         if not await self._authors.is_active(user):
             raise errors.ConfigError(f"target.options.created_by: {user!r} is no active user of this Issuetrak")
         return f"Issuetrak accepts the API key; files of unknown authors go to {user}"
+
+    async def oddities(self) -> tuple[str, ...]:
+        """See `Tracker`."""
+        await self._lists.prove()
+        return () if self._lists.route else (UNPROVEN,)
+
+    async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
+        """See `Target`. `TrackerUnreachable` where lists can't be read: each load would send everything again."""
+        self._expect_lists(owner)
+        files = await self._lists.of(digits(owner.id), trusting=True)
+        return tuple(attachment_in(found, owner) for found in files)
 
     def legal_name(self, name: str) -> str:
         """See `Target`: what Windows takes as a file name."""
@@ -269,6 +285,26 @@ class IssuetrakTarget(CreatesNothing, _Issuetrak):
         if limit and draft.size > limit:
             raise errors.Rejected(f"{draft.size} bytes; options.max_bytes is {limit}")
         author = await self._authors.of(draft.created_by)
+        if self._lists.route is not None:
+            return await self._send_as(author, owner, draft, body)
+        async with self._first:
+            try:
+                await self.find_attachments(owner)
+            except errors.WrongBody as error:  # of an upload it would mean that it was sent
+                raise errors.Retriable(f"{owner}: {error}") from None
+            made = await self._send_as(author, owner, draft, body)
+            with contextlib.suppress(errors.Retriable):
+                if not isinstance(await self._lists.asked(digits(owner.id)), list):
+                    self._blind = owner
+            return made
+
+    def _expect_lists(self, owner: EntityRef) -> None:
+        """An issue that was given a file and lists none ends the load, once its upload is recorded; the others wait."""
+        if self._blind is not None:
+            reason = f"{self._blind} was given a file, and still no route lists any; see options.list_route"
+            raise errors.TrackerUnreachable(reason) if owner == self._blind else errors.Rejected(reason)
+
+    async def _send_as(self, author: str, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         try:
             return await self._send(owner, draft, body, author)
         except errors.Rejected as error:

@@ -13,16 +13,16 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from migrator.errors import ConfigError, Gone, Rejected, WrongBody
-from migrator.fields import kept, text, whole
+from migrator.fields import kept, natural, text, whole
 from migrator.model import Attachment, EntityRef
 from migrator.required import number_in, objects_in
 
 _RANGE = re.compile(r"\s*([0-9]{1,10})\s*-\s*([0-9]{1,10})\s*", re.ASCII)
 
 
-def gone(error: Rejected, what: str) -> Rejected:
-    """`Gone` for each status that says so of something that is read; any other error as it is."""
-    missing = error.status in {400, 404, 405, 410, 422}
+def gone(error: Rejected, what: str, *also: int) -> Rejected:
+    """`Gone` for 404 and 410, and for the other statuses that say so of this; any other error as it is."""
+    missing = error.status in {404, 410, *also}
     return Gone(f"{what} is not there ({error})", status=error.status) if missing else error
 
 
@@ -67,7 +67,7 @@ def attachment_in(found: Mapping[str, Any], owner: EntityRef) -> Attachment:
         id=str(number_in(found, "AttachmentID")),
         owner=owner,
         name=text(found.get("FileName")),
-        size=whole(found.get("FileSizeInBytes")),
+        size=natural(found.get("FileSizeInBytes")),
         created_at=text(found.get("CreatedDate")),
         created_by=text(found.get("CreatedBy")),
         raw=timeless({**found, "FileContent": None}),

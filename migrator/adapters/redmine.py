@@ -1,8 +1,9 @@
-"""Redmine, as source and as target: the files of its issues (REST API, Redmine 3.4 or newer; tried with 5.0).
+"""Redmine, as source and as target: its files, wherever its API tells of them (REST API, Redmine 3.4 or newer).
 
-The one idea: the list of issues brings their attachments along (`include=attachments`). An upload is two steps:
-the bytes go to `/uploads.json`, which answers with a token; a change of the issue that names the token attaches the
-file. A crash between the two leaves a file that nobody sees and that Redmine deletes after a day.
+The one idea: the list of issues brings their attachments along (`include=attachments`); what else carries files is in
+`redmine_containers.py`. An upload is two steps: the bytes go to `/uploads.json`, which answers with a token; a change
+of the issue that names the token attaches the file. A crash between the two leaves a file that nobody sees and that
+Redmine deletes after a day.
 
 The one trap: Redmine says yes too easily. With a wrong key `/issues.json` answers 200 with what an anonymous visitor
 may see, so the account is asked for when a listing starts and again before its end is believed. A change of an issue
@@ -10,146 +11,45 @@ answers 204 even where the file was dropped (a description over 255 characters, 
 looked up afterwards.
 
 Each upload is a change of the issue: it stands in its history, and Redmine may mail those who watch it.
-Not read: files of wiki pages, documents, news, forums and versions. Sources: redmine.org, "Rest api", "Rest Issues",
-"Attachments"; the source of Redmine 5.0 (attachment.rb, acts_as_attachable.rb); recordings of a running one.
+Not read, as the API has no list of them: files of documents and of forum messages, and all of archived projects.
+Sources: redmine.org, "Rest api", "Rest Issues", "Rest WikiPages", "Rest News", "Rest Files", "Attachments"; the source
+of Redmine 5.0 (the `*.api.rsb` views, their controllers, attachment.rb); recordings of a running one.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 from migrator.adapters import Adapter
-from migrator.ahead import Ahead
+from migrator.adapters.redmine_answers import ISSUE, ref_in
+from migrator.adapters.redmine_source import RedmineSource
+from migrator.adapters.redmine_tracker import CAPABILITIES, Options, RedmineTracker, issue_number
 from migrator.auth import Header, Signer, basic
-from migrator.errors import ConfigError, Gone, LoginPage, Rejected, Retriable, TrackerUnreachable, Unanswered, WrongBody
-from migrator.fields import kept, record, text, whole
+from migrator.errors import ConfigError, Rejected, Retriable, Unanswered
+from migrator.fields import text
 from migrator.http import Call, HttpClient
-from migrator.listing import Found, Listing, Order, Way
 from migrator.lookup import Lookup
 from migrator.marks import Marks
-from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page
+from migrator.model import Attachment, Draft, EntityDraft, EntityRef
 from migrator.multipart import Raw
-from migrator.ports import Body, Capabilities, Sink
+from migrator.ports import Body
 from migrator.required import digits, number_in, object_in, objects_in
-from migrator.tracker import HttpTracker
 from migrator.turns import Turns
 
-KIND = "Issue"
-PAGE = 100  # more is cut down to this without a word
 LONGEST_DESCRIPTION = 255  # characters; with one more the whole file is dropped without a word
 
 _ILLEGAL = re.compile(r"[\\/?%*:|\"'<>\n\r\0\ud800-\udfff]")
 
-# Names: 255 characters, whatever they are. Connections: a small server answers one at a time, and kept-alive ones
-# then wait for each other (measured: 90 files in 2 s by one, 13 s by eight).
-CAPABILITIES = Capabilities(
-    streams=("issues",),
-    max_connections=4,
-    max_name_bytes=4 * 255,
-    name_encoding="utf-32-le",
-    creates=True,
-    deletes=True,
-)
 
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """[source.options] and [target.options].
-
-    project     identifier or number of one project: only its issues (and those of its subprojects) are read
-    max_bytes   the largest file that the server takes (a setting of its own, 5 MiB at first); 0 where nobody knows
-    create_project  identifier or number of the project in which issues are created, see [mapping] create_missing;
-                    `project` if left out
-    create_kind     number or name of their tracker in Redmine's sense ("Bug"); left out: the project's first
-    """
-
-    project: str = ""
-    max_bytes: int = 0
-    create_project: str = ""
-    create_kind: str = ""
-
-
-class _Redmine(HttpTracker[Options]):
-    def __init__(self, http: HttpClient, options: Options) -> None:
-        super().__init__(http, options, replace(CAPABILITIES, max_attachment_bytes=options.max_bytes or None))
-
-    async def check(self) -> str:
-        """See `Tracker`."""
-        try:
-            return f"logged in to Redmine as {await self._account()}"
-        except LoginPage:
-            raise
-        except (Gone, WrongBody):
-            raise TrackerUnreachable("no Redmine answers at this address; is `url` right?") from None
-
-    async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """See `Target`."""
-        answer = await self._http.get_json(f"issues/{digits(owner.id)}.json", {"include": "attachments"})
-        return attachments_in(object_in(answer, "issue"), owner)
-
-    async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`. By number alone: with a name in the path, a file renamed meanwhile would be a 404."""
-        await self._stream(attachment, f"attachments/download/{digits(attachment.id)}", sink)
-
-    async def _account(self) -> str:
-        """Whom the credentials belong to; the one page that surely refuses wrong ones."""
-        return text(object_in(await self._http.get_json("users/current.json"), "user").get("login"))
-
-    def _issues(self, project: str) -> Listing:
-        """All issues, or those of a project, each with its files."""
-        query = {"status_id": "*", "sort": "id", "include": "attachments"}
-        query |= {"project_id": project} if project else {}
-
-        async def ask(way: Way) -> Found:
-            if not way.skip:
-                await self._account()
-            window = {"limit": str(way.take), "offset": str(way.skip)}
-            found = objects_in(await self._http.get_json("issues.json", query | window), "issues")
-            if len(found) < 2:  # the end: of what this account may see
-                await self._account()
-            return Found(found)
-
-        return Listing(ask, number_in, PAGE, (Order.BY_ID,))
-
-
-class RedmineSource(_Redmine):
-    """Issues in the order of their numbers, each with its files."""
-
-    def __init__(self, http: HttpClient, options: Options) -> None:
-        super().__init__(http, options)
-        self._ahead = Ahead(number_in)
-
-    async def close(self) -> None:
-        """See `Tracker`."""
-        await self._ahead.close()
-        await super().close()
-
-    async def read(self, stream: str, cursor: Cursor | None) -> Page:  # noqa: ARG002 - there is one stream
-        """See `Source`."""
-        issues, following = await self._ahead.over(self._issues(self._options.project)).page(cursor)
-        entities = tuple(self._entity(issue) for issue in issues)
-        told = [(issue, entity) for issue, entity in zip(issues, entities, strict=True) if "attachments" in issue]
-        return Page(
-            entities=entities,
-            attachments=tuple(file for issue, entity in told for file in attachments_in(issue, entity.ref)),
-            ask=tuple(entity for issue, entity in zip(issues, entities, strict=True) if "attachments" not in issue),
-            next=following,
-        )
-
-    def _entity(self, issue: Mapping[str, Any]) -> Entity:
-        ref = ref_in(issue)
-        return Entity(ref, text(issue.get("subject")), f"{self._http.base}/issues/{ref.id}", kept(issue))
-
-
-class RedmineTarget(_Redmine):
+class RedmineTarget(RedmineTracker):
     """Files are added to issues that exist."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
-        super().__init__(http, options)
+        super().__init__(http, options, replace(CAPABILITIES, kinds=(ISSUE,)))
         self._turns = Turns()
         self._marks = Marks(self._described_issues)
         self._kind = Lookup("target.options.create_kind", options.create_kind, self._kinds)
@@ -161,7 +61,7 @@ class RedmineTarget(_Redmine):
 
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """See `Target`. Nothing happens to the issue before the last step, so all before it may be repeated."""
-        number = digits(owner.id)
+        number = issue_number(owner)
         answer = await self._http.send(Call("POST", "uploads.json", {"filename": draft.name}, body=Raw(body)))
         uploaded = object_in(answer.json(), "upload")
         token = text(uploaded.get("token"))
@@ -218,7 +118,7 @@ class RedmineTarget(_Redmine):
         return await self._marks.find(draft.mark)
 
     async def _described_issues(self) -> AsyncIterator[tuple[EntityRef, str]]:
-        async for issue in self._issues(self._home()).all():
+        async for issue in self.issues(self._home()).all():
             yield ref_in(issue), text(issue.get("description"))
 
     def _home(self) -> str:
@@ -230,31 +130,6 @@ class RedmineTarget(_Redmine):
     async def _kinds(self) -> Iterable[tuple[int, str]]:
         known = objects_in(await self._http.get_json("trackers.json"), "trackers")
         return [(number_in(one), text(one.get("name"))) for one in known]
-
-
-def attachments_in(issue: Mapping[str, Any], owner: EntityRef) -> tuple[Attachment, ...]:
-    """The files that an issue's JSON tells of."""
-    return tuple(attachment_in(found, owner) for found in objects_in(issue, "attachments"))
-
-
-def attachment_in(found: Mapping[str, Any], owner: EntityRef) -> Attachment:
-    """One file."""
-    return Attachment(
-        id=str(number_in(found)),
-        owner=owner,
-        name=text(found.get("filename")),
-        size=whole(found.get("filesize")),
-        media_type=text(found.get("content_type")),
-        description=text(found.get("description")),
-        created_at=text(found.get("created_on")),
-        created_by=text(record(found.get("author")).get("name")),
-        raw=kept(found),
-    )
-
-
-def ref_in(issue: Mapping[str, Any]) -> EntityRef:
-    """Which issue this is."""
-    return EntityRef(KIND, str(number_in(issue)))
 
 
 def attachment_url(base: str, attachment: Attachment) -> str:
@@ -274,6 +149,11 @@ def _short(description: str) -> str:
     return description if fits else description[: LONGEST_DESCRIPTION - 1] + "…"
 
 
+def issues_only(http: HttpClient, options: Options) -> RedmineSource:
+    """A Redmine read for what files can be added to."""
+    return RedmineSource(http, replace(options, also=()))
+
+
 ADAPTER = Adapter(
     source=RedmineSource,
     target=RedmineTarget,
@@ -282,4 +162,5 @@ ADAPTER = Adapter(
     signer=signer,
     capabilities=CAPABILITIES,
     url_of=attachment_url,
+    listing=issues_only,
 )

@@ -6,8 +6,7 @@ asked for, so that each step is a few small requests; files are told by each own
 The one trap: a page is not what it seems. Without `sort=id` items come twice and others never; without items there
 is no `_embedded`; with a deletion meanwhile everything moves up, so each page after the first must join the one before.
 
-A name travels in a multipart header, where a quote or a slash arrives as something else. Such a file is sent under a
-name that says what is in it and gets its own name by PATCH; one that was left between the two is found and finished.
+A name travels in a multipart header, where a quote or a slash arrives as something else: see `squash_passing.py`.
 Not read: files of sprints, of automated suites and of exploratory sessions (the plugin's page names no such owners).
 Sources: vendor page "Attachments"; the manual's chapters on projects, test cases and steps; the source of Squash TM
 2.0 (names, sizes, whitelist); clients that say what live servers did (Basic refused by 15, wrapped tokens, paging).
@@ -18,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import hashlib
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,7 +27,9 @@ from urllib.parse import quote
 
 from migrator.adapters import Adapter
 from migrator.adapters.squash_answers import attachment_in, explain, made_in, whitelist
-from migrator.adapters.squash_tree import STREAMS, Tree, is_closed, listing, path_of
+from migrator.adapters.squash_passing import Passing
+from migrator.adapters.squash_records import NO_RECORDS, STREAMS, Records, listing, odd_lists
+from migrator.adapters.squash_tree import KINDS, Tree, is_closed, path_of
 from migrator.auth import Signer, basic, bearer
 from migrator.errors import (
     AuthRefused,
@@ -40,11 +41,10 @@ from migrator.errors import (
     Rejected,
     Retriable,
     TrackerUnreachable,
-    Unanswered,
     WrongBody,
 )
-from migrator.fields import record, text, whole
-from migrator.hal import items_in, number_of, read_page
+from migrator.fields import natural, record, text
+from migrator.hal import number_of, read_page
 from migrator.http import Call, HttpClient
 from migrator.listing import Items, walked
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityRef, Page
@@ -52,12 +52,18 @@ from migrator.multipart import Multipart
 from migrator.ports import Body, Capabilities, CreatesNothing, Sink
 from migrator.required import digits, object_in, objects_in
 from migrator.tracker import HttpTracker
-from migrator.turns import Turns
 
 API = "api/rest/latest"
-LONGEST_NAME = 255  # characters, the column's width
-LONGEST_EXTENSION = 10
-CAPABILITIES = Capabilities(streams=STREAMS, max_connections=8, max_writes=2, sets_description=False, deletes=True)
+LONGEST_NAME, LONGEST_EXTENSION = 255, 10  # characters, the columns' widths
+PARTLY_KEPT = 100  # owners of which it is remembered what a failed try got
+CAPABILITIES = Capabilities(
+    streams=STREAMS,
+    kinds=tuple(sorted(KINDS)),
+    max_connections=8,
+    max_writes=2,
+    sets_description=False,
+    deletes=True,
+)
 
 _NEVER = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _NOT_IN_HEADERS = re.compile(r'["/\\]')
@@ -83,46 +89,68 @@ class Options:
 class _Squash(HttpTracker[Options]):
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options, CAPABILITIES)
+        self._records = Records(self._get)
         self._partly: dict[EntityRef, dict[str, Attachment]] = {}
 
     async def check(self) -> str:
-        """See `Tracker`. The API doesn't say whose the credentials are."""
+        """See `Tracker`. Any list that answers will do; none says whose the credentials are."""
         try:
-            answer = await self._get("projects", {"page": "0", "size": "1"})
-            items_in(answer)
+            stream, answer = await self._records.first_answer()
         except AuthRefused as error:
             hint = "Squash TM 15 takes personal API tokens only, unless its administrator allows Basic"
             raise AuthRefused(f"{error}; {hint}") from error
-        except LoginPage:
-            raise
-        except (Gone, WrongBody):
+        except (Gone, WrongBody) as error:
+            if isinstance(error, LoginPage):
+                raise
             raise TrackerUnreachable(f"no {API} at this address; does `url` end with /squash, or must it?") from None
-        count = whole(record(answer.get("page")).get("totalElements"))
-        return f"Squash TM with {'some' if count is None else count} projects to be seen"
+        count = natural(record(answer.get("page")).get("totalElements"))
+        return f"Squash TM with {'some' if count is None else count} {stream} to be seen"
+
+    async def oddities(self) -> tuple[str, ...]:
+        """See `Tracker`."""
+        return (*await odd_lists(self._get, self._options.page_size), *await self._odd_files())
+
+    async def _odd_files(self) -> tuple[str, ...]:
+        """What can't be had of the first file that is found on a few owners."""
+        for kind in ("test-cases", "campaigns", "requirement-folders"):
+            for item in await self._records.few(kind):
+                owner = EntityRef(kind, str(number_of(item)))
+                with contextlib.suppress(Rejected, WrongBody):
+                    for told in (await self._told(owner)).values():
+                        return () if (await self._file(told, owner)).size is not None else (NO_RECORDS,)
+        return ()
 
     async def _get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         return object_in(await self._http.get_json(f"{API}/{path}", query))
 
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """See `Target`, by id. What a try got before it failed is kept: the next one asks for the rest."""
-        found = await self._get(path_of(owner))
-        told = found.get("attachments")
-        files = await self._linked(owner, text(found.get("_type"))) if told is None else objects_in(told)
-        items = {str(number_of(item)): item for item in files}
-        known = self._partly.setdefault(owner, {})
+        items = await self._told(owner)
+        known = self._partly.pop(owner, {})
         lacking = [item for number, item in items.items() if number not in known]
         tried = await asyncio.gather(*(self._file(item, owner) for item in lacking), return_exceptions=True)
         known.update((file.id, file) for file in tried if isinstance(file, Attachment))
         for failure in tried:
             if isinstance(failure, BaseException):
+                self._partly = dict([*self._partly.items(), (owner, known)][-PARTLY_KEPT:])
                 raise failure
-        self._partly.pop(owner, None)
-        return tuple(known[number] for number in sorted(items, key=int) if number in known)
+        return tuple(known[number] for number in sorted(items, key=int))
+
+    async def still_lists(self, attachment: Attachment) -> bool:
+        """See `Source`: by the owner's own record."""
+        return attachment.id in await self._told(attachment.owner)
+
+    async def _told(self, owner: EntityRef) -> dict[str, dict[str, Any]]:
+        """What an owner's record tells of its files, by id."""
+        found = await self._get(path_of(owner))
+        told = found.get("attachments")
+        files = await self._linked(owner, text(found.get("_type"))) if told is None else objects_in(told)
+        return {str(number_of(item)): item for item in files}
 
     async def _linked(self, owner: EntityRef, kind: str) -> Items:
         """The files by their own listing, for a record that doesn't tell them. It is documented nowhere."""
-        first = listing(f"{path_of(owner)}/attachments", self._options.page_size)
         try:
+            first = listing(f"{path_of(owner)}/attachments", self._options.page_size)
             return [item async for item in walked(partial(read_page, self._get), first)]
         except Forbidden:
             raise
@@ -131,14 +159,18 @@ class _Squash(HttpTracker[Options]):
                 raise NotReachable(f"{owner}: the API tells no files of {kind or 'it'}") from None
             return []
 
-    async def _file(self, item: Mapping[str, Any], owner: EntityRef) -> Attachment | None:
+    async def _file(self, item: Mapping[str, Any], owner: EntityRef) -> Attachment:
+        """A file with its size and date, as far as they can be had: what the owner's record told of it stands."""
         told = attachment_in(item, owner)
         if told.size is not None and told.created_at:
             return told
         try:
-            return attachment_in(await self._get(f"attachments/{told.id}"), owner)
-        except Gone:
-            return None
+            found = attachment_in(await self._get(f"attachments/{told.id}"), owner)
+        except Rejected:
+            return told
+        if found.id == told.id:
+            return found
+        raise WrongBody(f"attachment {told.id} was asked for, {found.id} came")
 
     async def download(self, attachment: Attachment, sink: Sink) -> None:
         """See `Source`."""
@@ -151,7 +183,7 @@ class SquashSource(_Squash):
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
         projects = options.project_files == "read"
-        self._tree = Tree(self._get, f"{http.base}/{API}", options.page_size, projects=projects)
+        self._tree = Tree(self._get, self._records, f"{http.base}/{API}", options.page_size, projects=projects)
 
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
         """See `Source`."""
@@ -165,6 +197,8 @@ class SquashSource(_Squash):
         cursor: Cursor | None = await self._tree.reopened(entity.ref)
         while cursor is not None:
             page = await self._tree.page("", cursor)
+            for unread in page.unread:
+                raise NotReachable(unread.reason)
             for owner in page.ask:
                 files += await self.attachments_of(owner)
             cursor = page.next
@@ -179,7 +213,7 @@ class SquashTarget(CreatesNothing, _Squash):
             raise ConfigError("target.options.extension: one to ten letters or digits are wanted, without the dot")
         # What can't be looked up must not be loaded, or it would be loaded twice.
         super().__init__(http, replace(options, untold="report"))
-        self._turns = Turns()
+        self._passing = Passing(self.find_attachments, self._send, self._renamed)
 
     def legal_name(self, name: str) -> str:
         """See `Target`. A name has a stem and an extension of one to ten characters, or the server breaks on it."""
@@ -195,16 +229,7 @@ class SquashTarget(CreatesNothing, _Squash):
             raise Rejected(f"{owner}: {draft.name!r} is no name that Squash TM can hold")
         if not _NOT_IN_HEADERS.search(draft.name):
             return await self._send(owner, draft, body)
-        async with self._turns.at(owner):
-            under = replace(draft, name=await passing_name(draft.name, body))
-            made = await self._left(owner, under) or await self._send(owner, under, body)
-            if made := made or await self._left(owner, under):
-                return await self._renamed(made, draft.name)
-        raise Unanswered(f"{owner}: sent, but not found under the name it was sent with")
-
-    async def _left(self, owner: EntityRef, draft: Draft) -> Attachment | None:
-        there = await self.find_attachments(owner)
-        return next((file for file in there if (file.name, file.size) == (draft.name, draft.size)), None)
+        return await self._passing.upload(owner, draft, body)
 
     async def _send(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         parts = Multipart({}, "files", draft.name, draft.media_type, body)
@@ -218,9 +243,10 @@ class SquashTarget(CreatesNothing, _Squash):
         if made is None or len(made) != 1:
             return None
         try:
-            return await self._file(made[0], owner)
-        except (Retriable, Rejected) as error:
-            raise Unanswered(f"{owner}: sent, but it could not be looked up ({error})") from None
+            file = await self._file(made[0], owner)
+        except Retriable:
+            file = attachment_in(made[0], owner)
+        return file if file.size is not None else replace(file, size=draft.size)
 
     async def _renamed(self, made: Attachment, name: str) -> Attachment:
         """May be repeated. `name` is a parameter, and without the extension, which stays."""
@@ -235,21 +261,13 @@ class SquashTarget(CreatesNothing, _Squash):
 
     async def delete(self, remote: Attachment) -> None:
         """Take a file off its owner; `Gone` if it is not there."""
-        query = {"attachmentIds": digits(remote.id)}
-        await self._http.write(Call("DELETE", f"{API}/{path_of(remote.owner)}/attachments", query))
+        path, query = f"{API}/{path_of(remote.owner)}/attachments", {"attachmentIds": digits(remote.id)}
+        await self._http.write(Call("DELETE", path, query))
 
 
 def attachment_url(base: str, attachment: Attachment) -> str:
     """Where people fetch a file: the link to its content that the API itself gives, for who logs in with it."""
     return f"{base}/{API}/attachments/{quote(attachment.id, safe='')}/content"
-
-
-async def passing_name(name: str, body: Body) -> str:
-    """The name under which a file is sent whose own can't be: made of what it is called and what is in it."""
-    digest = hashlib.sha256(name.encode() + b"\0")
-    async for chunk in body:
-        digest.update(chunk)
-    return f"migrator-{digest.hexdigest()[:32]}.{name.rpartition('.')[2]}"
 
 
 def signer(auth: Mapping[str, str]) -> Signer:

@@ -12,12 +12,15 @@ from typing import Any, NoReturn
 
 from migrator.answers import told_in
 from migrator.errors import Rejected
-from migrator.fields import kept, record, records, text, whole
+from migrator.fields import kept, natural, record, records, text
 from migrator.hal import number_of
 from migrator.listing import Items
 from migrator.model import Attachment, Draft, EntityRef
 
 _LIMIT = re.compile(r"maxSize\W+(\d+)")
+_MEDIA_TYPE = re.compile(
+    r"(?:application|audio|chemical|font|image|message|model|multipart|text|video|x-[\w-]+)/[\w.+-]+", re.ASCII
+)
 _ABOUT_TYPES = re.compile(r"whitelist|extension|file[ _-]?type", re.IGNORECASE)
 
 
@@ -31,14 +34,19 @@ def made_in(body: bytes) -> Items | None:
 
 
 def attachment_in(item: Mapping[str, Any], owner: EntityRef) -> Attachment:
-    """A file. Its name is always shown cut in two, also where it has more than one dot."""
+    """A file. Its name is always shown cut in two, also where it has more than one dot.
+
+    One client's tests show a media type in place of the extension, and then the name whole.
+    """
     ext = item.get("file_type", item.get("fileType"))
-    cut = isinstance(ext, str) and "/" not in ext
+    media_type = text(ext) if _MEDIA_TYPE.fullmatch(text(ext)) else ""
+    cut = isinstance(ext, str) and not media_type
     return Attachment(
         id=str(number_of(item)),
         owner=owner,
         name=text(item.get("name")) + (f".{text(ext)}" if cut else ""),
-        size=whole(item.get("size")),
+        size=natural(item.get("size")),
+        media_type=media_type,
         created_at=date_in(item.get("added_on", item.get("addedOn"))),
         raw=kept(item),
     )

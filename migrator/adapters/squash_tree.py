@@ -14,22 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from migrator.errors import Gone, NotReachable, Rejected, Retriable, WrongBody
+from migrator.adapters.squash_records import PLANS, STREAMS, Records, listing
+from migrator.errors import Gone, NotReachable, Rejected, Retriable, ShortListing, WrongBody
 from migrator.fields import kept, text
 from migrator.hal import Get, Step, cursor_of, number_of, read_page, steps_in
-from migrator.listing import Items
-from migrator.model import Cursor, Entity, EntityRef, Page
+from migrator.model import Cursor, Entity, EntityRef, Page, Unread
 from migrator.required import digits, objects_in
 
-STREAMS = (
-    "projects",
-    "requirement-folders",
-    "requirements",
-    "test-case-folders",
-    "test-cases",
-    "campaign-folders",
-    "campaigns",
-)
 BELOW = {
     "test-cases": ("steps",),
     "campaigns": ("iterations",),
@@ -46,7 +37,6 @@ KIND_OF = {
     "test-plan": "executions",
 }
 """Kinds of what a listing holds, where it isn't called the same."""
-PLANS = ("iteration-test-plan-items", "test-plan-items")  # the second since version 14
 BARRED = "unauthorized-resource"
 AT_ONCE = 8  # listings asked in one step
 TRIES = 6  # of a listing that fails by an error of the server's own when all else in its step is read
@@ -54,25 +44,28 @@ TRIES = 6  # of a listing that fails by an error of the server's own when all el
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a step brought, whose files are to be asked for, and what is to be read next."""
+    """What a step brought, whose files are to be asked for, what is to be read next, and what can't be read."""
 
     entities: tuple[Entity, ...] = ()
     ask: tuple[Entity, ...] = ()
     below: tuple[Step, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
 
 class Tree:
     """The owners of one server. `view` is its address as people see it; `projects`: they are asked for files, too."""
 
-    def __init__(self, get: Get, view: str, page_size: int, *, projects: bool) -> None:
-        self._get, self._view, self._page_size, self._projects = get, view, page_size, projects
-        self._plans: tuple[str, ...] = PLANS
+    def __init__(self, get: Get, records: Records, view: str, page_size: int, *, projects: bool) -> None:
+        self._get, self._records, self._view, self._page_size = get, records, view, page_size
+        self._projects = projects
+        self._telling: set[str] = set()
         self._failed: Counter[str] = Counter()
         self._why: dict[EntityRef, str] = {}
 
     async def page(self, stream: str, cursor: Cursor | None) -> Page:
         """See `Source.read`."""
         todo = [listing(stream, self._page_size)] if cursor is None else steps_in(cursor)
+        self._records.note(todo[:AT_ONCE])
         tried = await asyncio.gather(*(self._found(step) for step in todo[:AT_ONCE]), return_exceptions=True)
         found = await self._in_part(tried, todo)
         todo = [*(step for one in found for step in one.below), *todo[AT_ONCE:]]
@@ -80,17 +73,24 @@ class Tree:
             entities=tuple(entity for one in found for entity in one.entities),
             ask=tuple(entity for one in found for entity in one.ask),
             next=cursor_of(todo) if todo else None,
+            unread=tuple(unread for one in found for unread in one.unread),
         )
 
-    async def reopened(self, closed: EntityRef) -> Cursor:
-        """The cursor of a way that was closed in an earlier run; raises what it is refused for, if it still is."""
+    async def reopened(self, closed: EntityRef) -> Cursor | None:
+        """The cursor of a way that was closed; None if what it hangs on was deleted since.
+
+        Raises what it is refused for, if it still is.
+        """
         if why := self._why.get(closed):
             raise NotReachable(f"{closed.id}: {why}")
+        step = listing(closed.id.replace(f"{PLANS[0]}/", "plan/"), self._page_size)
         try:
-            await self._get(closed.id, {"size": "2"})
+            await self._taken(step)
         except Gone:
+            if await self._records.deleted(step.path):
+                return None
             raise NotReachable(f"{closed.id}: the server knows no such listing") from None
-        return cursor_of([listing(closed.id, self._page_size)])
+        return cursor_of([step])
 
     async def _in_part(self, tried: Sequence[Found | BaseException], steps: Sequence[Step]) -> list[Found]:
         """What came of these steps; one that failed is read again. Raises a failure if none got any further."""
@@ -110,7 +110,7 @@ class Tree:
         hopeless = {step: why for step, why in hopeless.items() if step.path not in STREAMS}
         if not hopeless:
             raise next(iter(failed.values()))
-        await self._get("projects", {"page": "0", "size": "1"})
+        await self._records.first_answer()
         self._why.update((closed(step).ref, str(why)) for step, why in hopeless.items())
         return {step: Found(ask=(closed(step),)) for step in hopeless}
 
@@ -121,55 +121,22 @@ class Tree:
         except Gone:
             if step.path in STREAMS:
                 raise
-            # Else it was deleted since it was listed.
-            there = await self._is_there(step.path.rpartition("/")[0])
-            found = Found(ask=(closed(step),)) if there else Found()
+            found = Found() if await self._records.deleted(step.path) else Found(ask=(closed(step),))
         except Rejected:
             found = Found(ask=(closed(step),))
         self._failed.pop(step.path, None)
         return found
 
-    async def _is_there(self, path: str) -> bool:
-        """Whether a record can still be seen; then a 404 below it means that the server doesn't know the way."""
-        try:
-            return "/" in path and not path.startswith("plan/") and bool(await self._get(path, {}))
-        except Gone:
-            return False
-        except Rejected:
-            return True
-
     async def _taken(self, step: Step) -> Found:
         if step.path.startswith("requirements/"):
-            return self._sorted_out(await self._versions(step.path), "versions")
+            return self._sorted_out(await self._records.versions(step.path), "versions")
+        odd: list[str] = []
         items, following = await (
-            self._executions(step) if step.path.startswith("plan/") else read_page(self._get, step)
+            self._records.executions(step, odd) if step.path.startswith("plan/") else read_page(self._get, step, odd)
         )
         found = self._sorted_out(items, listing_of(step))
-        return replace(found, below=(*found.below, following)) if following else found
-
-    async def _versions(self, path: str) -> Items:
-        """The current version among them tells its files."""
-        try:
-            found = await self._get(path, {})
-        except Gone:
-            found = await self._get(f"high-level-{path}", {})
-        current = [found["current_version"]] if "current_version" in found else []
-        versions = [*objects_in(found, "versions"), *objects_in(current)]
-        return list({number_of(version): version for version in versions}.values())
-
-    async def _executions(self, step: Step) -> tuple[Items, Step | None]:
-        """Those of an item of a test plan, by whichever of the two paths this server knows."""
-        _, rest = step.path.split("/", 1)
-        for plan in self._plans:
-            try:
-                items, following = await read_page(self._get, replace(step, path=f"{plan}/{rest}"))
-            except Gone:
-                continue
-            self._plans = (plan,)
-            return items, replace(following, path=step.path) if following else None
-        if len(self._plans) > 1:
-            raise NotReachable("the items of a test plan are under neither of the two paths")
-        raise Gone(f"GET {step.path}: no longer there")
+        unread = tuple(Unread(closed(step).ref, reason) for reason in odd)
+        return replace(found, below=(*found.below, *([following] if following else [])), unread=unread)
 
     def _sorted_out(self, items: Iterable[Mapping[str, Any]], where: str) -> Found:
         """What the items of a listing are: owners, ways further down, or what may not be read."""
@@ -198,17 +165,15 @@ class Tree:
         return tuple(listing(path, self._page_size) for path in paths)
 
     def _is_asked(self, item: Mapping[str, Any], kind: str) -> bool:
-        """A list says nothing of files, as a rule; where it says there are none, that is that."""
-        return item.get("attachments") != [] and (kind != "projects" or self._projects)
+        """A list says nothing of files, as a rule. That there are none counts once it has told of some."""
+        if item.get("attachments"):
+            self._telling.add(kind)
+        told_none = item.get("attachments") == [] and kind in self._telling
+        return not told_none and (kind != "projects" or self._projects)
 
     def _entity(self, item: Mapping[str, Any], kind: str) -> Entity:
         ref = EntityRef(kind, str(number_of(item)))
         return Entity(ref, text(item.get("name")), f"{self._view}/{kind}/{ref.id}", kept(item))
-
-
-def listing(path: str, page_size: int) -> Step:
-    """The first page of one. Steps of a test case have an order of their own; a page must hold two items at least."""
-    return Step(path, size=max(2, page_size), sorts=not path.endswith("/steps"))
 
 
 def listing_of(step: Step) -> str:
@@ -218,7 +183,7 @@ def listing_of(step: Step) -> str:
 
 def is_broken(failure: BaseException) -> bool:
     """Whether the server answered, but with an error of its own or with nonsense."""
-    return (isinstance(failure, Retriable) and failure.status == 500) or type(failure) is WrongBody
+    return (isinstance(failure, Retriable) and failure.status == 500) or type(failure) in {WrongBody, ShortListing}
 
 
 def is_closed(ref: EntityRef) -> bool:
@@ -245,7 +210,7 @@ def unreadable(item: Mapping[str, Any], where: str) -> Entity:
 
 def carries_files(item: Mapping[str, Any], where: str) -> bool:
     """Of the steps of a test case only actions do, not calls of other test cases, nor keywords."""
-    return where != "steps" or item.get("_type") == "action-step" or "attachments" in item
+    return where != "steps" or item.get("_type") in {"action-step", None} or "attachments" in item
 
 
 def parts_of(item: Mapping[str, Any], kind: str) -> tuple[str, ...]:

@@ -36,15 +36,18 @@ class IssuetrakSandbox(IssuetrakReads):
     def routes(self) -> Iterable[web.RouteDef]:
         """List the routes of the API, and the login page."""
         yield web.get("/login.aspx", show_login)
-        yield web.post("/api/v1/issues/search", self._signed(self._search))
+        for slash in ("", "/"):
+            yield web.post(f"/api/v1/issues/search{slash}", self._signed(self._search))
         yield web.get("/api/v1/issues/{notes}/{number}", self._signed(self._issue))
         yield web.get("/api/v1/users/{user}/{photo}", self._signed(self._user_record))
         yield web.get("/api/v1/priorities", self._signed(self._priorities))
         files = "/api/v1/attachments"
         yield web.get(files + "/compressed/{how:(?i:issuenumber)}/{number}", self._signed(self._zip))
+        yield web.get(files + "/{number}", self._signed(self._file))
         yield web.get(files + "/{number}/{content:(?i:true)}", self._signed(self._file), name=FILE_ROUTE)
         yield web.get(files + "/{number}/{content:(?i:false)}", self._signed(self._record))
         yield web.get(files + "/{route}/{number}/{content}", self._signed(self._files))
+        yield web.get(files + "/{route:(?i:issue|issuenumber)}/{number}", self._signed(self._files))
         yield web.post(files + "{slash:/?}", self._upload, name=UPLOAD_ROUTE)
 
     async def _upload(self, request: web.Request) -> web.Response:

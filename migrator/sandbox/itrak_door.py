@@ -28,6 +28,7 @@ class Oddities:
     """What some real servers do and others don't; may be changed while the sandbox runs."""
 
     routes: tuple[str, ...] = ("issuenumber", "issue")  # spellings of the list of an issue's files
+    no_route: tuple[int, str] = (404, "")  # how a spelling that it doesn't know is refused; as Web API does, if untold
     search_status: int | None = None  # `issues/search` is refused with it
     page_cap: int = 1000  # larger pages are cut
     missing_status: int = 404  # 404 or 400 for an issue or attachment that is not there

@@ -70,8 +70,10 @@ class IssuetrakReads(Door):
 
     async def _files(self, request: web.Request) -> web.StreamResponse:
         if request.match_info["route"].lower() not in self.oddities.routes:
-            raise RefusedError(404, f"No HTTP resource was found that matches the request URI '{request.url}'.")
-        content = _flag(request.match_info["content"])
+            status, words = self.oddities.no_route
+            usual = f"No HTTP resource was found that matches the request URI '{request.url}'."
+            raise RefusedError(status, words or usual)
+        content = _flag(request.match_info.get("content", "true"))
         files = self._attachments(request)
         records = [self._attachment_record(file) for file in files]
         if content:

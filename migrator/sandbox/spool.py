@@ -14,6 +14,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import BodyPartReader, MultipartReader, web
@@ -25,7 +26,7 @@ Named = Callable[[str], tuple[str, str | None]]
 
 _EXTENDED = re.compile(r"""filename\*\s*=\s*utf-8''([^;\s]+)""", re.IGNORECASE)
 _QUOTED = re.compile(r"""\b(filename|name)\s*=\s*"((?:\\.|[^"\\])*)\"""", re.IGNORECASE)
-_BARE = re.compile(r"""\b(filename|name)\s*=\s*([^";\s]+)""", re.IGNORECASE)
+_BARE = re.compile(r"""\b(filename|name)\s*=\s*([^";]*[^";\s])""", re.IGNORECASE)
 
 
 class TooLargeError(Exception):
@@ -42,6 +43,15 @@ class ReceivedFile:
     size: int
     sha256: str
     path: Path
+
+
+class _FlatReader(MultipartReader):
+    """Takes each part as the bytes of a file, one that calls itself multipart, too: it may lack a boundary."""
+
+    def _get_part_reader(self, headers: Any) -> BodyPartReader:
+        return self.part_reader_cls(
+            self._boundary, headers, self._content, subtype=self._mimetype.subtype, default_charset=None
+        )
 
 
 class Spool:
@@ -63,9 +73,8 @@ class Spool:
         files: list[ReceivedFile] = []
         # As "mixed", because for form-data aiohttp also reads the names, and stumbles over a `;` in one.
         kind = request.headers["Content-Type"].replace("form-data", "mixed", 1)
-        async for part in MultipartReader({"Content-Type": kind}, request.content):
-            if not isinstance(part, BodyPartReader):
-                continue
+        async for part in _FlatReader({"Content-Type": kind}, request.content):
+            assert isinstance(part, BodyPartReader)  # noqa: S101 - the reader makes no others
             name, filename = named(part.headers.get("Content-Disposition", ""))
             if filename is None:
                 fields[name.lower()] = await part.text()
@@ -101,7 +110,8 @@ def disposition(header: str) -> tuple[str, str | None]:
 
 def plain_disposition(header: str) -> tuple[str, str | None]:
     """Read the same as servers do that know no `filename*` and unescape nothing."""
-    values = {match[1].lower(): match[2] for match in _QUOTED.finditer(header)}
+    values = {match[1].lower(): match[2] for match in _BARE.finditer(_QUOTED.sub("", header))}
+    values |= {match[1].lower(): match[2] for match in _QUOTED.finditer(header)}
     return values.get("name", ""), values.get("filename")
 
 

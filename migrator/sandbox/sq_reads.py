@@ -160,12 +160,13 @@ class SquashReads(SquashWeb):
         number = int(request.match_info["id"])
         found = self.tree.requirements.get(number)
         high_level = "/high-level-" in request.path
-        if found is None or not self._there(found.versions) or found.high_level != high_level:
+        there = self._there(found.versions) if found else []
+        if found is None or not there or found.high_level != high_level:
             raise not_found("requirement.Requirement", number)
-        self.permit(found.versions[-1])
+        self.permit(there[-1])
         _, _, told = self._requirement_item(found)
-        current = self._record(found.versions[-1], whole=True)
-        versions = [self._record(version, whole=False) for version in found.versions]
+        current = self._record(there[-1], whole=True)
+        versions = [self._record(version, whole=False) for version in there]
         return web.json_response({**told, "current_version": current, "versions": versions})
 
     def _all_below(self, kind: str, key: str, below: str) -> Act:

@@ -15,6 +15,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tests.adapters.fake_redmine_beside import Beside, Space
+
 KEY, LOGIN, PASSWORD = "a-key", "ada", "s3cret"
 LARGEST = 5 * 1024 * 1024
 DIRECTORY = "/tracker"
@@ -29,11 +31,13 @@ class Stored:
     content_type: str = ""
     description: str = ""
     issue: int | None = None
+    on: tuple[str, int | str] | None = None  # what else it is on
+    readable: bool = True  # False: the storage has lost it, and so has its record
 
 
 @dataclass
-class FakeRedmine:
-    """Issues of one private project, and files. Switches make it misbehave."""
+class FakeRedmine(Beside):
+    """Issues of one private project, what it has beside, and files. Switches make it misbehave."""
 
     issues: dict[int, str] = field(default_factory=dict)
     descriptions: dict[int, str] = field(default_factory=dict)
@@ -45,6 +49,15 @@ class FakeRedmine:
     old_upload_answer: bool = False
     limit: int = 100
     stuck: bool = False  # gives the first page, whatever was asked for
+    spaces: list[Space] = field(default_factory=lambda: [Space(1, "secret")])
+    fields: dict[int, tuple[str, str, str]] = field(default_factory=dict)  # what it is on, name, format
+    values: dict[tuple[str, int], dict[int, str]] = field(default_factory=dict)
+    admin: bool = True
+    tells_modules: bool = True
+    tells_totals: bool = True
+    lists_fewer: dict[str, int] = field(default_factory=dict)  # so many less than it counts
+    page_of_projects: int = 100
+    rest: bool = True  # False: credentials are not looked at
     at_once: int = 0  # listings under way now, and at the most
     most_at_once: int = 0
     url: str = ""
@@ -68,6 +81,18 @@ class FakeRedmine:
     def of(self, issue: int) -> list[Stored]:
         return [stored for stored in self.files.values() if stored.issue == issue]
 
+    def put(self, kind: str, where: int | str, name: str, content: bytes) -> Stored:
+        """A file on something that is no issue."""
+        stored = self.file(None, name, content)
+        stored.on = (kind, where)
+        return stored
+
+    def on(self, kind: str, where: int | str) -> list[Stored]:
+        return [stored for stored in self.files.values() if stored.on == (kind, where)]
+
+    def number(self) -> int:
+        return next(self._numbers)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[FakeRedmine]:
         app = web.Application(client_max_size=2**30)
@@ -80,32 +105,42 @@ class FakeRedmine:
         path = request.match_info["path"]
         self.requests.append((request.method, path, dict(request.query)))
         if path in self.answers_with:
-            return self.answers_with[path]
+            told = self.answers_with[path]  # an answer can be sent only once
+            return web.Response(body=told.body, status=told.status, content_type=told.content_type)
         for method, pattern, answer in self.ROUTES:
             if method == request.method and (match := re.fullmatch(pattern, path)):
                 return await answer(self, request, *(int(group) for group in match.groups()))
+        if request.method == "GET":
+            return self.beside(request, path, known=self.rest and known(request))
         return page("404", 404)
 
     async def who(self, request: web.Request) -> web.Response:
+        if not self.rest:
+            return web.Response(status=403, content_type="application/json")
         if not known(request):
             return unauthorized()
-        return web.json_response({"user": {"id": 1, "login": LOGIN, "api_key": KEY}})
+        return web.json_response({"user": {"id": 1, "login": LOGIN, "admin": self.admin, "api_key": KEY}})
 
     async def listing(self, request: web.Request) -> web.Response:
         assert request.query["status_id"] == "*", "closed issues are left out"
         assert request.query["sort"] == "id", "the order is by date otherwise"
         limit, offset = min(int(request.query["limit"]), self.limit), int(request.query["offset"])
         offset = 0 if self.stuck else offset
-        if request.query.get("project_id", "secret") != "secret":
+        if "project_id" in request.query and self._space(request.query["project_id"]) is None:
             return web.Response(status=404)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         await asyncio.sleep(0.01)
         self.at_once -= 1
-        visible = sorted(self.issues) if known(request) else []
+        if "project_id" in request.query:
+            assert request.query["subproject_id"] == "*", "a setting decides whether those below come, too"
+        visible = sorted(self.issues) if known(request) and self.rest else []
         included = self.tells_attachments and request.query.get("include") == "attachments"
         found = [self._issue(n, included=included) for n in visible[offset : offset + limit]]
-        return web.json_response({"issues": found, "total_count": len(visible), "offset": offset, "limit": limit})
+        whole = len(visible) - self.lists_fewer.get("issues", 0)
+        found = found[: max(0, whole - offset)]
+        total = {"total_count": len(visible)} if self.tells_totals else {}
+        return web.json_response({"issues": found, **total, "offset": offset, "limit": limit})
 
     async def create(self, request: web.Request) -> web.Response:
         if not known(request):
@@ -207,6 +242,7 @@ class FakeRedmine:
     def _issue(self, number: int, *, included: bool) -> dict[str, Any]:
         issue = {"id": number, "project": {"id": 1, "name": "Secret"}, "subject": self.issues[number]}
         issue["description"] = self.descriptions.get(number, "")
+        issue |= self._custom("issue", number)
         if included:
             issue["attachments"] = [self._attachment(stored) for stored in self.of(number)]
         return issue

@@ -25,6 +25,7 @@ from migrator.adapters.issuetrak import ADAPTER, IssuetrakSource, IssuetrakTarge
 from migrator.adapters.issuetrak_answers import attachment_in, collection_in, made_in, window, written
 from migrator.adapters.issuetrak_authors import is_active
 from migrator.adapters.issuetrak_zip import Archives
+from migrator.adapters.memory import MemoryTracker
 from migrator.archive import Archive
 from migrator.auth import Hmac, Unsigned
 from migrator.catalog import Catalog
@@ -36,6 +37,7 @@ from migrator.pipeline.backup import BackupSettings, backup
 from migrator.pipeline.load import LoadSettings, load
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.issuetrak import IssuetrakSandbox
+from migrator.sandbox.itrak_door import RefusedError
 from migrator.sandbox.itrak_files import complaint_about, zipped
 from migrator.sandbox.teampulse import TeamPulseSandbox
 from migrator.sandbox.world import World
@@ -43,6 +45,7 @@ from migrator.verified import VerifiedSource
 from tests.contract import Bucket, Bytes, Expected, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, fetch, read_to_the_end
 from tests.contract.target import NASTY, BoundTarget, TargetContract, sha256
+from tests.parts import run_backup, run_load
 
 WORLD = World.generate(entities=40, seed=7, median_bytes=2_000, large_bytes=2_500_000)
 SMALL = World.generate(entities=12, seed=3, median_bytes=500, large_bytes=0)
@@ -125,11 +128,15 @@ class SourceBound(SourceContract):
                 lambda: source(sandbox.url, **self.options),
                 {issue(entity.id) for entity in sandbox.world.entities},
                 told(sandbox),
-                gone=Attachment("99999", issue(1), "gone.txt"),
+                gone=self.gone(sandbox),
                 missing=Entity(issue(99999)),
                 refused=lambda: source(sandbox.url, "wrong", **self.options),
                 unreachable=lambda: source(nowhere(), **self.options),
             )
+
+    def gone(self, sandbox: IssuetrakSandbox) -> Attachment | None:
+        """A server that answers 400 doesn't say by that whether the file is gone; its list does."""
+        return Attachment("99999", issue(busiest(sandbox)), "") if sandbox.oddities.missing_status == 404 else None
 
 
 class TestSource(SourceBound):
@@ -292,9 +299,11 @@ async def test_sandbox_refuses_a_request_that_comes_twice_or_was_changed():
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("offset", [-4000, 86_400 * 30])
 async def test_wrong_clock_is_put_right_by_the_server_and_stays_so(status, offset):
-    async with IssuetrakSandbox(SMALL, clock_offset=offset, refusal_status=status) as sandbox:
+    async with IssuetrakSandbox(SMALL, refusal_status=status) as sandbox:
         goal = target(sandbox.url)
         number = busiest(sandbox)
+        await goal.find_attachments(issue(number))
+        sandbox.oddities.clock_offset = offset
         made = await send(goal, number, content=b"x" * 300_000)
         assert sandbox.requests[UPLOAD] == 2
         bucket = Bucket()
@@ -363,10 +372,126 @@ async def test_spelling_of_the_list_can_be_configured():
         assert sandbox.requests[LIST] == 1
 
 
-async def test_server_without_any_list_of_files_never_looks_empty():
-    async with IssuetrakSandbox(SMALL, routes=()) as sandbox:
+WORDS = ["", "Nichts gefunden", "There is no attachment.", "The resource cannot be found.", "Not allowed for 7 minutes"]
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 410, 422, 501])
+@pytest.mark.parametrize("words", WORDS)
+async def test_server_without_any_list_of_files_never_looks_empty(status, words):
+    async with IssuetrakSandbox(SMALL, routes=(), no_route=(status, words)) as sandbox:
+        for number in (busiest(sandbox), empty_issue(sandbox)):
+            with pytest.raises(errors.TrackerUnreachable, match="no route"):
+                await source(sandbox.url).attachments_of(Entity(issue(number)))
+            with pytest.raises(errors.TrackerUnreachable, match="list_route"):
+                await target(sandbox.url).find_attachments(issue(number))
+
+
+class Walled(IssuetrakSandbox):
+    """Something before the server answers for both spellings, in words of its own, each time others."""
+
+    status, words = 404, "Nothing here"
+
+    async def _files(self, request):
+        if request.match_info["route"].lower() in {"issue", "issuenumber"}:
+            raise RefusedError(self.status, self.words)
+        return await super()._files(request)
+
+
+@pytest.mark.parametrize("status", [404, 405, 410, 422])
+@pytest.mark.parametrize("options", [{}, {"issue_numbers": "101-140"}])
+async def test_list_that_never_answered_is_not_believed_whatever_its_words(status, options, tmp_path):
+    async with Walled(SMALL) as sandbox:
+        sandbox.status = status
+        found = source(sandbox.url, **options)
+        for entity in SMALL.entities[:3]:
+            with pytest.raises((errors.NotReachable, errors.TrackerUnreachable), match="list_route"):
+                await found.attachments_of(Entity(issue(entity.id)))
+        assert any("list_route" in words for words in await found.oddities())
+        if status in {404, 410}:
+            assert (await run_backup(None, tmp_path, source=source(sandbox.url, **options)))["status"] == "incomplete"
+
+
+async def test_list_that_never_answered_is_believed_only_if_it_is_named_and_the_server_knows_it_from_others():
+    async with IssuetrakSandbox(SMALL.without_attachments()) as sandbox:
+        with pytest.raises(errors.NotReachable, match="list_route"):
+            await source(sandbox.url).attachments_of(Entity(issue(SMALL.entities[0].id)))
+        named = source(sandbox.url, list_route="issueNumber")
+        assert await named.attachments_of(Entity(issue(SMALL.entities[0].id))) == ()
+        sandbox.oddities.routes = ("issue",)
         with pytest.raises(errors.TrackerUnreachable, match="no route"):
-            await source(sandbox.url).attachments_of(Entity(issue(busiest(sandbox))))
+            await source(sandbox.url, list_route="issueNumber").attachments_of(Entity(issue(SMALL.entities[0].id)))
+
+
+@pytest.mark.parametrize("options", [{}, {"issue_numbers": "1-3000"}, {"page_size": 20}])
+@pytest.mark.parametrize("route", ["issue", "issuenumber"])
+async def test_issues_without_files_before_the_first_with_one_are_believed_to_have_none(route, options):
+    """The server answers 404 for none; another issue shows that the route is there."""
+    async with IssuetrakSandbox(MANY, routes=(route,)) as sandbox:
+        last = sandbox.world.entities[-1].id
+        shown = sandbox.attachments_of
+        sandbox.attachments_of = lambda id_: shown(busiest(sandbox))[:1] if id_ == last else []
+        done = await crawl(source(sandbox.url, **options))
+        assert {ref.id for ref, files in done.asked.items() if files} == {str(last)}
+        assert len(done.asked) == len(MANY.entities)
+
+
+async def test_empty_list_proves_that_the_route_is_there():
+    class Empty(IssuetrakSandbox):
+        async def _files(self, request):
+            number = int(request.match_info["number"])
+            if number == self.world.entities[-1].id:
+                return web.json_response({"Collection": [], "CountForPage": 0, "TotalCount": 0})
+            raise RefusedError(404, "Nothing here")
+
+    async with Empty(SMALL) as sandbox:
+        done = await crawl(source(sandbox.url))
+        assert set(done.asked.values()) == {()}
+
+
+@pytest.mark.parametrize("status", [400, 405, 422, 501])
+async def test_list_that_is_refused_otherwise_than_by_404_is_a_failure(status):
+    """Also of a route that has answered before, for an issue that is there."""
+
+    class Odd(IssuetrakSandbox):
+        async def _files(self, request):
+            if int(request.match_info["number"]) == self.world.entities[-1].id:
+                raise RefusedError(status, "odd")
+            return await super()._files(request)
+
+    async with Odd(SMALL) as sandbox:
+        found = source(sandbox.url)
+        assert await found.attachments_of(Entity(issue(busiest(sandbox))))
+        with pytest.raises(errors.Rejected, match="odd") as caught:
+            await found.attachments_of(Entity(issue(sandbox.world.entities[-1].id)))
+        assert not isinstance(caught.value, errors.Gone)
+
+
+async def test_list_that_is_shorter_than_it_counts_is_no_list():
+    class Short(IssuetrakSandbox):
+        async def _files(self, request):
+            told = json.loads((await super()._files(request)).text)
+            return web.json_response({**told, "Collection": told["Collection"][:-1], "CountForPage": self.counts})
+
+    async with Short(SMALL) as sandbox:
+        for counts in (None, len(crowded(sandbox)) - 1, len(crowded(sandbox))):
+            sandbox.counts = counts
+            with pytest.raises(errors.WrongBody):
+                await source(sandbox.url).attachments_of(Entity(issue(busiest(sandbox))))
+
+
+async def test_file_is_listed_no_more_only_if_the_route_of_lists_answers():
+    async with IssuetrakSandbox(SMALL) as sandbox:
+        found = source(sandbox.url)
+        done = await crawl(found)
+        files = [file for file in done.attachments.values() if file.owner == issue(busiest(sandbox))]
+        for file in files:
+            assert await found.still_lists(file)
+            sandbox.delete(int(file.id))
+            assert not await found.still_lists(file)
+        sandbox.oddities.routes = ()
+        for file in done.attachments.values():
+            with pytest.raises(errors.Gone):
+                await found.still_lists(file)
 
 
 @pytest.mark.parametrize("status", [400, 404])
@@ -431,17 +556,151 @@ async def test_refused_search_says_what_to_set(status):
                 await attempt
 
 
-async def test_pages_that_the_server_cuts_are_noticed():
-    async with IssuetrakSandbox(MANY, page_cap=25) as sandbox:
-        with pytest.raises(errors.ConfigError, match="page_size = 25"):
-            await source(sandbox.url).read("issues", None)
-        seen, cursor = set(), None
-        while True:
-            page = await source(sandbox.url, page_size=25).read("issues", cursor)
-            seen |= {entity.ref for entity in page.entities}
-            if (cursor := page.next) is None:
-                break
-        assert seen == {issue(entity.id) for entity in MANY.entities}
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 500, 200])
+async def test_search_that_is_refused_in_mid_listing_is_repeated_and_no_mistake_in_the_configuration(status):
+    class Odd(IssuetrakSandbox):
+        odd = 0
+
+        async def _search(self, request):
+            self.odd -= 1
+            if self.odd == 0 or self.odd < -100:
+                return web.Response(status=status, text="<html>Down for maintenance</html>", content_type="text/html")
+            return await super()._search(request)
+
+    async with Odd(MANY) as sandbox:
+        for sandbox.odd in range(2, 8):
+            patient = RetryingSource(source(sandbox.url, page_size=20), NO_PATIENCE)
+            pages = await read_to_the_end(patient, "issues")
+            assert {e.ref for page in pages for e in page.entities} == {issue(entity.id) for entity in MANY.entities}
+        found = source(sandbox.url, page_size=20)
+        page = await found.read("issues", None)
+        sandbox.odd = -200
+        with pytest.raises(errors.Retriable):
+            await found.read("issues", page.next)
+
+
+CUTS = {
+    "the page size is told": lambda told, size: {**told, "PageSize": size},
+    "the page size is told as it was asked for": lambda told, _: told,
+    "no page size is told": lambda told, _: {**told, "PageSize": None},
+    "a page size is told that is none": lambda told, _: {**told, "PageSize": 0},
+    "nothing is counted": lambda told, size: {**told, "PageSize": size, "TotalCount": None, "CountForPage": None},
+    "the number of all is that of the page": lambda told, _: {**told, "TotalCount": told["CountForPage"]},
+}
+
+
+class Cutting(IssuetrakSandbox):
+    """Gives its own number of issues on a page, whatever is asked for; `base` is the index of its first page."""
+
+    own, base = 25, 0
+    tell = staticmethod(CUTS["the page size is told"])
+
+    async def _search(self, request):
+        asked = json.loads(await request.read())
+        size = self.own or asked["PageSize"]
+        index = asked["PageIndex"] - self.base
+        some = [
+            self._issue_record(entity) for entity in self.entities()[max(0, index) * size : max(0, index + 1) * size]
+        ]
+        told = {"PageIndex": asked["PageIndex"], "CountForPage": len(some), "PageSize": asked["PageSize"]}
+        told |= {"TotalCount": len(self.entities()), "Collection": some, "IsPageIndexZeroBased": not self.base}
+        return web.json_response(self.tell(told, size))
+
+
+async def all_issues(sandbox: IssuetrakSandbox, **options: object) -> Counter[EntityRef]:
+    pages = await read_to_the_end(source(sandbox.url, **options), "issues")
+    return Counter(entity.ref for page in pages for entity in page.entities)
+
+
+@pytest.mark.parametrize("own", [1, 2, 3, 10, 25, 50, 109, 110, 111, 150, 1000])
+async def test_server_with_a_page_size_of_its_own_is_read_to_its_end(own):
+    async with Cutting(MANY) as sandbox:
+        sandbox.own = own
+        for page_size in (20, 50, 100):
+            assert set(await all_issues(sandbox, page_size=page_size)) == {issue(e.id) for e in MANY.entities}
+            assert f"{len(MANY.entities)} issues" in await source(sandbox.url, page_size=page_size).check()
+
+
+@pytest.mark.parametrize("tell", CUTS.values(), ids=CUTS)
+@pytest.mark.parametrize("own", [10, 25, 50, 1000])
+async def test_pages_that_the_server_cuts_are_noticed_whatever_it_tells_of_them(own, tell):
+    async with Cutting(MANY) as sandbox:
+        sandbox.own, sandbox.tell = own, tell
+        assert set(await all_issues(sandbox)) == {issue(entity.id) for entity in MANY.entities}
+
+
+async def test_server_that_counts_its_pages_from_one_is_read_to_its_end():
+    async with Cutting(MANY) as sandbox:
+        sandbox.own, sandbox.base = None, 1
+        assert set(await all_issues(sandbox, page_size=20)) == {issue(entity.id) for entity in MANY.entities}
+
+
+@pytest.mark.parametrize("kept", [0, 1, 5, 9])
+@pytest.mark.parametrize("behind", [0, 1, 60])
+async def test_search_that_ends_before_the_number_that_it_tells_is_short(kept, behind):
+    """The pages behind some issue hold a few issues or none, though the number of all is more."""
+
+    class Short(IssuetrakSandbox):
+        async def _search(self, request):
+            told = json.loads((await super()._search(request)).text)
+            if [one for one in told["Collection"] if one["IssueNumber"] >= self.entities()[behind].id]:
+                told["Collection"] = told["Collection"][:kept]
+            return web.json_response({**told, "CountForPage": len(told["Collection"])})
+
+    async with Short(MANY) as sandbox:
+        with pytest.raises(errors.ShortListing):
+            await all_issues(sandbox, page_size=50)
+
+
+async def test_search_with_a_slash_at_its_end_is_tried_where_the_other_is_not_known():
+    class Slashed(IssuetrakSandbox):
+        async def _search(self, request):
+            if not request.path.endswith("/"):
+                raise RefusedError(404, "no")
+            return await super()._search(request)
+
+    async with Slashed(MANY) as sandbox:
+        assert set(await all_issues(sandbox)) == {issue(entity.id) for entity in MANY.entities}
+
+
+@pytest.mark.parametrize("status", [400, 404, 410])
+async def test_range_of_numbers_without_a_single_issue_is_a_failure(status):
+    async with IssuetrakSandbox(SMALL, missing_status=status) as sandbox:
+        with pytest.raises(errors.TrackerUnreachable, match="none of the issues 1 to 90 answers"):
+            await read_to_the_end(source(sandbox.url, issue_numbers="1-90"), "issues")
+        last = max(entity.id for entity in SMALL.entities)
+        pages = await read_to_the_end(source(sandbox.url, issue_numbers=f"{last}-{last + 90}"), "issues")
+        assert [entity.ref for page in pages for entity in page.entities] == [issue(last)]
+        resumed = await source(sandbox.url, issue_numbers=f"{last}-{last + 90}").read("issues", pages[-2].next)
+        assert (resumed.entities, resumed.next) == ((), None)
+
+
+async def test_issue_of_a_range_that_is_refused_is_named_and_the_others_are_read():
+    class Odd(IssuetrakSandbox):
+        async def _issue(self, request):
+            if request.match_info["number"] == str(self.entities()[3].id):
+                raise RefusedError(405, "odd")
+            return await super()._issue(request)
+
+    async with Odd(SMALL) as sandbox:
+        numbers = [entity.id for entity in sandbox.entities()]
+        forbidden, odd = numbers[2], numbers[3]
+        sandbox.faults.forbidden_entities.add(forbidden)
+        found = source(sandbox.url, issue_numbers="1-200")
+        pages = await read_to_the_end(found, "issues")
+        assert [one.ref for page in pages for one in page.unread] == [issue(odd)]
+        assert {e.ref for page in pages for e in page.entities} == {
+            issue(n) for n in numbers if n not in {forbidden, odd}
+        }
+        [asked] = [e for page in pages for e in page.ask if e.ref == issue(forbidden)]
+        with pytest.raises(errors.Forbidden):
+            await found.attachments_of(asked)
+
+
+async def test_range_that_the_account_may_not_read_at_all_is_a_wrong_key():
+    async with IssuetrakSandbox(SMALL, refusal_status=403) as sandbox:
+        with pytest.raises(errors.AuthRefused, match="API key"):
+            await source(sandbox.url, "wrong", issue_numbers="1-200").read("issues", None)
 
 
 async def test_pages_that_are_too_small_to_overlap_are_a_mistake_in_the_configuration():
@@ -500,6 +759,17 @@ def test_window_holds_the_item_and_a_good_many_after_it(offset, longest):
     assert offset + 1 < (index + 1) * size
 
 
+@pytest.mark.parametrize("status", [403, 404, 405])
+async def test_any_listing_that_answers_proves_that_the_api_is_there(status):
+    class Lacking(IssuetrakSandbox):
+        async def _priorities(self, _):
+            raise RefusedError(status, "no")
+
+    async with Lacking(SMALL) as sandbox:
+        for tracker in (source(sandbox.url), source(sandbox.url, issue_numbers="101-200"), target(sandbox.url)):
+            assert await tracker.check()
+
+
 @pytest.mark.parametrize("kind", ["source", "numbers", "target"])
 async def test_web_server_that_is_no_issuetrak_never_looks_like_an_empty_one(kind):
     async with serving(web.get("/{rest:.*}", always(status=404, text="<html>no</html>"))) as url:
@@ -524,8 +794,12 @@ async def test_web_server_that_is_no_issuetrak_never_looks_like_an_empty_one(kin
         '{"AttachmentID": 1, "FileSizeInBytes": 3, "FileContent": null}',
         '{"AttachmentID": 1, "FileSizeInBytes": 3}',
         '{"AttachmentID": 1, "FileSizeInBytes": 4, "FileContent": "QUJD"}',
-        '{"AttachmentID": 1, "FileContent": "QUJD"}',
-        '{"AttachmentID": 1, "FileSizeInBytes": "x", "FileContent": "QUJD"}',
+        '{"AttachmentID": 1, "FileSizeInBytes": null, "FileContent": null}',
+        '{"AttachmentID": 1, "FileSizeInBytes": -1, "FileContent": ""}',
+        '{"AttachmentID": 1, "FileSizeInBytes": null, "FileContent": "QUJ"}',
+        '{"AttachmentID": 1, "FileSizeInBytes": null, "FileContent": "QUJD"',
+        '{"AttachmentID": 1, "FileSizeInBytes": 0, "FileContent": "QUJD',
+        '{"AttachmentID": 1, "FileSizeInBytes": 0, "FileContent": "QU?D"}',
         '{"AttachmentID": 1, "FileSizeInBytes": 3, "FileContent": "QUJ"}',
         '{"AttachmentID": 1, "FileSizeInBytes": 3, "FileContent": ["QUJD"]}',
         '["QUJD"]',
@@ -539,6 +813,36 @@ async def test_answer_that_is_not_the_file_is_never_taken_for_it(answer):
     async with serving(web.get("/api/v1/attachments/1/true", always(text=answer, content_type=kind))) as url:
         with pytest.raises(errors.WrongBody):
             await source(url).download(Attachment("1", issue(1), "a.txt", 3), Bucket())
+
+
+@pytest.mark.parametrize("told", ["null", "0", "-1", '"x"', None])
+@pytest.mark.parametrize("last", [True, False])
+async def test_file_whose_size_is_told_as_none_is_the_file(told, last):
+    size = "" if told is None else f'"FileSizeInBytes": {told}'
+    content = '"FileContent": "QUJD"'
+    answer = "{" + ", ".join(part for part in ([content, size] if last else [size, content]) if part) + "}"
+
+    async def listed(_):
+        given = {} if told is None else {"FileSizeInBytes": json.loads(told)}
+        return web.json_response({"Collection": [{"AttachmentID": 1, "FileName": "a.txt", **given}]})
+
+    async with serving(
+        web.get("/api/v1/attachments/1/true", always(text=answer, content_type="application/json")),
+        web.get("/api/v1/attachments/issuenumber/1/false", listed),
+    ) as url:
+        found = VerifiedSource(source(url))
+        [file] = await found.attachments_of(Entity(issue(1)))
+        bucket = await fetch(found, file)
+        assert bytes(bucket.content) == b"ABC"
+        assert [warning for warning in bucket.warnings if "3 bytes came" in warning] == bucket.warnings != []
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 410, 422, 501])
+async def test_only_404_and_410_say_that_a_file_is_gone(status):
+    async with serving(web.get("/api/v1/attachments/1/true", always(status=status, text="no"))) as url:
+        with pytest.raises(errors.Rejected) as caught:
+            await source(url).download(Attachment("1", issue(1), "a.txt", 3), Bucket())
+        assert isinstance(caught.value, errors.Gone) == (status in {404, 410})
 
 
 async def test_server_that_knows_only_the_size_of_the_file_sends_an_empty_one_as_null():
@@ -774,6 +1078,54 @@ async def test_file_over_the_configured_limit_is_not_sent():
         assert sandbox.requests[UPLOAD] == 1
 
 
+async def loaded(sandbox: IssuetrakSandbox, root) -> int:
+    """Loads three files onto as many issues; the exit status."""
+    tracker = MemoryTracker()
+    owners = [tracker.add("Bug") for _ in range(3)]
+    for number, owner in enumerate(owners):
+        tracker.attach(owner, f"{number}.txt", b"%d" % number)
+    if not (root / "catalog.db").exists():
+        await run_backup(tracker, root)
+    mapping = {owner: (issue(entity.id),) for owner, entity in zip(owners, SMALL.entities, strict=False)}
+    try:
+        goal = RetryingTarget(target(sandbox.url), NO_PATIENCE)
+        summary = await run_load(None, root, mapping, target=goal, identity="issuetrak")
+    except errors.MigratorError as error:
+        return error.exit_code
+    return 0 if summary["status"] == "complete" else 3
+
+
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("words", WORDS)
+async def test_nothing_is_loaded_where_lists_cannot_be_read(words, full, tmp_path):
+    world = SMALL if full else SMALL.without_attachments()
+    async with IssuetrakSandbox(world, routes=(), no_route=(404, words)) as sandbox:
+        for _ in range(2):
+            assert await loaded(sandbox, tmp_path) == 4
+        assert not sandbox.uploads
+
+
+@pytest.mark.parametrize("full", [True, False])
+async def test_nothing_is_sent_twice_where_lists_turn_out_not_to_be_readable(full, tmp_path):
+    """In words that make a list look known and empty: the first file shows that it is not, and ends the load."""
+    async with Walled(SMALL if full else SMALL.without_attachments()) as sandbox:
+        sent = [(await loaded(sandbox, tmp_path), len(sandbox.uploads)) for _ in range(3)]
+        assert [count for _, count in sent] == [1, 2, 3]
+        assert [status for status, _ in sent][:2] == [4, 4]
+        assert (
+            len({file.name for e in SMALL.entities for file in sandbox.files_of(e.id) if file.id in sandbox.uploads})
+            == 3
+        )
+        await loaded(sandbox, tmp_path)
+        assert len(sandbox.uploads) == 3
+
+
+async def test_first_file_of_an_empty_tracker_shows_where_lists_are(tmp_path):
+    async with IssuetrakSandbox(SMALL.without_attachments(), routes=("issue",)) as sandbox:
+        assert [await loaded(sandbox, tmp_path) for _ in range(2)] == [0, 0]
+        assert len(sandbox.uploads) == 3
+
+
 async def test_upload_without_an_answer_is_unanswered_and_sent_once():
     async with IssuetrakSandbox(SMALL, Faults(lose_upload_answers=1)) as sandbox:
         goal = RetryingTarget(target(sandbox.url), NO_PATIENCE)
@@ -872,6 +1224,22 @@ def test_only_a_user_that_says_so_is_inactive():
 
 def test_count_that_is_not_told_is_not_checked():
     assert collection_in({"Collection": [{"a": 1}]}) == [{"a": 1}]
+
+
+async def test_oddities_are_told_with_what_they_mean():
+    async with IssuetrakSandbox(MANY, page_cap=25) as sandbox:
+        assert await source(sandbox.url, page_size=20).oddities() == ()
+        assert await target(sandbox.url).oddities() == ()
+        [words] = await source(sandbox.url).oddities()
+        assert "25 issues at once" in words
+        [words] = await source(sandbox.url, issue_numbers="1-200").oddities()
+        assert "outside of 1-200" in words
+    async with IssuetrakSandbox(MANY.without_attachments()) as sandbox:
+        for tracker in (source(sandbox.url), target(sandbox.url)):
+            [words] = await tracker.oddities()
+            assert "list_route" in words
+        sandbox.entities = list
+        assert "no issue is found" in (await source(sandbox.url).oddities())[0]
 
 
 async def test_adapter_is_registered_and_checks_in_words():

@@ -22,6 +22,7 @@ from migrator.adapters.redmine import ADAPTER, Options, RedmineSource, RedmineTa
 from migrator.http import HttpClient
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from tests.adapters.fake_redmine import KEY, LOGIN, PASSWORD, FakeRedmine, page
+from tests.adapters.fake_redmine_beside import Space
 from tests.contract import SAMPLES, Bucket, Bytes, Expected, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, read_to_the_end
 from tests.contract.target import BoundTarget, TargetContract, Truth
@@ -74,7 +75,7 @@ async def fake():
 
 @pytest.fixture
 def small_pages(monkeypatch):
-    monkeypatch.setattr("migrator.adapters.redmine.PAGE", 2)
+    monkeypatch.setattr("migrator.adapters.redmine_tracker.PAGE", 2)
 
 
 def seeded(fake: FakeRedmine) -> tuple[list[int], list[Expected]]:
@@ -126,6 +127,65 @@ class TestRedmineTarget(TargetContract):
             gone=Attachment("4040", issue(numbers[0]), "gone.txt"),
             refused=lambda: target(fake.url, "wrong"),
             unreachable=lambda: target(nowhere()),
+        )
+
+
+def seeded_beside(fake: FakeRedmine) -> tuple[set[EntityRef], list[Expected]]:
+    """Three projects with all that carries files, and a fourth that is archived."""
+    fake.fields = {
+        1: ("issue", "Contract", "attachment"),
+        2: ("issue", "Build", "int"),
+        3: ("project", "Charter", "attachment"),
+        4: ("version", "Notes", "attachment"),
+        5: ("user", "Photo", "attachment"),
+        6: ("time_entry", "Receipt", "attachment"),
+        7: ("document", "Scan", "attachment"),
+    }
+    demo = Space(1, "demo", wiki=["Start", "Größe_(mehr)"], news=[fake.number(), fake.number()], versions=[71])
+    demo.time_entries = [81]
+    shut = Space(3, "shut", status=5, modules=("news", "boards"), news=[fake.number()])
+    below = Space(2, "below", parent=1, modules=("files", "issue_tracking", "documents"), versions=[72])
+    fake.spaces = [demo, below, shut, Space(4, "archived", status=9, news=[99])]
+    number = fake.issue("with a contract")
+    owners = {"issue": "Issue", "project": "Project", "version": "Version", "user": "User", "time_entry": "TimeEntry"}
+    files, found = [fake.file(number, "on the issue.txt", b"i")], [Expected.of(issue(number), "on the issue.txt", b"i")]
+
+    def put(kind: str, where: int | str, ref: EntityRef) -> None:
+        name, content = f"{kind} {str(where).replace('/', ' ')}.bin", f"content of {kind} {where}".encode()
+        files.append(fake.put(kind, where, name, content))
+        found.append(Expected.of(ref, name, content))
+
+    for title in demo.wiki:
+        put("wiki", f"demo/{title}", EntityRef("WikiPage", f"demo/{title}"))
+    for piece in (demo.news[0], *shut.news):
+        put("news", piece, EntityRef("News", str(piece)))
+    put("project", 2, EntityRef("Project", "2"))
+    put("version", 71, EntityRef("Version", "71"))
+    put("version", 72, EntityRef("Version", "72"))
+    for field, (kind, where) in zip((1, 3, 4, 5, 6), zip(owners, (number, 1, 71, 1, 81), strict=True), strict=True):
+        put("custom", f"{kind}-{where}", EntityRef(owners[kind], str(where)))
+        fake.values[kind, where] = {field: str(files[-1].id)}
+    fake.values["issue", number][2] = str(files[1].id)  # a whole number that is no file
+    return {file.owner for file in found}, found
+
+
+class TestRedmineBeside(SourceContract):
+    """The same contract with all that is no issue."""
+
+    @pytest.fixture
+    async def bound(self, fake, monkeypatch):
+        monkeypatch.setattr("migrator.adapters.redmine_containers.AT_ONCE", 1)
+        monkeypatch.setattr("migrator.adapters.redmine_api.PAGE", 2)
+        entities, files = seeded_beside(fake)
+        return BoundSource(
+            source(fake.url),
+            lambda: source(fake.url),
+            entities,
+            files,
+            gone=Attachment("4040", EntityRef("WikiPage", "demo/Start"), "gone.txt"),
+            missing=Entity(EntityRef("WikiPage", "demo/No_such_page")),
+            refused=lambda: source(fake.url, "wrong"),
+            unreachable=lambda: source(nowhere()),
         )
 
 
@@ -261,7 +321,7 @@ async def test_all_issues_are_found_where_the_server_gives_fewer_than_asked_for(
     numbers, _ = seeded(fake)
     fake.limit = 2
     made = source(fake.url)
-    assert (await crawl(made)).entities == {issue(n) for n in numbers}
+    assert {ref for ref in (await crawl(made)).entities if ref.kind == "Issue"} == {issue(n) for n in numbers}
 
 
 async def test_server_that_gives_the_same_page_again_and_again_is_not_believed(fake, small_pages):
@@ -305,29 +365,39 @@ async def test_site_that_is_no_redmine_is_unreachable(fake):
         await source(fake.url).check()
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        [],
-        {},
-        {"issues": None},
-        {"issues": {}},
-        {"issues": [1]},
-        {"issues": [{}]},
-        {"issues": [{"id": None}]},
-        {"issues": [{"id": "../../users"}]},
-        {"issues": [{"id": 1.5}]},
-        {"issues": [{"id": -1}]},
-        {"issues": [{"id": 1, "attachments": None}]},
-        {"issues": [{"id": 1, "attachments": [None]}]},
-        {"issues": [{"id": 1, "attachments": [{"filename": "x"}]}]},
-    ],
-)
+@pytest.mark.parametrize("answer", [[], {}, {"issues": None}, {"issues": {}}, {"issues": [1, 2]}, {"issues": [{}, {}]}])
 async def test_listing_that_makes_no_sense_is_a_wrong_body(fake, answer):
     fake.answers_with["issues.json"] = web.json_response(answer)
     made = source(fake.url)
     with pytest.raises(errors.WrongBody):
         await made.read("issues", None)
+
+
+@pytest.mark.parametrize("bad", [1, {}, {"id": None}, {"id": "../../users"}, {"id": 1.5}, {"id": -1}])
+async def test_issue_that_makes_no_sense_is_one_failure_beside_the_others(fake, bad):
+    good = [{"id": number, "attachments": [{"id": 10 + number}]} for number in (1, 2)]
+    fake.answers_with["issues.json"] = web.json_response({"issues": [good[0], bad, good[1]], "total_count": 3})
+    page = await source(fake.url).read("issues", None)
+    assert [file.id for file in page.attachments] == ["11", "12"]
+    [unread] = page.unread
+    assert unread.ref.kind == "Issue"
+    assert "item 2 of 3" in unread.reason
+
+
+async def test_file_that_makes_no_sense_is_one_failure_of_its_issue(fake):
+    files = [{"id": 5, "filename": "good"}, {"filename": "bad"}]
+    fake.answers_with["issues.json"] = web.json_response({"issues": [{"id": 1, "attachments": files}]})
+    page = await source(fake.url).read("issues", None)
+    assert [file.id for file in page.attachments] == ["5"]
+    assert [one.ref for one in page.unread] == [issue(1)]
+    assert page.ask == ()
+
+
+@pytest.mark.parametrize("files", [None, {}, [None, None], [{"filename": "x"}, {}]])
+async def test_issue_whose_files_make_no_sense_is_asked_for(fake, files):
+    fake.answers_with["issues.json"] = web.json_response({"issues": [{"id": 1, "attachments": files}]})
+    page = await source(fake.url).read("issues", None)
+    assert [entity.ref for entity in page.ask] == [issue(1)]
 
 
 async def test_odd_values_in_a_listing_do_no_harm(fake):

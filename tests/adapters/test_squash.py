@@ -24,10 +24,11 @@ from migrator.adapters.squash import (
     Options,
     SquashSource,
     SquashTarget,
-    passing_name,
     unwrapped,
 )
 from migrator.adapters.squash_answers import attachment_in, made_in
+from migrator.adapters.squash_passing import passing_name
+from migrator.adapters.squash_records import STREAMS
 from migrator.adapters.squash_tree import AT_ONCE, KINDS
 from migrator.auth import Unsigned
 from migrator.hal import items_in, steps_in
@@ -42,7 +43,7 @@ from migrator.sandbox.squash import SquashSandbox
 from migrator.sandbox.world import World
 from migrator.verified import VerifiedSource
 from tests.contract import Bucket, Bytes, Expected, nowhere
-from tests.contract.source import BoundSource, SourceContract, crawl
+from tests.contract.source import BoundSource, SourceContract, crawl, read_to_the_end
 from tests.contract.target import BoundTarget, TargetContract, sha256
 from tests.parts import PATIENCE, no_wait, rows, run_backup, run_load
 
@@ -472,13 +473,82 @@ async def test_executions_of_a_plan_by_a_third_path_are_named_as_not_read(item_p
                 await source(sandbox).attachments_of(Entity(ref))
 
 
-async def test_test_case_deleted_before_its_steps_are_asked_for_is_no_closed_way():
+FAMILIES = {
+    "test-cases": ("test-cases", "test-cases/{}/steps"),
+    "campaigns": ("campaigns", "campaigns/{}/iterations"),
+    "requirements": ("requirements", "requirements/{}"),
+    "iterations": ("campaigns", "iterations/{}/test-suites"),
+    "executions": ("campaigns", "executions/{}/execution-steps"),
+}
+"""Things below which something is listed: by which stream they are found, and what is asked for below each."""
+
+
+def numbers_of(sandbox: SquashSandbox, family: str) -> list[int]:
+    if family == "requirements":
+        return [one.number for one in sandbox.tree.requirements.values()]
+    nodes = sandbox.tree.kinds[family]
+    return [node.number for node in nodes if family != "test-cases" or sandbox.tree.type_of(node) == "test-case"]
+
+
+def remove(sandbox: SquashSandbox, family: str, number: int) -> None:
+    if family == "requirements":
+        sandbox.removed |= {version.key for version in sandbox.tree.requirements[number].versions}
+    else:
+        sandbox.removed.add((family, number))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_thing_deleted_before_what_is_below_it_is_asked_for_is_no_closed_way(family):
+    """Another of its kind answers, so the route is there and the deletion is believed."""
+    stream, path = FAMILIES[family]
+    async with running(WORLD) as (sandbox, _):
+        number = numbers_of(sandbox, family)[0]
+        remove(sandbox, family, number)
+        step = path.format(number)
+        page = await source(sandbox).read(stream, json.dumps([[step, 0, 100, 0, int(family != "test-cases")]]))
+        assert (page.entities, page.ask, page.next) == ((), (), None)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_thing_whose_whole_kind_answers_404_is_a_failure_and_not_an_empty_one(family, tmp_path):
+    """A record and all that is below it answer 404, and so does every other of its kind: that may be the route."""
+
+    class Lacking(SquashSandbox):
+        def acts(self):
+            ways = (f"/{family}/{{", f"/high-level-{family}/")
+            return [act for act in super().acts() if not act[1].startswith(ways)]
+
+    stream, path = FAMILIES[family]
+    async with Lacking(WORLD) as sandbox:
+        asked_for = [entity.ref for entity in await asked_by(source(sandbox), stream)]
+        closed = {ref.id for ref in asked_for if "/" in ref.id}
+        assert {path.format(number) for number in numbers_of(sandbox, family)} <= closed
+        for ref in asked_for:
+            if "/" in ref.id:
+                with pytest.raises(errors.NotReachable):
+                    await source(sandbox).attachments_of(Entity(ref))
+
+
+async def test_all_of_a_kind_deleted_at_once_is_a_failure_of_what_is_below_each():
+    """Nothing is left that could show that the route is there; the next run, which lists them no more, is whole."""
     async with running() as (sandbox, _):
-        made = source(sandbox)
+        made, steps = source(sandbox), {f"test-cases/{number}/steps" for number in numbers_of(sandbox, "test-cases")}
         page = await made.read("test-cases", None)
         sandbox.removed |= {node.key for node in sandbox.tree.kinds["test-cases"]}
         page = await made.read("test-cases", page.next)
-        assert (page.entities, page.ask, page.next) == ((), (), None)
+        assert {entity.ref.id for entity in page.ask} == steps
+        with pytest.raises(errors.NotReachable):
+            await made.attachments_of(page.ask[0])
+
+
+async def test_way_whose_owner_was_deleted_since_the_run_that_found_it_closed_is_settled():
+    async with running(WORLD) as (sandbox, _):
+        number, *_ = numbers_of(sandbox, "campaigns")
+        remove(sandbox, "campaigns", number)
+        assert (
+            await source(sandbox).attachments_of(Entity(EntityRef("iterations", f"campaigns/{number}/iterations")))
+            == ()
+        )
 
 
 async def test_projects_that_only_administrators_may_read_are_refused_or_skipped_by_option():
@@ -501,7 +571,27 @@ async def test_owner_that_tells_nothing_of_files_is_named_or_ignored_by_option()
         assert await ignoring.attachments_of(entity) == ()
 
 
-async def test_file_deleted_while_its_owner_is_read_is_left_out():
+@pytest.mark.parametrize("status", [400, 403, 404, 405])
+async def test_files_stay_as_their_owner_tells_them_where_their_own_records_cannot_be_had(status):
+    """The download decides what is there; the list of the owner says so as well."""
+
+    class Without(SquashSandbox):
+        async def _file(self, request):
+            raise RefusedError(status, "No such path")
+
+    async with Without(SMALL) as sandbox:
+        made = source(sandbox)
+        files = list((await crawl(made)).attachments.values())
+        assert Counter((file.owner, file.name) for file in files) == Counter((f.owner, f.name) for f in told(sandbox))
+        assert {file.size for file in files} == {None}
+        for file in files[:5]:
+            bucket = Bucket()
+            await made.download(file, bucket)
+            assert sha256(bytes(bucket.content)) in {f.sha256 for f in told(sandbox)}
+            assert await made.still_lists(file)
+
+
+async def test_file_deleted_while_its_owner_is_read_is_listed_no_more_when_it_is_asked_for_anew():
     class Racing(SquashSandbox):
         async def _file(self, request):
             self.delete(victim)
@@ -513,7 +603,36 @@ async def test_file_deleted_while_its_owner_is_read_is_left_out():
         victim = files[-1].id
         made = source(sandbox)
         found = await made.attachments_of(Entity(owner))
-    assert [file.id for file in found] == sorted((str(file.id) for file in files[:-1]), key=int)
+        assert [file.id for file in found] == sorted((str(file.id) for file in files), key=int)
+        assert [file.id for file in found if not await made.still_lists(file)] == [str(victim)]
+        with pytest.raises(errors.Gone):
+            await made.download(next(file for file in found if file.id == str(victim)), Bucket())
+
+
+async def test_what_a_failed_try_got_is_remembered_for_a_few_owners_only(monkeypatch):
+    monkeypatch.setattr("migrator.adapters.squash.PARTLY_KEPT", 2)
+
+    class Broken(SquashSandbox):
+        async def _file(self, request):
+            raise RefusedError(500, "later")
+
+    async with Broken(SMALL) as sandbox:
+        made = source(sandbox)
+        for owner in {file.owner for file in told(sandbox)}:
+            with pytest.raises(errors.Retriable):
+                await made.attachments_of(Entity(owner))
+        assert len(made._partly) == 2
+
+
+async def test_record_of_another_file_is_not_taken_for_that_of_a_file():
+    class Mixing(SquashSandbox):
+        def file_record(self, file, *, whole):
+            found = super().file_record(file, whole=whole)
+            return {**found, "id": file.id + 1} if whole else found
+
+    async with Mixing(SMALL) as sandbox:
+        with pytest.raises(errors.WrongBody, match="was asked for"):
+            await source(sandbox).attachments_of(Entity(told(sandbox)[0].owner))
 
 
 @pytest.mark.parametrize("old", [True, False])
@@ -552,7 +671,178 @@ async def test_step_of_a_crawl_is_a_few_small_requests():
     assert most <= 2 * AT_ONCE
 
 
+async def test_item_that_cannot_be_read_is_named_with_its_place_and_the_rest_is_read(tmp_path):
+    class Odd(SquashSandbox):
+        def page(self, request, items, *, sorts=True):
+            if "/campaigns" in request.path and request.path.endswith("/iterations"):
+                items = [*items, ("iterations", 10**7, {"name": "no id"})]
+            if request.path.endswith("/campaigns"):
+                items = [("campaigns", 0, {"id": "x"}), *items]
+            return super().page(request, items, sorts=sorts)
+
+    async with Odd(SMALL) as sandbox:
+        made, unread, found = source(sandbox), [], set()
+        for stream in made.capabilities.streams:
+            pages = await read_to_the_end(made, stream)
+            unread += [one for page in pages for one in page.unread]
+            found |= {entity.ref for page in pages for entity in page.entities}
+        campaigns = numbers_of(sandbox, "campaigns")
+        assert Counter((one.ref.id, one.reason) for one in unread) == {
+            ("campaigns", "GET campaigns: item 0 of page 0 has no id"): 1,
+            **{
+                (
+                    f"campaigns/{number}/iterations",
+                    f"GET campaigns/{number}/iterations: item {len(children(sandbox, number))} of page 0 has no id",
+                ): 1
+                for number in campaigns
+            },
+        }
+        assert refs(sandbox) <= found
+        with pytest.raises(errors.NotReachable, match="has no id"):
+            await made.attachments_of(Entity(unread[-1].ref))
+
+
+def children(sandbox: SquashSandbox, campaign: int) -> list[Node]:
+    return list(sandbox.tree.below(sandbox.tree.nodes["campaigns", campaign], "iterations"))
+
+
+async def test_files_listed_by_their_owner_short_of_their_number_are_no_list():
+    class Short(SquashSandbox):
+        def _files(self, kind):
+            whole = super()._files(kind)
+
+            async def answer(request):
+                told = json.loads((await whole(request)).text)
+                told["_embedded"]["attachments"].pop()
+                return web.json_response(told)
+
+            return answer
+
+    async with Short(SMALL, untold=OWNERS, lists_files=True) as sandbox:
+        owner = Counter(file.owner for file in told(sandbox)).most_common(1)[0][0]
+        with pytest.raises(errors.ShortListing):
+            await source(sandbox).attachments_of(Entity(owner))
+
+
+@pytest.mark.parametrize("way", ["campaign-folders", "test-cases/{}/steps"])
+async def test_page_that_is_short_or_empty_though_there_is_more_is_a_failure(way):
+    class Short(SquashSandbox):
+        def page(self, request, items, *, sorts=True):
+            answer = super().page(request, items, sorts=sorts)
+            if request.path.endswith(way.split("{}")[-1]):
+                told = json.loads(answer.text)
+                return web.json_response({key: value for key, value in told.items() if key != "_embedded"})
+            return answer
+
+    async with Short(SMALL) as sandbox:
+        patient = RetryingSource(source(sandbox), Patience(retries=8, sleep=no_wait))
+        stream = way.split("/")[0]
+        if "/" not in way:
+            with pytest.raises(errors.ShortListing):
+                await read_to_the_end(patient, stream)
+        else:
+            asked_for = await asked_by(patient, stream)
+            closed = {entity.ref.id for entity in asked_for if "/" in entity.ref.id}
+            assert closed == {way.format(number) for number in numbers_of(sandbox, "test-cases")}
+
+
+async def test_list_that_tells_no_files_of_anything_is_not_believed():
+    class Mute(SquashSandbox):
+        def _record(self, node, *, whole):
+            found = super()._record(node, whole=whole)
+            return found if whole else {**found, "attachments": []}
+
+    async with Mute(SMALL) as sandbox:
+        done = await crawl(source(sandbox))
+        assert Counter((f.owner, f.name) for f in done.attachments.values()) == Counter(
+            (f.owner, f.name) for f in told(sandbox)
+        )
+
+
 # --- logging in
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+@pytest.mark.parametrize("missing", [["projects"], ["projects", "requirement-folders", "requirements"]])
+async def test_any_list_that_answers_proves_that_the_api_is_there(status, missing):
+    async with lacking(missing, status) as sandbox:
+        assert "to be seen" in await source(sandbox).check()
+        assert "to be seen" in await target(sandbox).check()
+        told_odd = await source(sandbox).oddities()
+        assert [words.split()[0] for words in told_odd] == missing
+
+
+@pytest.mark.parametrize("status", [403, 404, 405, 500])
+@pytest.mark.parametrize("stream", STREAMS)
+async def test_list_that_is_not_to_be_had_is_a_failure_and_the_others_are_read(stream, status):
+    async with lacking([stream], status) as sandbox:
+        made = RetryingSource(source(sandbox), Patience(retries=8, sleep=no_wait))
+        failed, found = [], set()
+        for one in STREAMS:
+            try:
+                pages = await read_to_the_end(made, one)
+            except (errors.Rejected, errors.Retriable):
+                failed.append(one)
+                continue
+            found |= {entity.ref for page in pages for entity in page.entities}
+            failed += [one for page in pages for entity in page.ask if entity.ref.id == stream]
+        assert failed == [stream]
+        assert {ref.kind for ref in refs(sandbox) - found} <= BELOW_LISTS[stream]
+
+
+BELOW_LISTS = {
+    "projects": {"projects"},
+    "requirement-folders": {"requirement-folders"},
+    "requirements": {"requirement-versions"},
+    "test-case-folders": {"test-case-folders"},
+    "test-cases": {"test-cases", "test-steps"},
+    "campaign-folders": {"campaign-folders"},
+    "campaigns": {"campaigns", "iterations", "test-suites", "executions", "execution-steps"},
+}
+
+
+def lacking(streams: list[str], status: int) -> SquashSandbox:
+    """A server without some of its lists."""
+
+    class Lacking(SquashSandbox):
+        def answering(self, act):
+            answer = super().answering(act)
+
+            async def perhaps(request):
+                refused = request.method == "GET" and request.path.rpartition("/")[2] in streams
+                return web.json_response({"message": "no"}, status=status) if refused else await answer(request)
+
+            return perhaps
+
+    return Lacking(SMALL)
+
+
+async def test_server_with_no_list_at_all_is_none():
+    for status, error in ((404, errors.TrackerUnreachable), (403, errors.Forbidden), (500, errors.Retriable)):
+        async with lacking(list(STREAMS), status) as sandbox:
+            with pytest.raises(error):
+                await source(sandbox).check()
+
+
+async def test_files_without_records_of_their_own_are_an_oddity():
+    class Without(SquashSandbox):
+        async def _file(self, request):
+            raise RefusedError(404, "No such path")
+
+    async with Without(SMALL) as sandbox:
+        [words] = await target(sandbox).oddities()
+        assert "neither size nor date" in words
+
+
+async def test_oddities_are_told_with_what_they_mean():
+    async with running(size_cap=7) as (sandbox, _):
+        told_odd = await source(sandbox).oddities()
+        assert len(told_odd) == len(STREAMS)
+        assert all("a page holds 7 items at most" in words for words in told_odd)
+        assert await source(sandbox, Options(page_size=5)).oddities() == ()
+        sandbox.tree.kinds["projects"].clear()
+        [words] = await source(sandbox, Options(page_size=5)).oddities()
+        assert "no project is to be seen" in words
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
@@ -813,14 +1103,64 @@ async def test_upload_whose_answer_is_lost_has_an_open_fate():
         assert names_on(sandbox) == ["a.txt"]
 
 
-async def test_upload_that_cannot_be_looked_up_has_an_open_fate():
+@pytest.mark.parametrize("status", [403, 404, 405, 500])
+async def test_upload_is_what_its_answer_tells_where_the_file_cannot_be_looked_up(status):
     class Blind(SquashSandbox):
         async def _file(self, request):
-            raise RefusedError(500, "later")
+            raise RefusedError(status, "not now")
 
     async with Blind(SMALL) as sandbox:
-        with pytest.raises(errors.Unanswered):
-            await sent(sandbox, "a.txt")
+        made = await sent(sandbox, "a.txt", b"four")
+        assert (made.name, made.size) == ("a.txt", 4)
+        assert {made.id} == {str(number) for number in sandbox.uploads}
+
+
+async def test_name_that_no_header_carries_arrives_where_files_cannot_be_looked_up():
+    class Blind(SquashSandbox):
+        async def _file(self, request):
+            raise RefusedError(404, "No such path")
+
+    async with Blind(SMALL) as sandbox:
+        for _ in range(2):
+            assert (await sent(sandbox, 'say "a".txt')).name == 'say "a".txt'
+        assert names_on(sandbox) == ['say "a".txt'] * 2
+
+
+class Lagging(SquashSandbox):
+    """Its records are those of a replica that is behind; answers to uploads tell nothing if it mumbles."""
+
+    mumbles = True
+
+    async def _upload(self, request, node):
+        answer = await super()._upload(request, node)
+        return web.Response(status=201, text="done") if self.mumbles else answer
+
+    def attachments_of(self, entity_id):
+        return [file for file in super().attachments_of(entity_id) if file.id not in self.uploads]
+
+
+@pytest.mark.parametrize("mumbles", [True, False])
+async def test_name_that_no_header_carries_is_never_sent_twice_to_a_list_that_lags(mumbles):
+    async with Lagging(SMALL) as sandbox:
+        sandbox.mumbles = mumbles
+        goal, owner = target(sandbox), first(sandbox, "test-cases")
+        draft = Draft('a"b.txt', "", "", 1)
+        for _ in range(3 if mumbles else 1):
+            with contextlib.suppress(errors.Unanswered):
+                assert (await goal.upload(owner, draft, Bytes(b"x"))).name == draft.name
+        assert len(sandbox.uploads) == 1
+
+
+async def test_renaming_that_fails_sends_nothing_again_though_the_list_lags():
+    class Both(Lagging, Unrenaming):
+        mumbles, failures = False, 2
+
+    async with Both(SMALL) as sandbox:
+        goal, owner = target(sandbox), first(sandbox, "test-cases")
+        patient = RetryingTarget(goal, NO_PATIENCE)
+        made = await patient.upload(owner, Draft('a"b.txt', "", "", 1), Bytes(b"x"))
+        assert made.name == 'a"b.txt'
+        assert len(sandbox.uploads) == 1
 
 
 async def test_file_is_deleted_from_its_owner_once():
@@ -925,7 +1265,12 @@ def test_file_is_understood_in_either_spelling():
     told = {"id": 5, "name": "report.final", "fileType": "pdf", "size": 3, "addedOn": "2018-06-15T10:00:00.000+0000"}
     file = attachment_in(told, owner)
     assert (file.name, file.size, file.created_at) == ("report.final.pdf", 3, "2018-06-15T10:00:00+00:00")
-    assert attachment_in({"id": 5, "name": "a.png", "file_type": "image/png"}, owner).name == "a.png"
+    picture = attachment_in({"id": 5, "name": "a.png", "file_type": "image/png"}, owner)
+    assert (picture.name, picture.media_type) == ("a.png", "image/png")
+    for ext in ("/x", "x/", "/", "//", "a/b", "v1/2", "image/", "image/a/b", " image/png", "image/p ng", ""):
+        file = attachment_in({"id": 5, "name": "a", "file_type": ext}, owner)
+        assert (file.name, file.media_type) == (f"a.{ext}", "")
+    assert attachment_in({"id": 5, "name": "a", "file_type": None, "size": -1}, owner).size is None
     assert attachment_in({"name": "a", "_links": {"self": {"href": "http://h/attachments/9?x"}}}, owner).id == "9"
     assert attachment_in({"id": 5, "name": "a.pdf", "file_type": "pdf"}, owner).name == "a.pdf.pdf"
 
@@ -1019,3 +1364,19 @@ async def test_load_through_lost_answers_leaves_each_file_there_once(tmp_path):
             await load_into(sandbox, tmp_path, owner)
         assert_all_there_once(sandbox)
         assert sandbox.faults.injected["lose_upload_answers"] > 1
+
+
+@pytest.mark.parametrize("status", [404, 405])
+async def test_load_to_a_server_without_records_of_files_sends_each_file_once(tmp_path, status):
+    class Blind(SquashSandbox):
+        async def _file(self, request):
+            raise RefusedError(status, "No such path")
+
+    owner = await backed_up(tmp_path)
+    async with Blind(SMALL.without_attachments()) as sandbox:
+        for _ in range(3):
+            await load_into(sandbox, tmp_path, owner)
+            assert_all_there_once(sandbox)
+        assert len(sandbox.uploads) == len(ODD)
+        [(failed,)] = rows(tmp_path, "SELECT count(*) FROM uploads WHERE status NOT IN ('uploaded', 'already_there')")
+        assert failed == 0

@@ -16,6 +16,7 @@ from migrator.sandbox import SANDBOXES
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.world import World
 from tests.adapters.fake_redmine import KEY, FakeRedmine
+from tests.adapters.fake_redmine_beside import Space
 from tests.fuzz.mutations import Change, changed
 
 MOST = 400
@@ -126,3 +127,14 @@ def fill(fake: FakeRedmine, world: World) -> None:
     for file in world.attachments:
         if (owner := world.owner_of(file)) is not None:
             fake.file(issues[owner], file.name, world.content(file), file.description or "", file.media_type)
+    fill_beside(fake)
+
+
+def fill_beside(fake: FakeRedmine) -> None:
+    """A file on each of what a Redmine has beside its issues; all hold the same bytes."""
+    fake.fields = {1: ("issue", "Contract", "attachment"), 2: ("user", "Photo", "attachment")}
+    fake.spaces = [Space(1, "secret", wiki=["Start"], news=[901], versions=[902]), Space(2, "below", parent=1)]
+    for kind, where in (("wiki", "secret/Start"), ("news", 901), ("version", 902), ("project", 2)):
+        fake.put(kind, where, f"{kind}.bin", b"new")
+    for number, place in ((1, ("issue", min(fake.issues))), (2, ("user", 1))):
+        fake.values[place] = {number: str(fake.put("custom", field, f"{place[0]}.bin", b"new").id)}

@@ -122,7 +122,7 @@ async def download(parts: Parts, at: int) -> None:
         await parts.source.attachments_of(Entity(file.owner))  # as a backup does: archives are planned here
     await VerifiedSource(parts.source).download(file, bucket)
     assert bucket.started
-    if file.size is not None:
+    if file.size is not None and not bucket.warnings:
         assert len(bucket.content) == file.size
     if parts.plan.struck <= {"broken off", "dropped", "status", "header"}:
         assert bytes(bucket.content) in parts.known.contents
@@ -223,7 +223,7 @@ def test_wrong_answers_end_in_our_errors_whatever_is_asked(tracker):
         @given(
             st.sampled_from(VERBS),
             st.lists(changes, min_size=1, max_size=3),
-            st.integers(0, 3),
+            st.sampled_from((0, 0, 0, 1, 2, 3)),  # most verbs are one request
             st.booleans(),
             st.integers(0, 400),
             st.sampled_from(FORMATS.get(tracker, ("",))),

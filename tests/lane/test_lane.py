@@ -9,6 +9,7 @@ import itertools
 import socket
 import ssl
 import struct
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -22,7 +23,7 @@ from migrator import errors, incoming, lane
 from migrator.auth import Header, Signature
 from migrator.http import HttpClient
 from migrator.incoming import HEAD_LIMIT, HELD, CutOff, Incoming, NotHttp
-from migrator.lane import Lane
+from migrator.lane import CLOSING, Lane
 from migrator.pacing import Pacer
 from migrator.tls import DIRECT, Route, TlsFiles
 from migrator.tls import Proxy as Through
@@ -138,6 +139,8 @@ BODIES = {
     "in chunks, their sizes padded": CHUNKED + b"a  \r\n0123456789\r\n0\r\n\r\n",
     "until the connection closes": answer(FILE, length=None),
     "behind 100 and 103": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + answer(FILE),
+    "by its length, told three times": answer(FILE, "image/png", "Content-Length: 10", "content-length:10 , 10"),
+    "behind 100, its length told twice": b"HTTP/1.1 100 Continue\r\n\r\n" + answer(FILE, "a/b", "Content-Length: 10"),
     "with an offer to upgrade": answer(FILE, "image/png", "Connection: upgrade", "Upgrade: h2c"),
 }
 
@@ -178,12 +181,15 @@ async def test_connection_that_is_reset_is_no_end_of_a_body():
 @pytest.mark.parametrize("told", [b"", b"Content-Length: 0\r\n", b"Content-Length: 12\r\n"])
 async def test_answer_that_has_no_body_ends_with_its_head(status, told):
     bare = b"HTTP/1.1 " + status + b"\r\n" + told + b"\r\n"
-    found, peer = await fetched_from((bare, answer(FILE)), times=2)
-    assert found == [b"", FILE]
-    assert peer.asked == [0, 0]
-    found, peer = await fetched_from((bare + OTHER, stall), (answer(FILE),), times=2)
-    assert found == [b"", FILE]
-    assert peer.asked == [0, 1]
+    for scripts, asked in (((bare, answer(FILE)),), [0, 0]), (((bare + OTHER, stall), (answer(FILE),)), [0, 1]):
+        async with Peer(*scripts).serving() as peer:
+            road, found = Lane(URL(peer.url), most=2, timeout=5), []
+            for _ in range(2):
+                async with await road.get("/a", {}) as one:
+                    found.append(await one.readany())
+            await road.close()
+        assert found == [b"", FILE]
+        assert peer.asked == asked
 
 
 @pytest.mark.parametrize(
@@ -193,6 +199,9 @@ async def test_answer_that_has_no_body_ends_with_its_head(status, told):
         b"HTTP/1.1 200 OK\r\nContent-Le",
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\n01234",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3, 5\r\n\r\n01234",
+        b"HTTP/1.1 200 OK\r\nContent-Length: +3\r\nContent-Length: +3\r\n\r\n012",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc",
@@ -266,7 +275,8 @@ async def test_name_of_a_file_in_the_head_may_hold_any_byte_but_nul():
 
 
 async def test_connection_is_used_again_and_nothing_of_an_answer_reaches_the_next():
-    whole = [BODIES[how] for how in ("in chunks, with trailers", "by its length", "behind 100 and 103", "in chunks")]
+    told_twice = "by its length, told three times"
+    whole = [BODIES[how] for how in ("in chunks, with trailers", told_twice, "behind 100 and 103", "in chunks")]
     async with Peer((*whole, stall)).serving() as peer:
         road = Lane(URL(peer.url), most=4, timeout=5)
         for number in range(len(whole)):
@@ -591,12 +601,22 @@ async def test_address_in_six_is_reached():
     assert f"Host: {peer.url.removeprefix('http://')}\r\n" in peer.heads[0][1]
 
 
-@pytest.mark.parametrize("path", ["a%20\0b", "a%20\x7f", "a%20\x1b"])
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [("a%20\0b", "/a%20%00b"), ("a\x7f", "/a%7F"), ("a%zz\x1b", "/a%25zz%1B"), ("a\r\nb", "/a%0D%0Ab")],
+)
 @pytest.mark.parametrize("how", ["download", "get"])
-async def test_address_that_cannot_be_sent_is_rejected(path, how):
+async def test_control_character_in_an_address_is_sent_encoded(path, sent, how):
     async with Peer((answer(FILE),)).serving() as peer, client(peer.url) as http:
-        with pytest.raises(errors.Rejected, match="not a usable address"):
-            await (http.download(path, Bucket()) if how == "download" else http.get(path))
+        await (http.download(path, Bucket()) if how == "download" else http.get(path))
+    assert peer.heads[0][1].startswith(f"GET {sent} HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("target", ["/a\0b", "/a\r\nX-Evil: 1", "/a\x7f"])
+async def test_address_that_would_end_the_line_is_never_sent(target):
+    async with Peer((answer(FILE),)).serving() as peer:
+        with pytest.raises(ValueError, match="a control character"):
+            await Lane(URL(peer.url), most=1, timeout=5).get(target, {})
     assert peer.heads == []
 
 
@@ -765,3 +785,103 @@ def test_answer_is_the_same_in_whatever_pieces_it_comes():
 
         attempt()
     assert {(200, "", True), (200, "", False), (200, "CutOff", False), (0, "NotHttp", False)} <= seen
+
+
+# --- the end of it
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+async def test_connection_that_is_cancelled_when_it_has_just_been_made_holds_nobody_up(tmp_path, secure):
+    made = Certificates(tmp_path)
+    route = Route(*TlsFiles("t", ca_file=made.ca).contexts()) if secure else DIRECT
+    async with Peer((stall,)).serving(made.server() if secure else None) as peer:
+        road = Lane(URL(peer.url), most=4, timeout=5, context=route.home)
+        opened = road.opened
+
+        def opened_and_cancelled(connection):
+            opened(connection)
+            task.cancel()
+
+        road.opened = opened_and_cancelled
+        task = asyncio.ensure_future(road.get("/x", {}))
+        await asyncio.wait({task})
+        assert task.cancelled()
+        assert not road._open
+        async with asyncio.timeout(CLOSING / 2):
+            await road.close()
+
+
+HANGING = """
+import asyncio, socket, sys, time
+import uvloop
+from migrator.auth import Header
+from migrator.http import HttpClient
+from tests.contract import Bucket
+
+async def main():
+    http = HttpClient("http://tracker.example", Header("X-Key", "k"))
+    for call in (http.download("a", Bucket()), http.get("a")):
+        task = asyncio.ensure_future(call)
+        await asyncio.sleep(0.2)
+        task.cancel()
+        await asyncio.wait({task})
+    await http.close()
+
+looks = socket.getaddrinfo
+
+def hangs(host, *args, flags=0, **how):
+    if flags & socket.AI_NUMERICHOST:
+        return looks(host, *args, flags=flags, **how)
+    print("asked", flush=True)
+    time.sleep(60)
+
+socket.getaddrinfo = hangs
+factories = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+with asyncio.Runner(loop_factory=factories[sys.argv[1]]) as runner:
+    runner.run(main())
+"""
+
+
+async def test_program_does_not_wait_for_a_name_server_that_is_away():
+    kind = "uvloop" if type(asyncio.get_running_loop()).__module__.startswith("uvloop") else "asyncio"
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HANGING, kind, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(15):
+            out, err = await program.communicate()
+    except TimeoutError:
+        program.kill()
+        await program.communicate()
+        raise
+    assert (out.split(), err, program.returncode) == ([b"asked"] * 2, b"", 0)
+
+
+async def test_connection_of_whose_end_nobody_tells_is_forgotten(monkeypatch):
+    monkeypatch.setattr(lane, "CLOSING", 0.05)
+    async with Peer((answer(FILE), stall)).serving() as peer:
+        road = Lane(URL(peer.url), most=4, timeout=5)
+        async with await road.get("/x", {}) as found:
+            assert await found.readany() == FILE
+        [connection] = road._open
+        monkeypatch.setattr(type(connection), "close", lambda self: None)
+        async with asyncio.timeout(5):
+            await road.close()
+        assert not road._open
+        assert connection._transport.is_closing()
+
+
+async def test_session_of_whose_end_nobody_tells_is_forgotten(monkeypatch):
+    async def never(self):
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr("migrator.http.CLOSING", 0.05)
+    async with Peer((answer(b"{}"),)).serving() as peer:
+        http = HttpClient(peer.url, Header("X-Key", "k"))
+        await http.get("a")
+        session = http._session
+        with monkeypatch.context() as patched:
+            patched.setattr(type(session), "close", never)
+            async with asyncio.timeout(5):
+                await http.close()
+        await session.close()

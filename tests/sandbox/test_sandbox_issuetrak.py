@@ -178,3 +178,42 @@ async def test_search_lists_issues_by_number_in_pages(sandbox):
         numbers += [item["IssueNumber"] for item in page["Collection"]]
     assert numbers == [entity.id for entity in sandbox.entities()]
     assert (await ask(sandbox, "POST", "/api/v1/issues/search", b"{}"))[0] == 400
+
+
+async def test_search_may_end_with_a_slash(sandbox):
+    assert (await ask(sandbox, "POST", "/api/v1/issues/search/", b"{}"))[0] == 400
+    every = {"QueryExpressionOperation": "NotEqual", "FieldName": "IssueNumber", "FieldFilterValue1": "0"}
+    query = {
+        "QuerySetDefinitions": [{"QuerySetExpressions": [every]}],
+        "QueryOrderingDefinitions": [{"FieldName": "IssueNumber", "QueryOrderingDirection": "Asc"}],
+        "PageIndex": 0,
+        "PageSize": 5,
+    }
+    status, page = await ask(sandbox, "POST", "/api/v1/issues/search/", json.dumps(query).encode())
+    assert (status, len(page["Collection"])) == (200, 5)
+
+
+async def test_content_comes_where_nobody_says_whether_it_should(sandbox):
+    """The last part of the route is optional and true, says the vendor's page."""
+    number = owner(sandbox)
+    _, listed = await ask(sandbox, "GET", f"/api/v1/attachments/issueNumber/{number}")
+    for item in listed["Collection"]:
+        status, alone = await ask(sandbox, "GET", f"/api/v1/attachments/{item['AttachmentID']}")
+        assert status == 200
+        for one in (item, alone):
+            assert len(base64.b64decode(one["FileContent"])) == one["FileSizeInBytes"]
+
+
+async def test_sample_of_an_upload_on_the_vendors_page_is_taken(sandbox):
+    body = """{
+ "IssueNumber": 100,
+ "FileName": "Test-Attachment.txt",
+ "CreatedBy": "Admin",
+ "CreatedDate": "2014-01-01T11:30:10.0000000",
+ "FileSizeInBytes": 26,
+ "FileContent": "VGhpcyBpcyBhIHRlc3QgYXR0YWNobWVudC4="
+}"""
+    status, made = await ask(
+        sandbox, "POST", "/api/v1/attachments/", body.replace("100", str(owner(sandbox)), 1).encode()
+    )
+    assert (status, [sandbox.attachment(made).name]) == (201, ["Test-Attachment.txt"])

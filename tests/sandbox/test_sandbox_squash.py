@@ -198,3 +198,55 @@ async def test_forbidden_things_are_listed_by_number_only(client: Client, sandbo
     item = (await call(client, sandbox, "campaigns?sort=id"))["_embedded"]["campaigns"][0]
     assert item == {"_type": "unauthorized-resource", "resource_type": "campaign", "resource_id": node.number}
     await call(client, sandbox, f"campaigns/{node.number}", 403)
+
+
+SAMPLE = """--6o2knFse3p53ty9dmcQvWAIx1zInP11uCfbm
+Content-Disposition: form-data; name=files; filename=new attachment 1.docx
+Content-Type: application/vnd.openxmlformats-officedocument.wordprocessingml.document
+
+something right
+--6o2knFse3p53ty9dmcQvWAIx1zInP11uCfbm
+Content-Disposition: form-data; name=files; filename=new attachment 2.pdf
+Content-Type: application/pdf
+
+even more
+--6o2knFse3p53ty9dmcQvWAIx1zInP11uCfbm--
+"""
+
+
+@pytest.mark.parametrize("path_names", [True, False])
+async def test_sample_of_an_upload_on_the_vendors_page_is_taken(
+    client: Client, sandbox: SquashSandbox, path_names: bool
+) -> None:
+    sandbox.oddities.path_names = path_names
+    path = f"campaigns/{first(sandbox, 'campaigns')}/attachments"
+    headers = {
+        "Content-Type": "multipart/form-data; boundary=6o2knFse3p53ty9dmcQvWAIx1zInP11uCfbm",
+        "Accept": "application/json",
+    }
+    body = SAMPLE.replace("\n", "\r\n").encode()
+    made = await call(client, sandbox, path, 201, "POST", data=body, headers=headers)
+    told = [(file["name"], file["file_type"]) for file in made["_embedded"]["attachments"]]
+    assert told == [("new attachment 1", "docx"), ("new attachment 2", "pdf")]
+    ids = [file["id"] for file in made["_embedded"]["attachments"]]
+    assert [sandbox.attachment(number).size for number in ids] == [len("something right"), len("even more")]
+    content = {"Content-Type": "application/json", "Accept": "application/octet-stream"}
+    url = f"{sandbox.url}/api/rest/latest/attachments/{ids[0]}/content"
+    async with client.get(url, headers={"Authorization": f"Bearer {sandbox.token}", **content}) as answer:
+        assert await answer.read() == b"something right"
+    renamed = await call(client, sandbox, f"attachments/{ids[0]}?name=same stuff with a new name", method="PATCH")
+    assert (renamed["name"], renamed["file_type"]) == ("same stuff with a new name", "docx")
+    listed = ",".join(str(number) for number in ids)
+    headers = {"Content-Type": "multipart/form-data"}
+    await call(client, sandbox, f"{path}?attachmentIds={listed}", 204, "DELETE", headers=headers)
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/mixed; boundary=x", "multipart/", "x", "a/b/c"])
+async def test_part_of_any_media_type_is_a_file(client: Client, sandbox: SquashSandbox, kind: str) -> None:
+    head = f'Content-Disposition: form-data; name="files"; filename="a.txt"\r\nContent-Type: {kind}'
+    body = f"--x\r\n{head}\r\n\r\nabc\r\n--x--\r\n"
+    path = f"campaigns/{first(sandbox, 'campaigns')}/attachments"
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    made = await call(client, sandbox, path, 201, "POST", data=body.encode(), headers=headers)
+    [file] = made["_embedded"]["attachments"]
+    assert sandbox.attachment(file["id"]).size == 3

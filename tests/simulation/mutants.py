@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from migrator import disk, errors, layers, manifest, scribe, verified
+from migrator import checked, disk, errors, layers, manifest, scribe
 from migrator.archive import Archive
 from migrator.catalog import remake as remaking
 from migrator.catalog import store
@@ -152,7 +152,7 @@ MUTANTS: dict[str, Mutant] = {
     "a load that resumes does not look": lambda: patch.object(Settler, "_match", _resumed_without_a_look),
     "an intent is not recorded": lambda: patch.object(UploadTables, "record_intent", _intent_not_recorded),
     "an upload is recorded before it is sent": lambda: patch.object(UploadTables, "record_intent", _uploaded_at_once),
-    "sizes are not compared": lambda: patch.object(verified.CheckedSink, "judge", lambda *_: None),
+    "sizes are not compared": lambda: patch.object(checked.CheckedSink, "judge", lambda *_: None),
     "what is read back is not checked": lambda: patch.object(layers.RetryingTarget, "read_back", _read_back_unchecked),
     "a 404 is for ever": lambda: patch.object(Fetcher, "_gone", _gone_at_once),
     "a listing that ends early is believed": lambda: patch.object(_Backup, "_read", _short_listing_believed),

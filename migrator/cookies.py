@@ -1,0 +1,41 @@
+"""Cookies that a load balancer hands out with a redirect to the very address that was asked for.
+
+The one idea: without its cookie such a redirect has no end. All other cookies of a tracker are left alone: a session
+that it opens by itself is nobody's, and may be taken for us in place of the credentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aiohttp import CookieJar
+from yarl import URL
+
+
+class Cookies:
+    """The cookies of one tracker; sent to it alone. Building it does no I/O."""
+
+    def __init__(self) -> None:
+        self._jar: CookieJar | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there ever were any."""
+        return self._jar is not None
+
+    def take(self, url: URL, headers: Iterable[tuple[str, str]]) -> bool:
+        """Keep what an answer sets; whether it set anything."""
+        lines = [value for name, value in headers if name.lower() == "set-cookie"]
+        if lines:
+            self._jar = self._jar or CookieJar(unsafe=True)  # which means: from bare addresses, too
+            self._jar.update_cookies_from_headers(lines, url)
+        return bool(lines)
+
+    def added_to(self, sent: str, url: URL) -> str:
+        """The value of `Cookie` for a request whose own is `sent`; what the credentials say is left as it is."""
+        if self._jar is None:
+            return sent
+        names = {pair.partition("=")[0].strip() for pair in sent.split(";")}
+        kept = self._jar.filter_cookies(url).values()
+        more = [f"{cookie.key}={cookie.coded_value}" for cookie in kept if cookie.key not in names]
+        return "; ".join([sent, *more] if sent.strip() else more)
