@@ -12,6 +12,13 @@ import click
 from jobs.options import config_argument
 from jobs.output import Output
 
+
+class Odd(str):
+    """What an attempt found where it works, and a person has to know something: it gets the mark of a warning."""
+
+    __slots__ = ()
+
+
 Attempt = Callable[[], Awaitable[str]]
 Attempts = Callable[[Any], Iterator[tuple[str, Attempt]]]
 
@@ -25,7 +32,8 @@ SMALL = 10 * 1024 * 1024
 def command(output: Output, /, *, config: Path) -> dict[str, Any]:
     """Log in to source and target, read one page, download one small file; write nothing.
 
-    Says what will work and what will not. Refused credentials or a tracker that doesn't answer end it with status 4.
+    Says what will work (ok), what will not (FAIL, exit status 3) and what is odd and works all the same (warn). Refused
+    credentials or a tracker that doesn't answer end it with status 4.
     """
     from jobs.running import run_job, unless_stopped
     from migrator.config import read_configuration
@@ -53,9 +61,10 @@ async def _check_side(section: Any, wired: Any, attempts: Attempts, output: Outp
         output.warn(warning)
     # That nobody's identity is verified stands in the results, too: it works, and is no good.
     unsafe = [warning for warning in wired.warnings if ".tls.verify = false" in warning]
-    checks: list[dict[str, Any]] = [{"check": "certificate", "ok": True, "detail": warning} for warning in unsafe]
+    checks = [_passed("certificate", Odd(warning)) for warning in unsafe]
     try:
-        checks.append({"check": "login", "ok": True, "detail": await wired.tracker.check()})
+        checks.append(_passed("login", await wired.tracker.check()))
+        await _look_for_oddities(checks, wired.tracker)
         for name, attempt in attempts(wired.tracker):
             await _tried(checks, name, attempt)
     finally:
@@ -71,13 +80,29 @@ def _source_attempts(source: Any) -> Iterator[tuple[str, Attempt]]:
 
 def _target_attempts(configuration: Any, target: Any) -> Iterator[tuple[str, Attempt]]:
     yield "mapping", partial(_mapped, configuration, target)
+    yield "rows", partial(_rows, configuration)
+
+
+def _passed(name: str, detail: str) -> dict[str, Any]:
+    """What works; `warning` stands in it only where it is one."""
+    return {"check": name, "ok": True, **({"warning": True} if isinstance(detail, Odd) else {}), "detail": detail}
+
+
+async def _look_for_oddities(checks: list[dict[str, Any]], tracker: Any) -> None:
+    """What is odd about the tracker, a line each; where that can't be told, that is one."""
+    from migrator.errors import Rejected, Retriable
+
+    try:
+        checks += [_passed("oddity", Odd(sentence)) for sentence in await tracker.oddities()]
+    except (Rejected, Retriable) as error:
+        checks.append(_passed("oddity", Odd(f"what is odd about this tracker can't be told: {error}")))
 
 
 async def _tried(checks: list[dict[str, Any]], name: str, attempt: Attempt) -> None:
     from migrator.errors import Rejected, Retriable
 
     try:
-        checks.append({"check": name, "ok": True, "detail": await attempt()})
+        checks.append(_passed(name, await attempt()))
     except (Rejected, Retriable) as error:
         checks.append({"check": name, "ok": False, "detail": str(error)})
 
@@ -90,31 +115,60 @@ async def _one_page(source: Any, stream: str) -> str:
 
 async def _one_file(source: Any) -> str:
     """The smallest file that the first pages tell of."""
-    from migrator.pipeline.settle import HashSink
+    from migrator.pipeline.reading import HashSink
 
+    listed = 0
     for stream in source.capabilities.streams:
         page = await source.read(stream, None)
         found = list(page.attachments)
         for entity in page.ask[:5]:
             found += await source.attachments_of(entity)
+        listed += len(found)
         small = [one for one in found if one.size is not None and 0 < one.size <= SMALL]
         if small:
             one = min(small, key=lambda attachment: attachment.size or 0)
             await source.download(one, HashSink())
             return f"{one.name!r} of {one.owner}, {one.size} bytes"
-    return "no small file on the first pages; nothing tried"
+    if not listed:
+        return Odd("nothing was listed on the first pages, so nothing was tried")
+    return Odd("no small file on the first pages, so no download was tried")
 
 
 async def _mapped(configuration: Any, target: Any) -> str:
     """The mapping file is usable, and its first target entity is there."""
+    from jobs.load import mapping_rows
     from migrator.errors import ConfigError, Rejected
-    from migrator.mapping import read_mapping
 
     try:
-        mapping = read_mapping(configuration.mapping_file, may_lack=configuration.settings.mapping.create_missing)
+        mapping = mapping_rows(configuration, target).mapping
     except ConfigError as error:
         raise Rejected(str(error)) from None
     for targets in mapping.values():
         found = await target.find_attachments(targets[0])
         return f"{len(mapping)} source entities; {targets[0]} is there, with {len(found)} attachments"
-    return "the mapping file is empty"
+    return Odd("the mapping file has no row, so nothing at the target was tried")
+
+
+async def _rows(configuration: Any) -> str:
+    """The rows of the mapping file name what is in the archive, as far as there is one yet."""
+    from contextlib import closing
+
+    from migrator.catalog import Catalog
+    from migrator.catalog.store import is_archive
+    from migrator.errors import ConfigError
+    from migrator.mapping import read_rows
+
+    try:
+        rows = read_rows(configuration.mapping_file, may_lack=configuration.settings.mapping.create_missing)
+    except ConfigError:
+        return "no mapping to compare with the archive"
+    if not is_archive(configuration.archive):
+        return "no archive yet: a load names the rows that name nothing in it"
+    with closing(Catalog(configuration.archive, read_only=True)) as catalog:
+        known = catalog.known_refs()
+        without = sum(count for owner, count in catalog.owners() if owner not in rows.mapping)
+    astray = rows.astray(known)
+    if not astray and not without:
+        return "each row names something in the archive, and each file has a row"
+    first = f", the first in line {rows.lines[astray[0]]}" if astray else ""
+    return Odd(f"{len(astray)} rows name nothing in the archive{first}; {without} files have no row")

@@ -33,14 +33,13 @@ def command(output: Output, /, *, config: Path, paranoid: bool) -> dict[str, Any
 
 async def _migrate(configuration: Any, output: Output, stop: asyncio.Event, *, paranoid: bool) -> dict[str, Any]:
     from jobs.backup import run_backup
-    from jobs.load import run_load
+    from jobs.load import mapping_rows, run_load
     from jobs.running import unless_stopped
     from jobs.wiring import wire_target
-    from migrator.mapping import read_mapping
 
-    read_mapping(configuration.mapping_file, may_lack=configuration.settings.mapping.create_missing)
     target = wire_target(configuration)
     try:
+        mapping_rows(configuration, target.tracker)
         await unless_stopped(target.tracker.check(), stop)
     finally:
         await target.tracker.close()

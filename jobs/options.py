@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from functools import wraps
@@ -10,6 +11,7 @@ from typing import Any
 
 import click
 
+from jobs.output import tell
 from migrator.model import EntityRef
 
 config_argument = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
@@ -28,6 +30,24 @@ archive_argument = click.argument("archive", type=click.Path(path_type=Path), ca
 paranoid_option = click.option(
     "--paranoid", is_flag=True, help="Fetch files twice whose length neither listing nor answer tells, and compare."
 )
+
+yes_option = click.option("--yes", is_flag=True, help="Delete without asking; without a terminal nobody is asked.")
+
+
+def expect_yes(question: str, *, yes: bool) -> None:
+    """Ask on a terminal before something is deleted, on stderr; `click.Abort` (exit status 130) is a no.
+
+    `UsageError` where a person is there, and would not see the question.
+    """
+    if yes or not sys.stdin.isatty():
+        return
+    if not sys.stderr.isatty():
+        raise click.UsageError(f"{question} The answer can't be asked for here: stderr is no terminal; say --yes")
+    try:
+        click.confirm(question, abort=True, err=True)
+    except click.Abort:
+        tell("migrator: nothing was deleted")
+        raise
 
 
 def size(value: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jobs.options import config_argument
+from jobs.options import config_argument, expect_yes, yes_option
 from jobs.output import Output
 
 
@@ -16,19 +16,35 @@ from jobs.output import Output
 @config_argument
 @click.option("--run", "load", type=click.IntRange(1), help="Undo this load only; `migrator status` lists the runs.")
 @click.option("--dry-run", is_flag=True, help="Look at the target and say what would be deleted; delete nothing.")
+@yes_option
 @click.pass_obj
-def command(output: Output, /, *, config: Path, load: int | None, dry_run: bool) -> dict[str, Any]:
+def command(output: Output, /, *, config: Path, load: int | None, dry_run: bool, yes: bool) -> dict[str, Any]:
     """Delete from the target of CONFIG exactly what a load, or all loads, put there.
 
     A file is deleted by its id, and only while it is still the one that was sent: its name, size and content are
     compared first. What was there before a load, or was changed since, stays and is listed (exit status 3). Run again
     it goes on where it was stopped or killed; a later load uploads what was rolled back again.
+
+    On a terminal it asks first, with the number of files and the address; a no deletes nothing (exit status 130).
     """
     from jobs.running import run_job
     from migrator.config import read_configuration
 
     configuration = read_configuration(config)
+    if not dry_run and not yes:
+        _ask(configuration, load)
     return run_job(lambda stop: run_rollback(configuration, output, stop, load, dry_run=dry_run))
+
+
+def _ask(configuration: Any, load: int | None) -> None:
+    from jobs.running import held_archive
+    from jobs.wiring import identity, target_section
+
+    section = target_section(configuration)
+    with held_archive(configuration.archive, "rollback") as (_, catalog):
+        count = sum(catalog.entities_to_roll_back(identity(section), load).values())
+    if count:
+        expect_yes(f"Delete {count} files from {section.url}?", yes=False)
 
 
 async def run_rollback(

@@ -56,8 +56,8 @@ def wire_source(configuration: Configuration, *, paranoid: bool = False) -> Wire
     section, limits = configuration.settings.source, configuration.settings.limits
     parts = adapter(section.tracker)
     http, waits, warnings = _client(parts, section, "source", configuration, section.download_auth)
-    expect_kinds(section.kinds, parts.capabilities.kinds, "source.kinds")
     inner = parts.source(http, options_of(section.options, parts.options, "source.options"))
+    expect_kinds(section.kinds, inner.capabilities.kinds, "source.kinds")
     checked = ParanoidSource(VerifiedSource(inner)) if paranoid else VerifiedSource(inner)
     return Wired(RetryingSource(checked, patience(limits, waits)), identity(section), warnings)
 

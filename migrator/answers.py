@@ -91,7 +91,7 @@ def facts_of(headers: Mapping[str, str]) -> BodyFacts:
 
 def is_login_form(head: bytes) -> bool:
     """Whether a web page asks somebody to log in."""
-    return page_in(head).kind in {Kind.LOGIN, Kind.SIGN_ON}
+    return page_in(head).kind is Kind.LOGIN
 
 
 def page_instead(head: bytes) -> str:

@@ -387,9 +387,8 @@ class HttpClient:
         body = _without(body, signed)
         if status < 400:
             return hop.judged(errors.WrongBody(f"{hop.what}: status {status}, which is not what was asked for"))
-        if hop.abroad:
-            return hop.judged(refused_abroad(status, response.headers, hop.what, body))
-        fault = error_for(status, response.headers, hop.what, body)
+        means = refused_abroad if hop.abroad else error_for
+        fault = means(status, response.headers, hop.what, body)
         if isinstance(fault, errors.Retriable):
             fault.retry_after = wait_of(status, response.headers, self._pacer.longest)
         fault = hop.judged(fault)

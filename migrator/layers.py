@@ -233,6 +233,10 @@ class RetryingTarget:
         """See `Target`."""
         return self._inner.legal_name(name)
 
+    async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
+        """See `Target`."""
+        return await self._patience.run(lambda: self._inner.refuses(owner, draft))
+
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """See `Target`."""
         return await self._patience.run(lambda: self._inner.find_attachments(owner))
@@ -307,6 +311,10 @@ class DryRunTarget:
     def legal_name(self, name: str) -> str:
         """See `Target`."""
         return self._inner.legal_name(name)
+
+    async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
+        """See `Target`."""
+        return await self._inner.refuses(owner, draft)
 
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """See `Target`."""

@@ -73,6 +73,11 @@ def is_plain_refusal(error: MigratorError) -> bool:
     return isinstance(error, Rejected) and not isinstance(error, Gone | Forbidden)
 
 
+def is_refusal(error: MigratorError, *, first: bool) -> bool:
+    """The same; a 500 at the start of a listing may mean that, too: some servers stumble over what they don't know."""
+    return is_plain_refusal(error) or (first and isinstance(error, Retriable) and error.status == 500)
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """A collection, page by page, `size` (two at least) items at once; the server may give fewer.
@@ -133,7 +138,7 @@ class Listing:
     async def _following(self, way: Way, state: Keyset | Offset, ids: Sequence[int], found: Found) -> Cursor | None:
         more, unread = found.more, len(found.unread)
         if isinstance(state, Keyset):
-            return None if more is False else state.following(ids, unread)
+            return None if more is False else state.following(ids, unread, found.total)
         ids = in_walking_order(ids, state)
         if state.brings_nothing_new(ids) and await self._was_all(way, len(ids), more):
             return None
@@ -153,6 +158,16 @@ class Listing:
                 raise ShortListing(f"the listing ended after {way.skip + count} of {total} items")
         elif total > count and not await self._counts_all(way, state, count, total):
             raise ShortListing(f"the listing ended {total - count} items before the number that the server tells")
+        else:
+            await self._expect_all_seen(way, state, count)
+
+    async def _expect_all_seen(self, way: Way, state: Keyset, count: int) -> None:
+        """`ShortListing` where the server told of more items at the start, and does so now: some page left one out."""
+        if state.of is None or state.seen is None or state.of <= state.seen + count:
+            return
+        now = (await self.ask(replace(way, after=0))).total
+        if now is not None and now > state.seen + count:
+            raise ShortListing(f"the listing brought {state.seen + count} of {now} items")
 
     async def _counts_all(self, way: Way, state: Keyset, count: int, total: int) -> bool:
         """Whether this total is of the whole listing, as some servers count, not of what follows an id; and reached."""

@@ -10,9 +10,10 @@ columns are all fine; what can't be understood is an error that names the line.
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,17 +39,55 @@ class Row:
     sure: str
 
 
+Pair = tuple[EntityRef, EntityRef]
+"""A source entity and the target entity that it becomes: a row, as it is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A mapping with the line of each of its rows, in the file `name`."""
+
+    mapping: Mapping
+    lines: dict[Pair, int]
+    name: str
+
+    def astray(self, known: Container[EntityRef]) -> list[Pair]:
+        """The rows whose source entity is not known, by their lines. A row for files of nobody asks for no entity."""
+        return [pair for pair in self.lines if pair[0] not in known and pair[0].kind != UNLINKED]
+
+    def expect_target_kinds(self, kinds: Collection[str]) -> None:
+        """`ConfigError` for a row with a kind that the target can't have, going by these; none: it may have any."""
+        for (_, target), line in self.lines.items():
+            if target.kind and kinds and target.kind not in kinds:
+                raise ConfigError(
+                    f"{self.name} line {line}: the target has no kind {target.kind!r}; {nearest(target.kind, kinds)}"
+                )
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """For an error: the known word that is most like another, or all of them."""
+    names = sorted(known)
+    folded = {name.casefold(): name for name in names[::-1]}
+    near = difflib.get_close_matches(word.casefold(), folded, n=1)
+    return f"did you mean {folded[near[0]]!r}?" if near else f"known are {', '.join(names) or 'none'}"
+
+
+def read_rows(path: Path, *, may_lack: bool = False) -> Rows:
+    """See `read_mapping`; a row that stands there twice has its first line."""
+    content = _content(path)
+    if may_lack and not (content or "").strip("\ufeff \t\r\n"):
+        return Rows({}, {}, path.name)
+    if content is None:
+        raise ConfigError(f"the mapping file {path} does not exist")
+    return _rows(_lines(_reader(content), path.name), path.name)
+
+
 def read_mapping(path: Path, *, may_lack: bool = False) -> Mapping:
     """The mapping of a file. A source entity on two rows goes to both; the same row twice counts once.
 
     `may_lack`: no file, or an empty one, maps nothing; otherwise it is an error.
     """
-    content = _content(path)
-    if may_lack and not (content or "").strip("\ufeff \t\r\n"):
-        return {}
-    if content is None:
-        raise ConfigError(f"the mapping file {path} does not exist")
-    return _read(content, path.name)
+    return read_rows(path, may_lack=may_lack).mapping
 
 
 def add_rows(path: Path, rows: Iterable[Row]) -> int:
@@ -103,7 +142,7 @@ def _content(path: Path) -> str | None:
 
 
 def _read(content: str, name: str) -> Mapping:
-    return _mapping(_lines(_reader(content), name), name)
+    return _rows(_lines(_reader(content), name), name).mapping
 
 
 def _reader(content: str) -> csv.Reader:  # type: ignore[name-defined]
@@ -151,13 +190,14 @@ def _lines(reader: csv.Reader, name: str) -> Iterator[tuple[int, list[str]]]:  #
         raise ConfigError(f"{name} line {reader.line_num} is not valid CSV: {error}") from None
 
 
-def _mapping(lines: Iterator[tuple[int, list[str]]], name: str) -> Mapping:
+def _rows(lines: Iterator[tuple[int, list[str]]], name: str) -> Rows:
     header = [cell.strip().lower() for cell in next(lines, (1, []))[1]]
     missing = [column for column in COLUMNS if column not in header]
     if missing:
         raise ConfigError(f"{name} line 1: the header lacks {', '.join(missing)}")
     places = [header.index(column) for column in COLUMNS]
     found: dict[EntityRef, dict[EntityRef, None]] = {}
+    places_of: dict[Pair, int] = {}
     for number, row in lines:
         if not any(cell.strip() for cell in row):
             continue
@@ -165,7 +205,8 @@ def _mapping(lines: Iterator[tuple[int, list[str]]], name: str) -> Mapping:
         source, target = EntityRef(cells[0], cells[1]), EntityRef(cells[2], cells[3])
         _check(source, target, f"{name} line {number}")
         found.setdefault(source, {})[target] = None
-    return {source: tuple(targets) for source, targets in found.items()}
+        places_of.setdefault((source, target), number)
+    return Rows({source: tuple(targets) for source, targets in found.items()}, places_of, name)
 
 
 def _check(source: EntityRef, target: EntityRef, where: str) -> None:

@@ -6,7 +6,7 @@ The one trap: `Attachment.name` is the tracker's own name, unchanged. It is neve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -189,14 +189,21 @@ class Outcome:
     warning: str | None = None
 
 
+Altered = dict[str, dict[str, str | int]]
+"""What a target altered of a file: `name`, `size`, or `content` (a text that was re-encoded, by its hash), each as it
+was `sent` and as it is `found` there. Empty where nothing was."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """One attachment to be sent to one target entity, as the catalog has it.
 
-    `name` is the name it was sent under, None before the first try. `sent_run` is the load that sent it, None where
-    nothing was sent or what is there was found. `seen`: ids of files like it that were there before it was sent.
-    `differs`: it was read back, and its content was not what had been sent. `deleting`: a rollback was about to delete
-    it, and its end is not recorded.
+    `name` is what it is called there, or is sent under; None before the first try. `sent_run` is the load that sent
+    it, None where nothing was sent or what is there was found. `seen`: ids of the files of others that were on the
+    entity before it was sent. `differs`: it was read back, and its content was not what had been sent. `deleting`: a
+    rollback was about to delete it, and its end is not recorded. `locator` is that of the file there. `sent_name` and
+    `sent_at` (ISO 8601, UTC) are those of the last time it was sent, and `accepted` says that the target then answered
+    to have it, and that no list has shown it yet. `altered`: what the target made of it.
     """
 
     attachment: Attachment
@@ -210,3 +217,18 @@ class Upload:
     seen: frozenset[str] = frozenset()
     differs: bool = False
     deleting: bool = False
+    locator: str = ""
+    sent_name: str | None = None
+    sent_at: str = ""
+    accepted: bool = False
+    altered: Altered = field(default_factory=dict)
+
+    @property
+    def size_there(self) -> int:
+        """How large the target says that it is."""
+        return int(self.altered["size"]["found"]) if "size" in self.altered else self.blob.size
+
+    @property
+    def sha256_there(self) -> str:
+        """The hash of what the target has of it."""
+        return str(self.altered["content"]["found"]) if "content" in self.altered else self.blob.sha256

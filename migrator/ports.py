@@ -1,6 +1,6 @@
 """The contract between the pipelines and the trackers, in words. Every adapter and every layer keeps it.
 
-The one idea: a tracker is three verbs as a source and five as a target; behaviour (retries, checks, rehearsal) is
+The one idea: a tracker is a few verbs as a source and a few as a target; behaviour (retries, checks, rehearsal) is
 a layer that wraps a `Source` or `Target` and is one itself.
 
 All promise: they raise only `migrator.errors`; they never retry, sleep or print; building one does no I/O; `close`
@@ -53,6 +53,13 @@ class Capabilities:
     name_encoding: str = "utf-8"
     deletes: bool = False
     max_attachment_bytes: int | None = None
+
+    def refuses(self, draft: Draft) -> str | None:
+        """Why a file is known to be over the limits of a target; None if it isn't."""
+        limit = self.max_attachment_bytes
+        if limit is not None and draft.size > limit:
+            return f"too large: {draft.size} bytes; this target takes at most {limit}"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +155,12 @@ class Target(Tracker, Protocol):
         Length is not its business (see `Capabilities.max_name_bytes`), nor is being unique on the entity.
         """
 
+    async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
+        """Why this target is known to refuse this upload, None where nothing is known against it. Reads only.
+
+        What it names `upload` refuses; so a rehearsal promises no more than the load can keep.
+        """
+
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """All files that are on an entity now; one entity may carry the same name and size more than once.
 
@@ -157,8 +170,10 @@ class Target(Tracker, Protocol):
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """Send one file to one entity, once, and say what the tracker made of it.
 
-        None: it was accepted, but the answer doesn't tell which file it is; look. `Unanswered`: sent, but no
-        answer seen. Never repeated blindly by anybody.
+        What is returned is what the answer told: it has the id that the tracker gave the file, and the name and size
+        it has there as far as the answer says; that it is listed already is not promised. None: it was accepted, but
+        the answer doesn't tell which file it is; look. `Unanswered`: sent, but no answer seen. Never repeated blindly
+        by anybody.
         """
 
     async def describe(self, remote: Attachment, description: str) -> None:

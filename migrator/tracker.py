@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 from migrator.answers import expects_html
 from migrator.errors import Rejected, Retriable
 from migrator.http import HttpClient
-from migrator.model import Attachment, Entity, EntityRef
+from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.ports import Capabilities, Sink
 
 O = TypeVar("O")  # noqa: E741 - the options of a tracker
@@ -39,6 +39,10 @@ class HttpTracker(ABC, Generic[O]):
     async def still_lists(self, attachment: Attachment) -> bool:
         """See `Source`."""
         return any(file.id == attachment.id for file in await self.find_attachments(attachment.owner))
+
+    async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:  # noqa: ARG002
+        """See `Target`: what is over the limits that the capabilities tell."""
+        return self.capabilities.refuses(draft)
 
     @abstractmethod
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:

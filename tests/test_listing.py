@@ -197,3 +197,62 @@ def test_item_that_cannot_be_read_costs_no_other(ids, data, size, order, counts)
     else:
         assert seen == set(ids) - bad
         assert told >= len(bad)
+
+
+@given(st.integers(0, 19), st.sampled_from(["all", "follows"]), st.integers(2, 9))
+def test_page_that_leaves_out_one_of_its_items_is_noticed_at_the_end(hidden, counts, size):
+    ids = list(range(1, 41, 2))
+    server = Server(ids, ALL, cap=7, counts=counts)
+
+    async def ask(way: Way) -> Found:
+        found = await server.ask(way)
+        return Found([item for item in found.items if item["id"] != ids[hidden]], total=found.total)
+
+    walk = Listing(ask, lambda item: int(item["id"]), size, orders=(Order.BEHIND_ID,))
+    with pytest.raises(errors.ShortListing):
+        asyncio.run(everything(walk))
+
+
+async def everything(walk: Listing) -> set[int]:
+    return {item["id"] async for item in walk.all()}
+
+
+@given(st.integers(0, 20), st.sampled_from(["all", "follows"]))
+def test_item_that_is_deleted_while_the_listing_is_walked_is_none_that_was_left_out(when, counts):
+    server = Server(list(range(1, 41)), ALL, cap=7, counts=counts)
+
+    async def ask(way: Way) -> Found:
+        if len(server.asked) == 2:
+            server.ids = [number for number in server.ids if number not in {when, when + 20}]
+        return await server.ask(way)
+
+    walk = Listing(ask, lambda item: int(item["id"]), 5, orders=(Order.BEHIND_ID,))
+    assert set(range(1, 41)) - {when, when + 20} <= asyncio.run(everything(walk))
+
+
+@pytest.mark.parametrize("order", [Order.BY_ID, Order.AS_IT_COMES])
+@pytest.mark.parametrize("falling", [True, False])
+@pytest.mark.parametrize("end", range(2, 19))
+@pytest.mark.parametrize("cap", [2, 3, 4, 1000])
+async def test_empty_page_where_there_are_items_is_an_error_and_no_endless_walk(order, falling, end, cap):
+    server = Server(sorted(range(1, 21), reverse=falling), ALL, cap=cap)
+
+    async def ask(way: Way) -> Found:
+        found = await server.ask(way)
+        return Found([] if way.skip >= end else found.items)
+
+    with pytest.raises(errors.ShortListing, match="and each time otherwise"):
+        await everything(Listing(ask, lambda item: int(item["id"]), 5, orders=(order,)))
+
+
+@pytest.mark.parametrize("deleted", [1, 2, 7, 15, 20])
+async def test_page_that_is_empty_since_items_were_deleted_is_no_error(deleted):
+    server = Server(list(range(1, 21)), ALL)
+
+    async def ask(way: Way) -> Found:
+        if len(server.asked) == 3:
+            server.ids = server.ids[deleted:]
+        return await server.ask(way)
+
+    walk = Listing(ask, lambda item: int(item["id"]), 5, orders=(Order.BY_ID,))
+    assert await everything(walk) >= set(range(deleted + 1, 21))

@@ -399,6 +399,19 @@ async def test_share_that_may_vanish_at_once(tmp_path, files, share, believed):
     assert (summary["status"], summary["attachments"]["gone"]) == told
 
 
+async def test_kind_that_an_option_leaves_out_of_the_source_is_not_gone(tmp_path):
+    tracker = small_tracker()
+    await run_backup(tracker, tmp_path)
+    source = MemorySource(tracker)
+    source.capabilities = replace(source.capabilities, streams=("listed", "loose"), kinds=("Bug",))
+    vanish(tracker, [next(file.id for file in tracker.files.values() if file.owner.kind == "Bug")])
+    summary = await run_backup(None, tmp_path, source=source)
+    assert (summary["status"], summary["attachments"]["gone"]) == ("complete", 1)
+    assert {kind for (kind,) in rows(tmp_path, "SELECT DISTINCT kind FROM attachments WHERE status = 'gone'")} == {
+        "Bug"
+    }
+
+
 # --- what changed
 
 

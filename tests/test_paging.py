@@ -47,7 +47,7 @@ def test_offset_listing_of_a_quiet_tracker_is_complete(ids, page_size):
 
 def test_offset_goes_back_when_its_anchor_was_deleted():
     cursor = Offset(offset=4, anchor=4).following([6, 7], page_size=3)
-    assert json.loads(cursor) == {"offset": 0, "anchor": 4, "back": 1}
+    assert json.loads(cursor) == {"offset": 0, "anchor": 4, "back": 1, "lost": 1, "far": 4}
 
 
 def test_keyset_ends_when_nothing_new_comes():

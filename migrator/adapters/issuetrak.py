@@ -266,7 +266,13 @@ class IssuetrakTarget(CreatesNothing, _Issuetrak):
     async def oddities(self) -> tuple[str, ...]:
         """See `Tracker`."""
         await self._lists.prove()
-        return () if self._lists.route else (UNPROVEN,)
+        unset = (
+            "target.options.created_by is not set: files whose author is no active user of this Issuetrak are refused"
+        )
+        return (
+            *(() if self._lists.route else (UNPROVEN,)),
+            *(() if self._options.created_by else (unset,)),
+        )
 
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """See `Target`. `TrackerUnreachable` where lists can't be read: each load would send everything again."""
@@ -278,6 +284,14 @@ class IssuetrakTarget(CreatesNothing, _Issuetrak):
         """See `Target`: what Windows takes as a file name."""
         legal = _ILLEGAL.sub("_", name).rstrip(" .") or "_"
         return f"_{legal}" if _DEVICE.match(legal) else legal
+
+    async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
+        """See `Target`. Each author is asked for once."""
+        try:
+            await self._authors.of(draft.created_by)
+        except errors.Rejected as error:
+            return str(error)
+        return await super().refuses(owner, draft)
 
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """See `Target`. A 400 took nothing, so it is sent once more in another's name where that may be the cause."""

@@ -5,7 +5,9 @@ to the letter and nothing more. Entities of a kind in `asked` come on the stream
 all others come on the stream `listed` with their attachments on the page; files that nothing owns on `loose`.
 The one trap: it needs an object in the process, so no configuration can name it; it is not in the registry.
 
-Tests set `tracker.on_call`, which is awaited before each verb and may raise, to let the tracker fail at any step.
+Tests set `tracker.on_call`, which is awaited before each verb and may raise, to let the tracker fail at any step. A
+tracker may also alter the names of what it is sent (`alters_names`), re-encode it (`alters_content`), and list a file
+only some looks after it came (`lags`).
 """
 
 from __future__ import annotations
@@ -61,6 +63,10 @@ class MemoryTracker:
         self.on_call: OnCall | None = None
         self.downloads: Counter[str] = Counter()
         self.uploads = 0
+        self.alters_names: Callable[[str], str] = str
+        self.alters_content: Callable[[bytes], bytes] = bytes
+        self.lags = 0
+        self._unlisted: dict[str, int] = {}
         self._numbers: dict[EntityRef, int] = {}
         self._next = itertools.count(1)
 
@@ -89,6 +95,24 @@ class MemoryTracker:
     def of(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """All files of one entity, in the order they came."""
         return tuple(found for found in self.files.values() if found.owner == owner)
+
+    def take(self, owner: EntityRef, draft: Draft, content: bytes) -> Attachment:
+        """A file that was sent: as this tracker alters it, and for so many looks on no list."""
+        description = draft.description if self.capabilities.sets_description else ""
+        name, kept = self.alters_names(draft.name), self.alters_content(content)
+        made = self.attach(owner, name, kept, media_type=draft.media_type, description=description)
+        if self.lags:
+            self._unlisted[made.id] = self.lags
+        self.uploads += 1
+        return made
+
+    def listed(self, owner: EntityRef) -> tuple[Attachment, ...]:
+        """What a list of one entity shows now."""
+        there = self.of(owner)
+        late = {file.id for file in there if self.lags and self._unlisted.get(file.id)}
+        for id_ in late:
+            self._unlisted[id_] -= 1
+        return tuple(file for file in there if file.id not in late)
 
     def after(self, number: int, stream: str) -> list[tuple[int, Entity]]:
         """The next page of entities of a stream, by the order they came."""
@@ -182,28 +206,30 @@ class MemoryTarget(_Memory):
         """See `Target`."""
         return name.replace("/", "_") or "_"
 
+    async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
+        """See `Target`."""
+        if "/" in draft.name or len(draft.name.encode()) > self.capabilities.max_name_bytes:
+            return f"the name of a file for {owner} is not legal"
+        return self.capabilities.refuses(draft)
+
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """See `Target`."""
         await self._tracker.called("find_attachments", str(owner))
         if owner not in self._tracker.entities:
             raise Gone(f"no entity {owner}")
-        return self._tracker.of(owner)
+        return self._tracker.listed(owner)
 
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """See `Target`. `on_call` comes twice: as `upload` before anything, as `uploaded` when the file is there."""
         await self._tracker.called("upload", str(owner))
         if owner not in self._tracker.entities:
             raise Gone(f"no entity {owner}")
-        if "/" in draft.name or len(draft.name.encode()) > self.capabilities.max_name_bytes:
-            raise Rejected(f"the name of a file for {owner} is not legal")
+        if reason := await self.refuses(owner, draft):
+            raise Rejected(reason)
         content = b"".join([chunk async for chunk in body])
         if len(content) != draft.size:
             raise Rejected(f"{len(content)} bytes came, {draft.size} were announced")
-        if draft.size > (self.capabilities.max_attachment_bytes or draft.size):
-            raise Rejected(f"{draft.size} bytes are more than this tracker takes")
-        description = draft.description if self.capabilities.sets_description else ""
-        made = self._tracker.attach(owner, draft.name, content, media_type=draft.media_type, description=description)
-        self._tracker.uploads += 1
+        made = self._tracker.take(owner, draft, content)
         await self._tracker.called("uploaded", made.id)
         return made
 

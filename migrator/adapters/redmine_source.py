@@ -11,7 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from migrator.adapters.redmine_answers import ISSUE, entity_in, files_told, ref_in
+from migrator.adapters.redmine_answers import (
+    ISSUE,
+    KINDS,
+    NEWS,
+    PROJECT,
+    VERSION,
+    WIKI,
+    entity_in,
+    files_told,
+    ref_in,
+)
 from migrator.adapters.redmine_containers import BESIDE, Containers
 from migrator.adapters.redmine_fields import LIST, Fields
 from migrator.adapters.redmine_projects import Projects, few
@@ -23,6 +33,16 @@ from migrator.http import HttpClient
 from migrator.model import Attachment, Cursor, Entity, EntityRef, Page, Unread
 from migrator.required import number_in
 
+TOLD_BY = {
+    "issues": {ISSUE},
+    "wiki": {WIKI},
+    "news": {NEWS},
+    "versions": {VERSION},
+    "files": {PROJECT, VERSION},
+    "custom_fields": set(KINDS),
+}
+"""Whose files each stream tells of: what no stream tells of was not looked for, and so isn't gone."""
+
 MODULE = "issue_tracking"
 """Whose issues and versions a project has only while it is on."""
 
@@ -32,7 +52,8 @@ class RedmineSource(RedmineTracker):
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         streams = ("issues", *(stream for stream in BESIDE if stream in options.also))
-        super().__init__(http, options, replace(CAPABILITIES, streams=streams))
+        kinds = tuple(kind for kind in KINDS if any(kind in TOLD_BY[stream] for stream in streams))
+        super().__init__(http, options, replace(CAPABILITIES, streams=streams, kinds=kinds))
         self._ahead = Ahead(number_in)
         self._projects = Projects(self.api, options.project)
         self._fields = Fields(self.api, options.file_fields, wanted="custom_fields" in options.also)

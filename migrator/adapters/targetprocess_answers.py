@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
 from typing import Any
@@ -16,8 +17,9 @@ from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
 from migrator import errors
-from migrator.answers import looks_like_html, reason_in, told_in
-from migrator.fields import kept, moment, natural, record, records, text, whole
+from migrator.adapters.addresses import encoded_once
+from migrator.answers import is_login_form, looks_like_html, reason_in, told_in
+from migrator.fields import kept, natural, record, records, text
 from migrator.http import Answer
 from migrator.model import Attachment, EntityRef
 from migrator.required import number_in, objects_in
@@ -28,13 +30,17 @@ INLINE = "inline:"
 _VAGUE = {"", "General", "Assignable"}
 _QUOTED = re.compile(r"Attachment(?:Thumbnail)?\.aspx\?(?:[\w=&;-]*[&;])?AttachmentID=([0-9]{1,18})", re.IGNORECASE)
 _IMAGE = re.compile(r"""["']~/((?:images|uploads)/[^"'<>]+)["']|\(~/((?:images|uploads)/[^)\s]+)\)""", re.IGNORECASE)
+_BUILT = re.compile(r"(?:^|/)Attachment\.aspx\?AttachmentID=([0-9]+)$", re.IGNORECASE)
 _DATE = re.compile(r"/Date\((-?\d{1,18})(?:([+-])(\d\d)(\d\d))?\)/", re.ASCII)
 
 
 def parsed(answer: Answer, what: str) -> dict[str, Any]:
-    """An answer of the API as JSON has it, whichever of JSON and XML it is. A page for people means: not logged in."""
+    """An answer of the API as JSON has it, whichever of JSON and XML it is. A login page means: not logged in."""
     if looks_like_html(answer.body):
-        raise errors.AuthRefused(f"{what}: a web page ({reason_in(answer.body)}) instead of an answer; check the auth")
+        page = f"{what}: a web page ({reason_in(answer.body)}) instead of an answer"
+        if is_login_form(answer.body):
+            raise errors.AuthRefused(f"{page}; check the auth")
+        raise errors.WrongBody(page)
     is_xml = answer.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     try:
         value = from_xml(answer.xml(), root=True) if is_xml else answer.json()
@@ -88,8 +94,11 @@ def kind_of(item: Mapping[str, Any]) -> str:
     return text(record(item.get("EntityType")).get("Name")) or ("" if resource in _VAGUE else resource)
 
 
-def attachment(item: Mapping[str, Any], owner: EntityRef) -> Attachment:
-    """An item of a list of attachments. Where nobody wrote a description, Targetprocess puts the name there."""
+def attachment(item: Mapping[str, Any], owner: EntityRef, path_of: Callable[[str], str] | None = None) -> Attachment:
+    """An item of a list of attachments. Where nobody wrote a description, Targetprocess puts the name there.
+
+    `path_of` puts an address below our base: where the `Uri` is another than the one that all files have, it is kept.
+    """
     name, description, size = text(item.get("Name")), text(item.get("Description")), natural(item.get("Size"))
     return Attachment(
         id=str(id_of(item, "Attachments")),
@@ -100,8 +109,20 @@ def attachment(item: Mapping[str, Any], owner: EntityRef) -> Attachment:
         description="" if description == name else description,
         created_at=iso_date(text(item.get("Date")).strip()),
         created_by=person(record(item.get("Owner"))),
+        locator=_path_in(text(item.get("Uri")).strip(), item["Id"], path_of) if path_of else "",
         raw=kept(item),
     )
+
+
+def _path_in(uri: str, number: object, path_of: Callable[[str], str]) -> str:
+    """Where a file may be had besides the address that is built from its id; empty where that is the same."""
+    if not uri or uri.endswith(f"/Attachment.aspx?AttachmentID={number}"):
+        return ""
+    if (built := _BUILT.search(uri)) and built[1] == str(number):
+        return ""
+    with suppress(errors.WrongBody):
+        return path_of(encoded_once(uri))
+    return ""
 
 
 def person(user: Mapping[str, Any]) -> str:
@@ -110,10 +131,13 @@ def person(user: Mapping[str, Any]) -> str:
 
 
 def iso_date(date: str) -> str:
-    """Microsoft's `/Date(ms+HHMM)/` (UTC, and the zone it was meant in) as ISO 8601; ISO 8601 as it is; else empty."""
+    """Microsoft's `/Date(ms+HHMM)/` (UTC, and the zone it was meant in) and ISO 8601 in one spelling; else empty.
+
+    XML tells no zone; JSON tells the same clock, and its zone.
+    """
     try:
         if not (match := _DATE.fullmatch(date)):
-            return moment(date)
+            return datetime.fromisoformat(text(date)).isoformat()
         milliseconds, sign, hours, minutes = match.groups("")
         return (_epoch(sign, hours, minutes) + timedelta(milliseconds=int(milliseconds))).isoformat()
     except (ValueError, OverflowError):
@@ -145,7 +169,7 @@ def inline_image(path: str, owner: EntityRef, comment_id: str | None) -> Attachm
 
 
 def uploaded(body: bytes, owner: EntityRef) -> Attachment | None:
-    """The one file that the upload page tells of; None if it doesn't, or doesn't know the file's name itself.
+    """The one file that the upload page tells of, its name empty where the page doesn't know that; None if it doesn't.
 
     New servers send objects, old ones arrays (id, date, name, type, ...), with `items` around them or not, and some
     wrap either in HTML for a browser's hidden frame.
@@ -160,8 +184,10 @@ def uploaded(body: bytes, owner: EntityRef) -> Attachment | None:
         return None
     item = dict(zip(("Id", "Date", "Name", "MimeType"), items[0], strict=False)) if isinstance(items[0], list) else {}
     item |= {key[:1].upper() + key[1:]: value for key, value in record(items[0]).items()}
-    known = whole(item.get("Id")) is not None and text(item.get("Name")) not in {"", "undefined"}
-    return attachment(item, owner) if known else None
+    if natural(item.get("Id")) is None:
+        return None
+    nameless = text(item.get("Name")) == "undefined"
+    return attachment({**item, "Name": "", "Description": ""} if nameless else item, owner)
 
 
 def told_why(error: errors.MigratorError, *, inline: bool) -> errors.MigratorError:

@@ -3,7 +3,7 @@
 The one idea: a page is asked for in the best way first, and believed only if it came as it was asked for: old servers
 refuse sorting, filters or fields, and some ignore them without a word.
 The one trap: `Next` is never followed. It names the server's own idea of its host and drops parameters; it only tells
-that there is more.
+that there is more. That there is none is believed from a server that was seen to write it at all.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 from migrator import errors
-from migrator.adapters.targetprocess_answers import attachment, id_of, listed, parsed
+from migrator.adapters.targetprocess_answers import id_of, listed, parsed
 from migrator.ahead import Ahead
 from migrator.fields import text
 from migrator.http import HttpClient
-from migrator.listing import Found, Items, Listing, Order, Way, is_plain_refusal, walked
-from migrator.model import Attachment, Cursor, EntityRef
+from migrator.listing import Found, Listing, Order, Stretch, Way, is_refusal
+from migrator.model import Cursor
+from migrator.required import list_in, numbered, split
 
-_FACTS = "Id,Name,Description,Date,MimeType,Size"
-_FILE = f"{_FACTS},Uri,Owner[Id,FirstName,LastName,Login]"
+FACTS = "Id,Name,Description,Date,MimeType,Size"
+FILE = f"{FACTS},Uri,Owner[Id,FirstName,LastName,Login]"
 _KIND = "General[Id,Name,EntityType[Name]]"
+_DEFAULT_PAGE = 25  # items that a server gives where it isn't told otherwise; vendor page "Paging"
 _MESSAGE = "[Id,Generals[Id,Name,EntityType[Name]],Attachments[Id]]"
 
 CREATED = ("UserStory", "Bug", "Feature", "Epic", "Request", "Build", "Impediment")
@@ -40,9 +41,14 @@ class Collection:
     orders: tuple[Order, ...] = tuple(Order)
     most: int = 1000
 
+    @property
+    def streams(self) -> bool:
+        """Whether it is a listing of the whole tracker, and not one of a single entity."""
+        return "{}" not in self.name
+
 
 ATTACHMENTS = Collection(
-    "Attachments", ({"include": f"[{_FILE},{_KIND},Message[Id]]"}, {"include": f"[{_FACTS},Owner,General]"})
+    "Attachments", ({"include": f"[{FILE},{_KIND},Message[Id]]"}, {"include": f"[{FACTS},Owner,General]"})
 )
 GENERALS = Collection(
     "Generals",
@@ -57,7 +63,13 @@ COMMENTS = Collection("Comments", ({"include": f"[Id,Description,{_KIND}]"}, {"i
 MESSAGES = Collection("Messages", ({"include": _MESSAGE, "innerTake": "1000"},), most=20)
 OF_ENTITY = Collection(
     "Generals/{}/Attachments",
-    ({"include": f"[{_FILE}]"}, {"include": f"[{_FACTS},Owner]"}),
+    ({"include": f"[{FILE}]"}, {"include": f"[{FACTS},Owner]"}),
+    orders=(Order.AS_IT_COMES,),
+)
+# What all attachments are filtered for; old servers refuse it (vendor page "Work with Attachments", Filtering).
+OF_ENTITY_AMONG_ALL = Collection(
+    "Attachments?{}",
+    ({"include": f"[{FILE},General]", "where": "General.Id eq {}"},),
     orders=(Order.AS_IT_COMES,),
 )
 
@@ -69,6 +81,7 @@ class Api:
         self._http, self._form, self._page_size = http, form, page_size
         self._known: dict[str, int] = {}  # listing -> the first of its `asks` that this server didn't refuse
         self._ahead: dict[tuple[str, int], Ahead] = {}
+        self._tells_next = False  # it was seen to write `Next`
 
     async def ask(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         """One answer, in the shape of JSON; `path` is below api/v1. A login page means `AuthRefused`."""
@@ -79,12 +92,12 @@ class Api:
             raise errors.AuthRefused(str(error)) from error
         return parsed(answer, f"GET {path}")
 
-    async def page(self, collection: Collection, cursor: Cursor | None, *of: str) -> tuple[Items, Cursor | None]:
-        """The items of one page and the cursor after it; asks for less where the server refuses the full."""
+    async def page(self, collection: Collection, cursor: Cursor | None, *of: str) -> Stretch:
+        """A page and the cursor after it, see `Listing.read`; asks for less where the server refuses the full."""
         refusal: errors.MigratorError | None = None
         for number in range(self._known.get(collection.name, 0), len(collection.asks)):
             try:
-                found = await self._listing(collection, number, *of, first=cursor is None).page(cursor)
+                found = await self._listing(collection, number, *of, first=cursor is None).read(cursor)
             except (errors.Rejected, errors.Retriable) as error:
                 if not is_refusal(error, first=cursor is None):
                     raise
@@ -95,34 +108,41 @@ class Api:
         raise refusal or errors.WrongBody(f"{collection.name}: there is no way to ask for it")
 
     def _listing(self, collection: Collection, number: int, *of: str, first: bool) -> Listing:
-        path, take = collection.name.format(*of), max(2, min(self._page_size, collection.most))
+        path, take = collection.name.format(*of).partition("?")[0], max(2, min(self._page_size, collection.most))
+        asks = {name: value.format(*of) for name, value in collection.asks[number].items()}
 
         def number_of(item: Mapping[str, Any]) -> int:
             return id_of(item, path)
 
         async def ask(way: Way) -> Found:
             place = {"skip": str(way.skip)} if way.after is None else {"where": f"Id gt {way.after}"}
-            query = {**collection.asks[number], **({"orderBy": "Id"} if way.sorts else {}), **place}
-            answer = await self.ask(path, {**query, "take": str(way.take)})
-            return Found(listed(answer, path), bool(answer.get("Next")))
+            query = {**asks, **({"orderBy": "Id"} if way.sorts else {}), **place}
+            return self._found(collection, path, await self.ask(path, {**query, "take": str(way.take)}), way)
 
         refused = partial(is_refusal, first=first)
         listing = Listing(ask, number_of, take, collection.orders, refused)
         return listing if of else self._ahead.setdefault((path, number), Ahead(number_of)).over(listing)
 
+    def _found(self, collection: Collection, path: str, answer: Mapping[str, Any], way: Way) -> Found:
+        """A page, and whether others follow. Of one entity it has to be readable whole."""
+        more, came = bool(answer.get("Next")), list_in(answer, "Items")
+        # Nothing behind a page without `Next`: there was none since nothing followed.
+        self._tells_next = self._tells_next or more or (not came and bool(way.after or way.skip))
+        if not collection.streams:
+            known = self._tells_next or len(came) < _DEFAULT_PAGE
+            return Found(listed(answer, path), more if more or known else None)
+        place = f"GET api/v1/{path}, " + (f"behind {way.skip} items" if way.after is None else f"after id {way.after}")
+        items, unread = split(came, partial(numbered, key="Id"), place, collection.name)
+        return Found(items, more if more or self._tells_next or not came else None, unread=unread)
+
+    def asks_less_of(self, collection: Collection) -> bool:
+        """Whether the server refused to tell all that was asked of this listing."""
+        return self._known.get(collection.name, 0) > 0
+
     async def close(self) -> None:
         """No page that was asked ahead is wanted any more."""
         for ahead in self._ahead.values():
             await ahead.close()
-
-    async def files_of(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """The attachments that the entity itself lists; `Gone` if there is none."""
-
-        async def step(cursor: Cursor | None) -> tuple[Items, Cursor | None]:
-            return await self.page(OF_ENTITY, cursor, quote(owner.id, safe=""))
-
-        files = [attachment(item, owner) async for item in walked(step, None)]
-        return tuple({file.id: file for file in files}.values())
 
     async def projects(self) -> list[tuple[int, str]]:
         """Numbers and names."""
@@ -144,8 +164,3 @@ class Api:
         if any(word not in text(item.get("Description")) for item in items):
             raise errors.Rejected("GET api/v1/Generals: this server does not search descriptions, so none is created")
         return items[0] if items else None
-
-
-def is_refusal(error: errors.MigratorError, *, first: bool) -> bool:
-    """Whether the server doesn't take the question as it is. At the start of a listing, 500 may mean that, too."""
-    return is_plain_refusal(error) or (first and isinstance(error, errors.Retriable) and error.status == 500)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from migrator.adapters.addresses import encoded_once
 from migrator.answers import told_in
 from migrator.errors import WrongBody
 from migrator.fields import kept, moment, natural, record, text, whole
@@ -18,8 +19,11 @@ from migrator.http import HttpClient
 from migrator.model import Attachment, Entity, EntityRef
 from migrator.required import number_in
 
+UNTYPED = "WorkItem"
+"""The kind of a work item that tells no type."""
+
+_TOTALS = ("totalresults", "totalcount", "odata.count", "@odata.count", "total", "count")
 _ADDRESS = re.compile(r"(?:^|/)(Attachment(?:Download|Streaming)/.*)", re.DOTALL)
-_URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
 
 
 def made_in(body: bytes) -> dict[str, Any] | None:
@@ -32,12 +36,17 @@ def made_in(body: bytes) -> dict[str, Any] | None:
 
 
 def entity_in(item: Mapping[str, Any], view: str) -> Entity:
-    """A work item; `view` is the address of all of them, up to the number."""
-    number, kind = str(number_in(item)), text(item.get("type"))
-    if not kind:
-        raise WrongBody(f"work item {number} is of no type")
+    """A work item; `view` is the address of all of them, up to the number. One that tells no type is `UNTYPED`."""
+    number, kind = str(number_in(item)), text(item.get("type")).strip() or UNTYPED
     title = text(record(item.get("fields")).get("Name"))
     return Entity(EntityRef(kind, number), title, view + number, kept(item))
+
+
+def total_in(answer: object) -> int | None:
+    """The number of all items, as far as the answer of a list tells one, in whichever spelling."""
+    told = {key.lower(): value for key, value in record(answer).items() if isinstance(key, str)}
+    found = (natural(told.get(name)) for name in _TOTALS)
+    return next((number for number in found if number is not None), None)
 
 
 def description_in(item: Mapping[str, Any]) -> str:
@@ -73,7 +82,7 @@ def _path_in(address: str, name: str, http: HttpClient) -> str:
     if name and address.endswith(f"/{name}"):
         address = address.removesuffix(name) + quote(name, safe="")
     try:
-        path = quote(http.path_of(address), safe=_URL_CHARACTERS)
+        path = encoded_once(http.path_of(address))
     except WrongBody:
         return ""
     found = _ADDRESS.search(path)

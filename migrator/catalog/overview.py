@@ -148,7 +148,12 @@ class Overview(Store):
         one, statuses = self.db.execute, Counter[str]()
         for status, _, number in self._tally():
             statuses[status] += number
+        known = {row[1] for row in one("PRAGMA table_info(uploads)").fetchall()}
+        altered = 0
+        if "altered" in known:  # an archive that no newer program has opened yet may lack it
+            (altered,) = one("SELECT count(*) FROM uploads WHERE altered IS NOT NULL").fetchone()
         return {
+            **({"altered": altered} if altered else {}),
             "entities": self.entity_count(),
             "attachments": dict(sorted(statuses.items())),
             "blobs": dict(
@@ -198,7 +203,7 @@ class Overview(Store):
         """The same, with what was found of each."""
         return dict(self.db.execute("SELECT sha256, problem FROM blobs WHERE problem IS NOT NULL").fetchall())
 
-    def files_of(self, hashes: Iterable[str], most: int = 100) -> dict[str, list[dict[str, str]]]:
+    def files_with(self, hashes: Iterable[str], most: int = 100) -> dict[str, list[dict[str, str]]]:
         """The files that these blobs are the content of, `most` of each. Goes through all attachments."""
         rows = self.db.execute(
             "SELECT sha256, kind, entity_id, attachment_id, name, status FROM attachments "

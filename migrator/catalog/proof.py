@@ -6,13 +6,14 @@ program has opened yet may lack the newest columns.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from migrator.catalog.crawl import COLUMNS, attachment_from
 from migrator.catalog.store import Store
-from migrator.model import Attachment, Blob, EntityRef, Upload, UploadStatus
+from migrator.model import Altered, Attachment, Blob, EntityRef, Upload, UploadStatus
 
 _FILES = """
 SELECT a.kind, a.entity_id, coalesce(e.title, '') AS title, a.attachment_id, a.name, a.created_at, b.sha256, b.size
@@ -75,7 +76,8 @@ class Proof(Store):
         """Every upload, in the order of `all_attachments`."""
         known = {row[1] for row in self.db.execute("PRAGMA table_info(uploads)").fetchall()}
         newer = ", ".join(
-            f"u.{column}" if column in known else f"'' AS {column}" for column in ("remote_locator", "content_check")
+            f"u.{column}" if column in known else f"'' AS {column}"
+            for column in ("remote_locator", "content_check", "altered")
         )
         return self._dicts(
             "SELECT u.attachment_id, target, target_kind, target_id, remote_id, u.name, u.status, u.error, "
@@ -86,7 +88,8 @@ class Proof(Store):
     def arrived_uploads(self, target: str, run: int | None = None) -> dict[EntityRef, list[Upload]]:
         """What is recorded as being at a target, by target entity: all, or what one run settled."""
         rows = self.db.execute(
-            f"SELECT target_kind, target_id, u.status, u.remote_id, u.name, u.attempts, b.sha256, b.size, {_OF} "
+            "SELECT target_kind, target_id, u.status, u.remote_id, u.name, u.attempts, u.remote_locator, u.altered, "
+            f"u.accepted, b.sha256, b.size, {_OF} "
             "FROM uploads u JOIN attachments a USING (attachment_id) JOIN blobs b USING (sha256) "
             "WHERE target = ? AND u.status IN ('uploaded', 'already_there') AND u.run_id = coalesce(?, u.run_id) "
             "ORDER BY target_kind, target_id, u.attachment_id",
@@ -95,25 +98,32 @@ class Proof(Store):
         found: dict[EntityRef, list[Upload]] = {}
         for row in rows.fetchall():
             to = EntityRef(row[0], row[1])
+            known = (UploadStatus(row[2]), row[3], row[4], row[5])
             upload = Upload(
-                attachment_from(row[8:]), Blob(row[6], row[7]), to, UploadStatus(row[2]), row[3], row[4], row[5]
+                attachment_from(row[11:]),
+                Blob(row[9], row[10]),
+                to,
+                *known,
+                locator=row[6],
+                altered=json.loads(row[7] or "{}"),
+                accepted=bool(row[8]),
             )
             found.setdefault(to, []).append(upload)
         return found
 
-    def record_content_check(self, target: str, upload: Upload, problem: str | None) -> None:
-        """What was read back is what was sent (None), or how it differs: then the upload has failed."""
+    def record_content_check(
+        self, target: str, upload: Upload, problem: str | None, altered: Altered | None = None
+    ) -> None:
+        """What was read back is what was sent (None), or how it differs: then the upload has failed.
+
+        `altered` is what the target is now known to have altered, None where that is nothing new.
+        """
+        told = json.dumps(altered, ensure_ascii=False) if altered else None
+        key = (target, upload.attachment.id, upload.to.kind, upload.to.id)
         with self.writing():
             self.db.execute(
-                "UPDATE uploads SET content_check = ?, status = iif(? IS NULL, status, 'failed'), error = ? "
+                "UPDATE uploads SET content_check = ?, status = iif(? IS NULL, status, 'failed'), error = ?, "
+                "altered = coalesce(?, altered) "
                 "WHERE target = ? AND attachment_id = ? AND target_kind = ? AND target_id = ?",
-                [
-                    "differs" if problem else "same",
-                    problem,
-                    problem,
-                    target,
-                    upload.attachment.id,
-                    upload.to.kind,
-                    upload.to.id,
-                ],
+                ["differs" if problem else "same", problem, problem, told, *key],
             )

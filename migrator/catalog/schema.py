@@ -134,3 +134,21 @@ def _no_index_by_blob(db: Database) -> None:
 def _warnings_of_files(db: Database) -> None:
     """What was odd about a file that was stored all the same, such as another size than the one that was listed."""
     db.execute("ALTER TABLE attachments ADD COLUMN warning TEXT")
+
+
+# What a target made of a file: `sent_name` is what it was sent under, `name` what it is called there, `altered` (JSON)
+# what differs. `sent_at` is when it was sent last; `accepted` is 1 where the target answered that it took it, and no
+# list has shown it yet.
+_ALTERED = """
+ALTER TABLE uploads ADD COLUMN sent_name TEXT;
+ALTER TABLE uploads ADD COLUMN sent_at TEXT;
+ALTER TABLE uploads ADD COLUMN accepted INTEGER;
+ALTER TABLE uploads ADD COLUMN altered TEXT;
+CREATE INDEX uploads_unlisted ON uploads (target, target_kind, target_id) WHERE accepted = 1;
+CREATE INDEX uploads_altered ON uploads (target, run_id) WHERE altered IS NOT NULL;
+"""
+
+
+@migrations(name="0009_altered_by_the_target")
+def _altered_by_the_target(db: Database) -> None:
+    _run_all(db, _ALTERED)

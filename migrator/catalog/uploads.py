@@ -13,7 +13,7 @@ from typing import Any
 
 from migrator.catalog.crawl import COLUMNS, attachment_from
 from migrator.catalog.store import MAPPED, Store
-from migrator.model import Attachment, Blob, EntityRef, Upload, UploadStatus
+from migrator.model import Altered, Attachment, Blob, EntityRef, Upload, UploadStatus
 
 _UNSETTLED = "status IN ('planned', 'in_doubt', 'failed')"
 _OURS = (
@@ -32,6 +32,21 @@ class UploadTables(Store):
             "SELECT kind, entity_id, count(*) FROM attachments WHERE status = 'stored' GROUP BY kind, entity_id"
         ):
             yield EntityRef(kind, entity), count
+
+    def known_refs(self) -> set[EntityRef]:
+        """Every entity that was seen, or owns a file."""
+        rows = self.db.execute("SELECT kind, entity_id FROM entities UNION SELECT kind, entity_id FROM attachments")
+        return {EntityRef(kind, id_) for kind, id_ in rows}
+
+    def files_of(self, owners: Iterable[EntityRef]) -> Iterator[dict[str, str]]:
+        """The stored files of these entities, as a summary names them."""
+        for owner in owners:
+            for id_, name in self.db.execute(
+                "SELECT attachment_id, name FROM attachments WHERE kind = ? AND entity_id = ? AND status = 'stored' "
+                "ORDER BY attachment_id",
+                [owner.kind, owner.id],
+            ).fetchall():
+                yield {"kind": owner.kind, "entity": owner.id, "attachment": id_, "name": name}
 
     def plan_uploads(self, run: int, target: str, pairs: Iterable[tuple[EntityRef, EntityRef]]) -> None:
         """A row for every stored attachment of each source entity and the target entity it goes to; none twice.
@@ -61,7 +76,8 @@ class UploadTables(Store):
             )
             self.db.execute(
                 "UPDATE uploads SET status = 'planned', remote_id = NULL, name = NULL, attempts = 0, error = NULL, "
-                "sent_run = NULL, seen = NULL, sent_sha256 = NULL, run_id = ? "
+                "sent_run = NULL, seen = NULL, sent_sha256 = NULL, sent_name = NULL, sent_at = NULL, "
+                "accepted = NULL, altered = NULL, run_id = ? "
                 "WHERE target = ? AND status = 'rolled_back' AND EXISTS (SELECT 1 FROM mapped m "
                 "JOIN attachments a ON a.kind = m.kind AND a.entity_id = m.id "
                 "WHERE a.attachment_id = uploads.attachment_id AND a.status = 'stored' "
@@ -85,17 +101,25 @@ class UploadTables(Store):
             yield replace(attachment_from(attachment), size=size), EntityRef(kind, id_), UploadStatus(status)
 
     def unsettled_entities(self, target: str) -> list[EntityRef]:
-        """Target entities that still have uploads to come."""
+        """Target entities that still have uploads to come; last those with one in doubt.
+
+        By then the others may have shown how soon a list of this target tells of what was sent.
+        """
         rows = self.db.execute(
-            f"SELECT DISTINCT target_kind, target_id FROM uploads WHERE target = ? AND {_UNSETTLED}", [target]
+            "SELECT target_kind, target_id FROM ("
+            f"SELECT target_kind, target_id, status FROM uploads WHERE target = ? AND {_UNSETTLED} UNION ALL "
+            "SELECT target_kind, target_id, status FROM uploads WHERE target = ? AND accepted = 1) "
+            "GROUP BY 1, 2 ORDER BY max(status = 'in_doubt')",
+            [target, target],
         )
         return [EntityRef(kind, id_) for kind, id_ in rows.fetchall()]
 
     def unsettled_uploads(self, target: str, to: EntityRef) -> list[Upload]:
-        """The uploads to one target entity that are not settled; those in doubt first."""
+        """The uploads to one target entity that are not settled, or never seen on a list; those in doubt first."""
         return self._uploads(
             "b.sha256 = a.sha256",
-            f"u.{_UNSETTLED} AND a.status = 'stored' ORDER BY u.status != 'in_doubt', a.created_at, a.attachment_id",
+            f"(u.{_UNSETTLED} OR u.accepted = 1) AND a.status = 'stored' "
+            "ORDER BY u.status != 'in_doubt', a.created_at, a.attachment_id",
             [target, to.kind, to.id],
         )
 
@@ -125,6 +149,7 @@ class UploadTables(Store):
             "SELECT u.target_kind, u.target_id, u.status, u.remote_id, u.name, u.attempts, u.sent_run, u.seen, "
             "u.content_check = 'differs', "
             "u.status = 'in_doubt' AND u.run_id IN (SELECT run_id FROM runs WHERE command = 'rollback'), "
+            "u.remote_locator, coalesce(u.sent_name, u.name), u.sent_at, u.accepted, u.altered, "
             f"b.sha256, b.size, {columns} FROM uploads u JOIN attachments a USING (attachment_id) JOIN blobs b ON {of} "
             f"WHERE u.target = ? AND {to}{wanted}",
             args,
@@ -153,14 +178,15 @@ class UploadTables(Store):
         row = self.db.execute("SELECT 1 FROM runs WHERE run_id = ? AND command = 'load'", [run]).fetchone()
         return row is not None
 
-    def arrived(self, target: str, to: EntityRef) -> dict[str, tuple[str, str]]:
-        """For each attachment that is known to have arrived on a target entity: its remote id and name there."""
+    def arrived(self, target: str, to: EntityRef) -> dict[str, tuple[str, str, str]]:
+        """For each attachment known to have arrived on a target entity: its remote id and name there, and `sent_at`."""
         rows = self.db.execute(
-            "SELECT attachment_id, remote_id, name FROM uploads WHERE target = ? AND target_kind = ? AND target_id = ? "
+            "SELECT attachment_id, remote_id, name, coalesce(sent_at, '') FROM uploads "
+            "WHERE target = ? AND target_kind = ? AND target_id = ? "
             "AND remote_id IS NOT NULL AND status != 'rolled_back'",
             [target, to.kind, to.id],
         )
-        return {str(id_): (str(remote), str(name)) for id_, remote, name in rows.fetchall()}
+        return {str(id_): (str(remote), str(name), str(at)) for id_, remote, name, at in rows.fetchall()}
 
     def record_upload(
         self,
@@ -174,24 +200,58 @@ class UploadTables(Store):
         locator: str | None = None,
         error: str | None = None,
         ours: bool = True,
+        accepted: bool = False,
+        altered: Altered | None = None,
     ) -> None:
-        """Result of one upload, or of deleting it. A name or id once known stays; not `ours`: it was found there."""
+        """Result of one upload, or of deleting it. A name or id once known stays; not `ours`: it was found there.
+
+        `accepted`: the target answered that it took it, and no list has shown it yet. `altered` stays where None is
+        given. Which files were there before is forgotten once it is known which one it is.
+        """
+        told = None if altered is None else json.dumps(altered, ensure_ascii=False) if altered else ""
         with self.writing():
             self.db.execute(
                 "UPDATE uploads SET status = ?, name = coalesce(?, name), remote_id = coalesce(?, remote_id), "
                 "remote_locator = coalesce(?, remote_locator), error = ?, sent_run = iif(?, sent_run, NULL), "
+                "seen = iif(? IN ('uploaded', 'already_there', 'rolled_back'), NULL, seen), "
+                "accepted = iif(?, 1, iif(? IN ('uploaded', 'already_there'), NULL, accepted)), "
+                "altered = iif(? IS NULL, altered, nullif(?, '')), "
                 f"run_id = ?, content_check = iif(? = 'failed', content_check, NULL) {_ROW}",
-                [status, name, remote_id, locator, error, ours, run, status, *_key(target, upload)],
+                [
+                    *(status, name, remote_id, locator, error, ours),
+                    *(status, accepted, status, told, told, run, status),
+                    *_key(target, upload),
+                ],
             )
 
-    def record_intent(self, run: int, target: str, upload: Upload, name: str, seen: Sequence[str]) -> None:
-        """It is about to be sent: an attempt. `seen` are the files that could be taken for it later and are not."""
+    def record_intent(
+        self, run: int, target: str, upload: Upload, name: str, seen: Iterable[str], sent_at: str = ""
+    ) -> None:
+        """It is about to be sent under a name: an attempt.
+
+        `seen` are the files that are there and that no upload of this archive accounts for; those of the first of
+        several attempts in a row stay. What was known of an earlier file is forgotten.
+        """
+        before = json.dumps(sorted(seen)) if seen else None
         with self.writing():
             self.db.execute(
-                "UPDATE uploads SET status = 'in_doubt', name = ?, error = NULL, attempts = attempts + 1, run_id = ?, "
-                f"sent_run = ?, seen = iif(status = 'in_doubt', seen, ?), sent_sha256 = ? {_ROW}",
-                [name, run, run, json.dumps(seen) if seen else None, upload.blob.sha256, *_key(target, upload)],
+                "UPDATE uploads SET status = 'in_doubt', name = ?, sent_name = ?, sent_at = ?, error = NULL, "
+                "attempts = attempts + 1, run_id = ?, sent_run = ?, "
+                "seen = iif(status = 'in_doubt' AND remote_id IS NULL, seen, ?), "
+                f"sent_sha256 = ?, accepted = NULL, altered = NULL, remote_id = NULL {_ROW}",
+                [name, name, sent_at, run, run, before, upload.blob.sha256, *_key(target, upload)],
             )
+
+    def altered_uploads(self, target: str, run: int) -> list[dict[str, Any]]:
+        """What the target altered of the files that one run settled, as they are told of in its summary."""
+        rows = self.db.execute(
+            "SELECT a.kind, a.entity_id, a.attachment_id, a.name, u.target_kind, u.target_id, u.altered "
+            "FROM uploads u JOIN attachments a USING (attachment_id) WHERE u.target = ? AND u.run_id = ? "
+            "AND u.altered IS NOT NULL AND u.status IN ('uploaded', 'already_there') ORDER BY 1, 2, 3",
+            [target, run],
+        )
+        keys = ("kind", "entity", "attachment", "name", "target_kind", "target_id", "how")
+        return [dict(zip(keys, [*row[:-1], json.loads(row[-1])], strict=True)) for row in rows.fetchall()]
 
 
 _ROW = "WHERE target = ? AND attachment_id = ? AND target_kind = ? AND target_id = ?"
@@ -203,7 +263,9 @@ def _key(target: str, upload: Upload) -> tuple[str, str, str, str]:
 
 def upload_from(row: Sequence[Any]) -> Upload:
     """The model of a row, as `_uploads` selects it."""
-    kind, id_, status, remote_id, name, attempts, sent_run, seen, differs, deleting, sha256, size, *attachment = row
+    kind, id_, status, remote_id, name, attempts, sent_run, seen, differs, deleting, *sent = row[:15]
+    locator, sent_name, sent_at, accepted, altered = sent
+    sha256, size, *attachment = row[15:]
     return Upload(
         attachment_from(attachment),
         Blob(sha256, size),
@@ -216,4 +278,9 @@ def upload_from(row: Sequence[Any]) -> Upload:
         frozenset(json.loads(seen or "[]")),
         differs=bool(differs),
         deleting=bool(deleting),
+        locator=locator,
+        sent_name=sent_name,
+        sent_at=sent_at or "",
+        accepted=bool(accepted),
+        altered=json.loads(altered or "{}"),
     )

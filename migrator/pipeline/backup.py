@@ -22,7 +22,7 @@ from migrator.catalog import Catalog
 from migrator.catalog.crawl import Crawl
 from migrator.catalog.ending import Vanished
 from migrator.dates import same_moment
-from migrator.model import Attachment, Cursor, Entity, Page, RunStatus, Status
+from migrator.model import UNLINKED, Attachment, Cursor, Entity, Page, RunStatus, Status
 from migrator.pipeline.fetch import Fetcher
 from migrator.pipeline.findings import Findings
 from migrator.pipeline.room import Room
@@ -120,7 +120,7 @@ class _Backup:
         vanished = Vanished()
         if status is RunStatus.COMPLETE:
             limit, whole = self._settings.max_gone, not findings.unread
-            vanished = catalog.end_crawl(self._crawl, self._settings.kinds, whole=whole, max_gone=limit)
+            vanished = catalog.end_crawl(self._crawl, self._looked_for(), whole=whole, max_gone=limit)
             findings.judge(catalog, self._crawl, self._settings.selection, self._settings.kinds, vanished)
             findings.warn(self._fetcher.warning)
         catalog.record_failures_of_the_whole(findings.failures)
@@ -133,6 +133,11 @@ class _Backup:
             "warnings": findings.warnings,
             "failures": catalog.failures(start),
         }
+
+    def _looked_for(self) -> Sequence[str]:
+        """The kinds whose files were looked for, none for all: what an option leaves out of the source isn't gone."""
+        known = self._source.capabilities.kinds
+        return self._settings.kinds or ((*known, UNLINKED) if known else ())
 
     async def work(self) -> bool:
         """See `Work`."""
@@ -218,8 +223,9 @@ class _Backup:
             self._pages.release()
 
     async def _ask(self, entities: Sequence[Entity]) -> list[Attachment]:
-        found = await asyncio.gather(*(self._attachments_of(entity) for entity in entities))
-        return [attachment for some in found for attachment in some or ()]
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(self._attachments_of(entity)) for entity in entities]
+        return [attachment for task in asked for attachment in task.result() or ()]
 
     async def _attachments_of(self, entity: Entity) -> tuple[Attachment, ...] | None:
         """None if they can't be listed, which is recorded."""

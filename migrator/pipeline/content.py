@@ -1,8 +1,10 @@
 """Proof of a load: files of the target are read back and hashed.
 
 The one idea: a file whose content differs, or that is not there any more, makes its upload `failed`; the next load
-settles it like any other: what is gone is sent again, what differs only after a person deleted it there.
-The one trap: a file that can't be read just now says nothing about its content: it is named, and stays as it is.
+settles it like any other: what is gone is sent again, what differs only after a person deleted it there. A text that
+the target re-encoded is the same, and told as altered.
+The one trap: a file that can't be read just now says nothing about its content: it is named, and stays as it is. And
+one that no list shows may be there: it is asked for by its id.
 """
 
 from __future__ import annotations
@@ -13,18 +15,22 @@ from typing import Protocol
 
 from migrator import errors
 from migrator.catalog import Catalog
-from migrator.model import Attachment, EntityRef, Upload
+from migrator.model import Altered, Attachment, EntityRef, Upload
 from migrator.pipeline.desk import Desk
+from migrator.pipeline.reading import Reader
 from migrator.pipeline.running import InFlight
-from migrator.pipeline.settle import DIFFERS, HashSink
+from migrator.pipeline.settle import DIFFERS
 from migrator.ports import Target
 
 
 class Stoppable(Protocol):
-    """Who knows whether the run is being stopped, and is told if something was left."""
+    """The load: knows whether it is being stopped, is told if something was left, and has what was sent."""
 
     stopping: bool
     cut_short: bool
+
+    def reader(self) -> Reader:
+        """Reads files of the target back, and knows what was sent."""
 
 
 class ContentCheck:
@@ -32,6 +38,7 @@ class ContentCheck:
 
     def __init__(self, target: Target, catalog: Catalog, identity: str, desk: Desk, run: Stoppable) -> None:
         self._target, self._catalog, self._identity, self._desk, self._run = target, catalog, identity, desk, run
+        self._reader = run.reader()
         self._same = self._differ = 0
         self.unread: list[dict[str, str | None]] = []
 
@@ -68,22 +75,36 @@ class ContentCheck:
                 self._run.cut_short = True
                 return
             try:
-                problem = await self._compare(upload, there.get(upload.remote_id or ""))
+                problem, altered = await self._compare(upload, there.get(upload.remote_id or ""))
             except (errors.Retriable, errors.Rejected) as error:
                 self.unread.append(_failure(upload, f"could not be read back: {error}"))
                 continue
             self._same, self._differ = self._same + (not problem), self._differ + bool(problem)
-            await self._desk.run(self._catalog.record_content_check, self._identity, upload, problem)
+            await self._desk.run(self._catalog.record_content_check, self._identity, upload, problem, altered)
 
-    async def _compare(self, upload: Upload, remote: Attachment | None) -> str | None:
-        """How the file at the target differs from what was sent; None if it doesn't."""
+    async def _compare(self, upload: Upload, listed: Attachment | None) -> tuple[str | None, Altered | None]:
+        """How the file at the target differs from what was sent, None if it doesn't; and what is newly altered."""
+        remote = listed or await self._unlisted(upload)
         if remote is None:
-            return "not at the target any more"
-        if remote.name != upload.name:
-            return f"it is named {remote.name!r} at the target now; sent was {upload.name!r}"
-        sink = HashSink()
-        await self._target.read_back(remote, sink)
-        return None if sink.sha256.hexdigest() == upload.blob.sha256 else DIFFERS
+            return "not at the target any more", None
+        if remote.name != upload.name and not upload.accepted:
+            return f"it is named {remote.name!r} at the target now; it was {upload.name!r}", None
+        found = await self._reader.sha256(remote)
+        if found in {upload.blob.sha256, upload.sha256_there}:
+            return None, None
+        if await self._reader.as_text(remote, upload.blob) != found:
+            return DIFFERS, None
+        return None, {**upload.altered, "content": {"sent": upload.blob.sha256, "found": found}}
+
+    async def _unlisted(self, upload: Upload) -> Attachment | None:
+        """A list may lag: the file as the target gives it by its id; None if it says that there is none."""
+        told = (upload.remote_id or "", upload.to, upload.name or "", upload.size_there)
+        remote = Attachment(*told, locator=upload.locator)
+        try:
+            await self._reader.sha256(remote)
+        except errors.Gone:
+            return None
+        return remote
 
 
 def _failure(upload: Upload, reason: str) -> dict[str, str | None]:

@@ -159,7 +159,7 @@ def _chapter(chapter: Chapter) -> dict[str, Any]:
     }
 
 
-def _upload(one: Sent) -> dict[str, str | None]:
+def _upload(one: Sent) -> dict[str, Any]:
     return {
         "target": one.target,
         "kind": one.to.kind,
@@ -170,6 +170,7 @@ def _upload(one: Sent) -> dict[str, str | None]:
         "content": one.content or None,
         "url": one.url,
         "error": one.error or None,
+        "altered": one.altered or None,
     }
 
 

@@ -15,6 +15,7 @@ from migrator.archive import Archive
 from migrator.catalog import Catalog
 from migrator.model import EntityRef, RunStatus, UploadStatus
 from migrator.pipeline.content import ContentCheck
+from migrator.pipeline.left import Left
 from migrator.pipeline.moved import former
 from migrator.pipeline.running import Frame, begun
 from migrator.pipeline.settle import LoadSettings, Settler
@@ -37,15 +38,18 @@ async def load(
     """One run: uploads what is mapped and not at the target yet. Whoever calls holds the archive.
 
     Gives the summary of `contract.md`. In a dry run nothing is sent, and nothing recorded but the run and its plan.
+    `ConfigError`, and there was no run, where no row of the mapping names anything in the archive.
     """
-    async with begun(catalog, "load") as frame:
+    left = Left(catalog, settings)
+    async with begun(catalog, "load", left.expect_something) as frame:
         settler = Settler(target, archive, catalog, settings, frame.desk, frame.run, progress or Silent())
-        return await frame.carry_out(_Load(settler, target, settings, frame), stop or asyncio.Event())
+        work = _Load(settler, target, settings, frame, left)
+        return left.whole(await frame.carry_out(work, stop or asyncio.Event()))
 
 
 class _Load:
-    def __init__(self, settler: Settler, target: Target, settings: LoadSettings, frame: Frame) -> None:
-        self._settler, self._target, self._settings = settler, target, settings
+    def __init__(self, settler: Settler, target: Target, settings: LoadSettings, frame: Frame, left: Left) -> None:
+        self._settler, self._target, self._settings, self._left = settler, target, settings, left
         self._catalog, self._desk, self._run, self._in_flight = frame.catalog, frame.desk, frame.run, frame.in_flight
         self._queue: asyncio.Queue[EntityRef] = asyncio.Queue()
         self._stubs = self._may_create() if settings.create_missing else None
@@ -67,7 +71,8 @@ class _Load:
     def _plan(self) -> None:
         """A row for every upload to come; files of entities without a row in the mapping are counted."""
         mapping = self._settings.mapping
-        self._unmapped = sum(count for owner, count in self._catalog.owners() if not mapping.get(owner))
+        without = {owner: count for owner, count in self._catalog.owners() if not mapping.get(owner)}
+        self._left.without, self._unmapped = list(without), sum(without.values())
         pairs = ((owner, to) for owner, targets in mapping.items() for to in targets)
         self._catalog.plan_uploads(self._run, self._settings.identity, pairs)
         self._planned = True
@@ -88,10 +93,12 @@ class _Load:
         failures = self._settler.rehearsal.failures if dry_run else open_ones
         failures = [*failures, *(self._content.unread if self._content else ())]
         failures += self._stubs.failures if self._stubs else []
+        planned = sum(counts.values()) - counts[UploadStatus.ROLLED_BACK]
+        asked_for = planned - len(self._skipped) if self._settings.selection.partial else planned
         changed = former(catalog, identity, self._settings.mapping) if self._planned else []
         return {
             "uploads": {
-                "planned": sum(counts.values()) - counts[UploadStatus.ROLLED_BACK],
+                "planned": planned,
                 "uploaded": counts[UploadStatus.UPLOADED],
                 "already_there": counts[UploadStatus.ALREADY_THERE],
                 "unmapped": self._unmapped,
@@ -102,6 +109,8 @@ class _Load:
             **({"content": self._content.counts()} if self._content else {}),
             **({"stubs": self._stubs.summary(dry_run=dry_run)} if self._stubs else {}),
             **({"changed": changed} if changed else {}),
+            **({"altered": altered} if (altered := catalog.altered_uploads(identity, self._run)) else {}),
+            **self._left.summary(asked_for, planned=planned),
             "bytes": catalog.uploaded_bytes(identity, self._run),
             "failures": failures,
         }
@@ -118,6 +127,7 @@ class _Load:
             await self._stubs.create(lambda: self._settler.stopping)
             self._settler.cut_short |= self._stubs.cut_short
         await self._desk.run(self._plan)
+        await self._settler.prepare()
         entities = await self._desk.run(self._catalog.unsettled_entities, self._settings.identity)
         for entity in entities:
             self._queue.put_nowait(entity)

@@ -221,5 +221,7 @@ def _row(filed: Filed) -> str:
 
 def _arrived(one: Sent, name: str) -> str:
     what = f"{one.to}, {one.status.replace('_', ' ')}" + (f" as {one.name}" if one.name not in {"", name} else "")
+    if "name" in one.altered:
+        what += f" (sent as {one.altered['name']['sent']})"
     content = {"same": ", read back and equal", "differs": ", read back and not equal"}.get(one.content, "")
     return link(one.url, what) + content

@@ -8,6 +8,7 @@ because its own is not legal there, is told as such; a failure is what the next 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 from migrator.catalog import Catalog, now
-from migrator.model import Attachment, EntityRef, Status, UploadStatus
+from migrator.model import Altered, Attachment, EntityRef, Status, UploadStatus
 
 T = TypeVar("T")
 UrlOf = Callable[[str, Attachment], str]
@@ -47,6 +48,7 @@ class Sent:
     error: str
     content: str
     url: str
+    altered: Altered = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,8 @@ def _sent(row: dict[str, Any], url_of: Callable[[str], UrlOf]) -> Sent:
     to, target = EntityRef(row["target_kind"], row["target_id"]), row["target"]
     remote = Attachment(row["remote_id"] or "", to, row["name"] or "", locator=row["remote_locator"])
     url = url_of(target)(_base(target), remote) if row["status"] in THERE and remote.id else ""
-    return Sent(target, to, row["status"], remote.id, remote.name, row["error"] or "", row["content_check"] or "", url)
+    told = (row["error"] or "", row["content_check"] or "", url, json.loads(row["altered"] or "{}"))
+    return Sent(target, to, row["status"], remote.id, remote.name, *told)
 
 
 def _remarks(
@@ -175,8 +178,21 @@ def _remarks_on(of: Attachment, one: Sent) -> Iterator[tuple[str, bool]]:
             yield f"not at the target as it should be: {one.error or 'unknown'}", True
         case UploadStatus.ROLLED_BACK:
             yield "taken back from the target", False
-    if one.status in THERE and one.name != of.name:
-        yield "has another name at the target", False
+    if one.status in THERE:
+        yield from _differences(of, one)
+
+
+def _differences(of: Attachment, one: Sent) -> Iterator[tuple[str, bool]]:
+    """Of a file that has arrived."""
+    if one.name != of.name:
+        by = " (the target altered it)" if "name" in one.altered else ""
+        yield f"has another name at the target{by}", False
+    elif "name" in one.altered:
+        yield "its name was altered by the target", False
+    if "content" in one.altered:
+        yield "its text was re-encoded by the target", False
+    elif "size" in one.altered:
+        yield "the target lists another size of it", False
 
 
 def sums(chapters: Iterable[Chapter], source: str) -> Totals:

@@ -1,7 +1,8 @@
 """Rollback: list what loads sent, hold each file against what was sent, delete it, record it.
 
 The one idea: only what a load is known to have sent is touched, by its id at the target, and only while it still is
-that file: name, size, and content where it can be read back. What was found there, or was changed there, stays.
+that file: the name and size that it had there, and its content where it can be read back. What was found there, or was
+changed there, stays.
 The one trap: a kill between the delete and its record. The row stands in doubt from before the delete until its end is
 recorded, so that the next rollback finds the file gone and counts it, and the next load looks before it sends again.
 """
@@ -16,9 +17,10 @@ from typing import Any
 from migrator import errors
 from migrator.catalog import Catalog
 from migrator.model import Attachment, EntityRef, RunStatus, Upload, UploadStatus
+from migrator.pipeline.arrivals import fits, is_passing, likeness, resembles
 from migrator.pipeline.moved import Moved
+from migrator.pipeline.reading import HashSink
 from migrator.pipeline.running import Frame, begun
-from migrator.pipeline.settle import HashSink
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
 
@@ -151,40 +153,54 @@ class _Rollback:
         there = listed or {}
         try:
             remote = there.get(upload.remote_id) if upload.remote_id else await self._sent(upload, there)
+            if remote is None and upload.remote_id and upload.accepted:
+                remote = await self._unlisted(upload)
             if remote is None:
                 await self._missing(upload, sure=listed is not None)
-            elif reason := await self._change(upload, remote):
+            elif upload.remote_id and (reason := await self._change(upload, remote)):
                 self._tell(upload, CHANGED, reason)
             else:
                 await self._delete(upload, remote)
-                there.pop(remote.id)
+                there.pop(remote.id, None)
         except errors.ConnectFailed as error:
             raise errors.TrackerUnreachable(str(error)) from error
         except (errors.Retriable, errors.Rejected) as error:
             self._tell(upload, FAILED, str(error))
 
     async def _sent(self, upload: Upload, there: dict[str, Attachment]) -> Attachment | None:
-        """What an upload became whose answer was never seen: a file that was not there before and holds its bytes."""
+        """What an upload became whose answer was never seen: a file that was not there before and holds its bytes.
+
+        The target may have altered its name; one that no target makes of that name may be another's.
+        """
         arrived = await self._desk.run(self._catalog.arrived, self._settings.identity, upload.to)
-        known = {remote_id for remote_id, _ in arrived.values()} | upload.seen
-        for remote in there.values():
-            if remote.id in known or remote.name != upload.name or remote.size not in {None, upload.blob.size}:
-                continue
-            if (digest := await self._digest(remote)) is None:
+        known = {remote_id for remote_id, _, _ in arrived.values()} | upload.seen
+        sent_name = upload.sent_name or upload.name or ""
+        fresh = [remote for remote in there.values() if remote.id not in known and fits(upload, remote)]
+        for remote in sorted(fresh, key=lambda remote: -likeness(sent_name, remote.name)):
+            digest, alike = await self._digest(remote), is_passing(remote.name) or resembles(sent_name, remote.name)
+            if digest is None and alike:
                 raise errors.Rejected(f"file {remote.id} may be this one, but it can't be read back to be sure")
+            if digest == upload.blob.sha256 and not alike:
+                raise errors.Rejected(f"file {remote.id} ({remote.name!r}) holds its bytes, and may be somebody else's")
             if digest == upload.blob.sha256:
                 return remote
         return None
 
+    async def _unlisted(self, upload: Upload) -> Attachment | None:
+        """A file that no list ever showed, if the target gives it by its id, and it holds what was sent."""
+        told = (upload.remote_id or "", upload.to, upload.name or "", upload.size_there)
+        remote = Attachment(*told, locator=upload.locator)
+        return remote if await self._digest(remote) in {upload.blob.sha256, upload.sha256_there} else None
+
     async def _missing(self, upload: Upload, *, sure: bool) -> None:
         """It is not on its entity: gone, or moved. Where it can't be asked for, the list decides, if it is `sure`.
 
-        What was in doubt without an id stays so: it may still arrive.
+        What was in doubt without an id, or was never listed, stays so: it may still arrive.
         """
-        if upload.remote_id is None:
+        if upload.remote_id is None or (upload.accepted and upload.status is UploadStatus.IN_DOUBT):
             self._tell(upload, ALREADY_GONE)
             return
-        remote = Attachment(upload.remote_id, upload.to, upload.name or "", upload.blob.size)
+        remote = Attachment(upload.remote_id, upload.to, upload.name or "", upload.size_there, locator=upload.locator)
         try:
             await self._target.read_back(remote, HashSink())
         except (errors.Rejected, errors.WrongBody) as error:
@@ -197,13 +213,14 @@ class _Rollback:
 
     async def _change(self, upload: Upload, remote: Attachment) -> str:
         """How the file differs from the one that was sent; nothing if it is that one."""
-        if remote.name != upload.name or remote.size not in {None, upload.blob.size}:
-            was = f"{upload.name!r}, {upload.blob.size} bytes"
-            return f"it is {remote.name!r}, {remote.size} bytes now; sent were {was}"
+        other_name = remote.name != upload.name and not upload.accepted  # until a list showed it nobody knew its name
+        if other_name or remote.size not in {None, upload.size_there}:
+            was = f"{upload.name!r}, {upload.size_there} bytes"
+            return f"it is {remote.name!r}, {remote.size} bytes now; it was {was}"
         digest = await self._digest(remote)
         if digest is None and remote.size is None:
             raise errors.Rejected("neither its size nor its content can be read, so it is not sure which file it is")
-        return "its content is another now" if digest not in {None, upload.blob.sha256} else ""
+        return "its content is another now" if digest not in {None, upload.blob.sha256, upload.sha256_there} else ""
 
     async def _digest(self, remote: Attachment) -> str | None:
         """The hash of its content; None where this can't be read."""

@@ -128,7 +128,10 @@ class Work(Protocol):
         """Record what is finished and not recorded yet, in whatever way the work ended."""
 
     def summary(self, status: RunStatus) -> dict[str, Any]:
-        """What the run has to tell, with its `failures`; blocks, on the desk. `status` is how the work ended."""
+        """What the run has to tell, with its `failures`; blocks, on the desk. `status` is how the work ended.
+
+        `incomplete` in it makes a complete run incomplete, as failures do, and is not told.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +173,8 @@ class Frame:
 
     def _record(self, work: Work, status: RunStatus, began: float) -> dict[str, Any]:
         told = work.summary(status)
-        failures = told.pop("failures")
-        if status is RunStatus.COMPLETE and failures:
+        failures, incomplete = told.pop("failures"), told.pop("incomplete", False)
+        if status is RunStatus.COMPLETE and (failures or incomplete):
             status = RunStatus.INCOMPLETE
         summary = {"command": self.command, "run": self.run, "status": str(status), **told}
         summary |= {"seconds": round(time.monotonic() - began, 2), "failures": failures}

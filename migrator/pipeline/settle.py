@@ -2,46 +2,53 @@
 
 The one idea: what is on the entity is listed first; files that are accounted for are set aside; each upload then
 either finds itself among the rest or is sent. The intent is committed before the bytes go out, the result after the
-answer.
-The one trap: a file of the same name and size is not yet the same file. Before something that was never sent counts
-as already there its content is read back and compared; after a crash name and size are enough only where the content
-can't be read.
+answer. What an answer told is believed, and afterwards looked for.
+The one trap: a file of the same name and size is not yet the same file, and a file of another name may be it. Before
+something that was never sent counts as already there its content is read back and compared; what was sent is known by
+being new (see `arrivals.py`); and what isn't listed is not sent again before it surely isn't there (`evidence.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from migrator import errors
 from migrator.archive import Archive
-from migrator.catalog import Catalog
-from migrator.mapping import Mapping, Row
-from migrator.model import Attachment, Draft, EntityRef, Upload, UploadStatus
+from migrator.catalog import Catalog, now
+from migrator.mapping import Mapping, Row, Rows
+from migrator.model import Altered, Attachment, Draft, EntityRef, Upload, UploadStatus
 from migrator.naming import name_at_target
+from migrator.pipeline.arrivals import Recognised, altered_of, is_passing, recognise, same_name
 from migrator.pipeline.desk import Desk
+from migrator.pipeline.evidence import LATE, Evidence
+from migrator.pipeline.reading import Reader
 from migrator.pipeline.rehearsal import Rehearsal
-from migrator.ports import BodyFacts, Target
+from migrator.pipeline.running import back_off
+from migrator.ports import Body, Target
 from migrator.progress import Progress
 from migrator.selection import EVERYTHING, Choice, Selection
 
-LOOKS = 3
-"""How often an upload whose answer was lost is looked for: the tracker may still be at work on it."""
 SENDS = 4
 """How often at most one upload is sent in a run; one whose answer was lost only BLIND_SENDS times."""
 BLIND_SENDS = 2
+LOGIN_PAGES = 3
+"""After so many uploads in a row that were answered by a login page, or with 401, the credentials are no good."""
 LIKE_IT = "a file of this name and size is there, and can't be read back to tell whether it is this one"
 DIFFERS = "the content of the file at the target is not what was sent"
+NOT_SEEN = "not seen at the target yet: the next load looks for it, and sends it again only once it surely isn't there"
 
 
 @dataclass(frozen=True, slots=True)
 class LoadSettings:
-    """`identity` names the target. `look_again` is the wait in seconds after each look for a lost upload.
+    """`identity` names the target. `look_again` is the length of a second in all waits for what was sent, `second` that
+    in its age, as `look_again` if it is not given.
 
     `create_missing` creates a stub for each entity without a row, enters it in `mapping` and gives it to `add_rows`.
+    `rows` is the mapping as it was written, if it comes from a file; `source_kinds` are all that the source can have.
+    `strict`: files without a row, and rows that name nothing, make the run incomplete.
     """
 
     identity: str
@@ -54,15 +61,41 @@ class LoadSettings:
     selection: Selection = EVERYTHING
     create_missing: bool = False
     add_rows: Callable[[Sequence[Row]], object] | None = None
+    rows: Rows | None = None
+    source_kinds: tuple[str, ...] = ()
+    strict: bool = False
+    second: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _There:
-    """What is on one target entity: all of it by id, files not accounted for, and every name in use."""
+    """What is on one target entity: all of it by id, files not accounted for, and every name in use.
 
+    `accounted` has, by id, when each file that an upload of this archive accounts for was sent. `waiting` are the
+    uploads that the target accepted, to be seen there yet.
+    """
+
+    to: EntityRef
     listed: dict[str, Attachment]
     free: list[Attachment]
     names: set[str]
+    accounted: dict[str, str]
+    reader: Reader
+    waiting: list[_Accepted] = field(default_factory=list)
+
+    def shows_newer(self, upload: Upload) -> bool:
+        """Whether a file is listed that came after an upload was sent."""
+        times = [self.accounted.get(id_) for id_ in self.listed if id_ not in upload.seen]
+        return any(at is None or at > upload.sent_at for at in times)
+
+
+@dataclass(frozen=True, slots=True)
+class _Accepted:
+    """An upload that the target says to have, as it was sent; `remote` is which file it is, None if it didn't tell."""
+
+    upload: Upload
+    draft: Draft
+    remote: Attachment | None
 
 
 class Settler:
@@ -83,6 +116,21 @@ class Settler:
         self.stopping = self.cut_short = False
         self.rehearsal = Rehearsal()
         self.choice = Choice(settings.selection)
+        self._evidence = self._evidence_of("")
+        self._login_pages = 0
+
+    async def prepare(self) -> None:
+        """Before the first entity: what earlier runs saw of this target's lists."""
+        verdict = await self._desk.run(self._catalog.setting, self._key)
+        self._evidence = self._evidence_of(verdict or "")
+
+    def _evidence_of(self, verdict: str) -> Evidence:
+        wait, unit = self._settings.look_again, self._settings.second
+        return Evidence(self._run, verdict, wait=wait, unit=wait if unit is None else unit)
+
+    @property
+    def _key(self) -> str:
+        return f"lists of {self._settings.identity}"
 
     async def settle_entity(self, to: EntityRef) -> None:
         """All uploads to one target entity, one after the other, then a look at what arrived."""
@@ -96,21 +144,21 @@ class Settler:
     async def _settle_all(self, to: EntityRef, uploads: list[Upload]) -> None:
         try:
             there = await self._look(to)
+            doubtful = [one for one in uploads if one.status is UploadStatus.IN_DOUBT and one.remote_id is None]
+            recognised = await recognise(doubtful, there.free, there.reader)
         except errors.ConnectFailed as error:
             raise errors.TrackerUnreachable(str(error)) from error
         except (errors.Retriable, errors.Rejected) as error:
             await self._fail_all(uploads, to, error)
             return
         there.names.update(upload.attachment.name for upload in uploads)
-        sent = []
         for upload in uploads:
             if self.stopping:
                 self.cut_short = True
                 break
-            if await self._settle(upload, there):
-                sent.append(upload)
-        if sent and not self._settings.dry_run:
-            await self._read_back(to, sent)
+            await self._settle(upload, there, recognised)
+        if there.waiting and not self._settings.dry_run:
+            await self._read_back(there)
 
     async def _fail_all(self, uploads: Sequence[Upload], to: EntityRef, error: errors.MigratorError) -> None:
         for upload in uploads:
@@ -121,40 +169,89 @@ class Settler:
 
     async def _look(self, to: EntityRef) -> _There:
         found = await self._target.find_attachments(to)
-        arrived = dict((await self._desk.run(self._catalog.arrived, self._settings.identity, to)).values())
-        free = [remote for remote in found if remote.id not in arrived]
-        names = {remote.name for remote in found} | set(arrived.values())
-        return _There({remote.id: remote for remote in found}, free, names)
+        arrived = (await self._desk.run(self._catalog.arrived, self._settings.identity, to)).values()
+        accounted = {remote_id: sent_at for remote_id, _, sent_at in arrived}
+        free = [remote for remote in found if remote.id not in accounted]
+        names = {remote.name for remote in found} | {name for _, name, _ in arrived}
+        return _There(to, {remote.id: remote for remote in found}, free, names, accounted, self.reader())
 
-    async def _settle(self, upload: Upload, there: _There) -> bool:
-        """One upload: found or sent. True if it was sent in this run."""
+    def reader(self) -> Reader:
+        """Reads files of the target back, and knows what was sent."""
+        return Reader(self._target, self._archive)
+
+    async def _settle(self, upload: Upload, there: _There, recognised: Recognised) -> None:
+        """One upload: found or sent."""
         draft = self._draft(upload, there)
         try:
-            if remote := await self._known(upload, there) or await self._match(upload, draft, there.free):
+            remote = await self._find(upload, draft, there, recognised)
+            if remote := remote or await self._late(upload, there, recognised):
                 await self._accept(upload, draft, remote, UploadStatus.ALREADY_THERE, there)
-                return False
+                self._progress.done()
+                return
             if self._is_stray(upload):
                 await self._drop(upload)
-                return False
-            remote = await self._send(upload, draft, there)
-            await self._accept(upload, draft, remote, UploadStatus.UPLOADED, there)
+            else:
+                await self._send(upload, draft, there)
         except errors.ConnectFailed as error:
             raise errors.TrackerUnreachable(str(error)) from error
         except errors.Unanswered as error:
-            await self._record(upload, UploadStatus.IN_DOUBT, error=str(error))
-            self._progress.done(failed=True)
-            return False
+            await self._doubt(upload, str(error))
         except (errors.Retriable, errors.Rejected) as error:
             await self._fail(upload, str(error), name=draft.name)
-            return False
-        return True
+
+    async def _find(self, upload: Upload, draft: Draft, there: _There, recognised: Recognised) -> Attachment | None:
+        """The file on the entity that this upload is: by its id, as what is new there, or as what was there before."""
+        known = await self._known(upload, there) or recognised.found.get(upload.attachment.id)
+        return known or await self._match(upload, draft, there)
 
     async def _known(self, upload: Upload, there: _There) -> Attachment | None:
         """The file that an earlier run made of it; one that was read back and differed has to be right by now."""
-        known = there.listed.get(upload.remote_id or "")
-        if known and upload.differs and await self._hash(known) != upload.blob.sha256:
+        if upload.remote_id is None:
+            return None
+        known = there.listed.get(upload.remote_id) or await self._unlisted(upload, there)
+        if known and upload.differs and await there.reader.sha256(known) != upload.sha256_there:
             raise errors.Rejected(f"{DIFFERS}; once it is deleted there, the next load sends it again")
         return known
+
+    async def _unlisted(self, upload: Upload, there: _There) -> Attachment | None:
+        """A file that no list shows, as far as the target gives its bytes by its id: a list may lag."""
+        told = upload.name or upload.sent_name or ""
+        remote = Attachment(upload.remote_id or "", upload.to, told, upload.size_there, locator=upload.locator)
+        contents = await there.reader.of(remote)
+        if not contents.for_good:
+            raise errors.Retriable(f"file {remote.id} is on no list, and asking for it failed: {contents.why}")
+        return remote if contents.sha256 in {upload.blob.sha256, upload.sha256_there} else None
+
+    async def _late(self, upload: Upload, there: _There, recognised: Recognised) -> Attachment | None:
+        """What was sent before and is listed after all, None where it surely isn't there; else `Unanswered`.
+
+        What got no answer is waited for: a run that was killed is often run again at once.
+        """
+        if reason := recognised.unsure.get(upload.attachment.id):
+            raise errors.Unanswered(f"sent, no answer seen; {reason}")
+        if upload.sent_run is None or upload.deleting or (not upload.remote_id and not _in_doubt(upload)):
+            return None
+        accepted = upload.accepted or bool(upload.remote_id and _in_doubt(upload))
+        if self._is_absent(replace(upload, accepted=accepted), there):
+            return None
+        if accepted or upload.remote_id or self._evidence.verdict == LATE:
+            what = "accepted by the target" if accepted else "sent, no answer seen"
+            raise errors.Unanswered(f"{what}, and {NOT_SEEN}")
+        return None if self._settings.dry_run else await self._wait_for(upload, there)
+
+    async def _wait_for(self, upload: Upload, there: _There) -> Attachment | None:
+        for wait in self._evidence.last_waits():
+            await back_off(wait)
+            if remote := await self._new_one(upload, there):
+                await self._note(prompt=False)
+                return remote
+            if self._is_absent(upload, there):
+                break
+        return None
+
+    def _is_absent(self, upload: Upload, there: _There, *, finished: bool = False) -> bool:
+        begun = any(is_passing(file.name) and file.id not in upload.seen for file in there.free)
+        return begun or self._evidence.is_absent(upload, newer=there.shows_newer(upload), finished=finished)
 
     def _is_stray(self, upload: Upload) -> bool:
         """Whether the mapping sends it elsewhere by now, or nowhere."""
@@ -169,7 +266,7 @@ class Settler:
     def _draft(self, upload: Upload, there: _There) -> Draft:
         """What to send; the name of an earlier try stays."""
         attachment, can = upload.attachment, self._target.capabilities
-        name = upload.name or name_at_target(
+        name = upload.sent_name or name_at_target(
             attachment.name, self._target.legal_name, can.max_name_bytes, there.names, can.name_encoding
         )
         return Draft(
@@ -181,95 +278,208 @@ class Settler:
             attachment.created_by,
         )
 
-    async def _match(self, upload: Upload, draft: Draft, free: Sequence[Attachment]) -> Attachment | None:
-        """Among the files that are not accounted for, the one that is this upload; `Rejected` where one can't tell."""
-        for remote in sorted(like(draft, free), key=lambda remote: remote.id in upload.seen):
-            try:
-                same = await self._hash(remote) == upload.blob.sha256
-            except errors.Gone:
-                same = False
-            except (errors.Rejected, errors.WrongBody) as error:
-                same = remote.id not in upload.seen and remote.size == draft.size
-                if same and upload.status is not UploadStatus.IN_DOUBT:
-                    raise errors.Rejected(f"{LIKE_IT}: {error}") from error
-            if same:
+    async def _match(self, upload: Upload, draft: Draft, there: _There) -> Attachment | None:
+        """Among the files that are not accounted for, one that was there before and is the same; `Rejected` where one
+        can't tell.
+        """
+        for remote in like(draft, there.free):
+            contents = await there.reader.of(remote)
+            if contents.sha256 == upload.blob.sha256:
                 return remote
+            if contents.sha256 is None and not contents.gone and remote.id not in upload.seen:
+                if not contents.for_good:
+                    raise errors.Retriable(contents.why)
+                if remote.size == draft.size and not _in_doubt(upload):
+                    raise errors.Rejected(f"{LIKE_IT}: {contents.why}")
         return None
 
-    async def _hash(self, remote: Attachment) -> str:
-        sink = HashSink()
-        await self._target.read_back(remote, sink)
-        return sink.sha256.hexdigest()
-
-    async def _send(self, upload: Upload, draft: Draft, there: _There) -> Attachment:
+    async def _send(self, upload: Upload, draft: Draft, there: _There) -> None:
         """Send it; when its fate is unknown, look for it before sending it again."""
         body = await asyncio.to_thread(self._archive.body, upload.blob)
         if body is None:
             raise errors.Rejected("its blob is damaged or missing; run the backup again")
-        limit = self._target.capabilities.max_attachment_bytes
-        if limit is not None and draft.size > limit:
-            raise errors.Rejected(f"too large: {draft.size} bytes; this target takes at most {limit}")
+        if reason := await self._target.refuses(upload.to, draft):
+            raise errors.Rejected(reason)
         for number in range(1, SENDS + 1):
-            await self._intend(upload, draft, there)
-            fate = errors.Unanswered("accepted, but not found at the target")
-            try:
-                if remote := await self._target.upload(upload.to, draft, body):
-                    self._progress.moved(draft.size)
-                    return remote
-            except errors.Unanswered as error:
-                fate = error
-            if remote := await self._find_sent(upload, draft, there, looks=1 if fate.finished else LOOKS):
-                return remote
-            if not fate.finished and number >= BLIND_SENDS:
+            upload = await self._intend(upload, draft, there)
+            fate = await self._try(upload, draft, body, there)
+            if fate is None:
+                return
+            refused = self._expect_login(fate)
+            finished = isinstance(fate, errors.Unanswered) and fate.finished
+            if await self._find_sent(upload, draft, there, patient=not refused and not finished):
+                return
+            again = not refused and number < (SENDS if finished else BLIND_SENDS)
+            if not again or not self._is_absent(upload, there, finished=finished):
                 break
         raise errors.Unanswered(f"sent {number} times, and not found at the target: {fate}")
 
-    async def _find_sent(self, upload: Upload, draft: Draft, there: _There, *, looks: int) -> Attachment | None:
-        """What was not there before and is the file that was sent; a look that fails leaves it in doubt."""
-        doubtful = replace(upload, status=UploadStatus.IN_DOUBT)
+    async def _try(self, upload: Upload, draft: Draft, body: Body, there: _There) -> errors.MigratorError | None:
+        """Send it once; gives why its fate is unknown. Raises a definite no."""
         try:
-            for _ in range(looks):
-                fresh = [remote for remote in (await self._look(upload.to)).free if remote.id not in there.listed]
-                if remote := await self._match(doubtful, draft, fresh):
-                    return remote
-                await asyncio.sleep(self._settings.look_again)
+            remote = await self._target.upload(upload.to, draft, body)
+        except (errors.Unanswered, errors.LoginPage) as error:
+            return error
+        except errors.Rejected as error:
+            self._expect_login(error)
+            raise
+        self._login_pages = 0
+        self._progress.moved(draft.size)
+        await self._take(upload, draft, remote, there)
+        return None
+
+    def _expect_login(self, error: errors.MigratorError) -> bool:
+        """Whether an upload was answered as if nobody were logged in; `AuthRefused` where nothing else comes."""
+        page = isinstance(error, errors.LoginPage) or isinstance(error.__cause__, errors.LoginPage)
+        if not page and getattr(error, "status", None) != 401:
+            return False
+        self._login_pages += 1
+        if self._login_pages >= LOGIN_PAGES:
+            raise errors.AuthRefused(f"{error} ({LOGIN_PAGES} uploads in a row)") from error
+        return True
+
+    async def _take(self, upload: Upload, draft: Draft, remote: Attachment | None, there: _There) -> None:
+        """The target accepted it. What its answer told is believed; an id that was there before tells nothing."""
+        before = there.listed.get(remote.id) if remote else None
+        new = remote and (before is None or is_passing(before.name)) and remote.id not in there.accounted
+        if remote and (new or self._settings.dry_run):
+            await self._believe(upload, draft, remote, there)
+            return
+        await self._record(
+            upload, UploadStatus.IN_DOUBT, accepted=True, error=f"accepted by the target, and {NOT_SEEN}"
+        )
+        if not await self._find_sent(upload, draft, there, patient=False):
+            upload = replace(upload, accepted=True, seen=upload.seen | there.listed.keys())
+            there.waiting.append(_Accepted(upload, draft, None))
+
+    async def _find_sent(self, upload: Upload, draft: Draft, there: _There, *, patient: bool) -> bool:
+        """Look for what was not there before and is the file that was sent; a look that fails leaves it in doubt."""
+        fresh = replace(upload, seen=upload.seen | there.listed.keys())
+        try:
+            for wait in self._evidence.waits() if patient else [0.0]:
+                await back_off(wait)
+                if remote := await self._new_one(fresh, there):
+                    await self._note(prompt=not wait)
+                    await self._believe(upload, draft, remote, there)
+                    return True
+        except errors.ConnectFailed as error:
+            raise errors.TrackerUnreachable(str(error)) from error
+        except errors.Unanswered:
+            raise
         except (errors.Retriable, errors.Rejected) as error:
             raise errors.Unanswered(f"sent without an answer, and looking for it failed: {error}") from error
-        return None
+        return False
+
+    async def _new_one(self, upload: Upload, there: _There) -> Attachment | None:
+        """The file that this upload became, if it is listed now; `Unanswered` where one can't tell."""
+        free = [remote for remote in (await self._look(there.to)).free if remote.id not in there.accounted]
+        recognised = await recognise([upload], free, self.reader())
+        if reason := recognised.unsure.get(upload.attachment.id):
+            raise errors.Unanswered(f"sent, and {reason}")
+        return recognised.found.get(upload.attachment.id)
+
+    async def _believe(self, upload: Upload, draft: Draft, remote: Attachment, there: _There) -> None:
+        """This file is the upload; at the end the list is asked, too."""
+        there.accounted[remote.id] = upload.sent_at
+        await self._accept(upload, draft, remote, UploadStatus.UPLOADED, there)
+        self._progress.done()
+        there.waiting.append(_Accepted(upload, draft, remote))
+
+    async def _note(self, *, prompt: bool) -> None:
+        if self._evidence.note(prompt=prompt) and not self._settings.dry_run:
+            await self._desk.run(self._catalog.set_setting, self._key, self._evidence.verdict)
 
     async def _accept(
         self, upload: Upload, draft: Draft, remote: Attachment, status: UploadStatus, there: _There
     ) -> None:
-        """It is there: check what the target made of it, describe it if it is ours, then record it."""
+        """It is there: see what the target made of it, describe it if it is ours, then record it."""
         there.free[:] = [other for other in there.free if other.id != remote.id]
-        there.names.add(draft.name)
+        there.names.update((draft.name, remote.name))
         ours = status is UploadStatus.UPLOADED or is_ours(upload, remote)
-        facts: dict[str, Any] = {"name": draft.name, "remote_id": remote.id, "ours": ours}
-        if remote.name != draft.name or remote.size not in {None, draft.size}:
-            reason = f"arrived as {remote.name!r}, {remote.size} bytes; sent were {draft.name!r}, {draft.size} bytes"
-            await self._record(upload, UploadStatus.IN_DOUBT, error=reason, **facts)
-            raise errors.Rejected(reason)
+        facts: dict[str, Any] = {"name": remote.name or draft.name, "remote_id": remote.id, "ours": ours}
+        facts["altered"] = await self._altered(upload, draft, remote, there, facts) if ours else {}
         wanted = draft.description
         if ours and wanted and wanted != remote.description and self._target.capabilities.sets_description:
             await self._record(upload, UploadStatus.IN_DOUBT, error="being described", **facts)
             await self._target.describe(remote, wanted)
-        await self._record(upload, status, locator=remote.locator, **facts)
-        self._progress.done()
+        unlisted = status is UploadStatus.ALREADY_THERE and remote.id not in there.listed
+        await self._record(upload, status, locator=remote.locator or None, accepted=unlisted, **facts)
 
-    async def _read_back(self, to: EntityRef, sent: Sequence[Upload]) -> None:
-        """Hold what was sent against what the target lists now."""
+    async def _altered(
+        self, upload: Upload, draft: Draft, remote: Attachment, there: _There, facts: dict[str, Any]
+    ) -> Altered:
+        """What the target altered. Where it can't be told whether that is right, it is in doubt, by its id."""
         try:
-            there = await self._look(to)
+            return await altered_of(draft.name, upload.blob, remote, there.reader)
         except (errors.Retriable, errors.Rejected) as error:
-            for upload in sent:
-                await self._fail(upload, f"accepted by the target, but reading back failed: {error}")
+            reason = f"arrived as {remote.name!r}, {remote.size} bytes; sent were {draft.name!r}, {draft.size} bytes"
+            await self._record(upload, UploadStatus.IN_DOUBT, error=f"{reason}: {error}", **facts)
+            raise errors.Rejected(reason) from error
+
+    async def _read_back(self, there: _There) -> None:
+        """Hold what was sent against what the target lists now, with patience where it is not listed yet."""
+        left = there.waiting
+        for wait in self._evidence.waits():
+            await back_off(wait)
+            try:
+                now_there = await self._look(there.to)
+                left = await self._not_seen(left, now_there)
+            except errors.ConnectFailed as error:
+                raise errors.TrackerUnreachable(str(error)) from error
+            except (errors.Retriable, errors.Rejected) as error:
+                for one in left:
+                    await self._doubt(one.upload, f"accepted by the target, but reading back failed: {error}")
+                return
+            late = self._evidence.verdict == LATE
+            if not wait:
+                await self._note(prompt=not left)
+            if not left or late:  # waiting was no use before
+                break
+        for one in left:
+            await self._settle_unseen(one)
+
+    async def _not_seen(self, waiting: Sequence[_Accepted], there: _There) -> list[_Accepted]:
+        """Those that are not listed; what is listed is recorded as it is there."""
+        open_ones = [one.upload for one in waiting if one.remote is None]
+        recognised = await recognise(open_ones, there.free, there.reader)
+        left = []
+        for one in waiting:
+            remote = there.listed.get(one.remote.id) if one.remote else recognised.found.get(one.upload.attachment.id)
+            if remote is None:
+                left.append(one)
+            elif one.remote is None or not _is_as_sent(one, remote):
+                await self._record_seen(one, remote, there)
+        return left
+
+    async def _record_seen(self, one: _Accepted, remote: Attachment, there: _There) -> None:
+        """The list tells more than the answer did, or something else."""
+        try:
+            await self._accept(one.upload, one.draft, remote, UploadStatus.UPLOADED, there)
+        except errors.ConnectFailed:
+            raise
+        except (errors.Retriable, errors.Rejected) as error:
+            await self._doubt(one.upload, f"accepted by the target, but not there as it was sent: {error}")
+        else:
+            if one.remote is None:
+                self._progress.done()
+
+    async def _settle_unseen(self, one: _Accepted) -> None:
+        """On no list: what the target gives by its id is there, everything else in doubt.
+
+        What it is called there only a list tells, so that is asked by the next load, too.
+        """
+        if await self._is_there_by_id(one):
+            await self._record(one.upload, UploadStatus.UPLOADED, accepted=True)
             return
-        arrived = await self._desk.run(self._catalog.arrived, self._settings.identity, to)
-        for upload in sent:
-            remote_id, name = arrived[upload.attachment.id]
-            remote = there.listed.get(remote_id)
-            if remote is None or remote.name != name or remote.size not in {None, upload.blob.size}:
-                await self._fail(upload, "accepted by the target, but not there as it was sent when read back")
+        reason = f"accepted by the target, and {NOT_SEEN}"
+        await self._record(one.upload, UploadStatus.IN_DOUBT, accepted=True, error=reason)
+        self._progress.done(failed=True)
+
+    async def _is_there_by_id(self, one: _Accepted) -> bool:
+        if one.remote is None:
+            return False
+        contents = await self.reader().of(one.remote)
+        return contents.sha256 == one.upload.blob.sha256
 
     def _description(self, attachment: Attachment) -> str:
         """The original description, and a line on who and when where the target can't keep those."""
@@ -280,11 +490,29 @@ class Settler:
         at = f" on {attachment.created_at}" if attachment.created_at else ""
         return f"{attachment.description}\n[first attached{by}{at}]".strip()
 
-    async def _intend(self, upload: Upload, draft: Draft, there: _There) -> None:
+    async def _intend(self, upload: Upload, draft: Draft, there: _There) -> Upload:
+        """Record that it is about to be sent; gives the upload as it then stands.
+
+        What no upload of this archive accounts for was there before, and is nobody's of ours. Of several attempts in
+        a row the first one's word on that stays.
+        """
+        known = _in_doubt(upload) and upload.remote_id is None
+        seen = upload.seen if known else frozenset(there.listed.keys() - there.accounted.keys())
+        upload = replace(
+            upload,
+            status=UploadStatus.IN_DOUBT,
+            remote_id=None,
+            sent_name=draft.name,
+            sent_at=now(),
+            sent_run=self._run,
+            seen=seen,
+            accepted=False,
+            altered={},
+        )
         if not self._settings.dry_run:
-            before = [remote.id for remote in like(draft, there.listed.values())]
-            write = self._catalog.record_intent
-            await self._desk.run(write, self._run, self._settings.identity, upload, draft.name, before)
+            write, identity = self._catalog.record_intent, self._settings.identity
+            await self._desk.run(write, self._run, identity, upload, draft.name, seen, upload.sent_at)
+        return upload
 
     async def _record(self, upload: Upload, status: UploadStatus, *, error: str | None = None, **facts: Any) -> None:
         if self._settings.dry_run:
@@ -293,10 +521,13 @@ class Settler:
         write, identity = self._catalog.record_upload, self._settings.identity
         await self._desk.run(write, self._run, identity, upload, status, error=error, **facts)
 
+    async def _doubt(self, upload: Upload, reason: str) -> None:
+        await self._record(upload, UploadStatus.IN_DOUBT, error=reason)
+        self._progress.done(failed=True)
+
     async def _fail(self, upload: Upload, reason: str, name: str | None = None) -> None:
         """It did not go. What stood in doubt when the run began stays so: its fate is still not settled."""
-        in_doubt = upload.status is UploadStatus.IN_DOUBT
-        status = UploadStatus.IN_DOUBT if in_doubt else UploadStatus.FAILED
+        status = UploadStatus.IN_DOUBT if _in_doubt(upload) else UploadStatus.FAILED
         if self._settings.dry_run:
             self.rehearsal.note(upload, status, name, reason)
         else:
@@ -304,9 +535,20 @@ class Settler:
         self._progress.done(failed=True)
 
 
+def _in_doubt(upload: Upload) -> bool:
+    """Whether it was sent, and never seen on a list."""
+    return upload.status is UploadStatus.IN_DOUBT or upload.accepted
+
+
+def _is_as_sent(one: _Accepted, remote: Attachment) -> bool:
+    """Whether the list tells of a file what the answer to its upload told."""
+    told = one.remote or remote
+    return remote.name == told.name and remote.size in {None, told.size}
+
+
 def like(draft: Draft, files: Iterable[Attachment]) -> list[Attachment]:
     """Those that may be this file, going by name and size."""
-    return [remote for remote in files if remote.name == draft.name and remote.size in {None, draft.size}]
+    return [remote for remote in files if same_name(remote.name, draft.name) and remote.size in {None, draft.size}]
 
 
 def with_size(upload: Upload) -> Attachment:
@@ -318,24 +560,3 @@ def is_ours(upload: Upload, remote: Attachment) -> bool:
     """Whether what was found there is what an earlier run sent: it was in doubt, or is known by its id."""
     known = upload.status is UploadStatus.IN_DOUBT or remote.id == upload.remote_id
     return known and upload.sent_run is not None and remote.id not in upload.seen
-
-
-class HashSink:
-    """Hashes a file of the target."""
-
-    def __init__(self) -> None:
-        self.sha256 = hashlib.sha256()
-
-    async def start(self, facts: BodyFacts) -> None:
-        """See `Sink`."""
-
-    async def write(self, chunk: bytes) -> None:
-        """See `Sink`."""
-        self.sha256.update(chunk)
-
-    def rewind(self) -> None:
-        """See `Sink`."""
-        self.sha256 = hashlib.sha256()
-
-    def warn(self, text: str) -> None:
-        """See `Sink`."""

@@ -18,8 +18,9 @@ from migrator.mapping import Row
 from migrator.matching import field_of
 from migrator.model import NOBODY, Entity, EntityDraft, EntityRef
 from migrator.pipeline.desk import Desk
+from migrator.pipeline.evidence import LOOKS
 from migrator.pipeline.running import InFlight
-from migrator.pipeline.settle import LOOKS, LoadSettings
+from migrator.pipeline.settle import LoadSettings
 from migrator.ports import Target
 
 LONGEST_TEXT = 30_000

@@ -233,7 +233,7 @@ def problem(code: str, sha256: str, path: str, detail: str = "") -> dict[str, st
 def with_files(catalog: Catalog, problems: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Findings; those about a blob with the `files` that it is the content of, which may be none."""
     blobs = {found["sha256"] for found in problems if found["code"] in OF_BLOBS}
-    files = catalog.files_of(blobs) if blobs else {}
+    files = catalog.files_with(blobs) if blobs else {}
     return [
         {**found, "files": files.get(found["sha256"], [])} if found["code"] in OF_BLOBS else found for found in problems
     ]

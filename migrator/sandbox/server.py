@@ -7,6 +7,7 @@ beforehand.
 """
 
 import asyncio
+import re
 import socket
 import sys
 from abc import ABC, abstractmethod
@@ -135,7 +136,19 @@ class Sandbox(Store, ABC):
     def template(self, request: web.Request) -> str:
         """Name the route of a request, for `requests`."""
         resource = request.match_info.route.resource
-        return (resource.canonical if resource else request.path).removeprefix(self.base_path)
+        canonical = (resource.canonical if resource else request.path).removeprefix(self.base_path)
+        return re.sub(r"\{(p_\w+)\}", lambda match: _PROPER[match[1]], canonical)
+
+
+def in_any_case(path: str) -> str:
+    """Spell a path without its first slash for a route, in any case, as IIS takes it, and behind any slashes."""
+    name = "p_" + re.sub(r"\W", "_", path)
+    _PROPER[name] = path
+    return f"/{{{name}:/*(?i:{re.escape(path)})}}"
+
+
+_PROPER: dict[str, str] = {}
+"""The proper paths, by the names that they have in routes."""
 
 
 def to_login(sandbox: Sandbox) -> web.Response:

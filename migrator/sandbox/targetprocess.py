@@ -6,12 +6,14 @@ The trap: XML is what it speaks by default, and an error is JSON only if asked f
 """
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
 from aiohttp import web
 
+from migrator.sandbox.server import in_any_case
 from migrator.sandbox.store import CommentRow
 from migrator.sandbox.tp_files import lowered
 from migrator.sandbox.tp_lists import RefusedError, TargetprocessLists
@@ -37,11 +39,13 @@ class TargetprocessSandbox(TargetprocessLists):
 
     def routes(self) -> Iterable[web.RouteDef]:
         """List the routes of the API, and those of the files."""
-        one = r"/api/v1/{collection}/{id:\d+}"
+        api = in_any_case("api/v1")
+        one = api + r"/{collection}/{id:\d+}"
         return [
             *super().routes(),
-            web.get(r"/api/v1/{collection}{slash:/?}", self._get_collection),
-            web.post(r"/api/v1/{collection}{slash:/?}", self._post),
+            web.get(api + r"/{collection}{slash:/?}", self._get_collection),
+            web.post(api + r"/{collection}{slash:/?}", self._post),
+            web.get(api + r"/{collection}/meta{slash:/?}", self._get_meta),
             web.get(one, self._get_one),
             web.post(one, self._post),
             web.delete(one, self._delete),
@@ -66,6 +70,9 @@ class TargetprocessSandbox(TargetprocessLists):
 
     async def _get_collection(self, request: web.Request) -> web.Response:
         return await self._answered(request, self._collection)
+
+    async def _get_meta(self, request: web.Request) -> web.Response:
+        return await self._answered(request, self._meta)
 
     async def _get_inner(self, request: web.Request) -> web.Response:
         return await self._answered(request, self._inner)
@@ -92,7 +99,7 @@ class TargetprocessSandbox(TargetprocessLists):
         except RefusedError as error:
             return self._refusal(request, error)
         if self._wants_json(request):
-            return web.Response(text=as_json(tree), status=status, content_type="application/json")
+            return as_javascript(request, as_json(tree), status)
         return web.Response(text=as_xml(name, tree), status=status, content_type="application/xml")
 
     def _wants_json(self, request: web.Request, *, both: bool = False) -> bool:
@@ -119,6 +126,16 @@ class TargetprocessSandbox(TargetprocessLists):
             return request.match_info["collection"], build(), 200
         resource = self.resource(request)
         return PLURALS[resource.name], self.page(request, resource, self.rows_of(resource.name)), 200
+
+    def _meta(self, request: web.Request, _: bytes) -> tuple[str, Any, int]:
+        address = f"{self.internal_host}{self.base_path}/api/v1/"
+        if request.match_info["collection"].lower() == "index":
+            told = [{"Name": name, "Uri": f"{address}{plural}/meta"} for name, plural in PLURALS.items()]
+            return "ResourceMetadataDescriptionIndex", {"IndexUri": address + "Index/meta", "Items": told}, 200
+        resource = self.resource(request)
+        fields = [{"Name": name, "IsCollection": field.many} for name, field in resource.fields.items()]
+        told_of = {"Name": resource.name, "Uri": f"{address}{PLURALS[resource.name]}/meta", "Items": fields}
+        return "ResourceMetadataDescription", told_of, 200
 
     def _inner(self, request: web.Request, _: bytes) -> tuple[str, Any, int]:
         parent = self.resource(request)
@@ -202,3 +219,11 @@ class TargetprocessSandbox(TargetprocessLists):
         if not given.get("Name") or not known:
             raise BadRequestError(f"{resource.name} needs Name and {needed}.")
         return self.create_entity(kind, given["Name"], given.get("Description") or "")
+
+
+def as_javascript(request: web.Request, text: str, status: int) -> web.Response:
+    """Answer with JSON, as the argument of a call where the query names a `callback`."""
+    callback = lowered(request).get("callback", "")
+    if not re.fullmatch(r"[\w$.?]+", callback):
+        return web.Response(text=text, status=status, content_type="application/json")
+    return web.Response(text=f"{callback}({text})", status=status, content_type="application/javascript")

@@ -11,10 +11,11 @@ from typing import Any
 
 from aiohttp import web
 
-from migrator.sandbox.server import UPLOAD_ROUTE
+from migrator.sandbox.server import UPLOAD_ROUTE, in_any_case
 from migrator.sandbox.spool import TooLargeError
 from migrator.sandbox.tpulse_reads import Act, RefusedError, TeamPulseReads
 from migrator.sandbox.tpulse_records import (
+    COLLECTIONS,
     KINDS,
     PROJECTS,
     WORK_ITEM_FIELDS,
@@ -42,10 +43,10 @@ class TeamPulseSandbox(TeamPulseReads):
     def routes(self) -> Iterable[web.RouteDef]:
         """List the routes of the API, with and without its version, and those of log-in and files."""
         yield from super().routes()
-        for prefix in ("/api/v1", "/api"):
+        for prefix in ("api/v1", "api"):
             for method, path, act, name in self._acts():
-                kwargs = {"name": f"{name}.{prefix[1:].replace('/', '.')}"} if name else {}
-                yield web.RouteDef(method, prefix + path, self._answering(act), kwargs)
+                kwargs = {"name": f"{name}.{prefix.replace('/', '.')}"} if name else {}
+                yield web.RouteDef(method, in_any_case(prefix) + path, self._answering(act), kwargs)
 
     def _acts(self) -> Iterable[tuple[str, str, Act, str]]:
         one = r"/{id:\d+}"
@@ -67,7 +68,15 @@ class TeamPulseSandbox(TeamPulseReads):
         yield "GET", "/comments", self._comments, ""
         yield "POST", "/comments", self._create_comment, ""
         yield "GET", "/comments" + one, self._comment, ""
+        yield "DELETE", "/comments" + one, self._delete_comment, ""
         yield "GET", "/comments" + one + "/attachments", self._comment_files, ""
+        yield "DELETE", "/attachment" + one, self._delete_file, ""  # as the vendor page's heading spells it
+        yield "GET", "/workitems" + one + "/tasks", self._tasks, ""
+        yield "GET", "/users" + one, self._person, ""
+        for name in COLLECTIONS:
+            yield "GET", "/" + name, self._few(name), ""
+        for name in ("areas", "iterations", "teams", "timeentrytypes"):
+            yield "GET", "/projects" + one + "/" + name, self._few(name), ""
 
     async def _create_work_item(self, request: web.Request) -> web.Response:
         given = await _object(request)
@@ -102,6 +111,10 @@ class TeamPulseSandbox(TeamPulseReads):
         if not given.get("description"):
             raise RefusedError(400, description="The field description is required.")
         return self._created("comments", self.records.comment(self.add_comment(owner, given["description"])))
+
+    async def _delete_comment(self, request: web.Request) -> web.Response:
+        self.comments.remove(self._one_comment(request))
+        return web.Response()
 
     async def _describe(self, request: web.Request) -> web.Response:
         file = self._attachment(request)

@@ -23,6 +23,7 @@ from migrator.sandbox.server import (
     UPLOAD_ROUTE,
     Sandbox,
     attachment_disposition,
+    in_any_case,
     show_login,
     to_login,
 )
@@ -66,11 +67,11 @@ class TargetprocessFiles(Sandbox):
     def routes(self) -> Iterable[web.RouteDef]:
         """List the routes of pages and files."""
         return [
-            web.get("/login.aspx", show_login),
-            web.get("/Attachment.aspx", self._download, name=FILE_ROUTE),
-            web.get("/AttachmentThumbnail.aspx", self._thumbnail),
+            web.get(in_any_case("login.aspx"), show_login),
+            web.get(in_any_case("Attachment.aspx"), self._download, name=FILE_ROUTE),
+            web.get(in_any_case("AttachmentThumbnail.aspx"), self._thumbnail),
             web.get("/images/{path:.*}", self._inline_image),
-            web.post("/UploadFile.ashx", self._upload, name=UPLOAD_ROUTE),
+            web.post(in_any_case("UploadFile.ashx"), self._upload, name=UPLOAD_ROUTE),
         ]
 
     def account(self, request: web.Request) -> str | None:

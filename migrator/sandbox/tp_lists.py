@@ -5,7 +5,7 @@ The trap: what a list shows is not always all there is (`hidden_from_collection`
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +31,19 @@ from migrator.sandbox.tp_resources import (
     shown,
     value_at,
 )
-from migrator.sandbox.tp_schema import PROJECTS, build_resources
+from migrator.sandbox.tp_schema import ENTITY_TYPES, EVERYBODY, PROJECTS, STATES, build_resources
 from migrator.sandbox.world import World, WorldAttachment
 
 DEFAULT_TAKE = 25
 MOST_TAKE = 1000
+FIXED: Mapping[str, Sequence[Any]] = {
+    "Project": PROJECTS,
+    "EntityState": STATES,
+    "EntityType": sorted(ENTITY_TYPES, key=lambda row: row.id),
+    "User": sorted(EVERYBODY, key=lambda row: row.id),
+    "GeneralUser": sorted(EVERYBODY, key=lambda row: row.id),
+}
+"""What is the same in every sandbox, by resource."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,7 @@ class TargetprocessLists(TargetprocessFiles):
             hidden = self.oddities.hidden_from_collection
             files = self.attachments()
             return [file for file in files if file.id not in hidden] if hidden else files
-        others = {"Comment": self.comments, "Message": self.world.messages, "Project": PROJECTS}
+        others = {"Comment": self.comments, "Message": self.world.messages, **FIXED}
         if name in others:
             return others[name]
         return [one for one in self.entities() if name in {"General", TYPES[one.kind][0]}]
@@ -105,7 +113,7 @@ class TargetprocessLists(TargetprocessFiles):
     def _found(self, name: str, number: int) -> Any:
         if name == "Attachment":
             return self.attachment(number)
-        if name in {"Comment", "Message", "Project"}:
+        if name in {"Comment", "Message", *FIXED}:
             return next((one for one in self.rows_of(name) if one.id == number), None)
         entity = self.entity(number)
         return entity if entity and name in {"General", TYPES[entity.kind][0]} else None

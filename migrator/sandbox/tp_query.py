@@ -152,6 +152,8 @@ def _like(value: Any, wanted: Any) -> Any:
         if isinstance(value, datetime):
             moment = datetime.fromisoformat(str(wanted))
             return moment if moment.tzinfo else moment.replace(tzinfo=ZONE)
+        if isinstance(value, bool):
+            return str(wanted).lower() == "true"
         return wanted if value is None else type(value)(wanted)
     except ValueError as error:
         raise BadRequestError(f"Error during parameters parsing: '{wanted}' is no value of this field.") from error

@@ -6,6 +6,7 @@ The trap: inner collections share one budget (`innerTake`) over the whole page, 
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,8 +21,20 @@ TYPES = {
     "bug": ("Bug", "Bugs", 8),
     "feature": ("Feature", "Features", 9),
     "request": ("Request", "Requests", 17),
+    "release": ("Release", "Releases", 2),
+    "iteration": ("Iteration", "Iterations", 3),
+    "test case": ("TestCase", "TestCases", 12),
+    "test plan": ("TestPlan", "TestPlans", 13),
+    "test plan run": ("TestPlanRun", "TestPlanRuns", 14),
+    "impediment": ("Impediment", "Impediments", 16),
+    "build": ("Build", "Builds", 18),
+    "program": ("Program", "Programs", 19),
+    "team": ("Team", "Teams", 20),
+    "team iteration": ("TeamIteration", "TeamIterations", 21),
+    "epic": ("Epic", "Epics", 27),
+    "portfolio epic": ("PortfolioEpic", "PortfolioEpics", 28),
 }
-"""Neutral kind -> entity type, its collection, its EntityType id."""
+"""Neutral kind -> entity type, its collection, its EntityType id. A world has entities of the first five."""
 
 PLURALS = {name: plural for name, plural, _ in TYPES.values()} | {
     "Attachment": "Attachments",
@@ -30,6 +43,9 @@ PLURALS = {name: plural for name, plural, _ in TYPES.values()} | {
     "Message": "Messages",
     "Project": "Projects",
     "GeneralUser": "GeneralUsers",
+    "User": "Users",
+    "EntityType": "EntityTypes",
+    "EntityState": "EntityStates",
 }
 
 
@@ -78,6 +94,10 @@ class Budget:
 def check_include(resources: Resources, resource: Resource, include: Include, *, inner: bool = False) -> None:
     """Raise if a field is unknown, or is a collection inside a collection."""
     for name, below in include.items():
+        if metric := _METRIC.fullmatch(name):
+            known, field = resource.find(metric[1])
+            resources[field.to].find(metric[2] or "Id")
+            continue
         known, field = resource.find(name)
         if field.many and inner:
             raise BadRequestError(f"Inner collection '{known}' of a collection is not supported.")
@@ -116,6 +136,9 @@ def shown(
     wanted: Include = dict.fromkeys(resource.default) if include is None else include
     tree: dict[str, Any] = {"ResourceType": resource.name, "Id": row.id}
     for name, below in wanted.items():
+        if metric := _METRIC.fullmatch(name):
+            tree[name] = _measured(resources, resource, metric, row)
+            continue
         known, field = resource.find(name)
         value = field.get(row)
         if field.many:
@@ -129,6 +152,26 @@ def shown(
         tree |= {"PersistedMimeType": row.media_type, "PersistedSize": row.size}
         tree |= {"UniqueFileName": resource.fields["UniqueFileName"].get(row)}
     return tree
+
+
+def _measured(resources: Resources, resource: Resource, metric: re.Match[str], row: Any) -> float | int | None:
+    """Calculate over an inner collection, as in `Bugs-Effort-Avg`; None where there is nothing in it."""
+    _, field = resource.find(metric[1])
+    rows = field.get(row)
+    if metric[3].lower() == "count":
+        return len(rows)
+    _, of_each = resources[field.to].find(metric[2])
+    values = [value for one in rows if (value := of_each.get(one)) is not None]
+    return METRICS[metric[3].lower()](values) if values else None
+
+
+METRICS: Mapping[str, Callable[[list[float]], float]] = {
+    "avg": lambda values: sum(values) / len(values),
+    "sum": sum,
+    "min": min,
+    "max": max,
+}
+_METRIC = re.compile(r"(\w+)-(?:(\w+)-(?=(?:avg|sum|min|max)$))?(count|avg|sum|min|max)", re.IGNORECASE)
 
 
 def _brief(resource: Resource) -> Include:

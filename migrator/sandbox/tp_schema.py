@@ -4,7 +4,7 @@ The idea: rows are the world's own objects; a field is a small function of one.
 The trap: a file of a comment or of a message has no General, and a comment no Attachments.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +23,9 @@ class NamedRow:
     name: str
 
 
+STATES = (NamedRow(1, "Open"), NamedRow(2, "In Progress"), NamedRow(3, "Done"))
+ENTITY_TYPES = tuple(NamedRow(number, name) for name, _, number in TYPES.values())
+EVERYBODY = (NamedRow(1, "System"), *(NamedRow(owner_id(name), name) for name in PEOPLE))
 PROJECTS = (NamedRow(1, "Sandbox"), NamedRow(2, "Старые дела"))
 
 
@@ -31,6 +34,9 @@ class Shown(Protocol):
 
     world: World
     comments: list[CommentRow]
+
+    def entities(self) -> list[WorldEntity]:
+        """List all entities, by id."""
 
     def entity(self, entity_id: int) -> WorldEntity | None:
         """Find an entity."""
@@ -111,7 +117,38 @@ def _general(sandbox: Shown, name: str) -> Resource:
         "Attachments": Field(lambda entity: sandbox.attached(entity.id), "Attachment", many=True),
         "Comments": Field(comments, "Comment", many=True),
     }
+    fields |= {} if name == "General" else _planned(sandbox)
     return Resource(name, fields, ("Name", "Description", "CreateDate", "EntityType", "Project", "Owner"))
+
+
+def _planned(sandbox: Shown) -> dict[str, Field]:
+    """What is planned and done is a field of entities of a type; here nothing is in a release or an iteration."""
+
+    def below(kind: str) -> Callable[[WorldEntity], list[WorldEntity]]:
+        """The tasks or bugs of a story: those between it and the next one."""
+
+        def found(entity: WorldEntity) -> list[WorldEntity]:
+            if entity.kind != "story":
+                return []
+            after = [one for one in sandbox.entities() if one.id > entity.id]
+            until = next((one.id for one in after if one.kind == "story"), None)
+            return [one for one in after if one.kind == kind and (until is None or one.id < until)]
+
+        return found
+
+    return {
+        "EntityState": Field(lambda entity: STATES[entity.id // 3 % 3], "EntityState"),
+        "Effort": Field(lambda entity: float(entity.id % 13)),
+        "TimeSpent": Field(lambda _: 0.0),
+        "Velocity": Field(lambda _: 0.0),
+        "StartDate": Field(lambda _: None),
+        "EndDate": Field(lambda _: None),
+        "Release": Field(lambda _: None, "Release"),
+        "Iteration": Field(lambda _: None, "Iteration"),
+        "TeamIteration": Field(lambda _: None, "TeamIteration"),
+        "Tasks": Field(below("task"), "Task", many=True),
+        "Bugs": Field(below("bug"), "Bug", many=True),
+    }
 
 
 def _small() -> list[Resource]:
@@ -122,9 +159,10 @@ def _small() -> list[Resource]:
         "LastName": Field(lambda row: row.name.partition(" ")[2]),
         "Login": Field(lambda row: f"user{row.id}"),
         "FullName": Field(lambda row: row.name),
+        "IsActive": Field(lambda _: True),
     }
-    people = Resource("GeneralUser", person, ("FirstName", "LastName", "Login"))
-    return [Resource("EntityType", named, ("Name",)), Resource("Project", named, ("Name",)), people]
+    people = [Resource(name, person, ("FirstName", "LastName", "Login")) for name in ("GeneralUser", "User")]
+    return [*(Resource(name, named, ("Name",)) for name in ("EntityType", "EntityState", "Project")), *people]
 
 
 def _person(number: int) -> NamedRow:

@@ -25,8 +25,11 @@ from migrator.sandbox.odata import (
 from migrator.sandbox.store import CommentRow
 from migrator.sandbox.tpulse_records import (
     ATTACHMENT_FIELDS,
+    COLLECTIONS,
     COMMENT_FIELDS,
+    PEOPLE_HERE,
     PROJECTS,
+    SMALL_FIELDS,
     WORK_ITEM_FIELDS,
     Records,
     known_names,
@@ -142,6 +145,29 @@ class TeamPulseReads(TeamPulseWeb):
             if project.id == int(request.match_info["id"]):
                 return web.json_response(self.records.project(project))
         raise RefusedError(404, message="The project was not found.")
+
+    def _few(self, name: str) -> Act:
+        """Answer a small collection; below a project, what is that project's."""
+
+        async def answer(request: web.Request) -> web.Response:
+            if name == "users":
+                return self._page(request, PEOPLE_HERE, self.records.person, SMALL_FIELDS)
+            project = request.match_info.get("id")
+            rows = [row for row in COLLECTIONS[name] if project is None or row.project_id == int(project)]
+            return self._page(request, rows, self.records.named, SMALL_FIELDS)
+
+        return answer
+
+    async def _person(self, request: web.Request) -> web.Response:
+        for person in PEOPLE_HERE:
+            if person.id == int(request.match_info["id"]):
+                return web.json_response(self.records.person(person))
+        raise RefusedError(404, message="The user was not found.")
+
+    async def _tasks(self, request: web.Request) -> web.Response:
+        story = self._item_id(request)
+        rows = [one for one in self.entities() if one.id not in self.removed and self.records.parent(one) == story]
+        return self._page(request, rows, self.records.work_item, WORK_ITEM_FIELDS)
 
     async def _work_items(self, request: web.Request) -> web.Response:
         rows = [entity for entity in self.entities() if entity.id not in self.removed]

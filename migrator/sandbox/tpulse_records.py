@@ -28,6 +28,36 @@ class Project(NamedTuple):
 PROJECTS = (Project(1, "Sandbox"), Project(2, "Старые дела"))
 
 
+class Person(NamedTuple):
+    """A user."""
+
+    id: int
+    name: str
+
+
+class Named(NamedTuple):
+    """An area, an iteration, a team or a type of time entries of a project."""
+
+    id: int
+    name: str
+    project_id: int
+
+
+PEOPLE_HERE = tuple(Person(number, name) for number, name in enumerate(("Ann Lee", *PEOPLE[1:]), 8))
+COLLECTIONS: Mapping[str, tuple[Named, ...]] = {
+    "areas": (Named(1, "Everywhere", 1),),
+    "iterations": (Named(1, "Sprint 1", 1), Named(2, "Sprint 2", 1)),
+    "teams": (Named(1, "Everybody", 1),),
+    "timeentrytypes": (Named(1, "Work", 1),),
+    "users": (),
+    "links": (),
+    "acceptancecriteria": (),
+    "timeentries": (),
+    "activities": (),
+}
+"""Collections that the API has and a world knows nothing of, as they are here; `users` are `PEOPLE_HERE`."""
+
+
 class Shown(Protocol):
     """What the records need to know of a sandbox."""
 
@@ -72,6 +102,16 @@ class Records:
         """Show a project."""
         return {"id": project.id, "name": project.name, "description": None}
 
+    def person(self, person: Person) -> dict[str, Any]:
+        """Show a user."""
+        first, _, last = person.name.partition(" ")
+        name = {"name": first.lower(), "firstName": first, "lastName": last, "displayName": person.name}
+        return {"id": person.id, **name, "email": f"{first.lower()}@sandbox.example"}
+
+    def named(self, row: Named) -> dict[str, Any]:
+        """Show what has a name in a project."""
+        return {"id": row.id, "name": row.name, "projectId": row.project_id}
+
     def work_item(self, entity: WorldEntity | None) -> dict[str, Any]:
         """Show a work item, which has to be there."""
         if entity is None:
@@ -85,6 +125,10 @@ class Records:
             "fields": fields | self._changes.get(entity.id, {}),
             **_signed(PEOPLE[entity.id % len(PEOPLE)], CREATED),
         }
+
+    def parent(self, entity: WorldEntity) -> Any:
+        """Tell the work item that a task belongs to."""
+        return self._changes.get(entity.id, {}).get("ParentID")
 
     def comment(self, comment: CommentRow) -> dict[str, Any]:
         """Show a comment."""
@@ -149,6 +193,12 @@ WORK_ITEM_FIELDS = frozenset(
             "teamid",
         ),
         *("assignedtoid", "backlogpriority", "estimate", "workremaining", "workcompleted", "tfsid", *SIGNED),
+    )
+)
+SMALL_FIELDS = frozenset(
+    (
+        *("id", "name", "projectid", "firstname", "lastname", "displayname", "email", "workitemid", "userid"),
+        *("typeid", "hours", "date", "note", "type", "fromid", "toid", "description", *SIGNED),
     )
 )
 COMMENT_FIELDS = frozenset(("id", "projectid", "workitemid", "description", "type", *SIGNED))

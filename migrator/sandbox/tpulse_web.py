@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from aiohttp import web
 
 from migrator.sandbox.faults import Faults
-from migrator.sandbox.server import FILE_ROUTE, Sandbox, attachment_disposition, show_login, to_login
+from migrator.sandbox.server import FILE_ROUTE, Sandbox, attachment_disposition, in_any_case, show_login, to_login
 from migrator.sandbox.world import World, WorldAttachment
 
 STREAM_ROUTE = f"{FILE_ROUTE}.stream"
@@ -52,13 +52,14 @@ class TeamPulseWeb(Sandbox):
 
     def routes(self) -> Iterable[web.RouteDef]:
         """List the routes of log-in and files."""
+        file = r"/{number:\d+}" + in_any_case("AttachmentName") + "/{name}"
         return [
-            web.get("/Login", show_login),
-            web.get("/login.aspx", show_login),
-            web.get("/Authentication/Restrict", self._restrict),
-            web.post("/Authenticate/WRAPv0.9", self._issue),
-            web.get(r"/AttachmentDownload/{number:\d+}/AttachmentName/{name}", self._download, name=FILE_ROUTE),
-            web.get(r"/AttachmentStreaming/{number:\d+}/AttachmentName/{name}", self._stream, name=STREAM_ROUTE),
+            web.get(in_any_case("Login"), show_login),
+            web.get(in_any_case("login.aspx"), show_login),
+            web.get(in_any_case("Authentication/Restrict"), self._restrict),
+            web.post(in_any_case("Authenticate/WRAPv0.9"), self._issue),
+            web.get(in_any_case("AttachmentDownload") + file, self._download, name=FILE_ROUTE),
+            web.get(in_any_case("AttachmentStreaming") + file, self._stream, name=STREAM_ROUTE),
         ]
 
     def authenticated(self, request: web.Request) -> bool:
@@ -76,11 +77,10 @@ class TeamPulseWeb(Sandbox):
     def challenge(self) -> web.Response:
         """Build the 401 that tells where to log in."""
         location = f"{self.internal_host}{self.base_path}/Authenticate/WRAPv0.9"
-        return web.json_response(
-            {"message": "Authorization has been denied for this request."},
-            status=401,
-            headers={"WWW-Authenticate": f'WRAP location="{location}", client_id={CLIENT_ID}'},
-        )
+        answer = web.json_response({"message": "Authorization has been denied for this request."}, status=401)
+        for client_id in (CLIENT_ID, f'"{CLIENT_ID}"'):  # the documentation has it bare, the SDK reads it in quotes
+            answer.headers.add("WWW-Authenticate", f'WRAP location="{location}", client_id={client_id}')
+        return answer
 
     def address(self, file: WorldAttachment, page: str = "AttachmentDownload") -> str:
         """Spell the address of a file as the server imagines it."""

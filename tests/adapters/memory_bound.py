@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from migrator.adapters.memory import MemorySource, MemoryTarget, MemoryTracker
-from migrator.model import NOBODY, Entity, EntityRef, Link
+from migrator.model import NOBODY, Draft, Entity, EntityRef, Link
 from migrator.ports import Source, Target
 from tests.contract import SAMPLES, Expected
 from tests.contract.source import BoundSource
@@ -62,4 +62,6 @@ def bound_target(tracker: MemoryTracker, wrap=lambda target: target) -> BoundTar
     def build() -> Target:
         return wrap(MemoryTarget(tracker))
 
-    return BoundTarget(build(), build, refs[0], EntityRef("Bug", "404"), files_of, gone=gone)
+    illegal = Draft("a/b.txt", "text/plain", "", 1)
+    missing = EntityRef("Bug", "404")
+    return BoundTarget(build(), build, refs[0], missing, files_of, gone=gone, refused_drafts=(illegal,))

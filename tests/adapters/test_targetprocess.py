@@ -14,7 +14,7 @@ from migrator import errors
 from migrator.adapters.targetprocess import Options, TargetprocessSource, TargetprocessTarget
 from migrator.ahead import MOST
 from migrator.layers import Patience, RetryingSource
-from migrator.model import NOBODY, Attachment, Draft, EntityRef, Link
+from migrator.model import NOBODY, Attachment, Draft, Entity, EntityRef, Link
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.tp_files import error_page
@@ -110,6 +110,9 @@ async def test_file_that_the_collection_hides_is_found_at_its_entity_and_the_oth
         async with source_of(sandbox) as source:
             assert await all_of(source) == all_in(sandbox)
         async with source_of(sandbox, replace(SKIP, cross_check="off")) as source:
+            assert await all_of(source) == all_in(sandbox), "its entity tells of one more than the list of all has"
+        sandbox.oddities.counts = False
+        async with source_of(sandbox, replace(SKIP, cross_check="off")) as source:
             assert str(first) not in (await crawl(source)).attachments
 
 
@@ -170,21 +173,48 @@ async def test_description_in_markdown_or_html_tells_the_owner_of_a_file_too():
     assert {Link("7", EntityRef(kinds[0], "102")), Link("7", EntityRef(kinds[1], "105"))} <= links
 
 
-@pytest.mark.parametrize("status", [400, 403, 404])
 @pytest.mark.parametrize("stream", ["Comments", "Messages"])
-async def test_server_without_comments_or_messages_ends_these_streams_quietly(stream, status):
+async def test_server_without_comments_or_messages_has_these_streams_empty_and_says_so(stream):
+    async def refuse(request):
+        return web.json_response({"Message": "no"}, status=404)
+
+    async with answering(refuse) as url:
+        source = TargetprocessSource(client(url), SKIP)
+        page = await source.read(stream, None)
+        with pytest.raises(errors.Gone):
+            await source.read(stream, '{"after": 7}')
+        with pytest.raises(errors.Gone):
+            await source.read("Attachments", None)
+        await source.close()
+    assert (page.links, page.attachments, page.next) == ((), (), None)
+    assert f"this server has no {stream}" in page.warnings[0]
+
+
+@pytest.mark.parametrize("asked", ["take=2", "/meta"])
+@pytest.mark.parametrize("stream", ["Comments", "Messages"])
+async def test_comments_or_messages_that_were_not_found_once_are_not_taken_for_none(stream, asked):
+    async def once(request):
+        there = "include" not in request.query and (asked in request.path_qs)
+        return web.json_response({"Items": []} if there else {"Message": "no"}, status=200 if there else 404)
+
+    async with answering(once) as url:
+        source = TargetprocessSource(client(url), SKIP)
+        with pytest.raises(errors.Gone):
+            await source.read(stream, None)
+        await source.close()
+
+
+@pytest.mark.parametrize("status", [400, 403, 500])
+@pytest.mark.parametrize("stream", ["Attachments", "Generals", "Comments", "Messages"])
+async def test_list_that_is_refused_is_a_failure_and_not_an_empty_one(stream, status):
     async def refuse(request):
         return web.json_response({"Message": "no"}, status=status)
 
     async with answering(refuse) as url:
         source = TargetprocessSource(client(url), SKIP)
-        page = await source.read(stream, None)
-        with pytest.raises(errors.Rejected):
-            await source.read(stream, '{"after": 7}')
-        with pytest.raises(errors.Rejected):
-            await source.read("Attachments", None)
+        with pytest.raises((errors.Rejected, errors.Retriable)):
+            await source.read(stream, None)
         await source.close()
-    assert (page.links, page.attachments, page.next) == ((), (), None)
 
 
 # Images inside of texts
@@ -499,11 +529,7 @@ async def test_upload_answered_with_a_page_for_people_is_to_be_looked_for():
         b"7",
         b"{}",
         b'{"Items": {}}',
-        b'{"Items": [7]}',
-        b'{"Items": [{}]}',
-        b'{"Items": [{"Id": "x"}]}',
         b"<Attachments>",
-        b"<Attachments><Attachment Name='no id'/></Attachments>",
         b"<!DOCTYPE x [<!ENTITY e 'x'>]><Attachments>&e;</Attachments>",
         b"[" * 100_000,
         b"<a>" * 5_000 + b"</a>" * 5_000,
@@ -518,6 +544,33 @@ async def test_malformed_answer_is_a_wrong_body_whatever_was_asked(body):
         for stream in source.capabilities.streams:
             with pytest.raises(errors.WrongBody):
                 await source.read(stream, None)
+        await source.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (b'{"Items": [7]}', "it is no JSON object"),
+        (b'{"Items": [{}]}', "has no Id"),
+        (b'{"Items": [{"Id": "x"}]}', "has no Id"),
+        (b"<Attachments><Attachment Name='no id'/></Attachments>", "has no Id"),
+    ],
+)
+async def test_item_that_cannot_be_read_is_one_failure_with_its_place(body, what):
+    async def answer(request):
+        return web.Response(body=body, content_type="application/json")
+
+    async with answering(answer) as url:
+        source = TargetprocessSource(client(url), SKIP)
+        for stream in source.capabilities.streams:
+            page = await source.read(stream, None)
+            (unread,) = page.unread
+            assert unread.ref.kind == stream
+            assert unread.reason.startswith(f"GET api/v1/{stream}, after id 0: item 1 of 1 ")
+            assert what in unread.reason
+            assert (page.attachments, page.entities, page.next) == ((), (), None)
+        with pytest.raises(errors.WrongBody):
+            await source.attachments_of(Entity(EntityRef("Bug", "1"), raw="{}"))
         await source.close()
 
 

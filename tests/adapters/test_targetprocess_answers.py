@@ -202,9 +202,8 @@ def test_answer_to_an_upload_is_understood_in_every_form(item, wrapped, page):
         '{"items": []}',
         '{"items": [null]}',
         '{"items": [[]]}',
-        '{"items": [{"id": 1, "name": "undefined"}]}',
-        json.dumps([[1, "2019-01-01", "undefined", "text/plain"]]),
         json.dumps({"items": [NEW, NEW]}),
+        "[[-1]]",
         json.dumps([{**NEW, "id": "x"}]),
         "<html><title>Log in</title><script>{ broken ]</script></html>",
     ],
@@ -213,9 +212,23 @@ def test_answer_to_an_upload_that_does_not_tell_the_file_is_none(text):
     assert uploaded(text.encode(), BUG) is None
 
 
-def test_names_lose_only_what_a_header_line_cannot_carry():
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"items": [{"id": 1, "name": "undefined", "description": "undefined"}]}',
+        json.dumps([[1, "2019-01-01", "undefined", "text/plain"]]),
+        '{"items": [{"id": 1}]}',
+    ],
+)
+def test_file_whose_name_the_upload_page_does_not_know_is_told_by_its_id(text):
+    made = uploaded(text.encode(), BUG)
+    assert (made.id, made.name, made.description) == ("1", "", "")
+
+
+def test_names_lose_only_what_a_header_line_or_a_file_on_a_windows_server_cannot_carry():
     legal = TargetprocessTarget.legal_name
-    assert legal(None, 'He said "stop" 100% \\ /.txt') == 'He said "stop" 100% \\ /.txt'
+    assert legal(None, "What? 100% <so> it's; | *:#.txt") == "What? 100% <so> it's; | *:#.txt"
+    assert legal(None, 'He said "stop" a\\b/c.txt') == "He said _stop_ a_b_c.txt"
     assert legal(None, "a\r\nb\0c\x7f\x85.txt") == "a__b_c__.txt"
     assert legal(None, "half \ud800.txt") == "half _.txt"
     assert legal(None, "") == "_"

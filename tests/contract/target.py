@@ -63,7 +63,8 @@ class BoundTarget:
     `entity` exists and holds one file at least, `missing` does not exist. `files_of` looks into the tracker without
     the adapter. `author` is somebody whom the tracker knows, but not the account. `gone` is a file that was there and
     was deleted. `limits_names` False: the tracker (or the test's stand-in) is known to keep names longer than
-    `max_name_bytes`. What is None is skipped, and said.
+    `max_name_bytes`. `refused_drafts` are files of one byte that this target is known to refuse. What is None is
+    skipped, and said.
     """
 
     target: Target
@@ -76,6 +77,7 @@ class BoundTarget:
     unreachable: Callable[[], Target] | None = None
     limits_names: bool = True
     author: str = "Somebody Else"
+    refused_drafts: tuple[Draft, ...] = ()
 
 
 async def send(
@@ -307,6 +309,20 @@ class TargetContract(TargetReadContract):
         assert not isinstance(caught.value, errors.Unanswered)
         await send(bound, "full.bin", bytes(limit))
         assert [truth[:2] for truth in await arrivals(bound, before)] == [("full.bin", limit)]
+
+    async def test_what_is_known_to_be_refused_is_refused_and_nothing_else_is_called_so(self, bound):
+        before = await bound.files_of(bound.entity)
+        limit = bound.target.capabilities.max_attachment_bytes
+        too_large = () if limit is None else (Draft("over.bin", "application/octet-stream", "", limit + 1),)
+        for draft in (*bound.refused_drafts, *too_large):
+            assert await bound.target.refuses(bound.entity, draft), draft
+            with pytest.raises(errors.Rejected):
+                await bound.target.upload(bound.entity, draft, Bytes(b"x" if draft.size == 1 else bytes(draft.size)))
+        fine = Draft("fine.txt", "text/plain", "", 1)
+        assert await bound.target.refuses(bound.entity, fine) is None
+        assert await arrivals(bound, before) == [], "asking sends nothing"
+        await bound.target.upload(bound.entity, fine, Bytes(b"x"))
+        assert [truth[0] for truth in await arrivals(bound, before)] == ["fine.txt"]
 
     async def test_deleted_file_is_gone_and_its_twins_stay(self, bound):
         if not bound.target.capabilities.deletes:

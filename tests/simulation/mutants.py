@@ -84,11 +84,11 @@ async def _download_without_rewind(self: Any, attachment: Any, sink: Any) -> Non
     await self._patience.run(lambda: self._inner.download(attachment, sink))
 
 
-async def _sent_without_a_look(self: Any, upload: Any, draft: Any, there: Any, *, looks: int) -> None:
-    return None
+async def _sent_without_a_look(self: Any, upload: Any, draft: Any, there: Any, *, patient: bool) -> bool:
+    return False
 
 
-async def _resumed_without_a_look(self: Any, upload: Any, draft: Any, free: Any) -> None:
+async def _resumed_without_a_look(self: Any, upload: Any, draft: Any, there: Any, recognised: Any) -> None:
     return None
 
 
@@ -125,7 +125,7 @@ async def _page_swallows_errors(self: Any, attachment: Any, recorded: Any) -> An
     return Settled(Outcome(attachment, Status.STORED, blob), body, recorded)
 
 
-def _uploaded_at_once(self: Any, run: int, target: str, upload: Any, name: str, before: Any) -> None:
+def _uploaded_at_once(self: Any, run: int, target: str, upload: Any, name: str, before: Any, at: str) -> None:
     self.record_upload(run, target, upload, UploadStatus.UPLOADED, name=name, remote_id="1", ours=True)
 
 
@@ -149,7 +149,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "a retry without rewind": lambda: patch.object(layers.RetryingSource, "download", _download_without_rewind),
     "an upload is repeated without a look": lambda: patch.object(Settler, "_find_sent", _sent_without_a_look),
-    "a load that resumes does not look": lambda: patch.object(Settler, "_match", _resumed_without_a_look),
+    "a load that resumes does not look": lambda: patch.object(Settler, "_find", _resumed_without_a_look),
     "an intent is not recorded": lambda: patch.object(UploadTables, "record_intent", _intent_not_recorded),
     "an upload is recorded before it is sent": lambda: patch.object(UploadTables, "record_intent", _uploaded_at_once),
     "sizes are not compared": lambda: patch.object(checked.CheckedSink, "judge", lambda *_: None),

@@ -1,0 +1,139 @@
+"""Lists in summaries for people: the first few of what failed, is damaged, was altered or left behind, by reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from jobs.output import printable
+
+SHOWN = 10
+"""So many failures of one reason are shown; `--json` has all of them."""
+
+
+def counted(number: int, one: str, more: str = "") -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {one if number == 1 else more or f'{one}s'}"
+
+
+def without_those_of_the_whole(out: Console, failures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What failed as a whole, such as a listing, is said first of all; gives the other failures."""
+    others = []
+    for failure in failures:
+        if failure["kind"] or failure["entity"] or failure["attachment"]:
+            others.append(failure)
+        else:
+            out.print(Text(printable(f"{failure['name']}: {failure['reason']}"), "red"))
+    return others
+
+
+def print_altered(out: Console, summary: dict[str, Any]) -> None:
+    """What the target altered of files that have arrived."""
+    altered = summary.get("altered", [])
+    if altered:
+        out.print(Text(f"{len(altered)} files have arrived, and the target altered them", "yellow"))
+    _first(out, [f"{_of(one)}: {told_altered(one['how'])}" for one in altered])
+
+
+def told_altered(how: dict[str, Any]) -> str:
+    """What was altered, in words."""
+    if "name" in how:
+        return f"sent as {how['name']['sent']!r}, called {how['name']['found']!r} there"
+    if "content" in how:
+        return "its text was re-encoded"
+    return f"{how['size']['sent']} bytes, listed there as {how['size']['found']}"
+
+
+def print_left(out: Console, summary: dict[str, Any]) -> None:
+    """What a load left behind: rows that name nothing, and files without a row."""
+    if rows := summary.get("unmatched_rows", []):
+        out.print(Text(f"{len(rows)} rows of the mapping name nothing in the archive", "yellow"))
+        lines = [f"{row['kind']} {row['entity']}" + (f" (line {row['line']})" if row["line"] else "") for row in rows]
+        _first(out, lines)
+    if files := summary.get("unmapped_files", []):
+        out.print(Text(f"{len(files)} files belong to entities without a row in the mapping", "yellow"))
+        _first(out, [_of(one) for one in files])
+
+
+def _of(one: dict[str, Any]) -> str:
+    return f"{one['kind']} {one['entity']}".strip() + f" {one['name']}"
+
+
+def _first(out: Console, lines: list[str]) -> None:
+    """The first of many."""
+    for line in lines[:SHOWN]:
+        out.print(Text(" ".join(printable(f"  {line}").split("\n"))))
+    if len(lines) > SHOWN:
+        out.print(f"  ... and {len(lines) - SHOWN} more (--json shows all)")
+
+
+def print_changed(out: Console, summary: dict[str, Any]) -> None:
+    """What a load found at entities that the mapping names no more."""
+    by_place: dict[str, int] = {}
+    for row in summary.get("changed", []):
+        now = ", ".join(f"{to['target_kind']} {to['target_id']}".strip() for to in row["now"]) or "nowhere"
+        old = f"{row['target_kind']} {row['target_id']}".strip()
+        place = f"{row['kind']} {row['entity']}: went to {old}, belongs to {now}"
+        by_place[place] = by_place.get(place, 0) + 1
+    if by_place and "moved" not in summary:
+        out.print(Text(f"{sum(by_place.values())} files are at entities that the mapping names no more", "yellow"))
+        out.print("(load --move-changed deletes there what has arrived at the new ones)")
+    for place, count in list(by_place.items())[:SHOWN]:
+        out.print(Text(printable(f"  {place}: {count} files")))
+    if len(by_place) > SHOWN:
+        out.print(f"  ... and {len(by_place) - SHOWN} more (--json shows all)")
+
+
+def print_failures(out: Console, failures: list[dict[str, Any]]) -> None:
+    """What failed, by reason: each reason once, with the first files that it struck."""
+    by_reason: dict[str, list[str]] = {}
+    for failure in failures:
+        what = [f"{failure['kind']} {failure['entity']}".strip(), failure["name"] or ""]
+        what += [f"(attachment {failure['attachment']})"] if failure["attachment"] else []
+        by_reason.setdefault(failure["reason"] or "", []).append(" ".join(filter(None, what)))
+    for reason, struck in sorted(by_reason.items(), key=lambda item: -len(item[1])):
+        out.print(Text(printable(f"{len(struck)} failed: {reason}"), "yellow"))
+        for line in struck[:SHOWN]:
+            out.print(Text(" ".join(printable(f"  {line}").split("\n"))))
+        if len(struck) > SHOWN:
+            out.print(f"  ... and {len(struck) - SHOWN} more (--json shows all)")
+
+
+def print_problems(out: Console, summary: dict[str, Any]) -> None:
+    """Each with the files that it is about, and what to do next."""
+    problems = summary["problems"]
+    for problem in problems:
+        detail = f" ({problem['detail']})" if "detail" in problem else ""
+        out.print(Text(printable(f"  {problem['code']} {problem['problem']}: {problem['path']}{detail}"), "red"))
+        for line in _files(problem.get("files", [])):
+            out.print(Text(" ".join(printable(f"      {line}").split("\n"))))
+    for line in _remedies(problems):
+        out.print(Text(line))
+
+
+def _files(files: list[dict[str, Any]]) -> Iterator[str]:
+    for file in files[:SHOWN]:
+        gone = " (gone from the source)" if file["status"] == "gone" else ""
+        owner = f"{file['kind']} {file['entity']}".strip()
+        yield f"{owner} {file['name']} (attachment {file['attachment']}){gone}"
+    if len(files) > SHOWN:
+        yield f"... and {len(files) - SHOWN} more (--json shows more)"
+
+
+def _remedies(problems: list[dict[str, Any]]) -> Iterator[str]:
+    """What to do next, by kind of damage."""
+    codes = {problem["code"] for problem in problems}
+    files = [file for problem in problems for file in problem.get("files", [])]
+    if any(file["status"] != "gone" for file in files):
+        yield "next: `migrator backup CONFIG` fetches these files again, where the source still has them"
+    if any("files" in problem and not any(f["status"] != "gone" for f in problem["files"]) for problem in problems):
+        yield "next: what the source no longer has can only come from a copy of this archive: put its blob in place"
+    if "E03" in codes:
+        yield "next: what the archive doesn't know is somebody else's: look at it, and take it away"
+    if any(code.startswith("E1") for code in codes):
+        yield "next: `migrator rebuild` makes the catalog anew from what the archive holds"
+    if any(code.startswith("E2") for code in codes):
+        yield "next: a backup, load or rebuild writes the manifest anew"

@@ -1,0 +1,55 @@
+"""Whether a tracker still has the record of a file, asked by its id.
+
+The one idea: "not found" for one record proves something only where the same route gives the record of another file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+
+from migrator.errors import Gone
+from migrator.model import NOBODY, Attachment, EntityRef
+
+Asked = Callable[[str], Awaitable[object]]
+FilesOf = Callable[[EntityRef], Awaitable[Iterable[Attachment]]]
+
+
+class FileRecords:
+    """The records of single files. `ask` asks for one, `some` gives the ids of a few files that are listed now."""
+
+    def __init__(self, ask: Asked, some: Callable[[], Awaitable[Iterable[str]]]) -> None:
+        self._ask, self._some = ask, some
+        self._proven = False
+
+    async def still_list(self, attachment: Attachment, files_of: FilesOf) -> bool:
+        """Whether its record, or the list of its entity, still has the file. See `Source.still_lists`."""
+        record = await self._has(attachment.id)
+        if record or (attachment.owner != NOBODY and await _lists(attachment, files_of)):
+            return True
+        if record is None:
+            raise Gone(f"attachment {attachment.id}: its record isn't there, and nor is that of any other", status=404)
+        return False
+
+    async def _has(self, number: str) -> bool | None:
+        """Whether the record is there; None where it isn't, and the route gives no other record either."""
+        if await self._answers(number):
+            self._proven = True
+            return True
+        if not self._proven:
+            others = [other for other in await self._some() if other != number]
+            self._proven = any([await self._answers(other) for other in others[:2]])
+        return False if self._proven else None
+
+    async def _answers(self, number: str) -> bool:
+        try:
+            await self._ask(number)
+        except Gone:
+            return False
+        return True
+
+
+async def _lists(attachment: Attachment, files_of: FilesOf) -> bool:
+    try:
+        return any(file.id == attachment.id for file in await files_of(attachment.owner))
+    except Gone:
+        return False
