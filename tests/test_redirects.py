@@ -105,6 +105,18 @@ async def test_other_host_speaks_for_itself_alone(status):
         assert caught.value.retry_after == 7
 
 
+async def test_other_host_that_asks_to_slow_down_is_asked_again_and_slows_nobody_else():
+    pacer, told = Pacer(), reply(403, b"", "Retry-After: 7")
+    async with (
+        Site(lambda _: told).serving("127.0.0.2") as other,
+        Site(lambda _: to(other.url + "/x")).serving() as home,
+        client(home.url, pacer=pacer) as http,
+    ):
+        with pytest.raises(errors.Retriable) as caught:
+            await http.download("file", Bucket())
+    assert (type(caught.value), caught.value.retry_after, pacer.spacing) == (errors.Retriable, 7, 0)
+
+
 @pytest.mark.parametrize("trouble", ["dead", "no name", "no trust", "silent", "cut", "nonsense"])
 async def test_other_host_that_cannot_be_asked_is_not_the_tracker(tmp_path, trouble):
     silent = socket.create_server(("127.0.0.2", 0))
