@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from migrator.adapters.memory import MemoryTarget, MemoryTracker
-from migrator.adapters.squash import passing_name
+from migrator.adapters.squash_passing import passing_name
 from migrator.errors import AuthRefused, Forbidden, LoginPage, Rejected, Unanswered
 from migrator.layers import RetryingTarget
 from migrator.pipeline.arrivals import is_passing, resembles

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 
 import pytest
 
@@ -59,7 +60,7 @@ def edited(file, change) -> list[str]:
 
 async def test_a_mapping_none_of_whose_rows_names_anything_is_status_2_and_nothing_is_done(backed_up, target):
     config, file = backed_up
-    edited(file, lambda _, line: line.lower() if line else line)
+    edited(file, lambda _, line: re.sub("^[^,]*", lambda kind: kind[0].lower(), line))
     for command in ("load", "migrate"):
         finished = await run("--json", command, config)
         assert (finished.code, finished.document["error"]["code"]) == (2, 2), finished
@@ -160,8 +161,8 @@ async def test_a_rehearsal_knows_the_authors_that_an_issuetrak_does_not(tmp_path
     async with IssuetrakSandbox(WORLD.without_attachments()) as issuetrak:
         config = configure(tmp_path, source, issuetrak, source__options=SKIP)
         checked = await run("--json", "check", config)
-        [odd] = [one for one in checked.document["target"]["checks"] if one["check"] == "oddity"]
-        assert (odd["ok"], odd["warning"], "created_by" in odd["detail"]) == (True, True, True)
+        odd = [one for one in checked.document["target"]["checks"] if one["check"] == "oddity"]
+        assert [(one["ok"], one["warning"]) for one in odd if "created_by" in one["detail"]] == [(True, True)]
         assert (await run("-q", "backup", config)).code == 0
         told = (await run("--json", "load", config, "--dry-run")).document
         assert len(issuetrak.uploads) == 0

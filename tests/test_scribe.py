@@ -131,7 +131,7 @@ async def test_a_disk_that_refuses_is_told_in_the_same_words(root, scribe):
     with pytest.raises(OSError, match="No such file") as error:
         scribe.write([(blob.sha256, body) for blob, body in some])
     assert error.value.errno == errno.ENOENT
-    with pytest.raises(DiskRefused, match="the archive: No such file or directory"):
+    with pytest.raises(DiskRefused, match=f"{root}: No such file or directory"):
         archive.store_batch(some, [])
     assert archive.suspects == {blob.sha256 for blob, _ in some}
     folder.mkdir()

@@ -23,7 +23,7 @@ from migrator.model import Altered, Attachment, Draft, EntityRef, Upload, Upload
 from migrator.naming import name_at_target
 from migrator.pipeline.arrivals import Recognised, altered_of, is_passing, recognise, same_name
 from migrator.pipeline.desk import Desk
-from migrator.pipeline.evidence import LATE, Evidence
+from migrator.pipeline.evidence import LATE, PROMPT, Evidence
 from migrator.pipeline.reading import Reader
 from migrator.pipeline.rehearsal import Rehearsal
 from migrator.pipeline.running import back_off
@@ -294,7 +294,10 @@ class Settler:
         return None
 
     async def _send(self, upload: Upload, draft: Draft, there: _There) -> None:
-        """Send it; when its fate is unknown, look for it before sending it again."""
+        """Send it; when its fate is unknown, look for it before sending it again.
+
+        One look is enough only after an error of the target itself, where its lists are known to be prompt.
+        """
         body = await asyncio.to_thread(self._archive.body, upload.blob)
         if body is None:
             raise errors.Rejected("its blob is damaged or missing; run the backup again")
@@ -307,7 +310,8 @@ class Settler:
                 return
             refused = self._expect_login(fate)
             finished = isinstance(fate, errors.Unanswered) and fate.finished
-            if await self._find_sent(upload, draft, there, patient=not refused and not finished):
+            patient = not refused and not (finished and self._evidence.verdict == PROMPT)
+            if await self._find_sent(upload, draft, there, patient=patient):
                 return
             again = not refused and number < (SENDS if finished else BLIND_SENDS)
             if not again or not self._is_absent(upload, there, finished=finished):
