@@ -100,6 +100,17 @@ async def test_a_file_whose_name_the_target_altered_is_uploaded_and_not_sent_aga
     assert (undone["status"], undone["deletions"]["deleted"], target.files) == ("complete", len(FILES), {})
 
 
+@pytest.mark.parametrize("lags", [0, 1000])
+async def test_a_list_that_tells_no_names_is_loaded_into_once_and_rolled_back(archive, lags):
+    root, target, mapping = archive
+    target.lags, target.alters_names = lags, lambda _: ""
+    for _ in range(2):
+        assert (await run_load(target, root, mapping))["status"] == "complete"
+    assert (contents(target), target.uploads) == (EACH_ONCE, len(FILES))
+    undone = await run_rollback(target, root)
+    assert (undone["status"], target.files) == ("complete", {})
+
+
 class Answering(MemoryTarget):
     """Answers as it should, tells nothing of what it made, loses the answer, or says 500 and has it."""
 
