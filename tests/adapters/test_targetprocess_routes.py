@@ -114,8 +114,9 @@ async def test_list_that_is_refused_fails_alone(lost):
         assert any(one.startswith(f"{lost} can't be listed") for one in await source.oddities())
 
 
-async def test_ordinary_server_has_nothing_odd_to_tell():
-    async with odd() as (sandbox, source):
+@pytest.mark.parametrize("page_size", [30, 500])
+async def test_ordinary_server_has_nothing_odd_to_tell(page_size):
+    async with odd(replace(SKIP, page_size=page_size)) as (sandbox, source):
         assert await source.oddities() == ()
         target = TargetprocessTarget(client(sandbox.url), SKIP)
         assert await target.oddities() == ()
