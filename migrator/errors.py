@@ -142,9 +142,17 @@ class Unanswered(Rejected):
 
     `finished`: the tracker did answer, with an error of its own (500, 503), so it is not at work on it any more.
     `at_work`: it may be; nothing came for too long, or whoever stands before it gave up waiting (502, 504).
-    `login`: a login page came, which says that nothing was done.
+    `login`: a login page came, which says that nothing was done. `accepted`: it said yes, and doesn't show it.
     """
 
-    def __init__(self, message: str, *, finished: bool = False, at_work: bool = False, login: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        finished: bool = False,
+        at_work: bool = False,
+        login: bool = False,
+        accepted: bool = False,
+    ) -> None:
         super().__init__(message)
-        self.finished, self.at_work, self.login = finished, at_work, login
+        self.finished, self.at_work, self.login, self.accepted = finished, at_work, login, accepted

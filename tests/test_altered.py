@@ -128,6 +128,8 @@ class Answering(MemoryTarget):
             return self._tracker.of(owner)[0]
         if self.how in {"lost", "failed", "at work"}:
             raise Unanswered("no answer", finished=self.how == "failed", at_work=self.how == "at work")
+        if self.how == "a yes alone":
+            raise Unanswered("it said yes", accepted=True)
         return made
 
 
@@ -137,7 +139,7 @@ def answering(target: MemoryTracker, how: str) -> RetryingTarget:
     return RetryingTarget(made, PATIENCE)
 
 
-ANSWERS = pytest.mark.parametrize("how", ["echo", "nothing", "an old id", "lost", "failed", "at work"])
+ANSWERS = pytest.mark.parametrize("how", ["echo", "nothing", "an old id", "lost", "failed", "at work", "a yes alone"])
 
 
 @ANSWERS
@@ -151,7 +153,7 @@ async def test_whatever_the_answer_tells_an_altered_file_is_found_and_sent_once(
 
 
 @pytest.mark.parametrize("lags", [1, 3, 100])
-@pytest.mark.parametrize("how", ["echo", "nothing", "an old id", "told"])
+@pytest.mark.parametrize("how", ["echo", "nothing", "an old id", "told", "a yes alone"])
 async def test_a_list_that_lags_makes_no_load_send_anything_twice(archive, how, lags):
     root, target, mapping = archive
     target.lags, target.alters_names = lags, str.upper
@@ -249,6 +251,20 @@ def age(root, hours: float) -> None:
     at = (datetime.now(UTC) - timedelta(hours=hours)).isoformat(timespec="seconds")
     with sqlite3.connect(root / "catalog.db") as db:
         db.execute("UPDATE uploads SET sent_at = ?", [at])
+
+
+async def test_a_list_that_lags_a_little_is_waited_for(archive):
+    root, target, mapping = archive
+    target.lags = 3
+    summary = await run_load(target, root, mapping, target=answering(target, "a yes alone"), second=1.0)
+    assert_settled(root, target, summary)
+
+
+async def test_what_may_be_the_reason_that_a_file_never_shows_is_told(archive):
+    root, target, mapping = archive
+    target.lags = 100
+    summary = await run_load(target, root, mapping, target=answering(target, "a yes alone"), second=1.0)
+    assert {failure["reason"].rpartition(" (")[2] for failure in summary["failures"]} == {"it said yes)"}
 
 
 async def test_what_was_accepted_and_never_came_is_sent_again_by_a_later_run_when_a_newer_list_lacks_it(archive):

@@ -84,7 +84,8 @@ class RedmineTarget(RedmineTracker):
         except (Retriable, Rejected) as error:
             raise Unanswered(f"sent, but it could not be looked up ({error})") from None
         if remote_id not in found:
-            raise Rejected(f"{owner}: Redmine said yes, but did not attach the file; may this account edit the issue?")
+            reason = "Redmine said yes, but doesn't list the file; may this account edit the issue?"
+            raise Unanswered(f"{owner}: {reason}", accepted=True)
         return found[remote_id]
 
     async def describe(self, remote: Attachment, description: str) -> None:

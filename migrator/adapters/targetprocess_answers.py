@@ -45,7 +45,8 @@ def parsed(answer: Answer, what: str) -> dict[str, Any]:
     try:
         value = from_xml(answer.xml(), root=True) if is_xml else answer.json()
     except (errors.WrongBody, RecursionError) as error:
-        raise errors.WrongBody(f"{what}: {error}") from None
+        told = str(error)
+        raise errors.WrongBody(told if told.startswith(what) else f"{what}: {told}") from None
     if not isinstance(value, dict):
         raise errors.WrongBody(f"{what}: the answer is no object")
     return value

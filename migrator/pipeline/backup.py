@@ -159,7 +159,7 @@ class _Backup:
         """Blobs that verify found damaged, or whose file is missing, are wanted again."""
         suspects = await self._desk.run(self._catalog.problem_blobs)
         self._archive.suspects.update(suspects)
-        lost = [*suspects, *await self._desk.run(missing_blobs, self._archive, self._catalog)]
+        lost = list({*suspects, *await self._desk.run(missing_blobs, self._archive, self._catalog)})
         if lost and (count := await self._desk.run(self._catalog.expect_again, lost)):
             self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")
 

@@ -91,11 +91,15 @@ class _There:
 
 @dataclass(frozen=True, slots=True)
 class _Accepted:
-    """An upload that the target says to have, as it was sent; `remote` is which file it is, None if it didn't tell."""
+    """An upload that the target says to have, as it was sent; `remote` is which file it is, None if it didn't tell.
+
+    `why` is what may be the reason where it never shows.
+    """
 
     upload: Upload
     draft: Draft
     remote: Attachment | None
+    why: str = ""
 
 
 class Settler:
@@ -309,6 +313,9 @@ class Settler:
             fate = await self._try(upload, draft, body, there)
             if fate is None:
                 return
+            if fate.accepted:
+                await self._take(upload, draft, None, there, str(fate))
+                return
             refused = self._expect_login(fate)
             if await self._find_sent(upload, draft, there, [0.0] if refused else self._waits_after(fate)):
                 return
@@ -349,19 +356,19 @@ class Settler:
             raise errors.AuthRefused(f"{error} ({LOGIN_PAGES} uploads in a row)") from error
         return True
 
-    async def _take(self, upload: Upload, draft: Draft, remote: Attachment | None, there: _There) -> None:
+    async def _take(
+        self, upload: Upload, draft: Draft, remote: Attachment | None, there: _There, why: str = ""
+    ) -> None:
         """The target accepted it. What its answer told is believed; an id that was there before tells nothing."""
         before = there.listed.get(remote.id) if remote else None
         new = remote and (before is None or is_passing(before.name)) and remote.id not in there.accounted
         if remote and (new or self._settings.dry_run):
             await self._believe(upload, draft, remote, there)
             return
-        await self._record(
-            upload, UploadStatus.IN_DOUBT, accepted=True, error=f"accepted by the target, and {NOT_SEEN}"
-        )
+        await self._record(upload, UploadStatus.IN_DOUBT, accepted=True, error=_not_seen(why))
         if not await self._find_sent(upload, draft, there, [0.0]):
             upload = replace(upload, accepted=True, seen=upload.seen | there.listed.keys())
-            there.waiting.append(_Accepted(upload, draft, None))
+            there.waiting.append(_Accepted(upload, draft, None, why))
 
     async def _find_sent(self, upload: Upload, draft: Draft, there: _There, waits: Sequence[float]) -> bool:
         """Look for what was not there before and is the file that was sent; a look that fails leaves it in doubt."""
@@ -429,7 +436,7 @@ class Settler:
 
     async def _read_back(self, there: _There) -> None:
         """Hold what was sent against what the target lists now, with patience where it is not listed yet."""
-        left = there.waiting
+        left, late = there.waiting, self._evidence.verdict == LATE
         for wait in self._evidence.waits():
             await back_off(wait)
             try:
@@ -441,7 +448,6 @@ class Settler:
                 for one in left:
                     await self._doubt(one.upload, f"accepted by the target, but reading back failed: {error}")
                 return
-            late = self._evidence.verdict == LATE
             if not wait:
                 await self._note(prompt=not left)
             if not left or late:  # waiting was no use before
@@ -482,8 +488,7 @@ class Settler:
         if await self._is_there_by_id(one):
             await self._record(one.upload, UploadStatus.UPLOADED, accepted=True)
             return
-        reason = f"accepted by the target, and {NOT_SEEN}"
-        await self._record(one.upload, UploadStatus.IN_DOUBT, accepted=True, error=reason)
+        await self._record(one.upload, UploadStatus.IN_DOUBT, accepted=True, error=_not_seen(one.why))
         self._progress.done(failed=True)
 
     async def _is_there_by_id(self, one: _Accepted) -> bool:
@@ -544,6 +549,10 @@ class Settler:
         else:
             await self._record(upload, status, error=reason)
         self._progress.done(failed=True)
+
+
+def _not_seen(why: str) -> str:
+    return f"accepted by the target, and {NOT_SEEN}" + (f" ({why})" if why else "")
 
 
 def _in_doubt(upload: Upload) -> bool:

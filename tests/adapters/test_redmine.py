@@ -454,10 +454,11 @@ async def test_upload_too_large_is_refused_in_redmines_words(fake):
         await upload(fake, Draft("large.bin", "", "", len(content)), content)
 
 
-async def test_file_that_redmine_dropped_with_a_yes_is_a_definite_no(fake):
+async def test_file_that_redmine_took_with_a_yes_and_does_not_list_was_dropped_or_is_late(fake):
     fake.attaches = False
-    with pytest.raises(errors.Rejected, match="did not attach"):
+    with pytest.raises(errors.Unanswered, match="may this account edit the issue") as told:
         await upload(fake, Draft("a.txt", "text/plain", "", 1), b"a")
+    assert told.value.accepted
 
 
 async def test_refusal_of_the_token_is_a_definite_no(fake):
