@@ -98,7 +98,8 @@ class TargetprocessSource(Targetprocess):
             found.append(f"{name}: not all that is asked for is told; {what}")
         if mode_of(cursor) is Offset:
             found.append(f"{name} are listed by position and not by id: what is deleted meanwhile costs some requests")
-        if cursor is not None and 0 < len(items) < min(self._options.page_size, collection.most):
+        fewer = cursor is not None and 0 < len(items) < min(self._options.page_size, collection.most)
+        if fewer and (await self._api.page(collection, cursor)).items:
             found.append(f"{name}: {len(items)} at once are listed, though {self._options.page_size} were asked for")
         return found
 
