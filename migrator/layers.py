@@ -68,25 +68,30 @@ class Patience:
 
         `odd` tells of errors that are no passing fault by themselves how often they are repeated all the same.
         """
-
-        def tries(error: BaseException | None) -> int:
-            if isinstance(error, Retriable) and not isinstance(error, LoginPage):
-                return self.retries
-            told = odd(error) if isinstance(error, _ODD) else 0
-            return max(told, self.login_pages) if isinstance(error, LoginPage) else told
-
-        def ends(state: RetryCallState) -> bool:
-            allowed = tries(state.outcome.exception() if state.outcome else None)
-            return state.attempt_number > allowed or state.idle_for + _asked_for(state) > self.total
-
         try:
             return await call()  # outside of tenacity, which costs a third of a small download
         except MigratorError as error:
-            if not tries(error):
+            if not self._tries(error, odd):
                 raise
-            failed = [error]
+            return await self._again(call, odd, error)
+
+    def _tries(self, error: BaseException | None, odd: Tries) -> int:
+        """How often a call that ended in this error is repeated."""
+        if isinstance(error, Retriable) and not isinstance(error, LoginPage):
+            return self.retries
+        told = odd(error) if isinstance(error, _ODD) else 0
+        return max(told, self.login_pages) if isinstance(error, LoginPage) else told
+
+    async def _again(self, call: Callable[[], Awaitable[T]], odd: Tries, error: MigratorError) -> T:
+        """The result of a call that failed once."""
+
+        def ends(state: RetryCallState) -> bool:
+            allowed = self._tries(state.outcome.exception() if state.outcome else None, odd)
+            return state.attempt_number > allowed or state.idle_for + _asked_for(state) > self.total
+
+        failed = [error]
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception(lambda error: tries(error) > 0),
+            retry=retry_if_exception(lambda error: self._tries(error, odd) > 0),
             wait=self._wait,
             stop=ends,
             sleep=self.sleep,
@@ -183,10 +188,11 @@ class RetryingSource:
             sink.rewind()
             await self._inner.download(attachment, sink)
 
-        def odd(error: MigratorError) -> int:
-            return self._patience.login_pages if isinstance(error, AuthRefused) and self._answered else 0
+        await self._asked(once, self._odd_of_file)
 
-        await self._asked(once, odd)
+    def _odd_of_file(self, error: MigratorError) -> int:
+        """For a file: only a 401 may pass; what it may mean, `_asked` tells."""
+        return self._patience.login_pages if isinstance(error, AuthRefused) and self._answered else 0
 
     def _odd_of_one(self, error: MigratorError) -> int:
         """For an entity: what the account may not see is definite, and a 404 is asked for once more."""
