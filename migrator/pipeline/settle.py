@@ -91,11 +91,15 @@ class _There:
 
 @dataclass(frozen=True, slots=True)
 class _Accepted:
-    """An upload that the target says to have, as it was sent; `remote` is which file it is, None if it didn't tell."""
+    """An upload that the target says to have, as it was sent; `remote` is which file it is, None if it didn't tell.
+
+    `looked`: a list was asked for since it was sent, so that the next one says nothing of how soon lists tell.
+    """
 
     upload: Upload
     draft: Draft
     remote: Attachment | None
+    looked: bool = False
 
 
 class Settler:
@@ -353,6 +357,7 @@ class Settler:
             upload, UploadStatus.IN_DOUBT, accepted=True, error=f"accepted by the target, and {NOT_SEEN}"
         )
         if not await self._find_sent(upload, draft, there, patient=False):
+            await self._note(prompt=False)  # taken, and the list that was asked right after it lacks it
             upload = replace(upload, accepted=True, seen=upload.seen | there.listed.keys())
             there.waiting.append(_Accepted(upload, draft, None))
 
@@ -364,7 +369,7 @@ class Settler:
                 await back_off(wait)
                 if remote := await self._new_one(fresh, there):
                     await self._note(prompt=not wait)
-                    await self._believe(upload, draft, remote, there)
+                    await self._believe(upload, draft, remote, there, looked=True)
                     return True
         except errors.ConnectFailed as error:
             raise errors.TrackerUnreachable(str(error)) from error
@@ -376,18 +381,24 @@ class Settler:
 
     async def _new_one(self, upload: Upload, there: _There) -> Attachment | None:
         """The file that this upload became, if it is listed now; `Unanswered` where one can't tell."""
-        free = [remote for remote in (await self._look(there.to)).free if remote.id not in there.accounted]
+        now_there = await self._look(there.to)
+        if any(one.remote and one.remote.id not in now_there.listed for one in there.waiting):
+            await self._note(prompt=False)
+        there.waiting[:] = [replace(one, looked=True) for one in there.waiting]
+        free = [remote for remote in now_there.free if remote.id not in there.accounted]
         recognised = await recognise([upload], free, self.reader())
         if reason := recognised.unsure.get(upload.attachment.id):
             raise errors.Unanswered(f"sent, and {reason}")
         return recognised.found.get(upload.attachment.id)
 
-    async def _believe(self, upload: Upload, draft: Draft, remote: Attachment, there: _There) -> None:
+    async def _believe(
+        self, upload: Upload, draft: Draft, remote: Attachment, there: _There, *, looked: bool = False
+    ) -> None:
         """This file is the upload; at the end the list is asked, too."""
         there.accounted[remote.id] = upload.sent_at
         await self._accept(upload, draft, remote, UploadStatus.UPLOADED, there)
         self._progress.done()
-        there.waiting.append(_Accepted(upload, draft, remote))
+        there.waiting.append(_Accepted(upload, draft, remote, looked))
 
     async def _note(self, *, prompt: bool) -> None:
         if self._evidence.note(prompt=prompt) and not self._settings.dry_run:
@@ -435,7 +446,7 @@ class Settler:
                     await self._doubt(one.upload, f"accepted by the target, but reading back failed: {error}")
                 return
             late = self._evidence.verdict == LATE
-            if not wait:
+            if not wait and (left or not there.waiting[-1].looked):
                 await self._note(prompt=not left)
             if not left or late:  # waiting was no use before
                 break
