@@ -72,7 +72,7 @@ class _There:
     """What is on one target entity: all of it by id, files not accounted for, and every name in use.
 
     `accounted` has, by id, when each file that an upload of this archive accounts for was sent. `waiting` are the
-    uploads that the target accepted, to be seen there yet.
+    uploads that the target accepted, to be seen there yet; `open` those that were sent and of which that isn't known.
     """
 
     to: EntityRef
@@ -82,6 +82,7 @@ class _There:
     accounted: dict[str, str]
     reader: Reader
     waiting: list[_Accepted] = field(default_factory=list)
+    open: dict[str, Upload] = field(default_factory=dict)
 
     def shows_newer(self, upload: Upload) -> bool:
         """Whether a file is listed that came after an upload was sent."""
@@ -156,6 +157,7 @@ class Settler:
             await self._fail_all(uploads, to, error)
             return
         there.names.update(upload.attachment.name for upload in uploads)
+        there.open.update({one.attachment.id: one for one in doubtful if one.attachment.id not in recognised.found})
         for upload in uploads:
             if self.stopping:
                 self.cut_short = True
@@ -201,6 +203,7 @@ class Settler:
         except errors.Unanswered as error:
             await self._doubt(upload, str(error))
         except (errors.Retriable, errors.Rejected) as error:
+            there.open.pop(upload.attachment.id, None)
             await self._fail(upload, str(error), name=draft.name)
 
     async def _find(self, upload: Upload, draft: Draft, there: _There, recognised: Recognised) -> Attachment | None:
@@ -308,7 +311,7 @@ class Settler:
         if reason := await self._target.refuses(upload.to, draft):
             raise errors.Rejected(reason)
         for number in range(1, SENDS + 1):
-            upload = await self._intend(upload, draft, there)
+            upload = there.open[upload.attachment.id] = await self._intend(upload, draft, there)
             fate = await self._try(upload, draft, body, there)
             if fate is None:
                 return
@@ -386,7 +389,8 @@ class Settler:
             await self._note(prompt=False)
         there.waiting[:] = [replace(one, looked=True) for one in there.waiting]
         free = [remote for remote in now_there.free if remote.id not in there.accounted]
-        recognised = await recognise([upload], free, self.reader())
+        others = [one for one in there.open.values() if one.attachment.id != upload.attachment.id]
+        recognised = await recognise([upload, *others], free, self.reader())
         if reason := recognised.unsure.get(upload.attachment.id):
             raise errors.Unanswered(f"sent, and {reason}")
         return recognised.found.get(upload.attachment.id)
@@ -396,6 +400,7 @@ class Settler:
     ) -> None:
         """This file is the upload; at the end the list is asked, too."""
         there.accounted[remote.id] = upload.sent_at
+        there.open.pop(upload.attachment.id, None)
         await self._accept(upload, draft, remote, UploadStatus.UPLOADED, there)
         self._progress.done()
         there.waiting.append(_Accepted(upload, draft, remote, looked))
