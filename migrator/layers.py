@@ -43,6 +43,8 @@ Tries = Callable[[MigratorError], int]
 
 _ODD = (Rejected, AuthRefused, LoginPage, TrackerUnreachable)
 """What a tracker that has answered before may also say by mistake, once in a while."""
+_USUAL = 10
+"""Files in a row that were refused before a refusal is no passing fault any more, and is asked for once."""
 _log = logging.getLogger("migrator.retries")
 
 
@@ -136,7 +138,7 @@ class RetryingSource:
 
     def __init__(self, inner: Source, patience: Patience) -> None:
         self._inner, self._patience = inner, patience
-        self._answered = False
+        self._answered, self._refused = False, 0
         self.capabilities = inner.capabilities
 
     async def check(self) -> str:
@@ -186,7 +188,13 @@ class RetryingSource:
         def odd(error: MigratorError) -> int:
             return self._patience.login_pages if isinstance(error, AuthRefused) and self._answered else 0
 
-        await self._asked(once, odd)
+        usual = self._refused >= _USUAL
+        try:
+            await self._asked(once, (lambda _: 0) if usual else odd, login_pages=0 if usual else None)
+        except (Unauthorized, LoginPage):
+            self._refused += 1
+            raise
+        self._refused = 0
 
     def _odd_of_one(self, error: MigratorError) -> int:
         """For an entity: what the account may not see is definite, and a 404 is asked for once more."""
@@ -194,9 +202,10 @@ class RetryingSource:
             return 0
         return 1 if isinstance(error, Rejected) else self._patience.retries
 
-    async def _asked(self, call: Callable[[], Awaitable[T]], odd: Tries) -> T:
+    async def _asked(self, call: Callable[[], Awaitable[T]], odd: Tries, login_pages: int | None = None) -> T:
+        patience = self._patience if login_pages is None else replace(self._patience, login_pages=login_pages)
         try:
-            return await self._patience.run(call, odd)
+            return await patience.run(call, odd)
         except AuthRefused as error:
             if not self._answered or not await self._takes_credentials():
                 raise

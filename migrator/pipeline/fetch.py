@@ -17,8 +17,8 @@ from migrator.pipeline.store import Recorded, Recorder, Settled, StoreSink
 from migrator.ports import Source
 from migrator.progress import Progress
 
-SOME_REFUSED, MANY_REFUSED = 3, 10
-"""If so many files were refused and none was had: the end of a run, and of a run at once."""
+SOME_REFUSED = 3
+"""If so many files were refused, and no other was asked for, that is the credentials' fault."""
 
 
 class Fetcher:
@@ -99,8 +99,6 @@ class Fetcher:
             return Status.SKIPPED, str(error)
         if isinstance(error, errors.LoginPage | errors.Unauthorized):
             self._refused, self._refusal = self._refused + 1, str(error)
-            if self._refused >= MANY_REFUSED and not self._stored:
-                raise errors.AuthRefused(f"{error} (the first {self._refused} files)") from error
         return Status.FAILED, str(error)
 
     async def _gone(self, attachment: Attachment, error: errors.Gone) -> tuple[Status, str]:
