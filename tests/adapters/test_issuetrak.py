@@ -953,6 +953,16 @@ async def test_file_whose_size_is_told_as_none_is_the_file(told, last):
         assert [warning for warning in bucket.warnings if "3 bytes came" in warning] == bucket.warnings != []
 
 
+@pytest.mark.parametrize("listed", [1, 2, 4, 3 + 10**6, 10**17])
+@pytest.mark.parametrize("told", ["3", "null"])
+async def test_file_whose_size_is_listed_wrongly_is_taken_where_the_answer_is_whole(listed, told):
+    answer = f'{{"FileSizeInBytes": {told}, "FileContent": "QUJD"}}'
+    async with serving(web.get("/api/v1/attachments/1/true", always(text=answer))) as url:
+        bucket = await fetch(VerifiedSource(source(url)), Attachment("1", issue(1), "a.txt", listed))
+        assert bytes(bucket.content) == b"ABC"
+        assert f"listed with {listed} bytes, 3 came" in bucket.warnings
+
+
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 410, 422, 501])
 async def test_only_404_and_410_say_that_a_file_is_gone(status):
     async with serving(web.get("/api/v1/attachments/1/true", always(status=status, text="no"))) as url:
