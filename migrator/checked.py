@@ -34,7 +34,9 @@ from migrator.ports import BodyFacts, Sink
 AGREED = 3
 """Downloads in a row that have to bring the same bytes before another length than the listed one is believed."""
 ROOM = 64 * 1024 * 1024
-"""Bytes that may come out of a packed file of unknown length whatever went in; beyond, TIMES what went in is a bomb."""
+"""Bytes that may come out of a packed file of unknown length whatever went in; beyond, TIMES what went in is a bomb.
+And bytes that may come beyond a listed length where no other is announced before.
+"""
 TIMES = 200
 PACKED, PLAIN = "as packed", "as it came"
 """The two readings of a body that says that it is packed."""
@@ -150,10 +152,12 @@ class CheckedSink:
         return self._of.name.lower().endswith(_PACKED_NAMES) or any(word in types for word in _PACKED_TYPES)
 
     def _take_as_it_comes(self) -> None:
-        """Up to the length that was listed, or to another one that was announced."""
-        announced = self._facts.length
-        odd = self._listed is not None and announced not in {None, self._listed} and not self._strict
-        self._undoing, self._limit = None, announced if odd else self._listed
+        """Up to the length that was listed, or to another one that was announced, or will turn out to be."""
+        listed, announced = self._listed, self._facts.length
+        if announced is None and self._facts.framed:
+            announced = (listed or 0) + ROOM
+        odd = listed is not None and announced not in {None, listed} and not self._strict
+        self._undoing, self._limit = None, announced if odd else listed
         self._hash = hashlib.sha256() if odd else None
 
     async def _take(self, chunk: bytes) -> None:
@@ -187,7 +191,8 @@ class CheckedSink:
             raise WrongBody(f"empty: {listed} bytes were listed")
         if self._excess.startswith(b"HTTP/1."):
             self._refuse_excess()
-        if self._hash is None or size != facts.length or self._is_something_else():
+        announced = size if facts.framed and facts.length is None else facts.length
+        if self._hash is None or size != announced or self._is_something_else():
             if self._excess:
                 self._refuse_excess()
             raise WrongBody(f"too short: {size} bytes came{self._page()}, {listed} were listed")

@@ -43,6 +43,8 @@ Tries = Callable[[MigratorError], int]
 
 _ODD = (Rejected, AuthRefused, LoginPage, TrackerUnreachable)
 """What a tracker that has answered before may also say by mistake, once in a while."""
+_USUAL = 10
+"""Files in a row that were refused before a refusal is no passing fault any more, and is asked for once."""
 _log = logging.getLogger("migrator.retries")
 
 
@@ -141,7 +143,7 @@ class RetryingSource:
 
     def __init__(self, inner: Source, patience: Patience) -> None:
         self._inner, self._patience = inner, patience
-        self._answered = False
+        self._answered, self._refused = False, 0
         self.capabilities = inner.capabilities
 
     async def check(self) -> str:
@@ -188,11 +190,17 @@ class RetryingSource:
             sink.rewind()
             await self._inner.download(attachment, sink)
 
-        await self._asked(once, self._odd_of_file)
+        try:
+            await self._asked(once, self._odd_of_file, usual=self._refused >= _USUAL)
+        except (Unauthorized, LoginPage):
+            self._refused += 1
+            raise
+        self._refused = 0
 
     def _odd_of_file(self, error: MigratorError) -> int:
-        """For a file: only a 401 may pass; what it may mean, `_asked` tells."""
-        return self._patience.login_pages if isinstance(error, AuthRefused) and self._answered else 0
+        """For a file: only a 401 may pass, unless that is all that comes; what it may mean, `_asked` tells."""
+        passing = isinstance(error, AuthRefused) and self._answered and self._refused < _USUAL
+        return self._patience.login_pages if passing else 0
 
     def _odd_of_one(self, error: MigratorError) -> int:
         """For an entity: what the account may not see is definite, and a 404 is asked for once more."""
@@ -200,9 +208,11 @@ class RetryingSource:
             return 0
         return 1 if isinstance(error, Rejected) else self._patience.retries
 
-    async def _asked(self, call: Callable[[], Awaitable[T]], odd: Tries) -> T:
+    async def _asked(self, call: Callable[[], Awaitable[T]], odd: Tries, *, usual: bool = False) -> T:
+        """`usual`: a login page is what comes anyway."""
+        patience = replace(self._patience, login_pages=0) if usual else self._patience
         try:
-            return await self._patience.run(call, odd)
+            return await patience.run(call, odd)
         except AuthRefused as error:
             if not self._answered or not await self._takes_credentials():
                 raise

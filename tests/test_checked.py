@@ -130,6 +130,23 @@ async def test_length_that_nobody_announced_proves_nothing():
             await come(Sending(TEXT, announced=False), size)
 
 
+@pytest.mark.parametrize("size", [0, 1, len(TEXT) - 1, len(TEXT) + 1, 10**15])
+async def test_file_inside_of_something_whole_is_all_of_it_whatever_size_was_listed(size):
+    """As in base64 inside JSON: nothing is announced, and a cut would be seen."""
+    source = Sending(TEXT, announced=False, framed=True, named=True)
+    bucket = await come(source, size)
+    assert (bucket.content, source.times) == (TEXT, AGREED)
+    assert bucket.warnings == [f"listed with {size} bytes, {len(TEXT)} came"]
+    with pytest.raises(errors.WrongBody, match="differ"):
+        await come(Sending(TEXT, TEXT[:-5], announced=False, framed=True), size)
+
+
+async def test_what_comes_inside_of_something_has_an_end_even_so(monkeypatch):
+    monkeypatch.setattr("migrator.checked.ROOM", 1000)
+    with pytest.raises(errors.WrongBody, match="too long"):
+        await come(Sending(TEXT, announced=False, framed=True), 10)
+
+
 async def test_what_is_read_back_from_a_target_has_to_have_its_size():
     source = Sending(TEXT)
 

@@ -281,6 +281,19 @@ async def test_files_that_are_all_refused_speak_for_the_credentials(tmp_path, er
     assert (await run_backup(tracker, tmp_path))["status"] == "complete"
 
 
+@pytest.mark.parametrize("error", [AuthRefused("status 401"), LoginPage("a login page")])
+async def test_many_files_that_are_refused_before_all_others_keep_nobody_from_those(tmp_path, error):
+    """As of a project that this account may list and whose files it may not have."""
+    tracker = small_tracker(entities=60)
+    files = [*tracker.files]
+    refused = set(files[: len(files) * 2 // 3])
+    weather = Weather(tracker, {("download", file): error for file in refused})
+    summary = await run_backup(tracker, tmp_path, downloads=2)
+    assert summary["attachments"]["failed"] == len(refused) > 50
+    assert len(stored(tmp_path)) == len(files) - len(refused)
+    assert len(weather.struck) < 1.5 * len(refused)  # what is refused as a rule is asked for once
+
+
 async def test_few_files_that_are_all_refused_have_failed_and_no_more(tmp_path):
     tracker = small_tracker()
     await run_backup(tracker, tmp_path)

@@ -17,8 +17,8 @@ from migrator.pipeline.store import Recorded, Recorder, Settled, StoreSink
 from migrator.ports import Source
 from migrator.progress import Progress
 
-SOME_REFUSED, MANY_REFUSED = 3, 10
-"""If so many files were refused and none was had: the end of a run, and of a run at once."""
+SOME_REFUSED, MANY_REFUSED = 3, 100
+"""If so many files were refused and none was had, that is the credentials' fault: at the end of a run, and at once."""
 
 
 class Fetcher:
