@@ -179,6 +179,22 @@ def _not_read(answer: Answered, form: str, where: str) -> errors.MigratorError:
     return errors.Retriable(message, retry_after=retry_after(answer.headers, longest=LONGEST), status=answer.status)
 
 
+def expect_no_page(answer: Answered) -> None:
+    """What a page for people in place of the answer to a write says, as an error; one that says nothing is none.
+
+    The login and the sign-on are `LoginPage`; the licence is a definite no; everything else may pass.
+    """
+    page = page_in(answer.body) if is_page(answer.body) else None
+    if page is None or page.kind is Kind.OTHER:
+        return
+    message = f"{answer.what}: status {answer.status}, but what came is {page}"
+    if page.kind in {Kind.LOGIN, Kind.SIGN_ON}:
+        raise errors.LoginPage(message, status=answer.status)
+    if page.kind is Kind.LICENCE:
+        raise errors.Rejected(message, status=answer.status)
+    raise errors.Retriable(message, status=answer.status)
+
+
 def told_in(body: bytes) -> Any:
     """What a write was answered with, as JSON; None for what is none: it was done all the same."""
     try:

@@ -11,6 +11,7 @@
     |- Retriable                              try again, later; at the end of patience: item failed (3)
     |  |- Throttled                           429, 503: all workers slow down
     |  |- ConnectFailed                       no connection came about
+    |  |- Silent                              nothing came for too long
     |  `- WrongBody                           the body is not the file: cut, padded
     |     |- LoginPage                        a page for people instead
     |     `- ShortListing                     a listing ended before the number that the tracker told
@@ -94,6 +95,10 @@ class ConnectFailed(Retriable):
     """No connection: refused, no route, no such host, TLS."""
 
 
+class Silent(Retriable):
+    """Nothing came for too long; whoever was asked may be at work on it still."""
+
+
 class WrongBody(Retriable):
     """What came is not the file that was listed."""
 
@@ -136,8 +141,10 @@ class Unanswered(Rejected):
     """A write went out and may have happened or not: look before sending again.
 
     `finished`: the tracker did answer, with an error of its own (500, 503), so it is not at work on it any more.
+    `at_work`: it may be; nothing came for too long, or whoever stands before it gave up waiting (502, 504).
+    `login`: a login page came, which says that nothing was done.
     """
 
-    def __init__(self, message: str, *, finished: bool = False) -> None:
+    def __init__(self, message: str, *, finished: bool = False, at_work: bool = False, login: bool = False) -> None:
         super().__init__(message)
-        self.finished = finished
+        self.finished, self.at_work, self.login = finished, at_work, login

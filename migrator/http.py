@@ -28,6 +28,7 @@ from migrator.address import place, spelled_path, spelled_query
 from migrator.answers import (
     SNIFF,
     error_for,
+    expect_no_page,
     facts_of,
     is_error_page,
     is_login_form,
@@ -68,6 +69,11 @@ T = TypeVar("T")
 _log = logging.getLogger("migrator.answers")
 
 
+def _is_no_frame(_: bytes) -> bool:
+    """A page is a page."""
+    return False
+
+
 def _unnoticed(what: str, count: int) -> None:
     """Nobody wants to know what was replaced in an answer."""
 
@@ -101,6 +107,7 @@ class Call:
     """One request as the adapter means it; `path` is below the base, `query` in plain text.
 
     `file`: what is asked for is a file as it is. Redirects are followed, and it travels by the lane where that leads.
+    `framed`: whether a page is the answer to a change; some trackers wrap it for a browser's hidden frame.
     """
 
     method: str
@@ -110,6 +117,7 @@ class Call:
     body: bytes | Streamed | None = None
     signer: Signer | None = None
     file: bool = False
+    framed: Callable[[bytes], bool] = _is_no_frame
 
     @property
     def what(self) -> str:
@@ -161,6 +169,9 @@ class HttpClient:
     async def send(self, call: Call) -> Answer:
         """Any API call; 2xx is an `Answer`, everything else an error. A redirect is an error, too, unless it leads to
         the same address with a cookie.
+
+        A change that is answered by a page for people, saying that nobody is logged in or the tracker is down, was
+        not made.
         """
 
         async def whole(response: Response, _: Hop) -> Answer:
@@ -168,7 +179,10 @@ class HttpClient:
             if not all_of_it:
                 raise errors.Rejected(f"{call.what}: the answer is larger than {ANSWER_LIMIT} bytes")
             await self._spend(len(body))
-            return Answer(response.status, response.headers, body, call.what, self._notice)
+            answer = Answer(response.status, response.headers, body, call.what, self._notice)
+            if call.method != "GET" and not call.framed(body):
+                expect_no_page(answer)
+            return answer
 
         return await self._attempt(call, whole)
 
@@ -200,8 +214,7 @@ class HttpClient:
         except errors.Retriable as error:
             if error.status == 429:
                 raise
-            finished = error.status in {500, 503}
-            raise errors.Unanswered(f"{call.what}: its fate is unknown ({error})", finished=finished) from None
+            raise _unanswered(call, error) from error
 
     async def download(
         self,
@@ -492,6 +505,15 @@ class HttpClient:
 def _json_call(method: str, path: str, value: object, query: Mapping[str, str] | None) -> Call:
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     return Call(method, path, query or {}, headers, json.dumps(value).encode())
+
+
+def _unanswered(call: Call, error: errors.Retriable) -> errors.Unanswered:
+    """What is known of a write that came to this: whether the tracker is at work on it still, or ever was."""
+    status, login = error.status or 0, isinstance(error, errors.LoginPage)
+    known = login or status in {500, 503} or 200 <= status < 300
+    at_work = isinstance(error, errors.Silent) or (status >= 500 and not known)
+    message = f"{call.what}: its fate is unknown ({error})"
+    return errors.Unanswered(message, finished=known, at_work=at_work, login=login)
 
 
 def _refused(signer: Signer, signed: Signature, response: Response) -> bool:

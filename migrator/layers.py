@@ -264,7 +264,8 @@ class RetryingTarget:
             try:
                 return await self._inner.upload(owner, draft, body)
             except WrongBody as error:
-                raise Unanswered(f"the answer to an upload makes no sense ({error})") from error
+                login = isinstance(error, LoginPage)
+                raise Unanswered(f"the answer to an upload makes no sense ({error})", login=login) from error
 
         return await self._patience.run(once)
 

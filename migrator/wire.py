@@ -92,7 +92,7 @@ def wire_error(error: Exception, what: str) -> errors.MigratorError:
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
         return _unusable(what)
     if isinstance(error, TimeoutError):
-        return errors.Retriable(f"{what}: nothing came for too long")
+        return errors.Silent(f"{what}: nothing came for too long")
     if isinstance(error, aiohttp.ClientPayloadError | CutOff):
         return errors.WrongBody(f"{what}: the body broke off")
     return errors.Retriable(f"{what}: the connection broke ({type(error).__name__})")

@@ -19,7 +19,9 @@ from migrator.adapters.memory import MemoryTarget, MemoryTracker
 from migrator.adapters.squash_passing import passing_name
 from migrator.errors import AuthRefused, Forbidden, LoginPage, Rejected, Unanswered
 from migrator.layers import RetryingTarget
+from migrator.model import Attachment, Blob, EntityRef, Upload, UploadStatus
 from migrator.pipeline.arrivals import is_passing, resembles
+from migrator.pipeline.evidence import Evidence
 from migrator.pipeline.reading import same_text
 from tests.contract import Bytes
 from tests.parts import PATIENCE, rows, run_backup, run_load, run_rollback, twin_of
@@ -100,6 +102,17 @@ async def test_a_file_whose_name_the_target_altered_is_uploaded_and_not_sent_aga
     assert (undone["status"], undone["deletions"]["deleted"], target.files) == ("complete", len(FILES), {})
 
 
+@pytest.mark.parametrize("lags", [0, 1000])
+async def test_a_list_that_tells_no_names_is_loaded_into_once_and_rolled_back(archive, lags):
+    root, target, mapping = archive
+    target.lags, target.alters_names = lags, lambda _: ""
+    for _ in range(2):
+        assert (await run_load(target, root, mapping))["status"] == "complete"
+    assert (contents(target), target.uploads) == (EACH_ONCE, len(FILES))
+    undone = await run_rollback(target, root)
+    assert (undone["status"], target.files) == ("complete", {})
+
+
 class Answering(MemoryTarget):
     """Answers as it should, tells nothing of what it made, loses the answer, or says 500 and has it."""
 
@@ -113,8 +126,8 @@ class Answering(MemoryTarget):
             return None
         if self.how == "an old id" and len(self._tracker.of(owner)) > 1:
             return self._tracker.of(owner)[0]
-        if self.how in {"lost", "failed"}:
-            raise Unanswered("no answer", finished=self.how == "failed")
+        if self.how in {"lost", "failed", "at work"}:
+            raise Unanswered("no answer", finished=self.how == "failed", at_work=self.how == "at work")
         return made
 
 
@@ -124,7 +137,7 @@ def answering(target: MemoryTracker, how: str) -> RetryingTarget:
     return RetryingTarget(made, PATIENCE)
 
 
-ANSWERS = pytest.mark.parametrize("how", ["echo", "nothing", "an old id", "lost", "failed"])
+ANSWERS = pytest.mark.parametrize("how", ["echo", "nothing", "an old id", "lost", "failed", "at work"])
 
 
 @ANSWERS
@@ -148,6 +161,46 @@ async def test_a_list_that_lags_makes_no_load_send_anything_twice(archive, how, 
         assert rows(root, "SELECT count(*) FROM uploads WHERE status IN ('failed', 'planned')") == [(0,)]
     target._unlisted.clear()
     assert_settled(root, target, await run_load(target, root, mapping))
+    assert target.uploads == len(FILES)
+
+
+SHORT = timedelta(seconds=29)
+LONG = timedelta(seconds=31)
+
+
+@pytest.mark.parametrize("verdict", ["", "prompt", "late"])
+@pytest.mark.parametrize(
+    ("ago", "facts", "absent"),
+    [
+        (SHORT, {}, {"": False, "prompt": False, "late": False}),
+        (SHORT, {"broke": True}, {"": False, "prompt": True, "late": False}),
+        (SHORT, {"finished": True}, {"": True, "prompt": True, "late": False}),
+        (LONG, {}, {"": True, "prompt": True, "late": False}),
+    ],
+)
+def test_what_may_still_be_at_work_is_not_sent_again_however_prompt_the_lists_are(verdict, ago, facts, absent):
+    sent_at = (datetime.now(UTC) - ago).isoformat()
+    of, to = EntityRef("Bug", "1"), EntityRef("Bug", "2")
+    sent = UploadStatus.IN_DOUBT
+    upload = Upload(Attachment("1", of, "a"), Blob("0", 1), to, sent, sent_run=1, sent_at=sent_at)
+    for run in (1, 2):
+        seen = Evidence(run, verdict).is_absent(upload, newer=True, **facts)
+        assert seen is absent[verdict]
+
+
+async def test_a_file_that_the_target_takes_its_time_over_is_looked_for_and_not_sent_again(archive):
+    root, target, mapping = archive
+
+    class Slow(Answering):
+        how = "at work"
+
+        async def upload(self, owner, draft, body):
+            prompt = target.uploads < 3
+            target.lags = 0 if prompt else 5
+            return await (MemoryTarget.upload if prompt else Answering.upload)(self, owner, draft, body)
+
+    summary = await run_load(target, root, mapping, target=RetryingTarget(Slow(target), PATIENCE), second=1.0)
+    assert_settled(root, target, summary)
     assert target.uploads == len(FILES)
 
 

@@ -17,7 +17,15 @@ from urllib.parse import quote
 from migrator import errors
 from migrator.adapters import Adapter
 from migrator.adapters.addresses import encoded_once
-from migrator.adapters.targetprocess_answers import INLINE, attachment, id_of, kind_of, parsed, uploaded
+from migrator.adapters.targetprocess_answers import (
+    INLINE,
+    attachment,
+    id_of,
+    kind_of,
+    parsed,
+    tells_of_a_file,
+    uploaded,
+)
 from migrator.adapters.targetprocess_api import CREATED, FILE
 from migrator.adapters.targetprocess_source import TargetprocessSource
 from migrator.adapters.targetprocess_tracker import CAPABILITIES, Options, Targetprocess
@@ -49,7 +57,7 @@ class TargetprocessTarget(Targetprocess):
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """See `Target`. A description that could not be set is missing in what is returned; the file is there."""
         parts = Multipart({"generalId": owner.id}, "file", draft.name, draft.media_type, body)
-        call = Call("POST", "UploadFile.ashx", headers={"Accept": "application/json"}, body=parts)
+        call = Call("POST", "UploadFile.ashx", {}, {"Accept": "application/json"}, parts, framed=tells_of_a_file)
         try:
             answer = await self._http.write(call)
         except errors.Unanswered as error:

@@ -190,6 +190,11 @@ def uploaded(body: bytes, owner: EntityRef) -> Attachment | None:
     return attachment({**item, "Name": "", "Description": ""} if nameless else item, owner)
 
 
+def tells_of_a_file(body: bytes) -> bool:
+    """Whether this is what the upload page answers with, in HTML or not."""
+    return uploaded(body, EntityRef("", "")) is not None
+
+
 def told_why(error: errors.MigratorError, *, inline: bool) -> errors.MigratorError:
     """The same refusal of a download, with what a person can do about it."""
     if inline:

@@ -2,8 +2,10 @@
 
 The one idea: a list may lag (a cache, a replica). How soon this target's lists tell of what it accepted is watched;
 while they do so at once, a file that is not listed is not there. Else time has to pass.
-The one trap: a list that never shows a file doesn't mean that it was never asked in time: what the target said to have
-taken is sent again only by a later run, and long after, when a list that is newer than it still lacks it.
+The one trap: a list that is prompt doesn't make the target so: it may be at work on what it was sent long after a
+timeout, a kill or a proxy's 504 ended the connection. And a list that never shows a file may never have been asked in
+time: what the target said to have taken is sent again only by a later run, and long after, when a list that is newer
+than it still lacks it.
 """
 
 from __future__ import annotations
@@ -54,17 +56,18 @@ class Evidence:
         """Seconds to wait before each look until what was sent without an answer is that old."""
         return [self._wait * seconds for seconds in (1.0, 2.0, 4.0, 8.0, UNANSWERED - 15.0)]
 
-    def is_absent(self, upload: Upload, *, newer: bool, finished: bool = False) -> bool:
+    def is_absent(self, upload: Upload, *, newer: bool, finished: bool = False, broke: bool = False) -> bool:
         """Whether a sent upload that is not listed surely isn't there.
 
         `newer`: the list shows a file that came later. `finished`: the target answered with an error of its own.
+        `broke`: its connection was seen to end. Else the target may be at work on it still, however prompt its lists.
         """
         age = self._age(upload)
         if age >= WHATEVER * self._unit and upload.sent_run != self._run:
             return True
         if upload.accepted or self.verdict == LATE:
             return upload.sent_run != self._run and newer and age >= ACCEPTED * self._unit
-        return finished or self.verdict == PROMPT or age >= UNANSWERED * self._unit
+        return finished or (broke and self.verdict == PROMPT) or age >= UNANSWERED * self._unit
 
     def _age(self, upload: Upload) -> float:
         """Seconds since it was sent; an earlier version did not note when."""

@@ -213,8 +213,8 @@ class _Rollback:
 
     async def _change(self, upload: Upload, remote: Attachment) -> str:
         """How the file differs from the one that was sent; nothing if it is that one."""
-        other_name = remote.name != upload.name and not upload.accepted  # until a list showed it nobody knew its name
-        if other_name or remote.size not in {None, upload.size_there}:
+        told = remote.name and not upload.accepted  # until a list showed it nobody knew its name; some tell none
+        if (told and remote.name != upload.name) or remote.size not in {None, upload.size_there}:
             was = f"{upload.name!r}, {upload.size_there} bytes"
             return f"it is {remote.name!r}, {remote.size} bytes now; it was {was}"
         digest = await self._digest(remote)

@@ -256,9 +256,10 @@ class Settler:
                 break
         return None
 
-    def _is_absent(self, upload: Upload, there: _There, *, finished: bool = False) -> bool:
+    def _is_absent(self, upload: Upload, there: _There, *, finished: bool = False, broke: bool = False) -> bool:
         begun = any(is_passing(file.name) and file.id not in upload.seen for file in there.free)
-        return begun or self._evidence.is_absent(upload, newer=there.shows_newer(upload), finished=finished)
+        newer = there.shows_newer(upload)
+        return begun or self._evidence.is_absent(upload, newer=newer, finished=finished, broke=broke)
 
     def _is_stray(self, upload: Upload) -> bool:
         """Whether the mapping sends it elsewhere by now, or nowhere."""
@@ -316,21 +317,27 @@ class Settler:
             if fate is None:
                 return
             refused = self._expect_login(fate)
-            finished = isinstance(fate, errors.Unanswered) and fate.finished
-            patient = not refused and not (finished and self._evidence.verdict == PROMPT)
-            if await self._find_sent(upload, draft, there, patient=patient):
+            if await self._find_sent(upload, draft, there, [0.0] if refused else self._waits_after(fate)):
                 return
-            again = not refused and number < (SENDS if finished else BLIND_SENDS)
-            if not again or not self._is_absent(upload, there, finished=finished):
+            again = not refused and number < (SENDS if fate.finished else BLIND_SENDS)
+            if not again or not self._is_absent(upload, there, finished=fate.finished, broke=not fate.at_work):
                 break
         raise errors.Unanswered(f"sent {number} times, and not found at the target: {fate}")
 
-    async def _try(self, upload: Upload, draft: Draft, body: Body, there: _There) -> errors.MigratorError | None:
+    def _waits_after(self, fate: errors.Unanswered) -> list[float]:
+        """Seconds to wait before each look for what ended like this."""
+        if fate.finished and self._evidence.verdict == PROMPT:
+            return [0.0]
+        return [0.0, *self._evidence.last_waits()] if fate.at_work else self._evidence.waits()
+
+    async def _try(self, upload: Upload, draft: Draft, body: Body, there: _There) -> errors.Unanswered | None:
         """Send it once; gives why its fate is unknown. Raises a definite no."""
         try:
             remote = await self._target.upload(upload.to, draft, body)
-        except (errors.Unanswered, errors.LoginPage) as error:
+        except errors.Unanswered as error:
             return error
+        except errors.LoginPage as error:
+            return errors.Unanswered(str(error), finished=True, login=True)
         except errors.Rejected as error:
             self._expect_login(error)
             raise
@@ -341,7 +348,7 @@ class Settler:
 
     def _expect_login(self, error: errors.MigratorError) -> bool:
         """Whether an upload was answered as if nobody were logged in; `AuthRefused` where nothing else comes."""
-        page = isinstance(error, errors.LoginPage) or isinstance(error.__cause__, errors.LoginPage)
+        page = isinstance(error, errors.Unanswered) and error.login
         if not page and getattr(error, "status", None) != 401:
             return False
         self._login_pages += 1
@@ -359,16 +366,16 @@ class Settler:
         await self._record(
             upload, UploadStatus.IN_DOUBT, accepted=True, error=f"accepted by the target, and {NOT_SEEN}"
         )
-        if not await self._find_sent(upload, draft, there, patient=False):
+        if not await self._find_sent(upload, draft, there, [0.0]):
             await self._note(prompt=False)  # taken, and the list that was asked right after it lacks it
             upload = replace(upload, accepted=True, seen=upload.seen | there.listed.keys())
             there.waiting.append(_Accepted(upload, draft, None))
 
-    async def _find_sent(self, upload: Upload, draft: Draft, there: _There, *, patient: bool) -> bool:
+    async def _find_sent(self, upload: Upload, draft: Draft, there: _There, waits: Sequence[float]) -> bool:
         """Look for what was not there before and is the file that was sent; a look that fails leaves it in doubt."""
         fresh = replace(upload, seen=upload.seen | there.listed.keys())
         try:
-            for wait in self._evidence.waits() if patient else [0.0]:
+            for wait in waits:
                 await back_off(wait)
                 if remote := await self._new_one(fresh, there):
                     await self._note(prompt=not wait)
