@@ -220,4 +220,5 @@ async def _rows(configuration: Any) -> str:
     if not astray and not without:
         return "each row names something in the archive, and each file has a row"
     first = f", the first in line {rows.lines[astray[0]]}" if astray else ""
-    return Odd(f"{len(astray)} rows name nothing in the archive{first}; {without} files have no row")
+    told = [f"{len(astray)} rows name nothing in the archive{first}"] if astray else []
+    return Odd("; ".join([*told, *([f"{without} files have no row"] if without else [])]))
