@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -41,6 +42,11 @@ TIMES = 200
 PACKED, PLAIN = "as packed", "as it came"
 """The two readings of a body that says that it is packed."""
 
+_NEVER_TEXT = re.compile(
+    r"image/(?:png|jpeg|gif|webp|bmp|tiff)|application/(?:zip|gzip|x-7z-compressed|vnd\.openxmlformats-.*)"
+)
+_ANY = ("application/octet-stream", "binary/octet-stream")
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _PACKED_NAMES = (".gz", ".tgz", ".taz", ".svgz", ".gzip", ".z", ".dz", ".adz", ".emz", ".wmz", ".cpgz", ".vgz")
 _PACKED_TYPES = ("gzip", "tgz", "x-compress", "gtar-compressed", "x-tar-compressed", "zlib", "deflate")
 
@@ -134,6 +140,8 @@ class CheckedSink:
             raise WrongBody(f"{size} bytes came, {facts.length} were announced")
         if is_error_page(facts, self._head, html_expected=expects_html(self._of)):
             raise LoginPage(page_instead(self._head))
+        if listed is None:
+            self._refuse_words()
         self._tell(packed=packed)
 
     def _seems_packed(self) -> bool:
@@ -234,6 +242,14 @@ class CheckedSink:
     def _refuse_message(self) -> None:
         if looks_like_error(self._facts, self._head) and not expects_json(self._of):
             raise WrongBody("an error message (JSON) instead of the file")
+
+    def _refuse_words(self) -> None:
+        """Text in place of what never is any, such as a picture, and that says so itself."""
+        facts, named = self._facts, mimetypes.guess_type(self._of.name)[0] or ""
+        if facts.named or not _is_text(facts.media_type) or not self._head or _BINARY.search(self._head):
+            return
+        if _NEVER_TEXT.fullmatch(named) and self._of.media_type.partition(";")[0].strip().lower() in {named, "", *_ANY}:
+            raise WrongBody(f"text ({facts.media_type}) instead of the file")
 
     def _page(self) -> str:
         return " (a web page)" if looks_like_html(self._head) and not expects_html(self._of) else ""

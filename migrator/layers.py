@@ -26,6 +26,7 @@ from migrator.errors import (
     NotReachable,
     Rejected,
     Retriable,
+    Throttled,
     TrackerUnreachable,
     Unanswered,
     Unauthorized,
@@ -122,7 +123,7 @@ class Patience:
         error = state.outcome.exception() if state.outcome else None
         wait = state.next_action.sleep if state.next_action else 0.0
         _log.info("%s; again in %.1f s (try %d)", error, wait, state.attempt_number)
-        if _asked_for(state) >= wait:
+        if _asked_for(state) >= wait and isinstance(error, Throttled):  # another host's wishes are no tracker's
             self.waits.asked(wait, getattr(error, "status", None))
         else:
             self.waits.trying_again(wait, str(error))

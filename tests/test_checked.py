@@ -124,6 +124,50 @@ async def test_file_that_may_be_what_it_says_is_taken_in_another_size(body, name
     assert bucket.warnings
 
 
+WORDS = [
+    (b"File not found", "text/plain"),
+    (b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>', "application/xml"),
+    (b'{"success": false, "reason": "not found"}', "application/json"),
+    (b'{"code": "NoSuchKey"}', "application/json"),
+    (b'{"type": "about:blank", "title": "Not Found"}', "application/problem+json"),
+]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpeg", "a.docx", "a.zip"])
+@pytest.mark.parametrize(("body", "media_type"), WORDS)
+async def test_words_are_no_picture_where_no_size_is_listed_either(name, body, media_type):
+    for announced in (True, False):
+        with pytest.raises(errors.WrongBody, match="instead of the file"):
+            await come(Sending(body, announced=announced, media_type=media_type), None, name)
+
+
+@pytest.mark.parametrize("body", [body for body, media_type in WORDS if media_type.endswith("json")])
+async def test_message_of_an_api_is_no_file_of_unknown_size_whatever_it_is_called(body):
+    with pytest.raises(errors.WrongBody, match="an error message"):
+        await come(Sending(body, media_type="application/json"), None, "a.bin")
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "facts"),
+    [
+        ("a.png", b"\x89PNG\r\n\x1a\n" + TEXT, {"media_type": "text/plain"}),
+        ("a.zip", b"PK\x03\x04" + TEXT, {"media_type": "text/plain"}),
+        ("a.png", TEXT, {"media_type": "text/plain", "named": True}),
+        ("a.png", TEXT, {"media_type": "application/octet-stream"}),
+        ("a.png", b"", {"media_type": "text/plain"}),
+        ("a.log", TEXT, {"media_type": "text/plain"}),
+        ("a.eml", TEXT, {"media_type": "text/plain"}),
+        ("a.ts", TEXT, {"media_type": "text/plain"}),
+        ("a.pdf", b"%PDF-1.4" + TEXT, {"media_type": "text/plain"}),
+        ("a.unknown", b"<project/>", {"media_type": "application/xml"}),
+        ("a.geojson", b'{"type": "FeatureCollection"}', {"media_type": "application/json"}),
+        ("a.har", b'{"log": {}}', {"media_type": "application/json"}),
+    ],
+)
+async def test_file_of_unknown_size_that_may_be_what_it_says_is_taken(name, body, facts):
+    assert (await come(Sending(body, **facts), None, name)).content == body
+
+
 async def test_length_that_nobody_announced_proves_nothing():
     for size in (len(TEXT) - 1, len(TEXT) + 1, 0):
         with pytest.raises(errors.WrongBody, match="were listed"):

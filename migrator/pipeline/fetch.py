@@ -68,9 +68,10 @@ class Fetcher:
         if not self._missing:
             return None
         many = "none of the files could be had: " if not self._stored else ""
+        told = "is listed, and answers that it is" if self._missing == 1 else "are listed, and answer that they are"
         return (
-            f"{many}{self._missing} are listed, and answer that they are not there; is the storage behind the tracker "
-            "away, or does a proxy pass on only the API?"
+            f"{many}{self._missing} {told} not there; is the storage behind the tracker away, or does a proxy pass on "
+            "only the API?"
         )
 
     async def _fetched(self, attachment: Attachment, recorded: Recorded) -> Settled:
