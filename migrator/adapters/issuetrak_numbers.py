@@ -96,7 +96,7 @@ class Numbered:
                 raise one
         if not begun and numbers and len(closed) == len(numbers):
             raise AuthRefused(f"{tried[0]}; is the API key right, and this machine's clock?")
-        self._expect_broken_for_good(broken, others=bool(entities))
+        self._expect_broken_for_good(broken, others=len(broken) < len(numbers))
         failed = [Unread(EntityRef(self._kind, number), str(error)) for number, error in broken.items()]
         ask = (*entities, *closed, *(Entity(one.ref) for one in failed))
         return Page(tuple(entities), ask=ask, unread=(*unread, *failed))

@@ -24,6 +24,7 @@ from migrator.adapters import adapter
 from migrator.adapters.issuetrak import ADAPTER, IssuetrakSource, IssuetrakTarget, Options
 from migrator.adapters.issuetrak_answers import attachment_in, collection_in, made_in, window, written
 from migrator.adapters.issuetrak_authors import is_active
+from migrator.adapters.issuetrak_numbers import Numbered
 from migrator.adapters.issuetrak_zip import Archives
 from migrator.adapters.memory import MemoryTracker
 from migrator.archive import Archive
@@ -811,6 +812,23 @@ async def test_one_broken_issue_of_a_range_is_one_failure_and_its_files_are_had(
         assert summary["status"] == "incomplete"
         assert [failure["entity"] for failure in summary["failures"]] == [str(busiest(sandbox))]
         assert summary["attachments"]["stored"] == len(told(sandbox))
+
+
+@pytest.mark.parametrize("others", [True, False])
+async def test_broken_number_is_told_beside_gaps_and_none_is_where_all_are_broken(others):
+    async def ask(number: str) -> dict[str, object]:
+        if number == "7" or not others:
+            raise errors.Retriable("status 500", status=500)
+        raise errors.Gone("status 404", status=404)
+
+    numbered = Numbered("Issue", "1-40", ask, lambda _: None)
+    for _ in range(2 if others else 9):
+        with pytest.raises(errors.Retriable):
+            await numbered.page(None)
+    if others:
+        page = await numbered.page(None)
+        assert [one.ref for one in page.unread] == [issue(7)]
+        assert [entity.ref for entity in page.ask] == [issue(7)]
 
 
 async def test_range_that_the_account_may_not_read_at_all_is_a_wrong_key():
