@@ -17,7 +17,7 @@ from migrator.pipeline.store import Recorded, Recorder, Settled, StoreSink
 from migrator.ports import Source
 from migrator.progress import Progress
 
-SOME_REFUSED, MANY_REFUSED = 3, 100
+SOME_REFUSED, MANY_REFUSED = 3, 1000
 """If so many files were refused and none was had, that is the credentials' fault: at the end of a run, and at once."""
 FEW_EMPTY = 3
 """So many files of unknown size may be empty before one that isn't; more look like a storage that is away."""
