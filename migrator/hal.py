@@ -74,6 +74,8 @@ async def read_page(
     holds an item without an id; with `unread`, such an item is named there, if there are others beside it.
     """
     answer = await get(step.path, step.query(step.page, step.size))
+    if step.page and says_nothing(answer):
+        answer = {"page": {}}
     place = record(answer.get("page"))
     items, odd = sifted(answer, step.path) if unread is not None else (items_in(answer, step.path), [])
     ids, count = [number_of(item) for item in items], len(items) + len(odd)
@@ -122,10 +124,9 @@ async def _expect_never_cut(get: Get, step: Step, count: int, place: Mapping[str
     One that tells nothing of pages may have none: asked for fewer items far behind, it gives all that there are. A
     round number may be where it always cuts.
     """
-    if not place and count % 10 and count % 25:
-        beyond = await get(step.path, step.query(BEYOND // step.size, max(1, count - 1)))
-        if len(items_in(beyond, step.path)) == count:
-            return
+    may_be_all = not place and count % 10 and count % 25
+    if may_be_all and len(await _listed_on(get, step, BEYOND // step.size, max(1, count - 1))) == count:
+        return
     raise WrongBody(f"GET {step.path}: the server gives the same page again, so the rest can't be listed")
 
 
@@ -134,7 +135,7 @@ async def _comes_again(get: Get, step: Step, ids: Sequence[int]) -> bool:
     if not ids or (max(ids) > step.anchor if step.sorts else ids[-1] != step.anchor):
         return False
     try:
-        return bool(items_in(await get(step.path, step.query(BEYOND // step.size, step.size)), step.path))
+        return bool(await _listed_on(get, step, BEYOND // step.size, step.size))
     except Rejected:
         return False
 
@@ -146,17 +147,27 @@ async def _joins(get: Get, step: Step, ids: Sequence[int], total: int | None) ->
     if not ids and total is None:
         return await _ended_before(get, step)
     here = step.page * step.size
-    behind = (here if total is None else min(here, total)) - 1
-    before = _listed(await get(step.path, step.query(behind, 1)), step.path)
+    before = await _listed_on(get, step, (here if total is None else min(here, total)) - 1, 1)
     numbers = [_number(item) for item in before]
     return bool(numbers) and (
         numbers[0] is None or (numbers[0] <= step.anchor if step.sorts else numbers[0] == step.anchor)
     )
 
 
+async def _listed_on(get: Get, step: Step, page: int, size: int) -> list[Any]:
+    """What is on another page of a listing that has answered already."""
+    answer = await get(step.path, step.query(page, size))
+    return [] if says_nothing(answer) else _listed(answer, step.path)
+
+
+def says_nothing(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer holds nothing but links: an end without a word, where the same route has answered before."""
+    return not {*answer} - {"_links"}
+
+
 async def _ended_before(get: Get, step: Step) -> bool:
     """Whether the page before this empty one still ends with the anchor, where nobody tells how many there are."""
-    before = _listed(await get(step.path, step.query(step.page - 1, step.size)), step.path)
+    before = await _listed_on(get, step, step.page - 1, step.size)
     numbers = [number for item in before if (number := _number(item)) is not None]
     if not numbers:
         return step.page == 1

@@ -40,7 +40,9 @@ class Untold(Collection):
     async def get(self, path: str, query: Any) -> dict[str, Any]:
         answer = await super().get(path, query)
         told = {name: answer["page"][name] for name in self.tells}
-        return {**answer, "page": told} if told or "_embedded" not in answer else {"_embedded": answer["_embedded"]}
+        if not told and "_embedded" not in answer:
+            return {} if int(query["page"]) else {"_links": {"self": {"href": f"http://h/{path}?page=0"}}}
+        return {**answer, "page": told} if told else {"_embedded": answer["_embedded"]}
 
 
 async def walk(collection: Collection, size: int, *, sorts: bool) -> set[int]:

@@ -46,6 +46,7 @@ class EntityFiles:
     def __init__(self, api: Api, http: HttpClient) -> None:
         self._api, self._http = api, http
         self._listed = False  # the entity's own list was seen to answer
+        self.stands_in = False  # some entity's list could not be read, and what it holds in itself was
         self.by_inclusion = False  # the server has no such list: what it puts into the entity is read
 
     async def of(self, owner: EntityRef) -> Files:
@@ -110,7 +111,7 @@ class EntityFiles:
             raise error if told else refusal from None
         if not is_missing and (not found or (len(found) in _CUTS if count is None else len(found) < count)):
             raise refusal
-        self.by_inclusion = is_missing and not self._listed
+        self.by_inclusion, self.stands_in = is_missing and not self._listed, True
         return found
 
     async def _included(self, owner: EntityRef) -> tuple[Files, int | None]:

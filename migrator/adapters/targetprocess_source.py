@@ -94,6 +94,8 @@ class TargetprocessSource(Targetprocess):
         found = []
         if collection is GENERALS:
             found += await self._odd_files(items)
+        if collection is ATTACHMENTS and not items and await self._some_have_files():
+            found.append(f"the list of all attachments is empty, though entities tell of files: {_LOST[name]}")
         if self._api.asks_less_of(collection):
             what = (
                 "every entity is asked for its files" if collection is GENERALS else "the rest is asked for one by one"
@@ -105,6 +107,13 @@ class TargetprocessSource(Targetprocess):
         if cursor is not None and 0 < len(items) < wanted and (await self._api.page(collection, cursor)).items:
             found.append(f"{name}: {len(items)} at once are listed, though {wanted} were asked for")
         return found
+
+    async def _some_have_files(self) -> bool:
+        try:
+            items = (await self._api.page(GENERALS, None)).items
+        except (errors.Rejected, errors.Retriable):
+            return False
+        return any(whole(item.get("Attachments-Count")) for item in items)
 
     async def _odd_files(self, items: Sequence[Mapping[str, Any]]) -> list[str]:
         """What is odd about the list of files of one entity, the first that has some."""
@@ -118,7 +127,7 @@ class TargetprocessSource(Targetprocess):
         if len(files) < (whole(some.get("Attachments-Count")) or 0):
             return ["an entity tells of more files than it lists: such entities fail, unless another list has them"]
         instead = "an entity has no list of its files: they are read from inside of it, 1000 at the most"
-        return [instead] if self._files.by_inclusion else []
+        return [instead] if self._files.stands_in else []
 
     async def _has(self, resource: str) -> bool:
         """Whether the server has such a resource at all: it answers a plainer question, or tells of its fields."""

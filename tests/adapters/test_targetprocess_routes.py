@@ -358,6 +358,7 @@ async def test_where_the_list_of_an_entity_is_refused_what_stands_inside_of_it_i
     async with odd(refuses={"/Attachments?": status}) as (sandbox, source):
         ref, count = with_files(sandbox)
         assert len(await source.attachments_of(counted(ref, count))) == count
+        assert any("read from inside" in words for words in await source.oddities())
         sandbox.change = lambda _request, tree: (
             {**tree, "Attachments": {"Items": []}} if "Attachments" in tree else tree
         )
@@ -373,6 +374,7 @@ async def test_list_of_all_that_is_empty_though_entities_tell_of_files_is_a_fail
     async with odd(change=change) as (_, source):
         await source.read("Attachments", None)
         pages = await read_to_the_end(source, "Generals")
+        assert any("list of all attachments is empty" in words for words in await source.oddities())
     assert ["holds 0" in one.reason for page in pages for one in page.unread] == [True]
 
 
