@@ -84,7 +84,7 @@ async def _download_without_rewind(self: Any, attachment: Any, sink: Any) -> Non
     await self._patience.run(lambda: self._inner.download(attachment, sink))
 
 
-async def _sent_without_a_look(self: Any, upload: Any, draft: Any, there: Any, *, patient: bool) -> bool:
+async def _sent_without_a_look(self: Any, upload: Any, draft: Any, there: Any, waits: Any) -> bool:
     return False
 
 
