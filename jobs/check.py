@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,8 @@ async def _check(configuration: Any, output: Output) -> dict[str, Any]:
     from jobs.wiring import wire_source, wire_target
 
     settings, target = configuration.settings, {}
-    source = await _check_side(settings.source, wire_source(configuration), _source_attempts, output)
+    listings = partial(_source_attempts, settings.source.kinds)
+    source = await _check_side(settings.source, wire_source(configuration), listings, output)
     if settings.target:
         attempts = partial(_target_attempts, configuration)
         target = await _check_side(settings.target, wire_target(configuration), attempts, output)
@@ -72,9 +75,27 @@ async def _check_side(section: Any, wired: Any, attempts: Attempts, output: Outp
     return {"tracker": section.tracker, "checks": checks}
 
 
-def _source_attempts(source: Any) -> Iterator[tuple[str, Attempt]]:
+@dataclass(slots=True)
+class FirstPages:
+    """What the first pages of all listings tell: kinds of entities, and where each listing goes on, if it does."""
+
+    kinds: set[str] = field(default_factory=set)
+    following: dict[str, Any] = field(default_factory=dict)
+
+    def take(self, stream: str, page: Any) -> None:
+        """One more page."""
+        self.kinds |= {entity.ref.kind for entity in (*page.entities, *page.ask)}
+        self.following.pop(stream, None)
+        if page.next is not None:
+            self.following[stream] = page.next
+
+
+def _source_attempts(wanted: Sequence[str], source: Any) -> Iterator[tuple[str, Attempt]]:
+    seen = FirstPages()
     for stream in source.capabilities.streams:
-        yield f"listing of {stream}", partial(_one_page, source, stream)
+        yield f"listing of {stream}", partial(_one_page, source, stream, seen)
+    if wanted:
+        yield "kinds", partial(_kinds, source, wanted, seen)
     yield "download", partial(_one_file, source)
 
 
@@ -107,10 +128,26 @@ async def _tried(checks: list[dict[str, Any]], name: str, attempt: Attempt) -> N
         checks.append({"check": name, "ok": False, "detail": str(error)})
 
 
-async def _one_page(source: Any, stream: str) -> str:
+async def _one_page(source: Any, stream: str, seen: FirstPages) -> str:
     page = await source.read(stream, None)
+    seen.take(stream, page)
     more = "" if page.next is None else ", more to come"
-    return f"{len(page.entities)} entities and {len(page.attachments)} attachments on the first page{more}"
+    told = f"{len(page.entities)} entities and {len(page.attachments)} attachments on the first page{more}"
+    odd = [*page.warnings, *(f"{one.ref}: {one.reason}" for one in page.unread)]
+    return Odd("; ".join([told, *odd])) if odd else told
+
+
+async def _kinds(source: Any, wanted: Sequence[str], seen: FirstPages) -> str:
+    """What [source] kinds names is there, as far as two pages of each listing tell."""
+    for stream, cursor in list(seen.following.items()):
+        seen.take(stream, await source.read(stream, cursor))
+    lacking = ", ".join(kind for kind in wanted if kind not in seen.kinds)
+    if not lacking:
+        return "each kind has entities"
+    there = ", ".join(sorted(seen.kinds)) or "none"
+    if not seen.following:
+        return Odd(f"no entity is listed of the kind {lacking}; there are {there}")
+    return f"not on the first pages: {lacking}; there are {there}"
 
 
 async def _one_file(source: Any) -> str:
@@ -119,10 +156,7 @@ async def _one_file(source: Any) -> str:
 
     listed = 0
     for stream in source.capabilities.streams:
-        page = await source.read(stream, None)
-        found = list(page.attachments)
-        for entity in page.ask[:5]:
-            found += await source.attachments_of(entity)
+        found = await _first_files(source, stream)
         listed += len(found)
         small = [one for one in found if one.size is not None and 0 < one.size <= SMALL]
         if small:
@@ -134,11 +168,26 @@ async def _one_file(source: Any) -> str:
     return Odd("no small file on the first pages, so no download was tried")
 
 
+async def _first_files(source: Any, stream: str) -> list[Any]:
+    """Files of a first page; none of what can't be listed, which another check tells."""
+    from migrator.errors import Rejected, Retriable
+
+    found: list[Any] = []
+    with suppress(Rejected, Retriable):
+        page = await source.read(stream, None)
+        found += page.attachments
+        for entity in page.ask[:5]:
+            found += await source.attachments_of(entity)
+    return found
+
+
 async def _mapped(configuration: Any, target: Any) -> str:
     """The mapping file is usable, and its first target entity is there."""
     from jobs.load import mapping_rows
     from migrator.errors import ConfigError, Rejected
 
+    if not configuration.mapping_file.exists():
+        return Odd(f"{configuration.mapping_file.name} is not written yet; `migrator map` proposes it after the backup")
     try:
         mapping = mapping_rows(configuration, target).mapping
     except ConfigError as error:

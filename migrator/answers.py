@@ -28,7 +28,8 @@ _LOGIN = re.compile(r"(log|sign)[-_]?(in|on)|auth|sso|authenticate|authorize|adf
 _PAGES = frozenset({"", "aspx", "asp", "php", "jsp", "do", "html", "htm", "action", "cgi", "pl"})
 
 _ERROR = re.compile(
-    rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:error|errors|errorcode|errormessage|message|exceptionmessage|fault|status)"\s*:',
+    rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:(?:error|errors|errorcode|errormessage|message|exceptionmessage|fault|status|code'
+    rb'|detail|reason)"\s*:|success"\s*:\s*false|type"\s*:\s*"(?:about:blank|https?:))',
     re.IGNORECASE,
 )
 _SCHEME = re.compile(r"(?:^|,)\s*(ntlm|negotiate|kerberos|basic|digest|bearer|apikey|token|wrap)\b", re.IGNORECASE)

@@ -176,9 +176,9 @@ class Base64Sink:
         self.size = 0
 
     async def start(self, facts: BodyFacts) -> None:  # noqa: ARG002 - they are those of the JSON
-        """See `Sink`. What is inside JSON is surely meant as a file."""
+        """See `Sink`. What is inside JSON is surely meant as a file, and whole if `finish` says so."""
         self._field, self.size = Base64Field(self._name), 0
-        await self._inner.start(BodyFacts(named=True))
+        await self._inner.start(BodyFacts(named=True, framed=True))
 
     async def write(self, chunk: bytes) -> None:
         """See `Sink`."""

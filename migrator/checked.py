@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -34,11 +35,18 @@ from migrator.ports import BodyFacts, Sink
 AGREED = 3
 """Downloads in a row that have to bring the same bytes before another length than the listed one is believed."""
 ROOM = 64 * 1024 * 1024
-"""Bytes that may come out of a packed file of unknown length whatever went in; beyond, TIMES what went in is a bomb."""
+"""Bytes that may come out of a packed file of unknown length whatever went in; beyond, TIMES what went in is a bomb.
+And bytes that may come beyond a listed length where no other is announced before.
+"""
 TIMES = 200
 PACKED, PLAIN = "as packed", "as it came"
 """The two readings of a body that says that it is packed."""
 
+_NEVER_TEXT = re.compile(
+    r"image/(?:png|jpeg|gif|webp|bmp|tiff)|application/(?:zip|gzip|x-7z-compressed|vnd\.openxmlformats-.*)"
+)
+_ANY = ("application/octet-stream", "binary/octet-stream")
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _PACKED_NAMES = (".gz", ".tgz", ".taz", ".svgz", ".gzip", ".z", ".dz", ".adz", ".emz", ".wmz", ".cpgz", ".vgz")
 _PACKED_TYPES = ("gzip", "tgz", "x-compress", "gtar-compressed", "x-tar-compressed", "zlib", "deflate")
 
@@ -132,6 +140,8 @@ class CheckedSink:
             raise WrongBody(f"{size} bytes came, {facts.length} were announced")
         if is_error_page(facts, self._head, html_expected=expects_html(self._of)):
             raise LoginPage(page_instead(self._head))
+        if listed is None:
+            self._refuse_words()
         self._tell(packed=packed)
 
     def _seems_packed(self) -> bool:
@@ -150,10 +160,12 @@ class CheckedSink:
         return self._of.name.lower().endswith(_PACKED_NAMES) or any(word in types for word in _PACKED_TYPES)
 
     def _take_as_it_comes(self) -> None:
-        """Up to the length that was listed, or to another one that was announced."""
-        announced = self._facts.length
-        odd = self._listed is not None and announced not in {None, self._listed} and not self._strict
-        self._undoing, self._limit = None, announced if odd else self._listed
+        """Up to the length that was listed, or to another one that was announced, or will turn out to be."""
+        listed, announced = self._listed, self._facts.length
+        if announced is None and self._facts.framed:
+            announced = (listed or 0) + ROOM
+        odd = listed is not None and announced not in {None, listed} and not self._strict
+        self._undoing, self._limit = None, announced if odd else listed
         self._hash = hashlib.sha256() if odd else None
 
     async def _take(self, chunk: bytes) -> None:
@@ -187,7 +199,8 @@ class CheckedSink:
             raise WrongBody(f"empty: {listed} bytes were listed")
         if self._excess.startswith(b"HTTP/1."):
             self._refuse_excess()
-        if self._hash is None or size != facts.length or self._is_something_else():
+        announced = size if facts.framed and facts.length is None else facts.length
+        if self._hash is None or size != announced or self._is_something_else():
             if self._excess:
                 self._refuse_excess()
             raise WrongBody(f"too short: {size} bytes came{self._page()}, {listed} were listed")
@@ -229,6 +242,14 @@ class CheckedSink:
     def _refuse_message(self) -> None:
         if looks_like_error(self._facts, self._head) and not expects_json(self._of):
             raise WrongBody("an error message (JSON) instead of the file")
+
+    def _refuse_words(self) -> None:
+        """Text in place of what never is any, such as a picture, and that says so itself."""
+        facts, named = self._facts, mimetypes.guess_type(self._of.name)[0] or ""
+        if facts.named or not _is_text(facts.media_type) or not self._head or _BINARY.search(self._head):
+            return
+        if _NEVER_TEXT.fullmatch(named) and self._of.media_type.partition(";")[0].strip().lower() in {named, "", *_ANY}:
+            raise WrongBody(f"text ({facts.media_type}) instead of the file")
 
     def _page(self) -> str:
         return " (a web page)" if looks_like_html(self._head) and not expects_html(self._of) else ""

@@ -25,9 +25,11 @@ def text(value: object) -> str:
 
 
 def whole(value: object) -> int | None:
-    """A whole number, also one written as a string (XML); None for anything else."""
+    """A whole number, also one written as a string (XML) or as 3.0 (as some gateways do); None for anything else."""
     if isinstance(value, bool):
         return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, int):
         return value if abs(value) < 1 << 62 else None
     return int(value) if isinstance(value, str) and _WHOLE.fullmatch(value.strip()) else None

@@ -42,36 +42,92 @@ class Step:
         return {"page": str(page), "size": str(size), **({"sort": "id"} if self.sorts else {})}
 
 
-async def read_page(get: Get, step: Step, unread: list[str] | None = None) -> tuple[list[dict[str, Any]], Step | None]:
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a page tells of itself and of the whole, as far as it doesn't contradict what came on it."""
+
+    size: int | None
+    total: int | None
+    pages: int | None
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any], page: int, count: int, size: int) -> _Told:
+        """A total below the number of items that came is none, nor is then a number of pages that ends here."""
+        own_size, total, pages = (natural(told.get(key)) for key in ("size", "totalElements", "totalPages"))
+        if count and total is not None and total < page * (own_size or size) + count:
+            total, pages = None, pages if pages is not None and page + 1 < pages else None
+        return cls(own_size or None, total, pages)
+
+    def left(self, step: Step, count: int) -> int:
+        """How many items there are from this page on; where no total is told, those that came."""
+        return count if self.total is None else self.total - step.page * (self.size or step.size)
+
+
+async def read_page(
+    get: Get, step: Step, unread: list[str] | None = None, *, short: bool = False
+) -> tuple[list[dict[str, Any]], Step | None]:
     """The items of a page, and what to read after it: the next one, or an earlier one if something is missing.
 
-    The listing goes on while the number of pages or that of all items says so: either may be missing, or too low.
-    `ShortListing` where a page holds less than it tells, `WrongBody` where it can't tell its place or its end, or holds
-    an item without an id; with `unread`, such an item is named there, if there are others beside it.
+    The listing goes on while the number of pages or that of all items says so: either may be missing, or too low; where
+    neither is told it goes on until nothing comes. `ShortListing` where a page holds less than it tells; with `short`
+    one that holds some is taken, and what it lacks named in `unread`. `WrongBody` where it can't tell its place, or
+    holds an item without an id; with `unread`, such an item is named there, if there are others beside it.
     """
     answer = await get(step.path, step.query(step.page, step.size))
-    told = record(answer.get("page"))
-    items, odd = sifted(answer) if unread is not None else (items_in(answer), [])
-    ids = [number_of(item) for item in items]
-    if whole(told.get("number")) not in {None, step.page}:
+    if step.page and says_nothing(answer):
+        answer = {"page": {}}
+    place = record(answer.get("page"))
+    items, odd = sifted(answer, step.path) if unread is not None else (items_in(answer, step.path), [])
+    ids, count = [number_of(item) for item in items], len(items) + len(odd)
+    if whole(place.get("number")) not in {None, step.page}:
         raise WrongBody(f"GET {step.path}: page {step.page} was asked for, another came")
     if step.page and await _comes_again(get, step, ids):
-        raise WrongBody(f"GET {step.path}: the server gives the same page again, so the rest can't be listed")
-    size, total = natural(told.get("size")) or step.size, natural(told.get("totalElements"))
-    left = len(ids) + len(odd) if total is None else total - step.page * size
-    if len(ids) + len(odd) < min(size, left):
-        raise ShortListing(f"GET {step.path}: page {step.page} holds {len(ids)} items, of {total} in all")
+        await _expect_never_cut(get, step, count, place)
+        return [], None
+    told = _Told.of(place, step.page, count, step.size)
+    size, left = told.size or step.size, told.left(step, count)
     if unread is not None:
         unread += [f"GET {step.path}: item {at} of page {step.page} has no id" for at in odd]
+    if count < min(size, left):
+        return items, _after_short(replace(step, size=size), told, count, unread if short else None)
     if step.page and size != step.size:
         return items, Step(step.path, 0, size, sorts=step.sorts)
-    if step.page and not await _joins(get, step, ids, total):
+    if step.page and not await _joins(get, step, ids, told.total):
         return items, replace(step, page=step.page - 1 if step.sorts else 0)
-    pages = natural(told.get("totalPages"))
-    if pages is None and total is None and len(ids) >= step.size:
-        raise WrongBody(f"GET {step.path}: nothing tells whether page {step.page} is the last")
-    more = step.page + 1 < (pages or 0) or len(ids) + len(odd) < left
-    return items, _following(replace(step, size=size), ids, total) if more else None
+    return items, _next(replace(step, size=size), told, ids, count)
+
+
+def _after_short(step: Step, told: _Told, count: int, unread: list[str] | None) -> Step | None:
+    """What follows a page that holds less than it tells: what lacks there is not looked for on the next one."""
+    reason = f"GET {step.path}: page {step.page} holds {count} items, of {told.total} in all"
+    if unread is None or not count:
+        raise ShortListing(reason)
+    unread.append(reason)
+    goes_on = step.sorts and (step.page + 1) * step.size < (told.total or 0)
+    return replace(step, page=step.page + 1, anchor=BEYOND) if goes_on else None
+
+
+def _next(step: Step, told: _Told, ids: Sequence[int], count: int) -> Step | None:
+    """The page that follows a whole one. Where nothing is told, its size is what came on the first."""
+    if told.total is not None or told.pages is not None:
+        more = step.page + 1 < (told.pages or 0) or count < told.left(step, count)
+        return _following(step, ids, told.total) if more else None
+    if not count or (told.size is not None and count < told.size):
+        return None
+    is_first = told.size is None and not step.page
+    return _following(replace(step, size=min(step.size, max(2, count))) if is_first else step, ids, None)
+
+
+async def _expect_never_cut(get: Get, step: Step, count: int, place: Mapping[str, Any]) -> None:
+    """`WrongBody` where a server that gives the same page again may have more than that.
+
+    One that tells nothing of pages may have none: asked for fewer items far behind, it gives all that there are. A
+    round number may be where it always cuts.
+    """
+    may_be_all = not place and count % 10 and count % 25
+    if may_be_all and len(await _listed_on(get, step, BEYOND // step.size, max(1, count - 1))) == count:
+        return
+    raise WrongBody(f"GET {step.path}: the server gives the same page again, so the rest can't be listed")
 
 
 async def _comes_again(get: Get, step: Step, ids: Sequence[int]) -> bool:
@@ -79,7 +135,7 @@ async def _comes_again(get: Get, step: Step, ids: Sequence[int]) -> bool:
     if not ids or (max(ids) > step.anchor if step.sorts else ids[-1] != step.anchor):
         return False
     try:
-        return bool(items_in(await get(step.path, step.query(BEYOND // step.size, step.size))))
+        return bool(await _listed_on(get, step, BEYOND // step.size, step.size))
     except Rejected:
         return False
 
@@ -88,12 +144,34 @@ async def _joins(get: Get, step: Step, ids: Sequence[int], total: int | None) ->
     """Whether nothing is missing between the anchor and this page, which may be beyond the end."""
     if total == 0 or (step.sorts and ids and min(ids) <= step.anchor):
         return True
+    if not ids and total is None:
+        return await _ended_before(get, step)
     here = step.page * step.size
-    before = _listed(await get(step.path, step.query((here if total is None else min(here, total)) - 1, 1)))
+    before = await _listed_on(get, step, (here if total is None else min(here, total)) - 1, 1)
     numbers = [_number(item) for item in before]
     return bool(numbers) and (
         numbers[0] is None or (numbers[0] <= step.anchor if step.sorts else numbers[0] == step.anchor)
     )
+
+
+async def _listed_on(get: Get, step: Step, page: int, size: int) -> list[Any]:
+    """What is on another page of a listing that has answered already."""
+    answer = await get(step.path, step.query(page, size))
+    return [] if says_nothing(answer) else _listed(answer, step.path)
+
+
+def says_nothing(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer holds nothing but links: an end without a word, where the same route has answered before."""
+    return not {*answer} - {"_links"}
+
+
+async def _ended_before(get: Get, step: Step) -> bool:
+    """Whether the page before this empty one still ends with the anchor, where nobody tells how many there are."""
+    before = await _listed_on(get, step, step.page - 1, step.size)
+    numbers = [number for item in before if (number := _number(item)) is not None]
+    if not numbers:
+        return step.page == 1
+    return max(numbers) <= step.anchor if step.sorts else numbers[-1] == step.anchor
 
 
 def _following(step: Step, ids: Sequence[int], total: int | None) -> Step | None:
@@ -103,23 +181,28 @@ def _following(step: Step, ids: Sequence[int], total: int | None) -> Step | None
     return replace(step, page=step.page + 1, anchor=max(ids) if step.sorts else ids[-1]) if ids else None
 
 
-def items_in(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All items of a page, whatever keys they are under. An empty page has no `_embedded`, but still is one."""
-    return objects_in(_listed(answer))
+def items_in(answer: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
+    """All items of a page of what was asked by `path`, whatever keys they are under.
+
+    An empty page has no `_embedded`, but still is one: it tells its place, or names itself. Other answers have links,
+    too, the one of the API's own address among them.
+    """
+    return objects_in(_listed(answer, path))
 
 
-def sifted(answer: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[int]]:
+def sifted(answer: Mapping[str, Any], path: str) -> tuple[list[dict[str, Any]], list[int]]:
     """The items of a page that have an id, and at which positions, from 0, are others; `WrongBody` if all are such."""
-    items = _listed(answer)
+    items = _listed(answer, path)
     good = [item for item in items if _number(item) is not None]
     if items and not good:
         raise WrongBody("no item of the answer has an id")
     return good, [at for at, item in enumerate(items) if _number(item) is None]
 
 
-def _listed(answer: Mapping[str, Any]) -> list[Any]:
+def _listed(answer: Mapping[str, Any], path: str) -> list[Any]:
     if "_embedded" not in answer:
-        if "page" in answer or "_links" in answer:
+        itself = text(record(record(answer.get("_links")).get("self")).get("href")).partition("?")[0]
+        if isinstance(answer.get("page"), dict) or itself.partition("{")[0].endswith(f"/{path}"):
             return []
         raise WrongBody("the answer is no page of a collection")
     groups = answer["_embedded"]

@@ -50,7 +50,7 @@ from migrator.multipart import Streamed
 from migrator.pacing import Pacer
 from migrator.ports import BodyFacts, Sink
 from migrator.tls import DIRECT, Route
-from migrator.wire import FAILURES, Once, Response, sent, wire_error
+from migrator.wire import FAILURES, Once, Response, is_silence, sent, wire_error
 
 ANSWER_LIMIT = 64 * 1024 * 1024
 ERROR_LIMIT = 64 * 1024
@@ -324,7 +324,7 @@ class HttpClient:
 
     def _broken(self, hop: Hop, error: Exception, entered: float) -> errors.MigratorError:
         """What a failure of the wire means; of silence, too, everybody is told, unless it is another host's."""
-        if isinstance(error, TimeoutError) and not hop.abroad:
+        if is_silence(error) and not hop.abroad:
             self._gate.complaint(entered)
         return hop.judged(wire_error(error, hop.what))
 

@@ -30,7 +30,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class NoConnection(ConnectionError):
-    """Nobody is there, or nobody to be trusted; `__cause__` tells why."""
+    """Nobody is there, or nobody to be trusted, or nobody who answers in time; `__cause__` tells why."""
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
@@ -121,8 +121,6 @@ class Lane:
                     connection.forget()
                     raise
         except OSError as error:
-            if isinstance(error, TimeoutError) and error.errno is None:
-                raise
             raise NoConnection(host, port) from error
         return connection
 

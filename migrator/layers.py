@@ -26,6 +26,7 @@ from migrator.errors import (
     NotReachable,
     Rejected,
     Retriable,
+    Throttled,
     TrackerUnreachable,
     Unanswered,
     Unauthorized,
@@ -43,6 +44,8 @@ Tries = Callable[[MigratorError], int]
 
 _ODD = (Rejected, AuthRefused, LoginPage, TrackerUnreachable)
 """What a tracker that has answered before may also say by mistake, once in a while."""
+_USUAL = 10
+"""Files in a row that were refused before a refusal is no passing fault any more, and is asked for once."""
 _log = logging.getLogger("migrator.retries")
 
 
@@ -68,25 +71,30 @@ class Patience:
 
         `odd` tells of errors that are no passing fault by themselves how often they are repeated all the same.
         """
-
-        def tries(error: BaseException | None) -> int:
-            if isinstance(error, Retriable) and not isinstance(error, LoginPage):
-                return self.retries
-            told = odd(error) if isinstance(error, _ODD) else 0
-            return max(told, self.login_pages) if isinstance(error, LoginPage) else told
-
-        def ends(state: RetryCallState) -> bool:
-            allowed = tries(state.outcome.exception() if state.outcome else None)
-            return state.attempt_number > allowed or state.idle_for + _asked_for(state) > self.total
-
         try:
             return await call()  # outside of tenacity, which costs a third of a small download
         except MigratorError as error:
-            if not tries(error):
+            if not self._tries(error, odd):
                 raise
-            failed = [error]
+            return await self._again(call, odd, error)
+
+    def _tries(self, error: BaseException | None, odd: Tries) -> int:
+        """How often a call that ended in this error is repeated."""
+        if isinstance(error, Retriable) and not isinstance(error, LoginPage):
+            return self.retries
+        told = odd(error) if isinstance(error, _ODD) else 0
+        return max(told, self.login_pages) if isinstance(error, LoginPage) else told
+
+    async def _again(self, call: Callable[[], Awaitable[T]], odd: Tries, error: MigratorError) -> T:
+        """The result of a call that failed once."""
+
+        def ends(state: RetryCallState) -> bool:
+            allowed = self._tries(state.outcome.exception() if state.outcome else None, odd)
+            return state.attempt_number > allowed or state.idle_for + _asked_for(state) > self.total
+
+        failed = [error]
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception(lambda error: tries(error) > 0),
+            retry=retry_if_exception(lambda error: self._tries(error, odd) > 0),
             wait=self._wait,
             stop=ends,
             sleep=self.sleep,
@@ -115,7 +123,7 @@ class Patience:
         error = state.outcome.exception() if state.outcome else None
         wait = state.next_action.sleep if state.next_action else 0.0
         _log.info("%s; again in %.1f s (try %d)", error, wait, state.attempt_number)
-        if _asked_for(state) >= wait:
+        if _asked_for(state) >= wait and isinstance(error, Throttled):  # another host's wishes are no tracker's
             self.waits.asked(wait, getattr(error, "status", None))
         else:
             self.waits.trying_again(wait, str(error))
@@ -136,7 +144,7 @@ class RetryingSource:
 
     def __init__(self, inner: Source, patience: Patience) -> None:
         self._inner, self._patience = inner, patience
-        self._answered = False
+        self._answered, self._refused = False, 0
         self.capabilities = inner.capabilities
 
     async def check(self) -> str:
@@ -183,10 +191,17 @@ class RetryingSource:
             sink.rewind()
             await self._inner.download(attachment, sink)
 
-        def odd(error: MigratorError) -> int:
-            return self._patience.login_pages if isinstance(error, AuthRefused) and self._answered else 0
+        try:
+            await self._asked(once, self._odd_of_file, usual=self._refused >= _USUAL)
+        except (Unauthorized, LoginPage):
+            self._refused += 1
+            raise
+        self._refused = 0
 
-        await self._asked(once, odd)
+    def _odd_of_file(self, error: MigratorError) -> int:
+        """For a file: only a 401 may pass, unless that is all that comes; what it may mean, `_asked` tells."""
+        passing = isinstance(error, AuthRefused) and self._answered and self._refused < _USUAL
+        return self._patience.login_pages if passing else 0
 
     def _odd_of_one(self, error: MigratorError) -> int:
         """For an entity: what the account may not see is definite, and a 404 is asked for once more."""
@@ -194,9 +209,11 @@ class RetryingSource:
             return 0
         return 1 if isinstance(error, Rejected) else self._patience.retries
 
-    async def _asked(self, call: Callable[[], Awaitable[T]], odd: Tries) -> T:
+    async def _asked(self, call: Callable[[], Awaitable[T]], odd: Tries, *, usual: bool = False) -> T:
+        """`usual`: a login page is what comes anyway."""
+        patience = replace(self._patience, login_pages=0) if usual else self._patience
         try:
-            return await self._patience.run(call, odd)
+            return await patience.run(call, odd)
         except AuthRefused as error:
             if not self._answered or not await self._takes_credentials():
                 raise

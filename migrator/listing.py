@@ -140,9 +140,11 @@ class Listing:
         if isinstance(state, Keyset):
             return None if more is False else state.following(ids, unread, found.total)
         ids = in_walking_order(ids, state)
+        if not way.sorts:
+            state = replace(state, seen=None)  # what is new is told by order
         if state.brings_nothing_new(ids) and await self._was_all(way, len(ids), more):
             return None
-        cursor = state.following(ids, self.size, unread)
+        cursor = state.following(ids, self.size, unread, found.total)
         looking_back = cursor is not None and Offset.parse(cursor).back
         return None if more is False and not looking_back else cursor
 
@@ -156,10 +158,18 @@ class Listing:
         if isinstance(state, Offset):
             if total > way.skip + count:
                 raise ShortListing(f"the listing ended after {way.skip + count} of {total} items")
+            if way.sorts:
+                self._expect_all_came(state, found, total)
         elif total > count and not await self._counts_all(way, state, count, total):
             raise ShortListing(f"the listing ended {total - count} items before the number that the server tells")
         else:
             await self._expect_all_seen(way, state, count)
+
+    def _expect_all_came(self, state: Offset, found: Found, total: int) -> None:
+        """`ShortListing` where the pages left items out in their midst, though the server counts them all along."""
+        seen = state.seen_with([self.id_of(item) for item in found.items], len(found.unread))
+        if seen is not None and seen < min(total, total if state.of is None else state.of):
+            raise ShortListing(f"the listing brought {seen} of {total} items")
 
     async def _expect_all_seen(self, way: Way, state: Keyset, count: int) -> None:
         """`ShortListing` where the server told of more items at the start, and does so now: some page left one out."""
@@ -206,8 +216,9 @@ async def walked(step: Callable[[S], Awaitable[tuple[Items, S | None]]], start: 
 
 
 def kept_to(way: Way, ids: Sequence[int]) -> bool:
-    """Whether a page is as it was asked for: in order, and behind the last id."""
-    return not way.sorts or all(one < other for one, other in pairwise([way.after or 0, *ids]))
+    """Whether a page is as it was asked for: in order, and behind the last id. Some servers list an item twice."""
+    behind = way.after is None or not ids or ids[0] > way.after
+    return not way.sorts or (behind and all(one <= other for one, other in pairwise(ids)))
 
 
 def in_walking_order(ids: Sequence[int], state: Offset) -> list[int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from migrator.errors import ArchiveDamaged, ShortListing
 from migrator.model import Cursor
@@ -57,7 +57,8 @@ class Keyset:
 class Offset:
     """Go on behind `offset` items, the last of which was `anchor`; `back` while looking for a lost anchor.
 
-    `lost` is how often it was lost since the walk came as far as the id `far`.
+    `lost` is how often it was lost since the walk came as far as the id `far`. `seen` is how many items came so far,
+    None in a checkpoint of a version that did not count; `of` as in `Keyset`.
     """
 
     offset: int = 0
@@ -65,52 +66,75 @@ class Offset:
     back: bool = False
     lost: int = 0
     far: int = 0
+    seen: int | None = 0
+    of: int | None = None
 
     @classmethod
     def parse(cls, cursor: Cursor | None) -> Offset:
         """From the text of a cursor."""
         if cursor is None:
             return cls()
-        lost, far = (_number(cursor, key) if key in _parsed(cursor) else 0 for key in ("lost", "far"))
-        return cls(_number(cursor, "offset"), _number(cursor, "anchor"), bool(_number(cursor, "back")), lost, far)
+        told = _parsed(cursor)
+        lost, far = (_number(cursor, key) if key in told else 0 for key in ("lost", "far"))
+        seen, of = (_number(cursor, key) if key in told else None for key in ("seen", "of"))
+        offset, anchor, back = (_number(cursor, key) for key in ("offset", "anchor", "back"))
+        return cls(offset, anchor, bool(back), lost, far, seen, of)
 
     @property
     def request(self) -> int:
         """The offset to ask for: one item of overlap."""
         return max(0, self.offset - 1)
 
+    @property
+    def _begun(self) -> bool:
+        return self.offset > 0 or self.anchor != 0
+
     def brings_nothing_new(self, ids: Sequence[int]) -> bool:
         """Whether a page at `request` has more than the anchor, and nothing behind it: this may be the page before."""
         return self.request > 0 and len(ids) > 1 and max(ids) <= self.anchor
 
-    def following(self, ids: Sequence[int], page_size: int, unread: int = 0) -> Cursor | None:
+    def seen_with(self, ids: Sequence[int], unread: int = 0) -> int | None:
+        """How many items came, these included; `ids` in walking order. The anchor was counted with the page before."""
+        if self.seen is None:
+            return None
+        new = [number for number in ids if not self._begun or number > self.anchor]
+        again = max(0, list(ids).count(self.anchor) - 1) if self._begun else 0
+        return self.seen + len(new) + again + unread
+
+    def following(self, ids: Sequence[int], page_size: int, unread: int = 0, total: int | None = None) -> Cursor | None:
         """The cursor after the page at `request` brought these ids; None at the end of the listing.
 
         The end is a page with the anchor alone: so pages must hold two items at least. Of `unread` items of the page
         no id is known: one of them may be what comes behind the anchor, or stands where it should be.
         `ShortListing` where anchors are lost again and again at one place: what is lacking there is not deleted.
+        `total` is the number that the server told with this page.
         """
         if self.offset and not unread and (not ids or min(ids) > self.anchor):
-            return self._stepped_back(page_size)
+            return self._stepped_back(page_size, total)
         if not ids:
             return None
         last = max(ids)
         if self.offset and len(set(ids)) == 1 and last <= self.anchor and not (self.back or unread):
             return None
-        lost = self.lost if last <= self.far else 0
-        return self._text(self.request + len(ids) + unread, last, back=False, lost=lost, far=self.far)
+        place = replace(self, offset=self.request + len(ids) + unread, anchor=last, back=False)
+        place = replace(place, lost=self.lost if last <= self.far else 0, seen=self.seen_with(ids, unread))
+        return replace(place, of=self.of if self._begun else total).text
 
-    def _stepped_back(self, page_size: int) -> Cursor:
+    def _stepped_back(self, page_size: int, total: int | None) -> Cursor:
         lost = self.lost if self.back else self.lost + 1
         if lost > MOST_LOSSES:
-            raise ShortListing(f"the listing ends after {self.offset} items or so, and each time otherwise")
+            of = "" if total is None else f", of {total} that the server tells of"
+            raise ShortListing(f"the listing ends after {self.offset} items or so{of}, and each time otherwise")
         far = max(self.far, self.anchor) if self.lost else self.anchor
-        return self._text(max(0, self.request - page_size), self.anchor, back=True, lost=lost, far=far)
+        return replace(self, offset=max(0, self.request - page_size), back=True, lost=lost, far=far).text
 
-    @staticmethod
-    def _text(offset: int, anchor: int, *, back: bool, lost: int, far: int) -> Cursor:
-        place = {"offset": offset, "anchor": anchor, "back": int(back)}
-        return json.dumps(place | ({"lost": lost, "far": far} if lost else {}))
+    @property
+    def text(self) -> Cursor:
+        """As a cursor."""
+        place = {"offset": self.offset, "anchor": self.anchor, "back": int(self.back)}
+        counts = {"seen": self.seen, "of": self.of}
+        place |= {"lost": self.lost, "far": self.far} if self.lost else {}
+        return json.dumps(place | {key: count for key, count in counts.items() if count is not None})
 
 
 def mode_of(cursor: Cursor | None) -> type[Keyset | Offset] | None:

@@ -67,12 +67,15 @@ class BodyFacts:
     """What the answer's header told of the body that follows. `length` is in bytes, None if not told.
 
     `coding` is what the body is said to be packed with, such as gzip; whether it is, its length has to tell.
+    `framed`: the file is inside of something that has an end of its own, and whoever writes to the sink makes sure
+    that it came, and with the length that is told there: then all of the file came, as long as it may be.
     """
 
     media_type: str = ""
     length: int | None = None
     named: bool = False  # a Content-Disposition came with it: the server means it as a file
     coding: str = ""
+    framed: bool = False
 
 
 class Sink(Protocol):

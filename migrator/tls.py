@@ -173,6 +173,8 @@ def _in_words(cause: BaseException | None) -> str:
     number = cause.errno if isinstance(cause, OSError) else None
     if number is None and (named := re.search(r"\[Errno (\d{1,5})\]", str(cause))):
         number = int(named[1])
+    if number is None and isinstance(cause, TimeoutError):
+        return "nobody answered in time"
     if number == errno.ECONNREFUSED:
         return "connection refused: nothing listens there"
     return os.strerror(number) if number and number > 0 else type(cause).__name__

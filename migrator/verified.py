@@ -15,6 +15,7 @@ What may come, and the reason that `status` gives then:
     a login page                                a login page instead of the file
     a redirect to a login page                  redirected to a login page
     an error message with status 200            an error message (JSON) instead of the file
+    words in place of a picture, of any size    text (text/plain) instead of the file
     compressed in a way that is not undone      compressed (br), though it was asked for as it is
     a part of it, or a status that is no file   status 206, which is not what was asked for
     a refusal by the host of a redirect         redirected to files.example: status 404

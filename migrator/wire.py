@@ -15,7 +15,7 @@ import aiohttp
 
 from migrator import errors
 from migrator.bodies import Readable
-from migrator.incoming import CutOff
+from migrator.incoming import CutOff, NotHttp
 from migrator.lane import NoConnection
 from migrator.tls import why_not_connected
 
@@ -81,21 +81,38 @@ async def sent(request: Awaitable[Response], what: str) -> Response:
 
 def wire_error(error: Exception, what: str) -> errors.MigratorError:
     """What a failure of the wire means. Says the kind of failure only: its text may hold a URL with a token."""
-    if isinstance(error, aiohttp.ClientConnectorError | NoConnection):
-        return errors.ConnectFailed(f"{what}: no connection to {error.host}:{error.port} ({_cause(error)})")
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        if error.status == 407:
-            return errors.AuthRefused(f"{what}: the proxy refused its credentials (status 407); see `proxy_auth`")
-        return errors.ConnectFailed(f"{what}: the proxy makes no connection (status {error.status})")
-    if _wants_certificate(error):
-        return errors.ConnectFailed(f"{what}: the tracker refused our certificate, or wants one; see `tls.client_cert`")
+    if (fault := _not_connected(error, what)) is not None:
+        return fault
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
         return _unusable(what)
     if isinstance(error, TimeoutError):
         return errors.Silent(f"{what}: nothing came for too long")
     if isinstance(error, aiohttp.ClientPayloadError | CutOff):
         return errors.WrongBody(f"{what}: the body broke off")
+    if isinstance(error, NotHttp | aiohttp.ClientResponseError):
+        kind = type(error).__name__
+        return errors.Retriable(f"{what}: the connection broke ({kind}): what came is no HTTP, or not as it should be")
     return errors.Retriable(f"{what}: the connection broke ({type(error).__name__})")
+
+
+def _not_connected(error: Exception, what: str) -> errors.MigratorError | None:
+    """What it means where no connection came about at all; None if one did."""
+    if isinstance(error, aiohttp.ClientConnectorError | NoConnection):
+        return errors.ConnectFailed(f"{what}: no connection to {error.host}:{error.port} ({_cause(error)})")
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return errors.ConnectFailed(f"{what}: no connection (nobody answered in time)")
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        if error.status == 407:
+            return errors.AuthRefused(f"{what}: the proxy refused its credentials (status 407); see `proxy_auth`")
+        return errors.ConnectFailed(f"{what}: the proxy makes no connection (status {error.status})")
+    if _wants_certificate(error):
+        return errors.ConnectFailed(f"{what}: the tracker refused our certificate, or wants one; see `tls.client_cert`")
+    return None
+
+
+def is_silence(error: Exception) -> bool:
+    """Whether somebody who should have answered did not."""
+    return isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError)
 
 
 def _unusable(what: str) -> errors.Rejected:

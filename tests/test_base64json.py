@@ -192,7 +192,7 @@ async def test_sink_hands_on_the_file_and_begins_anew_when_started_again():
     sink = Base64Sink(bucket, FIELD)
     await sink.start(BodyFacts("application/json", 99))
     await sink.write(b'{"FileContent": "QUJD')
-    assert bucket.facts == BodyFacts(named=True)
+    assert bucket.facts == BodyFacts(named=True, framed=True)
     sink.rewind()
     await sink.start(BodyFacts("application/json", 99))
     for piece in (b'{"FileContent": "', b"QU", b'JD", "n": 1}'):

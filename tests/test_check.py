@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
+from jobs.check import _source_attempts, _tried
+from migrator.adapters.memory import MemorySource, MemoryTracker
+from migrator.errors import Rejected
+from migrator.model import EntityRef, Unread
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.teampulse import TeamPulseSandbox
 from migrator.sandbox.world import World
@@ -44,3 +51,71 @@ async def test_a_mapping_without_a_row_is_a_warning(tmp_path, target):
         told = await run("--json", "check", config)
     assert told.code == 0
     assert marks(told.document, "target")["mapping"] == (True, True)
+
+
+async def test_a_mapping_that_is_not_written_yet_is_a_warning_that_names_the_next_step(tmp_path, target):
+    async with TargetprocessSandbox(WORLD) as source:
+        config = configure(tmp_path, source, target)
+        (tmp_path / "mapping.csv").unlink()
+        told = await run("--json", "check", config)
+    assert told.code == 0
+    assert marks(told.document, "target")["mapping"] == (True, True)
+    assert "migrator map" in told.out
+
+
+@pytest.mark.parametrize(
+    ("kinds", "code", "words"),
+    [
+        ('["UserStroy"]', 2, "source.kinds: this tracker has no kind 'UserStroy'; did you mean UserStory?"),
+        ('["Impediment"]', 0, "no entity is listed of the kind Impediment; there are"),
+        ('["Bug"]', 0, "each kind has entities"),
+    ],
+)
+async def test_kinds_are_held_against_those_that_the_tracker_has(tmp_path, kinds, code, words):
+    async with TargetprocessSandbox(World.generate(entities=30, seed=3, attachments=4)) as source:
+        config = configure(tmp_path, source)
+        config.write_text(config.read_text().replace("[source]\n", f"[source]\nkinds = {kinds}\n"))
+        told = await run("check", config)
+        kept = await run("--json", "backup", config)
+    assert (told.code, kept.code) == (code, code)
+    assert words in (told.err if code else told.out)
+    if not code:
+        assert any("kind" in warning for warning in kept.document["warnings"]) == ("no entity" in words)
+
+
+@pytest.mark.parametrize("option", [("--kind", "Bgu"), ("--entity", "Bgu:7")])
+async def test_filter_with_a_kind_that_the_tracker_cannot_have_is_refused(tmp_path, option):
+    async with TargetprocessSandbox(WORLD) as source:
+        refused = await run("backup", configure(tmp_path, source), *option)
+    assert (refused.code, "did you mean Bug?" in refused.err) == (2, True)
+
+
+def test_oddities_of_a_page_are_a_warning_and_a_listing_that_fails_is_told_once():
+    async def checked() -> list[dict]:
+        tracker = MemoryTracker()
+        tracker.attach(tracker.add("Bug"), "a.txt", b"a")
+        source = Odd(tracker)
+        checks: list[dict] = []
+        for name, attempt in _source_attempts((), source):
+            await _tried(checks, name, attempt)
+        return checks
+
+    checks = {one["check"]: one for one in asyncio.run(checked())}
+    assert (checks["listing of listed"]["ok"], checks["listing of listed"]["warning"]) == (True, True)
+    assert checks["listing of listed"]["detail"].endswith("no list of documents; Bug item 3: it has no id")
+    assert not checks["listing of asked"]["ok"]
+    assert checks["download"]["ok"]
+
+
+class Odd(MemorySource):
+    """One listing fails; another has something odd on its page."""
+
+    async def read(self, stream, cursor):
+        if stream == "asked":
+            raise Rejected("status 403")
+        page = await super().read(stream, cursor)
+        if stream != "listed":
+            return page
+        return replace(
+            page, warnings=("no list of documents",), unread=(Unread(EntityRef("Bug", "item 3"), "it has no id"),)
+        )

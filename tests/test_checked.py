@@ -124,10 +124,71 @@ async def test_file_that_may_be_what_it_says_is_taken_in_another_size(body, name
     assert bucket.warnings
 
 
+WORDS = [
+    (b"File not found", "text/plain"),
+    (b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>', "application/xml"),
+    (b'{"success": false, "reason": "not found"}', "application/json"),
+    (b'{"code": "NoSuchKey"}', "application/json"),
+    (b'{"type": "about:blank", "title": "Not Found"}', "application/problem+json"),
+]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpeg", "a.docx", "a.zip"])
+@pytest.mark.parametrize(("body", "media_type"), WORDS)
+async def test_words_are_no_picture_where_no_size_is_listed_either(name, body, media_type):
+    for announced in (True, False):
+        with pytest.raises(errors.WrongBody, match="instead of the file"):
+            await come(Sending(body, announced=announced, media_type=media_type), None, name)
+
+
+@pytest.mark.parametrize("body", [body for body, media_type in WORDS if media_type.endswith("json")])
+async def test_message_of_an_api_is_no_file_of_unknown_size_whatever_it_is_called(body):
+    with pytest.raises(errors.WrongBody, match="an error message"):
+        await come(Sending(body, media_type="application/json"), None, "a.bin")
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "facts"),
+    [
+        ("a.png", b"\x89PNG\r\n\x1a\n" + TEXT, {"media_type": "text/plain"}),
+        ("a.zip", b"PK\x03\x04" + TEXT, {"media_type": "text/plain"}),
+        ("a.png", TEXT, {"media_type": "text/plain", "named": True}),
+        ("a.png", TEXT, {"media_type": "application/octet-stream"}),
+        ("a.png", b"", {"media_type": "text/plain"}),
+        ("a.log", TEXT, {"media_type": "text/plain"}),
+        ("a.eml", TEXT, {"media_type": "text/plain"}),
+        ("a.ts", TEXT, {"media_type": "text/plain"}),
+        ("a.pdf", b"%PDF-1.4" + TEXT, {"media_type": "text/plain"}),
+        ("a.unknown", b"<project/>", {"media_type": "application/xml"}),
+        ("a.geojson", b'{"type": "FeatureCollection"}', {"media_type": "application/json"}),
+        ("a.har", b'{"log": {}}', {"media_type": "application/json"}),
+    ],
+)
+async def test_file_of_unknown_size_that_may_be_what_it_says_is_taken(name, body, facts):
+    assert (await come(Sending(body, **facts), None, name)).content == body
+
+
 async def test_length_that_nobody_announced_proves_nothing():
     for size in (len(TEXT) - 1, len(TEXT) + 1, 0):
         with pytest.raises(errors.WrongBody, match="were listed"):
             await come(Sending(TEXT, announced=False), size)
+
+
+@pytest.mark.parametrize("size", [0, 1, len(TEXT) - 1, len(TEXT) + 1, 10**15])
+async def test_file_inside_of_something_whole_is_all_of_it_whatever_size_was_listed(size):
+    """As in base64 inside JSON: nothing is announced, and a cut would be seen."""
+    source = Sending(TEXT, announced=False, framed=True, named=True)
+    bucket = await come(source, size)
+    assert (bucket.content, source.times) == (TEXT, AGREED)
+    assert bucket.warnings == [f"listed with {size} bytes, {len(TEXT)} came"]
+    with pytest.raises(errors.WrongBody, match="differ"):
+        await come(Sending(TEXT, TEXT[:-5], announced=False, framed=True), size)
+
+
+async def test_what_comes_inside_of_something_has_an_end_even_so(monkeypatch):
+    monkeypatch.setattr("migrator.checked.ROOM", 1000)
+    with pytest.raises(errors.WrongBody, match="too long"):
+        await come(Sending(TEXT, announced=False, framed=True), 10)
 
 
 async def test_what_is_read_back_from_a_target_has_to_have_its_size():

@@ -29,7 +29,21 @@ def test_half_a_surrogate_pair_is_mended_and_a_whole_one_kept():
 
 
 @pytest.mark.parametrize(
-    ("value", "number"), [(7, 7), ("7", 7), (" 47616\n", 47616), ("-1", -1), (True, None), ("7.0", None), ("٣", None)]
+    ("value", "number"),
+    [
+        (7, 7),
+        ("7", 7),
+        (" 47616\n", 47616),
+        ("-1", -1),
+        (True, None),
+        ("7.0", None),
+        ("٣", None),
+        (7.0, 7),
+        (7.5, None),
+        (float("nan"), None),
+        (-0.0, 0),
+        (1e300, None),
+    ],
 )
 def test_whole_numbers_come_as_numbers_or_as_text(value, number):
     assert whole(value) == number

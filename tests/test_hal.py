@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -27,6 +28,21 @@ class Collection:
         self.requests += 1
         self.ids = [number for number in self.ids if number not in self.changes.get(self.requests, ())]
         return {"page": told} if not some else {"_embedded": {"things": some}, "page": told}
+
+
+class Untold(Collection):
+    """The same on a server that tells of a page only what stands in `tells`."""
+
+    def __init__(self, ids: list[int], cap: int, changes: dict[int, set[int]], tells: list[str]) -> None:
+        super().__init__(ids, cap, changes)
+        self.tells = tells
+
+    async def get(self, path: str, query: Any) -> dict[str, Any]:
+        answer = await super().get(path, query)
+        told = {name: answer["page"][name] for name in self.tells}
+        if not told and "_embedded" not in answer:
+            return {} if int(query["page"]) else {"_links": {"self": {"href": f"http://h/{path}?page=0"}}}
+        return {**answer, "page": told} if told else {"_embedded": answer["_embedded"]}
 
 
 async def walk(collection: Collection, size: int, *, sorts: bool) -> set[int]:
@@ -54,7 +70,6 @@ def test_what_stays_is_found_whatever_is_deleted_meanwhile(ids, changes, size, c
 @pytest.mark.parametrize(
     "answer",
     [
-        {"_embedded": {"things": [{"id": 1}, {"id": 2}]}},
         {"_embedded": {"things": [{"id": 1}]}, "page": {"number": 7, "totalPages": 9}},
         {"page": {"number": 0, "totalPages": 2}},
         {"_embedded": {"things": [{"name": "no id"}]}, "page": {"number": 0, "totalPages": 1}},
@@ -69,7 +84,7 @@ async def test_page_that_cannot_tell_its_place_is_refused(answer):
 
 
 def test_all_keys_of_a_page_are_read():
-    assert len(items_in({"_embedded": {"projects": [{"id": 1}], "project-templates": [{"id": 2}]}})) == 2
+    assert len(items_in({"_embedded": {"projects": [{"id": 1}], "project-templates": [{"id": 2}]}}, "projects")) == 2
 
 
 def page_of(ids: range | list[int], **told: Any) -> dict[str, Any]:
@@ -105,6 +120,8 @@ TELLS = {
     "too few items": lambda number, size, some: {"number": number, "totalElements": len(some), "totalPages": 5},
     "no page size": lambda number, size, _: {"number": number, "totalElements": 90},
     "too many pages": lambda number, size, _: {"size": size, "totalElements": 90, "totalPages": 8},
+    "no items and no pages": lambda number, size, _: {"number": number, "totalElements": 0, "totalPages": 0},
+    "less than came": lambda number, size, _: {"size": size, "totalElements": 7, "totalPages": 1},
 }
 
 
@@ -112,6 +129,62 @@ TELLS = {
 async def test_listing_goes_on_while_anything_that_is_told_says_so(tell):
     """By the number of pages, or by that of all items: the other may be missing or too low."""
     assert sorted(set(await everything(server(90, 20, tell)))) == list(range(1, 91))
+
+
+@pytest.mark.parametrize("sorts", [True, False])
+@pytest.mark.parametrize("asked", [20, 50])
+@pytest.mark.parametrize("count", [0, 1, 20, 21, 90, 100])
+@pytest.mark.parametrize("tells", [[], ["number"], ["size"]])
+async def test_listing_of_which_nothing_is_told_is_read_until_nothing_comes(tells, count, asked, sorts):
+    """Also where the server caps its pages without a word; what is deleted meanwhile hides nothing."""
+    for gone in ({}, {3: {1, 2, 3}}):
+        collection = Untold([*range(1, count + 1)], 20, gone, tells)
+        seen = await walk(collection, asked, sorts=sorts)
+        assert set(collection.ids) <= seen <= set(range(1, count + 1))
+
+
+@pytest.mark.parametrize("count", [1, 3, 19, 101])
+async def test_server_that_tells_nothing_and_gives_all_there_is_each_time_is_read_once(count):
+    async def get(path, query):
+        return {"_embedded": {"things": [{"id": number} for number in range(1, count + 1)]}}
+
+    assert await everything(get) == list(range(1, count + 1))
+
+
+@pytest.mark.parametrize("count", [10, 20, 25, 100])
+async def test_same_round_number_of_items_again_and_again_is_not_taken_for_all(count):
+    async def get(path, query):
+        return {"_embedded": {"things": [{"id": number} for number in range(1, count + 1)]}}
+
+    with pytest.raises(WrongBody):
+        await everything(get)
+
+
+@pytest.mark.parametrize(
+    "links", [{}, {"self": {"href": "http://h/api/rest/latest"}}, {"profile": {"href": "/things"}}]
+)
+def test_answer_with_links_alone_is_no_empty_page(links):
+    with pytest.raises(WrongBody):
+        items_in({"_links": links}, "things")
+    assert items_in({"_links": {"self": {"href": "http://h/api/rest/latest/things?page=0"}}}, "things") == []
+    assert items_in({"page": {}}, "things") == []
+
+
+async def test_page_that_stays_short_is_taken_as_it_is_and_named_if_that_is_wanted():
+    async def get(path, query):
+        number = int(query["page"])
+        size = int(query["size"])
+        some = [one for one in range(1, 91)[number * size : (number + 1) * size] if one not in {20, 33}]
+        return page_of(some, number=number, size=size, totalElements=90)
+
+    step, found, lacking = Step("things", size=20), [], []
+    while step is not None:
+        with pytest.raises(ShortListing) if step.page < 2 else contextlib.nullcontext():
+            await read_page(get, step, [])
+        items, step = await read_page(get, step, lacking, short=True)
+        found += [number_of(item) for item in items]
+    assert sorted({*range(1, 91)} - {*found}) == [20, 33]
+    assert lacking == [f"GET things: page {page} holds 19 items, of 90 in all" for page in (0, 1)]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +231,7 @@ def test_page_that_lacks_any_item_is_noticed(ids, size, data):
 
     async def get(path, query):
         answer = await whole.get(path, query)
-        groups = {"things": [item for item in items_in(answer) if item["id"] != lost]}
+        groups = {"things": [item for item in items_in(answer, path) if item["id"] != lost]}
         return {**answer, "_embedded": groups}
 
     async def walk_all():

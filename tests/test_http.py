@@ -594,6 +594,28 @@ async def test_server_that_never_answers_may_be_asked_again(raw, connect):
         await client.get("a")
 
 
+@pytest.fixture
+def silent():
+    """The address of a machine that lets nobody in, as behind a firewall or with more to do than it can."""
+    with contextlib.ExitStack() as opened:
+        door = opened.enter_context(contextlib.closing(socket.socket()))
+        door.bind(("127.0.0.1", 0))
+        door.listen(0)
+        for _ in range(4):  # what waits to be let in, more than there is room for
+            waiting = opened.enter_context(contextlib.closing(socket.socket()))
+            waiting.settimeout(0)
+            waiting.connect_ex(door.getsockname())
+        yield f"http://127.0.0.1:{door.getsockname()[1]}"
+
+
+async def test_machine_that_lets_nobody_in_is_not_reached_by_files_or_by_anything_else(silent, connect):
+    """So a run ends once patience does, and doesn't wait for each file anew."""
+    client = connect(silent, timeout=0.2)
+    for asked in (client.get("a"), client.download("a", Bucket())):
+        with pytest.raises(errors.ConnectFailed, match="nobody answered in time"):
+            await asked
+
+
 @pytest.mark.parametrize("answer", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
 async def test_answer_that_is_no_http_may_be_asked_for_again(raw, connect, answer):
     with pytest.raises(errors.Retriable):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from migrator import disk
-from migrator.adapters.memory import MemorySource
+from migrator.adapters.memory import MemorySource, MemoryTracker
 from migrator.errors import (
     AuthRefused,
     ConfigError,
@@ -26,7 +26,8 @@ from migrator.errors import (
 )
 from migrator.layers import RetryingSource
 from migrator.model import EntityRef, Unread
-from migrator.ports import Capabilities
+from migrator.pipeline.fetch import FEW_EMPTY
+from migrator.ports import BodyFacts, Capabilities
 from migrator.selection import Selection, expect_kinds
 from tests.contract import Bucket
 from tests.parts import PATIENCE, expected, rows, run_backup, small_tracker, stored
@@ -75,6 +76,7 @@ async def test_file_that_answers_404_and_is_still_listed_has_failed_and_is_tried
         )
         assert "still lists it" in reasons(summary)[0]
     assert len(weather.struck) == 2
+    assert any("1 is listed, and answers" in warning for warning in summary["warnings"])
     tracker.on_call = None
     assert (await run_backup(tracker, tmp_path))["status"] == "complete"
     assert stored(tmp_path) == expected(tracker)
@@ -89,6 +91,47 @@ async def test_storage_that_is_away_for_a_night_costs_nothing(tmp_path):
     tracker.on_call = None
     assert (await run_backup(tracker, tmp_path))["status"] == "complete"
     assert stored(tmp_path) == expected(tracker)
+
+
+class Empty(MemorySource):
+    """It lists no sizes; while it is `away` each file is empty."""
+
+    def __init__(self, tracker, *, away: bool) -> None:
+        super().__init__(tracker)
+        self.away = away
+
+    async def download(self, attachment, sink) -> None:
+        if self.away:
+            await sink.start(BodyFacts(length=0))
+        else:
+            await super().download(self._tracker.files[attachment.id], sink)
+
+    async def read(self, stream, cursor):
+        page = await super().read(stream, cursor)
+        return replace(page, attachments=tuple(replace(file, size=None) for file in page.attachments))
+
+    async def attachments_of(self, entity):
+        return tuple(replace(file, size=None) for file in await super().attachments_of(entity))
+
+
+async def test_storage_that_gives_empty_files_is_believed_of_a_few_only(tmp_path):
+    tracker = small_tracker()
+    for number in range(5):
+        tracker.attach(story(tracker), f"full {number}.txt", b"full")
+    summary = await run_backup(tracker, tmp_path, source=Empty(tracker, away=True))
+    assert summary["status"] == "incomplete"
+    assert summary["attachments"]["stored"] == FEW_EMPTY
+    assert "came empty" in summary["warnings"][-1]
+    assert "storage behind the tracker away" in reasons(summary)[0]
+    summary = await run_backup(tracker, tmp_path, source=Empty(tracker, away=False))
+    assert (summary["status"], summary["attachments"]["stored"]) == ("complete", len(tracker.files) - FEW_EMPTY)
+
+
+async def test_tracker_that_lists_nothing_is_complete_and_says_so(tmp_path):
+    summary = await run_backup(MemoryTracker(), tmp_path)
+    assert (summary["status"], len(summary["warnings"])) == ("complete", 1)
+    assert "lists nothing" in summary["warnings"][0]
+    assert not (await run_backup(small_tracker(), tmp_path / "other"))["warnings"]
 
 
 @pytest.mark.parametrize("error", [Gone("no such route"), Rejected("status 400"), Retriable("status 500")])
@@ -279,6 +322,19 @@ async def test_files_that_are_all_refused_speak_for_the_credentials(tmp_path, er
         await run_backup(tracker, tmp_path)
     tracker.on_call = None
     assert (await run_backup(tracker, tmp_path))["status"] == "complete"
+
+
+@pytest.mark.parametrize("error", [AuthRefused("status 401"), LoginPage("a login page")])
+async def test_many_files_that_are_refused_before_all_others_keep_nobody_from_those(tmp_path, error):
+    """As of a project that this account may list and whose files it may not have."""
+    tracker = small_tracker(entities=60)
+    files = [*tracker.files]
+    refused = set(files[: len(files) * 2 // 3])
+    weather = Weather(tracker, {("download", file): error for file in refused})
+    summary = await run_backup(tracker, tmp_path, downloads=2)
+    assert summary["attachments"]["failed"] == len(refused) > 50
+    assert len(stored(tmp_path)) == len(files) - len(refused)
+    assert len(weather.struck) < 2 * len(refused)  # what is refused as a rule is asked for once, and not three times
 
 
 async def test_few_files_that_are_all_refused_have_failed_and_no_more(tmp_path):

@@ -46,8 +46,16 @@ def test_offset_listing_of_a_quiet_tracker_is_complete(ids, page_size):
 
 
 def test_offset_goes_back_when_its_anchor_was_deleted():
-    cursor = Offset(offset=4, anchor=4).following([6, 7], page_size=3)
-    assert json.loads(cursor) == {"offset": 0, "anchor": 4, "back": 1, "lost": 1, "far": 4}
+    cursor = Offset(offset=4, anchor=4, seen=4).following([6, 7], page_size=3)
+    assert json.loads(cursor) == {"offset": 0, "anchor": 4, "back": 1, "lost": 1, "far": 4, "seen": 4}
+
+
+def test_offset_counts_each_item_once_however_far_it_goes_back():
+    ids, state = [2, 4, 6, 8], Offset(offset=2, anchor=4, back=True, seen=2, of=4)
+    assert state.seen_with(ids) == 4
+    assert Offset.parse(state.following(ids, 4)).seen == 4
+    assert Offset(0, 4, back=True, seen=2).seen_with(ids) == 4
+    assert Offset(2, 4, seen=None).seen_with(ids) is None  # of a version that did not count
 
 
 def test_keyset_ends_when_nothing_new_comes():

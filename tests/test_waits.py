@@ -204,6 +204,21 @@ async def test_retry_layer_tells_of_a_long_wait_for_whichever_reason(told):
     assert told()[1].startswith("GET a: status 500; waiting ")
 
 
+async def test_wait_that_another_host_asks_for_is_not_said_to_be_the_trackers(told):
+    async def sleep(_: float) -> None:
+        pass
+
+    left: list[Exception] = [Retriable("GET a, redirected to files.example: status 503", retry_after=40)]
+
+    async def call() -> str:
+        if left:
+            raise left.pop()
+        return "done"
+
+    await Patience(sleep=sleep).run(call)
+    assert told()[0].startswith("GET a, redirected to files.example: status 503; waiting 40 s before the next try")
+
+
 async def test_workers_of_one_source_share_what_was_told(told):
     async def sleep(_: float) -> None:
         pass

@@ -3,6 +3,8 @@
 The one idea: a 404 means an issue without files as well as a route that isn't there, in words that differ by server.
 It is believed only of a route that has answered with a list: for this issue or, asked for that reason, another one.
 Where none ever did, nothing is known, and that is an error.
+The route may also go away in the middle of a run, as when a proxy gets new rules: so a 404 is held against a list that
+came after it, from another issue that is being asked, else from one that is known to have a list.
 The one trap: the first issues of a tracker may have no files at all. Then others are asked, once: a few hundred all
 over the tracker, and if none of them has a list, where so much hangs on it, all.
 """
@@ -12,11 +14,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from migrator.adapters.issuetrak_answers import collection_in
-from migrator.errors import Forbidden, Gone, NotReachable, Rejected, ShortListing, TrackerUnreachable
+from migrator.errors import Forbidden, Gone, NotReachable, Rejected, Retriable, ShortListing, TrackerUnreachable
 from migrator.fields import natural
 from migrator.listing import Items
 
@@ -25,6 +27,7 @@ NO_ROUTE = "nosuchlist"  # asked to see what the server says of a route that it 
 SEEN_KEPT = 500  # issues that are asked for a list while none has answered
 WITNESSES = 3  # issues with files that are asked whether the route still answers
 SIDE_BY_SIDE = 8
+TRIES = 3  # so often all others are asked in vain, as what they answer is no list and no refusal either
 
 Get = Callable[[str], Awaitable[dict[str, Any]]]
 """Asks for a path below the API; `Rejected` with its status for what is refused."""
@@ -42,6 +45,8 @@ class Lists:
         self._seen: deque[str] = deque(maxlen=SEEN_KEPT)
         self._witnesses: deque[str] = deque(maxlen=WITNESSES)
         self._proving, self._scouted = asyncio.Lock(), {False: False, True: False}
+        self._fruitless: list[BaseException] = []
+        self._came, self._asking = 0, asyncio.Lock()
         self.route: str | None = None
 
     def note(self, numbers: Iterable[str]) -> None:
@@ -58,11 +63,14 @@ class Lists:
         answer = await self.asked(number)
         if isinstance(answer, list):
             return answer
+        came = self._came
         await self._there(number)
         trusting = trusting or self._configured
         await self.prove(whole=not trusting)
         if self.route is not None:
-            return _none(answer.get(self.route) or next(iter(answer.values())))
+            none = _none(answer.get(self.route) or next(iter(answer.values())))
+            await self._expect_route(came)
+            return none
         if forbidden := next((error for error in answer.values() if isinstance(error, Forbidden)), None):
             raise forbidden
         return await self._unproven(number, answer, trusting=trusting)
@@ -78,22 +86,36 @@ class Lists:
                 continue
             self.route, self._routes = route, (route,)
             self._seen.clear()
-            if items and number not in self._witnesses:
+            self._came += 1
+            if (items or not self._witnesses) and number not in self._witnesses:
                 self._witnesses.append(number)
             return items
         return refused
+
+    async def _expect_route(self, came: int) -> None:
+        """`Retriable` where no list has come since there were `came`, and none comes from who has one."""
+        async with self._asking:
+            if self._came > came:
+                return
+            for witness in [*self._witnesses]:
+                if isinstance(await self.asked(witness), list):
+                    return
+        raise Retriable(f"attachments/{self.route} gives no list any more, not of issues either that had one before")
 
     async def prove(self, *, whole: bool = False) -> None:
         """Ask other issues for their lists, until one answers; done once. `whole`: all that there are."""
         async with self._proving:
             if self.route is not None or self._scouted[whole]:
                 return
+            if len(self._fruitless) >= TRIES:
+                raise self._fruitless[0]
             failures = await self._ask_all([*self._seen])
             async for some in _chunks(self._others(whole)):
                 failures += await self._ask_all(some)
                 if self.route is not None:
                     return
             if failures and self.route is None:
+                self._fruitless.append(failures[0])
                 raise failures[0]
             self._scouted |= {False: True, whole: True}
 
@@ -120,8 +142,9 @@ class Lists:
 
     async def _unproven(self, number: str, refused: Mapping[str, Rejected], *, trusting: bool) -> Items:
         routes = " and ".join(f"attachments/{route}" for route in refused)
-        unknown = {_told(await self._refusal_of_none(number)) for _ in range(2)}
-        known = [error for error in refused.values() if isinstance(error, Gone) and _told(error) not in unknown]
+        names = {*ROUTES, *refused, NO_ROUTE}
+        unknown = {_told(await self._refusal_of_none(number), names) for _ in range(2)}
+        known = [error for error in refused.values() if isinstance(error, Gone) and _told(error, names) not in unknown]
         if not known or len(unknown) > 1:
             raise TrackerUnreachable(
                 f"the server has no route {routes}; is it spelled otherwise there? See options.list_route"
@@ -166,7 +189,7 @@ def _none(error: Rejected) -> Items:
     raise error
 
 
-def _told(error: Rejected) -> str:
+def _told(error: Rejected, names: Collection[str]) -> str:
     """What a refusal says, without what it repeats of the question: routes and numbers, or an address that has them."""
     words = re.split(r"[\s/]+", str(error).lower())
-    return " ".join(word for word in words if word not in {*ROUTES, NO_ROUTE} and not re.search("[0-9]", word))
+    return " ".join(word for word in words if word not in names and not re.search("[0-9]", word))

@@ -54,9 +54,9 @@ class Api:
                 f"GET {path}: refused (status 401), though the account is good elsewhere", status=401
             ) from None
 
-    async def first_issue(self) -> dict[str, Any]:
-        """The answer of the issues' list to the smallest question: at most one of them, and what it tells beside."""
-        query = {"status_id": "*", "sort": "id", "limit": "1", "offset": "0"}
+    async def first_issues(self) -> dict[str, Any]:
+        """The answer of the issues' list to a small question: at most two of them, and what it tells beside."""
+        query = {"status_id": "*", "sort": "id", "limit": "2", "offset": "0"}
         return object_in(await self.get("issues.json", query))
 
     async def whole(self, path: str, key: str, query: Mapping[str, str] | None = None) -> Items:

@@ -38,7 +38,7 @@ from migrator.adapters.redmine_api import Api
 from migrator.adapters.redmine_fields import Fields
 from migrator.adapters.redmine_projects import Project, Projects, project_of
 from migrator.errors import Forbidden, Gone, MigratorError, Retriable, WrongBody
-from migrator.fields import kept, record, text
+from migrator.fields import kept, record, text, whole
 from migrator.listing import Items
 from migrator.model import Attachment, Cursor, Entity, EntityRef, Page, Unread
 from migrator.paging import Keyset
@@ -255,11 +255,14 @@ class Containers:
         path, name = RECORDS[ref.kind]
         query = {"include": "enabled_modules" if ref.kind == PROJECT else "attachments"}
         try:
-            return object_in(await self._api.get(f"{path}/{digits(ref.id)}.json", query), name)
+            found = object_in(await self._api.get(f"{path}/{digits(ref.id)}.json", query), name)
         except Retriable as error:
             if ref.kind == NEWS and error.status == 401:
                 raise Forbidden(f"{error}; before 4.1 the API tells no files of news", status=401) from None
             raise
+        if whole(found.get("id")) not in {None, int(ref.id)}:
+            raise WrongBody(f"{ref}: the record of {found.get('id')} came in its place")
+        return found
 
     async def _own(self, ref: EntityRef, item: Mapping[str, Any]) -> tuple[Attachment, ...]:
         """The files of one, apart from those in its custom fields."""

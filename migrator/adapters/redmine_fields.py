@@ -73,7 +73,12 @@ class Fields:
             why = f"custom fields can't be listed, which is for administrators ({self._closed})"
             return (f"{why}: files in those that `file_fields` doesn't name are not read",)
         others = {kind: names for kind, names in types.items() if kind not in TYPES.values()}
-        return tuple(
+        known = {word for names in types.values() for pair in names.items() for word in pair}
+        unknown = sorted(self._named - known)
+        nothing = (
+            (f"`file_fields` names what is no custom field for files here: {_listed(unknown)}",) if unknown else ()
+        )
+        return nothing + tuple(
             f"files in custom fields of a {kind} are not in Redmine's API, and are not read: {_listed(names.values())}"
             for kind, names in sorted(others.items())
         )

@@ -89,7 +89,7 @@ class Projects:
 
     async def _are_named(self) -> bool:
         """Whether an issue says which project it belongs to, as any of a real Redmine does."""
-        return any("project" in issue for issue in objects_in(await self._api.first_issue(), "issues"))
+        return any("project" in issue for issue in objects_in(await self._api.first_issues(), "issues"))
 
     def _below_root(self, listed: Sequence[Project]) -> tuple[Project, ...]:
         if not self.root or not listed:

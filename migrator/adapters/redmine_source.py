@@ -28,7 +28,7 @@ from migrator.adapters.redmine_projects import Projects, few
 from migrator.adapters.redmine_tracker import CAPABILITIES, Options, RedmineTracker, leniently
 from migrator.ahead import Ahead
 from migrator.errors import Forbidden, MigratorError, Rejected, Retriable
-from migrator.fields import whole
+from migrator.fields import records, whole
 from migrator.http import HttpClient
 from migrator.model import Attachment, Cursor, Entity, EntityRef, Page, Unread
 from migrator.required import number_in
@@ -135,9 +135,16 @@ class RedmineSource(RedmineTracker):
         return tuple(found)
 
     async def _odd_issues(self) -> Sequence[str]:
-        if whole((await self.api.first_issue()).get("total_count")) is not None:
-            return ()
-        return ["lists tell no `total_count`, so one that the server cuts off can't be told from a whole one"]
+        answer, found = await self.api.first_issues(), []
+        if whole(answer.get("total_count")) is None:
+            found.append("lists tell no `total_count`, so one that the server cuts off can't be told from a whole one")
+        numbers = [whole(issue.get("id")) or 0 for issue in records(answer.get("issues"))]
+        if numbers != sorted(numbers):
+            found.append(
+                "issues are not listed in the order of their numbers, as they are asked for: one that is deleted while "
+                "they are read may hide another from that run"
+            )
+        return found
 
     async def _odd_projects(self) -> Sequence[str]:
         if not self._options.also:

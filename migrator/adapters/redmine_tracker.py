@@ -117,4 +117,4 @@ class RedmineTracker(HttpTracker[Options]):
                 await self.api.account()
             return Found(found, total=whole(answer.get("total_count")), unread=unread)
 
-        return Listing(ask, number_in, PAGE, (Order.BY_ID,))
+        return Listing(ask, number_in, PAGE, (Order.BY_ID, Order.AS_IT_COMES))

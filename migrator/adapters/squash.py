@@ -27,6 +27,7 @@ from urllib.parse import quote
 
 from migrator.adapters import Adapter
 from migrator.adapters.squash_answers import attachment_in, explain, made_in, whitelist
+from migrator.adapters.squash_files import FileFacts
 from migrator.adapters.squash_passing import Passing
 from migrator.adapters.squash_records import NO_RECORDS, STREAMS, Records, listing, odd_lists
 from migrator.adapters.squash_tree import KINDS, Tree, is_closed, path_of
@@ -91,6 +92,7 @@ class _Squash(HttpTracker[Options]):
         super().__init__(http, options, CAPABILITIES)
         self._records = Records(self._get)
         self._partly: dict[EntityRef, dict[str, Attachment]] = {}
+        self._facts = FileFacts(self._get)
 
     async def check(self) -> str:
         """See `Tracker`. Any list that answers will do; none says whose the credentials are."""
@@ -102,7 +104,8 @@ class _Squash(HttpTracker[Options]):
         except (Gone, WrongBody) as error:
             if isinstance(error, LoginPage):
                 raise
-            raise TrackerUnreachable(f"no {API} at this address; does `url` end with /squash, or must it?") from None
+            hint = "does `url` end with /squash, or must it?"
+            raise TrackerUnreachable(f"no {API} at this address ({error}); {hint}") from None
         count = natural(record(answer.get("page")).get("totalElements"))
         return f"Squash TM with {'some' if count is None else count} {stream} to be seen"
 
@@ -117,8 +120,14 @@ class _Squash(HttpTracker[Options]):
                 owner = EntityRef(kind, str(number_of(item)))
                 with contextlib.suppress(Rejected, WrongBody):
                     for told in (await self._told(owner)).values():
-                        return () if (await self._file(told, owner)).size is not None else (NO_RECORDS,)
+                        return () if await self._has_size(told, owner) else (NO_RECORDS,)
         return ()
+
+    async def _has_size(self, told: Mapping[str, Any], owner: EntityRef) -> bool:
+        try:
+            return (await self._facts.of(told, owner)).size is not None
+        except WrongBody:
+            return False
 
     async def _get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         return object_in(await self._http.get_json(f"{API}/{path}", query))
@@ -128,7 +137,7 @@ class _Squash(HttpTracker[Options]):
         items = await self._told(owner)
         known = self._partly.pop(owner, {})
         lacking = [item for number, item in items.items() if number not in known]
-        tried = await asyncio.gather(*(self._file(item, owner) for item in lacking), return_exceptions=True)
+        tried = await asyncio.gather(*(self._facts.of(item, owner) for item in lacking), return_exceptions=True)
         known.update((file.id, file) for file in tried if isinstance(file, Attachment))
         for failure in tried:
             if isinstance(failure, BaseException):
@@ -158,19 +167,6 @@ class _Squash(HttpTracker[Options]):
             if self._options.untold == "report":
                 raise NotReachable(f"{owner}: the API tells no files of {kind or 'it'}") from None
             return []
-
-    async def _file(self, item: Mapping[str, Any], owner: EntityRef) -> Attachment:
-        """A file with its size and date, as far as they can be had: what the owner's record told of it stands."""
-        told = attachment_in(item, owner)
-        if told.size is not None and told.created_at:
-            return told
-        try:
-            found = attachment_in(await self._get(f"attachments/{told.id}"), owner)
-        except Rejected:
-            return told
-        if found.id == told.id:
-            return found
-        raise WrongBody(f"attachment {told.id} was asked for, {found.id} came")
 
     async def download(self, attachment: Attachment, sink: Sink) -> None:
         """See `Source`."""
@@ -243,7 +239,7 @@ class SquashTarget(CreatesNothing, _Squash):
         if made is None or len(made) != 1:
             return None
         try:
-            file = await self._file(made[0], owner)
+            file = await self._facts.of(made[0], owner)
         except Retriable:
             file = attachment_in(made[0], owner)
         return file if file.size is not None else replace(file, size=draft.size)

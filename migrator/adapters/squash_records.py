@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from migrator.errors import ConnectFailed, Gone, LoginPage, NotReachable, Rejected, Retriable, WrongBody
+from migrator.errors import ConnectFailed, Gone, LoginPage, NotReachable, Rejected, Retriable, Throttled, WrongBody
 from migrator.fields import natural, record, records
 from migrator.hal import Get, Step, items_in, number_of, read_page
 from migrator.listing import Items
@@ -35,9 +35,10 @@ ABOVE = {
 }
 """Where things that no list tells of are found: below what, and by which listing."""
 NO_RECORDS = (
-    "files tell neither size nor date (there is no GET attachments/{id}): "
+    "files tell neither size nor date (GET attachments/{id} is not there, or makes no sense): "
     "they are backed up and loaded, but sizes are not compared"
 )
+PLEAS = 2  # lists that ask for patience (429, 503), before no other is asked: a server that is down has each say so
 FEW = 4  # things of a kind that are asked whether the route to their records is there
 
 
@@ -61,9 +62,11 @@ class Records:
         """
         failures: list[Rejected | Retriable] = []
         for stream in STREAMS:
+            if len(failures) >= PLEAS and all(isinstance(failure, Throttled) for failure in failures):
+                break
             try:
                 answer = await self._get(stream, listing(stream, FEW).query(0, FEW))
-                items_in(answer)
+                items_in(answer, stream)
             except (ConnectFailed, LoginPage):
                 raise
             except (Rejected, Retriable) as error:
@@ -78,16 +81,20 @@ class Records:
             found = await self._get(path, {})
         except Gone:
             found = await self._get(f"high-level-{path}", {})
-        current = [found["current_version"]] if "current_version" in found else []
+        current = [] if found.get("current_version") is None else [found["current_version"]]
         versions = [*objects_in(found, "versions"), *objects_in(current)]
+        if not versions:
+            raise WrongBody(f"GET {path}: it tells of no version, though each requirement has one")
         return list({number_of(version): version for version in versions}.values())
 
-    async def executions(self, step: Step, odd: list[str] | None = None) -> tuple[Items, Step | None]:
+    async def executions(
+        self, step: Step, odd: list[str] | None = None, *, short: bool = False
+    ) -> tuple[Items, Step | None]:
         """Those of an item of a test plan, by whichever of the two paths this server knows."""
         _, rest = step.path.split("/", 1)
         for plan in self._plans:
             try:
-                items, following = await read_page(self._get, replace(step, path=f"{plan}/{rest}"), odd)
+                items, following = await read_page(self._get, replace(step, path=f"{plan}/{rest}"), odd, short=short)
             except Gone:
                 continue
             self._plans = (plan,)
@@ -162,13 +169,16 @@ async def odd_lists(get: Get, page_size: int) -> tuple[str, ...]:
     for stream in STREAMS:
         try:
             answer = await get(stream, listing(stream, page_size).query(0, page_size))
-            found = items_in(answer)
+            found = items_in(answer, stream)
         except ConnectFailed:
             raise
         except (Rejected, Retriable) as error:
             told.append(f"{stream} can't be listed ({error}): neither they nor what is below them is backed up")
             continue
-        size = natural(record(answer.get("page")).get("size"))
+        size, total = (natural(record(answer.get("page")).get(key)) for key in ("size", "totalElements"))
+        if total is not None and len(found) < min(total, size or page_size):
+            lost = "what lacks can't be listed, and as long as it is so, each backup says that it is incomplete"
+            told.append(f"{stream}: {len(found)} of {total} items come on the first page: {lost}")
         if size is not None and size < page_size:
             told.append(f"{stream}: a page holds {size} items at most, not {page_size}: listing takes more requests")
         if stream == "projects" and not found:

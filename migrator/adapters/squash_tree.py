@@ -18,6 +18,7 @@ from migrator.adapters.squash_records import PLANS, STREAMS, Records, listing
 from migrator.errors import Gone, NotReachable, Rejected, Retriable, ShortListing, WrongBody
 from migrator.fields import kept, text
 from migrator.hal import Get, Step, cursor_of, number_of, read_page, steps_in
+from migrator.listing import Items
 from migrator.model import Cursor, Entity, EntityRef, Page, Unread
 from migrator.required import digits, objects_in
 
@@ -39,6 +40,7 @@ KIND_OF = {
 """Kinds of what a listing holds, where it isn't called the same."""
 BARRED = "unauthorized-resource"
 AT_ONCE = 8  # listings asked in one step
+SHORT = 3  # times that a page is short of what it tells, before it is taken as it is, with a failure for what it lacks
 TRIES = 6  # of a listing that fails by an error of the server's own when all else in its step is read
 
 
@@ -60,6 +62,7 @@ class Tree:
         self._projects = projects
         self._telling: set[str] = set()
         self._failed: Counter[str] = Counter()
+        self._short: Counter[str] = Counter()
         self._why: dict[EntityRef, str] = {}
 
     async def page(self, stream: str, cursor: Cursor | None) -> Page:
@@ -131,12 +134,21 @@ class Tree:
         if step.path.startswith("requirements/"):
             return self._sorted_out(await self._records.versions(step.path), "versions")
         odd: list[str] = []
-        items, following = await (
-            self._records.executions(step, odd) if step.path.startswith("plan/") else read_page(self._get, step, odd)
-        )
+        try:
+            items, following = await self._page(step, odd)
+        except ShortListing:
+            self._short[step.path] += 1
+            if self._short[step.path] < SHORT:
+                raise
+            items, following = await self._page(step, odd, short=True)
         found = self._sorted_out(items, listing_of(step))
         unread = tuple(Unread(closed(step).ref, reason) for reason in odd)
         return replace(found, below=(*found.below, *([following] if following else [])), unread=unread)
+
+    async def _page(self, step: Step, odd: list[str], *, short: bool = False) -> tuple[Items, Step | None]:
+        if step.path.startswith("plan/"):
+            return await self._records.executions(step, odd, short=short)
+        return await read_page(self._get, step, odd, short=short)
 
     def _sorted_out(self, items: Iterable[Mapping[str, Any]], where: str) -> Found:
         """What the items of a listing are: owners, ways further down, or what may not be read."""
@@ -156,9 +168,10 @@ class Tree:
 
     def _of_plan(self, items: Iterable[Mapping[str, Any]], barred: tuple[Entity, ...]) -> Found:
         """The executions that the items of a test plan hold, or where to ask for those of an item that holds none."""
-        told = [execution for item in items for execution in objects_in(item.get("executions", []))]
+        known = [item["executions"] for item in items if item.get("executions") is not None]
+        told = [execution for executions in known for execution in objects_in(executions)]
         found = self._sorted_out(told, "executions")
-        more = self._steps(f"plan/{number_of(item)}/executions" for item in items if "executions" not in item)
+        more = self._steps(f"plan/{number_of(item)}/executions" for item in items if item.get("executions") is None)
         return Found(found.entities, (*found.ask, *barred), (*found.below, *more))
 
     def _steps(self, paths: Iterable[str]) -> tuple[Step, ...]:

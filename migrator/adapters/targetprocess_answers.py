@@ -43,13 +43,26 @@ def parsed(answer: Answer, what: str) -> dict[str, Any]:
         raise errors.WrongBody(page)
     is_xml = answer.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     try:
-        value = from_xml(answer.xml(), root=True) if is_xml else answer.json()
+        value = _page_in(answer.xml(), what) if is_xml else answer.json()
     except (errors.WrongBody, RecursionError) as error:
         told = str(error)
         raise errors.WrongBody(told if told.startswith(what) else f"{what}: {told}") from None
     if not isinstance(value, dict):
         raise errors.WrongBody(f"{what}: the answer is no object")
     return value
+
+
+def _page_in(root: Element, what: str) -> Any:
+    """The answer in XML. A list holds nothing but items, and an empty one is known by the name of what was asked for.
+
+    Else an error, or the message of something in between, would be a list without items.
+    """
+    shape = from_xml(root, root=True)
+    name, asked = root.tag.rpartition("}")[2].lower(), what.rpartition("/")[2].lower()
+    is_list = len(root) or name == asked or "Next" in root.attrib
+    if isinstance(shape, dict) and not (is_list and all(len(child) or child.attrib for child in root)):
+        shape.pop("Items", None)
+    return shape
 
 
 def from_xml(element: Element, *, root: bool = False) -> Any:

@@ -25,6 +25,7 @@ from migrator.listing import Items, is_refusal, walked
 from migrator.model import Attachment, Cursor, EntityRef
 
 _NO_ROUTE = {400, 404, 405, 410, 501}
+_STUMBLED = 500  # what a server says to a question that it can't answer, whatever is wrong with it
 _COUNT = {"append": "[Attachments-Count]"}
 _INSIDE: tuple[Mapping[str, str], ...] = (
     {"include": f"[Id,Attachments[{FACTS},Uri,Owner]]", "innerTake": "1000", **_COUNT},
@@ -45,6 +46,7 @@ class EntityFiles:
     def __init__(self, api: Api, http: HttpClient) -> None:
         self._api, self._http = api, http
         self._listed = False  # the entity's own list was seen to answer
+        self.stands_in = False  # some entity's list could not be read, and what it holds in itself was
         self.by_inclusion = False  # the server has no such list: what it puts into the entity is read
 
     async def of(self, owner: EntityRef) -> Files:
@@ -53,8 +55,8 @@ class EntityFiles:
             return (await self._included(owner))[0]
         try:
             found = await self._walked(OF_ENTITY, owner)
-        except errors.Rejected as error:
-            if error.status not in _NO_ROUTE:
+        except (errors.Rejected, errors.Retriable) as error:
+            if not _may_be_the_route(error):
                 raise
             return await self._instead(owner, error)
         self._listed = True
@@ -96,13 +98,20 @@ class EntityFiles:
         """The number of files that an entity tells of now; None where it tells none. `Gone` if it is no more."""
         return (await self._if_told(self._included(owner), ({}, None)))[1]
 
-    async def _instead(self, owner: EntityRef, refusal: errors.Rejected) -> Files:
-        """What the entity holds in itself, where its list is not there. Which of both is missing, its answer tells."""
+    async def _instead(self, owner: EntityRef, refusal: errors.Rejected | errors.Retriable) -> Files:
+        """What the entity holds in itself, where its list is not there. Which of both is missing, its answer tells.
+
+        Where the list is there and can't be read, what the entity holds counts only if that is some, and surely all.
+        """
+        is_missing = isinstance(refusal, errors.Rejected) and refusal.status in _NO_ROUTE
         try:
-            found, _ = await self._included(owner)
-        except errors.Rejected as error:
-            raise error if error.status not in _NO_ROUTE or isinstance(error, errors.Gone) else refusal from None
-        self.by_inclusion = not self._listed
+            found, count = await self._included(owner)
+        except (errors.Rejected, errors.Retriable) as error:
+            told = is_missing and (error.status not in _NO_ROUTE or isinstance(error, errors.Gone))
+            raise error if told else refusal from None
+        if not is_missing and (not found or (len(found) in _CUTS if count is None else len(found) < count)):
+            raise refusal
+        self.by_inclusion, self.stands_in = is_missing and not self._listed, True
         return found
 
     async def _included(self, owner: EntityRef) -> tuple[Files, int | None]:
@@ -142,6 +151,13 @@ class EntityFiles:
     def _by_id(self, items: Iterable[Mapping[str, Any]], owner: EntityRef) -> Files:
         files = [attachment(item, owner, self._http.path_of) for item in items]
         return {file.id: file for file in files}
+
+
+def _may_be_the_route(error: errors.Rejected | errors.Retriable) -> bool:
+    """Whether a list can't be read for a reason that may be its route's alone: refused, unknown, broken, a page."""
+    if isinstance(error, errors.Rejected):
+        return True
+    return error.status == _STUMBLED or (isinstance(error, errors.WrongBody) and type(error) is not errors.ShortListing)
 
 
 def records_of(api: Api) -> FileRecords:

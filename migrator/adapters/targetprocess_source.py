@@ -28,7 +28,7 @@ from migrator.adapters.targetprocess_tracker import Options, Targetprocess
 from migrator.fastjson import read_json
 from migrator.fields import kept, record, text, whole
 from migrator.http import HttpClient
-from migrator.model import NOBODY, Attachment, Cursor, Entity, EntityRef, Link, Page
+from migrator.model import NOBODY, Attachment, Cursor, Entity, EntityRef, Link, Page, Unread
 from migrator.paging import Offset, mode_of
 
 _LOST = {
@@ -39,6 +39,9 @@ _LOST = {
 }
 """What a backup lacks where a list can't be read."""
 
+CHANGED_MEANWHILE = 0.01
+"""The share of files that people may add between the reading of two lists; more is a contradiction of the lists."""
+
 
 class TargetprocessSource(Targetprocess):
     """Targetprocess as a source."""
@@ -47,7 +50,7 @@ class TargetprocessSource(Targetprocess):
         super().__init__(http, options)
         self._kinds: dict[int, str] = {}
         self._records = records_of(self._api)
-        self._tally = Tally()
+        self._tally = Tally(by_entity=options.cross_check == "off")
 
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
         """See `Source`."""
@@ -91,6 +94,8 @@ class TargetprocessSource(Targetprocess):
         found = []
         if collection is GENERALS:
             found += await self._odd_files(items)
+        if collection is ATTACHMENTS and not items and await self._some_have_files():
+            found.append(f"the list of all attachments is empty, though entities tell of files: {_LOST[name]}")
         if self._api.asks_less_of(collection):
             what = (
                 "every entity is asked for its files" if collection is GENERALS else "the rest is asked for one by one"
@@ -98,10 +103,17 @@ class TargetprocessSource(Targetprocess):
             found.append(f"{name}: not all that is asked for is told; {what}")
         if mode_of(cursor) is Offset:
             found.append(f"{name} are listed by position and not by id: what is deleted meanwhile costs some requests")
-        short = cursor is not None and 0 < len(items) < min(self._options.page_size, collection.most)
-        if short and (await self._api.page(collection, cursor)).items:
-            found.append(f"{name}: {len(items)} at once are listed, though {self._options.page_size} were asked for")
+        wanted = min(self._options.page_size, collection.most)
+        if cursor is not None and 0 < len(items) < wanted and (await self._api.page(collection, cursor)).items:
+            found.append(f"{name}: {len(items)} at once are listed, though {wanted} were asked for")
         return found
+
+    async def _some_have_files(self) -> bool:
+        try:
+            items = (await self._api.page(GENERALS, None)).items
+        except (errors.Rejected, errors.Retriable):
+            return False
+        return any(whole(item.get("Attachments-Count")) for item in items)
 
     async def _odd_files(self, items: Sequence[Mapping[str, Any]]) -> list[str]:
         """What is odd about the list of files of one entity, the first that has some."""
@@ -115,7 +127,7 @@ class TargetprocessSource(Targetprocess):
         if len(files) < (whole(some.get("Attachments-Count")) or 0):
             return ["an entity tells of more files than it lists: such entities fail, unless another list has them"]
         instead = "an entity has no list of its files: they are read from inside of it, 1000 at the most"
-        return [instead] if self._files.by_inclusion else []
+        return [instead] if self._files.stands_in else []
 
     async def _has(self, resource: str) -> bool:
         """Whether the server has such a resource at all: it answers a plainer question, or tells of its fields."""
@@ -132,8 +144,7 @@ class TargetprocessSource(Targetprocess):
         owners = [await self._entity(item.get("General")) for item in page.items]
         refs = [owner.ref if owner else NOBODY for owner in owners]
         files = [attachment(item, ref, self._http.path_of) for item, ref in zip(page.items, refs, strict=True)]
-        if self._options.cross_check == "off":
-            self._tally.note(files, first=cursor is None, last=page.next is None)
+        self._tally.note(files, first=cursor is None, last=page.next is None)
         return Page(distinct(owners), tuple(files), next=page.next, unread=page.unread)
 
     async def _generals(self, cursor: Cursor | None) -> Page:
@@ -142,7 +153,20 @@ class TargetprocessSource(Targetprocess):
         wanted = tuple(entity for item, entity in entities if self._asks_for(item, entity.ref))
         texts = [(text(item.get("Description")), entity.ref, None) for item, entity in entities]
         files, links = self._in_texts(texts)
-        return Page(tuple(entity for _, entity in entities), files, links, wanted, page.next, page.unread)
+        self._tally.note_told((whole(item.get("Attachments-Count")) for item in page.items), first=cursor is None)
+        unread, warnings = self._lacking() if page.next is None else ((), ())
+        unread = (*page.unread, *unread)
+        return Page(tuple(entity for _, entity in entities), files, links, wanted, page.next, unread, warnings)
+
+    def _lacking(self) -> tuple[tuple[Unread, ...], tuple[str, ...]]:
+        """A list of all attachments that is empty, while entities tell of files, is none; a short one is odd."""
+        told, listed = self._tally.told, self._tally.listed
+        if not told or listed is None or told - listed <= told * CHANGED_MEANWHILE:
+            return (), ()
+        reason = f"the entities tell of {told} files, and the list of all attachments holds {listed}"
+        if not listed:
+            return (Unread(EntityRef("Attachments", "GET api/v1/Attachments"), reason),), ()
+        return (), (f"{reason}: those of comments, of e-mails and of nobody that it lacks are not found",)
 
     async def _comments(self, cursor: Cursor | None) -> Page:
         page = await self._api.page(COMMENTS, cursor)
@@ -205,24 +229,46 @@ class TargetprocessSource(Targetprocess):
 
 
 class Tally:
-    """How many files of each entity the list of all attachments brought, where that was read from its begin."""
+    """How many files the list of all attachments brought, where that was read from its begin, and entities told of.
 
-    def __init__(self) -> None:
-        self._counts: Counter[EntityRef] | None = None
+    `by_entity`: those of each entity are counted, too, which takes memory.
+    """
+
+    def __init__(self, *, by_entity: bool) -> None:
+        self._by_entity = by_entity
+        self._counts: Counter[EntityRef] = Counter()
+        self._listed: int | None = None
         self._latest: frozenset[str] = frozenset()
         self._whole = False
+        self.told: int | None = None
+        """All that the entities told of; None where their list was not read from its begin, or one told no number."""
+
+    @property
+    def listed(self) -> int | None:
+        """All that the list brought; None where not all of it was read."""
+        return self._listed if self._whole else None
 
     def note(self, files: Iterable[Attachment], *, first: bool, last: bool) -> None:
         """Count a page; what the page before it had already (an overlap, a page read again) counts once."""
         if first:
-            self._counts, self._latest = Counter(), frozenset()
-        if self._counts is not None:
-            self._counts.update(file.owner for file in files if file.id not in self._latest)
-        self._latest, self._whole = frozenset(file.id for file in files), last
+            self._counts, self._listed, self._latest = Counter(), 0, frozenset()
+        found = {file.id: file.owner for file in files}
+        if self._listed is not None:
+            new = [owner for number, owner in found.items() if number not in self._latest]
+            self._listed += len(new)
+            if self._by_entity:
+                self._counts.update(new)
+        self._latest, self._whole = frozenset(found), last
+
+    def note_told(self, counts: Iterable[int | None], *, first: bool) -> None:
+        """Add what the entities of a page tell of."""
+        before, told = 0 if first else self.told, [*counts]
+        known = [count for count in told if count is not None]
+        self.told = before + sum(known) if before is not None and len(known) == len(told) else None
 
     def lacks(self, ref: EntityRef, count: int) -> bool:
         """Whether all of the list was read, and brought fewer files of this entity than that."""
-        return self._counts is not None and self._whole and self._counts[ref] < count
+        return self.listed is not None and self._counts[ref] < count
 
 
 def distinct(entities: Iterable[Entity | None]) -> tuple[Entity, ...]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -29,9 +30,10 @@ from migrator.answers import says_too_large
 from migrator.auth import Header, Signer, Wrap
 from migrator.fields import as_html, text, whole
 from migrator.http import Call, HttpClient
+from migrator.listing import Items
 from migrator.lookup import Lookup
 from migrator.marks import Marks
-from migrator.model import NOBODY, Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page, Unread
+from migrator.model import NOBODY, Attachment, Cursor, Draft, EntityDraft, EntityRef, Page, Unread
 from migrator.multipart import Multipart
 from migrator.paging import Offset, mode_of
 from migrator.ports import Body
@@ -39,7 +41,7 @@ from migrator.required import digits, number_in
 from migrator.tracker import described
 
 OWNERS = 20  # in one filter: servers of this age allow it 100 nodes, and `id eq 1 or` makes four
-STUMBLES = 3  # times that a work item is asked for, before an answer of status 500 is taken for its last word
+STUMBLES = 3  # times that a work item is asked for, before a failure is taken for its last word
 CREATED = ("Story", "Bug", "Issue", "Risk", "Feedback", "Feature")  # a Task needs a Story, too
 
 _NOT_IN_WINDOWS_NAMES = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]|[. ](?=[. ]*$)')
@@ -52,6 +54,7 @@ class TeamPulseSource(TeamPulse):
         super().__init__(http, options)
         self._ahead = {stream: Ahead(number_in) for stream in self.capabilities.streams}
         self._stumbles: Counter[int] = Counter()
+        self._knows_owners = False  # a work item was found where it was looked up, so one that is not is not there
 
     async def close(self) -> None:
         """See `Tracker`."""
@@ -80,6 +83,11 @@ class TeamPulseSource(TeamPulse):
             lost = "no file is found" if stream == "attachments" else "work items without files are not"
             return [f"{stream} can't be listed ({error}): {lost}"]
         found = []
+        try:
+            if cursor is not None and len(items) < self._options.page_size:
+                await self._listing(stream, first=False).page(cursor)
+        except errors.ShortListing as error:
+            found.append(f"{stream}: {error}; as long as it is so, each backup says that it is incomplete")
         if mode_of(cursor) is Offset:
             found.append(
                 f"{stream} are listed by position and not by id: what is deleted meanwhile costs some requests"
@@ -104,29 +112,51 @@ class TeamPulseSource(TeamPulse):
     async def _owners(self, numbers: Sequence[int]) -> tuple[dict[int, EntityRef], list[Unread]]:
         """Those of these work items that can be read: many at once where filters work, else one by one."""
         found: dict[int, EntityRef] = {}
-        unread = []
         for at in range(0, len(numbers), OWNERS):
             some = " or ".join(f"id eq {number}" for number in numbers[at : at + OWNERS])
             found |= {number_in(item): self._entity(item).ref for item in await self._filtered(some, OWNERS) or []}
-        for number in numbers:
-            if number in found:
-                continue
-            owner = await self._owner_or_reason(number)
-            if isinstance(owner, Entity):
-                found[number] = owner.ref
-            elif owner is not None:
-                unread.append(owner)
-        return found, unread
+        failures: dict[int, errors.MigratorError] = {}
+        missing = await self._one_by_one([number for number in numbers if number not in found], found, failures)
+        reasons = {number: str(error) for number, error in self._last_words(failures).items()}
+        self._knows_owners = self._knows_owners or bool(found)
+        if missing and not await self._looks_up():
+            reasons |= dict.fromkeys(missing, "no work item can be looked up, so this one may be there")
+        told = {number: f"{reason}; its files are kept as nobody's" for number, reason in sorted(reasons.items())}
+        return found, [Unread(EntityRef(UNTYPED, str(number)), reason) for number, reason in told.items()]
 
-    async def _owner_or_reason(self, number: int) -> Entity | Unread | None:
-        """A work item, None where it is not there for us; why it can't be read, where it never can."""
-        try:
-            return await self._owner(number)
-        except errors.Retriable as error:
-            self._stumbles[number] += 1
-            if error.status != 500 or self._stumbles[number] < STUMBLES:
-                raise
-            return Unread(EntityRef(UNTYPED, str(number)), f"{error}; its files are kept as nobody's")
+    async def _one_by_one(
+        self, numbers: Sequence[int], found: dict[int, EntityRef], failures: dict[int, errors.MigratorError]
+    ) -> list[int]:
+        """Look each work item up; gives those that are not there for us."""
+        missing = []
+        for number in numbers:
+            try:
+                owner = await self._owner(number)
+            except (errors.AuthRefused, errors.Rejected, errors.Retriable) as error:
+                failures[number] = error
+                continue
+            if owner is None:
+                missing.append(number)
+            else:
+                found[number] = owner.ref
+        return missing
+
+    async def _looks_up(self) -> bool:
+        """Whether a work item that is there is found, so that one which is not found is not there."""
+        if not self._knows_owners:
+            some: Items = []
+            with suppress(errors.Rejected, errors.WrongBody):
+                some = await self._list("workitems", {"$top": "2"})
+            self._knows_owners = any([await self._owner(number_in(item)) for item in some])
+        return self._knows_owners
+
+    def _last_words(self, failures: Mapping[int, errors.MigratorError]) -> Mapping[int, errors.MigratorError]:
+        """Why work items can't be read, if it was tried often enough of each; raises one of the failures if not."""
+        self._stumbles.update([*failures])
+        for number, error in failures.items():
+            if isinstance(error, errors.ConnectFailed | errors.Throttled) or self._stumbles[number] < STUMBLES:
+                raise error
+        return failures
 
 
 class TeamPulseTarget(TeamPulse):

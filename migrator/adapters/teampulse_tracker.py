@@ -174,10 +174,13 @@ class TeamPulse(HttpTracker[Options]):
         return [str(number_in(item)) for item in await self._list("attachments", {"$top": "3"})]
 
     async def _filtered(self, condition: str, most: int) -> Items | None:
-        """The work items that meet a condition; None where the server refuses to list such, or stumbles over it."""
+        """The work items that meet a condition; None where the server refuses to list such, or stumbles over it.
+
+        A page in its place, too, says no more: something on the way may dislike the question.
+        """
         try:
             return await self._list("workitems", {"$filter": condition, "$top": str(most)})
-        except errors.Rejected:
+        except (errors.Rejected, errors.WrongBody):
             return None
         except errors.Retriable as error:
             if not is_refusal(error, first=True):

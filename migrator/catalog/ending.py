@@ -119,6 +119,12 @@ class CrawlEnd(Store):
         query = "SELECT 1 FROM entities WHERE kind = ? AND last_run >= ? LIMIT 1"
         return self.db.execute(query, [kind, since_run]).fetchone() is not None
 
+    def lists_any(self, since_run: int) -> bool:
+        """Whether any file was listed since a run."""
+        return (
+            self.db.execute("SELECT 1 FROM attachments WHERE last_run >= ? LIMIT 1", [since_run]).fetchone() is not None
+        )
+
     def is_listed(self, ref: EntityRef, since_run: int) -> bool:
         """Whether an entity was seen since a run; one without a kind may be of any."""
         row = self.db.execute(

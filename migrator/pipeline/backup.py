@@ -122,7 +122,7 @@ class _Backup:
             limit, whole = self._settings.max_gone, not findings.unread
             vanished = catalog.end_crawl(self._crawl, self._looked_for(), whole=whole, max_gone=limit)
             findings.judge(catalog, self._crawl, self._settings.selection, self._settings.kinds, vanished)
-            findings.warn(self._fetcher.warning)
+            findings.warn(*self._fetcher.warnings)
         catalog.record_failures_of_the_whole(findings.failures)
         gone = vanished.files if vanished.believed else 0
         return {

@@ -11,14 +11,16 @@ import asyncio
 
 from migrator import errors
 from migrator.archive import Archive
-from migrator.model import Attachment, Outcome, Status
+from migrator.model import Attachment, Blob, Outcome, Status
 from migrator.pipeline.running import InFlight
 from migrator.pipeline.store import Recorded, Recorder, Settled, StoreSink
 from migrator.ports import Source
 from migrator.progress import Progress
 
-SOME_REFUSED, MANY_REFUSED = 3, 10
-"""If so many files were refused and none was had: the end of a run, and of a run at once."""
+SOME_REFUSED, MANY_REFUSED = 3, 1000
+"""If so many files were refused and none was had, that is the credentials' fault: at the end of a run, and at once."""
+FEW_EMPTY = 3
+"""So many files of unknown size may be empty before one that isn't; more look like a storage that is away."""
 
 
 class Fetcher:
@@ -41,6 +43,7 @@ class Fetcher:
         self._draining = False
         self._tried = self._stored = self._refused = self._missing = 0
         self._refusal = ""
+        self._empty, self._some_content = 0, False  # of files whose size nobody tells
 
     async def put(self, attachment: Attachment, recorded: Recorded) -> None:
         """Have a file fetched; `recorded` is called when its fate is in the catalog. Waits while the queue is full."""
@@ -63,14 +66,17 @@ class Fetcher:
             raise errors.AuthRefused(f"{self._refusal} (all {self._refused} files)")
 
     @property
-    def warning(self) -> str | None:
+    def warnings(self) -> tuple[str, ...]:
         """What a person should know of the downloads as a whole."""
-        if not self._missing:
-            return None
+        found = (self._told_missing(), f"{self._empty} files came empty, and the tracker lists no size of them")
+        return tuple(one for one, count in zip(found, (self._missing, self._empty), strict=True) if count)
+
+    def _told_missing(self) -> str:
         many = "none of the files could be had: " if not self._stored else ""
+        told = "is listed, and answers that it is" if self._missing == 1 else "are listed, and answer that they are"
         return (
-            f"{many}{self._missing} are listed, and answer that they are not there; is the storage behind the tracker "
-            "away, or does a proxy pass on only the API?"
+            f"{many}{self._missing} {told} not there; is the storage behind the tracker away, or does a proxy pass on "
+            "only the API?"
         )
 
     async def _fetched(self, attachment: Attachment, recorded: Recorded) -> Settled:
@@ -79,6 +85,7 @@ class Fetcher:
         try:
             await self._source.download(attachment, sink)
             blob, body = await sink.finish()
+            self._expect_content(attachment, blob, sink)
         except errors.ConnectFailed as error:
             raise errors.TrackerUnreachable(str(error)) from error
         except (errors.Retriable, errors.Rejected) as error:
@@ -90,6 +97,20 @@ class Fetcher:
         self._stored += 1
         self._progress.done()
         return Settled(Outcome(attachment, Status.STORED, blob, warning=sink.warning), body, recorded)
+
+    def _expect_content(self, attachment: Attachment, blob: Blob, sink: StoreSink) -> None:
+        """An empty body proves nothing where no size is listed: a few are believed, with a warning."""
+        if attachment.size is not None and attachment.size >= 0:
+            return
+        if blob.size:
+            self._some_content = True
+            return
+        if self._empty >= FEW_EMPTY and not self._some_content:
+            raise errors.WrongBody(
+                "empty, as all files before it of which no size is listed; is the storage behind the tracker away?"
+            )
+        self._empty += 1
+        sink.warn("empty, and no size is listed to hold that against")
 
     async def _judged(self, attachment: Attachment, error: errors.MigratorError) -> tuple[Status, str]:
         """What an error makes of a file, and the reason."""

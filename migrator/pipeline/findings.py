@@ -62,6 +62,8 @@ class Findings:
             if not catalog.is_listed(ref, crawl.start):
                 self._others.append((f"--entity {_written(ref)}", "the tracker lists no such entity"))
         self._warn_of_kinds(catalog, crawl, [*kinds, *sorted(selection.kinds)])
+        if not (self.failures or catalog.entity_count(crawl.start) or catalog.lists_any(crawl.start)):
+            self.warn("the tracker lists nothing, no entity and no file; what may this account see?")
 
     def _warn_of_kinds(self, catalog: Catalog, crawl: Crawl, kinds: Sequence[str]) -> None:
         unseen = [kind for kind in kinds if kind != UNLINKED and not catalog.lists_kind(kind, crawl.start)]

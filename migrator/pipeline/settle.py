@@ -72,7 +72,7 @@ class _There:
     """What is on one target entity: all of it by id, files not accounted for, and every name in use.
 
     `accounted` has, by id, when each file that an upload of this archive accounts for was sent. `waiting` are the
-    uploads that the target accepted, to be seen there yet.
+    uploads that the target accepted, to be seen there yet; `open` those that were sent and of which that isn't known.
     """
 
     to: EntityRef
@@ -82,6 +82,7 @@ class _There:
     accounted: dict[str, str]
     reader: Reader
     waiting: list[_Accepted] = field(default_factory=list)
+    open: dict[str, Upload] = field(default_factory=dict)
 
     def shows_newer(self, upload: Upload) -> bool:
         """Whether a file is listed that came after an upload was sent."""
@@ -93,13 +94,15 @@ class _There:
 class _Accepted:
     """An upload that the target says to have, as it was sent; `remote` is which file it is, None if it didn't tell.
 
-    `why` is what may be the reason where it never shows.
+    `why` is what may be the reason where it never shows. `looked`: a list was asked for since it was sent, so that the
+    next one says nothing of how soon lists tell.
     """
 
     upload: Upload
     draft: Draft
     remote: Attachment | None
     why: str = ""
+    looked: bool = False
 
 
 class Settler:
@@ -122,11 +125,12 @@ class Settler:
         self.choice = Choice(settings.selection)
         self._evidence = self._evidence_of("")
         self._login_pages = 0
+        self._in_vain = False
 
     async def prepare(self) -> None:
         """Before the first entity: what earlier runs saw of this target's lists."""
         verdict = await self._desk.run(self._catalog.setting, self._key)
-        self._evidence = self._evidence_of(verdict or "")
+        self._evidence, self._in_vain = self._evidence_of(verdict or ""), verdict == LATE
 
     def _evidence_of(self, verdict: str) -> Evidence:
         wait, unit = self._settings.look_again, self._settings.second
@@ -156,6 +160,7 @@ class Settler:
             await self._fail_all(uploads, to, error)
             return
         there.names.update(upload.attachment.name for upload in uploads)
+        there.open.update({one.attachment.id: one for one in doubtful if one.attachment.id not in recognised.found})
         for upload in uploads:
             if self.stopping:
                 self.cut_short = True
@@ -201,6 +206,7 @@ class Settler:
         except errors.Unanswered as error:
             await self._doubt(upload, str(error))
         except (errors.Retriable, errors.Rejected) as error:
+            there.open.pop(upload.attachment.id, None)
             await self._fail(upload, str(error), name=draft.name)
 
     async def _find(self, upload: Upload, draft: Draft, there: _There, recognised: Recognised) -> Attachment | None:
@@ -309,7 +315,7 @@ class Settler:
         if reason := await self._target.refuses(upload.to, draft):
             raise errors.Rejected(reason)
         for number in range(1, SENDS + 1):
-            upload = await self._intend(upload, draft, there)
+            upload = there.open[upload.attachment.id] = await self._intend(upload, draft, there)
             fate = await self._try(upload, draft, body, there)
             if fate is None:
                 return
@@ -367,6 +373,7 @@ class Settler:
             return
         await self._record(upload, UploadStatus.IN_DOUBT, accepted=True, error=_not_seen(why))
         if not await self._find_sent(upload, draft, there, [0.0]):
+            await self._note(prompt=False)  # taken, and the list that was asked right after it lacks it
             upload = replace(upload, accepted=True, seen=upload.seen | there.listed.keys())
             there.waiting.append(_Accepted(upload, draft, None, why))
 
@@ -378,7 +385,7 @@ class Settler:
                 await back_off(wait)
                 if remote := await self._new_one(fresh, there):
                     await self._note(prompt=not wait)
-                    await self._believe(upload, draft, remote, there)
+                    await self._believe(upload, draft, remote, there, looked=True)
                     return True
         except errors.ConnectFailed as error:
             raise errors.TrackerUnreachable(str(error)) from error
@@ -390,18 +397,26 @@ class Settler:
 
     async def _new_one(self, upload: Upload, there: _There) -> Attachment | None:
         """The file that this upload became, if it is listed now; `Unanswered` where one can't tell."""
-        free = [remote for remote in (await self._look(there.to)).free if remote.id not in there.accounted]
-        recognised = await recognise([upload], free, self.reader())
+        now_there = await self._look(there.to)
+        if any(one.remote and one.remote.id not in now_there.listed for one in there.waiting):
+            await self._note(prompt=False)
+        there.waiting[:] = [replace(one, looked=True) for one in there.waiting]
+        free = [remote for remote in now_there.free if remote.id not in there.accounted]
+        others = [one for one in there.open.values() if one.attachment.id != upload.attachment.id]
+        recognised = await recognise([upload, *others], free, self.reader())
         if reason := recognised.unsure.get(upload.attachment.id):
             raise errors.Unanswered(f"sent, and {reason}")
         return recognised.found.get(upload.attachment.id)
 
-    async def _believe(self, upload: Upload, draft: Draft, remote: Attachment, there: _There) -> None:
+    async def _believe(
+        self, upload: Upload, draft: Draft, remote: Attachment, there: _There, *, looked: bool = False
+    ) -> None:
         """This file is the upload; at the end the list is asked, too."""
         there.accounted[remote.id] = upload.sent_at
+        there.open.pop(upload.attachment.id, None)
         await self._accept(upload, draft, remote, UploadStatus.UPLOADED, there)
         self._progress.done()
-        there.waiting.append(_Accepted(upload, draft, remote))
+        there.waiting.append(_Accepted(upload, draft, remote, looked=looked))
 
     async def _note(self, *, prompt: bool) -> None:
         if self._evidence.note(prompt=prompt) and not self._settings.dry_run:
@@ -436,7 +451,7 @@ class Settler:
 
     async def _read_back(self, there: _There) -> None:
         """Hold what was sent against what the target lists now, with patience where it is not listed yet."""
-        left, late = there.waiting, self._evidence.verdict == LATE
+        left = there.waiting
         for wait in self._evidence.waits():
             await back_off(wait)
             try:
@@ -448,10 +463,11 @@ class Settler:
                 for one in left:
                     await self._doubt(one.upload, f"accepted by the target, but reading back failed: {error}")
                 return
-            if not wait:
+            if not wait and (left or not there.waiting[-1].looked):
                 await self._note(prompt=not left)
-            if not left or late:  # waiting was no use before
+            if not left or self._in_vain:  # waiting was no use before
                 break
+        self._in_vain |= bool(left)
         for one in left:
             await self._settle_unseen(one)
 

@@ -57,6 +57,7 @@ class FakeRedmine(Beside):
     tells_totals: bool = True
     lists_fewer: dict[str, int] = field(default_factory=dict)  # so many less than it counts
     page_of_projects: int = 100
+    newest_first: bool = False  # whatever order is asked for
     rest: bool = True  # False: credentials are not looked at
     at_once: int = 0  # listings under way now, and at the most
     most_at_once: int = 0
@@ -135,6 +136,7 @@ class FakeRedmine(Beside):
         if "project_id" in request.query:
             assert request.query["subproject_id"] == "*", "a setting decides whether those below come, too"
         visible = sorted(self.issues) if known(request) and self.rest else []
+        visible = visible[::-1] if self.newest_first else visible
         included = self.tells_attachments and request.query.get("include") == "attachments"
         found = [self._issue(n, included=included) for n in visible[offset : offset + limit]]
         whole = len(visible) - self.lists_fewer.get("issues", 0)

@@ -24,6 +24,7 @@ from migrator.adapters import adapter
 from migrator.adapters.issuetrak import ADAPTER, IssuetrakSource, IssuetrakTarget, Options
 from migrator.adapters.issuetrak_answers import attachment_in, collection_in, made_in, window, written
 from migrator.adapters.issuetrak_authors import is_active
+from migrator.adapters.issuetrak_numbers import Numbered
 from migrator.adapters.issuetrak_zip import Archives
 from migrator.adapters.memory import MemoryTracker
 from migrator.archive import Archive
@@ -466,6 +467,61 @@ async def test_list_that_is_refused_otherwise_than_by_404_is_a_failure(status):
         assert not isinstance(caught.value, errors.Gone)
 
 
+@pytest.mark.parametrize("options", [{}, {"list_route": "issueNumber"}])
+async def test_route_of_lists_that_goes_away_in_mid_run_leaves_no_issue_without_files(options):
+    """As when a proxy gets new rules: from then on each list answers 404, and no issue has lost its files."""
+
+    class Walling(IssuetrakSandbox):
+        lists = 0
+
+        async def _files(self, request):
+            self.lists += 1
+            if self.lists > 3:
+                raise RefusedError(404, "Nothing here")
+            return await super()._files(request)
+
+    async with Walling(SMALL) as sandbox:
+        found = source(sandbox.url, **options)
+        assert await found.attachments_of(Entity(issue(busiest(sandbox))))
+        assert await found.attachments_of(Entity(issue(empty_issue(sandbox)))) == ()
+        for entity in SMALL.entities:
+            with pytest.raises(errors.Retriable, match="gives no list any more"):
+                await found.attachments_of(Entity(issue(entity.id)))
+
+
+async def test_issues_without_files_cost_one_question_for_many():
+    """That the route is there is asked once for all that wait for it."""
+    async with IssuetrakSandbox(MANY) as sandbox:
+        found = source(sandbox.url)
+        assert await found.attachments_of(Entity(issue(busiest(sandbox))))
+        before = sandbox.requests[LIST]
+        empty = [entity.id for entity in sandbox.entities() if not sandbox.attachments_of(entity.id)]
+        assert len(empty) > 10
+        await asyncio.gather(*(found.attachments_of(Entity(issue(number))) for number in empty))
+        assert sandbox.requests[LIST] - before < 1.5 * len(empty)
+
+
+async def test_route_that_is_named_wrongly_is_no_empty_tracker():
+    async with IssuetrakSandbox(SMALL) as sandbox:
+        with pytest.raises(errors.TrackerUnreachable, match="no route attachments/issues;"):
+            await source(sandbox.url, list_route="issues").attachments_of(Entity(issue(busiest(sandbox))))
+
+
+async def test_lists_that_make_no_sense_are_not_asked_for_again_and_again():
+    """Whoever gets a 404 asks others whether they have a list: not without end."""
+
+    class Senseless(IssuetrakSandbox):
+        async def _files(self, request):
+            return web.json_response(json.loads((await super()._files(request)).text)["Collection"])
+
+    async with Senseless(MANY) as sandbox:
+        found = source(sandbox.url)
+        for entity in MANY.entities:
+            with pytest.raises(errors.WrongBody):
+                await found.attachments_of(Entity(issue(entity.id)))
+        assert sandbox.requests[LIST] < 8 * len(MANY.entities)
+
+
 async def test_list_that_is_shorter_than_it_counts_is_no_list():
     class Short(IssuetrakSandbox):
         async def _files(self, request):
@@ -697,6 +753,84 @@ async def test_issue_of_a_range_that_is_refused_is_named_and_the_others_are_read
             await found.attachments_of(asked)
 
 
+class Vanishing(IssuetrakSandbox):
+    """Issues answer up to a number, and from then on nobody does, as when a proxy gets new rules."""
+
+    last = 0
+
+    async def _issue(self, request):
+        if self.last and int(request.match_info["number"]) > self.last:
+            self.oddities.routes, self.walled = (), True
+        if getattr(self, "walled", False):
+            raise RefusedError(404, "Nothing here")
+        return await super()._issue(request)
+
+
+async def test_gap_in_the_numbers_is_believed_only_while_an_issue_that_answered_still_does():
+    async with Vanishing(MANY) as sandbox:
+        numbers = sorted(entity.id for entity in sandbox.entities())
+        whole = await read_to_the_end(source(sandbox.url, issue_numbers=f"1-{numbers[-1]}"), "issues")
+        assert [entity.ref for page in whole for entity in page.entities] == [issue(number) for number in numbers]
+        sandbox.last = numbers[50]
+        with pytest.raises(errors.Retriable, match="no gap in the numbers is believed"):
+            await read_to_the_end(source(sandbox.url, issue_numbers=f"1-{numbers[-1]}"), "issues")
+        resumed = next(page.next for page in whole if page.next and json.loads(page.next)["after"] > numbers[50])
+        with pytest.raises(errors.Retriable, match="no gap in the numbers is believed"):
+            await source(sandbox.url, issue_numbers=f"1-{numbers[-1]}").read("issues", resumed)
+
+
+async def test_gap_in_the_numbers_is_believed_though_the_issue_before_it_was_deleted_meanwhile():
+    class Deleting(IssuetrakSandbox):
+        deleted = ""
+
+        async def _issue(self, request):
+            if request.match_info["number"] == self.deleted:
+                raise RefusedError(404, "Nothing here")
+            return await super()._issue(request)
+
+    async with Deleting(MANY) as sandbox:
+        numbers = sorted(entity.id for entity in sandbox.entities())
+        found = source(sandbox.url, issue_numbers=f"1-{numbers[-1]}")
+        pages = await read_to_the_end(found, "issues")
+        page = next(page for page in pages if len(page.entities) > 1 and page.next)
+        sandbox.deleted = page.entities[-1].ref.id
+        assert (await found.read("issues", page.next)).entities
+
+
+@pytest.mark.parametrize("broken", [(500, b"odd"), (200, b'{"IssueNumber":'), (401, b"")])
+async def test_one_broken_issue_of_a_range_is_one_failure_and_its_files_are_had(broken, tmp_path):
+    class Broken(IssuetrakSandbox):
+        async def _issue(self, request):
+            if request.match_info["number"] == str(busiest(self)):
+                return web.Response(status=broken[0], body=broken[1])
+            return await super()._issue(request)
+
+    async with Broken(SMALL) as sandbox:
+        found = RetryingSource(source(sandbox.url, issue_numbers="1-200"), NO_PATIENCE)
+        await found.check()
+        summary = await run_backup(None, tmp_path, source=found)
+        assert summary["status"] == "incomplete"
+        assert [failure["entity"] for failure in summary["failures"]] == [str(busiest(sandbox))]
+        assert summary["attachments"]["stored"] == len(told(sandbox))
+
+
+@pytest.mark.parametrize("others", [True, False])
+async def test_broken_number_is_told_beside_gaps_and_none_is_where_all_are_broken(others):
+    async def ask(number: str) -> dict[str, object]:
+        if number == "7" or not others:
+            raise errors.Retriable("status 500", status=500)
+        raise errors.Gone("status 404", status=404)
+
+    numbered = Numbered("Issue", "1-40", ask, lambda _: None)
+    for _ in range(2 if others else 9):
+        with pytest.raises(errors.Retriable):
+            await numbered.page(None)
+    if others:
+        page = await numbered.page(None)
+        assert [one.ref for one in page.unread] == [issue(7)]
+        assert [entity.ref for entity in page.ask] == [issue(7)]
+
+
 async def test_range_that_the_account_may_not_read_at_all_is_a_wrong_key():
     async with IssuetrakSandbox(SMALL, refusal_status=403) as sandbox:
         with pytest.raises(errors.AuthRefused, match="API key"):
@@ -835,6 +969,16 @@ async def test_file_whose_size_is_told_as_none_is_the_file(told, last):
         bucket = await fetch(found, file)
         assert bytes(bucket.content) == b"ABC"
         assert [warning for warning in bucket.warnings if "3 bytes came" in warning] == bucket.warnings != []
+
+
+@pytest.mark.parametrize("listed", [1, 2, 4, 3 + 10**6, 10**17])
+@pytest.mark.parametrize("told", ["3", "null"])
+async def test_file_whose_size_is_listed_wrongly_is_taken_where_the_answer_is_whole(listed, told):
+    answer = f'{{"FileSizeInBytes": {told}, "FileContent": "QUJD"}}'
+    async with serving(web.get("/api/v1/attachments/1/true", always(text=answer))) as url:
+        bucket = await fetch(VerifiedSource(source(url)), Attachment("1", issue(1), "a.txt", listed))
+        assert bytes(bucket.content) == b"ABC"
+        assert f"listed with {listed} bytes, 3 came" in bucket.warnings
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 410, 422, 501])

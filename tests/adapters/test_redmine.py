@@ -373,6 +373,24 @@ async def test_listing_that_makes_no_sense_is_a_wrong_body(fake, answer):
         await made.read("issues", None)
 
 
+async def test_redmine_that_lists_the_newest_first_is_read_whole_and_told_of(fake, monkeypatch):
+    numbers = [fake.issue(f"issue {n}") for n in range(250)]
+    fake.newest_first = True
+    made = source(fake.url)
+    assert {ref for ref in (await crawl(made)).entities if ref.kind == "Issue"} == {issue(n) for n in numbers}
+    assert any("order of their numbers" in sentence for sentence in await made.oddities())
+
+
+async def test_record_of_another_issue_says_nothing_of_a_file(fake):
+    """As from a cache before a tracker that mixes addresses up."""
+    one, other = fake.issue("one"), fake.issue("other")
+    fake.file(one, "a.txt", b"a")
+    [file] = (await crawl(source(fake.url))).attachments.values()
+    fake.answers_with[f"issues/{one}.json"] = web.json_response({"issue": {"id": other, "attachments": []}})
+    with pytest.raises(errors.WrongBody, match=f"the record of {other} came"):
+        await source(fake.url).still_lists(file)
+
+
 @pytest.mark.parametrize("bad", [1, {}, {"id": None}, {"id": "../../users"}, {"id": 1.5}, {"id": -1}])
 async def test_issue_that_makes_no_sense_is_one_failure_beside_the_others(fake, bad):
     good = [{"id": number, "attachments": [{"id": 10 + number}]} for number in (1, 2)]

@@ -444,6 +444,18 @@ async def test_fields_of_documents_are_told_of_as_the_api_has_none(fake):
         assert any("document" in sentence and "Scan" in sentence for sentence in told)
 
 
+async def test_option_that_names_no_custom_field_for_files_is_told_of_by_check_and_by_the_run(fake):
+    seeded_beside(fake)
+    made = source(fake.url, options=Options(file_fields=("Nope", "4711")))
+    for told in (await made.oddities(), (await read_to_the_end(made, "custom_fields"))[0].warnings):
+        assert any("file_fields" in sentence and "4711, Nope" in sentence for sentence in told)
+    listed = (await made.api.get("custom_fields.json"))["custom_fields"]
+    right = tuple(field["name"] for field in listed if field["field_format"] == "attachment")
+    assert not any(
+        "file_fields" in one for one in await source(fake.url, options=Options(file_fields=right)).oddities()
+    )
+
+
 async def test_healthy_redmine_has_nothing_odd(fake):
     assert await source(fake.url).oddities() == ()
 

@@ -100,12 +100,26 @@ def test_xml_has_the_shape_of_json():
 
 def test_empty_list_is_a_page_in_xml_too():
     for text in ("<Attachments/>", '<?xml version="1.0"?>\n<Attachments></Attachments>', "\ufeff<Attachments />"):
-        assert listed(parsed(answer(text), "GET x"), "x") == []
+        assert listed(parsed(answer(text), "GET api/v1/Attachments"), "x") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<Error><Status>InternalServerError</Status><Message>Something broke</Message></Error>",
+        "<Error><Code>AccessDenied</Code><RequestId/></Error>",
+        "<maintenance/>",
+        "<Attachments><Message>none of your business</Message></Attachments>",
+    ],
+)
+def test_message_in_xml_is_not_taken_for_an_empty_list(text):
+    with pytest.raises(errors.WrongBody):
+        listed(parsed(answer(text), "GET api/v1/Attachments"), "x")
 
 
 def test_encoding_that_nobody_knows_is_not_believed():
     text = '<?xml version="1.0" encoding="no-such"?><Attachments/>'
-    assert listed(parsed(answer(text), "GET x"), "x") == []
+    assert listed(parsed(answer(text), "GET api/v1/Attachments"), "x") == []
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.tp_files import PIXEL
 from tests.adapters.targetprocess_bound import SKIP, WORLD, answering, client, expected_files
 from tests.contract import Bucket, Bytes
-from tests.contract.source import crawl, fetch, told
+from tests.contract.source import crawl, fetch, read_to_the_end, told
 
 NO_ROUTE = [400, 404, 405, 501]
 CROWDED = replace(
@@ -114,7 +114,7 @@ async def test_list_that_is_refused_fails_alone(lost):
         assert any(one.startswith(f"{lost} can't be listed") for one in await source.oddities())
 
 
-@pytest.mark.parametrize("page_size", [30, 500])
+@pytest.mark.parametrize("page_size", [SKIP.page_size, 500])
 async def test_ordinary_server_has_nothing_odd_to_tell(page_size):
     async with odd(replace(SKIP, page_size=page_size)) as (sandbox, source):
         assert await source.oddities() == ()
@@ -351,6 +351,45 @@ async def test_refusal_of_both_ways_is_a_failure_and_not_an_empty_list():
         ref, count = with_files(s)
         with pytest.raises(errors.Rejected):
             await source.attachments_of(counted(ref, count))
+
+
+@pytest.mark.parametrize("status", [403, 409, 500])
+async def test_where_the_list_of_an_entity_is_refused_what_stands_inside_of_it_is_read_if_that_is_all(status):
+    async with odd(refuses={"/Attachments?": status}) as (sandbox, source):
+        ref, count = with_files(sandbox)
+        assert len(await source.attachments_of(counted(ref, count))) == count
+        assert any("read from inside" in words for words in await source.oddities())
+        sandbox.change = lambda _request, tree: (
+            {**tree, "Attachments": {"Items": []}} if "Attachments" in tree else tree
+        )
+        with pytest.raises((errors.Rejected, errors.Retriable), match=f"status {status}"):
+            await source.attachments_of(counted(ref, count))
+        assert not source._files.by_inclusion
+
+
+async def test_list_of_all_that_is_empty_though_entities_tell_of_files_is_a_failure():
+    def change(request, tree):
+        return {"Items": []} if request.path.endswith("v1/Attachments") else tree
+
+    async with odd(change=change) as (_, source):
+        await source.read("Attachments", None)
+        pages = await read_to_the_end(source, "Generals")
+        assert any("list of all attachments is empty" in words for words in await source.oddities())
+    assert ["holds 0" in one.reason for page in pages for one in page.unread] == [True]
+
+
+async def test_list_of_all_that_lacks_many_files_that_entities_tell_of_is_odd():
+    def change(request, tree):
+        return {"Items": tree["Items"][:5]} if request.path.endswith("v1/Attachments") else tree
+
+    async with odd(replace(SKIP, page_size=500), change=change) as (_, source):
+        assert (await source.read("Attachments", None)).next
+        assert not (await source.read("Attachments", '{"after": 999999}')).next
+        pages = await read_to_the_end(source, "Generals")
+    assert "the list of all attachments holds 5" in pages[-1].warnings[0]
+    async with odd() as (_, source):
+        await read_to_the_end(source, "Attachments")
+        assert not any(page.warnings for page in await read_to_the_end(source, "Generals"))
 
 
 async def test_server_that_tells_nothing_of_what_is_inside_of_an_entity_is_asked_for_its_list():

@@ -86,6 +86,15 @@ async def test_what_is_odd_about_lists_is_said():
     assert "takes no filter of work items" in found
 
 
+async def test_total_that_is_never_reached_is_odd():
+    def change(_request, tree):
+        return {**tree, "totalResults": tree["totalResults"] + 1} if "totalResults" in tree else tree
+
+    async with serving(OddSandbox(change=change)) as (_, src, _):
+        found = await src.oddities()
+    assert [one.partition(":")[0] for one in found] == ["workitems", "attachments"]
+
+
 # Lists that end early
 
 
@@ -210,6 +219,45 @@ async def test_work_item_that_never_can_be_read_is_one_failure_and_its_files_are
         assert [(one.ref.id, "status 500" in one.reason) for one in page.unread] == [(owner.id, True)]
         of_nobody = [file for file in page.attachments if file.owner == NOBODY]
         assert len(of_nobody) == sum(file.owner == owner for file in told(sandbox)) > 0
+
+
+@pytest.mark.parametrize("status", [400, 401, 406, 500])
+async def test_work_items_that_never_can_be_read_are_a_failure_each_and_the_files_of_others_keep_their_owner(status):
+    owners = sorted({file.owner for file in told(TeamPulseSandbox(SMALL))} - {NOBODY}, key=str)
+    broken = owners[::2]
+    refuses = {"id eq ": 400, **{f"workitems/{owner.id}": status for owner in broken}}
+    async with serving(OddSandbox(refuses=refuses)) as (sandbox, src, _):
+        for _ in range(2):
+            with pytest.raises(errors.MigratorError):
+                await src.read("attachments", None)
+        page = await src.read("attachments", None)
+        assert {one.ref.id for one in page.unread} == {owner.id for owner in broken}
+        expected = Counter(NOBODY if file.owner in broken else file.owner for file in told(sandbox))
+        assert Counter(file.owner for file in page.attachments) == expected
+
+
+async def test_page_of_a_proxy_in_place_of_filtered_work_items_is_no_more_than_a_refusal():
+    class Guarded(OddSandbox):
+        def _answering(self, act):
+            given = super()._answering(act)
+
+            async def answer(request):
+                if "id eq" in request.query.get("$filter", ""):
+                    return web.Response(text="<html><title>Blocked</title></html>", content_type="text/html")
+                return await given(request)
+
+            return answer
+
+    async with serving(Guarded()) as (sandbox, src, _):
+        assert await names(src) == expected_names(sandbox)
+
+
+async def test_owners_are_not_taken_for_deleted_where_no_work_item_can_be_looked_up():
+    async with serving(OddSandbox(refuses={"id eq ": 400, "v1/workitems/": 404})) as (sandbox, src, _):
+        page = await src.read("attachments", None)
+        owners = {file.owner for file in told(sandbox)} - {NOBODY}
+        assert {one.ref.id for one in page.unread} == {owner.id for owner in owners}
+        assert "may be there" in page.unread[0].reason
 
 
 @pytest.mark.parametrize("kind", [None, "", "  ", 7, {}])

@@ -84,7 +84,7 @@ async def _download_without_rewind(self: Any, attachment: Any, sink: Any) -> Non
     await self._patience.run(lambda: self._inner.download(attachment, sink))
 
 
-async def _sent_without_a_look(self: Any, upload: Any, draft: Any, there: Any, *, patient: bool) -> bool:
+async def _sent_without_a_look(self: Any, upload: Any, draft: Any, there: Any, waits: Any) -> bool:
     return False
 
 
@@ -162,7 +162,7 @@ MUTANTS: dict[str, Mutant] = {
 TOLD_BY = {
     "the name of a new manifest is not flushed": 50,
     "a catalog does not catch up with its manifest": 81,
-    "what is read back is not checked": 278,
+    "what is read back is not checked": 9102,
     "errors of a download are swallowed": 30,
 }
 """Seeds that told these when they were last looked for; they are tried first, which saves time and decides nothing."""

@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -36,8 +36,10 @@ from tests.simulation.edges import CALM, SMALL, Fate, Violation, Weather, Weathe
 
 PATIENCE = Patience(retries=3, total=10_000)
 MOST_RUNS = 3
-KINDS = ("read ", "attachments_of", "download", "find_attachments", "upload", "read_back", "delete")
-"""Words of edges at which a quarter of the kills are, so that rare ones are reached."""
+OF_BACKUPS = ("read ", "attachments_of", "download")
+OF_LOADS = ("find_attachments", "upload", "read_back")
+OF_ROLLBACKS = ("find_attachments", "read_back", "delete")
+"""Words of edges at which half of the kills are, so that rare ones are reached."""
 _NUMBERED = re.compile(r" \(\d+\)|~\d+|_\d+(?=\.)")
 
 
@@ -95,11 +97,11 @@ class Story:
                 Catalog(self.root).close()  # whatever opens it next has it catch up with its manifest
 
 
-def weather(rng: random.Random, edges: int) -> Weather:
+def weather(rng: random.Random, edges: int, words: Sequence[str]) -> Weather:
     """Of a run that has about so many edges."""
     kind = rng.choice(["kill", "kill", "power", "stop", "network", "disk", "all", "all"])
     chance = rng.choice([0.02, 0.1, 0.3])
-    kill_on = rng.choice(KINDS) if rng.random() < 0.25 else ""
+    kill_on = rng.choice(words) if rng.random() < 0.5 else ""
     return Weather(
         kill_at=rng.randint(1, 6 if kill_on else edges) if kind in {"kill", "power", "all"} else 0,
         kill_on=kill_on,
@@ -172,11 +174,11 @@ def simulate(seed: int) -> Story:
     return story
 
 
-def disturbed(story: Story, edges: int) -> Iterator[Fate]:
+def disturbed(story: Story, edges: int, words: Sequence[str] = ("",)) -> Iterator[Fate]:
     """The fates of a few bad runs."""
     for _ in range(story.rng.randint(1, MOST_RUNS)):
         rng = random.Random(story.rng.random())
-        yield Fate(rng, weather(rng, edges), story.disk)
+        yield Fate(rng, weather(rng, edges, words), story.disk)
 
 
 def calm(story: Story) -> Fate:
@@ -187,7 +189,7 @@ def calm(story: Story) -> Fate:
 def backups(story: Story) -> None:
     """Disturbed ones, then one that has to complete."""
     size = 30 + 12 * (len(story.source.files) + len(story.source.entities))
-    for fate in disturbed(story, size):
+    for fate in disturbed(story, size, OF_BACKUPS):
         one_backup(story, fate)
     summary = one_backup(story, calm(story))
     story.expect(summary and summary["status"] == "complete", f"the last backup is complete: {summary}")
@@ -290,7 +292,7 @@ def recorded(story: Story) -> dict[str, tuple[str, str]]:
 def loads(story: Story) -> None:
     """Disturbed ones, then one that has to complete, then one that has nothing to do."""
     theirs = {to: files_on(story.target, to) for to in story.target.entities}
-    for fate in disturbed(story, 20 + 14 * len(story.source.files)):
+    for fate in disturbed(story, 20 + 14 * len(story.source.files), OF_LOADS):
         one_load(story, fate)
     story.target.lags = 0
     summary = one_load(story, calm(story), second=0.0)  # a day later
@@ -348,7 +350,7 @@ def brief(content: bytes) -> str:
 
 def rollbacks(story: Story, before: dict[Any, Any]) -> None:
     """Disturbed ones, then one that has to complete; the target is as it was."""
-    for fate in disturbed(story, 15 + 8 * story.target.uploads):
+    for fate in disturbed(story, 15 + 8 * story.target.uploads, OF_ROLLBACKS):
         one_rollback(story, fate)
     summary = one_rollback(story, calm(story))
     story.expect(summary and summary["status"] == "complete", f"the last rollback is complete: {summary}")
