@@ -25,6 +25,7 @@ class Capabilities:
 
     kinds               every kind that an entity can have, as `EntityRef.kind` spells it; empty where only the tracker
                         itself can tell
+    left_out            kinds that this tracker has and that options leave out of this source: it says nothing of them
     streams             names of the listings of a source, read one after the other in this order
     entity_streams      those of them that alone tell of every entity with its JSON; empty: it takes all of them
     max_connections     how many requests at once the tracker is known to bear
@@ -42,6 +43,7 @@ class Capabilities:
 
     streams: tuple[str, ...]
     kinds: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     entity_streams: tuple[str, ...] = ()
     max_connections: int = 16
     max_writes: int = 4

@@ -459,13 +459,26 @@ async def test_kind_that_an_option_leaves_out_of_the_source_is_not_gone(tmp_path
     tracker = small_tracker()
     await run_backup(tracker, tmp_path)
     source = MemorySource(tracker)
-    source.capabilities = replace(source.capabilities, streams=("listed", "loose"), kinds=("Bug",))
+    left = {"kinds": ("Bug",), "left_out": ("Story",)}
+    source.capabilities = replace(source.capabilities, streams=("listed", "loose"), **left)
     vanish(tracker, [next(file.id for file in tracker.files.values() if file.owner.kind == "Bug")])
     summary = await run_backup(None, tmp_path, source=source)
     assert (summary["status"], summary["attachments"]["gone"]) == ("complete", 1)
     assert {kind for (kind,) in rows(tmp_path, "SELECT DISTINCT kind FROM attachments WHERE status = 'gone'")} == {
         "Bug"
     }
+
+
+async def test_file_of_a_kind_that_the_capabilities_do_not_name_is_gone_when_it_is(tmp_path):
+    """A tracker may have more kinds than are known of it, such as an account's own."""
+    tracker = small_tracker()
+    file = tracker.attach(tracker.add("Own"), "a.txt", b"a")
+    source = MemorySource(tracker)
+    source.capabilities = replace(source.capabilities, kinds=("Bug", "Story"))
+    await run_backup(None, tmp_path, source=source)
+    tracker.remove(file.id)
+    assert (await run_backup(None, tmp_path, source=source))["attachments"]["gone"] == 1
+    assert rows(tmp_path, "SELECT kind FROM attachments WHERE status = 'gone'") == [("Own",)]
 
 
 # --- what changed

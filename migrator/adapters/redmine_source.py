@@ -53,7 +53,8 @@ class RedmineSource(RedmineTracker):
     def __init__(self, http: HttpClient, options: Options) -> None:
         streams = ("issues", *(stream for stream in BESIDE if stream in options.also))
         kinds = tuple(kind for kind in KINDS if any(kind in TOLD_BY[stream] for stream in streams))
-        super().__init__(http, options, replace(CAPABILITIES, streams=streams, kinds=kinds))
+        left_out = tuple(kind for kind in KINDS if kind not in kinds)
+        super().__init__(http, options, replace(CAPABILITIES, streams=streams, kinds=kinds, left_out=left_out))
         self._ahead = Ahead(number_in)
         self._projects = Projects(self.api, options.project)
         self._fields = Fields(self.api, options.file_fields, wanted="custom_fields" in options.also)

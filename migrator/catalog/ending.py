@@ -69,32 +69,39 @@ class CrawlEnd(Store):
         return dict(zip(names, row, strict=True))
 
     def end_crawl(
-        self, crawl: Crawl, kinds: Sequence[str] = (), *, whole: bool = True, max_gone: float | None = None
+        self,
+        crawl: Crawl,
+        kinds: Sequence[str] = (),
+        *,
+        left_out: Sequence[str] = (),
+        whole: bool = True,
+        max_gone: float | None = None,
     ) -> Vanished:
         """The crawl is over: the next backup starts a new one, and what was not seen in this one is gone.
 
-        Only files of these `kinds` were looked for (none named: all). Nothing is called gone if some entity could
-        not be asked, or if the crawl is not `whole` for another reason: its files may be there. Nor is anything if it
-        is more than FEW_GONE files and more than the share `max_gone` of what is held as present. A partial crawl
-        calls nothing gone.
+        Only files of these `kinds` were looked for (none named: all), and none of those `left_out`. Nothing is called
+        gone if some entity could not be asked, or if the crawl is not `whole` for another reason: its files may be
+        there. Nor is anything if it is more than FEW_GONE files and more than the share `max_gone` of what is held as
+        present. A partial crawl calls nothing gone.
         """
         with self.writing():
             holes = self.db.execute(
                 "SELECT 1 FROM entities WHERE coalesce(error, note) IS NOT NULL AND +last_run >= ? LIMIT 1",
                 [crawl.start],
             ).fetchone()
-            vanished = Vanished() if holes or crawl.partial or not whole else self._vanished(crawl, kinds, max_gone)
+            wanted = _wanted(kinds, left_out)
+            vanished = Vanished() if holes or crawl.partial or not whole else self._vanished(crawl, *wanted, max_gone)
             if vanished.files and vanished.believed:
                 self.db.execute(
-                    f"UPDATE attachments SET status = 'gone', error = NULL WHERE last_run < ? {_of_kinds(kinds)} "
+                    f"UPDATE attachments SET status = 'gone', error = NULL WHERE last_run < ? {wanted[0]} "
                     "AND status != 'gone'",
-                    [crawl.start, *kinds],
+                    [crawl.start, *wanted[1]],
                 )
             self.db.execute("DELETE FROM checkpoints WHERE partial = ?", [crawl.partial])
         return vanished
 
-    def _vanished(self, crawl: Crawl, kinds: Sequence[str], max_gone: float | None) -> Vanished:
-        count = f"SELECT count(*) FROM attachments WHERE status != 'gone' {_of_kinds(kinds)}"
+    def _vanished(self, crawl: Crawl, wanted: str, kinds: Sequence[str], max_gone: float | None) -> Vanished:
+        count = f"SELECT count(*) FROM attachments WHERE status != 'gone' {wanted}"
         files = int(self.db.execute(f"{count} AND last_run < ?", [*kinds, crawl.start]).fetchone()[0])
         if files <= FEW_GONE or max_gone is None:
             return Vanished(files)
@@ -134,6 +141,8 @@ class CrawlEnd(Store):
         return row is not None
 
 
-def _of_kinds(kinds: Sequence[str]) -> str:
-    """SQL: of these kinds, or of any if none is named."""
-    return f"AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
+def _wanted(kinds: Sequence[str], left_out: Sequence[str]) -> tuple[str, list[str]]:
+    """SQL, and its parameters: of these kinds, or of any if none is named, and none of those left out."""
+    among = f"AND kind IN ({', '.join('?' * len(kinds))}) " if kinds else ""
+    without = f"AND kind NOT IN ({', '.join('?' * len(left_out))})" if left_out else ""
+    return among + without, [*kinds, *left_out]

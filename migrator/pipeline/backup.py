@@ -22,7 +22,7 @@ from migrator.catalog import Catalog
 from migrator.catalog.crawl import Crawl
 from migrator.catalog.ending import Vanished
 from migrator.dates import same_moment
-from migrator.model import UNLINKED, Attachment, Cursor, Entity, Page, RunStatus, Status
+from migrator.model import Attachment, Cursor, Entity, Page, RunStatus, Status
 from migrator.pipeline.fetch import Fetcher
 from migrator.pipeline.findings import Findings
 from migrator.pipeline.room import Room
@@ -119,8 +119,13 @@ class _Backup:
         catalog, start, findings = self._catalog, self._crawl.start, self._findings
         vanished = Vanished()
         if status is RunStatus.COMPLETE:
-            limit, whole = self._settings.max_gone, not findings.unread
-            vanished = catalog.end_crawl(self._crawl, self._looked_for(), whole=whole, max_gone=limit)
+            vanished = catalog.end_crawl(
+                self._crawl,
+                self._settings.kinds,
+                left_out=self._source.capabilities.left_out,
+                whole=not findings.unread,
+                max_gone=self._settings.max_gone,
+            )
             findings.judge(catalog, self._crawl, self._settings.selection, self._settings.kinds, vanished)
             findings.warn(*self._fetcher.warnings)
         catalog.record_failures_of_the_whole(findings.failures)
@@ -133,11 +138,6 @@ class _Backup:
             "warnings": findings.warnings,
             "failures": catalog.failures(start),
         }
-
-    def _looked_for(self) -> Sequence[str]:
-        """The kinds whose files were looked for, none for all: what an option leaves out of the source isn't gone."""
-        known = self._source.capabilities.kinds
-        return self._settings.kinds or ((*known, UNLINKED) if known else ())
 
     async def work(self) -> bool:
         """See `Work`."""

@@ -238,6 +238,13 @@ class SourceContract:
         assert {ref.kind for ref in done.entities} <= set(known)
         assert {file.owner.kind for file in done.attachments.values()} <= {*known, NOBODY.kind}
 
+    async def test_kinds_that_are_left_out_are_never_listed(self, bound):
+        left_out = set(bound.source.capabilities.left_out)
+        done = await crawl(bound.source)
+        assert not left_out & set(bound.source.capabilities.kinds)
+        assert not left_out & {ref.kind for ref in done.entities}
+        assert not left_out & {file.owner.kind for file in done.attachments.values()}
+
     async def test_what_is_odd_is_told_in_sentences(self, bound):
         await bound.source.check()
         told = await bound.source.oddities()
