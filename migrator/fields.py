@@ -15,6 +15,7 @@ from migrator.fastjson import written_json
 
 _ADDRESS = re.compile(r"https?://[^\s<>\"]+")
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_LARGE = 1 << 62
 
 
 def text(value: object) -> str:
@@ -26,12 +27,10 @@ def text(value: object) -> str:
 
 def whole(value: object) -> int | None:
     """A whole number, also one written as a string (XML) or as 3.0 (as some gateways do); None for anything else."""
-    if isinstance(value, bool):
-        return None
+    if type(value) is int:  # first, as nearly all are
+        return value if -_LARGE < value < _LARGE else None
     if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, int):
-        return value if abs(value) < 1 << 62 else None
+        return whole(int(value))
     return int(value) if isinstance(value, str) and _WHOLE.fullmatch(value.strip()) else None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from migrator.errors import Gone, Rejected, WrongBody
-from migrator.fields import records, whole
+from migrator.fields import natural, records
 from migrator.model import EntityRef, Unread
 
 T = TypeVar("T")
@@ -54,9 +54,11 @@ def split(
     bad: list[Unread] = []
     for at, item in enumerate(items, 1):
         try:
-            good.append(read(object_in(item)))
+            if not isinstance(item, dict):
+                raise WrongBody("it is no JSON object")  # noqa: TRY301 - it is one of the reasons
+            good.append(read(item))
         except (WrongBody, Rejected) as error:
-            reason = "it is no JSON object" if not isinstance(item, dict) else str(error)
+            reason = str(error)
             bad.append(Unread(EntityRef(kind, place), f"{place}: item {at} of {len(items)} can't be read: {reason}"))
     if len(bad) > 1 and not good:
         raise WrongBody(bad[0].reason)
@@ -71,8 +73,8 @@ def numbered(item: dict[str, Any], key: str = "id") -> dict[str, Any]:
 
 def number_in(item: object, key: str = "id") -> int:
     """The number that an item must have, 0 or more."""
-    number = whole(_under(item, key))
-    if number is None or number < 0:
+    number = natural(item.get(key)) if isinstance(item, dict) else None
+    if number is None:
         raise WrongBody(f"an item of the answer has no {key}")
     return number
 

@@ -22,7 +22,7 @@ from migrator.answers import is_login_form, looks_like_html, reason_in, told_in
 from migrator.fields import kept, natural, record, records, text
 from migrator.http import Answer
 from migrator.model import Attachment, EntityRef
-from migrator.required import number_in, objects_in
+from migrator.required import objects_in
 
 INLINE = "inline:"
 """Begins the ids of images that stand in a text and are no attachments."""
@@ -91,10 +91,10 @@ def listed(page: Mapping[str, Any], what: str) -> list[dict[str, Any]]:
 
 def id_of(item: Mapping[str, Any], what: str) -> int:
     """The id of an item; `WrongBody` if it has none."""
-    try:
-        return number_in(item, "Id")
-    except errors.WrongBody as error:
-        raise errors.WrongBody(f"{what}: {error}") from None
+    number = natural(item.get("Id"))
+    if number is None:
+        raise errors.WrongBody(f"{what}: an item of the answer has no Id")
+    return number
 
 
 def inner(collection: object) -> list[dict[str, Any]]:
