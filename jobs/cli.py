@@ -60,7 +60,7 @@ class Commands(click.Group):
         """The command of a name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"jobs.{cmd_name}").command
+        command: click.Command = import_module(f"jobs.commands.{cmd_name}").command
         return command
 
     def resolve_command(

@@ -132,7 +132,7 @@ class Output:
         if self.as_json:
             say(_document(summary) + "\n")
         else:
-            from jobs.tables import summary_text
+            from jobs.text import summary_text
 
             say(summary_text(summary))
 
@@ -156,7 +156,7 @@ class Output:
         if self.quiet:
             yield Silent()
         elif sys.stderr.isatty() and not self.as_json:
-            from jobs.bars import bar
+            from jobs.progress_bar import bar
 
             with bar(label) as progress:
                 self._log.above = progress.note
@@ -165,7 +165,7 @@ class Output:
                 finally:
                     self._log.above = None
         else:
-            from jobs.bars import Lines
+            from jobs.progress_bar import Lines
 
             lines = Lines(label, self.note)
             yield lines

@@ -1,7 +1,7 @@
 """Being told to stop: which signals that are, and what they do while no job runs.
 
 The one idea: Ctrl-C, `systemctl stop` and a terminal that is closed are the same; a job is told once and ends well
-(`jobs.running`), and outside of one, where a configuration is read or a result printed, a signal is a
+(`jobs.runtime`), and outside of one, where a configuration is read or a result printed, a signal is a
 `KeyboardInterrupt`.
 The one trap: this is imported before anything else, so it imports nothing that takes time.
 """

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from migrator.adapters import Adapter, adapter
-from migrator.config import Configuration, Limits, Secrets, SourceSection, TargetSection, options_of
-from migrator.credentials import credentials
-from migrator.disk import expect_descriptors
+from migrator.config.secrets import credentials
+from migrator.config.settings import Configuration, Limits, Secrets, SourceSection, TargetSection, options_of
 from migrator.errors import ConfigError
-from migrator.http import HttpClient
-from migrator.layers import DryRunTarget, Patience, RetryingSource, RetryingTarget
-from migrator.pacing import Pacer
-from migrator.pipeline.running import back_off
+from migrator.layers.retry import DryRunTarget, Patience, RetryingSource, RetryingTarget
+from migrator.layers.verify import ParanoidSource, VerifiedSource
+from migrator.pipeline.run import back_off
 from migrator.ports import Source, Target
 from migrator.selection import expect_kinds
-from migrator.tls import OLD, Proxy, Route, TlsFiles
-from migrator.verified import ParanoidSource, VerifiedSource
-from migrator.waits import Waits
+from migrator.store.disk import expect_descriptors
+from migrator.trackers import Adapter, adapter
+from migrator.wire.client import HttpClient
+from migrator.wire.rate import Pacer
+from migrator.wire.route import OLD, Proxy, Route, TlsFiles
+from migrator.wire.waits import Waits
 
 T = TypeVar("T")
 BASE = 32

@@ -1,15 +1,28 @@
-"""Async bulk backup and migration of the attachments of issue trackers.
+"""Gets the files out of an issue tracker: bulk backup into an archive, and replay into another tracker.
 
-The rows of the library, lower ones know nothing of higher ones, and pipelines and adapters never meet:
+The map: what each module or package may import of the others. `tests/test_house.py` holds the code to it.
 
-    jobs                           the command line: the only place that knows every module
-    pipeline/ adapters/ sandbox    the work; what each tracker means by its answers; embedded trackers
-    layers verified http wire lane archive catalog behaviour around the port; the wire; files; SQLite
-    tracker listing lookup marks   what adapters share: verbs, the walk of a listing, names of options, created entities
-    ports disk scribe tls pacing gate auth paging hal mapping config progress
-    model errors fastjson fields required    the words; values of an answer, missing or demanded
+    model, errors, dates, progress   <- nothing
+    sniffing, filenames              <- nothing
+    ports, selection, mapping        <- model, errors
+    store                            <- model, errors, dates
+    config                           <- errors, filenames, mapping
+    wire                             <- model, errors, ports, sniffing
+    layers, trackers                 <- model, errors, ports, wire
+    pipeline                         <- model, errors, dates, filenames, ports, progress, selection, mapping, store
+    sandbox                          <- nothing
+    jobs                             <- everything
 
-Start reading at `ports.py`, then `pipeline/backup.py`.
+- `model` has the words as types, `errors` what can go wrong, `ports` the interface between trackers and jobs.
+- `wire` speaks HTTP to one tracker: a request becomes an answer or one of our errors.
+- `trackers` holds a package for each tracker, and the toolbox that they share.
+- `layers` is behaviour around any tracker: retries, checks of what came, a dry run.
+- `store` is an archive on disk: blobs, catalog, journal, lock. Nothing above opens a file of it.
+- `mapping` says which target entity each source entity becomes; `config` reads the TOML file.
+- `pipeline` has the jobs as stories; `jobs` (beside this package) the commands around them.
+- `sandbox` has embedded trackers for demo and tests: they know nothing of the rest, and must not.
+
+Read in this order: `ports`, `pipeline.backup`, `trackers.memory`, `trackers.redmine`, `layers.retry`, `store.catalog`.
 """
 
 __version__ = "0.1.0"

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator import errors
-from migrator.ahead import MOST, Ahead
-from migrator.listing import Found, Listing, Order, Way
+from migrator.trackers.listing import Found, Listing, Order, Way
+from migrator.trackers.prefetch import MOST, Ahead
 
 SIZE = 5
 CLOSE_OR_FAR = st.lists(st.integers(1, 6), max_size=60)

@@ -15,16 +15,16 @@ from urllib.parse import quote
 
 import pytest
 
-from migrator.adapters.memory import MemoryTarget, MemoryTracker
-from migrator.adapters.squash_passing import passing_name
 from migrator.errors import AuthRefused, Forbidden, LoginPage, Rejected, Unanswered
-from migrator.layers import RetryingTarget
+from migrator.layers.retry import RetryingTarget
 from migrator.model import Attachment, Blob, EntityRef, Upload, UploadStatus
-from migrator.pipeline.arrivals import is_passing, resembles
-from migrator.pipeline.evidence import Evidence
-from migrator.pipeline.reading import same_text
+from migrator.pipeline.backup.reading import same_text
+from migrator.pipeline.load.arrivals import is_passing, resembles
+from migrator.pipeline.load.evidence import Evidence
+from migrator.trackers.memory import MemoryTarget, MemoryTracker
+from migrator.trackers.squash.passing import passing_name
 from tests.contract import Bytes
-from tests.parts import PATIENCE, rows, run_backup, run_load, run_rollback, twin_of
+from tests.support.parts import PATIENCE, rows, run_backup, run_load, run_rollback, twin_of
 from tests.test_kill import DIED, DONE, STRIDE, LastingTarget, _restore, in_child
 
 ALTERATIONS = {

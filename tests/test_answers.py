@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator import errors
-from migrator.answers import error_for, is_error_page, looks_like_html, looks_like_login, reason_in, retry_after
 from migrator.ports import BodyFacts
+from migrator.wire.status import error_for, is_error_page, looks_like_html, looks_like_login, reason_in, retry_after
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -9,9 +9,6 @@ from dataclasses import replace
 
 import pytest
 
-from migrator.adapters.memory import MemorySource
-from migrator.archive import Archive
-from migrator.catalog import Catalog
 from migrator.errors import (
     AuthRefused,
     ConfigError,
@@ -24,7 +21,10 @@ from migrator.errors import (
     TrackerUnreachable,
 )
 from migrator.pipeline.backup import BackupSettings, backup
-from tests.parts import expected, rows, run_backup, run_verify, small_tracker, stored
+from migrator.store.blobs import Archive
+from migrator.store.catalog import Catalog
+from migrator.trackers.memory import MemorySource
+from tests.support.parts import expected, rows, run_backup, run_verify, small_tracker, stored
 
 
 def failing(tracker, verb, key, error, times=10**9):

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator import errors
-from migrator.base64json import LIMIT, Base64Field, Base64Sink, Base64Text
-from migrator.multipart import InJson
 from migrator.ports import BodyFacts
+from migrator.wire.base64_field import LIMIT, Base64Field, Base64Sink, Base64Text
+from migrator.wire.request_body import InJson
 from tests.contract import Bucket, Bytes
 
 FIELD = "FileContent"

@@ -8,15 +8,18 @@ from unittest.mock import patch
 
 import pytest
 
-from migrator import answers, checked, errors, http, verified
-from migrator.auth import Header
-from migrator.bodies import SLOWEST, Steady
-from migrator.http import HttpClient
+from migrator import errors
+from migrator.layers.retry import checked_sink, verify
+from migrator.layers.verify import ParanoidSource, VerifiedSource
 from migrator.model import Attachment
-from migrator.verified import ParanoidSource, VerifiedSource
+from migrator.wire.auth import Header
+from migrator.wire.client import HttpClient
+from migrator.wire.reading import SLOWEST, Steady
+from migrator.wire.transport import client as http
+from migrator.wire.transport import status as answers
 from tests.contract import Bucket
-from tests.parts import PATIENCE, rows, run_backup
-from tests.web import OneFile, answer, sends
+from tests.support.parts import PATIENCE, rows, run_backup
+from tests.support.web import OneFile, answer, sends
 
 FILE = b"0123456789"
 HTML = b"<!DOCTYPE html><html><title>Oops</title><p>Something went wrong.</html>"
@@ -94,7 +97,7 @@ async def test_the_file_itself_is_stored(tmp_path):
 def test_every_reason_stands_in_the_table():
     for *_, reason in REASONS.values():
         words = reason.partition(" of ")[0].partition(": less")[0]
-        assert words in verified.__doc__, words
+        assert words in verify.__doc__, words
 
 
 @pytest.mark.parametrize(
@@ -193,9 +196,9 @@ async def test_file_whose_length_is_told_is_fetched_once(length, size):
 async def test_body_checks_that_are_left_out_are_noticed(tmp_path):
     """Each check is taken away, and that shows."""
     defects = {
-        "short": patch.object(checked.CheckedSink, "judge", lambda self: None),
-        "long": patch.object(checked.CheckedSink, "_refuse_excess", lambda self: None),
-        "JSON error": patch.object(checked, "looks_like_error", lambda *_: False),
+        "short": patch.object(checked_sink.CheckedSink, "judge", lambda self: None),
+        "long": patch.object(checked_sink.CheckedSink, "_refuse_excess", lambda self: None),
+        "JSON error": patch.object(checked_sink, "looks_like_error", lambda *_: False),
     }
     for number, (what, defect) in enumerate(defects.items()):
         body, then, size, _ = REASONS[what]

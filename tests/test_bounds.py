@@ -8,12 +8,12 @@ import tracemalloc
 import pytest
 
 from migrator import errors
-from migrator.auth import Header
-from migrator.checked import AGREED
-from migrator.http import Answer, HttpClient
-from migrator.verified import VerifiedSource
+from migrator.layers.checked_sink import AGREED
+from migrator.layers.verify import VerifiedSource
+from migrator.wire.auth import Header
+from migrator.wire.client import Answer, HttpClient
 from tests.contract import Bucket
-from tests.web import OneFile, answer, sends
+from tests.support.web import OneFile, answer, sends
 
 MB = 10**6
 
@@ -28,7 +28,7 @@ async def got(sent: bytes, then: str = "close") -> Answer:
 
 
 async def test_bomb_in_a_compressed_answer_ends_at_the_limit_and_takes_no_memory(monkeypatch):
-    monkeypatch.setattr("migrator.http.ANSWER_LIMIT", MB)
+    monkeypatch.setattr("migrator.wire.client.ANSWER_LIMIT", MB)
     bomb = answer(gzip.compress(bytes(300 * MB), 1), "application/json", "Content-Encoding: gzip")
     tracemalloc.start()
     try:
@@ -85,7 +85,7 @@ async def test_xml_with_entities_or_a_dtd_is_a_wrong_body(body):
 
 @pytest.mark.parametrize("status", [b"200 OK", b"500 No"])
 async def test_answer_that_never_ends_is_given_up(monkeypatch, status):
-    monkeypatch.setattr("migrator.http.ANSWER_LIMIT", MB)
+    monkeypatch.setattr("migrator.wire.client.ANSWER_LIMIT", MB)
     with pytest.raises(errors.MigratorError):
         await got(b"HTTP/1.1 " + status + b"\r\nContent-Type: application/json\r\n\r\n", "flood")
 
@@ -104,7 +104,7 @@ class Counting(Bucket):
 async def test_bomb_in_place_of_a_file_ends_at_the_listed_size_or_at_the_measure_of_what_came(
     monkeypatch, size, written
 ):
-    monkeypatch.setattr("migrator.checked.ROOM", 10 * MB)
+    monkeypatch.setattr("migrator.layers.checked_sink.ROOM", 10 * MB)
     packed = gzip.compress(bytes(1000 * MB), 1)
     async with sends(answer(packed, "image/png", "Content-Encoding: gzip")) as url:
         client, bucket = HttpClient(url, Header("X-Key", "k"), timeout=20), Counting()

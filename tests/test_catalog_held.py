@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from migrator.adapters.memory import MemorySource
-from migrator.archive import Archive
-from migrator.catalog import Catalog, store
-from migrator.catalog.audit import audit
-from migrator.catalog.holders import LOCKS, holders_of
-from migrator.catalog.store import NAME, disk_errors
 from migrator.errors import ArchiveDamaged, ArchiveHeld, ConfigError, DiskRefused
 from migrator.pipeline.rebuild import rebuild
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.teampulse import TeamPulseSandbox
-from migrator.sandbox.world import World
-from tests.parts import expected, rows, run_backup, run_verify, small_tracker, stored
-from tests.program import configure, run
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.world.model import World
+from migrator.store.blobs import Archive
+from migrator.store.catalog import Catalog, database
+from migrator.store.catalog.database import NAME, disk_errors
+from migrator.store.catalog.holders import LOCKS, holders_of
+from migrator.store.repair.audit import audit
+from migrator.trackers.memory import MemorySource
+from tests.support.parts import expected, rows, run_backup, run_verify, small_tracker, stored
+from tests.support.program import configure, run
 from tests.test_rights import mere_owner, modes_hold
 
 WORLD = World.generate(entities=6, seed=3, attachments=12, median_bytes=200, large_bytes=4000)
@@ -52,7 +52,7 @@ def held(root: Path, how: str = "BEGIN IMMEDIATE", first: str = "SELECT 1"):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(store, "BUSY", 0.05)
+    monkeypatch.setattr(database, "BUSY", 0.05)
 
 
 # --- held
@@ -256,8 +256,8 @@ async def test_a_catalog_that_is_damaged_is_said_to_be_and_rebuilt(tmp_path, dam
 
 async def test_a_sqlite_that_is_too_old_is_named_and_nothing_is_done(tmp_path, monkeypatch):
     await run_backup(small_tracker(), tmp_path)
-    monkeypatch.setattr(store.sqlite3, "sqlite_version_info", (3, 34, 1))
-    monkeypatch.setattr(store.sqlite3, "sqlite_version", "3.34.1")
+    monkeypatch.setattr(database.sqlite3, "sqlite_version_info", (3, 34, 1))
+    monkeypatch.setattr(database.sqlite3, "sqlite_version", "3.34.1")
     for read_only in (True, False):
         with pytest.raises(ConfigError, match=r"SQLite 3\.34\.1; 3\.35 or later is needed"):
             Catalog(tmp_path, read_only=read_only)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from migrator.catalog import Catalog
-from migrator.catalog.audit import audit
-from migrator.catalog.crawl import Crawl
 from migrator.model import Attachment, Blob, Entity, EntityRef, Outcome, Status
+from migrator.store.catalog import Catalog
+from migrator.store.catalog.crawl import Crawl
+from migrator.store.repair.audit import audit
 
 FAILED = 3
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.check import _source_attempts, _tried
-from migrator.adapters.memory import MemorySource, MemoryTracker
+from jobs.commands.check import _source_attempts, _tried
 from migrator.errors import Rejected
 from migrator.model import EntityRef, Unread
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.teampulse import TeamPulseSandbox
-from migrator.sandbox.world import World
-from tests.program import configure, run
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.world.model import World
+from migrator.trackers.memory import MemorySource, MemoryTracker
+from tests.support.program import configure, run
 
 WORLD = World.generate(entities=4, seed=3, attachments=4, median_bytes=200)
 

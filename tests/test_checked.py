@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from migrator import errors
-from migrator.adapters.memory import MemorySource, MemoryTarget, MemoryTracker
-from migrator.checked import AGREED
-from migrator.layers import Patience, RetryingTarget
+from migrator.layers.checked_sink import AGREED
+from migrator.layers.retry import Patience, RetryingTarget
+from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, EntityRef
 from migrator.ports import BodyFacts, Sink
-from migrator.verified import VerifiedSource
+from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
 from tests.contract import Bucket
 
 TEXT = b"what the file holds, " * 500
@@ -186,7 +186,7 @@ async def test_file_inside_of_something_whole_is_all_of_it_whatever_size_was_lis
 
 
 async def test_what_comes_inside_of_something_has_an_end_even_so(monkeypatch):
-    monkeypatch.setattr("migrator.checked.ROOM", 1000)
+    monkeypatch.setattr("migrator.layers.checked_sink.ROOM", 1000)
     with pytest.raises(errors.WrongBody, match="too long"):
         await come(Sending(TEXT, announced=False, framed=True), 10)
 

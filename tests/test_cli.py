@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import COMMANDS
-from migrator.disk import disk_errors
 from migrator.errors import DiskRefused
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.teampulse import TeamPulseSandbox
-from migrator.sandbox.world import World
-from tests.parts import overwrite
-from tests.program import ROOT, configure, ended, kill, run, start, until
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.world.model import World
+from migrator.store.disk import disk_errors
+from tests.support.parts import overwrite
+from tests.support.program import ROOT, configure, ended, kill, run, start, until
 
 WORLD = World.generate(entities=20, seed=3, attachments=60, median_bytes=2000, large_bytes=400_000)
 SKIP = {"inline_images": "skip"}
@@ -784,7 +784,7 @@ async def test_a_bug_is_status_1_with_a_traceback_that_holds_no_secret(tmp_path,
     breaks = tmp_path / "breaks"
     breaks.mkdir()
     (breaks / "sitecustomize.py").write_text(
-        "import migrator.adapters.targetprocess_source as module\n"
+        "import migrator.trackers.targetprocess.source as module\n"
         "def attachment(*facts):\n"
         "    raise ZeroDivisionError('a bug')\n"
         "module.attachment = attachment\n"

@@ -8,13 +8,13 @@ from contextlib import closing
 
 import pytest
 
-from migrator.archive import Archive
-from migrator.catalog import Catalog
-from migrator.lock import ArchiveLock, holder_of
 from migrator.pipeline.condition import condition
 from migrator.pipeline.rebuild import rebuild
-from tests.parts import overwrite, rows, run_backup, run_load, run_verify, small_tracker, twin_of
-from tests.program import kill, run, start, until
+from migrator.store.blobs import Archive
+from migrator.store.catalog import Catalog
+from migrator.store.lock import ArchiveLock, holder_of
+from tests.support.parts import overwrite, rows, run_backup, run_load, run_verify, small_tracker, twin_of
+from tests.support.program import kill, run, start, until
 
 DAMAGED = ("damaged", "longer", "missing")
 

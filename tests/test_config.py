@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs.wiring import wire_source, wire_target
-from migrator.adapters import TRACKERS, adapter
-from migrator.config import options_of, rate, read_configuration, seconds
-from migrator.credentials import credentials
+from migrator.config.secrets import credentials
+from migrator.config.settings import options_of, rate, read_configuration, seconds
 from migrator.errors import ConfigError
-from tests.program import ROOT, run
-from tests.tls import Certificates
+from migrator.trackers import TRACKERS, adapter
+from tests.support.program import ROOT, run
+from tests.support.tls import Certificates
 
 WHOLE = """
 archive = "kept/here"

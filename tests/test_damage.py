@@ -13,15 +13,25 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
-from migrator import manifest
-from migrator.adapters.memory import MemoryTracker
-from migrator.archive import Archive
-from migrator.catalog import audit as auditing
-from migrator.catalog.audit import audit
-from migrator.catalog.replay import Replay, replay
 from migrator.pipeline.rebuild import rebuild
 from migrator.pipeline.verify import CODES, Part
-from tests.parts import expected, overwrite, rows, run_backup, run_load, run_verify, small_tracker, stored, twin_of
+from migrator.store.blobs import Archive
+from migrator.store.journal import manifest
+from migrator.store.journal.replay import Replay, replay
+from migrator.store.repair import audit as auditing
+from migrator.store.repair.audit import audit
+from migrator.trackers.memory import MemoryTracker
+from tests.support.parts import (
+    expected,
+    overwrite,
+    rows,
+    run_backup,
+    run_load,
+    run_verify,
+    small_tracker,
+    stored,
+    twin_of,
+)
 
 PAGE = 512
 EVERY_BYTE = "MIGRATOR_SLOW" in os.environ

@@ -12,21 +12,31 @@ from contextlib import contextmanager
 
 import pytest
 
-from migrator.adapters.memory import MemorySource, MemoryTarget
-from migrator.archive import Archive
-from migrator.catalog import Catalog
 from migrator.errors import DiskRefused
-from migrator.layers import RetryingSource, RetryingTarget
-from migrator.lock import ArchiveLock
-from migrator.mapping import Row, add_rows, replace_file
+from migrator.layers.retry import RetryingSource, RetryingTarget
+from migrator.layers.verify import VerifiedSource
+from migrator.mapping.file import Row, add_rows, replace_file
 from migrator.model import EntityRef
 from migrator.pipeline.backup import BackupSettings, backup
 from migrator.pipeline.export import ExportSettings, export
-from migrator.pipeline.filing import report
 from migrator.pipeline.load import load
-from migrator.pipeline.settle import LoadSettings
-from migrator.verified import VerifiedSource
-from tests.parts import PATIENCE, expected, rows, run_backup, run_load, run_verify, small_tracker, stored, twin_of
+from migrator.pipeline.load.upload import LoadSettings
+from migrator.pipeline.report.writers import report
+from migrator.store.blobs import Archive
+from migrator.store.catalog import Catalog
+from migrator.store.lock import ArchiveLock
+from migrator.trackers.memory import MemorySource, MemoryTarget
+from tests.support.parts import (
+    PATIENCE,
+    expected,
+    rows,
+    run_backup,
+    run_load,
+    run_verify,
+    small_tracker,
+    stored,
+    twin_of,
+)
 
 
 @contextmanager

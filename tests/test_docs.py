@@ -16,10 +16,10 @@ import pytest
 import migrator
 from jobs.cli import COMMANDS, EXIT, group
 from jobs.output import Output
-from migrator.adapters import TRACKERS, adapter
-from migrator.config import options_of, read_configuration
+from migrator.config.settings import options_of, read_configuration
 from migrator.errors import MigratorError
-from migrator.mapping import read_mapping
+from migrator.mapping.file import read_mapping
+from migrator.trackers import TRACKERS, adapter
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

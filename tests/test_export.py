@@ -20,16 +20,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migrator import disk
-from migrator.adapters.memory import MemoryTracker
-from migrator.archive import Archive
-from migrator.catalog import Catalog
 from migrator.errors import ConfigError, DiskRefused
-from migrator.pipeline import copies, shapes
-from migrator.pipeline.export import ExportSettings, Place, export
-from migrator.pipeline.room import RESERVE
-from tests.parts import overwrite, rows, run_backup, run_verify, small_tracker
-from tests.program import kill, run, start, until
+from migrator.pipeline.export import ExportSettings, Place, copies, export, formats
+from migrator.store import disk
+from migrator.store.blobs import Archive
+from migrator.store.catalog import Catalog
+from migrator.store.space import RESERVE
+from migrator.trackers.memory import MemoryTracker
+from tests.support.parts import overwrite, rows, run_backup, run_verify, small_tracker
+from tests.support.program import kill, run, start, until
 from tests.test_pathnames import HOSTILE, assert_fit_for_a_bag, assert_legal, names
 
 SHAPES = ("tree", "bagit", "zip")
@@ -183,7 +182,7 @@ async def test_where_links_are_refused_files_are_copied(archive, tmp_path, monke
     def refuse(*_, **__):
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr(shapes.os, "link", refuse)
+    monkeypatch.setattr(formats.os, "link", refuse)
     await run_export(root, tmp_path / "dest", links=True)
     assert_whole(tracker, tmp_path / "dest")
 
@@ -397,7 +396,7 @@ def dies_at(step: int, root: Path, dest: Path, shape: str) -> int:
             return wrapped
 
         try:
-            for where, name in ((shapes.Tree, "add"), (shapes.Zip, "add"), (shapes.os, "open"), (Path, "rename")):
+            for where, name in ((formats.Tree, "add"), (formats.Zip, "add"), (formats.os, "open"), (Path, "rename")):
                 setattr(where, name, stepping(getattr(where, name)))
             for name in ("mkdir", "hardlink_to", "unlink", "rmdir"):
                 setattr(Path, name, stepping(getattr(Path, name)))

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from migrator.archive import Archive
-from migrator.catalog.audit import audit
 from migrator.pipeline.rebuild import rebuild
 from migrator.pipeline.verify import CODES
-from tests.parts import overwrite, rows, run_verify
+from migrator.store.blobs import Archive
+from migrator.store.repair.audit import audit
+from tests.support.parts import overwrite, rows, run_verify
 
 FIXTURES = Path(__file__).parent / "fixtures"
 RECIPES = json.loads((FIXTURES / "damage.json").read_text(encoding="utf-8"))

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.world import World
-from tests.program import ROOT, configure, process_and_peak
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.world.model import World
+from tests.support.program import ROOT, configure, process_and_peak
 
 LIMIT = 200 * 1024 * 1024
 

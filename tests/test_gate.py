@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from migrator.gate import FIRST, HOLD, Gate
+from migrator.wire.concurrency import FIRST, HOLD, Gate
 from tests.simulation import loop
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator.errors import MigratorError, ShortListing, WrongBody
-from migrator.hal import Step, cursor_of, items_in, number_of, read_page, steps_in
+from migrator.trackers.squash.hal import Step, cursor_of, items_in, number_of, read_page, steps_in
 
 
 class Collection:

@@ -23,11 +23,11 @@ from aiohttp.test_utils import TestServer
 from yarl import URL
 
 from migrator import errors
-from migrator.auth import Header, QueryToken, Wrap, basic
-from migrator.http import Answer, Call, HttpClient
-from migrator.multipart import Multipart, Raw
-from migrator.pacing import Pacer
-from migrator.wire import wire_error
+from migrator.wire.auth import Header, QueryToken, Wrap, basic
+from migrator.wire.client import Answer, Call, HttpClient
+from migrator.wire.rate import Pacer
+from migrator.wire.request_body import Multipart, Raw
+from migrator.wire.transport import wire_error
 from tests.contract import LARGEST_CHUNK, Bucket, Bytes, nowhere
 
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -884,6 +884,6 @@ async def test_answer_without_end_is_refused(serve, connect, monkeypatch):
         with contextlib.suppress(ConnectionError):
             return web.Response(body=endless())
 
-    monkeypatch.setattr("migrator.http.ANSWER_LIMIT", 1_000_000)
+    monkeypatch.setattr("migrator.wire.client.ANSWER_LIMIT", 1_000_000)
     with pytest.raises(errors.Rejected, match="larger than"):
         await connect(await serve(answer)).get("a")

@@ -19,13 +19,24 @@ from pathlib import Path
 
 import pytest
 
-from migrator import disk
-from migrator.adapters.memory import MemoryTarget, MemoryTracker
-from migrator.catalog.store import Store
-from migrator.layers import RetryingTarget
+from migrator.layers.retry import RetryingTarget
 from migrator.model import NOBODY
 from migrator.selection import Selection
-from tests.parts import FULL, PATIENCE, expected, files_on, rows, run_backup, run_load, run_rollback, run_verify, stored
+from migrator.store import disk
+from migrator.store.catalog.database import Store
+from migrator.trackers.memory import MemoryTarget, MemoryTracker
+from tests.support.parts import (
+    FULL,
+    PATIENCE,
+    expected,
+    files_on,
+    rows,
+    run_backup,
+    run_load,
+    run_rollback,
+    run_verify,
+    stored,
+)
 from tests.test_load import assert_exactly_once
 
 DIED = 9

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from migrator import errors
-from migrator.adapters.memory import MemorySource, MemoryTarget, MemoryTracker
-from migrator.layers import DryRunTarget, Patience, RetryingSource, RetryingTarget
+from migrator.layers.retry import DryRunTarget, Patience, RetryingSource, RetryingTarget
+from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, Draft, EntityRef
 from migrator.ports import BodyFacts, Sink
-from migrator.verified import VerifiedSource
+from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
 from tests.adapters.memory_bound import bound_source, bound_target
 from tests.contract import Bucket, Bytes
 from tests.contract.source import SourceContract

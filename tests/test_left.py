@@ -8,19 +8,19 @@ import re
 
 import pytest
 
-from migrator.adapters.memory import MemoryTarget, MemoryTracker
 from migrator.errors import ConfigError
-from migrator.layers import DryRunTarget, RetryingTarget
-from migrator.mapping import read_rows
+from migrator.layers.retry import DryRunTarget, RetryingTarget
+from migrator.mapping.file import read_rows
 from migrator.model import EntityRef
-from migrator.pipeline import left
-from migrator.sandbox.issuetrak import IssuetrakSandbox
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.teampulse import TeamPulseSandbox
-from migrator.sandbox.world import World
+from migrator.pipeline.load import left_out
+from migrator.sandbox.issuetrak.app import IssuetrakSandbox
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.world.model import World
 from migrator.selection import Selection
-from tests.parts import PATIENCE, rows, run_backup, run_load, small_tracker, twin_of
-from tests.program import configure, ended, run, start
+from migrator.trackers.memory import MemoryTarget, MemoryTracker
+from tests.support.parts import PATIENCE, rows, run_backup, run_load, small_tracker, twin_of
+from tests.support.program import configure, ended, run, start
 
 WORLD = World.generate(entities=6, seed=3, attachments=12, median_bytes=200, large_bytes=0)
 OWNED = sum(WORLD.owner_of(file) is not None for file in WORLD.attachments)
@@ -104,7 +104,7 @@ async def test_whoever_runs_it_is_told_of_all_and_the_catalog_of_some(tmp_path, 
     source = small_tracker()
     await run_backup(source, tmp_path)
     target, mapping = twin_of(source)
-    monkeypatch.setattr(left, "KEPT", 3)
+    monkeypatch.setattr(left_out, "KEPT", 3)
     one = next(ref for ref in mapping if source.of(ref))
     astray = {EntityRef("Bug", f"99{n}"): (EntityRef("Issue", "1"),) for n in range(5)}
     summary = await run_load(target, tmp_path, {one: mapping[one], **astray})

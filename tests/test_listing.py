@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator import errors
-from migrator.listing import Found, Listing, Order, Way, walked
-from migrator.required import numbered, split
+from migrator.trackers.listing import Found, Listing, Order, Way, walked
+from migrator.trackers.strict import numbered, split
 
 IDS = st.lists(st.integers(1, 500), unique=True, max_size=40)
 PARTS = st.sets(st.sampled_from(["after", "skip", "take", "sort"]))

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 
-from migrator.adapters.memory import MemoryTarget, MemoryTracker
 from migrator.errors import (
     AuthRefused,
     ConnectFailed,
@@ -18,9 +17,10 @@ from migrator.errors import (
     TrackerUnreachable,
     Unanswered,
 )
-from migrator.layers import DryRunTarget, RetryingTarget
+from migrator.layers.retry import DryRunTarget, RetryingTarget
 from migrator.model import NOBODY, EntityRef
-from tests.parts import PATIENCE, files_on, rows, run_backup, run_load, small_tracker, twin_of
+from migrator.trackers.memory import MemoryTarget, MemoryTracker
+from tests.support.parts import PATIENCE, files_on, rows, run_backup, run_load, small_tracker, twin_of
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from pathlib import Path
 import bagit
 import pytest
 
-from migrator.pathnames import on_disk, readable
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.world import World
-from tests.program import run
+from migrator.filenames import on_disk, readable
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.world.model import World
+from tests.support.program import run
 from tests.test_export import index_of
 
 WORLD = World.generate(entities=12, seed=3, attachments=40, median_bytes=300, large_bytes=4000)

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from migrator import lock
 from migrator.errors import ArchiveHeld, DiskRefused
-from migrator.lock import ArchiveLock
-from tests.program import ROOT, run
+from migrator.store import lock
+from migrator.store.lock import ArchiveLock
+from tests.support.program import ROOT, run
 
 HOLD = (
-    "import sys, pathlib; from migrator.lock import ArchiveLock\n"
+    "import sys, pathlib; from migrator.store.lock import ArchiveLock\n"
     "with ArchiveLock(pathlib.Path(sys.argv[1]), 'backup'): print('held', flush=True); sys.stdin.read()\n"
 )
 
@@ -148,7 +148,7 @@ def test_a_lock_file_that_can_not_be_is_told_with_its_path_and_nothing_stays_ope
 
 
 async def test_every_command_that_writes_is_refused_and_those_that_read_are_not(tmp_path):
-    from migrator.catalog import Catalog
+    from migrator.store.catalog import Catalog
 
     root = tmp_path / "archive"
     root.mkdir()

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from migrator.mapping import read_mapping
+from migrator.mapping.file import read_mapping
 from migrator.model import EntityRef
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.teampulse import TeamPulseSandbox
-from migrator.sandbox.world import World, WorldEntity
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.world.model import World, WorldEntity
 from tests.contract.target import sha256
-from tests.program import configure, kill, run, start, until
+from tests.support.program import configure, kill, run, start, until
 
 WORLD = World.generate(entities=12, seed=5, attachments=30, median_bytes=500, large_bytes=0)
 OWNED = [file for file in WORLD.attachments if WORLD.owner_of(file) is not None]

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from migrator.errors import ConfigError, DiskRefused
-from migrator.mapping import COLUMNS, Row, add_rows, read_mapping
+from migrator.mapping.file import COLUMNS, Row, add_rows, read_mapping
 from migrator.model import UNLINKED, EntityRef
 
 HEADER = "source_kind,source_id,target_kind,target_id\n"

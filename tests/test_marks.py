@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from migrator import errors
-from migrator.adapters.targetprocess import TargetprocessTarget
-from migrator.adapters.teampulse import ADAPTER, Options, TeamPulseTarget
-from migrator.http import HttpClient
-from migrator.marks import Marks
 from migrator.model import EntityDraft, EntityRef
-from migrator.sandbox.teampulse import TeamPulseSandbox
-from migrator.sandbox.world import World
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.world.model import World
+from migrator.trackers.markers import Marks
+from migrator.trackers.targetprocess.target import TargetprocessTarget
+from migrator.trackers.teampulse.source import ADAPTER, Options, TeamPulseTarget
+from migrator.wire.client import HttpClient
 from tests.adapters.targetprocess_bound import CREATING, answering, client
 from tests.contract.target import stub
 
@@ -62,7 +62,7 @@ async def test_after_a_write_without_an_answer_it_is_looked_for_until_it_is_foun
 
 
 async def test_a_teampulse_that_ignores_filters_is_walked(monkeypatch):
-    monkeypatch.setattr("migrator.sandbox.tpulse_reads.parse_filter", lambda *_: None)
+    monkeypatch.setattr("migrator.sandbox.teampulse.reads.parse_filter", lambda *_: None)
     async with TeamPulseSandbox(World.generate(entities=30, attachments=0)) as sandbox:
         http = HttpClient(sandbox.url, ADAPTER.signer(sandbox.credentials))
         target = TeamPulseTarget(http, Options(page_size=7, create_project="Sandbox"))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from migrator.matching import Index, field_of, match, normalised, rule
+from migrator.mapping.match import Index, field_of, match, normalised, rule
 from migrator.model import Entity, EntityRef
 
 

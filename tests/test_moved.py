@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from migrator.adapters.memory import MemoryTarget, MemoryTracker
-from migrator.archive import Archive
-from migrator.catalog import Catalog
 from migrator.errors import TrackerUnreachable
-from migrator.layers import RetryingTarget
-from migrator.pipeline.moved import to_delete
+from migrator.layers.retry import RetryingTarget
+from migrator.pipeline.load.remapped import to_delete
 from migrator.pipeline.rollback import RollbackSettings, rollback
-from tests.parts import PATIENCE, files_on, rows, run_backup, run_load, small_tracker, twin_of
+from migrator.store.blobs import Archive
+from migrator.store.catalog import Catalog
+from migrator.trackers.memory import MemoryTarget, MemoryTracker
+from tests.support.parts import PATIENCE, files_on, rows, run_backup, run_load, small_tracker, twin_of
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.multipart import Multipart, Raw, disposition
+from migrator.wire.request_body import Multipart, Raw, disposition
 from tests.contract import Bytes
 from tests.contract.target import NASTY
 

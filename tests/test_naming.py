@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.naming import name_at_target, shorten, split_extension
+from migrator.filenames import name_at_target, shorten, split_extension
 
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=400)
 limits = st.integers(60, 300)

@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from migrator import disk
-from migrator.adapters.memory import MemorySource, MemoryTracker
 from migrator.errors import (
     AuthRefused,
     ConfigError,
@@ -24,13 +22,15 @@ from migrator.errors import (
     TrackerUnreachable,
     WrongBody,
 )
-from migrator.layers import RetryingSource
+from migrator.layers.retry import RetryingSource
 from migrator.model import EntityRef, Unread
-from migrator.pipeline.fetch import FEW_EMPTY
+from migrator.pipeline.backup.fetch import FEW_EMPTY
 from migrator.ports import BodyFacts, Capabilities
 from migrator.selection import Selection, expect_kinds
+from migrator.store import disk
+from migrator.trackers.memory import MemorySource, MemoryTracker
 from tests.contract import Bucket
-from tests.parts import PATIENCE, expected, rows, run_backup, small_tracker, stored
+from tests.support.parts import PATIENCE, expected, rows, run_backup, small_tracker, stored
 
 
 class Weather:

@@ -12,13 +12,13 @@ import pytest
 from aiohttp import web
 
 from migrator import errors
-from migrator.adapters import TRACKERS, adapter
-from migrator.adapters.targetprocess_answers import INLINE
-from migrator.http import HttpClient
+from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment
 from migrator.ports import Source
-from migrator.sandbox.world import World
-from migrator.verified import VerifiedSource
+from migrator.sandbox.world.model import World
+from migrator.trackers import TRACKERS, adapter
+from migrator.trackers.targetprocess.parse import INLINE
+from migrator.wire.client import HttpClient
 from tests.contract import Bucket
 from tests.contract.source import crawl
 from tests.fuzz.servers import Plan, wrong_tracker

@@ -13,12 +13,12 @@ import pytest
 from aiohttp import web
 
 from migrator import errors
-from migrator.auth import Header
-from migrator.http import HttpClient
-from migrator.tls import Route, TlsFiles, why_not_connected
+from migrator.wire.auth import Header
+from migrator.wire.client import HttpClient
+from migrator.wire.route import Route, TlsFiles, why_not_connected
 from tests.contract import Bucket, nowhere
-from tests.program import run
-from tests.tls import Certificates, served
+from tests.support.program import run
+from tests.support.tls import Certificates, served
 
 VERSIONS = {"1.0": ssl.TLSVersion.TLSv1, "1.1": ssl.TLSVersion.TLSv1_1, "1.2": ssl.TLSVersion.TLSv1_2}
 

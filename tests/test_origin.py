@@ -20,15 +20,15 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from migrator.adapters import adapter
-from migrator.http import HttpClient
-from migrator.layers import RetryingTarget
+from migrator.layers.retry import RetryingTarget
 from migrator.sandbox import SANDBOXES
 from migrator.sandbox.server import Sandbox
-from migrator.sandbox.world import World
+from migrator.sandbox.world.model import World
+from migrator.trackers import adapter
+from migrator.wire.client import HttpClient
 from tests.contract.source import crawl
-from tests.parts import PATIENCE, run_backup, run_load
-from tests.tls import served
+from tests.support.parts import PATIENCE, run_backup, run_load
+from tests.support.tls import served
 
 OPTIONS = {"targetprocess": {"inline_images": "skip"}, "issuetrak": {"created_by": "APIUser"}}
 REDIRECTS = {"targetprocess", "teampulse", "squash"}

@@ -7,8 +7,8 @@ import itertools
 
 import pytest
 
-from migrator import pacing
-from migrator.pacing import Bucket, Pacer
+from migrator.wire.rate import Bucket, Pacer
+from migrator.wire.transport import rate
 
 
 class Clock:
@@ -27,8 +27,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     made = Clock()
-    monkeypatch.setattr(pacing.time, "monotonic", made.monotonic)
-    monkeypatch.setattr(pacing.asyncio, "sleep", made.sleep)
+    monkeypatch.setattr(rate.time, "monotonic", made.monotonic)
+    monkeypatch.setattr(rate.asyncio, "sleep", made.sleep)
     return made
 
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from migrator import errors
-from migrator.answers import error_for, page_instead, reason_in
-from migrator.http import Answer
-from migrator.pages import Kind, is_page, page_in, shown
+from migrator.sniffing import Kind, is_page, page_in, shown
+from migrator.wire.client import Answer
+from migrator.wire.status import error_for, page_instead, reason_in
 
 LONG = "<p>" + "Lorem ipsum dolor sit amet. " * 100 + "</p>"
 LOGIN_FORM = '<form action="/login"><input name="u"><input type="password" name="p"></form>'

@@ -8,13 +8,13 @@ import pytest
 from aiohttp import web
 
 from migrator import errors
-from migrator.adapters import TRACKERS, adapter
-from migrator.http import Call, HttpClient
-from migrator.layers import RetryingTarget
+from migrator.layers.retry import RetryingTarget
 from migrator.model import Attachment, Draft, EntityRef
-from migrator.multipart import Multipart
+from migrator.trackers import TRACKERS, adapter
+from migrator.wire.client import Call, HttpClient
+from migrator.wire.request_body import Multipart
 from tests.contract import Bytes
-from tests.parts import PATIENCE
+from tests.support.parts import PATIENCE
 
 LOGIN = '<form action="/in" method="post"><input name="who"><input type="password" name="word"></form>'
 PAGES = {

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.paging import Keyset, Offset, mode_of
+from migrator.trackers.cursors import Keyset, Offset, mode_of
 
 IDS = st.lists(st.integers(1, 60), unique=True, max_size=50)
 CHANGES = st.lists(st.tuples(st.sampled_from(["add", "remove"]), st.integers(1, 120)), max_size=60)

@@ -17,14 +17,14 @@ import pytest
 
 from jobs.output import Output
 from jobs.wiring import wire_target
-from migrator.adapters import adapter
-from migrator.config import read_configuration
+from migrator.config.settings import read_configuration
 from migrator.model import EntityRef
 from migrator.sandbox import SANDBOXES
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import Sandbox
-from migrator.sandbox.world import World
-from tests.program import configure, kill, run, start
+from migrator.sandbox.world.model import World
+from migrator.trackers import adapter
+from tests.support.program import configure, kill, run, start
 from tests.test_sigkill import look
 
 FOUR = ("issuetrak", "squash", "targetprocess", "teampulse")
@@ -81,9 +81,9 @@ def assert_there_once(root: Path, target: Sandbox, pairs: list[tuple[EntityRef, 
 
 @pytest.mark.parametrize(("source_name", "target_name"), PAIRS)
 async def test_any_source_loads_into_any_target_exactly_once(tmp_path, source_name, target_name):
-    from jobs.backup import run_backup
-    from jobs.load import run_load
-    from jobs.rollback import run_rollback
+    from jobs.commands.backup import run_backup
+    from jobs.commands.load import run_load
+    from jobs.commands.rollback import run_rollback
 
     world, empty = worlds()
     faults = Faults(lose_upload_answers=2, fail_uploads=2)

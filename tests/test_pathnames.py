@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.pathnames import BYTES, IN_A_BAG, fold, legal, unique
+from migrator.filenames import BYTES, IN_A_BAG, fold, legal, unique
 from tests.contract.target import NASTY
 
 HOSTILE = (

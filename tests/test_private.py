@@ -7,8 +7,8 @@ from typing import Any
 
 from migrator.sandbox import SANDBOXES
 from migrator.sandbox.server import Sandbox
-from migrator.sandbox.world import World
-from tests.program import configure, run
+from migrator.sandbox.world.model import World
+from tests.support.program import configure, run
 
 
 def open_to_others(folder: Path) -> dict[str, str]:

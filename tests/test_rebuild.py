@@ -15,15 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.cli import run as program
-from migrator import disk, manifest
-from migrator.archive import Archive
-from migrator.catalog import Catalog, store
-from migrator.catalog.audit import audit
-from migrator.catalog.replay import replay
 from migrator.errors import ArchiveDamaged
 from migrator.model import Attachment, Entity, EntityRef, RunStatus, Status
 from migrator.pipeline.rebuild import rebuild
-from tests.parts import (
+from migrator.store import disk
+from migrator.store.blobs import Archive
+from migrator.store.catalog import Catalog, database
+from migrator.store.journal import manifest
+from migrator.store.journal.replay import replay
+from migrator.store.repair.audit import audit
+from tests.support.parts import (
     expected,
     files_on,
     rows,
@@ -227,7 +228,7 @@ def _killed(monkeypatch: pytest.MonkeyPatch, root: Path, at: int) -> int:
 
 
 async def test_an_archive_whose_making_was_refused_anywhere_is_made_whole_by_the_next_run(tmp_path, monkeypatch):
-    real, making = store._opened, {sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_INDEX}
+    real, making = database._opened, {sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_INDEX}
     refused = 0
     while True:
         root = tmp_path / str(refused)
@@ -244,7 +245,7 @@ async def test_an_archive_whose_making_was_refused_anywhere_is_made_whole_by_the
             return db
 
         with monkeypatch.context() as patched, suppress(ArchiveDamaged):
-            patched.setattr(store, "_opened", opened)
+            patched.setattr(database, "_opened", opened)
             Catalog(root).close()
         await run_backup(small_tracker(), root)
         assert audit(root) == [], refused

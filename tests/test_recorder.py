@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from migrator.archive import Archive
-from migrator.catalog import Catalog
 from migrator.errors import DiskRefused
 from migrator.model import Attachment, Blob, EntityRef, Outcome, Status
-from migrator.pipeline.desk import Desk
-from migrator.pipeline.store import Recorder, Settled
+from migrator.pipeline.backup.recorder import Recorder, Settled
+from migrator.pipeline.executor import Desk
+from migrator.store.blobs import Archive
+from migrator.store.catalog import Catalog
 
 DOWNLOADS = 4
 

@@ -12,13 +12,13 @@ import pytest
 from yarl import URL
 
 from migrator import errors
-from migrator.address import is_own, is_same_origin, place
-from migrator.auth import Header, Wrap
-from migrator.hops import Hop
-from migrator.http import Call, HttpClient
-from migrator.pacing import Pacer
+from migrator.wire.addresses import is_own, is_same_origin, place
+from migrator.wire.auth import Header, Wrap
+from migrator.wire.client import Call, HttpClient
+from migrator.wire.rate import Pacer
+from migrator.wire.redirects import Hop
 from tests.contract import Bucket, nowhere
-from tests.tls import Certificates
+from tests.support.tls import Certificates
 
 FILE = b"the file itself"
 PAGE = b"<!DOCTYPE html><html><title>Log in</title><input type=password></html>"

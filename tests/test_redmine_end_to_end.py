@@ -26,7 +26,18 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.real_redmine import KEY, PASSWORD, URL, Redmine, Sent, There, api_switched_off, digest, field_for_files, seen
+from tests.support.real_redmine import (
+    KEY,
+    PASSWORD,
+    URL,
+    Redmine,
+    Sent,
+    There,
+    api_switched_off,
+    digest,
+    field_for_files,
+    seen,
+)
 
 pytestmark = [
     pytest.mark.redmine,

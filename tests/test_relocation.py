@@ -8,18 +8,18 @@ from dataclasses import replace
 
 import pytest
 
-from migrator.adapters.memory import MemorySource, MemoryTracker
-from migrator.archive import Archive
-from migrator.catalog import Catalog
-from migrator.catalog.journal import Journal
 from migrator.errors import ConfigError, Forbidden, Gone, TrackerUnreachable
 from migrator.model import NOBODY
+from migrator.pipeline.backup.relocation import relocate
 from migrator.pipeline.rebuild import rebuild
-from migrator.pipeline.relocation import relocate
 from migrator.sandbox import SANDBOXES
-from migrator.sandbox.world import World
-from tests.parts import expected, rows, run_backup, run_verify, small_tracker, stored
-from tests.program import configure, run
+from migrator.sandbox.world.model import World
+from migrator.store.blobs import Archive
+from migrator.store.catalog import Catalog
+from migrator.store.journal.keeper import Journal
+from migrator.trackers.memory import MemorySource, MemoryTracker
+from tests.support.parts import expected, rows, run_backup, run_verify, small_tracker, stored
+from tests.support.program import configure, run
 
 OLD, NEW = "memory http://tracker:8080/app", "memory https://tracker.example/app"
 WORLD = World.generate(entities=12, seed=3, attachments=30, median_bytes=500, large_bytes=20_000)

@@ -12,20 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from jobs.report import command
-from migrator.adapters import TRACKERS, adapter
-from migrator.adapters.memory import MemoryTarget, MemoryTracker
-from migrator.catalog import Catalog
+from jobs.commands.report import command
 from migrator.errors import ConfigError, Rejected
-from migrator.layers import RetryingTarget
-from migrator.lock import ArchiveLock
+from migrator.layers.retry import RetryingTarget
 from migrator.model import Attachment, EntityRef
-from migrator.pipeline.filing import report
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.teampulse import TeamPulseSandbox
-from migrator.sandbox.world import World
-from tests.parts import PATIENCE, rows, run_backup, run_load, small_tracker, twin_of
-from tests.program import configure, run
+from migrator.pipeline.report.writers import report
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.world.model import World
+from migrator.store.catalog import Catalog
+from migrator.store.lock import ArchiveLock
+from migrator.trackers import TRACKERS, adapter
+from migrator.trackers.memory import MemoryTarget, MemoryTracker
+from tests.support.parts import PATIENCE, rows, run_backup, run_load, small_tracker, twin_of
+from tests.support.program import configure, run
 
 XSS = (
     "<script>alert(1)</script>.txt",

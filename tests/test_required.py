@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from migrator.errors import Gone, WrongBody
 from migrator.model import EntityRef, Unread
-from migrator.required import digits, list_in, number_in, numbered, object_in, objects_in, split
+from migrator.trackers.strict import digits, list_in, number_in, numbered, object_in, objects_in, split
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -16,18 +16,18 @@ import sys
 
 import pytest
 
-from migrator import disk
-from migrator.archive import Archive
-from migrator.catalog import Catalog
-from migrator.catalog.store import NAME
 from migrator.errors import DiskRefused
 from migrator.pipeline.export import ExportSettings, export
 from migrator.pipeline.verify import verify
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.teampulse import TeamPulseSandbox
-from migrator.sandbox.world import World
-from tests.parts import overwrite, run_backup, small_tracker
-from tests.program import configure, run
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.world.model import World
+from migrator.store import disk
+from migrator.store.blobs import Archive
+from migrator.store.catalog import Catalog
+from migrator.store.catalog.database import NAME
+from tests.support.parts import overwrite, run_backup, small_tracker
+from tests.support.program import configure, run
 
 WORLD = World.generate(entities=10, seed=3, attachments=25, median_bytes=2000, large_bytes=400_000)
 DROP, OVERRIDE, SEARCH = 24, 1, 2
@@ -272,7 +272,7 @@ async def test_a_blob_that_could_not_be_opened_for_want_of_descriptors_is_not_ca
                 raise OSError(24, "Too many open files")
             return real(path, *how, **more)
 
-        monkeypatch.setattr("migrator.pipeline.shapes.os.open", refuse)
+        monkeypatch.setattr("migrator.pipeline.export.formats.os.open", refuse)
         with pytest.raises(DiskRefused, match=r"Too many open files.*`ulimit -n`"):
             await export(archive, catalog, ExportSettings(tmp_path / "out"))
         monkeypatch.undo()

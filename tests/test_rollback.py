@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from migrator.adapters.memory import MemoryTarget, MemoryTracker
-from migrator.catalog import Catalog
 from migrator.errors import ConfigError, ConnectFailed, Forbidden, Retriable, TrackerUnreachable, Unanswered
-from migrator.layers import DryRunTarget, RetryingTarget
-from tests.parts import PATIENCE, rows, run_backup, run_load, run_rollback, small_tracker, twin_of
+from migrator.layers.retry import DryRunTarget, RetryingTarget
+from migrator.store.catalog import Catalog
+from migrator.trackers.memory import MemoryTarget, MemoryTracker
+from tests.support.parts import PATIENCE, rows, run_backup, run_load, run_rollback, small_tracker, twin_of
 
 SENT = "SELECT attachment_id FROM uploads WHERE status = 'uploaded'"
 

@@ -9,14 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from migrator import disk
-from migrator.archive import Archive
-from migrator.catalog import Catalog
 from migrator.errors import DiskRefused
-from migrator.pipeline import copies
-from migrator.pipeline.export import ExportSettings, export
-from migrator.pipeline.room import RESERVE, Room
-from tests.parts import expected, rows, run_backup, run_verify, small_tracker, stored
+from migrator.pipeline.export import ExportSettings, copies, export
+from migrator.store import disk
+from migrator.store.blobs import Archive
+from migrator.store.catalog import Catalog
+from migrator.store.space import RESERVE, Room
+from tests.support.parts import expected, rows, run_backup, run_verify, small_tracker, stored
 
 HUGE = 10**18
 """More than the disk of any machine this runs on has free: no fake is needed."""

@@ -15,19 +15,19 @@ from pathlib import Path
 
 import pytest
 
-from migrator import scribe as module
-from migrator.archive import Archive
-from migrator.catalog import Catalog
 from migrator.errors import DiskRefused
-from migrator.lock import ArchiveLock
 from migrator.model import Blob
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.world import World
-from migrator.scribe import Scribe
-from tests.program import ROOT, configure, run, start, until
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.world.model import World
+from migrator.store import writer as module
+from migrator.store.blobs import Archive
+from migrator.store.catalog import Catalog
+from migrator.store.lock import ArchiveLock
+from migrator.store.writer import Scribe
+from tests.support.program import ROOT, configure, run, start, until
 
 HOLD_AND_WRITE = (
-    "import sys, pathlib, time; from migrator.lock import ArchiveLock; from migrator.scribe import Scribe\n"
+    "import sys, pathlib, time; from migrator.store.lock import ArchiveLock; from migrator.store.writer import Scribe\n"
     "root = pathlib.Path(sys.argv[1])\n"
     "with ArchiveLock(root, 'backup') as lock:\n"
     "    scribe = Scribe(root, lock.handles)\n"

@@ -10,11 +10,11 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from jobs.cli import COMMANDS
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.teampulse import TeamPulseSandbox
-from migrator.sandbox.world import World
-from tests.program import configure, run
-from tests.tls import Proxy
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.world.model import World
+from tests.support.program import configure, run
+from tests.support.tls import Proxy
 
 PROXY = "pr0xy&p4ss w/ord"
 SHOWS_ITS_OWN = {"sandbox": "it serves an embedded tracker, and says how to log in there"}

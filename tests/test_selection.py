@@ -11,13 +11,13 @@ from datetime import datetime
 import pytest
 
 from jobs.options import date, entity, size
-from migrator.adapters.memory import MemoryTarget, MemoryTracker
 from migrator.errors import Forbidden, TrackerUnreachable
-from migrator.layers import DryRunTarget, RetryingTarget
+from migrator.layers.retry import DryRunTarget, RetryingTarget
 from migrator.model import NOBODY, Attachment, EntityRef
 from migrator.selection import EVERYTHING, Choice, Selection
-from tests.parts import PATIENCE, expected, rows, run_backup, run_load, small_tracker, stored, twin_of
-from tests.program import ROOT
+from migrator.trackers.memory import MemoryTarget, MemoryTracker
+from tests.support.parts import PATIENCE, expected, rows, run_backup, run_load, small_tracker, stored, twin_of
+from tests.support.program import ROOT
 
 BUG = EntityRef("Bug", "7")
 FILE = Attachment("1", BUG, "Shot.PNG", 1000, created_at="2024-02-03T04:05:06+01:00")

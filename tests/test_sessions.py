@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 
 from migrator import errors
-from migrator.auth import Wrap
-from migrator.http import Call, HttpClient
-from migrator.multipart import Multipart
+from migrator.wire.auth import Wrap
+from migrator.wire.client import Call, HttpClient
+from migrator.wire.request_body import Multipart
 from tests.contract import Bytes
 
 TOKEN = "http%3a%2f%2ftp+x&sig=q=="

@@ -8,9 +8,9 @@ import gc
 import pytest
 
 from migrator import errors
-from migrator.lookup import SHOWN, Lookup
-from migrator.required import digits, number_in, object_in, objects_in
-from migrator.turns import Turns
+from migrator.trackers.keyed_lock import Turns
+from migrator.trackers.name_lookup import SHOWN, Lookup
+from migrator.trackers.strict import digits, number_in, object_in, objects_in
 
 
 class Projects:

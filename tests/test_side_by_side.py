@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from migrator.adapters.memory import MemoryTracker
 from migrator.pipeline.backup import PAGES_IN_FLIGHT
-from tests.parts import expected, run_backup, stored
+from migrator.trackers.memory import MemoryTracker
+from tests.support.parts import expected, run_backup, stored
 
 PATIENCE = 15
 """Seconds after which a test that waits for ever fails."""

@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from migrator.sandbox.server import Sandbox
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.teampulse import TeamPulseSandbox
-from migrator.sandbox.world import World
-from tests.parts import FULL
-from tests.program import configure, kill, run, start, until
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.world.model import World
+from tests.support.parts import FULL
+from tests.support.program import configure, kill, run, start, until
 
 KILLS = 10 if FULL else 4
 FILES = 5_000 if FULL else 2_000

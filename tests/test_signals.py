@@ -13,10 +13,10 @@ from contextlib import suppress
 
 import pytest
 
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.teampulse import TeamPulseSandbox
-from migrator.sandbox.world import World
-from tests.program import configure, ended, run, start, until
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.world.model import World
+from tests.support.program import configure, ended, run, start, until
 
 WORLD = World.generate(entities=20, seed=3, attachments=60, median_bytes=2000, large_bytes=400_000)
 SOON = 7
@@ -193,7 +193,7 @@ def _program(*words):
 
 
 def _env():
-    from tests.program import ROOT
+    from tests.support.program import ROOT
 
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from tests.parts import FULL
 from tests.simulation.mutants import MUTANTS, TOLD_BY
+from tests.support.parts import FULL
 from tests.test_pairs import FOUR
 
 SEEDS = 240 if FULL else 80

@@ -10,14 +10,14 @@ from collections import Counter
 
 import pytest
 
-from migrator.adapters.memory import MemoryTarget, MemoryTracker
 from migrator.errors import ConfigError, Forbidden, Unanswered
-from migrator.fields import as_html
-from migrator.layers import DryRunTarget, RetryingTarget
-from migrator.mapping import add_rows, read_mapping
+from migrator.layers.retry import DryRunTarget, RetryingTarget
+from migrator.mapping.file import add_rows, read_mapping
 from migrator.model import NOBODY, Entity, EntityRef
-from migrator.pipeline.stubs import plain_text, stub_of
-from tests.parts import PATIENCE, files_on, run_backup, run_load, small_tracker
+from migrator.pipeline.load.stubs import plain_text, stub_of
+from migrator.trackers.lenient import as_html
+from migrator.trackers.memory import MemoryTarget, MemoryTracker
+from tests.support.parts import PATIENCE, files_on, run_backup, run_load, small_tracker
 from tests.test_kill import DIED, DONE, LastingTarget, in_child
 
 

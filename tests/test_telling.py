@@ -13,9 +13,9 @@ from aiohttp import web
 
 from jobs.output import Output
 from jobs.wiring import patience, wire_source
-from migrator.config import Limits, read_configuration
-from tests.program import run, start
-from tests.tls import served
+from migrator.config.settings import Limits, read_configuration
+from tests.support.program import run, start
+from tests.support.tls import served
 
 CONFIG = """
 archive = "archive"

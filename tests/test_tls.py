@@ -12,15 +12,15 @@ from aiohttp import ClientOSError, web
 
 from jobs.wiring import wire_source
 from migrator import errors
-from migrator.auth import Header
-from migrator.config import read_configuration
-from migrator.http import HttpClient
-from migrator.tls import DIRECT, Route, TlsFiles
-from migrator.tls import Proxy as Through
-from migrator.wire import wire_error
+from migrator.config.settings import read_configuration
+from migrator.wire.auth import Header
+from migrator.wire.client import HttpClient
+from migrator.wire.route import DIRECT, Route, TlsFiles
+from migrator.wire.route import Proxy as Through
+from migrator.wire.transport import wire_error
 from tests.contract import Bucket, nowhere
-from tests.program import ROOT, run
-from tests.tls import Certificates, Proxy, served
+from tests.support.program import ROOT, run
+from tests.support.tls import Certificates, Proxy, served
 
 SECRET = "s3cr3t-token"
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.answers import error_for
 from migrator.errors import Forbidden, Rejected, Retriable, Throttled
-from migrator.layers import Patience
-from migrator.pacing import Pacer
-from migrator.waits import LONGEST, Waits, retry_after, shown, until_reset
+from migrator.layers.retry import Patience
+from migrator.wire.rate import Pacer
+from migrator.wire.status import error_for
+from migrator.wire.waits import LONGEST, Waits, retry_after, shown, until_reset
 
 NOW = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
 EPOCH = int(NOW.timestamp())

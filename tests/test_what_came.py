@@ -10,10 +10,10 @@ import pytest
 from aiohttp import web
 
 from migrator import errors
-from migrator.auth import Header, QueryToken, Signature, basic, bearer
-from migrator.http import HttpClient
-from migrator.pacing import Pacer
-from tests.tls import served
+from migrator.wire.auth import Header, QueryToken, Signature, basic, bearer
+from migrator.wire.client import HttpClient
+from migrator.wire.rate import Pacer
+from tests.support.tls import served
 
 PAGE = '<html><title>Log in</title><form action="/login"><input type="password"></form></html>'
 DIRTY = {

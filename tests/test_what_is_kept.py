@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from migrator.adapters import adapter
 from migrator.errors import Rejected
-from migrator.http import HttpClient
 from migrator.model import NOBODY, Attachment, Draft, EntityRef
 from migrator.sandbox import SANDBOXES
 from migrator.sandbox.server import Sandbox
-from migrator.sandbox.world import World
+from migrator.sandbox.world.model import World
+from migrator.trackers import adapter
+from migrator.wire.client import HttpClient
 from tests.contract import Bytes
 from tests.contract.source import crawl
 

@@ -11,7 +11,7 @@ from defusedxml.ElementTree import fromstring
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.xmltext import read_xml
+from migrator.wire.xml_reader import read_xml
 
 DECLARED = '<?xml version="1.0" encoding="{}"?>'
 LEGAL = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"))

@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from migrator.catalog import Catalog
-from migrator.catalog.journal import recorded
-from migrator.lock import holder_of
+from migrator.filenames import readable
 from migrator.model import RunStatus, UploadStatus
-from migrator.pathnames import readable
 from migrator.pipeline.verify import OF_BLOBS, with_files
+from migrator.store.catalog import Catalog
+from migrator.store.journal.keeper import recorded
+from migrator.store.lock import holder_of
 
 KILLED = "killed"
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-from migrator.archive import FOLDERS, Archive
-from migrator.catalog import Catalog
-from migrator.catalog.audit import audit
-from migrator.catalog.remake import remake
 from migrator.model import RunStatus
-from migrator.pipeline.store import missing_blobs
+from migrator.pipeline.backup.recorder import missing_blobs
 from migrator.pipeline.verify import problem, with_files
+from migrator.store.blobs import FOLDERS, Archive
+from migrator.store.catalog import Catalog
+from migrator.store.repair.audit import audit
+from migrator.store.repair.remake import remake
 
 
 def rebuild(archive: Archive) -> dict[str, Any]:

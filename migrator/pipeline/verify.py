@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from migrator.archive import FOLDERS, Archive, hash_file
-from migrator.catalog import Catalog
-from migrator.catalog.audit import audit
-from migrator.disk import own_limits
 from migrator.errors import ArchiveDamaged
 from migrator.model import Blob, RunStatus
 from migrator.progress import Progress, Silent
+from migrator.store.blobs import FOLDERS, Archive, hash_file
+from migrator.store.catalog import Catalog
+from migrator.store.disk import own_limits
+from migrator.store.repair.audit import audit
 
 CODES = {
     "E01": "damaged",  # the content of a blob is not what its name says

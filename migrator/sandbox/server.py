@@ -20,8 +20,8 @@ from urllib.parse import quote
 from aiohttp import web
 
 from migrator.sandbox.faults import Faults, drop, request_key, send
-from migrator.sandbox.store import Store
-from migrator.sandbox.world import World, WorldAttachment
+from migrator.sandbox.state import Store
+from migrator.sandbox.world.model import World, WorldAttachment
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
-from migrator.adapters.memory import MemorySource, MemoryTarget, MemoryTracker
 from migrator.model import NOBODY, Draft, Entity, EntityRef, Link
 from migrator.ports import Source, Target
+from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
 from tests.contract import SAMPLES, Expected
 from tests.contract.source import BoundSource
 from tests.contract.target import BoundTarget, Truth

@@ -9,12 +9,12 @@ from typing import Any
 
 from aiohttp import web
 
-from migrator.adapters.targetprocess import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
-from migrator.http import HttpClient
 from migrator.model import NOBODY, Attachment, Entity, EntityRef
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.tp_files import PIXEL
-from migrator.sandbox.world import World, WorldAttachment
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.targetprocess.files import PIXEL
+from migrator.sandbox.world.model import World, WorldAttachment
+from migrator.trackers.targetprocess.target import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
+from migrator.wire.client import HttpClient
 from tests.contract import Expected, nowhere
 from tests.contract.source import BoundSource
 from tests.contract.target import BoundTarget, Truth

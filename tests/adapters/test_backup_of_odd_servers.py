@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from migrator.adapters import adapter
-from migrator.http import HttpClient
-from migrator.sandbox.world import World
+from migrator.sandbox.world.model import World
+from migrator.trackers import adapter
+from migrator.wire.client import HttpClient
 from tests.adapters import test_targetprocess_routes, test_teampulse_routes
-from tests.parts import run_backup, stored
+from tests.support.parts import run_backup, stored
 
 WORLD = World.generate(entities=12, attachments=40, seed=4, median_bytes=300, large_bytes=0)
 SERVERS = {

@@ -20,33 +20,33 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from migrator import errors
-from migrator.adapters import adapter
-from migrator.adapters.issuetrak import ADAPTER, IssuetrakSource, IssuetrakTarget, Options
-from migrator.adapters.issuetrak_answers import attachment_in, collection_in, made_in, window, written
-from migrator.adapters.issuetrak_authors import is_active
-from migrator.adapters.issuetrak_numbers import Numbered
-from migrator.adapters.issuetrak_zip import Archives
-from migrator.adapters.memory import MemoryTracker
-from migrator.archive import Archive
-from migrator.auth import Hmac, Unsigned
-from migrator.catalog import Catalog
-from migrator.http import HttpClient
-from migrator.layers import Patience, RetryingSource, RetryingTarget
+from migrator.filenames import name_at_target
+from migrator.layers.retry import Patience, RetryingSource, RetryingTarget
+from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, Draft, Entity, EntityRef
-from migrator.naming import name_at_target
 from migrator.pipeline.backup import BackupSettings, backup
 from migrator.pipeline.load import LoadSettings, load
 from migrator.sandbox.faults import Faults
-from migrator.sandbox.issuetrak import IssuetrakSandbox
-from migrator.sandbox.itrak_door import RefusedError
-from migrator.sandbox.itrak_files import complaint_about, zipped
-from migrator.sandbox.teampulse import TeamPulseSandbox
-from migrator.sandbox.world import World
-from migrator.verified import VerifiedSource
+from migrator.sandbox.issuetrak.app import IssuetrakSandbox
+from migrator.sandbox.issuetrak.auth import RefusedError
+from migrator.sandbox.issuetrak.files import complaint_about, zipped
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.world.model import World
+from migrator.store.blobs import Archive
+from migrator.store.catalog import Catalog
+from migrator.trackers import adapter
+from migrator.trackers.issuetrak.authors import is_active
+from migrator.trackers.issuetrak.numbers import Numbered
+from migrator.trackers.issuetrak.parse import attachment_in, collection_in, made_in, window, written
+from migrator.trackers.issuetrak.source import ADAPTER, IssuetrakSource, IssuetrakTarget, Options
+from migrator.trackers.issuetrak.zip_batches import Archives
+from migrator.trackers.memory import MemoryTracker
+from migrator.wire.auth import Hmac, Unsigned
+from migrator.wire.client import HttpClient
 from tests.contract import Bucket, Bytes, Expected, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, fetch, read_to_the_end
 from tests.contract.target import NASTY, BoundTarget, TargetContract, sha256
-from tests.parts import run_backup, run_load
+from tests.support.parts import run_backup, run_load
 
 WORLD = World.generate(entities=40, seed=7, median_bytes=2_000, large_bytes=2_500_000)
 SMALL = World.generate(entities=12, seed=3, median_bytes=500, large_bytes=0)
@@ -260,7 +260,7 @@ class _Frozen:
 )
 async def test_signatures_are_those_of_the_test_vectors(method, path, body, expected):
     signer = Hmac(IssuetrakSandbox.key)
-    with patch("migrator.auth.uuid.uuid4", lambda: UUID(VECTOR_ID)), patch("migrator.auth.datetime", _Frozen):
+    with patch("migrator.wire.auth.uuid.uuid4", lambda: UUID(VECTOR_ID)), patch("migrator.wire.auth.datetime", _Frozen):
         signed = await signer.sign(Unsigned(method, URL(f"https://issuetrak.example.com{path}"), body))
     assert signed.headers == {
         "X-Issuetrak-API-Request-ID": VECTOR_ID,
@@ -280,7 +280,7 @@ async def test_every_attempt_has_a_signature_of_its_own():
 
 async def test_query_and_body_are_covered_by_the_signature():
     signer, url = Hmac("key"), URL("https://issuetrak.example.com/a?x=1")
-    with patch("migrator.auth.uuid.uuid4", lambda: UUID(VECTOR_ID)), patch("migrator.auth.datetime", _Frozen):
+    with patch("migrator.wire.auth.uuid.uuid4", lambda: UUID(VECTOR_ID)), patch("migrator.wire.auth.datetime", _Frozen):
         requests = [Unsigned("GET", url), Unsigned("GET", url % {"x": "2"}), Unsigned("GET", url, b"body")]
         signed = [(await signer.sign(request)).headers["X-Issuetrak-API-Authorization"] for request in requests]
     assert len(set(signed)) == 3
@@ -1073,15 +1073,15 @@ async def test_zip_bomb_is_not_unpacked_and_the_files_come_alone():
 
 
 async def test_large_files_are_not_held_in_memory_for_an_archive(monkeypatch):
-    monkeypatch.setattr("migrator.adapters.issuetrak_zip.MOST_BYTES", 1000)
+    monkeypatch.setattr("migrator.trackers.issuetrak.zip_batches.MOST_BYTES", 1000)
     async with IssuetrakSandbox(SMALL) as sandbox:
         await fetched(source(sandbox.url, zip=True), sandbox)
         assert not sandbox.requests[ZIP]
 
 
 async def test_archives_in_memory_are_few(monkeypatch):
-    monkeypatch.setattr("migrator.adapters.issuetrak_zip.MOST_KEPT", 1)
-    monkeypatch.setattr("migrator.adapters.issuetrak_zip.FEWEST", 2)
+    monkeypatch.setattr("migrator.trackers.issuetrak.zip_batches.MOST_KEPT", 1)
+    monkeypatch.setattr("migrator.trackers.issuetrak.zip_batches.FEWEST", 2)
     async with IssuetrakSandbox(SMALL) as sandbox:
         found, expected = source(sandbox.url, zip=True), {file.sha256 for file in told(sandbox)}
         done = await crawl(found)
@@ -1120,7 +1120,7 @@ async def test_odd_archive_leaves_its_files_to_come_alone(change):
 
 
 async def test_plans_of_files_that_nobody_fetches_are_few(monkeypatch):
-    monkeypatch.setattr("migrator.adapters.issuetrak_zip.MOST_PLANNED", 2)
+    monkeypatch.setattr("migrator.trackers.issuetrak.zip_batches.MOST_PLANNED", 2)
     asked = []
 
     async def fetch_archive(owner: EntityRef):
@@ -1207,7 +1207,7 @@ async def test_unknown_time_zone_is_a_mistake_in_the_configuration():
 
 @pytest.mark.parametrize("status", [404, 413])
 async def test_file_that_is_too_large_for_the_server_is_reported_as_such(status, monkeypatch):
-    monkeypatch.setattr("migrator.adapters.issuetrak.LIKELY_LIMIT", 100_000)
+    monkeypatch.setattr("migrator.trackers.issuetrak.source.LIKELY_LIMIT", 100_000)
     async with IssuetrakSandbox(SMALL, Faults(max_upload_bytes=200_000), too_large_status=status) as sandbox:
         with pytest.raises(errors.Rejected, match="too many for this server"):
             await send(target(sandbox.url), busiest(sandbox), content=b"x" * 160_000)

@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SERVE = f"""
 import asyncio, json
-from migrator.sandbox.issuetrak import IssuetrakSandbox
-from migrator.sandbox.world import World
+from migrator.sandbox.issuetrak.app import IssuetrakSandbox
+from migrator.sandbox.world.model import World
 
 async def main():
     world = World.generate(entities=20, seed=3, median_bytes=500, large_bytes={SIZE}, attachments=60)

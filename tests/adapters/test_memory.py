@@ -3,8 +3,8 @@
 import pytest
 
 from migrator import errors
-from migrator.adapters.memory import MemorySource, MemoryTarget, MemoryTracker
 from migrator.model import Draft
+from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
 from tests.adapters.memory_bound import bound_source, bound_target
 from tests.contract import Bucket, Bytes
 from tests.contract.source import SourceContract, crawl

@@ -17,10 +17,10 @@ import pytest
 from aiohttp import web
 
 from migrator import errors
-from migrator.adapters import adapter
-from migrator.adapters.redmine import ADAPTER, Options, RedmineSource, RedmineTarget
-from migrator.http import HttpClient
 from migrator.model import Attachment, Draft, Entity, EntityRef
+from migrator.trackers import adapter
+from migrator.trackers.redmine.target import ADAPTER, Options, RedmineSource, RedmineTarget
+from migrator.wire.client import HttpClient
 from tests.adapters.fake_redmine import KEY, LOGIN, PASSWORD, FakeRedmine, page
 from tests.adapters.fake_redmine_beside import Space
 from tests.contract import SAMPLES, Bucket, Bytes, Expected, nowhere
@@ -75,7 +75,7 @@ async def fake():
 
 @pytest.fixture
 def small_pages(monkeypatch):
-    monkeypatch.setattr("migrator.adapters.redmine_tracker.PAGE", 2)
+    monkeypatch.setattr("migrator.trackers.redmine.client.PAGE", 2)
 
 
 def seeded(fake: FakeRedmine) -> tuple[list[int], list[Expected]]:
@@ -174,8 +174,8 @@ class TestRedmineBeside(SourceContract):
 
     @pytest.fixture
     async def bound(self, fake, monkeypatch):
-        monkeypatch.setattr("migrator.adapters.redmine_containers.AT_ONCE", 1)
-        monkeypatch.setattr("migrator.adapters.redmine_api.PAGE", 2)
+        monkeypatch.setattr("migrator.trackers.redmine.containers.AT_ONCE", 1)
+        monkeypatch.setattr("migrator.trackers.redmine.api.PAGE", 2)
         entities, files = seeded_beside(fake)
         return BoundSource(
             source(fake.url),

@@ -12,17 +12,17 @@ from aiohttp import web
 
 from jobs.wiring import wire_source, wire_target_listing
 from migrator import errors
-from migrator.adapters.redmine import ADAPTER, Options, RedmineSource
-from migrator.adapters.redmine_api import TRIES
-from migrator.adapters.redmine_containers import BESIDE
-from migrator.config import options_of, read_configuration
+from migrator.config.settings import options_of, read_configuration
 from migrator.model import Attachment, Draft, Entity, EntityRef, Page
+from migrator.trackers.redmine.api import TRIES
+from migrator.trackers.redmine.containers import BESIDE
+from migrator.trackers.redmine.target import ADAPTER, Options, RedmineSource
 from tests.adapters.fake_redmine import FakeRedmine
 from tests.adapters.fake_redmine_beside import Space
 from tests.adapters.test_redmine import closing, seeded_beside, source, target  # noqa: F401 - a fixture
 from tests.contract import Bytes
 from tests.contract.source import crawl, fetch, read_to_the_end
-from tests.parts import run_backup
+from tests.support.parts import run_backup
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ async def test_users_are_held_against_their_total(fake):
 
 async def test_list_that_changes_while_it_is_read_is_read_again(fake, monkeypatch):
     seeded_beside(fake)
-    monkeypatch.setattr("migrator.adapters.redmine_api.PAGE", 1)
+    monkeypatch.setattr("migrator.trackers.redmine.api.PAGE", 1)
     original = FakeRedmine._listed
 
     def shrinking(self, request, name, items):

@@ -17,35 +17,35 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from migrator import errors
-from migrator.adapters import adapter
-from migrator.adapters.memory import MemoryTracker
-from migrator.adapters.squash import (
+from migrator.layers.retry import Patience, RetryingSource, RetryingTarget
+from migrator.layers.verify import VerifiedSource
+from migrator.model import Attachment, Draft, Entity, EntityRef
+from migrator.sandbox.faults import Faults
+from migrator.sandbox.squash.app import SquashSandbox
+from migrator.sandbox.squash.tree import CALL_STEPS, Node
+from migrator.sandbox.squash.tree import KINDS as OWNERS
+from migrator.sandbox.squash.web import DEFAULT_WHITELIST, RefusedError
+from migrator.sandbox.world.model import World
+from migrator.trackers import adapter
+from migrator.trackers.memory import MemoryTracker
+from migrator.trackers.squash.hal import items_in, steps_in
+from migrator.trackers.squash.parse import attachment_in, made_in
+from migrator.trackers.squash.passing import passing_name
+from migrator.trackers.squash.records import STREAMS
+from migrator.trackers.squash.source import (
     ADAPTER,
     Options,
     SquashSource,
     SquashTarget,
     unwrapped,
 )
-from migrator.adapters.squash_answers import attachment_in, made_in
-from migrator.adapters.squash_passing import passing_name
-from migrator.adapters.squash_records import STREAMS
-from migrator.adapters.squash_tree import AT_ONCE, KINDS
-from migrator.auth import Unsigned
-from migrator.hal import items_in, steps_in
-from migrator.http import HttpClient
-from migrator.layers import Patience, RetryingSource, RetryingTarget
-from migrator.model import Attachment, Draft, Entity, EntityRef
-from migrator.sandbox.faults import Faults
-from migrator.sandbox.sq_tree import CALL_STEPS, Node
-from migrator.sandbox.sq_tree import KINDS as OWNERS
-from migrator.sandbox.sq_web import DEFAULT_WHITELIST, RefusedError
-from migrator.sandbox.squash import SquashSandbox
-from migrator.sandbox.world import World
-from migrator.verified import VerifiedSource
+from migrator.trackers.squash.tree import AT_ONCE, KINDS
+from migrator.wire.auth import Unsigned
+from migrator.wire.client import HttpClient
 from tests.contract import Bucket, Bytes, Expected, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, read_to_the_end
 from tests.contract.target import BoundTarget, TargetContract, sha256
-from tests.parts import PATIENCE, no_wait, rows, run_backup, run_load
+from tests.support.parts import PATIENCE, no_wait, rows, run_backup, run_load
 
 WORLD = World.generate(entities=130, seed=7, median_bytes=2_000, large_bytes=2_500_000)
 SMALL = World.generate(entities=30, seed=3, median_bytes=500, large_bytes=0)
@@ -640,7 +640,7 @@ async def test_file_deleted_while_its_owner_is_read_is_listed_no_more_when_it_is
 
 
 async def test_what_a_failed_try_got_is_remembered_for_a_few_owners_only(monkeypatch):
-    monkeypatch.setattr("migrator.adapters.squash.PARTLY_KEPT", 2)
+    monkeypatch.setattr("migrator.trackers.squash.source.PARTLY_KEPT", 2)
 
     class Broken(SquashSandbox):
         async def _file(self, request):

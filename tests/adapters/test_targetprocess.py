@@ -11,15 +11,15 @@ import pytest
 from aiohttp import web
 
 from migrator import errors
-from migrator.adapters.targetprocess import Options, TargetprocessSource, TargetprocessTarget
-from migrator.ahead import MOST
-from migrator.layers import Patience, RetryingSource
+from migrator.layers.retry import Patience, RetryingSource
+from migrator.layers.verify import VerifiedSource
 from migrator.model import NOBODY, Attachment, Draft, Entity, EntityRef, Link
 from migrator.sandbox.faults import Faults
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.tp_files import error_page
-from migrator.sandbox.world import World
-from migrator.verified import VerifiedSource
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.targetprocess.files import error_page
+from migrator.sandbox.world.model import World
+from migrator.trackers.prefetch import MOST
+from migrator.trackers.targetprocess.target import Options, TargetprocessSource, TargetprocessTarget
 from tests.adapters.targetprocess_bound import (
     SKIP,
     WORLD,

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator import errors
-from migrator.adapters.targetprocess import TargetprocessTarget
-from migrator.adapters.targetprocess_answers import (
+from migrator.model import NOBODY, EntityRef
+from migrator.trackers.targetprocess.parse import (
     attachment,
     from_xml,
     inline_paths,
@@ -27,8 +27,8 @@ from migrator.adapters.targetprocess_answers import (
     quoted_files,
     uploaded,
 )
-from migrator.http import Answer
-from migrator.model import NOBODY, EntityRef
+from migrator.trackers.targetprocess.target import TargetprocessTarget
+from migrator.wire.client import Answer
 
 BUG = EntityRef("Bug", "4711")
 VENDORS = """<Attachments Next="http://tp/api/v1/Attachments?take=25&amp;skip=25">

@@ -13,12 +13,12 @@ from aiohttp import web
 
 from jobs.wiring import wire_source
 from migrator import errors
-from migrator.adapters.targetprocess import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
-from migrator.adapters.targetprocess_answers import attachment, iso_date
-from migrator.config import read_configuration
+from migrator.config.settings import read_configuration
 from migrator.model import NOBODY, Attachment, Draft, Entity, EntityRef
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.tp_files import PIXEL
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.targetprocess.files import PIXEL
+from migrator.trackers.targetprocess.parse import attachment, iso_date
+from migrator.trackers.targetprocess.target import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
 from tests.adapters.targetprocess_bound import SKIP, WORLD, answering, client, expected_files
 from tests.contract import Bucket, Bytes
 from tests.contract.source import crawl, fetch, read_to_the_end, told

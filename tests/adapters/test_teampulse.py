@@ -15,24 +15,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator import errors
-from migrator.adapters import adapter
-from migrator.adapters.teampulse import (
+from migrator.layers.retry import Patience, RetryingSource, RetryingTarget
+from migrator.layers.verify import VerifiedSource
+from migrator.model import NOBODY, Attachment, Draft, Entity, EntityRef
+from migrator.sandbox.faults import Faults
+from migrator.sandbox.server import show_login, to_login
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.teampulse.reads import RefusedError
+from migrator.sandbox.world.model import World
+from migrator.trackers import adapter
+from migrator.trackers.teampulse.parse import attachment_in, entity_in, made_in, paths_in
+from migrator.trackers.teampulse.source import (
     ADAPTER,
     Options,
     TeamPulseSource,
     TeamPulseTarget,
 )
-from migrator.adapters.teampulse_answers import attachment_in, entity_in, made_in, paths_in
-from migrator.auth import Wrap
-from migrator.http import HttpClient
-from migrator.layers import Patience, RetryingSource, RetryingTarget
-from migrator.model import NOBODY, Attachment, Draft, Entity, EntityRef
-from migrator.sandbox.faults import Faults
-from migrator.sandbox.server import show_login, to_login
-from migrator.sandbox.teampulse import TeamPulseSandbox
-from migrator.sandbox.tpulse_reads import RefusedError
-from migrator.sandbox.world import World
-from migrator.verified import VerifiedSource
+from migrator.wire.auth import Wrap
+from migrator.wire.client import HttpClient
 from tests.contract import Bucket, Bytes, Expected, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, fetch, read_to_the_end
 from tests.contract.target import BoundTarget, TargetContract, sha256

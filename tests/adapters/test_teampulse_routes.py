@@ -10,10 +10,10 @@ import pytest
 from aiohttp import web
 
 from migrator import errors
-from migrator.adapters.teampulse import ADAPTER
-from migrator.adapters.teampulse_answers import total_in
 from migrator.model import NOBODY, Attachment, EntityRef
-from migrator.sandbox.teampulse import TeamPulseSandbox
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.trackers.teampulse.parse import total_in
+from migrator.trackers.teampulse.source import ADAPTER
 from tests.adapters.test_teampulse import SMALL, draft, expected_names, names, serving, told
 from tests.contract import Bytes
 from tests.contract.source import crawl, read_to_the_end

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from jobs.cli import collect_seldom
-from migrator.catalog import Catalog
-from migrator.mapping import read_mapping
-from migrator.matching import Index, match, rule
+from migrator.mapping.file import read_mapping
+from migrator.mapping.match import Index, match, rule
 from migrator.model import Attachment, Blob, Entity, EntityRef, Outcome, RunStatus, Status
+from migrator.store.catalog import Catalog
 
 T = TypeVar("T")
 PAGE, OF_ENTITY = 500, 5

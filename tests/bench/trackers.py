@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from migrator.sandbox import SANDBOXES
-from migrator.sandbox.world import World, WorldAttachment
-from tests.program import configure
+from migrator.sandbox.world.model import World, WorldAttachment
+from tests.support.program import configure
 
 
 def world(files: int, of_entity: int) -> World:

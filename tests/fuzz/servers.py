@@ -14,7 +14,7 @@ from aiohttp import web
 
 from migrator.sandbox import SANDBOXES
 from migrator.sandbox.server import Sandbox
-from migrator.sandbox.world import World
+from migrator.sandbox.world.model import World
 from tests.adapters.fake_redmine import KEY, FakeRedmine
 from tests.adapters.fake_redmine_beside import Space
 from tests.fuzz.mutations import Change, changed

@@ -17,15 +17,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.adapters import Adapter, adapter
-from migrator.catalog.crawl import _row
 from migrator.errors import MigratorError
-from migrator.http import HttpClient
+from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, Draft, Entity, EntityDraft, EntityRef, Page
-from migrator.pacing import Pacer
 from migrator.ports import Source, Target
-from migrator.sandbox.world import World
-from migrator.verified import VerifiedSource
+from migrator.sandbox.world.model import World
+from migrator.store.catalog.crawl import _row
+from migrator.trackers import Adapter, adapter
+from migrator.wire.client import HttpClient
+from migrator.wire.rate import Pacer
 from tests.contract import Bucket, Bytes
 from tests.contract.source import crawl
 from tests.fuzz import examples

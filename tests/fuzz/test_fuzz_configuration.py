@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.wiring import wire_source, wire_target
-from migrator.config import read_configuration
+from migrator.config.settings import read_configuration
 from migrator.errors import ConfigError
-from migrator.mapping import read_mapping
+from migrator.mapping.file import read_mapping
 from tests.fuzz import examples
 
 SECRET = "hunter2-is-the-secret"

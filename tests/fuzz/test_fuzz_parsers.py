@@ -19,16 +19,16 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from jobs.options import date, entity, size
-from migrator.adapters.issuetrak_answers import written
-from migrator.adapters.issuetrak_zip import Unpacked
-from migrator.adapters.squash_answers import date_in
-from migrator.adapters.targetprocess_answers import iso_date
-from migrator.answers import retry_after
-from migrator.auth import Hmac, Signature, Unsigned, Wrap
-from migrator.base64json import Base64Field
 from migrator.errors import MigratorError, WrongBody
 from migrator.model import Attachment, EntityRef
 from migrator.selection import Selection
+from migrator.trackers.issuetrak.parse import written
+from migrator.trackers.issuetrak.zip_batches import Unpacked
+from migrator.trackers.squash.parse import date_in
+from migrator.trackers.targetprocess.parse import iso_date
+from migrator.wire.auth import Hmac, Signature, Unsigned, Wrap
+from migrator.wire.base64_field import Base64Field
+from migrator.wire.status import retry_after
 from tests.fuzz import examples
 from tests.fuzz.mutations import STRINGS
 

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager, suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.auth import Hmac, QueryToken, Signer, Wrap, basic
 from migrator.errors import MigratorError, Retriable
-from migrator.http import Call, HttpClient
+from migrator.wire.auth import Hmac, QueryToken, Signer, Wrap, basic
+from migrator.wire.client import Call, HttpClient
 from tests.contract import Bucket
 from tests.fuzz import examples
 from tests.fuzz.mutations import HEADERS, LOGIN, STATUSES

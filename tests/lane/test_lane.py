@@ -19,18 +19,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from migrator import errors, incoming, lane
-from migrator.auth import Header, Signature
-from migrator.http import HttpClient
-from migrator.incoming import HEAD_LIMIT, HELD, CutOff, Incoming, NotHttp
-from migrator.lane import CLOSING, Lane
-from migrator.pacing import Pacer
-from migrator.tls import DIRECT, Route, TlsFiles
-from migrator.tls import Proxy as Through
+from migrator import errors
+from migrator.wire.auth import Header, Signature
+from migrator.wire.client import HttpClient
+from migrator.wire.h1.pool import CLOSING, Lane
+from migrator.wire.h1.response import HEAD_LIMIT, HELD, CutOff, Incoming, NotHttp
+from migrator.wire.rate import Pacer
+from migrator.wire.route import DIRECT, Route, TlsFiles
+from migrator.wire.route import Proxy as Through
+from migrator.wire.transport.h1 import pool, response
 from tests.contract import Bucket
 from tests.fuzz import examples
-from tests.tls import Certificates, Proxy
-from tests.web import answer
+from tests.support.tls import Certificates, Proxy
+from tests.support.web import answer
 
 FILE, OTHER = b"0123456789", b"another file"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -364,7 +365,7 @@ async def test_new_connection_that_breaks_is_not_tried_again():
 
 
 async def test_connection_that_was_idle_too_long_is_not_used_again(monkeypatch):
-    monkeypatch.setattr(lane, "IDLE", 0.0)
+    monkeypatch.setattr(pool, "IDLE", 0.0)
     found, peer = await fetched_from((answer(FILE), answer(FILE)), times=2)
     assert found == [FILE, FILE]
     assert peer.asked == [0, 1]
@@ -753,7 +754,7 @@ async def read(pieces: list[bytes], how: Exception | None) -> tuple[Any, ...]:
     try:
         while piece := await found.readany():
             body += piece
-    except (CutOff, NotHttp, incoming.NoAnswer) as caught:
+    except (CutOff, NotHttp, response.NoAnswer) as caught:
         error, body = type(caught).__name__, b""
     return found.status, [*found.headers.items()], body, error, found.reusable
 
@@ -814,8 +815,8 @@ async def test_connection_that_is_cancelled_when_it_has_just_been_made_holds_nob
 HANGING = """
 import asyncio, socket, sys, time
 import uvloop
-from migrator.auth import Header
-from migrator.http import HttpClient
+from migrator.wire.auth import Header
+from migrator.wire.client import HttpClient
 from tests.contract import Bucket
 
 async def main():
@@ -858,7 +859,7 @@ async def test_program_does_not_wait_for_a_name_server_that_is_away():
 
 
 async def test_connection_of_whose_end_nobody_tells_is_forgotten(monkeypatch):
-    monkeypatch.setattr(lane, "CLOSING", 0.05)
+    monkeypatch.setattr(pool, "CLOSING", 0.05)
     async with Peer((answer(FILE), stall)).serving() as peer:
         road = Lane(URL(peer.url), most=4, timeout=5)
         async with await road.get("/x", {}) as found:
@@ -875,7 +876,7 @@ async def test_session_of_whose_end_nobody_tells_is_forgotten(monkeypatch):
     async def never(self):
         await asyncio.get_running_loop().create_future()
 
-    monkeypatch.setattr("migrator.http.CLOSING", 0.05)
+    monkeypatch.setattr("migrator.wire.client.CLOSING", 0.05)
     async with Peer((answer(b"{}"),)).serving() as peer:
         http = HttpClient(peer.url, Header("X-Key", "k"))
         await http.get("a")

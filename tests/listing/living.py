@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from migrator.model import EntityRef
 from migrator.sandbox import SANDBOXES
-from migrator.sandbox.names import KINDS
 from migrator.sandbox.server import Sandbox
-from migrator.sandbox.sq_tree import Tree
-from migrator.sandbox.world import World, WorldAttachment, WorldEntity
+from migrator.sandbox.squash.tree import Tree
+from migrator.sandbox.world.model import World, WorldAttachment, WorldEntity
+from migrator.sandbox.world.samples import KINDS
 
 MOST = 3000
 """So many requests are a loop."""

@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.adapters.memory import MemorySource, MemoryTracker
 from migrator.model import Cursor, EntityRef, Page
-from migrator.pipeline.rounds import MOST
+from migrator.pipeline.backup.loop_detector import MOST
+from migrator.trackers.memory import MemorySource, MemoryTracker
 from tests.fuzz import examples
 from tests.listing.living import Step
-from tests.parts import expected, rows, run_backup, small_tracker, stored
+from tests.support.parts import expected, rows, run_backup, small_tracker, stored
 
 EVENTS = ("add file", "add entity", "remove file", "remove entity", "rename", "move", "later", "page size")
 STEPS = st.builds(Step, st.integers(0, 5), st.sampled_from(EVENTS), st.integers(0, 999), st.integers(0, 999))

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from migrator.adapters import adapter
-from migrator.http import HttpClient
+from migrator.trackers import adapter
+from migrator.wire.client import HttpClient
 from tests.fuzz import examples
 from tests.listing.living import Living, Step, living, schedules, small_world
-from tests.parts import FULL, rows, run_backup, stored
+from tests.support.parts import FULL, rows, run_backup, stored
 
 WAYS: dict[str, tuple[tuple[dict[str, Any], dict[str, Any]], ...]] = {
     "issuetrak": (({"page_size": 20}, {}), ({"issue_numbers": "101-262"}, {}), ({"page_size": 20, "zip": True}, {})),

@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from migrator.sandbox.world import World
+from migrator.sandbox.world.model import World
 
 
 @pytest.fixture(scope="session")

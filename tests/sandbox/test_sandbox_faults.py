@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from migrator.sandbox.faults import IN_A_ROW, Faults
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.world import World
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.world.model import World
 
 Client = aiohttp.ClientSession
 PAIR = f"{TargetprocessSandbox.user}:{TargetprocessSandbox.password}"

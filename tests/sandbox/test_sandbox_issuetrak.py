@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 import aiohttp
 import pytest
 
-from migrator.sandbox.issuetrak import IssuetrakSandbox
-from migrator.sandbox.world import World
+from migrator.sandbox.issuetrak.app import IssuetrakSandbox
+from migrator.sandbox.world.model import World
 
 SMALL = World.generate(entities=12, seed=3, median_bytes=500, large_bytes=0)
 UPLOAD = {

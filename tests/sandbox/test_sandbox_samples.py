@@ -14,10 +14,10 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.teampulse import TeamPulseSandbox
-from migrator.sandbox.tp_resources import PLURALS
-from migrator.sandbox.world import World
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.targetprocess.resources import PLURALS
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.world.model import World
 
 Client = aiohttp.ClientSession
 JSON = {"Accept": "application/json"}

@@ -10,10 +10,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from migrator.sandbox.sq_tree import CALL_STEPS, KINDS, fitting
-from migrator.sandbox.sq_web import DEFAULT_WHITELIST
-from migrator.sandbox.squash import SquashSandbox
-from migrator.sandbox.world import World
+from migrator.sandbox.squash.app import SquashSandbox
+from migrator.sandbox.squash.tree import CALL_STEPS, KINDS, fitting
+from migrator.sandbox.squash.web import DEFAULT_WHITELIST
+from migrator.sandbox.world.model import World
 
 Client = aiohttp.ClientSession
 

@@ -8,8 +8,8 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from migrator.sandbox.targetprocess import TargetprocessSandbox
-from migrator.sandbox.world import World
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.world.model import World
 
 Client = aiohttp.ClientSession
 JSON = {"Accept": "application/json"}

@@ -9,8 +9,8 @@ import pytest
 from yarl import URL
 
 from migrator.sandbox import SANDBOXES
-from migrator.sandbox.teampulse import TeamPulseSandbox
-from migrator.sandbox.world import World
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.world.model import World
 
 Client = aiohttp.ClientSession
 COOKIE = {"Cookie": TeamPulseSandbox.cookie}

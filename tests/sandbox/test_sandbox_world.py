@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from migrator.sandbox.world import BLOCK, World, WorldAttachment
+from migrator.sandbox.world.model import BLOCK, World, WorldAttachment
 
 
 def by_entity(world: World) -> dict[int, list[WorldAttachment]]:

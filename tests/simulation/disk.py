@@ -1,6 +1,6 @@
 """A disk that forgets, at a power cut, what was not made safe: contents not flushed, names not flushed.
 
-The one idea: it stands in the place of `migrator.disk` and passes every call on, but remembers what a file system
+The one idea: it stands in the place of `migrator.store.disk` and passes every call on, but remembers what a file system
 may still lose. A flush that the program forgets is so seen as a loss, though the test machine loses nothing.
 """
 
@@ -12,8 +12,8 @@ from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
-from migrator import disk as real
-from migrator.catalog.store import Store
+from migrator.store import disk as real
+from migrator.store.catalog.database import Store
 
 
 class ForgetfulDisk:

@@ -21,13 +21,14 @@ from unittest.mock import patch
 import aiohttp
 from sqlite_utils import Database
 
-from migrator import disk, errors, scribe
-from migrator.adapters.memory import CHUNK, MemoryTracker
-from migrator.catalog.store import Store
-from migrator.lane import Lane
+from migrator import errors
 from migrator.model import Attachment
-from migrator.pipeline import store
+from migrator.pipeline.backup import recorder
 from migrator.ports import BodyFacts, Sink
+from migrator.store import disk, writer
+from migrator.store.catalog.database import Store
+from migrator.trackers.memory import CHUNK, MemoryTracker
+from migrator.wire.h1.pool import Lane
 from tests.simulation.disk import ForgetfulDisk
 from tests.simulation.loop import Killed
 
@@ -112,10 +113,10 @@ def simulated(fate: Fate) -> Iterator[None]:
     numbers = iter(range(10**9))
     with (
         _disk(fate),
-        patch.object(scribe, "token_hex", lambda _: f"{next(numbers):016x}"),
+        patch.object(writer, "token_hex", lambda _: f"{next(numbers):016x}"),
         patch.object(Store, "writing", _transactions(fate, Store.writing)),
         patch.object(Database, "execute", _reads(fate, Database.execute)),
-        patch.object(store, "SMALL", SMALL),
+        patch.object(recorder, "SMALL", SMALL),
         patch.object(aiohttp.ClientSession, "_request", _requests(fate, aiohttp.ClientSession._request)),
         patch.object(Lane, "get", _downloads(fate, Lane.get)),
     ):

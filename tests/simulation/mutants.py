@@ -12,17 +12,20 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from migrator import checked, disk, errors, layers, manifest, scribe
-from migrator.archive import Archive
-from migrator.catalog import remake as remaking
-from migrator.catalog import store
-from migrator.catalog.journal import Journal
-from migrator.catalog.uploads import UploadTables
+from migrator import errors
+from migrator.layers.retry import checked_sink, retry
 from migrator.model import Outcome, Page, Status, UploadStatus
 from migrator.pipeline.backup import _Backup
-from migrator.pipeline.fetch import Fetcher
-from migrator.pipeline.settle import Settler
-from migrator.pipeline.store import Recorder
+from migrator.pipeline.backup.fetch import Fetcher
+from migrator.pipeline.backup.recorder import Recorder
+from migrator.pipeline.load.upload import Settler
+from migrator.store import disk, writer
+from migrator.store.blobs import Archive
+from migrator.store.catalog import database
+from migrator.store.catalog.uploads import UploadTables
+from migrator.store.journal import manifest
+from migrator.store.journal.keeper import Journal
+from migrator.store.repair import remake as remaking
 
 
 async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> None:
@@ -59,7 +62,7 @@ def _unsafe(self: Any, fresh: Any, kind: type) -> None:
         flush(folder, [path for path in files if (path.name in names) is (kind is bytes)])
 
     with patch.object(disk, "sync_files", some):
-        scribe.write_blobs(self.root, fresh)
+        writer.write_blobs(self.root, fresh)
 
 
 def _small_ones_unsafe(self: Any, fresh: Any) -> None:
@@ -71,7 +74,7 @@ def _large_ones_unsafe(self: Any, fresh: Any) -> None:
 
 
 def _without(call: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method, with one call of `migrator.disk` left out."""
+    """The method, with one call of `migrator.store.disk` left out."""
 
     def careless(*args: Any) -> Any:
         with patch.object(disk, call, lambda *_: None):
@@ -116,7 +119,7 @@ async def _short_listing_believed(self: Any, stream: str, cursor: Any, rounds: A
 
 
 async def _page_swallows_errors(self: Any, attachment: Any, recorded: Any) -> Any:
-    from migrator.pipeline.store import Settled, StoreSink
+    from migrator.pipeline.backup.recorder import Settled, StoreSink
 
     sink = StoreSink(self._archive, self._progress)
     with contextlib.suppress(errors.Retriable, errors.Rejected):
@@ -143,17 +146,17 @@ MUTANTS: dict[str, Mutant] = {
     "the name of a new manifest is not flushed": lambda: patch.object(
         Journal, "_write_whole", _without("sync_folders", Journal._write_whole)
     ),
-    "a catalog does not catch up with its manifest": lambda: patch.object(store, "catch_up", lambda *_: None),
+    "a catalog does not catch up with its manifest": lambda: patch.object(database, "catch_up", lambda *_: None),
     "a rebuilt catalog has its name before it is whole": lambda: patch.object(
         remaking, "_made", lambda path, fresh: [path, fresh][2:]
     ),
-    "a retry without rewind": lambda: patch.object(layers.RetryingSource, "download", _download_without_rewind),
+    "a retry without rewind": lambda: patch.object(retry.RetryingSource, "download", _download_without_rewind),
     "an upload is repeated without a look": lambda: patch.object(Settler, "_find_sent", _sent_without_a_look),
     "a load that resumes does not look": lambda: patch.object(Settler, "_find", _resumed_without_a_look),
     "an intent is not recorded": lambda: patch.object(UploadTables, "record_intent", _intent_not_recorded),
     "an upload is recorded before it is sent": lambda: patch.object(UploadTables, "record_intent", _uploaded_at_once),
-    "sizes are not compared": lambda: patch.object(checked.CheckedSink, "judge", lambda *_: None),
-    "what is read back is not checked": lambda: patch.object(layers.RetryingTarget, "read_back", _read_back_unchecked),
+    "sizes are not compared": lambda: patch.object(checked_sink.CheckedSink, "judge", lambda *_: None),
+    "what is read back is not checked": lambda: patch.object(retry.RetryingTarget, "read_back", _read_back_unchecked),
     "a 404 is for ever": lambda: patch.object(Fetcher, "_gone", _gone_at_once),
     "a listing that ends early is believed": lambda: patch.object(_Backup, "_read", _short_listing_believed),
     "errors of a download are swallowed": lambda: patch.object(Fetcher, "_fetched", _page_swallows_errors),

@@ -16,20 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from migrator.adapters import adapter
-from migrator.catalog import Catalog
-from migrator.http import HttpClient
-from migrator.layers import RetryingTarget
+from migrator.layers.retry import RetryingTarget
 from migrator.model import EntityRef
 from migrator.sandbox import SANDBOXES
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import Sandbox
-from migrator.sandbox.world import World
-from tests.parts import PATIENCE, rows, run_backup, run_load, run_verify
+from migrator.sandbox.world.model import World
+from migrator.store.catalog import Catalog
+from migrator.trackers import adapter
+from migrator.wire.client import HttpClient
 from tests.simulation import loop
 from tests.simulation.disk import ForgetfulDisk
 from tests.simulation.edges import CALM, Fate, Violation, Weather, simulated
 from tests.simulation.story import HAS_TABLES, archived
+from tests.support.parts import PATIENCE, rows, run_backup, run_load, run_verify
 from tests.test_pairs import FOUR, OPTIONS, assert_there_once, mapped
 
 FAULTY = ("stalled", "login_page", "redirected", "gzipped", "dribbled")

@@ -19,20 +19,20 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from migrator.adapters.memory import MemoryTarget, MemoryTracker
-from migrator.archive import Archive
-from migrator.catalog import Catalog
-from migrator.catalog.audit import audit
-from migrator.catalog.store import disk_errors as catalog_errors
 from migrator.errors import MigratorError
-from migrator.layers import Patience, RetryingTarget
-from migrator.mapping import Mapping
+from migrator.layers.retry import Patience, RetryingTarget
+from migrator.mapping.file import Mapping
 from migrator.model import NOBODY, EntityRef
 from migrator.pipeline.rebuild import rebuild
-from tests.parts import expected, files_on, rows, run_backup, run_load, run_rollback, run_verify
+from migrator.store.blobs import Archive
+from migrator.store.catalog import Catalog
+from migrator.store.catalog.database import disk_errors as catalog_errors
+from migrator.store.repair.audit import audit
+from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.simulation import loop
 from tests.simulation.disk import ForgetfulDisk
 from tests.simulation.edges import CALM, SMALL, Fate, Violation, Weather, Weathered, simulated
+from tests.support.parts import expected, files_on, rows, run_backup, run_load, run_rollback, run_verify
 
 PATIENCE = Patience(retries=3, total=10_000)
 MOST_RUNS = 3

@@ -1,0 +1,111 @@
+"""`migrator backup CONFIG`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.options import address, config_argument, paranoid_option, selection_options
+from jobs.output import Output
+
+
+@click.command("backup")
+@config_argument
+@selection_options
+@paranoid_option
+@click.option("--accept-gone", is_flag=True, help="However many files are no longer listed, believe it.")
+@click.option(
+    "--moved-from", type=address, metavar="OLD_URL", help="The tracker had this address before: go on with its archive."
+)
+@click.pass_obj
+def command(
+    output: Output,
+    /,
+    *,
+    config: Path,
+    selection: Any,
+    paranoid: bool,
+    accept_gone: bool,
+    moved_from: str | None,
+) -> dict[str, Any]:
+    """Crawl the source of CONFIG and store every attachment in its archive.
+
+    Run again it resumes where it was stopped or killed; run after a complete backup it fetches only what is new or
+    changed. A file that can't be had is listed with its reason (exit status 3) and tried again by the next run. One
+    that the tracker no longer lists is `gone`; its blob stays. Where more than [source] max_gone of all files are no
+    longer listed, none is called gone (exit status 3) until --accept-gone says that it is true.
+
+    What --limit and the filters leave out is counted as skipped, and fetched by a later run without them.
+
+    After the tracker's address has changed in CONFIG, --moved-from OLD_URL goes on with the archive made from there,
+    once, if files that it holds have the same ids, names and sizes at the new address (else exit status 2).
+    """
+    from jobs.runtime import run_job
+    from migrator.config.settings import read_configuration
+
+    configuration = read_configuration(config)
+    return run_job(
+        lambda stop: run_backup(
+            configuration,
+            output,
+            stop,
+            selection,
+            paranoid=paranoid,
+            accept_gone=accept_gone,
+            moved_from=moved_from,
+        )
+    )
+
+
+async def run_backup(
+    configuration: Any,
+    output: Output,
+    stop: asyncio.Event,
+    selection: Any = None,
+    *,
+    paranoid: bool = False,
+    accept_gone: bool = False,
+    moved_from: str | None = None,
+) -> dict[str, Any]:
+    """Log in, hold the archive, back up; `moved_from` is the address that the tracker had before."""
+    from jobs.runtime import held_archive, unless_stopped
+    from jobs.wiring import wire_source
+    from migrator.pipeline.backup import BackupSettings, backup
+    from migrator.pipeline.backup.relocation import relocate
+    from migrator.selection import EVERYTHING, expect_kinds
+
+    source = wire_source(configuration, paranoid=paranoid)
+    for warning in source.warnings:
+        output.warn(warning)
+    section, limits = configuration.settings.source, configuration.settings.limits
+    selection = selection or EVERYTHING
+    known = source.tracker.capabilities.kinds
+    expect_kinds(selection.kinds, known, "--kind")
+    expect_kinds([ref.kind for ref in selection.entities if ref.kind], known, "--entity")
+    try:
+        output.note(f"source: {await unless_stopped(source.tracker.check(), stop)}")
+        settings = BackupSettings(
+            source.identity,
+            section.kinds,
+            limits.downloads,
+            section.allow_forbidden,
+            selection,
+            None if accept_gone else section.max_gone,
+        )
+        with (
+            held_archive(configuration.archive, "backup", create=not moved_from) as (archive, catalog),
+            output.progress("backup") as progress,
+        ):
+            if moved_from:
+                old = f"{section.tracker} {moved_from}"
+                moved = relocate(source.tracker, catalog, old, source.identity)
+                progress.note(await unless_stopped(moved, stop))
+            summary = await backup(source.tracker, archive, catalog, settings, progress=progress, stop=stop)
+    finally:
+        await source.tracker.close()
+    for warning in summary["warnings"]:
+        output.warn(warning)
+    return summary

@@ -1,0 +1,224 @@
+"""`migrator check CONFIG`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.options import config_argument
+from jobs.output import Output
+
+
+class Odd(str):
+    """What an attempt found where it works, and a person has to know something: it gets the mark of a warning."""
+
+    __slots__ = ()
+
+
+Attempt = Callable[[], Awaitable[str]]
+Attempts = Callable[[Any], Iterator[tuple[str, Attempt]]]
+
+SMALL = 10 * 1024 * 1024
+"""A file up to so many bytes is tried."""
+
+
+@click.command("check")
+@config_argument
+@click.pass_obj
+def command(output: Output, /, *, config: Path) -> dict[str, Any]:
+    """Log in to source and target, read one page, download one small file; write nothing.
+
+    Says what will work (ok), what will not (FAIL, exit status 3) and what is odd and works all the same (warn). Refused
+    credentials or a tracker that doesn't answer end it with status 4.
+    """
+    from jobs.runtime import run_job, unless_stopped
+    from migrator.config.settings import read_configuration
+
+    configuration = read_configuration(config)
+    return run_job(lambda stop: unless_stopped(_check(configuration, output), stop))
+
+
+async def _check(configuration: Any, output: Output) -> dict[str, Any]:
+    from jobs.wiring import wire_source, wire_target
+
+    settings, target = configuration.settings, {}
+    listings = partial(_source_attempts, settings.source.kinds)
+    source = await _check_side(settings.source, wire_source(configuration), listings, output)
+    if settings.target:
+        attempts = partial(_target_attempts, configuration)
+        target = await _check_side(settings.target, wire_target(configuration), attempts, output)
+    checks = [*source["checks"], *target.get("checks", [])]
+    status = "complete" if all(check["ok"] for check in checks) else "incomplete"
+    return {"command": "check", "status": status, "source": source, "target": target}
+
+
+async def _check_side(section: Any, wired: Any, attempts: Attempts, output: Output) -> dict[str, Any]:
+    """Log in, which must work, and try the rest."""
+    for warning in wired.warnings:
+        output.warn(warning)
+    # That nobody's identity is verified stands in the results, too: it works, and is no good.
+    unsafe = [warning for warning in wired.warnings if ".tls.verify = false" in warning]
+    checks = [_passed("certificate", Odd(warning)) for warning in unsafe]
+    try:
+        checks.append(_passed("login", await wired.tracker.check()))
+        await _look_for_oddities(checks, wired.tracker)
+        for name, attempt in attempts(wired.tracker):
+            await _tried(checks, name, attempt)
+    finally:
+        await wired.tracker.close()
+    return {"tracker": section.tracker, "checks": checks}
+
+
+@dataclass(slots=True)
+class FirstPages:
+    """What the first pages of all listings tell: kinds of entities, and where each listing goes on, if it does."""
+
+    kinds: set[str] = field(default_factory=set)
+    following: dict[str, Any] = field(default_factory=dict)
+
+    def take(self, stream: str, page: Any) -> None:
+        """One more page."""
+        self.kinds |= {entity.ref.kind for entity in (*page.entities, *page.ask)}
+        self.following.pop(stream, None)
+        if page.next is not None:
+            self.following[stream] = page.next
+
+
+def _source_attempts(wanted: Sequence[str], source: Any) -> Iterator[tuple[str, Attempt]]:
+    seen = FirstPages()
+    for stream in source.capabilities.streams:
+        yield f"listing of {stream}", partial(_one_page, source, stream, seen)
+    if wanted:
+        yield "kinds", partial(_kinds, source, wanted, seen)
+    yield "download", partial(_one_file, source)
+
+
+def _target_attempts(configuration: Any, target: Any) -> Iterator[tuple[str, Attempt]]:
+    yield "mapping", partial(_mapped, configuration, target)
+    yield "rows", partial(_rows, configuration)
+
+
+def _passed(name: str, detail: str) -> dict[str, Any]:
+    """What works; `warning` stands in it only where it is one."""
+    return {"check": name, "ok": True, **({"warning": True} if isinstance(detail, Odd) else {}), "detail": detail}
+
+
+async def _look_for_oddities(checks: list[dict[str, Any]], tracker: Any) -> None:
+    """What is odd about the tracker, a line each; where that can't be told, that is one."""
+    from migrator.errors import Rejected, Retriable
+
+    try:
+        checks += [_passed("oddity", Odd(sentence)) for sentence in await tracker.oddities()]
+    except (Rejected, Retriable) as error:
+        checks.append(_passed("oddity", Odd(f"what is odd about this tracker can't be told: {error}")))
+
+
+async def _tried(checks: list[dict[str, Any]], name: str, attempt: Attempt) -> None:
+    from migrator.errors import Rejected, Retriable
+
+    try:
+        checks.append(_passed(name, await attempt()))
+    except (Rejected, Retriable) as error:
+        checks.append({"check": name, "ok": False, "detail": str(error)})
+
+
+async def _one_page(source: Any, stream: str, seen: FirstPages) -> str:
+    page = await source.read(stream, None)
+    seen.take(stream, page)
+    more = "" if page.next is None else ", more to come"
+    told = f"{len(page.entities)} entities and {len(page.attachments)} attachments on the first page{more}"
+    odd = [*page.warnings, *(f"{one.ref}: {one.reason}" for one in page.unread)]
+    return Odd("; ".join([told, *odd])) if odd else told
+
+
+async def _kinds(source: Any, wanted: Sequence[str], seen: FirstPages) -> str:
+    """What [source] kinds names is there, as far as two pages of each listing tell."""
+    for stream, cursor in list(seen.following.items()):
+        seen.take(stream, await source.read(stream, cursor))
+    lacking = ", ".join(kind for kind in wanted if kind not in seen.kinds)
+    if not lacking:
+        return "each kind has entities"
+    there = ", ".join(sorted(seen.kinds)) or "none"
+    if not seen.following:
+        return Odd(f"no entity is listed of the kind {lacking}; there are {there}")
+    return f"not on the first pages: {lacking}; there are {there}"
+
+
+async def _one_file(source: Any) -> str:
+    """The smallest file that the first pages tell of."""
+    from migrator.pipeline.backup.reading import HashSink
+
+    listed = 0
+    for stream in source.capabilities.streams:
+        found = await _first_files(source, stream)
+        listed += len(found)
+        small = [one for one in found if one.size is not None and 0 < one.size <= SMALL]
+        if small:
+            one = min(small, key=lambda attachment: attachment.size or 0)
+            await source.download(one, HashSink())
+            return f"{one.name!r} of {one.owner}, {one.size} bytes"
+    if not listed:
+        return Odd("nothing was listed on the first pages, so nothing was tried")
+    return Odd("no small file on the first pages, so no download was tried")
+
+
+async def _first_files(source: Any, stream: str) -> list[Any]:
+    """Files of a first page; none of what can't be listed, which another check tells."""
+    from migrator.errors import Rejected, Retriable
+
+    found: list[Any] = []
+    with suppress(Rejected, Retriable):
+        page = await source.read(stream, None)
+        found += page.attachments
+        for entity in page.ask[:5]:
+            found += await source.attachments_of(entity)
+    return found
+
+
+async def _mapped(configuration: Any, target: Any) -> str:
+    """The mapping file is usable, and its first target entity is there."""
+    from jobs.commands.load import mapping_rows
+    from migrator.errors import ConfigError, Rejected
+
+    if not configuration.mapping_file.exists():
+        return Odd(f"{configuration.mapping_file.name} is not written yet; `migrator map` proposes it after the backup")
+    try:
+        mapping = mapping_rows(configuration, target).mapping
+    except ConfigError as error:
+        raise Rejected(str(error)) from None
+    for targets in mapping.values():
+        found = await target.find_attachments(targets[0])
+        return f"{len(mapping)} source entities; {targets[0]} is there, with {len(found)} attachments"
+    return Odd("the mapping file has no row, so nothing at the target was tried")
+
+
+async def _rows(configuration: Any) -> str:
+    """The rows of the mapping file name what is in the archive, as far as there is one yet."""
+    from contextlib import closing
+
+    from migrator.errors import ConfigError
+    from migrator.mapping.file import read_rows
+    from migrator.store.catalog import Catalog
+    from migrator.store.catalog.database import is_archive
+
+    try:
+        rows = read_rows(configuration.mapping_file, may_lack=configuration.settings.mapping.create_missing)
+    except ConfigError:
+        return "no mapping to compare with the archive"
+    if not is_archive(configuration.archive):
+        return "no archive yet: a load names the rows that name nothing in it"
+    with closing(Catalog(configuration.archive, read_only=True)) as catalog:
+        known = catalog.known_refs()
+        without = sum(count for owner, count in catalog.owners() if owner not in rows.mapping)
+    astray = rows.astray(known)
+    if not astray and not without:
+        return "each row names something in the archive, and each file has a row"
+    first = f", the first in line {rows.lines[astray[0]]}" if astray else ""
+    told = [f"{len(astray)} rows name nothing in the archive{first}"] if astray else []
+    return Odd("; ".join([*told, *([f"{without} files have no row"] if without else [])]))

@@ -1,0 +1,227 @@
+"""`migrator demo`: the whole job on embedded trackers, as a person would do it, from configuration to check.
+
+The one idea: it uses the same configuration files, wiring and pipelines as the real commands, nothing of its own but
+the trackers; what it checks at the end it asks of the target's server itself, not of our catalog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import tempfile
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.output import Output
+
+ENTITIES = 300
+FAULTS = 0.05
+STOP_AFTER = 250
+"""Downloads until the first backup is interrupted."""
+
+_CONFIG = """# Written by `migrator demo`; the trackers are gone when it has ended.
+archive = "archive"
+
+[source]
+tracker = "targetprocess"
+url = "{source}"
+
+[source.auth]
+username = {source_user}
+password = {{ file = "password.txt" }}
+
+[target]
+tracker = "teampulse"
+url = "{target}"
+
+[target.auth]
+username = {target_user}
+password = {{ file = "password.txt" }}
+
+[limits]
+backoff = "0.05 s"
+"""
+
+
+@dataclass
+class Story:
+    """What happened, step by step."""
+
+    rows: list[tuple[str, str, bool]] = field(default_factory=list)
+
+    def tell(self, step: str, what: str, *, good: bool) -> None:
+        """One row of the table."""
+        self.rows.append((step, what, good))
+
+
+@click.command("demo")
+@click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep configuration and archive here.")
+@click.pass_obj
+def command(output: Output, /, *, keep: Path | None) -> dict[str, Any]:
+    """The whole job on embedded sandbox trackers, in less than a minute, on this machine alone.
+
+    Starts a Targetprocess and a TeamPulse, backs the first up while it answers badly now and then, is interrupted,
+    resumes, verifies the archive, loads it into the second, loads again, and checks the target file by file.
+    """
+    from jobs.runtime import run_job
+    from migrator.errors import ConfigError
+
+    if keep is not None:
+        if keep.exists() and any(keep.iterdir()):
+            raise ConfigError(f"{keep} is not empty")
+        keep.mkdir(parents=True, exist_ok=True)
+    with nullcontext(str(keep)) if keep else tempfile.TemporaryDirectory(prefix="migrator-demo-") as folder:
+        return run_job(lambda stop: _demo(output, Path(folder), stop, kept=keep is not None))
+
+
+async def _demo(output: Output, folder: Path, stop: asyncio.Event, *, kept: bool) -> dict[str, Any]:
+    from migrator.sandbox.faults import Faults
+    from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+    from migrator.sandbox.teampulse.app import TeamPulseSandbox
+    from migrator.sandbox.world.model import World
+
+    world = World.generate(entities=ENTITIES)
+    source_faults = Faults.transient(FAULTS)
+    target_faults = Faults(lose_upload_answers=3, error_500=FAULTS)
+    async with (
+        TargetprocessSandbox(world, source_faults) as source,
+        TeamPulseSandbox(world.without_attachments(), target_faults) as target,
+    ):
+        _write_files(folder, source, target)
+        story = Story()
+        summaries = await _play(output, folder, source, target, story, stop)
+        what, good = _compare(source, target, _changed_names(folder / "archive"))
+        story.tell("check of the target", what, good=good)
+    good = all(row[2] for row in story.rows) and not stop.is_set()
+    return {
+        "command": "demo",
+        "status": "interrupted" if stop.is_set() else "complete" if good else "incomplete",
+        "kept": str(folder) if kept else None,
+        "steps": [{"step": step, "what": what, "ok": ok} for step, what, ok in story.rows],
+        **summaries,
+    }
+
+
+async def _play(
+    output: Output, folder: Path, source: Any, target: Any, story: Story, stop: asyncio.Event
+) -> dict[str, Any]:
+    """The steps in their order; each is a row of the story."""
+    from jobs.commands.backup import run_backup
+    from jobs.commands.load import run_load
+    from jobs.runtime import held_folder
+    from migrator.config.settings import read_configuration
+    from migrator.pipeline.verify import verify
+
+    configuration = read_configuration(folder / "config.toml")
+    output.note("demo: a backup of Targetprocess, interrupted on purpose")
+    interrupted = await _interrupted_backup(configuration, output, source, stop)
+    counts = interrupted["attachments"]
+    story.tell(
+        "backup, interrupted",
+        f"{counts['stored']} files stored, then stopped",
+        good=interrupted["status"] == "interrupted",
+    )
+    output.note("demo: the same command again; it resumes")
+    backup = await run_backup(configuration, output, stop)
+    counts = backup["attachments"]
+    unreachable = [failure for failure in backup["failures"] if failure["attachment"].startswith("inline:")]
+    story.tell(
+        "backup, resumed",
+        f"{counts['stored']} more stored, {counts['unchanged']} not fetched again; faults met: {_faults(source)}",
+        good=counts["unchanged"] > 0,
+    )
+    story.tell(
+        "not reachable",
+        f"{len(unreachable)} inline images that the tracker's API doesn't hand out: named, not forgotten",
+        good=len(unreachable) == counts["failed"] > 0,
+    )
+    with held_folder(configuration.archive, "verify") as archive:
+        verified = await verify(archive, stop=stop)
+    story.tell(
+        "verify",
+        f"{verified['blobs']} blobs hashed again, {len(verified['problems'])} problems",
+        good=verified["status"] == "complete",
+    )
+    output.note("demo: the archive goes into TeamPulse, twice")
+    load = await run_load(configuration, output, stop)
+    story.tell(
+        "load",
+        f"{load['uploads']['uploaded']} files uploaded; faults met: {_faults(target)}",
+        good=load["status"] == "complete",
+    )
+    second = await run_load(configuration, output, stop)
+    story.tell("load again", f"{second['uploads']['uploaded']} files uploaded", good=second["uploads"]["uploaded"] == 0)
+    return {"backup": backup, "load": load}
+
+
+async def _interrupted_backup(configuration: Any, output: Output, source: Any, stop: asyncio.Event) -> dict[str, Any]:
+    """A backup that is stopped, as by Ctrl-C, after some files."""
+    from jobs.commands.backup import run_backup
+
+    enough = asyncio.Event()
+
+    async def watch() -> None:
+        while source.downloads.total() < STOP_AFTER and not stop.is_set():  # noqa: ASYNC110 - a counter, no event
+            await asyncio.sleep(0.01)
+        enough.set()
+
+    watching = asyncio.create_task(watch())
+    try:
+        return await run_backup(configuration, output, enough)
+    finally:
+        watching.cancel()
+
+
+def _faults(sandbox: Any) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(sandbox.faults.injected.items())) or "none"
+
+
+def _write_files(folder: Path, source: Any, target: Any) -> None:
+    """Configuration, secret and mapping, as a person would have written them."""
+    words = {
+        "source": source.url,
+        "source_user": json.dumps(source.user),
+        "target": target.url,
+        "target_user": json.dumps(target.user),
+    }
+    (folder / "config.toml").write_text(_CONFIG.format(**words), encoding="utf-8")
+    (folder / "password.txt").write_text(source.password, encoding="utf-8")
+    (folder / "password.txt").chmod(0o600)
+    with (folder / "mapping.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["source_kind", "source_id", "target_kind", "target_id"])
+        rows.writerow(["Unlinked", "", "", source.world.entities[0].id])
+        for entity in source.world.entities:
+            rows.writerow([source.kind_of(entity.id), entity.id, target.kind_of(entity.id), entity.id])
+
+
+def _compare(source: Any, target: Any, names: dict[str, str]) -> tuple[str, bool]:
+    """What the two servers hold, file by file; `names` are those that had to be changed to be legal, by id."""
+    world, first = source.world, source.world.entities[0]
+    loose = [one for one in world.attachments if world.owner_of(one) is None]
+    same = 0
+    good = True
+    for entity in world.entities:
+        files = [*world.attachments_of(entity.id), *(loose if entity is first else ())]
+        wanted = Counter((names.get(str(one.id), one.name), source.sha256_of(one)) for one in files)
+        there = Counter((file.name, file.sha256) for file in target.files_of(entity.id))
+        same += (wanted & there).total()
+        good &= wanted == there
+    what = f"{same} of {len(world.attachments)} files there exactly once, by name and SHA-256"
+    return what + (f"; {len(names)} names had to be made legal" if names else ""), good
+
+
+def _changed_names(archive: Path) -> dict[str, str]:
+    from migrator.store.catalog import Catalog
+
+    catalog = Catalog(archive, read_only=True)
+    try:
+        return catalog.changed_names()
+    finally:
+        catalog.close()

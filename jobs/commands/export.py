@@ -1,0 +1,59 @@
+"""`migrator export ARCHIVE DEST`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.options import archive_argument
+from jobs.output import Output
+
+
+@click.command("export")
+@archive_argument
+@click.argument("dest", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "shape",
+    type=click.Choice(["tree", "bagit", "zip"]),
+    required=True,
+    help="A folder of files, a bag (BagIt, RFC 8493), or a ZIP file.",
+)
+@click.option(
+    "--link",
+    is_flag=True,
+    help="Hard links into the archive in place of copies: no room needed, but they ARE the archive's files.",
+)
+@click.option("--copy", is_flag=True, help="Copies, which is what is made anyway.")
+@click.option("--include-gone", is_flag=True, help="Files too that the source no longer has.")
+@click.pass_obj
+def command(
+    output: Output, /, *, archive: Path, dest: Path, shape: str, link: bool, copy: bool, include_gone: bool
+) -> dict[str, Any]:
+    """Write the files of ARCHIVE to DEST by their own names, for people and other tools.
+
+    DEST must not exist, or be an empty folder; for zip it must not exist. Names are made legal on Linux, macOS and
+    Windows; index.csv has the original ones. Each file is hashed on its way: a damaged one is named and left out
+    (exit status 5). An export that is stopped or killed leaves nothing at DEST.
+
+    What is written are copies, dated as the attachments, to do with as you like; they take no room where the file
+    system can clone files (btrfs, XFS). With --link they are the archive's own files, and can't be written to.
+    """
+    from jobs.runtime import run_job
+    from migrator.pipeline.export import ExportSettings
+
+    if link and copy:
+        raise click.UsageError("--link and --copy exclude each other")
+    settings = ExportSettings(dest, shape, links=link, gone=include_gone)
+    return run_job(lambda stop: _export(archive, settings, output, stop))
+
+
+async def _export(root: Path, settings: Any, output: Output, stop: asyncio.Event) -> dict[str, Any]:
+    from jobs.runtime import held_archive
+    from migrator.pipeline.export import export
+
+    with held_archive(root, "export", reads=True) as (archive, catalog), output.progress("export") as progress:
+        return await export(archive, catalog, settings, progress=progress, stop=stop)

@@ -1,0 +1,176 @@
+"""`migrator load CONFIG`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.options import config_argument, expect_yes, selection_options, yes_option
+from jobs.output import Output
+
+
+@click.command("load")
+@config_argument
+@click.option("--dry-run", is_flag=True, help="Rehearse: look at the target, send nothing.")
+@click.option("--verify", type=click.Choice(["content"]), help="Read every uploaded file back and compare its content.")
+@click.option(
+    "--move-changed",
+    is_flag=True,
+    help="Delete what went to an entity that its changed row names no more, once it has arrived at the new one.",
+)
+@click.option("--strict", is_flag=True, help="Files without a row, and rows that name nothing, are exit status 3.")
+@yes_option
+@selection_options
+@click.pass_obj
+def command(
+    output: Output,
+    /,
+    *,
+    config: Path,
+    dry_run: bool,
+    verify: str | None,
+    move_changed: bool,
+    strict: bool,
+    yes: bool,
+    selection: Any,
+) -> dict[str, Any]:
+    """Replay the archive of CONFIG into its target, by its mapping file.
+
+    Run again it resumes and uploads nothing twice: what was in flight when a run was killed is looked up at the
+    target before anything is sent. Files of entities without a row in the mapping are counted as unmapped and named,
+    as are rows that name nothing in the archive; where no row names anything, nothing is done (exit status 2).
+
+    A row added to the mapping since is loaded. Where a row was changed, its files go to the new entity, and what went
+    to the old one is listed; with --move-changed it is deleted there as rollback deletes: only what a load sent and
+    nobody changed, on a terminal after a question that the load has come to. With [mapping] create_missing, entities
+    without a row get a stub at the target and a row.
+
+    Afterwards the target is read back: by name and size always, by content with --verify content. That covers what
+    this run settled; if there was nothing to do, all files that are recorded as being there. One that differs has
+    failed (exit status 3). A name or a text that the target altered is told, and is no failure.
+
+    What --limit and the filters leave out is counted as skipped, stays planned, and goes with a later run without them.
+    """
+    from jobs.runtime import run_job
+    from migrator.config.settings import read_configuration
+
+    if dry_run and verify:
+        raise click.UsageError("--dry-run and --verify exclude each other: a rehearsal uploads nothing")
+    configuration = read_configuration(config)
+    how = {"dry_run": dry_run, "verify_content": verify == "content", "selection": selection, "strict": strict}
+    summary = run_job(lambda stop: run_load(configuration, output, stop, **how))
+    if not move_changed or not summary.get("changed") or summary["status"] == "interrupted":
+        return summary
+    if not dry_run and not _may_delete(configuration, summary, yes=yes):
+        return summary
+    return run_job(lambda stop: _moved(configuration, summary, output, stop, dry_run=dry_run))
+
+
+def _may_delete(configuration: Any, summary: dict[str, Any], *, yes: bool) -> bool:
+    """Whether what is at former entities goes; what was loaded stays told of if it doesn't."""
+    from jobs.wiring import target_section
+    from migrator.pipeline.load.remapped import to_delete
+
+    count, url = len(to_delete(summary["changed"])), target_section(configuration).url
+    try:
+        if count:
+            expect_yes(f"Delete {count} files at former entities of {url}?", yes=yes)
+    except click.Abort:
+        return False
+    return True
+
+
+async def run_load(
+    configuration: Any,
+    output: Output,
+    stop: asyncio.Event,
+    *,
+    dry_run: bool = False,
+    verify_content: bool = False,
+    selection: Any = None,
+    strict: bool = False,
+) -> dict[str, Any]:
+    """Read the mapping, log in, hold the archive, load."""
+    from jobs.runtime import held_archive, unless_stopped
+    from jobs.wiring import target_section, wire_target
+    from migrator.mapping.file import add_rows
+    from migrator.pipeline.load import load
+    from migrator.pipeline.load.upload import LoadSettings
+    from migrator.selection import EVERYTHING
+    from migrator.trackers import adapter
+
+    target = wire_target(configuration, dry_run=dry_run)
+    for warning in target.warnings:
+        output.warn(warning)
+    limits, create = configuration.settings.limits, configuration.settings.mapping.create_missing
+    selection = selection or EVERYTHING
+    if create and selection.partial:
+        create = False
+        output.warn("with --limit or a filter no entities are created at the target")
+    rows = mapping_rows(configuration, target.tracker)
+    settings = LoadSettings(
+        target.identity,
+        rows.mapping,
+        limits.uploads,
+        provenance=target_section(configuration).provenance,
+        dry_run=dry_run,
+        verify_content=verify_content,
+        selection=selection,
+        create_missing=create,
+        add_rows=lambda fresh: add_rows(configuration.mapping_file, fresh),
+        rows=rows,
+        source_kinds=adapter(configuration.settings.source.tracker).capabilities.kinds,
+        strict=strict,
+    )
+    try:
+        with held_archive(configuration.archive, "load") as (archive, catalog):
+            output.note(f"target: {await unless_stopped(target.tracker.check(), stop)}")
+            with output.progress("load") as progress:
+                summary = await load(target.tracker, archive, catalog, settings, progress=progress, stop=stop)
+    finally:
+        await target.tracker.close()
+    if create and dry_run and (would := summary["stubs"]["would_create"]):
+        output.note(f"{would} entities would be created first; their files are not rehearsed and count as unmapped")
+    elif unmapped := summary["uploads"]["unmapped"]:
+        output.warn(f"{unmapped} files belong to entities without a row in {configuration.mapping_file.name}")
+    if astray := len(summary.get("unmatched_rows", ())):
+        output.warn(f"{astray} rows of {configuration.mapping_file.name} name nothing in the archive")
+    for warning in summary.get("warnings", ()):
+        output.warn(warning)
+    return summary
+
+
+def mapping_rows(configuration: Any, target: Any) -> Any:
+    """The mapping file, with its kinds held against those that the target has. `ConfigError` names the line."""
+    from migrator.mapping.file import read_rows
+
+    rows = read_rows(configuration.mapping_file, may_lack=configuration.settings.mapping.create_missing)
+    rows.expect_target_kinds(target.capabilities.kinds)
+    return rows
+
+
+async def _moved(
+    configuration: Any, summary: dict[str, Any], output: Output, stop: asyncio.Event, *, dry_run: bool
+) -> dict[str, Any]:
+    """Roll back what is at former entities and has arrived at the new ones; `moved` in the summary counts it."""
+    from jobs.runtime import held_archive, unless_stopped
+    from jobs.wiring import wire_target
+    from migrator.pipeline.load.remapped import to_delete
+    from migrator.pipeline.rollback import RollbackSettings, rollback
+
+    target = wire_target(configuration, dry_run=dry_run)
+    uploads, only = configuration.settings.limits.uploads, to_delete(summary["changed"])
+    undo = RollbackSettings(target.identity, None, uploads, dry_run=dry_run, only=only)
+    try:
+        with held_archive(configuration.archive, "load") as (_, catalog):
+            await unless_stopped(target.tracker.check(), stop)
+            with output.progress("move") as progress:
+                done = await rollback(target.tracker, catalog, undo, progress=progress, stop=stop)
+    finally:
+        await target.tracker.close()
+    worst = min((summary["status"], done["status"]), key=("interrupted", "incomplete", "complete").index)
+    failures = [*summary["failures"], *done["failures"]]
+    return {**summary, "status": worst, "moved": done["deletions"], "failures": failures}

@@ -1,0 +1,76 @@
+"""`migrator map CONFIG`."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.options import config_argument
+from jobs.output import Output
+
+_COLUMNS = ("kind", "entity", "title", "url", "why")
+
+
+@click.command("map")
+@config_argument
+@click.pass_obj
+def command(output: Output, /, *, config: Path) -> dict[str, Any]:
+    """Propose the mapping: add a row for each entity of the archive that the rules find at the target.
+
+    The rules are those of [mapping] match, the most trusted first: title, id, title:PATTERN, custom:FIELD and
+    custom:FIELD:PATTERN. Each new row says in found_by and sure how it was found; look at those that are not high.
+    Source entities that have a row already keep it as it stands, byte for byte, and no target entity gets two sources.
+
+    What has files and no row is listed: on the terminal in part, in full with --json, and in a file beside the mapping
+    (mapping.open.csv for mapping.csv), written anew by each run, from which a person can go on. That some are left is
+    no failure: the status is 0. Run a backup first.
+    """
+    from jobs.runtime import run_job, unless_stopped
+    from migrator.config.settings import read_configuration
+
+    configuration = read_configuration(config)
+    return run_job(lambda stop: unless_stopped(_map(configuration, output), stop))
+
+
+async def _map(configuration: Any, output: Output) -> dict[str, Any]:
+    from jobs.runtime import held_archive
+    from jobs.wiring import wire_target_listing
+    from migrator.mapping.file import add_rows, read_mapping, replace_file
+    from migrator.mapping.match import rule
+    from migrator.pipeline.map import MapSettings, propose
+
+    target, path = wire_target_listing(configuration), configuration.mapping_file
+    for warning in target.warnings:
+        output.warn(warning)
+    rules = [rule(name) for name in configuration.settings.mapping.match]
+    settings = MapSettings(rules, read_mapping(path, may_lack=True), lambda rows: add_rows(path, rows))
+    try:
+        with held_archive(configuration.archive, "map") as (_, catalog):
+            output.note(f"target: {await target.tracker.check()}")
+            with output.progress("map") as progress:
+                summary = await propose(target.tracker, catalog, settings, progress=progress)
+    finally:
+        await target.tracker.close()
+    left = [*summary["ambiguous"], *summary["unmatched"]]
+    await asyncio.to_thread(replace_file, configuration.open_file, _open_rows(left))
+    return {**summary, "mapping": str(path), "open": str(configuration.open_file)}
+
+
+def _open_rows(left: list[dict[str, Any]]) -> str:
+    written = io.StringIO(newline="")
+    rows = csv.writer(written, lineterminator="\n")
+    rows.writerow(["source_kind", "source_id", "title", "url", "why", "candidates"])
+    for one in left:
+        candidates = (f"{ref['target_kind']} {ref['target_id']}".strip() for ref in one["candidates"])
+        rows.writerow([_cell(one[column]) for column in _COLUMNS] + [_cell("; ".join(candidates))])
+    return written.getvalue()
+
+
+def _cell(text: str) -> str:
+    """Titles are anybody's; a spreadsheet must not take one for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

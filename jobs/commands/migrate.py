@@ -1,0 +1,51 @@
+"""`migrator migrate CONFIG`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.options import config_argument, paranoid_option
+from jobs.output import Output
+
+_WORST = ("interrupted", "damaged", "incomplete", "complete")
+
+
+@click.command("migrate")
+@config_argument
+@paranoid_option
+@click.pass_obj
+def command(output: Output, /, *, config: Path, paranoid: bool) -> dict[str, Any]:
+    """Back up the source of CONFIG, then load the archive into its target.
+
+    The load reads the target back, entity by entity: what is not there as it was sent is a failure. Mapping and
+    target are checked before the backup begins.
+    """
+    from jobs.runtime import run_job
+    from migrator.config.settings import read_configuration
+
+    configuration = read_configuration(config)
+    return run_job(lambda stop: _migrate(configuration, output, stop, paranoid=paranoid))
+
+
+async def _migrate(configuration: Any, output: Output, stop: asyncio.Event, *, paranoid: bool) -> dict[str, Any]:
+    from jobs.commands.backup import run_backup
+    from jobs.commands.load import mapping_rows, run_load
+    from jobs.runtime import unless_stopped
+    from jobs.wiring import wire_target
+
+    target = wire_target(configuration)
+    try:
+        mapping_rows(configuration, target.tracker)
+        await unless_stopped(target.tracker.check(), stop)
+    finally:
+        await target.tracker.close()
+    parts: dict[str, Any] = {"backup": await run_backup(configuration, output, stop, paranoid=paranoid), "load": {}}
+    if not stop.is_set():
+        parts["load"] = await run_load(configuration, output, stop)
+    statuses = {part["status"] for part in parts.values() if part} | ({"interrupted"} if stop.is_set() else set())
+    status = next(status for status in _WORST if status in statuses)
+    return {"command": "migrate", "status": status, **parts}

@@ -1,0 +1,29 @@
+"""`migrator rebuild ARCHIVE`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.options import archive_argument
+from jobs.output import Output
+
+
+@click.command("rebuild")
+@archive_argument
+@click.pass_obj
+def command(_: Output, /, *, archive: Path) -> dict[str, Any]:
+    """Make the catalog of ARCHIVE anew, where it is lost, damaged or not what its manifest tells.
+
+    A damaged catalog is kept as catalog.db.damaged-N. Files that are missing are wanted again: the next backup fetches
+    them. After it a backup downloads nothing, and a load uploads nothing, that was recorded before. A sound catalog
+    stays, and a manifest that is lost or damaged is made anew from it. Run it again if it was killed.
+    """
+    from jobs.runtime import held_folder
+    from migrator.pipeline.rebuild import rebuild
+    from migrator.store.catalog.database import disk_errors
+
+    with held_folder(archive, "rebuild") as held, disk_errors(archive):
+        return rebuild(held)

@@ -1,0 +1,50 @@
+"""`migrator report ARCHIVE`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.options import archive_argument
+from jobs.output import Output
+
+
+@click.command("report")
+@archive_argument
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The report: a page (.html), a table (.csv) or a document (.json), by the ending.",
+)
+@click.option(
+    "--redirects",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A table (.csv) of old and new address of every file that arrived, for rewriting links.",
+)
+@click.pass_obj
+def command(_: Output, /, *, archive: Path, out: Path | None, redirects: Path | None) -> dict[str, Any]:
+    """Write what was in the source, what is in ARCHIVE, what is at the target, and what differs and why.
+
+    The page needs nothing but itself: it can be filed, printed and mailed. Reads only; works while a run is under way.
+    """
+    from migrator.pipeline.report.data import UrlOf
+    from migrator.pipeline.report.writers import report
+    from migrator.store.catalog import Catalog
+    from migrator.store.catalog.database import disk_errors
+    from migrator.trackers import TRACKERS, adapter
+
+    if not (out or redirects):
+        raise click.UsageError("say what to write: --out, --redirects or both")
+
+    def url_of(identity: str) -> UrlOf:
+        tracker = identity.partition(" ")[0]
+        return adapter(tracker).url_of if tracker in TRACKERS else lambda _base, _attachment: ""
+
+    catalog = Catalog(archive, read_only=True)
+    try:
+        with disk_errors(archive):
+            return report(catalog, url_of, out, redirects)
+    finally:
+        catalog.close()

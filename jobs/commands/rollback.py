@@ -1,0 +1,70 @@
+"""`migrator rollback CONFIG`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.options import config_argument, expect_yes, yes_option
+from jobs.output import Output
+
+
+@click.command("rollback")
+@config_argument
+@click.option("--run", "load", type=click.IntRange(1), help="Undo this load only; `migrator status` lists the runs.")
+@click.option("--dry-run", is_flag=True, help="Look at the target and say what would be deleted; delete nothing.")
+@yes_option
+@click.pass_obj
+def command(output: Output, /, *, config: Path, load: int | None, dry_run: bool, yes: bool) -> dict[str, Any]:
+    """Delete from the target of CONFIG exactly what a load, or all loads, put there.
+
+    A file is deleted by its id, and only while it is still the one that was sent: its name, size and content are
+    compared first. What was there before a load, or was changed since, stays and is listed (exit status 3). Run again
+    it goes on where it was stopped or killed; a later load uploads what was rolled back again.
+
+    On a terminal it asks first, with the number of files and the address; a no deletes nothing (exit status 130).
+    """
+    from jobs.runtime import run_job
+    from migrator.config.settings import read_configuration
+
+    configuration = read_configuration(config)
+    if not dry_run and not yes:
+        _ask(configuration, load)
+    return run_job(lambda stop: run_rollback(configuration, output, stop, load, dry_run=dry_run))
+
+
+def _ask(configuration: Any, load: int | None) -> None:
+    from jobs.runtime import held_archive
+    from jobs.wiring import identity, target_section
+
+    section = target_section(configuration)
+    with held_archive(configuration.archive, "rollback") as (_, catalog):
+        count = sum(catalog.entities_to_roll_back(identity(section), load).values())
+    if count:
+        expect_yes(f"Delete {count} files from {section.url}?", yes=False)
+
+
+async def run_rollback(
+    configuration: Any, output: Output, stop: asyncio.Event, load: int | None = None, *, dry_run: bool = False
+) -> dict[str, Any]:
+    """Log in, hold the archive, roll back all loads into this target, or one."""
+    from jobs.runtime import held_archive, unless_stopped
+    from jobs.wiring import wire_target
+    from migrator.pipeline.rollback import NO_DELETE, RollbackSettings, rollback
+
+    target = wire_target(configuration, dry_run=dry_run)
+    for warning in target.warnings:
+        output.warn(warning)
+    settings = RollbackSettings(target.identity, load, configuration.settings.limits.uploads, dry_run=dry_run)
+    try:
+        with held_archive(configuration.archive, "rollback") as (_, catalog):
+            output.note(f"target: {await unless_stopped(target.tracker.check(), stop)}")
+            if not target.tracker.capabilities.deletes:
+                output.note(f"warning: {NO_DELETE}; what a load put there is listed")
+            with output.progress("rollback") as progress:
+                return await rollback(target.tracker, catalog, settings, progress=progress, stop=stop)
+    finally:
+        await target.tracker.close()

@@ -1,0 +1,60 @@
+"""`migrator sandbox TRACKER`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import click
+
+from jobs.output import Output
+
+
+@click.command("sandbox")
+@click.argument("tracker", type=click.Choice(["issuetrak", "squash", "targetprocess", "teampulse"]))
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; any free one by default.")
+@click.option("--entities", type=click.IntRange(1, 1_000_000), default=300, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same tracker.")
+@click.option("--empty", is_flag=True, help="Entities without attachments: a target to load into.")
+@click.pass_obj
+def command(output: Output, /, *, tracker: str, port: int, entities: int, seed: int, empty: bool) -> int:
+    """Serve an embedded TRACKER on the loopback interface, with made-up entities and attachments.
+
+    Prints its URL and credentials and serves until it is stopped. All trackers with the same seed hold the
+    same entities under the same ids, so that one can be migrated into the other (give the second --empty).
+    """
+    from jobs.runtime import run_job
+
+    async def serve(stop: asyncio.Event) -> None:
+        await _serve(output, stop, tracker, port, entities, seed, empty=empty)
+
+    run_job(serve)
+    return 0
+
+
+async def _serve(
+    output: Output, stop: asyncio.Event, tracker: str, port: int, entities: int, seed: int, *, empty: bool
+) -> None:
+    from migrator.errors import ConfigError
+    from migrator.sandbox import SANDBOXES
+    from migrator.sandbox.world.model import World
+
+    world = World.generate(entities=entities, seed=seed)
+    sandbox = SANDBOXES[tracker](world.without_attachments() if empty else world)
+    try:
+        await sandbox.start(port)
+    except OSError as error:
+        raise ConfigError(f"port {port} can't be used: {error.strerror}") from None
+    facts: dict[str, Any] = {"command": "sandbox", "status": "complete", "tracker": tracker, "url": sandbox.url}
+    if output.as_json:
+        click.echo(json.dumps({**facts, "auth": sandbox.credentials}))
+    else:
+        click.echo(f'tracker = "{tracker}"\nurl = "{sandbox.url}"')
+        for key, value in sandbox.credentials.items():
+            click.echo(f"{key} = {json.dumps(value)}")
+        output.note("serving until stopped (Ctrl-C)")
+    try:
+        await stop.wait()
+    finally:
+        await sandbox.stop()

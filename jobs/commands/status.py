@@ -1,0 +1,32 @@
+"""`migrator status ARCHIVE`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.options import archive_argument
+from jobs.output import Output
+
+
+@click.command("status")
+@archive_argument
+@click.pass_obj
+def command(_: Output, /, *, archive: Path) -> dict[str, Any]:
+    """What is damaged, what failed and why, counts and runs. Reads only; works while a run is under way.
+
+    Ends with the status of the archive: 5 if something is known to be damaged (by verify or an export, and not mended
+    since), 3 where files failed, else 0.
+    """
+    from migrator.pipeline.condition import condition
+    from migrator.store.catalog import Catalog
+    from migrator.store.catalog.database import disk_errors
+
+    catalog = Catalog(archive, read_only=True)
+    try:
+        with disk_errors(archive):
+            return condition(catalog, archive)
+    finally:
+        catalog.close()

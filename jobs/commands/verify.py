@@ -1,0 +1,61 @@
+"""`migrator verify ARCHIVE`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.options import archive_argument
+from jobs.output import Output
+
+
+def share(value: str) -> float:
+    """`5%` as a number between 0 and 1."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", value)
+    if not found or not 0 < float(found[1]) <= 100:
+        raise click.BadParameter(f"{value!r} is not a share; write it like 5%")
+    return float(found[1]) / 100
+
+
+def span(value: str) -> float:
+    """`90s`, `10m` or `2h` in seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smh])", value)
+    if not found or not float(found[1]):
+        raise click.BadParameter(f"{value!r} is not a time; write it like 90s, 10m or 2h")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+@click.command("verify")
+@archive_argument
+@click.option("--sample", type=share, metavar="PERCENT", help="Only so many of the blobs, like 5%; see above.")
+@click.option("--max-time", type=span, metavar="TIME", help="Only so long, like 90s, 10m or 2h; see above.")
+@click.pass_obj
+def command(output: Output, /, *, archive: Path, sample: float | None, max_time: float | None) -> dict[str, Any]:
+    """Hash every blob of ARCHIVE again and hold the catalog against the disk, and against its manifest.
+
+    Each problem has a code. Of files: E01 damaged, E02 missing, E03 unknown, E04 of another length, E05 the content of
+    another one, E06 no regular file; the next backup fetches them again, where the source still has them. Of the
+    catalog: E10 missing, E11 unreadable, E12 a row differs, E13 a row is missing, E14 a row is unknown; `migrator
+    rebuild` mends it. Of the manifest: E21 damaged, E22 missing, E23 cut; the next backup, load or rebuild writes it
+    anew.
+
+    With --sample or --max-time it looks at a part of the blobs, and goes on where the last such verify stopped; so a
+    few of them make a round through all. Catalog and manifest are always looked at.
+    """
+    from jobs.runtime import run_job
+    from migrator.pipeline.verify import Part
+
+    return run_job(lambda stop: _verify(archive, Part(sample, max_time), output, stop))
+
+
+async def _verify(root: Path, part: Any, output: Output, stop: asyncio.Event) -> dict[str, Any]:
+    from jobs.runtime import held_folder
+    from migrator.pipeline.verify import verify
+    from migrator.store.catalog.database import disk_errors
+
+    with held_folder(root, "verify", reads=True) as archive, disk_errors(root), output.progress("verify") as progress:
+        return await verify(archive, part=part, progress=progress, stop=stop)

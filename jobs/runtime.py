@@ -1,0 +1,121 @@
+"""Running a job's coroutine: the loop, signals, and the archive it works on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jobs.output import tell
+from jobs.signals import heeded, interrupt_on_signals, leave_terminal
+from migrator.errors import ConfigError
+from migrator.store.blobs import Archive
+from migrator.store.catalog import Catalog
+from migrator.store.catalog.database import NAME, is_archive
+from migrator.store.catalog.database import disk_errors as catalog_errors
+from migrator.store.disk import disk_errors, expect_descriptors
+from migrator.store.journal import manifest
+from migrator.store.lock import ArchiveLock
+from migrator.store.writer import Scribe
+
+T = TypeVar("T")
+PATIENCE = 13.0
+"""Seconds after a first signal until what still runs is cancelled: 15 s are promised."""
+LAST_RESORT = 1.5
+"""Seconds after that until the process ends even if a thread hangs in a dead disk; a kill loses nothing either."""
+DESCRIPTORS = 32
+"""Files that a job without a tracker needs to have open at once, and some to spare."""
+
+
+def run_job(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
+    """Run a job; the first signal of STOPS sets its event, a second one ends the process at once.
+
+    A job that does not end within PATIENCE after the first is cancelled: `KeyboardInterrupt`.
+    """
+    expect_descriptors(DESCRIPTORS)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        try:
+            return runner.run(_with_signals(job))
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+        finally:
+            interrupt_on_signals()
+
+
+async def _with_signals(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    task = asyncio.ensure_future(job(stop))
+
+    def stopped(number: int) -> None:
+        if stop.is_set():
+            os._exit(130)
+        if number == signal.SIGHUP:
+            leave_terminal()
+        stop.set()
+        end = threading.Timer(PATIENCE + LAST_RESORT, os._exit, [130])
+        end.daemon = True
+        end.start()
+        loop.call_later(PATIENCE, task.cancel)
+        tell("migrator: stopping; what is in flight is finished first (once more to stop at once)")
+
+    for number in heeded():
+        loop.add_signal_handler(number, stopped, number)
+    return await task
+
+
+async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
+    """The result of work that leaves nothing to finish, like a login: a stop ends it at once."""
+    task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise asyncio.CancelledError
+        return task.result()
+    finally:
+        for one in (task, stopping):
+            one.cancel()
+        await asyncio.wait({task, stopping})
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+@contextmanager
+def held_archive(
+    root: Path, command: str, *, create: bool = False, reads: bool = False
+) -> Iterator[tuple[Archive, Catalog]]:
+    """The archive, held by this run and by no other, and its catalog. It must exist unless `create`.
+
+    A job that only `reads` gets one that can't be written, too; what it would record there is not recorded.
+    """
+    with held_folder(root, command, create=create, reads=reads) as archive:
+        read_only = reads and not os.access(root, os.W_OK)
+        with closing(Catalog(root, read_only=read_only)) as catalog, catalog_errors(root):
+            yield archive, catalog
+
+
+@contextmanager
+def held_folder(root: Path, command: str, *, create: bool = False, reads: bool = False) -> Iterator[Archive]:
+    """The same, for those who open the catalog themselves, or make it."""
+    if not create and not is_archive(root) and not manifest.path_in(root).is_file():
+        raise ConfigError(f"{root} is no archive: it has no {NAME}")
+    if reads and not os.access(root, os.W_OK):
+        with ArchiveLock(root, command, reads=True):
+            yield Archive(root)
+        return
+    with disk_errors(str(root)):
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with ArchiveLock(root, command) as lock, closing(Scribe(root, lock.handles)) as scribe:
+        archive = Archive(root, scribe)
+        archive.prepare()
+        yield archive

@@ -1,0 +1,199 @@
+"""Summaries as tables for people."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jobs.commands.lists import (
+    SHOWN,
+    counted,
+    print_altered,
+    print_changed,
+    print_failures,
+    print_left,
+    print_problems,
+    without_those_of_the_whole,
+)
+from jobs.output import printable
+from jobs.progress_bar import human_bytes
+
+WIDTH = 140
+"""Columns where there is no terminal to ask."""
+
+_COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
+
+
+def summary_text(summary: dict[str, Any]) -> str:
+    """The summary of any command, coloured where stdout is a terminal."""
+    terminal, written = sys.stdout.isatty(), io.StringIO()
+    width = None if terminal else WIDTH
+    out = Console(file=written, force_terminal=terminal, highlight=False, soft_wrap=True, width=width)
+    _PRINTERS.get(summary["command"], _run)(out, summary)
+    return written.getvalue()
+
+
+def _headline(out: Console, summary: dict[str, Any], title: str = "") -> None:
+    status = summary["status"]
+    number = f" (run {summary['run']})" if summary.get("run") else ""
+    took = f" in {summary['seconds']:.1f} s" if summary.get("seconds") is not None else ""
+    out.print(
+        Text(f"{title or summary['command']}{number}: "),
+        Text(status, _COLOURS.get(status, "red")),
+        took,
+        sep="",
+        end="\n",
+    )
+
+
+def _run(out: Console, summary: dict[str, Any]) -> None:
+    """backup, load and rollback."""
+    _headline(out, summary)
+    failures = without_those_of_the_whole(out, summary.get("failures", []))
+    table = Table(box=None, show_header=False, pad_edge=False)
+    if "entities" in summary:
+        table.add_row("entities", str(summary["entities"]))
+    for key, value in (summary.get("attachments") or summary.get("uploads") or summary.get("deletions") or {}).items():
+        table.add_row(key.replace("_", " "), str(value))
+    for key, value in summary.get("dry_run", {}).items():
+        shown = human_bytes(value) if key.endswith("bytes") else str(value)
+        table.add_row(f"dry run: {key.replace('_', ' ')}", shown)
+    for group in ("content", "stubs", "moved"):
+        for key, value in summary.get(group, {}).items():
+            table.add_row(f"{group}: {key.replace('_', ' ')}", str(value))
+    if "bytes" in summary:
+        table.add_row("bytes", human_bytes(summary["bytes"]))
+    out.print(table)
+    if changes := summary.get("changes"):
+        out.print(f"against the archive as it was: {', '.join(f'{count} {what}' for what, count in changes.items())}")
+    print_altered(out, summary)
+    print_changed(out, summary)
+    print_left(out, summary)
+    print_failures(out, failures)
+
+
+def _map(out: Console, summary: dict[str, Any]) -> None:
+    _headline(out, summary)
+    out.print(f"{summary['entities']} entities in the archive, {summary['targets']} at the target")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for key, value in summary["rows"].items():
+        table.add_row(key.replace("_", " "), str(value))
+    for group in ("found_by", "sure"):
+        for key, value in summary[group].items():
+            table.add_row(Text(printable(f"{group.replace('_', ' ')}: {key}")), str(value))
+    out.print(table)
+    for group in ("ambiguous", "unmatched"):
+        for one in summary[group][:SHOWN]:
+            line = f"  {group}: {one['kind']} {one['entity']} {one['title']!r}: {one['why']}"
+            out.print(Text(printable(" ".join(line.split("\n")))))
+        if len(summary[group]) > SHOWN:
+            out.print(f"  ... and {len(summary[group]) - SHOWN} more {group}")
+    out.print(Text(f"rows are in {summary['mapping']}, what is left in {summary['open']}"))
+
+
+def _migrate(out: Console, summary: dict[str, Any]) -> None:
+    for part in ("backup", "load"):
+        if summary.get(part):
+            _run(out, summary[part])
+    _headline(out, summary)
+
+
+def _verify(out: Console, summary: dict[str, Any]) -> None:
+    _headline(out, summary)
+    of = "" if summary.get("round_complete", True) else f" of {summary['of']}, the next such verify goes on from there"
+    looked_at = f"{counted(summary['blobs'], 'blob')}{of}, {human_bytes(summary['bytes'])}"
+    out.print(f"{looked_at}, {counted(len(summary['problems']), 'problem')}")
+    print_problems(out, summary)
+
+
+def _rebuild(out: Console, summary: dict[str, Any]) -> None:
+    _headline(out, summary)
+    what = (("entity", "entities"), ("attachment", "attachments"), ("blob", "blobs"), ("upload", "uploads"))
+    out.print(f"made from the {summary['made_from']}: " + ", ".join(counted(summary[n[1]], *n) for n in what))
+    print_problems(out, summary)
+
+
+def _export(out: Console, summary: dict[str, Any]) -> None:
+    _headline(out, summary)
+    kept = f"{counted(summary['files'], 'file')}, {human_bytes(summary['bytes'])} in {summary['destination']}"
+    out.print(Text(printable(f"{kept}, {counted(len(summary['problems']), 'damaged or missing blob')}")))
+    print_failures(out, summary["failures"])
+
+
+def _proof(out: Console, summary: dict[str, Any]) -> None:
+    for path in (summary["out"], summary["redirects"]):
+        if path:
+            out.print(Text(printable(f"written: {path}")))
+    what = f"{counted(summary['entities'], 'entity', 'entities')}, {counted(summary['attachments'], 'attachment')}"
+    out.print(f"{what}, {summary['differing']} differ")
+
+
+def _mark(check: dict[str, Any]) -> Text:
+    if not check["ok"]:
+        return Text("FAIL", "red")
+    return Text("warn", "yellow") if check.get("warning") else Text("ok  ", "green")
+
+
+def _check(out: Console, summary: dict[str, Any]) -> None:
+    for side in ("source", "target"):
+        if found := summary.get(side):
+            out.print(f"{side}: {found['tracker']}")
+            for check in found["checks"]:
+                mark = _mark(check)
+                out.print("  ", mark, " ", Text(printable(f"{check['check']}: {check['detail']}")), sep="")
+    _headline(out, summary)
+
+
+def _status(out: Console, summary: dict[str, Any]) -> None:
+    holds = summary["totals"]
+    if summary["problems"]:
+        out.print(Text(f"damaged: {counted(len(summary['problems']), 'problem')}", "red"))
+        print_problems(out, summary)
+    what = f"{counted(holds['blobs']['count'], 'blob')}, {human_bytes(holds['blobs']['bytes'])}"
+    entities = counted(holds["entities"], "entity", "entities")
+    out.print(Text(printable(f"archive of {summary['source'] or 'nothing yet'}: {what}, {entities}")))
+    if who := summary["at_work"]:
+        by = f"`{who['command']}` is at work (process {who['pid']} on {who['host']}, since {who['since']})"
+        out.print(Text(printable(by)))
+    for what in ("attachments", "uploads"):
+        counts = ", ".join(f"{count} {status}" for status, count in holds[what].items())
+        out.print(f"{what}: {counts or 'none'}")
+    if altered := holds.get("altered"):
+        out.print(f"{altered} uploads were altered by the target; the report says how")
+    if holds["crawl_under_way"]:
+        out.print("a crawl is under way: the next backup goes on with it")
+    table = Table("run", "command", "status", "started", "ended", box=None, pad_edge=False)
+    for run in summary["runs"]:
+        shown = "killed" if run.get("killed") else run["status"]
+        table.add_row(str(run["run"]), run["command"], shown, run["started_at"], run["ended_at"] or "")
+    out.print(table)
+    print_failures(out, summary["failures"])
+
+
+def _demo(out: Console, summary: dict[str, Any]) -> None:
+    table = Table("step", "what happened", box=None, pad_edge=False)
+    for step in summary["steps"]:
+        table.add_row(Text(step["step"], "green" if step["ok"] else "red"), Text(step["what"]))
+    out.print(table)
+    _headline(out, summary)
+    if summary["kept"]:
+        out.print(Text(f"kept in {summary['kept']}; try: migrator status {summary['kept']}/archive"))
+
+
+_PRINTERS: dict[str, Callable[[Console, dict[str, Any]], None]] = {
+    "map": _map,
+    "migrate": _migrate,
+    "verify": _verify,
+    "rebuild": _rebuild,
+    "export": _export,
+    "report": _proof,
+    "check": _check,
+    "status": _status,
+    "demo": _demo,
+}

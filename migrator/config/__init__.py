@@ -1,0 +1,1 @@
+"""TOML to typed settings; secrets, looked up when they are needed."""

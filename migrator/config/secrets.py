@@ -1,0 +1,72 @@
+"""Secrets of a configuration, looked up: in the environment, a file or the keyring.
+
+The one idea: nothing is looked up before the part that needs it is wired.
+The one trap: a message names the key and never the value.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from migrator.config.settings import Secrets, placed, unknown_key
+from migrator.errors import ConfigError
+
+
+def credentials(
+    given: Secrets, alternatives: tuple[tuple[str, ...], ...], where: str, folder: Path
+) -> tuple[dict[str, str], list[str]]:
+    """The secrets of a section, looked up, and warnings about those that stand in the file in plain text."""
+    known = [key for keys in alternatives for key in keys]
+    for key in given:
+        if key not in known:
+            raise ConfigError(unknown_key("configuration", f"{where}.{key}", known))
+    if not any(set(keys) == set(given) for keys in alternatives):
+        wanted = ", or ".join(" and ".join(keys) for keys in alternatives)
+        raise ConfigError(f"configuration: [{where}] needs {wanted}; it has {', '.join(given) or 'nothing'}")
+    found = {key: _secret(secret, f"{where}.{key}", folder) for key, secret in given.items()}
+    plain = [key for key, secret in given.items() if isinstance(secret, str) and key != "username"]
+    return found, [f"{where}.{key} stands in the configuration in plain text; better {{ env = ... }}" for key in plain]
+
+
+def _secret(secret: str | dict[str, str], where: str, folder: Path) -> str:
+    if isinstance(secret, str):
+        value = secret
+    elif len(secret) != 1 or next(iter(secret)) not in _LOOKUPS:
+        raise ConfigError(f"configuration: {where} is neither text nor one of {{ env }}, {{ file }}, {{ keyring }}")
+    else:
+        [(way, name)] = secret.items()
+        value = _LOOKUPS[way](name, where, folder)
+    if not value or not value.isprintable():
+        raise ConfigError(f"configuration: {where} is empty or has characters that no credential has")
+    return value
+
+
+def _from_env(name: str, where: str, _: Path) -> str:
+    if name not in os.environ:
+        raise ConfigError(f"configuration: {where}: the environment variable {name} is not set")
+    return os.environ[name]
+
+
+def _from_file(name: str, where: str, folder: Path) -> str:
+    try:
+        return placed(folder, name).read_text(encoding="utf-8-sig").strip()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"configuration: {where}: the file {name} can't be read ({type(error).__name__})") from None
+
+
+def _from_keyring(name: str, where: str, _: Path) -> str:
+    try:
+        import keyring  # the `keyring` extra
+    except ImportError:
+        raise ConfigError(f"configuration: {where}: the keyring extra is not installed") from None
+    try:
+        value = keyring.get_password(name, where.rpartition(".")[2])
+    except Exception as error:  # noqa: BLE001 - backends raise what they like
+        raise ConfigError(f"configuration: {where}: the keyring failed ({type(error).__name__})") from None
+    if value is None:
+        raise ConfigError(f"configuration: {where}: the keyring has nothing for {name!r}")
+    return str(value)
+
+
+_LOOKUPS = {"env": _from_env, "file": _from_file, "keyring": _from_keyring}

@@ -1,0 +1,274 @@
+"""The configuration file: TOML in, typed and checked settings out, with errors that name the key.
+
+The one idea: reading a configuration does nothing but read it; a secret is looked up when the part that needs it is
+wired, so that a nightly backup needs no password of the target.
+The one trap: pydantic's errors quote the input; ours name the key and never the value, which may be a secret.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from yarl import URL
+
+from migrator.errors import ConfigError
+from migrator.filenames import on_disk
+from migrator.mapping.match import rule
+
+_SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_TIMES = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+_SHARE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
+_NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*(/\s*s)?\s*")
+
+
+def seconds(value: object) -> float:
+    """`"0.5 s"`, `"2 min"`, `"1 h"` or a number of seconds."""
+    number, unit, per = _quantity(value)
+    if per or unit not in _TIMES:
+        raise ValueError('not a time; write it like "0.5 s", "2 min" or "1 h"')
+    return number * _TIMES[unit]
+
+
+def rate(value: object) -> float:
+    """`"20 MB/s"` or `"512 KiB/s"` in bytes a second; MB is 10^6 bytes, MiB is 2^20."""
+    number, unit, _ = _quantity(value)
+    if unit not in _SIZES:
+        raise ValueError('not a bandwidth; write it like "20 MB/s" or "512 KiB/s"')
+    return number * _SIZES[unit]
+
+
+def share(value: object) -> float:
+    """`"20%"` as a number from 0 to 1."""
+    match = _SHARE.fullmatch(value) if isinstance(value, str) else None
+    if match is None or float(match[1]) > 100:
+        raise ValueError('not a share; write it like "20%"')
+    return float(match[1]) / 100
+
+
+def _quantity(value: object) -> tuple[float, str, bool]:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value), "", False
+    match = _NUMBER.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("not a number with a unit")
+    return float(match[1]), match[2].lower(), bool(match[3])
+
+
+def address(value: object) -> str:
+    """A tracker's URL in the one spelling that the catalog knows it by; `ValueError` if it is none."""
+    try:
+        url = URL(value) if isinstance(value, str) else URL()
+    except ValueError:
+        url = URL()
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError("not an http or https address")
+    if url.user or url.password or url.query_string or url.fragment:
+        raise ValueError("an address without user, password, query and fragment is wanted; credentials go into `auth`")
+    return str(url).rstrip("/")
+
+
+def _proxy(value: object) -> str:
+    try:
+        url = URL(address(value))
+    except ValueError as error:
+        raise ValueError(str(error).replace("`auth`", "`proxy_auth`")) from None
+    if url.scheme != "http" or url.path.strip("/"):
+        raise ValueError('a proxy is written like "http://proxy.example:3128"')
+    return str(url.origin())
+
+
+def _rules(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        rule(name)
+    return names
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, str_strip_whitespace=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+
+Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
+Flag = Annotated[bool, Field(strict=True)]
+Place = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
+Secrets = dict[str, str | dict[str, str]]
+
+
+class TlsSection(_Section):
+    """[source.tls] and [target.tls]; see `migrator.wire.route`."""
+
+    ca_file: Place | None = None
+    client_cert: Place | None = None
+    client_key: Place | None = None
+    verify: Flag = True
+    minimum: Literal["1.0", "1.1", "1.2", "1.3"] | None = None
+
+
+class TrackerSection(_Section):
+    """[source] and [target]. Proxies of the environment are not used, only `proxy`."""
+
+    tracker: str
+    url: Annotated[str, BeforeValidator(address)]
+    auth: Secrets = {}
+    tls: TlsSection | None = None
+    proxy: Annotated[str, BeforeValidator(_proxy)] | None = None
+    proxy_auth: Secrets = {}
+    options: dict[str, Any] = {}
+
+
+class SourceSection(TrackerSection):
+    """[source]"""
+
+    kinds: tuple[str, ...] = ()
+    download_auth: Secrets = {}
+    allow_forbidden: Flag = False
+    max_gone: Annotated[float, BeforeValidator(share)] = 0.2
+
+
+class TargetSection(TrackerSection):
+    """[target]"""
+
+    provenance: Flag = True
+
+
+class MappingSection(_Section):
+    """[mapping]; `match` names the rules of `matching`, the one to be trusted most first."""
+
+    file: Place = "mapping.csv"
+    match: Annotated[tuple[str, ...], AfterValidator(_rules), Field(min_length=1)] = ("title",)
+    create_missing: Flag = False
+
+
+class Limits(_Section):
+    """[limits]; times in seconds, bandwidth in bytes a second, 0 for no limit."""
+
+    downloads: Annotated[int, Field(strict=True, ge=1, le=256)] = 16
+    uploads: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
+    requests_per_second: Annotated[float, Field(strict=True, ge=0)] = 0
+    bandwidth: Annotated[float, BeforeValidator(rate), Field(ge=0)] = 0
+    retries: Annotated[int, Field(strict=True, ge=0, le=100)] = 8
+    backoff: Seconds = 0.5
+    backoff_max: Seconds = 60.0
+    timeout: Seconds = 60.0
+    retry_after_max: Seconds = 900.0
+
+
+class Settings(_Section):
+    """The whole file."""
+
+    archive: Place = "archive"
+    source: SourceSection
+    target: TargetSection | None = None
+    mapping: MappingSection = MappingSection()
+    limits: Limits = Limits()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Configuration:
+    """Settings, and the folder that relative paths are relative to."""
+
+    settings: Settings
+    folder: Path
+
+    @property
+    def archive(self) -> Path:
+        """Where the archive is."""
+        return placed(self.folder, self.settings.archive)
+
+    @property
+    def open_file(self) -> Path:
+        """Beside the mapping, for what `map` found no row for: `mapping.open.csv`."""
+        return self.mapping_file.with_name(f"{self.mapping_file.stem}.open.csv")
+
+    @property
+    def mapping_file(self) -> Path:
+        """Where the mapping is."""
+        return placed(self.folder, self.settings.mapping.file)
+
+    def place(self, written: str) -> Path:
+        """A path of the file, which is relative to its folder."""
+        return placed(self.folder, written)
+
+
+def placed(folder: Path, place: str) -> Path:
+    """A path as a file of that folder means it; `~` is the home folder."""
+    try:
+        return folder / Path(on_disk(place)).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"configuration: {place}: there is no such home folder") from None
+
+
+def read_configuration(path: Path) -> Configuration:
+    """Read and check a file; `ConfigError` names what is wrong in it."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"the configuration {path} can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path.name} is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path.name} is not valid TOML: {error}") from None
+    try:
+        settings = Settings.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_complaint(item, Settings, path.name) for item in error.errors())) from None
+    return Configuration(settings, path.absolute().parent)
+
+
+def _complaint(item: Any, model: type[BaseModel], where: str) -> str:
+    place = [str(part) for part in item["loc"] if not str(part).startswith(("dict[", "str", "constrained"))]
+    key = _in_one_line(".".join(place))
+    if item["type"] == "extra_forbidden":
+        return unknown_key(where, key, _keys_beside(model, place))
+    if item["type"] == "missing":
+        return f"{where}: the key {key} is missing"
+    return f"{where}: {key}: {str(item['msg']).removeprefix('Value error, ')}"
+
+
+def _in_one_line(key: str) -> str:
+    return "".join(char if char.isprintable() else "\ufffd" for char in key)
+
+
+def unknown_key(where: str, key: str, known: list[str]) -> str:
+    """The message for a key that doesn't exist, with the nearest that does."""
+    key = _in_one_line(key)
+    parent, _, last = key.rpartition(".")
+    near = difflib.get_close_matches(last, known, n=1, cutoff=0.5) or [one for one in known if last.startswith(one)]
+    if near:
+        return f"{where}: unknown key {key}; did you mean {f'{parent}.' if parent else ''}{near[0]}?"
+    return f"{where}: unknown key {key}; known here are {', '.join(sorted(known))}"
+
+
+def _keys_beside(model: type[BaseModel], place: list[str]) -> list[str]:
+    sections: dict[str, type[BaseModel]] = {
+        "source": SourceSection,
+        "target": TargetSection,
+        "tls": TlsSection,
+        "mapping": MappingSection,
+        "limits": Limits,
+    }
+    for part in place[:-1]:
+        model = sections.get(part, model)
+    return list(model.model_fields)
+
+
+def options_of(given: Mapping[str, Any], kind: type[Any], where: str) -> Any:
+    """[source.options] as the dataclass that the adapter declares."""
+    known = [field.name for field in dataclasses.fields(kind)]
+    for key in given:
+        if key not in known:
+            raise ConfigError(unknown_key("configuration", f"{where}.{key}", known))
+    try:
+        return TypeAdapter(kind).validate_python(dict(given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"configuration: {where}.{key}: {first['msg'].removeprefix('Value error, ')}") from None

@@ -1,0 +1,1 @@
+"""Behaviour around any `Source` or `Target`; each layer is one itself."""

@@ -1,0 +1,259 @@
+"""One download, watched: whether what comes is the file that was listed, and packed or not.
+
+The one idea: a length that was listed and came is proof. Where another length came, the body is judged by what it looks
+like and by what the answer announced; and where it says that it is packed, by which of the two readings fits.
+The one trap: a listing with wrong sizes (0 after an import, a size from before a conversion) and a proxy that cuts a
+body look alike: less or more came than was listed, and the answer announced just that. Refusing it, such a file could
+never be had; so it is taken, with a warning in the catalog, but only after it came the same way AGREED times in a row,
+which what passes does not. Never taken is a body that is empty (what cuts, likes to cut to nothing, and there is
+nothing to lose), one whose length nobody announced, and one that looks like a page or a message of an API.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from migrator.errors import LoginPage, WrongBody
+from migrator.model import Attachment
+from migrator.ports import BodyFacts, Sink
+from migrator.wire.content_coding import UNDONE, Undoing, is_begun
+from migrator.wire.status import (
+    SNIFF,
+    expects_html,
+    expects_json,
+    is_error_page,
+    looks_like_error,
+    looks_like_html,
+    page_instead,
+)
+
+AGREED = 3
+"""Downloads in a row that have to bring the same bytes before another length than the listed one is believed."""
+ROOM = 64 * 1024 * 1024
+"""Bytes that may come out of a packed file of unknown length whatever went in; beyond, TIMES what went in is a bomb.
+And bytes that may come beyond a listed length where no other is announced before.
+"""
+TIMES = 200
+PACKED, PLAIN = "as packed", "as it came"
+"""The two readings of a body that says that it is packed."""
+
+_NEVER_TEXT = re.compile(
+    r"image/(?:png|jpeg|gif|webp|bmp|tiff)|application/(?:zip|gzip|x-7z-compressed|vnd\.openxmlformats-.*)"
+)
+_ANY = ("application/octet-stream", "binary/octet-stream")
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_PACKED_NAMES = (".gz", ".tgz", ".taz", ".svgz", ".gzip", ".z", ".dz", ".adz", ".emz", ".wmz", ".cpgz", ".vgz")
+_PACKED_TYPES = ("gzip", "tgz", "x-compress", "gtar-compressed", "x-tar-compressed", "zlib", "deflate")
+
+
+class _Again(WrongBody):
+    """Another download will tell; for `checked` alone."""
+
+
+async def checked(
+    download: Callable[[Sink], Awaitable[None]], attachment: Attachment, sink: Sink, *, strict: bool = False
+) -> None:
+    """Download a file into the sink as often as it takes to say what it is; `WrongBody` where it is not the file.
+
+    It comes once, but where it is packed in another way than it seemed, or has another length than was listed.
+    `strict`: another length is never the file.
+    """
+    watched = CheckedSink(sink, attachment, strict=strict)
+    while True:
+        try:
+            await download(watched)
+            watched.judge()
+        except _Again:
+            watched.rewind()
+        else:
+            return
+
+
+class CheckedSink:
+    """Counts what passes, keeps its beginning, undoes a coding that was put on on the way, ends what is too long."""
+
+    def __init__(self, inner: Sink, attachment: Attachment, *, strict: bool = False) -> None:
+        self._inner, self._of, self._strict = inner, attachment, strict
+        self._listed = attachment.size if attachment.size is None or attachment.size >= 0 else None
+        self._facts = BodyFacts()
+        self._misread: set[str] = set()  # the readings that were no good
+        self._agreed: list[bytes] = []
+        self._undoing: Undoing | None = None
+        self._hash: Any = None
+        self._limit = self._listed
+        self._size = 0
+        self._head = self._excess = b""
+
+    async def start(self, facts: BodyFacts) -> None:
+        """See `Sink`."""
+        self._facts = facts
+        if facts.coding in UNDONE and self._seems_packed():
+            self._undoing, self._hash, self._limit = Undoing(facts.coding), None, self._listed
+            await self._inner.start(replace(facts, length=None, coding=""))
+        else:
+            self._take_as_it_comes()
+            await self._inner.start(replace(facts, coding="") if facts.coding else facts)
+
+    async def write(self, chunk: bytes) -> None:
+        """See `Sink`; bytes beyond what may be right go nowhere, and soon end it: `WrongBody`."""
+        if self._undoing is not None and not self._undoing.came and not is_begun(self._facts.coding, chunk):
+            self._misread.add(PACKED)
+            self._take_as_it_comes()
+        if self._undoing is None:
+            await self._take(chunk)
+            return
+        try:
+            for piece in self._undoing.pieces(chunk):
+                await self._take(piece)
+                self._stop_bomb(self._undoing)
+        except ValueError:
+            raise self._again(PACKED) from None
+
+    def rewind(self) -> None:
+        """See `Sink`."""
+        self._size, self._head, self._excess = 0, b"", b""
+        self._inner.rewind()
+
+    def warn(self, text: str) -> None:
+        """See `Sink`."""
+        self._inner.warn(text)
+
+    def judge(self) -> None:
+        """The whole body came: `WrongBody` or `LoginPage` where it is not the file."""
+        size, facts, listed = self._size, self._facts, self._listed
+        packed = self._undoing is not None and self._undoing.came > 0
+        fits = listed is None or size == listed
+        if self._undoing is not None and packed and not (self._undoing.whole and fits):
+            raise self._again(PACKED)
+        if not packed and not fits and self._may_be_packed():
+            raise self._again(PLAIN)
+        if listed is None or not fits:
+            self._refuse_message()
+        if not fits:
+            self._judge_size()
+        elif not packed and facts.length is not None and size != facts.length:
+            raise WrongBody(f"{size} bytes came, {facts.length} were announced")
+        if is_error_page(facts, self._head, html_expected=expects_html(self._of)):
+            raise LoginPage(page_instead(self._head))
+        if listed is None:
+            self._refuse_words()
+        self._tell(packed=packed)
+
+    def _seems_packed(self) -> bool:
+        """Whether to undo the coding. A listed length decides if the announced one is told, else what the name says."""
+        if self._misread:
+            return PACKED not in self._misread
+        if self._listed is None or self._facts.length is None:
+            return not self._is_named_packed()
+        return self._facts.length != self._listed
+
+    def _may_be_packed(self) -> bool:
+        return self._facts.coding in UNDONE and PACKED not in self._misread
+
+    def _is_named_packed(self) -> bool:
+        types = f"{self._of.media_type} {self._facts.media_type}".lower()
+        return self._of.name.lower().endswith(_PACKED_NAMES) or any(word in types for word in _PACKED_TYPES)
+
+    def _take_as_it_comes(self) -> None:
+        """Up to the length that was listed, or to another one that was announced, or will turn out to be."""
+        listed, announced = self._listed, self._facts.length
+        if announced is None and self._facts.framed:
+            announced = (listed or 0) + ROOM
+        odd = listed is not None and announced not in {None, listed} and not self._strict
+        self._undoing, self._limit = None, announced if odd else listed
+        self._hash = hashlib.sha256() if odd else None
+
+    async def _take(self, chunk: bytes) -> None:
+        if len(self._head) < SNIFF:
+            self._head += chunk[: SNIFF - len(self._head)]
+        before, self._size = self._size, self._size + len(chunk)
+        if self._hash is not None:
+            self._hash.update(chunk)
+        if self._listed is not None and self._size > self._listed and len(self._excess) < SNIFF:
+            self._excess += chunk[max(0, self._listed - before) :][:SNIFF]
+        if self._limit is None or self._size <= self._limit:
+            await self._inner.write(chunk)
+        elif self._undoing is not None or self._may_be_packed():
+            raise self._again(PLAIN if self._undoing is None else PACKED)
+        elif len(self._excess) >= SNIFF:  # until then it may turn out to be a page
+            self._refuse_excess()
+
+    def _stop_bomb(self, undoing: Undoing) -> None:
+        if self._listed is None and self._size > max(ROOM, TIMES * undoing.came):
+            raise self._again(PACKED)
+
+    def _again(self, reading: str) -> _Again:
+        """The other reading, by another download: what came is not kept."""
+        self._misread.add(reading)
+        return _Again(f"not the file, read {reading}")
+
+    def _judge_size(self) -> None:
+        """Another length than listed; see the top of the module for when it is taken all the same."""
+        size, facts, listed = self._size, self._facts, self._listed
+        if not size:
+            raise WrongBody(f"empty: {listed} bytes were listed")
+        if self._excess.startswith(b"HTTP/1."):
+            self._refuse_excess()
+        announced = size if facts.framed and facts.length is None else facts.length
+        if self._hash is None or size != announced or self._is_something_else():
+            if self._excess:
+                self._refuse_excess()
+            raise WrongBody(f"too short: {size} bytes came{self._page()}, {listed} were listed")
+        if facts.coding and facts.coding not in UNDONE:
+            raise WrongBody(f"compressed ({facts.coding}), though it was asked for as it is")
+        self._agreed.append(self._hash.digest())
+        if len(set(self._agreed)) > 1:
+            raise WrongBody(f"{listed} bytes were listed, and two downloads of it differ")
+        if len(self._agreed) < AGREED:
+            raise _Again(f"{size} bytes came, {listed} were listed")
+
+    def _is_something_else(self) -> bool:
+        """Whether a body of another length than listed looks like what a server says instead of a file."""
+        facts, named = replace(self._facts, named=False), self._facts.named
+        if looks_like_html(self._head) and not (named and expects_html(self._of)):
+            return True
+        if looks_like_error(facts, self._head) and not (named and expects_json(self._of)):
+            return True
+        return not named and _is_text(facts.media_type) and not self._may_be_text(facts.media_type)
+
+    def _may_be_text(self, told: str) -> bool:
+        guesses = {self._of.media_type.partition(";")[0].strip().lower(), mimetypes.guess_type(self._of.name)[0] or ""}
+        known = guesses - {"", "application/octet-stream"}
+        return any(_is_text(one) for one in known) if known else told == "text/plain"
+
+    def _tell(self, *, packed: bool) -> None:
+        odd = self._listed is not None and self._size != self._listed
+        if odd:
+            self.warn(f"listed with {self._listed} bytes, {self._size} came")
+        if self._facts.coding and not packed and self._size != self._listed and not self._is_named_packed():
+            self.warn(f"said to be compressed ({self._facts.coding}), kept as it came")
+
+    def _refuse_excess(self) -> None:
+        self._refuse_message()
+        if self._excess.startswith(b"HTTP/1."):
+            raise WrongBody(f"another answer's bytes follow the {self._listed} that were listed")
+        raise WrongBody(f"too long: more than the {self._listed} bytes that were listed{self._page()}")
+
+    def _refuse_message(self) -> None:
+        if looks_like_error(self._facts, self._head) and not expects_json(self._of):
+            raise WrongBody("an error message (JSON) instead of the file")
+
+    def _refuse_words(self) -> None:
+        """Text in place of what never is any, such as a picture, and that says so itself."""
+        facts, named = self._facts, mimetypes.guess_type(self._of.name)[0] or ""
+        if facts.named or not _is_text(facts.media_type) or not self._head or _BINARY.search(self._head):
+            return
+        if _NEVER_TEXT.fullmatch(named) and self._of.media_type.partition(";")[0].strip().lower() in {named, "", *_ANY}:
+            raise WrongBody(f"text ({facts.media_type}) instead of the file")
+
+    def _page(self) -> str:
+        return " (a web page)" if looks_like_html(self._head) and not expects_html(self._of) else ""
+
+
+def _is_text(media_type: str) -> bool:
+    return media_type.startswith("text/") or media_type.endswith(("json", "xml", "javascript"))

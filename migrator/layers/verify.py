@@ -1,0 +1,120 @@
+"""Nothing passes as a file that isn't: sizes compared, pages and error messages refused, on demand fetched twice.
+
+The one idea: a body is judged by what the tracker itself told: the size that was listed, else the length that the
+answer announced. Where neither was told, only a second download can tell (`ParanoidSource`).
+The one trap: what is wrong is often told by the first bytes too many or the first bytes at all, so a body is judged
+while it comes: an endless one must not fill the disk.
+
+What may come, and the reason that `status` gives then:
+
+    nothing, though a size was listed           empty: 10 bytes were listed
+    less than was listed, and not announced     too short: 9 bytes came, 10 were listed
+    more than was listed, and not announced     too long: more than the 10 bytes that were listed
+    the file, then another answer's bytes       another answer's bytes follow the 10 that were listed
+    a web page                                  a web page instead of the file
+    a login page                                a login page instead of the file
+    a redirect to a login page                  redirected to a login page
+    an error message with status 200            an error message (JSON) instead of the file
+    words in place of a picture, of any size    text (text/plain) instead of the file
+    compressed in a way that is not undone      compressed (br), though it was asked for as it is
+    a part of it, or a status that is no file   status 206, which is not what was asked for
+    a refusal by the host of a redirect         redirected to files.example: status 404
+    the body ends before its announced end      the body broke off
+    nothing for `timeout`                       nothing came for too long
+    a byte now and then (see `bodies.SLOWEST`)  too slow
+    another content the second time             two downloads of it differ
+
+What is stored all the same, with a warning: another length than was listed, but the one that was announced, each time
+(see `checked.py`: 9 bytes came, 10 were listed); what is said to be compressed, and is the file only as it came.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from migrator.errors import WrongBody
+from migrator.layers.checked_sink import checked
+from migrator.model import Attachment, Cursor, Entity, Page
+from migrator.ports import BodyFacts, Sink, Source
+
+
+class _Around:
+    """A source whose downloads alone are watched."""
+
+    def __init__(self, inner: Source) -> None:
+        self._inner = inner
+        self.capabilities = inner.capabilities
+
+    async def check(self) -> str:
+        """See `Tracker`."""
+        return await self._inner.check()
+
+    async def oddities(self) -> tuple[str, ...]:
+        """See `Tracker`."""
+        return await self._inner.oddities()
+
+    async def close(self) -> None:
+        """See `Tracker`."""
+        await self._inner.close()
+
+    async def still_lists(self, attachment: Attachment) -> bool:
+        """See `Source`."""
+        return await self._inner.still_lists(attachment)
+
+    async def read(self, stream: str, cursor: Cursor | None) -> Page:
+        """See `Source`."""
+        return await self._inner.read(stream, cursor)
+
+    async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
+        """See `Source`."""
+        return await self._inner.attachments_of(entity)
+
+
+class VerifiedSource(_Around):
+    """What comes is compared with what was listed and announced."""
+
+    async def download(self, attachment: Attachment, sink: Sink) -> None:
+        """See `Source`; `WrongBody` where what came is not what was listed."""
+        await checked(lambda watched: self._inner.download(attachment, watched), attachment, sink)
+
+
+class ParanoidSource(_Around):
+    """Downloads a file twice where neither the listing nor the answer tells how long it is, and compares."""
+
+    async def download(self, attachment: Attachment, sink: Sink) -> None:
+        """See `Source`; `WrongBody` where two downloads differ. The second one is hashed and dropped."""
+        first = _HashedSink(sink)
+        await self._inner.download(attachment, first)
+        if attachment.size is not None or first.facts.length is not None:
+            return
+        second = _HashedSink(None)
+        await self._inner.download(attachment, second)
+        if first.sha256.digest() != second.sha256.digest():
+            raise WrongBody("two downloads of it differ")
+
+
+class _HashedSink:
+    """Hashes what passes; without another sink behind it, that is all."""
+
+    def __init__(self, inner: Sink | None) -> None:
+        self._inner = inner
+        self.facts, self.sha256 = BodyFacts(), hashlib.sha256()
+
+    async def start(self, facts: BodyFacts) -> None:
+        self.facts = facts
+        if self._inner is not None:
+            await self._inner.start(facts)
+
+    async def write(self, chunk: bytes) -> None:
+        self.sha256.update(chunk)
+        if self._inner is not None:
+            await self._inner.write(chunk)
+
+    def rewind(self) -> None:
+        self.sha256 = hashlib.sha256()
+        if self._inner is not None:
+            self._inner.rewind()
+
+    def warn(self, text: str) -> None:
+        if self._inner is not None:
+            self._inner.warn(text)

@@ -1,0 +1,1 @@
+"""Which target entity each source entity becomes: the file, and rules that fill it."""

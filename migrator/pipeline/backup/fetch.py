@@ -1,0 +1,137 @@
+"""Fetching: files are taken from a queue, downloaded side by side, and what became of each is judged.
+
+An error of one file must neither cancel its siblings nor vanish, so each becomes a status with its reason. What one
+file says never speaks for the tracker: only where nothing but refusals came are the credentials no good, and a 404
+makes a file `gone` only if the tracker, asked anew, no longer lists it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from migrator import errors
+from migrator.model import Attachment, Blob, Outcome, Status
+from migrator.pipeline.backup.recorder import Recorded, Recorder, Settled, StoreSink
+from migrator.pipeline.run import InFlight
+from migrator.ports import Source
+from migrator.progress import Progress
+from migrator.store.blobs import Archive
+
+SOME_REFUSED, MANY_REFUSED = 3, 1000
+"""If so many files were refused and none was had, that is the credentials' fault: at the end of a run, and at once."""
+FEW_EMPTY = 3
+"""So many files of unknown size may be empty before one that isn't; more look like a storage that is away."""
+
+
+class Fetcher:
+    """The downloads of one run. `work` is a task for each of them; `drain` lets them end after the file at hand."""
+
+    def __init__(
+        self,
+        source: Source,
+        archive: Archive,
+        recorder: Recorder,
+        in_flight: InFlight,
+        progress: Progress,
+        *,
+        downloads: int,
+        allow_forbidden: bool,
+    ) -> None:
+        self._source, self._archive, self._recorder = source, archive, recorder
+        self._in_flight, self._progress, self._allow_forbidden = in_flight, progress, allow_forbidden
+        self._queue: asyncio.Queue[tuple[Attachment, Recorded]] = asyncio.Queue(2 * downloads)
+        self._draining = False
+        self._tried = self._stored = self._refused = self._missing = 0
+        self._refusal = ""
+        self._empty, self._some_content = 0, False  # of files whose size nobody tells
+
+    async def put(self, attachment: Attachment, recorded: Recorded) -> None:
+        """Have a file fetched; `recorded` is called when its fate is in the catalog. Waits while the queue is full."""
+        await self._queue.put((attachment, recorded))
+
+    def drain(self) -> None:
+        """Begin nothing new."""
+        self._draining = True
+
+    async def work(self) -> None:
+        """Fetch one file after the other, until cancelled."""
+        while not self._draining:
+            attachment, recorded = await self._queue.get()
+            with self._in_flight:
+                await self._recorder.put(await self._fetched(attachment, recorded))
+
+    def expect_some(self) -> None:
+        """All files are settled: `AuthRefused` if several were asked for and every one was refused."""
+        if self._refused >= SOME_REFUSED and self._refused == self._tried:
+            raise errors.AuthRefused(f"{self._refusal} (all {self._refused} files)")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know of the downloads as a whole."""
+        found = (self._told_missing(), f"{self._empty} files came empty, and the tracker lists no size of them")
+        return tuple(one for one, count in zip(found, (self._missing, self._empty), strict=True) if count)
+
+    def _told_missing(self) -> str:
+        many = "none of the files could be had: " if not self._stored else ""
+        told = "is listed, and answers that it is" if self._missing == 1 else "are listed, and answer that they are"
+        return (
+            f"{many}{self._missing} {told} not there; is the storage behind the tracker away, or does a proxy pass on "
+            "only the API?"
+        )
+
+    async def _fetched(self, attachment: Attachment, recorded: Recorded) -> Settled:
+        sink = StoreSink(self._archive, self._progress)
+        self._tried += 1
+        try:
+            await self._source.download(attachment, sink)
+            blob, body = await sink.finish()
+            self._expect_content(attachment, blob, sink)
+        except errors.ConnectFailed as error:
+            raise errors.TrackerUnreachable(str(error)) from error
+        except (errors.Retriable, errors.Rejected) as error:
+            status, reason = await self._judged(attachment, error)
+            self._progress.done(failed=status is Status.FAILED)
+            return Settled(Outcome(attachment, status, None, reason), None, recorded)
+        finally:
+            sink.discard()
+        self._stored += 1
+        self._progress.done()
+        return Settled(Outcome(attachment, Status.STORED, blob, warning=sink.warning), body, recorded)
+
+    def _expect_content(self, attachment: Attachment, blob: Blob, sink: StoreSink) -> None:
+        """An empty body proves nothing where no size is listed: a few are believed, with a warning."""
+        if attachment.size is not None and attachment.size >= 0:
+            return
+        if blob.size:
+            self._some_content = True
+            return
+        if self._empty >= FEW_EMPTY and not self._some_content:
+            raise errors.WrongBody(
+                "empty, as all files before it of which no size is listed; is the storage behind the tracker away?"
+            )
+        self._empty += 1
+        sink.warn("empty, and no size is listed to hold that against")
+
+    async def _judged(self, attachment: Attachment, error: errors.MigratorError) -> tuple[Status, str]:
+        """What an error makes of a file, and the reason."""
+        if isinstance(error, errors.Gone):
+            return await self._gone(attachment, error)
+        if isinstance(error, errors.Forbidden) and self._allow_forbidden:
+            return Status.SKIPPED, str(error)
+        if isinstance(error, errors.LoginPage | errors.Unauthorized):
+            self._refused, self._refusal = self._refused + 1, str(error)
+            if self._refused >= MANY_REFUSED and not self._stored:
+                raise errors.AuthRefused(f"{error} (the first {self._refused} files)") from error
+        return Status.FAILED, str(error)
+
+    async def _gone(self, attachment: Attachment, error: errors.Gone) -> tuple[Status, str]:
+        """A second fact is asked for: whether the tracker still lists it."""
+        try:
+            listed = await self._source.still_lists(attachment)
+        except (errors.Retriable, errors.Rejected) as why:
+            self._missing += 1
+            return Status.FAILED, f"{error}; whether the tracker still lists it could not be found out ({why})"
+        if not listed:
+            return Status.GONE, str(error)
+        self._missing += 1
+        return Status.FAILED, f"{error}, though the tracker still lists it"

@@ -1,0 +1,78 @@
+"""What a backup finds that is of no file and no entity: listings that can't be read, and what is odd about a source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from migrator.errors import TrackerUnreachable
+from migrator.model import UNLINKED, EntityRef
+from migrator.progress import Progress
+from migrator.selection import Selection
+from migrator.store.catalog import Catalog
+from migrator.store.catalog.crawl import Crawl
+from migrator.store.catalog.crawl_end import Vanished
+
+MAX_WARNINGS = 100
+
+
+class Findings:
+    """Of one run. `answered`: some listing could be read; `unread` are those that could not, by name."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.answered = False
+        self.unread: dict[str, str] = {}
+        self.warnings: list[str] = []
+        self._others: list[tuple[str, str]] = []
+
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        """Name and reason of each, the one that says most first."""
+        return [*self._others, *((f"listing of {stream}", reason) for stream, reason in self.unread.items())]
+
+    def can_not_list(self, stream: str, reason: str) -> None:
+        """A listing, or the rest of it, can't be read."""
+        self.unread[stream] = reason
+        self._progress.note(f"the listing of {stream} can't be read: {reason}")
+
+    def expect_answers(self) -> None:
+        """All listings were tried: `TrackerUnreachable` if none could be read."""
+        if self.unread and not self.answered:
+            stream, reason = next(iter(self.unread.items()))
+            raise TrackerUnreachable(f"the listing {stream!r} can't be read: {reason}")
+
+    def warn(self, *texts: str | None) -> None:
+        """Something odd that lost nothing; each sentence once."""
+        for text in texts:
+            if text and text not in self.warnings and len(self.warnings) < MAX_WARNINGS:
+                self.warnings.append(text)
+
+    def judge(
+        self, catalog: Catalog, crawl: Crawl, selection: Selection, kinds: Sequence[str], vanished: Vanished
+    ) -> None:
+        """The crawl is over: what it should have found and did not."""
+        if not vanished.believed:
+            reason = (
+                f"{vanished.files} of {vanished.held} files are no longer listed; none was called gone. If they were "
+                "deleted, say so: `migrator backup --accept-gone`; if not, what may this account see?"
+            )
+            self._others.append(("files no longer listed", reason))
+        for ref in sorted(selection.entities):
+            if not catalog.is_listed(ref, crawl.start):
+                self._others.append((f"--entity {_written(ref)}", "the tracker lists no such entity"))
+        self._warn_of_kinds(catalog, crawl, [*kinds, *sorted(selection.kinds)])
+        if not (self.failures or catalog.entity_count(crawl.start) or catalog.lists_any(crawl.start)):
+            self.warn("the tracker lists nothing, no entity and no file; what may this account see?")
+
+    def _warn_of_kinds(self, catalog: Catalog, crawl: Crawl, kinds: Sequence[str]) -> None:
+        unseen = [kind for kind in kinds if kind != UNLINKED and not catalog.lists_kind(kind, crawl.start)]
+        known = sorted(catalog.kinds_listed(crawl.start)) if unseen else []
+        for kind in unseen:
+            near = get_close_matches(kind, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known) or 'no entities at all'}"
+            self.warn(f"no entity of the kind {kind!r} is listed{hint}")
+
+
+def _written(ref: EntityRef) -> str:
+    return f"{ref.kind}:{ref.id}" if ref.kind else ref.id

@@ -1,0 +1,194 @@
+"""From download to record: bodies are gathered, written as a batch, and recorded after they are safe on disk.
+
+The one idea: a worker hands a file over and goes on; one flusher writes all that came together meanwhile, with
+one flush to disk and one transaction. At most `HANDED_OVER` files and one for each download at once are
+unrecorded (those in memory are small), which is also what a kill can cost beyond the downloads in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from migrator.model import Attachment, Blob, Outcome, Status
+from migrator.pipeline.executor import Desk
+from migrator.ports import BodyFacts
+from migrator.progress import Progress
+from migrator.store.blobs import FOLDERS, Archive, LargeFile
+from migrator.store.catalog import Catalog
+from migrator.store.space import Room
+from migrator.store.writer import Content
+
+SMALL = 256 * 1024
+HANDED_OVER = 64
+GATHER = 0.02
+
+
+class StoreSink:
+    """Takes a download: in memory while it is small, else into a file of its own."""
+
+    def __init__(self, archive: Archive, progress: Progress) -> None:
+        self._archive, self._progress = archive, progress
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._file: LargeFile | None = None
+        self.warning: str | None = None
+
+    async def start(self, facts: BodyFacts) -> None:
+        """See `Sink`."""
+
+    async def write(self, chunk: bytes) -> None:
+        """See `Sink`."""
+        self._progress.moved(len(chunk))
+        self._size += len(chunk)
+        if self._file is None and self._size > SMALL:
+            self._file = LargeFile(self._archive)
+            for part in self._parts:
+                await self._file.write(part)
+            self._parts.clear()
+        if self._file is not None:
+            await self._file.write(chunk)
+        else:
+            self._parts.append(chunk)
+
+    def rewind(self) -> None:
+        """See `Sink`."""
+        self.discard()
+        self._parts, self._size, self.warning = [], 0, None
+
+    def warn(self, text: str) -> None:
+        """See `Sink`."""
+        self.warning = text if self.warning is None else f"{self.warning}; {text}"
+
+    def discard(self) -> None:
+        """Throw away what came."""
+        if self._file is not None:
+            self._file.discard()
+            self._file = None
+
+    async def finish(self) -> tuple[Blob, Content]:
+        """What came, for `store_batch`: its bytes if it is small, else the name of the file that holds them.
+
+        A small one is hashed here: on the disk thread, hashing gives the interpreter away and waits to get it back.
+        """
+        if self._file is None:
+            body = b"".join(self._parts)
+            return Blob(hashlib.sha256(body).hexdigest(), len(body)), body
+        found = await asyncio.to_thread(self._file.finish)
+        self._file = None
+        return found
+
+
+Recorded = Callable[[Attachment, Status], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A file whose fate is known and not recorded yet. `body` is what has yet to be written of it.
+
+    `recorded` is called when it is.
+    """
+
+    outcome: Outcome
+    body: Content | None
+    recorded: Recorded
+
+
+class Recorder:
+    """Gathers settled files and records them in batches. `run` is a task; `flush` empties it, once, at the end.
+
+    While one batch is recorded the next one is written, and one more is gathered: the wire, the disk and the catalog
+    wait for each other as little as can be. No rows are written before the bytes that they speak of are safe.
+    """
+
+    def __init__(self, archive: Archive, catalog: Catalog, desk: Desk, run: int, downloads: int) -> None:
+        self._archive, self._catalog, self._desk, self._run = archive, catalog, desk, run
+        self._room = asyncio.Semaphore(HANDED_OVER + downloads)
+        self._batch = (HANDED_OVER + downloads) * 2 // 5
+        self._waiting: list[Settled] = []
+        self._awake, self._enough = asyncio.Event(), asyncio.Event()
+        self._shelf, self._turn = Desk(), asyncio.Lock()
+        self._written: list[Settled] = []
+        self._disk = Room(archive.root)
+
+    async def put(self, settled: Settled) -> None:
+        """Hand a file over; waits while too many are waiting."""
+        await self._room.acquire()
+        self._waiting.append(settled)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake who waits for any, and who waits for enough."""
+        for event, wanted in ((self._awake, 1), (self._enough, self._batch)):
+            if len(self._waiting) >= wanted:
+                event.set()
+            else:
+                event.clear()
+
+    async def run(self) -> None:
+        """Record what comes, until cancelled; what comes slowly is gathered for a moment.
+
+        `DiskRefused` when the disk is all but full: what was recorded before stays.
+        """
+        while True:
+            await self._awake.wait()
+            if not self._enough.is_set():
+                with suppress(TimeoutError):  # wait_for may swallow a cancellation
+                    async with asyncio.timeout(GATHER):
+                        await self._enough.wait()
+            await self._step()
+            if not self._waiting:
+                await self._step()
+            await self._desk.run(self._disk.expect, 0)
+
+    async def flush(self) -> None:
+        """Record all that is waiting now, and let go of the thread."""
+        try:
+            while self._waiting or self._written:
+                await self._step()
+        finally:
+            await self._shelf.close()
+
+    async def _step(self) -> None:
+        """Write a batch while the one that was written before it is recorded. What fails waits again: both may be
+        repeated.
+        """
+        async with self._turn:
+            batch, self._waiting = self._waiting[: self._batch], self._waiting[self._batch :]
+            written, self._written = self._written, batch
+            self._tell()
+            try:
+                await asyncio.gather(*await self._writing(batch), *self._recording(written))
+            except BaseException:
+                self._waiting, self._written = written + batch + self._waiting, []
+                raise
+            for settled in written:
+                self._room.release()
+                settled.recorded(settled.outcome.attachment, settled.outcome.status)
+
+    async def _writing(self, batch: list[Settled]) -> list[asyncio.Future[None]]:
+        bodies = [(s.outcome.blob, s.body) for s in batch if s.outcome.blob is not None and s.body is not None]
+        if not bodies:
+            return []
+        known = await self._desk.run(self._catalog.known_blobs, [blob.sha256 for blob, _ in bodies])
+        return [self._shelf.begin(self._archive.store_batch, bodies, known)]
+
+    def _recording(self, batch: list[Settled]) -> list[asyncio.Future[None]]:
+        outcomes = [settled.outcome for settled in batch]
+        return [self._desk.begin(self._catalog.record_outcomes, self._run, outcomes)] if batch else []
+
+
+def missing_blobs(archive: Archive, catalog: Catalog) -> list[str]:
+    """Blobs whose files are not there, or which only an attachment knows of."""
+    return [
+        *catalog.dangling(),
+        *(
+            sha256
+            for folder in FOLDERS
+            if (known := catalog.blobs_in(folder))
+            for sha256 in archive.missing(folder, known.values())
+        ),
+    ]

@@ -1,0 +1,253 @@
+"""What an export looks like: a tree, a bag (BagIt, RFC 8493), or a ZIP file. All block; they run in a thread.
+
+The one idea: all three hold the same tree with the same `index.csv`; a bag has it under `data/`.
+The one trap: bytes are trusted only after they were hashed. A link is made and a ZIP entry begun only after that;
+a copy is hashed while it is written and thrown away if it is not what it should be. A link is the blob itself: it is
+made only for who asked for it, and nothing here changes it.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import zipfile
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from migrator.filenames import on_disk
+from migrator.model import Blob
+from migrator.pipeline.export.copies import Moved, chunks, copy_blob, damaged, is_sound
+from migrator.store.disk import OWN
+
+INDEX = "index.csv"
+COLUMNS = ("path", "kind", "entity_id", "attachment_id", "name", "size", "sha256")
+SAMPLE = 64 * 1024
+"""So much of a file tells whether deflating it is worth the time."""
+
+
+class Stopped(Exception):
+    """The run is being stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One file of an export, with its path in the tree; `name` is the tracker's own."""
+
+    path: str
+    kind: str
+    entity_id: str
+    attachment_id: str
+    name: str
+    blob: Blob
+    created_at: str = ""
+
+
+class _Index:
+    """The lines of `index.csv`, in a file of its own until they are wanted."""
+
+    def __init__(self, file: io.TextIOWrapper) -> None:
+        self.file, self._rows = file, csv.writer(file)
+        self._rows.writerow(COLUMNS)
+
+    def add(self, item: Item) -> None:
+        blob = item.blob
+        self._rows.writerow(
+            [item.path, item.kind, item.entity_id, item.attachment_id, item.name, blob.size, blob.sha256]
+        )
+
+
+class Tree:
+    """A folder of files: copies, or with `links` hard links into the archive where there can be some."""
+
+    def __init__(self, root: Path, moved: Moved, *, links: bool) -> None:
+        self._root, self._moved, self._links = root, moved, links
+        self._sound: dict[str, bool] = {}
+        self._index: _Index | None = None
+        self._folder: Path | None = None
+
+    @property
+    def top(self) -> Path:
+        """Where the tree begins."""
+        return self._root
+
+    def begin(self) -> None:
+        """Make the folder."""
+        self._root.mkdir(mode=0o700)
+        self.top.mkdir(mode=0o700, exist_ok=True)
+        self._index = _Index(_text_file(self.top / INDEX))
+
+    def add(self, item: Item, blob: Path) -> None:
+        """Place one file; `Damaged` if its blob is not what its name says."""
+        path = self.top / on_disk(item.path)
+        if path.parent != self._folder:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._folder = path.parent
+        if not (self._links and self._linked(item.blob, blob, path)):
+            copy_blob(item.blob, blob, path, self._moved, item.created_at)
+        if self._index:
+            self._index.add(item)
+
+    def _linked(self, wanted: Blob, blob: Path, path: Path) -> bool:
+        """False where there can be no link: another file system, or too many links to one file."""
+        if wanted.sha256 not in self._sound:
+            self._sound[wanted.sha256] = is_sound(wanted, blob, self._moved)
+        if not self._sound[wanted.sha256]:
+            raise damaged(blob)
+        try:
+            os.link(blob, path, follow_symlinks=False)
+        except FileExistsError:
+            raise
+        except OSError:
+            return False
+        return True
+
+    def end(self, source: str) -> None:  # noqa: ARG002 - a bag tells it
+        """All files are placed."""
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of what is open."""
+        if self._index:
+            self._index.file.close()
+
+
+class Bag(Tree):
+    """A bag: the tree under `data/`, with manifests."""
+
+    def __init__(self, root: Path, moved: Moved, *, links: bool) -> None:
+        super().__init__(root, moved, links=links)
+        self._manifest: io.TextIOWrapper | None = None
+        self._count = self._size = 0
+
+    @property
+    def top(self) -> Path:
+        """See `Tree`."""
+        return self._root / "data"
+
+    def begin(self) -> None:
+        """See `Tree`."""
+        super().begin()
+        self._manifest = _text_file(self._root / "manifest-sha256.txt")
+
+    def add(self, item: Item, blob: Path) -> None:
+        """See `Tree`."""
+        super().add(item, blob)
+        self._list(item.path, item.blob)
+
+    def _list(self, path: str, blob: Blob) -> None:
+        self._count, self._size = self._count + 1, self._size + blob.size
+        if self._manifest:
+            self._manifest.write(f"{blob.sha256}  data/{path}\n")
+
+    def end(self, source: str) -> None:
+        """See `Tree`."""
+        if self._index:
+            self._index.file.close()
+        index = (self.top / INDEX).read_bytes()
+        self._list(INDEX, Blob(hashlib.sha256(index).hexdigest(), len(index)))
+        self.abandon()
+        (self._root / "bagit.txt").write_bytes(b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
+        told = {
+            "Source-Organization": source,
+            "Bagging-Date": datetime.now(UTC).date().isoformat(),
+            "Payload-Oxum": f"{self._size}.{self._count}",
+            "Bag-Software-Agent": "migrator",
+        }
+        lines = "".join(f"{label}: {' '.join(value.split())}\n" for label, value in told.items() if value)
+        (self._root / "bag-info.txt").write_bytes(lines.encode())
+        tags = ("bag-info.txt", "bagit.txt", "manifest-sha256.txt")
+        sums = [f"{_sha256(self._root / tag)}  {tag}\n" for tag in tags]
+        (self._root / "tagmanifest-sha256.txt").write_bytes("".join(sums).encode())
+
+    def abandon(self) -> None:
+        """See `Tree`."""
+        super().abandon()
+        if self._manifest:
+            self._manifest.close()
+
+
+class Zip:
+    """A ZIP64 file; what gets smaller by deflating is deflated, the rest stored."""
+
+    def __init__(self, root: Path, moved: Moved, *, links: bool) -> None:  # noqa: ARG002 - no links in a ZIP file
+        self._path, self._moved = root, moved
+        self._sound: dict[str, bool] = {}
+        self._text = io.StringIO()
+        self._index = csv.writer(self._text)
+        self._zip: zipfile.ZipFile | None = None
+
+    def begin(self) -> None:
+        """Make the file."""
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, OWN)
+        self._file = os.fdopen(handle, "w+b")
+        self._zip = zipfile.ZipFile(self._file, "w", allowZip64=True)
+        self._index.writerow(COLUMNS)
+
+    def add(self, item: Item, blob: Path) -> None:
+        """See `Tree.add`."""
+        wanted = item.blob
+        if wanted.sha256 not in self._sound:
+            self._sound[wanted.sha256] = is_sound(wanted, blob, self._moved)
+        if not self._sound[wanted.sha256] or self._zip is None:
+            raise damaged(blob)
+        with blob.open("rb", buffering=0) as file:
+            entry = _entry(item.path, item.created_at, file.read(SAMPLE), wanted.size)
+            file.seek(0)
+            with self._zip.open(entry, "w", force_zip64=wanted.size >= 2**31) as out:
+                for chunk in chunks(file):
+                    out.write(chunk)
+                    self._moved(0)
+        self._index.writerow(
+            [item.path, item.kind, item.entity_id, item.attachment_id, item.name, wanted.size, wanted.sha256]
+        )
+
+    def end(self, source: str) -> None:
+        """See `Tree`."""
+        if self._zip is not None:
+            body = self._text.getvalue().encode("utf-8", "backslashreplace")
+            self._zip.writestr(_entry(INDEX, "", body[:SAMPLE], len(body)), body)
+            self._zip.comment = " ".join(f"files of {source}".split()).encode()[:1000]
+            self._zip.close()
+            self._file.close()
+
+    def abandon(self) -> None:
+        """See `Tree`; the file is thrown away, so what its end would tell is not written."""
+        if self._zip is not None:
+            self._zip.fp = None
+            self._file.close()
+
+
+SHAPES: dict[str, type[Tree | Bag | Zip]] = {"tree": Tree, "bagit": Bag, "zip": Zip}
+
+
+def _entry(path: str, created_at: str, sample: bytes, size: int) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(path, _date(created_at))
+    entry.external_attr = 0o100600 << 16
+    entry.file_size = size
+    shrinks = len(zlib.compress(sample, 1)) < 0.9 * len(sample)
+    entry.compress_type = zipfile.ZIP_DEFLATED if shrinks else zipfile.ZIP_STORED
+    return entry
+
+
+def _date(created_at: str) -> tuple[int, int, int, int, int, int]:
+    """When the file was attached, as ZIP can say it."""
+    with suppress(ValueError):
+        date = datetime.fromisoformat(created_at)
+        if 1980 <= date.year <= 2107:
+            return date.year, date.month, date.day, date.hour, date.minute, date.second
+    return 1980, 1, 1, 0, 0, 0
+
+
+def _text_file(path: Path) -> io.TextIOWrapper:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWN)
+    return io.TextIOWrapper(io.FileIO(handle, "wb"), "utf-8", "backslashreplace", newline="")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,55 @@
+"""A change of mind: what went to an entity that the mapping names no more for its source.
+
+The one idea: a load only tells of it. Deleting it is a rollback of these files and no others, which looks, compares,
+deletes and records as any rollback does; this module says which files they are.
+The one trap: a row that is simply gone names no new place, so what it brought stays; and nothing is deleted before it
+has arrived wherever the mapping says now.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from migrator.mapping.file import Mapping
+from migrator.model import EntityRef, Upload
+from migrator.store.catalog import Catalog
+
+Moved = frozenset[tuple[str, EntityRef]]
+"""Attachments, each with the target entity that it is no more to be on."""
+
+
+def former(catalog: Catalog, identity: str, mapping: Mapping) -> list[dict[str, Any]]:
+    """For the summary of a load: each file at a former entity, where it belongs now, and why it stays, if it has to.
+
+    To be called after the load has planned by this mapping.
+    """
+    return [_told(catalog, identity, upload, mapping) for upload in catalog.strays(identity)]
+
+
+def _told(catalog: Catalog, identity: str, upload: Upload, mapping: Mapping) -> dict[str, Any]:
+    of, now = upload.attachment, mapping.get(upload.attachment.owner, ())
+    stays = None
+    if not now:
+        stays = "its row is gone, and no other says where it belongs"
+    elif upload.sent_run is None:
+        stays = "it was there before, or may have been: no load is known to have sent it"
+    elif not set(now) <= catalog.arrived_at(identity, of.id):
+        stays = "it has not arrived at the new entity"
+    return {
+        "kind": of.owner.kind,
+        "entity": of.owner.id,
+        "attachment": of.id,
+        "name": of.name,
+        "target_kind": upload.to.kind,
+        "target_id": upload.to.id,
+        "remote_id": upload.remote_id,
+        "now": [{"target_kind": to.kind, "target_id": to.id} for to in now],
+        "stays": stays,
+    }
+
+
+def to_delete(changed: list[dict[str, Any]]) -> Moved:
+    """Which of them may go."""
+    return frozenset(
+        (row["attachment"], EntityRef(row["target_kind"], row["target_id"])) for row in changed if not row["stays"]
+    )

@@ -1,0 +1,123 @@
+"""Map: list the target -> match -> add rows.
+
+The one idea: the target is read as a source is, for its entities alone; the archive's catalog tells of the source. What
+the rules find becomes rows of the mapping file, what they don't find is listed for a person.
+The one trap: while the target is listed, for minutes perhaps, a person may work on the file; what counts is what stands
+in it when the rows are added.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from migrator import errors
+from migrator.mapping.file import Mapping, Row
+from migrator.mapping.match import Index, Match, Rule, match
+from migrator.model import Entity, EntityRef, RunStatus
+from migrator.ports import Source
+from migrator.progress import Progress, Silent
+from migrator.store.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class MapSettings:
+    """`known` is the mapping as it is; `add_rows` adds to it and gives how many rows it took."""
+
+    rules: Sequence[Rule]
+    known: Mapping
+    add_rows: Callable[[Sequence[Row]], int]
+
+
+async def propose(
+    target: Source, catalog: Catalog, settings: MapSettings, *, progress: Progress | None = None
+) -> dict[str, Any]:
+    """One run: adds a row for each entity of the archive that has none and was found at the target.
+
+    Gives the summary; its lists are `ambiguous` and `unmatched`, of entities with files only. Whoever calls holds the
+    archive. May be cancelled while it lists.
+    """
+    began, progress = time.monotonic(), progress or Silent()
+    run = catalog.begin_run("map")
+    status = RunStatus.FAILED
+    summary: dict[str, Any] = {}
+    try:
+        index = await _listed(target, settings.rules, progress)
+        summary = await asyncio.to_thread(_proposed, catalog, index, settings)
+        status = RunStatus.COMPLETE
+    except asyncio.CancelledError:
+        status = RunStatus.INTERRUPTED
+        raise
+    finally:
+        summary = {"command": "map", "run": run, "status": str(status), **summary}
+        summary["seconds"] = round(time.monotonic() - began, 2)
+        told = {key: value for key, value in summary.items() if key not in {"ambiguous", "unmatched"}}
+        catalog.end_run(run, status, told)
+    return summary
+
+
+async def _listed(target: Source, rules: Sequence[Rule], progress: Progress) -> Index:
+    """All entities of the target. Those that are only referred to count where nothing more is told of them."""
+    index, bare = Index(rules), {}
+    for stream in target.capabilities.entity_streams or target.capabilities.streams:
+        cursor = None
+        while True:
+            try:
+                page = await target.read(stream, cursor)
+            except (errors.Retriable, errors.Rejected) as error:
+                raise errors.TrackerUnreachable(f"the target's listing {stream!r} can't be read: {error}") from error
+            for entity in (*page.entities, *page.ask):
+                if entity.raw is None:
+                    bare[entity.ref] = entity
+                else:
+                    index.add(entity)
+            progress.entities(len(page.entities))
+            cursor = page.next
+            if cursor is None:
+                break
+    for entity in bare.values():
+        index.add(entity)
+    return index
+
+
+def _proposed(catalog: Catalog, index: Index, settings: MapSettings) -> dict[str, Any]:
+    entities = {entity.ref: entity for entity in catalog.entities()}
+    fresh = [entity for entity in entities.values() if entity.ref not in settings.known]
+    taken = [to for targets in settings.known.values() for to in targets]
+    found = list(match(fresh, index, taken))
+    rows = [Row(one.source, one.target, one.found_by, one.sure) for one in found if one.target]
+    with_files = {ref for ref, _ in catalog.owners()}
+    left = [one for one in found if one.target is None and one.source in with_files]
+    ambiguous = [_told(one, entities) for one in left if one.candidates]
+    unmatched = [_told(one, entities) for one in left if not one.candidates]
+    return {
+        "entities": len(entities),
+        "targets": len(index),
+        "rows": {
+            "kept": len(entities) - len(fresh),
+            "proposed": settings.add_rows(rows),
+            "ambiguous": len(ambiguous),
+            "unmatched": len(unmatched),
+            "without_files": len(found) - len(rows) - len(left),
+        },
+        "found_by": dict(Counter(row.found_by for row in rows)),
+        "sure": dict(Counter(row.sure for row in rows)),
+        "ambiguous": ambiguous,
+        "unmatched": unmatched,
+    }
+
+
+def _told(one: Match, entities: dict[EntityRef, Entity]) -> dict[str, Any]:
+    entity = entities[one.source]
+    return {
+        "kind": one.source.kind,
+        "entity": one.source.id,
+        "title": entity.title,
+        "url": entity.url,
+        "why": one.why,
+        "candidates": [{"target_kind": ref.kind, "target_id": ref.id} for ref in one.candidates],
+    }

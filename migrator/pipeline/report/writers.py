@@ -1,0 +1,177 @@
+"""The files of a report: a page (see `page.py`), a table for spreadsheets, a document, and a table of redirects.
+
+The one idea: each is written beside its place and gets its name when it is whole.
+The one trap: names come from a tracker. The table for spreadsheets puts an apostrophe before what a spreadsheet would
+run as a formula; only the document has them unchanged.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from migrator.errors import ConfigError
+from migrator.pipeline.report.data import Chapter, Filed, Sent, Totals, UrlOf, story, sums
+from migrator.pipeline.report.html import write_page
+from migrator.store.catalog import Catalog
+from migrator.store.disk import disk_errors
+
+
+def report(
+    catalog: Catalog, url_of: Callable[[str], UrlOf], out: Path | None, redirects: Path | None = None
+) -> dict[str, Any]:
+    """Write the report (`.html`, `.csv` or `.json`, by the ending) and the redirects, each whole or not at all.
+
+    Reads only, and may do so during a run. What stands at those paths is replaced.
+    """
+    writer = _WRITERS.get(out.suffix.lower()) if out else None
+    if out and writer is None:
+        raise ConfigError(f"{out.name}: the ending decides; known are {', '.join(sorted(_WRITERS))}")
+    source = catalog.setting("source") or ""
+    with catalog.snapshot():
+        totals = sums(story(catalog, url_of), source)
+        if out and writer:
+            with whole_file(out) as file:
+                writer(file, totals, story(catalog, url_of))
+        if redirects:
+            with whole_file(redirects) as file:
+                count = write_redirects(file, story(catalog, url_of))
+    return {
+        "command": "report",
+        "status": "complete",
+        "out": str(out) if out else None,
+        "redirects": str(redirects) if redirects else None,
+        "entities": totals.entities,
+        "attachments": totals.attachments,
+        "differing": totals.differing,
+        **({"redirected": count} if redirects else {}),
+    }
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """A file that gets its name when it is whole; only its owner may read it."""
+    partial = path.with_name(f".{os.getpid()}.report.partial")
+    with disk_errors(str(path)):
+        try:
+            handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_redirects(file: TextIO, chapters: Iterable[Chapter]) -> int:
+    """Old and new address of every file that is at a target, where both are known; gives their number."""
+    rows, count = csv.writer(file), 0
+    rows.writerow(["old_url", "new_url", "attachment_id", "remote_id"])
+    for chapter in chapters:
+        for filed in chapter.files:
+            for one in filed.sent:
+                if filed.url and one.url:
+                    rows.writerow([filed.url, one.url, filed.of.id, one.remote_id])
+                    count += 1
+    return count
+
+
+_CSV = ("kind", "entity_id", "title", "attachment_id", "name", "size", "created_at", "created_by", "archive", "sha256")
+_CSV_SENT = ("target", "target_kind", "target_id", "remote_id", "target_name", "upload", "content", "differs")
+
+
+def write_csv(file: TextIO, totals: Totals, chapters: Iterable[Chapter]) -> None:  # noqa: ARG001 - rows only
+    """A row for each attachment and target entity."""
+    rows = csv.writer(file)
+    rows.writerow([*_CSV, *_CSV_SENT])
+    for chapter in chapters:
+        for filed in chapter.files:
+            of = filed.of
+            first = [chapter.ref.kind, chapter.ref.id, chapter.title, of.id, of.name]
+            first += [_size(filed), of.created_at, of.created_by, filed.status, filed.sha256]
+            why = "; ".join(remark for remark, _ in filed.remarks)
+            for one in filed.sent or (None,):
+                at = (
+                    [one.target, one.to.kind, one.to.id, one.remote_id, one.name, one.status, one.content]
+                    if one
+                    else []
+                )
+                rows.writerow([_inert(cell) for cell in [*first, *(at or [""] * 7), why]])
+
+
+def _size(filed: Filed) -> str:
+    size = filed.size if filed.size is not None else filed.of.size
+    return "" if size is None else str(size)
+
+
+def _inert(cell: str) -> str:
+    """What a spreadsheet would run as a formula, as text."""
+    return f"'{cell}" if cell[:1] in {"=", "+", "-", "@", "\t", "\r"} else cell
+
+
+def write_json(file: TextIO, totals: Totals, chapters: Iterable[Chapter]) -> None:
+    """One document, written as it is read."""
+    head = {
+        "source": totals.source,
+        "made_at": totals.made_at,
+        "entities": totals.entities,
+        "attachments": {"known": totals.attachments, **totals.statuses},
+        "bytes": {"listed": totals.listed_bytes, "archived": totals.archived_bytes},
+        "targets": {name: {**counts, "bytes": totals.target_bytes[name]} for name, counts in totals.targets.items()},
+        "differing": totals.differing,
+        "reasons": {reason: count for (reason, _), count in totals.reasons.most_common()},
+    }
+    file.write(json.dumps(head)[:-1] + ', "details": [\n')
+    file.writelines(
+        (",\n" if number else "") + json.dumps(_chapter(chapter)) for number, chapter in enumerate(chapters)
+    )
+    file.write("\n]}\n")
+
+
+def _chapter(chapter: Chapter) -> dict[str, Any]:
+    return {
+        "kind": chapter.ref.kind,
+        "entity": chapter.ref.id,
+        "title": chapter.title,
+        "url": chapter.url,
+        "error": chapter.error or None,
+        "attachments": [
+            {
+                "attachment": filed.of.id,
+                "name": filed.of.name,
+                "size": filed.size if filed.size is not None else filed.of.size,
+                "created_at": filed.of.created_at,
+                "created_by": filed.of.created_by,
+                "status": filed.status,
+                "sha256": filed.sha256 or None,
+                "url": filed.url,
+                "uploads": [_upload(one) for one in filed.sent],
+                "differs": [remark for remark, _ in filed.remarks],
+            }
+            for filed in chapter.files
+        ],
+    }
+
+
+def _upload(one: Sent) -> dict[str, Any]:
+    return {
+        "target": one.target,
+        "kind": one.to.kind,
+        "entity": one.to.id,
+        "status": one.status,
+        "remote_id": one.remote_id or None,
+        "name": one.name,
+        "content": one.content or None,
+        "url": one.url,
+        "error": one.error or None,
+        "altered": one.altered or None,
+    }
+
+
+_WRITERS = {".html": write_page, ".csv": write_csv, ".json": write_json}

@@ -1,0 +1,132 @@
+"""Files in the JSON of a sandbox Issuetrak: sent as base64 in pieces, and received so, whatever their size.
+
+The idea: of a received object only the text of `FileContent` is large; it goes to disk decoded, the rest is
+read as JSON with an empty text in its place.
+The trap: this reads what it is sent without sharing a line with the program that sends it.
+"""
+
+import base64
+import binascii
+import hashlib
+import io
+import json
+import re
+import secrets
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from migrator.sandbox.issuetrak.auth import RefusedError
+from migrator.sandbox.uploads import ReceivedFile
+
+_OPENING = re.compile(rb'(?<!\\)"FileContent"\s*:\s*"')
+_HEAD = 64 * 1024
+BLOCK = 48 * 1024  # a multiple of three
+_RESERVED = {"CON", "PRN", "AUX", "NUL"} | {f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10)}
+LONGEST_NAME = 150
+
+
+class Received:
+    """The body of an upload, fed piece by piece; `parts` are the values, and the file at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._file = path.open("wb")
+        self._digest = hashlib.sha256()
+        self._rest = b""
+        self._group = b""
+        self._state = "before"
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes; `RefusedError` if they make no sense."""
+        if self._state == "before":
+            self._rest += piece
+            found = _OPENING.search(self._rest)
+            if found is None:
+                if len(self._rest) > _HEAD:
+                    raise RefusedError(400, "The request is invalid.")
+                return
+            piece, self._rest = self._rest[found.end() :], self._rest[: found.end()]
+            self._state = "inside"
+        if self._state == "inside":
+            text, quote, behind = piece.partition(b'"')
+            self._decode(text, last=bool(quote))
+            if not quote:
+                return
+            self._state, piece = "behind", quote + behind
+        self._rest += piece
+
+    def _decode(self, text: bytes, *, last: bool) -> None:
+        text = self._group + text
+        cut = len(text) if last else len(text) - len(text) % 4
+        self._group = text[cut:]
+        try:
+            content = binascii.a2b_base64(text[:cut], strict_mode=True) if cut else b""
+        except ValueError:
+            raise RefusedError(400, "FileContent is no base64.") from None
+        self.size += len(content)
+        self._digest.update(content)
+        self._file.write(content)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def values(self) -> dict[str, Any]:
+        """Read the other values; `RefusedError` if the body was no object with a FileContent."""
+        try:
+            values = json.loads(self._rest)
+        except ValueError:
+            values = None
+        if not isinstance(values, dict) or self._state != "behind":
+            raise RefusedError(400, "The request is invalid.")
+        return values
+
+    def file(self, name: str) -> ReceivedFile:
+        """Give the file as the store takes it."""
+        kind = "application/octet-stream"
+        return ReceivedFile("FileContent", name, kind, self.size, self._digest.hexdigest(), self.path)
+
+
+def complaint_about(name: object) -> str:
+    """Say what is wrong with a file name on Windows; nothing if it is fine."""
+    if not isinstance(name, str) or not name:
+        return "FileName is required."
+    if len(name.encode("utf-16-le", "surrogatepass")) // 2 > LONGEST_NAME:
+        return f"FileName is longer than {LONGEST_NAME} characters."
+    if any(c in '<>:"/\\|?*' or c < " " for c in name) or name[-1] in " .":
+        return "FileName holds characters that a file name can't have."
+    if name.split(".")[0].rstrip().upper() in _RESERVED:
+        return "FileName is the name of a device."
+    return ""
+
+
+async def wrapped(record: dict[str, Any], chunks: AsyncIterator[bytes], *, escaped: bool) -> AsyncIterator[bytes]:
+    """Spell a record as JSON with the file as its FileContent."""
+    head, tail = json.dumps({**record, "FileContent": "\0"}).split('"\\u0000"')
+    yield head.encode() + b'"'
+    rest = b""
+    async for chunk in chunks:
+        rest += chunk
+        cut = len(rest) - len(rest) % BLOCK
+        for start in range(0, cut, BLOCK):
+            yield _encoded(rest[start : start + BLOCK], escaped=escaped)
+        rest = rest[cut:]
+    yield _encoded(rest, escaped=escaped) + b'"' + tail.encode()
+
+
+def _encoded(content: bytes, *, escaped: bool) -> bytes:
+    text = base64.b64encode(content)
+    return text.replace(b"+", b"\\u002B").replace(b"/", b"\\/") if escaped else text
+
+
+def zipped(contents: list[bytes], *, bomb: bool) -> tuple[list[str], bytes]:
+    """Pack contents under random names; a bomb holds much more."""
+    names = [f"{secrets.token_hex(4)}.{secrets.token_hex(2)[:3]}" for _ in contents]
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in zip(names, contents, strict=True):
+            archive.writestr(name, b"\0" * 50_000_000 if bomb else content)
+    return names, packed.getvalue()

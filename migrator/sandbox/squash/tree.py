@@ -1,0 +1,170 @@
+"""The world as a tree of Squash TM: which entity is a project, a folder, a step of an execution, and on what it hangs.
+
+The idea: the position of an entity in the world tells its kind, by a pattern whose first twelve are the twelve
+kinds, parents before children; so twelve entities are enough to have them all.
+The trap: requirements and items of a test plan carry no files and stand for no entity; their ids are those of other
+things, as happens on a server that counts each kind by itself.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from migrator.sandbox.world.model import World, WorldAttachment, WorldEntity
+
+KINDS = (
+    "projects",
+    "requirement-folders",
+    "requirement-versions",
+    "test-case-folders",
+    "test-cases",
+    "test-steps",
+    "campaign-folders",
+    "campaigns",
+    "iterations",
+    "test-suites",
+    "executions",
+    "execution-steps",
+)
+"""What may carry files, as the API spells it."""
+
+_PATTERN = (
+    *KINDS,
+    *("requirement-folders", "requirement-versions", "requirement-versions", "test-case-folders", "test-cases"),
+    *("test-steps", "test-steps", "test-cases", "campaign-folders", "campaigns", "iterations", "executions"),
+    *("execution-steps", "execution-steps"),
+)
+_ABOVE = {
+    "requirement-folders": "projects",
+    "requirement-versions": "requirement-folders",
+    "test-case-folders": "projects",
+    "test-cases": "test-case-folders",
+    "test-steps": "test-cases",
+    "campaign-folders": "projects",
+    "campaigns": "campaign-folders",
+    "iterations": "campaigns",
+    "test-suites": "iterations",
+    "executions": "iterations",
+    "execution-steps": "executions",
+}
+_OTHER_TEST_CASES = ("scripted-test-case", "keyword-test-case", "exploratory-test-case")
+CALL_STEPS = 900_000
+"""The call step of a test case has the number of the test case plus this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An entity of the world in its place; `number` is its id among those of its kind."""
+
+    kind: str
+    number: int
+    entity_id: int
+    title: str
+    text: str
+    above: "Node | None"
+    index: int  # among its siblings of one kind
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What names it in the API."""
+        return self.kind, self.number
+
+    def ancestors(self) -> Iterator["Node"]:
+        """Go up from the parent to the project."""
+        node = self.above
+        while node is not None:
+            yield node
+            node = node.above
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What has versions; the last of them is the current one."""
+
+    number: int
+    versions: list[Node]
+    high_level: bool
+
+
+class Tree:
+    """All nodes, by kind, by id and by what they hang on."""
+
+    def __init__(self, entities: Iterable[WorldEntity], *, own_numbers: bool) -> None:
+        self.nodes: dict[tuple[str, int], Node] = {}
+        self.of_entity: dict[int, Node] = {}
+        self.kinds: dict[str, list[Node]] = {kind: [] for kind in KINDS}
+        self.requirements: dict[int, Requirement] = {}
+        self._below: dict[tuple[str, int, str], list[Node]] = {}
+        self._counts: Counter[str] = Counter()
+        latest: dict[str, Node] = {}
+        before = ""
+        for position, entity in enumerate(entities):
+            kind = _PATTERN[position % len(_PATTERN)]
+            self._counts[kind] += 1
+            node = self._node(kind, entity, latest, own_numbers=own_numbers)
+            if kind == "projects":
+                latest = {}
+            latest[kind] = node
+            self._add(node, same_requirement=before == kind)
+            before = kind
+
+    def below(self, node: Node, kind: str) -> list[Node]:
+        """List the children of one kind, in order."""
+        return self._below.get((*node.key, kind), [])
+
+    def hang(self, above: Node, nodes: list[Node]) -> None:
+        """Hang nodes of one kind below another node, for a test, in this order and in place of what is there."""
+        for node in nodes:
+            self._below.pop((*node.above.key, node.kind) if node.above else ("", 0, ""), None)
+        self._below[*above.key, nodes[0].kind] = nodes
+
+    def type_of(self, node: Node) -> str:
+        """Give the `_type` of a node."""
+        if node.kind == "projects":
+            return "project-template" if self.kinds["projects"].index(node) % 3 == 2 else "project"
+        if node.kind == "test-steps":
+            return "action-step"
+        if node.kind == "test-cases" and not self.below(node, "test-steps"):
+            return _OTHER_TEST_CASES[node.number % 3]
+        return node.kind.removesuffix("s")
+
+    def _node(self, kind: str, entity: WorldEntity, latest: dict[str, Node], *, own_numbers: bool) -> Node:
+        above = latest.get(_ABOVE.get(kind, ""))
+        if kind.endswith("-folders") and self._counts[kind] % 2 == 0:
+            above = latest.get(kind, above)  # a folder in a folder
+        siblings = self.below(above, kind) if above else []
+        number = self._counts[kind] if own_numbers else entity.id
+        return Node(kind, number, entity.id, entity.title, entity.text, above, len(siblings))
+
+    def _add(self, node: Node, *, same_requirement: bool) -> None:
+        self.nodes[node.key] = self.of_entity[node.entity_id] = node
+        self.kinds[node.kind].append(node)
+        if node.above is not None:
+            self._below.setdefault((*node.above.key, node.kind), []).append(node)
+        if node.kind == "requirement-versions":
+            self._version(node, same=same_requirement)
+
+    def _version(self, node: Node, *, same: bool) -> None:
+        if same:
+            next(reversed(self.requirements.values())).versions.append(node)
+        else:
+            number = node.number + 3
+            self.requirements[number] = Requirement(number, [node], high_level=len(self.requirements) % 3 == 2)
+
+
+def fitting(name: str) -> str:
+    """Give the nearest name that Squash TM can hold: with a stem, and an extension of up to ten characters."""
+    stem, dot, extension = name.rpartition(".")
+    if not dot or not extension.strip() or len(extension) > 10:
+        return f"{name or '_'}.bin"
+    return name if stem.strip() else f"_{name}"
+
+
+def world_of(world: World) -> World:
+    """Give the world as Squash TM can hold it: files on entities only, names that fit, no descriptions."""
+    files = tuple(_of(file, owner) for file in world.attachments if (owner := world.owner_of(file)) is not None)
+    return replace(world, attachments=files, messages=())
+
+
+def _of(file: WorldAttachment, owner: int) -> WorldAttachment:
+    return replace(file, entity_id=owner, comment_id=None, message_id=None, name=fitting(file.name), description=None)

@@ -1,0 +1,173 @@
+"""What a sandbox tracker holds: the world's records, and whatever was uploaded or changed since.
+
+The idea: an uploaded file becomes a `WorldAttachment` too, so that a tracker lists and serves one kind
+of thing.
+The trap: the world is shared and never changes; deletions and new descriptions are kept here, beside it.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from migrator.sandbox.uploads import ReceivedFile, Spool, chunks_of
+from migrator.sandbox.world.model import World, WorldAttachment, WorldEntity
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file as the tracker holds it, from the world or uploaded."""
+
+    id: int
+    name: str
+    media_type: str
+    description: str | None
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    attachment: WorldAttachment
+    sha256: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class CommentRow:
+    """A comment, with the entity it stands on."""
+
+    id: int
+    entity_id: int
+    text: str
+
+
+class Store:
+    """The records of one tracker: a world, and the changes to it."""
+
+    def __init__(self, world: World, user: str) -> None:
+        self.world = world
+        self.uploads: dict[int, WorldAttachment] = {}
+        """What was uploaded, by its new id; deleted ones stay in here."""
+        self.created: dict[int, WorldEntity] = {}
+        self.deleted: set[int] = set()
+        self.spool = Spool()
+        self._stored: dict[int, _Upload] = {}
+        self._descriptions: dict[int, str | None] = {}
+        self._sums: dict[int, str] = {}
+        self._uploads_by_owner: dict[int, list[int]] = defaultdict(list)
+        self.comments = [
+            CommentRow(comment.id, entity.id, comment.text) for entity in world.entities for comment in entity.comments
+        ]
+        self.changes = 0
+        """Goes up with each change to the attachments."""
+        self._listed = (0, list(world.attachments))
+        self._user = user
+        self._next_id = max((file.id for file in world.attachments), default=0) + 1
+
+    def entity(self, entity_id: int) -> WorldEntity | None:
+        """Find an entity of the world or one that was created."""
+        return self.world.entity(entity_id) or self.created.get(entity_id)
+
+    def entities(self) -> list[WorldEntity]:
+        """List all entities, by id."""
+        return sorted((*self.world.entities, *self.created.values()), key=lambda entity: entity.id)
+
+    def create_entity(self, kind: str, title: str, text: str) -> WorldEntity:
+        """Add an entity under the next free id."""
+        number = max((entity.id for entity in self.entities()), default=100) + 1
+        self.created[number] = WorldEntity(number, kind, title, text)
+        return self.created[number]
+
+    def attachment(self, attachment_id: int) -> WorldAttachment | None:
+        """Find an attachment that is not deleted, with its present description."""
+        found = self.world.attachment(attachment_id) or self.uploads.get(attachment_id)
+        if found is None or attachment_id in self.deleted:
+            return None
+        if attachment_id in self._descriptions:
+            return replace(found, description=self._descriptions[attachment_id])
+        return found
+
+    def attachments(self) -> list[WorldAttachment]:
+        """List all attachments that are not deleted, by id; the list is kept, and it grows."""
+        if self._listed[0] != self.changes:
+            ids = (*(file.id for file in self.world.attachments), *self.uploads)
+            self._listed = (self.changes, [file for file in map(self.attachment, ids) if file is not None])
+        return self._listed[1]
+
+    def attachments_of(self, entity_id: int) -> list[WorldAttachment]:
+        """List the attachments that belong to an entity, those of its comments and messages too, by id."""
+        ids = [file.id for file in self.world.attachments_of(entity_id)] + self._uploads_by_owner[entity_id]
+        return [file for file in map(self.attachment, ids) if file is not None]
+
+    def files_of(self, entity_id: int) -> list[StoredFile]:
+        """List what an entity holds, with checksums: for tests and for the check of a load."""
+        return [
+            StoredFile(file.id, file.name, file.media_type, file.description, file.size, self.sha256_of(file))
+            for file in self.attachments_of(entity_id)
+        ]
+
+    def sha256_of(self, attachment: WorldAttachment) -> str:
+        """Give the checksum of an attachment's content, in hex."""
+        if attachment.id in self._stored:
+            return self._stored[attachment.id].sha256
+        if attachment.id not in self._sums:
+            digest = hashlib.sha256()
+            for chunk in self.world.chunks(attachment):
+                digest.update(chunk)
+            self._sums[attachment.id] = digest.hexdigest()
+        return self._sums[attachment.id]
+
+    def describe(self, attachment_id: int, description: str | None) -> None:
+        """Change the description of an attachment."""
+        self._descriptions[attachment_id] = description
+        self.changes += 1
+
+    def delete(self, attachment_id: int) -> None:
+        """Delete an attachment."""
+        self.deleted.add(attachment_id)
+        self.changes += 1
+
+    def keep(self, file: ReceivedFile, entity_id: int | None, description: str | None) -> WorldAttachment:
+        """Take a received file as a new attachment of an entity (None: of nothing)."""
+        number = self._next_id
+        self._next_id += 1
+        now = datetime.now(UTC).replace(microsecond=0)
+        attachment = WorldAttachment(
+            number,
+            entity_id,
+            None,
+            file.name,
+            file.media_type,
+            description,
+            now,
+            self._user,
+            file.size,
+            -number,
+        )
+        listed = self.attachments()
+        listed.append(attachment)
+        self.uploads[number] = attachment
+        self.changes += 1
+        self._listed = (self.changes, listed)
+        self._stored[number] = _Upload(attachment, file.sha256, file.path)
+        if entity_id is not None:
+            self._uploads_by_owner[entity_id].append(number)
+        return attachment
+
+    def add_comment(self, entity_id: int, text: str) -> CommentRow:
+        """Add a comment under the next free id."""
+        number = max((comment.id for comment in self.comments), default=500) + 1
+        self.comments.append(CommentRow(number, entity_id, text))
+        return self.comments[-1]
+
+    async def chunks_of(self, attachment: WorldAttachment) -> AsyncIterator[bytes]:
+        """Give the content of an attachment in pieces."""
+        if attachment.id in self._stored:
+            async for chunk in chunks_of(self._stored[attachment.id].path):
+                yield chunk
+        else:
+            for chunk in self.world.chunks(attachment):
+                yield chunk

@@ -1,0 +1,214 @@
+"""Targetprocess' resources: which fields each has, and how a row is shown as JSON or XML.
+
+The idea: a field says statically what it refers to, so that an unknown field is found even on an empty
+page.
+The trap: inner collections share one budget (`innerTake`) over the whole page, not one for each parent.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+from typing import Any
+
+from migrator.sandbox.targetprocess.query import ZONE, BadRequestError, Condition, Include, holds
+
+TYPES = {
+    "story": ("UserStory", "UserStories", 4),
+    "task": ("Task", "Tasks", 5),
+    "bug": ("Bug", "Bugs", 8),
+    "feature": ("Feature", "Features", 9),
+    "request": ("Request", "Requests", 17),
+    "release": ("Release", "Releases", 2),
+    "iteration": ("Iteration", "Iterations", 3),
+    "test case": ("TestCase", "TestCases", 12),
+    "test plan": ("TestPlan", "TestPlans", 13),
+    "test plan run": ("TestPlanRun", "TestPlanRuns", 14),
+    "impediment": ("Impediment", "Impediments", 16),
+    "build": ("Build", "Builds", 18),
+    "program": ("Program", "Programs", 19),
+    "team": ("Team", "Teams", 20),
+    "team iteration": ("TeamIteration", "TeamIterations", 21),
+    "epic": ("Epic", "Epics", 27),
+    "portfolio epic": ("PortfolioEpic", "PortfolioEpics", 28),
+}
+"""Neutral kind -> entity type, its collection, its EntityType id. A world has entities of the first five."""
+
+PLURALS = {name: plural for name, plural, _ in TYPES.values()} | {
+    "Attachment": "Attachments",
+    "General": "Generals",
+    "Comment": "Comments",
+    "Message": "Messages",
+    "Project": "Projects",
+    "GeneralUser": "GeneralUsers",
+    "User": "Users",
+    "EntityType": "EntityTypes",
+    "EntityState": "EntityStates",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field: `get` gives a scalar, or the row(s) of the resource named `to`."""
+
+    get: Callable[[Any], Any]
+    to: str = ""
+    many: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A resource; `default` fields are shown when no include is given."""
+
+    name: str
+    fields: Mapping[str, Field]
+    default: tuple[str, ...]
+
+    def find(self, name: str, purpose: str = "include") -> tuple[str, Field]:
+        """Find a field by name, in any case; 400 if there is none."""
+        for known, field in self.fields.items():
+            if known.lower() == name.lower():
+                return known, field
+        dto = f"Tp.Integration.Services.Rest.Dto.{self.name}Field"
+        raise BadRequestError(f"Invalid {purpose} field '{name}'. It isn't defined in '{dto}'")
+
+
+Resources = Mapping[str, Resource]
+
+
+@dataclass(slots=True)
+class Budget:
+    """How many inner items a page may still show."""
+
+    left: int
+
+    def take(self, rows: Sequence[Any]) -> Sequence[Any]:
+        """Take as many of these rows as are left."""
+        taken = rows[: self.left]
+        self.left -= len(taken)
+        return taken
+
+
+def check_include(resources: Resources, resource: Resource, include: Include, *, inner: bool = False) -> None:
+    """Raise if a field is unknown, or is a collection inside a collection."""
+    for name, below in include.items():
+        if metric := _METRIC.fullmatch(name):
+            known, field = resource.find(metric[1])
+            resources[field.to].find(metric[2] or "Id")
+            continue
+        known, field = resource.find(name)
+        if field.many and inner:
+            raise BadRequestError(f"Inner collection '{known}' of a collection is not supported.")
+        if below is not None:
+            if not field.to:
+                raise BadRequestError(f"Field '{known}' has no inner fields.")
+            check_include(resources, resources[field.to], below, inner=inner or field.many)
+
+
+def value_at(resources: Resources, resource: Resource, path: Sequence[str], row: Any) -> Any:
+    """Follow a path of fields from a row; a reference itself counts as its id."""
+    value: Any = row
+    here = resource
+    for name in path:
+        _, field = here.find(name, "where")
+        value = None if value is None else field.get(value)
+        here = resources[field.to] if field.to else here
+    return value.id if hasattr(value, "id") else value
+
+
+def chosen(resources: Resources, resource: Resource, conditions: list[Condition], rows: Sequence[Any]) -> Sequence[Any]:
+    """Filter rows by all conditions."""
+    for condition in conditions:
+        here = resource
+        for name in condition.path:
+            _, field = here.find(name, "where")
+            here = resources.get(field.to, here)
+        rows = [row for row in rows if holds(condition, value_at(resources, resource, condition.path, row))]
+    return rows
+
+
+def shown(
+    resources: Resources, resource: Resource, row: Any, include: Include | None, budget: Budget
+) -> dict[str, Any]:
+    """Show a row as a tree of dicts: the fields asked for, or the default ones."""
+    wanted: Include = dict.fromkeys(resource.default) if include is None else include
+    tree: dict[str, Any] = {"ResourceType": resource.name, "Id": row.id}
+    for name, below in wanted.items():
+        if metric := _METRIC.fullmatch(name):
+            tree[name] = _measured(resources, resource, metric, row)
+            continue
+        known, field = resource.find(name)
+        value = field.get(row)
+        if field.many:
+            items = [shown(resources, resources[field.to], one, below, budget) for one in budget.take(value)]
+            tree[known] = {"Items": items}
+        elif field.to and value is not None:
+            tree[known] = shown(resources, resources[field.to], value, below or _brief(resources[field.to]), budget)
+        else:
+            tree[known] = value
+    if resource.name == "Attachment" and {name.lower() for name in wanted} & {"uri", "mimetype", "size"}:
+        tree |= {"PersistedMimeType": row.media_type, "PersistedSize": row.size}
+        tree |= {"UniqueFileName": resource.fields["UniqueFileName"].get(row)}
+    return tree
+
+
+def _measured(resources: Resources, resource: Resource, metric: re.Match[str], row: Any) -> float | int | None:
+    """Calculate over an inner collection, as in `Bugs-Effort-Avg`; None where there is nothing in it."""
+    _, field = resource.find(metric[1])
+    rows = field.get(row)
+    if metric[3].lower() == "count":
+        return len(rows)
+    _, of_each = resources[field.to].find(metric[2])
+    values = [value for one in rows if (value := of_each.get(one)) is not None]
+    return METRICS[metric[3].lower()](values) if values else None
+
+
+METRICS: Mapping[str, Callable[[list[float]], float]] = {
+    "avg": lambda values: sum(values) / len(values),
+    "sum": sum,
+    "min": min,
+    "max": max,
+}
+_METRIC = re.compile(r"(\w+)-(?:(\w+)-(?=(?:avg|sum|min|max)$))?(count|avg|sum|min|max)", re.IGNORECASE)
+
+
+def _brief(resource: Resource) -> Include:
+    names = ("Id", "Name", "FirstName", "LastName", "Login")
+    return {name: None for name in names if name in resource.fields}
+
+
+def as_json(tree: Any) -> str:
+    """Spell a tree as JSON, with Microsoft's dates."""
+    return json.dumps(tree, ensure_ascii=False, default=_ms_date)
+
+
+def _ms_date(moment: datetime) -> str:
+    offset = moment.astimezone(ZONE).strftime("%z")
+    return f"/Date({round(moment.timestamp() * 1000)}{offset})/"
+
+
+def as_xml(name: str, tree: Any) -> str:
+    """Spell a tree as XML: ids and names as attributes, the rest as elements, dates without a zone."""
+    if tree is None:
+        return f'<{name} nil="true"/>'
+    if not isinstance(tree, dict):
+        return f"<{name}>{escape(_plain(tree))}</{name}>"
+    heads = [key for key in ("ResourceType", "Id", "Name", "Next", "Prev") if tree.get(key) is not None]
+    attributes = "".join(f' {key}="{escape(str(tree[key]))}"' for key in heads)
+    if "Items" in tree:
+        inside = "".join(as_xml(item.get("ResourceType", "Item"), item) for item in tree["Items"])
+    else:
+        inside = "".join(as_xml(key, value) for key, value in tree.items() if key not in heads)
+    return f"<{name}{attributes}>{inside}</{name}>" if inside else f"<{name}{attributes}/>"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(ZONE).replace(tzinfo=None).isoformat()
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+EPOCH = datetime(2020, 1, 1, 9, tzinfo=UTC)
+"""When all entities and comments of a sandbox were created."""

@@ -1,0 +1,207 @@
+"""TeamPulse's records: projects, work items, comments and attachments of the world in the words of its API.
+
+The idea: a record is a plain dict, made anew whenever it is shown.
+The trap: dates carry no zone; what zone they are in, nobody knows (here: UTC).
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from migrator.sandbox.state import CommentRow
+from migrator.sandbox.world.model import World, WorldAttachment, WorldEntity
+from migrator.sandbox.world.samples import PEOPLE
+
+KINDS = {"story": "Story", "bug": "Bug", "task": "Task", "feature": "Feature", "request": "Feedback"}
+"""Neutral kind -> type of work item."""
+
+WORK_ITEM_TYPES = (*KINDS.values(), "Issue", "Risk")
+CREATED = "2020-01-01T09:00:00.673"
+
+
+class Project(NamedTuple):
+    """A project; the API can't create one."""
+
+    id: int
+    name: str
+
+
+PROJECTS = (Project(1, "Sandbox"), Project(2, "Старые дела"))
+
+
+class Person(NamedTuple):
+    """A user."""
+
+    id: int
+    name: str
+
+
+class Named(NamedTuple):
+    """An area, an iteration, a team or a type of time entries of a project."""
+
+    id: int
+    name: str
+    project_id: int
+
+
+PEOPLE_HERE = tuple(Person(number, name) for number, name in enumerate(("Ann Lee", *PEOPLE[1:]), 8))
+COLLECTIONS: Mapping[str, tuple[Named, ...]] = {
+    "areas": (Named(1, "Everywhere", 1),),
+    "iterations": (Named(1, "Sprint 1", 1), Named(2, "Sprint 2", 1)),
+    "teams": (Named(1, "Everybody", 1),),
+    "timeentrytypes": (Named(1, "Work", 1),),
+    "users": (),
+    "links": (),
+    "acceptancecriteria": (),
+    "timeentries": (),
+    "activities": (),
+}
+"""Collections that the API has and a world knows nothing of, as they are here; `users` are `PEOPLE_HERE`."""
+
+
+class Shown(Protocol):
+    """What the records need to know of a sandbox."""
+
+    world: World
+    uploads: dict[int, WorldAttachment]
+    oddities: Any
+
+    def create_entity(self, kind: str, title: str, text: str) -> WorldEntity:
+        """Add an entity."""
+
+    def address(self, file: WorldAttachment, page: str = "AttachmentDownload") -> str:
+        """Spell the address of a file."""
+
+
+class Records:
+    """Makes records, and remembers what was changed in them."""
+
+    def __init__(self, sandbox: Shown) -> None:
+        self._sandbox = sandbox
+        self._changes: dict[int, dict[str, Any]] = {}
+        self._projects: dict[int, int] = {}
+        self.types: dict[int, str] = {}
+        """The `type` of uploaded attachments."""
+
+    def owner(self, file: WorldAttachment) -> int | None:
+        """Tell the work item of an attachment."""
+        return file.entity_id if file.id in self._sandbox.uploads else self._sandbox.world.owner_of(file)
+
+    def create(self, kind: str, given: Mapping[str, Any], fields: Mapping[str, Any]) -> WorldEntity:
+        """Add a work item of a type."""
+        neutral = {spelled: kind for kind, spelled in KINDS.items()}.get(kind, kind)
+        entity = self._sandbox.create_entity(neutral, fields["Name"], fields.get("Description") or "")
+        self._projects[entity.id] = given["projectId"]
+        self.change(entity.id, fields)
+        return entity
+
+    def change(self, number: int, fields: Mapping[str, Any]) -> None:
+        """Set fields of a work item."""
+        self._changes.setdefault(number, {}).update(fields)
+
+    def project(self, project: Project) -> dict[str, Any]:
+        """Show a project."""
+        return {"id": project.id, "name": project.name, "description": None}
+
+    def person(self, person: Person) -> dict[str, Any]:
+        """Show a user."""
+        first, _, last = person.name.partition(" ")
+        name = {"name": first.lower(), "firstName": first, "lastName": last, "displayName": person.name}
+        return {"id": person.id, **name, "email": f"{first.lower()}@sandbox.example"}
+
+    def named(self, row: Named) -> dict[str, Any]:
+        """Show what has a name in a project."""
+        return {"id": row.id, "name": row.name, "projectId": row.project_id}
+
+    def work_item(self, entity: WorldEntity | None) -> dict[str, Any]:
+        """Show a work item, which has to be there."""
+        if entity is None:
+            raise LookupError("no such work item")
+        status = "Deleted" if entity.id % 50 == 1 else "Not Done"
+        fields = {"Name": entity.title, "Description": entity.text, "Status": status, "ParentID": None}
+        return {
+            "id": entity.id,
+            "type": KINDS.get(entity.kind, entity.kind),
+            "projectId": self._project_of(entity.id),
+            "fields": fields | self._changes.get(entity.id, {}),
+            **_signed(PEOPLE[entity.id % len(PEOPLE)], CREATED),
+        }
+
+    def parent(self, entity: WorldEntity) -> Any:
+        """Tell the work item that a task belongs to."""
+        return self._changes.get(entity.id, {}).get("ParentID")
+
+    def comment(self, comment: CommentRow) -> dict[str, Any]:
+        """Show a comment."""
+        return {
+            "id": comment.id,
+            "projectId": self._project_of(comment.entity_id),
+            "workItemId": comment.entity_id,
+            "description": comment.text,
+            "type": "TeamPulse",
+            **_signed(PEOPLE[comment.id % len(PEOPLE)], CREATED),
+        }
+
+    def attachment(self, file: WorldAttachment) -> dict[str, Any]:
+        """Show an attachment."""
+        owner = self.owner(file)
+        hidden = file.id in self._sandbox.oddities.null_sizes
+        return {
+            "id": file.id,
+            "name": file.name,
+            "projectId": self._project_of(owner or 0),
+            "workItemId": owner,
+            "type": self.types.get(file.id, "TeamPulse"),
+            "description": file.description,
+            "size": None if hidden else file.size,
+            "url": self._sandbox.address(file, "AttachmentStreaming"),
+            "downloadUrl": self._sandbox.address(file),
+            "commentId": file.comment_id,
+            "friendlySize": None if hidden else _friendly(file.size),
+            **_signed(file.author, file.created_at.replace(tzinfo=None).isoformat()),
+        }
+
+    def _project_of(self, number: int) -> int:
+        return self._projects.get(number, 2 if number % 4 == 0 else 1)
+
+
+def known_names(record: Mapping[str, Any]) -> frozenset[str]:
+    """List the names that a filter may use on such a record."""
+    return frozenset(name.lower() for name in record)
+
+
+def _signed(author: str, moment: str) -> dict[str, Any]:
+    return {"createdBy": author, "createdAt": moment, "lastModifiedBy": author, "lastModifiedAt": moment}
+
+
+def _friendly(size: int) -> str:
+    return f"{size:.2f} B" if size < 1024 else f"{size / 1024:.2f} KB"
+
+
+SIGNED = ("createdby", "createdat", "lastmodifiedby", "lastmodifiedat")
+WORK_ITEM_FIELDS = frozenset(
+    (
+        *(
+            "id",
+            "type",
+            "projectid",
+            "name",
+            "description",
+            "status",
+            "parentid",
+            "areaid",
+            "iterationid",
+            "teamid",
+        ),
+        *("assignedtoid", "backlogpriority", "estimate", "workremaining", "workcompleted", "tfsid", *SIGNED),
+    )
+)
+SMALL_FIELDS = frozenset(
+    (
+        *("id", "name", "projectid", "firstname", "lastname", "displayname", "email", "workitemid", "userid"),
+        *("typeid", "hours", "date", "note", "type", "fromid", "toid", "description", *SIGNED),
+    )
+)
+COMMENT_FIELDS = frozenset(("id", "projectid", "workitemid", "description", "type", *SIGNED))
+ATTACHMENT_FIELDS = frozenset(
+    ("id", "name", "projectid", "workitemid", "type", "description", "size", "commentid", *SIGNED)
+)

@@ -1,0 +1,1 @@
+"""The made-up world of a sandbox: what it holds, how it is generated, sample names."""

@@ -1,0 +1,174 @@
+"""Hangs attachments on the bare entities of a world: the odd ones, one crowd, then the ordinary rest.
+
+The idea: a plan of (owner, name, ...) rows is made first and numbered last, in a shuffled order, so that
+ids tell nothing about owners.
+The trap: texts quote attachment ids, so entities and comments get their texts only after the numbering.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from migrator.sandbox.world.model import WorldAttachment, WorldComment, WorldEntity, WorldMessage, some_moment
+from migrator.sandbox.world.samples import DESCRIPTIONS, LOGIN_LIKE_HTML, ODD, ORDINARY, PEOPLE
+
+_SIGMA = 1.2
+_SMALLEST = 32
+_MAIN_TYPES = {".txt": "text/plain", ".png": "image/png", ".pdf": "application/pdf", ".html": "text/html"}
+
+
+@dataclass(slots=True)
+class _Plan:
+    """An attachment to be: `on` is the position of its entity, None for nothing at all."""
+
+    on: int | None
+    name: str
+    media_type: str = ""
+    size: int | None = None
+    content: str = ""  # plans of equal, non-empty content get equal bytes
+    via: str = "entity"  # or comment, message
+    description: str | None = None
+
+
+def plant(
+    entities: tuple[WorldEntity, ...], total: int, rng: random.Random, median: int, large: int
+) -> tuple[tuple[WorldEntity, ...], tuple[WorldAttachment, ...], tuple[WorldMessage, ...]]:
+    """Hang exactly `total` attachments on the entities (none on none) and write them into the texts."""
+    plans = _plans(len(entities), total, rng, large) if entities else []
+    rng.shuffle(plans)
+    messages: list[WorldMessage] = []
+    quotes: dict[int, list[WorldAttachment]] = {}
+    attachments = []
+    contents: dict[str, tuple[int, int]] = {}
+    for number, plan in enumerate(plans, start=1):
+        attachment = _attachment(plan, number, entities, rng, _size(plan, rng, median))
+        attachment = _share(attachment, plan.content, contents)
+        attachments.append(_hang(attachment, plan, entities, messages, quotes))
+    written = [_written(entity, position, quotes) for position, entity in enumerate(entities)]
+    return _with_inline(written, attachments), tuple(attachments), tuple(messages)
+
+
+def _plans(entities: int, total: int, rng: random.Random, large: int) -> list[_Plan]:
+    plans = list(_odd(entities, large))[:total]
+    crowd = min(130, (total - len(plans)) // 3)
+    plans += [_ordinary(entities - 1, rng) for _ in range(crowd)]
+    busy = range(0, max(1, entities - 1), 2)
+    weights = [rng.paretovariate(1.1) for _ in busy]
+    owners = rng.choices(busy, weights, k=total - len(plans))
+    return plans + [_ordinary(owner, rng) for owner in owners]
+
+
+def _odd(entities: int, large: int) -> Iterator[_Plan]:
+    """Yield the attachments that every world should have, the most telling first."""
+    at = [position % entities for position in (0, 2, 4, 6, 8, 10, 12, 14, 16, 18)]
+    yield _Plan(at[0], "log.txt")
+    yield _Plan(at[0], "log.txt")
+    yield _Plan(at[1], "twin.txt", content="twin")
+    yield _Plan(at[1], "twin.txt", content="twin")
+    yield _Plan(at[2], "empty.txt", size=0)
+    yield _Plan(at[3], "saved page.html", size=len(LOGIN_LIKE_HTML) + 64)
+    yield _Plan(at[4], "pasted.png", via="comment")
+    yield _Plan(None, "nobody's.png")
+    yield _Plan(at[5], "mail.pdf", via="message")
+    yield _Plan(at[6], "README.txt")
+    yield _Plan(at[6], "readme.TXT")
+    yield from (_Plan(at[position % 7], name) for position, name in enumerate(ODD))
+    yield from (_Plan(position, "logo.png", content="logo") for position in at[2:6])
+    yield _Plan(at[7], "pasted.png", via="comment")
+    yield _Plan(at[8], "mail.pdf", via="message")
+    yield _Plan(at[8], "empty.txt", size=0)
+    yield _Plan(None, "left over.zip")
+    if large:
+        yield _Plan(at[9], "database.bin", "application/octet-stream", large)
+
+
+def _ordinary(owner: int, rng: random.Random) -> _Plan:
+    stem, extension, media_type = rng.choice(ORDINARY)
+    description = rng.choice(DESCRIPTIONS) if rng.random() < 0.2 else None
+    return _Plan(owner, f"{stem}-{rng.randrange(1_000_000)}{extension}", media_type, description=description)
+
+
+def _size(plan: _Plan, rng: random.Random, median: int) -> int:
+    drawn = max(_SMALLEST, min(round(median * rng.lognormvariate(0, _SIGMA)), 50 * median))
+    return drawn if plan.size is None else plan.size
+
+
+def _attachment(
+    plan: _Plan, number: int, entities: tuple[WorldEntity, ...], rng: random.Random, size: int
+) -> WorldAttachment:
+    extension = plan.name[plan.name.rfind(".") :].lower() if "." in plan.name else ""
+    return WorldAttachment(
+        id=number,
+        entity_id=entities[plan.on].id if plan.on is not None and plan.via == "entity" else None,
+        comment_id=None,
+        name=plan.name,
+        media_type=plan.media_type or _MAIN_TYPES.get(extension, "application/octet-stream"),
+        description=plan.description,
+        created_at=some_moment(rng),
+        author=rng.choice(PEOPLE),
+        size=size,
+        content_seed=number,
+    )
+
+
+def _share(attachment: WorldAttachment, content: str, contents: dict[str, tuple[int, int]]) -> WorldAttachment:
+    """Give attachments of one named content the same bytes."""
+    if not content:
+        return attachment
+    size, seed = contents.setdefault(content, (attachment.size, attachment.content_seed))
+    return replace(attachment, size=size, content_seed=seed)
+
+
+def _hang(
+    attachment: WorldAttachment,
+    plan: _Plan,
+    entities: tuple[WorldEntity, ...],
+    messages: list[WorldMessage],
+    quotes: dict[int, list[WorldAttachment]],
+) -> WorldAttachment:
+    """Hang an attachment on its comment or message, where it has one."""
+    if plan.on is None or plan.via == "entity":
+        return attachment
+    if plan.via == "message":
+        message = WorldMessage(7001 + len(messages), entities[plan.on].id, f"Re: {entities[plan.on].title}")
+        messages.append(message)
+        return replace(attachment, message_id=message.id)
+    hung = replace(attachment, comment_id=_comment_id(plan.on) + len(quotes.get(plan.on, ())))
+    quotes.setdefault(plan.on, []).append(hung)
+    return hung
+
+
+def _comment_id(position: int) -> int:
+    return 501 + 10 * position
+
+
+def _written(entity: WorldEntity, position: int, quotes: dict[int, list[WorldAttachment]]) -> WorldEntity:
+    """Add comments: one for each pasted attachment, and here and there one that only talks."""
+    first = _comment_id(position)
+    pasted = quotes.get(position, [])
+    comments = [
+        WorldComment(file.comment_id or first, f'<p>See <img src="~/Attachment.aspx?AttachmentID={file.id}"/></p>')
+        for file in pasted
+    ]
+    if position % 5 == 0:
+        comments.append(WorldComment(first + len(pasted), "<p>Does it still happen? Größe: 5 &lt; 6</p>"))
+    return replace(entity, comments=tuple(comments))
+
+
+def _with_inline(entities: list[WorldEntity], attachments: list[WorldAttachment]) -> tuple[WorldEntity, ...]:
+    """Put images into some texts: old ones that are no attachments, and attachments of the entity."""
+    first = {file.entity_id: file for file in reversed(attachments)}
+    result = []
+    markdown_done = False
+    for position, entity in enumerate(entities):
+        file = first.get(entity.id)
+        text = entity.text
+        if position % 7 == 3:
+            text += f'<img src="~/images/inline-{entity.id}.png"/>'
+        if file and not markdown_done:
+            text = f"<!--markdown-->Steps\n\n![shot](https://tracker.example/Attachment.aspx?AttachmentID={file.id})"
+            markdown_done = True
+        elif file and position % 4 == 0:
+            text += f'<img src="~/Attachment.aspx?AttachmentID={file.id}"/>'
+        result.append(replace(entity, text=text))
+    return tuple(result)

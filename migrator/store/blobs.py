@@ -1,0 +1,257 @@
+"""Blobs on disk, named by their SHA-256: `incoming/` -> hash -> safe on disk -> rename -> folder safe on disk.
+
+The one idea: files are gathered and made blobs by one call (`store_batch`), with one flush to disk for all of them;
+large ones stream into `incoming/` before, in constant memory. A blob gets its name only when it is whole and safe.
+The one trap: everything here blocks, except reading and writing through aiofiles; the pipelines call the rest on
+the disk thread. A blob file must be safe before the catalog says so: callers record after these calls, never before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import aiofiles.threadpool
+from aiofiles.threadpool.binary import AsyncFileIO
+
+from migrator.errors import ArchiveDamaged
+from migrator.model import Blob
+from migrator.store import disk
+from migrator.store.disk import disk_errors, own_limits
+from migrator.store.writer import BLOBS, INCOMING, Content, Fresh, Scribe, new_name, place_of, write_blobs
+
+READ_CHUNK = 1024 * 1024
+STRETCH = 8 * 1024 * 1024
+"""Bytes of a large file that are sent on to the disk together, while more come."""
+FOLDERS = [f"{number:02x}" for number in range(256)]
+_OURS = re.compile(
+    r"README\.txt|lock|incoming|blobs|manifest\.jsonl(\.damaged-\d+)?|manifest\.new|catalog\.new"
+    r"|catalog\.db(\.damaged-\d+)?(-wal|-shm|-journal)?"
+)
+
+_README = """This folder is an archive of the attachments of one issue tracker, written by `migrator` (format 1).
+
+catalog.db   an SQLite database: what each file is (tables entities, attachments, blobs, runs, uploads)
+manifest.jsonl  every change of the catalog's rows, as lines of JSON; `migrator rebuild` makes a new catalog from it
+blobs/       the files, each named by the SHA-256 of its content, in a folder named by its first two digits; nobody may
+             write to them, so change a copy, as `migrator export` makes them (with --link they are these very files)
+incoming/    files on their way; empty when no run is under way
+lock         who is at work here
+
+To read it without the program:
+    find blobs -type f | sed 's|.*/\\(.*\\)|\\1  &|' | sha256sum --check --quiet
+    sqlite3 catalog.db "SELECT kind, entity_id, name, 'blobs/' || substr(sha256, 1, 2) || '/' || sha256
+                        FROM attachments WHERE status = 'stored'"
+"""
+
+
+class _Hashing(io.FileIO):
+    """A file that hashes what is written to it, in the thread that writes it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(disk.create(path, disk.SEALED), "wb")
+        self.sha256 = hashlib.sha256()
+        self.size = self._sent_on = 0
+
+    def write(self, chunk: bytes) -> int:  # type: ignore[override]
+        self.sha256.update(chunk)
+        disk.append(self.fileno(), chunk)
+        self.size += len(chunk)
+        if self.size - self._sent_on >= STRETCH:
+            disk.send_on(self.fileno(), self._sent_on, self.size - self._sent_on)
+            self._sent_on = self.size
+        return len(chunk)
+
+
+class LargeFile:
+    """One large file on its way in. `write` is for the event loop; `finish` and `discard` block."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._path = archive.new_incoming()
+        with disk_errors(self._path.name):
+            self._raw = _Hashing(self._path)
+        self._file: AsyncFileIO = aiofiles.threadpool.wrap(self._raw)
+
+    async def write(self, chunk: bytes) -> None:
+        """Append; hashed and written in one hop to a thread."""
+        with disk_errors(str(self._path)):
+            await self._file.write(chunk)
+
+    def finish(self) -> tuple[Blob, str]:
+        """What it is, and the name in `incoming/` under which it waits for `store_batch`. It is not safe yet."""
+        with disk_errors(self._path.name):
+            self._raw.close()
+        return Blob(self._raw.sha256.hexdigest(), self._raw.size), self._path.name
+
+    def discard(self) -> None:
+        """Throw it away."""
+        self._raw.close()
+        disk.remove(self._path)
+
+
+class Archive:
+    """The folder `root`. `suspects` are blobs that may be damaged or not safe: written anew instead of trusted.
+
+    `scribe` writes large batches of small files in its place.
+    """
+
+    def __init__(self, root: Path, scribe: Scribe | None = None) -> None:
+        self.root = root
+        self._scribe = scribe
+        self.blobs, self.incoming = root / BLOBS, root / INCOMING
+        self.suspects: set[str] = set()
+
+    def prepare(self) -> None:
+        """Make the folders, and sweep away what an earlier run left half-done.
+
+        The first time that this version meets the archive of an earlier one, its blobs are sealed, as new ones are.
+        """
+        with disk_errors(str(self.root)):
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.incoming.exists():
+                shutil.rmtree(self.incoming)
+            for folder in (self.incoming, self.blobs):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            for name in FOLDERS:
+                (self.blobs / name).mkdir(mode=0o700, exist_ok=True)
+            self._write_readme()
+            disk.sync_folders([self.blobs, self.root], self.root)
+
+    def _write_readme(self) -> None:
+        """A whole one, or the one that was there. What it says of the blobs is made true before, once."""
+        place, fresh = self.root / "README.txt", self.new_incoming()
+        if not place.is_file() or place.read_bytes() != _README.encode():
+            for name in FOLDERS:
+                disk.seal(self.blobs / name)
+            disk.write_file(fresh, _README.encode())
+            disk.rename(fresh, place)
+
+    def path_of(self, sha256: str) -> Path:
+        """Where a blob is, or would be."""
+        return place_of(self.root, sha256)
+
+    def new_incoming(self) -> Path:
+        """A fresh name for a file on its way."""
+        return self.incoming / new_name()
+
+    def holds(self, blob: Blob) -> bool:
+        """Whether this blob is here already, by name and length."""
+        if blob.sha256 in self.suspects:
+            return False
+        with suppress(FileNotFoundError):
+            return self.path_of(blob.sha256).stat().st_size == blob.size
+        return False
+
+    def store_batch(self, bodies: Sequence[tuple[Blob, Content]], known: Collection[str]) -> None:
+        """Store files that are hashed already; all are safe on disk when this returns. May be repeated.
+
+        Contents that are here already are not written again, if they are `known` (by hash) to the catalog: a killed
+        run may have given a name to a blob that is not safe yet.
+        """
+        there = {blob.sha256 for blob, _ in bodies if blob.sha256 in known and self.holds(blob)}
+        fresh: dict[str, Content] = {}
+        with disk_errors(str(self.root)):
+            for blob, content in bodies:
+                if blob.sha256 not in there and fresh.setdefault(blob.sha256, content) is content:
+                    continue
+                if isinstance(content, str):
+                    disk.remove(self.incoming / content)
+            if fresh:
+                with self._suspecting(fresh):
+                    self._write_fresh(list(fresh.items()))
+
+    def _write_fresh(self, fresh: Fresh) -> None:
+        if self._scribe is None or not self._scribe.write(fresh):
+            write_blobs(self.root, fresh)
+
+    @contextmanager
+    def _suspecting(self, blobs: Collection[str]) -> Iterator[None]:
+        """Until all is safe they may be there and not be: suspects."""
+        self.suspects.update(blobs)
+        yield
+        self.suspects.difference_update(blobs)
+
+    def missing(self, folder: str, blobs: Iterable[Blob]) -> list[str]:
+        """Those of these blobs (of one folder) that are not there, or have another length."""
+        sizes = dict(self.files_in(folder))
+        return [blob.sha256 for blob in blobs if sizes.get(blob.sha256) != blob.size]
+
+    def files_in(self, folder: str) -> Iterator[tuple[str, int]]:
+        """Name and length of every file in one folder of blobs."""
+        with suppress(FileNotFoundError), os.scandir(self.blobs / folder) as entries:
+            for entry in entries:
+                yield entry.name, entry.stat(follow_symlinks=False).st_size
+
+    def strangers(self) -> list[str]:
+        """What stands in the folder of blobs, or beside it, and belongs to no archive."""
+        beside = sorted(path.name for path in self.root.iterdir() if not _OURS.fullmatch(path.name))
+        return beside + sorted(f"blobs/{path.name}" for path in self.blobs.iterdir() if path.name not in set(FOLDERS))
+
+    def body(self, blob: Blob) -> BlobBody | None:
+        """The bytes of a blob, for an upload; None if its file is missing or not what its name says. Reads all of it.
+
+        What fits into one chunk stays in memory, and is not read again.
+        """
+        path, content = self.path_of(blob.sha256), None
+        try:
+            with own_limits(str(path)):
+                if blob.size > READ_CHUNK:
+                    found = hash_file(path)
+                else:
+                    with path.open("rb") as file:
+                        content = file.read(blob.size + 1)
+                    found = Blob(hashlib.sha256(content).hexdigest(), len(content))
+        except OSError:
+            return None
+        return BlobBody(path, blob, content) if found == blob else None
+
+
+class BlobBody:
+    """The bytes of a blob; iterating again starts again. `ArchiveDamaged` if it is not what its name says.
+
+    `content` is all of it, where that is in memory already.
+    """
+
+    def __init__(self, path: Path, blob: Blob, content: bytes | None = None) -> None:
+        self._path, self._blob, self._content = path, blob, content
+        self.size = blob.size
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._content is not None:
+            if self._content:
+                yield self._content
+            return
+        sha256 = hashlib.sha256()
+        try:
+            # Opened and closed here and now: a task that is cancelled inside of aiofiles.open() leaks the file.
+            with own_limits(str(self._path)), io.FileIO(self._path) as raw:
+                file = aiofiles.threadpool.wrap(raw)
+                while chunk := await file.read(READ_CHUNK):
+                    sha256.update(chunk)
+                    yield chunk
+        except OSError as error:
+            raise ArchiveDamaged(f"blobs/{self._blob.sha256[:2]}/{self._blob.sha256}: {error.strerror}") from error
+        if sha256.hexdigest() != self._blob.sha256:
+            raise ArchiveDamaged(
+                f"blobs/{self._blob.sha256[:2]}/{self._blob.sha256}: its content is not what its name says"
+            )
+
+
+def hash_file(path: Path, read: Callable[[int], None] = lambda _: None) -> Blob:
+    """Hash and length of a file. Blocks, but releases the interpreter while it hashes.
+
+    `read` is told the length of each chunk, and may raise to end it.
+    """
+    sha256, size = hashlib.sha256(), 0
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(READ_CHUNK):
+            sha256.update(chunk)
+            size += len(chunk)
+            read(len(chunk))
+    return Blob(sha256.hexdigest(), size)

@@ -1,0 +1,102 @@
+"""The SQLite database of an archive: entities, attachments, blobs, runs, checkpoints, uploads.
+
+The one idea: every method is one transaction, so a kill between two calls leaves a state that the next run
+understands; who calls decides the order (bytes before rows, rows before checkpoint).
+The one trap: methods block on the disk. Inside an event loop they run on the archive's one disk thread (see
+`pipeline/desk.py`), which also makes their order the order of the calls.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from migrator.errors import ConfigError
+from migrator.model import EntityRef, RunStatus
+from migrator.store.catalog.crawl import Crawl, CrawlTables
+from migrator.store.catalog.crawl_end import CrawlEnd
+from migrator.store.catalog.exports import Proof
+from migrator.store.catalog.summaries import Overview
+from migrator.store.catalog.uploads import UploadTables
+
+__all__ = ["Catalog", "now"]
+
+
+def now() -> str:
+    """UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Catalog(CrawlTables, CrawlEnd, UploadTables, Overview, Proof):
+    """The catalog of one archive, see `Store` for opening and closing it."""
+
+    def begin_run(self, command: str) -> int:
+        """Start a run and give its id. Whoever calls holds the archive, so runs still `running` are dead.
+
+        The run of a catalog that is open to read is 0, and nowhere recorded.
+        """
+        if self.read_only:
+            return 0
+        with self.writing():
+            self.db.execute(
+                "UPDATE runs SET status = ?, ended_at = ? WHERE status = ?",
+                [RunStatus.INTERRUPTED, now(), RunStatus.RUNNING],
+            )
+            row = self.db.execute(
+                "INSERT INTO runs (command, status, started_at) VALUES (?, ?, ?) RETURNING run_id",
+                [command, RunStatus.RUNNING, now()],
+            ).fetchone()
+        return int(row[0])
+
+    def end_run(self, run: int, status: RunStatus, summary: dict[str, Any]) -> None:
+        """Say how a run ended; may be called again."""
+        if self.read_only:
+            return
+        with self.writing():
+            self.db.execute(
+                "UPDATE runs SET status = ?, ended_at = ?, summary = ? WHERE run_id = ?",
+                [status, now(), json.dumps(summary, ensure_ascii=False), run],
+            )
+
+    def claim_source(self, identity: str) -> None:
+        """An archive is of one source, the first that was backed up into it; `ConfigError` for another."""
+        held = self.setting("source")
+        if held is None:
+            self.set_setting("source", identity)
+        elif held != identity:
+            raise ConfigError(
+                f"this archive holds {held}; use another `archive` folder for {identity}, or, if that is the same "
+                f"tracker under a new address, `migrator backup CONFIG --moved-from {held.partition(' ')[2]}`"
+            )
+
+    def move_source(self, old: str, new: str) -> None:
+        """The source `old` of this archive is called `new` from now on. All of it or nothing; may be repeated.
+
+        A crawl under way begins anew, as what it listed may hold old addresses; what it stored stays.
+        """
+        with self.writing():
+            self.db.execute("UPDATE settings SET value = ? WHERE key = 'source' AND value = ?", [new, old])
+            self.db.execute("DELETE FROM checkpoints")
+
+    def taken_entities(self, crawl: Crawl) -> list[EntityRef]:
+        """The entities that a crawl with a limit has taken so far."""
+        start, refs = json.loads(self.setting("taken") or "[0, []]")
+        return [EntityRef(kind, id_) for kind, id_ in refs] if crawl.partial and start == crawl.start else []
+
+    def record_taken(self, crawl: Crawl, taken: Iterable[EntityRef]) -> None:
+        """Keep the entities that a crawl with a limit has taken; before anything of them is recorded."""
+        self.set_setting("taken", json.dumps([crawl.start, [(ref.kind, ref.id) for ref in taken]]))
+
+    def setting(self, key: str) -> str | None:
+        """A value kept with the archive."""
+        row = self.db.execute("SELECT value FROM settings WHERE key = ?", [key]).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_setting(self, key: str, value: str) -> None:
+        """Keep a value with the archive."""
+        with self.writing():
+            self.db.execute(
+                "INSERT INTO settings VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", [key, value]
+            )

@@ -1,0 +1,290 @@
+"""The part of the catalog that a backup writes: what was listed, what was stored, how far the crawl is.
+
+The one idea: a crawl may span several runs. It starts with one run, later ones resume it from its checkpoints, and
+what was seen since its start is what the source holds now.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from migrator.model import Attachment, Blob, Cursor, Entity, EntityRef, Link, Outcome, Status
+from migrator.store.catalog.database import Store
+
+COLUMNS = (
+    "attachment_id, kind, entity_id, comment_id, name, size, media_type, description, created_at, created_by, "
+    "locator, raw"
+)
+# An owner that was found is never taken away again; new content (another size or moment) has to be fetched again;
+# what was gone and is listed again is back; if its download said so (those carry an error) it is tried again,
+# once in each run.
+# A stored file that is passed over keeps what tells that it changed, for the run that fetches it again.
+_LEFT = "excluded.status = 'skipped' AND status = 'stored'"
+_ATTACHMENTS = f"""
+INSERT INTO attachments ({COLUMNS}, status, first_run, last_run)
+SELECT * FROM (VALUES {{rows}}) WHERE column1 IS NOT NULL
+ON CONFLICT (attachment_id) DO UPDATE SET
+    kind = iif(excluded.kind = 'Unlinked', kind, excluded.kind),
+    entity_id = iif(excluded.kind = 'Unlinked', entity_id, excluded.entity_id),
+    comment_id = coalesce(excluded.comment_id, comment_id),
+    name = excluded.name, size = iif({_LEFT}, size, coalesce(excluded.size, size)), media_type = excluded.media_type,
+    description = excluded.description,
+    created_at = iif(excluded.created_at = '' OR {_LEFT}, created_at, excluded.created_at),
+    created_by = excluded.created_by,
+    error = iif(excluded.status = 'skipped' AND status != 'stored', NULL, error),
+    locator = excluded.locator, raw = excluded.raw, last_run = excluded.last_run,
+    status = CASE
+        WHEN excluded.status = 'skipped' THEN iif(status = 'stored', 'stored', 'skipped')
+        WHEN size != excluded.size THEN 'pending'
+        WHEN excluded.created_at != '' AND created_at != excluded.created_at
+            AND NOT same_moment(created_at, excluded.created_at) THEN 'pending'
+        WHEN status = 'gone' AND last_run = excluded.last_run THEN 'gone'
+        WHEN status = 'gone' THEN iif(sha256 IS NULL OR error IS NOT NULL, 'pending', 'stored')
+        WHEN status = 'skipped' THEN 'pending'
+        ELSE status END
+"""
+_ENTITIES = """
+INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+ON CONFLICT DO UPDATE SET
+    title = iif(excluded.title = '', title, excluded.title), url = iif(excluded.url = '', url, excluded.url),
+    raw = coalesce(excluded.raw, raw), last_run = excluded.last_run,
+    error = iif(excluded.raw IS NULL, error, NULL), note = iif(excluded.raw IS NULL, note, NULL)
+"""
+_BLOBS = """
+INSERT INTO blobs (sha256, size)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+ON CONFLICT DO UPDATE SET size = excluded.size, problem = NULL
+"""
+_STORED = """
+WITH done (id, hash, oddity) AS (VALUES {rows}) UPDATE attachments
+SET sha256 = hash, status = 'stored', error = NULL, warning = oddity, stored_run = ? FROM done WHERE attachment_id = id
+"""
+_LINK = """
+UPDATE attachments SET kind = ?, entity_id = ?, comment_id = coalesce(?, comment_id)
+WHERE attachment_id = ? AND kind = 'Unlinked'
+"""
+
+
+ROWS = 512
+"""So many go into one statement: each gives the interpreter away, and may wait for milliseconds to get it back."""
+
+
+def _at_once(statement: str, rows: Sequence[Sequence[object]]) -> Iterator[tuple[str, list[object]]]:
+    """Statements that write all the rows, ROWS at a time, and their parameters; `{rows}` is where they go.
+
+    Empty rows, which a statement has to leave out, fill up to a power of two: each length is compiled by itself.
+    """
+    for start in range(0, len(rows), ROWS):
+        some = rows[start : start + ROWS]
+        width, length = len(some[0]), 1 << (len(some) - 1).bit_length()
+        marks = f"({', '.join('?' * width)})"
+        filling = [None] * (width * (length - len(some)))
+        yield statement.format(rows=", ".join([marks] * length)), [*chain.from_iterable(some), *filling]
+
+
+@dataclass(frozen=True, slots=True)
+class Crawl:
+    """How far the crawl is: its first run, and for each stream begun its cursor, None when it is done.
+
+    A `partial` one is after a selection only: it says nothing of what it doesn't see.
+    """
+
+    start: int
+    cursors: dict[str, Cursor | None]
+    partial: bool = False
+
+
+class CrawlTables(Store):
+    """Methods of `Catalog`."""
+
+    def begin_crawl(self, run: int, scope: str, kinds: Sequence[str] = (), *, partial: bool = False) -> Crawl:
+        """Resume the crawl that was under way, or start one if there is none or it had another scope.
+
+        A partial one leaves the checkpoints of the whole alone. The whole ends a partial one, and wants again what
+        that skipped of its `kinds`.
+        """
+        rows = self.db.execute(
+            "SELECT stream, cursor, done, run_id FROM checkpoints WHERE partial = ?", [partial]
+        ).fetchall()
+        mark = [row for row in rows if row[0] == "" and row[1] == scope]
+        with self.writing():
+            if not partial:
+                self._end_partial(kinds)
+            if not mark:
+                self.db.execute("DELETE FROM checkpoints WHERE partial = ?", [partial])
+                self.db.execute("INSERT INTO checkpoints VALUES (?, '', ?, 0, ?)", [partial, scope, run])
+                return Crawl(run, {}, partial)
+        cursors = {stream: None if done else cursor for stream, cursor, done, _ in rows if stream}
+        return Crawl(mark[0][3], cursors, partial)
+
+    def _end_partial(self, kinds: Sequence[str]) -> None:
+        marks = f"AND kind IN ('Unlinked', {', '.join('?' * len(kinds))})" if kinds else ""
+        self.db.execute("DELETE FROM checkpoints WHERE partial")
+        self.db.execute(
+            f"UPDATE attachments SET status = 'pending' WHERE status = 'skipped' AND error IS NULL {marks}", [*kinds]
+        )
+
+    def record_listing(
+        self, run: int, entities: Sequence[Entity], attachments: Iterable[tuple[Attachment, Status]]
+    ) -> set[str]:
+        """Write down what a page lists; give the ids of those whose bytes are still wanted."""
+        seen = [(*e.ref, e.title, e.url, e.raw, run, run) for e in entities]
+        listed = [(*_row(attachment), status.value, run, run) for attachment, status in attachments]
+        with self.writing():
+            for statement, values in (*_at_once(_ENTITIES, seen), *_at_once(_ATTACHMENTS, listed)):
+                self.db.execute(statement, values)
+        return self._unfinished([row[0] for row in listed])
+
+    def _unfinished(self, ids: Sequence[object]) -> set[str]:
+        found: set[str] = set()
+        for start in range(0, len(ids), 500):
+            some = ids[start : start + 500]
+            row = self.db.execute(
+                "SELECT json_group_array(attachment_id) FROM attachments WHERE status IN ('pending', 'failed') "
+                f"AND attachment_id IN ({', '.join('?' * len(some))})",
+                some,
+            ).fetchone()
+            found.update(json.loads(row[0]))
+        return found
+
+    def record_entity_error(self, run: int, entity: Entity, error: str | None, *, expected: bool = False) -> None:
+        """The attachments of this entity could not be listed; `expected` ones are told, but don't count as failed.
+
+        None: by now they could. One that no page told of is written down here, or its error would be lost.
+        """
+        column = "note" if expected else "error"
+        with self.writing():
+            self.db.execute(
+                f"INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run, {column}) "
+                f"VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+                f"ON CONFLICT DO UPDATE SET {column} = excluded.{column}, last_run = excluded.last_run",
+                [entity.ref.kind, entity.ref.id, entity.title, entity.url, entity.raw, run, run, error],
+            )
+
+    def failed_entities(self, crawl: Crawl) -> list[Entity]:
+        """Those whose attachments an earlier run of this crawl could not list."""
+        rows = self.db.execute(
+            "SELECT kind, entity_id, title, url, raw FROM entities "
+            "WHERE coalesce(error, note) IS NOT NULL AND error IS NOT NULL AND +last_run >= ?",
+            [crawl.start],
+        ).fetchall()
+        return [Entity(EntityRef(kind, id_), title, url, raw) for kind, id_, title, url, raw in rows]
+
+    def sample_of_files(self, entities: int) -> list[Attachment]:
+        """Stored files of so many entities: any, but the same ones each time. Goes through all attachments.
+
+        None of those that an entity's own list may lack: files of comments, images that stand in a text.
+        """
+        own = "status = 'stored' AND comment_id IS NULL AND attachment_id NOT LIKE 'inline:%'"
+        rows = self.db.execute(
+            f"SELECT {COLUMNS} FROM attachments WHERE {own} AND (kind, entity_id) IN (SELECT kind, entity_id "
+            f"FROM attachments WHERE {own} GROUP BY kind, entity_id ORDER BY min(sha256) LIMIT ?) "
+            "ORDER BY kind, entity_id, attachment_id LIMIT 500",
+            [entities],
+        ).fetchall()
+        return [attachment_from(row) for row in rows]
+
+    def record_outcomes(self, run: int, outcomes: Iterable[Outcome]) -> None:
+        """Write down how files fared. Their blobs must be safe on disk before."""
+        outcomes = list(outcomes)
+        stored = [(o.attachment.id, o.blob, o.warning) for o in outcomes if o.blob]
+        others = [(o.status.value, o.error, o.attachment.id) for o in outcomes if not o.blob]
+        with self.writing():
+            if stored:
+                self._record_stored(run, stored)
+            if others:
+                self.db.conn.executemany("UPDATE attachments SET status = ?, error = ? WHERE attachment_id = ?", others)
+
+    def _record_stored(self, run: int, stored: Sequence[tuple[str, Blob, str | None]]) -> None:
+        blobs = [*{blob.sha256: (blob.sha256, blob.size) for _, blob, _ in stored}.values()]
+        done = [(id_, blob.sha256, warning) for id_, blob, warning in stored]
+        for statement, values in _at_once(_BLOBS, blobs):
+            self.db.execute(statement, values)
+        for statement, values in _at_once(_STORED, done):
+            self.db.execute(statement, [*values, run])
+
+    def record_checkpoint(
+        self, run: int, stream: str, cursor: Cursor | None, links: Iterable[Link] = (), *, partial: bool = False
+    ) -> None:
+        """All of a page is recorded: the stream goes on at `cursor`; None says it is done."""
+        with self.writing():
+            self.db.conn.executemany(_LINK, [(x.owner.kind, x.owner.id, x.comment_id, x.attachment_id) for x in links])
+            self.db.execute(
+                "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?) ON CONFLICT (partial, stream) DO UPDATE SET "
+                "cursor = excluded.cursor, done = excluded.done, run_id = excluded.run_id",
+                [partial, stream, cursor, cursor is None, run],
+            )
+
+    def unfinished(self, crawl: Crawl, after: str = "") -> list[Attachment]:
+        """What was listed in this crawl and is still wanted: the next few hundred by id.
+
+        In a partial one also what was skipped: its owner may have been found since.
+        """
+        wanted = "status IN ('pending', 'failed')" + (" OR status = 'skipped' AND error IS NULL" * crawl.partial)
+        rows = self.db.execute(
+            f"SELECT {COLUMNS} FROM attachments WHERE ({wanted}) "
+            "AND attachment_id > ? AND last_run >= ? ORDER BY attachment_id LIMIT 500",
+            [after, crawl.start],
+        ).fetchall()
+        return [attachment_from(row) for row in rows]
+
+    def record_problems(self, problems: Mapping[str, str], *, whole: bool) -> None:
+        """What `verify` found of each blob; a run over the whole archive also clears what was found before."""
+        if self.read_only:
+            return
+        with self.writing():
+            if whole:
+                self.db.execute("UPDATE blobs SET problem = NULL WHERE problem IS NOT NULL")
+            self.db.conn.executemany(
+                "UPDATE blobs SET problem = ? WHERE sha256 = ?",
+                [(problem, sha256) for sha256, problem in problems.items()],
+            )
+
+    def expect_again(self, lost: Iterable[str]) -> int:
+        """These blobs are damaged or missing: their attachments are wanted again. Gives the number of those."""
+        with self.writing():
+            return self.db.execute(
+                "UPDATE attachments SET status = 'pending', error = 'its blob is damaged or missing' "
+                "WHERE status = 'stored' AND sha256 IN (SELECT value FROM json_each(?))",
+                [json.dumps([*lost])],
+            ).rowcount
+
+
+def _row(attachment: Attachment) -> tuple[object, ...]:
+    """The values of `COLUMNS`."""
+    return (
+        attachment.id,
+        attachment.owner.kind,
+        attachment.owner.id,
+        attachment.comment_id,
+        attachment.name,
+        attachment.size,
+        attachment.media_type,
+        attachment.description,
+        attachment.created_at,
+        attachment.created_by,
+        attachment.locator,
+        attachment.raw,
+    )
+
+
+def attachment_from(row: Sequence[object]) -> Attachment:
+    """The model of a row of `COLUMNS`."""
+    (id_, kind, entity, comment, name, size, media_type, description, created_at, created_by, locator, raw) = row
+    return Attachment(
+        id=str(id_),
+        owner=EntityRef(str(kind), str(entity)),
+        name=str(name),
+        size=size if isinstance(size, int) else None,
+        comment_id=None if comment is None else str(comment),
+        media_type=str(media_type),
+        description=str(description),
+        created_at=str(created_at),
+        created_by=str(created_by),
+        locator=str(locator),
+        raw=str(raw),
+    )

@@ -1,0 +1,148 @@
+"""How a crawl ends, in the catalog: what it did not see any more, and what the run changed in the files held before.
+
+Beware: what is not listed is gone only if all of the source was seen, and only if it is not suspiciously much.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from migrator.model import EntityRef
+from migrator.store.catalog.crawl import Crawl
+from migrator.store.catalog.database import WHOLE, Store
+
+# What a backup changes, against the archive as it was before: counted as it happens, as nothing else tells it.
+# Files that this run saw for the first time are new and nothing else.
+_CHANGES = """
+CREATE TEMP TABLE changes (run, added, removed, renamed, moved, replaced);
+INSERT INTO changes VALUES ({run}, 0, 0, 0, 0, 0);
+CREATE TEMP TRIGGER file_added AFTER INSERT ON main.attachments WHEN new.status != 'skipped' BEGIN
+    UPDATE changes SET added = added + 1;
+END;
+CREATE TEMP TRIGGER file_changed AFTER UPDATE OF name, kind, entity_id, sha256, status ON main.attachments
+WHEN old.first_run < {run} AND (
+    old.name != new.name OR old.kind != new.kind OR old.entity_id != new.entity_id OR old.sha256 != new.sha256
+    OR (old.status = 'gone') != (new.status = 'gone')
+) BEGIN
+    UPDATE changes SET renamed = renamed + (old.name != new.name),
+        moved = moved + (old.kind != new.kind OR old.entity_id != new.entity_id),
+        replaced = replaced + coalesce(old.sha256 != new.sha256, 0),
+        added = added + (old.status = 'gone' AND new.status = 'stored'),
+        removed = removed + (old.status != 'gone' AND new.status = 'gone' AND (
+            old.sha256 IS NOT NULL OR new.error IS NULL));
+END;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """What the archive held as present and a whole crawl did not list: `files` of `held`.
+
+    `believed` False: too many at once, so they are still held as present.
+    """
+
+    files: int = 0
+    held: int = 0
+    believed: bool = True
+
+
+FEW_GONE = 10
+"""So many files may vanish at once whatever share of the archive they are."""
+
+
+class CrawlEnd(Store):
+    """Methods of `Catalog`."""
+
+    def count_changes(self, run: int) -> None:
+        """From now on, count what this connection changes in the files of earlier runs. Once for each run."""
+        self.db.conn.executescript(
+            "DROP TRIGGER IF EXISTS file_added; DROP TRIGGER IF EXISTS file_changed; DROP TABLE IF EXISTS temp.changes;"
+            + _CHANGES.format(run=int(run))
+        )
+
+    def changes(self) -> dict[str, int]:
+        """The counts so far: `added`, `removed`, `renamed`, `moved`, `replaced`."""
+        names = ("added", "removed", "renamed", "moved", "replaced")
+        row = self.db.execute(f"SELECT {', '.join(names)} FROM temp.changes").fetchone()
+        return dict(zip(names, row, strict=True))
+
+    def end_crawl(
+        self,
+        crawl: Crawl,
+        kinds: Sequence[str] = (),
+        *,
+        left_out: Sequence[str] = (),
+        whole: bool = True,
+        max_gone: float | None = None,
+    ) -> Vanished:
+        """The crawl is over: the next backup starts a new one, and what was not seen in this one is gone.
+
+        Only files of these `kinds` were looked for (none named: all), and none of those `left_out`. Nothing is called
+        gone if some entity could not be asked, or if the crawl is not `whole` for another reason: its files may be
+        there. Nor is anything if it is more than FEW_GONE files and more than the share `max_gone` of what is held as
+        present. A partial crawl calls nothing gone.
+        """
+        with self.writing():
+            holes = self.db.execute(
+                "SELECT 1 FROM entities WHERE coalesce(error, note) IS NOT NULL AND +last_run >= ? LIMIT 1",
+                [crawl.start],
+            ).fetchone()
+            wanted = _wanted(kinds, left_out)
+            vanished = Vanished() if holes or crawl.partial or not whole else self._vanished(crawl, *wanted, max_gone)
+            if vanished.files and vanished.believed:
+                self.db.execute(
+                    f"UPDATE attachments SET status = 'gone', error = NULL WHERE last_run < ? {wanted[0]} "
+                    "AND status != 'gone'",
+                    [crawl.start, *wanted[1]],
+                )
+            self.db.execute("DELETE FROM checkpoints WHERE partial = ?", [crawl.partial])
+        return vanished
+
+    def _vanished(self, crawl: Crawl, wanted: str, kinds: Sequence[str], max_gone: float | None) -> Vanished:
+        count = f"SELECT count(*) FROM attachments WHERE status != 'gone' {wanted}"
+        files = int(self.db.execute(f"{count} AND last_run < ?", [*kinds, crawl.start]).fetchone()[0])
+        if files <= FEW_GONE or max_gone is None:
+            return Vanished(files)
+        held = int(self.db.execute(f"{count} AND first_run < ?", [*kinds, crawl.start]).fetchone()[0])
+        return Vanished(files, held, believed=files <= max_gone * held)
+
+    def record_failures_of_the_whole(self, failures: Sequence[tuple[str, str]]) -> None:
+        """Name and reason of each; those of the backup before are forgotten."""
+        told = json.dumps([*failures], ensure_ascii=False)
+        known = self.db.execute("SELECT value FROM settings WHERE key = ?", [WHOLE]).fetchone()
+        if told != (known[0] if known else "[]"):
+            with self.writing():
+                self.db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", [WHOLE, told])
+
+    def kinds_listed(self, since_run: int = 0) -> set[str]:
+        """The kinds of all entities seen since a run."""
+        rows = self.db.execute("SELECT DISTINCT kind FROM entities WHERE last_run >= ?", [since_run])
+        return {kind for (kind,) in rows}
+
+    def lists_kind(self, kind: str, since_run: int = 0) -> bool:
+        """Whether any entity of a kind was seen since a run."""
+        query = "SELECT 1 FROM entities WHERE kind = ? AND last_run >= ? LIMIT 1"
+        return self.db.execute(query, [kind, since_run]).fetchone() is not None
+
+    def lists_any(self, since_run: int) -> bool:
+        """Whether any file was listed since a run."""
+        return (
+            self.db.execute("SELECT 1 FROM attachments WHERE last_run >= ? LIMIT 1", [since_run]).fetchone() is not None
+        )
+
+    def is_listed(self, ref: EntityRef, since_run: int) -> bool:
+        """Whether an entity was seen since a run; one without a kind may be of any."""
+        row = self.db.execute(
+            "SELECT 1 FROM entities WHERE entity_id = ? AND (? = '' OR kind = ?) AND last_run >= ? LIMIT 1",
+            [ref.id, ref.kind, ref.kind, since_run],
+        ).fetchone()
+        return row is not None
+
+
+def _wanted(kinds: Sequence[str], left_out: Sequence[str]) -> tuple[str, list[str]]:
+    """SQL, and its parameters: of these kinds, or of any if none is named, and none of those left out."""
+    among = f"AND kind IN ({', '.join('?' * len(kinds))}) " if kinds else ""
+    without = f"AND kind NOT IN ({', '.join('?' * len(left_out))})" if left_out else ""
+    return among + without, [*kinds, *left_out]

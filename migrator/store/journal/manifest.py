@@ -1,0 +1,147 @@
+"""`manifest.jsonl`: every change of the catalog's rows, as lines of JSON that are only ever added to the file.
+
+The one idea: the lines of one transaction are a batch. A closing line numbers it and holds the SHA-256 of the closing
+line's hash before it and of the batch's bytes, so that whatever is changed, cut out or swapped is noticed. A batch is
+safe on disk before its transaction is committed: what the catalog says can always be made again from here.
+The one trap: lines behind the last closing line, or a line without an end, are of a transaction that never was; they
+are passed over here, and cut off by whoever writes next.
+
+A line is one of:
+    {"manifest": 1, "schema": [...]}                    the first; names the migrations that made the tables
+    {"TABLE": ROW, "column": value, ...}                a row as it is now; columns that are left out stay as they were
+    {"TABLE": ROW, "deleted": true}                     a row that is no more
+    {"TABLE": [[FIRST, LAST], ...], "last_run": RUN}    these rows were seen again by a run, and nothing else changed
+    {"batch": NUMBER, "lines": COUNT, "sha256": HASH}   the closing line
+ROW is the SQLite rowid, or the key of `blobs` and `settings`, which have none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from migrator.store import disk
+
+NAME = "manifest.jsonl"
+FORMAT = 1
+_CLOSING = b'{"batch":'
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The end of a batch: its number, the length of the file up to there in bytes, its hash."""
+
+    batch: int = 0
+    length: int = 0
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The lines of one transaction. `sound` if they are what was written; `end` is where the batch ends."""
+
+    lines: list[bytes]
+    sound: bool
+    end: Mark
+
+
+def path_in(root: Path) -> Path:
+    """Where the manifest of an archive stands."""
+    return root / NAME
+
+
+def first_line(schema: Iterable[str]) -> bytes:
+    """The first line of a manifest; `schema` names the migrations that made the tables."""
+    return json.dumps({"manifest": FORMAT, "schema": list(schema)}, separators=(",", ":")).encode() + b"\n"
+
+
+def write_batch(path: Path, after: Mark, pieces: Iterable[bytes]) -> Mark:
+    """Write whole lines and their closing line behind a mark; what stood there is cut off. Not yet safe on disk."""
+    sha256, count, length = hashlib.sha256(after.sha256.encode()), 0, after.length
+    waiting = b""
+    for piece in pieces:
+        sha256.update(piece)
+        count += piece.count(b"\n")
+        waiting += piece
+        if len(waiting) > _PIECE:
+            disk.extend(path, length, waiting)
+            length, waiting = length + len(waiting), b""
+    last = _closing(after.batch + 1, count, sha256.hexdigest())
+    disk.extend(path, length, waiting + last)
+    return Mark(after.batch + 1, length + len(waiting) + len(last), sha256.hexdigest())
+
+
+def make_safe(path: Path) -> None:
+    """All that was written to the manifest is safe on disk when this returns."""
+    disk.sync_files(path.parent, [path])
+
+
+def batches(path: Path, after: Mark = Mark()) -> Iterator[Batch]:
+    """The batches of a manifest behind a mark. A damaged one is given with what lines it has."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        file.seek(after.length)
+        lines, sha256 = [], hashlib.sha256(after.sha256.encode())
+        for line in file:
+            if not line.startswith(_CLOSING):
+                lines.append(line)
+                sha256.update(line)
+                continue
+            number, told = _read_closing(line)
+            wanted = _closing(after.batch + 1, len(lines), sha256.hexdigest())
+            if wanted != line and wanted.startswith(line):
+                return  # a write that was broken off here
+            after = Mark(number or after.batch + 1, file.tell(), told)
+            yield Batch(lines, line == wanted, after)
+            lines, sha256 = [], hashlib.sha256(told.encode())
+
+
+def stands(path: Path, mark: Mark) -> bool:
+    """Whether a batch ends at this mark, by its closing line."""
+    if mark.length <= 0:
+        return False
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        file.seek(max(0, mark.length - 200))
+        before = file.read(min(mark.length, 200))
+        last = before.splitlines(keepends=True)[-1:]
+        whole = len(before) == min(mark.length, 200) and before.endswith(b"\n")
+        return whole and _read_closing(last[0]) == (mark.batch, mark.sha256)
+    return False
+
+
+def schema(path: Path) -> list[str] | None:
+    """What the first line says of the tables; None if there is no such line."""
+    with suppress(FileNotFoundError, ValueError), path.open("rb") as file:
+        head = json.loads(file.readline())
+        if isinstance(head, dict) and head.get("manifest") == FORMAT and isinstance(head.get("schema"), list):
+            return [str(name) for name in head["schema"]]
+    return None
+
+
+def latest_run(path: Path) -> int:
+    """The highest run that is told of; 0 for none. A catalog that knows less than this is not the one it belongs to."""
+    latest = seen = 0
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        for line in file:
+            if line.startswith(b'{"runs":') and (digits := line[8 : line.find(b",")]).isdigit():
+                seen = max(seen, int(digits))
+            elif line.startswith(_CLOSING):
+                latest = seen
+    return latest
+
+
+def _closing(number: int, count: int, sha256: str) -> bytes:
+    return b'{"batch":%d,"lines":%d,"sha256":"%s"}\n' % (number, count, sha256.encode())
+
+
+def _read_closing(line: bytes) -> tuple[int, str]:
+    """Number and hash of a closing line; 0 and nothing if it is none."""
+    try:
+        found = json.loads(line)
+        return int(found["batch"]), str(found["sha256"])
+    except (ValueError, KeyError, TypeError):
+        return 0, ""

@@ -1,0 +1,124 @@
+"""From the manifest to a catalog: its lines applied, in order, to tables that hold nothing yet or its older rows.
+
+The one idea: after the batch that the catalog has recorded as its last, the replay and the catalog hold the same rows.
+That makes a catalog anew (`rebuild`), completes one that a kill left behind, and proves one (`audit`).
+The one trap: a line is text that may be damaged: only tables and columns that exist get into a statement.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from migrator.store.journal import manifest
+from migrator.store.journal.changes import SEEN, Table, tables_of
+from migrator.store.journal.manifest import Mark
+from migrator.store.schema import migrations
+
+
+@dataclass(slots=True)
+class Replay:
+    """What a manifest made. `damage` tells of its batches that are not what was written; `end` is its last mark."""
+
+    db: Database
+    end: Mark = field(default_factory=Mark)
+    damage: list[str] = field(default_factory=list)
+
+
+def replay(path: Path, until: Mark | None = None, into: str = "") -> Replay:
+    """The tables that a manifest tells of, up to a mark or its end, in a new database `into`; empty: a passing one.
+
+    Lines of damaged batches are taken as far as they can be read. `ValueError` for a manifest of a newer program.
+    """
+    db = Database(sqlite3.connect(into, check_same_thread=False, isolation_level=None))
+    for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -16000"):
+        db.execute(f"PRAGMA {pragma}")
+    told = manifest.schema(path)
+    made = Replay(db)
+    for statement in _statements(None if told is None else tuple(told)):
+        db.execute(statement)
+    if told is None:
+        made.damage.append("its first line")
+    lines = Lines(db)
+    db.execute("BEGIN")
+    for batch in manifest.batches(path):
+        if until is not None and batch.end.length > until.length:
+            break
+        lost = lines.apply(batch.lines, strict=batch.sound and not made.damage)  # later ones may build on what is lost
+        made.end = batch.end
+        if lost or not batch.sound:
+            made.damage.append(f"batch {batch.end.batch}" + (f", {lost} of its lines lost" if lost else ""))
+    db.execute("COMMIT")
+    return made
+
+
+@cache
+def _statements(told: tuple[str, ...] | None) -> list[str]:
+    """What makes the tables as these migrations do; all migrations, if none are told."""
+    db = Database(memory=True)
+    known = [migration.name for migration in migrations.pending(db)]
+    if newer := set(told or ()) - set(known):
+        raise ValueError(f"made by a newer version of this program: {', '.join(sorted(newer))}")
+    migrations.apply(db, stop_before=[name for name in known if told is not None and name not in told])
+    made = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite%' ORDER BY rowid"
+    return [sql for (sql,) in db.execute(made).fetchall()]
+
+
+def applied(db: Database) -> list[str]:
+    """The migrations that made the tables of a catalog."""
+    return [migration.name for migration in migrations.applied(db)]
+
+
+class Lines:
+    """Applies lines to a database whose tables are there."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._tables = {table.name: table for table in tables_of(db)}
+
+    def apply(self, lines: Iterable[bytes], *, strict: bool = True) -> int:
+        """Apply them in order. Gives how many could not be; `strict`: such a one raises."""
+        lost = 0
+        for line in lines:
+            try:
+                self._one(json.loads(line))
+            except (ValueError, TypeError, KeyError, AttributeError, sqlite3.Error, OverflowError):
+                if strict:
+                    raise
+                lost += 1
+        return lost
+
+    def _one(self, change: dict[str, Any]) -> None:
+        name, row = next(iter(change.items()))
+        if name == "manifest":
+            return
+        table = self._tables[name]
+        values = {column: value for column, value in change.items() if column != name}
+        if isinstance(row, list):
+            self._db.conn.executemany(
+                f"UPDATE {name} SET {SEEN} = ? WHERE {table.key} BETWEEN ? AND ?",
+                [(values[SEEN], first, last) for first, last in row],
+            )
+        elif values.get("deleted") is True:
+            self._db.execute(f"DELETE FROM {name} WHERE {table.key} = ?", [row])
+        else:
+            self._row(table, row, values)
+
+    def _row(self, table: Table, row: object, values: dict[str, object]) -> None:
+        if not values.keys() <= set(table.columns):
+            raise KeyError(f"{table.name} has no such columns: {values.keys() - set(table.columns)}")
+        if len(values) < len(table.columns):
+            sets = ", ".join(f"{column} = ?" for column in values)
+            if self._db.execute(
+                f"UPDATE {table.name} SET {sets} WHERE {table.key} = ?", [*values.values(), row]
+            ).rowcount:
+                return
+        columns, marks = ", ".join([table.key, *values]), ", ".join("?" * (1 + len(values)))
+        self._db.execute(f"INSERT OR REPLACE INTO {table.name} ({columns}) VALUES ({marks})", [row, *values.values()])

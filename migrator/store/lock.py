@@ -1,0 +1,224 @@
+"""One run at a time on an archive: the file `lock`, held through the kernel and readable by people.
+
+The one idea: `flock` decides, and the kernel lets go of it when the process dies, however it dies; the text in the
+file only says who and since when. The folder itself is locked as well, so that deleting the file frees nothing.
+The one trap: on a share that several hosts mount, the kernel may know nothing of another host's lock; a text that
+another host left there and did not wipe is therefore taken at its word. Whether it was another host its boot id says:
+containers of one host differ in name, and share the kernel that decides.
+
+A run that was killed may hold it a moment longer: its `scribe` finishes a batch. That moment is waited for.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from migrator.errors import ArchiveHeld, DiskRefused
+from migrator.store import disk
+from migrator.store.catalog import now
+from migrator.store.disk import disk_errors
+
+LINGER = 30.0
+"""Seconds that what a killed run left behind may take; a sane disk needs milliseconds."""
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+class ArchiveLock:
+    """A context manager that holds the archive in `root`, which exists.
+
+    With `reads` nothing is written, and the folder alone is locked. `ArchiveHeld` if another run holds it;
+    `DiskRefused` where no lock can be had: never taken for held, nor for free.
+    """
+
+    def __init__(self, root: Path, command: str, *, reads: bool = False) -> None:
+        self._root = root
+        self._path = root / "lock"
+        self._command, self._reads = command, reads
+        self._folder = self._handle = -1
+
+    def __enter__(self) -> Self:
+        try:
+            self._lock_folder()
+            if self._reads:
+                self._open_to_read()
+            else:
+                self._lock_file()
+            if _is_elsewhere(self._holder()):
+                self._refuse()
+            if not self._reads:
+                with disk_errors(str(self._path)):
+                    self._write(json.dumps(self._us()).encode())
+        except BaseException:
+            self._let_go()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle >= 0 and not self._reads:
+            with suppress(OSError):  # a text that stays is that of this host, and the next run overwrites it
+                self._write(b"")
+        self._let_go()
+
+    @property
+    def handles(self) -> tuple[int, ...]:
+        """The descriptors that hold it: whoever inherits them holds it, too, until all have closed them."""
+        return tuple(handle for handle in (self._handle, self._folder) if handle >= 0)
+
+    def _lock_folder(self) -> None:
+        """Some file systems lock no folders; there the file alone has to do."""
+        with disk_errors(str(self._root)):
+            self._folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        with suppress(OSError):
+            if not self._given(self._folder):
+                self._open_to_read()
+                self._refuse()
+
+    def _open_to_read(self) -> None:
+        with suppress(OSError):
+            self._handle = os.open(self._path, os.O_RDONLY)
+
+    def _lock_file(self) -> None:
+        """The file that has the name when the lock is there: one that was deleted meanwhile would hold off nobody."""
+        while True:
+            with disk_errors(str(self._path)):
+                self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                if not self._given(self._handle):
+                    self._refuse()
+            except OSError as error:
+                message = f"{self._path} can't be locked ({error.strerror}): the archive needs a file system with locks"
+                raise DiskRefused(message) from error
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(self._handle), self._path.stat()):
+                    return
+            os.close(self._handle)
+
+    def _given(self, handle: int) -> bool:
+        """Whether the kernel gives the lock; what a dead process still has is waited for."""
+        until = time.monotonic() + LINGER
+        while not (given := _locked(handle)) and time.monotonic() < until and self._is_left_behind():
+            time.sleep(0.02)
+        return given
+
+    def _is_left_behind(self) -> bool:
+        """Whether the process that wrote the text is one of this host, and is no more."""
+        try:
+            who = _parsed(self._path.read_bytes())
+            if who and not _is_elsewhere(who):
+                os.kill(int(str(who["pid"])), 0)
+        except ProcessLookupError:
+            return True
+        except (OSError, ValueError, OverflowError):
+            return False
+        return False
+
+    def _refuse(self) -> None:
+        who = self._holder()
+        by = (
+            f"`{who['command']}` (process {who['pid']} on {who['host']}, since {who['since']})"
+            if who
+            else "another run"
+        )
+        stale = f"; if that is long dead, delete {self._path}" if _is_elsewhere(who) else ""
+        raise ArchiveHeld(f"{self._root} is held by {by}{stale}")
+
+    def _us(self) -> dict[str, object]:
+        who = {"command": self._command, "pid": os.getpid(), "host": socket.gethostname(), "since": now()}
+        return {**who, "boot": _boot()}
+
+    def _holder(self) -> dict[str, object]:
+        """What the text says; nothing if it was wiped, or is none of ours."""
+        with suppress(OSError):
+            return _parsed(os.pread(self._handle, 4096, 0))
+        return {}
+
+    def _write(self, text: bytes) -> None:
+        os.ftruncate(self._handle, 0)
+        os.lseek(self._handle, 0, os.SEEK_SET)
+        disk.append(self._handle, text)
+
+    def _let_go(self) -> None:
+        for handle in (self._handle, self._folder):
+            if handle >= 0:
+                os.close(handle)
+        self._folder = self._handle = -1
+
+
+def holder_of(root: Path) -> dict[str, str] | None:
+    """Who holds the archive in `root`: command, pid, host, since. None if nobody does, or it is held to be read."""
+    try:
+        who = _parsed((root / "lock").read_bytes())
+    except OSError:
+        return None
+    if not who or (not _is_elsewhere(who) and not _is_alive(root, who)):
+        return None
+    return {name: str(who[name]) for name in ("command", "pid", "host", "since")}
+
+
+def _is_alive(root: Path, who: dict[str, object]) -> bool:
+    """Whether who wrote the text still holds the lock: a process' number may be somebody else's by now."""
+    with suppress(OSError, ValueError, IndexError):
+        pids, inodes = zip(*_flocks(), (0, 0), strict=True)
+        if int(str(who["pid"])) in pids or (root / "lock").stat().st_ino in inodes:
+            return True
+        return who["host"] != socket.gethostname() and _is_taken(root)
+    return _is_taken(root)
+
+
+def _is_taken(root: Path) -> bool:
+    """By asking for it, for a moment: another container's locks are in no table of ours."""
+    with suppress(OSError), (root / "lock").open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _flocks() -> list[tuple[int, int]]:
+    """Process and inode of every lock of this kind, see proc(5): `1: FLOCK  ADVISORY  WRITE 549 fe:00:1234 0 EOF`."""
+    lines = Path("/proc/locks").read_text(encoding="ascii", errors="replace").splitlines()
+    found = [line.partition("FLOCK")[2].split() for line in lines if "FLOCK" in line]
+    return [(int(words[2]), int(words[3].rpartition(":")[2])) for words in found]
+
+
+def _parsed(text: bytes) -> dict[str, object]:
+    """Who wrote this; nothing if it is none of ours."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) and {"command", "pid", "host", "since"} <= found.keys() else {}
+
+
+def _locked(handle: int) -> bool:
+    """Whether the kernel gave the lock; `OSError` where it can't say."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+            return False
+        raise
+    return True
+
+
+def _boot() -> str:
+    """What names the running kernel; the same in all its containers, another after a restart."""
+    with suppress(OSError):
+        return _BOOT.read_text(encoding="ascii").strip()
+    return ""
+
+
+def _is_elsewhere(who: dict[str, object]) -> bool:
+    """Whether a text is of another machine, whose lock this kernel may not know of."""
+    if not who or who["host"] == socket.gethostname():
+        return False
+    return not who.get("boot") or who["boot"] != _boot()

@@ -1,0 +1,1 @@
+"""A catalog held against its journal, and made anew from it."""

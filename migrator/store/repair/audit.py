@@ -1,0 +1,168 @@
+"""The catalog held against its manifest, row by row, and against itself. Reads only, and needs no working catalog.
+
+The one idea: what the manifest tells up to the catalog's mark is what the catalog must hold, every column of every row;
+so a bit that flips in either is seen, though SQLite itself has no checksums.
+The one trap: a catalog that can't be read at all is a finding here, not an error.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import takewhile
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from migrator.errors import ArchiveDamaged
+from migrator.store.catalog.database import NAME, opened_to_read
+from migrator.store.catalog.database import disk_errors as sqlite_errors
+from migrator.store.disk import disk_errors
+from migrator.store.journal import manifest
+from migrator.store.journal.changes import Table, tables_of
+from migrator.store.journal.keeper import recorded
+from migrator.store.journal.manifest import Mark
+from migrator.store.journal.replay import Replay, replay
+
+Finding = tuple[str, str, str]
+"""Code (see `pipeline.verify.CODES`), file, and what exactly."""
+MOST = 100
+"""So many rows are named."""
+_MAGIC = b"SQLite format 3\0"
+_FIXED = b"\2\2\0\x40\x20\x20", b"\1\1\0\x40\x20\x20"
+_NUMBERS = struct.pack(">7I20x", 4, 0, 0, 1, 0, 0, 0), bytes(48)
+"""WAL, or the journal that another program may choose until we open it again; UTF-8, no vacuum of its own, no numbers
+of ours; zeros before there are tables. See the format at sqlite.org."""
+
+
+def audit(root: Path) -> list[Finding]:
+    """What is wrong with catalog and manifest of an archive. To be called before the catalog is opened for writing.
+
+    `ArchiveHeld` or `DiskRefused` if the catalog can't be looked at now, which says nothing about it.
+    """
+    with disk_errors(str(root / NAME)):
+        return _looked_at(root, manifest.path_in(root))
+
+
+def _looked_at(root: Path, path: Path) -> list[Finding]:
+    if not (root / NAME).exists():
+        return [("E10", NAME, "it is not there; `migrator rebuild` makes it anew")]
+    if not _has_our_header(root / NAME):
+        return [("E11", NAME, "its header")]
+    try:
+        with sqlite_errors(root), closing(_opened(root)) as db:
+            return _audited(db, path)
+    except (ArchiveDamaged, sqlite3.Error, UnicodeError, TypeError) as error:
+        return [("E11", NAME, str(error.__cause__ or error))]
+
+
+def _audited(db: Database, path: Path) -> list[Finding]:
+    mark = _mark(db)
+    if told := [] if mark is None else list(_manifest(path, mark)):
+        return told + _unsound(db)
+    if isinstance(mark, str) or not path.exists():
+        return _unsound(db)
+    until = mark if mark and manifest.stands(path, mark) else None
+    if damage := _damage(path, mark, until):
+        return damage + _unsound(db)
+    if found := _unsound(db):
+        return found
+    with closing((made := replay(path, until)).db):
+        return list(_against(db, made))
+
+
+def _damage(path: Path, mark: Mark | None, until: Mark | None) -> list[Finding]:
+    """What was written to a manifest and is not there any more, up to the mark if that stands."""
+    bad, end = [] if manifest.schema(path) else ["its first line"], 0
+    for batch in takewhile(lambda batch: until is None or batch.end.length <= until.length, manifest.batches(path)):
+        end = batch.end.length
+        if not batch.sound:
+            bad.append(f"batch {batch.end.batch}")
+    if mark and end < mark.length:
+        bad.append("its end")
+    return [("E21", manifest.NAME, what) for what in bad]
+
+
+def _has_our_header(catalog: Path) -> bool:
+    """Whether those bytes of the file's header that never change are what they have to be; SQLite passes over some."""
+    with catalog.open("rb") as file:
+        head = file.read(100)
+    return not head or (head[:16] == _MAGIC and head[18:24] in _FIXED and head[44:92] in _NUMBERS)
+
+
+def _opened(root: Path) -> Database:
+    db = opened_to_read(root / NAME)
+    db.conn.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
+    return db
+
+
+def _mark(db: Database) -> Mark | str | None:
+    """None for an archive that has no manifest yet."""
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'settings'").fetchone():
+        return None
+    return recorded(db)
+
+
+def _manifest(path: Path, mark: Mark | str) -> Iterator[Finding]:
+    """What is wrong with a manifest that its catalog knows of, by its mark."""
+    if isinstance(mark, str):
+        if mark:
+            yield mark, manifest.NAME, "found before; the next run that works on the archive writes it anew"
+    elif not path.exists():
+        yield "E22", manifest.NAME, "the catalog knows of it"
+    elif path.stat().st_size < mark.length:
+        yield "E23", manifest.NAME, f"{path.stat().st_size} bytes, of {mark.length} that the catalog knows of"
+
+
+def _unsound(db: Database) -> list[Finding]:
+    """What is wrong with a catalog in itself. `sqlite3.Error` if it can't be read."""
+    found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(1)").fetchall()]
+    return [] if found == ["ok"] else [("E11", NAME, " ".join(found))]
+
+
+def _against(db: Database, made: Replay) -> Iterator[Finding]:
+    if _schema(db) != _schema(made.db):
+        yield "E11", NAME, "its tables are not those that the manifest tells of"
+        return
+    mark = recorded(db)
+    if isinstance(mark, Mark) and mark != made.end:
+        yield "E12", NAME, "settings manifest"
+    left = MOST
+    for table in tables_of(made.db):
+        for finding in _differing(db, made.db, table):
+            if left := left - 1:
+                yield finding
+            else:
+                return
+    if (one := _rows(db, "SELECT * FROM sqlite_sequence")) != (two := _rows(made.db, "SELECT * FROM sqlite_sequence")):
+        yield "E12", NAME, f"sqlite_sequence: {one}, not {two}"
+
+
+def _schema(db: Database) -> list[str]:
+    return _rows(db, "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2")
+
+
+def _rows(db: Database, statement: str) -> list[str]:
+    return [repr(row) for row in db.execute(statement).fetchall()]
+
+
+def _differing(db: Database, told: Database, table: Table) -> Iterator[Finding]:
+    """Rows that differ, are missing or unknown; both sides come in the order of their keys."""
+    statement = (
+        f"SELECT {table.key}, {', '.join(table.columns)} FROM {table.name} WHERE {table.unmarked} ORDER BY {table.key}"
+    )
+    has, should = iter(db.execute(statement)), iter(told.execute(statement))
+    one, two = next(has, None), next(should, None)
+    while one is not None or two is not None:
+        if two is None or (one is not None and one[0] < two[0]):
+            yield "E14", NAME, f"{table.name} {one[0]}" if one else ""
+            one = next(has, None)
+        elif one is None or two[0] < one[0]:
+            yield "E13", NAME, f"{table.name} {two[0]}"
+            two = next(should, None)
+        else:
+            if repr(one) != repr(two):
+                yield "E12", NAME, f"{table.name} {one[0]}"
+            one, two = next(has, None), next(should, None)

@@ -1,0 +1,55 @@
+"""The registry of trackers: name in the configuration -> what the adapter's module says of itself.
+
+The one idea: a module is imported only when its tracker is used, and says in one `ADAPTER` all that wiring needs.
+A new tracker is one line here (and the four other places that the README names).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from migrator.errors import ConfigError
+from migrator.model import Attachment
+from migrator.ports import Capabilities, Source, Target
+from migrator.wire.auth import Signer
+from migrator.wire.client import HttpClient
+
+TRACKERS: dict[str, str] = {
+    "issuetrak": "migrator.trackers.issuetrak.source",
+    "redmine": "migrator.trackers.redmine.target",
+    "squash": "migrator.trackers.squash.source",
+    "targetprocess": "migrator.trackers.targetprocess.target",
+    "teampulse": "migrator.trackers.teampulse.source",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """What a tracker's module offers.
+
+    `auth` lists the sets of keys that [source.auth] may hold, one of them complete; `signer` makes credentials of
+    them. `options` is a frozen dataclass with a default for each field: [source.options] and [target.options].
+    `capabilities` are those that hold whatever the options are: its source and target add what options tell.
+    `listing` is how a target is read for the entities that files can go to, where that isn't all that `source` reads.
+    `url_of` gives the address at which people fetch an attachment, from the tracker's base URL; empty if unknown.
+    """
+
+    source: Callable[[HttpClient, Any], Source]
+    target: Callable[[HttpClient, Any], Target]
+    options: type[Any]
+    auth: tuple[tuple[str, ...], ...]
+    signer: Callable[[Mapping[str, str]], Signer]
+    capabilities: Capabilities
+    url_of: Callable[[str, Attachment], str] = lambda _base, _attachment: ""
+    listing: Callable[[HttpClient, Any], Source] | None = None
+
+
+def adapter(name: str) -> Adapter:
+    """The adapter of a tracker; `ConfigError` for a name that is not in the registry."""
+    if name not in TRACKERS:
+        raise ConfigError(f"unknown tracker {name!r}; known are {', '.join(sorted(TRACKERS))}")
+    found: Adapter = import_module(TRACKERS[name]).ADAPTER
+    return found

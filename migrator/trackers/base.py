@@ -1,0 +1,85 @@
+"""What the adapters of trackers with an HTTP API share: the verbs of a source and a target that are the same request.
+
+The one idea: whoever can list the files of an entity and download one has half of both ports.
+The one trap: a page of HTML may be the file itself or a login page; only a known size tells them apart (in the layer
+above), so without one a page passes only if the server names it as a file.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Generic, Protocol, TypeVar
+
+from migrator.errors import Rejected, Retriable
+from migrator.model import Attachment, Draft, Entity, EntityRef
+from migrator.ports import Capabilities, Sink
+from migrator.wire.client import HttpClient
+from migrator.wire.status import expects_html
+
+O = TypeVar("O")  # noqa: E741 - the options of a tracker
+
+
+class HttpTracker(ABC, Generic[O]):
+    """The base of an adapter's source and of its target; see `Source` and `Target`. Owns its client."""
+
+    def __init__(self, http: HttpClient, options: O, capabilities: Capabilities) -> None:
+        self._http, self._options = http, options
+        self.capabilities = capabilities
+
+    async def close(self) -> None:
+        """See `Tracker`."""
+        await self._http.close()
+
+    async def oddities(self) -> tuple[str, ...]:
+        """See `Tracker`: nothing, as far as is known."""
+        return ()
+
+    async def still_lists(self, attachment: Attachment) -> bool:
+        """See `Source`."""
+        return any(file.id == attachment.id for file in await self.find_attachments(attachment.owner))
+
+    async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:  # noqa: ARG002
+        """See `Target`: what is over the limits that the capabilities tell."""
+        return self.capabilities.refuses(draft)
+
+    @abstractmethod
+    async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
+        """See `Target`."""
+
+    @abstractmethod
+    async def download(self, attachment: Attachment, sink: Sink) -> None:
+        """See `Source`."""
+
+    async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
+        """See `Source`."""
+        return await self.find_attachments(entity.ref)
+
+    async def read_back(self, remote: Attachment, sink: Sink) -> None:
+        """See `Target`."""
+        await self.download(remote, sink)
+
+    async def _stream(self, file: Attachment, path: str, sink: Sink, query: Mapping[str, str] | None = None) -> None:
+        expected = file.size is not None and expects_html(file)
+        await self._http.download(path, sink, query, html_expected=expected)
+
+
+class Describing(Protocol):
+    """A target that can give a description to a file that is there."""
+
+    async def describe(self, remote: Attachment, description: str) -> None:
+        """See `Target`."""
+
+
+async def described(target: Describing, made: Attachment, description: str) -> Attachment:
+    """A file that was just sent, with its description. Where that fails, what is returned has none: the file is
+    there, and an error would have it sent again.
+    """
+    if description in {"", made.description}:
+        return made
+    try:
+        await target.describe(made, description)
+    except (Retriable, Rejected):
+        return made
+    return replace(made, description=description)

@@ -1,0 +1,1 @@
+"""Issuetrak as source and as target."""

@@ -1,0 +1,65 @@
+"""In whose name a file goes to an Issuetrak: its author's, if that is a user there and active, else a spare one's.
+
+The one trap: how an inactive user is told is documented nowhere, so a refusal of an upload counts, too, once the same
+file was taken in the spare user's name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from migrator.errors import Gone, Rejected, Retriable, WrongBody
+from migrator.trackers.lenient import text
+
+_USER = re.compile(r"[\w@+-][\w .@+'-]{0,99}")
+
+Get = Callable[[str, str], Awaitable[dict[str, Any]]]
+"""Asks for a path; the second text says what for, in an error."""
+
+
+class Authors:
+    """The users of one target. Each is asked for once; `spare` is empty where none is configured."""
+
+    def __init__(self, get: Get, spare: str, *, keep: bool) -> None:
+        self._get, self._spare, self._keep = get, spare, keep
+        self._known: dict[str, bool] = {}
+
+    async def of(self, wanted: str) -> str:
+        """The user for a file of this author; `Rejected` if there is none."""
+        if wanted and self._keep and await self.is_active(wanted):
+            return wanted
+        if not self._spare:
+            raise Rejected(f"{wanted!r} is no active user of this Issuetrak, and options.created_by is not set")
+        return self._spare
+
+    def instead_of(self, author: str) -> str:
+        """The spare user for a file that was refused in this author's name; empty if it is no other."""
+        return "" if author.lower() == self._spare.lower() else self._spare
+
+    def strike(self, author: str) -> None:
+        """No more files in this author's name."""
+        self._known[author.lower()] = False
+
+    async def is_active(self, user: str) -> bool:
+        """Whether this is a user's id."""
+        name = user.lower()
+        if name not in self._known and _USER.fullmatch(name):
+            try:
+                found = await self._get(f"users/{quote(name, safe='').lower()}/false", f"user {user!r}")
+            except Gone:
+                found = {}
+            except WrongBody as error:  # of an upload it would mean that it was sent
+                raise Retriable(f"user {user!r}: {error}") from None
+            self._known[name] = is_active(found) and text(found.get("UserID")).lower() in {name, ""}
+        return self._known.get(name, False)
+
+
+def is_active(user: Mapping[str, Any]) -> bool:
+    """Whether there is such a user and nothing says that it is inactive."""
+    told = {name.lower(): value for name, value in user.items()}
+    says_yes = (told.get(name) is not False for name in ("isactive", "active"))
+    says_no = (told.get(name) is True for name in ("isinactive", "inactive"))
+    return bool(told) and all(says_yes) and not any(says_no)

@@ -1,0 +1,195 @@
+"""The lists of files that an Issuetrak has for its issues: which of two routes they are at, and when none is believed.
+
+The one idea: a 404 means an issue without files as well as a route that isn't there, in words that differ by server.
+It is believed only of a route that has answered with a list: for this issue or, asked for that reason, another one.
+Where none ever did, nothing is known, and that is an error.
+The route may also go away in the middle of a run, as when a proxy gets new rules: so a 404 is held against a list that
+came after it, from another issue that is being asked, else from one that is known to have a list.
+The one trap: the first issues of a tracker may have no files at all. Then others are asked, once: a few hundred all
+over the tracker, and if none of them has a list, where so much hangs on it, all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from migrator.errors import Forbidden, Gone, NotReachable, Rejected, Retriable, ShortListing, TrackerUnreachable
+from migrator.trackers.issuetrak.parse import collection_in
+from migrator.trackers.lenient import natural
+from migrator.trackers.listing import Items
+
+ROUTES = ("issuenumber", "issue")
+NO_ROUTE = "nosuchlist"  # asked to see what the server says of a route that it surely doesn't have
+SEEN_KEPT = 500  # issues that are asked for a list while none has answered
+WITNESSES = 3  # issues with files that are asked whether the route still answers
+SIDE_BY_SIDE = 8
+TRIES = 3  # so often all others are asked in vain, as what they answer is no list and no refusal either
+
+Get = Callable[[str], Awaitable[dict[str, Any]]]
+"""Asks for a path below the API; `Rejected` with its status for what is refused."""
+Numbers = Callable[[bool], AsyncIterator[str]]
+"""Numbers of issues that may exist, a few hundred all over the tracker; True: all of them."""
+
+
+class Lists:
+    """The lists of one server. `there` raises what is wrong with an issue; `route` is the one that has answered."""
+
+    def __init__(self, get: Get, configured: str, there: Callable[[str], Awaitable[object]], others: Numbers) -> None:
+        self._get, self._there, self._others = get, there, others
+        self._routes = (configured.lower(),) if configured else ROUTES
+        self._configured = bool(configured)
+        self._seen: deque[str] = deque(maxlen=SEEN_KEPT)
+        self._witnesses: deque[str] = deque(maxlen=WITNESSES)
+        self._proving, self._scouted = asyncio.Lock(), {False: False, True: False}
+        self._fruitless: list[BaseException] = []
+        self._came, self._asking = 0, asyncio.Lock()
+        self.route: str | None = None
+
+    def note(self, numbers: Iterable[str]) -> None:
+        """These issues exist: while no list has answered, they may be asked whether theirs does."""
+        if self.route is None:
+            self._seen.extend(numbers)
+
+    async def of(self, number: str, *, trusting: bool = False) -> Items:
+        """The files of an issue. `Gone` if there is no such issue.
+
+        `TrackerUnreachable` where the server surely has no such route, `NotReachable` where that isn't known.
+        `trusting`: where it isn't known, but the server knows this route from others, none are believed to be none.
+        """
+        answer = await self.asked(number)
+        if isinstance(answer, list):
+            return answer
+        came = self._came
+        await self._there(number)
+        trusting = trusting or self._configured
+        await self.prove(whole=not trusting)
+        if self.route is not None:
+            none = _none(answer.get(self.route) or next(iter(answer.values())))
+            await self._expect_route(came)
+            return none
+        if forbidden := next((error for error in answer.values() if isinstance(error, Forbidden)), None):
+            raise forbidden
+        return await self._unproven(number, answer, trusting=trusting)
+
+    async def asked(self, number: str) -> Items | dict[str, Rejected]:
+        """The files, by whichever route has them, or what each route answers instead."""
+        refused: dict[str, Rejected] = {}
+        for route in self._routes:
+            try:
+                items = _whole(await self._get(f"attachments/{route}/{number}/false"), route)
+            except Rejected as error:
+                refused[route] = error
+                continue
+            self.route, self._routes = route, (route,)
+            self._seen.clear()
+            self._came += 1
+            if (items or not self._witnesses) and number not in self._witnesses:
+                self._witnesses.append(number)
+            return items
+        return refused
+
+    async def _expect_route(self, came: int) -> None:
+        """`Retriable` where no list has come since there were `came`, and none comes from who has one."""
+        async with self._asking:
+            if self._came > came:
+                return
+            for witness in [*self._witnesses]:
+                if isinstance(await self.asked(witness), list):
+                    return
+        raise Retriable(f"attachments/{self.route} gives no list any more, not of issues either that had one before")
+
+    async def prove(self, *, whole: bool = False) -> None:
+        """Ask other issues for their lists, until one answers; done once. `whole`: all that there are."""
+        async with self._proving:
+            if self.route is not None or self._scouted[whole]:
+                return
+            if len(self._fruitless) >= TRIES:
+                raise self._fruitless[0]
+            failures = await self._ask_all([*self._seen])
+            async for some in _chunks(self._others(whole)):
+                failures += await self._ask_all(some)
+                if self.route is not None:
+                    return
+            if failures and self.route is None:
+                self._fruitless.append(failures[0])
+                raise failures[0]
+            self._scouted |= {False: True, whole: True}
+
+    async def _ask_all(self, numbers: list[str]) -> list[BaseException]:
+        """Ask these, a few at once, as long as none has answered; gives what went wrong."""
+        failures: list[BaseException] = []
+        for at in range(0, len(numbers), SIDE_BY_SIDE):
+            if self.route is None:
+                some = numbers[at : at + SIDE_BY_SIDE]
+                tried = await asyncio.gather(*(self.asked(number) for number in some), return_exceptions=True)
+                failures += [one for one in tried if isinstance(one, BaseException)]
+        return failures
+
+    async def still_lists(self, number: str, file: str) -> bool:
+        """Whether an issue lists a file, of which it did; `Gone` where the route may be what is gone."""
+        answer = await self.asked(number)
+        if isinstance(answer, list):
+            return any(str(item.get("AttachmentID")) == file for item in answer)
+        await self._there(number)
+        for witness in [*self._witnesses]:
+            if witness != number and isinstance(await self.asked(witness), list):
+                return False
+        raise next(iter(answer.values()))
+
+    async def _unproven(self, number: str, refused: Mapping[str, Rejected], *, trusting: bool) -> Items:
+        routes = " and ".join(f"attachments/{route}" for route in refused)
+        names = {*ROUTES, *refused, NO_ROUTE}
+        unknown = {_told(await self._refusal_of_none(number), names) for _ in range(2)}
+        known = [error for error in refused.values() if isinstance(error, Gone) and _told(error, names) not in unknown]
+        if not known or len(unknown) > 1:
+            raise TrackerUnreachable(
+                f"the server has no route {routes}; is it spelled otherwise there? See options.list_route"
+            )
+        if trusting:
+            return []
+        raise NotReachable(
+            f"Issue {number}: whether it has files is not known: no list has ever come from {routes}; "
+            "if one of them is right, name it in options.list_route"
+        )
+
+    async def _refusal_of_none(self, number: str) -> Rejected:
+        try:
+            await self._get(f"attachments/{NO_ROUTE}/{number}/false")
+        except Rejected as error:
+            return error
+        return Rejected("any route answers")
+
+
+async def _chunks(numbers: AsyncIterator[str]) -> AsyncIterator[list[str]]:
+    some: list[str] = []
+    async for number in numbers:
+        some.append(number)
+        if len(some) == SIDE_BY_SIDE:
+            yield some
+            some = []
+    yield some
+
+
+def _whole(answer: Mapping[str, Any], route: str) -> Items:
+    """The files of a list; `ShortListing` where it holds fewer than it counts."""
+    items, total = collection_in(answer), natural(answer.get("TotalCount"))
+    if total is not None and len(items) < total:
+        raise ShortListing(f"attachments/{route}: {len(items)} of {total} files are listed")
+    return items
+
+
+def _none(error: Rejected) -> Items:
+    """No files, as a route says that has answered with a list before; any other refusal is one."""
+    if isinstance(error, Gone):
+        return []
+    raise error
+
+
+def _told(error: Rejected, names: Collection[str]) -> str:
+    """What a refusal says, without what it repeats of the question: routes and numbers, or an address that has them."""
+    words = re.split(r"[\s/]+", str(error).lower())
+    return " ".join(word for word in words if word not in names and not re.search("[0-9]", word))

@@ -1,0 +1,124 @@
+"""Issuetrak's `issues/search`: all issues, page by page, on servers that give less or more than they were asked for.
+
+The one idea: each answer is held against what it tells itself: its count, the number of all issues, its page size.
+The one trap: pages go by index, so what is wanted behind an offset is on a page that begins before it. A server that
+has a page size of its own counts its indexes in that: the same search must be made anew with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from migrator.errors import Rejected, Retriable, ShortListing, WrongBody
+from migrator.trackers.issuetrak.parse import collection_in, query, window
+from migrator.trackers.lenient import natural
+from migrator.trackers.listing import Found, Items, Listing, Order, Way
+from migrator.trackers.strict import number_in, object_in
+from migrator.wire.client import HttpClient
+
+PATHS = ("api/v1/issues/search", "api/v1/issues/search/")  # the vendor's sample, and what a client in use sends
+SHORTEST_CUT = 10  # issues on a page of a server that cuts pages and doesn't say so; fewer are a page that is short
+TRIES = 3  # of one page, while its size turns out to be another
+
+
+class Search:
+    """The issues that a server finds. `worked`: it has answered a search. `fixed`: the size of its pages, if it has one
+    of its own.
+    """
+
+    def __init__(self, http: HttpClient, size: int) -> None:
+        self._http, self._size = http, size
+        self._paths: tuple[str, ...] = PATHS
+        self._first = 0
+        self.fixed: int | None = None
+        self.worked = False
+
+    def listing(self) -> Listing:
+        """All issues in the order of their numbers."""
+        orders = (Order.BY_ID, Order.AS_IT_COMES)
+        return Listing(self._found, lambda issue: number_in(issue, "IssueNumber"), self._size, orders)
+
+    async def page(self, index: int, size: int) -> tuple[Items, int | None]:
+        """The issues of a page, and how many there are in all, if that is told.
+
+        `Rejected` if no search was ever answered; one that is refused later is `Retriable`. `ShortListing` where fewer
+        came than there should be.
+        """
+        answer = await self._answer(index, size)
+        issues, total = collection_in(answer), natural(answer.get("TotalCount"))
+        told = natural(answer.get("PageSize")) or size
+        due = len(issues) if total is None else min(size, total - index * size)
+        if told < size or len(issues) > size:
+            raise _OtherSizeError(max(told, len(issues)))
+        if SHORTEST_CUT <= len(issues) < due:
+            raise _OtherSizeError(len(issues))
+        if len(issues) < due:
+            raise ShortListing(f"issues/search: page {index} holds {len(issues)} issues, of {total} in all")
+        return issues, total
+
+    async def count(self) -> int | None:
+        """The number of all issues, if that is told. Errors as for `page`."""
+        answer = await self._answer(0, 1)
+        collection_in(answer)
+        return natural(answer.get("TotalCount"))
+
+    async def sample(self, *, whole: bool) -> AsyncIterator[str]:
+        """The numbers of issues on a few pages all over the listing, the last page first; or on all of them."""
+        last = max(0, (await self.count() or 0) - 1) // (self.fixed or self._size)
+        few = (last, last // 2, last // 4, last * 3 // 4, 0)
+        for index in dict.fromkeys((*few, *range(last + 1))) if whole else dict.fromkeys(few):
+            try:
+                issues, _ = await self.page(index, self.fixed or self._size)
+            except _OtherSizeError as other:
+                self.fixed = other.size
+            except WrongBody:
+                continue
+            else:
+                for issue in issues:
+                    yield str(natural(issue.get("IssueNumber")) or 0)
+
+    async def _found(self, way: Way) -> Found:
+        """What stands behind an offset: two issues at least, if there are so many."""
+        for _ in range(TRIES):
+            try:
+                return await self._behind(way)
+            except _OtherSizeError as other:
+                self.fixed = other.size
+        raise WrongBody("issues/search: its pages are of another size each time")
+
+    async def _behind(self, way: Way) -> Found:
+        index, size = (way.skip // self.fixed, self.fixed) if self.fixed else window(way.skip, way.take)
+        issues, total = await self.page(index, size)
+        if 0 < len(issues) < size and (await self.page(index + 1, size))[0]:
+            raise _OtherSizeError(len(issues))
+        issues = issues[way.skip - index * size :]
+        if len(issues) == 1 and (way.skip + 1) % size == 0:
+            issues += (await self.page(index + 1, size))[0]
+        return Found(issues, total=total)
+
+    async def _answer(self, index: int, size: int) -> Mapping[str, Any]:
+        asked = query(index + self._first, size)
+        refusals: list[Rejected] = []
+        for path in self._paths:
+            try:
+                answer = object_in((await self._http.send_json("POST", path, asked)).json())
+            except Rejected as error:
+                refusals.append(error)
+                continue
+            self._paths, self.worked = (path,), True
+            if answer.get("IsPageIndexZeroBased") is False and not self._first:
+                self._first = 1
+                return await self._answer(index, size)
+            return answer
+        if self.worked:
+            raise Retriable(f"{refusals[0]}, though it answered before", status=refusals[0].status)
+        raise refusals[0]
+
+
+class _OtherSizeError(Exception):
+    """The server gives pages of another size than it was asked for."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size

@@ -1,0 +1,70 @@
+"""Reading the fields of an answer that may be malformed: every function takes anything and never raises.
+
+The one idea: an adapter says which type it wants; what is of another type counts as missing.
+The one trap: text from JSON may hold half a surrogate pair, which no file and no database takes; `text` mends it.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from datetime import datetime
+from typing import Any
+
+from migrator.wire.json_codec import written_json
+
+_ADDRESS = re.compile(r"https?://[^\s<>\"]+")
+_WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_LARGE = 1 << 62
+
+
+def text(value: object) -> str:
+    """A string as it is, anything else as an empty one."""
+    if not isinstance(value, str):
+        return ""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
+
+
+def whole(value: object) -> int | None:
+    """A whole number, also one written as a string (XML) or as 3.0 (as some gateways do); None for anything else."""
+    if type(value) is int:  # first, as nearly all are
+        return value if -_LARGE < value < _LARGE else None
+    if isinstance(value, float) and value.is_integer():
+        return whole(int(value))
+    return int(value) if isinstance(value, str) and _WHOLE.fullmatch(value.strip()) else None
+
+
+def natural(value: object) -> int | None:
+    """A whole number that is no less than nothing, such as a size; None for anything else."""
+    number = whole(value)
+    return number if number is not None and number >= 0 else None
+
+
+def moment(value: object) -> str:
+    """A date in ISO 8601 as it is, anything else as an empty string."""
+    try:
+        datetime.fromisoformat(text(value))
+    except ValueError:
+        return ""
+    return text(value)
+
+
+def kept(value: object) -> str:
+    """What came, as JSON for `raw`: text that every database takes."""
+    return written_json(value)
+
+
+def record(value: object) -> dict[str, Any]:
+    """An object as it is, anything else as an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def records(value: object) -> list[dict[str, Any]]:
+    """The objects of a list; what else is in it is left out."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def as_html(plain: str) -> str:
+    """Plain text for a field that holds HTML: lines stay lines, addresses become links."""
+    lines = (_ADDRESS.sub(r'<a href="\g<0>">\g<0></a>', html.escape(line, quote=False)) for line in plain.split("\n"))
+    return f"<div>{'<br/>'.join(lines)}</div>"

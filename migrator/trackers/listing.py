@@ -1,0 +1,227 @@
+"""The walk of a listing, on servers that know more or less of it: behind an id, by offset in order, as it comes.
+
+The one idea: a page is asked for in the best way first and believed only if it came as it was asked for, since some
+servers refuse what they don't know and others ignore it without a word. How it goes on is `paging.py`'s.
+Its end is believed only where the server's own count, if it tells one, is reached.
+The one trap: a server that ignores the offset gives the same page for ever. A page that brings nothing new is
+therefore held against one from far behind the end: whoever has items there skips nothing, and that is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from itertools import pairwise
+from typing import Any, TypeVar
+
+from migrator.errors import Forbidden, Gone, MigratorError, Rejected, Retriable, ShortListing, WrongBody
+from migrator.model import Cursor, Unread
+from migrator.trackers.cursors import Keyset, Offset, mode_of
+
+BEYOND = 10**9
+"""More items than any listing has."""
+
+Items = list[dict[str, Any]]
+S = TypeVar("S", bound=Hashable)
+
+
+class Order(Enum):
+    """The ways to page through a listing, best first."""
+
+    BEHIND_ID = "items behind the last id, in the order of ids"
+    BY_ID = "by offset, in the order of ids"
+    AS_IT_COMES = "by offset, in the order of the server: rising or falling by id"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to ask for a page: `take` items with ids above `after`, or where that is None behind `skip` items."""
+
+    take: int
+    after: int | None = None
+    skip: int = 0
+    sorts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The items of one answer; `more` is what the server says of whether others follow, None if it doesn't.
+
+    `total` is the number of items that the server tells for this question: all of the listing where it was asked by
+    offset, those behind the id where it was asked for what follows one. None if it tells none.
+    `unread` are the items of the same answer that can't be read, see `required.split`: they count, but have no id.
+    """
+
+    items: Items
+    more: bool | None = None
+    total: int | None = None
+    unread: tuple[Unread, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What one step of a walk brought: items, those that can't be read, and where it goes on; None at the end."""
+
+    items: Items
+    next: Cursor | None
+    unread: tuple[Unread, ...] = ()
+
+
+def is_plain_refusal(error: MigratorError) -> bool:
+    """Whether the server doesn't take the question as it is: rejected, but neither gone nor forbidden."""
+    return isinstance(error, Rejected) and not isinstance(error, Gone | Forbidden)
+
+
+def is_refusal(error: MigratorError, *, first: bool) -> bool:
+    """The same; a 500 at the start of a listing may mean that, too: some servers stumble over what they don't know."""
+    return is_plain_refusal(error) or (first and isinstance(error, Retriable) and error.status == 500)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A collection, page by page, `size` (two at least) items at once; the server may give fewer.
+
+    `ask` sends one request; `refused` tells which of its errors mean that this way is unknown to the server.
+    """
+
+    ask: Callable[[Way], Awaitable[Found]]
+    id_of: Callable[[Mapping[str, Any]], int]
+    size: int
+    orders: Sequence[Order] = tuple(Order)
+    refused: Callable[[MigratorError], bool] = is_plain_refusal
+
+    async def page(self, cursor: Cursor | None) -> tuple[Items, Cursor | None]:
+        """As `read`, for who makes sure that `ask` gives no `unread`."""
+        stretch = await self.read(cursor)
+        return stretch.items, stretch.next
+
+    async def read(self, cursor: Cursor | None) -> Stretch:
+        """A page and the cursor after it, in the first way that the server goes along with.
+
+        `Rejected` where it gives the same page again and again; the last refusal where it takes none of the ways.
+        """
+        refusal: MigratorError = WrongBody("the listing is sorted otherwise than it was asked for")
+        for way, state in self._ways(cursor):
+            try:
+                found = await self.ask(way)
+            except (Rejected, Retriable) as error:
+                if not self.refused(error):
+                    raise
+                refusal = error
+                continue
+            ids = [self.id_of(item) for item in found.items]
+            if kept_to(way, ids):
+                following = await self._following(way, state, ids, found)
+                if following is None:
+                    await self._expect_whole(way, state, found)
+                return Stretch(found.items, following, found.unread)
+        raise refusal
+
+    async def all(self) -> AsyncIterator[dict[str, Any]]:
+        """Every item of all pages; repeats are possible."""
+        async for item in walked(self.page, None):
+            yield item
+
+    def _ways(self, cursor: Cursor | None) -> Iterator[tuple[Way, Keyset | Offset]]:
+        """What was begun by offset goes on so; a keyset that is refused later begins again by offset."""
+        by_offset = mode_of(cursor) is Offset
+        offset = Offset.parse(cursor) if by_offset else Offset()
+        keyset = Keyset() if by_offset else Keyset.parse(cursor)
+        if Order.BEHIND_ID in self.orders and not by_offset:
+            yield Way(self.size, after=keyset.after or 0), keyset
+        if Order.BY_ID in self.orders and offset.anchor >= 0:
+            yield Way(self.size, skip=offset.request), offset
+        if Order.AS_IT_COMES in self.orders:
+            yield Way(self.size, skip=offset.request, sorts=False), offset
+
+    async def _following(self, way: Way, state: Keyset | Offset, ids: Sequence[int], found: Found) -> Cursor | None:
+        more, unread = found.more, len(found.unread)
+        if isinstance(state, Keyset):
+            return None if more is False else state.following(ids, unread, found.total)
+        ids = in_walking_order(ids, state)
+        if not way.sorts:
+            state = replace(state, seen=None)  # what is new is told by order
+        if state.brings_nothing_new(ids) and await self._was_all(way, len(ids), more):
+            return None
+        cursor = state.following(ids, self.size, unread, found.total)
+        looking_back = cursor is not None and Offset.parse(cursor).back
+        return None if more is False and not looking_back else cursor
+
+    async def _expect_whole(self, way: Way, state: Keyset | Offset, found: Found) -> None:
+        """Nothing follows this page; `ShortListing` where the server's own count says that something should."""
+        count, total = len(found.items) + len(found.unread), found.total
+        if found.more and not found.items:
+            raise ShortListing("the listing ended with an empty page, though the server tells of more")
+        if total is None:
+            return
+        if isinstance(state, Offset):
+            if total > way.skip + count:
+                raise ShortListing(f"the listing ended after {way.skip + count} of {total} items")
+            if way.sorts:
+                self._expect_all_came(state, found, total)
+        elif total > count and not await self._counts_all(way, state, count, total):
+            raise ShortListing(f"the listing ended {total - count} items before the number that the server tells")
+        else:
+            await self._expect_all_seen(way, state, count)
+
+    def _expect_all_came(self, state: Offset, found: Found, total: int) -> None:
+        """`ShortListing` where the pages left items out in their midst, though the server counts them all along."""
+        seen = state.seen_with([self.id_of(item) for item in found.items], len(found.unread))
+        if seen is not None and seen < min(total, total if state.of is None else state.of):
+            raise ShortListing(f"the listing brought {seen} of {total} items")
+
+    async def _expect_all_seen(self, way: Way, state: Keyset, count: int) -> None:
+        """`ShortListing` where the server told of more items at the start, and does so now: some page left one out."""
+        if state.of is None or state.seen is None or state.of <= state.seen + count:
+            return
+        now = (await self.ask(replace(way, after=0))).total
+        if now is not None and now > state.seen + count:
+            raise ShortListing(f"the listing brought {state.seen + count} of {now} items")
+
+    async def _counts_all(self, way: Way, state: Keyset, count: int, total: int) -> bool:
+        """Whether this total is of the whole listing, as some servers count, not of what follows an id; and reached."""
+        if not way.after or (state.seen is not None and total > state.seen + count):
+            return False
+        return (await self.ask(replace(way, after=0))).total == total
+
+    async def _was_all(self, way: Way, count: int, more: bool | None) -> bool:
+        """Whether a server that skips nothing takes nothing either, and so gives all there is each time.
+
+        False: it does skip. `Rejected` if it gives a part, and always the same.
+        """
+        try:
+            beyond = await self.ask(replace(way, skip=BEYOND, take=count - 1))
+        except Rejected:
+            return False
+        if not beyond.items:
+            return False
+        if len(beyond.items) < count or more:
+            raise Rejected(f"the server gives the same page of {count} items again, so the rest can't be listed")
+        return True
+
+
+async def walked(step: Callable[[S], Awaitable[tuple[Items, S | None]]], start: S) -> AsyncIterator[dict[str, Any]]:
+    """The items of all steps until there is no next one; `Rejected` if it leads where it was before."""
+    state: S | None = start
+    seen: set[S | None] = set()
+    while state not in seen:
+        seen.add(state)
+        items, state = await step(state if state is not None else start)
+        for item in items:
+            yield item
+        if state is None:
+            return
+    raise Rejected("the listing leads in a circle: its next page was read already")
+
+
+def kept_to(way: Way, ids: Sequence[int]) -> bool:
+    """Whether a page is as it was asked for: in order, and behind the last id. Some servers list an item twice."""
+    behind = way.after is None or not ids or ids[0] > way.after
+    return not way.sorts or (behind and all(one <= other for one, other in pairwise(ids)))
+
+
+def in_walking_order(ids: Sequence[int], state: Offset) -> list[int]:
+    """The ids, negated where a listing that isn't sorted begins with the newest: rising either way."""
+    rising = state.anchor > 0 or (state.anchor == 0 and list(ids[:1]) <= list(ids[-1:]))
+    return list(ids) if rising else [-number for number in ids]

@@ -1,0 +1,278 @@
+"""The reference adapter: a tracker inside this process. Read it first when you write an adapter; tests live on it.
+
+The one idea: `MemoryTracker` is the server, with entities and files; `MemorySource` and `MemoryTarget` keep the port
+to the letter and nothing more. Entities of a kind in `asked` come on the stream `asked` and are put into `Page.ask`;
+all others come on the stream `listed` with their attachments on the page; files that nothing owns on `loose`.
+The one trap: it needs an object in the process, so no configuration can name it; it is not in the registry.
+
+Tests set `tracker.on_call`, which is awaited before each verb and may raise, to let the tracker fail at any step. A
+tracker may also alter the names of what it is sent (`alters_names`), re-encode it (`alters_content`), and list a file
+only some looks after it came (`lags`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+
+from migrator.errors import ConfigError, Gone, Rejected
+from migrator.model import NOBODY, Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Link, Page
+from migrator.ports import Body, BodyFacts, Capabilities, Sink
+from migrator.trackers.cursors import Keyset
+
+CHUNK = 64 * 1024
+LISTED, ASKED, LOOSE = "listed", "asked", "loose"
+
+OnCall = Callable[[str, str], Awaitable[None]]
+"""Awaited with the verb and what it is about: a stream, an entity (`Bug 7`) or the id of a file."""
+
+
+class MemoryTracker:
+    """Entities and files. `downloads` counts by id of the file, `uploads` counts files that arrived."""
+
+    def __init__(
+        self,
+        *,
+        page_size: int = 10,
+        asked: Iterable[str] = ("Story",),
+        reports_size: bool = True,
+        sets_description: bool = True,
+        max_name_bytes: int = 255,
+        creates: bool = True,
+        deletes: bool = True,
+        max_attachment_bytes: int | None = None,
+    ) -> None:
+        self.page_size, self.asked = page_size, frozenset(asked)
+        self.capabilities = Capabilities(
+            streams=(LISTED, ASKED, LOOSE),
+            entity_streams=(LISTED, ASKED),
+            reports_size=reports_size,
+            sets_description=sets_description,
+            max_name_bytes=max_name_bytes,
+            creates=creates,
+            deletes=deletes,
+            max_attachment_bytes=max_attachment_bytes,
+        )
+        self.entities: dict[EntityRef, Entity] = {}
+        self.files: dict[str, Attachment] = {}
+        self.content: dict[str, bytes] = {}
+        self.links: list[Link] = []
+        self.on_call: OnCall | None = None
+        self.downloads: Counter[str] = Counter()
+        self.uploads = 0
+        self.alters_names: Callable[[str], str] = str
+        self.alters_content: Callable[[bytes], bytes] = bytes
+        self.lags = 0
+        self._unlisted: dict[str, int] = {}
+        self._numbers: dict[EntityRef, int] = {}
+        self._next = itertools.count(1)
+
+    def add(self, kind: str, entity_id: str | None = None, title: str = "", **fields: str) -> EntityRef:
+        """A new entity; its id is new where none is given. `fields` are further keys of its JSON."""
+        number = next(self._next)
+        ref = EntityRef(kind, entity_id or str(number))
+        raw = json.dumps({"kind": kind, "id": ref.id, "title": title, **fields})
+        self.entities[ref] = Entity(ref, title, f"memory:{kind}/{ref.id}", raw)
+        self._numbers[ref] = number
+        return ref
+
+    def attach(self, owner: EntityRef, name: str, content: bytes, **facts: str) -> Attachment:
+        """A new file on an entity (or on `NOBODY`); `facts` are fields of `Attachment`. Its id is always new."""
+        size = len(content) if self.capabilities.reports_size else None
+        number = str(next(self._next))
+        attachment = Attachment(number, owner, name, size, **facts)
+        self.files[number] = replace(attachment, raw=json.dumps({"id": number, "name": name}))
+        self.content[number] = content
+        return self.files[number]
+
+    def remove(self, attachment_id: str) -> None:
+        """Delete a file."""
+        del self.files[attachment_id], self.content[attachment_id]
+
+    def of(self, owner: EntityRef) -> tuple[Attachment, ...]:
+        """All files of one entity, in the order they came."""
+        return tuple(found for found in self.files.values() if found.owner == owner)
+
+    def take(self, owner: EntityRef, draft: Draft, content: bytes) -> Attachment:
+        """A file that was sent: as this tracker alters it, and for so many looks on no list."""
+        description = draft.description if self.capabilities.sets_description else ""
+        name, kept = self.alters_names(draft.name), self.alters_content(content)
+        made = self.attach(owner, name, kept, media_type=draft.media_type, description=description)
+        if self.lags:
+            self._unlisted[made.id] = self.lags
+        self.uploads += 1
+        return made
+
+    def listed(self, owner: EntityRef) -> tuple[Attachment, ...]:
+        """What a list of one entity shows now."""
+        there = self.of(owner)
+        late = {file.id for file in there if self.lags and self._unlisted.get(file.id)}
+        for id_ in late:
+            self._unlisted[id_] -= 1
+        return tuple(file for file in there if file.id not in late)
+
+    def after(self, number: int, stream: str) -> list[tuple[int, Entity]]:
+        """The next page of entities of a stream, by the order they came."""
+        later = [
+            (self._numbers[ref], entity)
+            for ref, entity in self.entities.items()
+            if self._numbers[ref] > number and (ref.kind in self.asked) == (stream == ASKED)
+        ]
+        return later[: self.page_size]
+
+    async def called(self, verb: str, key: str) -> None:
+        """Give the test its say."""
+        if self.on_call is not None:
+            await self.on_call(verb, key)
+
+    async def send(self, attachment: Attachment, sink: Sink) -> None:
+        """The bytes of a file, in small pieces."""
+        if attachment.id not in self.content:
+            raise Gone(f"no file {attachment.id}")
+        content = self.content[attachment.id]
+        self.downloads[attachment.id] += 1
+        await sink.start(BodyFacts(attachment.media_type, len(content), named=True))
+        for at in range(0, len(content), CHUNK):
+            await sink.write(content[at : at + CHUNK])
+
+
+class _Memory:
+    def __init__(self, tracker: MemoryTracker) -> None:
+        self._tracker = tracker
+        self.capabilities = tracker.capabilities
+
+    async def check(self) -> str:
+        """See `Tracker`."""
+        await self._tracker.called("check", "")
+        return f"memory, {len(self._tracker.entities)} entities"
+
+    async def oddities(self) -> tuple[str, ...]:
+        """See `Tracker`."""
+        return ()
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class MemorySource(_Memory):
+    """The tracker as a source."""
+
+    async def read(self, stream: str, cursor: Cursor | None) -> Page:
+        """See `Source`."""
+        await self._tracker.called("read", stream)
+        state = Keyset.parse(cursor)
+        if stream == LOOSE:
+            return self._loose(state)
+        found = self._tracker.after(state.after or 0, stream)
+        entities = tuple(entity for _, entity in found)
+        following = state.following([number for number, _ in found])
+        if stream == ASKED:
+            return Page(entities, ask=entities, next=following)
+        refs = {entity.ref for entity in entities}
+        attachments = tuple(file for entity in entities for file in self._tracker.of(entity.ref))
+        links = tuple(link for link in self._tracker.links if link.owner in refs)
+        return Page(entities, attachments, links, next=following)
+
+    def _loose(self, state: Keyset) -> Page:
+        later = [file for file in self._tracker.of(NOBODY) if int(file.id) > (state.after or 0)]
+        found = tuple(later[: self._tracker.page_size])
+        return Page(attachments=found, next=state.following([int(file.id) for file in found]))
+
+    async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
+        """See `Source`."""
+        await self._tracker.called("attachments_of", str(entity.ref))
+        if entity.ref not in self._tracker.entities:
+            raise Gone(f"no entity {entity.ref}")
+        return self._tracker.of(entity.ref)
+
+    async def still_lists(self, attachment: Attachment) -> bool:
+        """See `Source`."""
+        await self._tracker.called("still_lists", attachment.id)
+        return attachment.id in self._tracker.files
+
+    async def download(self, attachment: Attachment, sink: Sink) -> None:
+        """See `Source`."""
+        await self._tracker.called("download", attachment.id)
+        await self._tracker.send(attachment, sink)
+
+
+class MemoryTarget(_Memory):
+    """The tracker as a target. A slash is illegal in its names; everything else is kept."""
+
+    def legal_name(self, name: str) -> str:
+        """See `Target`."""
+        return name.replace("/", "_") or "_"
+
+    async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
+        """See `Target`."""
+        if "/" in draft.name or len(draft.name.encode()) > self.capabilities.max_name_bytes:
+            return f"the name of a file for {owner} is not legal"
+        return self.capabilities.refuses(draft)
+
+    async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
+        """See `Target`."""
+        await self._tracker.called("find_attachments", str(owner))
+        if owner not in self._tracker.entities:
+            raise Gone(f"no entity {owner}")
+        return self._tracker.listed(owner)
+
+    async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
+        """See `Target`. `on_call` comes twice: as `upload` before anything, as `uploaded` when the file is there."""
+        await self._tracker.called("upload", str(owner))
+        if owner not in self._tracker.entities:
+            raise Gone(f"no entity {owner}")
+        if reason := await self.refuses(owner, draft):
+            raise Rejected(reason)
+        content = b"".join([chunk async for chunk in body])
+        if len(content) != draft.size:
+            raise Rejected(f"{len(content)} bytes came, {draft.size} were announced")
+        made = self._tracker.take(owner, draft, content)
+        await self._tracker.called("uploaded", made.id)
+        return made
+
+    async def describe(self, remote: Attachment, description: str) -> None:
+        """See `Target`."""
+        await self._tracker.called("describe", remote.id)
+        if remote.id not in self._tracker.files:
+            raise Gone(f"no file {remote.id}")
+        if not self.capabilities.sets_description:
+            raise Rejected("files have no description here")
+        self._tracker.files[remote.id] = replace(self._tracker.files[remote.id], description=description)
+
+    async def read_back(self, remote: Attachment, sink: Sink) -> None:
+        """See `Target`."""
+        await self._tracker.called("read_back", remote.id)
+        await self._tracker.send(remote, sink)
+
+    async def delete(self, remote: Attachment) -> None:
+        """See `Target`. `on_call` comes twice: as `delete` before anything, as `deleted` when the file is gone."""
+        await self._tracker.called("delete", remote.id)
+        if not self.capabilities.deletes:
+            raise Rejected("files can't be deleted here")
+        if remote.id not in self._tracker.files:
+            raise Gone(f"no file {remote.id}")
+        self._tracker.remove(remote.id)
+        await self._tracker.called("deleted", remote.id)
+
+    async def expect_creating(self) -> None:
+        """See `Target`."""
+        if not self.capabilities.creates:
+            raise ConfigError("[mapping] create_missing: entities of this target can't be created from here")
+
+    async def create_entity(self, draft: EntityDraft) -> EntityRef:
+        """See `Target`. `on_call` comes twice here, too: as `create_entity` before anything, as `created` after."""
+        await self._tracker.called("create_entity", draft.mark)
+        if not self.capabilities.creates:
+            raise Rejected("no entities are created here")
+        ref = self._tracker.add(draft.kind, title=draft.title, description=f"{draft.text}\n\n{draft.mark}")
+        await self._tracker.called("created", str(ref))
+        return ref
+
+    async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
+        """See `Target`."""
+        await self._tracker.called("find_entity", draft.mark)
+        found = (ref for ref, entity in self._tracker.entities.items() if draft.mark in (entity.raw or ""))
+        return next(found, None)

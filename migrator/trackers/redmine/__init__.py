@@ -1,0 +1,1 @@
+"""Redmine as source and as target."""

@@ -1,0 +1,92 @@
+"""Requests to a Redmine whose yes or no is worth something: the account, whole lists, what is broken for good.
+
+The one idea: Redmine answers 200 to strangers, with what everybody may see. So the account is asked for beside every
+listing, and a refusal of one route is no refusal of the account.
+The one trap: with its REST API switched off, Redmine doesn't read the key at all. Public issues are listed as ever, and
+the account is refused with an empty 403, where a wrong key gets a 401 (Redmine 5.0, `require_login`; so recorded).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Mapping
+from typing import Any, TypeVar
+
+from migrator.errors import AuthRefused, ConnectFailed, Forbidden, Rejected, Retriable, ShortListing, Throttled
+from migrator.trackers.lenient import whole
+from migrator.trackers.listing import Items
+from migrator.trackers.strict import number_in, object_in, objects_in
+from migrator.wire.client import HttpClient
+
+T = TypeVar("T")
+
+PAGE = 100  # more is cut down to this without a word
+TRIES = 3
+"""So often a route may break before that is told as a failure of its own, and the rest is read."""
+SWITCHED_OFF = (
+    "the REST API of this Redmine is switched off (Administration -> Settings -> API), so no credentials are looked at"
+)
+
+
+class Api:
+    """Of one Redmine, for one reader."""
+
+    def __init__(self, http: HttpClient) -> None:
+        self._http = http
+        self._broken: Counter[str] = Counter()
+
+    async def account(self) -> dict[str, Any]:
+        """Whose the credentials are; the one route that surely refuses wrong ones. `AuthRefused` with the reason."""
+        try:
+            return object_in(await self._http.get_json("users/current.json"), "user")
+        except Forbidden as error:
+            if str(error).endswith("status 403"):
+                raise AuthRefused(SWITCHED_OFF) from None
+            raise AuthRefused(str(error)) from None
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        """An answer as JSON. A 401 while the account is good elsewhere is that route's own, and may pass."""
+        try:
+            return await self._http.get_json(path, query)
+        except AuthRefused:
+            await self.account()
+            raise Retriable(
+                f"GET {path}: refused (status 401), though the account is good elsewhere", status=401
+            ) from None
+
+    async def first_issues(self) -> dict[str, Any]:
+        """The answer of the issues' list to a small question: at most two of them, and what it tells beside."""
+        query = {"status_id": "*", "sort": "id", "limit": "2", "offset": "0"}
+        return object_in(await self.get("issues.json", query))
+
+    async def whole(self, path: str, key: str, query: Mapping[str, str] | None = None) -> Items:
+        """Every item of a list that has no order to go by, by number; `ShortListing` where it isn't all, or changed."""
+        found: dict[int, dict[str, Any]] = {}
+        total, came = None, 0
+        while True:
+            window = {"limit": str(PAGE), "offset": str(came)}
+            answer = object_in(await self.get(path, {**(query or {}), **window}))
+            items, told, known = objects_in(answer, key), whole(answer.get("total_count")), len(found)
+            if came and told != total:
+                raise ShortListing(f"GET {path}: the listing changed while it was read")
+            found.update((number_in(item), item) for item in items)
+            total, came = told, came + len(items)
+            if len(found) == known or (total is not None and came >= total):
+                break
+        if total is not None and len(found) < total:
+            raise ShortListing(f"GET {path}: {len(found)} of {total} items were listed")
+        return [found[number] for number in sorted(found)]
+
+    async def tried(self, name: str, call: Awaitable[T]) -> T | Rejected | Retriable:
+        """What a call gives, or its error where that is definite or came `TRIES` times; else the error is raised."""
+        try:
+            result = await call
+        except Rejected as error:
+            return error
+        except Retriable as error:
+            self._broken[name] += 1
+            if self._broken[name] < TRIES or isinstance(error, ConnectFailed | Throttled):
+                raise
+            return error
+        self._broken.pop(name, None)
+        return result

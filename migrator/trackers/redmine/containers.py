@@ -1,0 +1,286 @@
+"""All that carries files in a Redmine and is no issue: wiki pages, news, versions, projects, and custom fields beside.
+
+The one idea: each project has a list of each, so a page is a few projects, in the order of their numbers, and the
+cursor is the last one's. Wiki pages and news tell of their files only one by one, so each is asked for.
+The one trap: one project's broken wiki must neither end the listing nor look empty. Its list becomes an entity whose id
+is its path; to ask for the files of that entity is to read the list again.
+A wiki page has no number: its id is the project's identifier and its title, `demo/Start`. Files of the files module
+belong to the project, or to the version that they name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from migrator.errors import Forbidden, Gone, MigratorError, Retriable, WrongBody
+from migrator.model import Attachment, Cursor, Entity, EntityRef, Page, Unread
+from migrator.trackers.cursors import Keyset
+from migrator.trackers.lenient import kept, record, text, whole
+from migrator.trackers.listing import Items
+from migrator.trackers.redmine.api import Api
+from migrator.trackers.redmine.custom_fields import Fields
+from migrator.trackers.redmine.parse import (
+    GROUP,
+    ISSUE,
+    NEWS,
+    PROJECT,
+    RECORDS,
+    TIME_ENTRY,
+    USER,
+    VERSION,
+    WIKI,
+    attachment_in,
+    attachments_in,
+    entity_in,
+    values_in,
+)
+from migrator.trackers.redmine.projects import Project, Projects, project_of
+from migrator.trackers.strict import digits, list_in, number_in, object_in, objects_in, split
+
+T = TypeVar("T")
+
+LISTS = {
+    "wiki": (WIKI, "wiki", "wiki/index.json"),
+    "news": (NEWS, "news", "news.json"),
+    "versions": (VERSION, "issue_tracking", "versions.json"),
+    "files": (PROJECT, "files", "files.json"),
+}
+"""For each stream the kind of what a project's list holds, the module that must be on, and the list's path."""
+BESIDE = (*LISTS, "custom_fields")
+STEPS = (PROJECT, VERSION, USER, GROUP, TIME_ENTRY)
+"""Kinds whose custom fields are read in a stream of their own; those of issues come along with the issues."""
+MODULES = {VERSION: "issue_tracking", TIME_ENTRY: "time_tracking"}
+"""What must be on in a project for the kinds among these that each project has a list of."""
+AT_ONCE = 4  # projects
+USERS = ("1", "2", "3")  # active, registered, locked; more than one at once is not for every version
+_LIST = re.compile(r"projects/([A-Za-z0-9_-]+)/(wiki/index|news|versions|time_entries|files)\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one list of one project brought."""
+
+    entities: tuple[Entity, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    ask: tuple[Entity, ...] = ()
+    unread: tuple[Unread, ...] = ()
+
+
+class Containers:
+    """Of one Redmine at `base`; `files`: those of the files module are read."""
+
+    def __init__(self, api: Api, projects: Projects, fields: Fields, base: object, *, files: bool) -> None:
+        self._api, self._projects, self._fields, self._base, self._files = api, projects, fields, base, files
+        self._said: set[str] = set()
+        self._readers: dict[str, Callable[[str, Project], Awaitable[Part]]] = {
+            "wiki/index": self._wiki,
+            "news": self._news,
+            "versions": self._versions,
+            "time_entries": self._time_entries,
+            "files": self._files_of_project,
+        }
+
+    async def page(self, stream: str, cursor: Cursor | None) -> Page:
+        """See `Source.read`."""
+        after = Keyset.parse(cursor).after or 0
+        if stream not in LISTS:
+            return await self._fields_page(after)
+        kind, module, path = LISTS[stream]
+        listed = await self._projects.all(anew=cursor is None)
+        todo = [project for project in listed if project.number > after and project.has(module)]
+        parts = await together(self._part(kind, f"projects/{one.key}/{path}", one) for one in todo[:AT_ONCE])
+        await self._api.account()  # what came is all that it may see, not what anybody may
+        return Page(
+            entities=tuple(entity for part in parts for entity in part.entities),
+            attachments=tuple(file for part in parts for file in part.attachments),
+            ask=tuple(entity for part in parts for entity in part.ask),
+            unread=tuple(one for part in parts for one in part.unread),
+            next=json.dumps({"after": todo[AT_ONCE - 1].number}) if len(todo) > AT_ONCE else None,
+            warnings=self._once(self._projects.odd),
+        )
+
+    def _once(self, sentences: Iterable[str]) -> tuple[str, ...]:
+        fresh = tuple(sentence for sentence in sentences if sentence not in self._said)
+        self._said.update(fresh)
+        return fresh
+
+    async def _part(self, kind: str, path: str, project: Project) -> Part:
+        """One list of one project; where it can't be read, what stands for it is to be asked for."""
+        found = await self._api.tried(path, self._read(path, project))
+        return Part(ask=(Entity(EntityRef(kind, path)),)) if isinstance(found, MigratorError) else found
+
+    async def _read(self, path: str, project: Project) -> Part:
+        match = _LIST.fullmatch(path)
+        if match is None:
+            raise Gone(f"{path[:60]!r} is no list of a Redmine")
+        return await self._readers[match[2]](path, project)
+
+    async def _wiki(self, path: str, project: Project) -> Part:
+        listed = list_in(await self._api.get(path), "wiki_pages")
+        pages, unread = split(listed, partial(self._wiki_page, project=project), path, WIKI)
+        return Part(tuple(pages), ask=tuple(pages), unread=unread)
+
+    def _wiki_page(self, item: Mapping[str, Any], project: Project) -> Entity:
+        title = text(item.get("title"))
+        if not title:
+            raise WrongBody("a wiki page of the list has no title")
+        url = f"{self._base}/projects/{project.key}/wiki/{quote(title, safe='')}"
+        return Entity(EntityRef(WIKI, f"{project.key}/{title}"), title, url, kept(item))
+
+    async def _news(self, path: str, project: Project) -> Part:  # noqa: ARG002 - as all readers
+        news = tuple(entity_in(item, NEWS, self._base) for item in await self._api.whole(path, "news"))
+        return Part(news, ask=news)
+
+    async def _versions(self, path: str, project: Project) -> Part:
+        own = await self._owned(path, "versions", project)
+        return Part(tuple(entity_in(item, VERSION, self._base) for item in own))
+
+    async def _time_entries(self, path: str, project: Project) -> Part:
+        own = await self._owned(path, "time_entries", project)
+        return Part(tuple(entity_in(item, TIME_ENTRY, self._base) for item in own))
+
+    async def _owned(self, path: str, name: str, project: Project) -> Items:
+        """Without what projects around this one share with it, or have below it: that comes with their own."""
+        listed = await self._api.whole(path, name)
+        return [item for item in listed if record(item.get("project")).get("id", project.number) == project.number]
+
+    async def _files_of_project(self, path: str, project: Project) -> Part:
+        """Each names its version, if it belongs to one."""
+        listed = list_in(await self._api.get(path), "files")
+        files, unread = split(listed, partial(self._file, path=path, project=project), path, PROJECT)
+        versions = {file.owner: version for file, version in files if version}
+        entities = (project.entity(self._base), *versions.values())
+        return Part(entities, tuple(file for file, _ in files), unread=unread)
+
+    def _file(self, item: Mapping[str, Any], path: str, project: Project) -> tuple[Attachment, Entity | None]:
+        version = record(item.get("version"))
+        if not version:
+            return attachment_in(item, EntityRef(PROJECT, str(project.number)), path), None
+        owner = EntityRef(VERSION, str(number_in(version)))
+        return attachment_in(item, owner, path), Entity(
+            owner, text(version.get("name")), f"{self._base}/versions/{owner.id}"
+        )
+
+    async def _with_fields(self, items: Sequence[Mapping[str, Any]], kind: str) -> Part:
+        """Those of some items that have files in their custom fields."""
+        having = [item for item in items if await self._fields.numbers(item, kind)]
+        entities = tuple(entity_in(item, kind, self._base) for item in having)
+        return Part(entities, ask=entities)
+
+    async def _fields_page(self, step: int) -> Page:
+        """One page for each of `STEPS`."""
+        found, doubtful = Part(), self._fields.warnings(())
+        for kind in STEPS[step : step + 1]:
+            items, broken = await self._holding(kind)
+            found, doubtful = await self._with_fields(items, kind), self._fields.warnings(items)
+            found = replace(found, ask=(*found.ask, *broken))
+        await self._api.account()
+        return Page(
+            entities=found.entities,
+            ask=found.ask,
+            next=json.dumps({"after": step + 1}) if step + 1 < len(STEPS) else None,
+            warnings=(*self._once((*self._projects.odd, *await self._fields.not_told())), *doubtful),
+        )
+
+    async def _holding(self, kind: str) -> tuple[Items, tuple[Entity, ...]]:
+        """All that may have files in their custom fields, and lists that can't be read. Users belong to no project."""
+        if kind == PROJECT:
+            return [dict(project.item) for project in await self._projects.all()], ()
+        if not await self._fields.are_on(kind) or (kind in {USER, GROUP} and self._projects.root):
+            return [], ()
+        if kind in MODULES:
+            return await self._of_all_projects(kind)
+        path, name = f"{RECORDS[kind][0]}.json", RECORDS[kind][0]
+        queries = [{"status": status} for status in USERS] if kind == USER else [{}]
+        lists = [await self._api.whole(path, name, query) for query in queries]
+        return [item for items in lists for item in items], ()
+
+    async def _of_all_projects(self, kind: str) -> tuple[Items, tuple[Entity, ...]]:
+        """Project by project, as the module must be on in each."""
+        having, name = await self._projects.all(), RECORDS[kind][0]
+        having = tuple(project for project in having if project.has(MODULES[kind]))
+        paths = [f"projects/{project.key}/{name}.json" for project in having]
+        calls = (self._owned(path, name, project) for path, project in zip(paths, having, strict=True))
+        lists = await together(map(self._api.tried, paths, calls))
+        told = [item for found in lists if isinstance(found, list) for item in found]
+        broken = [path for path, found in zip(paths, lists, strict=True) if isinstance(found, MigratorError)]
+        return told, tuple(Entity(EntityRef(kind, path)) for path in broken)
+
+    async def attachments_of(self, ref: EntityRef) -> tuple[Attachment, ...]:
+        """See `Source`: of any kind, and of a list that could not be read."""
+        if match := _LIST.fullmatch(ref.id):
+            return await self._below(ref.id, match[1])
+        item = await self._record(ref)
+        files = await self._own(ref, item)
+        return (*files, *await self._fields.files(await self._fields.numbers(item, ref.kind), ref))
+
+    async def still_lists(self, file: Attachment) -> bool:
+        """See `Source`: by the list that told of it, or by the record of its owner, with any custom field's value."""
+        if _LIST.fullmatch(file.locator):
+            listed = objects_in(object_in(await self._api.get(file.locator)), "files")
+            return any(str(number_in(other)) == file.id for other in listed)
+        item = await self._record(file.owner)
+        if any(file.id in one.numbers for one in values_in(item)):
+            return True
+        return any(other.id == file.id for other in await self._own(file.owner, item))
+
+    async def _below(self, path: str, key: str) -> tuple[Attachment, ...]:
+        """All files of what a list holds."""
+        part = await self._read(path, await self._project(key))
+        if part.unread:
+            raise WrongBody(part.unread[0].reason)
+        by_itself = path.endswith(("/versions.json", "/time_entries.json"))
+        below = await together(self.attachments_of(entity.ref) for entity in (part.entities if by_itself else part.ask))
+        return (*part.attachments, *(file for files in below for file in files))
+
+    async def _project(self, key: str) -> Project:
+        path = f"projects/{quote(key, safe='')}.json"
+        return project_of(object_in(await self._api.get(path, {"include": "enabled_modules"}), "project"))
+
+    async def _record(self, ref: EntityRef) -> dict[str, Any]:
+        """The record of what carries files, with those that it tells of."""
+        if ref.kind == WIKI:
+            key, _, title = ref.id.partition("/")
+            path = f"projects/{quote(key, safe='')}/wiki/{quote(title, safe='')}.json"
+            return object_in(await self._api.get(path, {"include": "attachments"}), "wiki_page")
+        if ref.kind not in RECORDS:
+            raise Gone(f"{ref}: a Redmine has no such kind")
+        path, name = RECORDS[ref.kind]
+        query = {"include": "enabled_modules" if ref.kind == PROJECT else "attachments"}
+        try:
+            found = object_in(await self._api.get(f"{path}/{digits(ref.id)}.json", query), name)
+        except Retriable as error:
+            if ref.kind == NEWS and error.status == 401:
+                raise Forbidden(f"{error}; before 4.1 the API tells no files of news", status=401) from None
+            raise
+        if whole(found.get("id")) not in {None, int(ref.id)}:
+            raise WrongBody(f"{ref}: the record of {found.get('id')} came in its place")
+        return found
+
+    async def _own(self, ref: EntityRef, item: Mapping[str, Any]) -> tuple[Attachment, ...]:
+        """The files of one, apart from those in its custom fields."""
+        if ref.kind in {ISSUE, NEWS, WIKI}:
+            return attachments_in(item, ref)
+        if ref.kind not in {PROJECT, VERSION} or not self._files:
+            return ()
+        home = project_of(item) if ref.kind == PROJECT else await self._project(str(number_in(item.get("project"))))
+        if not home.has("files"):
+            return ()
+        part = await self._files_of_project(f"projects/{home.key}/files.json", home)
+        return tuple(file for file in part.attachments if file.owner == ref)
+
+
+async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """The results of calls that run side by side; the first failure once all have ended."""
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    for one in done:
+        if isinstance(one, BaseException):
+            raise one
+    return [one for one in done if not isinstance(one, BaseException)]

@@ -1,0 +1,121 @@
+"""Files in custom fields (format "File", since Redmine 3.4): the value is the number of an attachment.
+
+The one idea: only the list of custom fields tells which of them hold files, and it is for administrators. Any other
+account names them in an option; what then looks like a file and may be none is told of, not guessed.
+The one trap: `attachments/N.json` is 404 as well where the storage has lost the file (Redmine 5.0, `file_readable`), so
+it never proves that a file is gone. What a field names is listed, and the download decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from migrator.errors import Forbidden, Gone
+from migrator.model import Attachment, EntityRef
+from migrator.trackers.lenient import text, whole
+from migrator.trackers.redmine.api import Api
+from migrator.trackers.redmine.parse import GROUP, ISSUE, PROJECT, TIME_ENTRY, USER, VERSION, attachment_in, values_in
+from migrator.trackers.strict import object_in, objects_in
+
+LIST = "custom_fields.json"
+TYPES = {
+    ISSUE: "issue",
+    PROJECT: "project",
+    VERSION: "version",
+    USER: "user",
+    GROUP: "group",
+    TIME_ENTRY: "time_entry",
+}
+"""What each kind is called in the list; nothing else that has custom fields is shown by the API with its values."""
+
+
+class Fields:
+    """The custom fields for files of one Redmine. `named`: names or numbers of some; not `wanted`: none is read."""
+
+    def __init__(self, api: Api, named: Sequence[str], *, wanted: bool) -> None:
+        self._api, self._named, self._wanted = api, frozenset(named), wanted
+        self._types: dict[str, dict[str, str]] | None = None
+        self._closed = ""
+        self._told: set[str] = set()
+
+    async def types(self) -> Mapping[str, Mapping[str, str]] | None:
+        """For each type the names of its fields for files, by number. None: this account may not know."""
+        if self._types is None and not self._closed:
+            try:
+                found = objects_in(object_in(await self._api.get(LIST)), "custom_fields")
+            except (Forbidden, Gone) as error:
+                if (await self._api.account()).get("admin") is True:
+                    raise  # who may list them is not refused, so this says nothing of the account
+                self._closed = str(error)
+                return None
+            self._types = {}
+            for field in found:
+                if field.get("field_format") == "attachment":
+                    names = self._types.setdefault(text(field.get("customized_type")), {})
+                    names[str(whole(field.get("id")))] = text(field.get("name"))
+        return self._types
+
+    async def are_on(self, kind: str) -> bool:
+        """Whether a kind may have fields for files: the list names one, or an option names some and nobody knows.
+
+        Users and groups are for those who know.
+        """
+        types = await self.types()
+        return bool(self._named) and kind not in {USER, GROUP} if types is None else bool(types.get(TYPES[kind]))
+
+    async def not_told(self) -> tuple[str, ...]:
+        """What can't be known of files in custom fields, in sentences."""
+        if not self._wanted:
+            return ()
+        types = await self.types()
+        if types is None:
+            why = f"custom fields can't be listed, which is for administrators ({self._closed})"
+            return (f"{why}: files in those that `file_fields` doesn't name are not read",)
+        others = {kind: names for kind, names in types.items() if kind not in TYPES.values()}
+        known = {word for names in types.values() for pair in names.items() for word in pair}
+        unknown = sorted(self._named - known)
+        nothing = (
+            (f"`file_fields` names what is no custom field for files here: {_listed(unknown)}",) if unknown else ()
+        )
+        return nothing + tuple(
+            f"files in custom fields of a {kind} are not in Redmine's API, and are not read: {_listed(names.values())}"
+            for kind, names in sorted(others.items())
+        )
+
+    def may_be(self, item: Mapping[str, Any]) -> bool:
+        """Whether an item has any value that could be a file."""
+        return self._wanted and any(True for _ in values_in(item))
+
+    async def numbers(self, item: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+        """The numbers of the files in an item's custom fields."""
+        if not self.may_be(item):
+            return ()
+        known = ((await self.types()) or {}).get(TYPES.get(kind, ""), {})
+        found = [one for one in values_in(item) if one.id in known or not self._named.isdisjoint(one[:2])]
+        return tuple(dict.fromkeys(number for one in found for number in one.numbers))
+
+    def warnings(self, items: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+        """What may be files in these items, and nobody tells; each field once."""
+        if self._types is not None or not self._wanted:
+            return ()
+        doubtful = {one.name or one.id for item in items for one in values_in(item) if self._named.isdisjoint(one[:2])}
+        fresh = sorted(doubtful - self._told)
+        self._told.update(fresh)
+        told = "{} may hold files, which are not read then ({}); name it in `file_fields` if it does"
+        return tuple(told.format(f"custom field {name!r}", self._closed) for name in fresh)
+
+    async def files(self, numbers: Sequence[str], owner: EntityRef) -> list[Attachment]:
+        """The files of these numbers. One whose record is not to be seen is listed as it is known: by its number."""
+        return [await self._file(number, owner) for number in numbers]
+
+    async def _file(self, number: str, owner: EntityRef) -> Attachment:
+        try:
+            found = object_in(await self._api.get(f"attachments/{number}.json"), "attachment")
+        except (Forbidden, Gone):
+            return Attachment(number, owner, "")
+        return attachment_in(found, owner)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

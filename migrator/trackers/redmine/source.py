@@ -1,0 +1,155 @@
+"""Redmine as a source: its issues, and beside them what `also` names. How either is read, see `redmine.py`.
+
+The one idea: what is not told beside an issue is asked for issue by issue, so that nothing one issue has spoils a page.
+The one trap: files in custom fields of issues come with the issues, so where the list of custom fields is broken, a
+failure must stand for them: to ask for its files is to walk the issues again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from migrator.errors import Forbidden, MigratorError, Rejected, Retriable
+from migrator.model import Attachment, Cursor, Entity, EntityRef, Page, Unread
+from migrator.trackers.lenient import records, whole
+from migrator.trackers.prefetch import Ahead
+from migrator.trackers.redmine.client import CAPABILITIES, Options, RedmineTracker, leniently
+from migrator.trackers.redmine.containers import BESIDE, Containers
+from migrator.trackers.redmine.custom_fields import LIST, Fields
+from migrator.trackers.redmine.parse import (
+    ISSUE,
+    KINDS,
+    NEWS,
+    PROJECT,
+    VERSION,
+    WIKI,
+    entity_in,
+    files_told,
+    ref_in,
+)
+from migrator.trackers.redmine.projects import Projects, few
+from migrator.trackers.strict import number_in
+from migrator.wire.client import HttpClient
+
+TOLD_BY = {
+    "issues": {ISSUE},
+    "wiki": {WIKI},
+    "news": {NEWS},
+    "versions": {VERSION},
+    "files": {PROJECT, VERSION},
+    "custom_fields": set(KINDS),
+}
+"""Whose files each stream tells of: what no stream tells of was not looked for, and so isn't gone."""
+
+MODULE = "issue_tracking"
+"""Whose issues and versions a project has only while it is on."""
+
+
+class RedmineSource(RedmineTracker):
+    """Issues in the order of their numbers, each with its files, and what `also` names."""
+
+    def __init__(self, http: HttpClient, options: Options) -> None:
+        streams = ("issues", *(stream for stream in BESIDE if stream in options.also))
+        kinds = tuple(kind for kind in KINDS if any(kind in TOLD_BY[stream] for stream in streams))
+        left_out = tuple(kind for kind in KINDS if kind not in kinds)
+        super().__init__(http, options, replace(CAPABILITIES, streams=streams, kinds=kinds, left_out=left_out))
+        self._ahead = Ahead(number_in)
+        self._projects = Projects(self.api, options.project)
+        self._fields = Fields(self.api, options.file_fields, wanted="custom_fields" in options.also)
+        files = "files" in options.also
+        self._containers = Containers(self.api, self._projects, self._fields, http.base, files=files)
+
+    async def close(self) -> None:
+        """See `Tracker`."""
+        await self._ahead.close()
+        await super().close()
+
+    async def read(self, stream: str, cursor: Cursor | None) -> Page:
+        """See `Source`."""
+        if stream != "issues":
+            return await self._containers.page(stream, cursor)
+        try:
+            found = await self._ahead.over(self.issues(self._options.project, leniently)).read(cursor)
+        except Forbidden:
+            if await self._are_off():
+                return Page()
+            raise
+        page = await self._page(found.items)
+        return replace(page, unread=(*found.unread, *page.unread), next=found.next)
+
+    async def _are_off(self) -> bool:
+        """Whether the only project that is read has its issues switched off; `Rejected` if one below it has not."""
+        if not self._options.project:
+            return False
+        known = await self._projects.all()
+        on = [project.key for project in known if project.has(MODULE)]
+        if on and any(project.is_called(self._options.project) for project in known if not project.has(MODULE)):
+            raise Rejected(f"issues are off in {self._options.project}, so those of {few(on)} are not to be had by it")
+        return bool(known) and not on
+
+    async def _page(self, issues: Sequence[Mapping[str, Any]]) -> Page:
+        """What some issues tell. Where they don't tell all of their files, each is to be asked for."""
+        entities = tuple(entity_in(issue, ISSUE, self._http.base) for issue in issues)
+        told = [files_told(issue, entity.ref) for issue, entity in zip(issues, entities, strict=True)]
+        broken = await self._broken(issues)
+        more = [not broken and bool(await self._fields.numbers(issue, ISSUE)) for issue in issues]
+        return Page(
+            entities=entities,
+            attachments=tuple(file for files in told if files for file in files[0]),
+            ask=tuple(one for one, files, also in zip(entities, told, more, strict=True) if files is None or also),
+            unread=(*broken, *(one for files in told if files for one in files[1])),
+            warnings=self._fields.warnings(issues),
+        )
+
+    async def _broken(self, issues: Sequence[Mapping[str, Any]]) -> tuple[Unread, ...]:
+        """Where nobody tells which values are files, as the list of custom fields is broken."""
+        if not any(map(self._fields.may_be, issues)):
+            return ()
+        known = await self.api.tried(LIST, self._fields.types())
+        return (Unread(EntityRef(ISSUE, LIST), str(known)),) if isinstance(known, MigratorError) else ()
+
+    async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
+        """See `Source`. What stands for a list that could not be read has all the files below it."""
+        if entity.ref != (ISSUE, LIST):
+            return await self._containers.attachments_of(entity.ref)
+        await self._fields.types()
+        files: dict[str, Attachment] = {}
+        async for issue in self.issues(self._options.project).all():
+            told = await self._fields.files(await self._fields.numbers(issue, ISSUE), ref_in(issue))
+            files |= {file.id: file for file in told}
+        return tuple(files.values())
+
+    async def still_lists(self, attachment: Attachment) -> bool:
+        """See `Source`. Never by the file's own record: that is a 404, too, while the storage is away."""
+        return await self._containers.still_lists(attachment)
+
+    async def oddities(self) -> tuple[str, ...]:
+        """See `Tracker`. What refuses to tell is odd itself."""
+        found: list[str] = []
+        for part in (self._odd_issues, self._odd_projects, self._fields.not_told):
+            try:
+                found += await part()
+            except (Rejected, Retriable) as error:
+                found.append(f"{error}: what that would tell can't be read")
+        return tuple(found)
+
+    async def _odd_issues(self) -> Sequence[str]:
+        answer, found = await self.api.first_issues(), []
+        if whole(answer.get("total_count")) is None:
+            found.append("lists tell no `total_count`, so one that the server cuts off can't be told from a whole one")
+        numbers = [whole(issue.get("id")) or 0 for issue in records(answer.get("issues"))]
+        if numbers != sorted(numbers):
+            found.append(
+                "issues are not listed in the order of their numbers, as they are asked for: one that is deleted while "
+                "they are read may hide another from that run"
+            )
+        return found
+
+    async def _odd_projects(self) -> Sequence[str]:
+        if not self._options.also:
+            return ()
+        seen = await self._projects.all(anew=True)
+        nothing = "this account sees no project, so there is nothing that it could read"
+        return self._projects.odd if seen or self._projects.odd else [nothing]

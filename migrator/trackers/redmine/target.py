@@ -1,0 +1,167 @@
+"""Redmine, as source and as target: its files, wherever its API tells of them (REST API, Redmine 3.4 or newer).
+
+The one idea: the list of issues brings their attachments along (`include=attachments`); what else carries files is in
+`redmine_containers.py`. An upload is two steps: the bytes go to `/uploads.json`, which answers with a token; a change
+of the issue that names the token attaches the file. A crash between the two leaves a file that nobody sees and that
+Redmine deletes after a day.
+
+The one trap: Redmine says yes too easily. With a wrong key `/issues.json` answers 200 with what an anonymous visitor
+may see, so the account is asked for when a listing starts and again before its end is believed. A change of an issue
+answers 204 even where the file was dropped (a description over 255 characters, no right to edit), so every upload is
+looked up afterwards.
+
+Each upload is a change of the issue: it stands in its history, and Redmine may mail those who watch it.
+Not read, as the API has no list of them: files of documents and of forum messages, and all of archived projects.
+Sources: redmine.org, "Rest api", "Rest Issues", "Rest WikiPages", "Rest News", "Rest Files", "Attachments"; the source
+of Redmine 5.0 (the `*.api.rsb` views, their controllers, attachment.rb); recordings of a running one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+from migrator.errors import ConfigError, Rejected, Retriable, Unanswered
+from migrator.model import Attachment, Draft, EntityDraft, EntityRef
+from migrator.ports import Body
+from migrator.trackers import Adapter
+from migrator.trackers.keyed_lock import Turns
+from migrator.trackers.lenient import text
+from migrator.trackers.markers import Marks
+from migrator.trackers.name_lookup import Lookup
+from migrator.trackers.redmine.client import CAPABILITIES, Options, RedmineTracker, issue_number
+from migrator.trackers.redmine.parse import ISSUE, ref_in
+from migrator.trackers.redmine.source import RedmineSource
+from migrator.trackers.strict import digits, number_in, object_in, objects_in
+from migrator.wire.auth import Header, Signer, basic
+from migrator.wire.client import Call, HttpClient
+from migrator.wire.request_body import Raw
+
+LONGEST_DESCRIPTION = 255  # characters; with one more the whole file is dropped without a word
+
+_ILLEGAL = re.compile(r"[\\/?%*:|\"'<>\n\r\0\ud800-\udfff]")
+
+
+class RedmineTarget(RedmineTracker):
+    """Files are added to issues that exist."""
+
+    def __init__(self, http: HttpClient, options: Options) -> None:
+        super().__init__(http, options, replace(CAPABILITIES, kinds=(ISSUE,)))
+        self._turns = Turns()
+        self._marks = Marks(self._described_issues)
+        self._kind = Lookup("target.options.create_kind", options.create_kind, self._kinds)
+
+    def legal_name(self, name: str) -> str:
+        """See `Target`. Redmine drops everything up to a slash and makes `_` of some others; blank is no name."""
+        legal = _ILLEGAL.sub("_", name)
+        return legal if legal.strip() else "_"
+
+    async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
+        """See `Target`. Nothing happens to the issue before the last step, so all before it may be repeated."""
+        number = issue_number(owner)
+        answer = await self._http.send(Call("POST", "uploads.json", {"filename": draft.name}, body=Raw(body)))
+        uploaded = object_in(answer.json(), "upload")
+        token = text(uploaded.get("token"))
+        # Before 4.0 the answer holds the token alone; it begins with the number.
+        remote_id = str(number_in({"id": uploaded.get("id") or token.partition(".")[0]}))
+        # Redmine refuses two changes of one issue at the same moment, so ours take turns.
+        async with self._turns.at(number):
+            await self._attach(number, token, draft)
+        return await self._look_up(owner, remote_id)
+
+    async def _attach(self, number: str, token: str, draft: Draft) -> None:
+        upload = {"token": token, "filename": draft.name, "description": _short(draft.description)}
+        if draft.media_type:
+            upload["content_type"] = draft.media_type[:255]
+        await self._http.write_json("PUT", f"issues/{number}.json", {"issue": {"uploads": [upload]}})
+
+    async def _look_up(self, owner: EntityRef, remote_id: str) -> Attachment:
+        try:
+            found = {file.id: file for file in await self.find_attachments(owner)}
+        except (Retriable, Rejected) as error:
+            raise Unanswered(f"sent, but it could not be looked up ({error})") from None
+        if remote_id not in found:
+            reason = "Redmine said yes, but doesn't list the file; may this account edit the issue?"
+            raise Unanswered(f"{owner}: {reason}", accepted=True)
+        return found[remote_id]
+
+    async def describe(self, remote: Attachment, description: str) -> None:
+        """See `Target`."""
+        change = {"attachment": {"description": _short(description)}}
+        await self._http.send_json("PATCH", f"attachments/{digits(remote.id)}.json", change)
+
+    async def delete(self, remote: Attachment) -> None:
+        """See `Target`. It, too, is a change of the issue and stands in its history."""
+        await self._http.send(Call("DELETE", f"attachments/{digits(remote.id)}.json"))
+
+    async def expect_creating(self) -> None:
+        """See `Target`."""
+        self._home()
+        if self._options.create_kind:
+            await self._kind.number()
+
+    async def create_entity(self, draft: EntityDraft) -> EntityRef:
+        """See `Target`."""
+        issue: dict[str, Any] = {"project_id": self._home(), "subject": draft.title[:255].strip() or "untitled"}
+        issue["description"] = draft.marked
+        if self._options.create_kind:
+            issue["tracker_id"] = await self._kind.number()
+        return await self._marks.created(draft.mark, self._create(issue))
+
+    async def _create(self, issue: Mapping[str, Any]) -> EntityRef:
+        return ref_in(object_in((await self._http.write_json("POST", "issues.json", {"issue": issue})).json(), "issue"))
+
+    async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
+        """See `Target`. Not every Redmine searches descriptions, so the project's issues are walked once."""
+        return await self._marks.find(draft.mark)
+
+    async def _described_issues(self) -> AsyncIterator[tuple[EntityRef, str]]:
+        async for issue in self.issues(self._home()).all():
+            yield ref_in(issue), text(issue.get("description"))
+
+    def _home(self) -> str:
+        home = self._options.create_project or self._options.project
+        if not home:
+            raise ConfigError("target.options.create_project is needed to create issues: a project's identifier")
+        return home
+
+    async def _kinds(self) -> Iterable[tuple[int, str]]:
+        known = objects_in(await self._http.get_json("trackers.json"), "trackers")
+        return [(number_in(one), text(one.get("name"))) for one in known]
+
+
+def attachment_url(base: str, attachment: Attachment) -> str:
+    """Where people fetch a file, as Redmine's own pages link to it."""
+    return f"{base}/attachments/download/{quote(attachment.id, safe='')}/{quote(attachment.name, safe='')}"
+
+
+def signer(auth: Mapping[str, str]) -> Signer:
+    """An API key, or the name and password of an account."""
+    if "api_key" in auth:
+        return Header("X-Redmine-API-Key", auth["api_key"])
+    return basic(auth["username"], auth["password"])
+
+
+def _short(description: str) -> str:
+    fits = len(description) <= LONGEST_DESCRIPTION
+    return description if fits else description[: LONGEST_DESCRIPTION - 1] + "…"
+
+
+def issues_only(http: HttpClient, options: Options) -> RedmineSource:
+    """A Redmine read for what files can be added to."""
+    return RedmineSource(http, replace(options, also=()))
+
+
+ADAPTER = Adapter(
+    source=RedmineSource,
+    target=RedmineTarget,
+    options=Options,
+    auth=(("api_key",), ("username", "password")),
+    signer=signer,
+    capabilities=CAPABILITIES,
+    url_of=attachment_url,
+    listing=issues_only,
+)

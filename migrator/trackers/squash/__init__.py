@@ -1,0 +1,1 @@
+"""Squash TM as source and as target."""

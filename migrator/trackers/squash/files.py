@@ -1,0 +1,61 @@
+"""The facts about one file of a Squash TM: what its owner's record tells of it, and what its own record adds.
+
+The one idea: the owner's record tells that there is a file, and the download decides whether it can be had; its own
+record adds no more than size and date, so one that never makes sense costs no file.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from migrator.errors import AuthRefused, ConnectFailed, Rejected, Retriable, Throttled, WrongBody
+from migrator.model import Attachment, EntityRef
+from migrator.trackers.squash.hal import Get
+from migrator.trackers.squash.parse import attachment_in
+
+STUMBLES = 3  # times that a record is asked for, before a failure is taken for its last word
+HOPELESS = 10  # files without a record to be had, and none with one, before each is asked for no more than once
+
+
+class FileFacts:
+    """Of the files of one server. It learns whether records can be had at all."""
+
+    def __init__(self, get: Get) -> None:
+        self._get = get
+        self._stumbles: Counter[str] = Counter()
+        self._without_record, self._has_records = 0, False
+
+    async def of(self, item: Mapping[str, Any], owner: EntityRef) -> Attachment:
+        """A file with its size and date, as far as they can be had: what the owner's record told of it stands.
+
+        Raises what its record failed with, until that has happened STUMBLES times.
+        """
+        told = attachment_in(item, owner)
+        if told.size is not None and told.created_at:
+            return told
+        try:
+            found = attachment_in(await self._get(f"attachments/{told.id}", {}), owner)
+            if found.id != told.id:
+                raise WrongBody(f"attachment {told.id} was asked for, {found.id} came")
+        except Rejected:
+            return told
+        except (ConnectFailed, Throttled):
+            raise
+        except (Retriable, AuthRefused):
+            if not self._has_no_record(told.id):
+                raise
+            return told
+        self._has_records = True
+        return found
+
+    def _has_no_record(self, number: str) -> bool:
+        """Whether it failed often enough; once is enough on a server of which no record was ever had."""
+        self._stumbles[number] += 1
+        patient = self._has_records or self._without_record < HOPELESS
+        if self._stumbles[number] < (STUMBLES if patient else 1):
+            return False
+        del self._stumbles[number]
+        self._without_record += 1
+        return True

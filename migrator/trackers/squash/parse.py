@@ -1,0 +1,82 @@
+"""What the answers of a Squash TM say, as pure functions: files, dates, and refusals of an upload.
+
+The one trap: what a server refuses a file for stands in its text, if anywhere, and some take it and make no file of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NoReturn
+
+from migrator.errors import Rejected
+from migrator.model import Attachment, Draft, EntityRef
+from migrator.trackers.lenient import kept, natural, record, records, text
+from migrator.trackers.listing import Items
+from migrator.trackers.squash.hal import number_of
+from migrator.wire.status import told_in
+
+_LIMIT = re.compile(r"maxSize\W+(\d+)")
+_MEDIA_TYPE = re.compile(
+    r"(?:application|audio|chemical|font|image|message|model|multipart|text|video|x-[\w-]+)/[\w.+-]+", re.ASCII
+)
+_ABOUT_TYPES = re.compile(r"whitelist|extension|file[ _-]?type", re.IGNORECASE)
+
+
+def made_in(body: bytes) -> Items | None:
+    """The files that the answer to an upload tells of; None if it can't be understood."""
+    answer = told_in(body)
+    if not isinstance(answer, dict):
+        return None
+    files = record(answer.get("_embedded")).get("attachments", [])
+    return files if isinstance(files, list) and len(records(files)) == len(files) else None
+
+
+def attachment_in(item: Mapping[str, Any], owner: EntityRef) -> Attachment:
+    """A file. Its name is always shown cut in two, also where it has more than one dot.
+
+    One client's tests show a media type in place of the extension, and then the name whole.
+    """
+    ext = item.get("file_type", item.get("fileType"))
+    media_type = text(ext) if _MEDIA_TYPE.fullmatch(text(ext)) else ""
+    cut = isinstance(ext, str) and not media_type
+    return Attachment(
+        id=str(number_of(item)),
+        owner=owner,
+        name=text(item.get("name")) + (f".{text(ext)}" if cut else ""),
+        size=natural(item.get("size")),
+        media_type=media_type,
+        created_at=date_in(item.get("added_on", item.get("addedOn"))),
+        raw=kept(item),
+    )
+
+
+def date_in(value: object) -> str:
+    """ISO 8601, whether the server writes the offset with a colon (since 2.x) or without."""
+    try:
+        return datetime.fromisoformat(text(value)).isoformat()
+    except ValueError:
+        return ""
+
+
+def explain(error: Rejected, owner: EntityRef, draft: Draft) -> NoReturn:
+    """Say what a refused upload was refused for, where that can be known."""
+    told = str(error)
+    if type(error) is not Rejected:
+        raise error
+    if "status 413" in told:
+        limit = _LIMIT.search(told)
+        most = f" of {limit[1]} bytes" if limit else ""
+        raise Rejected(
+            f"{owner}: larger than the server's limit{most} (uploadfilter.upload.sizeLimitInBytes)"
+        ) from None
+    if _ABOUT_TYPES.search(told):
+        raise Rejected(f"{owner}: {whitelist(draft)} ({told})") from None
+    raise error
+
+
+def whitelist(draft: Draft) -> str:
+    """What to say of a file that the server made nothing of."""
+    ext = draft.name.rpartition(".")[2]
+    return f"the extension .{ext} is probably not on its whitelist (uploadfilter.fileExtensions.whitelist)"

@@ -1,0 +1,71 @@
+"""Names that no multipart header carries to a Squash TM: such a file is sent under another one, and then renamed.
+
+The one idea: the name it is sent under says what is in it and what it is to be called. So whatever was left between
+the two steps, by a failure or a kill, is found and finished, and not sent again.
+The one trap: a list may lag behind what was sent (a cache, a replica). What was sent and is not seen yet is remembered:
+as long as it is not seen, no second one is sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from migrator.errors import Rejected, Retriable, Unanswered
+from migrator.model import Attachment, Draft, EntityRef
+from migrator.ports import Body
+from migrator.trackers.keyed_lock import Turns
+
+MOST_KEPT = 1000  # uploads that are remembered not to be sent again
+
+Find = Callable[[EntityRef], Awaitable[tuple[Attachment, ...]]]
+Send = Callable[[EntityRef, Draft, Body], Awaitable[Attachment | None]]
+Rename = Callable[[Attachment, str], Awaitable[Attachment]]
+
+
+class Passing:
+    """Uploads under passing names, by the three requests that it takes."""
+
+    def __init__(self, find: Find, send: Send, rename: Rename) -> None:
+        self._find, self._send, self._rename = find, send, rename
+        self._turns = Turns()
+        self._sent: dict[tuple[EntityRef, str], Attachment | None] = {}
+
+    async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment:
+        """See `Target.upload`. What an earlier try left is finished first."""
+        async with self._turns.at(owner):
+            under = replace(draft, name=await passing_name(draft.name, body))
+            made = await self._left(owner, under) or await self._sent_once(owner, under, body)
+            renamed = await self._rename(made, draft.name)
+            self._sent.pop((owner, under.name), None)
+            return renamed
+
+    async def _left(self, owner: EntityRef, under: Draft) -> Attachment | None:
+        there = await self._find(owner)
+        return next((file for file in there if file.name == under.name and file.size in {None, under.size}), None)
+
+    async def _sent_once(self, owner: EntityRef, under: Draft, body: Body) -> Attachment:
+        """The file under its passing name. While one that was sent is not seen there, no second one is sent."""
+        key = (owner, under.name)
+        if key not in self._sent:
+            self._sent[key] = None
+            while len(self._sent) > MOST_KEPT:
+                del self._sent[next(iter(self._sent))]
+            try:
+                self._sent[key] = await self._send(owner, under, body)
+            except (Retriable, Rejected) as error:
+                if not isinstance(error, Unanswered) or error.finished:
+                    self._sent.pop(key, None)
+                raise
+        if made := self._sent.get(key) or await self._left(owner, under):
+            return made
+        raise Unanswered(f"{owner}: sent, but not found under the name it was sent with")
+
+
+async def passing_name(name: str, body: Body) -> str:
+    """The name under which a file is sent whose own can't be: made of what it is called and what is in it."""
+    digest = hashlib.sha256(name.encode() + b"\0")
+    async for chunk in body:
+        digest.update(chunk)
+    return f"migrator-{digest.hexdigest()[:32]}.{name.rpartition('.')[2]}"

@@ -1,0 +1,1 @@
+"""Targetprocess as source and as target."""

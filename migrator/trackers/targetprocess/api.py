@@ -1,0 +1,166 @@
+"""How a Targetprocess is asked: single things, and lists page by page on servers of every age.
+
+The one idea: a page is asked for in the best way first, and believed only if it came as it was asked for: old servers
+refuse sorting, filters or fields, and some ignore them without a word.
+The one trap: `Next` is never followed. It names the server's own idea of its host and drops parameters; it only tells
+that there is more. That there is none is believed from a server that was seen to write it at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from migrator import errors
+from migrator.model import Cursor
+from migrator.trackers.lenient import text
+from migrator.trackers.listing import Found, Listing, Order, Stretch, Way, is_refusal
+from migrator.trackers.prefetch import Ahead
+from migrator.trackers.strict import list_in, numbered, split
+from migrator.trackers.targetprocess.parse import id_of, listed, parsed
+from migrator.wire.client import HttpClient
+
+FACTS = "Id,Name,Description,Date,MimeType,Size"
+FILE = f"{FACTS},Uri,Owner[Id,FirstName,LastName,Login]"
+_KIND = "General[Id,Name,EntityType[Name]]"
+_DEFAULT_PAGE = 25  # items that a server gives where it isn't told otherwise; vendor page "Paging"
+_MESSAGE = "[Id,Generals[Id,Name,EntityType[Name]],Attachments[Id]]"
+
+CREATED = ("UserStory", "Bug", "Feature", "Epic", "Request", "Build", "Impediment")
+"""Kinds of entities that need a name and a project, and no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A collection, and what to ask of its items: the fullest first, less for servers that don't know all of it."""
+
+    name: str
+    asks: tuple[Mapping[str, str], ...]
+    orders: tuple[Order, ...] = tuple(Order)
+    most: int = 1000
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is a listing of the whole tracker, and not one of a single entity."""
+        return "{}" not in self.name
+
+
+ATTACHMENTS = Collection(
+    "Attachments", ({"include": f"[{FILE},{_KIND},Message[Id]]"}, {"include": f"[{FACTS},Owner,General]"})
+)
+GENERALS = Collection(
+    "Generals",
+    (
+        {"include": "[Id,Name,Description,EntityType[Name],Project[Id,Name]]", "append": "[Attachments-Count]"},
+        {"include": "[Id,Name,Description,EntityType[Name],Project[Id,Name]]"},
+        {"include": "[Id,Name,Description,EntityType]"},
+    ),
+)
+COMMENTS = Collection("Comments", ({"include": f"[Id,Description,{_KIND}]"}, {"include": "[Id,Description,General]"}))
+# Inner collections share one limit over the whole page: few messages at a time.
+MESSAGES = Collection("Messages", ({"include": _MESSAGE, "innerTake": "1000"},), most=20)
+OF_ENTITY = Collection(
+    "Generals/{}/Attachments",
+    ({"include": f"[{FILE}]"}, {"include": f"[{FACTS},Owner]"}),
+    orders=(Order.AS_IT_COMES,),
+)
+# What all attachments are filtered for; old servers refuse it (vendor page "Work with Attachments", Filtering).
+OF_ENTITY_AMONG_ALL = Collection(
+    "Attachments?{}",
+    ({"include": f"[{FILE},General]", "where": "General.Id eq {}"},),
+    orders=(Order.AS_IT_COMES,),
+)
+
+
+class Api:
+    """Questions to one server. It learns which of them are too much for it."""
+
+    def __init__(self, http: HttpClient, form: str, page_size: int) -> None:
+        self._http, self._form, self._page_size = http, form, page_size
+        self._known: dict[str, int] = {}  # listing -> the first of its `asks` that this server didn't refuse
+        self._ahead: dict[tuple[str, int], Ahead] = {}
+        self._tells_next = False  # it was seen to write `Next`
+
+    async def ask(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """One answer, in the shape of JSON; `path` is below api/v1. A login page means `AuthRefused`."""
+        form, path = self._form, f"api/v1/{path}"
+        try:
+            answer = await self._http.get(path, {"format": form, **(query or {})}, Accept=f"application/{form}")
+        except errors.LoginPage as error:
+            raise errors.AuthRefused(str(error)) from error
+        return parsed(answer, f"GET {path}")
+
+    async def page(self, collection: Collection, cursor: Cursor | None, *of: str) -> Stretch:
+        """A page and the cursor after it, see `Listing.read`; asks for less where the server refuses the full."""
+        refusal: errors.MigratorError | None = None
+        for number in range(self._known.get(collection.name, 0), len(collection.asks)):
+            try:
+                found = await self._listing(collection, number, *of, first=cursor is None).read(cursor)
+            except (errors.Rejected, errors.Retriable) as error:
+                if not is_refusal(error, first=cursor is None):
+                    raise
+                refusal = error
+                continue
+            self._known[collection.name] = number
+            return found
+        raise refusal or errors.WrongBody(f"{collection.name}: there is no way to ask for it")
+
+    def _listing(self, collection: Collection, number: int, *of: str, first: bool) -> Listing:
+        path, take = collection.name.format(*of).partition("?")[0], max(2, min(self._page_size, collection.most))
+        asks = {name: value.format(*of) for name, value in collection.asks[number].items()}
+
+        def number_of(item: Mapping[str, Any]) -> int:
+            return id_of(item, path)
+
+        async def ask(way: Way) -> Found:
+            place = {"skip": str(way.skip)} if way.after is None else {"where": f"Id gt {way.after}"}
+            query = {**asks, **({"orderBy": "Id"} if way.sorts else {}), **place}
+            return self._found(collection, path, await self.ask(path, {**query, "take": str(way.take)}), way)
+
+        refused = partial(is_refusal, first=first)
+        listing = Listing(ask, number_of, take, collection.orders, refused)
+        return listing if of else self._ahead.setdefault((path, number), Ahead(number_of)).over(listing)
+
+    def _found(self, collection: Collection, path: str, answer: Mapping[str, Any], way: Way) -> Found:
+        """A page, and whether others follow. Of one entity it has to be readable whole."""
+        more, came = bool(answer.get("Next")), list_in(answer, "Items")
+        # Nothing behind a page without `Next`: there was none since nothing followed.
+        self._tells_next = self._tells_next or more or (not came and bool(way.after or way.skip))
+        if not collection.streams:
+            known = self._tells_next or len(came) < _DEFAULT_PAGE
+            return Found(listed(answer, path), more if more or known else None)
+        place = f"GET api/v1/{path}, " + (f"behind {way.skip} items" if way.after is None else f"after id {way.after}")
+        items, unread = split(came, partial(numbered, key="Id"), place, collection.name)
+        return Found(items, more if more or self._tells_next or not came else None, unread=unread)
+
+    def asks_less_of(self, collection: Collection) -> bool:
+        """Whether the server refused to tell all that was asked of this listing."""
+        return self._known.get(collection.name, 0) > 0
+
+    async def close(self) -> None:
+        """No page that was asked ahead is wanted any more."""
+        for ahead in self._ahead.values():
+            await ahead.close()
+
+    async def projects(self) -> list[tuple[int, str]]:
+        """Numbers and names."""
+        items = listed(await self.ask("Projects", {"include": "[Id,Name]", "take": "1000"}), "Projects")
+        return [(id_of(item, "Projects"), text(item.get("Name"))) for item in items]
+
+    async def create(self, kind: str, title: str, description: str, project: int) -> int:
+        """A new entity; gives its number."""
+        shape = {"Name": title.strip()[:255] or "untitled", "Project": {"Id": project}, "Description": description}
+        path = f"api/v1/{kind[:-1] + 'ies' if kind.endswith('y') else kind + 's'}"
+        query = {"format": "json", "resultInclude": "[Id,Name]"}
+        answer = await self._http.write_json("POST", path, shape, query)
+        return id_of(parsed(answer, f"POST {path}"), f"POST {path}")
+
+    async def described_with(self, word: str) -> dict[str, Any] | None:
+        """The entity in whose description a word stands. `Rejected` by a server that doesn't search."""
+        query = {"where": f"Description contains '{word}'", "include": "[Id,Description,EntityType[Name]]", "take": "2"}
+        items = listed(await self.ask("Generals", query), "Generals")
+        if any(word not in text(item.get("Description")) for item in items):
+            raise errors.Rejected("GET api/v1/Generals: this server does not search descriptions, so none is created")
+        return items[0] if items else None

@@ -1,0 +1,179 @@
+"""The files of one entity of a Targetprocess, by each of the routes that servers have, and the record of one file.
+
+The one idea: an entity's list counts as whole only if it holds as many files as the entity itself tells of.
+The one trap: inner collections share one limit over the whole answer (`innerTake`, 25 where it is not known), so what
+stands inside of an entity may be cut without a word.
+
+Sources: vendor page "Work with Attachments" (`Generals/{id}?include=[Attachments]`, the warning that lists may be
+short), vendor page "Partial Response" (`append`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from migrator import errors
+from migrator.model import Attachment, Cursor, EntityRef
+from migrator.trackers.file_records import FileRecords
+from migrator.trackers.lenient import record, text, whole
+from migrator.trackers.listing import Items, is_refusal, walked
+from migrator.trackers.targetprocess.api import FACTS, FILE, OF_ENTITY, OF_ENTITY_AMONG_ALL, Api, Collection
+from migrator.trackers.targetprocess.parse import attachment, id_of, inner, listed
+from migrator.wire.client import HttpClient
+
+_NO_ROUTE = {400, 404, 405, 410, 501}
+_STUMBLED = 500  # what a server says to a question that it can't answer, whatever is wrong with it
+_COUNT = {"append": "[Attachments-Count]"}
+_INSIDE: tuple[Mapping[str, str], ...] = (
+    {"include": f"[Id,Attachments[{FACTS},Uri,Owner]]", "innerTake": "1000", **_COUNT},
+    {"include": f"[Id,Attachments[{FACTS}]]", "innerTake": "1000", **_COUNT},
+    {"include": "[Attachments]", "innerTake": "1000", **_COUNT},
+    {"include": "[Attachments]", "innerTake": "1000"},
+    {"include": "[Attachments]"},
+)
+_CUTS = {25, 1000}  # where inner collections end, whatever there is
+
+Files = dict[str, Attachment]
+T = TypeVar("T")
+
+
+class EntityFiles:
+    """What entities list of their files. It learns which route the server has."""
+
+    def __init__(self, api: Api, http: HttpClient) -> None:
+        self._api, self._http = api, http
+        self._listed = False  # the entity's own list was seen to answer
+        self.stands_in = False  # some entity's list could not be read, and what it holds in itself was
+        self.by_inclusion = False  # the server has no such list: what it puts into the entity is read
+
+    async def of(self, owner: EntityRef) -> Files:
+        """The files that the entity lists, by id; `Gone` if there is no such entity."""
+        if self.by_inclusion:
+            return (await self._included(owner))[0]
+        try:
+            found = await self._walked(OF_ENTITY, owner)
+        except (errors.Rejected, errors.Retriable) as error:
+            if not _may_be_the_route(error):
+                raise
+            return await self._instead(owner, error)
+        self._listed = True
+        return found
+
+    async def all_of(self, owner: EntityRef, count: int | None) -> Files:
+        """The same, held against the number of files that the entity tells of; `ShortListing` where they are fewer.
+
+        Before that, the other routes are asked for what is missing.
+        """
+        files = await self.of(owner)
+        if count is not None and len(files) >= count:
+            return files
+        if count is not None:
+            inside, now = await self._if_told(self._included(owner), ({}, None))
+            files, count = {**inside, **files}, count if now is None else now
+        if len(files) >= (count or 0) and not self._may_be_cut(files, count):
+            return files
+        among_all = await self._if_told(self._walked(OF_ENTITY_AMONG_ALL, owner), None)
+        files = {**(among_all or {}), **files}
+        if len(files) < (count or 0):
+            raise errors.ShortListing(f"{owner} tells of {count} files, and {len(files)} of them are listed")
+        if among_all is None and self._may_be_cut(files, count):
+            raise errors.ShortListing(f"{owner} lists {len(files)} files, and that may be where its list is cut")
+        return files
+
+    def _may_be_cut(self, files: Files, count: int | None) -> bool:
+        return count is None and self.by_inclusion and len(files) in _CUTS
+
+    async def _if_told(self, question: Awaitable[T], otherwise: T) -> T:
+        try:
+            return await question
+        except errors.Gone:
+            raise
+        except errors.Rejected:
+            return otherwise
+
+    async def count_of(self, owner: EntityRef) -> int | None:
+        """The number of files that an entity tells of now; None where it tells none. `Gone` if it is no more."""
+        return (await self._if_told(self._included(owner), ({}, None)))[1]
+
+    async def _instead(self, owner: EntityRef, refusal: errors.Rejected | errors.Retriable) -> Files:
+        """What the entity holds in itself, where its list is not there. Which of both is missing, its answer tells.
+
+        Where the list is there and can't be read, what the entity holds counts only if that is some, and surely all.
+        """
+        is_missing = isinstance(refusal, errors.Rejected) and refusal.status in _NO_ROUTE
+        try:
+            found, count = await self._included(owner)
+        except (errors.Rejected, errors.Retriable) as error:
+            told = is_missing and (error.status not in _NO_ROUTE or isinstance(error, errors.Gone))
+            raise error if told else refusal from None
+        if not is_missing and (not found or (len(found) in _CUTS if count is None else len(found) < count)):
+            raise refusal
+        self.by_inclusion, self.stands_in = is_missing and not self._listed, True
+        return found
+
+    async def _included(self, owner: EntityRef) -> tuple[Files, int | None]:
+        """The files that stand inside of the entity, and their number; what the server refuses to tell is left out."""
+        refusal: errors.MigratorError | None = None
+        for query in _INSIDE:
+            try:
+                item = await self._api.ask(f"Generals/{quote(owner.id, safe='')}", query)
+            except (errors.Rejected, errors.Retriable) as error:
+                if not is_refusal(error, first=True):
+                    raise
+                refusal = error
+                continue
+            if isinstance(item.get("Attachments"), dict | list) or item.get("Attachments") == "":
+                files = [await self._whole(file) for file in inner(item.get("Attachments"))]
+                return self._by_id(files, owner), whole(item.get("Attachments-Count"))
+        raise refusal or errors.Rejected(f"GET api/v1/Generals/{owner.id}: the answer holds no Attachments", status=501)
+
+    async def _whole(self, file: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What stands inside of an entity, with the facts that its own record tells and that are missing there."""
+        if "Size" in file or whole(file.get("Id")) is None:
+            return file
+        with suppress(errors.Rejected):
+            return {**file, **await self._api.ask(f"Attachments/{file['Id']}", {"include": f"[{FILE}]"})}
+        return file
+
+    async def _walked(self, collection: Collection, owner: EntityRef) -> Files:
+        async def step(cursor: Cursor | None) -> tuple[Items, Cursor | None]:
+            stretch = await self._api.page(collection, cursor, quote(owner.id, safe=""))
+            return stretch.items, stretch.next
+
+        items = [item async for item in walked(step, None)]
+        if collection is OF_ENTITY_AMONG_ALL:  # some servers ignore a filter without a word
+            items = [item for item in items if str(record(item.get("General")).get("Id")) == owner.id]
+        return self._by_id(items, owner)
+
+    def _by_id(self, items: Iterable[Mapping[str, Any]], owner: EntityRef) -> Files:
+        files = [attachment(item, owner, self._http.path_of) for item in items]
+        return {file.id: file for file in files}
+
+
+def _may_be_the_route(error: errors.Rejected | errors.Retriable) -> bool:
+    """Whether a list can't be read for a reason that may be its route's alone: refused, unknown, broken, a page."""
+    if isinstance(error, errors.Rejected):
+        return True
+    return error.status == _STUMBLED or (isinstance(error, errors.WrongBody) and type(error) is not errors.ShortListing)
+
+
+def records_of(api: Api) -> FileRecords:
+    """The records of single files of a server."""
+
+    async def ask(number: str) -> object:
+        return await api.ask(f"Attachments/{quote(number, safe='')}", {"include": "[Id]"})
+
+    async def some() -> list[str]:
+        items = listed(await api.ask("Attachments", {"include": "[Id]", "take": "3"}), "Attachments")
+        return [str(id_of(item, "Attachments")) for item in items]
+
+    return FileRecords(ask, some)
+
+
+async def text_now(api: Api, owner: EntityRef, comment_id: str | None) -> str:
+    """The text of an entity, or of a comment on it, as it is now; `Gone` if it is no more."""
+    path = f"Generals/{quote(owner.id, safe='')}" if comment_id is None else f"Comments/{quote(comment_id, safe='')}"
+    return text((await api.ask(path, {"include": "[Id,Description]"})).get("Description"))

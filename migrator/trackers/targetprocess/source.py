@@ -1,0 +1,276 @@
+"""Targetprocess as a source: every list that may show a file is read, and held against what the server counts.
+
+The one idea: all attachments, the attachments of each entity (the vendor's page "Work with Attachments" warns that the
+first may be short), and the texts of entities and comments, which tell whose the files are that name no owner.
+The one trap: files of comments and e-mail messages name no owner, and an entity doesn't list those of its comments.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from migrator import errors
+from migrator.model import NOBODY, Attachment, Cursor, Entity, EntityRef, Link, Page, Unread
+from migrator.trackers.cursors import Offset, mode_of
+from migrator.trackers.lenient import kept, record, text, whole
+from migrator.trackers.targetprocess.api import ATTACHMENTS, COMMENTS, GENERALS, MESSAGES, Collection
+from migrator.trackers.targetprocess.client import Options, Targetprocess
+from migrator.trackers.targetprocess.files import records_of, text_now
+from migrator.trackers.targetprocess.parse import (
+    INLINE,
+    attachment,
+    id_of,
+    inline_image,
+    inline_paths,
+    inner,
+    kind_of,
+    quoted_files,
+)
+from migrator.wire.client import HttpClient
+from migrator.wire.json_codec import read_json
+
+_LOST = {
+    "Attachments": "files are found by their entities only, and those of comments, of e-mails and of nobody are not",
+    "Generals": "files that only their entity lists are not found, nor entities without files",
+    "Comments": "files of comments stay without their entity (Unlinked)",
+    "Messages": "files of e-mails stay without their entity (Unlinked)",
+}
+"""What a backup lacks where a list can't be read."""
+
+CHANGED_MEANWHILE = 0.01
+"""The share of files that people may add between the reading of two lists; more is a contradiction of the lists."""
+
+
+class TargetprocessSource(Targetprocess):
+    """Targetprocess as a source."""
+
+    def __init__(self, http: HttpClient, options: Options) -> None:
+        super().__init__(http, options)
+        self._kinds: dict[int, str] = {}
+        self._records = records_of(self._api)
+        self._tally = Tally(by_entity=options.cross_check == "off")
+
+    async def read(self, stream: str, cursor: Cursor | None) -> Page:
+        """See `Source`."""
+        if stream == "Attachments":
+            return await self._attachments(cursor)
+        if stream == "Generals":
+            return await self._generals(cursor)
+        try:
+            return await (self._comments(cursor) if stream == "Comments" else self._messages(cursor))
+        except errors.Gone as error:
+            if cursor is not None or await self._has(stream):
+                raise
+            return Page(warnings=(f"this server has no {stream} ({error}): {_LOST[stream]}",))
+
+    async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
+        """See `Source`. `ShortListing` where they are fewer than the entity itself tells of."""
+        count = self._count_in(entity.raw) if entity.raw is not None else await self._files.count_of(entity.ref)
+        return tuple((await self._files.all_of(entity.ref, count)).values())
+
+    async def still_lists(self, attachment: Attachment) -> bool:
+        """See `Source`. By the file's own record; else by the list of its entity; an image by its text."""
+        if attachment.id.startswith(INLINE):
+            words = await text_now(self._api, attachment.owner, attachment.comment_id)
+            return attachment.locator in inline_paths(words)
+        return await self._records.still_list(attachment, self.find_attachments)
+
+    async def oddities(self) -> tuple[str, ...]:
+        """See `Tracker`."""
+        found = list(await super().oddities())
+        for collection in (ATTACHMENTS, GENERALS, COMMENTS, MESSAGES):
+            found += await self._odd(collection)
+        return tuple(found)
+
+    async def _odd(self, collection: Collection) -> list[str]:
+        name = collection.name
+        try:
+            page = await self._api.page(collection, None)
+            items, cursor = page.items, page.next
+        except (errors.Rejected, errors.Retriable) as error:
+            return [f"{name} can't be listed ({error}): {_LOST[name]}"]
+        found = []
+        if collection is GENERALS:
+            found += await self._odd_files(items)
+        if collection is ATTACHMENTS and not items and await self._some_have_files():
+            found.append(f"the list of all attachments is empty, though entities tell of files: {_LOST[name]}")
+        if self._api.asks_less_of(collection):
+            what = (
+                "every entity is asked for its files" if collection is GENERALS else "the rest is asked for one by one"
+            )
+            found.append(f"{name}: not all that is asked for is told; {what}")
+        if mode_of(cursor) is Offset:
+            found.append(f"{name} are listed by position and not by id: what is deleted meanwhile costs some requests")
+        wanted = min(self._options.page_size, collection.most)
+        if cursor is not None and 0 < len(items) < wanted and (await self._api.page(collection, cursor)).items:
+            found.append(f"{name}: {len(items)} at once are listed, though {wanted} were asked for")
+        return found
+
+    async def _some_have_files(self) -> bool:
+        try:
+            items = (await self._api.page(GENERALS, None)).items
+        except (errors.Rejected, errors.Retriable):
+            return False
+        return any(whole(item.get("Attachments-Count")) for item in items)
+
+    async def _odd_files(self, items: Sequence[Mapping[str, Any]]) -> list[str]:
+        """What is odd about the list of files of one entity, the first that has some."""
+        some = next((item for item in items if whole(item.get("Attachments-Count"))), None)
+        if some is None:
+            return []
+        try:
+            files = await self._files.of(EntityRef("General", str(id_of(some, "Generals"))))
+        except (errors.Rejected, errors.Retriable) as error:
+            return [f"an entity's own list of files can't be read ({error}): only the list of all attachments is"]
+        if len(files) < (whole(some.get("Attachments-Count")) or 0):
+            return ["an entity tells of more files than it lists: such entities fail, unless another list has them"]
+        instead = "an entity has no list of its files: they are read from inside of it, 1000 at the most"
+        return [instead] if self._files.stands_in else []
+
+    async def _has(self, resource: str) -> bool:
+        """Whether the server has such a resource at all: it answers a plainer question, or tells of its fields."""
+        for path, query in ((resource, {"take": "2"}), (f"{resource}/meta", {})):
+            try:
+                await self._api.ask(path, query)
+            except errors.Gone:
+                continue
+            return True
+        return False
+
+    async def _attachments(self, cursor: Cursor | None) -> Page:
+        page = await self._api.page(ATTACHMENTS, cursor)
+        owners = [await self._entity(item.get("General")) for item in page.items]
+        refs = [owner.ref if owner else NOBODY for owner in owners]
+        files = [attachment(item, ref, self._http.path_of) for item, ref in zip(page.items, refs, strict=True)]
+        self._tally.note(files, first=cursor is None, last=page.next is None)
+        return Page(distinct(owners), tuple(files), next=page.next, unread=page.unread)
+
+    async def _generals(self, cursor: Cursor | None) -> Page:
+        page = await self._api.page(GENERALS, cursor)
+        entities = [(item, entity) for item in page.items if (entity := await self._entity(item, raw=kept(item)))]
+        wanted = tuple(entity for item, entity in entities if self._asks_for(item, entity.ref))
+        texts = [(text(item.get("Description")), entity.ref, None) for item, entity in entities]
+        files, links = self._in_texts(texts)
+        self._tally.note_told((whole(item.get("Attachments-Count")) for item in page.items), first=cursor is None)
+        unread, warnings = self._lacking() if page.next is None else ((), ())
+        unread = (*page.unread, *unread)
+        return Page(tuple(entity for _, entity in entities), files, links, wanted, page.next, unread, warnings)
+
+    def _lacking(self) -> tuple[tuple[Unread, ...], tuple[str, ...]]:
+        """A list of all attachments that is empty, while entities tell of files, is none; a short one is odd."""
+        told, listed = self._tally.told, self._tally.listed
+        if not told or listed is None or told - listed <= told * CHANGED_MEANWHILE:
+            return (), ()
+        reason = f"the entities tell of {told} files, and the list of all attachments holds {listed}"
+        if not listed:
+            return (Unread(EntityRef("Attachments", "GET api/v1/Attachments"), reason),), ()
+        return (), (f"{reason}: those of comments, of e-mails and of nobody that it lacks are not found",)
+
+    async def _comments(self, cursor: Cursor | None) -> Page:
+        page = await self._api.page(COMMENTS, cursor)
+        owned = [(item, owner) for item in page.items if (owner := await self._entity(item.get("General")))]
+        texts = [(text(item.get("Description")), owner.ref, str(id_of(item, "Comments"))) for item, owner in owned]
+        files, links = self._in_texts(texts)
+        return Page(distinct(owner for _, owner in owned), files, links, next=page.next, unread=page.unread)
+
+    async def _messages(self, cursor: Cursor | None) -> Page:
+        page = await self._api.page(MESSAGES, cursor)
+        owners: list[Entity | None] = []
+        links: list[Link] = []
+        for item in page.items:
+            files = inner(item.get("Attachments"))
+            general = next(iter(inner(item.get("Generals"))), None) if files else None
+            if owner := await self._entity(general):
+                owners.append(owner)
+                links += [Link(str(id_of(file, "Messages")), owner.ref) for file in files]
+        return Page(distinct(owners), links=tuple(links), next=page.next, unread=page.unread)
+
+    def _asks_for(self, item: Mapping[str, Any], ref: EntityRef) -> bool:
+        """Whether the entity is asked for its own list of files; without a count there is no telling."""
+        count, check = whole(item.get("Attachments-Count")), self._options.cross_check
+        if check == "off":
+            return count is not None and self._tally.lacks(ref, count)
+        return check == "all" or count != 0
+
+    @staticmethod
+    def _count_in(raw: str) -> int | None:
+        """The number of files that an entity told of when it was listed."""
+        return whole(record(read_json(raw.encode())).get("Attachments-Count"))
+
+    def _in_texts(
+        self, texts: Iterable[tuple[str, EntityRef, str | None]]
+    ) -> tuple[tuple[Attachment, ...], tuple[Link, ...]]:
+        files, links = [], []
+        for words, owner, comment_id in texts:
+            links += [Link(number, owner, comment_id) for number in quoted_files(words)]
+            if self._options.inline_images == "list":
+                files += [inline_image(path, owner, comment_id) for path in inline_paths(words)]
+        return tuple(files), tuple(links)
+
+    async def _entity(self, general: object, raw: str | None = None) -> Entity | None:
+        """The entity that a General tells of; None if it is null."""
+        item = record(general)
+        number = whole(item.get("Id"))
+        if number is None:
+            return None
+        ref = EntityRef(kind_of(item) or await self._looked_up(number), str(number))
+        return Entity(ref, text(item.get("Name")), f"{self._http.base}/entity/{number}", raw)
+
+    async def _looked_up(self, number: int) -> str:
+        """The kind of an entity that the listing leaves open; "General" if it can't be had."""
+        if number not in self._kinds:
+            try:
+                self._kinds[number] = kind_of(await self._api.ask(f"Generals/{number}")) or "General"
+            except errors.Rejected:
+                return "General"
+        return self._kinds[number]
+
+
+class Tally:
+    """How many files the list of all attachments brought, where that was read from its begin, and entities told of.
+
+    `by_entity`: those of each entity are counted, too, which takes memory.
+    """
+
+    def __init__(self, *, by_entity: bool) -> None:
+        self._by_entity = by_entity
+        self._counts: Counter[EntityRef] = Counter()
+        self._listed: int | None = None
+        self._latest: frozenset[str] = frozenset()
+        self._whole = False
+        self.told: int | None = None
+        """All that the entities told of; None where their list was not read from its begin, or one told no number."""
+
+    @property
+    def listed(self) -> int | None:
+        """All that the list brought; None where not all of it was read."""
+        return self._listed if self._whole else None
+
+    def note(self, files: Iterable[Attachment], *, first: bool, last: bool) -> None:
+        """Count a page; what the page before it had already (an overlap, a page read again) counts once."""
+        if first:
+            self._counts, self._listed, self._latest = Counter(), 0, frozenset()
+        found = {file.id: file.owner for file in files}
+        if self._listed is not None:
+            new = [owner for number, owner in found.items() if number not in self._latest]
+            self._listed += len(new)
+            if self._by_entity:
+                self._counts.update(new)
+        self._latest, self._whole = frozenset(found), last
+
+    def note_told(self, counts: Iterable[int | None], *, first: bool) -> None:
+        """Add what the entities of a page tell of."""
+        before, told = 0 if first else self.told, [*counts]
+        known = [count for count in told if count is not None]
+        self.told = before + sum(known) if before is not None and len(known) == len(told) else None
+
+    def lacks(self, ref: EntityRef, count: int) -> bool:
+        """Whether all of the list was read, and brought fewer files of this entity than that."""
+        return self.listed is not None and self._counts[ref] < count
+
+
+def distinct(entities: Iterable[Entity | None]) -> tuple[Entity, ...]:
+    """Each entity once."""
+    return tuple({entity.ref: entity for entity in entities if entity}.values())

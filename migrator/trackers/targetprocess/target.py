@@ -1,0 +1,141 @@
+"""Targetprocess, REST API version 1: as a target, and what the registry of trackers needs of it.
+
+The one idea: all entities share one id space, so files go to an id, whatever its kind.
+The one trap: a description that nobody wrote is the file's name.
+
+As a source it is in `targetprocess_source`, and what both share in `targetprocess_tracker`; how lists are asked for is
+in `targetprocess_api`, what they say in `targetprocess_answers`, the files of one entity in `targetprocess_files`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib.parse import quote
+
+from migrator import errors
+from migrator.model import Attachment, Draft, EntityDraft, EntityRef
+from migrator.ports import Body
+from migrator.trackers import Adapter
+from migrator.trackers.base import described
+from migrator.trackers.lenient import as_html
+from migrator.trackers.name_lookup import Lookup
+from migrator.trackers.targetprocess.api import CREATED, FILE
+from migrator.trackers.targetprocess.client import CAPABILITIES, Options, Targetprocess
+from migrator.trackers.targetprocess.parse import (
+    INLINE,
+    attachment,
+    id_of,
+    kind_of,
+    parsed,
+    tells_of_a_file,
+    uploaded,
+)
+from migrator.trackers.targetprocess.source import TargetprocessSource
+from migrator.trackers.url_quoting import encoded_once
+from migrator.wire.auth import Header, QueryToken, Signer, basic
+from migrator.wire.client import Call, HttpClient
+from migrator.wire.request_body import Multipart
+from migrator.wire.status import says_too_large
+
+
+class TargetprocessTarget(Targetprocess):
+    """Targetprocess as a target. All entities share one id space, so their kind isn't needed."""
+
+    def __init__(self, http: HttpClient, options: Options) -> None:
+        super().__init__(http, options)
+        self._project = Lookup("target.options.create_project", options.create_project, self._api.projects)
+
+    def legal_name(self, name: str) -> str:
+        """See `Target`: what a header line can't carry, and what IIS takes for the end of a folder or of the name."""
+        bad = {"/", "\\", '"'}
+        return (
+            "".join("_" if char in bad or unicodedata.category(char) in {"Cc", "Cs"} else char for char in name) or "_"
+        )
+
+    async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
+        """See `Target`. A description that could not be set is missing in what is returned; the file is there."""
+        parts = Multipart({"generalId": owner.id}, "file", draft.name, draft.media_type, body)
+        call = Call("POST", "UploadFile.ashx", {}, {"Accept": "application/json"}, parts, framed=tells_of_a_file)
+        try:
+            answer = await self._http.write(call)
+        except errors.Unanswered as error:
+            raise await self._fate(owner, error) from error
+        made = uploaded(answer.body, owner)
+        if made is not None and not made.name:
+            made = await self._named(made, draft.name)
+        return made and await described(self, made, draft.description)
+
+    async def _named(self, made: Attachment, name: str) -> Attachment:
+        """A file of which the upload page told only the id, as its record tells it; as it was sent, if that fails."""
+        try:
+            item = await self._api.ask(f"Attachments/{quote(made.id, safe='')}", {"include": f"[{FILE}]"})
+            return attachment(item, made.owner)
+        except (errors.Rejected, errors.Retriable):
+            return replace(made, name=name)
+
+    async def describe(self, remote: Attachment, description: str) -> None:
+        """See `Target`."""
+        path = f"api/v1/Attachments/{quote(remote.id, safe='')}"
+        answer = await self._http.send_json("POST", path, {"Description": description}, {"format": "json"})
+        parsed(answer, f"POST {path}")
+
+    async def delete(self, remote: Attachment) -> None:
+        """See `Target`."""
+        await self._http.send(Call("DELETE", f"api/v1/Attachments/{quote(remote.id, safe='')}"))
+
+    async def expect_creating(self) -> None:
+        """See `Target`."""
+        await self._project.number()
+
+    async def create_entity(self, draft: EntityDraft) -> EntityRef:
+        """See `Target`."""
+        kind = self._options.create_kind or (draft.kind if draft.kind in CREATED else CREATED[0])
+        project = await self._project.number()
+        return EntityRef(kind, str(await self._api.create(kind, draft.title, as_html(draft.marked), project)))
+
+    async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
+        """See `Target`."""
+        item = await self._api.described_with(draft.mark)
+        return EntityRef(kind_of(item) or "General", str(id_of(item, "Generals"))) if item else None
+
+    async def _fate(self, owner: EntityRef, error: errors.Unanswered) -> errors.MigratorError:
+        """The upload page answers most failures with 500: a definite no where the file can't have arrived."""
+        if says_too_large(error):
+            return errors.Rejected(f"the server takes no file of this size ({error})")
+        try:
+            await self._api.ask(f"Generals/{quote(owner.id, safe='')}")
+        except errors.Gone as gone:
+            return gone
+        except errors.MigratorError:
+            return error
+        return error
+
+
+def attachment_url(base: str, attachment: Attachment) -> str:
+    """Where people fetch a file; an image inside of a text has its path."""
+    if attachment.id.startswith(INLINE):
+        return f"{base}/{encoded_once(attachment.locator)}"
+    return f"{base}/Attachment.aspx?AttachmentID={quote(attachment.id, safe='')}"
+
+
+def signer(auth: Mapping[str, str]) -> Signer:
+    """Credentials of [source.auth] or [target.auth]."""
+    if "username" in auth:
+        return basic(auth["username"], auth["password"])
+    for name in ("access_token", "token"):
+        if name in auth:
+            return QueryToken(name, auth[name])
+    return Header("Cookie", auth["cookie"])
+
+
+ADAPTER = Adapter(
+    source=TargetprocessSource,
+    target=TargetprocessTarget,
+    options=Options,
+    auth=(("username", "password"), ("access_token",), ("token",), ("cookie",)),
+    signer=signer,
+    capabilities=CAPABILITIES,
+    url_of=attachment_url,
+)

@@ -1,0 +1,1 @@
+"""Telerik TeamPulse as source and as target."""

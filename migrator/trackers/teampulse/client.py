@@ -1,0 +1,197 @@
+"""What a TeamPulse is as a source and as a target: options, facts, which API it has, and how it is asked.
+
+The one idea: the API is there if anything of it answers, with a version in its path or without.
+The one trap: `totalResults` counts all that is meant on some servers and the page on others. So a listing goes on until
+nothing new comes, and only what is less than that number is taken for cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from migrator import errors
+from migrator.model import Attachment, Entity, EntityRef
+from migrator.ports import Capabilities, Sink
+from migrator.trackers.base import HttpTracker
+from migrator.trackers.file_records import FileRecords
+from migrator.trackers.lenient import record, text
+from migrator.trackers.listing import Found, Items, Listing, Way, is_refusal
+from migrator.trackers.strict import digits, list_in, number_in, numbered, objects_in, split
+from migrator.trackers.teampulse.parse import UNTYPED, attachment_in, entity_in, paths_in, total_in
+from migrator.wire.client import HttpClient
+
+PREFIXES = ("api/v1", "api")
+PROOFS = ("users/me", "workitems", "attachments")
+"""What shows that there is an API; the account first, as that is told to people."""
+CAPABILITIES = Capabilities(
+    streams=("workitems", "attachments"),
+    kinds=("Story", "Bug", "Task", "Feature", "Issue", "Risk", "Feedback", UNTYPED),
+    entity_streams=("workitems",),
+    creates=True,
+    max_connections=8,
+    max_writes=2,
+    reports_size=False,
+    deletes=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """[source.options] and [target.options].
+
+    page_size     work items or attachments asked for at once; the server may give fewer; 2 at least
+    upload_type   what uploads are marked as: "TeamPulse", or "Feedback" for the feedback portal
+    max_bytes     the largest file that the server takes (the API doesn't tell it); 0 where nobody knows
+    create_project  number or name of the project in which work items are created, see [mapping] create_missing
+    create_kind   their type, "Story" or "Bug", say; left out: the original's where there is such a type, else "Story"
+    """
+
+    page_size: int = 100
+    upload_type: str = "TeamPulse"
+    max_bytes: int = 0
+    create_project: str = ""
+    create_kind: str = ""
+
+
+class TeamPulse(HttpTracker[Options]):
+    """What source and target share."""
+
+    def __init__(self, http: HttpClient, options: Options) -> None:
+        super().__init__(http, options, replace(CAPABILITIES, max_attachment_bytes=options.max_bytes or None))
+        self._prefix = ""
+        self._records = FileRecords(self._record, self._some)
+
+    async def check(self) -> str:
+        """See `Tracker`. A server that doesn't tell who is logged in is known by what it lists."""
+        proof, answer, refusal = await self._proven()
+        if proof != PROOFS[0]:
+            return f"TeamPulse; its {proof} answer, but it doesn't tell as whom ({refusal})"
+        me = record(answer)
+        return f"TeamPulse as {text(me.get('displayName')) or text(me.get('name')) or 'somebody without a name'}"
+
+    async def oddities(self) -> tuple[str, ...]:
+        """See `Tracker`."""
+        proof, _, refusal = await self._proven()
+        if proof == PROOFS[0]:
+            return ()
+        return (f"it doesn't tell whom it lets in ({refusal}); what this account may see is unknown",)
+
+    async def still_lists(self, attachment: Attachment) -> bool:
+        """See `Source`. By the file's own record; else by the list of its work item."""
+        return await self._records.still_list(attachment, self.find_attachments)
+
+    async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
+        """See `Target`. Whether files of its comments are among them, depends on the server."""
+        listing = self._listing(f"workitems/{digits(owner.id)}/attachments")
+        files = [attachment_in(item, owner, self._http) async for item in listing.all()]
+        return tuple({file.id: file for file in files}.values())
+
+    async def download(self, attachment: Attachment, sink: Sink) -> None:
+        """See `Source`. Where it was said to be; if that is gone, asked anew: a file's name is part of its address."""
+        path, told = f"attachments/{digits(attachment.id)}", attachment.locator.split("\n")
+        if not attachment.locator:
+            return await self._fetch(attachment, paths_in(await self._get(path), self._http), sink)
+        try:
+            return await self._fetch(attachment, told, sink)
+        except errors.Gone:
+            if (now := paths_in(await self._get(path), self._http)) == told:
+                raise
+        return await self._fetch(attachment, now, sink)
+
+    async def _fetch(self, attachment: Attachment, paths: Sequence[str], sink: Sink) -> None:
+        """From the first of these addresses that gives it; only one may be meant for this kind of login."""
+        refusal: errors.MigratorError = errors.NotReachable(f"attachment {attachment.id}: no address of it is told")
+        for number, address in enumerate(paths):
+            try:
+                return await self._stream(attachment, address, sink)
+            except (errors.Rejected, errors.LoginPage) as error:
+                refusal = refusal if number else error
+        raise refusal
+
+    async def _proven(self) -> tuple[str, Any, errors.MigratorError | None]:
+        """What of the API answers first, what it says, and what the question for the account was refused with.
+
+        Finds out on the way which API there is.
+        """
+        refusals: list[errors.MigratorError] = []
+        for prefix in (self._prefix,) if self._prefix else PREFIXES:
+            for proof in PROOFS:
+                try:
+                    answer = await self._answer(f"{prefix}/{proof}")
+                except (errors.ConnectFailed, errors.Throttled):
+                    raise
+                except (errors.Rejected, errors.Retriable) as error:
+                    refusals.append(error)
+                    continue
+                self._prefix = prefix
+                return proof, answer, next(iter(refusals), None)
+        if others := [refusal for refusal in refusals if not isinstance(refusal, errors.Gone)]:
+            raise others[0]
+        raise errors.TrackerUnreachable("no API of TeamPulse at this address; is `url` right?")
+
+    async def _answer(self, path: str) -> Any:
+        """One answer in its right form, to see whether there is an API; the first of a list only."""
+        if path.endswith(PROOFS[0]):
+            return await self._http.get_json(path)
+        return objects_in(await self._http.get_json(path, {"$top": "2"}), "results")
+
+    async def _path(self, path: str) -> str:
+        if not self._prefix:
+            await self._proven()
+        return f"{self._prefix}/{path}"
+
+    async def _get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        return await self._http.get_json(await self._path(path), query)
+
+    async def _list(self, path: str, query: Mapping[str, str]) -> Items:
+        return objects_in(await self._get(path, query), "results")
+
+    def _listing(self, path: str, *, first: bool = True) -> Listing:
+        """A collection, held against the number of items that the server tells; `first`: it begins."""
+
+        async def ask(way: Way) -> Found:
+            query = {"$top": str(way.take), **({"$orderby": "id asc"} if way.sorts else {})}
+            where = {"$skip": str(way.skip)} if way.after is None else {"$filter": f"id gt {way.after}"}
+            return await self._found(path, way, await self._get(path, query | where))
+
+        return Listing(ask, number_in, max(2, self._options.page_size), refused=partial(is_refusal, first=first))
+
+    async def _found(self, path: str, way: Way, answer: object) -> Found:
+        if path not in self.capabilities.streams:
+            return Found(objects_in(answer, "results"), total=total_in(answer))
+        where = f"behind {way.skip} items" if way.after is None else f"after id {way.after}"
+        place = f"GET {await self._path(path)}, {where}"
+        items, unread = split(list_in(answer, "results"), numbered, place, path)
+        return Found(items, total=total_in(answer), unread=unread)
+
+    async def _record(self, number: str) -> object:
+        return await self._get(f"attachments/{digits(number)}")
+
+    async def _some(self) -> list[str]:
+        return [str(number_in(item)) for item in await self._list("attachments", {"$top": "3"})]
+
+    async def _filtered(self, condition: str, most: int) -> Items | None:
+        """The work items that meet a condition; None where the server refuses to list such, or stumbles over it.
+
+        A page in its place, too, says no more: something on the way may dislike the question.
+        """
+        try:
+            return await self._list("workitems", {"$filter": condition, "$top": str(most)})
+        except (errors.Rejected, errors.WrongBody):
+            return None
+        except errors.Retriable as error:
+            if not is_refusal(error, first=True):
+                raise
+            return None
+
+    async def _owner(self, number: int) -> Entity | None:
+        try:
+            return self._entity(record(await self._get(f"workitems/{number}")))
+        except (errors.Gone, errors.Forbidden):
+            return None
+
+    def _entity(self, item: Mapping[str, Any]) -> Entity:
+        return entity_in(item, f"{self._http.base}/view#item/")

@@ -1,0 +1,1 @@
+"""HTTP to one tracker: a request becomes an answer or one of `migrator.errors`."""

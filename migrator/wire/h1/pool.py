@@ -1,0 +1,234 @@
+"""Plain GETs to one origin over connections that are kept: what downloads travel by.
+
+The one idea: a file needs no general client. A request is a few lines, what is read of the answer is `incoming.py`'s
+business, and what is left is a stack of idle connections.
+The one trap: a kept connection may be closed by the server at the moment it is used again. A GET that was not answered
+by a single byte goes out once more, over a new connection; anything else is for the layer that repeats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import Mapping
+from typing import cast
+
+from aiohappyeyeballs import start_connection
+from yarl import URL
+
+from migrator.wire.h1.response import Incoming, NoAnswer
+from migrator.wire.resolver import looked_up
+
+IDLE = 15.0
+"""Seconds after which an idle connection is not used again."""
+BLOCK = 256 * 1024
+_CONNECT = 30.0
+CLOSING = 3.0
+"""Seconds that connections get to end; those that nobody tells the end of are forgotten then."""
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class NoConnection(ConnectionError):
+    """Nobody is there, or nobody to be trusted, or nobody who answers in time; `__cause__` tells why."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
+
+
+class Lane:
+    """GETs to one origin. Building it does no I/O.
+
+    `timeout` is in seconds: so long may a head take, and then each wait for more of the body; a connection half of a
+    minute at most.
+
+    At most `most` connections are kept while nobody uses them; how many are in use is the caller's business.
+    """
+
+    def __init__(self, origin: URL, *, most: int, timeout: float, context: ssl.SSLContext | None = None) -> None:
+        self.timeout = timeout
+        self._origin, self._most, self._context = origin, most, context
+        self._idle: list[_Connection] = []
+        self._open: set[_Connection] = set()
+
+    async def get(self, target: str, headers: Mapping[str, str]) -> Incoming:
+        """The answer, its head there, to be entered and left. `target` is sent as it is, path and query encoded."""
+        request = self._spelled(target, headers)
+        if (kept := self._kept()) is not None:
+            try:
+                return await _asked(kept, request)
+            except NoAnswer:
+                pass  # the server closed it meanwhile
+        return await _asked(await self._connect(), request)
+
+    async def close(self) -> None:
+        """Close all connections, within CLOSING seconds; may be called twice."""
+        opened = tuple(self._open)
+        for connection in opened:
+            connection.close()
+        if opened:
+            await asyncio.wait([connection.gone for connection in opened], timeout=CLOSING)
+        for connection in opened:
+            connection.forget()
+
+    def keep(self, connection: _Connection) -> None:
+        """The connection is idle."""
+        if len(self._idle) < self._most:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def opened(self, connection: _Connection) -> None:
+        """The connection is there."""
+        self._open.add(connection)
+
+    def lost(self, connection: _Connection) -> None:
+        """The connection is no more."""
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def _spelled(self, target: str, headers: Mapping[str, str]) -> bytes:
+        lines = [f"GET {target} HTTP/1.1", f"Host: {self._origin.host_port_subcomponent}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        if _FORBIDDEN.search("".join(lines)):
+            raise ValueError("a control character in a header or address: it would end the line that it goes into")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+    def _kept(self) -> _Connection | None:
+        now = asyncio.get_running_loop().time()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable and now - connection.since < IDLE:
+                return connection
+            connection.close()
+        return None
+
+    async def _connect(self) -> _Connection:
+        loop = asyncio.get_running_loop()
+        host, port = self._origin.raw_host or "", self._origin.port or 0
+        tls = self._tls()
+        named = host.rstrip(".") if tls else None
+        try:
+            async with asyncio.timeout(min(self.timeout, _CONNECT)):
+                found = await looked_up(host, port)
+                # Not by create_connection alone: uvloop's tries one address after the other.
+                plug = await start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
+                connection = _Connection(self, loop)
+                try:
+                    await loop.create_connection(lambda: connection, sock=plug, ssl=tls, server_hostname=named)
+                except BaseException:
+                    connection.forget()
+                    raise
+        except OSError as error:
+            raise NoConnection(host, port) from error
+        return connection
+
+    def _tls(self) -> ssl.SSLContext | None:
+        if self._origin.scheme != "https":
+            return None
+        if self._context is None:
+            self._context = ssl.create_default_context()
+            self._context.set_alpn_protocols(["http/1.1"])
+        return self._context
+
+
+async def _asked(connection: _Connection, request: bytes) -> Incoming:
+    answer = connection.ask(request)
+    try:
+        await answer.head()
+    except BaseException:
+        connection.close()
+        raise
+    return answer
+
+
+class _Connection(asyncio.BufferedProtocol):
+    """One connection, with at most one request under way."""
+
+    def __init__(self, lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
+        self._lane, self._loop = lane, loop
+        self._block = memoryview(bytearray(BLOCK))
+        self._answer: Incoming | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport
+        self._made = False
+        self.since = 0.0
+        self.gone = loop.create_future()
+
+    @property
+    def usable(self) -> bool:
+        return not self._transport.is_closing()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport, self._made = cast("asyncio.Transport", transport), True
+        self._lane.opened(self)
+
+    def ask(self, request: bytes) -> Incoming:
+        self._answer = answer = Incoming(self)
+        self._transport.write(request)
+        return answer
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's
+        return self._block
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._answer is None:
+            self.close()  # nobody asked for it
+        else:
+            self._answer.feed(self._block[:nbytes])
+
+    def forget(self) -> None:
+        """It ends, whether or not somebody says so: uvloop tells nothing where `create_connection` is cancelled."""
+        if not self.gone.done():
+            if self._made:
+                self._transport.abort()
+            self.connection_lost(ConnectionAbortedError())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lane.lost(self)
+        self._stop()
+        if self._answer is not None:
+            self._answer.ended(exc)
+        if not self.gone.done():
+            self.gone.set_result(None)
+
+    def watch(self) -> None:
+        # One timer runs on over many waits: a timer for each of them would cost more than the wait.
+        self.since = self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._lane.timeout, self._look)
+
+    def pause(self) -> None:
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def release(self) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None and answer.reusable and self.usable:
+            self.since = self._loop.time()
+            self._lane.keep(self)
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """At once: what is still to come is of no interest."""
+        self._transport.abort()
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._answer is None or not self._answer.waiting:
+            return
+        left = self.since + self._lane.timeout - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look)
+        else:
+            self._answer.fail(TimeoutError())
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

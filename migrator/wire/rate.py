@@ -1,0 +1,92 @@
+"""How fast one tracker is asked: a burst-limited rate, a bandwidth, and a common step back when it says 'slow down'.
+
+The one idea: all requests to one tracker take their turn at one `Pacer`, so one 429 slows every worker, and speed
+comes back bit by bit with each answer that goes well. The wire asks it for each request, not for each verb of the
+port, because one verb may be several requests.
+The one trap: time spent waiting here is not the tracker's time; no timeout may run meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from migrator.wire.waits import LONGEST, Waits
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A token bucket: `rate` units a second, at most one second's worth saved up. Rate 0 means no limit."""
+
+    rate: float
+    _level: float = 0.0
+    _at: float = 0.0
+
+    def take(self, amount: float, now: float) -> float:
+        """Take so much and say how many seconds to wait before going on."""
+        if not self.rate:
+            return 0.0
+        if not self._at:
+            self._level, self._at = self.rate, now
+        self._level = min(self.rate, self._level + (now - self._at) * self.rate) - amount
+        self._at = now
+        return max(0.0, -self._level / self.rate)
+
+
+class Pacer:
+    """Turns for the requests to one tracker. Limits in requests and bytes a second; 0 means none.
+
+    `longest` is how many seconds a tracker may make everybody wait; `waits` tells a person of a long one, once.
+    """
+
+    SPACING_FIRST = 0.05
+    SPACING_MAX = 5.0
+    PAUSE_DEFAULT = 1.0
+
+    def __init__(
+        self,
+        requests_per_second: float = 0,
+        bytes_per_second: float = 0,
+        *,
+        longest: float = LONGEST,
+        waits: Waits | None = None,
+    ) -> None:
+        self.longest, self._waits = longest, waits or Waits()
+        self._requests = Bucket(requests_per_second)
+        self._bytes = Bucket(bytes_per_second)
+        self._spacing = 0.0
+        self._next_start = 0.0
+
+    async def turn(self) -> None:
+        """Wait until this request may start."""
+        now = time.monotonic()
+        wait = self._requests.take(1, now)
+        if self._next_start > now or self._spacing:
+            start = max(now, self._next_start)
+            self._next_start = start + self._spacing
+            wait = max(wait, start - now)
+        if wait > 0:
+            await asyncio.sleep(wait)
+
+    async def spend(self, size: int) -> None:
+        """Count bytes that came or went, and wait if they were too many."""
+        if self._bytes.rate and (wait := self._bytes.take(size, time.monotonic())) > 0:
+            await asyncio.sleep(wait)
+
+    def throttled(self, retry_after: float | None, status: int | None = None) -> None:
+        """The tracker asked to slow down: nobody starts before the pause is over, then with more space between."""
+        pause = self.PAUSE_DEFAULT if retry_after is None else min(retry_after, self.longest)
+        self._waits.asked(pause, status)
+        self._next_start = max(self._next_start, time.monotonic() + pause)
+        self._spacing = min(self.SPACING_MAX, max(self.SPACING_FIRST, self._spacing * 2))
+
+    def went_well(self) -> None:
+        """An answer came without complaint: a little faster."""
+        if self._spacing:
+            self._spacing = self._spacing * 0.9 if self._spacing > self.SPACING_FIRST / 10 else 0.0
+
+    @property
+    def spacing(self) -> float:
+        """Seconds kept between two starts; 0 at full speed."""
+        return self._spacing

@@ -1,0 +1,89 @@
+"""One request and where its redirects lead: the tracker itself, or elsewhere, where nobody speaks for it.
+
+The one idea: a tracker may keep its files with others. What they answer is about their own house: a 404 there does not
+say that the attachment is no more, a 401 nothing about our credentials, and a dead host nothing about the tracker.
+The one trap: a redirect that looks like one to a login page may lead to a file (`/auth/7`, `auth.cdn.example`), so it
+is followed and judged by what comes; only where no file comes has it been what it looks like.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from yarl import URL
+
+from migrator import errors
+from migrator.wire.addresses import is_own, is_same_origin, place
+from migrator.wire.status import error_for, looks_like_login, reason_in
+
+_WHOLE = re.compile(r"bytes\s+0-([0-9]{1,18})/([0-9]{1,18})", re.ASCII | re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Hop:
+    """Where a request goes. `what` is for messages.
+
+    own     credentials may go there: it is the tracker
+    direct  it is the very origin that was configured
+    abroad  another host had a word in where this is: what comes says nothing about the tracker
+    login   a redirect on the way looked like one to a login page, and what was asked for did not
+    """
+
+    url: URL
+    query: Mapping[str, str]
+    what: str
+    own: bool = True
+    direct: bool = True
+    abroad: bool = False
+    login: bool = False
+
+    def next(self, home: URL, location: str) -> Hop:
+        """Where a redirect leads; `Rejected` if it is nowhere."""
+        try:
+            there = self.url.join(place(location, self.url.scheme))
+            usable = bool(location and there.host) and there.scheme in {"http", "https"}
+        except ValueError:
+            usable = False
+        if not usable:
+            raise self.judged(errors.Rejected(f"{self.what}: redirected to nowhere"))
+        own, what = is_own(home, there), self.what.partition(", redirected to ")[0]
+        if own:
+            there = there.with_user(None)
+        else:
+            what += f", redirected to {there.host_port_subcomponent}"
+        login = self.login or (looks_like_login(location) and not looks_like_login(str(self.url)))
+        return Hop(there, {}, what, own, is_same_origin(home, there), self.abroad or not own, login)
+
+    def is_same_address(self, other: Hop) -> bool:
+        """Whether both are one address of the tracker, whatever the query; such a redirect hands out a cookie."""
+        return self.direct and other.direct and self.url.raw_path == other.url.raw_path
+
+    def judged(self, fault: errors.MigratorError) -> errors.MigratorError:
+        """What a failure means here."""
+        definite = isinstance(fault, errors.Rejected | errors.AuthRefused)
+        if self.login and (definite or isinstance(fault, errors.ConnectFailed)):
+            return errors.LoginPage(f"{self.what}: redirected to a login page; are these credentials good for this?")
+        if not self.abroad or isinstance(fault, errors.WrongBody):
+            return fault
+        if definite:
+            return errors.Rejected(str(fault))
+        return errors.Retriable(str(fault), retry_after=getattr(fault, "retry_after", None))
+
+
+def refused_abroad(status: int, headers: Mapping[str, str], what: str, body: bytes) -> errors.MigratorError:
+    """What another host refuses, no matter which credentials it wants; what that means, `Hop.judged` says."""
+    if status not in {401, 407}:
+        return error_for(status, headers, what, body)
+    reason = reason_in(body)
+    return errors.Rejected(f"{what}: status {status}" + (f", {reason}" if reason else ""))
+
+
+def length_of_part(headers: Mapping[str, str]) -> int | None:
+    """The length of a file whose answer is a 206, if it is all of it (RFC 9110, 14.4); else None."""
+    told = _WHOLE.fullmatch(headers.get("Content-Range", "").strip())
+    if told is None or int(told[1]) + 1 != int(told[2]):
+        return None
+    length = headers.get("Content-Length")
+    return int(told[2]) if length is None or int(length) == int(told[2]) else None

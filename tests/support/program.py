@@ -1,0 +1,148 @@
+"""The real program as a child process, and configurations that point it at embedded trackers."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from migrator.sandbox.server import Sandbox
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How one call of the program ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The one JSON document on stdout; fails if there is anything else."""
+        found = json.loads(self.out)
+        assert isinstance(found, dict)
+        assert self.out.count("\n") == 1, "one line, one document"
+        return found
+
+
+async def start(*arguments: object, env: dict[str, str] | None = None, **how: Any) -> asyncio.subprocess.Process:
+    """Start `python -m migrator ...`; this loop goes on serving."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "migrator",
+        *map(str, arguments),
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200", **(env or {})},
+        **{**dict.fromkeys(("stdout", "stderr"), asyncio.subprocess.PIPE), "stdin": asyncio.subprocess.DEVNULL, **how},
+    )
+
+
+async def ended(process: asyncio.subprocess.Process, within: float = 60) -> Finished:
+    """Wait for its end; it is killed if that takes too long."""
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), within)
+    except BaseException:
+        with suppress(ProcessLookupError):
+            process.kill()
+        raise
+    return Finished(
+        process.returncode or 0, (out or b"").decode(errors="replace"), (err or b"").decode(errors="replace")
+    )
+
+
+async def run(*arguments: object, within: float = 60, **how: Any) -> Finished:
+    """Run the program to its end."""
+    return await ended(await start(*arguments, **how), within)
+
+
+async def kill(process: asyncio.subprocess.Process) -> bool:
+    """SIGKILL; true if it was alive and died of it."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.kill()
+    await ended(process)
+    return process.returncode == -signal.SIGKILL
+
+
+async def until(condition: Any, within: float = 30, every: float = 0.005) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(within):
+        while not condition():
+            await asyncio.sleep(every)
+
+
+def configure(
+    folder: Path,
+    source: Sandbox,
+    target: Sandbox | None = None,
+    *,
+    auth: dict[str, str] | None = None,
+    target_auth: dict[str, str] | None = None,
+    twins: bool = True,
+    **sections: dict[str, Any],
+) -> Path:
+    """Write `migration.toml` for sandboxes, and a mapping onto the twin entities, if any; secrets stand in files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ['archive = "archive"', *_tracker(folder, "source", source, auth)]
+    if target is not None:
+        lines += _tracker(folder, "target", target, target_auth)
+        if twins:
+            _map_twins(folder / "mapping.csv", source, target)
+    limits = {"backoff": "0.02 s", "backoff_max": "0.1 s", "retries": 3}
+    for name, keys in {"limits": {}, **sections}.items():
+        section = name.replace("__", ".")
+        values = {**limits, **keys} if name == "limits" else keys
+        if name in {"source", "target"}:  # further keys of a section that is there already
+            place = lines.index(f"[{name}]") + 1
+            lines[place:place] = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+        else:
+            lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    path = folder / "migration.toml"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def _tracker(folder: Path, section: str, sandbox: Sandbox, auth: dict[str, str] | None) -> list[str]:
+    lines = [f"[{section}]", f'tracker = "{sandbox.tracker}"', f'url = "{sandbox.url}"', f"[{section}.auth]"]
+    for key, value in (auth or sandbox.credentials).items():
+        if key == "username":
+            lines.append(f"{key} = {json.dumps(value)}")
+        else:
+            (folder / f"{section}-{key}").write_text(value, encoding="utf-8")
+            lines.append(f'{key} = {{ file = "{section}-{key}" }}')
+    return lines
+
+
+def _map_twins(path: Path, source: Sandbox, target: Sandbox) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["source_kind", "source_id", "target_kind", "target_id"])
+        rows.writerows(
+            [source.kind_of(entity.id), entity.id, target.kind_of(entity.id), entity.id]
+            for entity in source.world.entities
+        )
+
+
+async def process_and_peak(process: asyncio.subprocess.Process) -> tuple[int, int]:
+    """Exit status and peak resident memory in bytes, watched from outside.
+
+    The kernel's own figure for a child (`ru_maxrss`) counts what its parent had when it was forked, too.
+    """
+    status, peak = Path(f"/proc/{process.pid}/status"), 0
+    ended = asyncio.ensure_future(process.wait())
+    while not ended.done():
+        await asyncio.wait({ended}, timeout=0.05)
+        with suppress(OSError, ValueError, IndexError):
+            peak = max(peak, int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024)
+    assert peak, "it was never seen running"
+    return await ended, peak
