@@ -9,8 +9,8 @@ from migrator.model import EntityDraft, EntityRef
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
 from migrator.trackers.markers import Marks
-from migrator.trackers.targetprocess.target import TargetprocessTarget
-from migrator.trackers.teampulse.source import ADAPTER, Options, TeamPulseTarget
+from migrator.trackers.targetprocess import TargetprocessTarget
+from migrator.trackers.teampulse import ADAPTER, Options, TeamPulseTarget
 from migrator.wire.client import HttpClient
 from tests.adapters.targetprocess_bound import CREATING, answering, client
 from tests.contract.target import stub

@@ -18,11 +18,11 @@ from migrator.wire.auth import Signer
 from migrator.wire.client import HttpClient
 
 TRACKERS: dict[str, str] = {
-    "issuetrak": "migrator.trackers.issuetrak.source",
-    "redmine": "migrator.trackers.redmine.target",
-    "squash": "migrator.trackers.squash.source",
-    "targetprocess": "migrator.trackers.targetprocess.target",
-    "teampulse": "migrator.trackers.teampulse.source",
+    "issuetrak": "migrator.trackers.issuetrak",
+    "redmine": "migrator.trackers.redmine",
+    "squash": "migrator.trackers.squash",
+    "targetprocess": "migrator.trackers.targetprocess",
+    "teampulse": "migrator.trackers.teampulse",
 }
 
 

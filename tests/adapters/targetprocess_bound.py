@@ -13,7 +13,7 @@ from migrator.model import NOBODY, Attachment, Entity, EntityRef
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.targetprocess.files import PIXEL
 from migrator.sandbox.world.model import World, WorldAttachment
-from migrator.trackers.targetprocess.target import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
+from migrator.trackers.targetprocess import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
 from migrator.wire.client import HttpClient
 from tests.contract import Expected, nowhere
 from tests.contract.source import BoundSource

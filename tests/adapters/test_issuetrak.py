@@ -35,10 +35,10 @@ from migrator.sandbox.world.model import World
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
 from migrator.trackers import adapter
+from migrator.trackers.issuetrak import ADAPTER, IssuetrakSource, IssuetrakTarget, Options
 from migrator.trackers.issuetrak.authors import is_active
 from migrator.trackers.issuetrak.numbers import Numbered
 from migrator.trackers.issuetrak.parse import attachment_in, collection_in, made_in, window, written
-from migrator.trackers.issuetrak.source import ADAPTER, IssuetrakSource, IssuetrakTarget, Options
 from migrator.trackers.issuetrak.zip_batches import Archives
 from migrator.trackers.memory import MemoryTracker
 from migrator.wire.auth import Hmac, Unsigned
@@ -1207,7 +1207,7 @@ async def test_unknown_time_zone_is_a_mistake_in_the_configuration():
 
 @pytest.mark.parametrize("status", [404, 413])
 async def test_file_that_is_too_large_for_the_server_is_reported_as_such(status, monkeypatch):
-    monkeypatch.setattr("migrator.trackers.issuetrak.source.LIKELY_LIMIT", 100_000)
+    monkeypatch.setattr("migrator.trackers.issuetrak.target.LIKELY_LIMIT", 100_000)
     async with IssuetrakSandbox(SMALL, Faults(max_upload_bytes=200_000), too_large_status=status) as sandbox:
         with pytest.raises(errors.Rejected, match="too many for this server"):
             await send(target(sandbox.url), busiest(sandbox), content=b"x" * 160_000)

@@ -19,7 +19,7 @@ from aiohttp import web
 from migrator import errors
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.trackers import adapter
-from migrator.trackers.redmine.target import ADAPTER, Options, RedmineSource, RedmineTarget
+from migrator.trackers.redmine import ADAPTER, Options, RedmineSource, RedmineTarget
 from migrator.wire.client import HttpClient
 from tests.adapters.fake_redmine import KEY, LOGIN, PASSWORD, FakeRedmine, page
 from tests.adapters.fake_redmine_beside import Space

@@ -14,9 +14,9 @@ from jobs.wiring import wire_source, wire_target_listing
 from migrator import errors
 from migrator.config.settings import options_of, read_configuration
 from migrator.model import Attachment, Draft, Entity, EntityRef, Page
+from migrator.trackers.redmine import ADAPTER, Options, RedmineSource
 from migrator.trackers.redmine.api import TRIES
 from migrator.trackers.redmine.containers import BESIDE
-from migrator.trackers.redmine.target import ADAPTER, Options, RedmineSource
 from tests.adapters.fake_redmine import FakeRedmine
 from tests.adapters.fake_redmine_beside import Space
 from tests.adapters.test_redmine import closing, seeded_beside, source, target  # noqa: F401 - a fixture

@@ -28,17 +28,11 @@ from migrator.sandbox.squash.web import DEFAULT_WHITELIST, RefusedError
 from migrator.sandbox.world.model import World
 from migrator.trackers import adapter
 from migrator.trackers.memory import MemoryTracker
+from migrator.trackers.squash import ADAPTER, Options, SquashSource, SquashTarget, unwrapped
 from migrator.trackers.squash.hal import items_in, steps_in
 from migrator.trackers.squash.parse import attachment_in, made_in
 from migrator.trackers.squash.passing import passing_name
 from migrator.trackers.squash.records import STREAMS
-from migrator.trackers.squash.source import (
-    ADAPTER,
-    Options,
-    SquashSource,
-    SquashTarget,
-    unwrapped,
-)
 from migrator.trackers.squash.tree import AT_ONCE, KINDS
 from migrator.wire.auth import Unsigned
 from migrator.wire.client import HttpClient
@@ -640,7 +634,7 @@ async def test_file_deleted_while_its_owner_is_read_is_listed_no_more_when_it_is
 
 
 async def test_what_a_failed_try_got_is_remembered_for_a_few_owners_only(monkeypatch):
-    monkeypatch.setattr("migrator.trackers.squash.source.PARTLY_KEPT", 2)
+    monkeypatch.setattr("migrator.trackers.squash.client.PARTLY_KEPT", 2)
 
     class Broken(SquashSandbox):
         async def _file(self, request):

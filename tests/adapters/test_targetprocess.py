@@ -19,7 +19,7 @@ from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.targetprocess.files import error_page
 from migrator.sandbox.world.model import World
 from migrator.trackers.prefetch import MOST
-from migrator.trackers.targetprocess.target import Options, TargetprocessSource, TargetprocessTarget
+from migrator.trackers.targetprocess import Options, TargetprocessSource, TargetprocessTarget
 from tests.adapters.targetprocess_bound import (
     SKIP,
     WORLD,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from migrator import errors
 from migrator.model import NOBODY, EntityRef
+from migrator.trackers.targetprocess import TargetprocessTarget
 from migrator.trackers.targetprocess.parse import (
     attachment,
     from_xml,
@@ -27,7 +28,6 @@ from migrator.trackers.targetprocess.parse import (
     quoted_files,
     uploaded,
 )
-from migrator.trackers.targetprocess.target import TargetprocessTarget
 from migrator.wire.client import Answer
 
 BUG = EntityRef("Bug", "4711")

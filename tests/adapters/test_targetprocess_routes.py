@@ -17,8 +17,8 @@ from migrator.config.settings import read_configuration
 from migrator.model import NOBODY, Attachment, Draft, Entity, EntityRef
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.targetprocess.files import PIXEL
+from migrator.trackers.targetprocess import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
 from migrator.trackers.targetprocess.parse import attachment, iso_date
-from migrator.trackers.targetprocess.target import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
 from tests.adapters.targetprocess_bound import SKIP, WORLD, answering, client, expected_files
 from tests.contract import Bucket, Bytes
 from tests.contract.source import crawl, fetch, read_to_the_end, told

@@ -24,13 +24,8 @@ from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.teampulse.reads import RefusedError
 from migrator.sandbox.world.model import World
 from migrator.trackers import adapter
+from migrator.trackers.teampulse import ADAPTER, Options, TeamPulseSource, TeamPulseTarget
 from migrator.trackers.teampulse.parse import attachment_in, entity_in, made_in, paths_in
-from migrator.trackers.teampulse.source import (
-    ADAPTER,
-    Options,
-    TeamPulseSource,
-    TeamPulseTarget,
-)
 from migrator.wire.auth import Wrap
 from migrator.wire.client import HttpClient
 from tests.contract import Bucket, Bytes, Expected, nowhere

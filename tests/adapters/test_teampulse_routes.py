@@ -12,8 +12,8 @@ from aiohttp import web
 from migrator import errors
 from migrator.model import NOBODY, Attachment, EntityRef
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.trackers.teampulse import ADAPTER
 from migrator.trackers.teampulse.parse import total_in
-from migrator.trackers.teampulse.source import ADAPTER
 from tests.adapters.test_teampulse import SMALL, draft, expected_names, names, serving, told
 from tests.contract import Bytes
 from tests.contract.source import crawl, read_to_the_end

@@ -1,1 +1,40 @@
-"""Issuetrak as source and as target."""
+"""Issuetrak, as source and as target: the files of its issues (API version 1).
+
+The one idea: an issue's files are listed without their content, then fetched one by one; content travels as base64
+inside JSON, both ways, and is decoded and encoded while it streams. Every attempt is signed anew, body included, so a
+file is read twice for an upload. Issues come from `issues/search`, or from a range of numbers where that is refused.
+
+The one trap: a 404 says little. It may mean no such route (the list of files is spelled in two ways, and servers have
+one or both), no such issue, or an issue without files: see `issuetrak_lists.py`. Of an issue, 400 means the same.
+There is no delete, and no description of a file. A size of 0 in a list may also mean that the server doesn't know it.
+
+Sources: vendor's page "API Operations for Attachments"; its help centre, articles 2296, 2297, 2303 and 2322; the
+vendor's .NET sample. All paths are in lower case, as sources differ in whether the signature covers them so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from migrator.trackers import Adapter
+from migrator.trackers.issuetrak.client import CAPABILITIES, Options
+from migrator.trackers.issuetrak.source import IssuetrakSource
+from migrator.trackers.issuetrak.target import IssuetrakTarget
+from migrator.wire.auth import Hmac, Signer
+
+__all__ = ["ADAPTER", "IssuetrakSource", "IssuetrakTarget", "Options"]
+
+
+def signer(auth: Mapping[str, str]) -> Signer:
+    """The API key of the deployment."""
+    return Hmac(auth["api_key"])
+
+
+ADAPTER = Adapter(
+    source=IssuetrakSource,
+    target=IssuetrakTarget,
+    options=Options,
+    auth=(("api_key",),),
+    signer=signer,
+    capabilities=CAPABILITIES,
+)

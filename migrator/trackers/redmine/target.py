@@ -1,20 +1,4 @@
-"""Redmine, as source and as target: its files, wherever its API tells of them (REST API, Redmine 3.4 or newer).
-
-The one idea: the list of issues brings their attachments along (`include=attachments`); what else carries files is in
-`redmine_containers.py`. An upload is two steps: the bytes go to `/uploads.json`, which answers with a token; a change
-of the issue that names the token attaches the file. A crash between the two leaves a file that nobody sees and that
-Redmine deletes after a day.
-
-The one trap: Redmine says yes too easily. With a wrong key `/issues.json` answers 200 with what an anonymous visitor
-may see, so the account is asked for when a listing starts and again before its end is believed. A change of an issue
-answers 204 even where the file was dropped (a description over 255 characters, no right to edit), so every upload is
-looked up afterwards.
-
-Each upload is a change of the issue: it stands in its history, and Redmine may mail those who watch it.
-Not read, as the API has no list of them: files of documents and of forum messages, and all of archived projects.
-Sources: redmine.org, "Rest api", "Rest Issues", "Rest WikiPages", "Rest News", "Rest Files", "Attachments"; the source
-of Redmine 5.0 (the `*.api.rsb` views, their controllers, attachment.rb); recordings of a running one.
-"""
+"""Redmine as a target: files are added to issues that exist, or that a load creates."""
 
 from __future__ import annotations
 
@@ -22,21 +6,17 @@ import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote
 
 from migrator.errors import ConfigError, Rejected, Retriable, Unanswered
 from migrator.model import Attachment, Draft, EntityDraft, EntityRef
 from migrator.ports import Body
-from migrator.trackers import Adapter
 from migrator.trackers.keyed_lock import Turns
 from migrator.trackers.lenient import text
 from migrator.trackers.markers import Marks
 from migrator.trackers.name_lookup import Lookup
 from migrator.trackers.redmine.client import CAPABILITIES, Options, RedmineTracker, issue_number
 from migrator.trackers.redmine.parse import ISSUE, ref_in
-from migrator.trackers.redmine.source import RedmineSource
 from migrator.trackers.strict import digits, number_in, object_in, objects_in
-from migrator.wire.auth import Header, Signer, basic
 from migrator.wire.client import Call, HttpClient
 from migrator.wire.request_body import Raw
 
@@ -133,35 +113,6 @@ class RedmineTarget(RedmineTracker):
         return [(number_in(one), text(one.get("name"))) for one in known]
 
 
-def attachment_url(base: str, attachment: Attachment) -> str:
-    """Where people fetch a file, as Redmine's own pages link to it."""
-    return f"{base}/attachments/download/{quote(attachment.id, safe='')}/{quote(attachment.name, safe='')}"
-
-
-def signer(auth: Mapping[str, str]) -> Signer:
-    """An API key, or the name and password of an account."""
-    if "api_key" in auth:
-        return Header("X-Redmine-API-Key", auth["api_key"])
-    return basic(auth["username"], auth["password"])
-
-
 def _short(description: str) -> str:
     fits = len(description) <= LONGEST_DESCRIPTION
     return description if fits else description[: LONGEST_DESCRIPTION - 1] + "…"
-
-
-def issues_only(http: HttpClient, options: Options) -> RedmineSource:
-    """A Redmine read for what files can be added to."""
-    return RedmineSource(http, replace(options, also=()))
-
-
-ADAPTER = Adapter(
-    source=RedmineSource,
-    target=RedmineTarget,
-    options=Options,
-    auth=(("api_key",), ("username", "password")),
-    signer=signer,
-    capabilities=CAPABILITIES,
-    url_of=attachment_url,
-    listing=issues_only,
-)

@@ -1,30 +1,20 @@
-"""Targetprocess, REST API version 1: as a target, and what the registry of trackers needs of it.
-
-The one idea: all entities share one id space, so files go to an id, whatever its kind.
-The one trap: a description that nobody wrote is the file's name.
-
-As a source it is in `targetprocess_source`, and what both share in `targetprocess_tracker`; how lists are asked for is
-in `targetprocess_api`, what they say in `targetprocess_answers`, the files of one entity in `targetprocess_files`.
-"""
+"""Targetprocess as a target: files are added to entities that exist, or that a load creates."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import quote
 
 from migrator import errors
 from migrator.model import Attachment, Draft, EntityDraft, EntityRef
 from migrator.ports import Body
-from migrator.trackers import Adapter
 from migrator.trackers.base import described
 from migrator.trackers.lenient import as_html
 from migrator.trackers.name_lookup import Lookup
 from migrator.trackers.targetprocess.api import CREATED, FILE
-from migrator.trackers.targetprocess.client import CAPABILITIES, Options, Targetprocess
+from migrator.trackers.targetprocess.client import Options, Targetprocess
 from migrator.trackers.targetprocess.parse import (
-    INLINE,
     attachment,
     id_of,
     kind_of,
@@ -32,9 +22,6 @@ from migrator.trackers.targetprocess.parse import (
     tells_of_a_file,
     uploaded,
 )
-from migrator.trackers.targetprocess.source import TargetprocessSource
-from migrator.trackers.url_quoting import encoded_once
-from migrator.wire.auth import Header, QueryToken, Signer, basic
 from migrator.wire.client import Call, HttpClient
 from migrator.wire.request_body import Multipart
 from migrator.wire.status import says_too_large
@@ -111,31 +98,3 @@ class TargetprocessTarget(Targetprocess):
         except errors.MigratorError:
             return error
         return error
-
-
-def attachment_url(base: str, attachment: Attachment) -> str:
-    """Where people fetch a file; an image inside of a text has its path."""
-    if attachment.id.startswith(INLINE):
-        return f"{base}/{encoded_once(attachment.locator)}"
-    return f"{base}/Attachment.aspx?AttachmentID={quote(attachment.id, safe='')}"
-
-
-def signer(auth: Mapping[str, str]) -> Signer:
-    """Credentials of [source.auth] or [target.auth]."""
-    if "username" in auth:
-        return basic(auth["username"], auth["password"])
-    for name in ("access_token", "token"):
-        if name in auth:
-            return QueryToken(name, auth[name])
-    return Header("Cookie", auth["cookie"])
-
-
-ADAPTER = Adapter(
-    source=TargetprocessSource,
-    target=TargetprocessTarget,
-    options=Options,
-    auth=(("username", "password"), ("access_token",), ("token",), ("cookie",)),
-    signer=signer,
-    capabilities=CAPABILITIES,
-    url_of=attachment_url,
-)

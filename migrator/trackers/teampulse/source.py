@@ -1,50 +1,26 @@
-"""Telerik TeamPulse, as source and as target: the files of its work items (API version 1, or without a version).
-
-The one idea: `/attachments` lists every file of the tracker with the number of its work item, so two walks in the
-order of ids are enough. The kind of an owner is not told there; it is looked up for each page anew.
-
-The one trap: a file's address (`downloadUrl`, `url`) holds another number than its id and the server's own idea of
-its host. It is never built, only taken as told, without the host.
-
-Accounts of a Windows domain: NTLM is not spoken here. Log in with a browser and give its cookie (`.ASPXAUTH=...`).
-Author and date of an upload are always the account's and now. The API tells dates without a zone; they stay so.
-Sources: vendor page "Attachments" (paths, fields, the part named `files`); vendor pages "Authentication" and
-"Filtering"; the vendor's time tracking SDK (the fields that may be null, the description set by PUT).
-"""
+"""TeamPulse as a source: two walks in the order of ids; the kinds of owners are looked up."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from migrator import errors
-from migrator.model import NOBODY, Attachment, Cursor, Draft, EntityDraft, EntityRef, Page, Unread
-from migrator.ports import Body
-from migrator.trackers import Adapter
-from migrator.trackers.base import described
+from migrator.model import NOBODY, Cursor, EntityRef, Page, Unread
 from migrator.trackers.cursors import Offset, mode_of
-from migrator.trackers.lenient import as_html, text, whole
+from migrator.trackers.lenient import whole
 from migrator.trackers.listing import Items
-from migrator.trackers.markers import Marks
-from migrator.trackers.name_lookup import Lookup
 from migrator.trackers.prefetch import Ahead
-from migrator.trackers.strict import digits, number_in
-from migrator.trackers.teampulse.client import CAPABILITIES, Options, TeamPulse
-from migrator.trackers.teampulse.parse import UNTYPED, attachment_in, description_in, made_in
-from migrator.wire.auth import Header, Signer, Wrap
-from migrator.wire.client import Call, HttpClient
-from migrator.wire.request_body import Multipart
-from migrator.wire.status import says_too_large
+from migrator.trackers.strict import number_in
+from migrator.trackers.teampulse.client import Options, TeamPulse
+from migrator.trackers.teampulse.parse import UNTYPED, attachment_in
+from migrator.wire.client import HttpClient
 
 OWNERS = 20  # in one filter: servers of this age allow it 100 nodes, and `id eq 1 or` makes four
 STUMBLES = 3  # times that a work item is asked for, before a failure is taken for its last word
-CREATED = ("Story", "Bug", "Issue", "Risk", "Feedback", "Feature")  # a Task needs a Story, too
-
-_NOT_IN_WINDOWS_NAMES = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]|[. ](?=[. ]*$)')
 
 
 class TeamPulseSource(TeamPulse):
@@ -157,100 +133,3 @@ class TeamPulseSource(TeamPulse):
             if isinstance(error, errors.ConnectFailed | errors.Throttled) or self._stumbles[number] < STUMBLES:
                 raise error
         return failures
-
-
-class TeamPulseTarget(TeamPulse):
-    """Files are added to work items that exist; the API takes none for a comment."""
-
-    def __init__(self, http: HttpClient, options: Options) -> None:
-        super().__init__(http, options)
-        self._marks = Marks(self._described_items)
-        self._project = Lookup("target.options.create_project", options.create_project, self._projects)
-
-    def legal_name(self, name: str) -> str:
-        """See `Target`. What Windows file names can't have, .NET cuts off, or IIS refuses in the file's address."""
-        return _NOT_IN_WINDOWS_NAMES.sub("_", name) or "_"
-
-    async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """See `Target`. The description goes after the file; where it fails, what is returned has none."""
-        path = f"workitems/{digits(owner.id)}/attachments"
-        parts = Multipart({}, "files", draft.name, draft.media_type, body)
-        query = {"type": self._options.upload_type}
-        call = Call("POST", await self._path(path), query, {"Accept": "application/json"}, parts)
-        try:
-            made = made_in((await self._http.write(call)).body)
-        except (errors.Gone, errors.Unanswered) as error:
-            raise await self._refusal(owner, error) from None
-        if not made:
-            return None
-        named = made if text(made.get("name")) else {**made, "name": draft.name}
-        sent = attachment_in(named, owner, self._http)
-        return await described(self, sent, draft.description)
-
-    async def _refusal(self, owner: EntityRef, error: errors.Rejected) -> errors.Rejected:
-        """What is too large, ASP.NET calls an error of its own (500), and IIS not found (404.13, seldom said so)."""
-        too_large = says_too_large(error)
-        if isinstance(error, errors.Gone) and not too_large:
-            too_large = await self._owner(int(owner.id)) is not None
-        return errors.Rejected(f"{owner}: the file is too large for the server") if too_large else error
-
-    async def describe(self, remote: Attachment, description: str) -> None:
-        """See `Target`."""
-        path = await self._path(f"attachments/{digits(remote.id)}")
-        await self._http.send_json("PUT", path, {"description": description})
-
-    async def delete(self, remote: Attachment) -> None:
-        """See `Target`."""
-        await self._http.send(Call("DELETE", await self._path(f"attachments/{digits(remote.id)}")))
-
-    async def expect_creating(self) -> None:
-        """See `Target`."""
-        await self._project.number()
-
-    async def create_entity(self, draft: EntityDraft) -> EntityRef:
-        """See `Target`."""
-        kind = self._options.create_kind or (draft.kind if draft.kind in CREATED else CREATED[0])
-        fields = {"Name": draft.title or "untitled", "Description": as_html(draft.marked)}
-        shape = {"type": kind, "projectId": await self._project.number(), "fields": fields}
-        return await self._marks.created(draft.mark, self._create(kind, shape))
-
-    async def _create(self, kind: str, shape: Mapping[str, Any]) -> EntityRef:
-        answer = await self._http.write_json("POST", await self._path("workitems"), shape)
-        return EntityRef(kind, str(number_in(answer.json())))
-
-    async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
-        """See `Target`. A server that doesn't filter is walked once."""
-        found = await self._filtered(f"substringof('{draft.mark}',Description)", self._options.page_size)
-        if found is None or any(draft.mark not in description_in(item) for item in found):
-            return await self._marks.find(draft.mark)
-        return self._entity(found[0]).ref if found else None
-
-    async def _described_items(self) -> AsyncIterator[tuple[EntityRef, str]]:
-        async for item in self._listing("workitems").all():
-            yield self._entity(item).ref, description_in(item)
-
-    async def _projects(self) -> Iterable[tuple[int, str]]:
-        found = await self._list("projects", {"$top": str(self._options.page_size)})
-        return [(number_in(item), text(item.get("name"))) for item in found]
-
-
-def attachment_url(base: str, attachment: Attachment) -> str:
-    """Where people fetch a file: as the server told it; never built from the id, which is another number."""
-    path = attachment.locator.partition("\n")[0]
-    return f"{base}/{path}" if path else ""
-
-
-def signer(auth: Mapping[str, str]) -> Signer:
-    """An account of TeamPulse's own by password, or whatever account a browser's cookie belongs to."""
-    return Header("Cookie", auth["cookie"]) if "cookie" in auth else Wrap(auth["username"], auth["password"])
-
-
-ADAPTER = Adapter(
-    source=TeamPulseSource,
-    target=TeamPulseTarget,
-    options=Options,
-    auth=(("username", "password"), ("cookie",)),
-    signer=signer,
-    capabilities=CAPABILITIES,
-    url_of=attachment_url,
-)

@@ -1,0 +1,137 @@
+"""What Issuetrak is as a source and as a target alike: options, capabilities, the verbs of both."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from migrator import errors
+from migrator.model import Attachment, EntityRef
+from migrator.ports import Capabilities, Sink
+from migrator.trackers.base import HttpTracker
+from migrator.trackers.issuetrak.lists import Lists
+from migrator.trackers.issuetrak.parse import attachment_in, gone
+from migrator.trackers.issuetrak.search import Search
+from migrator.trackers.lenient import whole
+from migrator.trackers.strict import digits, object_in
+from migrator.wire.base64_field import Base64Sink
+from migrator.wire.client import HttpClient
+
+KIND = "Issue"
+SMALLEST_PAGE = 20
+
+
+NO_LIST = (
+    "no issue that was asked has a list of files, by neither spelling of its route: as long as none has, "
+    "a backup can't tell issues without files from a route that is spelled otherwise; see options.list_route"
+)
+
+
+CAPABILITIES = Capabilities(
+    streams=("issues",),
+    kinds=(KIND,),
+    max_connections=8,
+    sets_description=False,
+    keeps_author_and_date=True,
+    max_name_bytes=300,
+    name_encoding="utf-16-le",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """[source.options] and [target.options].
+
+    issue_numbers   source: "1-5000" reads these numbers one by one, for servers that refuse `issues/search`
+    page_size       source: issues on a page of `issues/search`, 20 at least
+    list_route      how the list of an issue's files is spelled, "issuenumber" or "issue"; both are tried if left out
+    zip             source: true fetches issues with many small files as one ZIP each
+    created_by      target: the user that files get whose author is unknown there, or inactive
+    keep_author     target: false gives every file to `created_by`
+    time_zone       target: the zone of the server's dates, which carry none, e.g. "America/New_York"
+    max_bytes       target: larger files are not sent; 0 sends all
+    """
+
+    issue_numbers: str = ""
+    page_size: int = 100
+    list_route: str = ""
+    zip: bool = False
+    created_by: str = ""
+    keep_author: bool = True
+    time_zone: str = "UTC"
+    max_bytes: int = 0
+
+
+class Issuetrak(HttpTracker[Options]):
+    """What the source and the target share."""
+
+    def __init__(self, http: HttpClient, options: Options) -> None:
+        super().__init__(http, options, replace(CAPABILITIES, max_attachment_bytes=options.max_bytes or None))
+        if options.page_size < SMALLEST_PAGE:
+            raise errors.ConfigError(f"options.page_size: {options.page_size} is less than {SMALLEST_PAGE}")
+        self._search = Search(http, options.page_size)
+        self._lists = Lists(self._get, options.list_route, self._issue, self._others)
+
+    async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
+        """See `Target`."""
+        return tuple(attachment_in(found, owner) for found in await self._lists.of(digits(owner.id)))
+
+    async def still_lists(self, attachment: Attachment) -> bool:
+        """See `Source`."""
+        return await self._lists.still_lists(digits(attachment.owner.id), attachment.id)
+
+    async def download(self, attachment: Attachment, sink: Sink) -> None:
+        """See `Source`. The size is told behind the content, or before it; where it is none, the content tells it."""
+        path, decoded = f"api/v1/attachments/{digits(attachment.id)}/true", Base64Sink(sink, "FileContent")
+        try:
+            await self._http.download(path, decoded, accept="application/json")
+        except errors.Rejected as error:
+            raise gone(error, f"attachment {attachment.id}") from None
+        rest = decoded.finish()
+        told, came = whole(rest.get("FileSizeInBytes")), decoded.size
+        if not isinstance(rest.get("FileContent"), str) and told != 0:
+            raise errors.WrongBody(f"attachment {attachment.id}: the answer holds no FileContent")
+        if came != told:
+            if not came or (told or 0) > 0:
+                raise errors.WrongBody(f"attachment {attachment.id}: {came} bytes came, its FileSizeInBytes is {told}")
+            sink.warn(f"its FileSizeInBytes is {'null' if told is None else told}; {came} bytes came")
+
+    async def _log_in(self) -> None:
+        """Anything must answer, but that an issue isn't there is said by any web server."""
+        refused: list[errors.Rejected] = []
+        for probe in (partial(self._issue, "1"), self._search.count, partial(self._http.get_json, "api/v1/priorities")):
+            try:
+                await probe()
+            except errors.Rejected as error:
+                refused.append(error)
+            else:
+                return
+        first, *_ = [error for error in refused if isinstance(error, errors.Forbidden)] or refused
+        if isinstance(first, errors.Forbidden):
+            raise errors.AuthRefused(f"{first}; is the API key right, and this machine's clock?")
+        raise errors.TrackerUnreachable(f"no Issuetrak API answers at this address ({first}); is `url` right?")
+
+    async def _others(self, whole: bool) -> AsyncIterator[str]:
+        """Numbers of issues all over the tracker, as far as they can be found."""
+        try:
+            async for number in self._search.sample(whole=whole):
+                yield number
+        except errors.Rejected:
+            return
+
+    async def _issue(self, number: str) -> dict[str, Any]:
+        try:
+            return await self._get(f"issues/false/{number}")
+        except errors.Rejected as error:
+            raise gone(error, f"{KIND} {number}", 400) from None
+
+    async def _user(self, path: str, what: str) -> dict[str, Any]:
+        try:
+            return await self._get(path)
+        except errors.Rejected as error:
+            raise gone(error, what, 400, 405, 422) from None
+
+    async def _get(self, path: str) -> dict[str, Any]:
+        return object_in(await self._http.get_json(f"api/v1/{path}"))

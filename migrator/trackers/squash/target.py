@@ -1,0 +1,95 @@
+"""Squash TM as a target: files are added to owners that exist, and can be deleted again."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from migrator.errors import (
+    ConfigError,
+    Rejected,
+    Retriable,
+)
+from migrator.model import Attachment, Draft, EntityRef
+from migrator.ports import Body, CreatesNothing
+from migrator.trackers.squash.client import API, Options, SquashTM
+from migrator.trackers.squash.parse import attachment_in, explain, made_in, whitelist
+from migrator.trackers.squash.passing import Passing
+from migrator.trackers.squash.tree import path_of
+from migrator.trackers.strict import digits, object_in
+from migrator.wire.client import Call, HttpClient
+from migrator.wire.request_body import Multipart
+
+LONGEST_NAME = 255  # characters, the column's width
+
+
+LONGEST_EXTENSION = 10  # characters, the column's width
+
+
+_NEVER = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+_NOT_IN_HEADERS = re.compile(r'["/\\]')
+
+
+_EXTENSION = re.compile(r"[A-Za-z0-9]{1,10}")
+
+
+class SquashTarget(CreatesNothing, SquashTM):
+    """Files are added to owners that exist; they have no descriptions here."""
+
+    def __init__(self, http: HttpClient, options: Options) -> None:
+        if not _EXTENSION.fullmatch(options.extension):
+            raise ConfigError("target.options.extension: one to ten letters or digits are wanted, without the dot")
+        # What can't be looked up must not be loaded, or it would be loaded twice.
+        super().__init__(http, replace(options, untold="report"))
+        self._passing = Passing(self.find_attachments, self._send, self._renamed)
+
+    def legal_name(self, name: str) -> str:
+        """See `Target`. A name has a stem and an extension of one to ten characters, or the server breaks on it."""
+        legal = _NEVER.sub("_", name)
+        stem, dot, ext = legal.rpartition(".")
+        if not dot or not ext.strip() or len(ext) > LONGEST_EXTENSION or _NOT_IN_HEADERS.search(ext):
+            stem, ext = legal, self._options.extension
+        return f"{stem}.{ext}" if stem.strip() else f"_{stem}.{ext}"
+
+    async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
+        """See `Target`. Where a name can't be sent as it is, what an earlier try left is finished first."""
+        if draft.name != self.legal_name(draft.name) or len(draft.name) > LONGEST_NAME:
+            raise Rejected(f"{owner}: {draft.name!r} is no name that Squash TM can hold")
+        if not _NOT_IN_HEADERS.search(draft.name):
+            return await self._send(owner, draft, body)
+        return await self._passing.upload(owner, draft, body)
+
+    async def _send(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
+        parts = Multipart({}, "files", draft.name, draft.media_type, body)
+        call = Call("POST", f"{API}/{path_of(owner)}/attachments", headers={"Accept": "application/json"}, body=parts)
+        try:
+            made = made_in((await self._http.write(call)).body)
+        except Rejected as error:
+            explain(error, owner, draft)
+        if made == []:
+            raise Rejected(f"{owner}: taken, and no file made of it; {whitelist(draft)}")
+        if made is None or len(made) != 1:
+            return None
+        try:
+            file = await self._facts.of(made[0], owner)
+        except Retriable:
+            file = attachment_in(made[0], owner)
+        return file if file.size is not None else replace(file, size=draft.size)
+
+    async def _renamed(self, made: Attachment, name: str) -> Attachment:
+        """May be repeated. `name` is a parameter, and without the extension, which stays."""
+        self._partly.pop(made.owner, None)
+        query = {"name": name.rpartition(".")[0]}
+        call = Call("PATCH", f"{API}/attachments/{made.id}", query, {"Accept": "application/json"})
+        return attachment_in(object_in((await self._http.send(call)).json()), made.owner)
+
+    async def describe(self, remote: Attachment, description: str) -> None:  # noqa: ARG002
+        """See `Target`. There is no way."""
+        raise Rejected(f"{remote.owner}: files have no description in Squash TM")
+
+    async def delete(self, remote: Attachment) -> None:
+        """Take a file off its owner; `Gone` if it is not there."""
+        path, query = f"{API}/{path_of(remote.owner)}/attachments", {"attachmentIds": digits(remote.id)}
+        await self._http.write(Call("DELETE", path, query))
