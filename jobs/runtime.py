@@ -16,10 +16,10 @@ from jobs.signals import heeded, interrupt_on_signals, leave_terminal
 from migrator.errors import ConfigError
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
-from migrator.store.catalog.database import NAME, is_archive
-from migrator.store.catalog.database import disk_errors as catalog_errors
+from migrator.store.catalog.database import is_archive, sqlite_errors
 from migrator.store.disk import disk_errors, expect_descriptors
 from migrator.store.journal import manifest
+from migrator.store.layout import CATALOG
 from migrator.store.lock import ArchiveLock
 from migrator.store.writer import Scribe
 
@@ -100,7 +100,7 @@ def held_archive(
     """
     with held_folder(root, command, create=create, reads=reads) as archive:
         read_only = reads and not os.access(root, os.W_OK)
-        with closing(Catalog(root, read_only=read_only)) as catalog, catalog_errors(root):
+        with closing(Catalog(root, read_only=read_only)) as catalog, sqlite_errors(root):
             yield archive, catalog
 
 
@@ -108,7 +108,7 @@ def held_archive(
 def held_folder(root: Path, command: str, *, create: bool = False, reads: bool = False) -> Iterator[Archive]:
     """The same, for those who open the catalog themselves, or make it."""
     if not create and not is_archive(root) and not manifest.path_in(root).is_file():
-        raise ConfigError(f"{root} is no archive: it has no {NAME}")
+        raise ConfigError(f"{root} is no archive: it has no {CATALOG}")
     if reads and not os.access(root, os.W_OK):
         with ArchiveLock(root, command, reads=True):
             yield Archive(root)

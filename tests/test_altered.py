@@ -18,9 +18,9 @@ import pytest
 from migrator.errors import AuthRefused, Forbidden, LoginPage, Rejected, Unanswered
 from migrator.layers.retry import RetryingTarget
 from migrator.model import Attachment, Blob, EntityRef, Upload, UploadStatus
-from migrator.pipeline.backup.reading import same_text
 from migrator.pipeline.load.arrivals import is_passing, resembles
 from migrator.pipeline.load.evidence import Evidence
+from migrator.pipeline.reading import same_text
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from migrator.trackers.squash.passing import passing_name
 from tests.contract import Bytes

@@ -19,8 +19,9 @@ from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog, database
-from migrator.store.catalog.database import NAME, disk_errors
+from migrator.store.catalog.database import sqlite_errors
 from migrator.store.catalog.holders import LOCKS, holders_of
+from migrator.store.layout import CATALOG
 from migrator.store.repair.audit import audit
 from migrator.trackers.memory import MemorySource
 from tests.support.parts import expected, rows, run_backup, run_verify, small_tracker, stored
@@ -41,7 +42,7 @@ sys.stdin.read()
 @contextmanager
 def held(root: Path, how: str = "BEGIN IMMEDIATE", first: str = "SELECT 1"):
     """Another program has the catalog open, and has a lock on it."""
-    words = [sys.executable, "-c", HOLD, str(root / NAME), first, how]
+    words = [sys.executable, "-c", HOLD, str(root / CATALOG), first, how]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout.readline() == b"held\n"
@@ -107,11 +108,11 @@ EXCLUSIVE = "PRAGMA journal_mode = DELETE"
 async def test_where_not_even_reading_is_allowed_it_is_held_and_never_called_damaged(tmp_path, impatient, read_only):
     await run_backup(small_tracker(), tmp_path)
     with held(tmp_path, "BEGIN EXCLUSIVE", EXCLUSIVE):
-        with pytest.raises(ArchiveHeld, match=NAME):
+        with pytest.raises(ArchiveHeld, match=CATALOG):
             Catalog(tmp_path, read_only=read_only)
-        with pytest.raises(ArchiveHeld, match=NAME):
+        with pytest.raises(ArchiveHeld, match=CATALOG):
             audit(tmp_path)
-        with pytest.raises(ArchiveHeld, match=NAME):
+        with pytest.raises(ArchiveHeld, match=CATALOG):
             rebuild(Archive(tmp_path))
     assert (await run_verify(tmp_path))["problems"] == []
     assert [path.name for path in tmp_path.glob("*damaged*")] == []
@@ -138,8 +139,8 @@ async def test_whoever_has_no_lock_is_not_named_and_looking_loses_no_lock_of_our
     await run_backup(small_tracker(), tmp_path)
     with held(tmp_path, "SELECT 2"), closing(Catalog(tmp_path)) as catalog, catalog.writing():
         catalog.db.execute("UPDATE runs SET command = 'x'")
-        assert holders_of(tmp_path / NAME) == []
-        refused = f"import sqlite3; sqlite3.connect({str(tmp_path / NAME)!r}, timeout=0).execute('DELETE FROM runs')"
+        assert holders_of(tmp_path / CATALOG) == []
+        refused = f"import sqlite3; sqlite3.connect({str(tmp_path / CATALOG)!r}, timeout=0).execute('DELETE FROM runs')"
         other = subprocess.run([sys.executable, "-c", refused], capture_output=True, text=True, check=False)
         assert "database is locked" in other.stderr
     assert rows(tmp_path, "SELECT DISTINCT command FROM runs") == [("x",)]
@@ -159,7 +160,7 @@ os._exit(9)
 
 def killed(root: Path, *statements: str) -> None:
     """A program that changed the catalog in this way and ended without letting go of it."""
-    ended = subprocess.run([sys.executable, "-c", KILLED, root / NAME, *statements], check=False)
+    ended = subprocess.run([sys.executable, "-c", KILLED, root / CATALOG, *statements], check=False)
     assert ended.returncode == 9
 
 
@@ -182,7 +183,7 @@ async def test_what_a_killed_program_left_beside_the_catalog_is_taken_up_by_the_
     await run_backup(tracker, tmp_path)
     killed(tmp_path, *LEFT[left])
     assert [path.name for path in tmp_path.glob("catalog.db-*") if path.stat().st_size]
-    with closing(Catalog(tmp_path, read_only=True)) as catalog, disk_errors(tmp_path):
+    with closing(Catalog(tmp_path, read_only=True)) as catalog, sqlite_errors(tmp_path):
         assert catalog.totals()["attachments"] == {"stored": len(tracker.files)}
     assert (await run_backup(tracker, tmp_path))["status"] == "complete"
     assert stored(tmp_path) == expected(tracker)
@@ -240,11 +241,11 @@ def _scribbled(path: Path, statement: str) -> None:
 async def test_a_catalog_that_is_damaged_is_said_to_be_and_rebuilt(tmp_path, damage):
     tracker = small_tracker()
     await run_backup(tracker, tmp_path)
-    DAMAGE[damage](tmp_path / NAME)
+    DAMAGE[damage](tmp_path / CATALOG)
     for read_only in (True, False):
         with (
             pytest.raises(ArchiveDamaged, match="migrator rebuild"),
-            disk_errors(tmp_path),
+            sqlite_errors(tmp_path),
             closing(Catalog(tmp_path, read_only=read_only)) as catalog,
         ):
             catalog.totals()
@@ -280,5 +281,5 @@ MEANT = {
 @pytest.mark.parametrize("meant", MEANT)
 def test_each_of_sqlites_codes_has_its_meaning_whatever_its_words(meant):
     for code in MEANT[meant]:
-        with pytest.raises(meant), disk_errors():
+        with pytest.raises(meant), sqlite_errors():
             raise error(code)

@@ -152,7 +152,7 @@ async def _kinds(source: Any, wanted: Sequence[str], seen: FirstPages) -> str:
 
 async def _one_file(source: Any) -> str:
     """The smallest file that the first pages tell of."""
-    from migrator.pipeline.backup.reading import HashSink
+    from migrator.pipeline.reading import HashSink
 
     listed = 0
     for stream in source.capabilities.streams:

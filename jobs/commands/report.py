@@ -32,7 +32,7 @@ def command(_: Output, /, *, archive: Path, out: Path | None, redirects: Path | 
     from migrator.pipeline.report.data import UrlOf
     from migrator.pipeline.report.writers import report
     from migrator.store.catalog import Catalog
-    from migrator.store.catalog.database import disk_errors
+    from migrator.store.catalog.database import sqlite_errors
     from migrator.trackers import TRACKERS, adapter
 
     if not (out or redirects):
@@ -44,7 +44,7 @@ def command(_: Output, /, *, archive: Path, out: Path | None, redirects: Path | 
 
     catalog = Catalog(archive, read_only=True)
     try:
-        with disk_errors(archive):
+        with sqlite_errors(archive):
             return report(catalog, url_of, out, redirects)
     finally:
         catalog.close()

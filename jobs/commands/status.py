@@ -22,11 +22,11 @@ def command(_: Output, /, *, archive: Path) -> dict[str, Any]:
     """
     from migrator.pipeline.condition import condition
     from migrator.store.catalog import Catalog
-    from migrator.store.catalog.database import disk_errors
+    from migrator.store.catalog.database import sqlite_errors
 
     catalog = Catalog(archive, read_only=True)
     try:
-        with disk_errors(archive):
+        with sqlite_errors(archive):
             return condition(catalog, archive)
     finally:
         catalog.close()

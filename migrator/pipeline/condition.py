@@ -13,6 +13,7 @@ from migrator.model import RunStatus, UploadStatus
 from migrator.pipeline.verify import OF_BLOBS, with_files
 from migrator.store.catalog import Catalog
 from migrator.store.journal.keeper import recorded
+from migrator.store.layout import blob_name
 from migrator.store.lock import holder_of
 
 KILLED = "killed"
@@ -61,7 +62,7 @@ def _problems(catalog: Catalog) -> list[dict[str, Any]]:
             "code": codes.get(sha256, "E02" if problem == "missing" else "E01"),
             "problem": problem,
             "sha256": sha256,
-            "path": f"blobs/{sha256[:2]}/{sha256}",
+            "path": blob_name(sha256),
         }
         for sha256, problem in catalog.blob_problems().items()
     ]

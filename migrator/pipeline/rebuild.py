@@ -14,8 +14,9 @@ from typing import Any
 from migrator.model import RunStatus
 from migrator.pipeline.backup.recorder import missing_blobs
 from migrator.pipeline.verify import problem, with_files
-from migrator.store.blobs import FOLDERS, Archive
+from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
+from migrator.store.layout import BLOB_FOLDERS, JOURNAL, blob_name
 from migrator.store.repair.audit import audit
 from migrator.store.repair.remake import remake
 
@@ -35,7 +36,7 @@ def rebuild(archive: Archive) -> dict[str, Any]:
             catalog.distrust_manifest(found[0])
         catalog.keep_manifest(anew=made)
         run = catalog.begin_run("rebuild")
-        problems = [problem("E21", "", "manifest.jsonl", what) for what in lost]
+        problems = [problem("E21", "", JOURNAL, what) for what in lost]
         problems += with_files(catalog, _missing(archive, catalog))
         problems += _unknown(archive, catalog)
         status = RunStatus.DAMAGED if problems else RunStatus.COMPLETE
@@ -60,11 +61,11 @@ def _missing(archive: Archive, catalog: Catalog) -> list[dict[str, str]]:
     missing = missing_blobs(archive, catalog)
     if missing:
         catalog.expect_again(missing)
-    return [problem("E02", sha256, f"blobs/{sha256[:2]}/{sha256}") for sha256 in missing]
+    return [problem("E02", sha256, blob_name(sha256)) for sha256 in missing]
 
 
 def _unknown(archive: Archive, catalog: Catalog) -> Iterator[dict[str, str]]:
-    for folder in FOLDERS:
+    for folder in BLOB_FOLDERS:
         known = catalog.blobs_in(folder)
         for name in sorted(name for name, _ in archive.files_in(folder) if name not in known):
             yield problem("E03", name, f"blobs/{folder}/{name}")

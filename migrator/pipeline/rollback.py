@@ -16,9 +16,9 @@ from typing import Any
 
 from migrator import errors
 from migrator.model import Attachment, EntityRef, RunStatus, Upload, UploadStatus
-from migrator.pipeline.backup.reading import HashSink
 from migrator.pipeline.load.arrivals import fits, is_passing, likeness, resembles
 from migrator.pipeline.load.remapped import Moved
+from migrator.pipeline.reading import HashSink
 from migrator.pipeline.run import Frame, begun
 from migrator.ports import Target
 from migrator.progress import Progress, Silent

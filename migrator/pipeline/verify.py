@@ -20,9 +20,10 @@ from typing import Any
 from migrator.errors import ArchiveDamaged
 from migrator.model import Blob, RunStatus
 from migrator.progress import Progress, Silent
-from migrator.store.blobs import FOLDERS, Archive, hash_file
+from migrator.store.blobs import Archive, hash_file
 from migrator.store.catalog import Catalog
 from migrator.store.disk import own_limits
+from migrator.store.layout import BLOB_FOLDERS, CATALOG, blob_name
 from migrator.store.repair.audit import audit
 
 CODES = {
@@ -79,7 +80,7 @@ async def verify(
     try:
         catalog = Catalog(archive.root, read_only=not os.access(archive.root, os.W_OK))
     except ArchiveDamaged as error:
-        return _unopened([problem("E11", "", "catalog.db", str(error))])
+        return _unopened([problem("E11", "", CATALOG, str(error))])
     with closing(catalog):
         work = _Verify(archive, catalog, part, progress or Silent(), stop or asyncio.Event(), problems)
         return await work.run(began)
@@ -121,14 +122,14 @@ class _Verify:
             self.until = began + self.part.seconds
         at = "" if self.part.whole else self.catalog.setting(PLACE) or ""
         at = await self._blobs(at)
-        self.problems += [problem("E02", sha256, _place(sha256)) for sha256 in self.catalog.dangling()]
+        self.problems += [problem("E02", sha256, blob_name(sha256)) for sha256 in self.catalog.dangling()]
         self.problems += [problem("E03", "", name) for name in self.archive.strangers()]
         return self._finish(run, at, of, time.monotonic() - began)
 
     async def _blobs(self, at: str) -> str:
         """Look at blobs from a place on; gives the place to go on from, nothing at the end."""
         began_at, _, after = at.partition("/")
-        for folder in FOLDERS[FOLDERS.index(began_at or "00") :]:
+        for folder in BLOB_FOLDERS[BLOB_FOLDERS.index(began_at or "00") :]:
             known, names = self.catalog.blobs_in(folder), {name for name, _ in self.archive.files_in(folder)}
             left = sorted(name for name in known.keys() | names if name > after)
             self.progress.known(len(left), sum(known[name].size for name in left if name in known))
@@ -237,7 +238,3 @@ def with_files(catalog: Catalog, problems: list[dict[str, Any]]) -> list[dict[st
     return [
         {**found, "files": files.get(found["sha256"], [])} if found["code"] in OF_BLOBS else found for found in problems
     ]
-
-
-def _place(sha256: str) -> str:
-    return f"blobs/{sha256[:2]}/{sha256}"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 import shutil
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,31 +23,22 @@ from migrator.errors import ArchiveDamaged
 from migrator.model import Blob
 from migrator.store import disk
 from migrator.store.disk import disk_errors, own_limits
-from migrator.store.writer import BLOBS, INCOMING, Content, Fresh, Scribe, new_name, place_of, write_blobs
+from migrator.store.layout import (
+    BLOB_FOLDERS,
+    BLOBS,
+    INCOMING,
+    README,
+    README_TEXT,
+    blob_name,
+    blob_path,
+    is_ours,
+    new_incoming_name,
+)
+from migrator.store.writer import Content, Fresh, Scribe, write_blobs
 
 READ_CHUNK = 1024 * 1024
 STRETCH = 8 * 1024 * 1024
 """Bytes of a large file that are sent on to the disk together, while more come."""
-FOLDERS = [f"{number:02x}" for number in range(256)]
-_OURS = re.compile(
-    r"README\.txt|lock|incoming|blobs|manifest\.jsonl(\.damaged-\d+)?|manifest\.new|catalog\.new"
-    r"|catalog\.db(\.damaged-\d+)?(-wal|-shm|-journal)?"
-)
-
-_README = """This folder is an archive of the attachments of one issue tracker, written by `migrator` (format 1).
-
-catalog.db   an SQLite database: what each file is (tables entities, attachments, blobs, runs, uploads)
-manifest.jsonl  every change of the catalog's rows, as lines of JSON; `migrator rebuild` makes a new catalog from it
-blobs/       the files, each named by the SHA-256 of its content, in a folder named by its first two digits; nobody may
-             write to them, so change a copy, as `migrator export` makes them (with --link they are these very files)
-incoming/    files on their way; empty when no run is under way
-lock         who is at work here
-
-To read it without the program:
-    find blobs -type f | sed 's|.*/\\(.*\\)|\\1  &|' | sha256sum --check --quiet
-    sqlite3 catalog.db "SELECT kind, entity_id, name, 'blobs/' || substr(sha256, 1, 2) || '/' || sha256
-                        FROM attachments WHERE status = 'stored'"
-"""
 
 
 class _Hashing(io.FileIO):
@@ -118,27 +108,27 @@ class Archive:
                 shutil.rmtree(self.incoming)
             for folder in (self.incoming, self.blobs):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            for name in FOLDERS:
+            for name in BLOB_FOLDERS:
                 (self.blobs / name).mkdir(mode=0o700, exist_ok=True)
             self._write_readme()
             disk.sync_folders([self.blobs, self.root], self.root)
 
     def _write_readme(self) -> None:
         """A whole one, or the one that was there. What it says of the blobs is made true before, once."""
-        place, fresh = self.root / "README.txt", self.new_incoming()
-        if not place.is_file() or place.read_bytes() != _README.encode():
-            for name in FOLDERS:
+        place, fresh = self.root / README, self.new_incoming()
+        if not place.is_file() or place.read_bytes() != README_TEXT.encode():
+            for name in BLOB_FOLDERS:
                 disk.seal(self.blobs / name)
-            disk.write_file(fresh, _README.encode())
+            disk.write_file(fresh, README_TEXT.encode())
             disk.rename(fresh, place)
 
     def path_of(self, sha256: str) -> Path:
         """Where a blob is, or would be."""
-        return place_of(self.root, sha256)
+        return blob_path(self.root, sha256)
 
     def new_incoming(self) -> Path:
         """A fresh name for a file on its way."""
-        return self.incoming / new_name()
+        return self.incoming / new_incoming_name()
 
     def holds(self, blob: Blob) -> bool:
         """Whether this blob is here already, by name and length."""
@@ -190,8 +180,10 @@ class Archive:
 
     def strangers(self) -> list[str]:
         """What stands in the folder of blobs, or beside it, and belongs to no archive."""
-        beside = sorted(path.name for path in self.root.iterdir() if not _OURS.fullmatch(path.name))
-        return beside + sorted(f"blobs/{path.name}" for path in self.blobs.iterdir() if path.name not in set(FOLDERS))
+        beside = sorted(path.name for path in self.root.iterdir() if not is_ours(path.name))
+        return beside + sorted(
+            f"{BLOBS}/{path.name}" for path in self.blobs.iterdir() if path.name not in set(BLOB_FOLDERS)
+        )
 
     def body(self, blob: Blob) -> BlobBody | None:
         """The bytes of a blob, for an upload; None if its file is missing or not what its name says. Reads all of it.
@@ -236,11 +228,9 @@ class BlobBody:
                     sha256.update(chunk)
                     yield chunk
         except OSError as error:
-            raise ArchiveDamaged(f"blobs/{self._blob.sha256[:2]}/{self._blob.sha256}: {error.strerror}") from error
+            raise ArchiveDamaged(f"{blob_name(self._blob.sha256)}: {error.strerror}") from error
         if sha256.hexdigest() != self._blob.sha256:
-            raise ArchiveDamaged(
-                f"blobs/{self._blob.sha256[:2]}/{self._blob.sha256}: its content is not what its name says"
-            )
+            raise ArchiveDamaged(f"{blob_name(self._blob.sha256)}: its content is not what its name says")
 
 
 def hash_file(path: Path, read: Callable[[int], None] = lambda _: None) -> Blob:

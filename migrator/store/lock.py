@@ -23,8 +23,9 @@ from typing import Self
 
 from migrator.errors import ArchiveHeld, DiskRefused
 from migrator.store import disk
-from migrator.store.catalog import now
+from migrator.store.clock import now
 from migrator.store.disk import disk_errors
+from migrator.store.layout import LOCK
 
 LINGER = 30.0
 """Seconds that what a killed run left behind may take; a sane disk needs milliseconds."""
@@ -40,7 +41,7 @@ class ArchiveLock:
 
     def __init__(self, root: Path, command: str, *, reads: bool = False) -> None:
         self._root = root
-        self._path = root / "lock"
+        self._path = root / LOCK
         self._command, self._reads = command, reads
         self._folder = self._handle = -1
 
@@ -155,7 +156,7 @@ class ArchiveLock:
 def holder_of(root: Path) -> dict[str, str] | None:
     """Who holds the archive in `root`: command, pid, host, since. None if nobody does, or it is held to be read."""
     try:
-        who = _parsed((root / "lock").read_bytes())
+        who = _parsed((root / LOCK).read_bytes())
     except OSError:
         return None
     if not who or (not _is_elsewhere(who) and not _is_alive(root, who)):
@@ -167,7 +168,7 @@ def _is_alive(root: Path, who: dict[str, object]) -> bool:
     """Whether who wrote the text still holds the lock: a process' number may be somebody else's by now."""
     with suppress(OSError, ValueError, IndexError):
         pids, inodes = zip(*_flocks(), (0, 0), strict=True)
-        if int(str(who["pid"])) in pids or (root / "lock").stat().st_ino in inodes:
+        if int(str(who["pid"])) in pids or (root / LOCK).stat().st_ino in inodes:
             return True
         return who["host"] != socket.gethostname() and _is_taken(root)
     return _is_taken(root)
@@ -175,7 +176,7 @@ def _is_alive(root: Path, who: dict[str, object]) -> bool:
 
 def _is_taken(root: Path) -> bool:
     """By asking for it, for a moment: another container's locks are in no table of ours."""
-    with suppress(OSError), (root / "lock").open("rb") as file:
+    with suppress(OSError), (root / LOCK).open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

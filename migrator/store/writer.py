@@ -18,37 +18,25 @@ import sys
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from secrets import token_hex
 
 from migrator.store import disk
+from migrator.store.layout import BLOBS, INCOMING, blob_path, new_incoming_name
 
 MANY = 16
 """Files in a batch from which on another process is worth starting."""
 PATIENCE = 10.0
 """Seconds that it may take to end; a disk that hangs longer keeps it, and with it the lock."""
 
-BLOBS, INCOMING = "blobs", "incoming"
-"""The folders of an archive."""
 Content = bytes | str
 """What a file holds, or the name of the file in `incoming/` that holds it."""
 Fresh = Sequence[tuple[str, Content]]
 """Files by their SHA-256, each once."""
 
 
-def place_of(root: Path, sha256: str) -> Path:
-    """Where the archive at `root` has a blob, or would have it."""
-    return root.joinpath(BLOBS, sha256[:2], sha256)
-
-
-def new_name() -> str:
-    """A fresh name for a file on its way."""
-    return token_hex(8)
-
-
 def write_blobs(root: Path, fresh: Fresh) -> None:
     """Have these files in the archive at `root`; all are safe on disk when this returns. May be repeated; `OSError`."""
     incoming, blobs = root / INCOMING, root / BLOBS
-    placed = [(incoming / _written(incoming, content), place_of(root, sha256)) for sha256, content in fresh]
+    placed = [(incoming / _written(incoming, content), blob_path(root, sha256)) for sha256, content in fresh]
     waiting = [(path, blob) for path, blob in placed if path.exists() or not blob.exists()]
     disk.sync_files(incoming, [path for path, _ in waiting])
     for path, blob in waiting:
@@ -60,7 +48,7 @@ def _written(incoming: Path, content: Content) -> str:
     """The name of a file that holds this."""
     if isinstance(content, str):
         return content
-    name = new_name()
+    name = new_incoming_name()
     disk.write_file(incoming / name, content, disk.SEALED)
     return name
 

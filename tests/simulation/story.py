@@ -26,7 +26,7 @@ from migrator.model import NOBODY, EntityRef
 from migrator.pipeline.rebuild import rebuild
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
-from migrator.store.catalog.database import disk_errors as catalog_errors
+from migrator.store.catalog.database import sqlite_errors
 from migrator.store.repair.audit import audit
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.simulation import loop
@@ -76,7 +76,7 @@ class Story:
 
     def _run(self, name: str, work: Coroutine[Any, Any, Any], fate: Fate) -> dict[str, Any] | None:
         try:
-            with catalog_errors(), simulated(fate):
+            with sqlite_errors(), simulated(fate):
                 summary = loop.run(work, fate.rng)
         except loop.Killed as edge:
             self._bury(fate)

@@ -17,8 +17,9 @@ from migrator.model import Attachment, Blob, Outcome, Status
 from migrator.pipeline.executor import Desk
 from migrator.ports import BodyFacts
 from migrator.progress import Progress
-from migrator.store.blobs import FOLDERS, Archive, LargeFile
+from migrator.store.blobs import Archive, LargeFile
 from migrator.store.catalog import Catalog
+from migrator.store.layout import BLOB_FOLDERS
 from migrator.store.space import Room
 from migrator.store.writer import Content
 
@@ -187,7 +188,7 @@ def missing_blobs(archive: Archive, catalog: Catalog) -> list[str]:
         *catalog.dangling(),
         *(
             sha256
-            for folder in FOLDERS
+            for folder in BLOB_FOLDERS
             if (known := catalog.blobs_in(folder))
             for sha256 in archive.missing(folder, known.values())
         ),

@@ -30,6 +30,7 @@ from migrator.progress import Progress, Silent
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
 from migrator.store.disk import disk_errors, flush
+from migrator.store.layout import README, blob_name
 from migrator.store.space import Room
 
 TOGETHER = 64
@@ -181,7 +182,7 @@ class _Export:
             Room(to).expect(self._catalog.exportable_size(gone=settings.gone)[1])
 
     def _clones(self) -> bool:
-        return can_clone(self._archive.root / "README.txt", self._place.partial)
+        return can_clone(self._archive.root / README, self._place.partial)
 
     async def _all(self) -> None:
         count, size = await asyncio.to_thread(self._catalog.exportable_size, gone=self._settings.gone)
@@ -207,7 +208,7 @@ class _Export:
 
     def _damaged(self, item: Item, problem: str) -> None:
         sha256, code = item.blob.sha256, "E02" if problem == "missing" else "E01"
-        path = f"blobs/{sha256[:2]}/{sha256}"
+        path = blob_name(sha256)
         self._tally.problems[sha256] = {"code": code, "problem": problem, "sha256": sha256, "path": path}
         self._tally.failures.append(
             {

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from migrator import errors
 from migrator.model import Altered, Attachment, Blob, Upload
-from migrator.pipeline.backup.reading import Contents, Reader
+from migrator.pipeline.reading import Contents, Reader
 
 ALIKE = 0.6
 """From this likeness on (0 to 1) one name may be what a target made of another."""

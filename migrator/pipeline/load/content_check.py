@@ -15,9 +15,9 @@ from typing import Protocol
 
 from migrator import errors
 from migrator.model import Altered, Attachment, EntityRef, Upload
-from migrator.pipeline.backup.reading import Reader
 from migrator.pipeline.executor import Desk
 from migrator.pipeline.load.upload import DIFFERS
+from migrator.pipeline.reading import Reader
 from migrator.pipeline.run import InFlight
 from migrator.ports import Target
 from migrator.store.catalog import Catalog

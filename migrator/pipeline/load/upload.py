@@ -19,17 +19,18 @@ from migrator import errors
 from migrator.filenames import name_at_target
 from migrator.mapping.file import Mapping, Row, Rows
 from migrator.model import Altered, Attachment, Draft, EntityRef, Upload, UploadStatus
-from migrator.pipeline.backup.reading import Reader
 from migrator.pipeline.executor import Desk
 from migrator.pipeline.load.arrivals import Recognised, altered_of, is_passing, recognise, same_name
 from migrator.pipeline.load.dry_run import Rehearsal
 from migrator.pipeline.load.evidence import LATE, PROMPT, Evidence
+from migrator.pipeline.reading import Reader
 from migrator.pipeline.run import back_off
 from migrator.ports import Body, Target
 from migrator.progress import Progress
 from migrator.selection import EVERYTHING, Choice, Selection
 from migrator.store.blobs import Archive
-from migrator.store.catalog import Catalog, now
+from migrator.store.catalog import Catalog
+from migrator.store.clock import now
 
 SENDS = 4
 """How often at most one upload is sent in a run; one whose answer was lost only BLIND_SENDS times."""

@@ -16,7 +16,8 @@ from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 from migrator.model import Altered, Attachment, EntityRef, Status, UploadStatus
-from migrator.store.catalog import Catalog, now
+from migrator.store.catalog import Catalog
+from migrator.store.clock import now
 
 T = TypeVar("T")
 UrlOf = Callable[[str, Attachment], str]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 from migrator.errors import ConfigError
@@ -20,13 +19,9 @@ from migrator.store.catalog.crawl_end import CrawlEnd
 from migrator.store.catalog.exports import Proof
 from migrator.store.catalog.summaries import Overview
 from migrator.store.catalog.uploads import UploadTables
+from migrator.store.clock import now
 
-__all__ = ["Catalog", "now"]
-
-
-def now() -> str:
-    """UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+__all__ = ["Catalog"]
 
 
 class Catalog(CrawlTables, CrawlEnd, UploadTables, Overview, Proof):

@@ -16,9 +16,9 @@ from migrator.store import disk
 from migrator.store.catalog.holders import holders_of
 from migrator.store.journal import manifest
 from migrator.store.journal.keeper import Journal, catch_up
+from migrator.store.layout import CATALOG
 from migrator.store.schema import migrations
 
-NAME = "catalog.db"
 MAPPED = (
     "EXISTS (SELECT 1 FROM mapped m WHERE m.kind = a.kind AND m.id = a.entity_id "
     "AND m.target_kind = u.target_kind AND m.target_id = u.target_id)"
@@ -55,22 +55,22 @@ _DISK = ("disk is full", "disk i/o error", "readonly database", "unable to open"
 def is_archive(root: Path) -> bool:
     """Whether there is a catalog in this folder; `DiskRefused` where this account may not look."""
     with disk.disk_errors(str(root)):
-        return (root / NAME).is_file()
+        return (root / CATALOG).is_file()
 
 
 class Store:
     """The catalog file in the folder `root`. Safe to open again after any crash; `close` may be called twice."""
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
-        path = root / NAME
+        path = root / CATALOG
         if not path.exists() and manifest.latest_run(manifest.path_in(root)):
-            raise ArchiveDamaged(f"{root} has no {NAME}; {REBUILD}")
+            raise ArchiveDamaged(f"{root} has no {CATALOG}; {REBUILD}")
         self.read_only = read_only
         if read_only and not is_archive(root):
-            raise ConfigError(f"{root} is no archive: it has no {NAME}")
+            raise ConfigError(f"{root} is no archive: it has no {CATALOG}")
         self._root = root
         _expect_sqlite()
-        with disk_errors(root), disk.disk_errors(str(path)):
+        with sqlite_errors(root), disk.disk_errors(str(path)):
             self.db = opened_to_read(path) if read_only else _opened(path, "mode=rwc")
             self.db.conn.create_function("same_moment", 2, same_moment, deterministic=True)
             if read_only:
@@ -91,7 +91,7 @@ class Store:
         """A run that was killed in its first moment leaves a catalog without tables."""
         if not self.db.execute("SELECT 1 FROM sqlite_master WHERE name = 'settings'").fetchone():
             self.db.close()
-            raise ConfigError(f"{root} is no archive yet: its {NAME} is empty")
+            raise ConfigError(f"{root} is no archive yet: its {CATALOG} is empty")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -109,12 +109,12 @@ class Store:
 
         `anew`: the catalog was just made from it, so it is not asked whether it knows more. May be called again.
         """
-        with disk_errors(self._root):
+        with sqlite_errors(self._root):
             self._journal.keep(anew=anew)
 
     def distrust_manifest(self, code: str) -> None:
         """It was found damaged, see `pipeline.verify.CODES`: the next run that works on the archive writes it anew."""
-        with disk_errors(self._root):
+        with sqlite_errors(self._root):
             self._journal.distrust(code)
 
     @contextmanager
@@ -123,7 +123,7 @@ class Store:
 
         What it changes is safe in the manifest before it is committed.
         """
-        with disk_errors(self._root):
+        with sqlite_errors(self._root):
             with self.db.atomic():
                 yield
                 mark = self._journal.append()
@@ -154,11 +154,11 @@ def opened_to_read(path: Path) -> Database:
         if not isinstance(_meaning(error, None), DiskRefused):
             raise
         writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
-        beside = [path.with_name(f"{NAME}{ending}") for ending in ("-wal", "-journal")]
+        beside = [path.with_name(f"{CATALOG}{ending}") for ending in ("-wal", "-journal")]
         if left := [file.name for file in beside if file.exists() and file.stat().st_size]:
             if not writable:
                 what = f"{left[0]} holds what a run or program that was killed left behind"
-                raise DiskRefused(f"{NAME}: {what}; it can be read once the folder can be written") from error
+                raise DiskRefused(f"{CATALOG}: {what}; it can be read once the folder can be written") from error
             _recover(path)
         elif writable:
             raise
@@ -176,7 +176,7 @@ def _recover(path: Path) -> None:
 
 
 @contextmanager
-def disk_errors(root: Path | None = None) -> Iterator[None]:
+def sqlite_errors(root: Path | None = None) -> Iterator[None]:
     """SQLite's errors as ours: the catalog of the archive `root` is held by another program, refused, or damaged."""
     try:
         yield
@@ -193,15 +193,14 @@ def _meaning(error: sqlite3.Error, root: Path | None) -> MigratorError | None:
     if code in _HELD:
         return ArchiveHeld(_held(words, root))
     if code in _REFUSED or any(refusal in known for refusal in _DISK):
-        return DiskRefused(f"{NAME}: {words}; nothing is lost, run the same command again once it can be written")
+        return DiskRefused(f"{CATALOG}: {words}; nothing is lost, run the same command again once it can be written")
     if type(error) is sqlite3.DatabaseError or code in _CORRUPT or any(damage in known for damage in _DAMAGE):
-        return ArchiveDamaged(f"{NAME} is damaged: {words}; {REBUILD}")
+        return ArchiveDamaged(f"{CATALOG} is damaged: {words}; {REBUILD}")
     return None
 
 
 def _held(words: str, root: Path | None) -> str:
-    who = ", ".join(holders_of(root / NAME)) if root else ""
+    who = ", ".join(holders_of(root / CATALOG)) if root else ""
     by = who or "another program (a database browser?)"
-    return (
-        f"{NAME} is held by {by}: {words}. Save or undo the change there; nothing is lost, run the same command again"
-    )
+    remedy = "Save or undo the change there; nothing is lost, run the same command again"
+    return f"{CATALOG} is held by {by}: {words}. {remedy}"

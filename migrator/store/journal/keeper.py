@@ -24,8 +24,7 @@ from migrator.store.journal import manifest
 from migrator.store.journal.changes import MARK, Changes
 from migrator.store.journal.manifest import Mark
 from migrator.store.journal.replay import Lines, applied
-
-FRESH = "manifest.new"
+from migrator.store.layout import JOURNAL, NEW_JOURNAL
 
 
 def recorded(db: Database) -> Mark | str | None:
@@ -59,7 +58,7 @@ def catch_up(db: Database, root: Path) -> None:
     if not isinstance(mark, Mark) or not manifest.stands(path, mark):
         return
     if path.stat().st_size > mark.length:
-        with disk_errors(manifest.NAME):
+        with disk_errors(JOURNAL):
             manifest.make_safe(path)  # a kill may have come before it was
     lines = Lines(db)
     for batch in manifest.batches(path, mark):
@@ -90,13 +89,13 @@ class Journal:
         `anew`: the catalog was just made from it. That both have their names is safe when this returns: a kill may
         have come between giving one and making it safe.
         """
-        with disk_errors(manifest.NAME):
+        with disk_errors(JOURNAL):
             disk.sync_folders([self._root], self._root)
         if self.mark is None:
             latest = self._db.execute("SELECT coalesce(max(run_id), 0) FROM runs").fetchone()[0]
             if not anew and manifest.latest_run(self._path) > latest:
                 raise ArchiveDamaged(
-                    f"catalog.db knows less than {manifest.NAME}; `migrator rebuild` makes it anew from there"
+                    f"catalog.db knows less than {JOURNAL}; `migrator rebuild` makes it anew from there"
                 )
             if (was := recorded(self._db)) is None:
                 self.distrust("")  # so that a manifest without a mark is a sign of damage, and not of a kill
@@ -114,7 +113,7 @@ class Journal:
         lines = self._changes.lines()
         if (first := next(lines, None)) is None:
             return self.mark
-        with disk_errors(manifest.NAME):
+        with disk_errors(JOURNAL):
             mark = manifest.write_batch(self._path, self.mark, chain([first], lines))
             manifest.make_safe(self._path)
         record(self._db, mark)
@@ -133,8 +132,8 @@ class Journal:
 
     def _write_whole(self, was: Mark | str | None) -> Mark:
         """A new manifest of all there is, in place of the old one, which is kept aside if it was found damaged."""
-        fresh, mark = self._root / FRESH, Mark()
-        with disk_errors(manifest.NAME):
+        fresh, mark = self._root / NEW_JOURNAL, Mark()
+        with disk_errors(JOURNAL):
             for pieces in _gathered(chain([manifest.first_line(applied(self._db))], self._changes.everything())):
                 mark = manifest.write_batch(fresh, mark, pieces)
             manifest.make_safe(fresh)

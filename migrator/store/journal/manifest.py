@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from migrator.store import disk
+from migrator.store.layout import JOURNAL
 
-NAME = "manifest.jsonl"
 FORMAT = 1
 _CLOSING = b'{"batch":'
 _PIECE = 1 << 20
@@ -52,7 +52,7 @@ class Batch:
 
 def path_in(root: Path) -> Path:
     """Where the manifest of an archive stands."""
-    return root / NAME
+    return root / JOURNAL
 
 
 def first_line(schema: Iterable[str]) -> bytes:

@@ -17,14 +17,14 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from migrator.errors import ArchiveDamaged
-from migrator.store.catalog.database import NAME, opened_to_read
-from migrator.store.catalog.database import disk_errors as sqlite_errors
+from migrator.store.catalog.database import opened_to_read, sqlite_errors
 from migrator.store.disk import disk_errors
 from migrator.store.journal import manifest
 from migrator.store.journal.changes import Table, tables_of
 from migrator.store.journal.keeper import recorded
 from migrator.store.journal.manifest import Mark
 from migrator.store.journal.replay import Replay, replay
+from migrator.store.layout import CATALOG, JOURNAL
 
 Finding = tuple[str, str, str]
 """Code (see `pipeline.verify.CODES`), file, and what exactly."""
@@ -42,20 +42,20 @@ def audit(root: Path) -> list[Finding]:
 
     `ArchiveHeld` or `DiskRefused` if the catalog can't be looked at now, which says nothing about it.
     """
-    with disk_errors(str(root / NAME)):
+    with disk_errors(str(root / CATALOG)):
         return _looked_at(root, manifest.path_in(root))
 
 
 def _looked_at(root: Path, path: Path) -> list[Finding]:
-    if not (root / NAME).exists():
-        return [("E10", NAME, "it is not there; `migrator rebuild` makes it anew")]
-    if not _has_our_header(root / NAME):
-        return [("E11", NAME, "its header")]
+    if not (root / CATALOG).exists():
+        return [("E10", CATALOG, "it is not there; `migrator rebuild` makes it anew")]
+    if not _has_our_header(root / CATALOG):
+        return [("E11", CATALOG, "its header")]
     try:
         with sqlite_errors(root), closing(_opened(root)) as db:
             return _audited(db, path)
     except (ArchiveDamaged, sqlite3.Error, UnicodeError, TypeError) as error:
-        return [("E11", NAME, str(error.__cause__ or error))]
+        return [("E11", CATALOG, str(error.__cause__ or error))]
 
 
 def _audited(db: Database, path: Path) -> list[Finding]:
@@ -82,7 +82,7 @@ def _damage(path: Path, mark: Mark | None, until: Mark | None) -> list[Finding]:
             bad.append(f"batch {batch.end.batch}")
     if mark and end < mark.length:
         bad.append("its end")
-    return [("E21", manifest.NAME, what) for what in bad]
+    return [("E21", JOURNAL, what) for what in bad]
 
 
 def _has_our_header(catalog: Path) -> bool:
@@ -93,7 +93,7 @@ def _has_our_header(catalog: Path) -> bool:
 
 
 def _opened(root: Path) -> Database:
-    db = opened_to_read(root / NAME)
+    db = opened_to_read(root / CATALOG)
     db.conn.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
     return db
 
@@ -109,26 +109,26 @@ def _manifest(path: Path, mark: Mark | str) -> Iterator[Finding]:
     """What is wrong with a manifest that its catalog knows of, by its mark."""
     if isinstance(mark, str):
         if mark:
-            yield mark, manifest.NAME, "found before; the next run that works on the archive writes it anew"
+            yield mark, JOURNAL, "found before; the next run that works on the archive writes it anew"
     elif not path.exists():
-        yield "E22", manifest.NAME, "the catalog knows of it"
+        yield "E22", JOURNAL, "the catalog knows of it"
     elif path.stat().st_size < mark.length:
-        yield "E23", manifest.NAME, f"{path.stat().st_size} bytes, of {mark.length} that the catalog knows of"
+        yield "E23", JOURNAL, f"{path.stat().st_size} bytes, of {mark.length} that the catalog knows of"
 
 
 def _unsound(db: Database) -> list[Finding]:
     """What is wrong with a catalog in itself. `sqlite3.Error` if it can't be read."""
     found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(1)").fetchall()]
-    return [] if found == ["ok"] else [("E11", NAME, " ".join(found))]
+    return [] if found == ["ok"] else [("E11", CATALOG, " ".join(found))]
 
 
 def _against(db: Database, made: Replay) -> Iterator[Finding]:
     if _schema(db) != _schema(made.db):
-        yield "E11", NAME, "its tables are not those that the manifest tells of"
+        yield "E11", CATALOG, "its tables are not those that the manifest tells of"
         return
     mark = recorded(db)
     if isinstance(mark, Mark) and mark != made.end:
-        yield "E12", NAME, "settings manifest"
+        yield "E12", CATALOG, "settings manifest"
     left = MOST
     for table in tables_of(made.db):
         for finding in _differing(db, made.db, table):
@@ -137,7 +137,7 @@ def _against(db: Database, made: Replay) -> Iterator[Finding]:
             else:
                 return
     if (one := _rows(db, "SELECT * FROM sqlite_sequence")) != (two := _rows(made.db, "SELECT * FROM sqlite_sequence")):
-        yield "E12", NAME, f"sqlite_sequence: {one}, not {two}"
+        yield "E12", CATALOG, f"sqlite_sequence: {one}, not {two}"
 
 
 def _schema(db: Database) -> list[str]:
@@ -157,12 +157,12 @@ def _differing(db: Database, told: Database, table: Table) -> Iterator[Finding]:
     one, two = next(has, None), next(should, None)
     while one is not None or two is not None:
         if two is None or (one is not None and one[0] < two[0]):
-            yield "E14", NAME, f"{table.name} {one[0]}" if one else ""
+            yield "E14", CATALOG, f"{table.name} {one[0]}" if one else ""
             one = next(has, None)
         elif one is None or two[0] < one[0]:
-            yield "E13", NAME, f"{table.name} {two[0]}"
+            yield "E13", CATALOG, f"{table.name} {two[0]}"
             two = next(should, None)
         else:
             if repr(one) != repr(two):
-                yield "E12", NAME, f"{table.name} {one[0]}"
+                yield "E12", CATALOG, f"{table.name} {one[0]}"
             one, two = next(has, None), next(should, None)

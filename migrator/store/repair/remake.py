@@ -12,13 +12,12 @@ from pathlib import Path
 
 from migrator.errors import ArchiveDamaged
 from migrator.store import disk
-from migrator.store.catalog.database import NAME
 from migrator.store.disk import disk_errors
 from migrator.store.journal import manifest
 from migrator.store.journal.keeper import record
 from migrator.store.journal.replay import replay
+from migrator.store.layout import CATALOG, JOURNAL, NEW_CATALOG
 
-FRESH = "catalog.new"
 BESIDE = ("", "-wal", "-shm", "-journal")
 
 
@@ -27,18 +26,16 @@ def remake(root: Path) -> list[str]:
 
     Whoever calls holds the archive, and has no catalog open. `ArchiveDamaged` if there is no manifest.
     """
-    path, fresh = manifest.path_in(root), root / FRESH
+    path, fresh = manifest.path_in(root), root / NEW_CATALOG
     if not path.exists():
-        raise ArchiveDamaged(
-            f"{root} has no {manifest.NAME} to make a catalog from; start anew with a `migrator backup`"
-        )
-    with disk_errors(NAME):
+        raise ArchiveDamaged(f"{root} has no {JOURNAL} to make a catalog from; start anew with a `migrator backup`")
+    with disk_errors(CATALOG):
         disk.remove(fresh)
         disk.write_file(fresh, b"")
         made = _made(path, fresh)
         disk.sync_files(root, [fresh])
         _put_aside(root)
-        disk.rename(fresh, root / NAME)
+        disk.rename(fresh, root / CATALOG)
         disk.sync_folders([root], root)
     return made
 
@@ -47,7 +44,7 @@ def _made(path: Path, fresh: Path) -> list[str]:
     try:
         made = replay(path, into=str(fresh))
     except ValueError as error:
-        raise ArchiveDamaged(f"{manifest.NAME}: {error}") from error
+        raise ArchiveDamaged(f"{JOURNAL}: {error}") from error
     with closing(made.db):
         record(made.db, "E21" if made.damage else made.end)
         made.db.execute("PRAGMA journal_mode = WAL")  # as every catalog is; closing it leaves nothing beside it
@@ -55,9 +52,9 @@ def _made(path: Path, fresh: Path) -> list[str]:
 
 
 def _put_aside(root: Path) -> None:
-    there = [ending for ending in BESIDE if (root / f"{NAME}{ending}").exists()]
+    there = [ending for ending in BESIDE if (root / f"{CATALOG}{ending}").exists()]
     taken = {path.name for path in root.iterdir()}
-    numbers = (f"{NAME}.damaged-{number}" for number in range(1, 10**6))
+    numbers = (f"{CATALOG}.damaged-{number}" for number in range(1, 10**6))
     free = next(name for name in numbers if taken.isdisjoint(f"{name}{ending}" for ending in BESIDE))
     for ending in there:
-        disk.rename(root / f"{NAME}{ending}", root / f"{free}{ending}")
+        disk.rename(root / f"{CATALOG}{ending}", root / f"{free}{ending}")

@@ -1,0 +1,70 @@
+"""What an archive looks like on disk: the names of its files and folders.
+
+    README.txt       tells a reader without the program what this folder is
+    catalog.db       an SQLite database: what each file is
+    manifest.jsonl   the journal: every change of the catalog's rows, as lines of JSON
+    lock             who is at work here
+    blobs/ab/ab12..  the files, each named by the SHA-256 of its content
+    incoming/        files on their way
+
+Needs the standard library alone, as the writing process loads nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from secrets import token_hex
+
+README = "README.txt"
+CATALOG = "catalog.db"
+NEW_CATALOG = "catalog.new"
+"""A catalog that is being made anew; renamed when it is whole."""
+JOURNAL = "manifest.jsonl"
+NEW_JOURNAL = "manifest.new"
+"""A journal that is being written anew; renamed when it is whole."""
+LOCK = "lock"
+BLOBS = "blobs"
+INCOMING = "incoming"
+BLOB_FOLDERS = tuple(f"{number:02x}" for number in range(256))
+"""The folders in `blobs`: the first two digits of the hashes."""
+
+README_TEXT = """This folder is an archive of the attachments of one issue tracker, written by `migrator` (format 1).
+
+catalog.db   an SQLite database: what each file is (tables entities, attachments, blobs, runs, uploads)
+manifest.jsonl  every change of the catalog's rows, as lines of JSON; `migrator rebuild` makes a new catalog from it
+blobs/       the files, each named by the SHA-256 of its content, in a folder named by its first two digits; nobody may
+             write to them, so change a copy, as `migrator export` makes them (with --link they are these very files)
+incoming/    files on their way; empty when no run is under way
+lock         who is at work here
+
+To read it without the program:
+    find blobs -type f | sed 's|.*/\\(.*\\)|\\1  &|' | sha256sum --check --quiet
+    sqlite3 catalog.db "SELECT kind, entity_id, name, 'blobs/' || substr(sha256, 1, 2) || '/' || sha256
+                        FROM attachments WHERE status = 'stored'"
+"""
+
+_OURS = re.compile(
+    r"README\.txt|lock|incoming|blobs|manifest\.jsonl(\.damaged-\d+)?|manifest\.new|catalog\.new"
+    r"|catalog\.db(\.damaged-\d+)?(-wal|-shm|-journal)?"
+)
+
+
+def blob_name(sha256: str) -> str:
+    """The path of a blob below the archive, as reports show it: with `/`, on every system."""
+    return f"{BLOBS}/{sha256[:2]}/{sha256}"
+
+
+def blob_path(root: Path, sha256: str) -> Path:
+    """Where the archive at `root` has a blob, or would have it."""
+    return root.joinpath(BLOBS, sha256[:2], sha256)
+
+
+def new_incoming_name() -> str:
+    """A fresh name for a file in `incoming`."""
+    return token_hex(8)
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file or folder of this name, in the archive's folder, belongs to the archive."""
+    return _OURS.fullmatch(name) is not None
