@@ -25,7 +25,7 @@ from migrator.sandbox.world.model import World
 from migrator.store import disk
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
-from migrator.store.catalog.database import NAME
+from migrator.store.layout import CATALOG
 from tests.support.parts import overwrite, run_backup, small_tracker
 from tests.support.program import configure, run
 
@@ -80,7 +80,7 @@ def seal(root) -> None:
 
 
 def runs(root) -> list[tuple]:
-    with sqlite3.connect(f"file:{root / NAME}?mode=ro&immutable=1", uri=True) as db:
+    with sqlite3.connect(f"file:{root / CATALOG}?mode=ro&immutable=1", uri=True) as db:
         return db.execute("SELECT command, status FROM runs").fetchall()
 
 
@@ -113,15 +113,15 @@ async def test_a_catalog_or_folder_that_refuses_this_account_is_status_7_in_one_
     assert (await run("-q", "backup", config)).code == 0
     seal(root)
     allow(root)
-    (root / NAME).chmod(0o400)
+    (root / CATALOG).chmod(0o400)
     finished = await run("-q", "--json", "backup", config, preexec_fn=mere_owner)
     assert (finished.code, finished.err.count("\n")) == (7, 1), finished
-    assert NAME in finished.err
-    (root / NAME).chmod(0o000)
+    assert CATALOG in finished.err
+    (root / CATALOG).chmod(0o000)
     for words in ["status", root], ["verify", root]:
         finished = await run("-q", "--json", *words, preexec_fn=mere_owner)
         assert (finished.code, finished.err.count("\n")) == (7, 1), finished
-        assert NAME in finished.err
+        assert CATALOG in finished.err
     root.chmod(0o000)
     finished = await run("-q", "--json", "backup", config, preexec_fn=mere_owner)
     assert (finished.code, finished.err.count("\n")) == (7, 1), finished
