@@ -19,7 +19,7 @@ config_argument = click.argument("config", type=click.Path(path_type=Path, dir_o
 
 def _archive(_context: click.Context, _parameter: click.Parameter, given: Path) -> Path:
     """The folder itself, or that of a configuration."""
-    from migrator.config.settings import read_configuration
+    from migrator.config import read_configuration
 
     return read_configuration(given).archive if given.is_file() else given
 
@@ -52,7 +52,7 @@ def expect_yes(question: str, *, yes: bool) -> None:
 
 def size(value: str) -> int:
     """`10 MB`, `512 KiB` or a number of bytes."""
-    from migrator.config.settings import rate
+    from migrator.config import rate
 
     try:
         return int(rate("no size" if "/" in value else value))
@@ -70,7 +70,7 @@ def date(value: str) -> datetime:
 
 def address(value: str) -> str:
     """A tracker's URL, spelt as in the catalog."""
-    from migrator.config.settings import address as spelt
+    from migrator.config import address as spelt
 
     try:
         return spelt(value)

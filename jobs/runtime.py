@@ -14,14 +14,18 @@ from typing import Any, TypeVar
 from jobs.output import tell
 from jobs.signals import heeded, interrupt_on_signals, leave_terminal
 from migrator.errors import ConfigError
-from migrator.store.blobs import Archive
-from migrator.store.catalog import Catalog
-from migrator.store.catalog.database import is_archive, sqlite_errors
-from migrator.store.disk import disk_errors, expect_descriptors
-from migrator.store.journal import manifest
-from migrator.store.layout import CATALOG
-from migrator.store.lock import ArchiveLock
-from migrator.store.writer import Scribe
+from migrator.store import (
+    CATALOG,
+    JOURNAL,
+    Archive,
+    ArchiveLock,
+    Catalog,
+    Scribe,
+    disk_errors,
+    expect_descriptors,
+    is_archive,
+    sqlite_errors,
+)
 
 T = TypeVar("T")
 PATIENCE = 13.0
@@ -107,7 +111,7 @@ def held_archive(
 @contextmanager
 def held_folder(root: Path, command: str, *, create: bool = False, reads: bool = False) -> Iterator[Archive]:
     """The same, for those who open the catalog themselves, or make it."""
-    if not create and not is_archive(root) and not manifest.path_in(root).is_file():
+    if not create and not is_archive(root) and not (root / JOURNAL).is_file():
         raise ConfigError(f"{root} is no archive: it has no {CATALOG}")
     if reads and not os.access(root, os.W_OK):
         with ArchiveLock(root, command, reads=True):

@@ -5,20 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from migrator.config.secrets import credentials
-from migrator.config.settings import Configuration, Limits, Secrets, SourceSection, TargetSection, options_of
+from migrator.config import Configuration, Limits, Secrets, SourceSection, TargetSection, credentials, options_of
 from migrator.errors import ConfigError
-from migrator.layers.retry import DryRunTarget, Patience, RetryingSource, RetryingTarget
-from migrator.layers.verify import ParanoidSource, VerifiedSource
+from migrator.layers import DryRunTarget, ParanoidSource, Patience, RetryingSource, RetryingTarget, VerifiedSource
 from migrator.pipeline.run import back_off
 from migrator.ports import Source, Target
 from migrator.selection import expect_kinds
-from migrator.store.disk import expect_descriptors
+from migrator.store import expect_descriptors
 from migrator.trackers import Adapter, adapter
-from migrator.wire.client import HttpClient
-from migrator.wire.rate import Pacer
-from migrator.wire.route import OLD, Proxy, Route, TlsFiles
-from migrator.wire.waits import Waits
+from migrator.wire import OLD, HttpClient, Pacer, Proxy, Route, TlsFiles, Waits
 
 T = TypeVar("T")
 BASE = 32

@@ -143,6 +143,38 @@ def test_the_map_is_the_table():
     assert shown == {part: may or "nothing" for part, may in MAY_IMPORT.items()} | {"jobs": "everything"}
 
 
+WITHOUT_A_DOOR = {"migrator", "jobs", "migrator.pipeline", "jobs.commands"}
+"""Packages whose modules stand for themselves: each is a job, or a command."""
+DOORS = {module for module, path in MODULES.items() if path.name == "__init__.py"} - WITHOUT_A_DOOR
+
+
+def door_of(module: str, target: str) -> str | None:
+    """The outermost package that holds what is imported, and not the module that imports it."""
+    parts = target.split(".")
+    above = (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+    return next((door for door in above if door in DOORS and not is_in(module, door)), None)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_nobody_imports_past_a_door(module):
+    """From outside of a package only what its `__init__` lists in `__all__`, and from there. A door may look inside."""
+    past = []
+    for node in ast.walk(tree(module)):
+        inside = isinstance(node, ast.ImportFrom) and module in DOORS and is_in(node.module, module)
+        if isinstance(node, ast.ImportFrom) and not inside and (door := door_of(module, node.module)):
+            listed = import_module(door).__all__
+            past += [
+                f"{node.module}.{alias.name}" for alias in node.names if node.module != door or alias.name not in listed
+            ]
+    assert past == []
+
+
+def test_what_a_door_lists_is_there():
+    for door in DOORS:
+        package = import_module(door)
+        assert [name for name in getattr(package, "__all__", ()) if not hasattr(package, name)] == []
+
+
 def test_imports_run_in_no_circle():
     """At the top of modules, that is; an import inside a function is made when it is needed."""
     TopologicalSorter(

@@ -44,7 +44,7 @@ def command(
     once, if files that it holds have the same ids, names and sizes at the new address (else exit status 2).
     """
     from jobs.runtime import run_job
-    from migrator.config.settings import read_configuration
+    from migrator.config import read_configuration
 
     configuration = read_configuration(config)
     return run_job(
@@ -73,8 +73,7 @@ async def run_backup(
     """Log in, hold the archive, back up; `moved_from` is the address that the tracker had before."""
     from jobs.runtime import held_archive, unless_stopped
     from jobs.wiring import wire_source
-    from migrator.pipeline.backup import BackupSettings, backup
-    from migrator.pipeline.backup.relocation import relocate
+    from migrator.pipeline.backup import BackupSettings, backup, relocate
     from migrator.selection import EVERYTHING, expect_kinds
 
     source = wire_source(configuration, paranoid=paranoid)

@@ -38,7 +38,7 @@ def command(output: Output, /, *, config: Path) -> dict[str, Any]:
     credentials or a tracker that doesn't answer end it with status 4.
     """
     from jobs.runtime import run_job, unless_stopped
-    from migrator.config.settings import read_configuration
+    from migrator.config import read_configuration
 
     configuration = read_configuration(config)
     return run_job(lambda stop: unless_stopped(_check(configuration, output), stop))
@@ -203,9 +203,8 @@ async def _rows(configuration: Any) -> str:
     from contextlib import closing
 
     from migrator.errors import ConfigError
-    from migrator.mapping.file import read_rows
-    from migrator.store.catalog import Catalog
-    from migrator.store.catalog.database import is_archive
+    from migrator.mapping import read_rows
+    from migrator.store import Catalog, is_archive
 
     try:
         rows = read_rows(configuration.mapping_file, may_lack=configuration.settings.mapping.create_missing)

@@ -81,10 +81,7 @@ def command(output: Output, /, *, keep: Path | None) -> dict[str, Any]:
 
 
 async def _demo(output: Output, folder: Path, stop: asyncio.Event, *, kept: bool) -> dict[str, Any]:
-    from migrator.sandbox.faults import Faults
-    from migrator.sandbox.targetprocess.app import TargetprocessSandbox
-    from migrator.sandbox.teampulse.app import TeamPulseSandbox
-    from migrator.sandbox.world.model import World
+    from migrator.sandbox import Faults, TargetprocessSandbox, TeamPulseSandbox, World
 
     world = World.generate(entities=ENTITIES)
     source_faults = Faults.transient(FAULTS)
@@ -115,7 +112,7 @@ async def _play(
     from jobs.commands.backup import run_backup
     from jobs.commands.load import run_load
     from jobs.runtime import held_folder
-    from migrator.config.settings import read_configuration
+    from migrator.config import read_configuration
     from migrator.pipeline.verify import verify
 
     configuration = read_configuration(folder / "config.toml")
@@ -218,7 +215,7 @@ def _compare(source: Any, target: Any, names: dict[str, str]) -> tuple[str, bool
 
 
 def _changed_names(archive: Path) -> dict[str, str]:
-    from migrator.store.catalog import Catalog
+    from migrator.store import Catalog
 
     catalog = Catalog(archive, read_only=True)
     try:

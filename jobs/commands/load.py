@@ -55,7 +55,7 @@ def command(
     What --limit and the filters leave out is counted as skipped, stays planned, and goes with a later run without them.
     """
     from jobs.runtime import run_job
-    from migrator.config.settings import read_configuration
+    from migrator.config import read_configuration
 
     if dry_run and verify:
         raise click.UsageError("--dry-run and --verify exclude each other: a rehearsal uploads nothing")
@@ -72,7 +72,7 @@ def command(
 def _may_delete(configuration: Any, summary: dict[str, Any], *, yes: bool) -> bool:
     """Whether what is at former entities goes; what was loaded stays told of if it doesn't."""
     from jobs.wiring import target_section
-    from migrator.pipeline.load.remapped import to_delete
+    from migrator.pipeline.load import to_delete
 
     count, url = len(to_delete(summary["changed"])), target_section(configuration).url
     try:
@@ -96,9 +96,8 @@ async def run_load(
     """Read the mapping, log in, hold the archive, load."""
     from jobs.runtime import held_archive, unless_stopped
     from jobs.wiring import target_section, wire_target
-    from migrator.mapping.file import add_rows
-    from migrator.pipeline.load import load
-    from migrator.pipeline.load.upload import LoadSettings
+    from migrator.mapping import add_rows
+    from migrator.pipeline.load import LoadSettings, load
     from migrator.selection import EVERYTHING
     from migrator.trackers import adapter
 
@@ -145,7 +144,7 @@ async def run_load(
 
 def mapping_rows(configuration: Any, target: Any) -> Any:
     """The mapping file, with its kinds held against those that the target has. `ConfigError` names the line."""
-    from migrator.mapping.file import read_rows
+    from migrator.mapping import read_rows
 
     rows = read_rows(configuration.mapping_file, may_lack=configuration.settings.mapping.create_missing)
     rows.expect_target_kinds(target.capabilities.kinds)
@@ -158,7 +157,7 @@ async def _moved(
     """Roll back what is at former entities and has arrived at the new ones; `moved` in the summary counts it."""
     from jobs.runtime import held_archive, unless_stopped
     from jobs.wiring import wire_target
-    from migrator.pipeline.load.remapped import to_delete
+    from migrator.pipeline.load import to_delete
     from migrator.pipeline.rollback import RollbackSettings, rollback
 
     target = wire_target(configuration, dry_run=dry_run)

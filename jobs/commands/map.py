@@ -31,7 +31,7 @@ def command(output: Output, /, *, config: Path) -> dict[str, Any]:
     no failure: the status is 0. Run a backup first.
     """
     from jobs.runtime import run_job, unless_stopped
-    from migrator.config.settings import read_configuration
+    from migrator.config import read_configuration
 
     configuration = read_configuration(config)
     return run_job(lambda stop: unless_stopped(_map(configuration, output), stop))
@@ -40,8 +40,7 @@ def command(output: Output, /, *, config: Path) -> dict[str, Any]:
 async def _map(configuration: Any, output: Output) -> dict[str, Any]:
     from jobs.runtime import held_archive
     from jobs.wiring import wire_target_listing
-    from migrator.mapping.file import add_rows, read_mapping, replace_file
-    from migrator.mapping.match import rule
+    from migrator.mapping import add_rows, read_mapping, replace_file, rule
     from migrator.pipeline.map import MapSettings, propose
 
     target, path = wire_target_listing(configuration), configuration.mapping_file

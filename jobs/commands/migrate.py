@@ -25,7 +25,7 @@ def command(output: Output, /, *, config: Path, paranoid: bool) -> dict[str, Any
     target are checked before the backup begins.
     """
     from jobs.runtime import run_job
-    from migrator.config.settings import read_configuration
+    from migrator.config import read_configuration
 
     configuration = read_configuration(config)
     return run_job(lambda stop: _migrate(configuration, output, stop, paranoid=paranoid))

@@ -23,7 +23,7 @@ def command(_: Output, /, *, archive: Path) -> dict[str, Any]:
     """
     from jobs.runtime import held_folder
     from migrator.pipeline.rebuild import rebuild
-    from migrator.store.catalog.database import sqlite_errors
+    from migrator.store import sqlite_errors
 
     with held_folder(archive, "rebuild") as held, sqlite_errors(archive):
         return rebuild(held)

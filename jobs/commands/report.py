@@ -29,10 +29,8 @@ def command(_: Output, /, *, archive: Path, out: Path | None, redirects: Path | 
 
     The page needs nothing but itself: it can be filed, printed and mailed. Reads only; works while a run is under way.
     """
-    from migrator.pipeline.report.data import UrlOf
-    from migrator.pipeline.report.writers import report
-    from migrator.store.catalog import Catalog
-    from migrator.store.catalog.database import sqlite_errors
+    from migrator.pipeline.report import UrlOf, report
+    from migrator.store import Catalog, sqlite_errors
     from migrator.trackers import TRACKERS, adapter
 
     if not (out or redirects):

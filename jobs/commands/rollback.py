@@ -28,7 +28,7 @@ def command(output: Output, /, *, config: Path, load: int | None, dry_run: bool,
     On a terminal it asks first, with the number of files and the address; a no deletes nothing (exit status 130).
     """
     from jobs.runtime import run_job
-    from migrator.config.settings import read_configuration
+    from migrator.config import read_configuration
 
     configuration = read_configuration(config)
     if not dry_run and not yes:

@@ -37,8 +37,7 @@ async def _serve(
     output: Output, stop: asyncio.Event, tracker: str, port: int, entities: int, seed: int, *, empty: bool
 ) -> None:
     from migrator.errors import ConfigError
-    from migrator.sandbox import SANDBOXES
-    from migrator.sandbox.world.model import World
+    from migrator.sandbox import SANDBOXES, World
 
     world = World.generate(entities=entities, seed=seed)
     sandbox = SANDBOXES[tracker](world.without_attachments() if empty else world)

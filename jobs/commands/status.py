@@ -21,8 +21,7 @@ def command(_: Output, /, *, archive: Path) -> dict[str, Any]:
     since), 3 where files failed, else 0.
     """
     from migrator.pipeline.condition import condition
-    from migrator.store.catalog import Catalog
-    from migrator.store.catalog.database import sqlite_errors
+    from migrator.store import Catalog, sqlite_errors
 
     catalog = Catalog(archive, read_only=True)
     try:

@@ -55,7 +55,7 @@ def command(output: Output, /, *, archive: Path, sample: float | None, max_time:
 async def _verify(root: Path, part: Any, output: Output, stop: asyncio.Event) -> dict[str, Any]:
     from jobs.runtime import held_folder
     from migrator.pipeline.verify import verify
-    from migrator.store.catalog.database import sqlite_errors
+    from migrator.store import sqlite_errors
 
     with held_folder(root, "verify", reads=True) as archive, sqlite_errors(root), output.progress("verify") as progress:
         return await verify(archive, part=part, progress=progress, stop=stop)

@@ -1,1 +1,27 @@
 """TOML to typed settings; secrets, looked up when they are needed."""
+
+from migrator.config.secrets import credentials
+from migrator.config.settings import (
+    Configuration,
+    Limits,
+    Secrets,
+    SourceSection,
+    TargetSection,
+    address,
+    options_of,
+    rate,
+    read_configuration,
+)
+
+__all__ = [
+    "Configuration",
+    "Limits",
+    "Secrets",
+    "SourceSection",
+    "TargetSection",
+    "address",
+    "credentials",
+    "options_of",
+    "rate",
+    "read_configuration",
+]

@@ -20,7 +20,7 @@ from yarl import URL
 
 from migrator.errors import ConfigError
 from migrator.filenames import on_disk
-from migrator.mapping.match import rule
+from migrator.mapping import rule
 
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _TIMES = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}

@@ -21,11 +21,13 @@ from typing import Any
 from migrator.errors import LoginPage, WrongBody
 from migrator.model import Attachment
 from migrator.ports import BodyFacts, Sink
-from migrator.wire.content_coding import UNDONE, Undoing, is_begun
-from migrator.wire.status import (
+from migrator.wire import (
     SNIFF,
+    UNDONE,
+    Undoing,
     expects_html,
     expects_json,
+    is_begun,
     is_error_page,
     looks_like_error,
     looks_like_html,

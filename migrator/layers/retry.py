@@ -34,7 +34,7 @@ from migrator.errors import (
 from migrator.layers.checked_sink import checked
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page
 from migrator.ports import Body, Sink, Source, Target
-from migrator.wire.waits import Waits
+from migrator.wire import Waits
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]

@@ -1,1 +1,21 @@
 """Which target entity each source entity becomes: the file, and rules that fill it."""
+
+from migrator.mapping.file import Mapping, Row, Rows, add_rows, nearest, read_mapping, read_rows, replace_file
+from migrator.mapping.match import Index, Match, Rule, field_of, match, rule
+
+__all__ = [
+    "Index",
+    "Mapping",
+    "Match",
+    "Row",
+    "Rows",
+    "Rule",
+    "add_rows",
+    "field_of",
+    "match",
+    "nearest",
+    "read_mapping",
+    "read_rows",
+    "replace_file",
+    "rule",
+]

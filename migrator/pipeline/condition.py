@@ -11,10 +11,7 @@ from typing import Any
 from migrator.filenames import readable
 from migrator.model import RunStatus, UploadStatus
 from migrator.pipeline.verify import OF_BLOBS, with_files
-from migrator.store.catalog import Catalog
-from migrator.store.journal.keeper import recorded
-from migrator.store.layout import blob_name
-from migrator.store.lock import holder_of
+from migrator.store import Catalog, blob_name, holder_of, recorded
 
 KILLED = "killed"
 

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from migrator import errors
-from migrator.mapping.file import Mapping, Row
-from migrator.mapping.match import Index, Match, Rule, match
+from migrator.mapping import Index, Mapping, Match, Row, Rule, match
 from migrator.model import Entity, EntityRef, RunStatus
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
-from migrator.store.catalog import Catalog
+from migrator.store import Catalog
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,9 @@ from contextlib import closing
 from typing import Any
 
 from migrator.model import RunStatus
-from migrator.pipeline.backup.recorder import missing_blobs
+from migrator.pipeline.backup import missing_blobs
 from migrator.pipeline.verify import problem, with_files
-from migrator.store.blobs import Archive
-from migrator.store.catalog import Catalog
-from migrator.store.layout import BLOB_FOLDERS, JOURNAL, blob_name
-from migrator.store.repair.audit import audit
-from migrator.store.repair.remake import remake
+from migrator.store import BLOB_FOLDERS, JOURNAL, Archive, Catalog, audit, blob_name, remake
 
 
 def rebuild(archive: Archive) -> dict[str, Any]:

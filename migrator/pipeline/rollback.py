@@ -16,13 +16,12 @@ from typing import Any
 
 from migrator import errors
 from migrator.model import Attachment, EntityRef, RunStatus, Upload, UploadStatus
-from migrator.pipeline.load.arrivals import fits, is_passing, likeness, resembles
-from migrator.pipeline.load.remapped import Moved
+from migrator.pipeline.load import Moved, fits, is_passing, likeness, resembles
 from migrator.pipeline.reading import HashSink
 from migrator.pipeline.run import Frame, begun
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
-from migrator.store.catalog import Catalog
+from migrator.store import Catalog
 
 DELETED, ALREADY_GONE, CHANGED, IMPOSSIBLE, FAILED = "deleted", "already_gone", "changed", "impossible", "failed"
 NO_DELETE = "this tracker's API can't delete files: it has to be done by hand"

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from migrator.errors import DiskRefused, Fatal, MigratorError
 from migrator.model import RunStatus
 from migrator.pipeline.executor import Desk
-from migrator.store.catalog import Catalog
+from migrator.store import Catalog
 
 GRACE = 8.0
 """Seconds that work in flight gets to finish after a stop."""

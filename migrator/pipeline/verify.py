@@ -20,11 +20,7 @@ from typing import Any
 from migrator.errors import ArchiveDamaged
 from migrator.model import Blob, RunStatus
 from migrator.progress import Progress, Silent
-from migrator.store.blobs import Archive, hash_file
-from migrator.store.catalog import Catalog
-from migrator.store.disk import own_limits
-from migrator.store.layout import BLOB_FOLDERS, CATALOG, blob_name
-from migrator.store.repair.audit import audit
+from migrator.store import BLOB_FOLDERS, CATALOG, Archive, Catalog, audit, blob_name, hash_file, own_limits
 
 CODES = {
     "E01": "damaged",  # the content of a blob is not what its name says

@@ -5,11 +5,16 @@ oddities; faults on demand (`faults.py`).
 The trap: they know no adapter and must not; what both sides believe is checked by nobody.
 """
 
-from migrator.sandbox.issuetrak.app import IssuetrakSandbox
+from migrator.sandbox.faults import Faults
+from migrator.sandbox.issuetrak import IssuetrakSandbox
 from migrator.sandbox.server import Sandbox
-from migrator.sandbox.squash.app import SquashSandbox
-from migrator.sandbox.targetprocess.app import TargetprocessSandbox
-from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.squash import SquashSandbox
+from migrator.sandbox.targetprocess import TargetprocessSandbox
+from migrator.sandbox.teampulse import TeamPulseSandbox
+from migrator.sandbox.world import World
+
+__all__ = ["SANDBOXES", "Faults", "TargetprocessSandbox", "TeamPulseSandbox", "World"]
+
 
 SANDBOXES: dict[str, type[Sandbox]] = {
     "squash": SquashSandbox,
@@ -17,5 +22,3 @@ SANDBOXES: dict[str, type[Sandbox]] = {
     "targetprocess": TargetprocessSandbox,
     "teampulse": TeamPulseSandbox,
 }
-
-__all__ = ["SANDBOXES"]

@@ -21,7 +21,7 @@ from aiohttp import web
 
 from migrator.sandbox.faults import Faults, drop, request_key, send
 from migrator.sandbox.state import Store
-from migrator.sandbox.world.model import World, WorldAttachment
+from migrator.sandbox.world import World, WorldAttachment
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from migrator.sandbox.uploads import ReceivedFile, Spool, chunks_of
-from migrator.sandbox.world.model import World, WorldAttachment, WorldEntity
+from migrator.sandbox.world import World, WorldAttachment, WorldEntity
 
 
 @dataclass(frozen=True, slots=True)

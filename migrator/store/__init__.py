@@ -1,1 +1,89 @@
 """An archive on disk: blobs, catalog, journal, lock. Nothing above opens a file of it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from migrator.store.blobs import Archive, LargeFile, hash_file
+    from migrator.store.catalog import Catalog
+    from migrator.store.catalog.crawl import Crawl
+    from migrator.store.catalog.crawl_end import Vanished
+    from migrator.store.catalog.database import is_archive, sqlite_errors
+    from migrator.store.clock import now
+    from migrator.store.disk import OWN, disk_errors, expect_descriptors, flush, own_limits
+    from migrator.store.journal.keeper import recorded
+    from migrator.store.layout import BLOB_FOLDERS, CATALOG, JOURNAL, README, blob_name
+    from migrator.store.lock import ArchiveLock, holder_of
+    from migrator.store.repair.audit import audit
+    from migrator.store.repair.remake import remake
+    from migrator.store.space import Room
+    from migrator.store.writer import Content, Scribe
+
+__all__ = [
+    "BLOB_FOLDERS",
+    "CATALOG",
+    "JOURNAL",
+    "OWN",
+    "README",
+    "Archive",
+    "ArchiveLock",
+    "Catalog",
+    "Content",
+    "Crawl",
+    "LargeFile",
+    "Room",
+    "Scribe",
+    "Vanished",
+    "audit",
+    "blob_name",
+    "disk_errors",
+    "expect_descriptors",
+    "flush",
+    "hash_file",
+    "holder_of",
+    "is_archive",
+    "now",
+    "own_limits",
+    "recorded",
+    "remake",
+    "sqlite_errors",
+]
+
+_HOMES = {
+    "Archive": "migrator.store.blobs",
+    "ArchiveLock": "migrator.store.lock",
+    "BLOB_FOLDERS": "migrator.store.layout",
+    "CATALOG": "migrator.store.layout",
+    "Catalog": "migrator.store.catalog",
+    "Content": "migrator.store.writer",
+    "Crawl": "migrator.store.catalog.crawl",
+    "JOURNAL": "migrator.store.layout",
+    "LargeFile": "migrator.store.blobs",
+    "OWN": "migrator.store.disk",
+    "README": "migrator.store.layout",
+    "Room": "migrator.store.space",
+    "Scribe": "migrator.store.writer",
+    "Vanished": "migrator.store.catalog.crawl_end",
+    "audit": "migrator.store.repair.audit",
+    "blob_name": "migrator.store.layout",
+    "disk_errors": "migrator.store.disk",
+    "expect_descriptors": "migrator.store.disk",
+    "flush": "migrator.store.disk",
+    "hash_file": "migrator.store.blobs",
+    "holder_of": "migrator.store.lock",
+    "is_archive": "migrator.store.catalog.database",
+    "now": "migrator.store.clock",
+    "own_limits": "migrator.store.disk",
+    "recorded": "migrator.store.journal.keeper",
+    "remake": "migrator.store.repair.remake",
+    "sqlite_errors": "migrator.store.catalog.database",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Loaded when it is asked for: the writing process needs few of them, and `--help` none."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,8 +14,9 @@ from typing import Any
 from migrator.errors import ConfigError
 from migrator.model import Attachment
 from migrator.ports import Capabilities, Source, Target
-from migrator.wire.auth import Signer
-from migrator.wire.client import HttpClient
+from migrator.wire import HttpClient, Signer
+
+__all__ = ["TRACKERS", "Adapter", "adapter"]
 
 TRACKERS: dict[str, str] = {
     "issuetrak": "migrator.trackers.issuetrak",

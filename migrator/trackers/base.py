@@ -15,8 +15,7 @@ from typing import Generic, Protocol, TypeVar
 from migrator.errors import Rejected, Retriable
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.ports import Capabilities, Sink
-from migrator.wire.client import HttpClient
-from migrator.wire.status import expects_html
+from migrator.wire import HttpClient, expects_html
 
 O = TypeVar("O")  # noqa: E741 - the options of a tracker
 

@@ -11,7 +11,7 @@ import re
 from datetime import datetime
 from typing import Any
 
-from migrator.wire.json_codec import written_json
+from migrator.wire import written_json
 
 _ADDRESS = re.compile(r"https?://[^\s<>\"]+")
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)

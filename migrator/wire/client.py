@@ -30,8 +30,7 @@ from migrator.wire.auth import Signature, Signer, Unsigned
 from migrator.wire.concurrency import Gate
 from migrator.wire.content_coding import UNDONE, Unpacked, coding_of, shown
 from migrator.wire.cookies import Cookies
-from migrator.wire.h1.pool import CLOSING, Lane
-from migrator.wire.h1.response import LINE_LIMIT
+from migrator.wire.h1 import CLOSING, LINE_LIMIT, Lane
 from migrator.wire.rate import Pacer
 from migrator.wire.reading import CHUNK, Steady, limited
 from migrator.wire.redirects import Hop, length_of_part, refused_abroad

@@ -14,8 +14,7 @@ from typing import Protocol, Self
 import aiohttp
 
 from migrator import errors
-from migrator.wire.h1.pool import NoConnection
-from migrator.wire.h1.response import CutOff, NotHttp
+from migrator.wire.h1 import CutOff, NoConnection, NotHttp
 from migrator.wire.reading import Readable
 from migrator.wire.route import why_not_connected
 

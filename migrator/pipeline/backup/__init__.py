@@ -23,15 +23,15 @@ from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.backup.findings import Findings
 from migrator.pipeline.backup.loop_detector import Rounds
 from migrator.pipeline.backup.recorder import Recorder, missing_blobs
+from migrator.pipeline.backup.relocation import relocate
 from migrator.pipeline.run import Frame, begun
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
 from migrator.selection import EVERYTHING, Choice, Selection
-from migrator.store.blobs import Archive
-from migrator.store.catalog import Catalog
-from migrator.store.catalog.crawl import Crawl
-from migrator.store.catalog.crawl_end import Vanished
-from migrator.store.space import Room
+from migrator.store import Archive, Catalog, Crawl, Room, Vanished
+
+__all__ = ["BackupSettings", "backup", "missing_blobs", "relocate"]
+
 
 PAGES_IN_FLIGHT = 4
 

@@ -15,7 +15,7 @@ from migrator.pipeline.backup.recorder import Recorded, Recorder, Settled, Store
 from migrator.pipeline.run import InFlight
 from migrator.ports import Source
 from migrator.progress import Progress
-from migrator.store.blobs import Archive
+from migrator.store import Archive
 
 SOME_REFUSED, MANY_REFUSED = 3, 1000
 """If so many files were refused and none was had, that is the credentials' fault: at the end of a run, and at once."""

@@ -9,9 +9,7 @@ from migrator.errors import TrackerUnreachable
 from migrator.model import UNLINKED, EntityRef
 from migrator.progress import Progress
 from migrator.selection import Selection
-from migrator.store.catalog import Catalog
-from migrator.store.catalog.crawl import Crawl
-from migrator.store.catalog.crawl_end import Vanished
+from migrator.store import Catalog, Crawl, Vanished
 
 MAX_WARNINGS = 100
 

@@ -17,11 +17,7 @@ from migrator.model import Attachment, Blob, Outcome, Status
 from migrator.pipeline.executor import Desk
 from migrator.ports import BodyFacts
 from migrator.progress import Progress
-from migrator.store.blobs import Archive, LargeFile
-from migrator.store.catalog import Catalog
-from migrator.store.layout import BLOB_FOLDERS
-from migrator.store.space import Room
-from migrator.store.writer import Content
+from migrator.store import BLOB_FOLDERS, Archive, Catalog, Content, LargeFile, Room
 
 SMALL = 256 * 1024
 HANDED_OVER = 64

@@ -14,7 +14,7 @@ from migrator.errors import ConfigError, Forbidden, Gone
 from migrator.model import Attachment, Entity
 from migrator.pipeline.executor import Desk
 from migrator.ports import Source
-from migrator.store.catalog import Catalog
+from migrator.store import Catalog
 
 SAMPLE = 12
 """So many entities with files are asked for at most."""

@@ -27,11 +27,9 @@ from migrator.model import Blob, RunStatus
 from migrator.pipeline.export.copies import Damaged, can_clone
 from migrator.pipeline.export.formats import INDEX, SHAPES, Item, Stopped
 from migrator.progress import Progress, Silent
-from migrator.store.blobs import Archive
-from migrator.store.catalog import Catalog
-from migrator.store.disk import disk_errors, flush
-from migrator.store.layout import README, blob_name
-from migrator.store.space import Room
+from migrator.store import README, Archive, Catalog, Room, blob_name, disk_errors, flush
+
+__all__ = ["ExportSettings", "export"]
 
 TOGETHER = 64
 """So many files at most are placed in one hop to a thread."""

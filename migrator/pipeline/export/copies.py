@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from migrator.model import Blob
-from migrator.store.disk import OWN, own_limits
+from migrator.store import OWN, own_limits
 
 CHUNK = 1024 * 1024
 FICLONE = 0x40049409

@@ -22,7 +22,7 @@ from pathlib import Path
 from migrator.filenames import on_disk
 from migrator.model import Blob
 from migrator.pipeline.export.copies import Moved, chunks, copy_blob, damaged, is_sound
-from migrator.store.disk import OWN
+from migrator.store import OWN
 
 INDEX = "index.csv"
 COLUMNS = ("path", "kind", "entity_id", "attachment_id", "name", "size", "sha256")

@@ -12,16 +12,19 @@ import asyncio
 from typing import Any
 
 from migrator.model import EntityRef, RunStatus, UploadStatus
+from migrator.pipeline.load.arrivals import fits, is_passing, likeness, resembles
 from migrator.pipeline.load.content_check import ContentCheck
 from migrator.pipeline.load.left_out import Left
-from migrator.pipeline.load.remapped import former
+from migrator.pipeline.load.remapped import Moved, former, to_delete
 from migrator.pipeline.load.stubs import Stubs
 from migrator.pipeline.load.upload import LoadSettings, Settler
 from migrator.pipeline.run import Frame, begun
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
-from migrator.store.blobs import Archive
-from migrator.store.catalog import Catalog
+from migrator.store import Archive, Catalog
+
+__all__ = ["LoadSettings", "Moved", "fits", "is_passing", "likeness", "load", "resembles", "to_delete"]
+
 
 UNSETTLED = {UploadStatus.PLANNED, UploadStatus.IN_DOUBT, UploadStatus.FAILED}
 

@@ -20,7 +20,7 @@ from migrator.pipeline.load.upload import DIFFERS
 from migrator.pipeline.reading import Reader
 from migrator.pipeline.run import InFlight
 from migrator.ports import Target
-from migrator.store.catalog import Catalog
+from migrator.store import Catalog
 
 
 class Stoppable(Protocol):

@@ -10,10 +10,10 @@ from itertools import islice
 from typing import Any
 
 from migrator.errors import ConfigError
-from migrator.mapping.file import Rows, nearest
+from migrator.mapping import Rows, nearest
 from migrator.model import EntityRef
 from migrator.pipeline.load.upload import LoadSettings
-from migrator.store.catalog import Catalog
+from migrator.store import Catalog
 
 KEPT = 1000
 """So many of each are kept with the run in the catalog; whoever runs it is told of all."""

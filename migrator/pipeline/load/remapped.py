@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from migrator.mapping.file import Mapping
+from migrator.mapping import Mapping
 from migrator.model import EntityRef, Upload
-from migrator.store.catalog import Catalog
+from migrator.store import Catalog
 
 Moved = frozenset[tuple[str, EntityRef]]
 """Attachments, each with the target entity that it is no more to be on."""

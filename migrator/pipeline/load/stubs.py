@@ -13,15 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from html.parser import HTMLParser
 
 from migrator import errors
-from migrator.mapping.file import Row
-from migrator.mapping.match import field_of
+from migrator.mapping import Row, field_of
 from migrator.model import NOBODY, Entity, EntityDraft, EntityRef
 from migrator.pipeline.executor import Desk
 from migrator.pipeline.load.evidence import LOOKS
 from migrator.pipeline.load.upload import LoadSettings
 from migrator.pipeline.run import InFlight
 from migrator.ports import Target
-from migrator.store.catalog import Catalog
+from migrator.store import Catalog
 
 LONGEST_TEXT = 30_000
 """Characters of the original's description that a stub takes over."""

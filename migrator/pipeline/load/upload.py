@@ -17,7 +17,7 @@ from typing import Any
 
 from migrator import errors
 from migrator.filenames import name_at_target
-from migrator.mapping.file import Mapping, Row, Rows
+from migrator.mapping import Mapping, Row, Rows
 from migrator.model import Altered, Attachment, Draft, EntityRef, Upload, UploadStatus
 from migrator.pipeline.executor import Desk
 from migrator.pipeline.load.arrivals import Recognised, altered_of, is_passing, recognise, same_name
@@ -28,9 +28,7 @@ from migrator.pipeline.run import back_off
 from migrator.ports import Body, Target
 from migrator.progress import Progress
 from migrator.selection import EVERYTHING, Choice, Selection
-from migrator.store.blobs import Archive
-from migrator.store.catalog import Catalog
-from migrator.store.clock import now
+from migrator.store import Archive, Catalog, now
 
 SENDS = 4
 """How often at most one upload is sent in a run; one whose answer was lost only BLIND_SENDS times."""

@@ -16,8 +16,7 @@ from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 from migrator.model import Altered, Attachment, EntityRef, Status, UploadStatus
-from migrator.store.catalog import Catalog
-from migrator.store.clock import now
+from migrator.store import Catalog, now
 
 T = TypeVar("T")
 UrlOf = Callable[[str, Attachment], str]

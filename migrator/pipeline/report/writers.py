@@ -18,8 +18,7 @@ from typing import Any, TextIO
 from migrator.errors import ConfigError
 from migrator.pipeline.report.data import Chapter, Filed, Sent, Totals, UrlOf, story, sums
 from migrator.pipeline.report.html import write_page
-from migrator.store.catalog import Catalog
-from migrator.store.disk import disk_errors
+from migrator.store import Catalog, disk_errors
 
 
 def report(

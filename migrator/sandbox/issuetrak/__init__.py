@@ -1,1 +1,5 @@
 """An embedded Issuetrak."""
+
+from migrator.sandbox.issuetrak.app import IssuetrakSandbox
+
+__all__ = ["IssuetrakSandbox"]

@@ -17,8 +17,7 @@ from aiohttp import web
 
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import Sandbox
-from migrator.sandbox.world.model import World
-from migrator.sandbox.world.samples import PEOPLE
+from migrator.sandbox.world import PEOPLE, World
 
 HEADER = "X-Issuetrak-API-"
 

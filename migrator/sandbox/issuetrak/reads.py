@@ -15,7 +15,7 @@ from aiohttp import web
 
 from migrator.sandbox.issuetrak.auth import Door, RefusedError
 from migrator.sandbox.issuetrak.files import wrapped, zipped
-from migrator.sandbox.world.model import WorldAttachment, WorldEntity
+from migrator.sandbox.world import WorldAttachment, WorldEntity
 
 Act = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

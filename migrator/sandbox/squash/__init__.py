@@ -1,1 +1,5 @@
 """An embedded Squash TM."""
+
+from migrator.sandbox.squash.app import SquashSandbox
+
+__all__ = ["SquashSandbox"]

@@ -14,7 +14,7 @@ from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import FILE_ROUTE
 from migrator.sandbox.squash.tree import CALL_STEPS, KINDS, Node, Requirement
 from migrator.sandbox.squash.web import API, Act, Item, RefusedError, SquashWeb, not_found
-from migrator.sandbox.world.model import World, WorldAttachment
+from migrator.sandbox.world import World, WorldAttachment
 
 LISTED = ("requirement-folders", "test-case-folders", "test-cases", "campaign-folders", "campaigns")
 _BELOW = (

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from migrator.sandbox.world.model import World, WorldAttachment, WorldEntity
+from migrator.sandbox.world import World, WorldAttachment, WorldEntity
 
 KINDS = (
     "projects",

@@ -15,7 +15,7 @@ from aiohttp import web
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.squash.tree import Tree, world_of
-from migrator.sandbox.world.model import World
+from migrator.sandbox.world import World
 
 API = "/api/rest/latest"
 DEFAULT_WHITELIST = ("txt", "doc", "xls", "ppt", "docx", "xlsx", "pptx", "odt", "ods", "odp", "pdf")

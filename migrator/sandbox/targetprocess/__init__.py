@@ -1,1 +1,5 @@
 """An embedded Targetprocess."""
+
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+
+__all__ = ["TargetprocessSandbox"]

@@ -26,7 +26,7 @@ from migrator.sandbox.targetprocess.resources import (
     as_xml,
 )
 from migrator.sandbox.targetprocess.schema import PROJECTS
-from migrator.sandbox.world.model import WorldAttachment
+from migrator.sandbox.world import WorldAttachment
 
 
 class TargetprocessSandbox(TargetprocessLists):

@@ -28,8 +28,7 @@ from migrator.sandbox.server import (
 )
 from migrator.sandbox.targetprocess.query import ZONE
 from migrator.sandbox.uploads import ReceivedFile, TooLargeError
-from migrator.sandbox.world.model import World, WorldAttachment
-from migrator.sandbox.world.samples import PEOPLE
+from migrator.sandbox.world import PEOPLE, World, WorldAttachment
 
 Denial = Literal["page", "redirect", "unauthorized"]
 

@@ -32,7 +32,7 @@ from migrator.sandbox.targetprocess.resources import (
     value_at,
 )
 from migrator.sandbox.targetprocess.schema import ENTITY_TYPES, EVERYBODY, PROJECTS, STATES, build_resources
-from migrator.sandbox.world.model import World, WorldAttachment
+from migrator.sandbox.world import World, WorldAttachment
 
 DEFAULT_TAKE = 25
 MOST_TAKE = 1000

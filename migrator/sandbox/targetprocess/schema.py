@@ -11,8 +11,7 @@ from typing import Any, Protocol
 from migrator.sandbox.state import CommentRow
 from migrator.sandbox.targetprocess.files import owner_id, unique_name
 from migrator.sandbox.targetprocess.resources import EPOCH, TYPES, Field, Resource
-from migrator.sandbox.world.model import World, WorldAttachment, WorldEntity
-from migrator.sandbox.world.samples import PEOPLE
+from migrator.sandbox.world import PEOPLE, World, WorldAttachment, WorldEntity
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from migrator.sandbox.teampulse.records import (
     known_names,
 )
 from migrator.sandbox.teampulse.web import TeamPulseWeb
-from migrator.sandbox.world.model import World, WorldAttachment
+from migrator.sandbox.world import World, WorldAttachment
 
 Act = Callable[[web.Request], Awaitable[web.Response]]
 Row = Any

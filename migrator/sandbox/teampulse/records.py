@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from migrator.sandbox.state import CommentRow
-from migrator.sandbox.world.model import World, WorldAttachment, WorldEntity
-from migrator.sandbox.world.samples import PEOPLE
+from migrator.sandbox.world import PEOPLE, World, WorldAttachment, WorldEntity
 
 KINDS = {"story": "Story", "bug": "Bug", "task": "Task", "feature": "Feature", "request": "Feedback"}
 """Neutral kind -> type of work item."""

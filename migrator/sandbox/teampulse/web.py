@@ -14,7 +14,7 @@ from aiohttp import web
 
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import FILE_ROUTE, Sandbox, attachment_disposition, in_any_case, show_login, to_login
-from migrator.sandbox.world.model import World, WorldAttachment
+from migrator.sandbox.world import World, WorldAttachment
 
 STREAM_ROUTE = f"{FILE_ROUTE}.stream"
 CLIENT_ID = "uri:TeamPulse"

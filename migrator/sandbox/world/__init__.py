@@ -1,1 +1,6 @@
 """The made-up world of a sandbox: what it holds, how it is generated, sample names."""
+
+from migrator.sandbox.world.model import World, WorldAttachment, WorldEntity
+from migrator.sandbox.world.samples import PEOPLE
+
+__all__ = ["PEOPLE", "World", "WorldAttachment", "WorldEntity"]

@@ -16,12 +16,13 @@ from migrator.errors import ConfigError
 from migrator.model import EntityRef, RunStatus
 from migrator.store.catalog.crawl import Crawl, CrawlTables
 from migrator.store.catalog.crawl_end import CrawlEnd
+from migrator.store.catalog.database import opened_to_read, sqlite_errors
 from migrator.store.catalog.exports import Proof
 from migrator.store.catalog.summaries import Overview
 from migrator.store.catalog.uploads import UploadTables
 from migrator.store.clock import now
 
-__all__ = ["Catalog"]
+__all__ = ["Catalog", "opened_to_read", "sqlite_errors"]
 
 
 class Catalog(CrawlTables, CrawlEnd, UploadTables, Overview, Proof):

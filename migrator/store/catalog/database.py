@@ -14,8 +14,7 @@ from migrator.dates import same_moment
 from migrator.errors import ArchiveDamaged, ArchiveHeld, ConfigError, DiskRefused, MigratorError
 from migrator.store import disk
 from migrator.store.catalog.holders import holders_of
-from migrator.store.journal import manifest
-from migrator.store.journal.keeper import Journal, catch_up
+from migrator.store.journal import Journal, catch_up, manifest
 from migrator.store.layout import CATALOG
 from migrator.store.schema import migrations
 

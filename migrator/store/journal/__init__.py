@@ -1,1 +1,9 @@
 """The journal (manifest) of an archive: each change of the catalog as lines of text, and back."""
+
+from migrator.store.journal import manifest
+from migrator.store.journal.changes import Table, tables_of
+from migrator.store.journal.keeper import Journal, catch_up, record, recorded
+from migrator.store.journal.manifest import Mark
+from migrator.store.journal.replay import Replay, replay
+
+__all__ = ["Journal", "Mark", "Replay", "Table", "catch_up", "manifest", "record", "recorded", "replay", "tables_of"]

@@ -17,13 +17,9 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from migrator.errors import ArchiveDamaged
-from migrator.store.catalog.database import opened_to_read, sqlite_errors
+from migrator.store.catalog import opened_to_read, sqlite_errors
 from migrator.store.disk import disk_errors
-from migrator.store.journal import manifest
-from migrator.store.journal.changes import Table, tables_of
-from migrator.store.journal.keeper import recorded
-from migrator.store.journal.manifest import Mark
-from migrator.store.journal.replay import Replay, replay
+from migrator.store.journal import Mark, Replay, Table, manifest, recorded, replay, tables_of
 from migrator.store.layout import CATALOG, JOURNAL
 
 Finding = tuple[str, str, str]

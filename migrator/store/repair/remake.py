@@ -13,9 +13,7 @@ from pathlib import Path
 from migrator.errors import ArchiveDamaged
 from migrator.store import disk
 from migrator.store.disk import disk_errors
-from migrator.store.journal import manifest
-from migrator.store.journal.keeper import record
-from migrator.store.journal.replay import replay
+from migrator.store.journal import manifest, record, replay
 from migrator.store.layout import CATALOG, JOURNAL, NEW_CATALOG
 
 BESIDE = ("", "-wal", "-shm", "-journal")

@@ -20,7 +20,7 @@ from migrator.trackers import Adapter
 from migrator.trackers.issuetrak.client import CAPABILITIES, Options
 from migrator.trackers.issuetrak.source import IssuetrakSource
 from migrator.trackers.issuetrak.target import IssuetrakTarget
-from migrator.wire.auth import Hmac, Signer
+from migrator.wire import Hmac, Signer
 
 __all__ = ["ADAPTER", "IssuetrakSource", "IssuetrakTarget", "Options"]
 

@@ -16,8 +16,7 @@ from migrator.trackers.issuetrak.parse import attachment_in, gone
 from migrator.trackers.issuetrak.search import Search
 from migrator.trackers.lenient import whole
 from migrator.trackers.strict import digits, object_in
-from migrator.wire.base64_field import Base64Sink
-from migrator.wire.client import HttpClient
+from migrator.wire import Base64Sink, HttpClient
 
 KIND = "Issue"
 SMALLEST_PAGE = 20

@@ -15,7 +15,7 @@ from migrator.trackers.issuetrak.parse import collection_in, query, window
 from migrator.trackers.lenient import natural
 from migrator.trackers.listing import Found, Items, Listing, Order, Way
 from migrator.trackers.strict import number_in, object_in
-from migrator.wire.client import HttpClient
+from migrator.wire import HttpClient
 
 PATHS = ("api/v1/issues/search", "api/v1/issues/search/")  # the vendor's sample, and what a client in use sends
 SHORTEST_CUT = 10  # issues on a page of a server that cuts pages and doesn't say so; fewer are a page that is short

@@ -15,7 +15,7 @@ from migrator.trackers.issuetrak.parse import range_in, timeless
 from migrator.trackers.issuetrak.zip_batches import Archives
 from migrator.trackers.lenient import text
 from migrator.trackers.strict import digits, number_in
-from migrator.wire.client import HttpClient
+from migrator.wire import HttpClient
 
 
 class IssuetrakSource(Issuetrak):

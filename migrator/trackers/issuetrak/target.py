@@ -13,8 +13,7 @@ from migrator.trackers.issuetrak.authors import Authors
 from migrator.trackers.issuetrak.client import Issuetrak, Options
 from migrator.trackers.issuetrak.parse import attachment_in, made_in, written, zone_in
 from migrator.trackers.strict import digits
-from migrator.wire.client import Call, HttpClient
-from migrator.wire.request_body import InJson
+from migrator.wire import Call, HttpClient, InJson
 
 UNPROVEN = (
     "no issue that was asked has a list of files yet: the first upload of a load shows whether the route is right, "

@@ -21,7 +21,7 @@ from migrator.model import Attachment, EntityRef
 from migrator.ports import BodyFacts, Sink
 from migrator.trackers.issuetrak.parse import collection_in
 from migrator.trackers.lenient import record, records, text, whole
-from migrator.wire.reading import CHUNK
+from migrator.wire import CHUNK
 
 FEWEST = 4  # files of an issue that are worth it
 MOST_BYTES = 2_000_000  # of all files of an issue together: they are held in memory

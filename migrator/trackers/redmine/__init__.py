@@ -27,8 +27,7 @@ from migrator.trackers import Adapter
 from migrator.trackers.redmine.client import CAPABILITIES, Options
 from migrator.trackers.redmine.source import RedmineSource
 from migrator.trackers.redmine.target import RedmineTarget
-from migrator.wire.auth import Header, Signer, basic
-from migrator.wire.client import HttpClient
+from migrator.wire import Header, HttpClient, Signer, basic
 
 __all__ = ["ADAPTER", "Options", "RedmineSource", "RedmineTarget"]
 

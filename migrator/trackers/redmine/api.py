@@ -16,7 +16,7 @@ from migrator.errors import AuthRefused, ConnectFailed, Forbidden, Rejected, Ret
 from migrator.trackers.lenient import whole
 from migrator.trackers.listing import Items
 from migrator.trackers.strict import number_in, object_in, objects_in
-from migrator.wire.client import HttpClient
+from migrator.wire import HttpClient
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from migrator.trackers.redmine.api import PAGE, Api
 from migrator.trackers.redmine.containers import BESIDE
 from migrator.trackers.redmine.parse import ISSUE, KINDS, attachments_in
 from migrator.trackers.strict import digits, list_in, number_in, numbered, object_in, objects_in, split
-from migrator.wire.client import HttpClient
+from migrator.wire import HttpClient
 
 # Names: 255 characters, whatever they are. Connections: a small server answers one at a time, and kept-alive ones
 # then wait for each other (measured: 90 files in 2 s by one, 13 s by eight).

@@ -31,7 +31,7 @@ from migrator.trackers.redmine.parse import (
 )
 from migrator.trackers.redmine.projects import Projects, few
 from migrator.trackers.strict import number_in
-from migrator.wire.client import HttpClient
+from migrator.wire import HttpClient
 
 TOLD_BY = {
     "issues": {ISSUE},

@@ -17,8 +17,7 @@ from migrator.trackers.name_lookup import Lookup
 from migrator.trackers.redmine.client import CAPABILITIES, Options, RedmineTracker, issue_number
 from migrator.trackers.redmine.parse import ISSUE, ref_in
 from migrator.trackers.strict import digits, number_in, object_in, objects_in
-from migrator.wire.client import Call, HttpClient
-from migrator.wire.request_body import Raw
+from migrator.wire import Call, HttpClient, Raw
 
 LONGEST_DESCRIPTION = 255  # characters; with one more the whole file is dropped without a word
 

@@ -24,7 +24,7 @@ from migrator.trackers import Adapter
 from migrator.trackers.squash.client import API, CAPABILITIES, Options
 from migrator.trackers.squash.source import SquashSource
 from migrator.trackers.squash.target import SquashTarget
-from migrator.wire.auth import Signer, basic, bearer
+from migrator.wire import Signer, basic, bearer
 
 __all__ = ["ADAPTER", "Options", "SquashSource", "SquashTarget"]
 

@@ -29,7 +29,7 @@ from migrator.trackers.squash.hal import number_of, read_page
 from migrator.trackers.squash.records import NO_RECORDS, STREAMS, Records, listing, odd_lists
 from migrator.trackers.squash.tree import KINDS, path_of
 from migrator.trackers.strict import digits, object_in, objects_in
-from migrator.wire.client import HttpClient
+from migrator.wire import HttpClient
 
 API = "api/rest/latest"
 

@@ -15,7 +15,7 @@ from migrator.model import Attachment, Draft, EntityRef
 from migrator.trackers.lenient import kept, natural, record, records, text
 from migrator.trackers.listing import Items
 from migrator.trackers.squash.hal import number_of
-from migrator.wire.status import told_in
+from migrator.wire import told_in
 
 _LIMIT = re.compile(r"maxSize\W+(\d+)")
 _MEDIA_TYPE = re.compile(

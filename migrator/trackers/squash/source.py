@@ -8,7 +8,7 @@ from migrator.errors import (
 from migrator.model import Attachment, Cursor, Entity, Page
 from migrator.trackers.squash.client import API, Options, SquashTM
 from migrator.trackers.squash.tree import Tree, is_closed
-from migrator.wire.client import HttpClient
+from migrator.wire import HttpClient
 
 
 class SquashSource(SquashTM):

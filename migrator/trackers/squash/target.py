@@ -17,8 +17,7 @@ from migrator.trackers.squash.parse import attachment_in, explain, made_in, whit
 from migrator.trackers.squash.passing import Passing
 from migrator.trackers.squash.tree import path_of
 from migrator.trackers.strict import digits, object_in
-from migrator.wire.client import Call, HttpClient
-from migrator.wire.request_body import Multipart
+from migrator.wire import Call, HttpClient, Multipart
 
 LONGEST_NAME = 255  # characters, the column's width
 

@@ -21,7 +21,7 @@ from migrator.trackers.targetprocess.parse import (
 from migrator.trackers.targetprocess.source import TargetprocessSource
 from migrator.trackers.targetprocess.target import TargetprocessTarget
 from migrator.trackers.url_quoting import encoded_once
-from migrator.wire.auth import Header, QueryToken, Signer, basic
+from migrator.wire import Header, QueryToken, Signer, basic
 
 __all__ = ["ADAPTER", "Options", "TargetprocessSource", "TargetprocessTarget"]
 

@@ -20,7 +20,7 @@ from migrator.trackers.listing import Found, Listing, Order, Stretch, Way, is_re
 from migrator.trackers.prefetch import Ahead
 from migrator.trackers.strict import list_in, numbered, split
 from migrator.trackers.targetprocess.parse import id_of, listed, parsed
-from migrator.wire.client import HttpClient
+from migrator.wire import HttpClient
 
 FACTS = "Id,Name,Description,Date,MimeType,Size"
 FILE = f"{FACTS},Uri,Owner[Id,FirstName,LastName,Login]"

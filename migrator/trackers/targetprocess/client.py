@@ -19,7 +19,7 @@ from migrator.trackers.targetprocess.api import Api
 from migrator.trackers.targetprocess.files import EntityFiles
 from migrator.trackers.targetprocess.parse import INLINE, listed, person, told_why
 from migrator.trackers.url_quoting import encoded_once
-from migrator.wire.client import HttpClient
+from migrator.wire import HttpClient
 
 KINDS = (
     *("UserStory", "Task", "Bug", "Feature", "Epic", "PortfolioEpic", "Request", "Impediment", "Project", "Program"),

@@ -22,7 +22,7 @@ from migrator.trackers.lenient import record, text, whole
 from migrator.trackers.listing import Items, is_refusal, walked
 from migrator.trackers.targetprocess.api import FACTS, FILE, OF_ENTITY, OF_ENTITY_AMONG_ALL, Api, Collection
 from migrator.trackers.targetprocess.parse import attachment, id_of, inner, listed
-from migrator.wire.client import HttpClient
+from migrator.wire import HttpClient
 
 _NO_ROUTE = {400, 404, 405, 410, 501}
 _STUMBLED = 500  # what a server says to a question that it can't answer, whatever is wrong with it

@@ -21,8 +21,7 @@ from migrator.model import Attachment, EntityRef
 from migrator.trackers.lenient import kept, natural, record, records, text
 from migrator.trackers.strict import objects_in
 from migrator.trackers.url_quoting import encoded_once
-from migrator.wire.client import Answer
-from migrator.wire.status import is_login_form, looks_like_html, reason_in, told_in
+from migrator.wire import Answer, is_login_form, looks_like_html, reason_in, told_in
 
 INLINE = "inline:"
 """Begins the ids of images that stand in a text and are no attachments."""

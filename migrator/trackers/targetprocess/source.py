@@ -28,8 +28,7 @@ from migrator.trackers.targetprocess.parse import (
     kind_of,
     quoted_files,
 )
-from migrator.wire.client import HttpClient
-from migrator.wire.json_codec import read_json
+from migrator.wire import HttpClient, read_json
 
 _LOST = {
     "Attachments": "files are found by their entities only, and those of comments, of e-mails and of nobody are not",

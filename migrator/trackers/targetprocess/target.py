@@ -22,9 +22,7 @@ from migrator.trackers.targetprocess.parse import (
     tells_of_a_file,
     uploaded,
 )
-from migrator.wire.client import Call, HttpClient
-from migrator.wire.request_body import Multipart
-from migrator.wire.status import says_too_large
+from migrator.wire import Call, HttpClient, Multipart, says_too_large
 
 
 class TargetprocessTarget(Targetprocess):

@@ -21,7 +21,7 @@ from migrator.trackers import Adapter
 from migrator.trackers.teampulse.client import CAPABILITIES, Options
 from migrator.trackers.teampulse.source import TeamPulseSource
 from migrator.trackers.teampulse.target import TeamPulseTarget
-from migrator.wire.auth import Header, Signer, Wrap
+from migrator.wire import Header, Signer, Wrap
 
 __all__ = ["ADAPTER", "Options", "TeamPulseSource", "TeamPulseTarget"]
 

@@ -21,7 +21,7 @@ from migrator.trackers.lenient import record, text
 from migrator.trackers.listing import Found, Items, Listing, Way, is_refusal
 from migrator.trackers.strict import digits, list_in, number_in, numbered, objects_in, split
 from migrator.trackers.teampulse.parse import UNTYPED, attachment_in, entity_in, paths_in, total_in
-from migrator.wire.client import HttpClient
+from migrator.wire import HttpClient
 
 PREFIXES = ("api/v1", "api")
 PROOFS = ("users/me", "workitems", "attachments")

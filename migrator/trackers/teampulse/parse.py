@@ -16,8 +16,7 @@ from migrator.model import Attachment, Entity, EntityRef
 from migrator.trackers.lenient import kept, moment, natural, record, text, whole
 from migrator.trackers.strict import number_in
 from migrator.trackers.url_quoting import encoded_once
-from migrator.wire.client import HttpClient
-from migrator.wire.status import told_in
+from migrator.wire import HttpClient, told_in
 
 UNTYPED = "WorkItem"
 """The kind of a work item that tells no type."""

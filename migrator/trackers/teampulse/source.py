@@ -17,7 +17,7 @@ from migrator.trackers.prefetch import Ahead
 from migrator.trackers.strict import number_in
 from migrator.trackers.teampulse.client import Options, TeamPulse
 from migrator.trackers.teampulse.parse import UNTYPED, attachment_in
-from migrator.wire.client import HttpClient
+from migrator.wire import HttpClient
 
 OWNERS = 20  # in one filter: servers of this age allow it 100 nodes, and `id eq 1 or` makes four
 STUMBLES = 3  # times that a work item is asked for, before a failure is taken for its last word

@@ -16,9 +16,7 @@ from migrator.trackers.name_lookup import Lookup
 from migrator.trackers.strict import digits, number_in
 from migrator.trackers.teampulse.client import Options, TeamPulse
 from migrator.trackers.teampulse.parse import attachment_in, description_in, made_in
-from migrator.wire.client import Call, HttpClient
-from migrator.wire.request_body import Multipart
-from migrator.wire.status import says_too_large
+from migrator.wire import Call, HttpClient, Multipart, says_too_large
 
 CREATED = ("Story", "Bug", "Issue", "Risk", "Feedback", "Feature")  # a Task needs a Story, too
 
