@@ -140,8 +140,8 @@ def run(arguments: list[str]) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         return output.interrupted(command)
     except errors.MigratorError as error:
-        if isinstance(error, errors.Retriable | errors.Rejected):
-            error = errors.TrackerUnreachable(str(error))
+        if isinstance(error, errors.ItemFailedError):
+            error = errors.TrackerUnreachableError(str(error))
         output.error(str(error))
         return output.failed(command, error.exit_code, str(error))
     except Exception:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from migrator.errors import DiskRefused
+from migrator.errors import StorageError
 from migrator.progress import Progress, Silent
 
 
@@ -26,7 +26,7 @@ def _document(value: dict[str, Any]) -> str:
 
 
 def say(text: str) -> None:
-    """Write a result; a reader that has gone (`| head`) is no error. `DiskRefused` where a disk can't take it."""
+    """Write a result; a reader that has gone (`| head`) is no error. `StorageError` where a disk can't take it."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -34,7 +34,7 @@ def say(text: str) -> None:
         _to_nowhere(sys.stdout)
     except OSError as error:
         _to_nowhere(sys.stdout)
-        raise DiskRefused(f"the result could not be written to standard output: {error.strerror}") from error
+        raise StorageError(f"the result could not be written to standard output: {error.strerror}") from error
 
 
 def tell(text: str) -> None:
@@ -140,7 +140,7 @@ class Output:
         """The document of a command that came to nothing; gives the code back."""
         if self.as_json:
             error = {"code": code, "message": message}
-            with suppress(DiskRefused):  # which is then what is told on stderr
+            with suppress(StorageError):  # which is then what is told on stderr
                 say(_document({"command": command, "status": "failed", "error": error}) + "\n")
         return code
 

@@ -1,26 +1,27 @@
-"""Every error that leaves this library, grouped by what to do next.
+"""Every error that leaves this library, grouped by what to do next, with the exit status of a run that it ends.
 
     MigratorError                      exit
     |- ConfigError                       2    mend the configuration; nothing was done
-    |- Fatal                                  stop the run
-    |  |- TrackerUnreachable             4    nobody answers, in spite of all retries
-    |  |- AuthRefused                    4    the credentials are wrong
-    |  |- ArchiveDamaged                 5    the archive is not what its catalog says
-    |  |- ArchiveHeld                    6    another run holds it
-    |  `- DiskRefused                    7    full, read-only or broken
-    |- Retriable                              try again, later; at the end of patience: item failed (3)
-    |  |- Throttled                           429, 503: all workers slow down
-    |  |- ConnectFailed                       no connection came about
-    |  |- Silent                              nothing came for too long
-    |  `- WrongBody                           the body is not the file: cut, padded
-    |     |- LoginPage                        a page for people instead
-    |     `- ShortListing                     a listing ended before the number that the tracker told
-    `- Rejected                          3    this item can't be had; go on with the others
-       |- Gone                                404, 410: no longer there
-       |- Forbidden                           403: not for this account
-       |- Unauthorized                        401 for this one thing, while the tracker takes the credentials
-       |- NotReachable                        the tracker has it, but its API doesn't hand it out
-       `- Unanswered                          a write was sent and no answer seen: never repeat it blindly
+    |- FatalError                             stop the run
+    |  |- TrackerUnreachableError        4    nobody answers, in spite of all retries
+    |  |- AuthError                      4    the credentials are wrong
+    |  |- ArchiveDamagedError            5    the archive is not what its catalog says
+    |  |- ArchiveLockedError             6    another run holds it
+    |  `- StorageError                   7    full, read-only or broken
+    `- ItemFailedError                   3    this item can't be had now; go on with the others
+       |- RetriableError                      try again, later
+       |  |- ThrottledError                   429, 503: all workers slow down
+       |  |- ConnectError                     no connection came about
+       |  |- ReadTimeoutError                 nothing came for too long
+       |  `- UnexpectedBodyError              the body is not the file: cut, padded
+       |     |- LoginPageError                a page for people instead
+       |     `- ShortListingError             a listing ended before the number that the tracker gave
+       `- RejectedError                       a definite no
+          |- GoneError                        404, 410: no longer there
+          |- ForbiddenError                   403: not for this account
+          |- UnauthorizedError                401 for this one thing, while the tracker takes the credentials
+          |- NotExposedError                  the tracker has it, but its API doesn't hand it out
+          `- OutcomeUnknownError              a write was sent and no answer seen: never repeat it blindly
 
 Messages hold method and path, never a query, a header or a body: those may carry secrets.
 """
@@ -40,79 +41,45 @@ class ConfigError(MigratorError):
     exit_code = 2
 
 
-class Fatal(MigratorError):
+class FatalError(MigratorError):
     """No sense in going on with this run."""
 
 
-class TrackerUnreachable(Fatal):
+class TrackerUnreachableError(FatalError):
     """The tracker does not answer, or not in a way that makes sense."""
 
     exit_code = 4
 
 
-class AuthRefused(Fatal):
+class AuthError(FatalError):
     """The tracker refused the credentials, also after logging in again."""
 
     exit_code = 4
 
 
-class ArchiveDamaged(Fatal):
+class ArchiveDamagedError(FatalError):
     """The archive is not what its catalog says."""
 
     exit_code = 5
 
 
-class ArchiveHeld(Fatal):
+class ArchiveLockedError(FatalError):
     """Another run holds the archive; the message says who, and since when."""
 
     exit_code = 6
 
 
-class DiskRefused(Fatal):
+class StorageError(FatalError):
     """The disk is full or refuses writes; what was recorded stays valid."""
 
     exit_code = 7
 
 
-class Retriable(MigratorError):
-    """May go well next time.
+class ItemFailedError(MigratorError):
+    """This item can't be had; the run goes on with the others.
 
-    `retry_after` is the wait in seconds that the tracker asked for, if it did; `status` that of the answer, if any.
+    `status` is that of the HTTP answer, if there was one.
     """
-
-    exit_code = 3
-
-    def __init__(self, message: str, *, retry_after: float | None = None, status: int | None = None) -> None:
-        super().__init__(message)
-        self.retry_after, self.status = retry_after, status
-
-
-class Throttled(Retriable):
-    """The tracker asks everybody to slow down."""
-
-
-class ConnectFailed(Retriable):
-    """No connection: refused, no route, no such host, TLS."""
-
-
-class Silent(Retriable):
-    """Nothing came for too long; whoever was asked may be at work on it still."""
-
-
-class WrongBody(Retriable):
-    """What came is not the file that was listed."""
-
-
-class LoginPage(WrongBody):
-    """A login page, or another page for people, in place of what was asked for."""
-
-
-class ShortListing(WrongBody):
-    """The tracker tells of more items than it lists; what it listed can't be all."""
-
-
-class Rejected(MigratorError):
-    """A definite no for one item; repeating it would not change it. `status` is that of HTTP, where it was told so."""
 
     exit_code = 3
 
@@ -121,23 +88,59 @@ class Rejected(MigratorError):
         self.status = status
 
 
-class Gone(Rejected):
+class RetriableError(ItemFailedError):
+    """May go well next time. `retry_after` is the wait in seconds that the tracker asked for, if it did."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None, status: int | None = None) -> None:
+        super().__init__(message, status=status)
+        self.retry_after = retry_after
+
+
+class ThrottledError(RetriableError):
+    """The tracker asks everybody to slow down."""
+
+
+class ConnectError(RetriableError):
+    """No connection: refused, no route, no such host, TLS."""
+
+
+class ReadTimeoutError(RetriableError):
+    """Nothing came for too long; whoever was asked may be at work on it still."""
+
+
+class UnexpectedBodyError(RetriableError):
+    """What came is not the file that was listed."""
+
+
+class LoginPageError(UnexpectedBodyError):
+    """A login page, or another page for people, in place of what was asked for."""
+
+
+class ShortListingError(UnexpectedBodyError):
+    """The tracker tells of more items than it lists; what it listed can't be all."""
+
+
+class RejectedError(ItemFailedError):
+    """A definite no for one item; repeating the request would not change it."""
+
+
+class GoneError(RejectedError):
     """It is no longer there (404, 410)."""
 
 
-class Forbidden(Rejected):
+class ForbiddenError(RejectedError):
     """This account may not (403)."""
 
 
-class Unauthorized(Rejected):
+class UnauthorizedError(RejectedError):
     """This one thing was refused with a 401, though the tracker itself takes the credentials."""
 
 
-class NotReachable(Rejected):
+class NotExposedError(RejectedError):
     """The tracker has the file, but its API doesn't hand it out."""
 
 
-class Unanswered(Rejected):
+class OutcomeUnknownError(RejectedError):
     """A write went out and may have happened or not: look before sending again.
 
     `finished`: the tracker did answer, with an error of its own (500, 503), so it is not at work on it any more.

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from migrator.errors import ConfigError, Rejected
+from migrator.errors import ConfigError, RejectedError
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page
 
 
@@ -113,7 +113,7 @@ class Tracker(Protocol):
     capabilities: Capabilities
 
     async def check(self) -> str:
-        """Log in, and say in a few words as whom and to what. Raises `AuthRefused` or `TrackerUnreachable`."""
+        """Log in, and say in a few words as whom and to what. Raises `AuthError` or `TrackerUnreachableError`."""
 
     async def oddities(self) -> tuple[str, ...]:
         """Sentences on what is odd about this tracker and what that means for a backup or load; reads only.
@@ -137,13 +137,13 @@ class Source(Tracker, Protocol):
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
         """All attachments of one entity: for those that a page names in `ask`.
 
-        One small call, so that a retry repeats an entity and not a page. `Gone` if the entity is no more.
+        One small call, so that a retry repeats an entity and not a page. `GoneError` if the entity is no more.
         """
 
     async def still_lists(self, attachment: Attachment) -> bool:
         """Whether the tracker, asked anew, still has the record of a file whose download answered that it is gone.
 
-        By the list of its entity, or the file's own record: whichever route told of it. `Gone` where that route
+        By the list of its entity, or the file's own record: whichever route told of it. `GoneError` where that route
         itself answers so, which proves nothing: what is not there may be the route.
         """
 
@@ -169,7 +169,7 @@ class Target(Tracker, Protocol):
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """All files that are on an entity now; one entity may carry the same name and size more than once.
 
-        `Gone` if there is no such entity.
+        `GoneError` if there is no such entity.
         """
 
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
@@ -177,8 +177,8 @@ class Target(Tracker, Protocol):
 
         What is returned is what the answer told: it has the id that the tracker gave the file, and the name and size
         it has there as far as the answer says; that it is listed already is not promised. None: it was accepted, but
-        the answer doesn't tell which file it is; look. `Unanswered`: sent, but no answer seen. Never repeated blindly
-        by anybody.
+        the answer doesn't tell which file it is; look. `OutcomeUnknownError`: sent, but no answer seen. Never repeated
+        blindly by anybody.
         """
 
     async def describe(self, remote: Attachment, description: str) -> None:
@@ -188,7 +188,10 @@ class Target(Tracker, Protocol):
         """Download a file of the target, to compare it."""
 
     async def delete(self, remote: Attachment) -> None:
-        """Remove one file; `Gone` if it is no more, so it may be repeated. `Rejected` where the API can't delete."""
+        """Remove one file; `GoneError` if it is no more, so it may be repeated.
+
+        `RejectedError` where the API can't delete.
+        """
 
     async def expect_creating(self) -> None:
         """`ConfigError` where the options lack what `create_entity` needs, or name what isn't there. Reads only."""
@@ -196,7 +199,7 @@ class Target(Tracker, Protocol):
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """Create one entity, once; the mark is kept in it. `ConfigError` as for `expect_creating`.
 
-        `Unanswered`: sent, but no answer seen. Never repeated blindly by anybody.
+        `OutcomeUnknownError`: sent, but no answer seen. Never repeated blindly by anybody.
         """
 
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
@@ -211,8 +214,8 @@ class CreatesNothing:
         raise ConfigError("[mapping] create_missing: entities of this target can't be created from here")
 
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
-        """Always `Rejected`."""
-        raise Rejected(f"{draft.kind}: this tracker takes no new entities from here; create it there and map it")
+        """Always `RejectedError`."""
+        raise RejectedError(f"{draft.kind}: this tracker takes no new entities from here; create it there and map it")
 
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:  # noqa: ARG002
         """None was ever created."""

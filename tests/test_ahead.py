@@ -58,7 +58,7 @@ class Server:
         finally:
             self.under_way -= 1
         if number in self.fails:
-            raise errors.Retriable("not now")
+            raise errors.RetriableError("not now")
         return Found([{"id": one} for one in page], more)
 
 
@@ -70,9 +70,9 @@ async def walk(server: Server, *orders: Order, ahead: Ahead | None = None) -> li
     while True:
         try:
             items, cursor = await listing.page(cursor)
-        except errors.WrongBody:
+        except errors.UnexpectedBodyError:
             raise
-        except errors.Retriable:
+        except errors.RetriableError:
             tries += 1
             assert tries < 50
             continue
@@ -114,7 +114,7 @@ async def test_a_listing_of_one_page_is_one_request(count):
 
 async def test_a_server_that_ignores_where_to_begin_is_seen_through_as_before():
     server = Server(list(range(1, 31)), filters=False)
-    with pytest.raises(errors.WrongBody):
+    with pytest.raises(errors.UnexpectedBodyError):
         await walk(server, Order.BEHIND_ID)
     assert sorted(set(await walk(server))) == server.ids  # by offset instead
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
-from migrator.errors import AuthRefused, Forbidden, LoginPage, Rejected, Unanswered
+from migrator.errors import AuthError, ForbiddenError, LoginPageError, OutcomeUnknownError, RejectedError
 from migrator.layers.retry import RetryingTarget
 from migrator.model import Attachment, Blob, EntityRef, Upload, UploadStatus
 from migrator.pipeline.load.arrivals import is_passing, resembles
@@ -127,9 +127,9 @@ class Answering(MemoryTarget):
         if self.how == "an old id" and len(self._tracker.of(owner)) > 1:
             return self._tracker.of(owner)[0]
         if self.how in {"lost", "failed", "at work"}:
-            raise Unanswered("no answer", finished=self.how == "failed", at_work=self.how == "at work")
+            raise OutcomeUnknownError("no answer", finished=self.how == "failed", at_work=self.how == "at work")
         if self.how == "a yes alone":
-            raise Unanswered("it said yes", accepted=True)
+            raise OutcomeUnknownError("it said yes", accepted=True)
         return made
 
 
@@ -227,7 +227,7 @@ class Unlisted(MemoryTarget):
 
     async def read_back(self, remote, sink):
         if self._tracker._unlisted.get(remote.id):
-            raise Rejected("GET file: status 404", status=404)
+            raise RejectedError("GET file: status 404", status=404)
         await super().read_back(remote, sink)
 
 
@@ -292,7 +292,7 @@ class NeverRead(Answering):
     """Hands no file out again."""
 
     async def read_back(self, remote, sink):
-        raise Forbidden("GET file: status 403")
+        raise ForbiddenError("GET file: status 403")
 
 
 async def never_read(target, root, mapping):
@@ -453,11 +453,11 @@ async def test_uploads_answered_by_a_login_page_end_the_load_after_three(archive
     class Locked(MemoryTarget):
         async def upload(self, owner, draft, body):
             sent.append(draft.name)
-            raise LoginPage("a login page")
+            raise LoginPageError("a login page")
 
     for build in (Locked, lambda tracker: RetryingTarget(Locked(tracker), PATIENCE)):
         sent.clear()
-        with pytest.raises(AuthRefused, match="3 uploads in a row"):
+        with pytest.raises(AuthError, match="3 uploads in a row"):
             await run_load(target, root, mapping, target=build(target), look_again=1e-9)
         assert len(sent) == len(set(sent)) or sent.count("same.txt") == 2
         assert len(sent) == 3, "none of them twice"
@@ -471,9 +471,9 @@ async def test_uploads_that_are_all_answered_with_401_end_the_load_after_three(a
     class Locked(MemoryTarget):
         async def upload(self, owner, draft, body):
             sent.append(draft.name)
-            raise Rejected("POST upload: status 401", status=401)
+            raise RejectedError("POST upload: status 401", status=401)
 
-    with pytest.raises(AuthRefused, match="401"):
+    with pytest.raises(AuthError, match="401"):
         await run_load(target, root, mapping, target=RetryingTarget(Locked(target), PATIENCE))
     assert len(sent) == 3
 
@@ -485,7 +485,7 @@ async def test_a_login_page_now_and_then_ends_no_load(archive):
     class Moody(MemoryTarget):
         async def upload(self, owner, draft, body):
             if next(numbers) % 3 < 2:
-                raise LoginPage("a login page")
+                raise LoginPageError("a login page")
             return await super().upload(owner, draft, body)
 
     summary = await run_load(target, root, mapping, target=RetryingTarget(Moody(target), PATIENCE), uploads=1)

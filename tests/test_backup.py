@@ -10,15 +10,15 @@ from dataclasses import replace
 import pytest
 
 from migrator.errors import (
-    AuthRefused,
+    AuthError,
     ConfigError,
-    ConnectFailed,
-    Forbidden,
-    Gone,
-    LoginPage,
-    Rejected,
-    Retriable,
-    TrackerUnreachable,
+    ConnectError,
+    ForbiddenError,
+    GoneError,
+    LoginPageError,
+    RejectedError,
+    RetriableError,
+    TrackerUnreachableError,
 )
 from migrator.pipeline.backup import BackupSettings, backup
 from migrator.store.blobs import Archive
@@ -72,7 +72,7 @@ async def test_a_file_that_failed_and_is_listed_with_another_content_since_is_fe
 
     tracker = small_tracker()
     changed = tracker.of(a_bug(tracker))[0]
-    struck = failing(tracker, "download", changed.id, Rejected("not now"))
+    struck = failing(tracker, "download", changed.id, RejectedError("not now"))
     summary = await run_backup(None, tmp_path, source=Changing(tracker))
     assert len(struck) == 1
     assert (summary["status"], summary["failures"]) == ("complete", [])
@@ -149,7 +149,7 @@ async def test_what_is_no_longer_listed_is_gone_and_its_blob_stays(tmp_path):
 async def test_a_file_that_fails_is_named_the_others_are_stored_and_the_next_run_tries_it_again(tmp_path):
     tracker = small_tracker()
     bad = next(file for file in tracker.files.values() if file.name == "same.txt")
-    struck = failing(tracker, "download", bad.id, Retriable("GET it: status 500"))
+    struck = failing(tracker, "download", bad.id, RetriableError("GET it: status 500"))
     summary = await run_backup(tracker, tmp_path)
     assert len(struck) == 4, "the first try and three retries"
     assert summary["status"] == "incomplete"
@@ -177,7 +177,7 @@ async def test_a_file_that_was_gone_and_is_listed_anew_in_the_same_run_is_fetche
             tracker.files[lost.id] = replace(lost, size=len(tracker.content[lost.id]))
             tracker.entities[lost.owner] = tracker.entities.pop(lost.owner)
             tracker._numbers[lost.owner] = next(tracker._next)
-            raise Gone("GET it: status 404")
+            raise GoneError("GET it: status 404")
 
     tracker.on_call = on_call
     summary = await run_backup(tracker, tmp_path)
@@ -189,7 +189,7 @@ async def test_a_file_that_was_gone_and_is_listed_anew_in_the_same_run_is_fetche
 async def test_an_entity_that_cannot_be_asked_is_a_failure_and_none_of_its_files_is_called_gone(tmp_path):
     tracker = small_tracker()
     await run_backup(tracker, tmp_path)
-    struck = failing(tracker, "attachments_of", "Story 1", Forbidden("GET Story 1: status 403"))
+    struck = failing(tracker, "attachments_of", "Story 1", ForbiddenError("GET Story 1: status 403"))
     summary = await run_backup(tracker, tmp_path)
     assert struck
     assert summary["status"] == "incomplete"
@@ -201,7 +201,7 @@ async def test_an_entity_that_cannot_be_asked_is_a_failure_and_none_of_its_files
 
 async def test_forbidden_entities_that_are_expected_do_not_count_as_failed(tmp_path):
     tracker = small_tracker()
-    failing(tracker, "attachments_of", "Story 1", Forbidden("GET Story 1: status 403"))
+    failing(tracker, "attachments_of", "Story 1", ForbiddenError("GET Story 1: status 403"))
     summary = await run_backup(tracker, tmp_path, allow_forbidden=True)
     assert (summary["status"], summary["failures"]) == ("complete", [])
     assert rows(tmp_path, "SELECT note FROM entities WHERE note IS NOT NULL") == [("GET Story 1: status 403",)]
@@ -215,10 +215,10 @@ async def test_refused_credentials_stop_the_run_at_once_and_keep_what_was_finish
         nonlocal count
         count += verb == "download"
         if count > 30 and verb in {"download", "check"}:
-            raise AuthRefused("no longer welcome")
+            raise AuthError("no longer welcome")
 
     tracker.on_call = on_call
-    with pytest.raises(AuthRefused):
+    with pytest.raises(AuthError):
         await run_backup(tracker, tmp_path)
     assert rows(tmp_path, "SELECT status FROM runs") == [("failed",)]
     assert len(stored(tmp_path)) >= 30 - 4
@@ -231,8 +231,8 @@ async def test_refused_credentials_stop_the_run_at_once_and_keep_what_was_finish
 
 async def test_a_tracker_that_refuses_connections_ends_the_run_instead_of_failing_every_file(tmp_path):
     tracker = small_tracker()
-    struck = failing(tracker, "download", next(iter(tracker.files)), ConnectFailed("no connection"))
-    with pytest.raises(TrackerUnreachable):
+    struck = failing(tracker, "download", next(iter(tracker.files)), ConnectError("no connection"))
+    with pytest.raises(TrackerUnreachableError):
         await run_backup(tracker, tmp_path)
     assert len(struck) == 4
 
@@ -242,10 +242,10 @@ async def test_login_pages_for_every_file_end_the_run_with_a_word_on_credentials
 
     async def on_call(verb, _):
         if verb == "download":
-            raise LoginPage("a login page")
+            raise LoginPageError("a login page")
 
     tracker.on_call = on_call
-    with pytest.raises(AuthRefused, match="login page"):
+    with pytest.raises(AuthError, match="login page"):
         await run_backup(tracker, tmp_path)
 
 
@@ -257,7 +257,7 @@ async def test_an_entity_that_no_page_told_of_is_recorded_when_its_files_cannot_
             return replace(await super().read(stream, cursor), entities=())
 
         async def attachments_of(self, entity):
-            raise Forbidden(f"{entity.ref} is none of your business")
+            raise ForbiddenError(f"{entity.ref} is none of your business")
 
     summary = await run_backup(tracker, tmp_path, source=Asking(tracker))
     assert summary["status"] == "incomplete"
@@ -409,12 +409,12 @@ async def test_an_entity_that_could_not_be_asked_is_asked_again_by_the_run_that_
 
     async def weather(verb, key):
         if (verb, key) == ("attachments_of", str(refused)):
-            raise Rejected("GET attachments: status 400")
+            raise RejectedError("GET attachments: status 400")
         if (verb, key) in {("read", "loose"), ("check", "")}:
-            raise AuthRefused("the run ends here")
+            raise AuthError("the run ends here")
 
     tracker.on_call = weather
-    with pytest.raises(AuthRefused):
+    with pytest.raises(AuthError):
         await run_backup(tracker, tmp_path)
     tracker.on_call = None
     assert (await run_backup(tracker, tmp_path))["status"] == "complete"

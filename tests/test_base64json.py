@@ -89,7 +89,7 @@ def test_every_spelling_in_every_chunking_gives_the_file_and_the_rest(
     try:
         expected = plainly(document)
     except UnicodeDecodeError:  # half a surrogate pair, written as it is
-        with pytest.raises(errors.WrongBody):
+        with pytest.raises(errors.UnexpectedBodyError):
             read(document, cuts)
     else:
         assert read(document, cuts) == expected
@@ -114,7 +114,7 @@ def test_what_is_not_in_order_is_refused_exactly_where_json_refuses_it(document,
     try:
         expected = plainly(raw)
     except (ValueError, RecursionError):
-        with pytest.raises(errors.WrongBody):
+        with pytest.raises(errors.UnexpectedBodyError):
             read(raw, cuts)
     else:
         assert read(raw, cuts) == expected
@@ -125,7 +125,7 @@ def test_text_of_a_file_is_judged_alike_in_every_chunking(text, cuts):
     def judged(pieces: list[int]) -> tuple[bytes, dict[str, object]] | None:
         try:
             return read(f'{{"FileContent": "{text}"}}'.encode(), pieces)
-        except errors.WrongBody:
+        except errors.UnexpectedBodyError:
             return None
 
     assert judged(cuts) == judged([])
@@ -160,7 +160,7 @@ def test_every_split_of_one_document_gives_the_same():
     ],
 )
 def test_malformed_answer_is_a_wrong_body(document):
-    with pytest.raises(errors.WrongBody):
+    with pytest.raises(errors.UnexpectedBodyError):
         read(document, [3])
 
 
@@ -174,7 +174,7 @@ def test_answer_with_too_much_beside_the_file_is_refused_before_it_fills_the_mem
     field = Base64Field(FIELD)
     for _ in range(LIMIT // 1000):
         field.feed(b" " * 1000)
-    with pytest.raises(errors.WrongBody, match="more than"):
+    with pytest.raises(errors.UnexpectedBodyError, match="more than"):
         field.feed(b" " * 1000)
 
 
@@ -183,7 +183,7 @@ def test_padding_in_a_piece_of_its_own_ends_the_text():
     assert text.feed(b"QUI") == b""
     assert text.feed(b"=") == b"AB"
     assert text.feed(b" ") == b""
-    with pytest.raises(errors.WrongBody):
+    with pytest.raises(errors.UnexpectedBodyError):
         text.feed(b"Q")
 
 

@@ -124,7 +124,7 @@ async def test_file_that_never_ends_is_given_up_at_its_listed_size(tmp_path):
     endless = answer(b"", length=None)
     async with sends(endless, then="flood") as url:
         source = OneFile(client(url), 100_000)
-        with pytest.raises(errors.WrongBody, match="too long"):
+        with pytest.raises(errors.UnexpectedBodyError, match="too long"):
             await VerifiedSource(source).download(source._file, Counting())
         await source.close()
     assert taken <= 100_000
@@ -175,7 +175,7 @@ async def test_file_whose_length_nobody_tells_is_compared_with_a_second_download
                 await source.download(file, bucket)
                 assert bucket.content == FILE
             else:
-                with pytest.raises(errors.WrongBody, match="two downloads of it differ"):
+                with pytest.raises(errors.UnexpectedBodyError, match="two downloads of it differ"):
                     await source.download(file, bucket)
             await source.close()
 
@@ -230,7 +230,7 @@ async def test_404_is_not_repeated_and_a_404_that_were_would_be_noticed():
     real = answers.error_for
 
     def careless(status, headers, what, body=b""):
-        return errors.Retriable(what) if status == 404 else real(status, headers, what, body)
+        return errors.RetriableError(what) if status == 404 else real(status, headers, what, body)
 
     with patch.object(http, "error_for", careless):
         assert await times_asked_for_a_file_that_is_gone() == 1 + PATIENCE.retries

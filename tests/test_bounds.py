@@ -33,7 +33,7 @@ async def test_bomb_in_a_compressed_answer_ends_at_the_limit_and_takes_no_memory
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        with pytest.raises(errors.Rejected, match="larger than 1000000 bytes"):
+        with pytest.raises(errors.RejectedError, match="larger than 1000000 bytes"):
             await got(bomb)
         assert tracemalloc.get_traced_memory()[1] - before < 20 * MB
     finally:
@@ -51,7 +51,7 @@ async def test_compressed_answer_below_the_limit_is_read():
     ids=["long", "many"],
 )
 async def test_headers_without_measure_are_an_error_of_ours(headers):
-    with pytest.raises(errors.Retriable) as caught:
+    with pytest.raises(errors.RetriableError) as caught:
         await got(answer(b"{}", "application/json", *headers))
     assert "xxxx" not in str(caught.value)
 
@@ -59,7 +59,7 @@ async def test_headers_without_measure_are_an_error_of_ours(headers):
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000], ids=["nested lists", "nested objects"])
 async def test_json_without_measure_is_a_wrong_body(body):
     found = await got(answer(body, "application/json"))
-    with pytest.raises(errors.WrongBody):
+    with pytest.raises(errors.UnexpectedBodyError):
         found.json()
 
 
@@ -79,7 +79,7 @@ async def test_number_without_measure_is_none_and_spoils_nothing_else():
 )
 async def test_xml_with_entities_or_a_dtd_is_a_wrong_body(body):
     found = await got(answer(body, "text/xml"))
-    with pytest.raises(errors.WrongBody):
+    with pytest.raises(errors.UnexpectedBodyError):
         found.xml()
 
 

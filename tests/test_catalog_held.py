@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from migrator.errors import ArchiveDamaged, ArchiveHeld, ConfigError, DiskRefused
+from migrator.errors import ArchiveDamagedError, ArchiveLockedError, ConfigError, StorageError
 from migrator.pipeline.rebuild import rebuild
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
@@ -108,11 +108,11 @@ EXCLUSIVE = "PRAGMA journal_mode = DELETE"
 async def test_where_not_even_reading_is_allowed_it_is_held_and_never_called_damaged(tmp_path, impatient, read_only):
     await run_backup(small_tracker(), tmp_path)
     with held(tmp_path, "BEGIN EXCLUSIVE", EXCLUSIVE):
-        with pytest.raises(ArchiveHeld, match=CATALOG):
+        with pytest.raises(ArchiveLockedError, match=CATALOG):
             Catalog(tmp_path, read_only=read_only)
-        with pytest.raises(ArchiveHeld, match=CATALOG):
+        with pytest.raises(ArchiveLockedError, match=CATALOG):
             audit(tmp_path)
-        with pytest.raises(ArchiveHeld, match=CATALOG):
+        with pytest.raises(ArchiveLockedError, match=CATALOG):
             rebuild(Archive(tmp_path))
     assert (await run_verify(tmp_path))["problems"] == []
     assert [path.name for path in tmp_path.glob("*damaged*")] == []
@@ -127,7 +127,7 @@ async def test_held_in_the_midst_of_a_run_it_ends_and_the_next_one_fetches_what_
                 holding.enter_context(held(tmp_path))
             await super().download(attachment, sink)
 
-    with holding, pytest.raises(ArchiveHeld, match="nothing is lost"):
+    with holding, pytest.raises(ArchiveLockedError, match="nothing is lost"):
         await run_backup(tracker, tmp_path, source=Source(tracker), downloads=1)
     assert (await run_backup(tracker, tmp_path))["status"] == "complete"
     assert stored(tmp_path) == expected(tracker)
@@ -244,7 +244,7 @@ async def test_a_catalog_that_is_damaged_is_said_to_be_and_rebuilt(tmp_path, dam
     DAMAGE[damage](tmp_path / CATALOG)
     for read_only in (True, False):
         with (
-            pytest.raises(ArchiveDamaged, match="migrator rebuild"),
+            pytest.raises(ArchiveDamagedError, match="migrator rebuild"),
             sqlite_errors(tmp_path),
             closing(Catalog(tmp_path, read_only=read_only)) as catalog,
         ):
@@ -271,9 +271,9 @@ def error(code: int, words: str = "words") -> sqlite3.Error:
 
 
 MEANT = {
-    ArchiveHeld: (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT, sqlite3.SQLITE_LOCKED_SHAREDCACHE),
-    DiskRefused: (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_READONLY_DIRECTORY),
-    ArchiveDamaged: (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CORRUPT_INDEX, sqlite3.SQLITE_NOTADB),
+    ArchiveLockedError: (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT, sqlite3.SQLITE_LOCKED_SHAREDCACHE),
+    StorageError: (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_READONLY_DIRECTORY),
+    ArchiveDamagedError: (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CORRUPT_INDEX, sqlite3.SQLITE_NOTADB),
     sqlite3.OperationalError: (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE),
 }
 

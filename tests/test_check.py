@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.commands.check import _source_attempts, _tried
-from migrator.errors import Rejected
+from migrator.errors import RejectedError
 from migrator.model import EntityRef, Unread
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
@@ -112,7 +112,7 @@ class Odd(MemorySource):
 
     async def read(self, stream, cursor):
         if stream == "asked":
-            raise Rejected("status 403")
+            raise RejectedError("status 403")
         page = await super().read(stream, cursor)
         if stream != "listed":
             return page

@@ -73,7 +73,7 @@ async def test_cut_that_passes_is_never_taken_for_the_file(cuts):
 
 async def test_file_that_comes_in_another_way_each_time_is_refused():
     for other in (TEXT[:-2], b"x" + TEXT[1:-1]):
-        with pytest.raises(errors.WrongBody, match="were listed, and two downloads of it differ"):
+        with pytest.raises(errors.UnexpectedBodyError, match="were listed, and two downloads of it differ"):
             await come(Sending(TEXT[:-1], other), len(TEXT))
 
 
@@ -96,12 +96,12 @@ async def test_file_that_comes_in_another_way_each_time_is_refused():
     ],
 )
 async def test_what_is_said_instead_of_a_file_is_no_file_of_another_size(body, names, facts):
-    with pytest.raises(errors.WrongBody):
+    with pytest.raises(errors.UnexpectedBodyError):
         await come(Sending(body, **facts), 5000, **names)
 
 
 async def test_bytes_of_another_answer_behind_a_file_are_no_file_of_another_size():
-    with pytest.raises(errors.WrongBody, match="another answer's bytes follow the 50 that were listed"):
+    with pytest.raises(errors.UnexpectedBodyError, match="another answer's bytes follow the 50 that were listed"):
         await come(Sending(TEXT[:50] + b"HTTP/1.1 200 OK\r\n\r\n" + TEXT), 50)
 
 
@@ -137,13 +137,13 @@ WORDS = [
 @pytest.mark.parametrize(("body", "media_type"), WORDS)
 async def test_words_are_no_picture_where_no_size_is_listed_either(name, body, media_type):
     for announced in (True, False):
-        with pytest.raises(errors.WrongBody, match="instead of the file"):
+        with pytest.raises(errors.UnexpectedBodyError, match="instead of the file"):
             await come(Sending(body, announced=announced, media_type=media_type), None, name)
 
 
 @pytest.mark.parametrize("body", [body for body, media_type in WORDS if media_type.endswith("json")])
 async def test_message_of_an_api_is_no_file_of_unknown_size_whatever_it_is_called(body):
-    with pytest.raises(errors.WrongBody, match="an error message"):
+    with pytest.raises(errors.UnexpectedBodyError, match="an error message"):
         await come(Sending(body, media_type="application/json"), None, "a.bin")
 
 
@@ -170,7 +170,7 @@ async def test_file_of_unknown_size_that_may_be_what_it_says_is_taken(name, body
 
 async def test_length_that_nobody_announced_proves_nothing():
     for size in (len(TEXT) - 1, len(TEXT) + 1, 0):
-        with pytest.raises(errors.WrongBody, match="were listed"):
+        with pytest.raises(errors.UnexpectedBodyError, match="were listed"):
             await come(Sending(TEXT, announced=False), size)
 
 
@@ -181,13 +181,13 @@ async def test_file_inside_of_something_whole_is_all_of_it_whatever_size_was_lis
     bucket = await come(source, size)
     assert (bucket.content, source.times) == (TEXT, AGREED)
     assert bucket.warnings == [f"listed with {size} bytes, {len(TEXT)} came"]
-    with pytest.raises(errors.WrongBody, match="differ"):
+    with pytest.raises(errors.UnexpectedBodyError, match="differ"):
         await come(Sending(TEXT, TEXT[:-5], announced=False, framed=True), size)
 
 
 async def test_what_comes_inside_of_something_has_an_end_even_so(monkeypatch):
     monkeypatch.setattr("migrator.layers.checked_sink.ROOM", 1000)
-    with pytest.raises(errors.WrongBody, match="too long"):
+    with pytest.raises(errors.UnexpectedBodyError, match="too long"):
         await come(Sending(TEXT, announced=False, framed=True), 10)
 
 
@@ -200,7 +200,7 @@ async def test_what_is_read_back_from_a_target_has_to_have_its_size():
 
     target = RetryingTarget(Back(MemoryTracker()), Patience(retries=0))
     remote = Attachment("1", EntityRef("Bug", "1"), "a.bin", len(TEXT) + 1)
-    with pytest.raises(errors.WrongBody, match="too short"):
+    with pytest.raises(errors.UnexpectedBodyError, match="too short"):
         await target.read_back(remote, Bucket())
     assert source.times == 1
 
@@ -274,7 +274,7 @@ async def test_file_that_fits_in_neither_reading_is_kept_as_it_came_where_it_com
         f"listed with 7 bytes, {len(GZ)} came",
         "said to be compressed (gzip), kept as it came",
     ]
-    with pytest.raises(errors.WrongBody, match="were listed"):
+    with pytest.raises(errors.UnexpectedBodyError, match="were listed"):
         await come(Sending(GZ, coding="gzip", announced=False), 7)
 
 
@@ -285,7 +285,7 @@ async def test_empty_file_that_is_said_to_be_packed_is_empty():
 
 async def test_packed_page_is_no_file():
     for size in (len(PAGE), None):
-        with pytest.raises(errors.LoginPage):
+        with pytest.raises(errors.LoginPageError):
             await come(Sending(gzip.compress(PAGE), coding="gzip", media_type="text/html"), size)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import COMMANDS
-from migrator.errors import DiskRefused
+from migrator.errors import StorageError
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
@@ -557,7 +557,7 @@ async def test_a_place_where_nothing_can_be_written_is_status_7(tmp_path, source
 
 def test_whatever_a_disk_refuses_with_is_status_7():
     for number in 28, 5, 30, 122, 27:
-        with pytest.raises(DiskRefused) as error, disk_errors("x"):
+        with pytest.raises(StorageError) as error, disk_errors("x"):
             raise OSError(number, "no")
         assert error.value.exit_code == 7
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from migrator.errors import DiskRefused
+from migrator.errors import StorageError
 from migrator.layers.retry import RetryingSource, RetryingTarget
 from migrator.layers.verify import VerifiedSource
 from migrator.mapping.file import Row, add_rows, replace_file
@@ -83,7 +83,7 @@ async def test_a_catalog_that_gets_full_at_any_page_of_a_backup_stays_valid_and_
                 source = RetryingSource(VerifiedSource(MemorySource(tracker)), PATIENCE)
                 await backup(source, Archive(tmp_path), catalog, BackupSettings("memory", downloads=4))
                 break
-        except DiskRefused as error:
+        except StorageError as error:
             refused.append(str(error))
         finally:
             assert not any(tracker.downloads[id_] - fetched[id_] for id_ in kept), "recorded, and fetched again"
@@ -109,7 +109,7 @@ async def test_a_catalog_that_gets_full_at_any_page_of_a_load_sends_nothing_twic
                 to = RetryingTarget(MemoryTarget(target), PATIENCE)
                 await load(to, Archive(tmp_path), catalog, LoadSettings("memory", mapping, look_again=0.0))
                 break
-        except DiskRefused as error:
+        except StorageError as error:
             refused.append(str(error))
         assert_sound(tmp_path)
     assert len(refused) > 2
@@ -127,7 +127,7 @@ def test_a_mapping_that_can_not_be_written_stays_as_it_was_wherever_the_disk_is_
     path.write_text(before)
     row = Row(EntityRef("Bug", "3"), EntityRef("Issue", "4"), "title", "high")
     for size in range(0, len(before), 5):
-        with files_up_to(size), pytest.raises(DiskRefused, match=r"mapping.csv can't be written: File too large"):
+        with files_up_to(size), pytest.raises(StorageError, match=r"mapping.csv can't be written: File too large"):
             add_rows(path, [row])
         assert [one.name for one in tmp_path.iterdir()] == ["mapping.csv"]
         assert path.read_text() == before
@@ -137,7 +137,7 @@ def test_a_mapping_that_can_not_be_written_stays_as_it_was_wherever_the_disk_is_
 def test_the_list_of_what_is_not_mapped_is_whole_or_the_earlier_one(tmp_path):
     path = tmp_path / "mapping.open.csv"
     for before in None, "the earlier one":
-        with files_up_to(50), pytest.raises(DiskRefused, match=r"mapping.open.csv"):
+        with files_up_to(50), pytest.raises(StorageError, match=r"mapping.open.csv"):
             replace_file(path, "x" * 51)
         assert [one.read_text() for one in tmp_path.iterdir()] == ([before] if before else [])
         replace_file(path, "the earlier one")
@@ -154,7 +154,7 @@ async def test_a_report_that_can_not_be_written_leaves_the_earlier_one(tmp_path,
         whole = out.stat().st_size
         out.write_text("the earlier one")
         for size in (0, 1, whole // 3, whole - 1):
-            with files_up_to(size), pytest.raises(DiskRefused, match=rf"report.{ending}: File too large"):
+            with files_up_to(size), pytest.raises(StorageError, match=rf"report.{ending}: File too large"):
                 report(catalog, lambda _: lambda _base, _one: "", out)
             assert {one.name: one.read_text() for one in out.parent.iterdir()} == {out.name: "the earlier one"}
     finally:
@@ -170,7 +170,7 @@ async def test_an_export_that_can_not_be_written_leaves_nothing_and_says_where(t
     await run_backup(tracker, root)
     catalog, to = Catalog(root), tmp_path / "out"
     try:
-        with files_up_to(len(big) // 4), pytest.raises(DiskRefused, match=r"out: File too large"):
+        with files_up_to(len(big) // 4), pytest.raises(StorageError, match=r"out: File too large"):
             await export(Archive(root), catalog, ExportSettings(to, shape, links=False))
         assert [one.name for one in tmp_path.iterdir()] == ["archive"]
         assert (await export(Archive(root), catalog, ExportSettings(to, shape, links=False)))["status"] == "complete"
@@ -181,13 +181,13 @@ async def test_an_export_that_can_not_be_written_leaves_nothing_and_says_where(t
 
 def test_a_lock_and_a_readme_that_can_not_be_written_are_named_and_nothing_is_held(tmp_path):
     for size in (0, 20):
-        with files_up_to(size), pytest.raises(DiskRefused, match="lock: File too large"):
+        with files_up_to(size), pytest.raises(StorageError, match="lock: File too large"):
             ArchiveLock(tmp_path, "backup").__enter__()
         with ArchiveLock(tmp_path, "backup"):
             pass
     Archive(tmp_path).prepare()
     (tmp_path / "README.txt").write_text("of an earlier version")
-    with files_up_to(20), pytest.raises(DiskRefused, match=str(tmp_path)):
+    with files_up_to(20), pytest.raises(StorageError, match=str(tmp_path)):
         Archive(tmp_path).prepare()
     assert (tmp_path / "README.txt").read_text() == "of an earlier version"
     Archive(tmp_path).prepare()
@@ -198,7 +198,7 @@ def test_a_lock_and_a_readme_that_can_not_be_written_are_named_and_nothing_is_he
 async def test_a_large_blob_that_can_not_be_written_is_no_blob_and_comes_with_the_next_run(tmp_path):
     tracker = small_tracker()
     tracker.attach(next(iter(tracker.entities)), "large.bin", bytes(range(256)) * 16_000)
-    with files_up_to(1_500_000), pytest.raises(DiskRefused, match="File too large"):
+    with files_up_to(1_500_000), pytest.raises(StorageError, match="File too large"):
         await run_backup(tracker, tmp_path)
     assert list((tmp_path / "incoming").iterdir()) == []
     assert (await run_verify(tmp_path))["status"] == "complete"

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migrator.errors import ConfigError, DiskRefused
+from migrator.errors import ConfigError, StorageError
 from migrator.pipeline.export import ExportSettings, Place, copies, export, formats
 from migrator.store import disk
 from migrator.store.blobs import Archive
@@ -159,7 +159,7 @@ async def test_where_it_does_not_copies_need_room(archive, tmp_path, monkeypatch
     _, root = archive
     monkeypatch.setattr(copies, "_cloned", lambda *_: False)
     monkeypatch.setattr(disk, "free_bytes", lambda _: RESERVE + 10)
-    with pytest.raises(DiskRefused):
+    with pytest.raises(StorageError):
         await run_export(root, tmp_path / "dest")
     assert [path.name for path in tmp_path.iterdir()] == ["archive"]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.errors import MigratorError, ShortListing, WrongBody
+from migrator.errors import MigratorError, ShortListingError, UnexpectedBodyError
 from migrator.trackers.squash.hal import Step, cursor_of, items_in, number_of, read_page, steps_in
 
 
@@ -79,7 +79,7 @@ async def test_page_that_cannot_tell_its_place_is_refused(answer):
     async def get(path, query):
         return answer
 
-    with pytest.raises(WrongBody):
+    with pytest.raises(UnexpectedBodyError):
         await read_page(get, Step("things", size=2))
 
 
@@ -156,7 +156,7 @@ async def test_same_round_number_of_items_again_and_again_is_not_taken_for_all(c
     async def get(path, query):
         return {"_embedded": {"things": [{"id": number} for number in range(1, count + 1)]}}
 
-    with pytest.raises(WrongBody):
+    with pytest.raises(UnexpectedBodyError):
         await everything(get)
 
 
@@ -164,7 +164,7 @@ async def test_same_round_number_of_items_again_and_again_is_not_taken_for_all(c
     "links", [{}, {"self": {"href": "http://h/api/rest/latest"}}, {"profile": {"href": "/things"}}]
 )
 def test_answer_with_links_alone_is_no_empty_page(links):
-    with pytest.raises(WrongBody):
+    with pytest.raises(UnexpectedBodyError):
         items_in({"_links": links}, "things")
     assert items_in({"_links": {"self": {"href": "http://h/api/rest/latest/things?page=0"}}}, "things") == []
     assert items_in({"page": {}}, "things") == []
@@ -179,7 +179,7 @@ async def test_page_that_stays_short_is_taken_as_it_is_and_named_if_that_is_want
 
     step, found, lacking = Step("things", size=20), [], []
     while step is not None:
-        with pytest.raises(ShortListing) if step.page < 2 else contextlib.nullcontext():
+        with pytest.raises(ShortListingError) if step.page < 2 else contextlib.nullcontext():
             await read_page(get, step, [])
         items, step = await read_page(get, step, lacking, short=True)
         found += [number_of(item) for item in items]
@@ -203,7 +203,7 @@ async def test_page_with_less_than_it_tells_is_short(answer):
     async def get(path, query):
         return answer
 
-    with pytest.raises(ShortListing):
+    with pytest.raises(ShortListingError):
         await read_page(get, Step("things", size=20))
 
 
@@ -212,7 +212,7 @@ async def test_listing_that_ends_with_an_empty_page_before_its_total_is_short():
         some = range(1, 21) if query["page"] == "0" else []
         return page_of(some, number=int(query["page"]), size=20, totalElements=90, totalPages=5)
 
-    with pytest.raises(ShortListing):
+    with pytest.raises(ShortListingError):
         await everything(get)
 
 

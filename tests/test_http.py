@@ -94,30 +94,30 @@ async def seen(answer: Answer) -> dict[str, Any]:
 # --- what a status means
 
 MEANING = {
-    300: errors.Rejected,
-    400: errors.Rejected,
-    401: errors.AuthRefused,
-    403: errors.Forbidden,
-    404: errors.Gone,
-    405: errors.Rejected,
-    406: errors.Rejected,
-    408: errors.Retriable,
-    409: errors.Rejected,
-    410: errors.Gone,
-    411: errors.Rejected,
-    413: errors.Rejected,
-    418: errors.Rejected,
-    422: errors.Rejected,
-    423: errors.Retriable,
-    425: errors.Retriable,
-    429: errors.Throttled,
-    500: errors.Retriable,
-    501: errors.Rejected,
-    502: errors.Retriable,
-    503: errors.Throttled,
-    504: errors.Retriable,
-    507: errors.Retriable,
-    599: errors.Retriable,
+    300: errors.RejectedError,
+    400: errors.RejectedError,
+    401: errors.AuthError,
+    403: errors.ForbiddenError,
+    404: errors.GoneError,
+    405: errors.RejectedError,
+    406: errors.RejectedError,
+    408: errors.RetriableError,
+    409: errors.RejectedError,
+    410: errors.GoneError,
+    411: errors.RejectedError,
+    413: errors.RejectedError,
+    418: errors.RejectedError,
+    422: errors.RejectedError,
+    423: errors.RetriableError,
+    425: errors.RetriableError,
+    429: errors.ThrottledError,
+    500: errors.RetriableError,
+    501: errors.RejectedError,
+    502: errors.RetriableError,
+    503: errors.ThrottledError,
+    504: errors.RetriableError,
+    507: errors.RetriableError,
+    599: errors.RetriableError,
 }
 
 
@@ -139,7 +139,7 @@ async def test_reason_of_the_tracker_is_passed_on(serve, connect):
     async def answer(request):
         return web.json_response({"errors": ["Subject cannot be blank"]}, status=422)
 
-    with pytest.raises(errors.Rejected, match="status 422, Subject cannot be blank"):
+    with pytest.raises(errors.RejectedError, match="status 422, Subject cannot be blank"):
         await connect(await serve(answer)).get("issues.json")
 
 
@@ -152,7 +152,7 @@ async def test_endless_error_body_is_not_read_to_its_end(serve, connect):
                 await response.write(bytes(65536))
         return response
 
-    with pytest.raises(errors.Retriable):
+    with pytest.raises(errors.RetriableError):
         await asyncio.wait_for(connect(await serve(answer)).get("a"), 5)
 
 
@@ -161,7 +161,7 @@ async def test_retry_after_in_seconds_is_told(serve, connect, value, seconds):
     async def answer(request):
         return web.Response(status=429, headers={"Retry-After": value})
 
-    with pytest.raises(errors.Throttled) as caught:
+    with pytest.raises(errors.ThrottledError) as caught:
         await connect(await serve(answer)).get("a")
     assert caught.value.retry_after == seconds
 
@@ -171,7 +171,7 @@ async def test_retry_after_as_a_date_is_told(serve, connect):
         when = datetime.now(UTC) + timedelta(seconds=90)
         return web.Response(status=503, headers={"Retry-After": format_datetime(when, usegmt=True)})
 
-    with pytest.raises(errors.Throttled) as caught:
+    with pytest.raises(errors.ThrottledError) as caught:
         await connect(await serve(answer)).get("a")
     assert 85 <= caught.value.retry_after <= 90
 
@@ -181,7 +181,7 @@ async def test_slow_down_slows_every_worker_of_this_tracker(serve, connect):
         return web.Response(status=429, headers={"Retry-After": "0"})
 
     pacer = Pacer()
-    with pytest.raises(errors.Throttled):
+    with pytest.raises(errors.ThrottledError):
         await connect(await serve(answer), pacer=pacer).get("a")
     assert pacer.spacing > 0
 
@@ -216,7 +216,7 @@ def test_url_of_the_tracker_is_rebased(url, path):
 
 @pytest.mark.parametrize("url", ["http://[broken/x", "http://h:port/x", "http://h:99999/x"])
 def test_url_that_is_none_is_a_wrong_body(url):
-    with pytest.raises(errors.WrongBody):
+    with pytest.raises(errors.UnexpectedBodyError):
         HttpClient("http://127.0.0.1:1", Header("a", "b")).path_of(url)
 
 
@@ -338,9 +338,9 @@ async def test_redirect_to_a_login_page_is_no_file(serve, connect, location):
         return web.Response(status=302, headers={"Location": location})
 
     client, bucket = connect(await serve(answer)), Bucket()
-    with pytest.raises(errors.LoginPage):
+    with pytest.raises(errors.LoginPageError):
         await client.download("files/1", bucket)
-    with pytest.raises(errors.LoginPage):
+    with pytest.raises(errors.LoginPageError):
         await client.get("api")
     assert not bucket.started
 
@@ -368,9 +368,9 @@ async def test_redirect_to_nowhere_is_refused(serve, connect, location):
         return web.Response(status=302, headers={"Location": location})
 
     client = connect(await serve(answer))
-    with pytest.raises(errors.Rejected):
+    with pytest.raises(errors.RejectedError):
         await client.download("files/1", Bucket())
-    with pytest.raises(errors.Rejected):
+    with pytest.raises(errors.RejectedError):
         await client.get("api")
 
 
@@ -379,7 +379,7 @@ async def test_redirect_of_an_api_call_is_not_followed(serve, connect):
         assert request.path == "/api"
         raise web.HTTPMovedPermanently("https://tracker.example/api?key=x")
 
-    with pytest.raises(errors.Rejected, match=r"redirects to https://tracker.example/api; is `url` right"):
+    with pytest.raises(errors.RejectedError, match=r"redirects to https://tracker.example/api; is `url` right"):
         await connect(await serve(answer)).get("api")
 
 
@@ -387,7 +387,7 @@ async def test_endless_redirects_end(serve, connect):
     async def answer(request):
         raise web.HTTPFound(request.path + "x")
 
-    with pytest.raises(errors.Rejected, match="redirects"):
+    with pytest.raises(errors.RejectedError, match="redirects"):
         await connect(await serve(answer)).download("a", Bucket())
 
 
@@ -437,7 +437,7 @@ async def test_many_workers_whose_session_ran_out_renew_it_once(serve, connect):
 async def test_refused_password_ends_it(serve, connect):
     server = WrapServer()
     server.refused = True
-    with pytest.raises(errors.AuthRefused) as caught:
+    with pytest.raises(errors.AuthError) as caught:
         await connect(await serve(server.answer), Wrap("u", "p4ssw0rd")).get("a")
     assert "p4ssw0rd" not in str(caught.value)
     assert len(server.logins) == 1
@@ -465,7 +465,7 @@ async def test_upload_that_ended_at_a_login_page_is_not_sent_again(serve, connec
         return web.Response(status=302, headers={"Location": "/login"})
 
     client = connect(await serve(answer), Wrap("u", "p"))
-    with pytest.raises(errors.Unanswered):
+    with pytest.raises(errors.OutcomeUnknownError):
         await client.write(Call("POST", "upload", body=Raw(Bytes(b"a"))))
     assert uploads == [b"a"]
 
@@ -524,7 +524,7 @@ async def test_packed_page_in_place_of_a_file_never_reaches_the_sink(serve, conn
         return web.Response(body=page, content_type="text/html", headers={"Content-Encoding": "gzip"})
 
     bucket = Bucket()
-    with pytest.raises(errors.LoginPage, match="a login page"):
+    with pytest.raises(errors.LoginPageError, match="a login page"):
         await connect(await serve(answer)).download("a", bucket, accept=accept)
     assert not bucket.started
 
@@ -562,7 +562,7 @@ async def test_packed_answer_that_is_damaged_is_a_wrong_body(serve, connect, dam
         return web.Response(body=packed, headers={"Content-Encoding": "gzip"})
 
     client = connect(await serve(answer))
-    with pytest.raises(errors.WrongBody):
+    with pytest.raises(errors.UnexpectedBodyError):
         await client.get("a")
 
 
@@ -576,21 +576,21 @@ async def test_packed_answer_that_is_damaged_is_a_wrong_body(serve, connect, dam
 )
 async def test_body_that_breaks_off_is_a_wrong_body(raw, connect, answer):
     client = connect(await raw(answer))
-    with pytest.raises(errors.WrongBody):
+    with pytest.raises(errors.UnexpectedBodyError):
         await client.download("a", Bucket())
-    with pytest.raises(errors.WrongBody):
+    with pytest.raises(errors.UnexpectedBodyError):
         await client.get("a")
 
 
 async def test_body_that_stalls_may_be_repeated(raw, connect):
     client = connect(await raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhal", stall=True), timeout=0.1)
-    with pytest.raises(errors.Retriable, match="nothing came for too long"):
+    with pytest.raises(errors.RetriableError, match="nothing came for too long"):
         await client.download("a", Bucket())
 
 
 async def test_server_that_never_answers_may_be_asked_again(raw, connect):
     client = connect(await raw(b"", stall=True), timeout=0.1)
-    with pytest.raises(errors.Retriable, match="nothing came for too long"):
+    with pytest.raises(errors.RetriableError, match="nothing came for too long"):
         await client.get("a")
 
 
@@ -612,24 +612,24 @@ async def test_machine_that_lets_nobody_in_is_not_reached_by_files_or_by_anythin
     """So a run ends once patience does, and doesn't wait for each file anew."""
     client = connect(silent, timeout=0.2)
     for asked in (client.get("a"), client.download("a", Bucket())):
-        with pytest.raises(errors.ConnectFailed, match="nobody answered in time"):
+        with pytest.raises(errors.ConnectError, match="nobody answered in time"):
             await asked
 
 
 @pytest.mark.parametrize("answer", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
 async def test_answer_that_is_no_http_may_be_asked_for_again(raw, connect, answer):
-    with pytest.raises(errors.Retriable):
+    with pytest.raises(errors.RetriableError):
         await connect(await raw(answer)).get("a")
 
 
 async def test_nobody_listening_is_a_failed_connection(connect):
-    with pytest.raises(errors.ConnectFailed):
+    with pytest.raises(errors.ConnectError):
         await connect(nowhere()).get("a")
 
 
 async def test_tls_where_there_is_none_is_a_failed_connection(serve, connect):
     base = (await serve(ok)).replace("http:", "https:")
-    with pytest.raises(errors.ConnectFailed):
+    with pytest.raises(errors.ConnectError):
         await connect(base).get("a")
 
 
@@ -638,7 +638,7 @@ async def test_page_in_place_of_a_file_never_reaches_the_sink(serve, connect):
         return web.Response(text="<!DOCTYPE html><title>Log in</title>", content_type="text/html")
 
     client, bucket = connect(await serve(answer)), Bucket()
-    with pytest.raises(errors.LoginPage):
+    with pytest.raises(errors.LoginPageError):
         await client.download("a", bucket)
     assert not bucket.started
     await client.download("a", bucket, html_expected=True)
@@ -651,9 +651,9 @@ async def test_failure_of_the_sink_comes_through_unchanged(serve, connect):
 
     class Full(Bucket):
         async def write(self, chunk: bytes) -> None:
-            raise errors.DiskRefused("full")
+            raise errors.StorageError("full")
 
-    with pytest.raises(errors.DiskRefused):
+    with pytest.raises(errors.StorageError):
         await connect(await serve(answer)).download("a", Full())
 
 
@@ -693,7 +693,7 @@ async def test_write_that_the_tracker_stops_taking_ends(connect):
     stopped = asyncio.Event()
     async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
         client = connect(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout=0.2)
-        with pytest.raises(errors.Unanswered, match="nothing came for too long"):
+        with pytest.raises(errors.OutcomeUnknownError, match="nothing came for too long"):
             await asyncio.wait_for(client.write(Call("POST", "a", body=Raw(Bytes(bytes(50_000_000))))), 10)
         await client.close()
         stopped.set()
@@ -718,7 +718,7 @@ async def test_answer_that_comes_before_the_body_was_sent_is_the_answer(connect)
 
     async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
         client = connect(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        with pytest.raises(errors.Rejected, match="status 413"):
+        with pytest.raises(errors.RejectedError, match="status 413"):
             await client.write(Call("POST", "a", body=Raw(Slow(bytes(10), 1))))
         await client.close()
 
@@ -730,12 +730,12 @@ async def test_write_whose_answer_broke_off_is_unanswered(raw, connect):
         b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
     ):
         client = connect(await raw(answer))
-        with pytest.raises(errors.Unanswered):
+        with pytest.raises(errors.OutcomeUnknownError):
             await client.write(Call("POST", "a", body=b"{}"))
 
 
 @pytest.mark.parametrize(
-    ("status", "meaning"), [(429, errors.Throttled), (401, errors.AuthRefused), (422, errors.Rejected)]
+    ("status", "meaning"), [(429, errors.ThrottledError), (401, errors.AuthError), (422, errors.RejectedError)]
 )
 async def test_write_that_was_refused_did_not_happen(serve, connect, status, meaning):
     async def answer(request):
@@ -744,7 +744,7 @@ async def test_write_that_was_refused_did_not_happen(serve, connect, status, mea
 
     with pytest.raises(meaning) as caught:
         await connect(await serve(answer)).write(Call("POST", "a", body=Raw(Bytes(b"x"))))
-    assert not isinstance(caught.value, errors.Unanswered)
+    assert not isinstance(caught.value, errors.OutcomeUnknownError)
 
 
 @pytest.mark.parametrize(("status", "finished"), [(500, True), (503, True), (502, False), (504, False)])
@@ -753,13 +753,13 @@ async def test_write_that_failed_says_whether_the_tracker_may_still_be_at_it(ser
         await request.read()
         return web.Response(status=status)
 
-    with pytest.raises(errors.Unanswered) as caught:
+    with pytest.raises(errors.OutcomeUnknownError) as caught:
         await connect(await serve(answer)).write(Call("POST", "a", body=Raw(Bytes(b"x"))))
     assert caught.value.finished is finished
 
 
 async def test_write_without_a_connection_did_not_happen(connect):
-    with pytest.raises(errors.ConnectFailed):
+    with pytest.raises(errors.ConnectError):
         await connect(nowhere()).write(Call("POST", "a", body=b"{}"))
 
 
@@ -767,7 +767,7 @@ async def test_answer_that_is_no_json_is_a_wrong_body(serve, connect):
     async def answer(request):
         return web.Response(text="[" * 100_000)
 
-    with pytest.raises(errors.WrongBody):
+    with pytest.raises(errors.UnexpectedBodyError):
         (await connect(await serve(answer)).get("a")).json()
 
 
@@ -832,7 +832,7 @@ FAMILY = sorted(
 @pytest.mark.parametrize("kind", FAMILY, ids=lambda kind: kind.__name__)
 def test_every_error_of_the_wire_has_a_meaning_and_no_secret(kind):
     error = wire_error(made(kind), "GET a")
-    assert isinstance(error, errors.Retriable | errors.Rejected)
+    assert isinstance(error, errors.ItemFailedError)
     assert SECRET not in str(error)
     assert str(error).startswith("GET a: ")
 
@@ -885,5 +885,5 @@ async def test_answer_without_end_is_refused(serve, connect, monkeypatch):
             return web.Response(body=endless())
 
     monkeypatch.setattr("migrator.wire.client.ANSWER_LIMIT", 1_000_000)
-    with pytest.raises(errors.Rejected, match="larger than"):
+    with pytest.raises(errors.RejectedError, match="larger than"):
         await connect(await serve(answer)).get("a")

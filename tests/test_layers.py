@@ -72,7 +72,7 @@ def failing(error: Exception, times: int = 10**6):
 async def test_waits_double_with_jitter_up_to_the_longest():
     clock = Clock()
     patience = Patience(retries=8, backoff=0.5, backoff_max=10, total=1e6, sleep=clock.sleep)
-    call = failing(errors.Retriable("again"), times=7)
+    call = failing(errors.RetriableError("again"), times=7)
     assert await patience.run(call) == "done"
     assert call.calls == 8
     for wait, step in zip(clock.waits, [0.5, 1, 2, 4, 8, 10, 10], strict=True):
@@ -82,14 +82,14 @@ async def test_waits_double_with_jitter_up_to_the_longest():
 async def test_waits_are_not_the_same_for_every_worker():
     clock = Clock()
     for _ in range(20):
-        await Patience(sleep=clock.sleep).run(failing(errors.Retriable("again"), times=1))
+        await Patience(sleep=clock.sleep).run(failing(errors.RetriableError("again"), times=1))
     assert len(set(clock.waits)) > 10
 
 
 async def test_tries_are_capped_and_the_last_error_comes_out():
-    clock, error = Clock(), errors.Retriable("again")
+    clock, error = Clock(), errors.RetriableError("again")
     call = failing(error)
-    with pytest.raises(errors.Retriable) as caught:
+    with pytest.raises(errors.RetriableError) as caught:
         await Patience(retries=3, sleep=clock.sleep).run(call)
     assert caught.value is error
     assert call.calls == 4
@@ -97,49 +97,50 @@ async def test_tries_are_capped_and_the_last_error_comes_out():
 
 
 async def test_no_retries_means_one_try():
-    clock, call = Clock(), failing(errors.Retriable("again"))
-    with pytest.raises(errors.Retriable):
+    clock, call = Clock(), failing(errors.RetriableError("again"))
+    with pytest.raises(errors.RetriableError):
         await Patience(retries=0, sleep=clock.sleep).run(call)
     assert (call.calls, clock.waits) == (1, [])
 
 
 async def test_what_the_tracker_asks_for_is_waited_even_above_the_longest():
     clock = Clock()
-    call = failing(errors.Throttled("slow down", retry_after=77), times=1)
+    call = failing(errors.ThrottledError("slow down", retry_after=77), times=1)
     await Patience(backoff_max=10, sleep=clock.sleep).run(call)
     assert clock.waits == [77]
 
 
 async def test_short_retry_after_does_not_shorten_the_backoff():
     clock = Clock()
-    await Patience(backoff=8, sleep=clock.sleep).run(failing(errors.Throttled("slow", retry_after=0), times=1))
+    await Patience(backoff=8, sleep=clock.sleep).run(failing(errors.ThrottledError("slow", retry_after=0), times=1))
     assert clock.waits[0] >= 4
 
 
 async def test_all_waits_together_are_capped():
-    clock, call = Clock(), failing(errors.Retriable("again"))
-    with pytest.raises(errors.Retriable):
+    clock, call = Clock(), failing(errors.RetriableError("again"))
+    with pytest.raises(errors.RetriableError):
         await Patience(retries=1000, backoff=10, backoff_max=10, total=100, sleep=clock.sleep).run(call)
     assert 90 <= sum(clock.waits) <= 110
     assert call.calls == len(clock.waits) + 1
 
 
 async def test_retry_after_beyond_all_patience_is_not_waited_for():
-    clock, call = Clock(), failing(errors.Throttled("tomorrow", retry_after=86_400))
-    with pytest.raises(errors.Throttled):
+    clock, call = Clock(), failing(errors.ThrottledError("tomorrow", retry_after=86_400))
+    with pytest.raises(errors.ThrottledError):
         await Patience(total=900, sleep=clock.sleep).run(call)
     assert (call.calls, clock.waits) == (1, [])
 
 
 async def test_login_page_gets_fewer_tries():
-    clock, call = Clock(), failing(errors.LoginPage("log in"))
-    with pytest.raises(errors.LoginPage):
+    clock, call = Clock(), failing(errors.LoginPageError("log in"))
+    with pytest.raises(errors.LoginPageError):
         await Patience(retries=8, login_pages=2, sleep=clock.sleep).run(call)
     assert call.calls == 3
 
 
 @pytest.mark.parametrize(
-    "error", [errors.Gone, errors.Forbidden, errors.Rejected, errors.AuthRefused, errors.Unanswered]
+    "error",
+    [errors.GoneError, errors.ForbiddenError, errors.RejectedError, errors.AuthError, errors.OutcomeUnknownError],
 )
 async def test_a_definite_answer_is_not_asked_for_again(error):
     clock, call = Clock(), failing(error("no"))
@@ -156,7 +157,7 @@ async def test_a_bug_is_not_repeated():
 
 
 async def test_cancelling_a_wait_ends_it():
-    task = asyncio.create_task(Patience(backoff=60, backoff_max=60).run(failing(errors.Retriable("again"))))
+    task = asyncio.create_task(Patience(backoff=60, backoff_max=60).run(failing(errors.RetriableError("again"))))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -189,7 +190,7 @@ def fail_first(tracker: MemoryTracker, verb: str, error: Exception, times: int =
 async def test_every_verb_of_a_source_is_repeated(tracker, verb):
     story = tracker.add("Story")
     file = tracker.attach(story, "a.txt", b"a")
-    calls = fail_first(tracker, verb, errors.Retriable("again"), times=2)
+    calls = fail_first(tracker, verb, errors.RetriableError("again"), times=2)
     source = RetryingSource(MemorySource(tracker), Patience(sleep=Clock().sleep))
     await source.check()
     await source.read("asked", None)
@@ -204,7 +205,7 @@ async def test_every_verb_of_a_source_is_repeated(tracker, verb):
 async def test_every_verb_of_a_target_that_may_be_repeated_is(tracker, verb):
     bug = tracker.add("Bug")
     file = tracker.attach(bug, "a.txt", b"a")
-    calls = fail_first(tracker, verb, errors.Retriable("again"), times=2)
+    calls = fail_first(tracker, verb, errors.RetriableError("again"), times=2)
     target = RetryingTarget(MemoryTarget(tracker), Patience(sleep=Clock().sleep))
     await target.check()
     await target.find_attachments(bug)
@@ -227,7 +228,7 @@ class Breaking(MemorySource):
             self.breaks -= 1
             await sink.start(BodyFacts())
             await sink.write(b"half of i")
-            raise errors.WrongBody("the body broke off")
+            raise errors.UnexpectedBodyError("the body broke off")
         await super().download(attachment, sink)
 
 
@@ -249,7 +250,7 @@ class BreakingTarget(MemoryTarget):
             self.broken = True
             await sink.start(BodyFacts())
             await sink.write(b"half of i")
-            raise errors.WrongBody("the body broke off")
+            raise errors.UnexpectedBodyError("the body broke off")
         await super().read_back(remote, sink)
 
 
@@ -268,7 +269,9 @@ async def upload(tracker: MemoryTracker, verb: str, error: Exception) -> tuple[M
     return tracker, calls
 
 
-@pytest.mark.parametrize("error", [errors.ConnectFailed("nobody"), errors.Throttled("slow"), errors.Retriable("again")])
+@pytest.mark.parametrize(
+    "error", [errors.ConnectError("nobody"), errors.ThrottledError("slow"), errors.RetriableError("again")]
+)
 async def test_upload_that_surely_did_not_arrive_is_sent_again(tracker, error):
     _, calls = await upload(tracker, "upload", error)
     assert len(calls) == 2
@@ -276,14 +279,14 @@ async def test_upload_that_surely_did_not_arrive_is_sent_again(tracker, error):
 
 
 async def test_upload_without_an_answer_is_never_sent_again(tracker):
-    with pytest.raises(errors.Unanswered):
-        await upload(tracker, "uploaded", errors.Unanswered("no answer seen"))
+    with pytest.raises(errors.OutcomeUnknownError):
+        await upload(tracker, "uploaded", errors.OutcomeUnknownError("no answer seen"))
     assert tracker.uploads == 1
 
 
-@pytest.mark.parametrize("error", [errors.WrongBody("not JSON"), errors.LoginPage("a page")])
+@pytest.mark.parametrize("error", [errors.UnexpectedBodyError("not JSON"), errors.LoginPageError("a page")])
 async def test_upload_with_an_answer_that_makes_no_sense_is_never_sent_again(tracker, error):
-    with pytest.raises(errors.Unanswered):
+    with pytest.raises(errors.OutcomeUnknownError):
         await upload(tracker, "uploaded", error)
     assert tracker.uploads == 1
 
@@ -328,24 +331,24 @@ async def test_file_as_listed_passes():
     ids=["cut", "padded", "empty", "not empty"],
 )
 async def test_file_of_another_size_than_listed_is_refused(content, size):
-    with pytest.raises(errors.WrongBody, match="were listed"):
+    with pytest.raises(errors.UnexpectedBodyError, match="were listed"):
         await verify(content, size=size)
 
 
 async def test_file_of_another_size_than_announced_is_refused():
-    with pytest.raises(errors.WrongBody, match="were announced"):
+    with pytest.raises(errors.UnexpectedBodyError, match="were announced"):
         await verify(b"short", length=6)
 
 
 async def test_page_in_place_of_a_file_of_unknown_size_is_a_login_page():
-    with pytest.raises(errors.LoginPage):
+    with pytest.raises(errors.LoginPageError):
         await verify(PAGE, media_type="text/html")
-    with pytest.raises(errors.LoginPage):
+    with pytest.raises(errors.LoginPageError):
         await verify(b"\xef\xbb\xbf  \n<!-- hello --> <HTML>", media_type="text/html")
 
 
 async def test_page_in_place_of_a_file_of_another_size_says_so():
-    with pytest.raises(errors.WrongBody, match="a web page"):
+    with pytest.raises(errors.UnexpectedBodyError, match="a web page"):
         await verify(PAGE, size=5, media_type="text/html")
 
 

@@ -42,7 +42,7 @@ class Server:
         assert len(self.asked) < 400, "it never ends"
         parts = {"after": way.after is not None, "skip": bool(way.skip), "sort": way.sorts}
         if self.refuses and any(wanted and part not in self.knows for part, wanted in parts.items()):
-            raise errors.Rejected("not supported", status=400)
+            raise errors.RejectedError("not supported", status=400)
         ids = sorted(self.ids) if way.sorts and "sort" in self.knows else self.ids
         if way.after is not None and "after" in self.knows:
             ids = [number for number in ids if number > way.after]
@@ -69,8 +69,8 @@ def test_total_that_is_reached_changes_nothing(ids, knows, size, refuses, fallin
     server = Server(ids, knows, cap=7, refuses=refuses, counts=counts)
     try:
         without = asyncio.run(found(plain, size))
-    except errors.Rejected:
-        with pytest.raises(errors.Rejected):
+    except errors.RejectedError:
+        with pytest.raises(errors.RejectedError):
             asyncio.run(found(server, size))
     else:
         assert asyncio.run(found(server, size)) == without
@@ -79,7 +79,7 @@ def test_total_that_is_reached_changes_nothing(ids, knows, size, refuses, fallin
 @given(st.sampled_from(["all", "follows"]), st.integers(0, 19), st.integers(2, 9), st.sampled_from(list(Order)))
 def test_listing_that_ends_before_its_total_is_no_listing(counts, end, size, order):
     server = Server(list(range(1, 41, 2)), {"after", "skip", "take", "sort"}, cap=7, counts=counts, end=end)
-    with pytest.raises(errors.ShortListing):
+    with pytest.raises(errors.ShortListingError):
         asyncio.run(found(server, size, orders=(order,)))
 
 
@@ -87,7 +87,7 @@ async def test_server_that_tells_of_more_and_gives_nothing_has_not_come_to_its_e
     async def ask(way: Way) -> Found:
         return Found([], more=True)
 
-    with pytest.raises(errors.ShortListing, match="empty page"):
+    with pytest.raises(errors.ShortListingError, match="empty page"):
         await Listing(ask, lambda item: int(item["id"]), 5).page(None)
 
 
@@ -102,7 +102,7 @@ def test_every_item_is_found_or_the_listing_ends_in_our_words(ids, knows, size, 
     server = Server(ids, knows, cap=7, refuses=refuses)
     try:
         assert asyncio.run(found(server, size)) == set(ids)
-    except errors.Rejected:
+    except errors.RejectedError:
         assert not {"sort", "after"} <= knows
         assert "skip" not in knows
 
@@ -110,7 +110,7 @@ def test_every_item_is_found_or_the_listing_ends_in_our_words(ids, knows, size, 
 @pytest.mark.parametrize("order", [Order.BY_ID, Order.AS_IT_COMES])
 async def test_server_that_gives_the_same_page_for_ever_is_told_so(order):
     server = Server(list(range(1, 21)), {"sort", "take"})
-    with pytest.raises(errors.Rejected, match="same page"):
+    with pytest.raises(errors.RejectedError, match="same page"):
         await found(server, orders=(order,))
     assert len(server.asked) < 10
 
@@ -121,9 +121,9 @@ async def test_server_that_skips_nothing_but_gives_all_at_once_is_read_whole():
 
 async def test_refusal_that_is_none_of_the_way_ends_the_listing():
     async def ask(_: Way) -> Found:
-        raise errors.Forbidden("no")
+        raise errors.ForbiddenError("no")
 
-    with pytest.raises(errors.Forbidden):
+    with pytest.raises(errors.ForbiddenError):
         await Listing(ask, lambda item: int(item["id"]), 5).page(None)
 
 
@@ -141,7 +141,7 @@ async def test_steps_that_lead_back_to_one_before_are_an_error():
     async def step(state: str | None) -> tuple[list[dict[str, Any]], str | None]:
         return [], "b" if state == "a" else "a"
 
-    with pytest.raises(errors.Rejected, match="circle"):
+    with pytest.raises(errors.RejectedError, match="circle"):
         [item async for item in walked(step, "a")]
 
 
@@ -192,7 +192,7 @@ def test_item_that_cannot_be_read_costs_no_other(ids, data, size, order, counts)
     server = Server(ids, ALL, cap=7, counts=counts)
     try:
         seen, told = asyncio.run(walked_whole(server, bad, size, order))
-    except errors.WrongBody:
+    except errors.UnexpectedBodyError:
         assert len(bad) > 1  # a whole page of them
     else:
         assert seen == set(ids) - bad
@@ -211,7 +211,7 @@ def test_page_that_leaves_out_one_of_its_items_is_noticed_at_the_end(hidden, cou
         return Found([item for item in found.items if item["id"] != ids[hidden]], total=found.total)
 
     walk = Listing(ask, lambda item: int(item["id"]), size, orders=orders)
-    with pytest.raises(errors.ShortListing):
+    with pytest.raises(errors.ShortListingError):
         asyncio.run(everything(walk))
 
 
@@ -232,7 +232,7 @@ def test_server_that_sorts_by_something_else_is_read_whole_where_it_counts(ids, 
     walk = listing(server, size, orders=(Order.BY_ID, Order.AS_IT_COMES))
     try:
         assert asyncio.run(everything(walk)) == set(ids)
-    except errors.ShortListing as error:
+    except errors.ShortListingError as error:
         assert "brought" not in str(error)  # noqa: PT017 - an order without sense may lose its place, not its count
 
 
@@ -261,7 +261,7 @@ async def test_empty_page_where_there_are_items_is_an_error_and_no_endless_walk(
         found = await server.ask(way)
         return Found([] if way.skip >= end else found.items)
 
-    with pytest.raises(errors.ShortListing, match="and each time otherwise"):
+    with pytest.raises(errors.ShortListingError, match="and each time otherwise"):
         await everything(Listing(ask, lambda item: int(item["id"]), 5, orders=(order,)))
 
 

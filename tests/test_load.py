@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 
 from migrator.errors import (
-    AuthRefused,
-    ConnectFailed,
-    Forbidden,
-    Rejected,
-    Throttled,
-    TrackerUnreachable,
-    Unanswered,
+    AuthError,
+    ConnectError,
+    ForbiddenError,
+    OutcomeUnknownError,
+    RejectedError,
+    ThrottledError,
+    TrackerUnreachableError,
 )
 from migrator.layers.retry import DryRunTarget, RetryingTarget
 from migrator.model import NOBODY, EntityRef
@@ -87,7 +87,7 @@ async def test_where_a_file_like_it_cannot_be_read_back_nothing_is_sent_and_the_
 
     async def forbid(verb, key):
         if (verb, key) == ("read_back", theirs.id):
-            raise Forbidden("GET file: status 403")
+            raise ForbiddenError("GET file: status 403")
 
     target.on_call = forbid
     summary = await run_load(target, root, mapping)
@@ -149,7 +149,7 @@ def losing_answers(target: MemoryTracker, times: int, *, arrives: bool):
                 type(self).lost += 1
                 if arrives:
                     await super().upload(owner, draft, body)
-                raise Unanswered("POST upload: no answer")
+                raise OutcomeUnknownError("POST upload: no answer")
             return await super().upload(owner, draft, body)
 
     return Losing(target)
@@ -208,7 +208,7 @@ async def test_a_refused_upload_fails_alone_with_the_trackers_reason_and_is_trie
             nonlocal struck
             if draft.name == "big 7.bin":
                 struck += 1
-                raise Rejected("POST upload: status 413, too large")
+                raise RejectedError("POST upload: status 413, too large")
             return await super().upload(owner, draft, body)
 
     summary = await run_load(target, root, mapping, target=RetryingTarget(Refusing(target), PATIENCE))
@@ -220,7 +220,7 @@ async def test_a_refused_upload_fails_alone_with_the_trackers_reason_and_is_trie
 
 async def test_throttled_and_unconnected_uploads_are_sent_again_at_once(backed_up):
     root, source, target, mapping = backed_up
-    faults = [Throttled("429", retry_after=1.0), ConnectFailed("no"), Throttled("503")]
+    faults = [ThrottledError("429", retry_after=1.0), ConnectError("no"), ThrottledError("503")]
 
     class Throttling(MemoryTarget):
         async def upload(self, owner, draft, body):
@@ -239,10 +239,10 @@ async def test_a_target_that_is_down_ends_the_load(backed_up):
 
     async def on_call(verb, _):
         if verb == "upload":
-            raise ConnectFailed("no connection")
+            raise ConnectError("no connection")
 
     target.on_call = on_call
-    with pytest.raises(TrackerUnreachable):
+    with pytest.raises(TrackerUnreachableError):
         await run_load(target, root, mapping)
 
 
@@ -251,10 +251,10 @@ async def test_refused_credentials_end_the_load_and_the_next_one_goes_on(backed_
 
     async def on_call(verb, _):
         if verb == "upload" and target.uploads > 5:
-            raise AuthRefused("no longer welcome")
+            raise AuthError("no longer welcome")
 
     target.on_call = on_call
-    with pytest.raises(AuthRefused):
+    with pytest.raises(AuthError):
         await run_load(target, root, mapping)
     assert rows(root, "SELECT status FROM runs ORDER BY run_id DESC LIMIT 1") == [("failed",)]
     target.on_call = None
@@ -305,7 +305,7 @@ async def test_a_failed_description_is_set_by_the_next_run_without_sending_the_f
 
     async def on_call(verb, _):
         if verb == "describe":
-            raise Forbidden("POST describe: status 403")
+            raise ForbiddenError("POST describe: status 403")
 
     target.on_call = on_call
     described = [file for file in source.files.values() if file.created_by]
@@ -447,7 +447,7 @@ async def test_what_can_not_be_read_back_is_named_and_stays_uploaded(backed_up):
 
     async def on_call(verb, key):
         if verb == "read_back" and key == hidden.id:
-            raise Forbidden("GET file: status 403")
+            raise ForbiddenError("GET file: status 403")
 
     target.on_call = on_call
     summary = await run_load(target, root, mapping, verify_content=True)

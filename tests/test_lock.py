@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from migrator.errors import ArchiveHeld, DiskRefused
+from migrator.errors import ArchiveLockedError, StorageError
 from migrator.store import lock
 from migrator.store.lock import ArchiveLock
 from tests.support.program import ROOT, run
@@ -50,7 +50,9 @@ def text(**changes) -> str:
 
 def test_of_two_processes_the_second_is_told_who_holds_it_and_a_dead_one_holds_nothing(tmp_path):
     with another_process(tmp_path) as process:
-        with pytest.raises(ArchiveHeld, match=rf"`backup` \(process {process.pid} on .*, since \d{{4}}-") as error:
+        with pytest.raises(
+            ArchiveLockedError, match=rf"`backup` \(process {process.pid} on .*, since \d{{4}}-"
+        ) as error:
             take(tmp_path)
         assert "delete" not in str(error.value), "the kernel knows that it lives"
         process.send_signal(signal.SIGKILL)
@@ -63,10 +65,10 @@ def test_of_two_processes_the_second_is_told_who_holds_it_and_a_dead_one_holds_n
 def test_deleting_or_replacing_the_lock_file_frees_nothing_while_its_run_lives(tmp_path):
     with another_process(tmp_path):
         (tmp_path / "lock").unlink()
-        with pytest.raises(ArchiveHeld, match="another run"):
+        with pytest.raises(ArchiveLockedError, match="another run"):
             take(tmp_path)
         (tmp_path / "lock").write_text("")
-        with pytest.raises(ArchiveHeld):
+        with pytest.raises(ArchiveLockedError):
             take(tmp_path)
     take(tmp_path)
 
@@ -85,7 +87,7 @@ def test_a_living_process_that_got_the_number_of_a_dead_holder_holds_nothing(tmp
 def test_the_lock_that_another_host_left_on_a_share_is_not_taken_over(tmp_path):
     for left in text(), text(boot=""), text(boot=None):
         (tmp_path / "lock").write_text(left)
-        with pytest.raises(ArchiveHeld, match=r"on elsewhere, since .*if that is long dead, delete"):
+        with pytest.raises(ArchiveLockedError, match=r"on elsewhere, since .*if that is long dead, delete"):
             take(tmp_path)
         assert (tmp_path / "lock").read_text() == left
     (tmp_path / "lock").unlink()
@@ -105,7 +107,7 @@ def test_a_file_system_without_locks_is_told_and_not_taken_for_held(tmp_path, mo
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(lock.fcntl, "flock", refuse)
-    with pytest.raises(DiskRefused, match=r"lock can't be locked \(.*needs a file system with locks"):
+    with pytest.raises(StorageError, match=r"lock can't be locked \(.*needs a file system with locks"):
         take(tmp_path)
 
 
@@ -119,7 +121,7 @@ def test_where_folders_can_not_be_locked_the_file_decides(tmp_path, monkeypatch)
 
     with another_process(tmp_path):
         monkeypatch.setattr(lock.fcntl, "flock", files_only)
-        with pytest.raises(ArchiveHeld, match="`backup`"):
+        with pytest.raises(ArchiveLockedError, match="`backup`"):
             take(tmp_path)
     take(tmp_path)
 
@@ -142,7 +144,7 @@ def test_a_lock_file_deleted_between_opening_and_locking_is_made_anew(tmp_path, 
 def test_a_lock_file_that_can_not_be_is_told_with_its_path_and_nothing_stays_open(tmp_path):
     (tmp_path / "lock").mkdir()
     before = len(list(Path("/proc/self/fd").iterdir()))
-    with pytest.raises(DiskRefused, match="lock: "):
+    with pytest.raises(StorageError, match="lock: "):
         take(tmp_path)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 

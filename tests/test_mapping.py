@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migrator.errors import ConfigError, DiskRefused
+from migrator.errors import ConfigError, StorageError
 from migrator.mapping.file import COLUMNS, Row, add_rows, read_mapping
 from migrator.model import UNLINKED, EntityRef
 
@@ -226,7 +226,7 @@ def test_a_kill_before_the_new_file_is_complete_leaves_the_old_one(tmp_path, mon
 
 def test_a_place_that_can_not_be_written_is_a_disk_that_refuses(tmp_path):
     (tmp_path / ".mapping.csv.new").mkdir()
-    with pytest.raises(DiskRefused):
+    with pytest.raises(StorageError):
         add_rows(tmp_path / "mapping.csv", [NEW])
 
 

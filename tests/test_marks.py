@@ -50,9 +50,9 @@ async def test_after_a_write_without_an_answer_it_is_looked_for_until_it_is_foun
     assert await marks.find(NEW) is None
 
     async def unanswered():
-        raise errors.Unanswered("sent")
+        raise errors.OutcomeUnknownError("sent")
 
-    with pytest.raises(errors.Unanswered):
+    with pytest.raises(errors.OutcomeUnknownError):
         await marks.created(NEW, unanswered())
     assert await marks.find(NEW) is None
     there.texts["late"] = f"<div>{NEW}</div>"
@@ -87,7 +87,7 @@ async def test_a_targetprocess_that_ignores_conditions_gets_no_stub_rather_than_
     async with answering(everything) as url:
         target = TargetprocessTarget(client(url), CREATING)
         try:
-            with pytest.raises(errors.Rejected, match="does not search"):
+            with pytest.raises(errors.RejectedError, match="does not search"):
                 await target.find_entity(EntityDraft("Bug", "x", "", NEW))
         finally:
             await target.close()

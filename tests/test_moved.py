@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from migrator.errors import TrackerUnreachable
+from migrator.errors import TrackerUnreachableError
 from migrator.layers.retry import RetryingTarget
 from migrator.pipeline.load.remapped import to_delete
 from migrator.pipeline.rollback import RollbackSettings, rollback
@@ -163,11 +163,11 @@ async def in_doubt(root, *, arrives: bool):
         at_old = key == str(old) if verb == "upload" else verb == "uploaded" and target.files[key].owner == old
         if cuts or (verb == ("uploaded" if arrives else "upload") and at_old):
             cuts.append(verb)
-            raise TrackerUnreachable("the line is cut")
+            raise TrackerUnreachableError("the line is cut")
 
     cuts: list[str] = []
     target.on_call = cut
-    with pytest.raises(TrackerUnreachable):
+    with pytest.raises(TrackerUnreachableError):
         await run_load(target, root, mapping, uploads=1)
     target.on_call = None
     doubtful = rows(root, "SELECT target_id FROM uploads WHERE status = 'in_doubt'")

@@ -8,19 +8,19 @@ from dataclasses import replace
 import pytest
 
 from migrator.errors import (
-    AuthRefused,
+    AuthError,
     ConfigError,
-    ConnectFailed,
-    Forbidden,
-    Gone,
-    LoginPage,
+    ConnectError,
+    ForbiddenError,
+    GoneError,
+    LoginPageError,
     MigratorError,
-    NotReachable,
-    Rejected,
-    Retriable,
-    ShortListing,
-    TrackerUnreachable,
-    WrongBody,
+    NotExposedError,
+    RejectedError,
+    RetriableError,
+    ShortListingError,
+    TrackerUnreachableError,
+    UnexpectedBodyError,
 )
 from migrator.layers.retry import RetryingSource
 from migrator.model import EntityRef, Unread
@@ -66,7 +66,7 @@ async def counts(tracker, root, **changes) -> dict[str, int]:
 async def test_file_that_answers_404_and_is_still_listed_has_failed_and_is_tried_again(tmp_path):
     tracker = small_tracker()
     lost = next(iter(tracker.files))
-    weather = Weather(tracker, {("download", lost): Gone("GET it: status 404", status=404)})
+    weather = Weather(tracker, {("download", lost): GoneError("GET it: status 404", status=404)})
     for _ in range(2):
         summary = await run_backup(tracker, tmp_path)
         assert (summary["status"], summary["attachments"]["failed"], summary["attachments"]["gone"]) == (
@@ -84,7 +84,7 @@ async def test_file_that_answers_404_and_is_still_listed_has_failed_and_is_tried
 
 async def test_storage_that_is_away_for_a_night_costs_nothing(tmp_path):
     tracker = small_tracker()
-    Weather(tracker, {"download": Gone("status 410", status=410)})
+    Weather(tracker, {"download": GoneError("status 410", status=410)})
     summary = await run_backup(tracker, tmp_path)
     assert summary["attachments"]["failed"] == len(tracker.files)
     assert any("none of the files could be had" in warning for warning in summary["warnings"])
@@ -134,11 +134,13 @@ async def test_tracker_that_lists_nothing_is_complete_and_says_so(tmp_path):
     assert not (await run_backup(small_tracker(), tmp_path / "other"))["warnings"]
 
 
-@pytest.mark.parametrize("error", [Gone("no such route"), Rejected("status 400"), Retriable("status 500")])
+@pytest.mark.parametrize(
+    "error", [GoneError("no such route"), RejectedError("status 400"), RetriableError("status 500")]
+)
 async def test_file_of_which_nobody_can_tell_whether_it_is_still_listed_has_failed(tmp_path, error):
     tracker = small_tracker()
     lost = next(iter(tracker.files))
-    Weather(tracker, {("download", lost): Gone("status 404"), ("still_lists", lost): error})
+    Weather(tracker, {("download", lost): GoneError("status 404"), ("still_lists", lost): error})
     summary = await run_backup(tracker, tmp_path)
     assert (summary["attachments"]["failed"], summary["attachments"]["gone"]) == (1, 0)
     assert "could not be found out" in reasons(summary)[0]
@@ -157,7 +159,7 @@ class Stale(MemorySource):
     async def download(self, attachment, sink):
         if attachment.id == self.lost:
             self.asked += 1
-            raise Gone("status 404")
+            raise GoneError("status 404")
         await super().download(attachment, sink)
 
 
@@ -186,7 +188,13 @@ async def test_what_is_gone_and_listed_again_is_tried_once_in_each_run(tmp_path)
 
 @pytest.mark.parametrize(
     "error",
-    [Retriable("status 500"), Forbidden("status 403"), Gone("status 404"), ShortListing("20 of 120"), Rejected("400")],
+    [
+        RetriableError("status 500"),
+        ForbiddenError("status 403"),
+        GoneError("status 404"),
+        ShortListingError("20 of 120"),
+        RejectedError("400"),
+    ],
 )
 @pytest.mark.parametrize("stream", ["listed", "asked", "loose"])
 async def test_listing_that_cannot_be_read_is_one_failure_and_the_others_are_read(tmp_path, stream, error):
@@ -207,7 +215,7 @@ async def test_listing_that_cannot_be_read_is_one_failure_and_the_others_are_rea
 
 async def test_run_after_one_with_an_unread_listing_lists_everything_anew(tmp_path):
     tracker = small_tracker()
-    Weather(tracker, {("read", "loose"): Retriable("status 500")})
+    Weather(tracker, {("read", "loose"): RetriableError("status 500")})
     for number in range(3):
         tracker.attach(story(tracker), f"{number}.txt", b"new")
         await run_backup(tracker, tmp_path)
@@ -216,16 +224,16 @@ async def test_run_after_one_with_an_unread_listing_lists_everything_anew(tmp_pa
 
 async def test_tracker_none_of_whose_listings_can_be_read_is_out_of_reach(tmp_path):
     tracker = small_tracker()
-    Weather(tracker, {"read": Retriable("status 500")})
-    with pytest.raises(TrackerUnreachable, match="listed"):
+    Weather(tracker, {"read": RetriableError("status 500")})
+    with pytest.raises(TrackerUnreachableError, match="listed"):
         await run_backup(tracker, tmp_path)
 
 
 async def test_nobody_there_ends_the_run_whatever_is_asked(tmp_path):
     for place in ("read", "attachments_of", "download"):
         tracker = small_tracker()
-        Weather(tracker, {place: ConnectFailed("no connection")})
-        with pytest.raises(TrackerUnreachable):
+        Weather(tracker, {place: ConnectError("no connection")})
+        with pytest.raises(TrackerUnreachableError):
             await run_backup(tracker, tmp_path / place)
 
 
@@ -233,12 +241,12 @@ async def test_nobody_there_ends_the_run_whatever_is_asked(tmp_path):
 
 
 ODD = [
-    AuthRefused("status 401"),
-    Gone("status 404"),
-    Forbidden("status 403"),
-    LoginPage("a login page"),
-    WrongBody("a maintenance page"),
-    TrackerUnreachable("no API here"),
+    AuthError("status 401"),
+    GoneError("status 404"),
+    ForbiddenError("status 403"),
+    LoginPageError("a login page"),
+    UnexpectedBodyError("a maintenance page"),
+    TrackerUnreachableError("no API here"),
 ]
 
 
@@ -260,7 +268,9 @@ async def test_odd_answer_in_the_middle_of_a_listing_is_a_passing_fault(tmp_path
     assert reads > 9
 
 
-@pytest.mark.parametrize("error", [AuthRefused("status 401"), LoginPage("a login page"), Gone("status 404")], ids=str)
+@pytest.mark.parametrize(
+    "error", [AuthError("status 401"), LoginPageError("a login page"), GoneError("status 404")], ids=str
+)
 async def test_odd_answer_for_one_entity_is_a_passing_fault(tmp_path, error):
     tracker = small_tracker()
     weather = Weather(tracker, {("attachments_of", str(story(tracker))): error}, times=1)
@@ -272,14 +282,14 @@ async def test_odd_answer_for_one_entity_is_a_passing_fault(tmp_path, error):
 async def test_entity_that_was_listed_and_is_not_there_when_asked_twice_has_failed(tmp_path):
     tracker = small_tracker()
     victim = story(tracker)
-    weather = Weather(tracker, {("attachments_of", str(victim)): Gone("status 404")})
+    weather = Weather(tracker, {("attachments_of", str(victim)): GoneError("status 404")})
     summary = await run_backup(tracker, tmp_path)
     assert [(one["kind"], one["entity"]) for one in summary["failures"]] == [victim]
     assert reasons(summary) == ["listed, and then not there: status 404"]
     assert len(weather.struck) == 2
 
 
-@pytest.mark.parametrize("error", [Forbidden("status 403"), NotReachable("the API doesn't hand it out")])
+@pytest.mark.parametrize("error", [ForbiddenError("status 403"), NotExposedError("the API doesn't hand it out")])
 async def test_what_an_account_may_not_see_is_asked_for_once(tmp_path, error):
     tracker = small_tracker()
     weather = Weather(tracker, {("attachments_of", str(story(tracker))): error})
@@ -289,7 +299,7 @@ async def test_what_an_account_may_not_see_is_asked_for_once(tmp_path, error):
 
 async def test_a_401_of_one_thing_speaks_for_that_thing_alone(tmp_path):
     tracker = small_tracker()
-    victim, refusal = story(tracker), AuthRefused("status 401")
+    victim, refusal = story(tracker), AuthError("status 401")
     lost = next(file.id for file in tracker.files.values() if file.owner.kind == "Bug")
     Weather(
         tracker, {("download", lost): refusal, ("attachments_of", str(victim)): refusal, ("read", "loose"): refusal}
@@ -309,22 +319,22 @@ async def test_a_401_of_one_thing_speaks_for_that_thing_alone(tmp_path):
 @pytest.mark.parametrize("place", ["read", "attachments_of", "download"])
 async def test_a_401_of_the_tracker_itself_ends_the_run(tmp_path, place):
     tracker = small_tracker()
-    Weather(tracker, {place: AuthRefused("status 401"), "check": AuthRefused("status 401")})
-    with pytest.raises(AuthRefused):
+    Weather(tracker, {place: AuthError("status 401"), "check": AuthError("status 401")})
+    with pytest.raises(AuthError):
         await run_backup(tracker, tmp_path)
 
 
-@pytest.mark.parametrize("error", [AuthRefused("status 401"), LoginPage("a login page")])
+@pytest.mark.parametrize("error", [AuthError("status 401"), LoginPageError("a login page")])
 async def test_files_that_are_all_refused_speak_for_the_credentials(tmp_path, error):
     tracker = small_tracker()
     Weather(tracker, {"download": error})
-    with pytest.raises(AuthRefused, match="files"):
+    with pytest.raises(AuthError, match="files"):
         await run_backup(tracker, tmp_path)
     tracker.on_call = None
     assert (await run_backup(tracker, tmp_path))["status"] == "complete"
 
 
-@pytest.mark.parametrize("error", [AuthRefused("status 401"), LoginPage("a login page")])
+@pytest.mark.parametrize("error", [AuthError("status 401"), LoginPageError("a login page")])
 async def test_many_files_that_are_refused_before_all_others_keep_nobody_from_those(tmp_path, error):
     """As of a project that this account may list and whose files it may not have."""
     tracker = small_tracker(entities=60)
@@ -341,17 +351,17 @@ async def test_few_files_that_are_all_refused_have_failed_and_no_more(tmp_path):
     tracker = small_tracker()
     await run_backup(tracker, tmp_path)
     tracker.attach(story(tracker), "new.txt", b"new")
-    Weather(tracker, {"download": LoginPage("a login page")})
+    Weather(tracker, {"download": LoginPageError("a login page")})
     assert (await run_backup(tracker, tmp_path))["status"] == "incomplete"
 
 
 async def test_first_answer_of_all_is_believed_at_once():
     tracker = small_tracker()
-    weather = Weather(tracker, {"read": AuthRefused("status 401"), "download": AuthRefused("status 401")})
+    weather = Weather(tracker, {"read": AuthError("status 401"), "download": AuthError("status 401")})
     source = RetryingSource(MemorySource(tracker), PATIENCE)
-    with pytest.raises(AuthRefused):
+    with pytest.raises(AuthError):
         await source.read("listed", None)
-    with pytest.raises(AuthRefused):
+    with pytest.raises(AuthError):
         await source.download(next(iter(tracker.files.values())), Bucket())
     assert len(weather.struck) == 2
 
@@ -392,7 +402,7 @@ class Odd(MemorySource):
         sink.warn(f"listed as {attachment.name}")
         if not self.broken:
             self.broken = True
-            raise WrongBody("broke off")
+            raise UnexpectedBodyError("broke off")
         await super().download(attachment, sink)
 
 

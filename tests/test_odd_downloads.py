@@ -68,7 +68,7 @@ async def test_status_that_is_no_file_brings_none_from_any_tracker(tracker, stat
         with pytest.raises(errors.MigratorError) as caught:
             await source.download(file, bucket)
     assert not bucket.started
-    assert not isinstance(caught.value, errors.Gone | errors.Forbidden | errors.Fatal)
+    assert not isinstance(caught.value, errors.GoneError | errors.ForbiddenError | errors.FatalError)
 
 
 @asynccontextmanager
@@ -96,9 +96,16 @@ async def test_other_host_speaks_for_no_tracker(tracker, status):
         plan.change = lambda _: web.Response(status=302, headers={"Location": f"{url}/file"})
         with pytest.raises(errors.MigratorError) as caught:
             await source.download(file, Bucket())
-    mine = (errors.Gone, errors.Forbidden, errors.NotReachable, errors.Throttled, errors.ConnectFailed, errors.Fatal)
+    mine = (
+        errors.GoneError,
+        errors.ForbiddenError,
+        errors.NotExposedError,
+        errors.ThrottledError,
+        errors.ConnectError,
+        errors.FatalError,
+    )
     assert not isinstance(caught.value, mine)
-    assert isinstance(caught.value, errors.Rejected if 400 <= status < 429 else errors.Retriable)
+    assert isinstance(caught.value, errors.RejectedError if 400 <= status < 429 else errors.RetriableError)
     assert url.removeprefix("http://") in str(caught.value)
 
 

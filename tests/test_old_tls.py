@@ -59,7 +59,7 @@ async def both(base: str, route: Route) -> list[str]:
         for way in (get, download):
             try:
                 came.append((await way()).decode())
-            except errors.ConnectFailed as error:
+            except errors.ConnectError as error:
                 came.append(str(error))
     finally:
         await http.close()

@@ -71,25 +71,25 @@ def test_page_is_called_what_it_is(text, kind):
 @pytest.mark.parametrize("form", ["json", "xml"])
 def test_page_in_place_of_an_answer_is_an_error_that_is_repeated_and_names_all_there_is(text, kind, form):
     answer = Answer(200, {"Content-Type": "text/html"}, text.encode(), "GET api/things")
-    with pytest.raises(errors.Retriable, match=r"^GET api/things: status 200, but the answer is not ") as caught:
+    with pytest.raises(errors.RetriableError, match=r"^GET api/things: status 200, but the answer is not ") as caught:
         getattr(answer, form)()
-    assert isinstance(caught.value, errors.LoginPage) is (kind in {Kind.LOGIN, Kind.SIGN_ON})
+    assert isinstance(caught.value, errors.LoginPageError) is (kind in {Kind.LOGIN, Kind.SIGN_ON})
     title = page_in(text.encode()).title
     assert title in str(caught.value)
     if kind is Kind.MAINTENANCE:
-        assert type(caught.value) is errors.Retriable
+        assert type(caught.value) is errors.RetriableError
         assert "down for maintenance" in str(caught.value)
 
 
 @pytest.mark.parametrize(("text", "kind"), PAGES.values(), ids=PAGES)
 def test_page_in_answer_to_a_write_says_nothing_of_whether_it_was_done(text, kind):
-    with pytest.raises(errors.WrongBody):
+    with pytest.raises(errors.UnexpectedBodyError):
         Answer(200, {}, text.encode(), "POST uploads.json").json()
 
 
 def test_maintenance_page_may_say_how_long_it_takes():
     body = PAGES["maintenance by title"][0].encode()
-    with pytest.raises(errors.Retriable) as caught:
+    with pytest.raises(errors.RetriableError) as caught:
         Answer(200, {"Retry-After": "40"}, body, "GET a").json()
     assert caught.value.retry_after == 40
 
@@ -105,13 +105,13 @@ def test_maintenance_page_may_say_how_long_it_takes():
     ],
 )
 def test_what_is_no_json_is_told_with_path_status_and_place(body, message):
-    with pytest.raises(errors.WrongBody) as caught:
+    with pytest.raises(errors.UnexpectedBodyError) as caught:
         Answer(200, {}, body, "GET a").json()
     assert str(caught.value) == message
 
 
 def test_answer_of_nobody_knows_which_question_is_told_all_the_same():
-    with pytest.raises(errors.WrongBody, match=r"^status 200, but the answer is not JSON"):
+    with pytest.raises(errors.UnexpectedBodyError, match=r"^status 200, but the answer is not JSON"):
         Answer(200, {}, b"x").json()
 
 
@@ -167,16 +167,16 @@ IIS = (
 
 @pytest.mark.parametrize("status", [404, 410])
 def test_page_of_what_is_not_there_is_no_maintenance(status):
-    assert type(error_for(status, {}, "GET a", IIS.encode())) is errors.Gone
+    assert type(error_for(status, {}, "GET a", IIS.encode())) is errors.GoneError
     signed = '<html><title>Not found</title><a href="https://accounts.google.com/o/oauth2/auth">Sign in</a></html>'
-    assert type(error_for(status, {}, "GET a", signed.encode())) is errors.Gone
+    assert type(error_for(status, {}, "GET a", signed.encode())) is errors.GoneError
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 422, 500, 501, 502])
 @pytest.mark.parametrize("page", ["maintenance by title", "cloudflare", "maintenance in German"])
 def test_refusal_of_who_stands_before_the_tracker_says_nothing_of_what_was_asked(status, page):
     error = error_for(status, {}, "GET a", PAGES[page][0].encode())
-    assert type(error) is errors.Retriable
+    assert type(error) is errors.RetriableError
     assert page_in(PAGES[page][0].encode()).title in str(error)
 
 
@@ -184,7 +184,7 @@ def test_refusal_of_who_stands_before_the_tracker_says_nothing_of_what_was_asked
 @pytest.mark.parametrize("body", [PAGES["licence"][0], '{"Message": "Your subscription has expired."}'])
 def test_licence_that_is_over_is_no_word_on_the_rights_of_this_account(status, body):
     error = error_for(status, {}, "GET a", body.encode())
-    assert type(error) is errors.Rejected
+    assert type(error) is errors.RejectedError
     assert "expired" in str(error) or "licence" in str(error)
 
 
@@ -201,7 +201,7 @@ def test_licence_that_is_over_is_no_word_on_the_rights_of_this_account(status, b
 )
 def test_refused_credentials_keep_the_reason_of_the_server(challenges, body, told):
     error = error_for(401, headers_of(challenges), "GET a", body.encode())
-    assert isinstance(error, errors.AuthRefused)
+    assert isinstance(error, errors.AuthError)
     assert str(error) == told
 
 

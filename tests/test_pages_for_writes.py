@@ -70,18 +70,18 @@ async def test_change_that_a_page_answers_was_not_made(method, name):
     async with serving(lambda _: page(name)) as url, client(url) as http:
         with pytest.raises(errors.MigratorError) as told:
             await http.send(Call(method, "thing", body=b"{}"))
-    kinds = {"login": errors.LoginPage, "sign-on": errors.LoginPage, "licence": errors.Rejected}
-    assert type(told.value) is kinds.get(name, errors.Retriable)
+    kinds = {"login": errors.LoginPageError, "sign-on": errors.LoginPageError, "licence": errors.RejectedError}
+    assert type(told.value) is kinds.get(name, errors.RetriableError)
     assert PAGES[name][0] in str(told.value)
 
 
 @pytest.mark.parametrize("name", PAGES)
 async def test_what_must_not_be_repeated_blindly_is_known_not_to_be_under_way(name):
     async with serving(lambda _: page(name)) as url, client(url) as http:
-        with pytest.raises(errors.Rejected) as told:
+        with pytest.raises(errors.RejectedError) as told:
             await http.write(Call("POST", "upload", body=Multipart({}, "file", "a.txt", "", Bytes(b"x"))))
     if name != "licence":
-        assert isinstance(told.value, errors.Unanswered)
+        assert isinstance(told.value, errors.OutcomeUnknownError)
         assert (told.value.finished, told.value.login) == (True, name in {"login", "sign-on"})
 
 

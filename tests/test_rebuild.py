@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.cli import run as program
-from migrator.errors import ArchiveDamaged
+from migrator.errors import ArchiveDamagedError
 from migrator.model import Attachment, Entity, EntityRef, RunStatus, Status
 from migrator.pipeline.rebuild import rebuild
 from migrator.store import disk
@@ -95,7 +95,7 @@ async def test_a_damaged_catalog_is_kept_beside_the_new_one(tmp_path):
     await run_backup(tracker, tmp_path)
     for number in (1, 2):
         (tmp_path / "catalog.db").write_bytes(b"garbage %d" % number)
-        with pytest.raises(ArchiveDamaged, match="`migrator rebuild`"):
+        with pytest.raises(ArchiveDamagedError, match="`migrator rebuild`"):
             await run_backup(tracker, tmp_path)
         assert rebuild(Archive(tmp_path))["status"] == "complete"
         assert (tmp_path / f"catalog.db.damaged-{number}").read_bytes() == b"garbage %d" % number
@@ -244,7 +244,7 @@ async def test_an_archive_whose_making_was_refused_anywhere_is_made_whole_by_the
             db.conn.set_authorizer(may)
             return db
 
-        with monkeypatch.context() as patched, suppress(ArchiveDamaged):
+        with monkeypatch.context() as patched, suppress(ArchiveDamagedError):
             patched.setattr(database, "_opened", opened)
             Catalog(root).close()
         await run_backup(small_tracker(), root)
@@ -358,7 +358,7 @@ async def test_a_manifest_that_knows_more_than_the_catalog_is_never_written_over
         await run_backup(tracker, tmp_path)
     now = manifest.path_in(tmp_path).read_bytes()
     (tmp_path / "catalog.db").write_bytes(older)  # of a time before this manifest
-    with pytest.raises(ArchiveDamaged, match="`migrator rebuild`"):
+    with pytest.raises(ArchiveDamagedError, match="`migrator rebuild`"):
         await run_backup(tracker, tmp_path)
     assert manifest.path_in(tmp_path).read_bytes() == now
     assert rebuild(Archive(tmp_path))["made_from"] == "manifest"

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from migrator.errors import DiskRefused
+from migrator.errors import StorageError
 from migrator.model import Attachment, Blob, EntityRef, Outcome, Status
 from migrator.pipeline.backup.recorder import Recorder, Settled
 from migrator.pipeline.executor import Desk
@@ -82,7 +82,7 @@ async def test_a_batch_is_written_while_the_one_before_it_is_recorded_and_never_
 async def test_what_could_not_be_written_or_recorded_is_told_once_and_recorded_by_the_flush(tmp_path, fails):
     async with recorder(tmp_path, 60) as (made, archive, catalog, files):
         whole = archive if fails == "store_batch" else catalog
-        does, failures = getattr(whole, fails), [DiskRefused("full")]
+        does, failures = getattr(whole, fails), [StorageError("full")]
 
         def refusing(*args):
             if failures:
@@ -93,7 +93,7 @@ async def test_what_could_not_be_written_or_recorded_is_told_once_and_recorded_b
         task = asyncio.create_task(made.run())
         for file in files:
             await made.put(file)
-        with pytest.raises(DiskRefused, match="full"):
+        with pytest.raises(StorageError, match="full"):
             await asyncio.wait_for(task, 10)
         await made.flush()
         assert len(recorded(catalog)) == len(files)

@@ -95,7 +95,7 @@ async def test_other_host_speaks_for_itself_alone(status):
         with pytest.raises(errors.MigratorError) as caught:
             await http.download("file", Bucket())
         assert http._gate.limit == 4
-    assert type(caught.value) is (errors.Rejected if status in REFUSALS else errors.Retriable)
+    assert type(caught.value) is (errors.RejectedError if status in REFUSALS else errors.RetriableError)
     assert caught.value.status is None
     assert str(caught.value) == (
         f"GET file, redirected to {other.url.removeprefix('http://')}: status {status}, go away"
@@ -112,9 +112,9 @@ async def test_other_host_that_asks_to_slow_down_is_asked_again_and_slows_nobody
         Site(lambda _: to(other.url + "/x")).serving() as home,
         client(home.url, pacer=pacer) as http,
     ):
-        with pytest.raises(errors.Retriable) as caught:
+        with pytest.raises(errors.RetriableError) as caught:
             await http.download("file", Bucket())
-    assert (type(caught.value), caught.value.retry_after, pacer.spacing) == (errors.Retriable, 7, 0)
+    assert (type(caught.value), caught.value.retry_after, pacer.spacing) == (errors.RetriableError, 7, 0)
 
 
 @pytest.mark.parametrize("trouble", ["dead", "no name", "no trust", "silent", "cut", "nonsense"])
@@ -131,11 +131,11 @@ async def test_other_host_that_cannot_be_asked_is_not_the_tracker(tmp_path, trou
         there = places.get(trouble, other.url)
         async with Site(lambda _: to(there + "/x")).serving() as home, client(home.url) as http:
             http._timeout = http._timeout.__class__(total=None, sock_connect=2, sock_read=0.2)
-            with pytest.raises(errors.Retriable) as caught:
+            with pytest.raises(errors.RetriableError) as caught:
                 await http.download("file", Bucket())
             assert http._gate.limit == 4
     silent.close()
-    assert type(caught.value) is (errors.WrongBody if trouble == "cut" else errors.Retriable)
+    assert type(caught.value) is (errors.UnexpectedBodyError if trouble == "cut" else errors.RetriableError)
     assert f"redirected to {there.partition('://')[2]}: " in str(caught.value)
 
 
@@ -146,13 +146,13 @@ async def test_tracker_to_which_another_host_sends_us_back_is_not_asked_about_th
         )
         other = await stack.enter_async_context(Site(lambda _: to(f"{home.url}/else")).serving("127.0.0.2"))
         http = await stack.enter_async_context(client(home.url))
-        with pytest.raises(errors.Rejected) as caught:
+        with pytest.raises(errors.RejectedError) as caught:
             await http.download("file", Bucket())
-    assert type(caught.value) is errors.Rejected
+    assert type(caught.value) is errors.RejectedError
 
 
 @pytest.mark.parametrize(
-    ("status", "meaning"), [(404, errors.Gone), (403, errors.Forbidden), (401, errors.AuthRefused)]
+    ("status", "meaning"), [(404, errors.GoneError), (403, errors.ForbiddenError), (401, errors.AuthError)]
 )
 async def test_tracker_that_redirects_to_itself_still_speaks_for_itself(status, meaning):
     def say(target):
@@ -197,8 +197,8 @@ async def test_login_page_is_no_file_wherever_the_redirect_leads(path, abroad, s
                 await http.download("file", bucket)
     assert not bucket.started
     if status == 200 or path == "/auth/7":
-        assert type(caught.value) is errors.LoginPage
-    assert not (abroad and isinstance(caught.value, errors.AuthRefused | errors.Gone))
+        assert type(caught.value) is errors.LoginPageError
+    assert not (abroad and isinstance(caught.value, errors.AuthError | errors.GoneError))
 
 
 @pytest.mark.parametrize("there", ["/login", "http://127.0.0.2:1/login", "https://sso.invalid/x"])
@@ -227,9 +227,9 @@ async def test_tracker_under_a_path_or_name_like_a_login_is_taken_at_its_word():
         return to("/auth/else") if target == "/auth/file" else reply(404)
 
     async with Site(say).serving() as home, client(home.url + "/auth") as http:
-        with pytest.raises(errors.Gone):
+        with pytest.raises(errors.GoneError):
             await http.download("file", Bucket())
-        with pytest.raises(errors.Rejected, match="is `url` right"):
+        with pytest.raises(errors.RejectedError, match="is `url` right"):
             await http.get("file")
 
 
@@ -430,7 +430,7 @@ async def test_write_is_repeated_for_a_cookie_only_where_the_redirect_says_that_
         async with behind("route=a1", reply(201, b"{}"), status) as home, client(home.url) as http:
             call = http.write(Call("POST", "a", body=b"{}"))
             if sent == 1:
-                with pytest.raises(errors.Rejected):
+                with pytest.raises(errors.RejectedError):
                     await call
             else:
                 assert (await call).status == 201
@@ -451,7 +451,7 @@ async def test_redirect_to_the_same_address_that_has_no_end_ends():
             client(home.url) as http,
         ):
             for call in (http.get("a"), http.download("a", Bucket())):
-                with pytest.raises(errors.Rejected, match="redirects"):
+                with pytest.raises(errors.RejectedError, match="redirects"):
                     await call
 
 
@@ -464,7 +464,7 @@ STATUSES = [201, 202, 203, 204, 205, 206, 207, 208, 226, 299, 300, 304, 305, 306
 @pytest.mark.parametrize("abroad", [False, True])
 async def test_only_200_is_a_file(status, abroad):
     told = reply(status, b"" if status in {204, 205, 304} else FILE)
-    meaning = errors.WrongBody if status < 300 or status == 304 else errors.Rejected
+    meaning = errors.UnexpectedBodyError if status < 300 or status == 304 else errors.RejectedError
     async with (
         Site(lambda _: told).serving("127.0.0.2") as other,
         Site(lambda _: to(other.url + "/x") if abroad else told).serving() as home,
@@ -501,7 +501,7 @@ async def test_part_is_a_file_only_where_it_is_all_of_it(told, length, whole):
             await http.download("file", bucket)
             assert (bytes(bucket.content), bucket.facts.length) == (FILE, len(FILE))
         else:
-            with pytest.raises(errors.WrongBody, match="status 206"):
+            with pytest.raises(errors.UnexpectedBodyError, match="status 206"):
                 await http.download("file", bucket)
             assert not bucket.started
 
@@ -509,15 +509,15 @@ async def test_part_is_a_file_only_where_it_is_all_of_it(told, length, whole):
 @pytest.mark.parametrize("status", [204, 205])
 async def test_answer_without_content_is_no_empty_listing(status):
     async with Site(lambda _: reply(status)).serving() as home, client(home.url) as http:
-        with pytest.raises(errors.WrongBody, match=f"no content .status {status}."):
+        with pytest.raises(errors.UnexpectedBodyError, match=f"no content .status {status}."):
             await http.get_json("a")
 
 
 async def test_304_is_no_answer():
     async with Site(lambda _: reply(304)).serving() as home, client(home.url) as http:
-        with pytest.raises(errors.WrongBody, match="status 304"):
+        with pytest.raises(errors.UnexpectedBodyError, match="status 304"):
             await http.get("a")
-        with pytest.raises(errors.Unanswered):
+        with pytest.raises(errors.OutcomeUnknownError):
             await http.write(Call("POST", "a", body=b"{}"))
 
 
@@ -536,7 +536,7 @@ async def test_head_of_64_kib_is_fine_for_files_and_answers(lines):
 async def test_line_of_a_head_beyond_64_kib_is_refused_for_files_and_answers():
     async with Site(lambda _: reply(200, b"{}", f"X-Long: {'x' * 66_000}")).serving() as home, client(home.url) as http:
         for call in (http.download("file", Bucket()), http.get("a")):
-            with pytest.raises(errors.Retriable):
+            with pytest.raises(errors.RetriableError):
                 await call
 
 
@@ -551,7 +551,7 @@ async def test_length_that_is_told_twice_is_told_once_for_files_and_answers():
 async def test_lengths_that_differ_are_refused_for_files_and_answers():
     async with Site(lambda _: reply(200, b"{}", "Content-Length: 1")).serving() as home, client(home.url) as http:
         for call in (http.download("file", Bucket()), http.get("a"), http.get("b")):
-            with pytest.raises(errors.Retriable):
+            with pytest.raises(errors.RetriableError):
                 await call
 
 
@@ -576,6 +576,6 @@ async def test_write_over_a_kept_connection_that_breaks_is_sent_once(method):
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     async with server, client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as http:
         await http.get("a")
-        with pytest.raises(errors.Unanswered):
+        with pytest.raises(errors.OutcomeUnknownError):
             await http.write(Call(method, "a", body=b"{}"))
     assert seen == ["GET", method]

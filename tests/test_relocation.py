@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from migrator.errors import ConfigError, Forbidden, Gone, TrackerUnreachable
+from migrator.errors import ConfigError, ForbiddenError, GoneError, TrackerUnreachableError
 from migrator.model import NOBODY
 from migrator.pipeline.backup.relocation import relocate
 from migrator.pipeline.rebuild import rebuild
@@ -105,7 +105,7 @@ async def test_another_tracker_is_refused_with_what_differs_and_nothing_is_chang
     assert kept(tmp_path) == before
 
 
-@pytest.mark.parametrize("error", [Gone, Forbidden])
+@pytest.mark.parametrize("error", [GoneError, ForbiddenError])
 async def test_a_tracker_that_has_none_of_the_entities_is_refused(tmp_path, error):
     tracker = small_tracker()
     tracker.remove(next(file.id for file in tracker.files.values() if file.owner == NOBODY))
@@ -126,10 +126,10 @@ async def test_a_tracker_that_does_not_answer_changes_nothing(tmp_path):
     await run_backup(tracker, tmp_path, identity=OLD)
 
     async def on_call(verb, about):
-        raise TrackerUnreachable("no answer")
+        raise TrackerUnreachableError("no answer")
 
     tracker.on_call = on_call
-    with pytest.raises(TrackerUnreachable):
+    with pytest.raises(TrackerUnreachableError):
         await moved(tracker, tmp_path)
     assert source_of(tmp_path) == OLD
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from jobs.commands.report import command
-from migrator.errors import ConfigError, Rejected
+from migrator.errors import ConfigError, RejectedError
 from migrator.layers.retry import RetryingTarget
 from migrator.model import Attachment, EntityRef
 from migrator.pipeline.report.writers import report
@@ -95,7 +95,7 @@ async def moved(tmp_path):
     class Refusing(MemoryTarget):
         async def upload(self, owner, draft, body):
             if draft.name == "big 7.bin":
-                raise Rejected("POST upload: status 413 <i>too large</i>")
+                raise RejectedError("POST upload: status 413 <i>too large</i>")
             return await super().upload(owner, draft, body)
 
     await run_load(target, root, mapping, target=RetryingTarget(Refusing(target), PATIENCE), verify_content=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.errors import Gone, WrongBody
+from migrator.errors import GoneError, UnexpectedBodyError
 from migrator.model import EntityRef, Unread
 from migrator.trackers.strict import digits, list_in, number_in, numbered, object_in, objects_in, split
 
@@ -22,9 +22,9 @@ JSON = st.recursive(
 @given(JSON, st.sampled_from([None, "a"]))
 def test_anything_is_what_it_must_be_or_an_error_of_ours(value, key):
     for reads, kind in ((object_in, dict), (list_in, list), (objects_in, list)):
-        with contextlib.suppress(WrongBody):
+        with contextlib.suppress(UnexpectedBodyError):
             assert isinstance(reads(value, key), kind)
-    with contextlib.suppress(WrongBody):
+    with contextlib.suppress(UnexpectedBodyError):
         assert number_in(value) >= 0
 
 
@@ -32,7 +32,7 @@ def test_anything_is_what_it_must_be_or_an_error_of_ours(value, key):
 def test_each_item_of_a_list_is_read_or_one_failure(items):
     try:
         good, unread = split(items, numbered, "GET items")
-    except WrongBody:
+    except UnexpectedBodyError:
         assert len(items) > 1
     else:
         assert len(good) + len(unread) == len(items)
@@ -59,12 +59,12 @@ def test_failure_of_one_item_names_path_and_position(item, reason):
 def test_id_that_leads_elsewhere_costs_its_item_alone():
     good, unread = split([{"id": "7"}, {"id": "../7"}], lambda item: digits(item["id"]), "items")
     assert (good, len(unread)) == (["7"], 1)
-    with pytest.raises(Gone):
+    with pytest.raises(GoneError):
         digits("../7")
 
 
 def test_list_of_which_nothing_can_be_read_is_no_list_of_items():
-    with pytest.raises(WrongBody, match="item 1 of 2 can't be read"):
+    with pytest.raises(UnexpectedBodyError, match="item 1 of 2 can't be read"):
         split([{"key": 1}, {"key": 2}], number_in, "items")
 
 

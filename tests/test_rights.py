@@ -16,7 +16,7 @@ import sys
 
 import pytest
 
-from migrator.errors import DiskRefused
+from migrator.errors import StorageError
 from migrator.pipeline.export import ExportSettings, export
 from migrator.pipeline.verify import verify
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
@@ -262,7 +262,7 @@ async def test_a_blob_that_could_not_be_opened_for_want_of_descriptors_is_not_ca
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (top, limits[1]))
-        with pytest.raises(DiskRefused, match=r"Too many open files.*`ulimit -n`"):
+        with pytest.raises(StorageError, match=r"Too many open files.*`ulimit -n`"):
             archive.body(blob)
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         real = os.open
@@ -273,11 +273,11 @@ async def test_a_blob_that_could_not_be_opened_for_want_of_descriptors_is_not_ca
             return real(path, *how, **more)
 
         monkeypatch.setattr("migrator.pipeline.export.formats.os.open", refuse)
-        with pytest.raises(DiskRefused, match=r"Too many open files.*`ulimit -n`"):
+        with pytest.raises(StorageError, match=r"Too many open files.*`ulimit -n`"):
             await export(archive, catalog, ExportSettings(tmp_path / "out"))
         monkeypatch.undo()
         monkeypatch.setattr("migrator.pipeline.verify.hash_file", lambda *_: refuse("blobs" * 20))
-        with pytest.raises(DiskRefused, match=r"Too many open files.*`ulimit -n`"):
+        with pytest.raises(StorageError, match=r"Too many open files.*`ulimit -n`"):
             await verify(archive)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)

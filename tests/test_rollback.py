@@ -9,7 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from migrator.errors import ConfigError, ConnectFailed, Forbidden, Retriable, TrackerUnreachable, Unanswered
+from migrator.errors import (
+    ConfigError,
+    ConnectError,
+    ForbiddenError,
+    OutcomeUnknownError,
+    RetriableError,
+    TrackerUnreachableError,
+)
 from migrator.layers.retry import DryRunTarget, RetryingTarget
 from migrator.store.catalog import Catalog
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
@@ -189,7 +196,7 @@ async def test_a_refused_delete_is_listed_and_goes_with_the_next(loaded):
 
     async def on_call(verb, key):
         if (verb, key) == ("delete", file.id):
-            raise Forbidden("DELETE: status 403")
+            raise ForbiddenError("DELETE: status 403")
 
     target.on_call = on_call
     sent = len(ours(target, before))
@@ -207,7 +214,7 @@ async def test_a_delete_whose_answer_is_lost_is_deleted_all_the_same(loaded):
 
     async def on_call(verb, _):
         if verb == "deleted":
-            raise Retriable("DELETE: the connection broke")
+            raise RetriableError("DELETE: the connection broke")
 
     target.on_call = on_call
     sent = len(ours(target, before))
@@ -223,10 +230,10 @@ async def test_a_target_that_goes_away_ends_it_and_the_next_goes_on(loaded):
     async def on_call(verb, key):
         seen.append(verb)
         if verb == "delete" and seen.count("delete") > 3:
-            raise ConnectFailed("no connection")
+            raise ConnectError("no connection")
 
     target.on_call = on_call
-    with pytest.raises(TrackerUnreachable):
+    with pytest.raises(TrackerUnreachableError):
         await run_rollback(target, root, target=MemoryTarget(target), deletes=1)
     target.on_call = None
     sent = len(ours(target, before))
@@ -262,11 +269,11 @@ async def lost_upload(root, source, target, mapping, *, arrives: bool):
     async def on_call(verb, _):
         if verb == ("uploaded" if arrives else "upload"):
             target.on_call = broken
-            raise Unanswered("no answer")
+            raise OutcomeUnknownError("no answer")
 
     async def broken(verb, _):
         if verb == "find_attachments":
-            raise Retriable("status 500")
+            raise RetriableError("status 500")
 
     target.on_call = on_call
     only = {of: mapping[of]}
@@ -314,7 +321,7 @@ class Unreadable(MemoryTarget):
 
     async def read_back(self, remote, sink):
         if remote.id in self._tracker.files:
-            raise Forbidden("GET file: status 403")
+            raise ForbiddenError("GET file: status 403")
         await super().read_back(remote, sink)
 
 
@@ -348,7 +355,7 @@ async def test_where_nothing_is_handed_out_again_the_list_tells_what_is_gone_and
 
     class Silent(Unreadable):
         async def read_back(self, remote, sink):
-            raise Forbidden("GET file: status 403")
+            raise ForbiddenError("GET file: status 403")
 
     entity = target.entities.pop(to)
     assert_deletions(await run_rollback(target, root, target=Silent(target)), planned=2, failed=2)
@@ -364,7 +371,7 @@ async def test_what_was_refused_and_then_put_there_by_hand_is_not_ours(backed_up
 
     async def on_call(verb, _):
         if verb == "upload":
-            raise Forbidden("POST: status 403")
+            raise ForbiddenError("POST: status 403")
 
     target.on_call = on_call
     assert (await run_load(target, root, mapping))["status"] == "incomplete"

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from migrator.errors import DiskRefused
+from migrator.errors import StorageError
 from migrator.pipeline.export import ExportSettings, copies, export
 from migrator.store import disk
 from migrator.store.blobs import Archive
@@ -37,7 +37,7 @@ async def test_files_that_surely_do_not_fit_are_refused_with_figures_before_any_
     tracker = small_tracker(page_size=100)
     resize(tracker, "big 5.bin", HUGE)
     monkeypatch.setattr(disk, "total_bytes", lambda _: 2 * HUGE)
-    with pytest.raises(DiskRefused) as told:
+    with pytest.raises(StorageError) as told:
         await run_backup(tracker, tmp_path)
     assert re.search(r"1000000\.\d TB at the least are still to come, and [\d.]+ [MGT]B are free", str(told.value))
     assert str(tmp_path) in str(told.value)
@@ -51,7 +51,7 @@ async def test_what_an_earlier_run_listed_is_known_before_anything_is_asked(tmp_
     monkeypatch.setattr(disk, "total_bytes", lambda _: 2 * HUGE)
     real = expected(tracker)
     id_ = resize(tracker, "big 5.bin", HUGE)
-    with pytest.raises(DiskRefused):
+    with pytest.raises(StorageError):
         await run_backup(tracker, tmp_path)
     asked = []
 
@@ -59,7 +59,7 @@ async def test_what_an_earlier_run_listed_is_known_before_anything_is_asked(tmp_
         asked.append((verb, key))
 
     tracker.on_call = note
-    with pytest.raises(DiskRefused):
+    with pytest.raises(StorageError):
         await run_backup(tracker, tmp_path)
     assert asked == []
     resize(tracker, "big 5.bin", 300_000)
@@ -81,7 +81,7 @@ async def test_equal_sizes_count_once_and_unknown_ones_and_stored_blobs_not_at_a
     limit(monkeypatch, 10)
     assert (await run_backup(tracker, tmp_path))["status"] == "complete", "its bytes may be here already"
     tracker.attach(owner, "other.bin", b"z" * 50_001)
-    with pytest.raises(DiskRefused, match=r"50\.0 kB at the least"):
+    with pytest.raises(StorageError, match=r"50\.0 kB at the least"):
         await run_backup(tracker, tmp_path)
 
 
@@ -96,7 +96,7 @@ async def test_a_run_ends_while_the_catalog_can_still_commit_and_keeps_what_is_f
         return 2**40 if left[0] > 0 else RESERVE - 1
 
     monkeypatch.setattr(disk, "free_bytes", free)
-    with pytest.raises(DiskRefused, match=r"16\.8 MB are free, of which 16\.8 MB are left to the catalog"):
+    with pytest.raises(StorageError, match=r"16\.8 MB are free, of which 16\.8 MB are left to the catalog"):
         await run_backup(tracker, tmp_path)
     kept = stored(tmp_path)
     assert 0 < len(kept) < len(real)
@@ -123,7 +123,7 @@ async def test_an_export_of_copies_is_refused_where_they_do_not_fit_and_one_of_l
     limit(monkeypatch, size - 1)
     monkeypatch.setattr(copies, "_cloned", lambda *_: False)
     try:
-        with pytest.raises(DiskRefused, match="at the least are still to come"):
+        with pytest.raises(StorageError, match="at the least are still to come"):
             await export(Archive(root), catalog, ExportSettings(to, shape, links=False))
         assert sorted(path.name for path in tmp_path.iterdir()) == ["archive"], "nothing is left of it"
         assert (await export(Archive(root), catalog, ExportSettings(to, shape, links=True)))["status"] == "complete"
@@ -148,7 +148,7 @@ def test_the_free_space_of_this_disk_is_what_the_system_says(tmp_path):
 )
 def test_full_disk_is_called_so_with_its_folder_and_what_is_free(tmp_path, number, told):
     place = tmp_path / "not" / "there" / "blob"
-    with pytest.raises(DiskRefused, match=told) as caught, disk.disk_errors(str(place)):
+    with pytest.raises(StorageError, match=told) as caught, disk.disk_errors(str(place)):
         raise OSError(number, "No space left on device")
     assert re.search(
         rf"{place} can't be written, [\d.]+ \w+ are free in {tmp_path}; nothing is lost", str(caught.value)
@@ -157,12 +157,12 @@ def test_full_disk_is_called_so_with_its_folder_and_what_is_free(tmp_path, numbe
 
 def test_full_disk_of_what_is_no_place_is_called_so_all_the_same():
     told = r"^the disk is full: catalog.db can't be written; nothing is lost"
-    with pytest.raises(DiskRefused, match=told), disk.disk_errors("catalog.db"):
+    with pytest.raises(StorageError, match=told), disk.disk_errors("catalog.db"):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize("size", [0, 1])
 async def test_folder_without_room_is_told_as_its_disk(tmp_path, monkeypatch, size):
     limit(monkeypatch, -1)
-    with pytest.raises(DiskRefused, match=f"^the disk of {tmp_path} "):
+    with pytest.raises(StorageError, match=f"^the disk of {tmp_path} "):
         Room(tmp_path).expect(size)

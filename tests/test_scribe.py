@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from migrator.errors import DiskRefused
+from migrator.errors import StorageError
 from migrator.model import Blob
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.world.model import World
@@ -103,7 +103,7 @@ async def test_a_batch_with_large_files_may_be_repeated_and_leaves_nothing_behin
         assert archive.path_of(large.sha256).read_bytes() == b"large"
         assert list(archive.incoming.iterdir()) == []
     archive.path_of(large.sha256).unlink()
-    with pytest.raises(DiskRefused, match="No such file"):
+    with pytest.raises(StorageError, match="No such file"):
         archive.store_batch([(large, "large")], [])
 
 
@@ -131,7 +131,7 @@ async def test_a_disk_that_refuses_is_told_in_the_same_words(root, scribe):
     with pytest.raises(OSError, match="No such file") as error:
         scribe.write([(blob.sha256, body) for blob, body in some])
     assert error.value.errno == errno.ENOENT
-    with pytest.raises(DiskRefused, match=f"{root}: No such file or directory"):
+    with pytest.raises(StorageError, match=f"{root}: No such file or directory"):
         archive.store_batch(some, [])
     assert archive.suspects == {blob.sha256 for blob, _ in some}
     folder.mkdir()

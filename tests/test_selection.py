@@ -11,7 +11,7 @@ from datetime import datetime
 import pytest
 
 from jobs.options import date, entity, size
-from migrator.errors import Forbidden, TrackerUnreachable
+from migrator.errors import ForbiddenError, TrackerUnreachableError
 from migrator.layers.retry import DryRunTarget, RetryingTarget
 from migrator.model import NOBODY, Attachment, EntityRef
 from migrator.selection import EVERYTHING, Choice, Selection
@@ -177,7 +177,7 @@ def breaking_off(tracker: MemoryTracker, verb: str, after: int):
     async def on_call(called, key):
         calls.append((called, key))
         if sum(one == verb for one, _ in calls) > after:
-            raise TrackerUnreachable("gone away")
+            raise TrackerUnreachableError("gone away")
 
     tracker.on_call = on_call
     return calls
@@ -189,7 +189,7 @@ async def test_a_picking_backup_leaves_the_place_of_a_broken_off_whole_one_alone
     await run_backup(tracker, tmp_path / "undisturbed")
     all_reads = sum(verb == "read" for verb, _ in fresh)
     breaking_off(tracker, "read", 8)
-    with pytest.raises(TrackerUnreachable):
+    with pytest.raises(TrackerUnreachableError):
         await run_backup(tracker, tmp_path)
     place = rows(tmp_path, "SELECT * FROM checkpoints WHERE NOT partial")
     assert len(place) > 1
@@ -211,7 +211,7 @@ async def test_a_picking_backup_that_was_broken_off_goes_on_from_its_place(tmp_p
     await run_backup(undisturbed, tmp_path / "whole", selection=selection)
     tracker = small_tracker(60)
     breaking_off(tracker, "download", 8)
-    with pytest.raises(TrackerUnreachable):
+    with pytest.raises(TrackerUnreachableError):
         await run_backup(tracker, tmp_path, selection=selection)
     had = set(stored(tmp_path))
     tracker.on_call = None
@@ -234,7 +234,7 @@ async def test_an_entity_that_could_not_be_asked_is_not_called_empty_by_a_pickin
 
     async def on_call(verb, key):
         if (verb, key) == ("attachments_of", str(story)):
-            raise Forbidden("status 403")
+            raise ForbiddenError("status 403")
         if (verb, key) == ("read", "loose"):
             stop.set()
             await asyncio.sleep(5)
@@ -311,7 +311,7 @@ async def test_a_rehearsal_says_of_every_upload_what_would_become_of_it(backed_u
 
     async def on_call(verb, key):
         if (verb, key) == ("find_attachments", str(mapping[hidden][0])):
-            raise Forbidden("GET: status 403")
+            raise ForbiddenError("GET: status 403")
 
     target.on_call = on_call
     rehearsal = DryRunTarget(RetryingTarget(MemoryTarget(target), PATIENCE))

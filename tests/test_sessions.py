@@ -78,7 +78,7 @@ async def test_upload_refused_for_an_old_token_is_sent_again_whole():
 async def test_upload_that_ends_at_a_login_page_is_not_sent_again():
     site, body = Site(good=2, refused=web.HTTPFound("/login.aspx")), Bytes(b"x")
     async with site.client() as http:
-        with pytest.raises(errors.Unanswered):
+        with pytest.raises(errors.OutcomeUnknownError):
             await send(http, body)
     assert (body.passes, site.seen) == (1, 1)
 
@@ -101,7 +101,7 @@ async def test_token_is_spelled_as_the_server_likes_it_from_then_on(spell):
 async def test_token_that_nobody_takes_ends_as_refused_after_a_few_tries():
     site = Site(good=100)
     async with site.client() as http:
-        with pytest.raises(errors.AuthRefused):
+        with pytest.raises(errors.AuthError):
             await send(http, Bytes(b"x"))
     assert site.seen == 4
     assert site.forms == ["password", "refresh"]

@@ -60,9 +60,9 @@ async def test_work_on_one_thing_takes_turns_and_work_on_others_goes_side_by_sid
 
 async def test_turn_that_ends_in_an_error_is_over_and_nothing_is_kept_of_it():
     turns = Turns()
-    with pytest.raises(errors.Gone):
+    with pytest.raises(errors.GoneError):
         async with turns.at("a"):
-            raise errors.Gone("gone")
+            raise errors.GoneError("gone")
     async with asyncio.timeout(1), turns.at("a"):
         pass
     gc.collect()
@@ -85,7 +85,7 @@ async def test_turn_that_ends_in_an_error_is_over_and_nothing_is_kept_of_it():
     ],
 )
 def test_value_that_is_missing_or_another_is_a_wrong_body(read):
-    with pytest.raises(errors.WrongBody):
+    with pytest.raises(errors.UnexpectedBodyError):
         read()
 
 
@@ -98,5 +98,5 @@ def test_values_that_are_there_come_as_they_are():
 @pytest.mark.parametrize("number", ["", "-1", "1/2", "٣", "1 ", "../x"])
 def test_what_is_no_number_never_stands_in_a_path(number):
     assert digits("123") == "123"
-    with pytest.raises(errors.Gone):
+    with pytest.raises(errors.GoneError):
         digits(number)

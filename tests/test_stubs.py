@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from migrator.errors import ConfigError, Forbidden, Unanswered
+from migrator.errors import ConfigError, ForbiddenError, OutcomeUnknownError
 from migrator.layers.retry import DryRunTarget, RetryingTarget
 from migrator.mapping.file import add_rows, read_mapping
 from migrator.model import NOBODY, Entity, EntityRef
@@ -92,7 +92,7 @@ async def test_a_creation_without_an_answer_is_looked_for_before_it_is_tried_aga
     async def on_call(verb, key):
         if verb == ("created" if arrives else "create_entity") and key not in lost and len(lost) < 3:
             lost.add(key)
-            raise Unanswered("no answer")
+            raise OutcomeUnknownError("no answer")
 
     target.on_call = on_call
     first = await creating(folder, target)
@@ -109,7 +109,7 @@ async def test_what_can_not_be_created_fails_alone_with_its_reason_and_is_tried_
     async def forbid(verb, _):
         if verb == "create_entity" and not forbidden:
             forbidden.append(verb)
-            raise Forbidden("not for this account")
+            raise ForbiddenError("not for this account")
 
     forbidden: list[str] = []
     target.on_call = forbid

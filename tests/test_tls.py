@@ -70,7 +70,7 @@ async def test_certificate_that_proves_nothing_gets_no_credentials_and_the_reaso
 
     trusted = route(ca_file=certificates.ca) if shown else DIRECT
     async with served(answer, certificates.server(**shown)) as base:
-        with pytest.raises(errors.ConnectFailed, match=f"not trusted: .*({why})"):
+        with pytest.raises(errors.ConnectError, match=f"not trusted: .*({why})"):
             await asked(base, trusted)
     assert seen == []
 
@@ -84,7 +84,7 @@ async def test_client_certificate_is_shown_and_its_lack_is_told(certificates):
     certificate, key = certificates.client()
     async with served(ok, certificates.server(demands=True)) as base:
         assert await asked(base, route(ca_file=certificates.ca, client_cert=certificate, client_key=key))
-        with pytest.raises(errors.Retriable):
+        with pytest.raises(errors.RetriableError):
             await asked(base, route(ca_file=certificates.ca))
 
 
@@ -121,9 +121,9 @@ async def test_another_host_of_a_file_sees_no_client_certificate_and_is_verified
                     await client.download("a", bucket)
                     assert bucket.content == b"the file"
                 else:
-                    with pytest.raises(errors.Retriable, match="not trusted") as caught:
+                    with pytest.raises(errors.RetriableError, match="not trusted") as caught:
                         await client.download("a", bucket)
-                    assert not isinstance(caught.value, errors.ConnectFailed), "that would be the tracker"
+                    assert not isinstance(caught.value, errors.ConnectError), "that would be the tracker"
                 await client.close()
     assert shown in ([None], [{}])
 
@@ -261,13 +261,13 @@ async def test_http_goes_through_a_proxy_too_and_its_credentials_end_there():
 async def test_proxy_that_refuses_its_credentials_is_told_from_the_tracker(certificates, secure):
     async with served(ok, certificates.server() if secure else None) as base, Proxy("ann", PASSWORD) as proxy:
         home, abroad = TlsFiles("source.tls", ca_file=certificates.ca).contexts()
-        with pytest.raises(errors.AuthRefused, match="the proxy refused its credentials") as caught:
+        with pytest.raises(errors.AuthError, match="the proxy refused its credentials") as caught:
             await asked(base, Route(home, abroad, Through(proxy.url, "ann", "wrong-one")))
     assert "wrong-one" not in str(caught.value)
 
 
 async def test_proxy_that_is_not_there_is_a_failed_connection():
-    with pytest.raises(errors.ConnectFailed):
+    with pytest.raises(errors.ConnectError):
         await asked("https://tracker.example", Route(proxy=Through(nowhere())))
 
 

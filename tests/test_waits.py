@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.errors import Forbidden, Rejected, Retriable, Throttled
+from migrator.errors import ForbiddenError, RejectedError, RetriableError, ThrottledError
 from migrator.layers.retry import Patience
 from migrator.wire.rate import Pacer
 from migrator.wire.status import error_for
@@ -109,19 +109,19 @@ def test_reset_of_a_rate_limit_is_understood(headers, seconds):
 @pytest.mark.parametrize(
     ("status", "headers", "kind", "wait"),
     [
-        (403, {"Retry-After": "40"}, Throttled, 40),
-        (403, {"Retry-After": "0"}, Forbidden, None),
-        (403, {}, Forbidden, None),
-        (403, {"X-RateLimit-Remaining": "0"}, Throttled, None),
-        (403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "40"}, Throttled, 40),
-        (403, {"X-RateLimit-Remaining": "5", "X-RateLimit-Reset": "40"}, Forbidden, None),
-        (429, {"X-RateLimit-Reset": "40"}, Throttled, 40),
-        (429, {"Retry-After": "20", "X-RateLimit-Reset": "40"}, Throttled, 20),
-        (503, {"RateLimit-Reset": "40"}, Throttled, 40),
-        (503, {"RateLimit-Reset": "40", "RateLimit-Remaining": "7"}, Throttled, None),
-        (500, {"Retry-After": "40"}, Retriable, 40),
-        (500, {"RateLimit-Reset": "40"}, Retriable, None),
-        (400, {"Retry-After": "40"}, Rejected, None),
+        (403, {"Retry-After": "40"}, ThrottledError, 40),
+        (403, {"Retry-After": "0"}, ForbiddenError, None),
+        (403, {}, ForbiddenError, None),
+        (403, {"X-RateLimit-Remaining": "0"}, ThrottledError, None),
+        (403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "40"}, ThrottledError, 40),
+        (403, {"X-RateLimit-Remaining": "5", "X-RateLimit-Reset": "40"}, ForbiddenError, None),
+        (429, {"X-RateLimit-Reset": "40"}, ThrottledError, 40),
+        (429, {"Retry-After": "20", "X-RateLimit-Reset": "40"}, ThrottledError, 20),
+        (503, {"RateLimit-Reset": "40"}, ThrottledError, 40),
+        (503, {"RateLimit-Reset": "40", "RateLimit-Remaining": "7"}, ThrottledError, None),
+        (500, {"Retry-After": "40"}, RetriableError, 40),
+        (500, {"RateLimit-Reset": "40"}, RetriableError, None),
+        (400, {"Retry-After": "40"}, RejectedError, None),
     ],
 )
 def test_slow_down_is_told_from_a_refusal(status, headers, kind, wait):
@@ -196,9 +196,9 @@ async def test_retry_layer_tells_of_a_long_wait_for_whichever_reason(told):
         return "done"
 
     fail.calls = 0
-    await Patience(sleep=sleep).run(lambda: fail(Throttled("GET a: status 429", retry_after=40, status=429)))
-    await Patience(backoff=60, sleep=sleep).run(lambda: fail(Retriable("GET a: status 500")))
-    await Patience(sleep=sleep).run(lambda: fail(Retriable("GET a: status 500")))
+    await Patience(sleep=sleep).run(lambda: fail(ThrottledError("GET a: status 429", retry_after=40, status=429)))
+    await Patience(backoff=60, sleep=sleep).run(lambda: fail(RetriableError("GET a: status 500")))
+    await Patience(sleep=sleep).run(lambda: fail(RetriableError("GET a: status 500")))
     assert len(told()) == 2
     assert told()[0].startswith("the tracker asked to wait 40 s (429); going on at ")
     assert told()[1].startswith("GET a: status 500; waiting ")
@@ -208,7 +208,7 @@ async def test_wait_that_another_host_asks_for_is_not_said_to_be_the_trackers(to
     async def sleep(_: float) -> None:
         pass
 
-    left: list[Exception] = [Retriable("GET a, redirected to files.example: status 503", retry_after=40)]
+    left: list[Exception] = [RetriableError("GET a, redirected to files.example: status 503", retry_after=40)]
 
     async def call() -> str:
         if left:
@@ -226,7 +226,7 @@ async def test_workers_of_one_source_share_what_was_told(told):
     patience = Patience(sleep=sleep)
 
     for _ in range(16):
-        left = [Throttled("GET a: status 429", retry_after=40, status=429)]
+        left = [ThrottledError("GET a: status 429", retry_after=40, status=429)]
 
         async def call(left=left) -> str:
             if left:

@@ -102,7 +102,7 @@ async def test_login_page_that_stays_is_an_error(signer):
         return web.Response(text=PAGE, content_type="text/html")
 
     async with client(answer, signer()) as http:
-        with pytest.raises(errors.LoginPage, match=r'GET a: status 200, .*a login page \("Log in"\)'):
+        with pytest.raises(errors.LoginPageError, match=r'GET a: status 200, .*a login page \("Log in"\)'):
             await http.get_json("a")
 
 
@@ -142,10 +142,10 @@ async def test_longest_wait_is_the_configured_one(spelled):
 
     pacer = Pacer(longest=0.02)
     async with client(answer, pacer=pacer) as http:
-        with pytest.raises(errors.Throttled) as caught:
+        with pytest.raises(errors.ThrottledError) as caught:
             await http.get("a")
         assert caught.value.retry_after == 0.02
-        with pytest.raises(errors.Throttled):  # and nobody is kept longer
+        with pytest.raises(errors.ThrottledError):  # and nobody is kept longer
             await http.get("a")
 
 
@@ -155,6 +155,6 @@ async def test_403_that_asks_to_slow_down_slows_all_down():
 
     pacer = Pacer()
     async with client(answer, pacer=pacer) as http:
-        with pytest.raises(errors.Throttled):
+        with pytest.raises(errors.ThrottledError):
             await http.get("a")
     assert pacer.spacing > 0

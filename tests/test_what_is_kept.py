@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from migrator.errors import Rejected
+from migrator.errors import RejectedError
 from migrator.model import NOBODY, Attachment, Draft, EntityRef
 from migrator.sandbox import SANDBOXES
 from migrator.sandbox.server import Sandbox
@@ -55,7 +55,7 @@ async def seen_in(source, target, to: EntityRef) -> list[str]:
     dated = found.created_at.startswith("2014-05-06T07:08:09") and found.created_by == AUTHOR
     read = any(file.name == "seen.txt" and file.owner == to for file in (await crawl(source)).attachments.values())
     cells = [read, True, sized(target, found), found.description == "in words", dated]
-    with suppress(Rejected):
+    with suppress(RejectedError):
         await target.delete(found)
     there = [file.name for file in await target.find_attachments(to)]
     shown = {True: "yes", False: "no"}

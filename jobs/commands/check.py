@@ -13,6 +13,7 @@ import click
 
 from jobs.options import config_argument
 from jobs.output import Output
+from migrator.errors import ConfigError, ItemFailedError, RejectedError
 
 
 class Odd(str):
@@ -111,20 +112,16 @@ def _passed(name: str, detail: str) -> dict[str, Any]:
 
 async def _look_for_oddities(checks: list[dict[str, Any]], tracker: Any) -> None:
     """What is odd about the tracker, a line each; where that can't be told, that is one."""
-    from migrator.errors import Rejected, Retriable
-
     try:
         checks += [_passed("oddity", Odd(sentence)) for sentence in await tracker.oddities()]
-    except (Rejected, Retriable) as error:
+    except ItemFailedError as error:
         checks.append(_passed("oddity", Odd(f"what is odd about this tracker can't be told: {error}")))
 
 
 async def _tried(checks: list[dict[str, Any]], name: str, attempt: Attempt) -> None:
-    from migrator.errors import Rejected, Retriable
-
     try:
         checks.append(_passed(name, await attempt()))
-    except (Rejected, Retriable) as error:
+    except ItemFailedError as error:
         checks.append({"check": name, "ok": False, "detail": str(error)})
 
 
@@ -170,10 +167,9 @@ async def _one_file(source: Any) -> str:
 
 async def _first_files(source: Any, stream: str) -> list[Any]:
     """Files of a first page; none of what can't be listed, which another check tells."""
-    from migrator.errors import Rejected, Retriable
 
     found: list[Any] = []
-    with suppress(Rejected, Retriable):
+    with suppress(ItemFailedError):
         page = await source.read(stream, None)
         found += page.attachments
         for entity in page.ask[:5]:
@@ -184,14 +180,13 @@ async def _first_files(source: Any, stream: str) -> list[Any]:
 async def _mapped(configuration: Any, target: Any) -> str:
     """The mapping file is usable, and its first target entity is there."""
     from jobs.commands.load import mapping_rows
-    from migrator.errors import ConfigError, Rejected
 
     if not configuration.mapping_file.exists():
         return Odd(f"{configuration.mapping_file.name} is not written yet; `migrator map` proposes it after the backup")
     try:
         mapping = mapping_rows(configuration, target).mapping
     except ConfigError as error:
-        raise Rejected(str(error)) from None
+        raise RejectedError(str(error)) from None
     for targets in mapping.values():
         found = await target.find_attachments(targets[0])
         return f"{len(mapping)} source entities; {targets[0]} is there, with {len(found)} attachments"
@@ -202,7 +197,6 @@ async def _rows(configuration: Any) -> str:
     """The rows of the mapping file name what is in the archive, as far as there is one yet."""
     from contextlib import closing
 
-    from migrator.errors import ConfigError
     from migrator.mapping import read_rows
     from migrator.store import Catalog, is_archive
 

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from migrator.errors import LoginPage, WrongBody
+from migrator.errors import LoginPageError, UnexpectedBodyError
 from migrator.model import Attachment
 from migrator.ports import BodyFacts, Sink
 from migrator.wire import (
@@ -53,14 +53,15 @@ _PACKED_NAMES = (".gz", ".tgz", ".taz", ".svgz", ".gzip", ".z", ".dz", ".adz", "
 _PACKED_TYPES = ("gzip", "tgz", "x-compress", "gtar-compressed", "x-tar-compressed", "zlib", "deflate")
 
 
-class _Again(WrongBody):
+class _Again(UnexpectedBodyError):
     """Another download will tell; for `checked` alone."""
 
 
 async def checked(
     download: Callable[[Sink], Awaitable[None]], attachment: Attachment, sink: Sink, *, strict: bool = False
 ) -> None:
-    """Download a file into the sink as often as it takes to say what it is; `WrongBody` where it is not the file.
+    """Download a file into the sink as often as it takes to say what it is; `UnexpectedBodyError` where it is not the
+    file.
 
     It comes once, but where it is packed in another way than it seemed, or has another length than was listed.
     `strict`: another length is never the file.
@@ -102,7 +103,7 @@ class CheckedSink:
             await self._inner.start(replace(facts, coding="") if facts.coding else facts)
 
     async def write(self, chunk: bytes) -> None:
-        """See `Sink`; bytes beyond what may be right go nowhere, and soon end it: `WrongBody`."""
+        """See `Sink`; bytes beyond what may be right go nowhere, and soon end it: `UnexpectedBodyError`."""
         if self._undoing is not None and not self._undoing.came and not is_begun(self._facts.coding, chunk):
             self._misread.add(PACKED)
             self._take_as_it_comes()
@@ -126,7 +127,7 @@ class CheckedSink:
         self._inner.warn(text)
 
     def judge(self) -> None:
-        """The whole body came: `WrongBody` or `LoginPage` where it is not the file."""
+        """The whole body came: `UnexpectedBodyError` or `LoginPageError` where it is not the file."""
         size, facts, listed = self._size, self._facts, self._listed
         packed = self._undoing is not None and self._undoing.came > 0
         fits = listed is None or size == listed
@@ -139,9 +140,9 @@ class CheckedSink:
         if not fits:
             self._judge_size()
         elif not packed and facts.length is not None and size != facts.length:
-            raise WrongBody(f"{size} bytes came, {facts.length} were announced")
+            raise UnexpectedBodyError(f"{size} bytes came, {facts.length} were announced")
         if is_error_page(facts, self._head, html_expected=expects_html(self._of)):
-            raise LoginPage(page_instead(self._head))
+            raise LoginPageError(page_instead(self._head))
         if listed is None:
             self._refuse_words()
         self._tell(packed=packed)
@@ -198,19 +199,19 @@ class CheckedSink:
         """Another length than listed; see the top of the module for when it is taken all the same."""
         size, facts, listed = self._size, self._facts, self._listed
         if not size:
-            raise WrongBody(f"empty: {listed} bytes were listed")
+            raise UnexpectedBodyError(f"empty: {listed} bytes were listed")
         if self._excess.startswith(b"HTTP/1."):
             self._refuse_excess()
         announced = size if facts.framed and facts.length is None else facts.length
         if self._hash is None or size != announced or self._is_something_else():
             if self._excess:
                 self._refuse_excess()
-            raise WrongBody(f"too short: {size} bytes came{self._page()}, {listed} were listed")
+            raise UnexpectedBodyError(f"too short: {size} bytes came{self._page()}, {listed} were listed")
         if facts.coding and facts.coding not in UNDONE:
-            raise WrongBody(f"compressed ({facts.coding}), though it was asked for as it is")
+            raise UnexpectedBodyError(f"compressed ({facts.coding}), though it was asked for as it is")
         self._agreed.append(self._hash.digest())
         if len(set(self._agreed)) > 1:
-            raise WrongBody(f"{listed} bytes were listed, and two downloads of it differ")
+            raise UnexpectedBodyError(f"{listed} bytes were listed, and two downloads of it differ")
         if len(self._agreed) < AGREED:
             raise _Again(f"{size} bytes came, {listed} were listed")
 
@@ -238,12 +239,12 @@ class CheckedSink:
     def _refuse_excess(self) -> None:
         self._refuse_message()
         if self._excess.startswith(b"HTTP/1."):
-            raise WrongBody(f"another answer's bytes follow the {self._listed} that were listed")
-        raise WrongBody(f"too long: more than the {self._listed} bytes that were listed{self._page()}")
+            raise UnexpectedBodyError(f"another answer's bytes follow the {self._listed} that were listed")
+        raise UnexpectedBodyError(f"too long: more than the {self._listed} bytes that were listed{self._page()}")
 
     def _refuse_message(self) -> None:
         if looks_like_error(self._facts, self._head) and not expects_json(self._of):
-            raise WrongBody("an error message (JSON) instead of the file")
+            raise UnexpectedBodyError("an error message (JSON) instead of the file")
 
     def _refuse_words(self) -> None:
         """Text in place of what never is any, such as a picture, and that says so itself."""
@@ -251,7 +252,7 @@ class CheckedSink:
         if facts.named or not _is_text(facts.media_type) or not self._head or _BINARY.search(self._head):
             return
         if _NEVER_TEXT.fullmatch(named) and self._of.media_type.partition(";")[0].strip().lower() in {named, "", *_ANY}:
-            raise WrongBody(f"text ({facts.media_type}) instead of the file")
+            raise UnexpectedBodyError(f"text ({facts.media_type}) instead of the file")
 
     def _page(self) -> str:
         return " (a web page)" if looks_like_html(self._head) and not expects_html(self._of) else ""

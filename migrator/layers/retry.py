@@ -2,7 +2,7 @@
 
 The one idea: each layer is a Source or Target itself and passes the same contract tests.
 The one trap: repeating happens here and nowhere else, and an upload is never repeated blindly: only what surely did
-not arrive (no connection, a 429 or 503) is sent again; an `Unanswered` goes up to the load, which looks first.
+not arrive (no connection, a 429 or 503) is sent again; an `OutcomeUnknownError` goes up to the load, which looks first.
 Pace is not a layer: it belongs to each request, not to each verb, and sits in `pacing.py` under `http.py`.
 """
 
@@ -18,18 +18,19 @@ from typing import TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from migrator.errors import (
-    AuthRefused,
-    Forbidden,
-    LoginPage,
+    AuthError,
+    ForbiddenError,
+    ItemFailedError,
+    LoginPageError,
     MigratorError,
-    NotReachable,
-    Rejected,
-    Retriable,
-    Throttled,
-    TrackerUnreachable,
-    Unanswered,
-    Unauthorized,
-    WrongBody,
+    NotExposedError,
+    OutcomeUnknownError,
+    RejectedError,
+    RetriableError,
+    ThrottledError,
+    TrackerUnreachableError,
+    UnauthorizedError,
+    UnexpectedBodyError,
 )
 from migrator.layers.checked_sink import checked
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page
@@ -42,7 +43,7 @@ Sleep = Callable[[float], Awaitable[None]]
 Tries = Callable[[MigratorError], int]
 """How often a call that ended in this error may be repeated."""
 
-_ODD = (Rejected, AuthRefused, LoginPage, TrackerUnreachable)
+_ODD = (RejectedError, AuthError, LoginPageError, TrackerUnreachableError)
 """What a tracker that has answered before may also say by mistake, once in a while."""
 _USUAL = 10
 """Files in a row that were refused before a refusal is no passing fault any more, and is asked for once."""
@@ -80,10 +81,10 @@ class Patience:
 
     def _tries(self, error: BaseException | None, odd: Tries) -> int:
         """How often a call that ended in this error is repeated."""
-        if isinstance(error, Retriable) and not isinstance(error, LoginPage):
+        if isinstance(error, RetriableError) and not isinstance(error, LoginPageError):
             return self.retries
         told = odd(error) if isinstance(error, _ODD) else 0
-        return max(told, self.login_pages) if isinstance(error, LoginPage) else told
+        return max(told, self.login_pages) if isinstance(error, LoginPageError) else told
 
     async def _again(self, call: Callable[[], Awaitable[T]], odd: Tries, error: MigratorError) -> T:
         """The result of a call that failed once."""
@@ -111,8 +112,8 @@ class Patience:
         """The same for a first login: only a few tries, and whatever is wrong says that there is no going on."""
         try:
             return await replace(self, retries=min(self.retries, 3)).run(call)
-        except (Retriable, Rejected) as error:
-            raise TrackerUnreachable(str(error)) from error
+        except ItemFailedError as error:
+            raise TrackerUnreachableError(str(error)) from error
 
     def _wait(self, state: RetryCallState) -> float:
         step = min(self.backoff_max, self.backoff * 2 ** (state.attempt_number - 1))
@@ -123,7 +124,7 @@ class Patience:
         error = state.outcome.exception() if state.outcome else None
         wait = state.next_action.sleep if state.next_action else 0.0
         _log.info("%s; again in %.1f s (try %d)", error, wait, state.attempt_number)
-        if _asked_for(state) >= wait and isinstance(error, Throttled):  # another host's wishes are no tracker's
+        if _asked_for(state) >= wait and isinstance(error, ThrottledError):  # another host's wishes are no tracker's
             self.waits.asked(wait, getattr(error, "status", None))
         else:
             self.waits.trying_again(wait, str(error))
@@ -131,7 +132,7 @@ class Patience:
 
 def _asked_for(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
-    return (error.retry_after or 0.0) if isinstance(error, Retriable) else 0.0
+    return (error.retry_after or 0.0) if isinstance(error, RetriableError) else 0.0
 
 
 class RetryingSource:
@@ -166,7 +167,7 @@ class RetryingSource:
         return await self._asked(lambda: self._inner.still_lists(attachment), self._odd_of_one)
 
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
-        """See `Source`. `Unauthorized` where this listing alone is refused."""
+        """See `Source`. `UnauthorizedError` where this listing alone is refused."""
 
         def odd(_: MigratorError) -> int:
             """In the middle of a listing nothing is final; at its beginning little is."""
@@ -179,13 +180,16 @@ class RetryingSource:
         return page
 
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """See `Source`. `Unauthorized` where this entity alone is refused; `Gone` if it is so when asked twice."""
+        """See `Source`. `UnauthorizedError` where this entity alone is refused.
+
+        `GoneError` if it is so when asked twice.
+        """
         found = await self._asked(lambda: self._inner.attachments_of(entity), self._odd_of_one)
         self._answered = True
         return found
 
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`. `Unauthorized` where this file alone is refused."""
+        """See `Source`. `UnauthorizedError` where this file alone is refused."""
 
         async def once() -> None:
             sink.rewind()
@@ -193,31 +197,31 @@ class RetryingSource:
 
         try:
             await self._asked(once, self._odd_of_file, usual=self._refused >= _USUAL)
-        except (Unauthorized, LoginPage):
+        except (UnauthorizedError, LoginPageError):
             self._refused += 1
             raise
         self._refused = 0
 
     def _odd_of_file(self, error: MigratorError) -> int:
         """For a file: only a 401 may pass, unless that is all that comes; what it may mean, `_asked` tells."""
-        passing = isinstance(error, AuthRefused) and self._answered and self._refused < _USUAL
+        passing = isinstance(error, AuthError) and self._answered and self._refused < _USUAL
         return self._patience.login_pages if passing else 0
 
     def _odd_of_one(self, error: MigratorError) -> int:
         """For an entity: what the account may not see is definite, and a 404 is asked for once more."""
-        if not self._answered or isinstance(error, Forbidden | NotReachable):
+        if not self._answered or isinstance(error, ForbiddenError | NotExposedError):
             return 0
-        return 1 if isinstance(error, Rejected) else self._patience.retries
+        return 1 if isinstance(error, RejectedError) else self._patience.retries
 
     async def _asked(self, call: Callable[[], Awaitable[T]], odd: Tries, *, usual: bool = False) -> T:
         """`usual`: a login page is what comes anyway."""
         patience = replace(self._patience, login_pages=0) if usual else self._patience
         try:
             return await patience.run(call, odd)
-        except AuthRefused as error:
+        except AuthError as error:
             if not self._answered or not await self._takes_credentials():
                 raise
-            raise Unauthorized(f"{error}; other requests with them are answered") from error
+            raise UnauthorizedError(f"{error}; other requests with them are answered") from error
 
     async def _takes_credentials(self) -> bool:
         try:
@@ -264,9 +268,9 @@ class RetryingTarget:
         async def once() -> Attachment | None:
             try:
                 return await self._inner.upload(owner, draft, body)
-            except WrongBody as error:
-                login = isinstance(error, LoginPage)
-                raise Unanswered(f"the answer to an upload makes no sense ({error})", login=login) from error
+            except UnexpectedBodyError as error:
+                login = isinstance(error, LoginPageError)
+                raise OutcomeUnknownError(f"the answer to an upload makes no sense ({error})", login=login) from error
 
         return await self._patience.run(once)
 
@@ -275,7 +279,10 @@ class RetryingTarget:
         await self._patience.run(lambda: self._inner.describe(remote, description))
 
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
-        """See `Target`; `WrongBody` where what came is not what is listed: cut, it would pass for another file."""
+        """See `Target`; `UnexpectedBodyError` where what came is not what is listed.
+
+        Cut, it would pass for another file.
+        """
 
         async def once() -> None:
             sink.rewind()
@@ -284,7 +291,7 @@ class RetryingTarget:
         await self._patience.run(once)
 
     async def delete(self, remote: Attachment) -> None:
-        """See `Target`. `Gone` may also mean that an earlier try did delete it, and its answer was lost."""
+        """See `Target`. `GoneError` may also mean that an earlier try did delete it, and its answer was lost."""
         await self._patience.run(lambda: self._inner.delete(remote))
 
     async def expect_creating(self) -> None:
@@ -297,8 +304,8 @@ class RetryingTarget:
         async def once() -> EntityRef:
             try:
                 return await self._inner.create_entity(draft)
-            except WrongBody as error:
-                raise Unanswered(f"the answer to a new entity makes no sense ({error})") from error
+            except UnexpectedBodyError as error:
+                raise OutcomeUnknownError(f"the answer to a new entity makes no sense ({error})") from error
 
         return await self._patience.run(once)
 

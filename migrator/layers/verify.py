@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import hashlib
 
-from migrator.errors import WrongBody
+from migrator.errors import UnexpectedBodyError
 from migrator.layers.checked_sink import checked
 from migrator.model import Attachment, Cursor, Entity, Page
 from migrator.ports import BodyFacts, Sink, Source
@@ -74,7 +74,7 @@ class VerifiedSource(_Around):
     """What comes is compared with what was listed and announced."""
 
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`; `WrongBody` where what came is not what was listed."""
+        """See `Source`; `UnexpectedBodyError` where what came is not what was listed."""
         await checked(lambda watched: self._inner.download(attachment, watched), attachment, sink)
 
 
@@ -82,7 +82,7 @@ class ParanoidSource(_Around):
     """Downloads a file twice where neither the listing nor the answer tells how long it is, and compares."""
 
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`; `WrongBody` where two downloads differ. The second one is hashed and dropped."""
+        """See `Source`; `UnexpectedBodyError` where two downloads differ. The second one is hashed and dropped."""
         first = _HashedSink(sink)
         await self._inner.download(attachment, first)
         if attachment.size is not None or first.facts.length is not None:
@@ -90,7 +90,7 @@ class ParanoidSource(_Around):
         second = _HashedSink(None)
         await self._inner.download(attachment, second)
         if first.sha256.digest() != second.sha256.digest():
-            raise WrongBody("two downloads of it differ")
+            raise UnexpectedBodyError("two downloads of it differ")
 
 
 class _HashedSink:

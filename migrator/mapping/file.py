@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from migrator.errors import ConfigError, DiskRefused
+from migrator.errors import ConfigError, StorageError
 from migrator.model import UNLINKED, EntityRef
 
 COLUMNS = ("source_kind", "source_id", "target_kind", "target_id")
@@ -93,7 +93,7 @@ def read_mapping(path: Path, *, may_lack: bool = False) -> Mapping:
 def add_rows(path: Path, rows: Iterable[Row]) -> int:
     """Add a row for each source entity that has none in the file as it is now; gives the number of rows added.
 
-    The file is made if there is none. It is complete on disk, or as it was, whenever this is killed. `DiskRefused` if
+    The file is made if there is none. It is complete on disk, or as it was, whenever this is killed. `StorageError` if
     it can't be written, `ConfigError` if what stands in it is no mapping.
     """
     content = _content(path) or ""
@@ -107,7 +107,7 @@ def add_rows(path: Path, rows: Iterable[Row]) -> int:
 
 
 def replace_file(path: Path, content: str) -> None:
-    """Put a new file in the place of an old one, in one step. A link stays one; `DiskRefused` if it can't be done."""
+    """Put a new file in the place of an old one, in one step. A link stays one; `StorageError` if it can't be done."""
     place = path.resolve()
     fresh = place.with_name(f".{place.name}.new")
     try:
@@ -126,7 +126,7 @@ def replace_file(path: Path, content: str) -> None:
     except OSError as error:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
-        raise DiskRefused(f"{path} can't be written: {error.strerror}; the same command goes on once it can") from None
+        raise StorageError(f"{path} can't be written: {error.strerror}; the same command goes on once it can") from None
 
 
 def _content(path: Path) -> str | None:

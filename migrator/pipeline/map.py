@@ -67,8 +67,10 @@ async def _listed(target: Source, rules: Sequence[Rule], progress: Progress) -> 
         while True:
             try:
                 page = await target.read(stream, cursor)
-            except (errors.Retriable, errors.Rejected) as error:
-                raise errors.TrackerUnreachable(f"the target's listing {stream!r} can't be read: {error}") from error
+            except errors.ItemFailedError as error:
+                raise errors.TrackerUnreachableError(
+                    f"the target's listing {stream!r} can't be read: {error}"
+                ) from error
             for entity in (*page.entities, *page.ask):
                 if entity.raw is None:
                     bare[entity.ref] = entity

@@ -76,7 +76,7 @@ class Contents:
 
 
 class Reader:
-    """Reads files of a target back, each once as long as this lives; raises only `ConnectFailed` and what is fatal."""
+    """Reads files of a target back, each once as long as this lives; raises only `ConnectError` and what is fatal."""
 
     def __init__(self, target: Target, blobs: Blobs) -> None:
         self._target, self._blobs = target, blobs
@@ -91,13 +91,13 @@ class Reader:
     async def _read(self, remote: Attachment) -> Contents:
         try:
             return Contents(await self.sha256(remote))
-        except errors.Gone as error:
+        except errors.GoneError as error:
             return Contents(why=str(error), gone=True)
-        except (errors.Rejected, errors.WrongBody) as error:
+        except (errors.RejectedError, errors.UnexpectedBodyError) as error:
             return Contents(why=str(error))
-        except errors.ConnectFailed:
+        except errors.ConnectError:
             raise
-        except errors.Retriable as error:
+        except errors.RetriableError as error:
             return Contents(why=str(error), for_good=False)
 
     async def sha256(self, remote: Attachment) -> str:

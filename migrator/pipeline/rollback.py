@@ -125,9 +125,9 @@ class _Rollback:
             return
         try:
             there = await self._listed(to)
-        except errors.ConnectFailed as error:
-            raise errors.TrackerUnreachable(str(error)) from error
-        except (errors.Retriable, errors.Rejected) as error:
+        except errors.ConnectError as error:
+            raise errors.TrackerUnreachableError(str(error)) from error
+        except errors.ItemFailedError as error:
             for upload in uploads:
                 self._tell(upload, FAILED, f"{to} at the target: {error}")
             return
@@ -145,7 +145,7 @@ class _Rollback:
         """What is on the entity, by id. None if it is no more, or not for this account: some say the same to both."""
         try:
             return {remote.id: remote for remote in await self._target.find_attachments(to)}
-        except errors.Gone:
+        except errors.GoneError:
             return None
 
     async def _undo(self, upload: Upload, listed: dict[str, Attachment] | None) -> None:
@@ -161,9 +161,9 @@ class _Rollback:
             else:
                 await self._delete(upload, remote)
                 there.pop(remote.id, None)
-        except errors.ConnectFailed as error:
-            raise errors.TrackerUnreachable(str(error)) from error
-        except (errors.Retriable, errors.Rejected) as error:
+        except errors.ConnectError as error:
+            raise errors.TrackerUnreachableError(str(error)) from error
+        except errors.ItemFailedError as error:
             self._tell(upload, FAILED, str(error))
 
     async def _sent(self, upload: Upload, there: dict[str, Attachment]) -> Attachment | None:
@@ -178,9 +178,11 @@ class _Rollback:
         for remote in sorted(fresh, key=lambda remote: -likeness(sent_name, remote.name)):
             digest, alike = await self._digest(remote), is_passing(remote.name) or resembles(sent_name, remote.name)
             if digest is None and alike:
-                raise errors.Rejected(f"file {remote.id} may be this one, but it can't be read back to be sure")
+                raise errors.RejectedError(f"file {remote.id} may be this one, but it can't be read back to be sure")
             if digest == upload.blob.sha256 and not alike:
-                raise errors.Rejected(f"file {remote.id} ({remote.name!r}) holds its bytes, and may be somebody else's")
+                raise errors.RejectedError(
+                    f"file {remote.id} ({remote.name!r}) holds its bytes, and may be somebody else's"
+                )
             if digest == upload.blob.sha256:
                 return remote
         return None
@@ -202,8 +204,8 @@ class _Rollback:
         remote = Attachment(upload.remote_id, upload.to, upload.name or "", upload.size_there, locator=upload.locator)
         try:
             await self._target.read_back(remote, HashSink())
-        except (errors.Rejected, errors.WrongBody) as error:
-            if not sure and not isinstance(error, errors.Gone):
+        except (errors.RejectedError, errors.UnexpectedBodyError) as error:
+            if not sure and not isinstance(error, errors.GoneError):
                 raise
             await self._record(upload, UploadStatus.ROLLED_BACK)
             self._tell(upload, DELETED if upload.deleting else ALREADY_GONE)
@@ -218,7 +220,9 @@ class _Rollback:
             return f"it is {remote.name!r}, {remote.size} bytes now; it was {was}"
         digest = await self._digest(remote)
         if digest is None and remote.size is None:
-            raise errors.Rejected("neither its size nor its content can be read, so it is not sure which file it is")
+            raise errors.RejectedError(
+                "neither its size nor its content can be read, so it is not sure which file it is"
+            )
         return "its content is another now" if digest not in {None, upload.blob.sha256, upload.sha256_there} else ""
 
     async def _digest(self, remote: Attachment) -> str | None:
@@ -226,7 +230,7 @@ class _Rollback:
         sink = HashSink()
         try:
             await self._target.read_back(remote, sink)
-        except (errors.Rejected, errors.WrongBody):
+        except (errors.RejectedError, errors.UnexpectedBodyError):
             return None
         return sink.sha256.hexdigest()
 
@@ -238,9 +242,9 @@ class _Rollback:
         await self._record(upload, UploadStatus.IN_DOUBT, remote_id=remote.id, error="being deleted by a rollback")
         try:
             await self._target.delete(remote)
-        except errors.Gone:
+        except errors.GoneError:
             pass
-        except errors.Rejected as error:
+        except errors.RejectedError as error:
             was = UploadStatus.UPLOADED if upload.deleting else upload.status
             await self._record(upload, was, error=f"not deleted by a rollback: {error}")
             raise

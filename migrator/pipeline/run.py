@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from migrator.errors import DiskRefused, Fatal, MigratorError
+from migrator.errors import FatalError, MigratorError, StorageError
 from migrator.model import RunStatus
 from migrator.pipeline.executor import Desk
 from migrator.store import Catalog
@@ -101,7 +101,7 @@ async def back_off(seconds: float) -> None:
 def first_fatal(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error that says most about why everything stopped: a fatal one before others of ours before bugs."""
     flat = list(_flatten(group))
-    for kind in (Fatal, MigratorError):
+    for kind in (FatalError, MigratorError):
         for error in flat:
             if isinstance(error, kind):
                 return error
@@ -166,7 +166,7 @@ class Frame:
         try:
             await work.flush()
             return await self.desk.run(self._record, work, status, began)
-        except DiskRefused:
+        except StorageError:
             if status is not RunStatus.FAILED:
                 raise
             return {}  # why it failed is being raised, and the disk that can't take that note says the same

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from migrator.errors import ArchiveDamaged
+from migrator.errors import ArchiveDamagedError
 from migrator.model import Blob, RunStatus
 from migrator.progress import Progress, Silent
 from migrator.store import BLOB_FOLDERS, CATALOG, Archive, Catalog, audit, blob_name, hash_file, own_limits
@@ -75,7 +75,7 @@ async def verify(
         return _unopened(problems)
     try:
         catalog = Catalog(archive.root, read_only=not os.access(archive.root, os.W_OK))
-    except ArchiveDamaged as error:
+    except ArchiveDamagedError as error:
         return _unopened([problem("E11", "", CATALOG, str(error))])
     with closing(catalog):
         work = _Verify(archive, catalog, part, progress or Silent(), stop or asyncio.Event(), problems)

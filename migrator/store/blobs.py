@@ -19,7 +19,7 @@ from pathlib import Path
 import aiofiles.threadpool
 from aiofiles.threadpool.binary import AsyncFileIO
 
-from migrator.errors import ArchiveDamaged
+from migrator.errors import ArchiveDamagedError
 from migrator.model import Blob
 from migrator.store import disk
 from migrator.store.disk import disk_errors, own_limits
@@ -205,7 +205,7 @@ class Archive:
 
 
 class BlobBody:
-    """The bytes of a blob; iterating again starts again. `ArchiveDamaged` if it is not what its name says.
+    """The bytes of a blob; iterating again starts again. `ArchiveDamagedError` if it is not what its name says.
 
     `content` is all of it, where that is in memory already.
     """
@@ -228,9 +228,9 @@ class BlobBody:
                     sha256.update(chunk)
                     yield chunk
         except OSError as error:
-            raise ArchiveDamaged(f"{blob_name(self._blob.sha256)}: {error.strerror}") from error
+            raise ArchiveDamagedError(f"{blob_name(self._blob.sha256)}: {error.strerror}") from error
         if sha256.hexdigest() != self._blob.sha256:
-            raise ArchiveDamaged(f"{blob_name(self._blob.sha256)}: its content is not what its name says")
+            raise ArchiveDamagedError(f"{blob_name(self._blob.sha256)}: its content is not what its name says")
 
 
 def hash_file(path: Path, read: Callable[[int], None] = lambda _: None) -> Blob:

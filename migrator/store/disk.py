@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from migrator.errors import DiskRefused
+from migrator.errors import StorageError
 
 OWN, SEALED = 0o600, 0o400
 """Modes of files: the owner reads and writes; the owner reads, and nobody writes."""
@@ -34,10 +34,10 @@ def disk_errors(what: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             room = f"{_FULL[error.errno]}: {what} can't be written{_left_for(what)}"
-            raise DiskRefused(f"{room}; nothing is lost, run the same command again once there is room") from error
+            raise StorageError(f"{room}; nothing is lost, run the same command again once there is room") from error
         once = "`ulimit -n` allows more" if error.errno in _NO_MORE_FILES else "it can be written"
         message = f"{what}: {error.strerror or error}; nothing is lost, run the same command again once {once}"
-        raise DiskRefused(message) from error
+        raise StorageError(message) from error
 
 
 def _left_for(what: str) -> str:
@@ -75,13 +75,13 @@ def own_limits(what: str) -> Iterator[None]:
 def expect_descriptors(count: int) -> None:
     """Let this process have so many files and connections open at once; may be called again.
 
-    `DiskRefused` if the system won't have it: a run that finds out in the middle would take it for other faults.
+    `StorageError` if the system won't have it: a run that finds out in the middle would take it for other faults.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= count:
         return
     if hard != resource.RLIM_INFINITY and hard < count:
-        raise DiskRefused(
+        raise StorageError(
             f"only {hard} files may be open at once, and {count} are needed: raise the limit (`ulimit -n {count}`), or "
             "lower [limits] downloads and uploads"
         )

@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from migrator.errors import ArchiveHeld, DiskRefused
+from migrator.errors import ArchiveLockedError, StorageError
 from migrator.store import disk
 from migrator.store.clock import now
 from migrator.store.disk import disk_errors
@@ -35,8 +35,8 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 class ArchiveLock:
     """A context manager that holds the archive in `root`, which exists.
 
-    With `reads` nothing is written, and the folder alone is locked. `ArchiveHeld` if another run holds it;
-    `DiskRefused` where no lock can be had: never taken for held, nor for free.
+    With `reads` nothing is written, and the folder alone is locked. `ArchiveLockedError` if another run holds it;
+    `StorageError` where no lock can be had: never taken for held, nor for free.
     """
 
     def __init__(self, root: Path, command: str, *, reads: bool = False) -> None:
@@ -96,7 +96,7 @@ class ArchiveLock:
                     self._refuse()
             except OSError as error:
                 message = f"{self._path} can't be locked ({error.strerror}): the archive needs a file system with locks"
-                raise DiskRefused(message) from error
+                raise StorageError(message) from error
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(self._handle), self._path.stat()):
                     return
@@ -129,7 +129,7 @@ class ArchiveLock:
             else "another run"
         )
         stale = f"; if that is long dead, delete {self._path}" if _is_elsewhere(who) else ""
-        raise ArchiveHeld(f"{self._root} is held by {by}{stale}")
+        raise ArchiveLockedError(f"{self._root} is held by {by}{stale}")
 
     def _us(self) -> dict[str, object]:
         who = {"command": self._command, "pid": os.getpid(), "host": socket.gethostname(), "since": now()}

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from migrator.errors import DiskRefused
+from migrator.errors import StorageError
 from migrator.store import disk
 from migrator.store.catalog import Catalog
 from migrator.store.disk import amount, disk_errors
@@ -29,13 +29,13 @@ class Room:
     folder: Path
 
     def expect(self, size: int) -> None:
-        """`DiskRefused`, with figures, if so many more bytes don't fit beside the reserve; 0 asks for that alone."""
+        """`StorageError`, with figures, if so many more bytes don't fit beside the reserve; 0 asks for that alone."""
         with disk_errors(str(self.folder)):
             free = disk.free_bytes(self.folder)
         if free is not None and size + RESERVE > free:
             need = f"{amount(size)} at the least are still to come, and " if size else ""
             state = "has not enough room" if size else "is full"
-            raise DiskRefused(
+            raise StorageError(
                 f"the disk of {self.folder} {state}: {need}{amount(free)} are free, of which {amount(RESERVE)} are "
                 "left to the catalog; nothing is lost, run the same command again once there is room"
             )
@@ -51,6 +51,6 @@ class Room:
         wanted = {size for size in sizes if size and size <= largest}
         try:
             self.expect(sum(wanted))
-        except DiskRefused:
+        except StorageError:
             if wanted := wanted - catalog.sizes_stored(wanted):
                 self.expect(sum(wanted))

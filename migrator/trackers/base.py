@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
-from migrator.errors import Rejected, Retriable
+from migrator.errors import ItemFailedError
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.ports import Capabilities, Sink
 from migrator.wire import HttpClient, expects_html
@@ -79,6 +79,6 @@ async def described(target: Describing, made: Attachment, description: str) -> A
         return made
     try:
         await target.describe(made, description)
-    except (Retriable, Rejected):
+    except ItemFailedError:
         return made
     return replace(made, description=description)

@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from migrator.errors import ArchiveDamaged, ShortListing
+from migrator.errors import ArchiveDamagedError, ShortListingError
 from migrator.model import Cursor
 
 MOST_LOSSES = 20
@@ -106,7 +106,7 @@ class Offset:
 
         The end is a page with the anchor alone: so pages must hold two items at least. Of `unread` items of the page
         no id is known: one of them may be what comes behind the anchor, or stands where it should be.
-        `ShortListing` where anchors are lost again and again at one place: what is lacking there is not deleted.
+        `ShortListingError` where anchors are lost again and again at one place: what is lacking there is not deleted.
         `total` is the number that the server told with this page.
         """
         if self.offset and not unread and (not ids or min(ids) > self.anchor):
@@ -124,7 +124,7 @@ class Offset:
         lost = self.lost if self.back else self.lost + 1
         if lost > MOST_LOSSES:
             of = "" if total is None else f", of {total} that the server tells of"
-            raise ShortListing(f"the listing ends after {self.offset} items or so{of}, and each time otherwise")
+            raise ShortListingError(f"the listing ends after {self.offset} items or so{of}, and each time otherwise")
         far = max(self.far, self.anchor) if self.lost else self.anchor
         return replace(self, offset=max(0, self.request - page_size), back=True, lost=lost, far=far).text
 
@@ -150,12 +150,12 @@ def _parsed(cursor: Cursor) -> dict[str, object]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise ArchiveDamaged(f"a checkpoint of another version: {cursor[:40]!r}; delete the row in `checkpoints`")
+        raise ArchiveDamagedError(f"a checkpoint of another version: {cursor[:40]!r}; delete the row in `checkpoints`")
     return found
 
 
 def _number(cursor: Cursor, key: str) -> int:
     value = _parsed(cursor).get(key)
     if not isinstance(value, int):
-        raise ArchiveDamaged(f"a checkpoint without {key!r}; delete the row in `checkpoints`")
+        raise ArchiveDamagedError(f"a checkpoint without {key!r}; delete the row in `checkpoints`")
     return value

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 
-from migrator.errors import Gone
+from migrator.errors import GoneError
 from migrator.model import NOBODY, Attachment, EntityRef
 
 Asked = Callable[[str], Awaitable[object]]
@@ -27,7 +27,9 @@ class FileRecords:
         if record or (attachment.owner != NOBODY and await _lists(attachment, files_of)):
             return True
         if record is None:
-            raise Gone(f"attachment {attachment.id}: its record isn't there, and nor is that of any other", status=404)
+            raise GoneError(
+                f"attachment {attachment.id}: its record isn't there, and nor is that of any other", status=404
+            )
         return False
 
     async def _has(self, number: str) -> bool | None:
@@ -43,7 +45,7 @@ class FileRecords:
     async def _answers(self, number: str) -> bool:
         try:
             await self._ask(number)
-        except Gone:
+        except GoneError:
             return False
         return True
 
@@ -51,5 +53,5 @@ class FileRecords:
 async def _lists(attachment: Attachment, files_of: FilesOf) -> bool:
     try:
         return any(file.id == attachment.id for file in await files_of(attachment.owner))
-    except Gone:
+    except GoneError:
         return False

@@ -15,7 +15,16 @@ from enum import Enum
 from itertools import pairwise
 from typing import Any, TypeVar
 
-from migrator.errors import Forbidden, Gone, MigratorError, Rejected, Retriable, ShortListing, WrongBody
+from migrator.errors import (
+    ForbiddenError,
+    GoneError,
+    ItemFailedError,
+    MigratorError,
+    RejectedError,
+    RetriableError,
+    ShortListingError,
+    UnexpectedBodyError,
+)
 from migrator.model import Cursor, Unread
 from migrator.trackers.cursors import Keyset, Offset, mode_of
 
@@ -70,12 +79,12 @@ class Stretch:
 
 def is_plain_refusal(error: MigratorError) -> bool:
     """Whether the server doesn't take the question as it is: rejected, but neither gone nor forbidden."""
-    return isinstance(error, Rejected) and not isinstance(error, Gone | Forbidden)
+    return isinstance(error, RejectedError) and not isinstance(error, GoneError | ForbiddenError)
 
 
 def is_refusal(error: MigratorError, *, first: bool) -> bool:
     """The same; a 500 at the start of a listing may mean that, too: some servers stumble over what they don't know."""
-    return is_plain_refusal(error) or (first and isinstance(error, Retriable) and error.status == 500)
+    return is_plain_refusal(error) or (first and isinstance(error, RetriableError) and error.status == 500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +108,13 @@ class Listing:
     async def read(self, cursor: Cursor | None) -> Stretch:
         """A page and the cursor after it, in the first way that the server goes along with.
 
-        `Rejected` where it gives the same page again and again; the last refusal where it takes none of the ways.
+        `RejectedError` where it gives the same page again and again; the last refusal where it takes none of the ways.
         """
-        refusal: MigratorError = WrongBody("the listing is sorted otherwise than it was asked for")
+        refusal: MigratorError = UnexpectedBodyError("the listing is sorted otherwise than it was asked for")
         for way, state in self._ways(cursor):
             try:
                 found = await self.ask(way)
-            except (Rejected, Retriable) as error:
+            except ItemFailedError as error:
                 if not self.refused(error):
                     raise
                 refusal = error
@@ -149,35 +158,40 @@ class Listing:
         return None if more is False and not looking_back else cursor
 
     async def _expect_whole(self, way: Way, state: Keyset | Offset, found: Found) -> None:
-        """Nothing follows this page; `ShortListing` where the server's own count says that something should."""
+        """Nothing follows this page; `ShortListingError` where the server's own count says that something should."""
         count, total = len(found.items) + len(found.unread), found.total
         if found.more and not found.items:
-            raise ShortListing("the listing ended with an empty page, though the server tells of more")
+            raise ShortListingError("the listing ended with an empty page, though the server tells of more")
         if total is None:
             return
         if isinstance(state, Offset):
             if total > way.skip + count:
-                raise ShortListing(f"the listing ended after {way.skip + count} of {total} items")
+                raise ShortListingError(f"the listing ended after {way.skip + count} of {total} items")
             if way.sorts:
                 self._expect_all_came(state, found, total)
         elif total > count and not await self._counts_all(way, state, count, total):
-            raise ShortListing(f"the listing ended {total - count} items before the number that the server tells")
+            raise ShortListingError(f"the listing ended {total - count} items before the number that the server tells")
         else:
             await self._expect_all_seen(way, state, count)
 
     def _expect_all_came(self, state: Offset, found: Found, total: int) -> None:
-        """`ShortListing` where the pages left items out in their midst, though the server counts them all along."""
+        """`ShortListingError` where the pages left items out in their midst, though the server counts them all
+        along.
+        """
         seen = state.seen_with([self.id_of(item) for item in found.items], len(found.unread))
         if seen is not None and seen < min(total, total if state.of is None else state.of):
-            raise ShortListing(f"the listing brought {seen} of {total} items")
+            raise ShortListingError(f"the listing brought {seen} of {total} items")
 
     async def _expect_all_seen(self, way: Way, state: Keyset, count: int) -> None:
-        """`ShortListing` where the server told of more items at the start, and does so now: some page left one out."""
+        """`ShortListingError` where the server told of more items at the start, and does so now.
+
+        Some page left one out.
+        """
         if state.of is None or state.seen is None or state.of <= state.seen + count:
             return
         now = (await self.ask(replace(way, after=0))).total
         if now is not None and now > state.seen + count:
-            raise ShortListing(f"the listing brought {state.seen + count} of {now} items")
+            raise ShortListingError(f"the listing brought {state.seen + count} of {now} items")
 
     async def _counts_all(self, way: Way, state: Keyset, count: int, total: int) -> bool:
         """Whether this total is of the whole listing, as some servers count, not of what follows an id; and reached."""
@@ -188,21 +202,21 @@ class Listing:
     async def _was_all(self, way: Way, count: int, more: bool | None) -> bool:
         """Whether a server that skips nothing takes nothing either, and so gives all there is each time.
 
-        False: it does skip. `Rejected` if it gives a part, and always the same.
+        False: it does skip. `RejectedError` if it gives a part, and always the same.
         """
         try:
             beyond = await self.ask(replace(way, skip=BEYOND, take=count - 1))
-        except Rejected:
+        except RejectedError:
             return False
         if not beyond.items:
             return False
         if len(beyond.items) < count or more:
-            raise Rejected(f"the server gives the same page of {count} items again, so the rest can't be listed")
+            raise RejectedError(f"the server gives the same page of {count} items again, so the rest can't be listed")
         return True
 
 
 async def walked(step: Callable[[S], Awaitable[tuple[Items, S | None]]], start: S) -> AsyncIterator[dict[str, Any]]:
-    """The items of all steps until there is no next one; `Rejected` if it leads where it was before."""
+    """The items of all steps until there is no next one; `RejectedError` if it leads where it was before."""
     state: S | None = start
     seen: set[S | None] = set()
     while state not in seen:
@@ -212,7 +226,7 @@ async def walked(step: Callable[[S], Awaitable[tuple[Items, S | None]]], start: 
             yield item
         if state is None:
             return
-    raise Rejected("the listing leads in a circle: its next page was read already")
+    raise RejectedError("the listing leads in a circle: its next page was read already")
 
 
 def kept_to(way: Way, ids: Sequence[int]) -> bool:

@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from migrator.errors import Unanswered, WrongBody
+from migrator.errors import OutcomeUnknownError, UnexpectedBodyError
 from migrator.model import EntityRef
 
 MARK = re.compile(r"migrator-[0-9a-f]{24}")
@@ -40,7 +40,7 @@ class Marks:
         """What this creation of an entity with the mark gives; without a clear answer it is looked for each time."""
         try:
             ref = await creation
-        except (Unanswered, WrongBody):
+        except (OutcomeUnknownError, UnexpectedBodyError):
             self._doubted.add(mark)
             raise
         if self._known is not None:

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
-from migrator.errors import ConfigError, Gone, Rejected
+from migrator.errors import ConfigError, GoneError, RejectedError
 from migrator.model import NOBODY, Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Link, Page
 from migrator.ports import Body, BodyFacts, Capabilities, Sink
 from migrator.trackers.cursors import Keyset
@@ -131,7 +131,7 @@ class MemoryTracker:
     async def send(self, attachment: Attachment, sink: Sink) -> None:
         """The bytes of a file, in small pieces."""
         if attachment.id not in self.content:
-            raise Gone(f"no file {attachment.id}")
+            raise GoneError(f"no file {attachment.id}")
         content = self.content[attachment.id]
         self.downloads[attachment.id] += 1
         await sink.start(BodyFacts(attachment.media_type, len(content), named=True))
@@ -185,7 +185,7 @@ class MemorySource(_Memory):
         """See `Source`."""
         await self._tracker.called("attachments_of", str(entity.ref))
         if entity.ref not in self._tracker.entities:
-            raise Gone(f"no entity {entity.ref}")
+            raise GoneError(f"no entity {entity.ref}")
         return self._tracker.of(entity.ref)
 
     async def still_lists(self, attachment: Attachment) -> bool:
@@ -216,19 +216,19 @@ class MemoryTarget(_Memory):
         """See `Target`."""
         await self._tracker.called("find_attachments", str(owner))
         if owner not in self._tracker.entities:
-            raise Gone(f"no entity {owner}")
+            raise GoneError(f"no entity {owner}")
         return self._tracker.listed(owner)
 
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """See `Target`. `on_call` comes twice: as `upload` before anything, as `uploaded` when the file is there."""
         await self._tracker.called("upload", str(owner))
         if owner not in self._tracker.entities:
-            raise Gone(f"no entity {owner}")
+            raise GoneError(f"no entity {owner}")
         if reason := await self.refuses(owner, draft):
-            raise Rejected(reason)
+            raise RejectedError(reason)
         content = b"".join([chunk async for chunk in body])
         if len(content) != draft.size:
-            raise Rejected(f"{len(content)} bytes came, {draft.size} were announced")
+            raise RejectedError(f"{len(content)} bytes came, {draft.size} were announced")
         made = self._tracker.take(owner, draft, content)
         await self._tracker.called("uploaded", made.id)
         return made
@@ -237,9 +237,9 @@ class MemoryTarget(_Memory):
         """See `Target`."""
         await self._tracker.called("describe", remote.id)
         if remote.id not in self._tracker.files:
-            raise Gone(f"no file {remote.id}")
+            raise GoneError(f"no file {remote.id}")
         if not self.capabilities.sets_description:
-            raise Rejected("files have no description here")
+            raise RejectedError("files have no description here")
         self._tracker.files[remote.id] = replace(self._tracker.files[remote.id], description=description)
 
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
@@ -251,9 +251,9 @@ class MemoryTarget(_Memory):
         """See `Target`. `on_call` comes twice: as `delete` before anything, as `deleted` when the file is gone."""
         await self._tracker.called("delete", remote.id)
         if not self.capabilities.deletes:
-            raise Rejected("files can't be deleted here")
+            raise RejectedError("files can't be deleted here")
         if remote.id not in self._tracker.files:
-            raise Gone(f"no file {remote.id}")
+            raise GoneError(f"no file {remote.id}")
         self._tracker.remove(remote.id)
         await self._tracker.called("deleted", remote.id)
 
@@ -266,7 +266,7 @@ class MemoryTarget(_Memory):
         """See `Target`. `on_call` comes twice here, too: as `create_entity` before anything, as `created` after."""
         await self._tracker.called("create_entity", draft.mark)
         if not self.capabilities.creates:
-            raise Rejected("no entities are created here")
+            raise RejectedError("no entities are created here")
         ref = self._tracker.add(draft.kind, title=draft.title, description=f"{draft.text}\n\n{draft.mark}")
         await self._tracker.called("created", str(ref))
         return ref

@@ -1,7 +1,7 @@
 """Reading what an answer must have: the strict half of `fields`, where a missing value would hide an item.
 
-The one idea: what is not there ends in `WrongBody`, so a listing is asked for again instead of being taken as empty.
-The one trap: ids go into paths; only `digits` makes sure that one leads nowhere else.
+The one idea: what is not there ends in `UnexpectedBodyError`, so a listing is asked for again instead of being taken
+as empty. The one trap: ids go into paths; only `digits` makes sure that one leads nowhere else.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from migrator.errors import Gone, Rejected, WrongBody
+from migrator.errors import GoneError, RejectedError, UnexpectedBodyError
 from migrator.model import EntityRef, Unread
 from migrator.trackers.lenient import natural, records
 
@@ -20,7 +20,7 @@ def object_in(answer: object, key: str | None = None) -> dict[str, Any]:
     """An answer that has to be one object, or the object that it has under a key."""
     found = answer if key is None else _under(answer, key)
     if not isinstance(found, dict):
-        raise WrongBody("the answer is no JSON object" if key is None else f"the answer holds no {key!r}")
+        raise UnexpectedBodyError("the answer is no JSON object" if key is None else f"the answer holds no {key!r}")
     return found
 
 
@@ -30,7 +30,7 @@ def objects_in(answer: object, key: str | None = None) -> list[dict[str, Any]]:
     found = records(value)
     if not isinstance(value, list) or len(found) != len(value):
         where = "where a list of objects should be" if key is None else f"where its list of {key!r} should be"
-        raise WrongBody(f"the answer has something else {where}")
+        raise UnexpectedBodyError(f"the answer has something else {where}")
     return found
 
 
@@ -38,7 +38,7 @@ def list_in(answer: object, key: str | None = None) -> list[Any]:
     """An answer that has to be a list, or the list that it has under a key; of what, `split` finds out."""
     value = answer if key is None else _under(answer, key)
     if not isinstance(value, list):
-        raise WrongBody("the answer is no list" if key is None else f"the answer holds no list of {key!r}")
+        raise UnexpectedBodyError("the answer is no list" if key is None else f"the answer holds no list of {key!r}")
     return value
 
 
@@ -48,20 +48,20 @@ def split(
     """What `read` makes of each item of a list, and one failure for each of which it makes nothing.
 
     `place` is the path that was asked (and where in it, if it has pages), `kind` what the items are. For
-    `Page.unread`. `WrongBody` where none of several can be read: then it is not the items that are wrong.
+    `Page.unread`. `UnexpectedBodyError` where none of several can be read: then it is not the items that are wrong.
     """
     good: list[T] = []
     bad: list[Unread] = []
     for at, item in enumerate(items, 1):
         try:
             if not isinstance(item, dict):
-                raise WrongBody("it is no JSON object")  # noqa: TRY301 - it is one of the reasons
+                raise UnexpectedBodyError("it is no JSON object")  # noqa: TRY301 - it is one of the reasons
             good.append(read(item))
-        except (WrongBody, Rejected) as error:
+        except (UnexpectedBodyError, RejectedError) as error:
             reason = str(error)
             bad.append(Unread(EntityRef(kind, place), f"{place}: item {at} of {len(items)} can't be read: {reason}"))
     if len(bad) > 1 and not good:
-        raise WrongBody(bad[0].reason)
+        raise UnexpectedBodyError(bad[0].reason)
     return good, tuple(bad)
 
 
@@ -75,14 +75,14 @@ def number_in(item: object, key: str = "id") -> int:
     """The number that an item must have, 0 or more."""
     number = natural(item.get(key)) if isinstance(item, dict) else None
     if number is None:
-        raise WrongBody(f"an item of the answer has no {key}")
+        raise UnexpectedBodyError(f"an item of the answer has no {key}")
     return number
 
 
 def digits(number: str) -> str:
-    """An id that may stand in a path; anything that would lead elsewhere is `Gone`: no tracker has it."""
+    """An id that may stand in a path; anything that would lead elsewhere is `GoneError`: no tracker has it."""
     if not (number.isascii() and number.isdecimal()):
-        raise Gone(f"{number[:40]!r} is no number, so there is no such thing in this tracker")
+        raise GoneError(f"{number[:40]!r} is no number, so there is no such thing in this tracker")
     return number
 
 

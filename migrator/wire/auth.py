@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, quote
 
 from yarl import URL
 
-from migrator.errors import AuthRefused, ConfigError, Retriable
+from migrator.errors import AuthError, ConfigError, RetriableError
 
 PostForm = Callable[[str, Mapping[str, str]], Awaitable[tuple[int, bytes]]]
 """Posts a form to a path of the tracker, unsigned; gives status and body."""
@@ -204,7 +204,7 @@ class Wrap:
         self._accepted = True
 
     async def login(self, post: PostForm) -> bool:
-        """Refresh if that works, else by password. `AuthRefused` if that is refused too.
+        """Refresh if that works, else by password. `AuthError` if that is refused too.
 
         While no token was ever accepted, the one at hand is first spelled in each other way.
         """
@@ -220,9 +220,9 @@ class Wrap:
             self._refresh = ""
         status, body = await post(self.PATH, self._user)
         if status in {401, 403}:
-            raise AuthRefused(f"POST {self.PATH}: the tracker refused username and password")
+            raise AuthError(f"POST {self.PATH}: the tracker refused username and password")
         if status != 200 or not self._accept(body):
-            raise Retriable(f"POST {self.PATH}: no token in the answer (status {status})")
+            raise RetriableError(f"POST {self.PATH}: no token in the answer (status {status})")
         return True
 
     def _accept(self, body: bytes) -> bool:

@@ -15,7 +15,7 @@ import re
 import string
 from typing import Any
 
-from migrator.errors import WrongBody
+from migrator.errors import UnexpectedBodyError
 from migrator.ports import BodyFacts, Sink
 
 LIMIT = 1024 * 1024
@@ -36,7 +36,7 @@ class Base64Text:
         self._ended = False
 
     def feed(self, piece: bytes) -> bytes:
-        """The bytes that this piece completes; `WrongBody` if it is no base64."""
+        """The bytes that this piece completes; `UnexpectedBodyError` if it is no base64."""
         piece = self._torn + piece
         torn = _TORN.search(piece[-5:])
         self._torn = torn[0] if torn else b""
@@ -46,19 +46,19 @@ class Base64Text:
     def _decode(self, text: bytes) -> bytes:
         letters = self._group + text.translate(None, b" ")
         if self._ended and letters:
-            raise WrongBody("the base64 text of the file goes on after its end")
+            raise UnexpectedBodyError("the base64 text of the file goes on after its end")
         whole = len(letters) - len(letters) % 4
         self._group = letters[whole:]
         self._ended = self._ended or b"=" in letters[:whole]
         try:
             return binascii.a2b_base64(memoryview(letters)[:whole], strict_mode=True) if whole else b""
         except ValueError:
-            raise WrongBody("the text of the file is not base64") from None
+            raise UnexpectedBodyError("the text of the file is not base64") from None
 
     def close(self) -> None:
-        """The string is over; `WrongBody` if it ended too early."""
+        """The string is over; `UnexpectedBodyError` if it ended too early."""
         if self._torn or self._group:
-            raise WrongBody("the base64 text of the file breaks off")
+            raise UnexpectedBodyError("the base64 text of the file breaks off")
 
 
 def _unescaped(text: bytes) -> bytes:
@@ -101,18 +101,18 @@ class Base64Field:
         return b"".join(decoded)
 
     def close(self) -> dict[str, Any]:
-        """The object without the file (an empty string is in its place); `WrongBody` if it is none."""
+        """The object without the file (an empty string is in its place); `UnexpectedBodyError` if it is none."""
         try:
             rest = json.loads(self._rest)
         except (ValueError, RecursionError):
-            raise WrongBody("the answer is not JSON, or it broke off") from None
+            raise UnexpectedBodyError("the answer is not JSON, or it broke off") from None
         if not isinstance(rest, dict):
-            raise WrongBody("the answer is not an object")
+            raise UnexpectedBodyError("the answer is not an object")
         return rest
 
     def _inside(self, piece: bytes) -> bytes:
         if self._text is None or re.search(rb"[\x00-\x1f]", piece):
-            raise WrongBody("the answer is not JSON")
+            raise UnexpectedBodyError("the answer is not JSON")
         return self._text.feed(piece)
 
     def _outside(self, chunk: bytes, at: int) -> int:
@@ -125,7 +125,7 @@ class Base64Field:
             elif self._starts_file(byte):
                 return position + 1
         if len(self._rest) > LIMIT:
-            raise WrongBody(f"the answer has more than {LIMIT} bytes beside the file")
+            raise UnexpectedBodyError(f"the answer has more than {LIMIT} bytes beside the file")
         return len(chunk)
 
     def _in_string(self, byte: int) -> None:
@@ -156,7 +156,7 @@ class Base64Field:
 
     def _open(self) -> bool:
         if self._found:
-            raise WrongBody(f"the answer has {self._name} twice")
+            raise UnexpectedBodyError(f"the answer has {self._name} twice")
         self._found, self._text = True, Base64Text()
         return True
 
@@ -195,5 +195,8 @@ class Base64Sink:
         self._inner.warn(text)
 
     def finish(self) -> dict[str, Any]:
-        """All the other fields, after the last write; `WrongBody` if the answer was not a whole JSON object."""
+        """All the other fields, after the last write.
+
+        `UnexpectedBodyError` if the answer was not a whole JSON object.
+        """
         return self._field.close()

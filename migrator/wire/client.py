@@ -90,7 +90,9 @@ class Answer:
     def json(self) -> Any:
         """The body as JSON; see `answers.json_in`. What is no text becomes U+FFFD, which the client notices."""
         if self.status in {204, 205}:
-            raise errors.WrongBody(f"{self.what}: the answer says that it has no content (status {self.status})")
+            raise errors.UnexpectedBodyError(
+                f"{self.what}: the answer says that it has no content (status {self.status})"
+            )
         return json_in(self, self._replaced)
 
     def xml(self) -> Element:
@@ -176,7 +178,7 @@ class HttpClient:
         async def whole(response: Response, _: Hop) -> Answer:
             body, all_of_it = await self._read(response, ANSWER_LIMIT, call.what)
             if not all_of_it:
-                raise errors.Rejected(f"{call.what}: the answer is larger than {ANSWER_LIMIT} bytes")
+                raise errors.RejectedError(f"{call.what}: the answer is larger than {ANSWER_LIMIT} bytes")
             await self._spend(len(body))
             answer = Answer(response.status, response.headers, body, call.what, self._notice)
             if call.method != "GET" and not call.framed(body):
@@ -186,12 +188,15 @@ class HttpClient:
         return await self._attempt(call, whole)
 
     async def get_json(self, path: str, query: Mapping[str, str] | None = None) -> Any:
-        """GET, the answer as JSON; `WrongBody` if it is none. A login page in its place: log in again once."""
+        """GET, the answer as JSON; `UnexpectedBodyError` if it is none. A login page in its place.
+
+        Log in again once.
+        """
         stamp = self._logins
         answer = await self.get(path, query, Accept="application/json")
         try:
             return answer.json()
-        except errors.LoginPage:
+        except errors.LoginPageError:
             if not await self._renew(self._signer, stamp):
                 raise
         return (await self.get(path, query, Accept="application/json")).json()
@@ -205,12 +210,15 @@ class HttpClient:
         return await self.write(_json_call(method, path, value, query))
 
     async def write(self, call: Call) -> Answer:
-        """A call that must not be repeated blindly: unless it surely was not taken, it ends as `Unanswered`."""
+        """A call that must not be repeated blindly.
+
+        Unless it surely was not taken, it ends as `OutcomeUnknownError`.
+        """
         try:
             return await self.send(call)
-        except errors.ConnectFailed:
+        except errors.ConnectError:
             raise
-        except errors.Retriable as error:
+        except errors.RetriableError as error:
             if error.status == 429:
                 raise
             raise _unanswered(call, error) from error
@@ -227,9 +235,9 @@ class HttpClient:
         """Stream a file into the sink as it comes: its facts tell of a coding, which is the sink's business.
 
         Only where `accept` asks for something else, an answer that holds a file, a coding is undone here.
-        Redirects are followed, to other hosts without credentials; what those say of the file is `Rejected` or a plain
-        `Retriable`. Status 200 alone is a file, or a 206 that is all of it: a 203 was changed on its way.
-        A login page or another page for people in its stead means: log in again once, else `WrongBody`.
+        Redirects are followed, to other hosts without credentials; what those say of the file is `RejectedError` or a
+        plain `RetriableError`. Status 200 alone is a file, or a 206 that is all of it: a 203 was changed on its way.
+        A login page or another page for people in its stead means: log in again once, else `UnexpectedBodyError`.
         """
 
         async def stream(response: Response, hop: Hop) -> None:
@@ -242,12 +250,13 @@ class HttpClient:
     def path_of(self, url: str) -> str:
         """The path (and query) below the base of an absolute or relative URL that the tracker wrote.
 
-        Its scheme, host and port are forgotten; the base's own directory is taken off once. `WrongBody` if it is none.
+        Its scheme, host and port are forgotten; the base's own directory is taken off once. `UnexpectedBodyError` if
+        it is none.
         """
         try:
             there = place(url)
         except ValueError:
-            raise errors.WrongBody("the tracker wrote an address that is none") from None
+            raise errors.UnexpectedBodyError("the tracker wrote an address that is none") from None
         path = there.raw_path_qs
         home = self.base.raw_path.rstrip("/")
         return path[len(home) :].lstrip("/") if home and path.startswith(home + "/") else path.lstrip("/")
@@ -275,8 +284,8 @@ class HttpClient:
             stamp = self._logins
             try:
                 result = await self._once(call, signer, consume)
-            except (errors.AuthRefused, errors.LoginPage) as error:
-                page = isinstance(error, errors.LoginPage)
+            except (errors.AuthError, errors.LoginPageError) as error:
+                page = isinstance(error, errors.LoginPageError)
                 if (page and isinstance(call.body, Streamed)) or renewals >= (1 if page else MAX_RENEWALS):
                     raise
                 if not await self._renew(signer, stamp):
@@ -314,12 +323,12 @@ class HttpClient:
             except FAILURES as error:
                 if not self._goes_by_lane(call, hop, error):
                     raise self._broken(hop, error, entered) from None
-            except errors.Throttled:
+            except errors.ThrottledError:
                 self._gate.complaint(entered)
                 raise
             finally:
                 self._gate.leave()
-        raise hop.judged(errors.Rejected(f"{hop.what}: more than {MAX_HOPS} redirects"))
+        raise hop.judged(errors.RejectedError(f"{hop.what}: more than {MAX_HOPS} redirects"))
 
     def _broken(self, hop: Hop, error: Exception, entered: float) -> errors.MigratorError:
         """What a failure of the wire means; of silence, too, everybody is told, unless it is another host's."""
@@ -388,23 +397,25 @@ class HttpClient:
         kept = hop.is_same_address(found) and self._cookies.take(hop.url, response.headers.items())
         if not call.file and not (kept and (call.method == "GET" or response.status in {307, 308})):
             there = found.url.with_user(None).with_query(None)
-            raise found.judged(errors.Rejected(f"{hop.what}: the tracker redirects to {there}; is `url` right?"))
+            raise found.judged(errors.RejectedError(f"{hop.what}: the tracker redirects to {there}; is `url` right?"))
         return found
 
     async def _fault(self, hop: Hop, signed: Signature, response: Response) -> errors.MigratorError:
         """What an answer that is a refusal means; one that says 'slow down' is told to everybody."""
         status, body = response.status, b""
-        with suppress(errors.WrongBody):
+        with suppress(errors.UnexpectedBodyError):
             body, _ = await self._read(response, ERROR_LIMIT, hop.what)
         body = _without(body, signed)
         if status < 400:
-            return hop.judged(errors.WrongBody(f"{hop.what}: status {status}, which is not what was asked for"))
+            return hop.judged(
+                errors.UnexpectedBodyError(f"{hop.what}: status {status}, which is not what was asked for")
+            )
         means = refused_abroad if hop.abroad else error_for
         fault = means(status, response.headers, hop.what, body)
-        if isinstance(fault, errors.Retriable):
+        if isinstance(fault, errors.RetriableError):
             fault.retry_after = wait_of(status, response.headers, self._pacer.longest)
         fault = hop.judged(fault)
-        if isinstance(fault, errors.Throttled):
+        if isinstance(fault, errors.ThrottledError):
             self._pacer.throttled(fault.retry_after, fault.status)
         return fault
 
@@ -449,7 +460,7 @@ class HttpClient:
         piece = await body.more(SNIFF if length is None or length > CHUNK else length)
         head = shown(facts.coding, piece, SNIFF) if facts.coding else piece
         if is_error_page(facts, head, html_expected=html_expected and not (hop.login and is_login_form(head))):
-            raise errors.LoginPage(f"{hop.what}: {page_instead(head)}")
+            raise errors.LoginPageError(f"{hop.what}: {page_instead(head)}")
         await sink.start(facts)
         while piece:
             await self._spend(len(piece))
@@ -506,13 +517,13 @@ def _json_call(method: str, path: str, value: object, query: Mapping[str, str] |
     return Call(method, path, query or {}, headers, json.dumps(value).encode())
 
 
-def _unanswered(call: Call, error: errors.Retriable) -> errors.Unanswered:
+def _unanswered(call: Call, error: errors.RetriableError) -> errors.OutcomeUnknownError:
     """What is known of a write that came to this: whether the tracker is at work on it still, or ever was."""
-    status, login = error.status or 0, isinstance(error, errors.LoginPage)
+    status, login = error.status or 0, isinstance(error, errors.LoginPageError)
     known = login or status in {500, 503} or 200 <= status < 300
-    at_work = isinstance(error, errors.Silent) or (status >= 500 and not known)
+    at_work = isinstance(error, errors.ReadTimeoutError) or (status >= 500 and not known)
     message = f"{call.what}: its fate is unknown ({error})"
-    return errors.Unanswered(message, finished=known, at_work=at_work, login=login)
+    return errors.OutcomeUnknownError(message, finished=known, at_work=at_work, login=login)
 
 
 def _refused(signer: Signer, signed: Signature, response: Response) -> bool:

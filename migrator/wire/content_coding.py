@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping
 
-from migrator.errors import WrongBody
+from migrator.errors import UnexpectedBodyError
 from migrator.wire.reading import Steady, gathered
 
 PIECE = 256 * 1024
@@ -113,11 +113,13 @@ class Unpacked:
         self._begun = False
 
     async def readany(self) -> bytes:
-        """See `Readable`; `WrongBody` where it breaks off."""
+        """See `Readable`; `UnexpectedBodyError` where it breaks off."""
         try:
             return await (self._more() if self._begun else self._begin())
         except ValueError:
-            raise WrongBody(f"{self._what}: said to be compressed ({self._coding}), and can't be read so") from None
+            raise UnexpectedBodyError(
+                f"{self._what}: said to be compressed ({self._coding}), and can't be read so"
+            ) from None
 
     async def more(self, wanted: int) -> bytes:
         """See `Steady`."""
@@ -142,5 +144,5 @@ class Unpacked:
                 break
             self._pieces = self._undoing.pieces(chunk)
         if not self._undoing.whole:
-            raise WrongBody(f"{self._what}: the body broke off")
+            raise UnexpectedBodyError(f"{self._what}: the body broke off")
         return b""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from migrator.errors import Retriable
+from migrator.errors import RetriableError
 
 CHUNK = 256 * 1024
 SLOWEST = 128
@@ -25,7 +25,7 @@ class Readable(Protocol):
 
 
 class Steady:
-    """A body as it comes; `Retriable` once `patience` seconds of waiting brought less than SLOWEST bytes each."""
+    """A body as it comes; `RetriableError` once `patience` seconds of waiting brought less than SLOWEST bytes each."""
 
     def __init__(self, content: Readable, patience: float, what: str) -> None:
         self._content, self._patience, self._what = content, patience, what
@@ -39,7 +39,7 @@ class Steady:
         self._came += len(chunk)
         if chunk and self._waited > self._patience:
             if self._came < SLOWEST * self._waited:
-                raise Retriable(f"{self._what}: too slow: less than {SLOWEST} bytes a second")
+                raise RetriableError(f"{self._what}: too slow: less than {SLOWEST} bytes a second")
             self._waited, self._came = 0.0, 0
         return chunk
 

@@ -40,14 +40,14 @@ class Hop:
     login: bool = False
 
     def next(self, home: URL, location: str) -> Hop:
-        """Where a redirect leads; `Rejected` if it is nowhere."""
+        """Where a redirect leads; `RejectedError` if it is nowhere."""
         try:
             there = self.url.join(place(location, self.url.scheme))
             usable = bool(location and there.host) and there.scheme in {"http", "https"}
         except ValueError:
             usable = False
         if not usable:
-            raise self.judged(errors.Rejected(f"{self.what}: redirected to nowhere"))
+            raise self.judged(errors.RejectedError(f"{self.what}: redirected to nowhere"))
         own, what = is_own(home, there), self.what.partition(", redirected to ")[0]
         if own:
             there = there.with_user(None)
@@ -62,14 +62,16 @@ class Hop:
 
     def judged(self, fault: errors.MigratorError) -> errors.MigratorError:
         """What a failure means here."""
-        definite = isinstance(fault, errors.Rejected | errors.AuthRefused)
-        if self.login and (definite or isinstance(fault, errors.ConnectFailed)):
-            return errors.LoginPage(f"{self.what}: redirected to a login page; are these credentials good for this?")
-        if not self.abroad or isinstance(fault, errors.WrongBody):
+        definite = isinstance(fault, errors.RejectedError | errors.AuthError)
+        if self.login and (definite or isinstance(fault, errors.ConnectError)):
+            return errors.LoginPageError(
+                f"{self.what}: redirected to a login page; are these credentials good for this?"
+            )
+        if not self.abroad or isinstance(fault, errors.UnexpectedBodyError):
             return fault
         if definite:
-            return errors.Rejected(str(fault))
-        return errors.Retriable(str(fault), retry_after=getattr(fault, "retry_after", None))
+            return errors.RejectedError(str(fault))
+        return errors.RetriableError(str(fault), retry_after=getattr(fault, "retry_after", None))
 
 
 def refused_abroad(status: int, headers: Mapping[str, str], what: str, body: bytes) -> errors.MigratorError:
@@ -77,7 +79,7 @@ def refused_abroad(status: int, headers: Mapping[str, str], what: str, body: byt
     if status not in {401, 407}:
         return error_for(status, headers, what, body)
     reason = reason_in(body)
-    return errors.Rejected(f"{what}: status {status}" + (f", {reason}" if reason else ""))
+    return errors.RejectedError(f"{what}: status {status}" + (f", {reason}" if reason else ""))
 
 
 def length_of_part(headers: Mapping[str, str]) -> int | None:

@@ -136,7 +136,7 @@ class Answered(Protocol):
 
 
 def json_in(answer: Answered, replaced: Callable[[int], None] = lambda _: None) -> Any:
-    """An answer's body as JSON; `WrongBody`, or what a page in its place means.
+    """An answer's body as JSON; `UnexpectedBodyError`, or what a page in its place means.
 
     `replaced` is told how many characters were no text and became U+FFFD.
     """
@@ -148,7 +148,7 @@ def json_in(answer: Answered, replaced: Callable[[int], None] = lambda _: None) 
 
 
 def xml_in(answer: Answered, replaced: Callable[[int], None] = lambda _: None) -> Element:
-    """The same for XML: its root. A DTD or entities of its own are `WrongBody`."""
+    """The same for XML: its root. A DTD or entities of its own are `UnexpectedBodyError`."""
     try:
         root = read_xml(answer.body, _charset(answer.headers), replaced)
     except ValueError as error:
@@ -165,35 +165,40 @@ def _charset(headers: Mapping[str, str]) -> str:
 
 
 def _not_read(answer: Answered, form: str, where: str) -> errors.MigratorError:
-    """Why what came in place of an API's answer is none. After a write always `WrongBody`: it may have been done."""
+    """Why what came in place of an API's answer is none. After a write always `UnexpectedBodyError`.
+
+    It may have been done.
+    """
     place = f"{answer.what}: status {answer.status}, but".removeprefix(": ")
     if not answer.body.strip():
-        return errors.WrongBody(f"{place} the answer is empty where {form} should be")
+        return errors.UnexpectedBodyError(f"{place} the answer is empty where {form} should be")
     if not is_page(answer.body):
-        return errors.WrongBody(f"{place} the answer is not {form}{where}")
+        return errors.UnexpectedBodyError(f"{place} the answer is not {form}{where}")
     page = page_in(answer.body)
     message = f"{place} the answer is not {form}: {page}"
     if page.kind in {Kind.LOGIN, Kind.SIGN_ON}:
-        return errors.LoginPage(message)
+        return errors.LoginPageError(message)
     if page.kind is Kind.OTHER or not answer.what.startswith("GET "):
-        return errors.WrongBody(message)
-    return errors.Retriable(message, retry_after=retry_after(answer.headers, longest=LONGEST), status=answer.status)
+        return errors.UnexpectedBodyError(message)
+    return errors.RetriableError(
+        message, retry_after=retry_after(answer.headers, longest=LONGEST), status=answer.status
+    )
 
 
 def expect_no_page(answer: Answered) -> None:
     """What a page for people in place of the answer to a write says, as an error; one that says nothing is none.
 
-    The login and the sign-on are `LoginPage`; the licence is a definite no; everything else may pass.
+    The login and the sign-on are `LoginPageError`; the licence is a definite no; everything else may pass.
     """
     page = page_in(answer.body) if is_page(answer.body) else None
     if page is None or page.kind is Kind.OTHER:
         return
     message = f"{answer.what}: status {answer.status}, but what came is {page}"
     if page.kind in {Kind.LOGIN, Kind.SIGN_ON}:
-        raise errors.LoginPage(message, status=answer.status)
+        raise errors.LoginPageError(message, status=answer.status)
     if page.kind is Kind.LICENCE:
-        raise errors.Rejected(message, status=answer.status)
-    raise errors.Retriable(message, status=answer.status)
+        raise errors.RejectedError(message, status=answer.status)
+    raise errors.RetriableError(message, status=answer.status)
 
 
 def told_in(body: bytes) -> Any:
@@ -204,7 +209,7 @@ def told_in(body: bytes) -> Any:
         return None
 
 
-def says_too_large(error: errors.Rejected) -> bool:
+def says_too_large(error: errors.RejectedError) -> bool:
     """Whether a refusal surely means the size: by its status, or by what ASP.NET and IIS write into their pages."""
     told = str(error).lower()
     return error.status == 413 or "request length exceeded" in told or "404.13" in told
@@ -242,24 +247,24 @@ def error_for(status: int, headers: Mapping[str, str], what: str, body: bytes = 
     message = f"{what}: status {status}" + (f", {told}" if told else "")
     wait = wait_of(status, headers)
     if status in {429, 503} or (status == 403 and (wait or remaining(headers) == 0)):
-        return errors.Throttled(message, retry_after=wait, status=status)
+        return errors.ThrottledError(message, retry_after=wait, status=status)
     if status in RETRIABLE or (status >= 500 and status != 501) or (page and page.kind in _PASSING):
-        return errors.Retriable(message, retry_after=wait, status=status)
+        return errors.RetriableError(message, retry_after=wait, status=status)
     if status == 401:
-        return errors.AuthRefused(f"{what}: {_refusal(headers, told)}")
+        return errors.AuthError(f"{what}: {_refusal(headers, told)}")
     if status == 407:
-        return errors.AuthRefused(f"{what}: the proxy refused its credentials (status 407); see `proxy_auth`")
+        return errors.AuthError(f"{what}: the proxy refused its credentials (status 407); see `proxy_auth`")
     if is_about_licence(told):
-        return errors.Rejected(message, status=status)
+        return errors.RejectedError(message, status=status)
     return _definite(status, message)
 
 
-def _definite(status: int, message: str) -> errors.Rejected:
+def _definite(status: int, message: str) -> errors.RejectedError:
     if status == 403:
-        return errors.Forbidden(message, status=status)
+        return errors.ForbiddenError(message, status=status)
     if status in {404, 410}:
-        return errors.Gone(message, status=status)
-    return errors.Rejected(message, status=status)
+        return errors.GoneError(message, status=status)
+    return errors.RejectedError(message, status=status)
 
 
 def wait_of(status: int, headers: Mapping[str, str], longest: float = LONGEST) -> float | None:

@@ -69,7 +69,7 @@ class Once:
 
 
 async def sent(request: Awaitable[Response], what: str) -> Response:
-    """The answer's head. `Rejected` where address or headers hold what can't be sent, like half a line break."""
+    """The answer's head. `RejectedError` where address or headers hold what can't be sent, like half a line break."""
     try:
         return await request
     except FAILURES:
@@ -85,27 +85,29 @@ def wire_error(error: Exception, what: str) -> errors.MigratorError:
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
         return _unusable(what)
     if isinstance(error, TimeoutError):
-        return errors.Silent(f"{what}: nothing came for too long")
+        return errors.ReadTimeoutError(f"{what}: nothing came for too long")
     if isinstance(error, aiohttp.ClientPayloadError | CutOff):
-        return errors.WrongBody(f"{what}: the body broke off")
+        return errors.UnexpectedBodyError(f"{what}: the body broke off")
     if isinstance(error, NotHttp | aiohttp.ClientResponseError):
         kind = type(error).__name__
-        return errors.Retriable(f"{what}: the connection broke ({kind}): what came is no HTTP, or not as it should be")
-    return errors.Retriable(f"{what}: the connection broke ({type(error).__name__})")
+        return errors.RetriableError(
+            f"{what}: the connection broke ({kind}): what came is no HTTP, or not as it should be"
+        )
+    return errors.RetriableError(f"{what}: the connection broke ({type(error).__name__})")
 
 
 def _not_connected(error: Exception, what: str) -> errors.MigratorError | None:
     """What it means where no connection came about at all; None if one did."""
     if isinstance(error, aiohttp.ClientConnectorError | NoConnection):
-        return errors.ConnectFailed(f"{what}: no connection to {error.host}:{error.port} ({_cause(error)})")
+        return errors.ConnectError(f"{what}: no connection to {error.host}:{error.port} ({_cause(error)})")
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return errors.ConnectFailed(f"{what}: no connection (nobody answered in time)")
+        return errors.ConnectError(f"{what}: no connection (nobody answered in time)")
     if isinstance(error, aiohttp.ClientHttpProxyError):
         if error.status == 407:
-            return errors.AuthRefused(f"{what}: the proxy refused its credentials (status 407); see `proxy_auth`")
-        return errors.ConnectFailed(f"{what}: the proxy makes no connection (status {error.status})")
+            return errors.AuthError(f"{what}: the proxy refused its credentials (status 407); see `proxy_auth`")
+        return errors.ConnectError(f"{what}: the proxy makes no connection (status {error.status})")
     if _wants_certificate(error):
-        return errors.ConnectFailed(f"{what}: the tracker refused our certificate, or wants one; see `tls.client_cert`")
+        return errors.ConnectError(f"{what}: the tracker refused our certificate, or wants one; see `tls.client_cert`")
     return None
 
 
@@ -114,8 +116,8 @@ def is_silence(error: Exception) -> bool:
     return isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError)
 
 
-def _unusable(what: str) -> errors.Rejected:
-    return errors.Rejected(f"{what}: not a usable address")
+def _unusable(what: str) -> errors.RejectedError:
+    return errors.RejectedError(f"{what}: not a usable address")
 
 
 def _cause(error: aiohttp.ClientConnectorError | NoConnection) -> str:

@@ -172,7 +172,7 @@ class TestSourceThatRefusesWith403AndEscapes(SourceBound):
 
     async def test_wrong_credentials_never_look_like_an_empty_tracker(self, bound):
         wrong = bound.refused()
-        with pytest.raises(errors.AuthRefused):
+        with pytest.raises(errors.AuthError):
             await crawl(wrong)
 
 
@@ -326,7 +326,7 @@ async def test_many_workers_with_a_wrong_clock_all_get_through():
 
 async def test_clock_is_not_blamed_for_a_wrong_key():
     async with IssuetrakSandbox(SMALL) as sandbox:
-        with pytest.raises(errors.AuthRefused):
+        with pytest.raises(errors.AuthError):
             await source(sandbox.url, "wrong").check()
         assert sandbox.requests.total() == 1
 
@@ -381,9 +381,9 @@ WORDS = ["", "Nichts gefunden", "There is no attachment.", "The resource cannot 
 async def test_server_without_any_list_of_files_never_looks_empty(status, words):
     async with IssuetrakSandbox(SMALL, routes=(), no_route=(status, words)) as sandbox:
         for number in (busiest(sandbox), empty_issue(sandbox)):
-            with pytest.raises(errors.TrackerUnreachable, match="no route"):
+            with pytest.raises(errors.TrackerUnreachableError, match="no route"):
                 await source(sandbox.url).attachments_of(Entity(issue(number)))
-            with pytest.raises(errors.TrackerUnreachable, match="list_route"):
+            with pytest.raises(errors.TrackerUnreachableError, match="list_route"):
                 await target(sandbox.url).find_attachments(issue(number))
 
 
@@ -405,7 +405,7 @@ async def test_list_that_never_answered_is_not_believed_whatever_its_words(statu
         sandbox.status = status
         found = source(sandbox.url, **options)
         for entity in SMALL.entities[:3]:
-            with pytest.raises((errors.NotReachable, errors.TrackerUnreachable), match="list_route"):
+            with pytest.raises((errors.NotExposedError, errors.TrackerUnreachableError), match="list_route"):
                 await found.attachments_of(Entity(issue(entity.id)))
         assert any("list_route" in words for words in await found.oddities())
         if status in {404, 410}:
@@ -414,12 +414,12 @@ async def test_list_that_never_answered_is_not_believed_whatever_its_words(statu
 
 async def test_list_that_never_answered_is_believed_only_if_it_is_named_and_the_server_knows_it_from_others():
     async with IssuetrakSandbox(SMALL.without_attachments()) as sandbox:
-        with pytest.raises(errors.NotReachable, match="list_route"):
+        with pytest.raises(errors.NotExposedError, match="list_route"):
             await source(sandbox.url).attachments_of(Entity(issue(SMALL.entities[0].id)))
         named = source(sandbox.url, list_route="issueNumber")
         assert await named.attachments_of(Entity(issue(SMALL.entities[0].id))) == ()
         sandbox.oddities.routes = ("issue",)
-        with pytest.raises(errors.TrackerUnreachable, match="no route"):
+        with pytest.raises(errors.TrackerUnreachableError, match="no route"):
             await source(sandbox.url, list_route="issueNumber").attachments_of(Entity(issue(SMALL.entities[0].id)))
 
 
@@ -462,9 +462,9 @@ async def test_list_that_is_refused_otherwise_than_by_404_is_a_failure(status):
     async with Odd(SMALL) as sandbox:
         found = source(sandbox.url)
         assert await found.attachments_of(Entity(issue(busiest(sandbox))))
-        with pytest.raises(errors.Rejected, match="odd") as caught:
+        with pytest.raises(errors.RejectedError, match="odd") as caught:
             await found.attachments_of(Entity(issue(sandbox.world.entities[-1].id)))
-        assert not isinstance(caught.value, errors.Gone)
+        assert not isinstance(caught.value, errors.GoneError)
 
 
 @pytest.mark.parametrize("options", [{}, {"list_route": "issueNumber"}])
@@ -485,7 +485,7 @@ async def test_route_of_lists_that_goes_away_in_mid_run_leaves_no_issue_without_
         assert await found.attachments_of(Entity(issue(busiest(sandbox))))
         assert await found.attachments_of(Entity(issue(empty_issue(sandbox)))) == ()
         for entity in SMALL.entities:
-            with pytest.raises(errors.Retriable, match="gives no list any more"):
+            with pytest.raises(errors.RetriableError, match="gives no list any more"):
                 await found.attachments_of(Entity(issue(entity.id)))
 
 
@@ -503,7 +503,7 @@ async def test_issues_without_files_cost_one_question_for_many():
 
 async def test_route_that_is_named_wrongly_is_no_empty_tracker():
     async with IssuetrakSandbox(SMALL) as sandbox:
-        with pytest.raises(errors.TrackerUnreachable, match="no route attachments/issues;"):
+        with pytest.raises(errors.TrackerUnreachableError, match="no route attachments/issues;"):
             await source(sandbox.url, list_route="issues").attachments_of(Entity(issue(busiest(sandbox))))
 
 
@@ -517,7 +517,7 @@ async def test_lists_that_make_no_sense_are_not_asked_for_again_and_again():
     async with Senseless(MANY) as sandbox:
         found = source(sandbox.url)
         for entity in MANY.entities:
-            with pytest.raises(errors.WrongBody):
+            with pytest.raises(errors.UnexpectedBodyError):
                 await found.attachments_of(Entity(issue(entity.id)))
         assert sandbox.requests[LIST] < 8 * len(MANY.entities)
 
@@ -531,7 +531,7 @@ async def test_list_that_is_shorter_than_it_counts_is_no_list():
     async with Short(SMALL) as sandbox:
         for counts in (None, len(crowded(sandbox)) - 1, len(crowded(sandbox))):
             sandbox.counts = counts
-            with pytest.raises(errors.WrongBody):
+            with pytest.raises(errors.UnexpectedBodyError):
                 await source(sandbox.url).attachments_of(Entity(issue(busiest(sandbox))))
 
 
@@ -546,7 +546,7 @@ async def test_file_is_listed_no_more_only_if_the_route_of_lists_answers():
             assert not await found.still_lists(file)
         sandbox.oddities.routes = ()
         for file in done.attachments.values():
-            with pytest.raises(errors.Gone):
+            with pytest.raises(errors.GoneError):
                 await found.still_lists(file)
 
 
@@ -555,7 +555,7 @@ async def test_issue_without_files_and_no_issue_are_told_apart(status):
     async with IssuetrakSandbox(SMALL, missing_status=status) as sandbox:
         found = source(sandbox.url)
         assert await found.attachments_of(Entity(issue(empty_issue(sandbox)))) == ()
-        with pytest.raises(errors.Gone):
+        with pytest.raises(errors.GoneError):
             await found.attachments_of(Entity(issue(99999)))
 
 
@@ -563,14 +563,14 @@ async def test_issue_that_this_server_forbids_is_forbidden_and_not_gone():
     async with IssuetrakSandbox(SMALL) as sandbox:
         number = busiest(sandbox)
         sandbox.faults.forbidden_entities.add(number)
-        with pytest.raises(errors.Forbidden):
+        with pytest.raises(errors.ForbiddenError):
             await source(sandbox.url).attachments_of(Entity(issue(number)))
 
 
 async def test_id_that_is_no_number_never_gets_into_a_path():
     async with IssuetrakSandbox(SMALL) as sandbox:
         for id_ in ("../users/false", "1/true", "", "٣", "-1"):
-            with pytest.raises(errors.Gone):
+            with pytest.raises(errors.GoneError):
                 await source(sandbox.url).attachments_of(Entity(issue(id_)))
         assert not sandbox.requests
 
@@ -631,7 +631,7 @@ async def test_search_that_is_refused_in_mid_listing_is_repeated_and_no_mistake_
         found = source(sandbox.url, page_size=20)
         page = await found.read("issues", None)
         sandbox.odd = -200
-        with pytest.raises(errors.Retriable):
+        with pytest.raises(errors.RetriableError):
             await found.read("issues", page.next)
 
 
@@ -704,7 +704,7 @@ async def test_search_that_ends_before_the_number_that_it_tells_is_short(kept, b
             return web.json_response({**told, "CountForPage": len(told["Collection"])})
 
     async with Short(MANY) as sandbox:
-        with pytest.raises(errors.ShortListing):
+        with pytest.raises(errors.ShortListingError):
             await all_issues(sandbox, page_size=50)
 
 
@@ -722,7 +722,7 @@ async def test_search_with_a_slash_at_its_end_is_tried_where_the_other_is_not_kn
 @pytest.mark.parametrize("status", [400, 404, 410])
 async def test_range_of_numbers_without_a_single_issue_is_a_failure(status):
     async with IssuetrakSandbox(SMALL, missing_status=status) as sandbox:
-        with pytest.raises(errors.TrackerUnreachable, match="none of the issues 1 to 90 answers"):
+        with pytest.raises(errors.TrackerUnreachableError, match="none of the issues 1 to 90 answers"):
             await read_to_the_end(source(sandbox.url, issue_numbers="1-90"), "issues")
         last = max(entity.id for entity in SMALL.entities)
         pages = await read_to_the_end(source(sandbox.url, issue_numbers=f"{last}-{last + 90}"), "issues")
@@ -749,7 +749,7 @@ async def test_issue_of_a_range_that_is_refused_is_named_and_the_others_are_read
             issue(n) for n in numbers if n not in {forbidden, odd}
         }
         [asked] = [e for page in pages for e in page.ask if e.ref == issue(forbidden)]
-        with pytest.raises(errors.Forbidden):
+        with pytest.raises(errors.ForbiddenError):
             await found.attachments_of(asked)
 
 
@@ -772,10 +772,10 @@ async def test_gap_in_the_numbers_is_believed_only_while_an_issue_that_answered_
         whole = await read_to_the_end(source(sandbox.url, issue_numbers=f"1-{numbers[-1]}"), "issues")
         assert [entity.ref for page in whole for entity in page.entities] == [issue(number) for number in numbers]
         sandbox.last = numbers[50]
-        with pytest.raises(errors.Retriable, match="no gap in the numbers is believed"):
+        with pytest.raises(errors.RetriableError, match="no gap in the numbers is believed"):
             await read_to_the_end(source(sandbox.url, issue_numbers=f"1-{numbers[-1]}"), "issues")
         resumed = next(page.next for page in whole if page.next and json.loads(page.next)["after"] > numbers[50])
-        with pytest.raises(errors.Retriable, match="no gap in the numbers is believed"):
+        with pytest.raises(errors.RetriableError, match="no gap in the numbers is believed"):
             await source(sandbox.url, issue_numbers=f"1-{numbers[-1]}").read("issues", resumed)
 
 
@@ -818,12 +818,12 @@ async def test_one_broken_issue_of_a_range_is_one_failure_and_its_files_are_had(
 async def test_broken_number_is_told_beside_gaps_and_none_is_where_all_are_broken(others):
     async def ask(number: str) -> dict[str, object]:
         if number == "7" or not others:
-            raise errors.Retriable("status 500", status=500)
-        raise errors.Gone("status 404", status=404)
+            raise errors.RetriableError("status 500", status=500)
+        raise errors.GoneError("status 404", status=404)
 
     numbered = Numbered("Issue", "1-40", ask, lambda _: None)
     for _ in range(2 if others else 9):
-        with pytest.raises(errors.Retriable):
+        with pytest.raises(errors.RetriableError):
             await numbered.page(None)
     if others:
         page = await numbered.page(None)
@@ -833,7 +833,7 @@ async def test_broken_number_is_told_beside_gaps_and_none_is_where_all_are_broke
 
 async def test_range_that_the_account_may_not_read_at_all_is_a_wrong_key():
     async with IssuetrakSandbox(SMALL, refusal_status=403) as sandbox:
-        with pytest.raises(errors.AuthRefused, match="API key"):
+        with pytest.raises(errors.AuthError, match="API key"):
             await source(sandbox.url, "wrong", issue_numbers="1-200").read("issues", None)
 
 
@@ -881,7 +881,7 @@ async def test_server_that_gives_the_same_page_again_and_again_is_not_believed()
         return web.json_response({"PageSize": size, "CountForPage": size, "Collection": some})
 
     async with serving(web.post("/api/v1/issues/search", search)) as url:
-        with pytest.raises(errors.Rejected, match="same page"):
+        with pytest.raises(errors.RejectedError, match="same page"):
             await read_to_the_end(source(url, page_size=20), "issues")
 
 
@@ -912,10 +912,10 @@ async def test_web_server_that_is_no_issuetrak_never_looks_like_an_empty_one(kin
             "numbers": source(url, issue_numbers="1-40"),
             "target": target(url),
         }[kind]
-        with pytest.raises(errors.TrackerUnreachable, match="no Issuetrak"):
+        with pytest.raises(errors.TrackerUnreachableError, match="no Issuetrak"):
             await tracker.check()
         if kind != "target":
-            with pytest.raises((errors.TrackerUnreachable, errors.ConfigError)):
+            with pytest.raises((errors.TrackerUnreachableError, errors.ConfigError)):
                 await crawl(tracker)
 
 
@@ -945,7 +945,7 @@ async def test_web_server_that_is_no_issuetrak_never_looks_like_an_empty_one(kin
 async def test_answer_that_is_not_the_file_is_never_taken_for_it(answer):
     kind = "text/html" if answer.startswith("<") else "application/json"
     async with serving(web.get("/api/v1/attachments/1/true", always(text=answer, content_type=kind))) as url:
-        with pytest.raises(errors.WrongBody):
+        with pytest.raises(errors.UnexpectedBodyError):
             await source(url).download(Attachment("1", issue(1), "a.txt", 3), Bucket())
 
 
@@ -984,9 +984,9 @@ async def test_file_whose_size_is_listed_wrongly_is_taken_where_the_answer_is_wh
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 410, 422, 501])
 async def test_only_404_and_410_say_that_a_file_is_gone(status):
     async with serving(web.get("/api/v1/attachments/1/true", always(status=status, text="no"))) as url:
-        with pytest.raises(errors.Rejected) as caught:
+        with pytest.raises(errors.RejectedError) as caught:
             await source(url).download(Attachment("1", issue(1), "a.txt", 3), Bucket())
-        assert isinstance(caught.value, errors.Gone) == (status in {404, 410})
+        assert isinstance(caught.value, errors.GoneError) == (status in {404, 410})
 
 
 async def test_server_that_knows_only_the_size_of_the_file_sends_an_empty_one_as_null():
@@ -1025,7 +1025,7 @@ async def test_login_page_in_place_of_a_file_is_no_file():
         bucket = Bucket()
         file = told(sandbox)[0]
         number = next(f.id for f in sandbox.world.attachments if f.name == file.name)
-        with pytest.raises(errors.LoginPage):
+        with pytest.raises(errors.LoginPageError):
             await source(sandbox.url).download(Attachment(str(number), file.owner, file.name), bucket)
         assert not bucket.content
 
@@ -1161,7 +1161,7 @@ async def test_file_of_an_unknown_or_inactive_author_goes_to_the_configured_user
 
 async def test_without_a_configured_user_the_file_of_an_unknown_author_is_refused_unsent():
     async with IssuetrakSandbox(SMALL) as sandbox:
-        with pytest.raises(errors.Rejected, match="created_by"):
+        with pytest.raises(errors.RejectedError, match="created_by"):
             await send(target(sandbox.url, created_by=""), busiest(sandbox), author="Nobody")
         assert not sandbox.requests[UPLOAD]
 
@@ -1183,7 +1183,7 @@ async def test_configured_user_that_is_no_active_one_is_a_mistake_in_the_configu
 async def test_bad_upload_is_not_blamed_on_its_author():
     async with IssuetrakSandbox(SMALL) as sandbox:
         goal = target(sandbox.url)
-        with pytest.raises(errors.Rejected) as caught:
+        with pytest.raises(errors.RejectedError) as caught:
             await send(goal, busiest(sandbox), "what?.txt", author="Ann Lee")
         assert caught.value.status == 400
         made = await send(goal, busiest(sandbox), "what.txt", author="Ann Lee")
@@ -1209,14 +1209,14 @@ async def test_unknown_time_zone_is_a_mistake_in_the_configuration():
 async def test_file_that_is_too_large_for_the_server_is_reported_as_such(status, monkeypatch):
     monkeypatch.setattr("migrator.trackers.issuetrak.target.LIKELY_LIMIT", 100_000)
     async with IssuetrakSandbox(SMALL, Faults(max_upload_bytes=200_000), too_large_status=status) as sandbox:
-        with pytest.raises(errors.Rejected, match="too many for this server"):
+        with pytest.raises(errors.RejectedError, match="too many for this server"):
             await send(target(sandbox.url), busiest(sandbox), content=b"x" * 160_000)
         assert not sandbox.uploads
 
 
 async def test_file_over_the_configured_limit_is_not_sent():
     async with IssuetrakSandbox(SMALL) as sandbox:
-        with pytest.raises(errors.Rejected, match="max_bytes"):
+        with pytest.raises(errors.RejectedError, match="max_bytes"):
             await send(target(sandbox.url, max_bytes=10), busiest(sandbox), content=b"x" * 11)
         assert await send(target(sandbox.url, max_bytes=10), busiest(sandbox), content=b"x" * 10)
         assert sandbox.requests[UPLOAD] == 1
@@ -1273,7 +1273,7 @@ async def test_first_file_of_an_empty_tracker_shows_where_lists_are(tmp_path):
 async def test_upload_without_an_answer_is_unanswered_and_sent_once():
     async with IssuetrakSandbox(SMALL, Faults(lose_upload_answers=1)) as sandbox:
         goal = RetryingTarget(target(sandbox.url), NO_PATIENCE)
-        with pytest.raises(errors.Unanswered):
+        with pytest.raises(errors.OutcomeUnknownError):
             await send(goal, busiest(sandbox))
         assert len(sandbox.uploads) == 1
 
@@ -1345,7 +1345,7 @@ async def test_malformed_lists_end_in_our_words(answer):
         web.post("/{rest:.*}", always(text=json.dumps(answer))),
     ) as url:
         for call in (source(url).read("issues", None), target(url).find_attachments(issue(1))):
-            with pytest.raises(errors.WrongBody):
+            with pytest.raises(errors.UnexpectedBodyError):
                 await call
 
 

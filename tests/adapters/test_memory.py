@@ -43,7 +43,7 @@ class TestMemoryTargetOfFewWords(TargetContract):
         )
 
     async def test_deleted_file_cannot_be_described(self, bound):
-        with pytest.raises(errors.Gone):
+        with pytest.raises(errors.GoneError):
             await bound.target.describe(bound.gone, "told")
 
 
@@ -56,12 +56,12 @@ async def test_hook_comes_before_each_verb_and_may_fail_it():
     async def remember(verb: str, key: str) -> None:
         calls.append((verb, key))
         if verb == "uploaded":
-            raise errors.Unanswered("the answer was lost")
+            raise errors.OutcomeUnknownError("the answer was lost")
 
     tracker.on_call = remember
     await crawl(source)
     await source.download(file, Bucket())
-    with pytest.raises(errors.Unanswered):
+    with pytest.raises(errors.OutcomeUnknownError):
         await target.upload(bug, Draft("b.txt", "", "", 1), Bytes(b"b"))
     await target.find_attachments(bug)
     await target.describe(file, "told")
@@ -85,6 +85,6 @@ async def test_hook_comes_before_each_verb_and_may_fail_it():
 async def test_file_whose_size_was_announced_wrongly_is_refused():
     tracker = MemoryTracker()
     bug = tracker.add("Bug")
-    with pytest.raises(errors.Rejected):
+    with pytest.raises(errors.RejectedError):
         await MemoryTarget(tracker).upload(bug, Draft("a.txt", "", "", 2), Bytes(b"a"))
     assert tracker.of(bug) == ()

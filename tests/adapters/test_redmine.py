@@ -303,7 +303,7 @@ async def test_name_and_password_work_as_well(fake):
 
 
 async def test_wrong_key_is_noticed_before_what_an_anonymous_visitor_may_see_is_taken(fake):
-    with pytest.raises(errors.AuthRefused):
+    with pytest.raises(errors.AuthError):
         await source(fake.url, "wrong").read("issues", None)
     assert [path for _, path, _ in fake.requests] == ["users/current.json"]
 
@@ -313,7 +313,7 @@ async def test_key_that_dies_in_the_middle_of_a_listing_is_not_taken_for_its_end
     made = source(fake.url)
     page_one = await made.read("issues", None)
     monkeypatch.setattr("tests.adapters.fake_redmine.KEY", "another key")
-    with pytest.raises(errors.AuthRefused):
+    with pytest.raises(errors.AuthError):
         await crawl(made, ("issues", page_one.next))
 
 
@@ -327,7 +327,7 @@ async def test_all_issues_are_found_where_the_server_gives_fewer_than_asked_for(
 async def test_server_that_gives_the_same_page_again_and_again_is_not_believed(fake, small_pages):
     seeded(fake)
     fake.stuck = True
-    with pytest.raises(errors.Rejected, match="same page"):
+    with pytest.raises(errors.RejectedError, match="same page"):
         await read_to_the_end(source(fake.url), "issues")
 
 
@@ -351,17 +351,17 @@ async def test_pages_come_side_by_side(fake, small_pages):
 async def test_listing_is_limited_to_a_project_by_option(fake):
     seeded(fake)
     made = source(fake.url, options=Options(project="another"))
-    with pytest.raises(errors.Gone):
+    with pytest.raises(errors.GoneError):
         await made.read("issues", None)
     assert fake.requests[-1][2]["project_id"] == "another"
 
 
 async def test_site_that_is_no_redmine_is_unreachable(fake):
     made = source(fake.url + "/wrong")
-    with pytest.raises(errors.TrackerUnreachable):
+    with pytest.raises(errors.TrackerUnreachableError):
         await made.check()
     fake.answers_with["users/current.json"] = web.json_response(["hello"])
-    with pytest.raises(errors.TrackerUnreachable):
+    with pytest.raises(errors.TrackerUnreachableError):
         await source(fake.url).check()
 
 
@@ -369,7 +369,7 @@ async def test_site_that_is_no_redmine_is_unreachable(fake):
 async def test_listing_that_makes_no_sense_is_a_wrong_body(fake, answer):
     fake.answers_with["issues.json"] = web.json_response(answer)
     made = source(fake.url)
-    with pytest.raises(errors.WrongBody):
+    with pytest.raises(errors.UnexpectedBodyError):
         await made.read("issues", None)
 
 
@@ -387,7 +387,7 @@ async def test_record_of_another_issue_says_nothing_of_a_file(fake):
     fake.file(one, "a.txt", b"a")
     [file] = (await crawl(source(fake.url))).attachments.values()
     fake.answers_with[f"issues/{one}.json"] = web.json_response({"issue": {"id": other, "attachments": []}})
-    with pytest.raises(errors.WrongBody, match=f"the record of {other} came"):
+    with pytest.raises(errors.UnexpectedBodyError, match=f"the record of {other} came"):
         await source(fake.url).still_lists(file)
 
 
@@ -429,7 +429,7 @@ async def test_odd_values_in_a_listing_do_no_harm(fake):
 async def test_page_in_place_of_json_is_a_wrong_body(fake):
     fake.answers_with["issues.json"] = page("Overview", 200)
     made = source(fake.url)
-    with pytest.raises(errors.WrongBody):
+    with pytest.raises(errors.UnexpectedBodyError):
         await made.read("issues", None)
 
 
@@ -437,7 +437,7 @@ async def test_page_in_place_of_json_is_a_wrong_body(fake):
 async def test_page_of_maintenance_is_told_so_and_repeated(fake, path):
     fake.answers_with[path] = page("Maintenance", 200)
     made = source(fake.url)
-    with pytest.raises(errors.Retriable, match="down for maintenance"):
+    with pytest.raises(errors.RetriableError, match="down for maintenance"):
         await (made.check() if path.startswith("users") else made.read("issues", None))
 
 
@@ -445,7 +445,7 @@ async def test_download_that_leads_to_the_login_page_is_no_file(fake):
     numbers, _ = seeded(fake)
     bucket, made = Bucket(), source(fake.url, "wrong")
     file = fake.of(numbers[0])[0]
-    with pytest.raises(errors.LoginPage):
+    with pytest.raises(errors.LoginPageError):
         await made.download(Attachment(str(file.id), issue(numbers[0]), file.filename), bucket)
     assert not bucket.started
 
@@ -453,9 +453,9 @@ async def test_download_that_leads_to_the_login_page_is_no_file(fake):
 @pytest.mark.parametrize("number", ["", "1/../2", "x", "1?key=2"])
 async def test_id_that_is_no_number_leads_nowhere(fake, number):
     made, goal = source(fake.url), target(fake.url)
-    with pytest.raises(errors.Gone):
+    with pytest.raises(errors.GoneError):
         await made.download(Attachment(number, issue(1), "x"), Bucket())
-    with pytest.raises(errors.Gone):
+    with pytest.raises(errors.GoneError):
         await goal.find_attachments(EntityRef("Issue", number))
     assert fake.requests == []
 
@@ -468,33 +468,33 @@ async def upload(fake: FakeRedmine, draft: Draft, content: bytes) -> Attachment 
 
 async def test_upload_too_large_is_refused_in_redmines_words(fake):
     content = bytes(5 * 1024 * 1024 + 1)
-    with pytest.raises(errors.Rejected, match="exceeds the maximum allowed file size"):
+    with pytest.raises(errors.RejectedError, match="exceeds the maximum allowed file size"):
         await upload(fake, Draft("large.bin", "", "", len(content)), content)
 
 
 async def test_file_that_redmine_took_with_a_yes_and_does_not_list_was_dropped_or_is_late(fake):
     fake.attaches = False
-    with pytest.raises(errors.Unanswered, match="may this account edit the issue") as told:
+    with pytest.raises(errors.OutcomeUnknownError, match="may this account edit the issue") as told:
         await upload(fake, Draft("a.txt", "text/plain", "", 1), b"a")
     assert told.value.accepted
 
 
 async def test_refusal_of_the_token_is_a_definite_no(fake):
     fake.answers_with["uploads.json"] = web.json_response({"upload": {"id": 5, "token": "5.abc"}}, status=201)
-    with pytest.raises(errors.Rejected, match="could not be saved"):
+    with pytest.raises(errors.RejectedError, match="could not be saved"):
         await upload(fake, Draft("a.txt", "text/plain", "", 1), b"a")
 
 
 async def test_failure_before_anything_was_attached_may_be_repeated(fake):
     fake.answers_with["uploads.json"] = web.Response(status=500)
-    with pytest.raises(errors.Retriable):
+    with pytest.raises(errors.RetriableError):
         await upload(fake, Draft("a.txt", "text/plain", "", 1), b"a")
 
 
 @pytest.mark.parametrize("status", [500, 502, 504])
 async def test_failure_while_attaching_leaves_its_fate_open(fake, status):
     fake.answers_with["issues/1.json"] = web.Response(status=status)
-    with pytest.raises(errors.Unanswered):
+    with pytest.raises(errors.OutcomeUnknownError):
         await upload(fake, Draft("a.txt", "text/plain", "", 1), b"a")
 
 
@@ -507,7 +507,7 @@ async def test_upload_that_cannot_be_looked_up_is_not_repeated(fake, monkeypatch
         ("GET", p, broken) if (m, p) == ("GET", r"issues/(\d+)\.json") else (m, p, a) for m, p, a in fake.ROUTES
     )
     monkeypatch.setattr(FakeRedmine, "ROUTES", routes)
-    with pytest.raises(errors.Unanswered):
+    with pytest.raises(errors.OutcomeUnknownError):
         await upload(fake, Draft("a.txt", "text/plain", "", 1), b"a")
     assert [s.issue for s in fake.files.values()] == [1]
 

@@ -34,7 +34,7 @@ async def fake():
 async def asked_in_vain(made: RedmineSource, stream: str) -> Page:
     """The page after so many tries that a broken route is told as such."""
     for _ in range(TRIES - 1):
-        with pytest.raises(errors.Retriable):
+        with pytest.raises(errors.RetriableError):
             await made.read(stream, None)
     return await made.read(stream, None)
 
@@ -93,7 +93,7 @@ async def test_project_that_is_new_is_found_by_the_next_crawl(fake):
 async def test_project_that_nobody_sees_is_no_empty_one(fake):
     seeded_beside(fake)
     made = source(fake.url, options=Options(project="archived"))
-    with pytest.raises(errors.Gone, match="archived"):
+    with pytest.raises(errors.GoneError, match="archived"):
         await made.read("wiki", None)
 
 
@@ -101,10 +101,10 @@ async def test_issues_of_a_project_that_has_them_off_are_none_and_those_below_ar
     seeded_beside(fake)
     fake.answers_with["issues.json"] = web.Response(status=403)
     assert await source(fake.url, options=Options(project="shut")).read("issues", None) == Page()
-    with pytest.raises(errors.Forbidden):
+    with pytest.raises(errors.ForbiddenError):
         await source(fake.url, options=Options(project="below")).read("issues", None)
     fake.spaces[0].modules = ("wiki",)
-    with pytest.raises(errors.Rejected, match="below"):
+    with pytest.raises(errors.RejectedError, match="below"):
         await source(fake.url, options=Options(project="demo")).read("issues", None)
 
 
@@ -132,7 +132,7 @@ async def test_all_kinds_are_told_and_a_target_takes_issues_only(fake):
     goal = target(fake.url)
     assert goal.capabilities.kinds == ("Issue",)
     for ref in (EntityRef("WikiPage", "demo/Start"), EntityRef("News", "1")):
-        with pytest.raises(errors.Rejected, match="issues of a Redmine only"):
+        with pytest.raises(errors.RejectedError, match="issues of a Redmine only"):
             await goal.find_attachments(ref)
 
 
@@ -151,7 +151,7 @@ async def test_issues_are_held_against_their_total(fake, lacking):
     for number in range(3):
         fake.issue(f"issue {number}")
     fake.lists_fewer["issues"] = lacking
-    with pytest.raises(errors.ShortListing):
+    with pytest.raises(errors.ShortListingError):
         await read_to_the_end(source(fake.url), "issues")
 
 
@@ -159,7 +159,7 @@ async def test_projects_are_held_against_their_total(fake):
     seeded_beside(fake)
     fake.lists_fewer["projects"] = 1
     for stream in BESIDE:
-        with pytest.raises(errors.ShortListing, match="2 of 3"):
+        with pytest.raises(errors.ShortListingError, match="2 of 3"):
             await source(fake.url).read(stream, None)
 
 
@@ -171,14 +171,14 @@ async def test_list_of_a_project_is_held_against_its_total_and_is_one_failure(fa
     page = await asked_in_vain(made, stream)
     broken = [entity for entity in page.ask if entity.ref.id == f"projects/demo/{name}.json"]
     assert broken
-    with pytest.raises(errors.ShortListing):
+    with pytest.raises(errors.ShortListingError):
         await made.attachments_of(broken[0])
 
 
 async def test_users_are_held_against_their_total(fake):
     seeded_beside(fake)
     fake.lists_fewer["users"] = 1
-    with pytest.raises(errors.ShortListing):
+    with pytest.raises(errors.ShortListingError):
         await read_to_the_end(source(fake.url), "custom_fields")
 
 
@@ -191,7 +191,7 @@ async def test_list_that_changes_while_it_is_read_is_read_again(fake, monkeypatc
         return original(self, request, name, items[1:] if request.query["offset"] != "0" else items)
 
     monkeypatch.setattr(FakeRedmine, "_listed", shrinking)
-    with pytest.raises(errors.ShortListing, match="changed"):
+    with pytest.raises(errors.ShortListingError, match="changed"):
         await source(fake.url).read("wiki", None)
 
 
@@ -210,7 +210,7 @@ async def test_list_that_one_project_refuses_is_one_failure_and_never_an_empty_o
     made = source(fake.url)
     page = await (made.read(stream, None) if status in {403, 404, 406} else asked_in_vain(made, stream))
     [broken] = [entity for entity in page.ask if entity.ref.id == path]
-    with pytest.raises((errors.Rejected, errors.Retriable), match=str(status)):
+    with pytest.raises(errors.ItemFailedError, match=str(status)):
         await made.attachments_of(broken)
     del fake.answers_with[path]
     again = await made.attachments_of(broken)
@@ -225,7 +225,7 @@ async def test_passing_fault_of_a_list_is_only_tried_again(fake):
     seeded_beside(fake)
     made = source(fake.url)
     fake.answers_with["projects/demo/wiki/index.json"] = web.Response(status=500)
-    with pytest.raises(errors.Retriable):
+    with pytest.raises(errors.RetriableError):
         await made.read("wiki", None)
     del fake.answers_with["projects/demo/wiki/index.json"]
     assert len((await made.read("wiki", None)).entities) == 2
@@ -234,7 +234,7 @@ async def test_passing_fault_of_a_list_is_only_tried_again(fake):
 async def test_list_of_another_server_is_not_reopened(fake):
     for path in ("projects/../users.json", "projects/a/b.json", "projects/x/news.json?key=1", "demo/../../x"):
         for kind in ("News", "Issue"):
-            with pytest.raises(errors.Gone):
+            with pytest.raises(errors.GoneError):
                 await source(fake.url).attachments_of(Entity(EntityRef(kind, path)))
 
 
@@ -242,7 +242,7 @@ async def test_no_list_of_projects_is_a_failure_where_issues_name_projects(fake)
     fake.issue("an issue")
     fake.answers_with["projects.json"] = web.Response(status=404)
     for stream in BESIDE:
-        with pytest.raises(errors.Gone):
+        with pytest.raises(errors.GoneError):
             await source(fake.url).read(stream, None)
 
 
@@ -266,17 +266,17 @@ async def test_key_that_dies_makes_no_list_empty(fake, monkeypatch):
     await made.read("issues", None)
     monkeypatch.setattr("tests.adapters.fake_redmine.KEY", "another key")
     for stream in BESIDE:
-        with pytest.raises(errors.AuthRefused):
+        with pytest.raises(errors.AuthError):
             await made.read(stream, None)
 
 
 async def test_refusal_of_one_route_is_told_from_one_of_the_account(fake):
     seeded_beside(fake)
     ref = EntityRef("Version", "71")
-    with pytest.raises(errors.AuthRefused):
+    with pytest.raises(errors.AuthError):
         await source(fake.url, "wrong").attachments_of(Entity(ref))
     fake.answers_with["versions/71.json"] = web.Response(status=401)
-    with pytest.raises(errors.Retriable, match="good elsewhere"):
+    with pytest.raises(errors.RetriableError, match="good elsewhere"):
         await source(fake.url).attachments_of(Entity(ref))
 
 
@@ -284,7 +284,7 @@ async def test_news_that_an_old_redmine_doesnt_show_is_a_failure_that_says_so(fa
     seeded_beside(fake)
     number = fake.spaces[0].news[0]
     fake.answers_with[f"news/{number}.json"] = web.Response(status=401)
-    with pytest.raises(errors.Forbidden, match=r"before 4\.1"):
+    with pytest.raises(errors.ForbiddenError, match=r"before 4\.1"):
         await source(fake.url).attachments_of(Entity(EntityRef("News", str(number))))
 
 
@@ -295,7 +295,7 @@ async def test_wiki_page_without_a_title_is_one_failure(fake):
     page = await source(fake.url).read("wiki", None)
     assert [entity.title for entity in page.entities] == ["Start"]
     assert ["item 2 of 3" in page.unread[0].reason, "item 3 of 3" in page.unread[1].reason] == [True, True]
-    with pytest.raises(errors.WrongBody):
+    with pytest.raises(errors.UnexpectedBodyError):
         await source(fake.url).attachments_of(Entity(page.unread[0].ref))
 
 
@@ -342,7 +342,7 @@ async def test_broken_list_of_fields_is_one_failure_and_takes_no_issue_with_it(f
     page = await asked_in_vain(made, "issues")
     assert [file.name for file in page.attachments] == ["on the issue.txt"]
     [unread] = page.unread
-    with pytest.raises(errors.Retriable):
+    with pytest.raises(errors.RetriableError):
         await made.attachments_of(Entity(unread.ref))
     del fake.answers_with["custom_fields.json"]
     assert [file.name[:6] for file in await made.attachments_of(Entity(unread.ref))] == ["custom"]
@@ -354,7 +354,7 @@ async def test_refusal_to_an_administrator_is_a_failure_and_says_nothing_of_the_
     fake.answers_with["custom_fields.json"] = web.Response(status=status)
     made = source(fake.url)
     assert [one.ref.id for one in (await made.read("issues", None)).unread] == ["custom_fields.json"]
-    with pytest.raises((errors.Forbidden, errors.Gone)):
+    with pytest.raises((errors.ForbiddenError, errors.GoneError)):
         await made.read("custom_fields", None)
     assert any("custom_fields.json" in sentence for sentence in await made.oddities())
     del fake.answers_with["custom_fields.json"]
@@ -397,7 +397,7 @@ async def test_lost_storage_is_not_taken_for_deleted_files(fake):
         fake.answers_with[f"attachments/download/{number}"] = web.Response(status=404)
         fake.answers_with[f"attachments/{number}.json"] = web.Response(status=404)
     for file in found.values():
-        with pytest.raises(errors.Gone):
+        with pytest.raises(errors.GoneError):
             await fetch(made, file)
         assert await made.still_lists(file)
 
@@ -405,7 +405,7 @@ async def test_lost_storage_is_not_taken_for_deleted_files(fake):
 @pytest.mark.parametrize("kind", ADAPTER.capabilities.kinds)
 async def test_missing_owner_proves_nothing_of_a_file(fake, kind):
     where = "demo/Nowhere" if kind == "WikiPage" else "4040"
-    with pytest.raises(errors.Gone):
+    with pytest.raises(errors.GoneError):
         await source(fake.url).still_lists(Attachment("1", EntityRef(kind, where), "x"))
 
 
@@ -417,14 +417,14 @@ async def test_switched_off_api_is_called_that(fake, call):
     seeded_beside(fake)
     fake.rest = False
     made = source(fake.url)
-    with pytest.raises(errors.AuthRefused, match=r"REST API of this Redmine is switched off .*Settings -> API"):
+    with pytest.raises(errors.AuthError, match=r"REST API of this Redmine is switched off .*Settings -> API"):
         await (made.check() if call == "check" else made.read(call, None))
 
 
 async def test_refusal_with_a_reason_is_told_with_it(fake):
     refusal = web.json_response({"errors": ["You must change your password"]}, status=403)
     fake.answers_with["users/current.json"] = refusal
-    with pytest.raises(errors.AuthRefused, match="change your password"):
+    with pytest.raises(errors.AuthError, match="change your password"):
         await source(fake.url).check()
 
 
@@ -481,7 +481,7 @@ async def test_many_projects_are_named_in_part(fake):
 
 async def test_upload_to_another_kind_sends_nothing(fake):
     seeded_beside(fake)
-    with pytest.raises(errors.Rejected):
+    with pytest.raises(errors.RejectedError):
         await target(fake.url).upload(EntityRef("News", "1"), Draft("a", "", "", 1), Bytes(b"a"))
     assert fake.requests == []
 

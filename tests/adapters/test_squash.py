@@ -297,7 +297,7 @@ async def test_server_that_gives_always_the_same_page_is_not_believed():
 
     async with Stuck(SMALL) as sandbox:
         made = source(sandbox, Options(page_size=2))
-        with pytest.raises(errors.WrongBody):
+        with pytest.raises(errors.UnexpectedBodyError):
             await crawl(made)
 
 
@@ -314,7 +314,7 @@ async def test_what_may_not_be_read_is_named_and_the_rest_is_read():
                 for entity in page.ask:
                     try:
                         await made.attachments_of(entity)
-                    except errors.Forbidden:
+                    except errors.ForbiddenError:
                         refused.append(entity.ref)
                 if (cursor := page.next) is None:
                     break
@@ -344,7 +344,7 @@ async def test_refused_listing_is_named_as_an_entity_and_stays_refused():
         path = f"iterations/{first(sandbox, 'iterations').id}/test-plan"
         [entity] = [entity for entity in asked_for if entity.ref.id == path]
         assert entity.ref.kind == "executions"
-        with pytest.raises(errors.Forbidden):
+        with pytest.raises(errors.ForbiddenError):
             await made.attachments_of(entity)
         sandbox.closed = False
         iteration = sandbox.tree.nodes["iterations", int(first(sandbox, "iterations").id)]
@@ -413,7 +413,7 @@ async def test_server_that_fails_altogether_is_no_closed_way():
 
     async with Down(SMALL) as sandbox:
         patient = RetryingSource(source(sandbox), Patience(retries=20, sleep=no_wait))
-        with pytest.raises(errors.Retriable):
+        with pytest.raises(errors.RetriableError):
             await asked_by(patient, "campaigns")
 
 
@@ -424,7 +424,7 @@ async def test_listing_that_is_not_there_is_not_taken_for_an_empty_one():
 
     async with Lacking(SMALL) as sandbox:
         made = source(sandbox)
-        with pytest.raises(errors.Gone):
+        with pytest.raises(errors.GoneError):
             await made.read("campaign-folders", None)
 
 
@@ -452,7 +452,7 @@ async def test_way_down_that_a_server_does_not_know_is_named_and_not_taken_for_a
         iterations = [node.number for node in sandbox.tree.kinds["iterations"]]
         closed = await closed_ways(sandbox)
         assert closed == [EntityRef("test-suites", f"iterations/{number}/test-suites") for number in iterations]
-        with pytest.raises(errors.NotReachable):
+        with pytest.raises(errors.NotExposedError):
             await source(sandbox).attachments_of(Entity(closed[0]))
 
 
@@ -463,7 +463,7 @@ async def test_executions_of_a_plan_by_a_third_path_are_named_as_not_read(item_p
         assert bool(closed) == (item_path == "plan-items")
         for ref in closed:
             assert ref.kind == "executions"
-            with pytest.raises(errors.NotReachable):
+            with pytest.raises(errors.NotExposedError):
                 await source(sandbox).attachments_of(Entity(ref))
 
 
@@ -519,7 +519,7 @@ async def test_thing_whose_whole_kind_answers_404_is_a_failure_and_not_an_empty_
         assert {path.format(number) for number in numbers_of(sandbox, family)} <= closed
         for ref in asked_for:
             if "/" in ref.id:
-                with pytest.raises(errors.NotReachable):
+                with pytest.raises(errors.NotExposedError):
                     await source(sandbox).attachments_of(Entity(ref))
 
 
@@ -531,7 +531,7 @@ async def test_all_of_a_kind_deleted_at_once_is_a_failure_of_what_is_below_each(
         sandbox.removed |= {node.key for node in sandbox.tree.kinds["test-cases"]}
         page = await made.read("test-cases", page.next)
         assert {entity.ref.id for entity in page.ask} == steps
-        with pytest.raises(errors.NotReachable):
+        with pytest.raises(errors.NotExposedError):
             await made.attachments_of(page.ask[0])
 
 
@@ -549,7 +549,7 @@ async def test_projects_that_only_administrators_may_read_are_refused_or_skipped
     async with running(admin=False) as (sandbox, _):
         made, skipping = source(sandbox), source(sandbox, Options(project_files="skip"))
         [project, *_] = (await made.read("projects", None)).ask
-        with pytest.raises(errors.Forbidden):
+        with pytest.raises(errors.ForbiddenError):
             await made.attachments_of(project)
         page = await skipping.read("projects", None)
         assert page.ask == ()
@@ -560,7 +560,7 @@ async def test_owner_that_tells_nothing_of_files_is_named_or_ignored_by_option()
     async with running(untold=("requirement-folders",)) as (sandbox, _):
         entity = Entity(first(sandbox, "requirement-folders"))
         made, ignoring = source(sandbox), source(sandbox, Options(untold="ignore"))
-        with pytest.raises(errors.NotReachable, match="tells no files of requirement-folder"):
+        with pytest.raises(errors.NotExposedError, match="tells no files of requirement-folder"):
             await made.attachments_of(entity)
         assert await ignoring.attachments_of(entity) == ()
 
@@ -629,7 +629,7 @@ async def test_file_deleted_while_its_owner_is_read_is_listed_no_more_when_it_is
         found = await made.attachments_of(Entity(owner))
         assert [file.id for file in found] == sorted((str(file.id) for file in files), key=int)
         assert [file.id for file in found if not await made.still_lists(file)] == [str(victim)]
-        with pytest.raises(errors.Gone):
+        with pytest.raises(errors.GoneError):
             await made.download(next(file for file in found if file.id == str(victim)), Bucket())
 
 
@@ -643,7 +643,7 @@ async def test_what_a_failed_try_got_is_remembered_for_a_few_owners_only(monkeyp
     async with Broken(SMALL) as sandbox:
         made = source(sandbox)
         for owner in {file.owner for file in told(sandbox)}:
-            with pytest.raises(errors.Retriable):
+            with pytest.raises(errors.RetriableError):
                 await made.attachments_of(Entity(owner))
         assert len(made._partly) == 2
 
@@ -655,7 +655,7 @@ async def test_record_of_another_file_is_not_taken_for_that_of_a_file():
             return {**found, "id": file.id + 1} if whole else found
 
     async with Mixing(SMALL) as sandbox:
-        with pytest.raises(errors.WrongBody, match="was asked for"):
+        with pytest.raises(errors.UnexpectedBodyError, match="was asked for"):
             await source(sandbox).attachments_of(Entity(told(sandbox)[0].owner))
 
 
@@ -722,7 +722,7 @@ async def test_item_that_cannot_be_read_is_named_with_its_place_and_the_rest_is_
             },
         }
         assert refs(sandbox) <= found
-        with pytest.raises(errors.NotReachable, match="has no id"):
+        with pytest.raises(errors.NotExposedError, match="has no id"):
             await made.attachments_of(Entity(unread[-1].ref))
 
 
@@ -744,7 +744,7 @@ async def test_files_listed_by_their_owner_short_of_their_number_are_no_list():
 
     async with Short(SMALL, untold=OWNERS, lists_files=True) as sandbox:
         owner = Counter(file.owner for file in told(sandbox)).most_common(1)[0][0]
-        with pytest.raises(errors.ShortListing):
+        with pytest.raises(errors.ShortListingError):
             await source(sandbox).attachments_of(Entity(owner))
 
 
@@ -762,7 +762,7 @@ async def test_page_that_is_short_or_empty_though_there_is_more_is_a_failure(way
         patient = RetryingSource(source(sandbox), Patience(retries=8, sleep=no_wait))
         stream = way.split("/")[0]
         if "/" not in way:
-            with pytest.raises(errors.ShortListing):
+            with pytest.raises(errors.ShortListingError):
                 await read_to_the_end(patient, stream)
         else:
             asked_for = await asked_by(patient, stream)
@@ -806,7 +806,7 @@ async def test_requirement_without_any_version_is_a_failure_and_one_without_a_cu
         whole = await crawl(source(sandbox))
         assert whole.entities == refs(sandbox)
         sandbox.change = {"current_version": None, "versions": []}
-        with pytest.raises(errors.WrongBody, match="no version"):
+        with pytest.raises(errors.UnexpectedBodyError, match="no version"):
             await read_to_the_end(source(sandbox), "requirements")
 
 
@@ -858,7 +858,7 @@ async def test_list_that_is_not_to_be_had_is_a_failure_and_the_others_are_read(s
         for one in STREAMS:
             try:
                 pages = await read_to_the_end(made, one)
-            except (errors.Rejected, errors.Retriable):
+            except errors.ItemFailedError:
                 failed.append(one)
                 continue
             found |= {entity.ref for page in pages for entity in page.entities}
@@ -895,7 +895,11 @@ def lacking(streams: list[str], status: int) -> SquashSandbox:
 
 
 async def test_server_with_no_list_at_all_is_none():
-    for status, error in ((404, errors.TrackerUnreachable), (403, errors.Forbidden), (500, errors.Retriable)):
+    for status, error in (
+        (404, errors.TrackerUnreachableError),
+        (403, errors.ForbiddenError),
+        (500, errors.RetriableError),
+    ):
         async with lacking(list(STREAMS), status) as sandbox:
             with pytest.raises(error):
                 await source(sandbox).check()
@@ -903,7 +907,7 @@ async def test_server_with_no_list_at_all_is_none():
 
 async def test_server_that_asks_for_patience_is_not_asked_for_every_list():
     async with lacking(list(STREAMS), 503) as sandbox:
-        with pytest.raises(errors.Throttled):
+        with pytest.raises(errors.ThrottledError):
             await source(sandbox).check()
         assert sum(sandbox.requests.values()) <= 2
 
@@ -917,7 +921,7 @@ async def test_address_without_the_api_is_told_with_what_is_there():
             return answer
 
     async with Elsewhere(SMALL) as sandbox:
-        with pytest.raises(errors.TrackerUnreachable, match=r'"Welcome".*end with /squash'):
+        with pytest.raises(errors.TrackerUnreachableError, match=r'"Welcome".*end with /squash'):
             await source(sandbox).check()
 
 
@@ -980,7 +984,7 @@ async def test_password_beyond_ascii_goes_out_as_the_server_reads_it():
 async def test_server_that_takes_no_passwords_is_said_to_want_a_token():
     async with running(basic_allowed=False) as (sandbox, _):
         made = source(sandbox, username=sandbox.user, password=sandbox.password)
-        with pytest.raises(errors.AuthRefused, match="personal API token"):
+        with pytest.raises(errors.AuthError, match="personal API token"):
             await made.check()
 
 
@@ -988,7 +992,7 @@ async def test_wrong_context_path_is_named():
     async with running() as (sandbox, _):
         http = opened(HttpClient(sandbox.url.removesuffix("/squash"), ADAPTER.signer(sandbox.credentials)))
         made = SquashSource(http, Options())
-        with pytest.raises(errors.TrackerUnreachable, match="/squash"):
+        with pytest.raises(errors.TrackerUnreachableError, match="/squash"):
             await made.check()
 
 
@@ -1045,7 +1049,7 @@ def test_extension_that_is_none_is_refused_at_once(extension):
 
 async def test_target_never_ignores_what_it_cannot_look_up():
     async with running(untold=OWNERS) as (sandbox, _):
-        with pytest.raises(errors.NotReachable):
+        with pytest.raises(errors.NotExposedError):
             await target(sandbox, Options(untold="ignore")).find_attachments(first(sandbox, "campaigns"))
 
 
@@ -1057,7 +1061,7 @@ async def test_extension_for_names_without_one_is_an_option():
 @pytest.mark.parametrize("name", ["no extension", ".txt", "n" * 252 + ".txt"])
 async def test_name_that_would_break_the_server_is_never_sent(name):
     async with running() as (sandbox, _):
-        with pytest.raises(errors.Rejected, match="no name that Squash TM can hold"):
+        with pytest.raises(errors.RejectedError, match="no name that Squash TM can hold"):
             await sent(sandbox, name)
         assert not sandbox.requests
 
@@ -1093,7 +1097,7 @@ class Unrenaming(SquashSandbox):
 
 async def test_file_left_between_upload_and_renaming_is_finished_and_not_sent_again():
     async with Unrenaming(SMALL) as sandbox:
-        with pytest.raises(errors.Retriable):
+        with pytest.raises(errors.RetriableError):
             await sent(sandbox, 'a"b.txt', b"one")
         [left] = names_on(sandbox)
         assert left == await passing_name('a"b.txt', Bytes(b"one"))
@@ -1105,7 +1109,7 @@ async def test_file_left_between_upload_and_renaming_is_finished_and_not_sent_ag
 
 async def test_only_the_same_file_counts_as_left_between():
     async with Unrenaming(SMALL) as sandbox:
-        with pytest.raises(errors.Retriable):
+        with pytest.raises(errors.RetriableError):
             await sent(sandbox, 'a"b.txt', b"one")
         await sent(sandbox, 'a"b.txt', b"two")
         await sent(sandbox, "a/b.txt", b"one")
@@ -1138,9 +1142,9 @@ async def test_answer_that_tells_no_file_is_looked_up_by_the_name_it_was_sent_un
 @pytest.mark.parametrize("refuses", [True, False])
 async def test_extension_that_is_not_on_the_whitelist_is_named(refuses):
     async with running(whitelist=DEFAULT_WHITELIST, whitelist_refuses=refuses) as (sandbox, _):
-        with pytest.raises(errors.Rejected, match=r"extension \.png is probably not on its whitelist") as caught:
+        with pytest.raises(errors.RejectedError, match=r"extension \.png is probably not on its whitelist") as caught:
             await sent(sandbox, "a.png")
-        assert not isinstance(caught.value, errors.Unanswered)
+        assert not isinstance(caught.value, errors.OutcomeUnknownError)
         await sent(sandbox, "a.PDF")
         assert names_on(sandbox) == ["a.PDF"]
 
@@ -1148,7 +1152,7 @@ async def test_extension_that_is_not_on_the_whitelist_is_named(refuses):
 async def test_file_over_the_limit_is_told_with_the_limit():
     async with running() as (sandbox, _):
         sandbox.faults.max_upload_bytes = 4_000
-        with pytest.raises(errors.Rejected, match="larger than the server's limit of 4000 bytes"):
+        with pytest.raises(errors.RejectedError, match="larger than the server's limit of 4000 bytes"):
             await sent(sandbox, "a.txt", b"x" * 80_000)
         await sent(sandbox, "a.txt", b"x" * 4_000)
 
@@ -1157,9 +1161,9 @@ async def test_step_that_is_no_action_takes_no_file_and_is_said_so():
     async with running() as (sandbox, _):
         step = EntityRef("test-steps", str(CALL_STEPS + sandbox.tree.kinds["test-cases"][0].number))
         goal = target(sandbox)
-        with pytest.raises(errors.NotReachable, match="call-step"):
+        with pytest.raises(errors.NotExposedError, match="call-step"):
             await goal.find_attachments(step)
-        with pytest.raises(errors.Rejected, match="can't hold attachments"):
+        with pytest.raises(errors.RejectedError, match="can't hold attachments"):
             await goal.upload(step, Draft("a.txt", "", "", 1), Bytes(b"x"))
 
 
@@ -1167,7 +1171,7 @@ async def test_step_that_is_no_action_takes_no_file_and_is_said_so():
 async def test_kind_that_carries_no_files_is_refused_with_those_that_do(kind):
     async with running() as (sandbox, _):
         goal = target(sandbox)
-        with pytest.raises(errors.Rejected, match="requirement-versions"):
+        with pytest.raises(errors.RejectedError, match="requirement-versions"):
             await goal.find_attachments(EntityRef(kind, "1"))
         assert not sandbox.requests
 
@@ -1181,21 +1185,21 @@ async def test_id_that_is_no_number_leads_nowhere(number):
             goal.read_back(Attachment(number, EntityRef("campaigns", "1"), "x"), Bucket()),
             goal.delete(Attachment(number, EntityRef("campaigns", "1"), "x")),
         ):
-            with pytest.raises(errors.Gone):
+            with pytest.raises(errors.GoneError):
                 await call
         assert not sandbox.requests
 
 
 async def test_account_that_may_only_read_is_told_so():
     async with running(read_only=True) as (sandbox, _):
-        with pytest.raises(errors.Forbidden):
+        with pytest.raises(errors.ForbiddenError):
             await sent(sandbox, "a.txt")
 
 
 async def test_upload_whose_answer_is_lost_has_an_open_fate():
     async with running() as (sandbox, _):
         sandbox.faults.lose_upload_answers = 1
-        with pytest.raises(errors.Unanswered):
+        with pytest.raises(errors.OutcomeUnknownError):
             await sent(sandbox, "a.txt")
         assert names_on(sandbox) == ["a.txt"]
 
@@ -1243,7 +1247,7 @@ async def test_name_that_no_header_carries_is_never_sent_twice_to_a_list_that_la
         goal, owner = target(sandbox), first(sandbox, "test-cases")
         draft = Draft('a"b.txt', "", "", 1)
         for _ in range(3 if mumbles else 1):
-            with contextlib.suppress(errors.Unanswered):
+            with contextlib.suppress(errors.OutcomeUnknownError):
                 assert (await goal.upload(owner, draft, Bytes(b"x"))).name == draft.name
         assert len(sandbox.uploads) == 1
 
@@ -1268,7 +1272,7 @@ async def test_file_is_deleted_from_its_owner_once():
         await goal.delete(made)
         assert made.id not in {file.id for file in await goal.find_attachments(owner)}
         assert kept.id in {file.id for file in await goal.find_attachments(owner)}
-        with pytest.raises(errors.Gone):
+        with pytest.raises(errors.GoneError):
             await goal.delete(made)
 
 
@@ -1307,7 +1311,7 @@ def answering(body: object):
 async def test_listing_that_makes_no_sense_is_a_wrong_body(body):
     async with answering(body) as sandbox:
         made = source(sandbox)
-        with pytest.raises(errors.WrongBody):
+        with pytest.raises(errors.UnexpectedBodyError):
             await made.read("campaigns", None)
 
 
@@ -1325,7 +1329,7 @@ async def test_listing_that_makes_no_sense_is_a_wrong_body(body):
 async def test_owner_that_makes_no_sense_ends_in_our_words(body):
     async with answering(body) as sandbox:
         made = source(sandbox)
-        with pytest.raises(errors.WrongBody):
+        with pytest.raises(errors.UnexpectedBodyError):
             await made.attachments_of(Entity(EntityRef("campaigns", "1")))
 
 
@@ -1333,7 +1337,7 @@ async def test_owner_that_makes_no_sense_ends_in_our_words(body):
 async def test_requirement_that_makes_no_sense_is_a_wrong_body(body):
     async with answering(body) as sandbox:
         made = source(sandbox)
-        with pytest.raises(errors.WrongBody):
+        with pytest.raises(errors.UnexpectedBodyError):
             await made.read("requirements", json.dumps([["requirements/1", 0, 100, 0, 1]]))
 
 
@@ -1355,7 +1359,7 @@ def test_whatever_is_told_ends_in_a_file_or_in_our_words(value):
         ):
             try:
                 read(value)
-            except errors.WrongBody:
+            except errors.UnexpectedBodyError:
                 continue
 
 
@@ -1379,7 +1383,7 @@ CURSORS = ["[]", "[[1,0,2,0,1]]", '[["campaigns",0,2]]', '[["campaigns","x",2,0,
 
 @pytest.mark.parametrize("cursor", CURSORS)
 def test_cursor_of_another_shape_is_refused(cursor):
-    with pytest.raises(errors.ArchiveDamaged):
+    with pytest.raises(errors.ArchiveDamagedError):
         steps_in(cursor)
 
 

@@ -181,9 +181,9 @@ async def test_server_without_comments_or_messages_has_these_streams_empty_and_s
     async with answering(refuse) as url:
         source = TargetprocessSource(client(url), SKIP)
         page = await source.read(stream, None)
-        with pytest.raises(errors.Gone):
+        with pytest.raises(errors.GoneError):
             await source.read(stream, '{"after": 7}')
-        with pytest.raises(errors.Gone):
+        with pytest.raises(errors.GoneError):
             await source.read("Attachments", None)
         await source.close()
     assert (page.links, page.attachments, page.next) == ((), (), None)
@@ -199,7 +199,7 @@ async def test_comments_or_messages_that_were_not_found_once_are_not_taken_for_n
 
     async with answering(once) as url:
         source = TargetprocessSource(client(url), SKIP)
-        with pytest.raises(errors.Gone):
+        with pytest.raises(errors.GoneError):
             await source.read(stream, None)
         await source.close()
 
@@ -212,7 +212,7 @@ async def test_list_that_is_refused_is_a_failure_and_not_an_empty_one(stream, st
 
     async with answering(refuse) as url:
         source = TargetprocessSource(client(url), SKIP)
-        with pytest.raises((errors.Rejected, errors.Retriable)):
+        with pytest.raises(errors.ItemFailedError):
             await source.read(stream, None)
         await source.close()
 
@@ -232,7 +232,7 @@ async def test_image_inside_a_text_is_listed_with_its_entity_and_said_to_be_out_
         }
         assert len({file.id for file in found}) == len(texts) + 2
         for file in found:
-            with pytest.raises(errors.NotReachable):
+            with pytest.raises(errors.NotExposedError):
                 await fetch(source, file)
 
 
@@ -335,7 +335,7 @@ async def test_server_that_gives_the_same_page_again_and_again_is_not_believed()
 
     async with answering(answer) as url:
         source = TargetprocessSource(client(url), SKIP)
-        with pytest.raises(errors.Rejected, match="same page"):
+        with pytest.raises(errors.RejectedError, match="same page"):
             await read_to_the_end(source, "Attachments")
         await source.close()
 
@@ -405,7 +405,7 @@ async def test_kind_that_the_listing_leaves_open_is_asked_for(lookup, kind):
 
 @pytest.mark.parametrize(
     ("way", "error"),
-    [("page", errors.LoginPage), ("redirect", errors.LoginPage), ("unauthorized", errors.AuthRefused)],
+    [("page", errors.LoginPageError), ("redirect", errors.LoginPageError), ("unauthorized", errors.AuthError)],
 )
 async def test_token_that_may_not_fetch_files_says_what_to_configure(way, error):
     file = Attachment(str(WORLD.attachments[0].id), NOBODY, "x.bin", WORLD.attachments[0].size)
@@ -427,7 +427,7 @@ async def test_token_reads_the_lists_while_a_cookie_fetches_the_files(auth):
 async def test_account_that_may_not_use_the_api_is_refused_by_check():
     auth = {"username": "requester", "password": TargetprocessSandbox.password}
     async with running() as sandbox, source_of(sandbox, **auth) as source:
-        with pytest.raises(errors.AuthRefused, match="requesters"):
+        with pytest.raises(errors.AuthError, match="requesters"):
             await source.check()
 
 
@@ -441,9 +441,9 @@ async def test_login_page_in_answer_to_the_api_means_that_the_credentials_were_r
     async with answering(answer) as url:
         source, target = TargetprocessSource(client(url), SKIP), TargetprocessTarget(client(url), SKIP)
         for call in (source.check(), source.read("Attachments", None), source.read("Comments", None)):
-            with pytest.raises(errors.AuthRefused):
+            with pytest.raises(errors.AuthError):
                 await call
-        with pytest.raises((errors.AuthRefused, errors.LoginPage)):
+        with pytest.raises((errors.AuthError, errors.LoginPageError)):
             await target.describe(Attachment("1", NOBODY, "a"), "told")
         await source.close()
         await target.close()
@@ -463,7 +463,7 @@ DRAFT = Draft("a.txt", "text/plain", "told", 1)
 async def test_upload_without_an_answer_is_unanswered():
     async with running() as sandbox, target_of(sandbox) as target:
         sandbox.faults.lose_upload_answers = 1
-        with pytest.raises(errors.Unanswered):
+        with pytest.raises(errors.OutcomeUnknownError):
             await target.upload(STORY, DRAFT, Bytes(b"x"))
         assert [file.name for file in sandbox.uploads.values()] == ["a.txt"]
 
@@ -486,23 +486,23 @@ async def test_file_over_the_servers_limit_is_a_definite_no():
 
     async with answering(answer) as url:
         target = TargetprocessTarget(client(url), SKIP)
-        with pytest.raises(errors.Rejected) as caught:
+        with pytest.raises(errors.RejectedError) as caught:
             await target.upload(STORY, DRAFT, Bytes(b"x"))
         await target.close()
-    assert not isinstance(caught.value, errors.Unanswered)
+    assert not isinstance(caught.value, errors.OutcomeUnknownError)
 
 
 async def test_server_error_after_an_upload_to_an_entity_that_is_there_leaves_it_open():
     async with running() as sandbox, target_of(sandbox) as target:
         sandbox.faults.fail_uploads = 1
-        with pytest.raises(errors.Unanswered):
+        with pytest.raises(errors.OutcomeUnknownError):
             await target.upload(STORY, DRAFT, Bytes(b"x"))
 
 
 async def test_forbidden_entity_takes_no_upload():
     async with running() as sandbox, target_of(sandbox) as target:
         sandbox.faults.forbidden_entities = {101}
-        with pytest.raises(errors.Forbidden):
+        with pytest.raises(errors.ForbiddenError):
             await target.upload(STORY, DRAFT, Bytes(b"x"))
 
 
@@ -542,7 +542,7 @@ async def test_malformed_answer_is_a_wrong_body_whatever_was_asked(body):
     async with answering(answer) as url:
         source = TargetprocessSource(client(url), SKIP)
         for stream in source.capabilities.streams:
-            with pytest.raises(errors.WrongBody):
+            with pytest.raises(errors.UnexpectedBodyError):
                 await source.read(stream, None)
         await source.close()
 
@@ -569,7 +569,7 @@ async def test_item_that_cannot_be_read_is_one_failure_with_its_place(body, what
             assert unread.reason.startswith(f"GET api/v1/{stream}, after id 0: item 1 of 1 ")
             assert what in unread.reason
             assert (page.attachments, page.entities, page.next) == ((), (), None)
-        with pytest.raises(errors.WrongBody):
+        with pytest.raises(errors.UnexpectedBodyError):
             await source.attachments_of(Entity(EntityRef("Bug", "1"), raw="{}"))
         await source.close()
 

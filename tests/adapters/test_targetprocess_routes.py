@@ -98,7 +98,7 @@ async def test_any_one_list_is_proof_enough():
 @pytest.mark.parametrize("status", [404, 500])
 async def test_server_on_which_nothing_answers_is_none_of_ours(status):
     async with odd(refuses={"": status}) as (_, source):
-        with pytest.raises((errors.Gone, errors.Retriable)):
+        with pytest.raises((errors.GoneError, errors.RetriableError)):
             await source.check()
 
 
@@ -107,7 +107,7 @@ async def test_list_that_is_refused_fails_alone(lost):
     async with odd(refuses={f"{lost}?": 403}) as (_, source):
         for stream in source.capabilities.streams:
             if stream == lost:
-                with pytest.raises(errors.Forbidden):
+                with pytest.raises(errors.ForbiddenError):
                     await source.read(stream, None)
             else:
                 await source.read(stream, None)
@@ -144,7 +144,7 @@ async def test_empty_page_that_tells_of_a_next_one_is_an_error(stream, form):
     async with answering(answer) as url:
         source = TargetprocessSource(client(url), replace(SKIP, format=form))
         for cursor in (None, '{"after": 7}', '{"offset": 9, "anchor": 7, "back": 0}'):
-            with pytest.raises(errors.ShortListing):
+            with pytest.raises(errors.ShortListingError):
                 await crawl(source, (stream, cursor))
         await source.close()
 
@@ -198,7 +198,7 @@ async def test_page_of_a_proxy_in_the_middle_is_no_refusal_of_the_credentials():
 
     async with answering(answer) as url:
         source = TargetprocessSource(client(url), SKIP)
-        with pytest.raises(errors.WrongBody, match="Down for maintenance"):
+        with pytest.raises(errors.UnexpectedBodyError, match="Down for maintenance"):
             await source.read("Attachments", '{"after": 7}')
         await source.close()
 
@@ -219,9 +219,9 @@ async def test_entity_that_tells_of_more_files_than_are_found_is_a_failure_that_
         await crawl_listings(source)
         page = await source.read("Generals", None)
         entity = next(one for one in page.ask if one.ref == ref)
-        with pytest.raises(errors.ShortListing, match=f"{count + 2} files, and {count} of them"):
+        with pytest.raises(errors.ShortListingError, match=f"{count + 2} files, and {count} of them"):
             await source.attachments_of(entity)
-        with pytest.raises(errors.ShortListing):
+        with pytest.raises(errors.ShortListingError):
             await source.attachments_of(Entity(ref))
 
 
@@ -258,7 +258,7 @@ async def test_file_that_only_the_list_of_all_shows_counts_for_its_entity():
         sandbox.change = lambda _, tree: {**tree, "Attachments-Count": count} if "Attachments-Count" in tree else tree
         assert len(await source.attachments_of(entity)) == count
         sandbox.oddities.sortable = False  # no filter of all attachments either
-        with pytest.raises(errors.ShortListing):
+        with pytest.raises(errors.ShortListingError):
             await source.attachments_of(entity)
         await source.close()
 
@@ -293,7 +293,7 @@ async def test_only_the_vendors_own_spelling_is_understood_and_the_records_tell_
         for entity in (await source.read("Generals", None)).ask:
             there = sandbox.attached(int(entity.ref.id))
             if len(there) > 25:  # so many stand inside of an entity where nobody may say how many
-                with pytest.raises(errors.ShortListing, match=f"{len(there)} files, and 25"):
+                with pytest.raises(errors.ShortListingError, match=f"{len(there)} files, and 25"):
                     await source.attachments_of(entity)
                 continue
             found = await source.attachments_of(entity)
@@ -313,7 +313,7 @@ async def test_what_stands_inside_is_not_believed_where_it_may_be_cut(filters):
         if filters:
             assert len(await source.attachments_of(entity)) == 60
         else:
-            with pytest.raises(errors.ShortListing):
+            with pytest.raises(errors.ShortListingError):
                 await source.attachments_of(entity)
 
 
@@ -339,7 +339,7 @@ async def test_filter_that_a_server_ignores_adds_no_files_of_others():
 async def test_missing_entity_is_gone_by_either_way(status):
     async with odd(refuses={"/Attachments?": status}) as (_, source):
         for entity in (Entity(EntityRef("Bug", "99999")), counted(EntityRef("Bug", "99999"), 3)):
-            with pytest.raises(errors.Gone):
+            with pytest.raises(errors.GoneError):
                 await source.attachments_of(entity)
 
 
@@ -349,7 +349,7 @@ async def test_refusal_of_both_ways_is_a_failure_and_not_an_empty_list():
         source,
     ):
         ref, count = with_files(s)
-        with pytest.raises(errors.Rejected):
+        with pytest.raises(errors.RejectedError):
             await source.attachments_of(counted(ref, count))
 
 
@@ -362,7 +362,7 @@ async def test_where_the_list_of_an_entity_is_refused_what_stands_inside_of_it_i
         sandbox.change = lambda _request, tree: (
             {**tree, "Attachments": {"Items": []}} if "Attachments" in tree else tree
         )
-        with pytest.raises((errors.Rejected, errors.Retriable), match=f"status {status}"):
+        with pytest.raises(errors.ItemFailedError, match=f"status {status}"):
             await source.attachments_of(counted(ref, count))
         assert not source._files.by_inclusion
 
@@ -396,7 +396,7 @@ async def test_server_that_tells_nothing_of_what_is_inside_of_an_entity_is_asked
     async with odd(refuses={"Attachments]": 400, "Attachments[": 400}) as (sandbox, source):
         ref, count = with_files(sandbox)
         assert len(await source.attachments_of(Entity(ref))) == count
-        with pytest.raises(errors.ShortListing):
+        with pytest.raises(errors.ShortListingError):
             await source.attachments_of(counted(ref, count + 1))
 
 
@@ -455,7 +455,7 @@ async def test_file_that_no_address_gives_is_gone_as_the_first_said():
     async with answering(serving(set(), Uri="http://inside/x/y.txt")) as url:
         source = TargetprocessSource(client(url), SKIP)
         (file,) = (await source.read("Attachments", None)).attachments
-        with pytest.raises(errors.Gone, match=r"GET Attachment\.aspx"):
+        with pytest.raises(errors.GoneError, match=r"GET Attachment\.aspx"):
             await fetch(source, file)
         await source.close()
 
@@ -520,7 +520,7 @@ async def test_where_no_record_can_be_had_the_list_of_the_entity_may_tell_but_it
         assert await source.still_lists(known)
         sandbox.delete(file.id)
         for unknown in (known, Attachment("99999", NOBODY, "x")):
-            with pytest.raises(errors.Gone):
+            with pytest.raises(errors.GoneError):
                 await source.still_lists(unknown)
 
 

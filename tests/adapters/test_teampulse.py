@@ -293,7 +293,7 @@ async def test_address_without_the_api_is_told_as_a_wrong_url():
     async with serving(TeamPulseSandbox(SMALL, base_path="/tp")) as (sandbox, _, _):
         elsewhere = TeamPulseSource(HttpClient(sandbox.url[:-3], ADAPTER.signer({"cookie": "x"})), Options())
         for call in (elsewhere.check(), elsewhere.read("workitems", None)):
-            with pytest.raises(errors.TrackerUnreachable, match="url"):
+            with pytest.raises(errors.TrackerUnreachableError, match="url"):
                 await call
         await elsewhere.close()
 
@@ -326,7 +326,7 @@ async def test_server_that_gives_the_same_page_again_and_again_is_not_believed()
     made = SimpleSandbox(SMALL, top_cap=4)
     made.ignores = ("$filter", "$skip")
     async with serving(made, page_size=4) as (_, src, _):
-        with pytest.raises(errors.Rejected, match="same page"):
+        with pytest.raises(errors.RejectedError, match="same page"):
             await read_to_the_end(src, "workitems")
 
 
@@ -372,7 +372,7 @@ async def test_files_of_work_items_that_cannot_be_read_belong_to_nobody():
         of_nobody = [file for file in found if file.owner == NOBODY]
         assert len(of_nobody) == len([file for file in told(sandbox) if file.owner == hidden]) > 0
         assert {json.loads(file.raw)["workItemId"] for file in of_nobody} == {int(hidden.id)}
-        with pytest.raises(errors.Forbidden):
+        with pytest.raises(errors.ForbiddenError):
             await fetch(src, of_nobody[0])
 
 
@@ -450,7 +450,7 @@ async def test_file_that_neither_address_gives_is_refused_as_the_first_said():
     async with serving(OneWaySandbox(SMALL, Faults(gone={1}))) as (_, src, _):
         first = (await src.read("attachments", None)).attachments[0]
         bucket = Bucket()
-        with pytest.raises(errors.LoginPage):
+        with pytest.raises(errors.LoginPageError):
             await src.download(first, bucket)
         assert not bucket.started
 
@@ -463,7 +463,7 @@ async def test_login_page_in_place_of_a_web_page_without_a_size_is_not_taken_for
     page = next(file for file in WORLD.attachments if file.name.endswith(".html") and WORLD.owner_of(file))
     async with serving(LoggedOut(WORLD, null_sizes={page.id})) as (_, src, _):
         bucket = Bucket()
-        with pytest.raises(errors.LoginPage):
+        with pytest.raises(errors.LoginPageError):
             await src.download((await crawl(src)).attachments[str(page.id)], bucket)
         assert not bucket.started
 
@@ -474,7 +474,7 @@ async def test_file_of_which_no_address_is_told_is_out_of_reach():
             return ""
 
     async with serving(Tacit(SMALL)) as (_, src, _):
-        with pytest.raises(errors.NotReachable):
+        with pytest.raises(errors.NotExposedError):
             await fetch(src, (await src.read("attachments", None)).attachments[0])
 
 
@@ -567,9 +567,9 @@ def test_name_keeps_all_but_what_a_windows_server_cannot_have(name, legal):
 @pytest.mark.parametrize("status", [404, 413])
 async def test_upload_over_the_limit_is_told_as_too_large(status):
     async with serving(TeamPulseSandbox(SMALL, Faults(max_upload_bytes=1_000), too_large_status=status)) as (s, _, dst):
-        with pytest.raises(errors.Rejected, match=r"too large|404\.13") as caught:
+        with pytest.raises(errors.RejectedError, match=r"too large|404\.13") as caught:
             await dst.upload(EntityRef("Story", "101"), draft(size=1_001), Bytes(b"x" * 1_001))
-        assert not isinstance(caught.value, errors.Gone | errors.Unanswered)
+        assert not isinstance(caught.value, errors.GoneError | errors.OutcomeUnknownError)
         assert not s.uploads
         assert not s.requests["GET /api/v1/workitems/{id}"], "what is said needs no second question"
 
@@ -585,14 +585,14 @@ async def test_other_ways_to_say_too_large_are_understood(refusal):
     made = StubbornSandbox(SMALL)
     made.refusal = refusal
     async with serving(made) as (_, _, dst):
-        with pytest.raises(errors.Rejected, match="too large") as caught:
+        with pytest.raises(errors.RejectedError, match="too large") as caught:
             await dst.upload(EntityRef("Story", "101"), draft(size=2_000), Bytes(b"x" * 2_000))
-        assert not isinstance(caught.value, errors.Gone | errors.Unanswered)
+        assert not isinstance(caught.value, errors.GoneError | errors.OutcomeUnknownError)
 
 
 async def test_missing_work_item_is_not_mistaken_for_too_large_a_file():
     async with serving(StubbornSandbox(SMALL)) as (_, _, dst):
-        with pytest.raises(errors.Gone):
+        with pytest.raises(errors.GoneError):
             await dst.upload(EntityRef("Story", "4711"), draft(size=2_000), Bytes(b"x" * 2_000))
 
 
@@ -607,7 +607,7 @@ async def test_description_that_is_not_taken_does_not_have_the_file_sent_again()
 async def test_upload_whose_answer_is_lost_is_sent_once_and_found():
     async with serving(TeamPulseSandbox(SMALL.without_attachments(), Faults(lose_upload_answers=1))) as (sb, _, dst):
         owner = EntityRef("Story", "101")
-        with pytest.raises(errors.Unanswered):
+        with pytest.raises(errors.OutcomeUnknownError):
             await RetryingTarget(dst, NO_PATIENCE).upload(owner, draft(), Bytes(b"x"))
         assert [file.name for file in await dst.find_attachments(owner)] == ["a.txt"]
         assert len(sb.uploads) == 1
@@ -652,7 +652,7 @@ async def test_owner_that_is_no_number_is_gone_and_nothing_is_sent(number):
             dst.describe(Attachment(number, owner, "x"), "told"),
             dst.read_back(Attachment(number, owner, "x"), Bucket()),
         ):
-            with pytest.raises(errors.Gone):
+            with pytest.raises(errors.GoneError):
                 await call
         assert not sandbox.requests
 
@@ -717,7 +717,7 @@ async def test_item_that_cannot_be_read_is_one_failure_with_its_place(answer, wh
             assert (unread.ref.kind, page.entities, page.attachments, page.next) == (stream, (), (), None)
             assert unread.reason.startswith(f"GET api/v1/{stream}, after id 0: item 1 of 1 ")
             assert what in unread.reason
-        with pytest.raises(errors.WrongBody):
+        with pytest.raises(errors.UnexpectedBodyError):
             await dst.find_attachments(EntityRef("Story", "101"))
 
 
@@ -727,5 +727,5 @@ async def test_list_that_is_none_is_an_error_and_not_an_empty_tracker(answer):
     made.answer = answer
     async with serving(made) as (_, src, _):
         for stream in src.capabilities.streams:
-            with pytest.raises(errors.WrongBody):
+            with pytest.raises(errors.UnexpectedBodyError):
                 await src.read(stream, None)

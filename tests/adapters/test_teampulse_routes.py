@@ -60,13 +60,14 @@ async def test_any_one_list_is_proof_enough():
     async with serving(OddSandbox(refuses={"users/me": 404, "workitems": 403})) as (_, src, _):
         assert "its attachments answer" in await src.check()
         assert (await src.read("attachments", None)).attachments
-        with pytest.raises(errors.Forbidden):
+        with pytest.raises(errors.ForbiddenError):
             await src.read("workitems", None)
         assert any(one.startswith("workitems can't be listed") for one in await src.oddities())
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(404, errors.TrackerUnreachable), (403, errors.Forbidden), (500, errors.Retriable)]
+    ("status", "error"),
+    [(404, errors.TrackerUnreachableError), (403, errors.ForbiddenError), (500, errors.RetriableError)],
 )
 async def test_server_on_which_nothing_answers_is_none_of_ours(status, error):
     async with serving(OddSandbox(refuses={"": status})) as (_, src, _):
@@ -114,7 +115,7 @@ async def test_list_that_ends_before_its_own_total_is_an_error(key, stream, left
         if left > (0 if filters else 1):
             await read_to_the_end(src, stream)  # short pages are read on
         else:
-            with pytest.raises(errors.ShortListing):
+            with pytest.raises(errors.ShortListingError):
                 await read_to_the_end(src, stream)
 
 
@@ -125,7 +126,7 @@ async def test_empty_list_with_a_total_is_an_error(stream):
 
     async with serving(OddSandbox(change=change), page_size=5) as (_, src, _):
         for cursor in (None, '{"after": 2, "seen": 1}'):
-            with pytest.raises(errors.ShortListing, match="number that the server tells"):
+            with pytest.raises(errors.ShortListingError, match="number that the server tells"):
                 await src.read(stream, cursor)
 
 
@@ -135,7 +136,7 @@ async def test_files_of_a_work_item_are_held_against_their_total():
         return {**tree, "results": tree["results"][1:]} if short else tree
 
     async with serving(OddSandbox(change=change)) as (_, _, dst):
-        with pytest.raises(errors.ShortListing):
+        with pytest.raises(errors.ShortListingError):
             await dst.find_attachments(EntityRef("Story", "101"))
 
 
@@ -213,7 +214,7 @@ async def test_work_item_that_never_can_be_read_is_one_failure_and_its_files_are
     refuses = {"id eq ": 500, f"workitems/{owner.id}": 500}
     async with serving(OddSandbox(refuses=refuses)) as (sandbox, src, _):
         for _ in range(2):
-            with pytest.raises(errors.Retriable):
+            with pytest.raises(errors.RetriableError):
                 await src.read("attachments", None)
         page = await src.read("attachments", None)
         assert [(one.ref.id, "status 500" in one.reason) for one in page.unread] == [(owner.id, True)]
@@ -306,7 +307,7 @@ async def test_where_no_record_can_be_had_the_list_of_the_work_item_may_tell_but
         assert await src.still_lists(file)
         sandbox.delete(int(file.id))
         for unknown in (file, replace(file, owner=NOBODY), Attachment("99999", EntityRef("Bug", "99999"), "x")):
-            with pytest.raises(errors.Gone):
+            with pytest.raises(errors.GoneError):
                 await src.still_lists(unknown)
 
 

@@ -207,7 +207,7 @@ class SourceContract:
     async def test_deleted_attachment_is_gone(self, bound):
         if bound.gone is None:
             pytest.skip("this tracker has no deleted attachment to ask for")
-        with pytest.raises(errors.Gone):
+        with pytest.raises(errors.GoneError):
             await fetch(bound.source, bound.gone)
 
     async def test_file_that_is_there_is_still_listed(self, bound):
@@ -226,7 +226,7 @@ class SourceContract:
         file = next(file for file in (await crawl(bound.source)).attachments.values() if file.owner != NOBODY)
         try:
             listed = await bound.source.still_lists(replace(file, owner=bound.missing.ref))
-        except (errors.Rejected, errors.Retriable):
+        except errors.ItemFailedError:
             return
         assert listed, "its own record is there, whatever its entity says"
 
@@ -254,7 +254,7 @@ class SourceContract:
     async def test_missing_entity_is_gone(self, bound):
         if bound.missing is None:
             pytest.skip("this source never asks for the attachments of one entity")
-        with pytest.raises(errors.Gone):
+        with pytest.raises(errors.GoneError):
             await bound.source.attachments_of(bound.missing)
 
     async def test_check_says_who_and_where(self, bound):
@@ -274,7 +274,7 @@ class SourceContract:
             pytest.skip("this tracker asks for no credentials")
         source = bound.refused()
         try:
-            with pytest.raises(errors.AuthRefused):
+            with pytest.raises(errors.AuthError):
                 await source.check()
         finally:
             await source.close()
@@ -284,7 +284,7 @@ class SourceContract:
             pytest.skip("this tracker asks for no credentials")
         source = bound.refused()
         try:
-            with pytest.raises((errors.AuthRefused, errors.LoginPage)):
+            with pytest.raises((errors.AuthError, errors.LoginPageError)):
                 await crawl(source)
         finally:
             await source.close()
@@ -295,7 +295,7 @@ class SourceContract:
         file = next(iter((await crawl(bound.source)).attachments.values()))
         source, bucket = bound.refused(), Bucket()
         try:
-            with pytest.raises((errors.AuthRefused, errors.LoginPage, errors.Forbidden, errors.Gone)):
+            with pytest.raises((errors.AuthError, errors.LoginPageError, errors.ForbiddenError, errors.GoneError)):
                 await source.download(file, bucket)
         finally:
             await source.close()
@@ -305,7 +305,7 @@ class SourceContract:
         if bound.unreachable is None:
             pytest.skip("this tracker is in the process")
         source = bound.unreachable()
-        unreachable = (errors.ConnectFailed, errors.TrackerUnreachable)
+        unreachable = (errors.ConnectError, errors.TrackerUnreachableError)
         try:
             with pytest.raises(unreachable):
                 await source.check()

@@ -135,13 +135,13 @@ class TargetReadContract:
         assert sorted(found) == sorted((t[0], t[2]) for t in await bound.files_of(bound.entity))
 
     async def test_missing_entity_has_gone(self, bound):
-        with pytest.raises(errors.Gone):
+        with pytest.raises(errors.GoneError):
             await bound.target.find_attachments(bound.missing)
 
     async def test_deleted_file_has_gone(self, bound):
         if bound.gone is None:
             pytest.skip("this tracker has no deleted file to ask for")
-        with pytest.raises(errors.Gone):
+        with pytest.raises(errors.GoneError):
             await bound.target.read_back(bound.gone, Bucket())
 
     async def test_legal_name_is_legal_itself(self, bound):
@@ -167,7 +167,7 @@ class TargetReadContract:
             pytest.skip("this tracker asks for no credentials")
         target = bound.refused()
         try:
-            with pytest.raises(errors.AuthRefused):
+            with pytest.raises(errors.AuthError):
                 await target.check()
         finally:
             await target.close()
@@ -177,7 +177,7 @@ class TargetReadContract:
             pytest.skip("this tracker is in the process")
         target = bound.unreachable()
         try:
-            with pytest.raises((errors.ConnectFailed, errors.TrackerUnreachable)):
+            with pytest.raises((errors.ConnectError, errors.TrackerUnreachableError)):
                 await target.check()
         finally:
             await target.close()
@@ -248,7 +248,7 @@ class TargetContract(TargetReadContract):
         name = "n" * (can.max_name_bytes // len("n".encode(can.name_encoding)) + 1 - len(".txt")) + ".txt"
         try:
             await send(bound, name, b"x")
-        except errors.Rejected:
+        except errors.RejectedError:
             assert await arrivals(bound, before) == []
         else:
             assert name not in [truth[0] for truth in await arrivals(bound, before)]
@@ -281,15 +281,15 @@ class TargetContract(TargetReadContract):
             pytest.skip("this tracker's files have a description")
         before = await bound.files_of(bound.entity)
         remote = (await bound.target.find_attachments(bound.entity))[0]
-        with contextlib.suppress(errors.Rejected):
+        with contextlib.suppress(errors.RejectedError):
             await bound.target.describe(remote, "told")
         assert await bound.files_of(bound.entity) == before
 
     async def test_upload_to_a_missing_entity_is_a_definite_no(self, bound):
         draft = Draft("lost.txt", "text/plain", "", 1)
-        with pytest.raises(errors.Rejected) as caught:
+        with pytest.raises(errors.RejectedError) as caught:
             await bound.target.upload(bound.missing, draft, Bytes(b"x"))
-        assert not isinstance(caught.value, errors.Unanswered)
+        assert not isinstance(caught.value, errors.OutcomeUnknownError)
 
     async def test_as_many_writes_as_declared_go_side_by_side(self, bound):
         before = await bound.files_of(bound.entity)
@@ -304,9 +304,9 @@ class TargetContract(TargetReadContract):
         if limit is None:
             pytest.skip("the largest file that this tracker takes is not known")
         before = await bound.files_of(bound.entity)
-        with pytest.raises(errors.Rejected) as caught:
+        with pytest.raises(errors.RejectedError) as caught:
             await send(bound, "over.bin", bytes(limit + 1))
-        assert not isinstance(caught.value, errors.Unanswered)
+        assert not isinstance(caught.value, errors.OutcomeUnknownError)
         await send(bound, "full.bin", bytes(limit))
         assert [truth[:2] for truth in await arrivals(bound, before)] == [("full.bin", limit)]
 
@@ -316,7 +316,7 @@ class TargetContract(TargetReadContract):
         too_large = () if limit is None else (Draft("over.bin", "application/octet-stream", "", limit + 1),)
         for draft in (*bound.refused_drafts, *too_large):
             assert await bound.target.refuses(bound.entity, draft), draft
-            with pytest.raises(errors.Rejected):
+            with pytest.raises(errors.RejectedError):
                 await bound.target.upload(bound.entity, draft, Bytes(b"x" if draft.size == 1 else bytes(draft.size)))
         fine = Draft("fine.txt", "text/plain", "", 1)
         assert await bound.target.refuses(bound.entity, fine) is None
@@ -345,7 +345,7 @@ class TargetContract(TargetReadContract):
         after = await bound.files_of(bound.entity)
         remote = next(f for f in await bound.target.find_attachments(bound.entity) if f.name == "brief.txt")
         await bound.target.delete(remote)
-        with pytest.raises(errors.Gone):
+        with pytest.raises(errors.GoneError):
             await bound.target.delete(remote)
         assert Counter(after) - Counter(await bound.files_of(bound.entity)) == Counter(
             [("brief.txt", 1, sha256(b"x"), "")]
@@ -356,7 +356,7 @@ class TargetContract(TargetReadContract):
             pytest.skip("this tracker's files can be deleted")
         before = await bound.files_of(bound.entity)
         remote = (await bound.target.find_attachments(bound.entity))[0]
-        with pytest.raises(errors.Rejected):
+        with pytest.raises(errors.RejectedError):
             await bound.target.delete(remote)
         assert await bound.files_of(bound.entity) == before
 
@@ -367,7 +367,7 @@ class TargetContract(TargetReadContract):
         remote = (await bound.target.find_attachments(bound.entity))[0]
         target = bound.refused()
         try:
-            with pytest.raises((errors.AuthRefused, errors.Rejected)):
+            with pytest.raises((errors.AuthError, errors.RejectedError)):
                 await target.delete(remote)
         finally:
             await target.close()
@@ -414,7 +414,7 @@ class TargetContract(TargetReadContract):
             pytest.skip("this tracker creates entities")
         with pytest.raises(errors.ConfigError, match="create_missing"):
             await bound.target.expect_creating()
-        with pytest.raises(errors.Rejected):
+        with pytest.raises(errors.RejectedError):
             await bound.target.create_entity(stub("no"))
 
     async def test_author_and_date_are_kept_exactly_where_the_capability_says_so(self, bound):
@@ -430,7 +430,7 @@ class TargetContract(TargetReadContract):
         before = await bound.files_of(bound.entity)
         target = bound.refused()
         try:
-            with pytest.raises((errors.AuthRefused, errors.Rejected)):
+            with pytest.raises((errors.AuthError, errors.RejectedError)):
                 await target.upload(bound.entity, Draft("no.txt", "text/plain", "", 1), Bytes(b"x"))
         finally:
             await target.close()
@@ -441,7 +441,7 @@ class TargetContract(TargetReadContract):
             pytest.skip("this tracker is in the process")
         target = bound.unreachable()
         try:
-            with pytest.raises((errors.ConnectFailed, errors.TrackerUnreachable)):
+            with pytest.raises((errors.ConnectError, errors.TrackerUnreachableError)):
                 await target.upload(bound.entity, Draft("no.txt", "text/plain", "", 1), Bytes(b"x"))
         finally:
             await target.close()

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from jobs.options import date, entity, size
-from migrator.errors import MigratorError, WrongBody
+from migrator.errors import MigratorError, UnexpectedBodyError
 from migrator.model import Attachment, EntityRef
 from migrator.selection import Selection
 from migrator.trackers.issuetrak.parse import written
@@ -125,15 +125,15 @@ def test_base64_in_json_that_was_cut_or_damaged_is_never_a_shorter_file(content,
     whole = json.dumps(
         {"AttachmentID": 7, FIELD: base64.b64encode(content).decode(), "FileSizeInBytes": len(content)}
     ).encode()
-    with pytest.raises(WrongBody):
+    with pytest.raises(UnexpectedBodyError):
         scanned(whole[: at % len(whole)], cuts)
     damaged = whole[: at % len(whole)] + garbage + whole[at % len(whole) :]
-    with suppress(WrongBody):
+    with suppress(UnexpectedBodyError):
         found = scanned(damaged, cuts)
         text = json.loads(damaged).get(FIELD) or ""
         assert found == base64.b64decode("".join(text.split()), validate=True)
     trailing = whole + (garbage.strip() or b"x")
-    with pytest.raises(WrongBody):
+    with pytest.raises(UnexpectedBodyError):
         scanned(trailing, cuts)
 
 
@@ -173,7 +173,7 @@ def test_any_zip_gives_whole_files_or_none(contents, names, how, flips, cut, siz
         "QueryResults": {"Collection": records},
         "CompressedAttachmentsContent": base64.b64encode(packed).decode(),
     }
-    with suppress(WrongBody):
+    with suppress(UnexpectedBodyError):
         unpacked = Unpacked(answer)
         for number, told in enumerate(sizes):
             content = unpacked.content(str(number), told)

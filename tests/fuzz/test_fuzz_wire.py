@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.errors import MigratorError, Retriable
+from migrator.errors import MigratorError, RetriableError
 from migrator.wire.auth import Hmac, QueryToken, Signer, Wrap, basic
 from migrator.wire.client import Call, HttpClient
 from tests.contract import Bucket
@@ -67,7 +67,7 @@ async def saying(told: list[bytes]) -> AsyncIterator[str]:
 def in_order(error: MigratorError) -> None:
     """It says no secret, and a wait is one that can be waited."""
     assert "secret" not in str(error)
-    assert not isinstance(error, Retriable) or error.retry_after is None or 0 <= error.retry_after <= 86_400
+    assert not isinstance(error, RetriableError) or error.retry_after is None or 0 <= error.retry_after <= 86_400
 
 
 async def asked(told: list[bytes], signer: Signer, verb: str) -> tuple[Bucket, bool]:

@@ -163,7 +163,7 @@ async def test_body_comes_whole_whatever_tells_its_end(how):
     ids=["length", "within a chunk", "between chunks", "within a trailer", "no chunk"],
 )
 async def test_body_that_ends_before_its_end_is_a_wrong_body(cut):
-    with pytest.raises(errors.WrongBody, match="GET file: the body broke off"):
+    with pytest.raises(errors.UnexpectedBodyError, match="GET file: the body broke off"):
         await fetched_from((cut,))
 
 
@@ -174,7 +174,7 @@ async def test_connection_that_is_reset_is_no_end_of_a_body():
         await asyncio.sleep(0.05)
         writer.transport.abort()
 
-    with pytest.raises(errors.WrongBody, match="the body broke off"):
+    with pytest.raises(errors.UnexpectedBodyError, match="the body broke off"):
         await fetched_from((then(answer(FILE, length=None), reset),))
 
 
@@ -218,7 +218,7 @@ async def test_answer_that_has_no_body_ends_with_its_head(status, told):
 async def test_answer_that_cannot_be_read_may_be_asked_for_again(sent, caplog):
     bucket = Bucket()
     async with Peer((sent,)).serving() as peer, client(peer.url) as http:
-        with pytest.raises(errors.Retriable, match=r"GET file: the connection broke \(NotHttp\)"):
+        with pytest.raises(errors.RetriableError, match=r"GET file: the connection broke \(NotHttp\)"):
             await http.download("file", bucket)
     assert not bucket.started
     assert peer.asked == [0]
@@ -235,7 +235,7 @@ async def test_answer_that_cannot_be_read_may_be_asked_for_again(sent, caplog):
     ids=["long", "many", "longer than any block"],
 )
 async def test_head_without_measure_is_an_error(flood):
-    with pytest.raises(errors.Retriable, match="NotHttp"):
+    with pytest.raises(errors.RetriableError, match="NotHttp"):
         await fetched_from((b"HTTP/1.1 200 OK\r\n" + flood + b"\r\n\r\n",))
 
 
@@ -248,7 +248,7 @@ async def test_head_that_never_ends_is_given_up(endless):
             writer.write(endless.replace(b"HTTP/1.1 200 ", b"") * 1000)
             await writer.drain()
 
-    with pytest.raises(errors.Retriable, match="NotHttp"):
+    with pytest.raises(errors.RetriableError, match="NotHttp"):
         await fetched_from((then(endless, flood),))
 
 
@@ -258,7 +258,7 @@ async def test_trailers_without_measure_are_an_error():
             writer.write(b"X-More: yes\r\n" * 1000)
             await writer.drain()
 
-    with pytest.raises(errors.WrongBody, match="the body broke off"):
+    with pytest.raises(errors.UnexpectedBodyError, match="the body broke off"):
         await fetched_from((then(CHUNKED + b"a\r\n0123456789\r\n0\r\n", flood),))
 
 
@@ -341,14 +341,14 @@ async def test_server_that_closes_a_kept_connection_at_the_request_is_asked_once
     found, peer = await fetched_from((answer(FILE), close), (answer(OTHER),), times=2)
     assert found == [FILE, OTHER]
     assert peer.asked == [0, 0, 1]
-    with pytest.raises(errors.Retriable, match=r"the connection broke \(NoAnswer\)"):
+    with pytest.raises(errors.RetriableError, match=r"the connection broke \(NoAnswer\)"):
         await fetched_from((close,))
 
 
 async def test_request_that_was_answered_by_a_single_byte_is_not_sent_again():
     async with Peer((answer(FILE), b"H"), (answer(OTHER),)).serving() as peer, client(peer.url) as http:
         assert await fetched(http) == FILE
-        with pytest.raises(errors.Retriable):
+        with pytest.raises(errors.RetriableError):
             await fetched(http)
         assert peer.asked == [0, 0]
 
@@ -359,7 +359,7 @@ async def test_new_connection_that_breaks_is_not_tried_again():
 
     async with Peer((answer(FILE), close), (close,)).serving() as peer, client(peer.url) as http:
         await fetched(http)
-        with pytest.raises(errors.Retriable):
+        with pytest.raises(errors.RetriableError):
             await fetched(http)
     assert peer.asked == [0, 0, 1]
 
@@ -390,13 +390,13 @@ async def test_no_more_idle_connections_are_kept_than_may_be_open():
 
 class Full(Bucket):
     async def write(self, chunk: bytes) -> None:
-        raise errors.DiskRefused("full")
+        raise errors.StorageError("full")
 
 
 async def test_body_that_nobody_wants_any_more_costs_its_connection():
     half = then(answer(bytes(1000), length=MIB), stall)
     async with Peer((half,), (answer(OTHER),)).serving() as peer, client(peer.url, timeout=30) as http:
-        with pytest.raises(errors.DiskRefused):
+        with pytest.raises(errors.StorageError):
             await http.download("file", Full())
         await eventually(lambda: peer.ended == [0])
         assert await fetched(http) == OTHER
@@ -469,7 +469,7 @@ async def test_tracker_that_brings_nothing_for_too_long_is_given_up(begins, drip
     async with Peer((then(begins, drip if drips else stall),)).serving() as peer, client(peer.url, timeout=0.2) as http:
         complaints = []
         http._gate.complaint = complaints.append
-        with pytest.raises(errors.Retriable) as caught:
+        with pytest.raises(errors.RetriableError) as caught:
             await fetched(http)
     slow_body = drips and b"\r\n\r\n" in begins and b"200" in begins and b"chunked" not in begins
     told = "NotHttp|nothing came for too long" if drips else "nothing came for too long$"
@@ -626,7 +626,7 @@ async def test_address_that_would_end_the_line_is_never_sent(target):
 async def test_header_cannot_begin_another_one(end, where):
     evil = {f"X{end}Evil: 1\r\nY": "z"} if where == "name" else {"X": f"y{end}Evil: 1"}
     async with Peer((answer(FILE),)).serving() as peer, client(peer.url, signer=Given(evil)) as http:
-        with pytest.raises(errors.Rejected):
+        with pytest.raises(errors.RejectedError):
             await http.download("a", Bucket())
     assert peer.heads == []
 
@@ -638,7 +638,7 @@ async def told(http: HttpClient) -> list[str]:
     """What an API call and a download say of the same trouble."""
     said = []
     for call in (http.get("a"), http.download("a", Bucket())):
-        with pytest.raises(errors.ConnectFailed) as caught:
+        with pytest.raises(errors.ConnectError) as caught:
             await call
         said.append(str(caught.value))
     return said
@@ -704,7 +704,7 @@ async def test_server_that_wants_a_certificate_of_ours_is_understood(tmp_path):
     route = Route(*TlsFiles("t", ca_file=made.ca).contexts())
     with demanding(made.server(demands=True)) as url:
         async with client(url, route=route) as http:
-            with pytest.raises(errors.ConnectFailed, match=r"wants one; see `tls\.client_cert`"):
+            with pytest.raises(errors.ConnectError, match=r"wants one; see `tls\.client_cert`"):
                 await fetched(http)
 
 
@@ -715,7 +715,7 @@ async def test_server_that_wants_a_certificate_of_ours_gets_no_request_without(t
     context.maximum_version = version
     route = Route(*TlsFiles("t", ca_file=made.ca).contexts())
     async with Peer((answer(FILE),)).serving(context) as peer, client(peer.url, route=route) as http:
-        with pytest.raises(errors.Retriable):
+        with pytest.raises(errors.RetriableError):
             await fetched(http)
     assert peer.heads == []
 

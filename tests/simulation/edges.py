@@ -225,11 +225,11 @@ class Weathered(MemoryTracker):
         if fate.strikes(0.3):
             await asyncio.sleep(fate.rng.random() * 3)
         if not fate.dead and 0 < fate.weather.ends_at <= len(fate.trace):
-            raise (errors.AuthRefused if fate.weather.refuses else errors.ConnectFailed)("from now on")
+            raise (errors.AuthError if fate.weather.refuses else errors.ConnectError)("from now on")
         if not fate.dead and fate.weather.away and verb == "download":
-            raise errors.Gone("status 404: the storage is away")
+            raise errors.GoneError("status 404: the storage is away")
         if not fate.dead and verb == "read" and fate.weather.short == key:
-            raise errors.ShortListing("the listing ended before its total")
+            raise errors.ShortListingError("the listing ended before its total")
         if fate.strikes(fate.weather.network):
             raise self._fault(verb)
         if fate.dead:
@@ -238,22 +238,22 @@ class Weathered(MemoryTracker):
     def _fault(self, verb: str) -> errors.MigratorError:
         rng = self.fate.rng
         if verb in {"uploaded", "created"}:
-            return errors.Unanswered("the answer was lost", finished=rng.random() < 0.3)
+            return errors.OutcomeUnknownError("the answer was lost", finished=rng.random() < 0.3)
         if verb == "deleted":
-            return errors.Retriable("the answer was lost")
+            return errors.RetriableError("the answer was lost")
         if verb in {"upload", "create_entity"} and rng.random() < 0.5:
-            return errors.Unanswered("it never got there", finished=rng.random() < 0.3)
+            return errors.OutcomeUnknownError("it never got there", finished=rng.random() < 0.3)
         kinds: list[Callable[[str], errors.MigratorError]] = [
-            errors.Retriable,
-            lambda text: errors.Throttled(text, retry_after=rng.random() * 20),
-            errors.WrongBody,
-            errors.Rejected,
-            errors.Forbidden,
+            errors.RetriableError,
+            lambda text: errors.ThrottledError(text, retry_after=rng.random() * 20),
+            errors.UnexpectedBodyError,
+            errors.RejectedError,
+            errors.ForbiddenError,
         ]
         if verb in OF_SOURCES:
-            kinds += [errors.Gone, errors.LoginPage, errors.ShortListing]
+            kinds += [errors.GoneError, errors.LoginPageError, errors.ShortListingError]
         if rng.random() < 0.1:
-            kinds = [errors.ConnectFailed, errors.AuthRefused]
+            kinds = [errors.ConnectError, errors.AuthError]
         return rng.choice(kinds)("a fault of the network")
 
     async def send(self, attachment: Attachment, sink: Sink) -> None:
@@ -272,4 +272,4 @@ class Weathered(MemoryTracker):
         if page:
             await sink.write(page)
         if way == "breaks off" or len(cut + page) == len(content):  # as long as the file: nobody could tell them apart
-            raise errors.WrongBody("the body broke off")
+            raise errors.UnexpectedBodyError("the body broke off")

@@ -113,7 +113,7 @@ async def _gone_at_once(self: Any, attachment: Any, error: Any) -> Any:
 
 async def _short_listing_believed(self: Any, stream: str, cursor: Any, rounds: Any) -> Any:
     self._findings.answered = True
-    with contextlib.suppress(errors.Retriable, errors.Rejected):
+    with contextlib.suppress(errors.ItemFailedError):
         return await self._source.read(stream, cursor)
     return Page()
 
@@ -122,7 +122,7 @@ async def _page_swallows_errors(self: Any, attachment: Any, recorded: Any) -> An
     from migrator.pipeline.backup.recorder import Settled, StoreSink
 
     sink = StoreSink(self._archive, self._progress)
-    with contextlib.suppress(errors.Retriable, errors.Rejected):
+    with contextlib.suppress(errors.ItemFailedError):
         await self._source.download(attachment, sink)
     blob, body = await sink.finish()
     return Settled(Outcome(attachment, Status.STORED, blob), body, recorded)

@@ -192,9 +192,9 @@ class _Backup:
         try:
             page = await self._source.read(stream, cursor)
             rounds.note(page)
-        except errors.ConnectFailed as error:
-            raise errors.TrackerUnreachable(f"the listing {stream!r} can't be read: {error}") from error
-        except (errors.Retriable, errors.Rejected) as error:
+        except errors.ConnectError as error:
+            raise errors.TrackerUnreachableError(f"the listing {stream!r} can't be read: {error}") from error
+        except errors.ItemFailedError as error:
             self._findings.can_not_list(stream, str(error))
             return None
         self._findings.answered = True
@@ -232,11 +232,11 @@ class _Backup:
         async with self._asks:
             try:
                 return await self._source.attachments_of(entity)
-            except errors.ConnectFailed as error:
-                raise errors.TrackerUnreachable(str(error)) from error
-            except (errors.Retriable, errors.Rejected) as error:
-                expected = isinstance(error, errors.Forbidden) and self._settings.allow_forbidden
-                reason = f"listed, and then not there: {error}" if isinstance(error, errors.Gone) else str(error)
+            except errors.ConnectError as error:
+                raise errors.TrackerUnreachableError(str(error)) from error
+            except errors.ItemFailedError as error:
+                expected = isinstance(error, errors.ForbiddenError) and self._settings.allow_forbidden
+                reason = f"listed, and then not there: {error}" if isinstance(error, errors.GoneError) else str(error)
                 write = self._catalog.record_entity_error
                 await self._desk.run(write, self._run, entity, reason, expected=expected)
                 return None

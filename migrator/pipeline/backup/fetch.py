@@ -61,9 +61,9 @@ class Fetcher:
                 await self._recorder.put(await self._fetched(attachment, recorded))
 
     def expect_some(self) -> None:
-        """All files are settled: `AuthRefused` if several were asked for and every one was refused."""
+        """All files are settled: `AuthError` if several were asked for and every one was refused."""
         if self._refused >= SOME_REFUSED and self._refused == self._tried:
-            raise errors.AuthRefused(f"{self._refusal} (all {self._refused} files)")
+            raise errors.AuthError(f"{self._refusal} (all {self._refused} files)")
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -86,9 +86,9 @@ class Fetcher:
             await self._source.download(attachment, sink)
             blob, body = await sink.finish()
             self._expect_content(attachment, blob, sink)
-        except errors.ConnectFailed as error:
-            raise errors.TrackerUnreachable(str(error)) from error
-        except (errors.Retriable, errors.Rejected) as error:
+        except errors.ConnectError as error:
+            raise errors.TrackerUnreachableError(str(error)) from error
+        except errors.ItemFailedError as error:
             status, reason = await self._judged(attachment, error)
             self._progress.done(failed=status is Status.FAILED)
             return Settled(Outcome(attachment, status, None, reason), None, recorded)
@@ -106,7 +106,7 @@ class Fetcher:
             self._some_content = True
             return
         if self._empty >= FEW_EMPTY and not self._some_content:
-            raise errors.WrongBody(
+            raise errors.UnexpectedBodyError(
                 "empty, as all files before it of which no size is listed; is the storage behind the tracker away?"
             )
         self._empty += 1
@@ -114,21 +114,21 @@ class Fetcher:
 
     async def _judged(self, attachment: Attachment, error: errors.MigratorError) -> tuple[Status, str]:
         """What an error makes of a file, and the reason."""
-        if isinstance(error, errors.Gone):
+        if isinstance(error, errors.GoneError):
             return await self._gone(attachment, error)
-        if isinstance(error, errors.Forbidden) and self._allow_forbidden:
+        if isinstance(error, errors.ForbiddenError) and self._allow_forbidden:
             return Status.SKIPPED, str(error)
-        if isinstance(error, errors.LoginPage | errors.Unauthorized):
+        if isinstance(error, errors.LoginPageError | errors.UnauthorizedError):
             self._refused, self._refusal = self._refused + 1, str(error)
             if self._refused >= MANY_REFUSED and not self._stored:
-                raise errors.AuthRefused(f"{error} (the first {self._refused} files)") from error
+                raise errors.AuthError(f"{error} (the first {self._refused} files)") from error
         return Status.FAILED, str(error)
 
-    async def _gone(self, attachment: Attachment, error: errors.Gone) -> tuple[Status, str]:
+    async def _gone(self, attachment: Attachment, error: errors.GoneError) -> tuple[Status, str]:
         """A second fact is asked for: whether the tracker still lists it."""
         try:
             listed = await self._source.still_lists(attachment)
-        except (errors.Retriable, errors.Rejected) as why:
+        except errors.ItemFailedError as why:
             self._missing += 1
             return Status.FAILED, f"{error}; whether the tracker still lists it could not be found out ({why})"
         if not listed:

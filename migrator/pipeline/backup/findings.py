@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from migrator.errors import TrackerUnreachable
+from migrator.errors import TrackerUnreachableError
 from migrator.model import UNLINKED, EntityRef
 from migrator.progress import Progress
 from migrator.selection import Selection
@@ -35,10 +35,10 @@ class Findings:
         self._progress.note(f"the listing of {stream} can't be read: {reason}")
 
     def expect_answers(self) -> None:
-        """All listings were tried: `TrackerUnreachable` if none could be read."""
+        """All listings were tried: `TrackerUnreachableError` if none could be read."""
         if self.unread and not self.answered:
             stream, reason = next(iter(self.unread.items()))
-            raise TrackerUnreachable(f"the listing {stream!r} can't be read: {reason}")
+            raise TrackerUnreachableError(f"the listing {stream!r} can't be read: {reason}")
 
     def warn(self, *texts: str | None) -> None:
         """Something odd that lost nothing; each sentence once."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from migrator.errors import Rejected
+from migrator.errors import RejectedError
 from migrator.model import Page
 
 MOST = 10
@@ -24,7 +24,7 @@ class Rounds:
         self._last, self._row = 0, 0
 
     def note(self, page: Page) -> None:
-        """Take note of a page that was read; `Rejected` where the stream leads in a circle."""
+        """Take note of a page that was read; `RejectedError` where the stream leads in a circle."""
         if page.next is None:
             return
         place, content = hash(page.next), _content(page)
@@ -32,7 +32,7 @@ class Rounds:
         self._row = self._row + 1 if content and content == self._last else 0
         self._last = content
         if self._places[place] > MOST or self._row >= MOST:
-            raise Rejected(f"the listing {self._stream!r} leads in a circle: the same page came {MOST} times")
+            raise RejectedError(f"the listing {self._stream!r} leads in a circle: the same page came {MOST} times")
 
 
 def _content(page: Page) -> int:

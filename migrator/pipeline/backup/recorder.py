@@ -128,7 +128,7 @@ class Recorder:
     async def run(self) -> None:
         """Record what comes, until cancelled; what comes slowly is gathered for a moment.
 
-        `DiskRefused` when the disk is all but full: what was recorded before stays.
+        `StorageError` when the disk is all but full: what was recorded before stays.
         """
         while True:
             await self._awake.wait()

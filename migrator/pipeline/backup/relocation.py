@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from migrator.errors import ConfigError, Forbidden, Gone
+from migrator.errors import ConfigError, ForbiddenError, GoneError
 from migrator.model import Attachment, Entity
 from migrator.pipeline.executor import Desk
 from migrator.ports import Source
@@ -72,7 +72,7 @@ async def _compared(source: Source, sample: Sequence[Attachment]) -> Comparison:
 async def _files_of(source: Source, entity: Entity) -> tuple[Attachment, ...]:
     try:
         return await source.attachments_of(entity)
-    except (Gone, Forbidden):
+    except (GoneError, ForbiddenError):
         return ()
 
 

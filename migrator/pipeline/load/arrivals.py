@@ -38,7 +38,7 @@ class Recognised:
 async def recognise(sent: Sequence[Upload], files: Iterable[Attachment], reader: Reader) -> Recognised:
     """Find what was sent to one entity, and not seen to arrive, among files there that no upload accounts for.
 
-    Files that were there before an upload (`seen`) are not it. Raises only `ConnectFailed` and what is fatal.
+    Files that were there before an upload (`seen`) are not it. Raises only `ConnectError` and what is fatal.
     """
     fresh = [file for file in files if not is_passing(file.name)]
     made = Recognised()
@@ -118,9 +118,9 @@ async def _holds_it(upload: Upload, file: Attachment, reader: Reader) -> bool:
     try:
         listed_wrongly = await _is_listed_wrongly(upload.blob, file, reader)
         return listed_wrongly or await reader.as_text(file, upload.blob) is not None
-    except errors.ConnectFailed:
+    except errors.ConnectError:
         raise
-    except (errors.Rejected, errors.Retriable):
+    except errors.ItemFailedError:
         return False
 
 
@@ -154,7 +154,8 @@ def same_name(one: str, other: str) -> bool:
 
 
 async def altered_of(name: str, blob: Blob, remote: Attachment, reader: Reader) -> Altered:
-    """What the target altered of a file that was sent under this name. `Rejected` where that is more than it may be.
+    """What the target altered of a file that was sent under this name. `RejectedError` where that is more than it may
+    be.
 
     What another size means is told by the content; raises what reading it raises.
     """
@@ -172,12 +173,12 @@ async def _is_listed_wrongly(blob: Blob, remote: Attachment, reader: Reader) -> 
     """Whether the bytes are all there, and only the size in the list is another."""
     try:
         return await reader.sha256(replace(remote, size=blob.size)) == blob.sha256
-    except errors.WrongBody:
+    except errors.UnexpectedBodyError:
         return False
 
 
 async def _text_there(blob: Blob, remote: Attachment, reader: Reader) -> str:
     found = await reader.as_text(remote, blob)
     if found is None:
-        raise errors.Rejected(f"arrived as {remote.name!r}, {remote.size} bytes; sent were {blob.size} bytes")
+        raise errors.RejectedError(f"arrived as {remote.name!r}, {remote.size} bytes; sent were {blob.size} bytes")
     return found

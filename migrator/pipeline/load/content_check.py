@@ -65,9 +65,9 @@ class ContentCheck:
     async def _entity(self, to: EntityRef, uploads: Sequence[Upload]) -> None:
         try:
             there = {remote.id: remote for remote in await self._target.find_attachments(to)}
-        except errors.Gone:
+        except errors.GoneError:
             there = {}
-        except (errors.Retriable, errors.Rejected) as error:
+        except errors.ItemFailedError as error:
             self.unread += [_failure(upload, f"{to} could not be read back: {error}") for upload in uploads]
             return
         for upload in uploads:
@@ -76,7 +76,7 @@ class ContentCheck:
                 return
             try:
                 problem, altered = await self._compare(upload, there.get(upload.remote_id or ""))
-            except (errors.Retriable, errors.Rejected) as error:
+            except errors.ItemFailedError as error:
                 self.unread.append(_failure(upload, f"could not be read back: {error}"))
                 continue
             self._same, self._differ = self._same + (not problem), self._differ + bool(problem)
@@ -102,7 +102,7 @@ class ContentCheck:
         remote = Attachment(*told, locator=upload.locator)
         try:
             await self._reader.sha256(remote)
-        except errors.Gone:
+        except errors.GoneError:
             return None
         return remote
 

@@ -48,8 +48,8 @@ class Stubs:
         if await self._desk.run(self.missing):
             try:
                 await self._target.expect_creating()
-            except (errors.Retriable, errors.Rejected) as error:
-                raise errors.TrackerUnreachable(str(error)) from error
+            except errors.ItemFailedError as error:
+                raise errors.TrackerUnreachableError(str(error)) from error
 
     def missing(self) -> list[EntityRef]:
         """Entities with files and without a row. Files of nobody have no original to make a stub of."""
@@ -82,9 +82,9 @@ class Stubs:
             to = await self._target.find_entity(draft)
             self.found += to is not None
             to = to or await self._created(draft)
-        except errors.ConnectFailed as error:
-            raise errors.TrackerUnreachable(str(error)) from error
-        except (errors.Retriable, errors.Rejected) as error:
+        except errors.ConnectError as error:
+            raise errors.TrackerUnreachableError(str(error)) from error
+        except errors.ItemFailedError as error:
             reason = f"no entity could be created for it: {error}"
             failure = {"kind": ref.kind, "entity": ref.id, "attachment": None, "name": entity.title, "reason": reason}
             self.failures.append(failure)
@@ -96,13 +96,13 @@ class Stubs:
         """Create it; when the answer is lost, look for it. What isn't found then is left to the next run's look."""
         try:
             to = await self._target.create_entity(draft)
-        except errors.Unanswered as error:
+        except errors.OutcomeUnknownError as error:
             for _ in range(LOOKS):
                 if found := await self._target.find_entity(draft):
                     self.created += 1
                     return found
                 await asyncio.sleep(self._settings.look_again)
-            raise errors.Unanswered(f"sent, and not found; the next load looks again ({error})") from error
+            raise errors.OutcomeUnknownError(f"sent, and not found; the next load looks again ({error})") from error
         self.created += 1
         return to
 

@@ -153,9 +153,9 @@ class Settler:
             there = await self._look(to)
             doubtful = [one for one in uploads if one.status is UploadStatus.IN_DOUBT and one.remote_id is None]
             recognised = await recognise(doubtful, there.free, there.reader)
-        except errors.ConnectFailed as error:
-            raise errors.TrackerUnreachable(str(error)) from error
-        except (errors.Retriable, errors.Rejected) as error:
+        except errors.ConnectError as error:
+            raise errors.TrackerUnreachableError(str(error)) from error
+        except errors.ItemFailedError as error:
             await self._fail_all(uploads, to, error)
             return
         there.names.update(upload.attachment.name for upload in uploads)
@@ -170,7 +170,7 @@ class Settler:
 
     async def _fail_all(self, uploads: Sequence[Upload], to: EntityRef, error: errors.MigratorError) -> None:
         for upload in uploads:
-            if isinstance(error, errors.Gone) and self._is_stray(upload):
+            if isinstance(error, errors.GoneError) and self._is_stray(upload):
                 await self._drop(upload)
             else:
                 await self._fail(upload, f"{to} at the target: {error}")
@@ -200,11 +200,11 @@ class Settler:
                 await self._drop(upload)
             else:
                 await self._send(upload, draft, there)
-        except errors.ConnectFailed as error:
-            raise errors.TrackerUnreachable(str(error)) from error
-        except errors.Unanswered as error:
+        except errors.ConnectError as error:
+            raise errors.TrackerUnreachableError(str(error)) from error
+        except errors.OutcomeUnknownError as error:
             await self._doubt(upload, str(error))
-        except (errors.Retriable, errors.Rejected) as error:
+        except errors.ItemFailedError as error:
             there.open.pop(upload.attachment.id, None)
             await self._fail(upload, str(error), name=draft.name)
 
@@ -219,7 +219,7 @@ class Settler:
             return None
         known = there.listed.get(upload.remote_id) or await self._unlisted(upload, there)
         if known and upload.differs and await there.reader.sha256(known) != upload.sha256_there:
-            raise errors.Rejected(f"{DIFFERS}; once it is deleted there, the next load sends it again")
+            raise errors.RejectedError(f"{DIFFERS}; once it is deleted there, the next load sends it again")
         return known
 
     async def _unlisted(self, upload: Upload, there: _There) -> Attachment | None:
@@ -228,16 +228,16 @@ class Settler:
         remote = Attachment(upload.remote_id or "", upload.to, told, upload.size_there, locator=upload.locator)
         contents = await there.reader.of(remote)
         if not contents.for_good:
-            raise errors.Retriable(f"file {remote.id} is on no list, and asking for it failed: {contents.why}")
+            raise errors.RetriableError(f"file {remote.id} is on no list, and asking for it failed: {contents.why}")
         return remote if contents.sha256 in {upload.blob.sha256, upload.sha256_there} else None
 
     async def _late(self, upload: Upload, there: _There, recognised: Recognised) -> Attachment | None:
-        """What was sent before and is listed after all, None where it surely isn't there; else `Unanswered`.
+        """What was sent before and is listed after all, None where it surely isn't there; else `OutcomeUnknownError`.
 
         What got no answer is waited for: a run that was killed is often run again at once.
         """
         if reason := recognised.unsure.get(upload.attachment.id):
-            raise errors.Unanswered(f"sent, no answer seen; {reason}")
+            raise errors.OutcomeUnknownError(f"sent, no answer seen; {reason}")
         if upload.sent_run is None or upload.deleting or (not upload.remote_id and not _in_doubt(upload)):
             return None
         accepted = upload.accepted or bool(upload.remote_id and _in_doubt(upload))
@@ -245,7 +245,7 @@ class Settler:
             return None
         if accepted or upload.remote_id or self._evidence.verdict == LATE:
             what = "accepted by the target" if accepted else "sent, no answer seen"
-            raise errors.Unanswered(f"{what}, and {NOT_SEEN}")
+            raise errors.OutcomeUnknownError(f"{what}, and {NOT_SEEN}")
         return None if self._settings.dry_run else await self._wait_for(upload, there)
 
     async def _wait_for(self, upload: Upload, there: _There) -> Attachment | None:
@@ -289,8 +289,8 @@ class Settler:
         )
 
     async def _match(self, upload: Upload, draft: Draft, there: _There) -> Attachment | None:
-        """Among the files that are not accounted for, one that was there before and is the same; `Rejected` where one
-        can't tell.
+        """Among the files that are not accounted for, one that was there before and is the same; `RejectedError` where
+        one can't tell.
         """
         for remote in like(draft, there.free):
             contents = await there.reader.of(remote)
@@ -298,9 +298,9 @@ class Settler:
                 return remote
             if contents.sha256 is None and not contents.gone and remote.id not in upload.seen:
                 if not contents.for_good:
-                    raise errors.Retriable(contents.why)
+                    raise errors.RetriableError(contents.why)
                 if remote.size == draft.size and not _in_doubt(upload):
-                    raise errors.Rejected(f"{LIKE_IT}: {contents.why}")
+                    raise errors.RejectedError(f"{LIKE_IT}: {contents.why}")
         return None
 
     async def _send(self, upload: Upload, draft: Draft, there: _There) -> None:
@@ -310,9 +310,9 @@ class Settler:
         """
         body = await asyncio.to_thread(self._archive.body, upload.blob)
         if body is None:
-            raise errors.Rejected("its blob is damaged or missing; run the backup again")
+            raise errors.RejectedError("its blob is damaged or missing; run the backup again")
         if reason := await self._target.refuses(upload.to, draft):
-            raise errors.Rejected(reason)
+            raise errors.RejectedError(reason)
         for number in range(1, SENDS + 1):
             upload = there.open[upload.attachment.id] = await self._intend(upload, draft, there)
             fate = await self._try(upload, draft, body, there)
@@ -327,23 +327,23 @@ class Settler:
             again = not refused and number < (SENDS if fate.finished else BLIND_SENDS)
             if not again or not self._is_absent(upload, there, finished=fate.finished, broke=not fate.at_work):
                 break
-        raise errors.Unanswered(f"sent {number} times, and not found at the target: {fate}")
+        raise errors.OutcomeUnknownError(f"sent {number} times, and not found at the target: {fate}")
 
-    def _waits_after(self, fate: errors.Unanswered) -> list[float]:
+    def _waits_after(self, fate: errors.OutcomeUnknownError) -> list[float]:
         """Seconds to wait before each look for what ended like this."""
         if fate.finished and self._evidence.verdict == PROMPT:
             return [0.0]
         return [0.0, *self._evidence.last_waits()] if fate.at_work else self._evidence.waits()
 
-    async def _try(self, upload: Upload, draft: Draft, body: Body, there: _There) -> errors.Unanswered | None:
+    async def _try(self, upload: Upload, draft: Draft, body: Body, there: _There) -> errors.OutcomeUnknownError | None:
         """Send it once; gives why its fate is unknown. Raises a definite no."""
         try:
             remote = await self._target.upload(upload.to, draft, body)
-        except errors.Unanswered as error:
+        except errors.OutcomeUnknownError as error:
             return error
-        except errors.LoginPage as error:
-            return errors.Unanswered(str(error), finished=True, login=True)
-        except errors.Rejected as error:
+        except errors.LoginPageError as error:
+            return errors.OutcomeUnknownError(str(error), finished=True, login=True)
+        except errors.RejectedError as error:
             self._expect_login(error)
             raise
         self._login_pages = 0
@@ -352,13 +352,13 @@ class Settler:
         return None
 
     def _expect_login(self, error: errors.MigratorError) -> bool:
-        """Whether an upload was answered as if nobody were logged in; `AuthRefused` where nothing else comes."""
-        page = isinstance(error, errors.Unanswered) and error.login
+        """Whether an upload was answered as if nobody were logged in; `AuthError` where nothing else comes."""
+        page = isinstance(error, errors.OutcomeUnknownError) and error.login
         if not page and getattr(error, "status", None) != 401:
             return False
         self._login_pages += 1
         if self._login_pages >= LOGIN_PAGES:
-            raise errors.AuthRefused(f"{error} ({LOGIN_PAGES} uploads in a row)") from error
+            raise errors.AuthError(f"{error} ({LOGIN_PAGES} uploads in a row)") from error
         return True
 
     async def _take(
@@ -386,16 +386,16 @@ class Settler:
                     await self._note(prompt=not wait)
                     await self._believe(upload, draft, remote, there, looked=True)
                     return True
-        except errors.ConnectFailed as error:
-            raise errors.TrackerUnreachable(str(error)) from error
-        except errors.Unanswered:
+        except errors.ConnectError as error:
+            raise errors.TrackerUnreachableError(str(error)) from error
+        except errors.OutcomeUnknownError:
             raise
-        except (errors.Retriable, errors.Rejected) as error:
-            raise errors.Unanswered(f"sent without an answer, and looking for it failed: {error}") from error
+        except errors.ItemFailedError as error:
+            raise errors.OutcomeUnknownError(f"sent without an answer, and looking for it failed: {error}") from error
         return False
 
     async def _new_one(self, upload: Upload, there: _There) -> Attachment | None:
-        """The file that this upload became, if it is listed now; `Unanswered` where one can't tell."""
+        """The file that this upload became, if it is listed now; `OutcomeUnknownError` where one can't tell."""
         now_there = await self._look(there.to)
         if any(one.remote and one.remote.id not in now_there.listed for one in there.waiting):
             await self._note(prompt=False)
@@ -404,7 +404,7 @@ class Settler:
         others = [one for one in there.open.values() if one.attachment.id != upload.attachment.id]
         recognised = await recognise([upload, *others], free, self.reader())
         if reason := recognised.unsure.get(upload.attachment.id):
-            raise errors.Unanswered(f"sent, and {reason}")
+            raise errors.OutcomeUnknownError(f"sent, and {reason}")
         return recognised.found.get(upload.attachment.id)
 
     async def _believe(
@@ -443,10 +443,10 @@ class Settler:
         """What the target altered. Where it can't be told whether that is right, it is in doubt, by its id."""
         try:
             return await altered_of(draft.name, upload.blob, remote, there.reader)
-        except (errors.Retriable, errors.Rejected) as error:
+        except errors.ItemFailedError as error:
             reason = f"arrived as {remote.name!r}, {remote.size} bytes; sent were {draft.name!r}, {draft.size} bytes"
             await self._record(upload, UploadStatus.IN_DOUBT, error=f"{reason}: {error}", **facts)
-            raise errors.Rejected(reason) from error
+            raise errors.RejectedError(reason) from error
 
     async def _read_back(self, there: _There) -> None:
         """Hold what was sent against what the target lists now, with patience where it is not listed yet."""
@@ -456,9 +456,9 @@ class Settler:
             try:
                 now_there = await self._look(there.to)
                 left = await self._not_seen(left, now_there)
-            except errors.ConnectFailed as error:
-                raise errors.TrackerUnreachable(str(error)) from error
-            except (errors.Retriable, errors.Rejected) as error:
+            except errors.ConnectError as error:
+                raise errors.TrackerUnreachableError(str(error)) from error
+            except errors.ItemFailedError as error:
                 for one in left:
                     await self._doubt(one.upload, f"accepted by the target, but reading back failed: {error}")
                 return
@@ -487,9 +487,9 @@ class Settler:
         """The list tells more than the answer did, or something else."""
         try:
             await self._accept(one.upload, one.draft, remote, UploadStatus.UPLOADED, there)
-        except errors.ConnectFailed:
+        except errors.ConnectError:
             raise
-        except (errors.Retriable, errors.Rejected) as error:
+        except errors.ItemFailedError as error:
             await self._doubt(one.upload, f"accepted by the target, but not there as it was sent: {error}")
         else:
             if one.remote is None:

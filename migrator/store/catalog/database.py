@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from migrator.dates import same_moment
-from migrator.errors import ArchiveDamaged, ArchiveHeld, ConfigError, DiskRefused, MigratorError
+from migrator.errors import ArchiveDamagedError, ArchiveLockedError, ConfigError, MigratorError, StorageError
 from migrator.store import disk
 from migrator.store.catalog.holders import holders_of
 from migrator.store.journal import Journal, catch_up, manifest
@@ -52,7 +52,7 @@ _DISK = ("disk is full", "disk i/o error", "readonly database", "unable to open"
 
 
 def is_archive(root: Path) -> bool:
-    """Whether there is a catalog in this folder; `DiskRefused` where this account may not look."""
+    """Whether there is a catalog in this folder; `StorageError` where this account may not look."""
     with disk.disk_errors(str(root)):
         return (root / CATALOG).is_file()
 
@@ -63,7 +63,7 @@ class Store:
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
         path = root / CATALOG
         if not path.exists() and manifest.latest_run(manifest.path_in(root)):
-            raise ArchiveDamaged(f"{root} has no {CATALOG}; {REBUILD}")
+            raise ArchiveDamagedError(f"{root} has no {CATALOG}; {REBUILD}")
         self.read_only = read_only
         if read_only and not is_archive(root):
             raise ConfigError(f"{root} is no archive: it has no {CATALOG}")
@@ -118,7 +118,7 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """One transaction; a disk that refuses becomes `DiskRefused`, and nothing of it is kept.
+        """One transaction; a disk that refuses becomes `StorageError`, and nothing of it is kept.
 
         What it changes is safe in the manifest before it is committed.
         """
@@ -143,21 +143,21 @@ def _expect_sqlite() -> None:
 def opened_to_read(path: Path) -> Database:
     """SQLite keeps files beside a catalog even for reading; where it can't, it has to be told that nobody writes.
 
-    What a killed program left undone is undone first. `DiskRefused` where that needs rights that this account lacks.
+    What a killed program left undone is undone first. `StorageError` where that needs rights that this account lacks.
     """
     db = _opened(path, "mode=ro")
     try:
         db.execute(_LOOK).fetchone()
     except sqlite3.OperationalError as error:
         db.close()
-        if not isinstance(_meaning(error, None), DiskRefused):
+        if not isinstance(_meaning(error, None), StorageError):
             raise
         writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
         beside = [path.with_name(f"{CATALOG}{ending}") for ending in ("-wal", "-journal")]
         if left := [file.name for file in beside if file.exists() and file.stat().st_size]:
             if not writable:
                 what = f"{left[0]} holds what a run or program that was killed left behind"
-                raise DiskRefused(f"{CATALOG}: {what}; it can be read once the folder can be written") from error
+                raise StorageError(f"{CATALOG}: {what}; it can be read once the folder can be written") from error
             _recover(path)
         elif writable:
             raise
@@ -190,11 +190,11 @@ def _meaning(error: sqlite3.Error, root: Path | None) -> MigratorError | None:
     code, words = getattr(error, "sqlite_errorcode", 0) & 0xFF, str(error)
     known = words.lower()
     if code in _HELD:
-        return ArchiveHeld(_held(words, root))
+        return ArchiveLockedError(_held(words, root))
     if code in _REFUSED or any(refusal in known for refusal in _DISK):
-        return DiskRefused(f"{CATALOG}: {words}; nothing is lost, run the same command again once it can be written")
+        return StorageError(f"{CATALOG}: {words}; nothing is lost, run the same command again once it can be written")
     if type(error) is sqlite3.DatabaseError or code in _CORRUPT or any(damage in known for damage in _DAMAGE):
-        return ArchiveDamaged(f"{CATALOG} is damaged: {words}; {REBUILD}")
+        return ArchiveDamagedError(f"{CATALOG} is damaged: {words}; {REBUILD}")
     return None
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from migrator.errors import ArchiveDamaged
+from migrator.errors import ArchiveDamagedError
 from migrator.store import disk
 from migrator.store.disk import disk_errors
 from migrator.store.journal import manifest
@@ -84,7 +84,7 @@ class Journal:
         return manifest.schema(self._path) == applied(self._db)
 
     def keep(self, *, anew: bool = False) -> None:
-        """Have a manifest that fits, written anew if need be. `ArchiveDamaged` if it knows more than the catalog.
+        """Have a manifest that fits, written anew if need be. `ArchiveDamagedError` if it knows more than the catalog.
 
         `anew`: the catalog was just made from it. That both have their names is safe when this returns: a kill may
         have come between giving one and making it safe.
@@ -94,7 +94,7 @@ class Journal:
         if self.mark is None:
             latest = self._db.execute("SELECT coalesce(max(run_id), 0) FROM runs").fetchone()[0]
             if not anew and manifest.latest_run(self._path) > latest:
-                raise ArchiveDamaged(
+                raise ArchiveDamagedError(
                     f"catalog.db knows less than {JOURNAL}; `migrator rebuild` makes it anew from there"
                 )
             if (was := recorded(self._db)) is None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from migrator.errors import ArchiveDamaged
+from migrator.errors import ArchiveDamagedError
 from migrator.store.catalog import opened_to_read, sqlite_errors
 from migrator.store.disk import disk_errors
 from migrator.store.journal import Mark, Replay, Table, manifest, recorded, replay, tables_of
@@ -36,7 +36,7 @@ of ours; zeros before there are tables. See the format at sqlite.org."""
 def audit(root: Path) -> list[Finding]:
     """What is wrong with catalog and manifest of an archive. To be called before the catalog is opened for writing.
 
-    `ArchiveHeld` or `DiskRefused` if the catalog can't be looked at now, which says nothing about it.
+    `ArchiveLockedError` or `StorageError` if the catalog can't be looked at now, which says nothing about it.
     """
     with disk_errors(str(root / CATALOG)):
         return _looked_at(root, manifest.path_in(root))
@@ -50,7 +50,7 @@ def _looked_at(root: Path, path: Path) -> list[Finding]:
     try:
         with sqlite_errors(root), closing(_opened(root)) as db:
             return _audited(db, path)
-    except (ArchiveDamaged, sqlite3.Error, UnicodeError, TypeError) as error:
+    except (ArchiveDamagedError, sqlite3.Error, UnicodeError, TypeError) as error:
         return [("E11", CATALOG, str(error.__cause__ or error))]
 
 

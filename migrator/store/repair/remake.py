@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from migrator.errors import ArchiveDamaged
+from migrator.errors import ArchiveDamagedError
 from migrator.store import disk
 from migrator.store.disk import disk_errors
 from migrator.store.journal import manifest, record, replay
@@ -22,11 +22,13 @@ BESIDE = ("", "-wal", "-shm", "-journal")
 def remake(root: Path) -> list[str]:
     """Make the catalog anew; tells what of the manifest could not be read. The old one is kept under another name.
 
-    Whoever calls holds the archive, and has no catalog open. `ArchiveDamaged` if there is no manifest.
+    Whoever calls holds the archive, and has no catalog open. `ArchiveDamagedError` if there is no manifest.
     """
     path, fresh = manifest.path_in(root), root / NEW_CATALOG
     if not path.exists():
-        raise ArchiveDamaged(f"{root} has no {JOURNAL} to make a catalog from; start anew with a `migrator backup`")
+        raise ArchiveDamagedError(
+            f"{root} has no {JOURNAL} to make a catalog from; start anew with a `migrator backup`"
+        )
     with disk_errors(CATALOG):
         disk.remove(fresh)
         disk.write_file(fresh, b"")
@@ -42,7 +44,7 @@ def _made(path: Path, fresh: Path) -> list[str]:
     try:
         made = replay(path, into=str(fresh))
     except ValueError as error:
-        raise ArchiveDamaged(f"{JOURNAL}: {error}") from error
+        raise ArchiveDamagedError(f"{JOURNAL}: {error}") from error
     with closing(made.db):
         record(made.db, "E21" if made.damage else made.end)
         made.db.execute("PRAGMA journal_mode = WAL")  # as every catalog is; closing it leaves nothing beside it

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from migrator.errors import Gone, Rejected, Retriable, WrongBody
+from migrator.errors import GoneError, RejectedError, RetriableError, UnexpectedBodyError
 from migrator.trackers.lenient import text
 
 _USER = re.compile(r"[\w@+-][\w .@+'-]{0,99}")
@@ -28,11 +28,11 @@ class Authors:
         self._known: dict[str, bool] = {}
 
     async def of(self, wanted: str) -> str:
-        """The user for a file of this author; `Rejected` if there is none."""
+        """The user for a file of this author; `RejectedError` if there is none."""
         if wanted and self._keep and await self.is_active(wanted):
             return wanted
         if not self._spare:
-            raise Rejected(f"{wanted!r} is no active user of this Issuetrak, and options.created_by is not set")
+            raise RejectedError(f"{wanted!r} is no active user of this Issuetrak, and options.created_by is not set")
         return self._spare
 
     def instead_of(self, author: str) -> str:
@@ -49,10 +49,10 @@ class Authors:
         if name not in self._known and _USER.fullmatch(name):
             try:
                 found = await self._get(f"users/{quote(name, safe='').lower()}/false", f"user {user!r}")
-            except Gone:
+            except GoneError:
                 found = {}
-            except WrongBody as error:  # of an upload it would mean that it was sent
-                raise Retriable(f"user {user!r}: {error}") from None
+            except UnexpectedBodyError as error:  # of an upload it would mean that it was sent
+                raise RetriableError(f"user {user!r}: {error}") from None
             self._known[name] = is_active(found) and text(found.get("UserID")).lower() in {name, ""}
         return self._known.get(name, False)
 

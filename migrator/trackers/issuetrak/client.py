@@ -86,50 +86,52 @@ class Issuetrak(HttpTracker[Options]):
         path, decoded = f"api/v1/attachments/{digits(attachment.id)}/true", Base64Sink(sink, "FileContent")
         try:
             await self._http.download(path, decoded, accept="application/json")
-        except errors.Rejected as error:
+        except errors.RejectedError as error:
             raise gone(error, f"attachment {attachment.id}") from None
         rest = decoded.finish()
         told, came = whole(rest.get("FileSizeInBytes")), decoded.size
         if not isinstance(rest.get("FileContent"), str) and told != 0:
-            raise errors.WrongBody(f"attachment {attachment.id}: the answer holds no FileContent")
+            raise errors.UnexpectedBodyError(f"attachment {attachment.id}: the answer holds no FileContent")
         if came != told:
             if not came or (told or 0) > 0:
-                raise errors.WrongBody(f"attachment {attachment.id}: {came} bytes came, its FileSizeInBytes is {told}")
+                raise errors.UnexpectedBodyError(
+                    f"attachment {attachment.id}: {came} bytes came, its FileSizeInBytes is {told}"
+                )
             sink.warn(f"its FileSizeInBytes is {'null' if told is None else told}; {came} bytes came")
 
     async def _log_in(self) -> None:
         """Anything must answer, but that an issue isn't there is said by any web server."""
-        refused: list[errors.Rejected] = []
+        refused: list[errors.RejectedError] = []
         for probe in (partial(self._issue, "1"), self._search.count, partial(self._http.get_json, "api/v1/priorities")):
             try:
                 await probe()
-            except errors.Rejected as error:
+            except errors.RejectedError as error:
                 refused.append(error)
             else:
                 return
-        first, *_ = [error for error in refused if isinstance(error, errors.Forbidden)] or refused
-        if isinstance(first, errors.Forbidden):
-            raise errors.AuthRefused(f"{first}; is the API key right, and this machine's clock?")
-        raise errors.TrackerUnreachable(f"no Issuetrak API answers at this address ({first}); is `url` right?")
+        first, *_ = [error for error in refused if isinstance(error, errors.ForbiddenError)] or refused
+        if isinstance(first, errors.ForbiddenError):
+            raise errors.AuthError(f"{first}; is the API key right, and this machine's clock?")
+        raise errors.TrackerUnreachableError(f"no Issuetrak API answers at this address ({first}); is `url` right?")
 
     async def _others(self, whole: bool) -> AsyncIterator[str]:
         """Numbers of issues all over the tracker, as far as they can be found."""
         try:
             async for number in self._search.sample(whole=whole):
                 yield number
-        except errors.Rejected:
+        except errors.RejectedError:
             return
 
     async def _issue(self, number: str) -> dict[str, Any]:
         try:
             return await self._get(f"issues/false/{number}")
-        except errors.Rejected as error:
+        except errors.RejectedError as error:
             raise gone(error, f"{KIND} {number}", 400) from None
 
     async def _user(self, path: str, what: str) -> dict[str, Any]:
         try:
             return await self._get(path)
-        except errors.Rejected as error:
+        except errors.RejectedError as error:
             raise gone(error, what, 400, 405, 422) from None
 
     async def _get(self, path: str) -> dict[str, Any]:

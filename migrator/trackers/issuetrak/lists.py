@@ -17,7 +17,15 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from migrator.errors import Forbidden, Gone, NotReachable, Rejected, Retriable, ShortListing, TrackerUnreachable
+from migrator.errors import (
+    ForbiddenError,
+    GoneError,
+    NotExposedError,
+    RejectedError,
+    RetriableError,
+    ShortListingError,
+    TrackerUnreachableError,
+)
 from migrator.trackers.issuetrak.parse import collection_in
 from migrator.trackers.lenient import natural
 from migrator.trackers.listing import Items
@@ -30,7 +38,7 @@ SIDE_BY_SIDE = 8
 TRIES = 3  # so often all others are asked in vain, as what they answer is no list and no refusal either
 
 Get = Callable[[str], Awaitable[dict[str, Any]]]
-"""Asks for a path below the API; `Rejected` with its status for what is refused."""
+"""Asks for a path below the API; `RejectedError` with its status for what is refused."""
 Numbers = Callable[[bool], AsyncIterator[str]]
 """Numbers of issues that may exist, a few hundred all over the tracker; True: all of them."""
 
@@ -55,9 +63,9 @@ class Lists:
             self._seen.extend(numbers)
 
     async def of(self, number: str, *, trusting: bool = False) -> Items:
-        """The files of an issue. `Gone` if there is no such issue.
+        """The files of an issue. `GoneError` if there is no such issue.
 
-        `TrackerUnreachable` where the server surely has no such route, `NotReachable` where that isn't known.
+        `TrackerUnreachableError` where the server surely has no such route, `NotExposedError` where that isn't known.
         `trusting`: where it isn't known, but the server knows this route from others, none are believed to be none.
         """
         answer = await self.asked(number)
@@ -71,17 +79,17 @@ class Lists:
             none = _none(answer.get(self.route) or next(iter(answer.values())))
             await self._expect_route(came)
             return none
-        if forbidden := next((error for error in answer.values() if isinstance(error, Forbidden)), None):
+        if forbidden := next((error for error in answer.values() if isinstance(error, ForbiddenError)), None):
             raise forbidden
         return await self._unproven(number, answer, trusting=trusting)
 
-    async def asked(self, number: str) -> Items | dict[str, Rejected]:
+    async def asked(self, number: str) -> Items | dict[str, RejectedError]:
         """The files, by whichever route has them, or what each route answers instead."""
-        refused: dict[str, Rejected] = {}
+        refused: dict[str, RejectedError] = {}
         for route in self._routes:
             try:
                 items = _whole(await self._get(f"attachments/{route}/{number}/false"), route)
-            except Rejected as error:
+            except RejectedError as error:
                 refused[route] = error
                 continue
             self.route, self._routes = route, (route,)
@@ -93,14 +101,16 @@ class Lists:
         return refused
 
     async def _expect_route(self, came: int) -> None:
-        """`Retriable` where no list has come since there were `came`, and none comes from who has one."""
+        """`RetriableError` where no list has come since there were `came`, and none comes from who has one."""
         async with self._asking:
             if self._came > came:
                 return
             for witness in [*self._witnesses]:
                 if isinstance(await self.asked(witness), list):
                     return
-        raise Retriable(f"attachments/{self.route} gives no list any more, not of issues either that had one before")
+        raise RetriableError(
+            f"attachments/{self.route} gives no list any more, not of issues either that had one before"
+        )
 
     async def prove(self, *, whole: bool = False) -> None:
         """Ask other issues for their lists, until one answers; done once. `whole`: all that there are."""
@@ -130,7 +140,7 @@ class Lists:
         return failures
 
     async def still_lists(self, number: str, file: str) -> bool:
-        """Whether an issue lists a file, of which it did; `Gone` where the route may be what is gone."""
+        """Whether an issue lists a file, of which it did; `GoneError` where the route may be what is gone."""
         answer = await self.asked(number)
         if isinstance(answer, list):
             return any(str(item.get("AttachmentID")) == file for item in answer)
@@ -140,28 +150,30 @@ class Lists:
                 return False
         raise next(iter(answer.values()))
 
-    async def _unproven(self, number: str, refused: Mapping[str, Rejected], *, trusting: bool) -> Items:
+    async def _unproven(self, number: str, refused: Mapping[str, RejectedError], *, trusting: bool) -> Items:
         routes = " and ".join(f"attachments/{route}" for route in refused)
         names = {*ROUTES, *refused, NO_ROUTE}
         unknown = {_told(await self._refusal_of_none(number), names) for _ in range(2)}
-        known = [error for error in refused.values() if isinstance(error, Gone) and _told(error, names) not in unknown]
+        known = [
+            error for error in refused.values() if isinstance(error, GoneError) and _told(error, names) not in unknown
+        ]
         if not known or len(unknown) > 1:
-            raise TrackerUnreachable(
+            raise TrackerUnreachableError(
                 f"the server has no route {routes}; is it spelled otherwise there? See options.list_route"
             )
         if trusting:
             return []
-        raise NotReachable(
+        raise NotExposedError(
             f"Issue {number}: whether it has files is not known: no list has ever come from {routes}; "
             "if one of them is right, name it in options.list_route"
         )
 
-    async def _refusal_of_none(self, number: str) -> Rejected:
+    async def _refusal_of_none(self, number: str) -> RejectedError:
         try:
             await self._get(f"attachments/{NO_ROUTE}/{number}/false")
-        except Rejected as error:
+        except RejectedError as error:
             return error
-        return Rejected("any route answers")
+        return RejectedError("any route answers")
 
 
 async def _chunks(numbers: AsyncIterator[str]) -> AsyncIterator[list[str]]:
@@ -175,21 +187,21 @@ async def _chunks(numbers: AsyncIterator[str]) -> AsyncIterator[list[str]]:
 
 
 def _whole(answer: Mapping[str, Any], route: str) -> Items:
-    """The files of a list; `ShortListing` where it holds fewer than it counts."""
+    """The files of a list; `ShortListingError` where it holds fewer than it counts."""
     items, total = collection_in(answer), natural(answer.get("TotalCount"))
     if total is not None and len(items) < total:
-        raise ShortListing(f"attachments/{route}: {len(items)} of {total} files are listed")
+        raise ShortListingError(f"attachments/{route}: {len(items)} of {total} files are listed")
     return items
 
 
-def _none(error: Rejected) -> Items:
+def _none(error: RejectedError) -> Items:
     """No files, as a route says that has answered with a list before; any other refusal is one."""
-    if isinstance(error, Gone):
+    if isinstance(error, GoneError):
         return []
     raise error
 
 
-def _told(error: Rejected, names: Collection[str]) -> str:
+def _told(error: RejectedError, names: Collection[str]) -> str:
     """What a refusal says, without what it repeats of the question: routes and numbers, or an address that has them."""
     words = re.split(r"[\s/]+", str(error).lower())
     return " ".join(word for word in words if word not in names and not re.search("[0-9]", word))

@@ -16,14 +16,14 @@ from dataclasses import replace
 from typing import Any
 
 from migrator.errors import (
-    AuthRefused,
-    ConnectFailed,
-    Forbidden,
-    Gone,
-    Rejected,
-    Retriable,
-    Throttled,
-    TrackerUnreachable,
+    AuthError,
+    ConnectError,
+    ForbiddenError,
+    GoneError,
+    RejectedError,
+    RetriableError,
+    ThrottledError,
+    TrackerUnreachableError,
 )
 from migrator.model import Cursor, Entity, EntityRef, Page, Unread
 from migrator.trackers.cursors import Keyset
@@ -36,7 +36,7 @@ WITNESSES = 3  # issues that answered, of which one has to do so still where oth
 TRIES = 3  # so often one may be broken before that is told as a failure of its own, and the rest is read
 
 Ask = Callable[[str], Awaitable[dict[str, Any]]]
-"""Asks for the issue with a number; `Gone` if it isn't there."""
+"""Asks for the issue with a number; `GoneError` if it isn't there."""
 
 
 class Numbered:
@@ -47,9 +47,9 @@ class Numbered:
         self._broken: Counter[str] = Counter()
 
     async def page(self, cursor: Cursor | None) -> Page:
-        """See `Source.read`; `TrackerUnreachable` where the range ends without a single issue.
+        """See `Source.read`; `TrackerUnreachableError` where the range ends without a single issue.
 
-        `Retriable` where numbers are missing and issues that answered before do so no more.
+        `RetriableError` where numbers are missing and issues that answered before do so no more.
         """
         first, last = range_in(self._numbers)
         state, known = Keyset.parse(cursor), _known_in(cursor)
@@ -58,7 +58,7 @@ class Numbered:
         tried = await asyncio.gather(*(self._ask(str(number)) for number in numbers), return_exceptions=True)
         found = self._sorted_out(numbers, tried, begun=bool(state.seen))
         known = [*known, *(entity.ref.id for entity in found.entities)][-WITNESSES:]
-        if any(isinstance(one, Gone) for one in tried):
+        if any(isinstance(one, GoneError) for one in tried):
             await self._expect_one_of(known)
         seen = None if state.seen is None else state.seen + len(found.ask) + len(found.unread)
         if start + STEP <= last:
@@ -66,46 +66,46 @@ class Numbered:
             return replace(found, next=json.dumps(following))
         if seen == 0:
             reason = f"none of the issues {first} to {last} answers; are options.issue_numbers and `url` right?"
-            raise TrackerUnreachable(reason)
+            raise TrackerUnreachableError(reason)
         return found
 
     async def _expect_one_of(self, known: Sequence[str]) -> None:
         for number in reversed(known):
-            with suppress(Rejected):
+            with suppress(RejectedError):
                 await self._ask(number)
                 return
         if known:
-            raise Retriable(
+            raise RetriableError(
                 f"Issue {known[-1]} answered before and does so no more, so no gap in the numbers is believed"
             )
 
     def _sorted_out(self, numbers: range, tried: list[dict[str, Any] | BaseException], *, begun: bool) -> Page:
         entities, closed, unread = [], [], []
-        broken: dict[str, Retriable | AuthRefused] = {}
+        broken: dict[str, RetriableError | AuthError] = {}
         for number, one in zip(map(str, numbers), tried, strict=True):
             ref = EntityRef(self._kind, number)
             if isinstance(one, dict):
                 entities.append(self._entity(one))
-            elif isinstance(one, Forbidden):
+            elif isinstance(one, ForbiddenError):
                 closed.append(Entity(ref))
-            elif isinstance(one, Rejected):
-                unread += [] if isinstance(one, Gone) else [Unread(ref, str(one))]
-            elif isinstance(one, Retriable | AuthRefused):
+            elif isinstance(one, RejectedError):
+                unread += [] if isinstance(one, GoneError) else [Unread(ref, str(one))]
+            elif isinstance(one, RetriableError | AuthError):
                 broken[number] = one
             else:
                 raise one
         if not begun and numbers and len(closed) == len(numbers):
-            raise AuthRefused(f"{tried[0]}; is the API key right, and this machine's clock?")
+            raise AuthError(f"{tried[0]}; is the API key right, and this machine's clock?")
         self._expect_broken_for_good(broken, others=len(broken) < len(numbers))
         failed = [Unread(EntityRef(self._kind, number), str(error)) for number, error in broken.items()]
         ask = (*entities, *closed, *(Entity(one.ref) for one in failed))
         return Page(tuple(entities), ask=ask, unread=(*unread, *failed))
 
-    def _expect_broken_for_good(self, broken: Mapping[str, Retriable | AuthRefused], *, others: bool) -> None:
+    def _expect_broken_for_good(self, broken: Mapping[str, RetriableError | AuthError], *, others: bool) -> None:
         """Raise the first of these, unless each came `TRIES` times and others answer. Their files may be there."""
         self._broken.update(broken.keys())
         for number, error in broken.items():
-            of_all = isinstance(error, ConnectFailed | Throttled) or not others
+            of_all = isinstance(error, ConnectError | ThrottledError) or not others
             if of_all or self._broken[number] < TRIES:
                 raise error
 

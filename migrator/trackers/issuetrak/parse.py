@@ -12,7 +12,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from migrator.errors import ConfigError, Gone, Rejected, WrongBody
+from migrator.errors import ConfigError, GoneError, RejectedError, UnexpectedBodyError
 from migrator.model import Attachment, EntityRef
 from migrator.trackers.lenient import kept, natural, text, whole
 from migrator.trackers.strict import number_in, objects_in
@@ -20,10 +20,10 @@ from migrator.trackers.strict import number_in, objects_in
 _RANGE = re.compile(r"\s*([0-9]{1,10})\s*-\s*([0-9]{1,10})\s*", re.ASCII)
 
 
-def gone(error: Rejected, what: str, *also: int) -> Rejected:
-    """`Gone` for 404 and 410, and for the other statuses that say so of this; any other error as it is."""
+def gone(error: RejectedError, what: str, *also: int) -> RejectedError:
+    """`GoneError` for 404 and 410, and for the other statuses that say so of this; any other error as it is."""
     missing = error.status in {404, 410, *also}
-    return Gone(f"{what} is not there ({error})", status=error.status) if missing else error
+    return GoneError(f"{what} is not there ({error})", status=error.status) if missing else error
 
 
 def query(index: int, size: int) -> dict[str, Any]:
@@ -54,10 +54,10 @@ def window(offset: int, longest: int) -> tuple[int, int]:
 
 
 def collection_in(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The items of an answer; `WrongBody` if it has none, or fewer than it counts."""
+    """The items of an answer; `UnexpectedBodyError` if it has none, or fewer than it counts."""
     found, count = objects_in(answer, "Collection"), whole(answer.get("CountForPage"))
     if count is not None and count != len(found):
-        raise WrongBody(f"the answer tells of {count} items and holds {len(found)}")
+        raise UnexpectedBodyError(f"the answer tells of {count} items and holds {len(found)}")
     return found
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from migrator.errors import Rejected, Retriable, ShortListing, WrongBody
+from migrator.errors import RejectedError, RetriableError, ShortListingError, UnexpectedBodyError
 from migrator.trackers.issuetrak.parse import collection_in, query, window
 from migrator.trackers.lenient import natural
 from migrator.trackers.listing import Found, Items, Listing, Order, Way
@@ -42,8 +42,8 @@ class Search:
     async def page(self, index: int, size: int) -> tuple[Items, int | None]:
         """The issues of a page, and how many there are in all, if that is told.
 
-        `Rejected` if no search was ever answered; one that is refused later is `Retriable`. `ShortListing` where fewer
-        came than there should be.
+        `RejectedError` if no search was ever answered; one that is refused later is `RetriableError`.
+        `ShortListingError` where fewer came than there should be.
         """
         answer = await self._answer(index, size)
         issues, total = collection_in(answer), natural(answer.get("TotalCount"))
@@ -54,7 +54,7 @@ class Search:
         if SHORTEST_CUT <= len(issues) < due:
             raise _OtherSizeError(len(issues))
         if len(issues) < due:
-            raise ShortListing(f"issues/search: page {index} holds {len(issues)} issues, of {total} in all")
+            raise ShortListingError(f"issues/search: page {index} holds {len(issues)} issues, of {total} in all")
         return issues, total
 
     async def count(self) -> int | None:
@@ -72,7 +72,7 @@ class Search:
                 issues, _ = await self.page(index, self.fixed or self._size)
             except _OtherSizeError as other:
                 self.fixed = other.size
-            except WrongBody:
+            except UnexpectedBodyError:
                 continue
             else:
                 for issue in issues:
@@ -85,7 +85,7 @@ class Search:
                 return await self._behind(way)
             except _OtherSizeError as other:
                 self.fixed = other.size
-        raise WrongBody("issues/search: its pages are of another size each time")
+        raise UnexpectedBodyError("issues/search: its pages are of another size each time")
 
     async def _behind(self, way: Way) -> Found:
         index, size = (way.skip // self.fixed, self.fixed) if self.fixed else window(way.skip, way.take)
@@ -99,11 +99,11 @@ class Search:
 
     async def _answer(self, index: int, size: int) -> Mapping[str, Any]:
         asked = query(index + self._first, size)
-        refusals: list[Rejected] = []
+        refusals: list[RejectedError] = []
         for path in self._paths:
             try:
                 answer = object_in((await self._http.send_json("POST", path, asked)).json())
-            except Rejected as error:
+            except RejectedError as error:
                 refusals.append(error)
                 continue
             self._paths, self.worked = (path,), True
@@ -112,7 +112,7 @@ class Search:
                 return await self._answer(index, size)
             return answer
         if self.worked:
-            raise Retriable(f"{refusals[0]}, though it answered before", status=refusals[0].status)
+            raise RetriableError(f"{refusals[0]}, though it answered before", status=refusals[0].status)
         raise refusals[0]
 
 

@@ -35,7 +35,7 @@ class IssuetrakSource(Issuetrak):
             return f"Issuetrak accepts the API key; issues {first} to {last} will be asked for"
         try:
             found = await self._search.count()
-        except errors.Rejected as error:
+        except errors.RejectedError as error:
             raise await self._without_search(error) from None
         return f"Issuetrak accepts the API key and finds {'some' if found is None else found} issues"
 
@@ -79,14 +79,14 @@ class IssuetrakSource(Issuetrak):
         """The issues on a page of a search. That it is refused is definite only before it ever answered."""
         try:
             issues, following = await self._search.listing().page(cursor)
-        except errors.Rejected as error:
+        except errors.RejectedError as error:
             if self._search.worked:
                 raise
             raise await self._without_search(error) from None
         entities = tuple(self._entity(issue) for issue in issues)
         return Page(entities=entities, ask=entities, next=following)
 
-    async def _without_search(self, error: errors.Rejected) -> errors.ConfigError:
+    async def _without_search(self, error: errors.RejectedError) -> errors.ConfigError:
         await self._log_in()
         hint = 'If it is, set options.issue_numbers = "1-5000" to read issues by their numbers'
         return errors.ConfigError(f"the server refuses issues/search ({error}); is `url` right? {hint}")

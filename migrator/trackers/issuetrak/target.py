@@ -62,7 +62,7 @@ class IssuetrakTarget(CreatesNothing, Issuetrak):
         )
 
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """See `Target`. `TrackerUnreachable` where lists can't be read: each load would send everything again."""
+        """See `Target`. `TrackerUnreachableError` where lists can't be read: each load would send everything again."""
         self._expect_lists(owner)
         files = await self._lists.of(digits(owner.id), trusting=True)
         return tuple(attachment_in(found, owner) for found in files)
@@ -76,7 +76,7 @@ class IssuetrakTarget(CreatesNothing, Issuetrak):
         """See `Target`. Each author is asked for once."""
         try:
             await self._authors.of(draft.created_by)
-        except errors.Rejected as error:
+        except errors.RejectedError as error:
             return str(error)
         return await super().refuses(owner, draft)
 
@@ -84,17 +84,17 @@ class IssuetrakTarget(CreatesNothing, Issuetrak):
         """See `Target`. A 400 took nothing, so it is sent once more in another's name where that may be the cause."""
         limit = self._options.max_bytes
         if limit and draft.size > limit:
-            raise errors.Rejected(f"{draft.size} bytes; options.max_bytes is {limit}")
+            raise errors.RejectedError(f"{draft.size} bytes; options.max_bytes is {limit}")
         author = await self._authors.of(draft.created_by)
         if self._lists.route is not None:
             return await self._send_as(author, owner, draft, body)
         async with self._first:
             try:
                 await self.find_attachments(owner)
-            except errors.WrongBody as error:  # of an upload it would mean that it was sent
-                raise errors.Retriable(f"{owner}: {error}") from None
+            except errors.UnexpectedBodyError as error:  # of an upload it would mean that it was sent
+                raise errors.RetriableError(f"{owner}: {error}") from None
             made = await self._send_as(author, owner, draft, body)
-            with contextlib.suppress(errors.Retriable):
+            with contextlib.suppress(errors.RetriableError):
                 if not isinstance(await self._lists.asked(digits(owner.id)), list):
                     self._blind = owner
             return made
@@ -103,12 +103,12 @@ class IssuetrakTarget(CreatesNothing, Issuetrak):
         """An issue that was given a file and lists none ends the load, once its upload is recorded; the others wait."""
         if self._blind is not None:
             reason = f"{self._blind} was given a file, and still no route lists any; see options.list_route"
-            raise errors.TrackerUnreachable(reason) if owner == self._blind else errors.Rejected(reason)
+            raise errors.TrackerUnreachableError(reason) if owner == self._blind else errors.RejectedError(reason)
 
     async def _send_as(self, author: str, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         try:
             return await self._send(owner, draft, body, author)
-        except errors.Rejected as error:
+        except errors.RejectedError as error:
             spare = self._authors.instead_of(author)
             if error.status != 400 or not spare:
                 raise
@@ -121,7 +121,7 @@ class IssuetrakTarget(CreatesNothing, Issuetrak):
 
     async def delete(self, remote: Attachment) -> None:
         """See `Target`. There is no way."""
-        raise errors.Rejected(f"{remote.owner}: Issuetrak's API can't delete files")
+        raise errors.RejectedError(f"{remote.owner}: Issuetrak's API can't delete files")
 
     async def _send(self, owner: EntityRef, draft: Draft, body: Body, author: str) -> Attachment | None:
         values = {
@@ -134,9 +134,11 @@ class IssuetrakTarget(CreatesNothing, Issuetrak):
         try:
             call = Call("POST", "api/v1/attachments", body=InJson(values, "FileContent", body))
             made = made_in((await self._http.write(call)).json())
-        except errors.Rejected as error:
+        except errors.RejectedError as error:
             if error.status in {404, 413} and draft.size > LIKELY_LIMIT:
-                raise errors.Rejected(f"{error}; {draft.size} bytes are probably too many for this server") from None
+                raise errors.RejectedError(
+                    f"{error}; {draft.size} bytes are probably too many for this server"
+                ) from None
             raise
         date = str(values["CreatedDate"])
         found = Attachment(made or "", owner, draft.name, draft.size, created_at=date, created_by=author)

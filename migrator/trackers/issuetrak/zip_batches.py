@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from migrator.errors import Rejected, Retriable, WrongBody
+from migrator.errors import ItemFailedError, UnexpectedBodyError
 from migrator.model import Attachment, EntityRef
 from migrator.ports import BodyFacts, Sink
 from migrator.trackers.issuetrak.parse import collection_in
@@ -38,7 +38,7 @@ class Unpacked:
     """The entries of one archive, by the id of their attachment."""
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
-        """`WrongBody` if the answer makes no sense."""
+        """`UnexpectedBodyError` if the answer makes no sense."""
         self._names = {
             str(whole(found.get("AttachmentID"))): name
             for found in collection_in(record(answer.get("QueryResults")))
@@ -48,7 +48,7 @@ class Unpacked:
             packed = base64.b64decode(text(answer.get("CompressedAttachmentsContent")), validate=True)
             self._archive = zipfile.ZipFile(io.BytesIO(packed))
         except _ODD:
-            raise WrongBody("the answer holds no ZIP archive") from None
+            raise UnexpectedBodyError("the answer holds no ZIP archive") from None
 
     def content(self, id_: str, size: int) -> bytes | None:
         """The file, if it is there and of exactly this size."""
@@ -113,7 +113,7 @@ class Archives:
     async def _open(self, owner: EntityRef, plan: _Plan) -> Unpacked | None:
         try:
             plan.unpacked = Unpacked(await self._fetch(owner))
-        except (Rejected, Retriable):
+        except ItemFailedError:
             self._forget(owner, plan)
             return None
         others = [(whose, other) for whose, other in self._plans.items() if other.unpacked and other is not plan]

@@ -12,7 +12,16 @@ from collections import Counter
 from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
 
-from migrator.errors import AuthRefused, ConnectFailed, Forbidden, Rejected, Retriable, ShortListing, Throttled
+from migrator.errors import (
+    AuthError,
+    ConnectError,
+    ForbiddenError,
+    ItemFailedError,
+    RejectedError,
+    RetriableError,
+    ShortListingError,
+    ThrottledError,
+)
 from migrator.trackers.lenient import whole
 from migrator.trackers.listing import Items
 from migrator.trackers.strict import number_in, object_in, objects_in
@@ -36,21 +45,21 @@ class Api:
         self._broken: Counter[str] = Counter()
 
     async def account(self) -> dict[str, Any]:
-        """Whose the credentials are; the one route that surely refuses wrong ones. `AuthRefused` with the reason."""
+        """Whose the credentials are; the one route that surely refuses wrong ones. `AuthError` with the reason."""
         try:
             return object_in(await self._http.get_json("users/current.json"), "user")
-        except Forbidden as error:
+        except ForbiddenError as error:
             if str(error).endswith("status 403"):
-                raise AuthRefused(SWITCHED_OFF) from None
-            raise AuthRefused(str(error)) from None
+                raise AuthError(SWITCHED_OFF) from None
+            raise AuthError(str(error)) from None
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """An answer as JSON. A 401 while the account is good elsewhere is that route's own, and may pass."""
         try:
             return await self._http.get_json(path, query)
-        except AuthRefused:
+        except AuthError:
             await self.account()
-            raise Retriable(
+            raise RetriableError(
                 f"GET {path}: refused (status 401), though the account is good elsewhere", status=401
             ) from None
 
@@ -60,7 +69,10 @@ class Api:
         return object_in(await self.get("issues.json", query))
 
     async def whole(self, path: str, key: str, query: Mapping[str, str] | None = None) -> Items:
-        """Every item of a list that has no order to go by, by number; `ShortListing` where it isn't all, or changed."""
+        """Every item of a list that has no order to go by, by number.
+
+        `ShortListingError` where it isn't all, or changed.
+        """
         found: dict[int, dict[str, Any]] = {}
         total, came = None, 0
         while True:
@@ -68,24 +80,24 @@ class Api:
             answer = object_in(await self.get(path, {**(query or {}), **window}))
             items, told, known = objects_in(answer, key), whole(answer.get("total_count")), len(found)
             if came and told != total:
-                raise ShortListing(f"GET {path}: the listing changed while it was read")
+                raise ShortListingError(f"GET {path}: the listing changed while it was read")
             found.update((number_in(item), item) for item in items)
             total, came = told, came + len(items)
             if len(found) == known or (total is not None and came >= total):
                 break
         if total is not None and len(found) < total:
-            raise ShortListing(f"GET {path}: {len(found)} of {total} items were listed")
+            raise ShortListingError(f"GET {path}: {len(found)} of {total} items were listed")
         return [found[number] for number in sorted(found)]
 
-    async def tried(self, name: str, call: Awaitable[T]) -> T | Rejected | Retriable:
+    async def tried(self, name: str, call: Awaitable[T]) -> T | ItemFailedError:
         """What a call gives, or its error where that is definite or came `TRIES` times; else the error is raised."""
         try:
             result = await call
-        except Rejected as error:
+        except RejectedError as error:
             return error
-        except Retriable as error:
+        except RetriableError as error:
             self._broken[name] += 1
-            if self._broken[name] < TRIES or isinstance(error, ConnectFailed | Throttled):
+            if self._broken[name] < TRIES or isinstance(error, ConnectError | ThrottledError):
                 raise
             return error
         self._broken.pop(name, None)

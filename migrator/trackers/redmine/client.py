@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from migrator.errors import Gone, LoginPage, Rejected, TrackerUnreachable, WrongBody
+from migrator.errors import GoneError, LoginPageError, RejectedError, TrackerUnreachableError, UnexpectedBodyError
 from migrator.model import Attachment, EntityRef, Unread
 from migrator.ports import Capabilities, Sink
 from migrator.trackers.base import HttpTracker
@@ -57,9 +57,11 @@ class Options:
 
 
 def issue_number(owner: EntityRef) -> str:
-    """The number of an issue that a mapping names; `Rejected` for any other kind, `Gone` for no number."""
+    """The number of an issue that a mapping names; `RejectedError` for any other kind, `GoneError` for no number."""
     if owner.kind not in {ISSUE, ""}:
-        raise Rejected(f"{owner}: files can be added to the issues of a Redmine only, so {owner.kind} is no target")
+        raise RejectedError(
+            f"{owner}: files can be added to the issues of a Redmine only, so {owner.kind} is no target"
+        )
     return digits(owner.id)
 
 
@@ -87,10 +89,10 @@ class RedmineTracker(HttpTracker[Options]):
         """See `Tracker`."""
         try:
             return f"logged in to Redmine as {text((await self.api.account()).get('login'))}"
-        except LoginPage:
+        except LoginPageError:
             raise
-        except (Gone, WrongBody):
-            raise TrackerUnreachable("no Redmine answers at this address; is `url` right?") from None
+        except (GoneError, UnexpectedBodyError):
+            raise TrackerUnreachableError("no Redmine answers at this address; is `url` right?") from None
 
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """See `Target`."""

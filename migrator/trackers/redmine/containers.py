@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from migrator.errors import Forbidden, Gone, MigratorError, Retriable, WrongBody
+from migrator.errors import ForbiddenError, GoneError, MigratorError, RetriableError, UnexpectedBodyError
 from migrator.model import Attachment, Cursor, Entity, EntityRef, Page, Unread
 from migrator.trackers.cursors import Keyset
 from migrator.trackers.lenient import kept, record, text, whole
@@ -119,7 +119,7 @@ class Containers:
     async def _read(self, path: str, project: Project) -> Part:
         match = _LIST.fullmatch(path)
         if match is None:
-            raise Gone(f"{path[:60]!r} is no list of a Redmine")
+            raise GoneError(f"{path[:60]!r} is no list of a Redmine")
         return await self._readers[match[2]](path, project)
 
     async def _wiki(self, path: str, project: Project) -> Part:
@@ -130,7 +130,7 @@ class Containers:
     def _wiki_page(self, item: Mapping[str, Any], project: Project) -> Entity:
         title = text(item.get("title"))
         if not title:
-            raise WrongBody("a wiki page of the list has no title")
+            raise UnexpectedBodyError("a wiki page of the list has no title")
         url = f"{self._base}/projects/{project.key}/wiki/{quote(title, safe='')}"
         return Entity(EntityRef(WIKI, f"{project.key}/{title}"), title, url, kept(item))
 
@@ -235,7 +235,7 @@ class Containers:
         """All files of what a list holds."""
         part = await self._read(path, await self._project(key))
         if part.unread:
-            raise WrongBody(part.unread[0].reason)
+            raise UnexpectedBodyError(part.unread[0].reason)
         by_itself = path.endswith(("/versions.json", "/time_entries.json"))
         below = await together(self.attachments_of(entity.ref) for entity in (part.entities if by_itself else part.ask))
         return (*part.attachments, *(file for files in below for file in files))
@@ -251,17 +251,17 @@ class Containers:
             path = f"projects/{quote(key, safe='')}/wiki/{quote(title, safe='')}.json"
             return object_in(await self._api.get(path, {"include": "attachments"}), "wiki_page")
         if ref.kind not in RECORDS:
-            raise Gone(f"{ref}: a Redmine has no such kind")
+            raise GoneError(f"{ref}: a Redmine has no such kind")
         path, name = RECORDS[ref.kind]
         query = {"include": "enabled_modules" if ref.kind == PROJECT else "attachments"}
         try:
             found = object_in(await self._api.get(f"{path}/{digits(ref.id)}.json", query), name)
-        except Retriable as error:
+        except RetriableError as error:
             if ref.kind == NEWS and error.status == 401:
-                raise Forbidden(f"{error}; before 4.1 the API tells no files of news", status=401) from None
+                raise ForbiddenError(f"{error}; before 4.1 the API tells no files of news", status=401) from None
             raise
         if whole(found.get("id")) not in {None, int(ref.id)}:
-            raise WrongBody(f"{ref}: the record of {found.get('id')} came in its place")
+            raise UnexpectedBodyError(f"{ref}: the record of {found.get('id')} came in its place")
         return found
 
     async def _own(self, ref: EntityRef, item: Mapping[str, Any]) -> tuple[Attachment, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from migrator.errors import Forbidden, Gone
+from migrator.errors import ForbiddenError, GoneError
 from migrator.model import Attachment, EntityRef
 from migrator.trackers.lenient import text, whole
 from migrator.trackers.redmine.api import Api
@@ -44,7 +44,7 @@ class Fields:
         if self._types is None and not self._closed:
             try:
                 found = objects_in(object_in(await self._api.get(LIST)), "custom_fields")
-            except (Forbidden, Gone) as error:
+            except (ForbiddenError, GoneError) as error:
                 if (await self._api.account()).get("admin") is True:
                     raise  # who may list them is not refused, so this says nothing of the account
                 self._closed = str(error)
@@ -112,7 +112,7 @@ class Fields:
     async def _file(self, number: str, owner: EntityRef) -> Attachment:
         try:
             found = object_in(await self._api.get(f"attachments/{number}.json"), "attachment")
-        except (Forbidden, Gone):
+        except (ForbiddenError, GoneError):
             return Attachment(number, owner, "")
         return attachment_in(found, owner)
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from migrator.errors import WrongBody
+from migrator.errors import UnexpectedBodyError
 from migrator.model import Attachment, Entity, EntityRef, Unread
 from migrator.trackers.lenient import kept, record, records, text, whole
 from migrator.trackers.strict import list_in, number_in, objects_in, split
@@ -57,7 +57,7 @@ def attachment_in(found: Mapping[str, Any], owner: EntityRef, locator: str = "")
 
 
 def attachments_in(item: Mapping[str, Any], owner: EntityRef) -> tuple[Attachment, ...]:
-    """The files that an item's JSON tells of; `WrongBody` where one of them makes no sense."""
+    """The files that an item's JSON tells of; `UnexpectedBodyError` where one of them makes no sense."""
     return tuple(attachment_in(found, owner) for found in objects_in(item, "attachments"))
 
 
@@ -66,7 +66,7 @@ def files_told(item: Mapping[str, Any], owner: EntityRef) -> tuple[list[Attachme
     try:
         told = list_in(item, "attachments")
         files, unread = split(told, partial(attachment_in, owner=owner), f"the files of {owner}", owner.kind)
-    except WrongBody:
+    except UnexpectedBodyError:
         return None
     return files, tuple(replace(one, ref=owner) for one in unread)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from migrator.errors import Gone
+from migrator.errors import GoneError
 from migrator.model import Entity
 from migrator.trackers.lenient import record, records, text
 from migrator.trackers.redmine.api import Api
@@ -61,7 +61,10 @@ class Projects:
         self._absent = ""
 
     async def all(self, *, anew: bool = False) -> tuple[Project, ...]:
-        """In the order of their numbers. `Gone` if there is no such root, or no list though issues name projects."""
+        """In the order of their numbers.
+
+        `GoneError` if there is no such root, or no list though issues name projects.
+        """
         if self._known is None or anew:
             self._known = self._below_root(await self._listed())
         return self._known
@@ -80,7 +83,7 @@ class Projects:
     async def _listed(self) -> Sequence[Project]:
         try:
             items = await self._api.whole(PATH, "projects", QUERY)
-        except Gone as error:
+        except GoneError as error:
             if await self._are_named():
                 raise
             self._absent = f"this server has no list of projects ({error}), and no issue names one"
@@ -96,7 +99,7 @@ class Projects:
             return tuple(listed)
         within = {project.number for project in listed if project.is_called(self.root)}
         if not within:
-            raise Gone(f"this account sees no project {self.root!r}; is it archived?")
+            raise GoneError(f"this account sees no project {self.root!r}; is it archived?")
         while more := {one.number for one in listed if _parent(one) in within} - within:
             within |= more
         return tuple(project for project in listed if project.number in within)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from migrator.errors import Forbidden, MigratorError, Rejected, Retriable
+from migrator.errors import ForbiddenError, ItemFailedError, MigratorError, RejectedError
 from migrator.model import Attachment, Cursor, Entity, EntityRef, Page, Unread
 from migrator.trackers.lenient import records, whole
 from migrator.trackers.prefetch import Ahead
@@ -72,7 +72,7 @@ class RedmineSource(RedmineTracker):
             return await self._containers.page(stream, cursor)
         try:
             found = await self._ahead.over(self.issues(self._options.project, leniently)).read(cursor)
-        except Forbidden:
+        except ForbiddenError:
             if await self._are_off():
                 return Page()
             raise
@@ -80,13 +80,18 @@ class RedmineSource(RedmineTracker):
         return replace(page, unread=(*found.unread, *page.unread), next=found.next)
 
     async def _are_off(self) -> bool:
-        """Whether the only project that is read has its issues switched off; `Rejected` if one below it has not."""
+        """Whether the only project that is read has its issues switched off.
+
+        `RejectedError` if one below it has not.
+        """
         if not self._options.project:
             return False
         known = await self._projects.all()
         on = [project.key for project in known if project.has(MODULE)]
         if on and any(project.is_called(self._options.project) for project in known if not project.has(MODULE)):
-            raise Rejected(f"issues are off in {self._options.project}, so those of {few(on)} are not to be had by it")
+            raise RejectedError(
+                f"issues are off in {self._options.project}, so those of {few(on)} are not to be had by it"
+            )
         return bool(known) and not on
 
     async def _page(self, issues: Sequence[Mapping[str, Any]]) -> Page:
@@ -131,7 +136,7 @@ class RedmineSource(RedmineTracker):
         for part in (self._odd_issues, self._odd_projects, self._fields.not_told):
             try:
                 found += await part()
-            except (Rejected, Retriable) as error:
+            except ItemFailedError as error:
                 found.append(f"{error}: what that would tell can't be read")
         return tuple(found)
 

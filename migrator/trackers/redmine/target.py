@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from migrator.errors import ConfigError, Rejected, Retriable, Unanswered
+from migrator.errors import ConfigError, ItemFailedError, OutcomeUnknownError
 from migrator.model import Attachment, Draft, EntityDraft, EntityRef
 from migrator.ports import Body
 from migrator.trackers.keyed_lock import Turns
@@ -60,11 +60,11 @@ class RedmineTarget(RedmineTracker):
     async def _look_up(self, owner: EntityRef, remote_id: str) -> Attachment:
         try:
             found = {file.id: file for file in await self.find_attachments(owner)}
-        except (Retriable, Rejected) as error:
-            raise Unanswered(f"sent, but it could not be looked up ({error})") from None
+        except ItemFailedError as error:
+            raise OutcomeUnknownError(f"sent, but it could not be looked up ({error})") from None
         if remote_id not in found:
             reason = "Redmine said yes, but doesn't list the file; may this account edit the issue?"
-            raise Unanswered(f"{owner}: {reason}", accepted=True)
+            raise OutcomeUnknownError(f"{owner}: {reason}", accepted=True)
         return found[remote_id]
 
     async def describe(self, remote: Attachment, description: str) -> None:

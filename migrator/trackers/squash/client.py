@@ -10,14 +10,14 @@ from functools import partial
 from typing import Any, Literal
 
 from migrator.errors import (
-    AuthRefused,
-    Forbidden,
-    Gone,
-    LoginPage,
-    NotReachable,
-    Rejected,
-    TrackerUnreachable,
-    WrongBody,
+    AuthError,
+    ForbiddenError,
+    GoneError,
+    LoginPageError,
+    NotExposedError,
+    RejectedError,
+    TrackerUnreachableError,
+    UnexpectedBodyError,
 )
 from migrator.model import Attachment, EntityRef
 from migrator.ports import Capabilities, Sink
@@ -76,14 +76,14 @@ class SquashTM(HttpTracker[Options]):
         """See `Tracker`. Any list that answers will do; none says whose the credentials are."""
         try:
             stream, answer = await self._records.first_answer()
-        except AuthRefused as error:
+        except AuthError as error:
             hint = "Squash TM 15 takes personal API tokens only, unless its administrator allows Basic"
-            raise AuthRefused(f"{error}; {hint}") from error
-        except (Gone, WrongBody) as error:
-            if isinstance(error, LoginPage):
+            raise AuthError(f"{error}; {hint}") from error
+        except (GoneError, UnexpectedBodyError) as error:
+            if isinstance(error, LoginPageError):
                 raise
             hint = "does `url` end with /squash, or must it?"
-            raise TrackerUnreachable(f"no {API} at this address ({error}); {hint}") from None
+            raise TrackerUnreachableError(f"no {API} at this address ({error}); {hint}") from None
         count = natural(record(answer.get("page")).get("totalElements"))
         return f"Squash TM with {'some' if count is None else count} {stream} to be seen"
 
@@ -96,7 +96,7 @@ class SquashTM(HttpTracker[Options]):
         for kind in ("test-cases", "campaigns", "requirement-folders"):
             for item in await self._records.few(kind):
                 owner = EntityRef(kind, str(number_of(item)))
-                with contextlib.suppress(Rejected, WrongBody):
+                with contextlib.suppress(RejectedError, UnexpectedBodyError):
                     for told in (await self._told(owner)).values():
                         return () if await self._has_size(told, owner) else (NO_RECORDS,)
         return ()
@@ -104,7 +104,7 @@ class SquashTM(HttpTracker[Options]):
     async def _has_size(self, told: Mapping[str, Any], owner: EntityRef) -> bool:
         try:
             return (await self._facts.of(told, owner)).size is not None
-        except WrongBody:
+        except UnexpectedBodyError:
             return False
 
     async def _get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -139,11 +139,11 @@ class SquashTM(HttpTracker[Options]):
         try:
             first = listing(f"{path_of(owner)}/attachments", self._options.page_size)
             return [item async for item in walked(partial(read_page, self._get), first)]
-        except Forbidden:
+        except ForbiddenError:
             raise
-        except Rejected:
+        except RejectedError:
             if self._options.untold == "report":
-                raise NotReachable(f"{owner}: the API tells no files of {kind or 'it'}") from None
+                raise NotExposedError(f"{owner}: the API tells no files of {kind or 'it'}") from None
             return []
 
     async def download(self, attachment: Attachment, sink: Sink) -> None:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from migrator.errors import AuthRefused, ConnectFailed, Rejected, Retriable, Throttled, WrongBody
+from migrator.errors import AuthError, ConnectError, RejectedError, RetriableError, ThrottledError, UnexpectedBodyError
 from migrator.model import Attachment, EntityRef
 from migrator.trackers.squash.hal import Get
 from migrator.trackers.squash.parse import attachment_in
@@ -38,12 +38,12 @@ class FileFacts:
         try:
             found = attachment_in(await self._get(f"attachments/{told.id}", {}), owner)
             if found.id != told.id:
-                raise WrongBody(f"attachment {told.id} was asked for, {found.id} came")
-        except Rejected:
+                raise UnexpectedBodyError(f"attachment {told.id} was asked for, {found.id} came")
+        except RejectedError:
             return told
-        except (ConnectFailed, Throttled):
+        except (ConnectError, ThrottledError):
             raise
-        except (Retriable, AuthRefused):
+        except (RetriableError, AuthError):
             if not self._has_no_record(told.id):
                 raise
             return told

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from migrator.errors import ArchiveDamaged, Rejected, ShortListing, WrongBody
+from migrator.errors import ArchiveDamagedError, RejectedError, ShortListingError, UnexpectedBodyError
 from migrator.model import Cursor
 from migrator.trackers.lenient import natural, record, text, whole
 from migrator.trackers.listing import BEYOND
@@ -69,9 +69,10 @@ async def read_page(
     """The items of a page, and what to read after it: the next one, or an earlier one if something is missing.
 
     The listing goes on while the number of pages or that of all items says so: either may be missing, or too low; where
-    neither is told it goes on until nothing comes. `ShortListing` where a page holds less than it tells; with `short`
-    one that holds some is taken, and what it lacks named in `unread`. `WrongBody` where it can't tell its place, or
-    holds an item without an id; with `unread`, such an item is named there, if there are others beside it.
+    neither is told it goes on until nothing comes. `ShortListingError` where a page holds less than it tells; with
+    `short` one that holds some is taken, and what it lacks named in `unread`. `UnexpectedBodyError` where it can't
+    tell its place, or holds an item without an id; with `unread`, such an item is named there, if there are others
+    beside it.
     """
     answer = await get(step.path, step.query(step.page, step.size))
     if step.page and says_nothing(answer):
@@ -80,7 +81,7 @@ async def read_page(
     items, odd = sifted(answer, step.path) if unread is not None else (items_in(answer, step.path), [])
     ids, count = [number_of(item) for item in items], len(items) + len(odd)
     if whole(place.get("number")) not in {None, step.page}:
-        raise WrongBody(f"GET {step.path}: page {step.page} was asked for, another came")
+        raise UnexpectedBodyError(f"GET {step.path}: page {step.page} was asked for, another came")
     if step.page and await _comes_again(get, step, ids):
         await _expect_never_cut(get, step, count, place)
         return [], None
@@ -101,7 +102,7 @@ def _after_short(step: Step, told: _Told, count: int, unread: list[str] | None) 
     """What follows a page that holds less than it tells: what lacks there is not looked for on the next one."""
     reason = f"GET {step.path}: page {step.page} holds {count} items, of {told.total} in all"
     if unread is None or not count:
-        raise ShortListing(reason)
+        raise ShortListingError(reason)
     unread.append(reason)
     goes_on = step.sorts and (step.page + 1) * step.size < (told.total or 0)
     return replace(step, page=step.page + 1, anchor=BEYOND) if goes_on else None
@@ -119,7 +120,7 @@ def _next(step: Step, told: _Told, ids: Sequence[int], count: int) -> Step | Non
 
 
 async def _expect_never_cut(get: Get, step: Step, count: int, place: Mapping[str, Any]) -> None:
-    """`WrongBody` where a server that gives the same page again may have more than that.
+    """`UnexpectedBodyError` where a server that gives the same page again may have more than that.
 
     One that tells nothing of pages may have none: asked for fewer items far behind, it gives all that there are. A
     round number may be where it always cuts.
@@ -127,7 +128,7 @@ async def _expect_never_cut(get: Get, step: Step, count: int, place: Mapping[str
     may_be_all = not place and count % 10 and count % 25
     if may_be_all and len(await _listed_on(get, step, BEYOND // step.size, max(1, count - 1))) == count:
         return
-    raise WrongBody(f"GET {step.path}: the server gives the same page again, so the rest can't be listed")
+    raise UnexpectedBodyError(f"GET {step.path}: the server gives the same page again, so the rest can't be listed")
 
 
 async def _comes_again(get: Get, step: Step, ids: Sequence[int]) -> bool:
@@ -136,7 +137,7 @@ async def _comes_again(get: Get, step: Step, ids: Sequence[int]) -> bool:
         return False
     try:
         return bool(await _listed_on(get, step, BEYOND // step.size, step.size))
-    except Rejected:
+    except RejectedError:
         return False
 
 
@@ -175,9 +176,12 @@ async def _ended_before(get: Get, step: Step) -> bool:
 
 
 def _following(step: Step, ids: Sequence[int], total: int | None) -> Step | None:
-    """The next page. None behind an empty one, if all that is there was seen; `ShortListing` where nobody says so."""
+    """The next page. None behind an empty one, if all that is there was seen.
+
+    `ShortListingError` where nobody says so.
+    """
     if not ids and total is None:
-        raise ShortListing(f"GET {step.path}: page {step.page} is empty, and not the last")
+        raise ShortListingError(f"GET {step.path}: page {step.page} is empty, and not the last")
     return replace(step, page=step.page + 1, anchor=max(ids) if step.sorts else ids[-1]) if ids else None
 
 
@@ -191,11 +195,14 @@ def items_in(answer: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
 
 
 def sifted(answer: Mapping[str, Any], path: str) -> tuple[list[dict[str, Any]], list[int]]:
-    """The items of a page that have an id, and at which positions, from 0, are others; `WrongBody` if all are such."""
+    """The items of a page that have an id, and at which positions, from 0, are others.
+
+    `UnexpectedBodyError` if all are such.
+    """
     items = _listed(answer, path)
     good = [item for item in items if _number(item) is not None]
     if items and not good:
-        raise WrongBody("no item of the answer has an id")
+        raise UnexpectedBodyError("no item of the answer has an id")
     return good, [at for at, item in enumerate(items) if _number(item) is None]
 
 
@@ -204,10 +211,10 @@ def _listed(answer: Mapping[str, Any], path: str) -> list[Any]:
         itself = text(record(record(answer.get("_links")).get("self")).get("href")).partition("?")[0]
         if isinstance(answer.get("page"), dict) or itself.partition("{")[0].endswith(f"/{path}"):
             return []
-        raise WrongBody("the answer is no page of a collection")
+        raise UnexpectedBodyError("the answer is no page of a collection")
     groups = answer["_embedded"]
     if not isinstance(groups, dict) or not all(isinstance(group, list) for group in groups.values()):
-        raise WrongBody("the answer embeds no lists")
+        raise UnexpectedBodyError("the answer embeds no lists")
     return [item for group in groups.values() for item in group]
 
 
@@ -215,7 +222,7 @@ def number_of(item: Mapping[str, Any]) -> int:
     """The id of an item, also of one that may not be read."""
     number = _number(item)
     if number is None:
-        raise WrongBody("an item of the answer has no id")
+        raise UnexpectedBodyError("an item of the answer has no id")
     return number
 
 
@@ -234,11 +241,11 @@ def cursor_of(steps: Iterable[Step]) -> Cursor:
 
 
 def steps_in(cursor: Cursor) -> list[Step]:
-    """What is still to be read, from the text; `ArchiveDamaged` if it is none of ours."""
+    """What is still to be read, from the text; `ArchiveDamagedError` if it is none of ours."""
     try:
         steps = [Step(path, int(p), int(size), int(anchor), bool(s)) for path, p, size, anchor, s in json.loads(cursor)]
     except (ValueError, TypeError):
         steps = []
     if not steps or not all(isinstance(step.path, str) for step in steps):
-        raise ArchiveDamaged(f"a checkpoint of another version: {cursor[:40]!r}; delete the row in `checkpoints`")
+        raise ArchiveDamagedError(f"a checkpoint of another version: {cursor[:40]!r}; delete the row in `checkpoints`")
     return steps

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
-from migrator.errors import Rejected
+from migrator.errors import RejectedError
 from migrator.model import Attachment, Draft, EntityRef
 from migrator.trackers.lenient import kept, natural, record, records, text
 from migrator.trackers.listing import Items
@@ -60,19 +60,19 @@ def date_in(value: object) -> str:
         return ""
 
 
-def explain(error: Rejected, owner: EntityRef, draft: Draft) -> NoReturn:
+def explain(error: RejectedError, owner: EntityRef, draft: Draft) -> NoReturn:
     """Say what a refused upload was refused for, where that can be known."""
     told = str(error)
-    if type(error) is not Rejected:
+    if type(error) is not RejectedError:
         raise error
     if "status 413" in told:
         limit = _LIMIT.search(told)
         most = f" of {limit[1]} bytes" if limit else ""
-        raise Rejected(
+        raise RejectedError(
             f"{owner}: larger than the server's limit{most} (uploadfilter.upload.sizeLimitInBytes)"
         ) from None
     if _ABOUT_TYPES.search(told):
-        raise Rejected(f"{owner}: {whitelist(draft)} ({told})") from None
+        raise RejectedError(f"{owner}: {whitelist(draft)} ({told})") from None
     raise error
 
 

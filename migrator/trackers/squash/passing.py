@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from migrator.errors import Rejected, Retriable, Unanswered
+from migrator.errors import ItemFailedError, OutcomeUnknownError
 from migrator.model import Attachment, Draft, EntityRef
 from migrator.ports import Body
 from migrator.trackers.keyed_lock import Turns
@@ -54,13 +54,13 @@ class Passing:
                 del self._sent[next(iter(self._sent))]
             try:
                 self._sent[key] = await self._send(owner, under, body)
-            except (Retriable, Rejected) as error:
-                if not isinstance(error, Unanswered) or error.finished:
+            except ItemFailedError as error:
+                if not isinstance(error, OutcomeUnknownError) or error.finished:
                     self._sent.pop(key, None)
                 raise
         if made := self._sent.get(key) or await self._left(owner, under):
             return made
-        raise Unanswered(f"{owner}: sent, but not found under the name it was sent with")
+        raise OutcomeUnknownError(f"{owner}: sent, but not found under the name it was sent with")
 
 
 async def passing_name(name: str, body: Body) -> str:

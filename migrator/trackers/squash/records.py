@@ -12,7 +12,17 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from migrator.errors import ConnectFailed, Gone, LoginPage, NotReachable, Rejected, Retriable, Throttled, WrongBody
+from migrator.errors import (
+    ConnectError,
+    GoneError,
+    ItemFailedError,
+    LoginPageError,
+    NotExposedError,
+    RejectedError,
+    RetriableError,
+    ThrottledError,
+    UnexpectedBodyError,
+)
 from migrator.trackers.lenient import natural, record, records
 from migrator.trackers.listing import Items
 from migrator.trackers.squash.hal import Get, Step, items_in, number_of, read_page
@@ -60,31 +70,31 @@ class Records:
 
         Where none does, why not.
         """
-        failures: list[Rejected | Retriable] = []
+        failures: list[ItemFailedError] = []
         for stream in STREAMS:
-            if len(failures) >= PLEAS and all(isinstance(failure, Throttled) for failure in failures):
+            if len(failures) >= PLEAS and all(isinstance(failure, ThrottledError) for failure in failures):
                 break
             try:
                 answer = await self._get(stream, listing(stream, FEW).query(0, FEW))
                 items_in(answer, stream)
-            except (ConnectFailed, LoginPage):
+            except (ConnectError, LoginPageError):
                 raise
-            except (Rejected, Retriable) as error:
+            except ItemFailedError as error:
                 failures.append(error)
             else:
                 return stream, answer
-        raise next((failure for failure in failures if type(failure) is Retriable), failures[0])
+        raise next((failure for failure in failures if type(failure) is RetriableError), failures[0])
 
     async def versions(self, path: str) -> Items:
         """The versions of a requirement; the current one among them tells its files."""
         try:
             found = await self._get(path, {})
-        except Gone:
+        except GoneError:
             found = await self._get(f"high-level-{path}", {})
         current = [] if found.get("current_version") is None else [found["current_version"]]
         versions = [*objects_in(found, "versions"), *objects_in(current)]
         if not versions:
-            raise WrongBody(f"GET {path}: it tells of no version, though each requirement has one")
+            raise UnexpectedBodyError(f"GET {path}: it tells of no version, though each requirement has one")
         return list({number_of(version): version for version in versions}.values())
 
     async def executions(
@@ -95,13 +105,13 @@ class Records:
         for plan in self._plans:
             try:
                 items, following = await read_page(self._get, replace(step, path=f"{plan}/{rest}"), odd, short=short)
-            except Gone:
+            except GoneError:
                 continue
             self._plans = (plan,)
             return items, replace(following, path=step.path) if following else None
         if len(self._plans) > 1:
-            raise NotReachable("the items of a test plan are under neither of the two paths")
-        raise Gone(f"GET {step.path}: no longer there")
+            raise NotExposedError("the items of a test plan are under neither of the two paths")
+        raise GoneError(f"GET {step.path}: no longer there")
 
     def note(self, steps: Iterable[Step]) -> None:
         """Things that are there, as a listing has just told: what is below them is about to be read."""
@@ -136,9 +146,9 @@ class Records:
                 await self.executions(listing(f"{family}/{number}/executions", FEW))
             else:
                 await self._get(f"{family}/{number}", {})
-        except Gone:
+        except GoneError:
             return False
-        except (Rejected, WrongBody):
+        except (RejectedError, UnexpectedBodyError):
             return None
         return True
 
@@ -158,7 +168,7 @@ class Records:
         """The first items of a listing; none where there is no such listing."""
         try:
             items, _ = await read_page(self._get, listing(path, FEW))
-        except (Rejected, WrongBody):
+        except (RejectedError, UnexpectedBodyError):
             return []
         return items
 
@@ -170,9 +180,9 @@ async def odd_lists(get: Get, page_size: int) -> tuple[str, ...]:
         try:
             answer = await get(stream, listing(stream, page_size).query(0, page_size))
             found = items_in(answer, stream)
-        except ConnectFailed:
+        except ConnectError:
             raise
-        except (Rejected, Retriable) as error:
+        except ItemFailedError as error:
             told.append(f"{stream} can't be listed ({error}): neither they nor what is below them is backed up")
             continue
         size, total = (natural(record(answer.get("page")).get(key)) for key in ("size", "totalElements"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from migrator.errors import (
-    NotReachable,
+    NotExposedError,
 )
 from migrator.model import Attachment, Cursor, Entity, Page
 from migrator.trackers.squash.client import API, Options, SquashTM
@@ -32,7 +32,7 @@ class SquashSource(SquashTM):
         while cursor is not None:
             page = await self._tree.page("", cursor)
             for unread in page.unread:
-                raise NotReachable(unread.reason)
+                raise NotExposedError(unread.reason)
             for owner in page.ask:
                 files += await self.attachments_of(owner)
             cursor = page.next

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from migrator.errors import (
     ConfigError,
-    Rejected,
-    Retriable,
+    RejectedError,
+    RetriableError,
 )
 from migrator.model import Attachment, Draft, EntityRef
 from migrator.ports import Body, CreatesNothing
@@ -55,7 +55,7 @@ class SquashTarget(CreatesNothing, SquashTM):
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """See `Target`. Where a name can't be sent as it is, what an earlier try left is finished first."""
         if draft.name != self.legal_name(draft.name) or len(draft.name) > LONGEST_NAME:
-            raise Rejected(f"{owner}: {draft.name!r} is no name that Squash TM can hold")
+            raise RejectedError(f"{owner}: {draft.name!r} is no name that Squash TM can hold")
         if not _NOT_IN_HEADERS.search(draft.name):
             return await self._send(owner, draft, body)
         return await self._passing.upload(owner, draft, body)
@@ -65,15 +65,15 @@ class SquashTarget(CreatesNothing, SquashTM):
         call = Call("POST", f"{API}/{path_of(owner)}/attachments", headers={"Accept": "application/json"}, body=parts)
         try:
             made = made_in((await self._http.write(call)).body)
-        except Rejected as error:
+        except RejectedError as error:
             explain(error, owner, draft)
         if made == []:
-            raise Rejected(f"{owner}: taken, and no file made of it; {whitelist(draft)}")
+            raise RejectedError(f"{owner}: taken, and no file made of it; {whitelist(draft)}")
         if made is None or len(made) != 1:
             return None
         try:
             file = await self._facts.of(made[0], owner)
-        except Retriable:
+        except RetriableError:
             file = attachment_in(made[0], owner)
         return file if file.size is not None else replace(file, size=draft.size)
 
@@ -86,9 +86,9 @@ class SquashTarget(CreatesNothing, SquashTM):
 
     async def describe(self, remote: Attachment, description: str) -> None:  # noqa: ARG002
         """See `Target`. There is no way."""
-        raise Rejected(f"{remote.owner}: files have no description in Squash TM")
+        raise RejectedError(f"{remote.owner}: files have no description in Squash TM")
 
     async def delete(self, remote: Attachment) -> None:
-        """Take a file off its owner; `Gone` if it is not there."""
+        """Take a file off its owner; `GoneError` if it is not there."""
         path, query = f"{API}/{path_of(remote.owner)}/attachments", {"attachmentIds": digits(remote.id)}
         await self._http.write(Call("DELETE", path, query))

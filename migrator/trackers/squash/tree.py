@@ -14,7 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from migrator.errors import Gone, NotReachable, Rejected, Retriable, ShortListing, WrongBody
+from migrator.errors import (
+    GoneError,
+    NotExposedError,
+    RejectedError,
+    RetriableError,
+    ShortListingError,
+    UnexpectedBodyError,
+)
 from migrator.model import Cursor, Entity, EntityRef, Page, Unread
 from migrator.trackers.lenient import kept, text
 from migrator.trackers.listing import Items
@@ -85,21 +92,21 @@ class Tree:
         Raises what it is refused for, if it still is.
         """
         if why := self._why.get(closed):
-            raise NotReachable(f"{closed.id}: {why}")
+            raise NotExposedError(f"{closed.id}: {why}")
         step = listing(closed.id.replace(f"{PLANS[0]}/", "plan/"), self._page_size)
         try:
             await self._taken(step)
-        except Gone:
+        except GoneError:
             if await self._records.deleted(step.path):
                 return None
-            raise NotReachable(f"{closed.id}: the server knows no such listing") from None
+            raise NotExposedError(f"{closed.id}: the server knows no such listing") from None
         return cursor_of([step])
 
     async def _in_part(self, tried: Sequence[Found | BaseException], steps: Sequence[Step]) -> list[Found]:
         """What came of these steps; one that failed is read again. Raises a failure if none got any further."""
         failed = {step: one for one, step in zip(tried, steps, strict=False) if isinstance(one, BaseException)}
         for failure in failed.values():
-            if not isinstance(failure, Retriable):
+            if not isinstance(failure, RetriableError):
                 raise failure
         all_failed = all(isinstance(one, BaseException) for one in tried)
         given_up = await self._given_up(failed) if all_failed else {}
@@ -121,11 +128,11 @@ class Tree:
         """What a step brings. A way that is closed is asked for as an entity, so that it is recorded, not forgotten."""
         try:
             found = await self._taken(step)
-        except Gone:
+        except GoneError:
             if step.path in STREAMS:
                 raise
             found = Found() if await self._records.deleted(step.path) else Found(ask=(closed(step),))
-        except Rejected:
+        except RejectedError:
             found = Found(ask=(closed(step),))
         self._failed.pop(step.path, None)
         return found
@@ -136,7 +143,7 @@ class Tree:
         odd: list[str] = []
         try:
             items, following = await self._page(step, odd)
-        except ShortListing:
+        except ShortListingError:
             self._short[step.path] += 1
             if self._short[step.path] < SHORT:
                 raise
@@ -196,7 +203,10 @@ def listing_of(step: Step) -> str:
 
 def is_broken(failure: BaseException) -> bool:
     """Whether the server answered, but with an error of its own or with nonsense."""
-    return (isinstance(failure, Retriable) and failure.status == 500) or type(failure) in {WrongBody, ShortListing}
+    return (isinstance(failure, RetriableError) and failure.status == 500) or type(failure) in {
+        UnexpectedBodyError,
+        ShortListingError,
+    }
 
 
 def is_closed(ref: EntityRef) -> bool:
@@ -233,9 +243,9 @@ def parts_of(item: Mapping[str, Any], kind: str) -> tuple[str, ...]:
 
 
 def path_of(owner: EntityRef) -> str:
-    """Where an owner is; `Rejected` for what is none."""
+    """Where an owner is; `RejectedError` for what is none."""
     if owner.kind not in KINDS:
-        raise Rejected(
+        raise RejectedError(
             f"{owner.kind!r} is no kind of Squash TM that carries files; it knows {', '.join(sorted(KINDS))}"
         )
     return f"{owner.kind}/{digits(owner.id)}"

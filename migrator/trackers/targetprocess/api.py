@@ -84,12 +84,12 @@ class Api:
         self._tells_next = False  # it was seen to write `Next`
 
     async def ask(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """One answer, in the shape of JSON; `path` is below api/v1. A login page means `AuthRefused`."""
+        """One answer, in the shape of JSON; `path` is below api/v1. A login page means `AuthError`."""
         form, path = self._form, f"api/v1/{path}"
         try:
             answer = await self._http.get(path, {"format": form, **(query or {})}, Accept=f"application/{form}")
-        except errors.LoginPage as error:
-            raise errors.AuthRefused(str(error)) from error
+        except errors.LoginPageError as error:
+            raise errors.AuthError(str(error)) from error
         return parsed(answer, f"GET {path}")
 
     async def page(self, collection: Collection, cursor: Cursor | None, *of: str) -> Stretch:
@@ -98,14 +98,14 @@ class Api:
         for number in range(self._known.get(collection.name, 0), len(collection.asks)):
             try:
                 found = await self._listing(collection, number, *of, first=cursor is None).read(cursor)
-            except (errors.Rejected, errors.Retriable) as error:
+            except errors.ItemFailedError as error:
                 if not is_refusal(error, first=cursor is None):
                     raise
                 refusal = error
                 continue
             self._known[collection.name] = number
             return found
-        raise refusal or errors.WrongBody(f"{collection.name}: there is no way to ask for it")
+        raise refusal or errors.UnexpectedBodyError(f"{collection.name}: there is no way to ask for it")
 
     def _listing(self, collection: Collection, number: int, *of: str, first: bool) -> Listing:
         path, take = collection.name.format(*of).partition("?")[0], max(2, min(self._page_size, collection.most))
@@ -158,9 +158,11 @@ class Api:
         return id_of(parsed(answer, f"POST {path}"), f"POST {path}")
 
     async def described_with(self, word: str) -> dict[str, Any] | None:
-        """The entity in whose description a word stands. `Rejected` by a server that doesn't search."""
+        """The entity in whose description a word stands. `RejectedError` by a server that doesn't search."""
         query = {"where": f"Description contains '{word}'", "include": "[Id,Description,EntityType[Name]]", "take": "2"}
         items = listed(await self.ask("Generals", query), "Generals")
         if any(word not in text(item.get("Description")) for item in items):
-            raise errors.Rejected("GET api/v1/Generals: this server does not search descriptions, so none is created")
+            raise errors.RejectedError(
+                "GET api/v1/Generals: this server does not search descriptions, so none is created"
+            )
         return items[0] if items else None

@@ -94,9 +94,9 @@ class Targetprocess(HttpTracker[Options]):
         """See `Tracker`. A server without `Context`, or one that keeps it to itself, is known by its lists."""
         try:
             context = await self._api.ask("Context")
-        except errors.ConnectFailed:
+        except errors.ConnectError:
             raise
-        except (errors.Rejected, errors.Retriable) as error:
+        except errors.ItemFailedError as error:
             return f"Targetprocess of unknown version; {await self._known_by(error)}"
         user = record(context.get("LoggedUser"))
         version, login = text(context.get("Version")), text(user.get("Login")) or person(user) or "somebody"
@@ -106,7 +106,7 @@ class Targetprocess(HttpTracker[Options]):
         """See `Tracker`."""
         try:
             await self._api.ask("Context")
-        except (errors.Rejected, errors.Retriable) as error:
+        except errors.ItemFailedError as error:
             return (
                 f"it doesn't tell whom it lets in, nor its version ({error}); what this account may see is unknown",
             )
@@ -117,30 +117,30 @@ class Targetprocess(HttpTracker[Options]):
         return tuple((await self._files.of(owner)).values())
 
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`. `NotReachable` for an image inside of a text, where only a browser may fetch it."""
+        """See `Source`. `NotExposedError` for an image inside of a text, where only a browser may fetch it."""
         if attachment.id.startswith(INLINE):
             return await self._inline(attachment, sink)
         try:
             return await self._stream(attachment, "Attachment.aspx", sink, {"AttachmentID": attachment.id})
-        except (errors.LoginPage, errors.AuthRefused, errors.Rejected) as error:
+        except (errors.LoginPageError, errors.AuthError, errors.RejectedError) as error:
             if not await self._elsewhere(attachment, sink, error):
-                raise error if isinstance(error, errors.Rejected) else told_why(error, inline=False) from error
+                raise error if isinstance(error, errors.RejectedError) else told_why(error, inline=False) from error
 
     async def _inline(self, image: Attachment, sink: Sink) -> None:
         try:
             await self._http.download(encoded_once(image.locator), sink)
-        except (errors.LoginPage, errors.AuthRefused, errors.Rejected) as error:
+        except (errors.LoginPageError, errors.AuthError, errors.RejectedError) as error:
             raise told_why(error, inline=True) from error
 
     async def _elsewhere(self, attachment: Attachment, sink: Sink, refusal: errors.MigratorError) -> bool:
         """Whether another address gave the file: the one of its `Uri`, or the same one in lower case."""
         ways = [attachment.locator] if attachment.locator else []
-        if isinstance(refusal, errors.Gone):
+        if isinstance(refusal, errors.GoneError):
             ways.append(f"attachment.aspx?attachmentid={attachment.id}")
-        for path in [] if isinstance(refusal, errors.AuthRefused) else ways:
+        for path in [] if isinstance(refusal, errors.AuthError) else ways:
             try:
                 await self._stream(attachment, path, sink)
-            except (errors.LoginPage, errors.Rejected):
+            except (errors.LoginPageError, errors.RejectedError):
                 continue
             return True
         return False
@@ -150,9 +150,9 @@ class Targetprocess(HttpTracker[Options]):
         for name in ("Attachments", "Generals"):
             try:
                 listed(await self._api.ask(name, {"take": "2"}), name)
-            except (errors.Rejected, errors.Retriable):
+            except errors.ItemFailedError:
                 continue
             return f"its {name} answer, but it doesn't tell as whom ({refusal})"
-        if isinstance(refusal, errors.Forbidden):
-            raise errors.AuthRefused(f"{refusal}; requesters may not use the API") from refusal
+        if isinstance(refusal, errors.ForbiddenError):
+            raise errors.AuthError(f"{refusal}; requesters may not use the API") from refusal
         raise refusal

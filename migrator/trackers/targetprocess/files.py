@@ -50,12 +50,12 @@ class EntityFiles:
         self.by_inclusion = False  # the server has no such list: what it puts into the entity is read
 
     async def of(self, owner: EntityRef) -> Files:
-        """The files that the entity lists, by id; `Gone` if there is no such entity."""
+        """The files that the entity lists, by id; `GoneError` if there is no such entity."""
         if self.by_inclusion:
             return (await self._included(owner))[0]
         try:
             found = await self._walked(OF_ENTITY, owner)
-        except (errors.Rejected, errors.Retriable) as error:
+        except errors.ItemFailedError as error:
             if not _may_be_the_route(error):
                 raise
             return await self._instead(owner, error)
@@ -63,7 +63,8 @@ class EntityFiles:
         return found
 
     async def all_of(self, owner: EntityRef, count: int | None) -> Files:
-        """The same, held against the number of files that the entity tells of; `ShortListing` where they are fewer.
+        """The same, held against the number of files that the entity tells of; `ShortListingError` where they are
+        fewer.
 
         Before that, the other routes are asked for what is missing.
         """
@@ -78,9 +79,9 @@ class EntityFiles:
         among_all = await self._if_told(self._walked(OF_ENTITY_AMONG_ALL, owner), None)
         files = {**(among_all or {}), **files}
         if len(files) < (count or 0):
-            raise errors.ShortListing(f"{owner} tells of {count} files, and {len(files)} of them are listed")
+            raise errors.ShortListingError(f"{owner} tells of {count} files, and {len(files)} of them are listed")
         if among_all is None and self._may_be_cut(files, count):
-            raise errors.ShortListing(f"{owner} lists {len(files)} files, and that may be where its list is cut")
+            raise errors.ShortListingError(f"{owner} lists {len(files)} files, and that may be where its list is cut")
         return files
 
     def _may_be_cut(self, files: Files, count: int | None) -> bool:
@@ -89,25 +90,25 @@ class EntityFiles:
     async def _if_told(self, question: Awaitable[T], otherwise: T) -> T:
         try:
             return await question
-        except errors.Gone:
+        except errors.GoneError:
             raise
-        except errors.Rejected:
+        except errors.RejectedError:
             return otherwise
 
     async def count_of(self, owner: EntityRef) -> int | None:
-        """The number of files that an entity tells of now; None where it tells none. `Gone` if it is no more."""
+        """The number of files that an entity tells of now; None where it tells none. `GoneError` if it is no more."""
         return (await self._if_told(self._included(owner), ({}, None)))[1]
 
-    async def _instead(self, owner: EntityRef, refusal: errors.Rejected | errors.Retriable) -> Files:
+    async def _instead(self, owner: EntityRef, refusal: errors.ItemFailedError) -> Files:
         """What the entity holds in itself, where its list is not there. Which of both is missing, its answer tells.
 
         Where the list is there and can't be read, what the entity holds counts only if that is some, and surely all.
         """
-        is_missing = isinstance(refusal, errors.Rejected) and refusal.status in _NO_ROUTE
+        is_missing = isinstance(refusal, errors.RejectedError) and refusal.status in _NO_ROUTE
         try:
             found, count = await self._included(owner)
-        except (errors.Rejected, errors.Retriable) as error:
-            told = is_missing and (error.status not in _NO_ROUTE or isinstance(error, errors.Gone))
+        except errors.ItemFailedError as error:
+            told = is_missing and (error.status not in _NO_ROUTE or isinstance(error, errors.GoneError))
             raise error if told else refusal from None
         if not is_missing and (not found or (len(found) in _CUTS if count is None else len(found) < count)):
             raise refusal
@@ -120,7 +121,7 @@ class EntityFiles:
         for query in _INSIDE:
             try:
                 item = await self._api.ask(f"Generals/{quote(owner.id, safe='')}", query)
-            except (errors.Rejected, errors.Retriable) as error:
+            except errors.ItemFailedError as error:
                 if not is_refusal(error, first=True):
                     raise
                 refusal = error
@@ -128,13 +129,15 @@ class EntityFiles:
             if isinstance(item.get("Attachments"), dict | list) or item.get("Attachments") == "":
                 files = [await self._whole(file) for file in inner(item.get("Attachments"))]
                 return self._by_id(files, owner), whole(item.get("Attachments-Count"))
-        raise refusal or errors.Rejected(f"GET api/v1/Generals/{owner.id}: the answer holds no Attachments", status=501)
+        raise refusal or errors.RejectedError(
+            f"GET api/v1/Generals/{owner.id}: the answer holds no Attachments", status=501
+        )
 
     async def _whole(self, file: Mapping[str, Any]) -> Mapping[str, Any]:
         """What stands inside of an entity, with the facts that its own record tells and that are missing there."""
         if "Size" in file or whole(file.get("Id")) is None:
             return file
-        with suppress(errors.Rejected):
+        with suppress(errors.RejectedError):
             return {**file, **await self._api.ask(f"Attachments/{file['Id']}", {"include": f"[{FILE}]"})}
         return file
 
@@ -153,11 +156,13 @@ class EntityFiles:
         return {file.id: file for file in files}
 
 
-def _may_be_the_route(error: errors.Rejected | errors.Retriable) -> bool:
+def _may_be_the_route(error: errors.ItemFailedError) -> bool:
     """Whether a list can't be read for a reason that may be its route's alone: refused, unknown, broken, a page."""
-    if isinstance(error, errors.Rejected):
+    if isinstance(error, errors.RejectedError):
         return True
-    return error.status == _STUMBLED or (isinstance(error, errors.WrongBody) and type(error) is not errors.ShortListing)
+    return error.status == _STUMBLED or (
+        isinstance(error, errors.UnexpectedBodyError) and type(error) is not errors.ShortListingError
+    )
 
 
 def records_of(api: Api) -> FileRecords:
@@ -174,6 +179,6 @@ def records_of(api: Api) -> FileRecords:
 
 
 async def text_now(api: Api, owner: EntityRef, comment_id: str | None) -> str:
-    """The text of an entity, or of a comment on it, as it is now; `Gone` if it is no more."""
+    """The text of an entity, or of a comment on it, as it is now; `GoneError` if it is no more."""
     path = f"Generals/{quote(owner.id, safe='')}" if comment_id is None else f"Comments/{quote(comment_id, safe='')}"
     return text((await api.ask(path, {"include": "[Id,Description]"})).get("Description"))

@@ -38,16 +38,16 @@ def parsed(answer: Answer, what: str) -> dict[str, Any]:
     if looks_like_html(answer.body):
         page = f"{what}: a web page ({reason_in(answer.body)}) instead of an answer"
         if is_login_form(answer.body):
-            raise errors.AuthRefused(f"{page}; check the auth")
-        raise errors.WrongBody(page)
+            raise errors.AuthError(f"{page}; check the auth")
+        raise errors.UnexpectedBodyError(page)
     is_xml = answer.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     try:
         value = _page_in(answer.xml(), what) if is_xml else answer.json()
-    except (errors.WrongBody, RecursionError) as error:
+    except (errors.UnexpectedBodyError, RecursionError) as error:
         told = str(error)
-        raise errors.WrongBody(told if told.startswith(what) else f"{what}: {told}") from None
+        raise errors.UnexpectedBodyError(told if told.startswith(what) else f"{what}: {told}") from None
     if not isinstance(value, dict):
-        raise errors.WrongBody(f"{what}: the answer is no object")
+        raise errors.UnexpectedBodyError(f"{what}: the answer is no object")
     return value
 
 
@@ -81,18 +81,18 @@ def from_xml(element: Element, *, root: bool = False) -> Any:
 
 
 def listed(page: Mapping[str, Any], what: str) -> list[dict[str, Any]]:
-    """The items of a page; `WrongBody` if it is none, or one of them is no object."""
+    """The items of a page; `UnexpectedBodyError` if it is none, or one of them is no object."""
     try:
         return objects_in(page, "Items")
-    except errors.WrongBody as error:
-        raise errors.WrongBody(f"{what}: {error}") from None
+    except errors.UnexpectedBodyError as error:
+        raise errors.UnexpectedBodyError(f"{what}: {error}") from None
 
 
 def id_of(item: Mapping[str, Any], what: str) -> int:
-    """The id of an item; `WrongBody` if it has none."""
+    """The id of an item; `UnexpectedBodyError` if it has none."""
     number = natural(item.get("Id"))
     if number is None:
-        raise errors.WrongBody(f"{what}: an item of the answer has no Id")
+        raise errors.UnexpectedBodyError(f"{what}: an item of the answer has no Id")
     return number
 
 
@@ -133,7 +133,7 @@ def _path_in(uri: str, number: object, path_of: Callable[[str], str]) -> str:
         return ""
     if (built := _BUILT.search(uri)) and built[1] == str(number):
         return ""
-    with suppress(errors.WrongBody):
+    with suppress(errors.UnexpectedBodyError):
         return path_of(encoded_once(uri))
     return ""
 
@@ -212,6 +212,6 @@ def told_why(error: errors.MigratorError, *, inline: bool) -> errors.MigratorErr
     """The same refusal of a download, with what a person can do about it."""
     if inline:
         remedy = "a browser's cookie as [source.download_auth] may, and inline_images = 'skip' leaves it out"
-        return errors.NotReachable(f"an image of the text, not handed out by the REST API; {remedy}")
+        return errors.NotExposedError(f"an image of the text, not handed out by the REST API; {remedy}")
     hint = "a token may not fetch files: set [source.download_auth] to username and password, or to a cookie"
     return type(error)(f"{error} ({hint})")

@@ -59,13 +59,13 @@ class TargetprocessSource(Targetprocess):
             return await self._generals(cursor)
         try:
             return await (self._comments(cursor) if stream == "Comments" else self._messages(cursor))
-        except errors.Gone as error:
+        except errors.GoneError as error:
             if cursor is not None or await self._has(stream):
                 raise
             return Page(warnings=(f"this server has no {stream} ({error}): {_LOST[stream]}",))
 
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """See `Source`. `ShortListing` where they are fewer than the entity itself tells of."""
+        """See `Source`. `ShortListingError` where they are fewer than the entity itself tells of."""
         count = self._count_in(entity.raw) if entity.raw is not None else await self._files.count_of(entity.ref)
         return tuple((await self._files.all_of(entity.ref, count)).values())
 
@@ -88,7 +88,7 @@ class TargetprocessSource(Targetprocess):
         try:
             page = await self._api.page(collection, None)
             items, cursor = page.items, page.next
-        except (errors.Rejected, errors.Retriable) as error:
+        except errors.ItemFailedError as error:
             return [f"{name} can't be listed ({error}): {_LOST[name]}"]
         found = []
         if collection is GENERALS:
@@ -110,7 +110,7 @@ class TargetprocessSource(Targetprocess):
     async def _some_have_files(self) -> bool:
         try:
             items = (await self._api.page(GENERALS, None)).items
-        except (errors.Rejected, errors.Retriable):
+        except errors.ItemFailedError:
             return False
         return any(whole(item.get("Attachments-Count")) for item in items)
 
@@ -121,7 +121,7 @@ class TargetprocessSource(Targetprocess):
             return []
         try:
             files = await self._files.of(EntityRef("General", str(id_of(some, "Generals"))))
-        except (errors.Rejected, errors.Retriable) as error:
+        except errors.ItemFailedError as error:
             return [f"an entity's own list of files can't be read ({error}): only the list of all attachments is"]
         if len(files) < (whole(some.get("Attachments-Count")) or 0):
             return ["an entity tells of more files than it lists: such entities fail, unless another list has them"]
@@ -133,7 +133,7 @@ class TargetprocessSource(Targetprocess):
         for path, query in ((resource, {"take": "2"}), (f"{resource}/meta", {})):
             try:
                 await self._api.ask(path, query)
-            except errors.Gone:
+            except errors.GoneError:
                 continue
             return True
         return False
@@ -222,7 +222,7 @@ class TargetprocessSource(Targetprocess):
         if number not in self._kinds:
             try:
                 self._kinds[number] = kind_of(await self._api.ask(f"Generals/{number}")) or "General"
-            except errors.Rejected:
+            except errors.RejectedError:
                 return "General"
         return self._kinds[number]
 

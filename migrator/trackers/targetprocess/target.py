@@ -45,7 +45,7 @@ class TargetprocessTarget(Targetprocess):
         call = Call("POST", "UploadFile.ashx", {}, {"Accept": "application/json"}, parts, framed=tells_of_a_file)
         try:
             answer = await self._http.write(call)
-        except errors.Unanswered as error:
+        except errors.OutcomeUnknownError as error:
             raise await self._fate(owner, error) from error
         made = uploaded(answer.body, owner)
         if made is not None and not made.name:
@@ -57,7 +57,7 @@ class TargetprocessTarget(Targetprocess):
         try:
             item = await self._api.ask(f"Attachments/{quote(made.id, safe='')}", {"include": f"[{FILE}]"})
             return attachment(item, made.owner)
-        except (errors.Rejected, errors.Retriable):
+        except errors.ItemFailedError:
             return replace(made, name=name)
 
     async def describe(self, remote: Attachment, description: str) -> None:
@@ -85,13 +85,13 @@ class TargetprocessTarget(Targetprocess):
         item = await self._api.described_with(draft.mark)
         return EntityRef(kind_of(item) or "General", str(id_of(item, "Generals"))) if item else None
 
-    async def _fate(self, owner: EntityRef, error: errors.Unanswered) -> errors.MigratorError:
+    async def _fate(self, owner: EntityRef, error: errors.OutcomeUnknownError) -> errors.MigratorError:
         """The upload page answers most failures with 500: a definite no where the file can't have arrived."""
         if says_too_large(error):
-            return errors.Rejected(f"the server takes no file of this size ({error})")
+            return errors.RejectedError(f"the server takes no file of this size ({error})")
         try:
             await self._api.ask(f"Generals/{quote(owner.id, safe='')}")
-        except errors.Gone as gone:
+        except errors.GoneError as gone:
             return gone
         except errors.MigratorError:
             return error

@@ -96,18 +96,18 @@ class TeamPulse(HttpTracker[Options]):
             return await self._fetch(attachment, paths_in(await self._get(path), self._http), sink)
         try:
             return await self._fetch(attachment, told, sink)
-        except errors.Gone:
+        except errors.GoneError:
             if (now := paths_in(await self._get(path), self._http)) == told:
                 raise
         return await self._fetch(attachment, now, sink)
 
     async def _fetch(self, attachment: Attachment, paths: Sequence[str], sink: Sink) -> None:
         """From the first of these addresses that gives it; only one may be meant for this kind of login."""
-        refusal: errors.MigratorError = errors.NotReachable(f"attachment {attachment.id}: no address of it is told")
+        refusal: errors.MigratorError = errors.NotExposedError(f"attachment {attachment.id}: no address of it is told")
         for number, address in enumerate(paths):
             try:
                 return await self._stream(attachment, address, sink)
-            except (errors.Rejected, errors.LoginPage) as error:
+            except (errors.RejectedError, errors.LoginPageError) as error:
                 refusal = refusal if number else error
         raise refusal
 
@@ -121,16 +121,16 @@ class TeamPulse(HttpTracker[Options]):
             for proof in PROOFS:
                 try:
                     answer = await self._answer(f"{prefix}/{proof}")
-                except (errors.ConnectFailed, errors.Throttled):
+                except (errors.ConnectError, errors.ThrottledError):
                     raise
-                except (errors.Rejected, errors.Retriable) as error:
+                except errors.ItemFailedError as error:
                     refusals.append(error)
                     continue
                 self._prefix = prefix
                 return proof, answer, next(iter(refusals), None)
-        if others := [refusal for refusal in refusals if not isinstance(refusal, errors.Gone)]:
+        if others := [refusal for refusal in refusals if not isinstance(refusal, errors.GoneError)]:
             raise others[0]
-        raise errors.TrackerUnreachable("no API of TeamPulse at this address; is `url` right?")
+        raise errors.TrackerUnreachableError("no API of TeamPulse at this address; is `url` right?")
 
     async def _answer(self, path: str) -> Any:
         """One answer in its right form, to see whether there is an API; the first of a list only."""
@@ -180,9 +180,9 @@ class TeamPulse(HttpTracker[Options]):
         """
         try:
             return await self._list("workitems", {"$filter": condition, "$top": str(most)})
-        except (errors.Rejected, errors.WrongBody):
+        except (errors.RejectedError, errors.UnexpectedBodyError):
             return None
-        except errors.Retriable as error:
+        except errors.RetriableError as error:
             if not is_refusal(error, first=True):
                 raise
             return None
@@ -190,7 +190,7 @@ class TeamPulse(HttpTracker[Options]):
     async def _owner(self, number: int) -> Entity | None:
         try:
             return self._entity(record(await self._get(f"workitems/{number}")))
-        except (errors.Gone, errors.Forbidden):
+        except (errors.GoneError, errors.ForbiddenError):
             return None
 
     def _entity(self, item: Mapping[str, Any]) -> Entity:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from migrator.errors import WrongBody
+from migrator.errors import UnexpectedBodyError
 from migrator.model import Attachment, Entity, EntityRef
 from migrator.trackers.lenient import kept, moment, natural, record, text, whole
 from migrator.trackers.strict import number_in
@@ -82,7 +82,7 @@ def _path_in(address: str, name: str, http: HttpClient) -> str:
         address = address.removesuffix(name) + quote(name, safe="")
     try:
         path = encoded_once(http.path_of(address))
-    except WrongBody:
+    except UnexpectedBodyError:
         return ""
     found = _ADDRESS.search(path)
     return found[1] if found else path

@@ -55,14 +55,14 @@ class TeamPulseSource(TeamPulse):
     async def _odd(self, stream: str) -> list[str]:
         try:
             items, cursor = await self._listing(stream).page(None)
-        except (errors.Rejected, errors.Retriable) as error:
+        except errors.ItemFailedError as error:
             lost = "no file is found" if stream == "attachments" else "work items without files are not"
             return [f"{stream} can't be listed ({error}): {lost}"]
         found = []
         try:
             if cursor is not None and len(items) < self._options.page_size:
                 await self._listing(stream, first=False).page(cursor)
-        except errors.ShortListing as error:
+        except errors.ShortListingError as error:
             found.append(f"{stream}: {error}; as long as it is so, each backup says that it is incomplete")
         if mode_of(cursor) is Offset:
             found.append(
@@ -108,7 +108,7 @@ class TeamPulseSource(TeamPulse):
         for number in numbers:
             try:
                 owner = await self._owner(number)
-            except (errors.AuthRefused, errors.Rejected, errors.Retriable) as error:
+            except (errors.AuthError, errors.ItemFailedError) as error:
                 failures[number] = error
                 continue
             if owner is None:
@@ -121,7 +121,7 @@ class TeamPulseSource(TeamPulse):
         """Whether a work item that is there is found, so that one which is not found is not there."""
         if not self._knows_owners:
             some: Items = []
-            with suppress(errors.Rejected, errors.WrongBody):
+            with suppress(errors.RejectedError, errors.UnexpectedBodyError):
                 some = await self._list("workitems", {"$top": "2"})
             self._knows_owners = any([await self._owner(number_in(item)) for item in some])
         return self._knows_owners
@@ -130,6 +130,6 @@ class TeamPulseSource(TeamPulse):
         """Why work items can't be read, if it was tried often enough of each; raises one of the failures if not."""
         self._stumbles.update([*failures])
         for number, error in failures.items():
-            if isinstance(error, errors.ConnectFailed | errors.Throttled) or self._stumbles[number] < STUMBLES:
+            if isinstance(error, errors.ConnectError | errors.ThrottledError) or self._stumbles[number] < STUMBLES:
                 raise error
         return failures

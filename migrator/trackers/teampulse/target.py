@@ -44,7 +44,7 @@ class TeamPulseTarget(TeamPulse):
         call = Call("POST", await self._path(path), query, {"Accept": "application/json"}, parts)
         try:
             made = made_in((await self._http.write(call)).body)
-        except (errors.Gone, errors.Unanswered) as error:
+        except (errors.GoneError, errors.OutcomeUnknownError) as error:
             raise await self._refusal(owner, error) from None
         if not made:
             return None
@@ -52,12 +52,12 @@ class TeamPulseTarget(TeamPulse):
         sent = attachment_in(named, owner, self._http)
         return await described(self, sent, draft.description)
 
-    async def _refusal(self, owner: EntityRef, error: errors.Rejected) -> errors.Rejected:
+    async def _refusal(self, owner: EntityRef, error: errors.RejectedError) -> errors.RejectedError:
         """What is too large, ASP.NET calls an error of its own (500), and IIS not found (404.13, seldom said so)."""
         too_large = says_too_large(error)
-        if isinstance(error, errors.Gone) and not too_large:
+        if isinstance(error, errors.GoneError) and not too_large:
             too_large = await self._owner(int(owner.id)) is not None
-        return errors.Rejected(f"{owner}: the file is too large for the server") if too_large else error
+        return errors.RejectedError(f"{owner}: the file is too large for the server") if too_large else error
 
     async def describe(self, remote: Attachment, description: str) -> None:
         """See `Target`."""
