@@ -7,13 +7,13 @@ from typing import Generic, TypeVar
 
 from migrator.config import Configuration, Limits, Secrets, SourceSection, TargetSection, credentials, options_of
 from migrator.errors import ConfigError
-from migrator.layers import DryRunTarget, ParanoidSource, Patience, RetryingSource, RetryingTarget, VerifiedSource
+from migrator.layers import DryRunTarget, ParanoidSource, RetryingSource, RetryingTarget, RetryPolicy, VerifiedSource
 from migrator.pipeline.run import back_off
 from migrator.ports import Source, Target
 from migrator.selection import expect_kinds
 from migrator.store import expect_descriptors
 from migrator.trackers import Adapter, adapter
-from migrator.wire import OLD, HttpClient, Pacer, Proxy, Route, TlsFiles, Waits
+from migrator.wire import OLD, HttpClient, Proxy, RateLimiter, Route, TlsFiles, Waits
 
 T = TypeVar("T")
 BASE = 32
@@ -88,10 +88,12 @@ def identity(section: SourceSection | TargetSection) -> str:
     return f"{section.tracker} {section.url}"
 
 
-def patience(limits: Limits, waits: Waits | None = None) -> Patience:
+def patience(limits: Limits, waits: Waits | None = None) -> RetryPolicy:
     """The retry policy of [limits]. There is time for one wait of the longest kind after some short ones."""
-    total = max(Patience().total, limits.retry_after_max + 2 * limits.backoff_max)
-    return Patience(limits.retries, limits.backoff, limits.backoff_max, total, sleep=back_off, waits=waits or Waits())
+    total = max(RetryPolicy().total, limits.retry_after_max + 2 * limits.backoff_max)
+    return RetryPolicy(
+        limits.retries, limits.backoff, limits.backoff_max, total, sleep=back_off, waits=waits or Waits()
+    )
 
 
 def _client(
@@ -110,7 +112,7 @@ def _client(
         section.url,
         parts.signer(keys),
         files=file_signer,
-        pacer=Pacer(
+        pacer=RateLimiter(
             limits.requests_per_second, limits.bandwidth, longest=limits.retry_after_max, waits=(waits := Waits())
         ),
         timeout=limits.timeout,

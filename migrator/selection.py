@@ -1,6 +1,6 @@
 """What a person picks of an archive or a tracker: kinds, entities, names, sizes, dates, and how many entities.
 
-The one idea: `Selection` is a value and judges one file at a time; `Choice` counts entities on top of it. Backup and
+The one idea: `Selection` is a value and judges one file at a time; `Selector` counts entities on top of it. Backup and
 load use the same two.
 The one trap: what a tracker doesn't tell can't be held against a file: an unknown size or date passes.
 """
@@ -73,7 +73,7 @@ def expect_kinds(wanted: Iterable[str], known: Sequence[str], where: str) -> Non
 
 
 @dataclass(slots=True)
-class Choice:
+class Selector:
     """Takes files that a selection wants, of its first `limit` entities; `taken` are those so far, if it counts.
 
     `kinds` are those of the configuration, none for all; what nothing owns passes there, as its owner may be found.

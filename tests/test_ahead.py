@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator import errors
-from migrator.trackers.listing import Found, Listing, Order, Way
-from migrator.trackers.prefetch import MOST, Ahead
+from migrator.trackers.listing import Listing, PageItems, PageOrder, PageRequest
+from migrator.trackers.prefetch import MOST, Prefetcher
 
 SIZE = 5
 CLOSE_OR_FAR = st.lists(st.integers(1, 6), max_size=60)
@@ -33,7 +33,7 @@ class Server:
 
     def __init__(self, ids: list[int], *, tells_more: bool = True, filters: bool = True) -> None:
         self.ids, self.tells_more, self.filters = ids, tells_more, filters
-        self.asked: list[Way] = []
+        self.asked: list[PageRequest] = []
         self.under_way = self.most_at_once = 0
         self.fails: set[int] = set()
         self.removed: set[int] = set()
@@ -41,7 +41,7 @@ class Server:
         self.delays = [3]
         self.cap = 1000
 
-    async def ask(self, way: Way) -> Found:
+    async def ask(self, way: PageRequest) -> PageItems:
         self.asked.append(way)
         number = len(self.asked)
         assert number < 300, "it never ends"
@@ -59,13 +59,13 @@ class Server:
             self.under_way -= 1
         if number in self.fails:
             raise errors.RetriableError("not now")
-        return Found([{"id": one} for one in page], more)
+        return PageItems([{"id": one} for one in page], more)
 
 
-async def walk(server: Server, *orders: Order, ahead: Ahead | None = None) -> list[int]:
+async def walk(server: Server, *orders: PageOrder, ahead: Prefetcher | None = None) -> list[int]:
     """Everything that a walk finds; what is asked again after a failure is asked for as the retry layer does."""
-    ahead = ahead or Ahead(number_of)
-    listing = Listing(partial(ahead.ask, ask=server.ask), number_of, SIZE, orders or tuple(Order))
+    ahead = ahead or Prefetcher(number_of)
+    listing = Listing(partial(ahead.ask, ask=server.ask), number_of, SIZE, orders or tuple(PageOrder))
     found, cursor, tries = [], None, 0
     while True:
         try:
@@ -89,11 +89,11 @@ async def walk(server: Server, *orders: Order, ahead: Ahead | None = None) -> li
 def test_all_that_stays_is_found_however_answers_cross_and_fail(steps, by_id, tells_more, removals, delays, fails):
     server = Server(ids_from(steps), tells_more=tells_more)
     server.removals, server.delays, server.fails = removals, delays, fails
-    found = asyncio.run(walk(server, *((Order.BEHIND_ID,) if by_id else (Order.BY_ID,))))
+    found = asyncio.run(walk(server, *((PageOrder.BEHIND_ID,) if by_id else (PageOrder.BY_ID,))))
     assert set(server.ids) <= set(found) <= set(server.ids) | server.removed
 
 
-@pytest.mark.parametrize("order", [Order.BEHIND_ID, Order.BY_ID])
+@pytest.mark.parametrize("order", [PageOrder.BEHIND_ID, PageOrder.BY_ID])
 @pytest.mark.parametrize("gap", [1, 3])
 async def test_pages_come_side_by_side_and_nothing_is_asked_twice(order, gap):
     server = Server([gap * number for number in range(1, 201)])
@@ -101,7 +101,7 @@ async def test_pages_come_side_by_side_and_nothing_is_asked_twice(order, gap):
     assert sorted(set(found)) == server.ids
     assert server.most_at_once >= MOST
     assert len(set(server.asked)) == len(server.asked)
-    alone = 200 / SIZE if order is Order.BEHIND_ID else 200 / (SIZE - 1)
+    alone = 200 / SIZE if order is PageOrder.BEHIND_ID else 200 / (SIZE - 1)
     assert len(server.asked) <= 1.5 * alone + MOST
 
 
@@ -115,58 +115,58 @@ async def test_a_listing_of_one_page_is_one_request(count):
 async def test_a_server_that_ignores_where_to_begin_is_seen_through_as_before():
     server = Server(list(range(1, 31)), filters=False)
     with pytest.raises(errors.UnexpectedBodyError):
-        await walk(server, Order.BEHIND_ID)
+        await walk(server, PageOrder.BEHIND_ID)
     assert sorted(set(await walk(server))) == server.ids  # by offset instead
 
 
 async def test_a_walk_that_begins_again_sees_what_came_since_the_one_before():
-    server, ahead = Server(list(range(1, 13))), Ahead(number_of)
-    listing = Listing(partial(ahead.ask, ask=server.ask), number_of, SIZE, [Order.BEHIND_ID])
+    server, ahead = Server(list(range(1, 13))), Prefetcher(number_of)
+    listing = Listing(partial(ahead.ask, ask=server.ask), number_of, SIZE, [PageOrder.BEHIND_ID])
     cursor = None
     for _ in range(2):
         _, cursor = await listing.page(cursor)
     await asyncio.sleep(0)  # what was the last page has been asked ahead
     server.ids.append(13)
-    assert 13 in await walk(server, Order.BEHIND_ID, ahead=ahead)
+    assert 13 in await walk(server, PageOrder.BEHIND_ID, ahead=ahead)
 
 
 async def test_a_page_that_failed_ahead_is_asked_for_again_without_a_word():
-    server, ahead = Server(list(range(1, 13))), Ahead(number_of)
+    server, ahead = Server(list(range(1, 13))), Prefetcher(number_of)
     server.fails = {3}
-    listing = Listing(partial(ahead.ask, ask=server.ask), number_of, SIZE, [Order.BEHIND_ID])
+    listing = Listing(partial(ahead.ask, ask=server.ask), number_of, SIZE, [PageOrder.BEHIND_ID])
     assert [number_of(item) async for item in listing.all()] == server.ids
     assert len(server.asked) == 3 + 1
 
 
 async def test_a_page_asked_ahead_that_ends_before_where_the_walk_is_is_no_end():
-    server, ahead = Server(list(range(1, 31))), Ahead(number_of)
-    await ahead.ask(Way(SIZE, after=3), server.ask)
+    server, ahead = Server(list(range(1, 31))), Prefetcher(number_of)
+    await ahead.ask(PageRequest(SIZE, after=3), server.ask)
     server.cap = 2
     await asyncio.sleep(0)
     server.cap = SIZE
-    found = await ahead.ask(Way(SIZE, after=10), server.ask)
+    found = await ahead.ask(PageRequest(SIZE, after=10), server.ask)
     assert [number_of(item) for item in found.items] == [11, 12, 13, 14, 15]
     await ahead.close()
 
 
 async def test_who_reads_the_first_page_only_asks_for_no_more():
-    server, ahead = Server(list(range(1, 100))), Ahead(number_of)
+    server, ahead = Server(list(range(1, 100))), Prefetcher(number_of)
     await Listing(partial(ahead.ask, ask=server.ask), number_of, SIZE).page(None)
     await asyncio.sleep(0)
     assert len(server.asked) == 1
 
 
 async def test_nothing_is_under_way_when_it_is_closed_though_the_server_says_nothing():
-    server, ahead = Server(list(range(1, 100))), Ahead(number_of)
+    server, ahead = Server(list(range(1, 100))), Prefetcher(number_of)
 
-    async def ask(way: Way) -> Found:
+    async def ask(way: PageRequest) -> PageItems:
         if way.after not in {0, 3}:
             await asyncio.Event().wait()
         return await server.ask(way)
 
-    await ahead.ask(Way(SIZE, after=3), ask)
-    await ahead.ask(Way(SIZE, after=0), ask)  # what was asked ahead is not wanted any more
-    await ahead.ask(Way(SIZE, after=3), ask)
+    await ahead.ask(PageRequest(SIZE, after=3), ask)
+    await ahead.ask(PageRequest(SIZE, after=0), ask)  # what was asked ahead is not wanted any more
+    await ahead.ask(PageRequest(SIZE, after=3), ask)
     await asyncio.sleep(0)
     assert len(asyncio.all_tasks()) == 3
     async with asyncio.timeout(5):

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from migrator import errors
 from migrator.ports import BodyFacts
-from migrator.wire.status import error_for, is_error_page, looks_like_html, looks_like_login, reason_in, retry_after
+from migrator.wire.status import (
+    error_for_status,
+    error_reason,
+    is_error_page,
+    looks_like_html,
+    looks_like_login,
+    retry_after,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -61,23 +68,23 @@ def test_retry_after_is_understood(value, seconds):
 
 @given(st.binary())
 def test_reason_is_one_short_line_for_any_bytes(body):
-    reason = reason_in(body)
+    reason = error_reason(body)
     assert len(reason) <= 300
     assert "\n" not in reason
 
 
 @given(JSON)
 def test_reason_is_one_short_line_for_any_json(value):
-    reason = reason_in(json.dumps(value).encode())
+    reason = error_reason(json.dumps(value).encode())
     assert len(reason) <= 300
     assert "\n" not in reason
 
 
 @given(st.integers(1, 100_000), st.sampled_from([b"[", b'{"error":', b'{"errors":[']))
 def test_reason_bears_any_depth(depth, opening):
-    assert isinstance(reason_in(opening * depth), str)
+    assert isinstance(error_reason(opening * depth), str)
     closing = {b"[": b"]", b'{"error":': b"}", b'{"errors":[': b"]}"}[opening]
-    assert isinstance(reason_in(opening * depth + (b"" if opening != b'{"error":' else b"1") + closing * depth), str)
+    assert isinstance(error_reason(opening * depth + (b"" if opening != b'{"error":' else b"1") + closing * depth), str)
 
 
 @pytest.mark.parametrize(
@@ -98,12 +105,12 @@ def test_reason_bears_any_depth(depth, opening):
     ],
 )
 def test_reason_is_the_sentence_for_people(body, reason):
-    assert reason_in(body) == reason
+    assert error_reason(body) == reason
 
 
 @given(st.integers(400, 599), st.binary(), st.text())
 def test_every_status_is_an_error_of_ours(status, body, value):
-    assert isinstance(error_for(status, {"Retry-After": value}, "GET a", body), errors.MigratorError)
+    assert isinstance(error_for_status(status, {"Retry-After": value}, "GET a", body), errors.MigratorError)
 
 
 @given(st.text())

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from migrator import errors
 from migrator.ports import BodyFacts
 from migrator.wire.base64_field import LIMIT, Base64Field, Base64Sink, Base64Text
-from migrator.wire.request_body import InJson
-from tests.contract import Bucket, Bytes
+from migrator.wire.request_body import Base64JsonBody
+from tests.contract import Bytes, MemorySink
 
 FIELD = "FileContent"
 
@@ -188,7 +188,7 @@ def test_padding_in_a_piece_of_its_own_ends_the_text():
 
 
 async def test_sink_hands_on_the_file_and_begins_anew_when_started_again():
-    bucket = Bucket()
+    bucket = MemorySink()
     sink = Base64Sink(bucket, FIELD)
     await sink.start(BodyFacts("application/json", 99))
     await sink.write(b'{"FileContent": "QUJD')
@@ -202,7 +202,7 @@ async def test_sink_hands_on_the_file_and_begins_anew_when_started_again():
 
 @given(st.binary(max_size=300), st.integers(1, 50), st.text(max_size=10))
 async def test_body_in_json_is_one_document_of_the_length_it_tells(content, piece, name):
-    body = InJson({"FileName": name, "Size": len(content)}, FIELD, Bytes(content, piece))
+    body = Base64JsonBody({"FileName": name, "Size": len(content)}, FIELD, Bytes(content, piece))
     for _ in range(2):
         sent = b"".join([chunk async for chunk in body])
         assert len(sent) == int(body.headers["Content-Length"])

@@ -9,15 +9,15 @@ from unittest.mock import patch
 import pytest
 
 from migrator import errors
-from migrator.layers.retry import checked_sink, verify
+from migrator.layers import checked_sink, verify
 from migrator.layers.verify import ParanoidSource, VerifiedSource
 from migrator.model import Attachment
-from migrator.wire.auth import Header
+from migrator.wire import client as http
+from migrator.wire.auth import HeaderAuth
 from migrator.wire.client import HttpClient
-from migrator.wire.reading import SLOWEST, Steady
-from migrator.wire.transport import client as http
-from migrator.wire.transport import status as answers
-from tests.contract import Bucket
+from migrator.wire.reading import SLOWEST, StallGuard
+from migrator.wire import status as answers
+from tests.contract import MemorySink
 from tests.support.parts import PATIENCE, rows, run_backup
 from tests.support.web import OneFile, answer, sends
 
@@ -64,7 +64,7 @@ REASONS: dict[str, tuple[bytes, str, int | None, str]] = {
 
 
 def client(url: str, timeout: float = 20) -> HttpClient:
-    return HttpClient(url, Header("X-Key", "k"), timeout=timeout)
+    return HttpClient(url, HeaderAuth("X-Key", "k"), timeout=timeout)
 
 
 async def fetched(root, answers: tuple[bytes, ...], then: str, size: int | None, **names: str) -> tuple[str, str]:
@@ -116,7 +116,7 @@ async def test_file_of_the_listed_size_is_stored_whatever_its_json_says(tmp_path
 async def test_file_that_never_ends_is_given_up_at_its_listed_size(tmp_path):
     taken = 0
 
-    class Counting(Bucket):
+    class Counting(MemorySink):
         async def write(self, chunk: bytes) -> None:
             nonlocal taken
             taken += len(chunk)
@@ -135,7 +135,7 @@ async def test_bytes_behind_one_answer_are_not_taken_for_the_next():
     async with sends(doubled, then="stall") as url:
         http_client = client(url)
         for _ in range(2):
-            bucket = Bucket()
+            bucket = MemorySink()
             await http_client.download("file", bucket)
             assert bucket.content == FILE
         await http_client.close()
@@ -149,7 +149,7 @@ async def test_waiting_that_is_our_own_makes_no_tracker_slow():
             self.left -= 1
             return b"x" if self.left >= 0 else b""
 
-    body, came = Steady(Quick(), 0.01, "GET a"), 0
+    body, came = StallGuard(Quick(), 0.01, "GET a"), 0
     while chunk := await body.readany():
         came += len(chunk)
         await asyncio.sleep(0.02)
@@ -170,7 +170,7 @@ async def test_file_whose_length_nobody_tells_is_compared_with_a_second_download
     for second, fine in ((whole, True), (cut, False)):
         async with sends(whole, second) as url:
             source, file = paranoid(url, None)
-            bucket = Bucket()
+            bucket = MemorySink()
             if fine:
                 await source.download(file, bucket)
                 assert bucket.content == FILE
@@ -184,7 +184,7 @@ async def test_file_whose_length_nobody_tells_is_compared_with_a_second_download
 async def test_file_whose_length_is_told_is_fetched_once(length, size):
     async with sends(answer(FILE, length=length), answer(b"other data", length=length)) as url:
         source, file = paranoid(url, size)
-        bucket = Bucket()
+        bucket = MemorySink()
         await source.download(file, bucket)
         assert bucket.content == FILE
         await source.close()
@@ -220,7 +220,7 @@ async def times_asked_for_a_file_that_is_gone() -> int:
     async with sends(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n") as url:
         source = Gone(client(url), 10)
         with pytest.raises(errors.MigratorError):
-            await PATIENCE.run(lambda: source.download(source._file, Bucket()))
+            await PATIENCE.run(lambda: source.download(source._file, MemorySink()))
         await source.close()
     return asked
 

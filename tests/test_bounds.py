@@ -10,9 +10,9 @@ import pytest
 from migrator import errors
 from migrator.layers.checked_sink import AGREED
 from migrator.layers.verify import VerifiedSource
-from migrator.wire.auth import Header
+from migrator.wire.auth import HeaderAuth
 from migrator.wire.client import Answer, HttpClient
-from tests.contract import Bucket
+from tests.contract import MemorySink
 from tests.support.web import OneFile, answer, sends
 
 MB = 10**6
@@ -20,7 +20,7 @@ MB = 10**6
 
 async def got(sent: bytes, then: str = "close") -> Answer:
     async with sends(sent, then=then) as url:
-        client = HttpClient(url, Header("X-Key", "k"), timeout=20)
+        client = HttpClient(url, HeaderAuth("X-Key", "k"), timeout=20)
         try:
             return await client.get("a")
         finally:
@@ -90,7 +90,7 @@ async def test_answer_that_never_ends_is_given_up(monkeypatch, status):
         await got(b"HTTP/1.1 " + status + b"\r\nContent-Type: application/json\r\n\r\n", "flood")
 
 
-class Counting(Bucket):
+class Counting(MemorySink):
     """Keeps nothing; counts all that was ever written, and the most at a time."""
 
     written = most = 0
@@ -107,7 +107,7 @@ async def test_bomb_in_place_of_a_file_ends_at_the_listed_size_or_at_the_measure
     monkeypatch.setattr("migrator.layers.checked_sink.ROOM", 10 * MB)
     packed = gzip.compress(bytes(1000 * MB), 1)
     async with sends(answer(packed, "image/png", "Content-Encoding: gzip")) as url:
-        client, bucket = HttpClient(url, Header("X-Key", "k"), timeout=20), Counting()
+        client, bucket = HttpClient(url, HeaderAuth("X-Key", "k"), timeout=20), Counting()
         tracemalloc.start()
         try:
             before, source = tracemalloc.get_traced_memory()[0], VerifiedSource(OneFile(client, size))

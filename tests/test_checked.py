@@ -10,12 +10,12 @@ import pytest
 
 from migrator import errors
 from migrator.layers.checked_sink import AGREED
-from migrator.layers.retry import Patience, RetryingTarget
+from migrator.layers.retry import RetryingTarget, RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, EntityRef
 from migrator.ports import BodyFacts, Sink
 from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
-from tests.contract import Bucket
+from tests.contract import MemorySink
 
 TEXT = b"what the file holds, " * 500
 GZ, ZLIB, BARE = gzip.compress(TEXT, mtime=0), zlib.compress(TEXT), zlib.compress(TEXT, wbits=-15)
@@ -39,8 +39,8 @@ class Sending(MemorySource):
             await sink.write(body[at : at + self.step])
 
 
-async def come(source: Sending, size: int | None, name: str = "a.bin", listed: str = "") -> Bucket:
-    bucket = Bucket()
+async def come(source: Sending, size: int | None, name: str = "a.bin", listed: str = "") -> MemorySink:
+    bucket = MemorySink()
     await VerifiedSource(source).download(Attachment("1", EntityRef("Bug", "1"), name, size, media_type=listed), bucket)
     return bucket
 
@@ -198,10 +198,10 @@ async def test_what_is_read_back_from_a_target_has_to_have_its_size():
         async def read_back(self, remote: Attachment, sink: Sink) -> None:
             await source.download(remote, sink)
 
-    target = RetryingTarget(Back(MemoryTracker()), Patience(retries=0))
+    target = RetryingTarget(Back(MemoryTracker()), RetryPolicy(retries=0))
     remote = Attachment("1", EntityRef("Bug", "1"), "a.bin", len(TEXT) + 1)
     with pytest.raises(errors.UnexpectedBodyError, match="too short"):
-        await target.read_back(remote, Bucket())
+        await target.read_back(remote, MemorySink())
     assert source.times == 1
 
 

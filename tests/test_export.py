@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from migrator.errors import ConfigError, StorageError
-from migrator.pipeline.export import ExportSettings, Place, copies, export, formats
+from migrator.pipeline.export import Destination, ExportSettings, copies, export, formats
 from migrator.store import disk
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
@@ -31,7 +31,7 @@ from tests.support.parts import overwrite, rows, run_backup, run_verify, small_t
 from tests.support.program import kill, run, start, until
 from tests.test_pathnames import HOSTILE, assert_fit_for_a_bag, assert_legal, names
 
-SHAPES = ("tree", "bagit", "zip")
+FORMATS = ("tree", "bagit", "zip")
 COLUMNS = ["path", "kind", "entity_id", "attachment_id", "name", "size", "sha256"]
 
 
@@ -84,7 +84,7 @@ async def archive(tmp_path):
 
 
 @pytest.mark.parametrize("empty_folder", [False, True])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", FORMATS)
 async def test_every_stored_file_arrives_under_its_name_with_an_index(archive, tmp_path, shape, empty_folder):
     tracker, root = archive
     dest = tmp_path / "deep" / "dest"
@@ -187,7 +187,7 @@ async def test_where_links_are_refused_files_are_copied(archive, tmp_path, monke
     assert_whole(tracker, tmp_path / "dest")
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", FORMATS)
 async def test_a_destination_in_use_is_refused_and_left_alone(archive, tmp_path, shape):
     _, root = archive
     dest = tmp_path / "dest"
@@ -226,7 +226,7 @@ async def test_a_folder_that_cannot_be_replaced_is_filled(archive, tmp_path, mon
 
 
 @pytest.mark.parametrize("links", [True, False])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", FORMATS)
 async def test_a_damaged_and_a_missing_blob_are_named_and_the_rest_is_exported(archive, tmp_path, shape, links):
     tracker, root = archive
     [(bad,)] = rows(root, "SELECT sha256 FROM attachments WHERE name = 'big 5.bin'")
@@ -371,7 +371,7 @@ async def test_kinds_and_entities_that_some_system_takes_for_one_get_folders_of_
 async def test_a_stop_leaves_nothing_at_the_destination(archive, tmp_path):
     stop = asyncio.Event()
     stop.set()
-    for shape in SHAPES:
+    for shape in FORMATS:
         summary = await run_export(archive[1], tmp_path / "dest", shape, stop=stop)
         assert summary["status"] == "interrupted"
         assert [path.name for path in tmp_path.iterdir()] == ["archive"]
@@ -407,7 +407,7 @@ def dies_at(step: int, root: Path, dest: Path, shape: str) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", FORMATS)
 async def test_killed_at_any_step_it_leaves_nothing_or_all_and_the_next_export_sweeps_up(tmp_path, shape):
     tracker, root = small_tracker(3), tmp_path / "archive"
     await run_backup(tracker, root)
@@ -473,6 +473,6 @@ async def test_the_program_killed_while_it_exports_leaves_no_destination_and_hol
 
 
 def test_the_place_of_an_export_depends_on_archive_and_destination(tmp_path):
-    one, two = (Place(tmp_path / name, tmp_path / "dest", file=False).partial for name in ("a", "b"))
+    one, two = (Destination(tmp_path / name, tmp_path / "dest", file=False).partial for name in ("a", "b"))
     assert one != two
     assert one.parent == two.parent == tmp_path

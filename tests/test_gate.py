@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from migrator.wire.concurrency import FIRST, HOLD, Gate
+from migrator.wire.concurrency import FIRST, HOLD, AdaptiveLimiter
 from tests.simulation import loop
 
 
@@ -31,7 +31,7 @@ class Server:
             self.inside -= 1
 
 
-async def ask(gate: Gate, server: Server, seconds: float, workers: int = 64) -> list[int]:
+async def ask(gate: AdaptiveLimiter, server: Server, seconds: float, workers: int = 64) -> list[int]:
     """Workers ask as often as they get in; gives the limit at each tenth of the time."""
 
     async def worker() -> None:
@@ -69,7 +69,7 @@ class Hiccup(Server):
 
 def test_a_moment_in_which_nothing_moved_does_not_slow_a_run_for_seconds():
     async def story():
-        gate, server = Gate(16), Hiccup(16, 0.05)
+        gate, server = AdaptiveLimiter(16), Hiccup(16, 0.05)
         server.began = asyncio.get_running_loop().time()
         return await ask(gate, server, 3.0)
 
@@ -82,7 +82,7 @@ def test_a_moment_in_which_nothing_moved_does_not_slow_a_run_for_seconds():
 @pytest.mark.parametrize("seconds", [0.05, 1.0])
 def test_it_settles_near_what_the_server_can_do(capacity, seconds):
     async def story():
-        gate, server = Gate(64), Server(capacity, seconds, strain=0.05)
+        gate, server = AdaptiveLimiter(64), Server(capacity, seconds, strain=0.05)
         await ask(gate, server, 300 * seconds)  # to find out
         found = server.done
         limits = await ask(gate, server, 500 * seconds)
@@ -97,7 +97,7 @@ def test_it_settles_near_what_the_server_can_do(capacity, seconds):
 
 def test_the_cap_is_reached_within_a_few_answers_where_the_server_bears_it_and_never_passed():
     async def story():
-        gate, server = Gate(16), Server(1000, 0.05)
+        gate, server = AdaptiveLimiter(16), Server(1000, 0.05)
         return await ask(gate, server, 5.0), server
 
     limits, server = run(story())
@@ -109,7 +109,7 @@ def test_the_cap_is_reached_within_a_few_answers_where_the_server_bears_it_and_n
 
 def test_a_server_that_becomes_ten_times_slower_gets_no_more_at_once():
     async def story():
-        gate, server = Gate(64), Server(8, 0.02, strain=0.05)
+        gate, server = AdaptiveLimiter(64), Server(8, 0.02, strain=0.05)
         before = (await ask(gate, server, 20.0))[-1]
         server.seconds, server.most = 0.2, 0
         after = await ask(gate, server, 60.0)
@@ -122,7 +122,7 @@ def test_a_server_that_becomes_ten_times_slower_gets_no_more_at_once():
 
 def test_a_complaint_halves_it_at_once_and_many_about_one_moment_do_so_once():
     async def story():
-        gate = Gate(64)
+        gate = AdaptiveLimiter(64)
         gate.limit = 32
         entered = [await gate.enter() for _ in range(32)]
         await asyncio.sleep(0.1)
@@ -140,7 +140,7 @@ def test_a_complaint_halves_it_at_once_and_many_about_one_moment_do_so_once():
 
 def test_after_a_complaint_more_is_tried_again_but_not_soon():
     async def story():
-        gate, server = Gate(64), Server(1000, 0.05)
+        gate, server = AdaptiveLimiter(64), Server(1000, 0.05)
         gate.complaint(await gate.enter())
         gate.leave()
         soon = await ask(gate, server, HOLD * 0.9)
@@ -152,7 +152,7 @@ def test_after_a_complaint_more_is_tried_again_but_not_soon():
 
 
 async def test_who_waits_gets_in_in_turn_and_who_is_cancelled_takes_no_place():
-    gate, order = Gate(1), []
+    gate, order = AdaptiveLimiter(1), []
 
     async def one(name):
         await gate.enter()
@@ -169,7 +169,7 @@ async def test_who_waits_gets_in_in_turn_and_who_is_cancelled_takes_no_place():
 
 
 async def test_a_place_that_comes_together_with_a_cancellation_is_not_lost():
-    gate = Gate(1)
+    gate = AdaptiveLimiter(1)
     await gate.enter()
     waiting = asyncio.ensure_future(gate.enter())
     await asyncio.sleep(0)

@@ -23,12 +23,12 @@ from aiohttp.test_utils import TestServer
 from yarl import URL
 
 from migrator import errors
-from migrator.wire.auth import Header, QueryToken, Wrap, basic
-from migrator.wire.client import Answer, Call, HttpClient
-from migrator.wire.rate import Pacer
-from migrator.wire.request_body import Multipart, Raw
-from migrator.wire.transport import wire_error
-from tests.contract import LARGEST_CHUNK, Bucket, Bytes, nowhere
+from migrator.wire.auth import HeaderAuth, QueryTokenAuth, WrapAuth, basic
+from migrator.wire.client import Answer, HttpClient, Request
+from migrator.wire.rate import RateLimiter
+from migrator.wire.request_body import MultipartBody, RawBody
+from migrator.wire.transport import translate_error
+from tests.contract import LARGEST_CHUNK, Bytes, MemorySink, nowhere
 
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SECRET = "s3cr3t-token"
@@ -75,7 +75,7 @@ async def connect():
     opened: list[HttpClient] = []
 
     def make(base: str, signer: Any = None, **options: Any) -> HttpClient:
-        opened.append(HttpClient(base, signer or Header("X-Key", SECRET), **options))
+        opened.append(HttpClient(base, signer or HeaderAuth("X-Key", SECRET), **options))
         return opened[-1]
 
     yield make
@@ -127,7 +127,7 @@ async def test_status_becomes_the_error_that_says_what_to_do(serve, connect, sta
         return web.json_response({"errors": ["the reason"]}, status=status, headers={"Retry-After": "0"})
 
     client = connect(await serve(answer))
-    for call in (lambda: client.get("a/b", {"q": "1"}), lambda: client.download("a/b", Bucket())):
+    for call in (lambda: client.get("a/b", {"q": "1"}), lambda: client.download("a/b", MemorySink())):
         with pytest.raises(meaning) as caught:
             await call()
         assert type(caught.value) is meaning
@@ -180,7 +180,7 @@ async def test_slow_down_slows_every_worker_of_this_tracker(serve, connect):
     async def answer(request):
         return web.Response(status=429, headers={"Retry-After": "0"})
 
-    pacer = Pacer()
+    pacer = RateLimiter()
     with pytest.raises(errors.ThrottledError):
         await connect(await serve(answer), pacer=pacer).get("a")
     assert pacer.spacing > 0
@@ -211,13 +211,13 @@ async def test_base_with_a_virtual_directory_is_kept(serve, connect):
     ],
 )
 def test_url_of_the_tracker_is_rebased(url, path):
-    assert HttpClient("http://127.0.0.1:1/tp", Header("a", "b")).path_of(url) == path
+    assert HttpClient("http://127.0.0.1:1/tp", HeaderAuth("a", "b")).path_of(url) == path
 
 
 @pytest.mark.parametrize("url", ["http://[broken/x", "http://h:port/x", "http://h:99999/x"])
 def test_url_that_is_none_is_a_wrong_body(url):
     with pytest.raises(errors.UnexpectedBodyError):
-        HttpClient("http://127.0.0.1:1", Header("a", "b")).path_of(url)
+        HttpClient("http://127.0.0.1:1", HeaderAuth("a", "b")).path_of(url)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ async def test_credentials_go_with_every_request(serve, connect):
     assert (await connect(base, basic("ädä", "p:w")).get("a")).json()["headers"][
         "Authorization"
     ] == "Basic w6Rkw6Q6cDp3"
-    assert (await connect(base, QueryToken("token", SECRET)).get("a")).json()["path"] == f"/a?token={SECRET}"
+    assert (await connect(base, QueryTokenAuth("token", SECRET)).get("a")).json()["path"] == f"/a?token={SECRET}"
 
 
 async def test_downloads_may_have_credentials_of_their_own(serve, connect):
@@ -260,20 +260,20 @@ async def test_downloads_may_have_credentials_of_their_own(serve, connect):
         keys.append(request.headers.get("X-Key") or request.headers.get("X-Files"))
         return web.Response(body=b"{}")
 
-    client = connect(await serve(answer), files=Header("X-Files", "other"))
+    client = connect(await serve(answer), files=HeaderAuth("X-Files", "other"))
     await client.get("a")
-    await client.download("a", Bucket())
+    await client.download("a", MemorySink())
     assert keys == [SECRET, "other"]
 
 
 @pytest.mark.parametrize("value", [SECRET + "\n", "a\r\nX-Evil: 1", "a\0"])
 def test_secret_that_no_header_takes_is_a_mistake_of_the_configuration(value):
     with pytest.raises(errors.ConfigError) as caught:
-        Header("X-Key", value)
+        HeaderAuth("X-Key", value)
     assert value.strip() not in str(caught.value)
 
 
-@pytest.mark.parametrize("signer", [Header("X-Key", SECRET), basic("u", SECRET), QueryToken("token", SECRET)])
+@pytest.mark.parametrize("signer", [HeaderAuth("X-Key", SECRET), basic("u", SECRET), QueryTokenAuth("token", SECRET)])
 async def test_redirect_to_another_host_is_followed_without_credentials(serve, connect, signer):
     received = []
 
@@ -286,7 +286,7 @@ async def test_redirect_to_another_host_is_followed_without_credentials(serve, c
     async def home(request):
         return web.Response(status=302, headers={"Location": f"{elsewhere}/bucket/key%20x?signature=a%2Fb"})
 
-    bucket = Bucket()
+    bucket = MemorySink()
     await connect(await serve(home), signer).download("files/1", bucket, {"only": "here"})
     assert bytes(bucket.content) == b"the file"
     [(path, headers)] = received
@@ -301,7 +301,7 @@ async def test_redirect_at_home_keeps_the_credentials(serve, connect):
             raise web.HTTPFound("new")
         return web.Response(text=request.headers["X-Key"])
 
-    bucket = Bucket()
+    bucket = MemorySink()
     await connect(await serve(answer)).download("old", bucket)
     assert bucket.content.decode() == SECRET
 
@@ -337,7 +337,7 @@ async def test_redirect_to_a_login_page_is_no_file(serve, connect, location):
     async def answer(request):
         return web.Response(status=302, headers={"Location": location})
 
-    client, bucket = connect(await serve(answer)), Bucket()
+    client, bucket = connect(await serve(answer)), MemorySink()
     with pytest.raises(errors.LoginPageError):
         await client.download("files/1", bucket)
     with pytest.raises(errors.LoginPageError):
@@ -355,7 +355,7 @@ async def test_redirect_to_a_file_that_is_named_like_a_login_is_followed(serve, 
             raise web.HTTPFound(str(URL.build(path=path)))
         return web.Response(body=request.path.encode())
 
-    bucket = Bucket()
+    bucket = MemorySink()
     await connect(await serve(answer)).download("start", bucket)
     assert bucket.content.decode() == path
 
@@ -369,7 +369,7 @@ async def test_redirect_to_nowhere_is_refused(serve, connect, location):
 
     client = connect(await serve(answer))
     with pytest.raises(errors.RejectedError):
-        await client.download("files/1", Bucket())
+        await client.download("files/1", MemorySink())
     with pytest.raises(errors.RejectedError):
         await client.get("api")
 
@@ -388,7 +388,7 @@ async def test_endless_redirects_end(serve, connect):
         raise web.HTTPFound(request.path + "x")
 
     with pytest.raises(errors.RejectedError, match="redirects"):
-        await connect(await serve(answer)).download("a", Bucket())
+        await connect(await serve(answer)).download("a", MemorySink())
 
 
 # --- sessions
@@ -417,7 +417,7 @@ class WrapServer:
 
 async def test_many_workers_without_a_session_log_in_once(serve, connect):
     server = WrapServer()
-    client = connect(await serve(server.answer), Wrap("u", "p"))
+    client = connect(await serve(server.answer), WrapAuth("u", "p"))
     answers = await asyncio.gather(*(client.get("a") for _ in range(20)))
     assert [answer.json() for answer in answers] == [{"fine": True}] * 20
     assert len(server.logins) == 1
@@ -426,7 +426,7 @@ async def test_many_workers_without_a_session_log_in_once(serve, connect):
 
 async def test_many_workers_whose_session_ran_out_renew_it_once(serve, connect):
     server = WrapServer()
-    client = connect(await serve(server.answer), Wrap("u", "p"))
+    client = connect(await serve(server.answer), WrapAuth("u", "p"))
     await client.get("a")
     server.logins.append({"by": "another"})
     await asyncio.gather(*(client.get("a") for _ in range(20)))
@@ -438,7 +438,7 @@ async def test_refused_password_ends_it(serve, connect):
     server = WrapServer()
     server.refused = True
     with pytest.raises(errors.AuthError) as caught:
-        await connect(await serve(server.answer), Wrap("u", "p4ssw0rd")).get("a")
+        await connect(await serve(server.answer), WrapAuth("u", "p4ssw0rd")).get("a")
     assert "p4ssw0rd" not in str(caught.value)
     assert len(server.logins) == 1
 
@@ -446,12 +446,12 @@ async def test_refused_password_ends_it(serve, connect):
 @pytest.mark.parametrize("kind", ["multipart", "raw"])
 async def test_upload_that_was_refused_for_its_session_is_sent_again_whole(serve, connect, kind):
     server = WrapServer()
-    client = connect(await serve(server.answer), Wrap("u", "p"))
+    client = connect(await serve(server.answer), WrapAuth("u", "p"))
     await client.get("a")
     server.logins.append({"by": "another"})
     content = bytes(300_000)
-    body = Raw(Bytes(content)) if kind == "raw" else Multipart({}, "file", "a.bin", "", Bytes(content))
-    assert (await client.write(Call("POST", "upload", body=body))).json() == {"fine": True}
+    body = RawBody(Bytes(content)) if kind == "raw" else MultipartBody({}, "file", "a.bin", "", Bytes(content))
+    assert (await client.write(Request("POST", "upload", body=body))).json() == {"fine": True}
     assert server.bodies[-1].count(b"\0") == len(content)
 
 
@@ -464,9 +464,9 @@ async def test_upload_that_ended_at_a_login_page_is_not_sent_again(serve, connec
         uploads.append(await request.read())
         return web.Response(status=302, headers={"Location": "/login"})
 
-    client = connect(await serve(answer), Wrap("u", "p"))
+    client = connect(await serve(answer), WrapAuth("u", "p"))
     with pytest.raises(errors.OutcomeUnknownError):
-        await client.write(Call("POST", "upload", body=Raw(Bytes(b"a"))))
+        await client.write(Request("POST", "upload", body=RawBody(Bytes(b"a"))))
     assert uploads == [b"a"]
 
 
@@ -481,7 +481,7 @@ async def test_file_comes_whole_in_pieces_with_its_facts(serve, connect):
         headers = {"Content-Disposition": "attachment; filename=x"}
         return web.Response(body=content, content_type="image/png", headers=headers)
 
-    bucket = Bucket()
+    bucket = MemorySink()
     await connect(await serve(answer)).download("a", bucket)
     assert bytes(bucket.content) == content
     assert bucket.largest <= LARGEST_CHUNK
@@ -499,7 +499,7 @@ async def test_empty_file_and_file_without_a_length_come_whole(serve, connect):
             await response.write(letter)
         return response
 
-    client, empty, chunked = connect(await serve(answer)), Bucket(), Bucket()
+    client, empty, chunked = connect(await serve(answer)), MemorySink(), MemorySink()
     await client.download("empty", empty)
     await client.download("chunked", chunked)
     assert (empty.started, bytes(empty.content), empty.facts.length) == (True, b"", 0)
@@ -512,7 +512,7 @@ async def test_file_comes_as_it_is_and_its_coding_is_told(serve, connect):
     async def answer(request):
         return web.Response(body=packed, headers={"Content-Encoding": "X-GZIP"})
 
-    bucket = Bucket()
+    bucket = MemorySink()
     await connect(await serve(answer)).download("a", bucket)
     assert (bytes(bucket.content), bucket.facts.coding, bucket.facts.length) == (packed, "gzip", len(packed))
 
@@ -523,7 +523,7 @@ async def test_packed_page_in_place_of_a_file_never_reaches_the_sink(serve, conn
         page = gzip.compress(b"<!DOCTYPE html><title>Log in</title>")
         return web.Response(body=page, content_type="text/html", headers={"Content-Encoding": "gzip"})
 
-    bucket = Bucket()
+    bucket = MemorySink()
     with pytest.raises(errors.LoginPageError, match="a login page"):
         await connect(await serve(answer)).download("a", bucket, accept=accept)
     assert not bucket.started
@@ -547,7 +547,7 @@ async def test_answer_is_read_however_it_is_packed_and_whatever_is_said_of_it(se
     async def answer(request):
         return web.Response(body=PACKED[coding], headers={"Content-Encoding": coding})
 
-    client, bucket = connect(await serve(answer)), Bucket()
+    client, bucket = connect(await serve(answer)), MemorySink()
     assert (await client.get("a")).json() == {"a": 1}
     await client.download("a", bucket, accept="application/json")
     assert (bytes(bucket.content), bucket.facts.coding) == (b'{"a": 1}', "")
@@ -577,7 +577,7 @@ async def test_packed_answer_that_is_damaged_is_a_wrong_body(serve, connect, dam
 async def test_body_that_breaks_off_is_a_wrong_body(raw, connect, answer):
     client = connect(await raw(answer))
     with pytest.raises(errors.UnexpectedBodyError):
-        await client.download("a", Bucket())
+        await client.download("a", MemorySink())
     with pytest.raises(errors.UnexpectedBodyError):
         await client.get("a")
 
@@ -585,7 +585,7 @@ async def test_body_that_breaks_off_is_a_wrong_body(raw, connect, answer):
 async def test_body_that_stalls_may_be_repeated(raw, connect):
     client = connect(await raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhal", stall=True), timeout=0.1)
     with pytest.raises(errors.RetriableError, match="nothing came for too long"):
-        await client.download("a", Bucket())
+        await client.download("a", MemorySink())
 
 
 async def test_server_that_never_answers_may_be_asked_again(raw, connect):
@@ -611,7 +611,7 @@ def silent():
 async def test_machine_that_lets_nobody_in_is_not_reached_by_files_or_by_anything_else(silent, connect):
     """So a run ends once patience does, and doesn't wait for each file anew."""
     client = connect(silent, timeout=0.2)
-    for asked in (client.get("a"), client.download("a", Bucket())):
+    for asked in (client.get("a"), client.download("a", MemorySink())):
         with pytest.raises(errors.ConnectError, match="nobody answered in time"):
             await asked
 
@@ -637,7 +637,7 @@ async def test_page_in_place_of_a_file_never_reaches_the_sink(serve, connect):
     async def answer(request):
         return web.Response(text="<!DOCTYPE html><title>Log in</title>", content_type="text/html")
 
-    client, bucket = connect(await serve(answer)), Bucket()
+    client, bucket = connect(await serve(answer)), MemorySink()
     with pytest.raises(errors.LoginPageError):
         await client.download("a", bucket)
     assert not bucket.started
@@ -649,7 +649,7 @@ async def test_failure_of_the_sink_comes_through_unchanged(serve, connect):
     async def answer(request):
         return web.Response(body=bytes(100))
 
-    class Full(Bucket):
+    class Full(MemorySink):
         async def write(self, chunk: bytes) -> None:
             raise errors.StorageError("full")
 
@@ -670,7 +670,7 @@ async def test_file_alone_is_streamed_with_its_length(serve, connect):
 
     client, content = connect(await serve(answer)), bytes(range(256)) * 9000
     for data in (content, b""):
-        await client.send(Call("POST", "a", body=Raw(Bytes(data))))
+        await client.send(Request("POST", "a", body=RawBody(Bytes(data))))
     assert got == [("application/octet-stream", str(len(data)), data) for data in (content, b"")]
 
 
@@ -694,7 +694,7 @@ async def test_write_that_the_tracker_stops_taking_ends(connect):
     async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
         client = connect(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout=0.2)
         with pytest.raises(errors.OutcomeUnknownError, match="nothing came for too long"):
-            await asyncio.wait_for(client.write(Call("POST", "a", body=Raw(Bytes(bytes(50_000_000))))), 10)
+            await asyncio.wait_for(client.write(Request("POST", "a", body=RawBody(Bytes(bytes(50_000_000))))), 10)
         await client.close()
         stopped.set()
 
@@ -704,7 +704,7 @@ async def test_time_that_a_write_spends_on_our_side_is_not_the_trackers(serve, c
         return web.Response(body=await request.read())
 
     client = connect(await serve(answer), timeout=0.1)
-    assert (await client.write(Call("POST", "a", body=Raw(Slow(b"abc", 1))))).body == b"abc"
+    assert (await client.write(Request("POST", "a", body=RawBody(Slow(b"abc", 1))))).body == b"abc"
 
 
 async def test_answer_that_comes_before_the_body_was_sent_is_the_answer(connect):
@@ -719,7 +719,7 @@ async def test_answer_that_comes_before_the_body_was_sent_is_the_answer(connect)
     async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
         client = connect(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         with pytest.raises(errors.RejectedError, match="status 413"):
-            await client.write(Call("POST", "a", body=Raw(Slow(bytes(10), 1))))
+            await client.write(Request("POST", "a", body=RawBody(Slow(bytes(10), 1))))
         await client.close()
 
 
@@ -731,7 +731,7 @@ async def test_write_whose_answer_broke_off_is_unanswered(raw, connect):
     ):
         client = connect(await raw(answer))
         with pytest.raises(errors.OutcomeUnknownError):
-            await client.write(Call("POST", "a", body=b"{}"))
+            await client.write(Request("POST", "a", body=b"{}"))
 
 
 @pytest.mark.parametrize(
@@ -743,7 +743,7 @@ async def test_write_that_was_refused_did_not_happen(serve, connect, status, mea
         return web.Response(status=status)
 
     with pytest.raises(meaning) as caught:
-        await connect(await serve(answer)).write(Call("POST", "a", body=Raw(Bytes(b"x"))))
+        await connect(await serve(answer)).write(Request("POST", "a", body=RawBody(Bytes(b"x"))))
     assert not isinstance(caught.value, errors.OutcomeUnknownError)
 
 
@@ -754,13 +754,13 @@ async def test_write_that_failed_says_whether_the_tracker_may_still_be_at_it(ser
         return web.Response(status=status)
 
     with pytest.raises(errors.OutcomeUnknownError) as caught:
-        await connect(await serve(answer)).write(Call("POST", "a", body=Raw(Bytes(b"x"))))
+        await connect(await serve(answer)).write(Request("POST", "a", body=RawBody(Bytes(b"x"))))
     assert caught.value.finished is finished
 
 
 async def test_write_without_a_connection_did_not_happen(connect):
     with pytest.raises(errors.ConnectError):
-        await connect(nowhere()).write(Call("POST", "a", body=b"{}"))
+        await connect(nowhere()).write(Request("POST", "a", body=b"{}"))
 
 
 async def test_answer_that_is_no_json_is_a_wrong_body(serve, connect):
@@ -792,10 +792,10 @@ async def test_secret_is_in_no_message_even_if_the_tracker_repeats_it(serve, raw
 
     base, broken = await serve(echo), await raw(b"")
     messages = []
-    for signer in (QueryToken("token", SECRET), Header("X-Key", SECRET), basic("user", SECRET)):
+    for signer in (QueryTokenAuth("token", SECRET), HeaderAuth("X-Key", SECRET), basic("user", SECRET)):
         for url, path in [(base, str(status)) for status in MEANING] + [(broken, "a"), (nowhere(), "a")]:
             client = connect(url, signer)
-            for call in (client.get(path), client.download(path, Bucket()), client.write(Call("POST", path))):
+            for call in (client.get(path), client.download(path, MemorySink()), client.write(Request("POST", path))):
                 with pytest.raises(errors.MigratorError) as caught:
                     await call
                 messages.append(f"{caught.value}{caught.value.__cause__ or ''}")
@@ -831,7 +831,7 @@ FAMILY = sorted(
 
 @pytest.mark.parametrize("kind", FAMILY, ids=lambda kind: kind.__name__)
 def test_every_error_of_the_wire_has_a_meaning_and_no_secret(kind):
-    error = wire_error(made(kind), "GET a")
+    error = translate_error(made(kind), "GET a")
     assert isinstance(error, errors.ItemFailedError)
     assert SECRET not in str(error)
     assert str(error).startswith("GET a: ")
@@ -846,7 +846,7 @@ async def test_building_and_closing_do_no_io(monkeypatch):
         raise AssertionError("no socket is opened")
 
     monkeypatch.setattr(socket, "socket", refuse)
-    client = HttpClient("http://tracker.example/x", Header("a", "b"))
+    client = HttpClient("http://tracker.example/x", HeaderAuth("a", "b"))
     await client.close()
     await client.close()
 

@@ -23,7 +23,7 @@ from migrator.layers.retry import RetryingTarget
 from migrator.model import NOBODY
 from migrator.selection import Selection
 from migrator.store import disk
-from migrator.store.catalog.database import Store
+from migrator.store.catalog.database import CatalogDatabase
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.support.parts import (
     FULL,
@@ -86,7 +86,7 @@ def with_steps(steps: Steps) -> None:
     """Put steps at the edges of disk and database; only ever called in a child."""
     for name in ("sync_files", "sync_folders", "write_file", "rename", "extend"):
         setattr(disk, name, steps.around(getattr(disk, name)))
-    Store.writing = _stepping_transactions(steps, Store.writing)
+    CatalogDatabase.writing = _stepping_transactions(steps, CatalogDatabase.writing)
 
 
 def _stepping_transactions(steps: Steps, writing):

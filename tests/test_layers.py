@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from migrator import errors
-from migrator.layers.retry import DryRunTarget, Patience, RetryingSource, RetryingTarget
+from migrator.layers.retry import DryRunTarget, RetryingSource, RetryingTarget, RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, Draft, EntityRef
 from migrator.ports import BodyFacts, Sink
 from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
 from tests.adapters.memory_bound import bound_source, bound_target
-from tests.contract import Bucket, Bytes
+from tests.contract import Bytes, MemorySink
 from tests.contract.source import SourceContract
 from tests.contract.target import TargetContract, TargetReadContract
 
@@ -28,13 +28,13 @@ class TestVerifiedSource(SourceContract):
 class TestRetryingVerifiedSource(SourceContract):
     @pytest.fixture
     async def bound(self):
-        return bound_source(MemoryTracker(), lambda source: RetryingSource(VerifiedSource(source), Patience()))
+        return bound_source(MemoryTracker(), lambda source: RetryingSource(VerifiedSource(source), RetryPolicy()))
 
 
 class TestRetryingTarget(TargetContract):
     @pytest.fixture
     async def bound(self):
-        return bound_target(MemoryTracker(), lambda target: RetryingTarget(target, Patience()))
+        return bound_target(MemoryTracker(), lambda target: RetryingTarget(target, RetryPolicy()))
 
 
 class TestDryRunTarget(TargetReadContract):
@@ -47,7 +47,7 @@ class TestDryRunTarget(TargetReadContract):
 
 
 class Clock:
-    """Takes the waits of a `Patience` without waiting."""
+    """Takes the waits of a `RetryPolicy` without waiting."""
 
     def __init__(self) -> None:
         self.waits: list[float] = []
@@ -71,7 +71,7 @@ def failing(error: Exception, times: int = 10**6):
 
 async def test_waits_double_with_jitter_up_to_the_longest():
     clock = Clock()
-    patience = Patience(retries=8, backoff=0.5, backoff_max=10, total=1e6, sleep=clock.sleep)
+    patience = RetryPolicy(retries=8, backoff=0.5, backoff_max=10, total=1e6, sleep=clock.sleep)
     call = failing(errors.RetriableError("again"), times=7)
     assert await patience.run(call) == "done"
     assert call.calls == 8
@@ -82,7 +82,7 @@ async def test_waits_double_with_jitter_up_to_the_longest():
 async def test_waits_are_not_the_same_for_every_worker():
     clock = Clock()
     for _ in range(20):
-        await Patience(sleep=clock.sleep).run(failing(errors.RetriableError("again"), times=1))
+        await RetryPolicy(sleep=clock.sleep).run(failing(errors.RetriableError("again"), times=1))
     assert len(set(clock.waits)) > 10
 
 
@@ -90,7 +90,7 @@ async def test_tries_are_capped_and_the_last_error_comes_out():
     clock, error = Clock(), errors.RetriableError("again")
     call = failing(error)
     with pytest.raises(errors.RetriableError) as caught:
-        await Patience(retries=3, sleep=clock.sleep).run(call)
+        await RetryPolicy(retries=3, sleep=clock.sleep).run(call)
     assert caught.value is error
     assert call.calls == 4
     assert len(clock.waits) == 3
@@ -99,27 +99,27 @@ async def test_tries_are_capped_and_the_last_error_comes_out():
 async def test_no_retries_means_one_try():
     clock, call = Clock(), failing(errors.RetriableError("again"))
     with pytest.raises(errors.RetriableError):
-        await Patience(retries=0, sleep=clock.sleep).run(call)
+        await RetryPolicy(retries=0, sleep=clock.sleep).run(call)
     assert (call.calls, clock.waits) == (1, [])
 
 
 async def test_what_the_tracker_asks_for_is_waited_even_above_the_longest():
     clock = Clock()
     call = failing(errors.ThrottledError("slow down", retry_after=77), times=1)
-    await Patience(backoff_max=10, sleep=clock.sleep).run(call)
+    await RetryPolicy(backoff_max=10, sleep=clock.sleep).run(call)
     assert clock.waits == [77]
 
 
 async def test_short_retry_after_does_not_shorten_the_backoff():
     clock = Clock()
-    await Patience(backoff=8, sleep=clock.sleep).run(failing(errors.ThrottledError("slow", retry_after=0), times=1))
+    await RetryPolicy(backoff=8, sleep=clock.sleep).run(failing(errors.ThrottledError("slow", retry_after=0), times=1))
     assert clock.waits[0] >= 4
 
 
 async def test_all_waits_together_are_capped():
     clock, call = Clock(), failing(errors.RetriableError("again"))
     with pytest.raises(errors.RetriableError):
-        await Patience(retries=1000, backoff=10, backoff_max=10, total=100, sleep=clock.sleep).run(call)
+        await RetryPolicy(retries=1000, backoff=10, backoff_max=10, total=100, sleep=clock.sleep).run(call)
     assert 90 <= sum(clock.waits) <= 110
     assert call.calls == len(clock.waits) + 1
 
@@ -127,14 +127,14 @@ async def test_all_waits_together_are_capped():
 async def test_retry_after_beyond_all_patience_is_not_waited_for():
     clock, call = Clock(), failing(errors.ThrottledError("tomorrow", retry_after=86_400))
     with pytest.raises(errors.ThrottledError):
-        await Patience(total=900, sleep=clock.sleep).run(call)
+        await RetryPolicy(total=900, sleep=clock.sleep).run(call)
     assert (call.calls, clock.waits) == (1, [])
 
 
 async def test_login_page_gets_fewer_tries():
     clock, call = Clock(), failing(errors.LoginPageError("log in"))
     with pytest.raises(errors.LoginPageError):
-        await Patience(retries=8, login_pages=2, sleep=clock.sleep).run(call)
+        await RetryPolicy(retries=8, login_pages=2, sleep=clock.sleep).run(call)
     assert call.calls == 3
 
 
@@ -145,19 +145,19 @@ async def test_login_page_gets_fewer_tries():
 async def test_a_definite_answer_is_not_asked_for_again(error):
     clock, call = Clock(), failing(error("no"))
     with pytest.raises(error):
-        await Patience(sleep=clock.sleep).run(call)
+        await RetryPolicy(sleep=clock.sleep).run(call)
     assert call.calls == 1
 
 
 async def test_a_bug_is_not_repeated():
     call = failing(KeyError("bug"))
     with pytest.raises(KeyError):
-        await Patience(sleep=Clock().sleep).run(call)
+        await RetryPolicy(sleep=Clock().sleep).run(call)
     assert call.calls == 1
 
 
 async def test_cancelling_a_wait_ends_it():
-    task = asyncio.create_task(Patience(backoff=60, backoff_max=60).run(failing(errors.RetriableError("again"))))
+    task = asyncio.create_task(RetryPolicy(backoff=60, backoff_max=60).run(failing(errors.RetriableError("again"))))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -191,11 +191,11 @@ async def test_every_verb_of_a_source_is_repeated(tracker, verb):
     story = tracker.add("Story")
     file = tracker.attach(story, "a.txt", b"a")
     calls = fail_first(tracker, verb, errors.RetriableError("again"), times=2)
-    source = RetryingSource(MemorySource(tracker), Patience(sleep=Clock().sleep))
+    source = RetryingSource(MemorySource(tracker), RetryPolicy(sleep=Clock().sleep))
     await source.check()
     await source.read("asked", None)
     assert await source.attachments_of(tracker.entities[story]) == (file,)
-    bucket = Bucket()
+    bucket = MemorySink()
     await source.download(file, bucket)
     assert bytes(bucket.content) == b"a"
     assert len(calls) == 3
@@ -206,11 +206,11 @@ async def test_every_verb_of_a_target_that_may_be_repeated_is(tracker, verb):
     bug = tracker.add("Bug")
     file = tracker.attach(bug, "a.txt", b"a")
     calls = fail_first(tracker, verb, errors.RetriableError("again"), times=2)
-    target = RetryingTarget(MemoryTarget(tracker), Patience(sleep=Clock().sleep))
+    target = RetryingTarget(MemoryTarget(tracker), RetryPolicy(sleep=Clock().sleep))
     await target.check()
     await target.find_attachments(bug)
     await target.describe(file, "told")
-    bucket = Bucket()
+    bucket = MemorySink()
     await target.read_back(file, bucket)
     assert bytes(bucket.content) == b"a"
     await target.delete(file)
@@ -234,8 +234,8 @@ class Breaking(MemorySource):
 
 async def test_what_came_before_the_break_is_forgotten(tracker):
     file = tracker.attach(tracker.add("Bug"), "a.txt", b"the whole of it")
-    source = RetryingSource(VerifiedSource(Breaking(tracker)), Patience(sleep=Clock().sleep))
-    bucket = Bucket()
+    source = RetryingSource(VerifiedSource(Breaking(tracker)), RetryPolicy(sleep=Clock().sleep))
+    bucket = MemorySink()
     await source.download(file, bucket)
     assert bytes(bucket.content) == b"the whole of it"
 
@@ -256,15 +256,15 @@ class BreakingTarget(MemoryTarget):
 
 async def test_what_came_back_before_the_break_is_forgotten(tracker):
     file = tracker.attach(tracker.add("Bug"), "a.txt", b"the whole of it")
-    bucket = Bucket()
-    await RetryingTarget(BreakingTarget(tracker), Patience(sleep=Clock().sleep)).read_back(file, bucket)
+    bucket = MemorySink()
+    await RetryingTarget(BreakingTarget(tracker), RetryPolicy(sleep=Clock().sleep)).read_back(file, bucket)
     assert bytes(bucket.content) == b"the whole of it"
 
 
 async def upload(tracker: MemoryTracker, verb: str, error: Exception) -> tuple[MemoryTracker, list[str]]:
     bug = tracker.add("Bug")
     calls = fail_first(tracker, verb, error)
-    target = RetryingTarget(MemoryTarget(tracker), Patience(sleep=Clock().sleep))
+    target = RetryingTarget(MemoryTarget(tracker), RetryPolicy(sleep=Clock().sleep))
     await target.upload(bug, Draft("a.txt", "text/plain", "", 1), Bytes(b"a"))
     return tracker, calls
 
@@ -313,7 +313,7 @@ PAGE = b"<!DOCTYPE html><html><head><title>Log in</title></head><body></body></h
 async def verify(
     content: bytes, *, size: int | None = None, name: str = "a.png", listed: str = "", **facts: Any
 ) -> bytes:
-    bucket = Bucket()
+    bucket = MemorySink()
     attachment = Attachment("1", EntityRef("Bug", "1"), name, size, media_type=listed)
     await VerifiedSource(Sending(content, BodyFacts(**facts))).download(attachment, bucket)
     return bytes(bucket.content)

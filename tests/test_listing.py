@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator import errors
-from migrator.trackers.listing import Found, Listing, Order, Way, walked
+from migrator.trackers.listing import Listing, PageItems, PageOrder, PageRequest, walked
 from migrator.trackers.strict import numbered, split
 
 IDS = st.lists(st.integers(1, 500), unique=True, max_size=40)
@@ -35,9 +35,9 @@ class Server:
         """`counts`: its total is of "all" or of what "follows" the id; nothing of the first `end` is left out."""
         self.ids, self.knows, self.cap, self.refuses = ids, knows, cap, refuses
         self.counts, self.end = counts, end
-        self.asked: list[Way] = []
+        self.asked: list[PageRequest] = []
 
-    async def ask(self, way: Way) -> Found:
+    async def ask(self, way: PageRequest) -> PageItems:
         self.asked.append(way)
         assert len(self.asked) < 400, "it never ends"
         parts = {"after": way.after is not None, "skip": bool(way.skip), "sort": way.sorts}
@@ -51,7 +51,7 @@ class Server:
         total = {"all": len(self.ids), "follows": len(ids)}.get(self.counts)
         listed = set((sorted(self.ids) if way.sorts and "sort" in self.knows else self.ids)[: self.end])
         some = [number for number in ids if number in listed][start : start + most]
-        return Found([{"id": number} for number in some], total=total)
+        return PageItems([{"id": number} for number in some], total=total)
 
 
 def listing(server: Server, size: int = 5, **more: Any) -> Listing:
@@ -76,7 +76,7 @@ def test_total_that_is_reached_changes_nothing(ids, knows, size, refuses, fallin
         assert asyncio.run(found(server, size)) == without
 
 
-@given(st.sampled_from(["all", "follows"]), st.integers(0, 19), st.integers(2, 9), st.sampled_from(list(Order)))
+@given(st.sampled_from(["all", "follows"]), st.integers(0, 19), st.integers(2, 9), st.sampled_from(list(PageOrder)))
 def test_listing_that_ends_before_its_total_is_no_listing(counts, end, size, order):
     server = Server(list(range(1, 41, 2)), {"after", "skip", "take", "sort"}, cap=7, counts=counts, end=end)
     with pytest.raises(errors.ShortListingError):
@@ -84,8 +84,8 @@ def test_listing_that_ends_before_its_total_is_no_listing(counts, end, size, ord
 
 
 async def test_server_that_tells_of_more_and_gives_nothing_has_not_come_to_its_end():
-    async def ask(way: Way) -> Found:
-        return Found([], more=True)
+    async def ask(way: PageRequest) -> PageItems:
+        return PageItems([], more=True)
 
     with pytest.raises(errors.ShortListingError, match="empty page"):
         await Listing(ask, lambda item: int(item["id"]), 5).page(None)
@@ -107,7 +107,7 @@ def test_every_item_is_found_or_the_listing_ends_in_our_words(ids, knows, size, 
         assert "skip" not in knows
 
 
-@pytest.mark.parametrize("order", [Order.BY_ID, Order.AS_IT_COMES])
+@pytest.mark.parametrize("order", [PageOrder.BY_ID, PageOrder.AS_IT_COMES])
 async def test_server_that_gives_the_same_page_for_ever_is_told_so(order):
     server = Server(list(range(1, 21)), {"sort", "take"})
     with pytest.raises(errors.RejectedError, match="same page"):
@@ -116,11 +116,11 @@ async def test_server_that_gives_the_same_page_for_ever_is_told_so(order):
 
 
 async def test_server_that_skips_nothing_but_gives_all_at_once_is_read_whole():
-    assert await found(Server(list(range(1, 21)), {"sort"}), orders=(Order.BY_ID,)) == set(range(1, 21))
+    assert await found(Server(list(range(1, 21)), {"sort"}), orders=(PageOrder.BY_ID,)) == set(range(1, 21))
 
 
 async def test_refusal_that_is_none_of_the_way_ends_the_listing():
-    async def ask(_: Way) -> Found:
+    async def ask(_: PageRequest) -> PageItems:
         raise errors.ForbiddenError("no")
 
     with pytest.raises(errors.ForbiddenError):
@@ -130,8 +130,8 @@ async def test_refusal_that_is_none_of_the_way_ends_the_listing():
 async def test_end_that_the_server_tells_is_believed_without_another_question():
     server = Server([1, 2, 3], {"sort", "skip", "take", "after"})
 
-    async def ask(way: Way) -> Found:
-        return Found((await server.ask(way)).items, more=False)
+    async def ask(way: PageRequest) -> PageItems:
+        return PageItems((await server.ask(way)).items, more=False)
 
     items, following = await Listing(ask, lambda item: int(item["id"]), 5).page(None)
     assert ([item["id"] for item in items], following, len(server.asked)) == ([1, 2, 3], None, 1)
@@ -149,13 +149,13 @@ async def test_listing_begun_by_offset_goes_on_so():
     server = Server(list(range(1, 12)), {"sort", "skip", "take", "after"})
     cursor = json.dumps({"offset": 5, "anchor": 5, "back": 0})
     items, _ = await listing(server).page(cursor)
-    assert server.asked == [Way(5, skip=4)]
+    assert server.asked == [PageRequest(5, skip=4)]
     assert items[0] == {"id": 5}
 
 
 def test_an_item_is_told_by_what_the_listing_says_is_its_id():
-    async def ask(_: Way) -> Found:
-        return Found([{"number": 7}], more=False)
+    async def ask(_: PageRequest) -> PageItems:
+        return PageItems([{"number": 7}], more=False)
 
     def number(item: Mapping[str, Any]) -> int:
         return int(item["number"])
@@ -166,14 +166,14 @@ def test_an_item_is_told_by_what_the_listing_says_is_its_id():
 ALL = {"after", "skip", "take", "sort"}
 
 
-async def walked_whole(server: Server, bad: set[int], size: int, order: Order) -> tuple[set[int], int]:
+async def walked_whole(server: Server, bad: set[int], size: int, order: PageOrder) -> tuple[set[int], int]:
     """The ids of all pages, and how many items were told to be unreadable, of a server some of whose items are so."""
 
-    async def ask(way: Way) -> Found:
+    async def ask(way: PageRequest) -> PageItems:
         found = await server.ask(way)
         items = [{"id": None} if item["id"] in bad else item for item in found.items]
         good, unread = split(items, numbered, "GET items")
-        return Found(good, found.more, found.total, unread)
+        return PageItems(good, found.more, found.total, unread)
 
     walk = Listing(ask, lambda item: int(item["id"]), size, orders=(order,))
     seen, told, cursor = set(), 0, None
@@ -185,7 +185,7 @@ async def walked_whole(server: Server, bad: set[int], size: int, order: Order) -
             return seen, told
 
 
-@given(IDS, st.data(), st.integers(3, 9), st.sampled_from(list(Order)), st.sampled_from(["", "all", "follows"]))
+@given(IDS, st.data(), st.integers(3, 9), st.sampled_from(list(PageOrder)), st.sampled_from(["", "all", "follows"]))
 def test_item_that_cannot_be_read_costs_no_other(ids, data, size, order, counts):
     ids = sorted(ids)
     bad = data.draw(st.sets(st.sampled_from(ids), max_size=3)) if ids else set()
@@ -203,12 +203,12 @@ def test_item_that_cannot_be_read_costs_no_other(ids, data, size, order, counts)
 def test_page_that_leaves_out_one_of_its_items_is_noticed_at_the_end(hidden, counts, size):
     """As where a filter is put on a page after it was cut: the place is counted, the item doesn't come."""
     ids = list(range(1, 41, 2))
-    orders = (Order.BY_ID,) if counts == "by offset" else (Order.BEHIND_ID,)
+    orders = (PageOrder.BY_ID,) if counts == "by offset" else (PageOrder.BEHIND_ID,)
     server = Server(ids, ALL, cap=7, counts=counts.replace("by offset", "all"))
 
-    async def ask(way: Way) -> Found:
+    async def ask(way: PageRequest) -> PageItems:
         found = await server.ask(way)
-        return Found([item for item in found.items if item["id"] != ids[hidden]], total=found.total)
+        return PageItems([item for item in found.items if item["id"] != ids[hidden]], total=found.total)
 
     walk = Listing(ask, lambda item: int(item["id"]), size, orders=orders)
     with pytest.raises(errors.ShortListingError):
@@ -223,13 +223,13 @@ async def everything(walk: Listing) -> set[int]:
 async def test_server_that_lists_each_item_twice_and_counts_so_is_read_whole(size):
     """As with a join that brings a row for each of two labels."""
     server = Server(sorted([*range(1, 20)] * 2), ALL, counts="all")
-    assert await everything(listing(server, size, orders=(Order.BY_ID,))) == set(range(1, 20))
+    assert await everything(listing(server, size, orders=(PageOrder.BY_ID,))) == set(range(1, 20))
 
 
 @given(IDS, st.integers(3, 9))
 def test_server_that_sorts_by_something_else_is_read_whole_where_it_counts(ids, size):
     server = Server(ids, {"skip", "take"}, counts="all")
-    walk = listing(server, size, orders=(Order.BY_ID, Order.AS_IT_COMES))
+    walk = listing(server, size, orders=(PageOrder.BY_ID, PageOrder.AS_IT_COMES))
     try:
         assert asyncio.run(everything(walk)) == set(ids)
     except errors.ShortListingError as error:
@@ -238,10 +238,10 @@ def test_server_that_sorts_by_something_else_is_read_whole_where_it_counts(ids, 
 
 @given(st.integers(0, 20), st.sampled_from(["all", "follows", "by offset"]))
 def test_item_that_is_deleted_while_the_listing_is_walked_is_none_that_was_left_out(when, counts):
-    orders = (Order.BY_ID,) if counts == "by offset" else (Order.BEHIND_ID,)
+    orders = (PageOrder.BY_ID,) if counts == "by offset" else (PageOrder.BEHIND_ID,)
     server = Server(list(range(1, 41)), ALL, cap=7, counts=counts.replace("by offset", "all"))
 
-    async def ask(way: Way) -> Found:
+    async def ask(way: PageRequest) -> PageItems:
         if len(server.asked) == 2:
             server.ids = [number for number in server.ids if number not in {when, when + 20}]
         return await server.ask(way)
@@ -250,16 +250,16 @@ def test_item_that_is_deleted_while_the_listing_is_walked_is_none_that_was_left_
     assert set(range(1, 41)) - {when, when + 20} <= asyncio.run(everything(walk))
 
 
-@pytest.mark.parametrize("order", [Order.BY_ID, Order.AS_IT_COMES])
+@pytest.mark.parametrize("order", [PageOrder.BY_ID, PageOrder.AS_IT_COMES])
 @pytest.mark.parametrize("falling", [True, False])
 @pytest.mark.parametrize("end", range(2, 19))
 @pytest.mark.parametrize("cap", [2, 3, 4, 1000])
 async def test_empty_page_where_there_are_items_is_an_error_and_no_endless_walk(order, falling, end, cap):
     server = Server(sorted(range(1, 21), reverse=falling), ALL, cap=cap)
 
-    async def ask(way: Way) -> Found:
+    async def ask(way: PageRequest) -> PageItems:
         found = await server.ask(way)
-        return Found([] if way.skip >= end else found.items)
+        return PageItems([] if way.skip >= end else found.items)
 
     with pytest.raises(errors.ShortListingError, match="and each time otherwise"):
         await everything(Listing(ask, lambda item: int(item["id"]), 5, orders=(order,)))
@@ -269,10 +269,10 @@ async def test_empty_page_where_there_are_items_is_an_error_and_no_endless_walk(
 async def test_page_that_is_empty_since_items_were_deleted_is_no_error(deleted):
     server = Server(list(range(1, 21)), ALL)
 
-    async def ask(way: Way) -> Found:
+    async def ask(way: PageRequest) -> PageItems:
         if len(server.asked) == 3:
             server.ids = server.ids[deleted:]
         return await server.ask(way)
 
-    walk = Listing(ask, lambda item: int(item["id"]), 5, orders=(Order.BY_ID,))
+    walk = Listing(ask, lambda item: int(item["id"]), 5, orders=(PageOrder.BY_ID,))
     assert await everything(walk) >= set(range(deleted + 1, 21))

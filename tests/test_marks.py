@@ -8,7 +8,7 @@ from migrator import errors
 from migrator.model import EntityDraft, EntityRef
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
-from migrator.trackers.markers import Marks
+from migrator.trackers.markers import MarkerIndex
 from migrator.trackers.targetprocess import TargetprocessTarget
 from migrator.trackers.teampulse import ADAPTER, Options, TeamPulseTarget
 from migrator.wire.client import HttpClient
@@ -32,7 +32,7 @@ class Walked:
 
 async def test_one_walk_answers_for_all_and_what_was_made_is_known():
     there = Walked(one=f"text\n{OLD}", other="none")
-    marks = Marks(there.walk)
+    marks = MarkerIndex(there.walk)
     assert await marks.find(OLD) == EntityRef("Issue", "one")
     assert await marks.find(NEW) is None
 
@@ -46,7 +46,7 @@ async def test_one_walk_answers_for_all_and_what_was_made_is_known():
 
 async def test_after_a_write_without_an_answer_it_is_looked_for_until_it_is_found():
     there = Walked()
-    marks = Marks(there.walk)
+    marks = MarkerIndex(there.walk)
     assert await marks.find(NEW) is None
 
     async def unanswered():

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.wire.request_body import Multipart, Raw, disposition
+from migrator.wire.request_body import MultipartBody, RawBody, content_disposition
 from tests.contract import Bytes
 from tests.contract.target import NASTY
 
@@ -35,7 +35,7 @@ async def send():
     app.router.add_post("/", answer)
     async with TestServer(app) as server, aiohttp.ClientSession() as session:
 
-        async def post(body: Multipart) -> list[tuple[str, str, str, bytes]]:
+        async def post(body: MultipartBody) -> list[tuple[str, str, str, bytes]]:
             async with session.post(server.make_url("/"), data=aiter(body), headers=body.headers) as response:
                 assert response.status == 200, await response.text()
                 return [(n, f, t, bytes.fromhex(c)) for n, f, t, c in await response.json()]
@@ -45,7 +45,7 @@ async def send():
 
 async def test_fields_and_file_arrive_in_order(send):
     content = bytes(range(256)) * 2000
-    body = Multipart({"kind": "Bug", "note": "ü & \r\n x"}, "file", "a.bin", "image/png", Bytes(content))
+    body = MultipartBody({"kind": "Bug", "note": "ü & \r\n x"}, "file", "a.bin", "image/png", Bytes(content))
     assert await send(body) == [
         ("kind", None, None, b"Bug"),
         ("note", None, None, "ü & \r\n x".encode()),
@@ -54,31 +54,31 @@ async def test_fields_and_file_arrive_in_order(send):
 
 
 async def test_body_can_be_sent_twice(send):
-    body = Multipart({}, "file", "a.bin", "", Bytes(b"again"))
+    body = MultipartBody({}, "file", "a.bin", "", Bytes(b"again"))
     assert await send(body) == await send(body) == [("file", "a.bin", "application/octet-stream", b"again")]
 
 
 async def test_empty_file_arrives(send):
-    assert await send(Multipart({}, "file", "a.bin", "", Bytes(b""))) == [
+    assert await send(MultipartBody({}, "file", "a.bin", "", Bytes(b""))) == [
         ("file", "a.bin", "application/octet-stream", b"")
     ]
 
 
 @pytest.mark.parametrize("name", [name for name in NASTY if name], ids=ascii)
 async def test_name_arrives_as_it_is(send, name):
-    [(_, arrived, _, _)] = await send(Multipart({}, "file", name, "", Bytes(b"x")))
+    [(_, arrived, _, _)] = await send(MultipartBody({}, "file", name, "", Bytes(b"x")))
     assert arrived == name
 
 
 @pytest.mark.parametrize("media_type", ["", "text/plain\r\nX-Evil: 1", "größe/x", "text/\0"])
 async def test_media_type_that_would_break_the_header_is_left_out(send, media_type):
-    [(_, _, arrived, _)] = await send(Multipart({}, "file", "a", media_type, Bytes(b"x")))
+    [(_, _, arrived, _)] = await send(MultipartBody({}, "file", "a", media_type, Bytes(b"x")))
     assert arrived == "application/octet-stream"
 
 
 @given(st.text())
 def test_no_name_breaks_out_of_its_header(name):
-    line = disposition(name)
+    line = content_disposition(name)
     assert not {char for char in line if char < " " or char == "\x7f"} - {"\t"}, "servers refuse these in a header"
     assert unquote(line.removeprefix('filename="').partition('"')[0]) == unquote(name)
     if "filename*=" in line:
@@ -90,12 +90,12 @@ def test_no_name_breaks_out_of_its_header(name):
 )
 def test_plain_name_is_what_another_reader_of_headers_makes_of_it(name):
     message = Message()
-    message["Content-Disposition"] = f"form-data; {disposition(name)}"
+    message["Content-Disposition"] = f"form-data; {content_disposition(name)}"
     assert message.get_filename("").strip() == name.strip()
 
 
 async def test_raw_body_tells_its_length_and_comes_again():
-    body = Raw(Bytes(b"abc"))
+    body = RawBody(Bytes(b"abc"))
     assert body.headers == {"Content-Type": "application/octet-stream", "Content-Length": "3"}
     assert [b"".join([chunk async for chunk in body]) for _ in range(2)] == [b"abc", b"abc"]
 
@@ -117,6 +117,6 @@ async def test_raw_body_tells_its_length_and_comes_again():
     ],
 )
 async def test_media_type_is_sent_where_it_is_one_that_makes_nobody_look_inside(send, told, sent):
-    body = Multipart({}, "file", "a.bin", told, Bytes(b"a"))
+    body = MultipartBody({}, "file", "a.bin", told, Bytes(b"a"))
     assert await send(body) == [("file", "a.bin", sent, b"a")]
-    assert Raw(Bytes(b"a"), told).headers["Content-Type"] == sent
+    assert RawBody(Bytes(b"a"), told).headers["Content-Type"] == sent

@@ -29,11 +29,11 @@ from migrator.ports import BodyFacts, Capabilities
 from migrator.selection import Selection, expect_kinds
 from migrator.store import disk
 from migrator.trackers.memory import MemorySource, MemoryTracker
-from tests.contract import Bucket
+from tests.contract import MemorySink
 from tests.support.parts import PATIENCE, expected, rows, run_backup, small_tracker, stored
 
 
-class Weather:
+class FaultPlan:
     """Errors by (verb, key), or by verb alone; each is raised the given number of times. `struck` tells which were."""
 
     def __init__(self, tracker, errors: dict[tuple[str, str] | str, MigratorError], times: int = 10**9) -> None:
@@ -66,7 +66,7 @@ async def counts(tracker, root, **changes) -> dict[str, int]:
 async def test_file_that_answers_404_and_is_still_listed_has_failed_and_is_tried_again(tmp_path):
     tracker = small_tracker()
     lost = next(iter(tracker.files))
-    weather = Weather(tracker, {("download", lost): GoneError("GET it: status 404", status=404)})
+    weather = FaultPlan(tracker, {("download", lost): GoneError("GET it: status 404", status=404)})
     for _ in range(2):
         summary = await run_backup(tracker, tmp_path)
         assert (summary["status"], summary["attachments"]["failed"], summary["attachments"]["gone"]) == (
@@ -84,7 +84,7 @@ async def test_file_that_answers_404_and_is_still_listed_has_failed_and_is_tried
 
 async def test_storage_that_is_away_for_a_night_costs_nothing(tmp_path):
     tracker = small_tracker()
-    Weather(tracker, {"download": GoneError("status 410", status=410)})
+    FaultPlan(tracker, {"download": GoneError("status 410", status=410)})
     summary = await run_backup(tracker, tmp_path)
     assert summary["attachments"]["failed"] == len(tracker.files)
     assert any("none of the files could be had" in warning for warning in summary["warnings"])
@@ -140,7 +140,7 @@ async def test_tracker_that_lists_nothing_is_complete_and_says_so(tmp_path):
 async def test_file_of_which_nobody_can_tell_whether_it_is_still_listed_has_failed(tmp_path, error):
     tracker = small_tracker()
     lost = next(iter(tracker.files))
-    Weather(tracker, {("download", lost): GoneError("status 404"), ("still_lists", lost): error})
+    FaultPlan(tracker, {("download", lost): GoneError("status 404"), ("still_lists", lost): error})
     summary = await run_backup(tracker, tmp_path)
     assert (summary["attachments"]["failed"], summary["attachments"]["gone"]) == (1, 0)
     assert "could not be found out" in reasons(summary)[0]
@@ -201,7 +201,7 @@ async def test_listing_that_cannot_be_read_is_one_failure_and_the_others_are_rea
     tracker = small_tracker()
     await run_backup(tracker, tmp_path)
     new = tracker.attach(next(ref for ref in tracker.entities if ref.kind == "Bug"), "new.txt", b"new")
-    Weather(tracker, {("read", stream): error})
+    FaultPlan(tracker, {("read", stream): error})
     summary = await run_backup(tracker, tmp_path)
     assert summary["status"] == "incomplete"
     assert [(one["name"], one["reason"]) for one in summary["failures"]] == [(f"listing of {stream}", str(error))]
@@ -215,7 +215,7 @@ async def test_listing_that_cannot_be_read_is_one_failure_and_the_others_are_rea
 
 async def test_run_after_one_with_an_unread_listing_lists_everything_anew(tmp_path):
     tracker = small_tracker()
-    Weather(tracker, {("read", "loose"): RetriableError("status 500")})
+    FaultPlan(tracker, {("read", "loose"): RetriableError("status 500")})
     for number in range(3):
         tracker.attach(story(tracker), f"{number}.txt", b"new")
         await run_backup(tracker, tmp_path)
@@ -224,7 +224,7 @@ async def test_run_after_one_with_an_unread_listing_lists_everything_anew(tmp_pa
 
 async def test_tracker_none_of_whose_listings_can_be_read_is_out_of_reach(tmp_path):
     tracker = small_tracker()
-    Weather(tracker, {"read": RetriableError("status 500")})
+    FaultPlan(tracker, {"read": RetriableError("status 500")})
     with pytest.raises(TrackerUnreachableError, match="listed"):
         await run_backup(tracker, tmp_path)
 
@@ -232,7 +232,7 @@ async def test_tracker_none_of_whose_listings_can_be_read_is_out_of_reach(tmp_pa
 async def test_nobody_there_ends_the_run_whatever_is_asked(tmp_path):
     for place in ("read", "attachments_of", "download"):
         tracker = small_tracker()
-        Weather(tracker, {place: ConnectError("no connection")})
+        FaultPlan(tracker, {place: ConnectError("no connection")})
         with pytest.raises(TrackerUnreachableError):
             await run_backup(tracker, tmp_path / place)
 
@@ -273,7 +273,7 @@ async def test_odd_answer_in_the_middle_of_a_listing_is_a_passing_fault(tmp_path
 )
 async def test_odd_answer_for_one_entity_is_a_passing_fault(tmp_path, error):
     tracker = small_tracker()
-    weather = Weather(tracker, {("attachments_of", str(story(tracker))): error}, times=1)
+    weather = FaultPlan(tracker, {("attachments_of", str(story(tracker))): error}, times=1)
     assert (await run_backup(tracker, tmp_path))["status"] == "complete"
     assert stored(tmp_path) == expected(tracker)
     assert len(weather.struck) == 1
@@ -282,7 +282,7 @@ async def test_odd_answer_for_one_entity_is_a_passing_fault(tmp_path, error):
 async def test_entity_that_was_listed_and_is_not_there_when_asked_twice_has_failed(tmp_path):
     tracker = small_tracker()
     victim = story(tracker)
-    weather = Weather(tracker, {("attachments_of", str(victim)): GoneError("status 404")})
+    weather = FaultPlan(tracker, {("attachments_of", str(victim)): GoneError("status 404")})
     summary = await run_backup(tracker, tmp_path)
     assert [(one["kind"], one["entity"]) for one in summary["failures"]] == [victim]
     assert reasons(summary) == ["listed, and then not there: status 404"]
@@ -292,7 +292,7 @@ async def test_entity_that_was_listed_and_is_not_there_when_asked_twice_has_fail
 @pytest.mark.parametrize("error", [ForbiddenError("status 403"), NotExposedError("the API doesn't hand it out")])
 async def test_what_an_account_may_not_see_is_asked_for_once(tmp_path, error):
     tracker = small_tracker()
-    weather = Weather(tracker, {("attachments_of", str(story(tracker))): error})
+    weather = FaultPlan(tracker, {("attachments_of", str(story(tracker))): error})
     assert (await run_backup(tracker, tmp_path))["status"] == "incomplete"
     assert len(weather.struck) == 1
 
@@ -301,7 +301,7 @@ async def test_a_401_of_one_thing_speaks_for_that_thing_alone(tmp_path):
     tracker = small_tracker()
     victim, refusal = story(tracker), AuthError("status 401")
     lost = next(file.id for file in tracker.files.values() if file.owner.kind == "Bug")
-    Weather(
+    FaultPlan(
         tracker, {("download", lost): refusal, ("attachments_of", str(victim)): refusal, ("read", "loose"): refusal}
     )
     summary = await run_backup(tracker, tmp_path)
@@ -319,7 +319,7 @@ async def test_a_401_of_one_thing_speaks_for_that_thing_alone(tmp_path):
 @pytest.mark.parametrize("place", ["read", "attachments_of", "download"])
 async def test_a_401_of_the_tracker_itself_ends_the_run(tmp_path, place):
     tracker = small_tracker()
-    Weather(tracker, {place: AuthError("status 401"), "check": AuthError("status 401")})
+    FaultPlan(tracker, {place: AuthError("status 401"), "check": AuthError("status 401")})
     with pytest.raises(AuthError):
         await run_backup(tracker, tmp_path)
 
@@ -327,7 +327,7 @@ async def test_a_401_of_the_tracker_itself_ends_the_run(tmp_path, place):
 @pytest.mark.parametrize("error", [AuthError("status 401"), LoginPageError("a login page")])
 async def test_files_that_are_all_refused_speak_for_the_credentials(tmp_path, error):
     tracker = small_tracker()
-    Weather(tracker, {"download": error})
+    FaultPlan(tracker, {"download": error})
     with pytest.raises(AuthError, match="files"):
         await run_backup(tracker, tmp_path)
     tracker.on_call = None
@@ -340,7 +340,7 @@ async def test_many_files_that_are_refused_before_all_others_keep_nobody_from_th
     tracker = small_tracker(entities=60)
     files = [*tracker.files]
     refused = set(files[: len(files) * 2 // 3])
-    weather = Weather(tracker, {("download", file): error for file in refused})
+    weather = FaultPlan(tracker, {("download", file): error for file in refused})
     summary = await run_backup(tracker, tmp_path, downloads=2)
     assert summary["attachments"]["failed"] == len(refused) > 50
     assert len(stored(tmp_path)) == len(files) - len(refused)
@@ -351,18 +351,18 @@ async def test_few_files_that_are_all_refused_have_failed_and_no_more(tmp_path):
     tracker = small_tracker()
     await run_backup(tracker, tmp_path)
     tracker.attach(story(tracker), "new.txt", b"new")
-    Weather(tracker, {"download": LoginPageError("a login page")})
+    FaultPlan(tracker, {"download": LoginPageError("a login page")})
     assert (await run_backup(tracker, tmp_path))["status"] == "incomplete"
 
 
 async def test_first_answer_of_all_is_believed_at_once():
     tracker = small_tracker()
-    weather = Weather(tracker, {"read": AuthError("status 401"), "download": AuthError("status 401")})
+    weather = FaultPlan(tracker, {"read": AuthError("status 401"), "download": AuthError("status 401")})
     source = RetryingSource(MemorySource(tracker), PATIENCE)
     with pytest.raises(AuthError):
         await source.read("listed", None)
     with pytest.raises(AuthError):
-        await source.download(next(iter(tracker.files.values())), Bucket())
+        await source.download(next(iter(tracker.files.values())), MemorySink())
     assert len(weather.struck) == 2
 
 

@@ -19,7 +19,7 @@ from migrator.sandbox.world.model import World
 from migrator.trackers import TRACKERS, adapter
 from migrator.trackers.targetprocess.parse import INLINE
 from migrator.wire.client import HttpClient
-from tests.contract import Bucket
+from tests.contract import MemorySink
 from tests.contract.source import crawl
 from tests.fuzz.servers import Plan, wrong_tracker
 
@@ -48,7 +48,7 @@ async def listed(tracker: str) -> AsyncIterator[tuple[Odd, Source, Attachment, b
         source = VerifiedSource(made.source(http, made.options()))
         files = [file for file in (await crawl(source)).attachments.values() if not file.id.startswith(INLINE)]
         file = max(files, key=lambda file: file.size or 0)
-        bucket = Bucket()
+        bucket = MemorySink()
         await source.download(file, bucket)
         try:
             yield plan, source, file, bytes(bucket.content)
@@ -64,7 +64,7 @@ async def test_status_that_is_no_file_brings_none_from_any_tracker(tracker, stat
         plan.change = lambda right: web.Response(
             status=status, body=b"" if bare else right.body, content_type=right.content_type
         )
-        bucket = Bucket()
+        bucket = MemorySink()
         with pytest.raises(errors.MigratorError) as caught:
             await source.download(file, bucket)
     assert not bucket.started
@@ -95,7 +95,7 @@ async def test_other_host_speaks_for_no_tracker(tracker, status):
     async with listed(tracker) as (plan, source, file, _), elsewhere(status) as url:
         plan.change = lambda _: web.Response(status=302, headers={"Location": f"{url}/file"})
         with pytest.raises(errors.MigratorError) as caught:
-            await source.download(file, Bucket())
+            await source.download(file, MemorySink())
     mine = (
         errors.GoneError,
         errors.ForbiddenError,
@@ -118,7 +118,7 @@ async def test_file_comes_whatever_is_said_of_its_coding(tracker, coding):
         return web.Response(body=body, headers=headers)
 
     async with listed(tracker) as (plan, source, file, content):
-        plan.change, bucket = change, Bucket()
+        plan.change, bucket = change, MemorySink()
         await source.download(file, bucket)
     assert bytes(bucket.content) == content
     assert bucket.warnings == []

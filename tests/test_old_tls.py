@@ -13,10 +13,10 @@ import pytest
 from aiohttp import web
 
 from migrator import errors
-from migrator.wire.auth import Header
+from migrator.wire.auth import HeaderAuth
 from migrator.wire.client import HttpClient
 from migrator.wire.route import Route, TlsFiles, why_not_connected
-from tests.contract import Bucket, nowhere
+from tests.contract import MemorySink, nowhere
 from tests.support.program import run
 from tests.support.tls import Certificates, served
 
@@ -45,7 +45,7 @@ async def ok(_: web.Request) -> web.Response:
 
 async def both(base: str, route: Route) -> list[str]:
     """What came by the API's way and by that of files; or why nothing did."""
-    http, bucket = HttpClient(base, Header("X-Key", "k"), route=route, timeout=10.0), Bucket()
+    http, bucket = HttpClient(base, HeaderAuth("X-Key", "k"), route=route, timeout=10.0), MemorySink()
 
     async def download() -> bytes:
         await http.download("a", bucket)

@@ -7,8 +7,8 @@ import itertools
 
 import pytest
 
-from migrator.wire.rate import Bucket, Pacer
-from migrator.wire.transport import rate
+from migrator.wire import rate
+from migrator.wire.rate import RateLimiter, TokenBucket
 
 
 class Clock:
@@ -33,7 +33,7 @@ def clock(monkeypatch):
 
 
 async def test_no_limit_means_no_wait(clock):
-    pacer = Pacer()
+    pacer = RateLimiter()
     for _ in range(1000):
         await pacer.turn()
         await pacer.spend(10**9)
@@ -41,7 +41,7 @@ async def test_no_limit_means_no_wait(clock):
 
 
 async def test_rate_allows_a_burst_of_one_second_and_then_keeps_to_it(clock):
-    pacer = Pacer(requests_per_second=50)
+    pacer = RateLimiter(requests_per_second=50)
     for _ in range(50):
         await pacer.turn()
     assert clock.now == 1000
@@ -51,7 +51,7 @@ async def test_rate_allows_a_burst_of_one_second_and_then_keeps_to_it(clock):
 
 
 async def test_saved_up_time_is_one_second_at_most(clock):
-    pacer = Pacer(requests_per_second=10)
+    pacer = RateLimiter(requests_per_second=10)
     await pacer.turn()
     clock.now += 3600
     for _ in range(20):
@@ -60,7 +60,7 @@ async def test_saved_up_time_is_one_second_at_most(clock):
 
 
 async def test_bandwidth_counts_bytes_and_bears_a_piece_larger_than_a_second(clock):
-    pacer = Pacer(bytes_per_second=1000)
+    pacer = RateLimiter(bytes_per_second=1000)
     await pacer.spend(5000)
     assert clock.now == pytest.approx(1004)
     await pacer.spend(1000)
@@ -68,27 +68,27 @@ async def test_bandwidth_counts_bytes_and_bears_a_piece_larger_than_a_second(clo
 
 
 def test_rate_below_one_a_second_is_kept():
-    bucket = Bucket(0.5)
+    bucket = TokenBucket(0.5)
     assert bucket.take(1, 100.0) == pytest.approx(1.0)
     assert bucket.take(1, 101.0) == pytest.approx(2.0)
 
 
 async def test_after_a_slow_down_nobody_starts_before_the_pause_is_over(clock):
-    pacer = Pacer()
+    pacer = RateLimiter()
     pacer.throttled(30)
     await pacer.turn()
     assert clock.now == pytest.approx(1030)
 
 
 async def test_slow_down_without_a_time_means_a_short_pause(clock):
-    pacer = Pacer()
+    pacer = RateLimiter()
     pacer.throttled(None)
     await pacer.turn()
-    assert clock.now == pytest.approx(1000 + Pacer.PAUSE_DEFAULT)
+    assert clock.now == pytest.approx(1000 + RateLimiter.PAUSE_DEFAULT)
 
 
 async def test_workers_start_one_after_the_other_after_a_slow_down(clock):
-    pacer = Pacer()
+    pacer = RateLimiter()
     pacer.throttled(0)
     pacer.throttled(0)
     starts = []
@@ -97,18 +97,18 @@ async def test_workers_start_one_after_the_other_after_a_slow_down(clock):
         starts.append(clock.now)
     gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
     assert gaps == pytest.approx([pacer.spacing] * 3)
-    assert pacer.spacing == Pacer.SPACING_FIRST * 2
+    assert pacer.spacing == RateLimiter.SPACING_FIRST * 2
 
 
 async def test_space_between_starts_has_an_end(clock):
-    pacer = Pacer()
+    pacer = RateLimiter()
     for _ in range(100):
         pacer.throttled(0)
-    assert pacer.spacing == Pacer.SPACING_MAX
+    assert pacer.spacing == RateLimiter.SPACING_MAX
 
 
 async def test_speed_comes_back_with_answers_that_go_well(clock):
-    pacer = Pacer()
+    pacer = RateLimiter()
     pacer.throttled(0)
     spacings = []
     while pacer.spacing:
@@ -121,7 +121,7 @@ async def test_speed_comes_back_with_answers_that_go_well(clock):
 
 
 async def test_shorter_pause_does_not_undo_a_longer_one(clock):
-    pacer = Pacer()
+    pacer = RateLimiter()
     pacer.throttled(60)
     pacer.throttled(1)
     await pacer.turn()
@@ -129,7 +129,7 @@ async def test_shorter_pause_does_not_undo_a_longer_one(clock):
 
 
 async def test_waiting_can_be_cancelled():
-    pacer = Pacer()
+    pacer = RateLimiter()
     pacer.throttled(60)
     task = asyncio.create_task(pacer.turn())
     await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from migrator import errors
 from migrator.sniffing import Kind, is_page, page_in, shown
 from migrator.wire.client import Answer
-from migrator.wire.status import error_for, page_instead, reason_in
+from migrator.wire.status import error_for_status, error_reason, page_instead
 
 LONG = "<p>" + "Lorem ipsum dolor sit amet. " * 100 + "</p>"
 LOGIN_FORM = '<form action="/login"><input name="u"><input type="password" name="p"></form>'
@@ -167,15 +167,15 @@ IIS = (
 
 @pytest.mark.parametrize("status", [404, 410])
 def test_page_of_what_is_not_there_is_no_maintenance(status):
-    assert type(error_for(status, {}, "GET a", IIS.encode())) is errors.GoneError
+    assert type(error_for_status(status, {}, "GET a", IIS.encode())) is errors.GoneError
     signed = '<html><title>Not found</title><a href="https://accounts.google.com/o/oauth2/auth">Sign in</a></html>'
-    assert type(error_for(status, {}, "GET a", signed.encode())) is errors.GoneError
+    assert type(error_for_status(status, {}, "GET a", signed.encode())) is errors.GoneError
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 422, 500, 501, 502])
 @pytest.mark.parametrize("page", ["maintenance by title", "cloudflare", "maintenance in German"])
 def test_refusal_of_who_stands_before_the_tracker_says_nothing_of_what_was_asked(status, page):
-    error = error_for(status, {}, "GET a", PAGES[page][0].encode())
+    error = error_for_status(status, {}, "GET a", PAGES[page][0].encode())
     assert type(error) is errors.RetriableError
     assert page_in(PAGES[page][0].encode()).title in str(error)
 
@@ -183,7 +183,7 @@ def test_refusal_of_who_stands_before_the_tracker_says_nothing_of_what_was_asked
 @pytest.mark.parametrize("status", [402, 403, 404])
 @pytest.mark.parametrize("body", [PAGES["licence"][0], '{"Message": "Your subscription has expired."}'])
 def test_licence_that_is_over_is_no_word_on_the_rights_of_this_account(status, body):
-    error = error_for(status, {}, "GET a", body.encode())
+    error = error_for_status(status, {}, "GET a", body.encode())
     assert type(error) is errors.RejectedError
     assert "expired" in str(error) or "licence" in str(error)
 
@@ -200,7 +200,7 @@ def test_licence_that_is_over_is_no_word_on_the_rights_of_this_account(status, b
     ],
 )
 def test_refused_credentials_keep_the_reason_of_the_server(challenges, body, told):
-    error = error_for(401, headers_of(challenges), "GET a", body.encode())
+    error = error_for_status(401, headers_of(challenges), "GET a", body.encode())
     assert isinstance(error, errors.AuthError)
     assert str(error) == told
 
@@ -219,14 +219,14 @@ def test_refused_credentials_keep_the_reason_of_the_server(challenges, body, tol
     ],
 )
 def test_windows_login_is_called_so_with_the_remedy(challenges, windows):
-    told = str(error_for(401, headers_of(challenges), "GET a"))
+    told = str(error_for_status(401, headers_of(challenges), "GET a"))
     assert ("Windows login (NTLM or Kerberos)" in told) is windows
     assert ("create an API token" in told) is windows
     assert "oYG2" not in told
 
 
 def test_redmine_that_may_have_its_api_off_is_told_so():
-    told = str(error_for(401, headers_of(['Basic realm="Redmine API"']), "GET users/current.json"))
+    told = str(error_for_status(401, headers_of(['Basic realm="Redmine API"']), "GET users/current.json"))
     assert "while its REST API is off" in told
 
 
@@ -236,4 +236,4 @@ def headers_of(challenges: list[str]):
 
 @pytest.mark.parametrize("title", ['<title lang="en">Runtime Error</title>', "<TITLE>Runtime Error</TITLE>"])
 def test_title_of_any_spelling_is_the_reason(title):
-    assert reason_in(f"<html>{title}</html>".encode()) == "Runtime Error"
+    assert error_reason(f"<html>{title}</html>".encode()) == "Runtime Error"

@@ -11,8 +11,8 @@ from migrator import errors
 from migrator.layers.retry import RetryingTarget
 from migrator.model import Attachment, Draft, EntityRef
 from migrator.trackers import TRACKERS, adapter
-from migrator.wire.client import Call, HttpClient
-from migrator.wire.request_body import Multipart
+from migrator.wire.client import HttpClient, Request
+from migrator.wire.request_body import MultipartBody
 from tests.contract import Bytes
 from tests.support.parts import PATIENCE
 
@@ -69,7 +69,7 @@ def client(url: str):
 async def test_change_that_a_page_answers_was_not_made(method, name):
     async with serving(lambda _: page(name)) as url, client(url) as http:
         with pytest.raises(errors.MigratorError) as told:
-            await http.send(Call(method, "thing", body=b"{}"))
+            await http.send(Request(method, "thing", body=b"{}"))
     kinds = {"login": errors.LoginPageError, "sign-on": errors.LoginPageError, "licence": errors.RejectedError}
     assert type(told.value) is kinds.get(name, errors.RetriableError)
     assert PAGES[name][0] in str(told.value)
@@ -79,7 +79,7 @@ async def test_change_that_a_page_answers_was_not_made(method, name):
 async def test_what_must_not_be_repeated_blindly_is_known_not_to_be_under_way(name):
     async with serving(lambda _: page(name)) as url, client(url) as http:
         with pytest.raises(errors.RejectedError) as told:
-            await http.write(Call("POST", "upload", body=Multipart({}, "file", "a.txt", "", Bytes(b"x"))))
+            await http.write(Request("POST", "upload", body=MultipartBody({}, "file", "a.txt", "", Bytes(b"x"))))
     if name != "licence":
         assert isinstance(told.value, errors.OutcomeUnknownError)
         assert (told.value.finished, told.value.login) == (True, name in {"login", "sign-on"})

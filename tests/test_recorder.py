@@ -11,8 +11,8 @@ import pytest
 
 from migrator.errors import StorageError
 from migrator.model import Attachment, Blob, EntityRef, Outcome, Status
-from migrator.pipeline.backup.recorder import Recorder, Settled
-from migrator.pipeline.executor import Desk
+from migrator.pipeline.backup.recorder import FetchResult, Recorder
+from migrator.pipeline.executor import SerialExecutor
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
 
@@ -22,7 +22,7 @@ DOWNLOADS = 4
 @asynccontextmanager
 async def recorder(root, count):
     """A recorder, its archive and catalog, and so many files that the catalog expects, settled."""
-    archive, catalog, desk = Archive(root), Catalog(root), Desk()
+    archive, catalog, desk = Archive(root), Catalog(root), SerialExecutor()
     archive.prepare()
     run = catalog.begin_run("backup")
     files = [Attachment(f"{number:04}", EntityRef("Bug", "1"), "x") for number in range(count)]
@@ -38,7 +38,7 @@ async def recorder(root, count):
 def settled(file):
     body = file.id.encode()
     blob = Blob(hashlib.sha256(body).hexdigest(), len(body))
-    return Settled(Outcome(file, Status.STORED, blob), body, lambda *_: None)
+    return FetchResult(Outcome(file, Status.STORED, blob), body, lambda *_: None)
 
 
 def recorded(catalog):
@@ -103,7 +103,7 @@ async def test_a_file_settled_while_nothing_else_happens_is_recorded_all_the_sam
     async with recorder(tmp_path, 1) as (made, _, catalog, files):
         told = asyncio.Event()
         task = asyncio.create_task(made.run())
-        await made.put(Settled(files[0].outcome, files[0].body, lambda *_: told.set()))
+        await made.put(FetchResult(files[0].outcome, files[0].body, lambda *_: told.set()))
         await asyncio.wait_for(told.wait(), 10)
         assert recorded(catalog) == {"0000"}
         await end(task)

@@ -13,11 +13,11 @@ from yarl import URL
 
 from migrator import errors
 from migrator.wire.addresses import is_own, is_same_origin, place
-from migrator.wire.auth import Header, Wrap
-from migrator.wire.client import Call, HttpClient
-from migrator.wire.rate import Pacer
+from migrator.wire.auth import HeaderAuth, WrapAuth
+from migrator.wire.client import HttpClient, Request
+from migrator.wire.rate import RateLimiter
 from migrator.wire.redirects import Hop
-from tests.contract import Bucket, nowhere
+from tests.contract import MemorySink, nowhere
 from tests.support.tls import Certificates
 
 FILE = b"the file itself"
@@ -69,7 +69,7 @@ def to(location: str | bytes, status: int = 302, *lines: str) -> bytes:
 
 @contextlib.asynccontextmanager
 async def client(url: str, signer: object = None, **how: object) -> AsyncIterator[HttpClient]:
-    http = HttpClient(url, signer or Header("X-Key", "k3y"), timeout=5, **how)
+    http = HttpClient(url, signer or HeaderAuth("X-Key", "k3y"), timeout=5, **how)
     try:
         yield http
     finally:
@@ -84,7 +84,7 @@ PASSING = [408, 425, 429, 500, 502, 503, 504]
 
 @pytest.mark.parametrize("status", [*REFUSALS, *PASSING])
 async def test_other_host_speaks_for_itself_alone(status):
-    pacer = Pacer()
+    pacer = RateLimiter()
     wait = ("Retry-After: 7",) if status in PASSING else ()  # with one a 403 is passing, too
     told = reply(status, b'{"message": "go away"}', *wait, "WWW-Authenticate: Basic")
     async with (
@@ -93,7 +93,7 @@ async def test_other_host_speaks_for_itself_alone(status):
         client(home.url, pacer=pacer) as http,
     ):
         with pytest.raises(errors.MigratorError) as caught:
-            await http.download("file", Bucket())
+            await http.download("file", MemorySink())
         assert http._gate.limit == 4
     assert type(caught.value) is (errors.RejectedError if status in REFUSALS else errors.RetriableError)
     assert caught.value.status is None
@@ -106,14 +106,14 @@ async def test_other_host_speaks_for_itself_alone(status):
 
 
 async def test_other_host_that_asks_to_slow_down_is_asked_again_and_slows_nobody_else():
-    pacer, told = Pacer(), reply(403, b"", "Retry-After: 7")
+    pacer, told = RateLimiter(), reply(403, b"", "Retry-After: 7")
     async with (
         Site(lambda _: told).serving("127.0.0.2") as other,
         Site(lambda _: to(other.url + "/x")).serving() as home,
         client(home.url, pacer=pacer) as http,
     ):
         with pytest.raises(errors.RetriableError) as caught:
-            await http.download("file", Bucket())
+            await http.download("file", MemorySink())
     assert (type(caught.value), caught.value.retry_after, pacer.spacing) == (errors.RetriableError, 7, 0)
 
 
@@ -132,7 +132,7 @@ async def test_other_host_that_cannot_be_asked_is_not_the_tracker(tmp_path, trou
         async with Site(lambda _: to(there + "/x")).serving() as home, client(home.url) as http:
             http._timeout = http._timeout.__class__(total=None, sock_connect=2, sock_read=0.2)
             with pytest.raises(errors.RetriableError) as caught:
-                await http.download("file", Bucket())
+                await http.download("file", MemorySink())
             assert http._gate.limit == 4
     silent.close()
     assert type(caught.value) is (errors.UnexpectedBodyError if trouble == "cut" else errors.RetriableError)
@@ -147,7 +147,7 @@ async def test_tracker_to_which_another_host_sends_us_back_is_not_asked_about_th
         other = await stack.enter_async_context(Site(lambda _: to(f"{home.url}/else")).serving("127.0.0.2"))
         http = await stack.enter_async_context(client(home.url))
         with pytest.raises(errors.RejectedError) as caught:
-            await http.download("file", Bucket())
+            await http.download("file", MemorySink())
     assert type(caught.value) is errors.RejectedError
 
 
@@ -160,7 +160,7 @@ async def test_tracker_that_redirects_to_itself_still_speaks_for_itself(status, 
 
     async with Site(say).serving() as home, client(home.url) as http:
         with pytest.raises(meaning):
-            await http.download("file", Bucket())
+            await http.download("file", MemorySink())
 
 
 # --- login pages
@@ -175,7 +175,7 @@ async def test_word_in_an_address_makes_no_login_page_of_a_file(path, abroad):
             return reply(200, FILE) if target == path else to((other.url if abroad else "") + path)
 
         async with Site(say).serving() as home, client(home.url) as http:
-            bucket = Bucket()
+            bucket = MemorySink()
             await http.download("file", bucket)
     assert bucket.content == FILE
     assert [("X-Key" in head) for head in other.heads] == [False] * abroad
@@ -192,7 +192,7 @@ async def test_login_page_is_no_file_wherever_the_redirect_leads(path, abroad, s
             Site(lambda target: page if target == path else to(there)).serving() as home,
             client(home.url) as http,
         ):
-            bucket = Bucket()
+            bucket = MemorySink()
             with pytest.raises(errors.MigratorError) as caught:
                 await http.download("file", bucket)
     assert not bucket.started
@@ -214,10 +214,10 @@ async def test_redirect_to_a_login_page_means_log_in_again_once(there):
             return reply(200, PAGE, "Content-Type: text/html")
         return reply(200, FILE) if logins > 1 else to(there)
 
-    signer = Wrap("ann", "secret")
+    signer = WrapAuth("ann", "secret")
     signer._accepted = True
     async with Site(say).serving() as home, client(home.url, signer) as http:
-        bucket = Bucket()
+        bucket = MemorySink()
         await http.download("file", bucket)
     assert (bytes(bucket.content), logins) == (FILE, 2)
 
@@ -228,7 +228,7 @@ async def test_tracker_under_a_path_or_name_like_a_login_is_taken_at_its_word():
 
     async with Site(say).serving() as home, client(home.url + "/auth") as http:
         with pytest.raises(errors.GoneError):
-            await http.download("file", Bucket())
+            await http.download("file", MemorySink())
         with pytest.raises(errors.RejectedError, match="is `url` right"):
             await http.get("file")
 
@@ -290,7 +290,7 @@ async def test_redirect_to_the_tracker_in_another_spelling_keeps_the_credentials
     async with Site(say).serving("localhost") as home:
         port = URL(home.url).port
         async with client(home.url) as http:
-            bucket = Bucket()
+            bucket = MemorySink()
             await http.download("file", bucket)
     assert bucket.content == FILE
     assert all("X-Key: k3y" in head and f"Host: localhost:{port}\r\n" in head for head in home.heads)
@@ -338,7 +338,7 @@ async def test_address_of_a_redirect_is_sent_encoded_and_only_once(location, sen
             return reply(200, FILE) if home.heads[1:] else to(raw)
 
         async with Site(say).serving() as home, client(home.url + "/tp") as http:
-            bucket = Bucket()
+            bucket = MemorySink()
             await http.download("file", bucket)
     assert bucket.content == FILE
     assert (other if abroad else home).targets[-1] == sent
@@ -357,7 +357,7 @@ async def test_address_of_a_redirect_is_sent_encoded_and_only_once(location, sen
 async def test_address_that_the_tracker_wrote_with_a_percent_sign_is_sent_encoded(written, path):
     async with Site(lambda _: reply(200, FILE)).serving() as home, client(home.url + "/tp") as http:
         assert http.path_of(written) == path
-        await http.download(http.path_of(written), Bucket())
+        await http.download(http.path_of(written), MemorySink())
         await http.get(http.path_of(written))
     assert home.targets == [f"/tp/{path}"] * 2
 
@@ -390,16 +390,19 @@ async def behind(cookie: str, answered: bytes, status: int = 302) -> AsyncIterat
 async def test_cookie_that_a_redirect_to_the_same_address_wants_is_shown_from_then_on(verb):
     async with behind("route=a1", reply(200, b"{}")) as home, client(home.url) as http:
         for _ in range(2):
-            await (http.download("a?x=1", Bucket()) if verb == "download" else http.get("a", {"x": "1"}))
+            await (http.download("a?x=1", MemorySink()) if verb == "download" else http.get("a", {"x": "1"}))
         await http.get("b")
-        await http.download("c", Bucket())
+        await http.download("c", MemorySink())
     assert home.targets == ["/a?x=1", "/a?x=1", "/a?x=1", "/b", "/c"]
 
 
 async def test_cookie_does_not_replace_one_of_the_credentials():
-    async with behind("route=a1", reply(200, b"{}")) as home, client(home.url, Header("Cookie", "sid=me; x=1")) as http:
+    async with (
+        behind("route=a1", reply(200, b"{}")) as home,
+        client(home.url, HeaderAuth("Cookie", "sid=me; x=1")) as http,
+    ):
         http._cookies.take(URL(home.url), [("Set-Cookie", "sid=anonymous; Path=/")])
-        await http.download("a", Bucket())
+        await http.download("a", MemorySink())
         await http.get("a")
     assert [head.partition("Cookie: ")[2].partition("\r\n")[0] for head in home.heads] == [
         "sid=me; x=1",
@@ -419,7 +422,7 @@ async def test_cookies_go_to_no_other_host_and_others_than_those_are_not_kept():
         async with Site(say).serving() as home, client(home.url) as http:
             http._cookies.take(URL(home.url), [("Set-Cookie", "route=a1; Path=/")])
             await http.get("a")
-            await http.download("file", Bucket())
+            await http.download("file", MemorySink())
             await http.get("a")
     assert "Cookie" not in other.heads[0]
     assert all("Cookie: route=a1\r\n" in head for head in home.heads)
@@ -428,7 +431,7 @@ async def test_cookies_go_to_no_other_host_and_others_than_those_are_not_kept():
 async def test_write_is_repeated_for_a_cookie_only_where_the_redirect_says_that_it_was_not_taken():
     for status, sent in ((302, 1), (303, 1), (307, 2), (308, 2)):
         async with behind("route=a1", reply(201, b"{}"), status) as home, client(home.url) as http:
-            call = http.write(Call("POST", "a", body=b"{}"))
+            call = http.write(Request("POST", "a", body=b"{}"))
             if sent == 1:
                 with pytest.raises(errors.RejectedError):
                     await call
@@ -439,7 +442,7 @@ async def test_write_is_repeated_for_a_cookie_only_where_the_redirect_says_that_
 
 async def test_login_shows_the_cookie_of_a_load_balancer_too():
     let_through = reply(200, b"wrap_access_token=t")
-    async with behind("route=a1", let_through) as home, client(home.url, Wrap("ann", "secret")) as http:
+    async with behind("route=a1", let_through) as home, client(home.url, WrapAuth("ann", "secret")) as http:
         await http.get("a")
     assert len(home.heads) == 3
 
@@ -450,7 +453,7 @@ async def test_redirect_to_the_same_address_that_has_no_end_ends():
             Site(lambda target, lines=lines: to(target, 302, *lines)).serving() as home,
             client(home.url) as http,
         ):
-            for call in (http.get("a"), http.download("a", Bucket())):
+            for call in (http.get("a"), http.download("a", MemorySink())):
                 with pytest.raises(errors.RejectedError, match="redirects"):
                     await call
 
@@ -470,7 +473,7 @@ async def test_only_200_is_a_file(status, abroad):
         Site(lambda _: to(other.url + "/x") if abroad else told).serving() as home,
         client(home.url) as http,
     ):
-        bucket = Bucket()
+        bucket = MemorySink()
         with pytest.raises(errors.MigratorError) as caught:
             await http.download("file", bucket)
     assert type(caught.value) is meaning
@@ -496,7 +499,7 @@ async def test_part_is_a_file_only_where_it_is_all_of_it(told, length, whole):
     if not length:
         body = body.replace(f"Content-Length: {len(FILE)}\r\n".encode(), b"")
     async with Site(lambda _: body).serving() as home, client(home.url) as http:
-        bucket = Bucket()
+        bucket = MemorySink()
         if whole:
             await http.download("file", bucket)
             assert (bytes(bucket.content), bucket.facts.length) == (FILE, len(FILE))
@@ -518,7 +521,7 @@ async def test_304_is_no_answer():
         with pytest.raises(errors.UnexpectedBodyError, match="status 304"):
             await http.get("a")
         with pytest.raises(errors.OutcomeUnknownError):
-            await http.write(Call("POST", "a", body=b"{}"))
+            await http.write(Request("POST", "a", body=b"{}"))
 
 
 # --- heads
@@ -529,20 +532,20 @@ async def test_304_is_no_answer():
 )
 async def test_head_of_64_kib_is_fine_for_files_and_answers(lines):
     async with Site(lambda _: reply(200, b"{}", *lines)).serving() as home, client(home.url) as http:
-        await http.download("file", Bucket())
+        await http.download("file", MemorySink())
         assert (await http.get("a")).json() == {}
 
 
 async def test_line_of_a_head_beyond_64_kib_is_refused_for_files_and_answers():
     async with Site(lambda _: reply(200, b"{}", f"X-Long: {'x' * 66_000}")).serving() as home, client(home.url) as http:
-        for call in (http.download("file", Bucket()), http.get("a")):
+        for call in (http.download("file", MemorySink()), http.get("a")):
             with pytest.raises(errors.RetriableError):
                 await call
 
 
 async def test_length_that_is_told_twice_is_told_once_for_files_and_answers():
     async with Site(lambda _: reply(200, b"{}", "Content-Length: 2")).serving() as home, client(home.url) as http:
-        await http.download("file", Bucket())
+        await http.download("file", MemorySink())
         assert (await http.get("a")).json() == {}
         assert (await http.get("b")).json() == {}
     assert home.targets == ["/file", "/a", "/a", "/b"]
@@ -550,7 +553,7 @@ async def test_length_that_is_told_twice_is_told_once_for_files_and_answers():
 
 async def test_lengths_that_differ_are_refused_for_files_and_answers():
     async with Site(lambda _: reply(200, b"{}", "Content-Length: 1")).serving() as home, client(home.url) as http:
-        for call in (http.download("file", Bucket()), http.get("a"), http.get("b")):
+        for call in (http.download("file", MemorySink()), http.get("a"), http.get("b")):
             with pytest.raises(errors.RetriableError):
                 await call
 
@@ -577,5 +580,5 @@ async def test_write_over_a_kept_connection_that_breaks_is_sent_once(method):
     async with server, client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as http:
         await http.get("a")
         with pytest.raises(errors.OutcomeUnknownError):
-            await http.write(Call(method, "a", body=b"{}"))
+            await http.write(Request(method, "a", body=b"{}"))
     assert seen == ["GET", method]

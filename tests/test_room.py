@@ -14,7 +14,7 @@ from migrator.pipeline.export import ExportSettings, copies, export
 from migrator.store import disk
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
-from migrator.store.space import RESERVE, Room
+from migrator.store.space import RESERVE, FreeSpace
 from tests.support.parts import expected, rows, run_backup, run_verify, small_tracker, stored
 
 HUGE = 10**18
@@ -165,4 +165,4 @@ def test_full_disk_of_what_is_no_place_is_called_so_all_the_same():
 async def test_folder_without_room_is_told_as_its_disk(tmp_path, monkeypatch, size):
     limit(monkeypatch, -1)
     with pytest.raises(StorageError, match=f"^the disk of {tmp_path} "):
-        Room(tmp_path).expect(size)
+        FreeSpace(tmp_path).expect(size)

@@ -14,7 +14,7 @@ from jobs.options import date, entity, size
 from migrator.errors import ForbiddenError, TrackerUnreachableError
 from migrator.layers.retry import DryRunTarget, RetryingTarget
 from migrator.model import NOBODY, Attachment, EntityRef
-from migrator.selection import EVERYTHING, Choice, Selection
+from migrator.selection import EVERYTHING, Selection, Selector
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.support.parts import PATIENCE, expected, rows, run_backup, run_load, small_tracker, stored, twin_of
 from tests.support.program import ROOT
@@ -58,7 +58,7 @@ def test_what_a_tracker_does_not_tell_passes():
 
 
 def test_a_choice_takes_so_many_entities_and_all_of_each():
-    choice = Choice(only(limit=2, name_globs=("*.png",)))
+    choice = Selector(only(limit=2, name_globs=("*.png",)))
     owners = [EntityRef("Bug", str(number)) for number in range(4)]
     files = [replace(FILE, id=str(n), owner=owners[n % 4]) for n in range(8)]
     assert not choice.takes(replace(FILE, name="a.txt")), "an entity without a wanted file takes no room"

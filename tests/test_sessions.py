@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 
 from migrator import errors
-from migrator.wire.auth import Wrap
-from migrator.wire.client import Call, HttpClient
-from migrator.wire.request_body import Multipart
+from migrator.wire.auth import WrapAuth
+from migrator.wire.client import HttpClient, Request
+from migrator.wire.request_body import MultipartBody
 from tests.contract import Bytes
 
 TOKEN = "http%3a%2f%2ftp+x&sig=q=="
@@ -34,7 +34,7 @@ class Site:
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        http = HttpClient(f"http://127.0.0.1:{runner.addresses[0][1]}", Wrap("ann", "p&s+%41"))
+        http = HttpClient(f"http://127.0.0.1:{runner.addresses[0][1]}", WrapAuth("ann", "p&s+%41"))
         try:
             yield http
         finally:
@@ -61,7 +61,7 @@ class Site:
 
 
 async def send(http: HttpClient, body: Bytes) -> None:
-    await http.write(Call("POST", "upload", body=Multipart({}, "files", "a.txt", "", body)))
+    await http.write(Request("POST", "upload", body=MultipartBody({}, "files", "a.txt", "", body)))
 
 
 async def test_upload_refused_for_an_old_token_is_sent_again_whole():

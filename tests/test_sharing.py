@@ -8,8 +8,8 @@ import gc
 import pytest
 
 from migrator import errors
-from migrator.trackers.keyed_lock import Turns
-from migrator.trackers.name_lookup import SHOWN, Lookup
+from migrator.trackers.keyed_lock import KeyedLock
+from migrator.trackers.name_lookup import SHOWN, NameLookup
 from migrator.trackers.strict import digits, number_in, object_in, objects_in
 
 
@@ -24,7 +24,7 @@ class Projects:
 
 async def test_name_is_looked_up_once_and_a_number_never():
     there = Projects("one", "two")
-    by_name, by_number = Lookup("o", "two", there.known), Lookup("o", "17", there.known)
+    by_name, by_number = NameLookup("o", "two", there.known), NameLookup("o", "17", there.known)
     assert (await by_name.number(), await by_name.number(), await by_number.number()) == (2, 2, 17)
     assert there.asked == 1
 
@@ -33,18 +33,18 @@ async def test_name_is_looked_up_once_and_a_number_never():
 async def test_name_that_fits_no_one_thing_is_told_with_what_there_is(wanted):
     there = Projects("one", "two", "two", "")
     with pytest.raises(errors.ConfigError, match=r"create_project: .*one \(1\), two \(2\)"):
-        await Lookup("create_project", wanted, there.known).number()
+        await NameLookup("create_project", wanted, there.known).number()
 
 
 async def test_what_there_is_is_shown_in_part_where_it_is_much():
     there = Projects(*(f"project {number}" for number in range(500)))
     with pytest.raises(errors.ConfigError) as caught:
-        await Lookup("o", "none", there.known).number()
+        await NameLookup("o", "none", there.known).number()
     assert str(caught.value).count("project") == SHOWN
 
 
 async def test_work_on_one_thing_takes_turns_and_work_on_others_goes_side_by_side():
-    turns, at_work, most = Turns(), {"a": 0, "b": 0}, {"a": 0, "b": 0, "both": 0}
+    turns, at_work, most = KeyedLock(), {"a": 0, "b": 0}, {"a": 0, "b": 0, "both": 0}
 
     async def work(thing: str) -> None:
         async with turns.at(thing):
@@ -59,7 +59,7 @@ async def test_work_on_one_thing_takes_turns_and_work_on_others_goes_side_by_sid
 
 
 async def test_turn_that_ends_in_an_error_is_over_and_nothing_is_kept_of_it():
-    turns = Turns()
+    turns = KeyedLock()
     with pytest.raises(errors.GoneError):
         async with turns.at("a"):
             raise errors.GoneError("gone")

@@ -13,12 +13,12 @@ from aiohttp import ClientOSError, web
 from jobs.wiring import wire_source
 from migrator import errors
 from migrator.config.settings import read_configuration
-from migrator.wire.auth import Header
+from migrator.wire.auth import HeaderAuth
 from migrator.wire.client import HttpClient
-from migrator.wire.route import DIRECT, Route, TlsFiles
+from migrator.wire.route import DEFAULT_ROUTE, Route, TlsFiles
 from migrator.wire.route import Proxy as Through
-from migrator.wire.transport import wire_error
-from tests.contract import Bucket, nowhere
+from migrator.wire.transport import translate_error
+from tests.contract import MemorySink, nowhere
 from tests.support.program import ROOT, run
 from tests.support.tls import Certificates, Proxy, served
 
@@ -34,9 +34,9 @@ async def ok(request: web.Request) -> web.Response:
     return web.json_response(dict(request.headers))
 
 
-async def asked(base: str, route: Route = DIRECT) -> dict[str, Any]:
+async def asked(base: str, route: Route = DEFAULT_ROUTE) -> dict[str, Any]:
     """The headers that the server saw."""
-    client = HttpClient(base, Header("X-Key", SECRET), route=route)
+    client = HttpClient(base, HeaderAuth("X-Key", SECRET), route=route)
     try:
         return (await client.get("a")).json()
     finally:
@@ -68,7 +68,7 @@ async def test_certificate_that_proves_nothing_gets_no_credentials_and_the_reaso
         seen.append(request)
         return web.Response()
 
-    trusted = route(ca_file=certificates.ca) if shown else DIRECT
+    trusted = route(ca_file=certificates.ca) if shown else DEFAULT_ROUTE
     async with served(answer, certificates.server(**shown)) as base:
         with pytest.raises(errors.ConnectError, match=f"not trusted: .*({why})"):
             await asked(base, trusted)
@@ -93,7 +93,7 @@ def test_alert_that_asks_for_a_certificate_is_told_as_such():
     alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"  # what OpenSSL calls it
     for error in (alert, ClientOSError(1, "broken")):
         error.__cause__ = None if error is alert else alert
-        assert "tls.client_cert" in str(wire_error(error, "GET a"))
+        assert "tls.client_cert" in str(translate_error(error, "GET a"))
 
 
 async def test_another_host_of_a_file_sees_no_client_certificate_and_is_verified(certificates):
@@ -116,7 +116,7 @@ async def test_another_host_of_a_file_sees_no_client_certificate_and_is_verified
                 raise web.HTTPFound(store + "/file")
 
             async with served(answer, certificates.server()) as base:
-                client, bucket = HttpClient(base, Header("X-Key", SECRET), route=ours), Bucket()
+                client, bucket = HttpClient(base, HeaderAuth("X-Key", SECRET), route=ours), MemorySink()
                 if fine:
                     await client.download("a", bucket)
                     assert bucket.content == b"the file"
@@ -314,8 +314,8 @@ async def test_same_host_with_another_port_or_scheme_gets_no_credentials(certifi
             raise web.HTTPFound(store + "/file")
 
         async with served(answer, certificates.server()) as base:
-            bucket = Bucket()
-            client = HttpClient(base, Header("X-Key", SECRET), route=route(ca_file=certificates.ca))
+            bucket = MemorySink()
+            client = HttpClient(base, HeaderAuth("X-Key", SECRET), route=route(ca_file=certificates.ca))
             await client.download("a", bucket)
             await client.close()
     assert bucket.content == b"the file"

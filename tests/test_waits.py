@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator.errors import ForbiddenError, RejectedError, RetriableError, ThrottledError
-from migrator.layers.retry import Patience
-from migrator.wire.rate import Pacer
-from migrator.wire.status import error_for
+from migrator.layers.retry import RetryPolicy
+from migrator.wire.rate import RateLimiter
+from migrator.wire.status import error_for_status
 from migrator.wire.waits import LONGEST, Waits, retry_after, shown, until_reset
 
 NOW = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
@@ -125,7 +125,7 @@ def test_reset_of_a_rate_limit_is_understood(headers, seconds):
     ],
 )
 def test_slow_down_is_told_from_a_refusal(status, headers, kind, wait):
-    error = error_for(status, headers, "GET a")
+    error = error_for_status(status, headers, "GET a")
     assert type(error) is kind
     assert getattr(error, "retry_after", None) == wait
 
@@ -178,7 +178,7 @@ def test_longer_wait_than_the_one_that_was_told_is_told(told):
 
 def test_pause_of_all_workers_and_the_wait_of_each_are_one(told):
     waits = Waits(Clock())
-    pacer = Pacer(longest=60, waits=waits)
+    pacer = RateLimiter(longest=60, waits=waits)
     pacer.throttled(600, 429)
     waits.asked(60, 429)
     assert len(told()) == 1
@@ -196,9 +196,9 @@ async def test_retry_layer_tells_of_a_long_wait_for_whichever_reason(told):
         return "done"
 
     fail.calls = 0
-    await Patience(sleep=sleep).run(lambda: fail(ThrottledError("GET a: status 429", retry_after=40, status=429)))
-    await Patience(backoff=60, sleep=sleep).run(lambda: fail(RetriableError("GET a: status 500")))
-    await Patience(sleep=sleep).run(lambda: fail(RetriableError("GET a: status 500")))
+    await RetryPolicy(sleep=sleep).run(lambda: fail(ThrottledError("GET a: status 429", retry_after=40, status=429)))
+    await RetryPolicy(backoff=60, sleep=sleep).run(lambda: fail(RetriableError("GET a: status 500")))
+    await RetryPolicy(sleep=sleep).run(lambda: fail(RetriableError("GET a: status 500")))
     assert len(told()) == 2
     assert told()[0].startswith("the tracker asked to wait 40 s (429); going on at ")
     assert told()[1].startswith("GET a: status 500; waiting ")
@@ -215,7 +215,7 @@ async def test_wait_that_another_host_asks_for_is_not_said_to_be_the_trackers(to
             raise left.pop()
         return "done"
 
-    await Patience(sleep=sleep).run(call)
+    await RetryPolicy(sleep=sleep).run(call)
     assert told()[0].startswith("GET a, redirected to files.example: status 503; waiting 40 s before the next try")
 
 
@@ -223,7 +223,7 @@ async def test_workers_of_one_source_share_what_was_told(told):
     async def sleep(_: float) -> None:
         pass
 
-    patience = Patience(sleep=sleep)
+    patience = RetryPolicy(sleep=sleep)
 
     for _ in range(16):
         left = [ThrottledError("GET a: status 429", retry_after=40, status=429)]

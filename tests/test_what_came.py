@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 
 from migrator import errors
-from migrator.wire.auth import Header, QueryToken, Signature, basic, bearer
+from migrator.wire.auth import HeaderAuth, QueryTokenAuth, Signature, basic, bearer
 from migrator.wire.client import HttpClient
-from migrator.wire.rate import Pacer
+from migrator.wire.rate import RateLimiter
 from tests.support.tls import served
 
 PAGE = '<html><title>Log in</title><form action="/login"><input type="password"></form></html>'
@@ -25,7 +25,7 @@ DIRTY = {
 @contextlib.asynccontextmanager
 async def client(answer, signer=None, **options):
     async with served(answer) as base:
-        http = HttpClient(base, signer or Header("X-Key", "k"), **options)
+        http = HttpClient(base, signer or HeaderAuth("X-Key", "k"), **options)
         try:
             yield http
         finally:
@@ -96,7 +96,7 @@ async def test_login_page_in_place_of_json_means_to_log_in_again_once():
     assert signer.logins == 1
 
 
-@pytest.mark.parametrize("signer", [Session, lambda: Header("X-Session", "0")])
+@pytest.mark.parametrize("signer", [Session, lambda: HeaderAuth("X-Session", "0")])
 async def test_login_page_that_stays_is_an_error(signer):
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text=PAGE, content_type="text/html")
@@ -108,11 +108,11 @@ async def test_login_page_that_stays_is_an_error(signer):
 
 SECRET = "s3cr3t-pass/word=="
 SIGNERS = {
-    "header": lambda: Header("X-Key", SECRET),
+    "header": lambda: HeaderAuth("X-Key", SECRET),
     "basic": lambda: basic("somebody", SECRET),
     "bearer": lambda: bearer(SECRET),
-    "wrap": lambda: Header("Authorization", f'WRAP access_token="{SECRET}"'),
-    "query": lambda: QueryToken("token", SECRET),
+    "wrap": lambda: HeaderAuth("Authorization", f'WRAP access_token="{SECRET}"'),
+    "query": lambda: QueryTokenAuth("token", SECRET),
 }
 
 
@@ -140,7 +140,7 @@ async def test_longest_wait_is_the_configured_one(spelled):
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=429, headers={"Retry-After": value})
 
-    pacer = Pacer(longest=0.02)
+    pacer = RateLimiter(longest=0.02)
     async with client(answer, pacer=pacer) as http:
         with pytest.raises(errors.ThrottledError) as caught:
             await http.get("a")
@@ -153,7 +153,7 @@ async def test_403_that_asks_to_slow_down_slows_all_down():
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=403, headers={"Retry-After": "0.01"})
 
-    pacer = Pacer()
+    pacer = RateLimiter()
     async with client(answer, pacer=pacer) as http:
         with pytest.raises(errors.ThrottledError):
             await http.get("a")

@@ -53,7 +53,7 @@ _PACKED_NAMES = (".gz", ".tgz", ".taz", ".svgz", ".gzip", ".z", ".dz", ".adz", "
 _PACKED_TYPES = ("gzip", "tgz", "x-compress", "gtar-compressed", "x-tar-compressed", "zlib", "deflate")
 
 
-class _Again(UnexpectedBodyError):
+class _OnceMoreError(UnexpectedBodyError):
     """Another download will tell; for `checked` alone."""
 
 
@@ -71,7 +71,7 @@ async def checked(
         try:
             await download(watched)
             watched.judge()
-        except _Again:
+        except _OnceMoreError:
             watched.rewind()
         else:
             return
@@ -190,10 +190,10 @@ class CheckedSink:
         if self._listed is None and self._size > max(ROOM, TIMES * undoing.came):
             raise self._again(PACKED)
 
-    def _again(self, reading: str) -> _Again:
+    def _again(self, reading: str) -> _OnceMoreError:
         """The other reading, by another download: what came is not kept."""
         self._misread.add(reading)
-        return _Again(f"not the file, read {reading}")
+        return _OnceMoreError(f"not the file, read {reading}")
 
     def _judge_size(self) -> None:
         """Another length than listed; see the top of the module for when it is taken all the same."""
@@ -213,7 +213,7 @@ class CheckedSink:
         if len(set(self._agreed)) > 1:
             raise UnexpectedBodyError(f"{listed} bytes were listed, and two downloads of it differ")
         if len(self._agreed) < AGREED:
-            raise _Again(f"{size} bytes came, {listed} were listed")
+            raise _OnceMoreError(f"{size} bytes came, {listed} were listed")
 
     def _is_something_else(self) -> bool:
         """Whether a body of another length than listed looks like what a server says instead of a file."""

@@ -51,7 +51,7 @@ _log = logging.getLogger("migrator.retries")
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How often and how long to try again; waits in seconds.
 
     The first wait is about `backoff`, each further one double, up to `backoff_max`, all with jitter. A tracker's
@@ -143,7 +143,7 @@ class RetryingSource:
     `check` is refused, too.
     """
 
-    def __init__(self, inner: Source, patience: Patience) -> None:
+    def __init__(self, inner: Source, patience: RetryPolicy) -> None:
         self._inner, self._patience = inner, patience
         self._answered, self._refused = False, 0
         self.capabilities = inner.capabilities
@@ -234,7 +234,7 @@ class RetryingSource:
 class RetryingTarget:
     """The same for a target; an upload only where it surely did not arrive."""
 
-    def __init__(self, inner: Target, patience: Patience) -> None:
+    def __init__(self, inner: Target, patience: RetryPolicy) -> None:
         self._inner, self._patience = inner, patience
         self.capabilities = inner.capabilities
 

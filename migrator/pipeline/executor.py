@@ -16,7 +16,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Desk:
+class SerialExecutor:
     """Runs calls one after the other, in the order in which they were made."""
 
     def __init__(self) -> None:

@@ -16,9 +16,9 @@ from typing import Any
 
 from migrator import errors
 from migrator.model import Attachment, EntityRef, RunStatus, Upload, UploadStatus
-from migrator.pipeline.load import Moved, fits, is_passing, likeness, resembles
+from migrator.pipeline.load import Remapped, fits, is_passing, likeness, resembles
 from migrator.pipeline.reading import HashSink
-from migrator.pipeline.run import Frame, begun
+from migrator.pipeline.run import RunContext, run_context
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
 from migrator.store import Catalog
@@ -38,7 +38,7 @@ class RollbackSettings:
     load: int | None = None
     deletes: int = 4
     dry_run: bool = False
-    only: Moved | None = None
+    only: Remapped | None = None
 
 
 async def rollback(
@@ -53,7 +53,7 @@ async def rollback(
 
     In a dry run nothing is deleted, and nothing recorded but the run. `ConfigError` if `load` is no load's id.
     """
-    async with begun(catalog, "rollback", lambda: _expect_load(catalog, settings.load)) as frame:
+    async with run_context(catalog, "rollback", lambda: _expect_load(catalog, settings.load)) as frame:
         work = _Rollback(target, settings, frame, progress or Silent())
         return await frame.carry_out(work, stop or asyncio.Event())
 
@@ -64,7 +64,7 @@ def _expect_load(catalog: Catalog, load: int | None) -> None:
 
 
 class _Rollback:
-    def __init__(self, target: Target, settings: RollbackSettings, frame: Frame, progress: Progress) -> None:
+    def __init__(self, target: Target, settings: RollbackSettings, frame: RunContext, progress: Progress) -> None:
         self._target, self._settings, self._progress = target, settings, progress
         self._catalog, self._desk, self._run, self._in_flight = frame.catalog, frame.desk, frame.run, frame.in_flight
         self._queue: asyncio.Queue[EntityRef] = asyncio.Queue()

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from migrator.errors import FatalError, MigratorError, StorageError
 from migrator.model import RunStatus
-from migrator.pipeline.executor import Desk
+from migrator.pipeline.executor import SerialExecutor
 from migrator.store import Catalog
 
 GRACE = 8.0
@@ -135,13 +135,13 @@ class Work(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class RunContext:
     """A run that has begun. `desk` is the thread that writes, `in_flight` what a stop waits for."""
 
     command: str
     run: int
     catalog: Catalog
-    desk: Desk
+    desk: SerialExecutor
     in_flight: InFlight = field(default_factory=InFlight)
 
     async def carry_out(self, work: Work, stop: asyncio.Event) -> dict[str, Any]:
@@ -183,15 +183,17 @@ class Frame:
 
 
 @asynccontextmanager
-async def begun(catalog: Catalog, command: str, first: Callable[[], object] = lambda: None) -> AsyncIterator[Frame]:
+async def run_context(
+    catalog: Catalog, command: str, first: Callable[[], object] = lambda: None
+) -> AsyncIterator[RunContext]:
     """Begin a run; whoever calls holds the archive. The desk is closed at the end.
 
     `first` is asked on the desk whether it may begin; where that raises, there was no run.
     """
-    desk = Desk()
+    desk = SerialExecutor()
     try:
         await desk.run(first)
         await desk.run(catalog.keep_manifest)
-        yield Frame(command, await desk.run(catalog.begin_run, command), catalog, desk)
+        yield RunContext(command, await desk.run(catalog.begin_run, command), catalog, desk)
     finally:
         await desk.close()

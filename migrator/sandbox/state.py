@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from migrator.sandbox.uploads import ReceivedFile, Spool, chunks_of
+from migrator.sandbox.uploads import ReceivedFile, UploadStore, chunks_of
 from migrator.sandbox.world import World, WorldAttachment, WorldEntity
 
 
@@ -53,7 +53,7 @@ class Store:
         """What was uploaded, by its new id; deleted ones stay in here."""
         self.created: dict[int, WorldEntity] = {}
         self.deleted: set[int] = set()
-        self.spool = Spool()
+        self.spool = UploadStore()
         self._stored: dict[int, _Upload] = {}
         self._descriptions: dict[int, str | None] = {}
         self._sums: dict[int, str] = {}

@@ -54,7 +54,7 @@ class _FlatReader(MultipartReader):
         )
 
 
-class Spool:
+class UploadStore:
     """A temporary folder for uploaded bytes; it goes when the spool goes."""
 
     def __init__(self) -> None:

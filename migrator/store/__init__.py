@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from migrator.store.lock import ArchiveLock, holder_of
     from migrator.store.repair.audit import audit
     from migrator.store.repair.remake import remake
-    from migrator.store.space import Room
+    from migrator.store.space import FreeSpace
     from migrator.store.writer import Content, Scribe
 
 __all__ = [
@@ -32,8 +32,8 @@ __all__ = [
     "Catalog",
     "Content",
     "Crawl",
+    "FreeSpace",
     "LargeFile",
-    "Room",
     "Scribe",
     "Vanished",
     "audit",
@@ -63,7 +63,7 @@ _HOMES = {
     "LargeFile": "migrator.store.blobs",
     "OWN": "migrator.store.disk",
     "README": "migrator.store.layout",
-    "Room": "migrator.store.space",
+    "FreeSpace": "migrator.store.space",
     "Scribe": "migrator.store.writer",
     "Vanished": "migrator.store.catalog.crawl_end",
     "audit": "migrator.store.repair.audit",

@@ -23,7 +23,7 @@ RESERVE = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class FreeSpace:
     """The file system of `folder`, which exists. Everything here blocks for as long as the disk takes to answer."""
 
     folder: Path

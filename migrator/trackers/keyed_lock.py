@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
 
-class Turns:
+class KeyedLock:
     """For servers that refuse two changes of one thing at the same moment."""
 
     def __init__(self) -> None:

@@ -35,7 +35,7 @@ Items = list[dict[str, Any]]
 S = TypeVar("S", bound=Hashable)
 
 
-class Order(Enum):
+class PageOrder(Enum):
     """The ways to page through a listing, best first."""
 
     BEHIND_ID = "items behind the last id, in the order of ids"
@@ -44,7 +44,7 @@ class Order(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class PageRequest:
     """One way to ask for a page: `take` items with ids above `after`, or where that is None behind `skip` items."""
 
     take: int
@@ -54,7 +54,7 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PageItems:
     """The items of one answer; `more` is what the server says of whether others follow, None if it doesn't.
 
     `total` is the number of items that the server tells for this question: all of the listing where it was asked by
@@ -94,10 +94,10 @@ class Listing:
     `ask` sends one request; `refused` tells which of its errors mean that this way is unknown to the server.
     """
 
-    ask: Callable[[Way], Awaitable[Found]]
+    ask: Callable[[PageRequest], Awaitable[PageItems]]
     id_of: Callable[[Mapping[str, Any]], int]
     size: int
-    orders: Sequence[Order] = tuple(Order)
+    orders: Sequence[PageOrder] = tuple(PageOrder)
     refused: Callable[[MigratorError], bool] = is_plain_refusal
 
     async def page(self, cursor: Cursor | None) -> tuple[Items, Cursor | None]:
@@ -120,7 +120,7 @@ class Listing:
                 refusal = error
                 continue
             ids = [self.id_of(item) for item in found.items]
-            if kept_to(way, ids):
+            if is_as_requested(way, ids):
                 following = await self._following(way, state, ids, found)
                 if following is None:
                     await self._expect_whole(way, state, found)
@@ -132,23 +132,25 @@ class Listing:
         async for item in walked(self.page, None):
             yield item
 
-    def _ways(self, cursor: Cursor | None) -> Iterator[tuple[Way, Keyset | Offset]]:
+    def _ways(self, cursor: Cursor | None) -> Iterator[tuple[PageRequest, Keyset | Offset]]:
         """What was begun by offset goes on so; a keyset that is refused later begins again by offset."""
         by_offset = mode_of(cursor) is Offset
         offset = Offset.parse(cursor) if by_offset else Offset()
         keyset = Keyset() if by_offset else Keyset.parse(cursor)
-        if Order.BEHIND_ID in self.orders and not by_offset:
-            yield Way(self.size, after=keyset.after or 0), keyset
-        if Order.BY_ID in self.orders and offset.anchor >= 0:
-            yield Way(self.size, skip=offset.request), offset
-        if Order.AS_IT_COMES in self.orders:
-            yield Way(self.size, skip=offset.request, sorts=False), offset
+        if PageOrder.BEHIND_ID in self.orders and not by_offset:
+            yield PageRequest(self.size, after=keyset.after or 0), keyset
+        if PageOrder.BY_ID in self.orders and offset.anchor >= 0:
+            yield PageRequest(self.size, skip=offset.request), offset
+        if PageOrder.AS_IT_COMES in self.orders:
+            yield PageRequest(self.size, skip=offset.request, sorts=False), offset
 
-    async def _following(self, way: Way, state: Keyset | Offset, ids: Sequence[int], found: Found) -> Cursor | None:
+    async def _following(
+        self, way: PageRequest, state: Keyset | Offset, ids: Sequence[int], found: PageItems
+    ) -> Cursor | None:
         more, unread = found.more, len(found.unread)
         if isinstance(state, Keyset):
             return None if more is False else state.following(ids, unread, found.total)
-        ids = in_walking_order(ids, state)
+        ids = ascending(ids, state)
         if not way.sorts:
             state = replace(state, seen=None)  # what is new is told by order
         if state.brings_nothing_new(ids) and await self._was_all(way, len(ids), more):
@@ -157,7 +159,7 @@ class Listing:
         looking_back = cursor is not None and Offset.parse(cursor).back
         return None if more is False and not looking_back else cursor
 
-    async def _expect_whole(self, way: Way, state: Keyset | Offset, found: Found) -> None:
+    async def _expect_whole(self, way: PageRequest, state: Keyset | Offset, found: PageItems) -> None:
         """Nothing follows this page; `ShortListingError` where the server's own count says that something should."""
         count, total = len(found.items) + len(found.unread), found.total
         if found.more and not found.items:
@@ -174,7 +176,7 @@ class Listing:
         else:
             await self._expect_all_seen(way, state, count)
 
-    def _expect_all_came(self, state: Offset, found: Found, total: int) -> None:
+    def _expect_all_came(self, state: Offset, found: PageItems, total: int) -> None:
         """`ShortListingError` where the pages left items out in their midst, though the server counts them all
         along.
         """
@@ -182,7 +184,7 @@ class Listing:
         if seen is not None and seen < min(total, total if state.of is None else state.of):
             raise ShortListingError(f"the listing brought {seen} of {total} items")
 
-    async def _expect_all_seen(self, way: Way, state: Keyset, count: int) -> None:
+    async def _expect_all_seen(self, way: PageRequest, state: Keyset, count: int) -> None:
         """`ShortListingError` where the server told of more items at the start, and does so now.
 
         Some page left one out.
@@ -193,13 +195,13 @@ class Listing:
         if now is not None and now > state.seen + count:
             raise ShortListingError(f"the listing brought {state.seen + count} of {now} items")
 
-    async def _counts_all(self, way: Way, state: Keyset, count: int, total: int) -> bool:
+    async def _counts_all(self, way: PageRequest, state: Keyset, count: int, total: int) -> bool:
         """Whether this total is of the whole listing, as some servers count, not of what follows an id; and reached."""
         if not way.after or (state.seen is not None and total > state.seen + count):
             return False
         return (await self.ask(replace(way, after=0))).total == total
 
-    async def _was_all(self, way: Way, count: int, more: bool | None) -> bool:
+    async def _was_all(self, way: PageRequest, count: int, more: bool | None) -> bool:
         """Whether a server that skips nothing takes nothing either, and so gives all there is each time.
 
         False: it does skip. `RejectedError` if it gives a part, and always the same.
@@ -229,13 +231,13 @@ async def walked(step: Callable[[S], Awaitable[tuple[Items, S | None]]], start: 
     raise RejectedError("the listing leads in a circle: its next page was read already")
 
 
-def kept_to(way: Way, ids: Sequence[int]) -> bool:
+def is_as_requested(way: PageRequest, ids: Sequence[int]) -> bool:
     """Whether a page is as it was asked for: in order, and behind the last id. Some servers list an item twice."""
     behind = way.after is None or not ids or ids[0] > way.after
     return not way.sorts or (behind and all(one <= other for one, other in pairwise(ids)))
 
 
-def in_walking_order(ids: Sequence[int], state: Offset) -> list[int]:
+def ascending(ids: Sequence[int], state: Offset) -> list[int]:
     """The ids, negated where a listing that isn't sorted begins with the newest: rising either way."""
     rising = state.anchor > 0 or (state.anchor == 0 and list(ids[:1]) <= list(ids[-1:]))
     return list(ids) if rising else [-number for number in ids]

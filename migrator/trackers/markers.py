@@ -20,7 +20,7 @@ Walk = Callable[[], AsyncIterator[tuple[EntityRef, str]]]
 """Gives every entity of the target with its description."""
 
 
-class Marks:
+class MarkerIndex:
     """Which entity carries which mark, see `Target.find_entity`. The first look takes a whole walk, others nothing."""
 
     def __init__(self, walk: Walk) -> None:

@@ -14,7 +14,7 @@ Known = Callable[[], Awaitable[Iterable[tuple[int, str]]]]
 SHOWN = 20
 
 
-class Lookup:
+class NameLookup:
     """One such option: a number is taken as it is, a name is looked up when it is needed, and once."""
 
     def __init__(self, option: str, wanted: str, known: Known) -> None:

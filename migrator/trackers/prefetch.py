@@ -17,30 +17,30 @@ from functools import partial
 from typing import Any
 
 from migrator.errors import MigratorError
-from migrator.trackers.listing import BEYOND, Found, Listing, Way, kept_to
+from migrator.trackers.listing import BEYOND, Listing, PageItems, PageRequest, is_as_requested
 
 MOST = 3
 """So many pages of a listing are asked ahead at the most."""
 CAUTION = 8
 """A guess comes short by one of so many ids that are not there: two stretches never have equally many."""
 
-Ask = Callable[[Way], Awaitable[Found]]
+Ask = Callable[[PageRequest], Awaitable[PageItems]]
 
 
-class Ahead:
+class Prefetcher:
     """Of one listing that is walked by one reader. `close` belongs at its end."""
 
     def __init__(self, id_of: Callable[[Mapping[str, Any]], int]) -> None:
         self._id_of = id_of
-        self._asked: dict[Way, asyncio.Task[Found]] = {}
-        self._passed: set[asyncio.Task[Found]] = set()  # not wanted any more; cut off, it would cost the connection
+        self._asked: dict[PageRequest, asyncio.Task[PageItems]] = {}
+        self._passed: set[asyncio.Task[PageItems]] = set()  # not wanted any more; cut off, it would cost the connection
         self._most = 1
 
     def over(self, listing: Listing) -> Listing:
         """The same listing, its pages asked ahead."""
         return replace(listing, ask=partial(self.ask, ask=listing.ask))
 
-    async def ask(self, way: Way, ask: Ask) -> Found:
+    async def ask(self, way: PageRequest, ask: Ask) -> PageItems:
         """A page, as `ask` gives it; further ones are on their way when this returns, but for the first page: whoever
         reads that may only want to see whether there is something.
         """
@@ -64,12 +64,12 @@ class Ahead:
         for way in list(self._asked):
             self._drop(way)
 
-    def _drop(self, way: Way) -> None:
+    def _drop(self, way: PageRequest) -> None:
         task = self._asked.pop(way)
         self._passed.add(task)
         task.add_done_callback(self._passed.discard)
 
-    async def _had(self, way: Way) -> Found | None:
+    async def _had(self, way: PageRequest) -> PageItems | None:
         """The page from what was asked ahead, if that goes as far back and brings something."""
         places = [asked for asked in self._asked if _begins_by(asked, way)]
         for asked in list(self._asked):
@@ -80,7 +80,7 @@ class Ahead:
         task = self._asked.pop(places[-1])
         try:
             found = await task
-            as_asked = kept_to(places[-1], [self._id_of(item) for item in found.items])
+            as_asked = is_as_requested(places[-1], [self._id_of(item) for item in found.items])
         except MigratorError:
             as_asked = False
         if not as_asked:
@@ -91,9 +91,9 @@ class Ahead:
         if not fresh or len(fresh) == len(found.items):
             return found if fresh else None
         # Its count is of what follows another id: the end of the listing is asked for anew.
-        return Found(fresh, more=found.more or None, unread=found.unread)
+        return PageItems(fresh, more=found.more or None, unread=found.unread)
 
-    def _go_on(self, way: Way, found: Found, ask: Ask) -> None:
+    def _go_on(self, way: PageRequest, found: PageItems, ask: Ask) -> None:
         """Ask for what comes next, if the answer says that something does; else for nothing more."""
         ids = [self._id_of(item) for item in found.items]
         if len(ids) < 2 or not (found.more or (found.more is None and len(ids) >= way.take)):
@@ -106,26 +106,26 @@ class Ahead:
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # told when it is wanted
 
 
-def _may_be_wanted(asked: Way, wanted: Way) -> bool:
+def _may_be_wanted(asked: PageRequest, wanted: PageRequest) -> bool:
     """Whether a walk that is there may still come to what was asked: one by ids does, one by offset only at once."""
     if wanted.after is None:
         return asked == wanted or (asked.after is None and asked.skip > wanted.skip and asked.sorts == wanted.sorts)
     return asked.after is not None
 
 
-def _begins_by(asked: Way, wanted: Way) -> bool:
+def _begins_by(asked: PageRequest, wanted: PageRequest) -> bool:
     """Whether what was asked holds the begin of what is wanted."""
     if asked.after is None or wanted.after is None:
         return asked == wanted
     return asked.after <= wanted.after and replace(asked, after=wanted.after) == wanted
 
 
-def _behind(way: Way, ids: list[int]) -> Way:
+def _behind(way: PageRequest, ids: list[int]) -> PageRequest:
     """The page that the walk asks for after this one."""
     return replace(way, skip=way.skip + len(ids) - 1) if way.after is None else replace(way, after=max(ids))
 
 
-def _further(way: Way, ids: list[int]) -> Way:
+def _further(way: PageRequest, ids: list[int]) -> PageRequest:
     """The page behind one that is on its way, judging by these ids."""
     if way.after is None:
         return replace(way, skip=way.skip + len(ids) - 1)

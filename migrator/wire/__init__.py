@@ -1,16 +1,17 @@
 """HTTP to one tracker: a request becomes an answer or one of `migrator.errors`."""
 
-from migrator.wire.auth import Header, Hmac, QueryToken, Signer, Wrap, basic, bearer
+from migrator.wire.auth import HeaderAuth, HmacAuth, QueryTokenAuth, Signer, WrapAuth, basic, bearer
 from migrator.wire.base64_field import Base64Sink
-from migrator.wire.client import Answer, Call, HttpClient
+from migrator.wire.client import Answer, HttpClient, Request
 from migrator.wire.content_coding import UNDONE, Undoing, is_begun
 from migrator.wire.json_codec import read_json, written_json
-from migrator.wire.rate import Pacer
+from migrator.wire.rate import RateLimiter
 from migrator.wire.reading import CHUNK
-from migrator.wire.request_body import InJson, Multipart, Raw
+from migrator.wire.request_body import Base64JsonBody, MultipartBody, RawBody
 from migrator.wire.route import OLD, Proxy, Route, TlsFiles
 from migrator.wire.status import (
     SNIFF,
+    error_reason,
     expects_html,
     expects_json,
     is_error_page,
@@ -18,9 +19,8 @@ from migrator.wire.status import (
     looks_like_error,
     looks_like_html,
     page_instead,
-    reason_in,
+    parse_json_or_none,
     says_too_large,
-    told_in,
 )
 from migrator.wire.waits import Waits
 
@@ -30,25 +30,26 @@ __all__ = [
     "SNIFF",
     "UNDONE",
     "Answer",
+    "Base64JsonBody",
     "Base64Sink",
-    "Call",
-    "Header",
-    "Hmac",
+    "HeaderAuth",
+    "HmacAuth",
     "HttpClient",
-    "InJson",
-    "Multipart",
-    "Pacer",
+    "MultipartBody",
     "Proxy",
-    "QueryToken",
-    "Raw",
+    "QueryTokenAuth",
+    "RateLimiter",
+    "RawBody",
+    "Request",
     "Route",
     "Signer",
     "TlsFiles",
     "Undoing",
     "Waits",
-    "Wrap",
+    "WrapAuth",
     "basic",
     "bearer",
+    "error_reason",
     "expects_html",
     "expects_json",
     "is_begun",
@@ -57,9 +58,8 @@ __all__ = [
     "looks_like_error",
     "looks_like_html",
     "page_instead",
+    "parse_json_or_none",
     "read_json",
-    "reason_in",
     "says_too_large",
-    "told_in",
     "written_json",
 ]

@@ -26,7 +26,7 @@ PostForm = Callable[[str, Mapping[str, str]], Awaitable[tuple[int, bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Unsigned:
+class RequestToSign:
     """What a signature may cover: the address as it is sent, query included, and the body.
 
     A body that is streamed can be iterated for the signature; it is iterated once more when it is sent.
@@ -53,7 +53,7 @@ class Signer(Protocol):
     def ready(self) -> bool:
         """False: log in before the first request."""
 
-    async def sign(self, request: Unsigned) -> Signature:
+    async def sign(self, request: RequestToSign) -> Signature:
         """Sign one attempt."""
 
     def refused(self, signature: Signature, headers: Mapping[str, str]) -> bool:
@@ -83,7 +83,7 @@ class _Plain:
         """Nothing to learn."""
 
 
-class Header(_Plain):
+class HeaderAuth(_Plain):
     """One fixed header: an API key, a Cookie, a Bearer token. `ConfigError` where it can't be one."""
 
     def __init__(self, name: str, value: str) -> None:
@@ -91,38 +91,38 @@ class Header(_Plain):
             raise ConfigError(f"the secret for {name} holds a line break or another character that no header takes")
         self._headers = {name: value}
 
-    async def sign(self, request: Unsigned) -> Signature:  # noqa: ARG002
+    async def sign(self, request: RequestToSign) -> Signature:  # noqa: ARG002
         """The same for every request."""
         return Signature(headers=self._headers)
 
 
-def basic(username: str, password: str, charset: str = "utf-8") -> Header:
+def basic(username: str, password: str, charset: str = "utf-8") -> HeaderAuth:
     """HTTP Basic in the encoding that the server reads; UTF-8 for what is not in it."""
     pair = f"{username}:{password}"
     try:
         known = pair.encode(charset)
     except UnicodeEncodeError:
         known = pair.encode()
-    return Header("Authorization", f"Basic {base64.b64encode(known).decode()}")
+    return HeaderAuth("Authorization", f"Basic {base64.b64encode(known).decode()}")
 
 
-def bearer(token: str) -> Header:
+def bearer(token: str) -> HeaderAuth:
     """A token in the header of its own kind."""
-    return Header("Authorization", f"Bearer {token}")
+    return HeaderAuth("Authorization", f"Bearer {token}")
 
 
-class QueryToken(_Plain):
+class QueryTokenAuth(_Plain):
     """A token in the query, for APIs that take it nowhere else."""
 
     def __init__(self, name: str, token: str) -> None:
         self._query = {name: token}
 
-    async def sign(self, request: Unsigned) -> Signature:  # noqa: ARG002
+    async def sign(self, request: RequestToSign) -> Signature:  # noqa: ARG002
         """The same for every request."""
         return Signature(query=self._query)
 
 
-class Hmac(_Plain):
+class HmacAuth(_Plain):
     """HMAC-SHA512 in three headers over method, id, time, path, query and body (Issuetrak).
 
     The key is the text of the API key, not what it decodes to. Each attempt gets an id and a time of its own. When a
@@ -136,7 +136,7 @@ class Hmac(_Plain):
         self._key, self._prefix = key.encode(), prefix
         self._clock = 0.0
 
-    async def sign(self, request: Unsigned) -> Signature:
+    async def sign(self, request: RequestToSign) -> Signature:
         """A streamed body is read once for it. The path is signed in lower case, whatever case it is sent in."""
         number, clock = str(uuid.uuid4()), self._clock
         moment = datetime.fromtimestamp(time.time() + clock, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")
@@ -167,7 +167,7 @@ class Hmac(_Plain):
         return True
 
 
-class Wrap:
+class WrapAuth:
     """OAuth WRAP 0.9 (TeamPulse): a password buys an access token and a refresh token.
 
     The answer is form-encoded; its values are decoded once and sent as they are then, as the vendor's SDK does. The
@@ -194,7 +194,7 @@ class Wrap:
         """A new signature with the same token would not do better; a new login may."""
         return False
 
-    async def sign(self, request: Unsigned) -> Signature:  # noqa: ARG002
+    async def sign(self, request: RequestToSign) -> Signature:  # noqa: ARG002
         """The access token of the moment."""
         spelled = self.SPELLINGS[self._spelling].format(token=self._access, encoded=quote(self._access, safe=""))
         return Signature(headers={"Authorization": f"WRAP access_token={spelled}"})

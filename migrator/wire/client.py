@@ -26,22 +26,22 @@ from yarl import URL
 from migrator import __version__, errors
 from migrator.ports import BodyFacts, Sink
 from migrator.wire.addresses import place, spelled_path, spelled_query
-from migrator.wire.auth import Signature, Signer, Unsigned
-from migrator.wire.concurrency import Gate
+from migrator.wire.auth import RequestToSign, Signature, Signer
+from migrator.wire.concurrency import AdaptiveLimiter
 from migrator.wire.content_coding import UNDONE, Unpacked, coding_of, shown
 from migrator.wire.cookies import Cookies
-from migrator.wire.h1 import CLOSING, LINE_LIMIT, Lane
-from migrator.wire.rate import Pacer
-from migrator.wire.reading import CHUNK, Steady, limited
+from migrator.wire.h1 import CLOSING, LINE_LIMIT, ConnectionPool
+from migrator.wire.rate import RateLimiter
+from migrator.wire.reading import CHUNK, StallGuard, limited
 from migrator.wire.redirects import Hop, length_of_part, refused_abroad
-from migrator.wire.request_body import Streamed
+from migrator.wire.request_body import StreamedBody
 from migrator.wire.resolver import Resolver
-from migrator.wire.route import DIRECT, Route
+from migrator.wire.route import DEFAULT_ROUTE, Route
 from migrator.wire.status import (
     SNIFF,
-    error_for,
+    body_facts,
+    error_for_status,
     expect_no_page,
-    facts_of,
     is_error_page,
     is_login_form,
     json_in,
@@ -49,7 +49,7 @@ from migrator.wire.status import (
     wait_of,
     xml_in,
 )
-from migrator.wire.transport import FAILURES, Once, Response, is_silence, sent, wire_error
+from migrator.wire.transport import TRANSPORT_ERRORS, Once, Response, is_silence, sent, translate_error
 
 ANSWER_LIMIT = 64 * 1024 * 1024
 ERROR_LIMIT = 64 * 1024
@@ -104,7 +104,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Request:
     """One request as the adapter means it; `path` is below the base, `query` in plain text.
 
     `file`: what is asked for is a file as it is. Redirects are followed, and it travels by the lane where that leads.
@@ -115,7 +115,7 @@ class Call:
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | Streamed | None = None
+    body: bytes | StreamedBody | None = None
     signer: Signer | None = None
     file: bool = False
     framed: Callable[[bytes], bool] = _is_no_frame
@@ -140,23 +140,23 @@ class HttpClient:
         signer: Signer,
         *,
         files: Signer | None = None,
-        pacer: Pacer | None = None,
+        pacer: RateLimiter | None = None,
         timeout: float = 60.0,
         connections: int = 16,
-        route: Route = DIRECT,
+        route: Route = DEFAULT_ROUTE,
     ) -> None:
         self.base = URL(base.rstrip("/"))
         self._stem = f"{self.base}/"
         self._home, self._cookies = self.base.origin(), Cookies()
         self._signer, self._files = signer, files or signer
-        self._pacer = pacer or Pacer()
+        self._pacer = pacer or RateLimiter()
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, 30.0), sock_read=timeout)
         self._patience, self._route = timeout, route
-        self._gate = Gate(connections)
+        self._gate = AdaptiveLimiter(connections)
         self._session: aiohttp.ClientSession | None = None
-        self._lane: Lane | None = None
+        self._lane: ConnectionPool | None = None
         if route.proxy is None:
-            self._lane = Lane(self._home, most=connections, timeout=timeout, context=route.home)
+            self._lane = ConnectionPool(self._home, most=connections, timeout=timeout, context=route.home)
         self._plain_gets = False
         self._login = asyncio.Lock()
         self._logins = 0
@@ -165,9 +165,9 @@ class HttpClient:
     async def get(self, path: str, query: Mapping[str, str] | None = None, **headers: str) -> Answer:
         """GET, the whole answer; headers as keywords with `_` for `-`."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.send(Call("GET", path, query or {}, named))
+        return await self.send(Request("GET", path, query or {}, named))
 
-    async def send(self, call: Call) -> Answer:
+    async def send(self, call: Request) -> Answer:
         """Any API call; 2xx is an `Answer`, everything else an error. A redirect is an error, too, unless it leads to
         the same address with a cookie.
 
@@ -209,7 +209,7 @@ class HttpClient:
         """The same for what must not be repeated blindly, see `write`."""
         return await self.write(_json_call(method, path, value, query))
 
-    async def write(self, call: Call) -> Answer:
+    async def write(self, call: Request) -> Answer:
         """A call that must not be repeated blindly.
 
         Unless it surely was not taken, it ends as `OutcomeUnknownError`.
@@ -244,7 +244,7 @@ class HttpClient:
             await self._stream(response, sink, hop, html_expected=html_expected, as_it_is=accept == ANY)
 
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
-        call = Call("GET", path, query or {}, headers, signer=self._files, file=True)
+        call = Request("GET", path, query or {}, headers, signer=self._files, file=True)
         await self._attempt(call, stream)
 
     def path_of(self, url: str) -> str:
@@ -271,7 +271,7 @@ class HttpClient:
                 async with asyncio.timeout(CLOSING):
                     await session.close()
 
-    async def _attempt(self, call: Call, consume: Callable[[Response, Hop], Awaitable[T]]) -> T:
+    async def _attempt(self, call: Request, consume: Callable[[Response, Hop], Awaitable[T]]) -> T:
         """One attempt, and more after logging in again while it is refused for lack of a session.
 
         After a login page once only. A streamed upload, too, is sent again after a 401: that surely took nothing.
@@ -286,7 +286,7 @@ class HttpClient:
                 result = await self._once(call, signer, consume)
             except (errors.AuthError, errors.LoginPageError) as error:
                 page = isinstance(error, errors.LoginPageError)
-                if (page and isinstance(call.body, Streamed)) or renewals >= (1 if page else MAX_RENEWALS):
+                if (page and isinstance(call.body, StreamedBody)) or renewals >= (1 if page else MAX_RENEWALS):
                     raise
                 if not await self._renew(signer, stamp):
                     raise
@@ -304,7 +304,7 @@ class HttpClient:
             self._logins += renewed
             return renewed
 
-    async def _once(self, call: Call, signer: Signer, consume: Callable[[Response, Hop], Awaitable[T]]) -> T:
+    async def _once(self, call: Request, signer: Signer, consume: Callable[[Response, Hop], Awaitable[T]]) -> T:
         hop = Hop(self._url(call.path), call.query, call.what)
         for _ in range(MAX_HOPS):
             present, entered = signer if hop.own else None, await self._gate.enter()
@@ -320,7 +320,7 @@ class HttpClient:
                         hop = self._next_hop(call, hop, response)
                     elif not (present and _refused(present, signed, response)):
                         raise await self._fault(hop, signed, response)
-            except FAILURES as error:
+            except TRANSPORT_ERRORS as error:
                 if not self._goes_by_lane(call, hop, error):
                     raise self._broken(hop, error, entered) from None
             except errors.ThrottledError:
@@ -334,9 +334,9 @@ class HttpClient:
         """What a failure of the wire means; of silence, too, everybody is told, unless it is another host's."""
         if is_silence(error) and not hop.abroad:
             self._gate.complaint(entered)
-        return hop.judged(wire_error(error, hop.what))
+        return hop.judged(translate_error(error, hop.what))
 
-    def _goes_by_lane(self, call: Call, hop: Hop, error: Exception) -> bool:
+    def _goes_by_lane(self, call: Request, hop: Hop, error: Exception) -> bool:
         """Whether the lane reads what aiohttp can't: an answer whose length is told twice (see `incoming.told_once`).
 
         A tracker whose proxy does that does it always, so from then on it is asked that way at once.
@@ -350,32 +350,32 @@ class HttpClient:
         if not hop.abroad:
             self._pacer.went_well()
 
-    async def _signed(self, call: Call, hop: Hop, signer: Signer | None) -> tuple[Signature, Awaitable[Response]]:
+    async def _signed(self, call: Request, hop: Hop, signer: Signer | None) -> tuple[Signature, Awaitable[Response]]:
         """The request, signed and ready to be awaited; nothing is sent before."""
         headers = {**call.headers}
         signed, sent_to = _UNSIGNED, hop.url.update_query(hop.query) if hop.query else hop.url
-        if isinstance(call.body, Streamed):
+        if isinstance(call.body, StreamedBody):
             headers.update(call.body.headers)
         if signer is not None:
-            signed = await signer.sign(Unsigned(call.method, sent_to, call.body))
+            signed = await signer.sign(RequestToSign(call.method, sent_to, call.body))
             headers.update(signed.headers)
             sent_to = sent_to.update_query(signed.query) if signed.query else sent_to
             if self._cookies.any:
                 headers["Cookie"] = self._cookies.added_to(headers.get("Cookie", ""), sent_to)
         return signed, self._request(call, hop, sent_to, headers)
 
-    def _request(self, call: Call, hop: Hop, url: URL, headers: Mapping[str, str]) -> Awaitable[Response]:
+    def _request(self, call: Request, hop: Hop, url: URL, headers: Mapping[str, str]) -> Awaitable[Response]:
         """The one place where it is chosen by what a request travels."""
         if self._lane is not None and hop.direct and (call.file or (self._plain_gets and call.method == "GET")):
             return self._lane.get(url.raw_path_qs, {**_AGENT, **headers})
         way = {"headers": headers, "allow_redirects": False, **self._way(home=hop.own)}
         if call.method in _REPEATED:
             way["middlewares"] = (Once(),)
-        if isinstance(call.body, Streamed):
+        if isinstance(call.body, StreamedBody):
             return self._streamed(call.method, url, call.body, way)
         return self._open().request(call.method, url, data=call.body, **way)
 
-    async def _streamed(self, method: str, url: URL, body: Streamed, way: Mapping[str, Any]) -> Response:
+    async def _streamed(self, method: str, url: URL, body: StreamedBody, way: Mapping[str, Any]) -> Response:
         """A request whose body the tracker has to take; `TimeoutError` if it does not: aiohttp would wait for ever."""
         async with asyncio.timeout(None) as silence:
             return await self._open().request(method, url, data=self._paced(body, silence), **way)
@@ -390,7 +390,7 @@ class HttpClient:
                 way["proxy_headers"] = proxy.headers
         return way
 
-    def _next_hop(self, call: Call, hop: Hop, response: Response) -> Hop:
+    def _next_hop(self, call: Request, hop: Hop, response: Response) -> Hop:
         """Where a redirect leads; an error for an API call, other than one that only has to show a cookie."""
         location = response.headers.get("Location", "")
         found = hop.next(self._home, location)
@@ -410,7 +410,7 @@ class HttpClient:
             return hop.judged(
                 errors.UnexpectedBodyError(f"{hop.what}: status {status}, which is not what was asked for")
             )
-        means = refused_abroad if hop.abroad else error_for
+        means = refused_abroad if hop.abroad else error_for_status
         fault = means(status, response.headers, hop.what, body)
         if isinstance(fault, errors.RetriableError):
             fault.retry_after = wait_of(status, response.headers, self._pacer.longest)
@@ -428,12 +428,12 @@ class HttpClient:
     async def _read(self, response: Response, limit: int, what: str) -> tuple[bytes, bool]:
         return await limited(self._unpacked(response, what), limit)
 
-    def _unpacked(self, response: Response, what: str) -> Steady | Unpacked:
+    def _unpacked(self, response: Response, what: str) -> StallGuard | Unpacked:
         """The body of what is no file, without the coding that it travels in."""
-        body, coding = Steady(response.content, self._patience, what), coding_of(response.headers)
+        body, coding = StallGuard(response.content, self._patience, what), coding_of(response.headers)
         return Unpacked(body, coding, what) if coding in UNDONE else body
 
-    async def _paced(self, body: Streamed, silence: asyncio.Timeout) -> AsyncIterator[bytes]:
+    async def _paced(self, body: StreamedBody, silence: asyncio.Timeout) -> AsyncIterator[bytes]:
         """The pieces of a body; `silence` runs while one waits to be taken, and not in the time that is ours."""
         loop = asyncio.get_running_loop()
         async for chunk in body:
@@ -452,7 +452,7 @@ class HttpClient:
     async def _stream(self, response: Response, sink: Sink, hop: Hop, *, html_expected: bool, as_it_is: bool) -> None:
         facts = _facts(response)
         if as_it_is:
-            body: Steady | Unpacked = Steady(response.content, self._patience, hop.what)
+            body: StallGuard | Unpacked = StallGuard(response.content, self._patience, hop.what)
         else:
             body = self._unpacked(response, hop.what)
             facts = replace(facts, length=None, coding="") if facts.coding else facts
@@ -481,8 +481,8 @@ class HttpClient:
                     status, (body, _) = response.status, await self._read(response, ERROR_LIMIT, what)
                     if not (300 <= status < 400 and self._wants_cookie(hop, response)):
                         break
-            except FAILURES as error:
-                raise wire_error(error, what) from None
+            except TRANSPORT_ERRORS as error:
+                raise translate_error(error, what) from None
         return status, body
 
     def _wants_cookie(self, hop: Hop, response: Response) -> bool:
@@ -512,12 +512,12 @@ class HttpClient:
         return self._session
 
 
-def _json_call(method: str, path: str, value: object, query: Mapping[str, str] | None) -> Call:
+def _json_call(method: str, path: str, value: object, query: Mapping[str, str] | None) -> Request:
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
-    return Call(method, path, query or {}, headers, json.dumps(value).encode())
+    return Request(method, path, query or {}, headers, json.dumps(value).encode())
 
 
-def _unanswered(call: Call, error: errors.RetriableError) -> errors.OutcomeUnknownError:
+def _unanswered(call: Request, error: errors.RetriableError) -> errors.OutcomeUnknownError:
     """What is known of a write that came to this: whether the tracker is at work on it still, or ever was."""
     status, login = error.status or 0, isinstance(error, errors.LoginPageError)
     known = login or status in {500, 503} or 200 <= status < 300
@@ -531,7 +531,7 @@ def _refused(signer: Signer, signed: Signature, response: Response) -> bool:
     return response.status in {401, 403} and signer.refused(signed, response.headers)
 
 
-def _is_taken(call: Call, response: Response) -> bool:
+def _is_taken(call: Request, response: Response) -> bool:
     """Whether the status says that here is what was asked for."""
     if response.status == 200:
         return True
@@ -541,7 +541,7 @@ def _is_taken(call: Call, response: Response) -> bool:
 
 
 def _facts(response: Response) -> BodyFacts:
-    facts = facts_of(response.headers)
+    facts = body_facts(response.headers)
     if response.status == 206:
         facts = replace(facts, length=length_of_part(response.headers))
     coding = coding_of(response.headers)

@@ -28,7 +28,7 @@ REQUEST = 32 * 1024
 """Bytes that are as much work as a request."""
 
 
-class Gate:
+class AdaptiveLimiter:
     """Places for requests under way; `most` is the cap. Of one event loop, shared by all who ask one tracker."""
 
     def __init__(self, most: int) -> None:

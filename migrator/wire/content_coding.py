@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 
 from migrator.errors import UnexpectedBodyError
-from migrator.wire.reading import Steady, gathered
+from migrator.wire.reading import StallGuard, gathered
 
 PIECE = 256 * 1024
 """The most bytes that come out at once."""
@@ -106,7 +106,7 @@ def shown(coding: str, first: bytes, most: int) -> bytes:
 class Unpacked:
     """A body that is no file but an answer, which may travel packed. Where it is not packed, it stays as it is."""
 
-    def __init__(self, body: Steady, coding: str, what: str) -> None:
+    def __init__(self, body: StallGuard, coding: str, what: str) -> None:
         self._body, self._coding, self._what = body, coding, what
         self._undoing: Undoing | None = None
         self._pieces: Iterator[bytes] = iter(())
@@ -122,7 +122,7 @@ class Unpacked:
             ) from None
 
     async def more(self, wanted: int) -> bytes:
-        """See `Steady`."""
+        """See `StallGuard`."""
         return await gathered(self, wanted)
 
     async def _begin(self) -> bytes:

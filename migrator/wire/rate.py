@@ -1,6 +1,6 @@
 """How fast one tracker is asked: a burst-limited rate, a bandwidth, and a common step back when it says 'slow down'.
 
-The one idea: all requests to one tracker take their turn at one `Pacer`, so one 429 slows every worker, and speed
+The one idea: all requests to one tracker take their turn at one `RateLimiter`, so one 429 slows every worker, and speed
 comes back bit by bit with each answer that goes well. The wire asks it for each request, not for each verb of the
 port, because one verb may be several requests.
 The one trap: time spent waiting here is not the tracker's time; no timeout may run meanwhile.
@@ -16,7 +16,7 @@ from migrator.wire.waits import LONGEST, Waits
 
 
 @dataclass(slots=True)
-class Bucket:
+class TokenBucket:
     """A token bucket: `rate` units a second, at most one second's worth saved up. Rate 0 means no limit."""
 
     rate: float
@@ -34,7 +34,7 @@ class Bucket:
         return max(0.0, -self._level / self.rate)
 
 
-class Pacer:
+class RateLimiter:
     """Turns for the requests to one tracker. Limits in requests and bytes a second; 0 means none.
 
     `longest` is how many seconds a tracker may make everybody wait; `waits` tells a person of a long one, once.
@@ -53,8 +53,8 @@ class Pacer:
         waits: Waits | None = None,
     ) -> None:
         self.longest, self._waits = longest, waits or Waits()
-        self._requests = Bucket(requests_per_second)
-        self._bytes = Bucket(bytes_per_second)
+        self._requests = TokenBucket(requests_per_second)
+        self._bytes = TokenBucket(bytes_per_second)
         self._spacing = 0.0
         self._next_start = 0.0
 

@@ -24,7 +24,7 @@ class Readable(Protocol):
         """What is there, at least a byte; nothing at its end."""
 
 
-class Steady:
+class StallGuard:
     """A body as it comes; `RetriableError` once `patience` seconds of waiting brought less than SLOWEST bytes each."""
 
     def __init__(self, content: Readable, patience: float, what: str) -> None:

@@ -16,7 +16,7 @@ from yarl import URL
 
 from migrator import errors
 from migrator.wire.addresses import is_own, is_same_origin, place
-from migrator.wire.status import error_for, looks_like_login, reason_in
+from migrator.wire.status import error_for_status, error_reason, looks_like_login
 
 _WHOLE = re.compile(r"bytes\s+0-([0-9]{1,18})/([0-9]{1,18})", re.ASCII | re.IGNORECASE)
 
@@ -77,8 +77,8 @@ class Hop:
 def refused_abroad(status: int, headers: Mapping[str, str], what: str, body: bytes) -> errors.MigratorError:
     """What another host refuses, no matter which credentials it wants; what that means, `Hop.judged` says."""
     if status not in {401, 407}:
-        return error_for(status, headers, what, body)
-    reason = reason_in(body)
+        return error_for_status(status, headers, what, body)
+    reason = error_reason(body)
     return errors.RejectedError(f"{what}: status {status}" + (f", {reason}" if reason else ""))
 
 

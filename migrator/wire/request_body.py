@@ -24,7 +24,7 @@ _MEDIA_TYPE = re.compile(
 _ESCAPES = str.maketrans({char: f"%{ord(char):02X}" for char in ('"', *_CONTROLS)})
 
 
-class Multipart:
+class MultipartBody:
     """The body of one upload; iterating it again starts again."""
 
     def __init__(self, fields: Mapping[str, str], part: str, name: str, media_type: str, body: Body) -> None:
@@ -33,7 +33,7 @@ class Multipart:
             f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
             for key, value in fields.items()
         )
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{part}"; {disposition(name)}\r\n'
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{part}"; {content_disposition(name)}\r\n'
         self._head = f"{texts}{head}Content-Type: {sendable(media_type)}\r\n\r\n".encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()
         self._body = body
@@ -49,7 +49,7 @@ class Multipart:
         yield self._tail
 
 
-class Raw:
+class RawBody:
     """The file alone as the body of an upload; iterating it again starts again."""
 
     def __init__(self, body: Body, media_type: str = "application/octet-stream") -> None:
@@ -60,7 +60,7 @@ class Raw:
         return aiter(self._body)
 
 
-class InJson:
+class Base64JsonBody:
     """A JSON object that holds the file as the base64 text of its last field; iterating it again starts again."""
 
     def __init__(self, values: Mapping[str, object], field: str, body: Body) -> None:
@@ -89,7 +89,7 @@ class InJson:
         yield self._tail
 
 
-Streamed = Multipart | Raw | InJson
+StreamedBody = MultipartBody | RawBody | Base64JsonBody
 """What goes out piece by piece."""
 
 
@@ -105,7 +105,7 @@ def sendable(media_type: str) -> str:
     return found[0] if found.end() == len(media_type.strip(" ")) else found["kind"]
 
 
-def disposition(name: str) -> str:
+def content_disposition(name: str) -> str:
     """`filename="..."`, and `filename*` besides where the plain form may be misread."""
     plain = f'filename="{name.translate(_ESCAPES)}"'
     if name.isascii() and name.isprintable() and not set(name) & set('"\\%'):

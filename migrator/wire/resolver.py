@@ -14,19 +14,19 @@ from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-Found = list[tuple[Any, Any, int, str, Any]]
+AddressInfos = list[tuple[Any, Any, int, str, Any]]
 """As `socket.getaddrinfo` tells."""
 
 
-async def looked_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> Found:
+async def looked_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> AddressInfos:
     """The addresses of a host, for TCP; `OSError` or `ValueError` as from `socket.getaddrinfo`."""
     with suppress(socket.gaierror):
         return socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     loop = asyncio.get_running_loop()
-    found: asyncio.Future[Found] = loop.create_future()
+    found: asyncio.Future[AddressInfos] = loop.create_future()
 
     def look() -> None:
-        told, error = Found(), None
+        told, error = AddressInfos(), None
         try:
             told = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
         except (OSError, ValueError) as refused:
@@ -34,7 +34,7 @@ async def looked_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> Fou
         with suppress(RuntimeError):  # the loop is closed, so nobody wants to know any more
             loop.call_soon_threadsafe(tell, told, error)
 
-    def tell(told: Found, error: Exception | None) -> None:
+    def tell(told: AddressInfos, error: Exception | None) -> None:
         if found.cancelled():
             return
         if error is not None:

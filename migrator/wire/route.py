@@ -57,7 +57,7 @@ class Route:
     proxy: Proxy | None = None
 
 
-DIRECT = Route()
+DEFAULT_ROUTE = Route()
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def looks_like_error(facts: BodyFacts, head: bytes) -> bool:
     return "json" in facts.media_type and not facts.named and _ERROR.match(head[:SNIFF]) is not None
 
 
-def facts_of(headers: Mapping[str, str]) -> BodyFacts:
+def body_facts(headers: Mapping[str, str]) -> BodyFacts:
     """What the head of an answer tells of its body. The length is one that the wire has found to be a number."""
     media_type, length = headers.get("Content-Type"), headers.get("Content-Length")
     if media_type is not None:
@@ -201,7 +201,7 @@ def expect_no_page(answer: Answered) -> None:
     raise errors.RetriableError(message, status=answer.status)
 
 
-def told_in(body: bytes) -> Any:
+def parse_json_or_none(body: bytes) -> Any:
     """What a write was answered with, as JSON; None for what is none: it was done all the same."""
     try:
         return json.loads(body)
@@ -215,7 +215,7 @@ def says_too_large(error: errors.RejectedError) -> bool:
     return error.status == 413 or "request length exceeded" in told or "404.13" in told
 
 
-def reason_in(body: bytes) -> str:
+def error_reason(body: bytes) -> str:
     """The sentence for people in an error body: JSON, XML or the title of an HTML page; at most 300 characters."""
     text = body.decode("utf-8", "replace")
     with contextlib.suppress(ValueError, RecursionError):
@@ -240,10 +240,10 @@ def _clip(text: str) -> str:
     return " ".join(text.split())[:300].encode("utf-8", "replace").decode()
 
 
-def error_for(status: int, headers: Mapping[str, str], what: str, body: bytes = b"") -> errors.MigratorError:
+def error_for_status(status: int, headers: Mapping[str, str], what: str, body: bytes = b"") -> errors.MigratorError:
     """The one place where a status becomes an error. `what` is method and path."""
     page = page_in(body, brief=status >= 500) if is_page(body) else None
-    told = str(page) if page and page.kind in _TELLING else reason_in(body)
+    told = str(page) if page and page.kind in _TELLING else error_reason(body)
     message = f"{what}: status {status}" + (f", {told}" if told else "")
     wait = wait_of(status, headers)
     if status in {429, 503} or (status == 403 and (wait or remaining(headers) == 0)):

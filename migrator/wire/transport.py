@@ -14,7 +14,7 @@ from typing import Protocol, Self
 import aiohttp
 
 from migrator import errors
-from migrator.wire.h1 import CutOff, NoConnection, NotHttp
+from migrator.wire.h1 import IncompleteBodyError, NoConnectionError, ProtocolError
 from migrator.wire.reading import Readable
 from migrator.wire.route import why_not_connected
 
@@ -41,8 +41,8 @@ class Response(Protocol):
     ) -> None: ...
 
 
-FAILURES = (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError)
-"""What `wire_error` knows a meaning of."""
+TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError)
+"""What `translate_error` knows a meaning of."""
 
 
 class Once:
@@ -72,13 +72,13 @@ async def sent(request: Awaitable[Response], what: str) -> Response:
     """The answer's head. `RejectedError` where address or headers hold what can't be sent, like half a line break."""
     try:
         return await request
-    except FAILURES:
+    except TRANSPORT_ERRORS:
         raise
     except ValueError:
         raise _unusable(what) from None
 
 
-def wire_error(error: Exception, what: str) -> errors.MigratorError:
+def translate_error(error: Exception, what: str) -> errors.MigratorError:
     """What a failure of the wire means. Says the kind of failure only: its text may hold a URL with a token."""
     if (fault := _not_connected(error, what)) is not None:
         return fault
@@ -86,9 +86,9 @@ def wire_error(error: Exception, what: str) -> errors.MigratorError:
         return _unusable(what)
     if isinstance(error, TimeoutError):
         return errors.ReadTimeoutError(f"{what}: nothing came for too long")
-    if isinstance(error, aiohttp.ClientPayloadError | CutOff):
+    if isinstance(error, aiohttp.ClientPayloadError | IncompleteBodyError):
         return errors.UnexpectedBodyError(f"{what}: the body broke off")
-    if isinstance(error, NotHttp | aiohttp.ClientResponseError):
+    if isinstance(error, ProtocolError | aiohttp.ClientResponseError):
         kind = type(error).__name__
         return errors.RetriableError(
             f"{what}: the connection broke ({kind}): what came is no HTTP, or not as it should be"
@@ -98,7 +98,7 @@ def wire_error(error: Exception, what: str) -> errors.MigratorError:
 
 def _not_connected(error: Exception, what: str) -> errors.MigratorError | None:
     """What it means where no connection came about at all; None if one did."""
-    if isinstance(error, aiohttp.ClientConnectorError | NoConnection):
+    if isinstance(error, aiohttp.ClientConnectorError | NoConnectionError):
         return errors.ConnectError(f"{what}: no connection to {error.host}:{error.port} ({_cause(error)})")
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return errors.ConnectError(f"{what}: no connection (nobody answered in time)")
@@ -120,7 +120,7 @@ def _unusable(what: str) -> errors.RejectedError:
     return errors.RejectedError(f"{what}: not a usable address")
 
 
-def _cause(error: aiohttp.ClientConnectorError | NoConnection) -> str:
+def _cause(error: aiohttp.ClientConnectorError | NoConnectionError) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause: BaseException | None = error.certificate_error
     else:

@@ -21,7 +21,7 @@ from yarl import URL
 
 from migrator import errors
 from migrator.filenames import name_at_target
-from migrator.layers.retry import Patience, RetryingSource, RetryingTarget
+from migrator.layers.retry import RetryingSource, RetryingTarget, RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.pipeline.backup import BackupSettings, backup
@@ -39,11 +39,11 @@ from migrator.trackers.issuetrak import ADAPTER, IssuetrakSource, IssuetrakTarge
 from migrator.trackers.issuetrak.authors import is_active
 from migrator.trackers.issuetrak.numbers import Numbered
 from migrator.trackers.issuetrak.parse import attachment_in, collection_in, made_in, window, written
-from migrator.trackers.issuetrak.zip_batches import Archives
+from migrator.trackers.issuetrak.zip_batches import ZipBatches
 from migrator.trackers.memory import MemoryTracker
-from migrator.wire.auth import Hmac, Unsigned
+from migrator.wire.auth import HmacAuth, RequestToSign
 from migrator.wire.client import HttpClient
-from tests.contract import Bucket, Bytes, Expected, nowhere
+from tests.contract import Bytes, Expected, MemorySink, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, fetch, read_to_the_end
 from tests.contract.target import NASTY, BoundTarget, TargetContract, sha256
 from tests.support.parts import run_backup, run_load
@@ -51,7 +51,7 @@ from tests.support.parts import run_backup, run_load
 WORLD = World.generate(entities=40, seed=7, median_bytes=2_000, large_bytes=2_500_000)
 SMALL = World.generate(entities=12, seed=3, median_bytes=500, large_bytes=0)
 MANY = World.generate(entities=110, seed=4, median_bytes=100, large_bytes=0)
-NO_PATIENCE = Patience(backoff=0, backoff_max=0)
+NO_PATIENCE = RetryPolicy(backoff=0, backoff_max=0)
 LIST = "GET /api/v1/attachments/{route}/{number}/{content}"
 SEARCH = "POST /api/v1/issues/search"
 ISSUE = "GET /api/v1/issues/{notes}/{number}"
@@ -259,9 +259,9 @@ class _Frozen:
     ],
 )
 async def test_signatures_are_those_of_the_test_vectors(method, path, body, expected):
-    signer = Hmac(IssuetrakSandbox.key)
+    signer = HmacAuth(IssuetrakSandbox.key)
     with patch("migrator.wire.auth.uuid.uuid4", lambda: UUID(VECTOR_ID)), patch("migrator.wire.auth.datetime", _Frozen):
-        signed = await signer.sign(Unsigned(method, URL(f"https://issuetrak.example.com{path}"), body))
+        signed = await signer.sign(RequestToSign(method, URL(f"https://issuetrak.example.com{path}"), body))
     assert signed.headers == {
         "X-Issuetrak-API-Request-ID": VECTOR_ID,
         "X-Issuetrak-API-Timestamp": _Frozen.moment,
@@ -270,8 +270,8 @@ async def test_signatures_are_those_of_the_test_vectors(method, path, body, expe
 
 
 async def test_every_attempt_has_a_signature_of_its_own():
-    signer = Hmac("key")
-    request = Unsigned("GET", URL("https://issuetrak.example.com/api/v1/issues/false/1"))
+    signer = HmacAuth("key")
+    request = RequestToSign("GET", URL("https://issuetrak.example.com/api/v1/issues/false/1"))
     first, second = await signer.sign(request), await signer.sign(request)
     assert set(first.headers.items()).isdisjoint(second.headers.items())
     assert first.headers["X-Issuetrak-API-Request-ID"] == str(UUID(first.headers["X-Issuetrak-API-Request-ID"]))
@@ -279,9 +279,13 @@ async def test_every_attempt_has_a_signature_of_its_own():
 
 
 async def test_query_and_body_are_covered_by_the_signature():
-    signer, url = Hmac("key"), URL("https://issuetrak.example.com/a?x=1")
+    signer, url = HmacAuth("key"), URL("https://issuetrak.example.com/a?x=1")
     with patch("migrator.wire.auth.uuid.uuid4", lambda: UUID(VECTOR_ID)), patch("migrator.wire.auth.datetime", _Frozen):
-        requests = [Unsigned("GET", url), Unsigned("GET", url % {"x": "2"}), Unsigned("GET", url, b"body")]
+        requests = [
+            RequestToSign("GET", url),
+            RequestToSign("GET", url % {"x": "2"}),
+            RequestToSign("GET", url, b"body"),
+        ]
         signed = [(await signer.sign(request)).headers["X-Issuetrak-API-Authorization"] for request in requests]
     assert len(set(signed)) == 3
 
@@ -289,10 +293,10 @@ async def test_query_and_body_are_covered_by_the_signature():
 async def test_sandbox_refuses_a_request_that_comes_twice_or_was_changed():
     async with IssuetrakSandbox(SMALL) as sandbox, aiohttp.ClientSession() as session:
         url = URL(f"{sandbox.url}/api/v1/issues/false/{busiest(sandbox)}")
-        headers = (await Hmac(sandbox.key).sign(Unsigned("GET", url))).headers
+        headers = (await HmacAuth(sandbox.key).sign(RequestToSign("GET", url))).headers
         async with session.get(url, headers=headers) as first, session.get(url, headers=headers) as again:
             assert (first.status, again.status) == (200, 401)
-        headers = (await Hmac(sandbox.key).sign(Unsigned("GET", url))).headers
+        headers = (await HmacAuth(sandbox.key).sign(RequestToSign("GET", url))).headers
         async with session.get(url.with_path("/api/v1/issues/false/999"), headers=headers) as other:
             assert other.status == 401
 
@@ -307,7 +311,7 @@ async def test_wrong_clock_is_put_right_by_the_server_and_stays_so(status, offse
         sandbox.oddities.clock_offset = offset
         made = await send(goal, number, content=b"x" * 300_000)
         assert sandbox.requests[UPLOAD] == 2
-        bucket = Bucket()
+        bucket = MemorySink()
         await goal.read_back(made, bucket)
         assert bytes(bucket.content) == b"x" * 300_000
         assert sandbox.requests["GET /api/v1/attachments/{number}/{content}"] == 1
@@ -319,7 +323,7 @@ async def test_many_workers_with_a_wrong_clock_all_get_through():
         done = await crawl(source(sandbox.url))
         goal = target(sandbox.url)
         files = list(done.attachments.values())[:8]
-        buckets = [Bucket() for _ in files]
+        buckets = [MemorySink() for _ in files]
         await asyncio.gather(*(goal.read_back(file, b) for file, b in zip(files, buckets, strict=True)))
         assert [len(b.content) for b in buckets] == [file.size for file in files]
 
@@ -946,7 +950,7 @@ async def test_answer_that_is_not_the_file_is_never_taken_for_it(answer):
     kind = "text/html" if answer.startswith("<") else "application/json"
     async with serving(web.get("/api/v1/attachments/1/true", always(text=answer, content_type=kind))) as url:
         with pytest.raises(errors.UnexpectedBodyError):
-            await source(url).download(Attachment("1", issue(1), "a.txt", 3), Bucket())
+            await source(url).download(Attachment("1", issue(1), "a.txt", 3), MemorySink())
 
 
 @pytest.mark.parametrize("told", ["null", "0", "-1", '"x"', None])
@@ -985,14 +989,14 @@ async def test_file_whose_size_is_listed_wrongly_is_taken_where_the_answer_is_wh
 async def test_only_404_and_410_say_that_a_file_is_gone(status):
     async with serving(web.get("/api/v1/attachments/1/true", always(status=status, text="no"))) as url:
         with pytest.raises(errors.RejectedError) as caught:
-            await source(url).download(Attachment("1", issue(1), "a.txt", 3), Bucket())
+            await source(url).download(Attachment("1", issue(1), "a.txt", 3), MemorySink())
         assert isinstance(caught.value, errors.GoneError) == (status in {404, 410})
 
 
 async def test_server_that_knows_only_the_size_of_the_file_sends_an_empty_one_as_null():
     answer = {"AttachmentID": 1, "FileSizeInBytes": 0, "FileContent": None}
     async with serving(web.get("/api/v1/attachments/1/true", always(text=json.dumps(answer)))) as url:
-        bucket = Bucket()
+        bucket = MemorySink()
         await source(url).download(Attachment("1", issue(1), "a.txt", 0), bucket)
         assert bucket.sha256 == sha256(b"")
 
@@ -1022,7 +1026,7 @@ async def test_every_file_arrives_in_spite_of_faults(seed):
 
 async def test_login_page_in_place_of_a_file_is_no_file():
     async with IssuetrakSandbox(SMALL, Faults(login_page=1.0)) as sandbox:
-        bucket = Bucket()
+        bucket = MemorySink()
         file = told(sandbox)[0]
         number = next(f.id for f in sandbox.world.attachments if f.name == file.name)
         with pytest.raises(errors.LoginPageError):
@@ -1043,7 +1047,7 @@ def crowded(sandbox: IssuetrakSandbox) -> list[Expected]:
 
 async def fetched(found, sandbox: IssuetrakSandbox) -> list[Expected]:
     files = await found.attachments_of(Entity(issue(busiest(sandbox))))
-    buckets = [Bucket() for _ in files]
+    buckets = [MemorySink() for _ in files]
     await asyncio.gather(*(found.download(file, bucket) for file, bucket in zip(files, buckets, strict=True)))
     pairs = zip(files, buckets, strict=True)
     return [Expected(file.owner, file.name, len(bucket.content), bucket.sha256) for file, bucket in pairs]
@@ -1062,7 +1066,7 @@ async def test_file_that_is_asked_for_a_second_time_comes_alone():
         found = source(sandbox.url, zip=True)
         file, *_ = await found.attachments_of(Entity(issue(busiest(sandbox))))
         for _ in range(2):
-            await found.download(file, Bucket())
+            await found.download(file, MemorySink())
         assert (sandbox.requests[ZIP], sandbox.requests[ALONE]) == (1, 1)
 
 
@@ -1114,7 +1118,7 @@ async def test_odd_archive_leaves_its_files_to_come_alone(change):
         async def fetch_archive(_: EntityRef, answer=answer):
             return answer
 
-        archives = Archives(fetch_archive)
+        archives = ZipBatches(fetch_archive)
         archives.plan(issue(1), files)
         assert await archives.take(files[0]) == expected
 
@@ -1127,7 +1131,7 @@ async def test_plans_of_files_that_nobody_fetches_are_few(monkeypatch):
         asked.append(owner)
         return {}
 
-    archives = Archives(fetch_archive)
+    archives = ZipBatches(fetch_archive)
     for number in range(4):
         archives.plan(issue(number), tuple(Attachment(f"{number}-{n}", issue(number), "", 1) for n in range(4)))
     for number in range(4):
@@ -1291,7 +1295,7 @@ async def test_answer_without_a_number_means_look():
 
 @given(st.text(max_size=400) | st.sampled_from(NASTY))
 def test_any_name_becomes_one_that_windows_and_the_server_take(name):
-    goal = IssuetrakTarget(HttpClient("http://127.0.0.1:1", Hmac("k")), Options())
+    goal = IssuetrakTarget(HttpClient("http://127.0.0.1:1", HmacAuth("k")), Options())
     can = goal.capabilities
     sent = name_at_target(name, goal.legal_name, can.max_name_bytes, {goal.legal_name(name)}, can.name_encoding)
     assert complaint_about(sent) == ""
@@ -1314,7 +1318,7 @@ def test_any_name_becomes_one_that_windows_and_the_server_take(name):
     ],
 )
 def test_illegal_names_keep_what_is_legal_of_them(name, legal):
-    goal = IssuetrakTarget(HttpClient("http://127.0.0.1:1", Hmac("k")), Options())
+    goal = IssuetrakTarget(HttpClient("http://127.0.0.1:1", HmacAuth("k")), Options())
     assert goal.legal_name(name) == legal
 
 

@@ -6,7 +6,7 @@ from migrator import errors
 from migrator.model import Draft
 from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
 from tests.adapters.memory_bound import bound_source, bound_target
-from tests.contract import Bucket, Bytes
+from tests.contract import Bytes, MemorySink
 from tests.contract.source import SourceContract, crawl
 from tests.contract.target import TargetContract
 
@@ -60,12 +60,12 @@ async def test_hook_comes_before_each_verb_and_may_fail_it():
 
     tracker.on_call = remember
     await crawl(source)
-    await source.download(file, Bucket())
+    await source.download(file, MemorySink())
     with pytest.raises(errors.OutcomeUnknownError):
         await target.upload(bug, Draft("b.txt", "", "", 1), Bytes(b"b"))
     await target.find_attachments(bug)
     await target.describe(file, "told")
-    await target.read_back(file, Bucket())
+    await target.read_back(file, MemorySink())
     await target.check()
     assert [call for call in calls if call[0] != "read"] == [
         ("attachments_of", str(story)),

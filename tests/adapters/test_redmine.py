@@ -23,7 +23,7 @@ from migrator.trackers.redmine import ADAPTER, Options, RedmineSource, RedmineTa
 from migrator.wire.client import HttpClient
 from tests.adapters.fake_redmine import KEY, LOGIN, PASSWORD, FakeRedmine, page
 from tests.adapters.fake_redmine_beside import Space
-from tests.contract import SAMPLES, Bucket, Bytes, Expected, nowhere
+from tests.contract import SAMPLES, Bytes, Expected, MemorySink, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, read_to_the_end
 from tests.contract.target import BoundTarget, TargetContract, Truth
 
@@ -443,7 +443,7 @@ async def test_page_of_maintenance_is_told_so_and_repeated(fake, path):
 
 async def test_download_that_leads_to_the_login_page_is_no_file(fake):
     numbers, _ = seeded(fake)
-    bucket, made = Bucket(), source(fake.url, "wrong")
+    bucket, made = MemorySink(), source(fake.url, "wrong")
     file = fake.of(numbers[0])[0]
     with pytest.raises(errors.LoginPageError):
         await made.download(Attachment(str(file.id), issue(numbers[0]), file.filename), bucket)
@@ -454,7 +454,7 @@ async def test_download_that_leads_to_the_login_page_is_no_file(fake):
 async def test_id_that_is_no_number_leads_nowhere(fake, number):
     made, goal = source(fake.url), target(fake.url)
     with pytest.raises(errors.GoneError):
-        await made.download(Attachment(number, issue(1), "x"), Bucket())
+        await made.download(Attachment(number, issue(1), "x"), MemorySink())
     with pytest.raises(errors.GoneError):
         await goal.find_attachments(EntityRef("Issue", number))
     assert fake.requests == []

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from migrator import errors
-from migrator.layers.retry import Patience, RetryingSource, RetryingTarget
+from migrator.layers.retry import RetryingSource, RetryingTarget, RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.sandbox.faults import Faults
@@ -34,16 +34,16 @@ from migrator.trackers.squash.parse import attachment_in, made_in
 from migrator.trackers.squash.passing import passing_name
 from migrator.trackers.squash.records import STREAMS
 from migrator.trackers.squash.tree import AT_ONCE, KINDS
-from migrator.wire.auth import Unsigned
+from migrator.wire.auth import RequestToSign
 from migrator.wire.client import HttpClient
-from tests.contract import Bucket, Bytes, Expected, nowhere
+from tests.contract import Bytes, Expected, MemorySink, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, read_to_the_end
 from tests.contract.target import BoundTarget, TargetContract, sha256
 from tests.support.parts import PATIENCE, no_wait, rows, run_backup, run_load
 
 WORLD = World.generate(entities=130, seed=7, median_bytes=2_000, large_bytes=2_500_000)
 SMALL = World.generate(entities=30, seed=3, median_bytes=500, large_bytes=0)
-NO_PATIENCE = Patience(backoff=0, backoff_max=0)
+NO_PATIENCE = RetryPolicy(backoff=0, backoff_max=0)
 
 
 _opened: list[HttpClient] = []
@@ -385,7 +385,7 @@ async def test_listings_that_always_fail_are_recorded_and_the_rest_is_backed_up(
             raise RefusedError(500, "could not extract ResultSet")
 
     async with Broken(WORLD) as sandbox:
-        patient = RetryingSource(source(sandbox), Patience(retries=8, sleep=no_wait))
+        patient = RetryingSource(source(sandbox), RetryPolicy(retries=8, sleep=no_wait))
         summary = await run_backup(None, tmp_path, source=patient)
         plans = {f"iterations/{node.number}/test-plan" for node in sandbox.tree.kinds["iterations"]}
         files = told(sandbox)
@@ -412,7 +412,7 @@ async def test_server_that_fails_altogether_is_no_closed_way():
             raise RefusedError(500)
 
     async with Down(SMALL) as sandbox:
-        patient = RetryingSource(source(sandbox), Patience(retries=20, sleep=no_wait))
+        patient = RetryingSource(source(sandbox), RetryPolicy(retries=20, sleep=no_wait))
         with pytest.raises(errors.RetriableError):
             await asked_by(patient, "campaigns")
 
@@ -579,7 +579,7 @@ async def test_files_stay_as_their_owner_tells_them_where_their_own_records_cann
         assert Counter((file.owner, file.name) for file in files) == Counter((f.owner, f.name) for f in told(sandbox))
         assert {file.size for file in files} == {None}
         for file in files[:5]:
-            bucket = Bucket()
+            bucket = MemorySink()
             await made.download(file, bucket)
             assert sha256(bytes(bucket.content)) in {f.sha256 for f in told(sandbox)}
             assert await made.still_lists(file)
@@ -604,7 +604,7 @@ async def test_records_that_never_make_sense_cost_no_file(fault, few):
 
     async with Broken(SMALL) as sandbox:
         sandbox.asked = Counter()
-        patient = RetryingSource(source(sandbox), Patience(retries=3, sleep=no_wait))
+        patient = RetryingSource(source(sandbox), RetryPolicy(retries=3, sleep=no_wait))
         files = list((await crawl(patient)).attachments.values())
         assert Counter((file.owner, file.name) for file in files) == Counter((f.owner, f.name) for f in told(sandbox))
         assert {file.size is None for file in files} == ({True, False} if few else {True})
@@ -630,7 +630,7 @@ async def test_file_deleted_while_its_owner_is_read_is_listed_no_more_when_it_is
         assert [file.id for file in found] == sorted((str(file.id) for file in files), key=int)
         assert [file.id for file in found if not await made.still_lists(file)] == [str(victim)]
         with pytest.raises(errors.GoneError):
-            await made.download(next(file for file in found if file.id == str(victim)), Bucket())
+            await made.download(next(file for file in found if file.id == str(victim)), MemorySink())
 
 
 async def test_what_a_failed_try_got_is_remembered_for_a_few_owners_only(monkeypatch):
@@ -675,7 +675,7 @@ async def test_all_files_are_backed_up_through_every_fault():
         done = await crawl(made)
         got = Counter()
         for file in done.attachments.values():
-            bucket = Bucket()
+            bucket = MemorySink()
             await made.download(file, bucket)
             got[Expected(file.owner, file.name, len(bucket.content), bucket.sha256)] += 1
         assert set(sandbox.faults.injected) == {"error_500", "dropped", "truncated", "wrong_size"}
@@ -759,7 +759,7 @@ async def test_page_that_is_short_or_empty_though_there_is_more_is_a_failure(way
             return answer
 
     async with Short(SMALL) as sandbox:
-        patient = RetryingSource(source(sandbox), Patience(retries=8, sleep=no_wait))
+        patient = RetryingSource(source(sandbox), RetryPolicy(retries=8, sleep=no_wait))
         stream = way.split("/")[0]
         if "/" not in way:
             with pytest.raises(errors.ShortListingError):
@@ -853,7 +853,7 @@ async def test_any_list_that_answers_proves_that_the_api_is_there(status, missin
 @pytest.mark.parametrize("stream", STREAMS)
 async def test_list_that_is_not_to_be_had_is_a_failure_and_the_others_are_read(stream, status):
     async with lacking([stream], status) as sandbox:
-        made = RetryingSource(source(sandbox), Patience(retries=8, sleep=no_wait))
+        made = RetryingSource(source(sandbox), RetryPolicy(retries=8, sleep=no_wait))
         failed, found = [], set()
         for one in STREAMS:
             try:
@@ -977,7 +977,7 @@ async def test_password_beyond_ascii_goes_out_as_the_server_reads_it():
     async with Umlaut(SMALL) as sandbox:
         made = source(sandbox, username="admin", password="pässwörd")
         assert await made.check()
-    beyond = await ADAPTER.signer({"username": "x", "password": "日本"}).sign(Unsigned("GET", URL("http://x")))
+    beyond = await ADAPTER.signer({"username": "x", "password": "日本"}).sign(RequestToSign("GET", URL("http://x")))
     assert beyond.headers["Authorization"].startswith("Basic ")
 
 
@@ -1182,7 +1182,7 @@ async def test_id_that_is_no_number_leads_nowhere(number):
         goal = target(sandbox)
         for call in (
             goal.find_attachments(EntityRef("campaigns", number)),
-            goal.read_back(Attachment(number, EntityRef("campaigns", "1"), "x"), Bucket()),
+            goal.read_back(Attachment(number, EntityRef("campaigns", "1"), "x"), MemorySink()),
             goal.delete(Attachment(number, EntityRef("campaigns", "1"), "x")),
         ):
             with pytest.raises(errors.GoneError):

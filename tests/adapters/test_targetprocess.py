@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from migrator import errors
-from migrator.layers.retry import Patience, RetryingSource
+from migrator.layers.retry import RetryingSource, RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.model import NOBODY, Attachment, Draft, Entity, EntityRef, Link
 from migrator.sandbox.faults import Faults
@@ -33,7 +33,7 @@ from tests.adapters.targetprocess_bound import (
     source_of,
     target_of,
 )
-from tests.contract import Bucket, Bytes
+from tests.contract import Bytes, MemorySink
 from tests.contract.source import Crawl, SourceContract, crawl, fetch, read_to_the_end, told
 from tests.contract.target import TargetContract
 
@@ -410,7 +410,7 @@ async def test_kind_that_the_listing_leaves_open_is_asked_for(lookup, kind):
 async def test_token_that_may_not_fetch_files_says_what_to_configure(way, error):
     file = Attachment(str(WORLD.attachments[0].id), NOBODY, "x.bin", WORLD.attachments[0].size)
     async with running(denies_downloads_with=way) as sandbox, source_of(sandbox, access_token=TOKEN) as source:
-        bucket = Bucket()
+        bucket = MemorySink()
         with pytest.raises(error, match=r"source\.download_auth"):
             await source.download(file, bucket)
         assert not bucket.content
@@ -593,7 +593,7 @@ async def test_fields_of_the_wrong_type_count_as_missing(odd):
 
 
 async def test_server_that_often_fails_is_read_whole_and_every_file_is_right():
-    patience = Patience(backoff=0.001, backoff_max=0.002)
+    patience = RetryPolicy(backoff=0.001, backoff_max=0.002)
     faults = replace(Faults.transient(0.3), throttled=0.0, unavailable=0.0)  # those make everybody wait
     async with running(faults=faults) as sandbox, source_of(sandbox) as inner:
         source = RetryingSource(VerifiedSource(inner), patience)

@@ -20,7 +20,7 @@ from migrator.sandbox.targetprocess.files import PIXEL
 from migrator.trackers.targetprocess import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
 from migrator.trackers.targetprocess.parse import attachment, iso_date
 from tests.adapters.targetprocess_bound import SKIP, WORLD, answering, client, expected_files
-from tests.contract import Bucket, Bytes
+from tests.contract import Bytes, MemorySink
 from tests.contract.source import crawl, fetch, read_to_the_end, told
 
 NO_ROUTE = [400, 404, 405, 501]
@@ -615,7 +615,7 @@ async def test_file_whose_name_the_upload_page_does_not_know_is_asked_for_by_its
 
 async def test_read_back_goes_the_second_way_too():
     async with answering(serving({"/attachment.aspx?attachmentid=1"})) as url:
-        target, bucket = TargetprocessTarget(client(url), SKIP), Bucket()
+        target, bucket = TargetprocessTarget(client(url), SKIP), MemorySink()
         await target.read_back(Attachment("1", NOBODY, "a", 4), bucket)
         await target.close()
     assert bytes(bucket.content) == b"ours"

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator import errors
-from migrator.layers.retry import Patience, RetryingSource, RetryingTarget
+from migrator.layers.retry import RetryingSource, RetryingTarget, RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.model import NOBODY, Attachment, Draft, Entity, EntityRef
 from migrator.sandbox.faults import Faults
@@ -26,16 +26,16 @@ from migrator.sandbox.world.model import World
 from migrator.trackers import adapter
 from migrator.trackers.teampulse import ADAPTER, Options, TeamPulseSource, TeamPulseTarget
 from migrator.trackers.teampulse.parse import attachment_in, entity_in, made_in, paths_in
-from migrator.wire.auth import Wrap
+from migrator.wire.auth import WrapAuth
 from migrator.wire.client import HttpClient
-from tests.contract import Bucket, Bytes, Expected, nowhere
+from tests.contract import Bytes, Expected, MemorySink, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, fetch, read_to_the_end
 from tests.contract.target import BoundTarget, TargetContract, sha256
 
 WORLD = World.generate(entities=60, seed=7, median_bytes=2_000, large_bytes=2_500_000)
 SMALL = World.generate(entities=12, seed=3, median_bytes=500, large_bytes=0)
 HIDDEN_SIZES = (1, 5)
-NO_PATIENCE = Patience(backoff=0, backoff_max=0)
+NO_PATIENCE = RetryPolicy(backoff=0, backoff_max=0)
 
 
 def client(sandbox: TeamPulseSandbox, **auth: str) -> HttpClient:
@@ -72,7 +72,7 @@ def bound_source(sandbox: TeamPulseSandbox, page_size: int = 100, **auth: str) -
         gone=gone,
         missing=Entity(EntityRef("Bug", "99999")),
         refused=lambda: source(sandbox, username="ann", password="wrong"),
-        unreachable=lambda: TeamPulseSource(HttpClient(nowhere(), Wrap("ann", "x")), Options()),
+        unreachable=lambda: TeamPulseSource(HttpClient(nowhere(), WrapAuth("ann", "x")), Options()),
     )
 
 
@@ -152,7 +152,7 @@ def bound_target(sandbox: TeamPulseSandbox, wrap=lambda target: target) -> Bound
         files_of,
         gone=Attachment("99999", busiest, "x", locator="AttachmentDownload/300015/AttachmentName/x"),
         refused=lambda: wrap(target(sandbox, username="ann", password="wrong")),
-        unreachable=lambda: wrap(TeamPulseTarget(HttpClient(nowhere(), Wrap("ann", "x")), Options())),
+        unreachable=lambda: wrap(TeamPulseTarget(HttpClient(nowhere(), WrapAuth("ann", "x")), Options())),
         limits_names=False,
     )
 
@@ -433,7 +433,7 @@ async def test_address_of_a_file_is_taken_as_told_but_for_the_host():
     ],
 )
 def test_address_is_put_below_the_base_and_encoded_once(address, name, path):
-    http = HttpClient("http://other.example/base", Wrap("ann", "x"))
+    http = HttpClient("http://other.example/base", WrapAuth("ann", "x"))
     found = paths_in({"name": name, "url": address}, http)
     assert found[0].startswith(path) if path else found == []
     assert "".join(found).isascii()
@@ -449,7 +449,7 @@ async def test_file_is_taken_from_the_other_address_where_the_first_wants_anothe
 async def test_file_that_neither_address_gives_is_refused_as_the_first_said():
     async with serving(OneWaySandbox(SMALL, Faults(gone={1}))) as (_, src, _):
         first = (await src.read("attachments", None)).attachments[0]
-        bucket = Bucket()
+        bucket = MemorySink()
         with pytest.raises(errors.LoginPageError):
             await src.download(first, bucket)
         assert not bucket.started
@@ -462,7 +462,7 @@ async def test_login_page_in_place_of_a_web_page_without_a_size_is_not_taken_for
 
     page = next(file for file in WORLD.attachments if file.name.endswith(".html") and WORLD.owner_of(file))
     async with serving(LoggedOut(WORLD, null_sizes={page.id})) as (_, src, _):
-        bucket = Bucket()
+        bucket = MemorySink()
         with pytest.raises(errors.LoginPageError):
             await src.download((await crawl(src)).attachments[str(page.id)], bucket)
         assert not bucket.started
@@ -482,7 +482,7 @@ async def test_file_without_a_known_address_is_asked_for_anew():
     async with serving(TeamPulseSandbox(SMALL)) as (_, src, dst):
         first = (await src.read("attachments", None)).attachments[0]
         assert (await fetch(src, replace(first, locator=""))).sha256 == (await fetch(src, first)).sha256
-        bucket = Bucket()
+        bucket = MemorySink()
         await dst.read_back(Attachment("1", NOBODY, ""), bucket)
         assert bucket.sha256 == (await fetch(src, first)).sha256
 
@@ -561,7 +561,7 @@ async def test_answer_to_an_upload_is_understood_in_all_its_forms(answer, unders
     ],
 )
 def test_name_keeps_all_but_what_a_windows_server_cannot_have(name, legal):
-    assert TeamPulseTarget(HttpClient("http://tp.example", Wrap("ann", "x")), Options()).legal_name(name) == legal
+    assert TeamPulseTarget(HttpClient("http://tp.example", WrapAuth("ann", "x")), Options()).legal_name(name) == legal
 
 
 @pytest.mark.parametrize("status", [404, 413])
@@ -650,7 +650,7 @@ async def test_owner_that_is_no_number_is_gone_and_nothing_is_sent(number):
             dst.find_attachments(owner),
             dst.upload(owner, draft(), Bytes(b"x")),
             dst.describe(Attachment(number, owner, "x"), "told"),
-            dst.read_back(Attachment(number, owner, "x"), Bucket()),
+            dst.read_back(Attachment(number, owner, "x"), MemorySink()),
         ):
             with pytest.raises(errors.GoneError):
                 await call
@@ -670,7 +670,7 @@ ITEMS = JSON | st.dictionaries(st.sampled_from(KEYS), JSON | st.from_regex(r"htt
 
 @given(ITEMS)
 def test_malformed_answers_end_in_our_errors(answer):
-    http = HttpClient("http://tp.example/base", Wrap("ann", "x"))
+    http = HttpClient("http://tp.example/base", WrapAuth("ann", "x"))
     item = answer if isinstance(answer, dict) else {}
     for parse in (
         lambda: entity_in(item, ""),
@@ -684,7 +684,7 @@ def test_malformed_answers_end_in_our_errors(answer):
 
 def test_fields_of_the_wrong_kind_count_as_missing():
     told_of = {"id": 1, "name": "a\ud800b", "size": -1, "createdAt": "yesterday", "commentId": "x", "createdBy": 7}
-    found = attachment_in(told_of, NOBODY, HttpClient("http://tp.example", Wrap("ann", "x")))
+    found = attachment_in(told_of, NOBODY, HttpClient("http://tp.example", WrapAuth("ann", "x")))
     assert (found.name, found.size, found.created_at, found.comment_id, found.created_by) == ("a?b", None, "", None, "")
     assert found.raw.encode()
 

@@ -58,7 +58,7 @@ class Expected:
         return cls(owner, name, len(content), hashlib.sha256(content).hexdigest(), description)
 
 
-class Bucket:
+class MemorySink:
     """A sink that keeps the bytes and holds the caller to the rules of `Sink`."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ import pytest
 from migrator import errors
 from migrator.model import NOBODY, Attachment, Cursor, Entity, EntityRef, Page
 from migrator.ports import Source
-from tests.contract import LARGEST_CHUNK, Bucket, Expected
+from tests.contract import LARGEST_CHUNK, Expected, MemorySink
 
 
 @dataclass
@@ -86,8 +86,8 @@ async def crawl(source: Source, start: tuple[str, Cursor | None] | None = None) 
     return done
 
 
-async def fetch(source: Source, attachment: Attachment) -> Bucket:
-    bucket = Bucket()
+async def fetch(source: Source, attachment: Attachment) -> MemorySink:
+    bucket = MemorySink()
     await source.download(attachment, bucket)
     return bucket
 
@@ -293,7 +293,7 @@ class SourceContract:
         if bound.refused is None:
             pytest.skip("this tracker asks for no credentials")
         file = next(iter((await crawl(bound.source)).attachments.values()))
-        source, bucket = bound.refused(), Bucket()
+        source, bucket = bound.refused(), MemorySink()
         try:
             with pytest.raises((errors.AuthError, errors.LoginPageError, errors.ForbiddenError, errors.GoneError)):
                 await source.download(file, bucket)

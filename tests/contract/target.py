@@ -15,7 +15,7 @@ import pytest
 from migrator import errors
 from migrator.model import Attachment, Draft, EntityDraft, EntityRef
 from migrator.ports import Target
-from tests.contract import LARGEST_CHUNK, Bucket, Bytes
+from tests.contract import LARGEST_CHUNK, Bytes, MemorySink
 
 Truth = tuple[str, int, str, str]
 """Name, size, SHA-256 and description of a file that is really there."""
@@ -128,7 +128,7 @@ class TargetReadContract:
     async def test_files_are_read_back_with_their_own_bytes(self, bound):
         found = []
         for file in await bound.target.find_attachments(bound.entity):
-            bucket = Bucket()
+            bucket = MemorySink()
             await bound.target.read_back(file, bucket)
             assert bucket.largest <= LARGEST_CHUNK
             found.append((file.name, bucket.sha256))
@@ -142,7 +142,7 @@ class TargetReadContract:
         if bound.gone is None:
             pytest.skip("this tracker has no deleted file to ask for")
         with pytest.raises(errors.GoneError):
-            await bound.target.read_back(bound.gone, Bucket())
+            await bound.target.read_back(bound.gone, MemorySink())
 
     async def test_legal_name_is_legal_itself(self, bound):
         legal = [bound.target.legal_name(name) for name in NASTY]
@@ -196,7 +196,7 @@ class TargetContract(TargetReadContract):
         found = {file.id: file for file in await bound.target.find_attachments(bound.entity)}
         assert found[made.id].name == made.name == "report.bin"
         assert made.owner == bound.entity
-        bucket = Bucket()
+        bucket = MemorySink()
         await bound.target.read_back(made, bucket)
         assert bytes(bucket.content) == content
 

@@ -25,8 +25,8 @@ from migrator.sandbox.world.model import World
 from migrator.store.catalog.crawl import _row
 from migrator.trackers import Adapter, adapter
 from migrator.wire.client import HttpClient
-from migrator.wire.rate import Pacer
-from tests.contract import Bucket, Bytes
+from migrator.wire.rate import RateLimiter
+from tests.contract import Bytes, MemorySink
 from tests.contract.source import crawl
 from tests.fuzz import examples
 from tests.fuzz.mutations import changes
@@ -45,7 +45,7 @@ FORMATS = {"targetprocess": ("json", "xml")}
 DRAFT = EntityDraft("Bug", "a stub", "text", "migrator-" + "0" * 24)
 
 
-class NoWaiting(Pacer):
+class NoWaiting(RateLimiter):
     """Doesn't wait, whatever a tracker asks for."""
 
     async def turn(self) -> None:
@@ -117,7 +117,7 @@ async def attachments_of(parts: Parts, at: int) -> None:
 
 async def download(parts: Parts, at: int) -> None:
     file = parts.known.files[at % len(parts.known.files)]
-    bucket = Bucket()
+    bucket = MemorySink()
     with suppress(MigratorError):
         await parts.source.attachments_of(Entity(file.owner))  # as a backup does: archives are planned here
     await VerifiedSource(parts.source).download(file, bucket)
@@ -152,7 +152,7 @@ async def describe(parts: Parts, at: int) -> None:
 
 
 async def read_back(parts: Parts, at: int) -> None:
-    await parts.target.read_back(parts.known.files[at % len(parts.known.files)], Bucket())
+    await parts.target.read_back(parts.known.files[at % len(parts.known.files)], MemorySink())
 
 
 async def delete(parts: Parts, at: int) -> None:

@@ -23,10 +23,10 @@ from migrator.errors import MigratorError, UnexpectedBodyError
 from migrator.model import Attachment, EntityRef
 from migrator.selection import Selection
 from migrator.trackers.issuetrak.parse import written
-from migrator.trackers.issuetrak.zip_batches import Unpacked
+from migrator.trackers.issuetrak.zip_batches import ZipBatch
 from migrator.trackers.squash.parse import date_in
 from migrator.trackers.targetprocess.parse import iso_date
-from migrator.wire.auth import Hmac, Signature, Unsigned, Wrap
+from migrator.wire.auth import HmacAuth, RequestToSign, Signature, WrapAuth
 from migrator.wire.base64_field import Base64Field
 from migrator.wire.status import retry_after
 from tests.fuzz import examples
@@ -72,10 +72,10 @@ def test_any_date_is_read_or_left_out(told):
 @examples(200)
 @given(st.lists(DATES | st.sampled_from([f"Fri, 31 Dec 9999 23:59:59 {zone}" for zone in ZONES]), max_size=3))
 async def test_any_clock_of_a_server_leaves_requests_that_can_be_signed(dates):
-    signer = Hmac("key")
+    signer = HmacAuth("key")
     for told in dates:
         signer.refused(Signature(), {"Date": told})
-        signed = await signer.sign(Unsigned("GET", URL("http://x.example/y"), None))
+        signed = await signer.sign(RequestToSign("GET", URL("http://x.example/y"), None))
         assert all(value.isascii() and value.isprintable() for value in signed.headers.values())
 
 
@@ -94,14 +94,14 @@ TOKENS = st.text(max_size=10) | st.sampled_from([*STRINGS, "a\r\nX-Evil: 1"])
     )
 )
 async def test_any_answer_to_a_login_gives_a_token_that_a_header_takes_or_our_error(body):
-    signer = Wrap("ann", "secret")
+    signer = WrapAuth("ann", "secret")
 
     async def post(path: str, form: object) -> tuple[int, bytes]:
         return 200, body
 
     with suppress(MigratorError):
         assert await signer.login(post)
-        signed = await signer.sign(Unsigned("GET", URL("http://x.example/y"), None))
+        signed = await signer.sign(RequestToSign("GET", URL("http://x.example/y"), None))
         assert all(value.isprintable() for value in signed.headers.values())
 
 
@@ -174,7 +174,7 @@ def test_any_zip_gives_whole_files_or_none(contents, names, how, flips, cut, siz
         "CompressedAttachmentsContent": base64.b64encode(packed).decode(),
     }
     with suppress(UnexpectedBodyError):
-        unpacked = Unpacked(answer)
+        unpacked = ZipBatch(answer)
         for number, told in enumerate(sizes):
             content = unpacked.content(str(number), told)
             assert content is None or len(content) == told
@@ -189,7 +189,7 @@ def test_a_zip_bomb_is_read_no_further_than_the_listed_size():
             "QueryResults": {"Collection": records},
             "CompressedAttachmentsContent": base64.b64encode(archive).decode(),
         }
-        assert Unpacked(told).content("1", 10) is None
+        assert ZipBatch(told).content("1", 10) is None
 
 
 @examples(200)

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator.errors import MigratorError, RetriableError
-from migrator.wire.auth import Hmac, QueryToken, Signer, Wrap, basic
-from migrator.wire.client import Call, HttpClient
-from tests.contract import Bucket
+from migrator.wire.auth import HmacAuth, QueryTokenAuth, Signer, WrapAuth, basic
+from migrator.wire.client import HttpClient, Request
+from tests.contract import MemorySink
 from tests.fuzz import examples
 from tests.fuzz.mutations import HEADERS, LOGIN, STATUSES
 from tests.fuzz.test_fuzz_adapters import NoWaiting
 
-SIGNERS: tuple[Signer, ...] = (basic("ann", "secret"), QueryToken("token", "secret"), Hmac("secret"))
+SIGNERS: tuple[Signer, ...] = (basic("ann", "secret"), QueryTokenAuth("token", "secret"), HmacAuth("secret"))
 BODIES = st.binary(max_size=40) | st.sampled_from(
     [b"", LOGIN, b"[1]", b'{"a": 1}', b"x" * 3000, b"<x/>", b"\x1f\x8b\x08"]
 )
@@ -70,9 +70,9 @@ def in_order(error: MigratorError) -> None:
     assert not isinstance(error, RetriableError) or error.retry_after is None or 0 <= error.retry_after <= 86_400
 
 
-async def asked(told: list[bytes], signer: Signer, verb: str) -> tuple[Bucket, bool]:
+async def asked(told: list[bytes], signer: Signer, verb: str) -> tuple[MemorySink, bool]:
     """What came of one call, and whether it ended well."""
-    bucket = Bucket()
+    bucket = MemorySink()
     async with saying([*told]) as url:
         http = HttpClient(url, signer, pacer=NoWaiting(), timeout=2)
         try:
@@ -80,7 +80,7 @@ async def asked(told: list[bytes], signer: Signer, verb: str) -> tuple[Bucket, b
                 if verb == "download":
                     await http.download("file", bucket)
                 else:
-                    call = Call(verb, "thing", body=None if verb == "GET" else b"{}")
+                    call = Request(verb, "thing", body=None if verb == "GET" else b"{}")
                     answer = await (http.send(call) if verb == "GET" else http.write(call))
                     for read in (answer.json, answer.xml):
                         with suppress(MigratorError):
@@ -104,7 +104,7 @@ def test_any_bytes_in_place_of_an_answer_end_in_our_errors():
             st.sampled_from(["GET", "POST", "PUT", "DELETE", "download"]),
         )
         def attempt(told, signer, verb):
-            signer = Wrap("ann", "secret") if signer == "wrap" else signer
+            signer = WrapAuth("ann", "secret") if signer == "wrap" else signer
             _, well = runner.run(asked(told, signer, verb))
             ended[well] += 1
 

@@ -20,15 +20,15 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from migrator import errors
-from migrator.wire.auth import Header, Signature
+from migrator.wire.auth import HeaderAuth, Signature
 from migrator.wire.client import HttpClient
-from migrator.wire.h1.pool import CLOSING, Lane
-from migrator.wire.h1.response import HEAD_LIMIT, HELD, CutOff, Incoming, NotHttp
-from migrator.wire.rate import Pacer
-from migrator.wire.route import DIRECT, Route, TlsFiles
+from migrator.wire.h1 import pool, response
+from migrator.wire.h1.pool import CLOSING, ConnectionPool
+from migrator.wire.h1.response import HEAD_LIMIT, HELD, H1Response, IncompleteBodyError, ProtocolError
+from migrator.wire.rate import RateLimiter
+from migrator.wire.route import DEFAULT_ROUTE, Route, TlsFiles
 from migrator.wire.route import Proxy as Through
-from migrator.wire.transport.h1 import pool, response
-from tests.contract import Bucket
+from tests.contract import MemorySink
 from tests.fuzz import examples
 from tests.support.tls import Certificates, Proxy
 from tests.support.web import answer
@@ -91,7 +91,7 @@ class Peer:
 @contextlib.asynccontextmanager
 async def client(url: str, **options: Any) -> AsyncIterator[HttpClient]:
     """Closed at the end; then no connection of its lane is left."""
-    http = HttpClient(url, options.pop("signer", Header("X-Key", "k")), **{"timeout": 5, **options})
+    http = HttpClient(url, options.pop("signer", HeaderAuth("X-Key", "k")), **{"timeout": 5, **options})
     try:
         yield http
     finally:
@@ -101,7 +101,7 @@ async def client(url: str, **options: Any) -> AsyncIterator[HttpClient]:
 
 
 async def fetched(http: HttpClient, path: str = "file") -> bytes:
-    bucket = Bucket()
+    bucket = MemorySink()
     await http.download(path, bucket)
     return bytes(bucket.content)
 
@@ -184,7 +184,7 @@ async def test_answer_that_has_no_body_ends_with_its_head(status, told):
     bare = b"HTTP/1.1 " + status + b"\r\n" + told + b"\r\n"
     for scripts, asked in (((bare, answer(FILE)),), [0, 0]), (((bare + OTHER, stall), (answer(FILE),)), [0, 1]):
         async with Peer(*scripts).serving() as peer:
-            road, found = Lane(URL(peer.url), most=2, timeout=5), []
+            road, found = ConnectionPool(URL(peer.url), most=2, timeout=5), []
             for _ in range(2):
                 async with await road.get("/a", {}) as one:
                     found.append(await one.readany())
@@ -216,7 +216,7 @@ async def test_answer_that_has_no_body_ends_with_its_head(status, told):
     ],
 )
 async def test_answer_that_cannot_be_read_may_be_asked_for_again(sent, caplog):
-    bucket = Bucket()
+    bucket = MemorySink()
     async with Peer((sent,)).serving() as peer, client(peer.url) as http:
         with pytest.raises(errors.RetriableError, match=r"GET file: the connection broke \(NotHttp\)"):
             await http.download("file", bucket)
@@ -267,7 +267,7 @@ async def test_name_of_a_file_in_the_head_may_hold_any_byte_but_nul():
         b'HTTP/1.1 200 OK\r\nContent-Disposition: attachment; filename="\x01\xff\xe4.txt"\r\nContent-Length: 1\r\n\r\nx'
     )
     async with Peer((named,)).serving() as peer, client(peer.url) as http:
-        bucket = Bucket()
+        bucket = MemorySink()
         await http.download("file", bucket)
     assert bucket.facts.named
 
@@ -279,7 +279,7 @@ async def test_connection_is_used_again_and_nothing_of_an_answer_reaches_the_nex
     told_twice = "by its length, told three times"
     whole = [BODIES[how] for how in ("in chunks, with trailers", told_twice, "behind 100 and 103", "in chunks")]
     async with Peer((*whole, stall)).serving() as peer:
-        road = Lane(URL(peer.url), most=4, timeout=5)
+        road = ConnectionPool(URL(peer.url), most=4, timeout=5)
         for number in range(len(whole)):
             async with await road.get("/a", {}) as found:
                 assert "X-Trailer" not in found.headers
@@ -373,7 +373,7 @@ async def test_connection_that_was_idle_too_long_is_not_used_again(monkeypatch):
 
 async def test_no_more_idle_connections_are_kept_than_may_be_open():
     async with Peer((answer(FILE), stall)).serving() as peer:
-        road = Lane(URL(peer.url), most=2, timeout=5)
+        road = ConnectionPool(URL(peer.url), most=2, timeout=5)
         answers = await asyncio.gather(*(road.get("/a", {}) for _ in range(5)))
         for found in answers:
             async with found:
@@ -388,7 +388,7 @@ async def test_no_more_idle_connections_are_kept_than_may_be_open():
 # --- what is left behind
 
 
-class Full(Bucket):
+class Full(MemorySink):
     async def write(self, chunk: bytes) -> None:
         raise errors.StorageError("full")
 
@@ -405,7 +405,7 @@ async def test_body_that_nobody_wants_any_more_costs_its_connection():
 
 async def test_connection_whose_reading_was_held_back_is_not_used_again():
     async with Peer((answer(bytes(HELD + 1)), stall), (answer(OTHER),)).serving() as peer:
-        road = Lane(URL(peer.url), most=2, timeout=5)
+        road = ConnectionPool(URL(peer.url), most=2, timeout=5)
         async with await road.get("/a", {}) as found:
             await eventually(lambda: found.complete)
         async with await road.get("/a", {}) as found:
@@ -478,7 +478,7 @@ async def test_tracker_that_brings_nothing_for_too_long_is_given_up(begins, drip
 
 
 async def test_time_that_is_spent_on_our_side_is_not_the_trackers():
-    class Slow(Bucket):
+    class Slow(MemorySink):
         async def write(self, chunk: bytes) -> None:
             await asyncio.sleep(0.15)
             await super().write(chunk)
@@ -502,7 +502,7 @@ async def test_body_is_not_read_faster_than_it_is_taken(tmp_path, secure):
             await writer.drain()
             sent += MIB
 
-    class Stuck(Bucket):
+    class Stuck(MemorySink):
         async def write(self, chunk: bytes) -> None:
             nonlocal most
             if not most:
@@ -512,7 +512,7 @@ async def test_body_is_not_read_faster_than_it_is_taken(tmp_path, secure):
                 assert connection._answer._size <= MIB
             self.largest += len(chunk)
 
-    route = Route(*TlsFiles("source.tls", ca_file=made.ca).contexts()) if secure else DIRECT
+    route = Route(*TlsFiles("source.tls", ca_file=made.ca).contexts()) if secure else DEFAULT_ROUTE
     async with (
         Peer((big,)).serving(made.server() if secure else None) as peer,
         client(peer.url, route=route) as http,
@@ -525,7 +525,7 @@ async def test_body_is_not_read_faster_than_it_is_taken(tmp_path, secure):
 
 async def test_bandwidth_of_our_own_holds_the_server_back():
     body = bytes(3 * MIB)
-    pacer = Pacer(bytes_per_second=100 * MIB)
+    pacer = RateLimiter(bytes_per_second=100 * MIB)
     async with Peer((answer(body),)).serving() as peer, client(peer.url, pacer=pacer) as http:
         assert await fetched(http) == body
 
@@ -533,7 +533,7 @@ async def test_bandwidth_of_our_own_holds_the_server_back():
 # --- what is sent
 
 
-class Given(Header):
+class Given(HeaderAuth):
     """A signer of these headers, checked by nobody."""
 
     def __init__(self, headers: dict[str, str]) -> None:
@@ -569,7 +569,7 @@ async def test_request_is_byte_for_byte_what_the_general_client_sends(path):
     async with Peer((answer(b"{}"), stall)).serving() as peer, client(peer.url, signer=signer) as http:
         for query in ({}, {"q": "ä &=?+/#%", "": "", "n": "1"}):
             await http.get(path, query, Accept="*/*", Accept_Encoding="identity")
-            await http.download(path, Bucket(), query)
+            await http.download(path, MemorySink(), query)
             general, ours = (head.split("\r\n") for _, head in peer.heads[-2:])
             assert ours[0] == general[0]
             assert sorted(ours) == sorted(general)
@@ -589,7 +589,7 @@ async def test_request_is_byte_for_byte_what_the_general_client_sends(path):
     ],
 )
 def test_host_is_told_as_the_origin_says(origin, host):
-    request = Lane(URL(origin), most=1, timeout=1)._spelled("/", {})
+    request = ConnectionPool(URL(origin), most=1, timeout=1)._spelled("/", {})
     assert f"\r\nHost: {host}\r\n".encode() in request
 
 
@@ -609,7 +609,7 @@ async def test_address_in_six_is_reached():
 @pytest.mark.parametrize("how", ["download", "get"])
 async def test_control_character_in_an_address_is_sent_encoded(path, sent, how):
     async with Peer((answer(FILE),)).serving() as peer, client(peer.url) as http:
-        await (http.download(path, Bucket()) if how == "download" else http.get(path))
+        await (http.download(path, MemorySink()) if how == "download" else http.get(path))
     assert peer.heads[0][1].startswith(f"GET {sent} HTTP/1.1\r\n")
 
 
@@ -617,7 +617,7 @@ async def test_control_character_in_an_address_is_sent_encoded(path, sent, how):
 async def test_address_that_would_end_the_line_is_never_sent(target):
     async with Peer((answer(FILE),)).serving() as peer:
         with pytest.raises(ValueError, match="a control character"):
-            await Lane(URL(peer.url), most=1, timeout=5).get(target, {})
+            await ConnectionPool(URL(peer.url), most=1, timeout=5).get(target, {})
     assert peer.heads == []
 
 
@@ -627,7 +627,7 @@ async def test_header_cannot_begin_another_one(end, where):
     evil = {f"X{end}Evil: 1\r\nY": "z"} if where == "name" else {"X": f"y{end}Evil: 1"}
     async with Peer((answer(FILE),)).serving() as peer, client(peer.url, signer=Given(evil)) as http:
         with pytest.raises(errors.RejectedError):
-            await http.download("a", Bucket())
+            await http.download("a", MemorySink())
     assert peer.heads == []
 
 
@@ -637,7 +637,7 @@ async def test_header_cannot_begin_another_one(end, where):
 async def told(http: HttpClient) -> list[str]:
     """What an API call and a download say of the same trouble."""
     said = []
-    for call in (http.get("a"), http.download("a", Bucket())):
+    for call in (http.get("a"), http.download("a", MemorySink())):
         with pytest.raises(errors.ConnectError) as caught:
             await call
         said.append(str(caught.value))
@@ -657,7 +657,7 @@ async def test_nobody_there_is_told_in_the_same_words_by_both_ways(url):
 @pytest.mark.parametrize("shown", [{}, {"expired": True}, {"host": "other.example"}])
 async def test_certificate_that_proves_nothing_is_told_in_the_same_words_by_both_ways(tmp_path, shown):
     made = Certificates(tmp_path)
-    route = Route(*TlsFiles("source.tls", ca_file=made.ca).contexts()) if shown else DIRECT
+    route = Route(*TlsFiles("source.tls", ca_file=made.ca).contexts()) if shown else DEFAULT_ROUTE
     async with Peer((answer(FILE),)).serving(made.server(**shown)) as peer, client(peer.url, route=route) as http:
         ours, general = await told(http)
     assert ours == general
@@ -722,7 +722,7 @@ async def test_server_that_wants_a_certificate_of_ours_gets_no_request_without(t
 
 async def test_file_goes_through_the_proxy_where_there_is_one():
     async with Peer((answer(FILE),)).serving() as peer, Proxy() as proxy:
-        http = HttpClient(peer.url, Header("X-Key", "k"), route=Route(proxy=Through(proxy.url)))
+        http = HttpClient(peer.url, HeaderAuth("X-Key", "k"), route=Route(proxy=Through(proxy.url)))
         assert await fetched(http) == FILE
         await http.close()
     assert proxy.heads[0].startswith(f"GET {peer.url}/file ")
@@ -746,7 +746,7 @@ class Anywhere:
 
 async def read(pieces: list[bytes], how: Exception | None) -> tuple[Any, ...]:
     """All that can be told of an answer that comes in these pieces, before the connection ends."""
-    found = Incoming(Anywhere())
+    found = H1Response(Anywhere())
     for piece in pieces:
         found.feed(memoryview(piece))
     found.ended(how)
@@ -754,7 +754,7 @@ async def read(pieces: list[bytes], how: Exception | None) -> tuple[Any, ...]:
     try:
         while piece := await found.readany():
             body += piece
-    except (CutOff, NotHttp, response.NoAnswer) as caught:
+    except (IncompleteBodyError, ProtocolError, response.NoAnswer) as caught:
         error, body = type(caught).__name__, b""
     return found.status, [*found.headers.items()], body, error, found.reusable
 
@@ -794,9 +794,9 @@ def test_answer_is_the_same_in_whatever_pieces_it_comes():
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 async def test_connection_that_is_cancelled_when_it_has_just_been_made_holds_nobody_up(tmp_path, secure):
     made = Certificates(tmp_path)
-    route = Route(*TlsFiles("t", ca_file=made.ca).contexts()) if secure else DIRECT
+    route = Route(*TlsFiles("t", ca_file=made.ca).contexts()) if secure else DEFAULT_ROUTE
     async with Peer((stall,)).serving(made.server() if secure else None) as peer:
-        road = Lane(URL(peer.url), most=4, timeout=5, context=route.home)
+        road = ConnectionPool(URL(peer.url), most=4, timeout=5, context=route.home)
         opened = road.opened
 
         def opened_and_cancelled(connection):
@@ -861,7 +861,7 @@ async def test_program_does_not_wait_for_a_name_server_that_is_away():
 async def test_connection_of_whose_end_nobody_tells_is_forgotten(monkeypatch):
     monkeypatch.setattr(pool, "CLOSING", 0.05)
     async with Peer((answer(FILE), stall)).serving() as peer:
-        road = Lane(URL(peer.url), most=4, timeout=5)
+        road = ConnectionPool(URL(peer.url), most=4, timeout=5)
         async with await road.get("/x", {}) as found:
             assert await found.readany() == FILE
         [connection] = road._open
@@ -878,7 +878,7 @@ async def test_session_of_whose_end_nobody_tells_is_forgotten(monkeypatch):
 
     monkeypatch.setattr("migrator.wire.client.CLOSING", 0.05)
     async with Peer((answer(b"{}"),)).serving() as peer:
-        http = HttpClient(peer.url, Header("X-Key", "k"))
+        http = HttpClient(peer.url, HeaderAuth("X-Key", "k"))
         await http.get("a")
         session = http._session
         with monkeypatch.context() as patched:

@@ -1,7 +1,7 @@
 """Where the program touches the world, and what a seed lets happen there: a fault, a delay, a kill, a power cut.
 
-The one idea: every edge asks `Fate.at` before (and, where something took effect, after) it does its work. Fate counts
-the edges of a run and kills at one of them, chosen beforehand; at any other it may fail, by chance.
+The one idea: every edge asks `FaultInjector.at` before (and, where something took effect, after) it does its work.
+Fate counts the edges of a run and kills at one of them, chosen beforehand; at any other it may fail, by chance.
 The one trap: an edge that is reached after the kill belongs to a process that is no more, so it does nothing.
 """
 
@@ -26,14 +26,14 @@ from migrator.model import Attachment
 from migrator.pipeline.backup import recorder
 from migrator.ports import BodyFacts, Sink
 from migrator.store import disk, writer
-from migrator.store.catalog.database import Store
+from migrator.store.catalog.database import CatalogDatabase
 from migrator.trackers.memory import CHUNK, MemoryTracker
-from migrator.wire.h1.pool import Lane
+from migrator.wire.h1.pool import ConnectionPool
 from tests.simulation.disk import ForgetfulDisk
 from tests.simulation.loop import Killed
 
 
-class Violation(AssertionError):
+class ViolationError(AssertionError):
     """Something that must hold at any time did not."""
 
 
@@ -45,7 +45,7 @@ CALLS = ("create", "append", "extend", "sync_files", "rename", "sync_folders", "
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class FaultPlan:
     """How bad it gets: the edge of the kill (0: none) or of a stop, and the chance of a fault at each edge.
 
     With `kill_on` the kill is at the n-th of the edges with this word, which so are reached though they are rare.
@@ -66,13 +66,13 @@ class Weather:
     refuses: bool = False
 
 
-CALM = Weather()
+CALM = FaultPlan()
 
 
-class Fate:
+class FaultInjector:
     """What happens in one run. `trace` lists the edges in the order they were reached."""
 
-    def __init__(self, rng: random.Random, weather: Weather, files: ForgetfulDisk) -> None:
+    def __init__(self, rng: random.Random, weather: FaultPlan, files: ForgetfulDisk) -> None:
         self.rng, self.weather = rng, weather
         self.disk = files
         self.trace: list[str] = []
@@ -93,14 +93,16 @@ class Fate:
             self.dead = True
             raise Killed(edge)
 
-    def expect_safe(self, catalog: Store) -> None:
+    def expect_safe(self, catalog: CatalogDatabase) -> None:
         """What the catalog is about to say is stored must be safe on the disk: its bytes, and its name."""
         unsafe = {path.name for path in self.disk.contents} | {to.name for _, to, _ in self.disk.names}
         if unsafe and catalog.db.conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'attachments'").fetchone():
             said = catalog.db.conn.execute("SELECT sha256 FROM attachments WHERE status = 'stored'").fetchall()
             lost = unsafe & {sha256 for (sha256,) in said}
             if lost:
-                raise Violation(f"the catalog says that these are stored, and they are not safe on disk yet: {lost}")
+                raise ViolationError(
+                    f"the catalog says that these are stored, and they are not safe on disk yet: {lost}"
+                )
 
     def strikes(self, chance: float) -> bool:
         """Whether a fault of this chance happens now."""
@@ -108,30 +110,30 @@ class Fate:
 
 
 @contextmanager
-def simulated(fate: Fate) -> Iterator[None]:
+def simulated(fate: FaultInjector) -> Iterator[None]:
     """The program's edges to disk and database are those of this fate while the context lasts."""
     numbers = iter(range(10**9))
     with (
         _disk(fate),
         patch.object(writer, "token_hex", lambda _: f"{next(numbers):016x}"),
-        patch.object(Store, "writing", _transactions(fate, Store.writing)),
+        patch.object(CatalogDatabase, "writing", _transactions(fate, CatalogDatabase.writing)),
         patch.object(Database, "execute", _reads(fate, Database.execute)),
         patch.object(recorder, "SMALL", SMALL),
         patch.object(aiohttp.ClientSession, "_request", _requests(fate, aiohttp.ClientSession._request)),
-        patch.object(Lane, "get", _downloads(fate, Lane.get)),
+        patch.object(ConnectionPool, "get", _downloads(fate, ConnectionPool.get)),
     ):
         yield
 
 
 @contextmanager
-def _disk(fate: Fate) -> Iterator[None]:
+def _disk(fate: FaultInjector) -> Iterator[None]:
     with ExitStack() as stack:
         for name in CALLS:
             stack.enter_context(patch.object(disk, name, _call(fate, name, getattr(fate.disk, name))))
         yield
 
 
-def _call(fate: Fate, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+def _call(fate: FaultInjector, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
     def edge(*args: Any) -> Any:
         if fate.dead:
             return os.open(os.devnull, os.O_WRONLY) if name == "create" else None
@@ -151,9 +153,9 @@ def _call(fate: Fate, name: str, call: Callable[..., Any]) -> Callable[..., Any]
     return edge
 
 
-def _transactions(fate: Fate, writing: Callable[[Store], Any]) -> Callable[[Store], Any]:
+def _transactions(fate: FaultInjector, writing: Callable[[CatalogDatabase], Any]) -> Callable[[CatalogDatabase], Any]:
     @contextmanager
-    def transaction(self: Store) -> Iterator[None]:
+    def transaction(self: CatalogDatabase) -> Iterator[None]:
         if fate.dead:
             raise Killed("a dead process writes no rows")
         fate.at("begin")
@@ -170,7 +172,7 @@ def _transactions(fate: Fate, writing: Callable[[Store], Any]) -> Callable[[Stor
     return transaction
 
 
-def _reads(fate: Fate, execute: Callable[..., Any]) -> Callable[..., Any]:
+def _reads(fate: FaultInjector, execute: Callable[..., Any]) -> Callable[..., Any]:
     def edge(self: Database, sql: str, *args: Any) -> Any:
         if fate.strikes(fate.weather.disk / 4):
             raise sqlite3.OperationalError("disk I/O error")
@@ -179,7 +181,7 @@ def _reads(fate: Fate, execute: Callable[..., Any]) -> Callable[..., Any]:
     return edge
 
 
-def _requests(fate: Fate, request: Callable[..., Any]) -> Callable[..., Any]:
+def _requests(fate: FaultInjector, request: Callable[..., Any]) -> Callable[..., Any]:
     async def edge(self: aiohttp.ClientSession, method: str, url: Any, **how: Any) -> Any:
         fate.at(f"request {method} {url.path}")
         response = await request(self, method, url, **how)
@@ -193,8 +195,8 @@ def _requests(fate: Fate, request: Callable[..., Any]) -> Callable[..., Any]:
     return edge
 
 
-def _downloads(fate: Fate, get: Callable[..., Any]) -> Callable[..., Any]:
-    async def edge(self: Lane, target: str, headers: Any) -> Any:
+def _downloads(fate: FaultInjector, get: Callable[..., Any]) -> Callable[..., Any]:
+    async def edge(self: ConnectionPool, target: str, headers: Any) -> Any:
         path = target.partition("?")[0]
         fate.at(f"request GET {path}")
         answer = await get(self, target, headers)
@@ -214,7 +216,7 @@ OF_SOURCES = {"read", "attachments_of", "download", "still_lists"}
 class Weathered(MemoryTracker):
     """A tracker behind a network; `fate` is that of the run that is under way."""
 
-    fate = Fate(random.Random(0), CALM, ForgetfulDisk())
+    fate = FaultInjector(random.Random(0), CALM, ForgetfulDisk())
 
     async def called(self, verb: str, key: str) -> None:
         """Before each verb, and after those that change something."""

@@ -13,12 +13,12 @@ from typing import Any
 from unittest.mock import patch
 
 from migrator import errors
-from migrator.layers.retry import checked_sink, retry
+from migrator.layers import checked_sink, retry
 from migrator.model import Outcome, Page, Status, UploadStatus
 from migrator.pipeline.backup import _Backup
 from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.backup.recorder import Recorder
-from migrator.pipeline.load.upload import Settler
+from migrator.pipeline.load.upload import Uploader
 from migrator.store import disk, writer
 from migrator.store.blobs import Archive
 from migrator.store.catalog import database
@@ -119,13 +119,13 @@ async def _short_listing_believed(self: Any, stream: str, cursor: Any, rounds: A
 
 
 async def _page_swallows_errors(self: Any, attachment: Any, recorded: Any) -> Any:
-    from migrator.pipeline.backup.recorder import Settled, StoreSink
+    from migrator.pipeline.backup.recorder import FetchResult, StoreSink
 
     sink = StoreSink(self._archive, self._progress)
     with contextlib.suppress(errors.ItemFailedError):
         await self._source.download(attachment, sink)
     blob, body = await sink.finish()
-    return Settled(Outcome(attachment, Status.STORED, blob), body, recorded)
+    return FetchResult(Outcome(attachment, Status.STORED, blob), body, recorded)
 
 
 def _uploaded_at_once(self: Any, run: int, target: str, upload: Any, name: str, before: Any, at: str) -> None:
@@ -151,8 +151,8 @@ MUTANTS: dict[str, Mutant] = {
         remaking, "_made", lambda path, fresh: [path, fresh][2:]
     ),
     "a retry without rewind": lambda: patch.object(retry.RetryingSource, "download", _download_without_rewind),
-    "an upload is repeated without a look": lambda: patch.object(Settler, "_find_sent", _sent_without_a_look),
-    "a load that resumes does not look": lambda: patch.object(Settler, "_find", _resumed_without_a_look),
+    "an upload is repeated without a look": lambda: patch.object(Uploader, "_find_sent", _sent_without_a_look),
+    "a load that resumes does not look": lambda: patch.object(Uploader, "_find", _resumed_without_a_look),
     "an intent is not recorded": lambda: patch.object(UploadTables, "record_intent", _intent_not_recorded),
     "an upload is recorded before it is sent": lambda: patch.object(UploadTables, "record_intent", _uploaded_at_once),
     "sizes are not compared": lambda: patch.object(checked_sink.CheckedSink, "judge", lambda *_: None),

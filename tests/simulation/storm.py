@@ -27,7 +27,7 @@ from migrator.trackers import adapter
 from migrator.wire.client import HttpClient
 from tests.simulation import loop
 from tests.simulation.disk import ForgetfulDisk
-from tests.simulation.edges import CALM, Fate, Violation, Weather, simulated
+from tests.simulation.edges import CALM, FaultInjector, FaultPlan, ViolationError, simulated
 from tests.simulation.story import HAS_TABLES, archived
 from tests.support.parts import PATIENCE, rows, run_backup, run_load, run_verify
 from tests.test_pairs import FOUR, OPTIONS, assert_there_once, mapped
@@ -69,11 +69,11 @@ class Storm:
         self.log = [f"{source.sandbox.tracker} -> {target.sandbox.tracker}"]
 
     def expect(self, holds: object, what: str) -> None:
-        """Raise `Violation` unless it holds."""
+        """Raise `ViolationError` unless it holds."""
         if not holds:
-            raise Violation("\n".join([f"storm {self.seed}: {what}", *self.log]))
+            raise ViolationError("\n".join([f"storm {self.seed}: {what}", *self.log]))
 
-    def run(self, job: str, fate: Fate, faults: Faults) -> dict[str, Any] | None:
+    def run(self, job: str, fate: FaultInjector, faults: Faults) -> dict[str, Any] | None:
         """One run as a process of its own; None if it was killed."""
         self.disk.catalog = b""
         work = self._backup if job == "backup" else self._load
@@ -93,14 +93,14 @@ class Storm:
         self.log.append(f"{job}: {summary['status']} after {len(fate.trace)} edges; {dict(faults.injected)}")
         return summary
 
-    async def _backup(self, archive: Path, fate: Fate) -> dict[str, Any]:
+    async def _backup(self, archive: Path, fate: FaultInjector) -> dict[str, Any]:
         async with self.source.client() as (parts, http, options):
             source = parts.source(http, options)
             summary = await run_backup(None, archive, source=source, stop=fate.stop)
             await source.close()
             return summary
 
-    async def _load(self, archive: Path, fate: Fate) -> dict[str, Any]:
+    async def _load(self, archive: Path, fate: FaultInjector) -> dict[str, Any]:
         async with self.target.client() as (parts, http, options):
             target = RetryingTarget(parts.target(http, options), PATIENCE)
             return await run_load(None, archive, self.mapping(), target=target, uploads=3, stop=fate.stop)
@@ -113,22 +113,22 @@ class Storm:
         """The same as a list."""
         return mapped(self.root, self.target.sandbox)
 
-    def disturbed(self, job: str) -> Iterator[tuple[Fate, Faults]]:
+    def disturbed(self, job: str) -> Iterator[tuple[FaultInjector, Faults]]:
         """The weather of a few bad runs."""
         for _ in range(self.rng.randint(1, 3)):
             rng = random.Random(self.rng.random())
-            weather = Weather(kill_at=rng.randint(1, EDGES[job]), power_cut=rng.random() < 0.5)
+            weather = FaultPlan(kill_at=rng.randint(1, EDGES[job]), power_cut=rng.random() < 0.5)
             faults = Faults.transient(rng.choice([0.0, 0.05, 0.2]), seed=self.seed)
             faults.lose_upload_rate = rng.choice([0.0, 0.1])
             for turn in range(2):
                 setattr(faults, FAULTY[(self.seed + turn * 2) % len(FAULTY)], 0.15)
             if job == "backup" and rng.random() < 0.2:  # the storage is away for a night
                 faults.gone = {file.id for file in self.source.sandbox.world.attachments}
-            yield Fate(rng, weather, self.disk), faults
+            yield FaultInjector(rng, weather, self.disk), faults
 
-    def calm(self) -> tuple[Fate, Faults]:
+    def calm(self) -> tuple[FaultInjector, Faults]:
         """No weather at all."""
-        return Fate(random.Random(self.seed), CALM, self.disk), Faults()
+        return FaultInjector(random.Random(self.seed), CALM, self.disk), Faults()
 
     def backups(self) -> None:
         """Disturbed ones, then one that must complete with the archive of an undisturbed one."""
@@ -165,7 +165,7 @@ class Storm:
 
 
 def storm(seed: int, root: Path) -> Storm:
-    """The whole story of a seed in a folder of its own; raises `Violation`, or `AssertionError` for a target."""
+    """The whole story of a seed in a folder of its own; raises `ViolationError`, or `AssertionError` for a target."""
     rng = random.Random(f"storm {seed}")
     source, target = FOUR[seed % 4], rng.choice(FOUR)
     world = World.generate(entities=14, attachments=16, median_bytes=600, large_bytes=20_000)

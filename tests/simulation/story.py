@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from migrator.errors import MigratorError
-from migrator.layers.retry import Patience, RetryingTarget
+from migrator.layers.retry import RetryingTarget, RetryPolicy
 from migrator.mapping.file import Mapping
 from migrator.model import NOBODY, EntityRef
 from migrator.pipeline.rebuild import rebuild
@@ -31,10 +31,10 @@ from migrator.store.repair.audit import audit
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.simulation import loop
 from tests.simulation.disk import ForgetfulDisk
-from tests.simulation.edges import CALM, SMALL, Fate, Violation, Weather, Weathered, simulated
+from tests.simulation.edges import CALM, SMALL, FaultInjector, FaultPlan, ViolationError, Weathered, simulated
 from tests.support.parts import expected, files_on, rows, run_backup, run_load, run_rollback, run_verify
 
-PATIENCE = Patience(retries=3, total=10_000)
+PATIENCE = RetryPolicy(retries=3, total=10_000)
 MOST_RUNS = 3
 OF_BACKUPS = ("read ", "attachments_of", "download")
 OF_LOADS = ("find_attachments", "upload", "read_back")
@@ -58,11 +58,11 @@ class Story:
     traces: list[list[str]] = field(default_factory=list)
 
     def expect(self, holds: object, what: str) -> None:
-        """Raise `Violation` unless it holds."""
+        """Raise `ViolationError` unless it holds."""
         if not holds:
-            raise Violation("\n".join([f"seed {self.seed}: {what}", *self.log]))
+            raise ViolationError("\n".join([f"seed {self.seed}: {what}", *self.log]))
 
-    def run(self, name: str, work: Coroutine[Any, Any, Any], fate: Fate) -> dict[str, Any] | None:
+    def run(self, name: str, work: Coroutine[Any, Any, Any], fate: FaultInjector) -> dict[str, Any] | None:
         """One run, as a process of its own; None if it did not come to its summary."""
         self.source.fate = self.target.fate = fate
         self.disk.catalog = b""
@@ -74,7 +74,7 @@ class Story:
             self.expect(not found, f"the manifest tells all that the catalog says: {found}")
         return summary
 
-    def _run(self, name: str, work: Coroutine[Any, Any, Any], fate: Fate) -> dict[str, Any] | None:
+    def _run(self, name: str, work: Coroutine[Any, Any, Any], fate: FaultInjector) -> dict[str, Any] | None:
         try:
             with sqlite_errors(), simulated(fate):
                 summary = loop.run(work, fate.rng)
@@ -89,7 +89,7 @@ class Story:
     def _tell(self, line: str) -> None:
         self.log.append(line)
 
-    def _bury(self, fate: Fate) -> None:
+    def _bury(self, fate: FaultInjector) -> None:
         """What a kill leaves of the catalog is what was committed; what a power cut leaves of the files is less."""
         if fate.weather.power_cut:
             self.disk.power_cut(self.rng, self.root)
@@ -97,12 +97,12 @@ class Story:
                 Catalog(self.root).close()  # whatever opens it next has it catch up with its manifest
 
 
-def weather(rng: random.Random, edges: int, words: Sequence[str]) -> Weather:
+def weather(rng: random.Random, edges: int, words: Sequence[str]) -> FaultPlan:
     """Of a run that has about so many edges."""
     kind = rng.choice(["kill", "kill", "power", "stop", "network", "disk", "all", "all"])
     chance = rng.choice([0.02, 0.1, 0.3])
     kill_on = rng.choice(words) if rng.random() < 0.5 else ""
-    return Weather(
+    return FaultPlan(
         kill_at=rng.randint(1, 6 if kill_on else edges) if kind in {"kill", "power", "all"} else 0,
         kill_on=kill_on,
         stop_at=rng.randint(1, edges) if kind == "stop" else 0,
@@ -147,7 +147,7 @@ def made_odd(target: Weathered, seed: int) -> None:
 
 
 @contextmanager
-def begun(seed: int) -> Iterator[Story]:
+def run_context(seed: int) -> Iterator[Story]:
     """The world of a seed, in a folder that is swept away afterwards."""
     memory = Path("/dev/shm")
     root = Path(tempfile.mkdtemp(prefix="simulation-", dir=memory if memory.is_dir() else None))
@@ -164,8 +164,8 @@ def begun(seed: int) -> Iterator[Story]:
 
 
 def simulate(seed: int) -> Story:
-    """The whole story of a seed; raises `Violation`."""
-    with begun(seed) as story:
+    """The whole story of a seed; raises `ViolationError`."""
+    with run_context(seed) as story:
         before = {to: files_on(story.target, to) for to in story.target.entities}
         backups(story)
         loads(story)
@@ -174,16 +174,16 @@ def simulate(seed: int) -> Story:
     return story
 
 
-def disturbed(story: Story, edges: int, words: Sequence[str] = ("",)) -> Iterator[Fate]:
+def disturbed(story: Story, edges: int, words: Sequence[str] = ("",)) -> Iterator[FaultInjector]:
     """The fates of a few bad runs."""
     for _ in range(story.rng.randint(1, MOST_RUNS)):
         rng = random.Random(story.rng.random())
-        yield Fate(rng, weather(rng, edges, words), story.disk)
+        yield FaultInjector(rng, weather(rng, edges, words), story.disk)
 
 
-def calm(story: Story) -> Fate:
+def calm(story: Story) -> FaultInjector:
     """The fate of a run that nothing disturbs."""
-    return Fate(random.Random(story.seed), CALM, story.disk)
+    return FaultInjector(random.Random(story.seed), CALM, story.disk)
 
 
 def backups(story: Story) -> None:
@@ -221,7 +221,7 @@ def archived(root: Path) -> tuple[Any, ...]:
     return blobs, *(rows(root, statement) for statement in SAID)
 
 
-def one_backup(story: Story, fate: Fate) -> dict[str, Any] | None:
+def one_backup(story: Story, fate: FaultInjector) -> dict[str, Any] | None:
     """One run, and what must hold whenever one has ended."""
     lose_the_catalog(story)
     had, seen = recorded(story), Counter(story.source.downloads)
@@ -303,7 +303,7 @@ def loads(story: Story) -> None:
     story.expect(story.target.uploads == sent, "a load that has nothing to do sends nothing")
 
 
-def one_load(story: Story, fate: Fate, **how: Any) -> dict[str, Any] | None:
+def one_load(story: Story, fate: FaultInjector, **how: Any) -> dict[str, Any] | None:
     """One run; what it says is uploaded is at the target."""
     lose_the_catalog(story)
     target = RetryingTarget(MemoryTarget(story.target), PATIENCE)
@@ -358,7 +358,7 @@ def rollbacks(story: Story, before: dict[Any, Any]) -> None:
     story.expect(after == before, "the target is as it was before")
 
 
-def one_rollback(story: Story, fate: Fate) -> dict[str, Any] | None:
+def one_rollback(story: Story, fate: FaultInjector) -> dict[str, Any] | None:
     """One run."""
     lose_the_catalog(story)
     target = RetryingTarget(MemoryTarget(story.target), PATIENCE)

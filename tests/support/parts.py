@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from migrator.layers.retry import Patience, RetryingSource, RetryingTarget
+from migrator.layers.retry import RetryingSource, RetryingTarget, RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.mapping.file import Mapping
 from migrator.model import NOBODY, EntityRef
@@ -32,7 +32,7 @@ async def no_wait(_: float) -> None:
     await asyncio.sleep(0)
 
 
-PATIENCE = Patience(retries=3, sleep=no_wait)
+PATIENCE = RetryPolicy(retries=3, sleep=no_wait)
 
 
 def small_tracker(entities: int = 12, page_size: int = 4) -> MemoryTracker:

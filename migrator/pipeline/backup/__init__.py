@@ -21,14 +21,14 @@ from migrator.dates import same_moment
 from migrator.model import Attachment, Cursor, Entity, Page, RunStatus, Status
 from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.backup.findings import Findings
-from migrator.pipeline.backup.loop_detector import Rounds
+from migrator.pipeline.backup.loop_detector import LoopDetector
 from migrator.pipeline.backup.recorder import Recorder, missing_blobs
 from migrator.pipeline.backup.relocation import relocate
-from migrator.pipeline.run import Frame, begun
+from migrator.pipeline.run import RunContext, run_context
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
-from migrator.selection import EVERYTHING, Choice, Selection
-from migrator.store import Archive, Catalog, Crawl, Room, Vanished
+from migrator.selection import EVERYTHING, Selection, Selector
+from migrator.store import Archive, Catalog, Crawl, FreeSpace, Vanished
 
 __all__ = ["BackupSettings", "backup", "missing_blobs", "relocate"]
 
@@ -65,7 +65,7 @@ async def backup(
     Gives the summary of `contract.md`; `stop` drains and ends it as `interrupted`. Raises what is fatal, with the
     run recorded as `failed` and all finished files kept.
     """
-    async with begun(catalog, "backup", lambda: catalog.claim_source(settings.identity)) as frame:
+    async with run_context(catalog, "backup", lambda: catalog.claim_source(settings.identity)) as frame:
         work = _Backup(source, archive, settings, frame, progress or Silent())
         await frame.desk.run(work.begin)
         return await frame.carry_out(work, stop or asyncio.Event())
@@ -73,7 +73,7 @@ async def backup(
 
 class _Backup:
     def __init__(
-        self, source: Source, archive: Archive, settings: BackupSettings, frame: Frame, progress: Progress
+        self, source: Source, archive: Archive, settings: BackupSettings, frame: RunContext, progress: Progress
     ) -> None:
         self._source, self._archive, self._settings, self._progress = source, archive, settings, progress
         self._catalog, self._desk, self._run, self._in_flight = frame.catalog, frame.desk, frame.run, frame.in_flight
@@ -88,13 +88,13 @@ class _Backup:
             allow_forbidden=settings.allow_forbidden,
         )
         self._findings = Findings(progress)
-        self._room = Room(archive.root)
+        self._room = FreeSpace(archive.root)
         self._crawl = Crawl(frame.run, {})
         self._pages = asyncio.Semaphore(PAGES_IN_FLIGHT)
         self._asks = asyncio.Semaphore(settings.downloads)
         self._taken: dict[str, Attachment] = {}
         self._partial = settings.selection.partial
-        self._choice = Choice(settings.selection, frozenset(settings.kinds))
+        self._choice = Selector(settings.selection, frozenset(settings.kinds))
         self._failed: list[Entity] = []
 
     def begin(self) -> None:
@@ -174,7 +174,7 @@ class _Backup:
         async with asyncio.TaskGroup() as pages:
             for stream in self._source.capabilities.streams:
                 cursor = cursors.get(stream)
-                ended, rounds = stream in cursors and cursor is None, Rounds(stream)
+                ended, rounds = stream in cursors and cursor is None, LoopDetector(stream)
                 self._findings.answered |= stream in cursors
                 while not ended and not self._choice.full:
                     await self._pages.acquire()
@@ -187,7 +187,7 @@ class _Backup:
                     ended = cursor is None
         self._findings.expect_answers()
 
-    async def _read(self, stream: str, cursor: Cursor | None, rounds: Rounds) -> Page | None:
+    async def _read(self, stream: str, cursor: Cursor | None, rounds: LoopDetector) -> Page | None:
         """A page of a listing; None if the listing can't be read any further, which is noted."""
         try:
             page = await self._source.read(stream, cursor)

@@ -11,7 +11,7 @@ import asyncio
 
 from migrator import errors
 from migrator.model import Attachment, Blob, Outcome, Status
-from migrator.pipeline.backup.recorder import Recorded, Recorder, Settled, StoreSink
+from migrator.pipeline.backup.recorder import FetchResult, Recorded, Recorder, StoreSink
 from migrator.pipeline.run import InFlight
 from migrator.ports import Source
 from migrator.progress import Progress
@@ -79,7 +79,7 @@ class Fetcher:
             "only the API?"
         )
 
-    async def _fetched(self, attachment: Attachment, recorded: Recorded) -> Settled:
+    async def _fetched(self, attachment: Attachment, recorded: Recorded) -> FetchResult:
         sink = StoreSink(self._archive, self._progress)
         self._tried += 1
         try:
@@ -91,12 +91,12 @@ class Fetcher:
         except errors.ItemFailedError as error:
             status, reason = await self._judged(attachment, error)
             self._progress.done(failed=status is Status.FAILED)
-            return Settled(Outcome(attachment, status, None, reason), None, recorded)
+            return FetchResult(Outcome(attachment, status, None, reason), None, recorded)
         finally:
             sink.discard()
         self._stored += 1
         self._progress.done()
-        return Settled(Outcome(attachment, Status.STORED, blob, warning=sink.warning), body, recorded)
+        return FetchResult(Outcome(attachment, Status.STORED, blob, warning=sink.warning), body, recorded)
 
     def _expect_content(self, attachment: Attachment, blob: Blob, sink: StoreSink) -> None:
         """An empty body proves nothing where no size is listed: a few are believed, with a warning."""

@@ -15,7 +15,7 @@ MOST = 10
 """So often the same place of a stream, or the same page in a row, is a circle."""
 
 
-class Rounds:
+class LoopDetector:
     """Counts for one stream, page by page."""
 
     def __init__(self, stream: str) -> None:

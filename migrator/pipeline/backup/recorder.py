@@ -14,10 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from migrator.model import Attachment, Blob, Outcome, Status
-from migrator.pipeline.executor import Desk
+from migrator.pipeline.executor import SerialExecutor
 from migrator.ports import BodyFacts
 from migrator.progress import Progress
-from migrator.store import BLOB_FOLDERS, Archive, Catalog, Content, LargeFile, Room
+from migrator.store import BLOB_FOLDERS, Archive, Catalog, Content, FreeSpace, LargeFile
 
 SMALL = 256 * 1024
 HANDED_OVER = 64
@@ -83,7 +83,7 @@ Recorded = Callable[[Attachment, Status], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class FetchResult:
     """A file whose fate is known and not recorded yet. `body` is what has yet to be written of it.
 
     `recorded` is called when it is.
@@ -101,17 +101,17 @@ class Recorder:
     wait for each other as little as can be. No rows are written before the bytes that they speak of are safe.
     """
 
-    def __init__(self, archive: Archive, catalog: Catalog, desk: Desk, run: int, downloads: int) -> None:
+    def __init__(self, archive: Archive, catalog: Catalog, desk: SerialExecutor, run: int, downloads: int) -> None:
         self._archive, self._catalog, self._desk, self._run = archive, catalog, desk, run
         self._room = asyncio.Semaphore(HANDED_OVER + downloads)
         self._batch = (HANDED_OVER + downloads) * 2 // 5
-        self._waiting: list[Settled] = []
+        self._waiting: list[FetchResult] = []
         self._awake, self._enough = asyncio.Event(), asyncio.Event()
-        self._shelf, self._turn = Desk(), asyncio.Lock()
-        self._written: list[Settled] = []
-        self._disk = Room(archive.root)
+        self._shelf, self._turn = SerialExecutor(), asyncio.Lock()
+        self._written: list[FetchResult] = []
+        self._disk = FreeSpace(archive.root)
 
-    async def put(self, settled: Settled) -> None:
+    async def put(self, settled: FetchResult) -> None:
         """Hand a file over; waits while too many are waiting."""
         await self._room.acquire()
         self._waiting.append(settled)
@@ -166,14 +166,14 @@ class Recorder:
                 self._room.release()
                 settled.recorded(settled.outcome.attachment, settled.outcome.status)
 
-    async def _writing(self, batch: list[Settled]) -> list[asyncio.Future[None]]:
+    async def _writing(self, batch: list[FetchResult]) -> list[asyncio.Future[None]]:
         bodies = [(s.outcome.blob, s.body) for s in batch if s.outcome.blob is not None and s.body is not None]
         if not bodies:
             return []
         known = await self._desk.run(self._catalog.known_blobs, [blob.sha256 for blob, _ in bodies])
         return [self._shelf.begin(self._archive.store_batch, bodies, known)]
 
-    def _recording(self, batch: list[Settled]) -> list[asyncio.Future[None]]:
+    def _recording(self, batch: list[FetchResult]) -> list[asyncio.Future[None]]:
         outcomes = [settled.outcome for settled in batch]
         return [self._desk.begin(self._catalog.record_outcomes, self._run, outcomes)] if batch else []
 

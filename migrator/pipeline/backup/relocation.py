@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from migrator.errors import ConfigError, ForbiddenError, GoneError
 from migrator.model import Attachment, Entity
-from migrator.pipeline.executor import Desk
+from migrator.pipeline.executor import SerialExecutor
 from migrator.ports import Source
 from migrator.store import Catalog
 
@@ -42,7 +42,7 @@ async def relocate(source: Source, catalog: Catalog, old: str, new: str) -> str:
     Whoever calls holds the archive. May be repeated. `ConfigError`, and nothing is changed, where the archive is of
     neither or the tracker is another one.
     """
-    desk = Desk()
+    desk = SerialExecutor()
     try:
         held = await desk.run(catalog.setting, "source")
         if held == new:

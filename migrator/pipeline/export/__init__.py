@@ -24,10 +24,10 @@ from typing import Any
 from migrator.errors import ConfigError
 from migrator.filenames import FOLDER, IN_A_BAG, KIND, PATH, fold, legal, length, readable, unique
 from migrator.model import Blob, RunStatus
-from migrator.pipeline.export.copies import Damaged, can_clone
-from migrator.pipeline.export.formats import INDEX, SHAPES, Item, Stopped
+from migrator.pipeline.export.copies import BlobDamagedError, can_clone
+from migrator.pipeline.export.formats import FORMATS, INDEX, ExportItem, ExportStoppedError
 from migrator.progress import Progress, Silent
-from migrator.store import README, Archive, Catalog, Room, blob_name, disk_errors, flush
+from migrator.store import README, Archive, Catalog, FreeSpace, blob_name, disk_errors, flush
 
 __all__ = ["ExportSettings", "export"]
 
@@ -59,13 +59,13 @@ async def export(
 
     A damaged or missing blob is named, and everything else exported: the status is `damaged` then.
     """
-    place = Place(archive.root, settings.destination, file=settings.shape == "zip")
+    place = Destination(archive.root, settings.destination, file=settings.shape == "zip")
     run = await asyncio.to_thread(catalog.begin_run, "export")
     work = _Export(archive, catalog, settings, place, run, progress or Silent(), stop or asyncio.Event())
     return await work.run()
 
 
-class Place:
+class Destination:
     """Where an export is built, and how it gets its name. Building one refuses a destination that is in use."""
 
     def __init__(self, root: Path, destination: Path, *, file: bool) -> None:
@@ -134,7 +134,7 @@ class _Export:
         archive: Archive,
         catalog: Catalog,
         settings: ExportSettings,
-        place: Place,
+        place: Destination,
         run: int,
         progress: Progress,
         stop: asyncio.Event,
@@ -143,7 +143,7 @@ class _Export:
         self._run, self._progress, self._stop = run, progress, stop
         self._loop = asyncio.get_running_loop()
         self._tally = _Tally()
-        self._shape = SHAPES[settings.shape](place.partial, self._moved, links=settings.links)
+        self._shape = FORMATS[settings.shape](place.partial, self._moved, links=settings.links)
 
     async def run(self) -> dict[str, Any]:
         began, status = time.monotonic(), RunStatus.FAILED
@@ -165,7 +165,7 @@ class _Export:
         """From a thread: tell the progress, and end the work at hand if the run is being stopped."""
         self._loop.call_soon_threadsafe(self._progress.moved, size)
         if self._stop.is_set():
-            raise Stopped
+            raise ExportStoppedError
 
     def _begin(self) -> None:
         self._place.prepare()
@@ -177,7 +177,7 @@ class _Export:
         to, settings = self._place.partial.parent, self._settings
         linked = settings.links and to.stat().st_dev == self._archive.blobs.stat().st_dev
         if settings.shape != "zip" and not linked and not self._clones():
-            Room(to).expect(self._catalog.exportable_size(gone=settings.gone)[1])
+            FreeSpace(to).expect(self._catalog.exportable_size(gone=settings.gone)[1])
 
     def _clones(self) -> bool:
         return can_clone(self._archive.root / README, self._place.partial)
@@ -188,23 +188,23 @@ class _Export:
         avoid = IN_A_BAG if self._settings.shape == "bagit" else ""
         items = named(self._catalog.exportable(gone=self._settings.gone), avoid)
         while not self._stop.is_set() and (some := await asyncio.to_thread(lambda: list(islice(items, TOGETHER)))):
-            with suppress(Stopped):
+            with suppress(ExportStoppedError):
                 failed = await asyncio.to_thread(self._place_some, some)
                 for number in range(len(some)):
                     self._progress.done(failed=number < failed)
 
-    def _place_some(self, items: list[Item]) -> int:
+    def _place_some(self, items: list[ExportItem]) -> int:
         """Place files; gives how many of them could not be."""
         before = len(self._tally.failures)
         for item in items:
             try:
                 self._shape.add(item, self._archive.path_of(item.blob.sha256))
                 self._tally.files, self._tally.size = self._tally.files + 1, self._tally.size + item.blob.size
-            except Damaged as error:
+            except BlobDamagedError as error:
                 self._damaged(item, str(error))
         return len(self._tally.failures) - before
 
-    def _damaged(self, item: Item, problem: str) -> None:
+    def _damaged(self, item: ExportItem, problem: str) -> None:
         sha256, code = item.blob.sha256, "E02" if problem == "missing" else "E01"
         path = blob_name(sha256)
         self._tally.problems[sha256] = {"code": code, "problem": problem, "sha256": sha256, "path": path}
@@ -246,7 +246,7 @@ class _Export:
         self._catalog.end_run(self._run, status, summary)
 
 
-def named(rows: Iterator[dict[str, Any]], avoid: str = "") -> Iterator[Item]:
+def named(rows: Iterator[dict[str, Any]], avoid: str = "") -> Iterator[ExportItem]:
     """Each file (in the order of kinds and entities) with its path in the tree; no two are the same anywhere.
 
     `avoid`: characters that no path has, though they are legal.
@@ -265,7 +265,7 @@ def named(rows: Iterator[dict[str, Any]], avoid: str = "") -> Iterator[Item]:
             folder = unique(legal(title, FOLDER, "no entity", avoid=avoid), folders, FOLDER, extension=False)
         room = PATH - length(kind) - length(folder) - 2
         name = unique(legal(row["name"], room, avoid=avoid), names, room)
-        yield Item(
+        yield ExportItem(
             f"{kind}/{folder}/{name}",
             row["kind"],
             row["entity_id"],

@@ -23,11 +23,11 @@ CHUNK = 1024 * 1024
 FICLONE = 0x40049409
 """ioctl_ficlone(2): one file gets the blocks of another, and keeps them when that changes. btrfs, XFS, NFS 4.2, ..."""
 
-Moved = Callable[[int], None]
+Remapped = Callable[[int], None]
 """Told of each chunk; may raise to end the work."""
 
 
-class Damaged(Exception):
+class BlobDamagedError(Exception):
     """A blob is `damaged` or `missing`, as the message says."""
 
 
@@ -37,7 +37,7 @@ def chunks(file: BinaryIO | io.FileIO) -> Iterator[bytes]:
         yield chunk
 
 
-def is_sound(wanted: Blob, blob: Path, moved: Moved) -> bool:
+def is_sound(wanted: Blob, blob: Path, moved: Remapped) -> bool:
     """Whether a blob is what its name says."""
     try:
         with _opened(blob) as file:
@@ -46,8 +46,11 @@ def is_sound(wanted: Blob, blob: Path, moved: Moved) -> bool:
         return False
 
 
-def copy_blob(wanted: Blob, blob: Path, path: Path, moved: Moved, created_at: str = "") -> None:
-    """A new file at `path` with the content of a blob; `Damaged`, and no file, if that is not what its name says."""
+def copy_blob(wanted: Blob, blob: Path, path: Path, moved: Remapped, created_at: str = "") -> None:
+    """A new file at `path` with the content of a blob.
+
+    `BlobDamagedError`, and no file, if that is not what its name says.
+    """
     try:
         file = _opened(blob)
     except OSError as error:
@@ -60,9 +63,9 @@ def copy_blob(wanted: Blob, blob: Path, path: Path, moved: Moved, created_at: st
         raise damaged(blob)
 
 
-def damaged(blob: Path) -> Damaged:
+def damaged(blob: Path) -> BlobDamagedError:
     """What is wrong with a blob that is not what it should be."""
-    return Damaged("damaged" if os.path.lexists(blob) else "missing")
+    return BlobDamagedError("damaged" if os.path.lexists(blob) else "missing")
 
 
 def can_clone(path: Path, probe: Path) -> bool:
@@ -87,7 +90,7 @@ def _cloned(file: io.FileIO, out: io.FileIO) -> bool:
     return True
 
 
-def _hashed(pieces: Iterator[bytes], moved: Moved) -> Blob:
+def _hashed(pieces: Iterator[bytes], moved: Remapped) -> Blob:
     sha256, size = hashlib.sha256(), 0
     for piece in pieces:
         sha256.update(piece)

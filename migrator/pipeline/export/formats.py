@@ -21,7 +21,7 @@ from pathlib import Path
 
 from migrator.filenames import on_disk
 from migrator.model import Blob
-from migrator.pipeline.export.copies import Moved, chunks, copy_blob, damaged, is_sound
+from migrator.pipeline.export.copies import Remapped, chunks, copy_blob, damaged, is_sound
 from migrator.store import OWN
 
 INDEX = "index.csv"
@@ -30,12 +30,12 @@ SAMPLE = 64 * 1024
 """So much of a file tells whether deflating it is worth the time."""
 
 
-class Stopped(Exception):
+class ExportStoppedError(Exception):
     """The run is being stopped."""
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ExportItem:
     """One file of an export, with its path in the tree; `name` is the tracker's own."""
 
     path: str
@@ -54,7 +54,7 @@ class _Index:
         self.file, self._rows = file, csv.writer(file)
         self._rows.writerow(COLUMNS)
 
-    def add(self, item: Item) -> None:
+    def add(self, item: ExportItem) -> None:
         blob = item.blob
         self._rows.writerow(
             [item.path, item.kind, item.entity_id, item.attachment_id, item.name, blob.size, blob.sha256]
@@ -64,7 +64,7 @@ class _Index:
 class Tree:
     """A folder of files: copies, or with `links` hard links into the archive where there can be some."""
 
-    def __init__(self, root: Path, moved: Moved, *, links: bool) -> None:
+    def __init__(self, root: Path, moved: Remapped, *, links: bool) -> None:
         self._root, self._moved, self._links = root, moved, links
         self._sound: dict[str, bool] = {}
         self._index: _Index | None = None
@@ -81,8 +81,8 @@ class Tree:
         self.top.mkdir(mode=0o700, exist_ok=True)
         self._index = _Index(_text_file(self.top / INDEX))
 
-    def add(self, item: Item, blob: Path) -> None:
-        """Place one file; `Damaged` if its blob is not what its name says."""
+    def add(self, item: ExportItem, blob: Path) -> None:
+        """Place one file; `BlobDamagedError` if its blob is not what its name says."""
         path = self.top / on_disk(item.path)
         if path.parent != self._folder:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ class Tree:
 class Bag(Tree):
     """A bag: the tree under `data/`, with manifests."""
 
-    def __init__(self, root: Path, moved: Moved, *, links: bool) -> None:
+    def __init__(self, root: Path, moved: Remapped, *, links: bool) -> None:
         super().__init__(root, moved, links=links)
         self._manifest: io.TextIOWrapper | None = None
         self._count = self._size = 0
@@ -134,7 +134,7 @@ class Bag(Tree):
         super().begin()
         self._manifest = _text_file(self._root / "manifest-sha256.txt")
 
-    def add(self, item: Item, blob: Path) -> None:
+    def add(self, item: ExportItem, blob: Path) -> None:
         """See `Tree`."""
         super().add(item, blob)
         self._list(item.path, item.blob)
@@ -174,7 +174,7 @@ class Bag(Tree):
 class Zip:
     """A ZIP64 file; what gets smaller by deflating is deflated, the rest stored."""
 
-    def __init__(self, root: Path, moved: Moved, *, links: bool) -> None:  # noqa: ARG002 - no links in a ZIP file
+    def __init__(self, root: Path, moved: Remapped, *, links: bool) -> None:  # noqa: ARG002 - no links in a ZIP file
         self._path, self._moved = root, moved
         self._sound: dict[str, bool] = {}
         self._text = io.StringIO()
@@ -188,7 +188,7 @@ class Zip:
         self._zip = zipfile.ZipFile(self._file, "w", allowZip64=True)
         self._index.writerow(COLUMNS)
 
-    def add(self, item: Item, blob: Path) -> None:
+    def add(self, item: ExportItem, blob: Path) -> None:
         """See `Tree.add`."""
         wanted = item.blob
         if wanted.sha256 not in self._sound:
@@ -222,7 +222,7 @@ class Zip:
             self._file.close()
 
 
-SHAPES: dict[str, type[Tree | Bag | Zip]] = {"tree": Tree, "bagit": Bag, "zip": Zip}
+FORMATS: dict[str, type[Tree | Bag | Zip]] = {"tree": Tree, "bagit": Bag, "zip": Zip}
 
 
 def _entry(path: str, created_at: str, sample: bytes, size: int) -> zipfile.ZipInfo:

@@ -15,15 +15,15 @@ from migrator.model import EntityRef, RunStatus, UploadStatus
 from migrator.pipeline.load.arrivals import fits, is_passing, likeness, resembles
 from migrator.pipeline.load.content_check import ContentCheck
 from migrator.pipeline.load.left_out import Left
-from migrator.pipeline.load.remapped import Moved, former, to_delete
-from migrator.pipeline.load.stubs import Stubs
-from migrator.pipeline.load.upload import LoadSettings, Settler
-from migrator.pipeline.run import Frame, begun
+from migrator.pipeline.load.remapped import Remapped, former, to_delete
+from migrator.pipeline.load.stubs import StubCreator
+from migrator.pipeline.load.upload import LoadSettings, Uploader
+from migrator.pipeline.run import RunContext, run_context
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
 from migrator.store import Archive, Catalog
 
-__all__ = ["LoadSettings", "Moved", "fits", "is_passing", "likeness", "load", "resembles", "to_delete"]
+__all__ = ["LoadSettings", "Remapped", "fits", "is_passing", "likeness", "load", "resembles", "to_delete"]
 
 
 UNSETTLED = {UploadStatus.PLANNED, UploadStatus.IN_DOUBT, UploadStatus.FAILED}
@@ -44,14 +44,16 @@ async def load(
     `ConfigError`, and there was no run, where no row of the mapping names anything in the archive.
     """
     left = Left(catalog, settings)
-    async with begun(catalog, "load", left.expect_something) as frame:
-        settler = Settler(target, archive, catalog, settings, frame.desk, frame.run, progress or Silent())
+    async with run_context(catalog, "load", left.expect_something) as frame:
+        settler = Uploader(target, archive, catalog, settings, frame.desk, frame.run, progress or Silent())
         work = _Load(settler, target, settings, frame, left)
         return left.whole(await frame.carry_out(work, stop or asyncio.Event()))
 
 
 class _Load:
-    def __init__(self, settler: Settler, target: Target, settings: LoadSettings, frame: Frame, left: Left) -> None:
+    def __init__(
+        self, settler: Uploader, target: Target, settings: LoadSettings, frame: RunContext, left: Left
+    ) -> None:
         self._settler, self._target, self._settings, self._left = settler, target, settings, left
         self._catalog, self._desk, self._run, self._in_flight = frame.catalog, frame.desk, frame.run, frame.in_flight
         self._queue: asyncio.Queue[EntityRef] = asyncio.Queue()
@@ -61,8 +63,8 @@ class _Load:
         self._content: ContentCheck | None = None
         self._skipped: set[tuple[str, EntityRef]] = set()
 
-    def _may_create(self) -> Stubs:
-        return Stubs(self._target, self._catalog, self._settings, self._desk, self._in_flight)
+    def _may_create(self) -> StubCreator:
+        return StubCreator(self._target, self._catalog, self._settings, self._desk, self._in_flight)
 
     def drain(self) -> None:
         """See `Work`."""

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from migrator import errors
 from migrator.model import Altered, Attachment, EntityRef, Upload
-from migrator.pipeline.executor import Desk
+from migrator.pipeline.executor import SerialExecutor
 from migrator.pipeline.load.upload import DIFFERS
 from migrator.pipeline.reading import Reader
 from migrator.pipeline.run import InFlight
@@ -36,7 +36,7 @@ class Stoppable(Protocol):
 class ContentCheck:
     """Reads back what arrived. `unread` are the files that could not be, in the form of failures."""
 
-    def __init__(self, target: Target, catalog: Catalog, identity: str, desk: Desk, run: Stoppable) -> None:
+    def __init__(self, target: Target, catalog: Catalog, identity: str, desk: SerialExecutor, run: Stoppable) -> None:
         self._target, self._catalog, self._identity, self._desk, self._run = target, catalog, identity, desk, run
         self._reader = run.reader()
         self._same = self._differ = 0

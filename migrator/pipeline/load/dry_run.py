@@ -14,7 +14,7 @@ WHAT = {UploadStatus.UPLOADED: "upload", UploadStatus.ALREADY_THERE: "already_th
 REFUSED = "refused"
 
 
-class Rehearsal:
+class DryRunReport:
     """Collects what would happen. `entries` are the rows of `rehearsal` in the summary of a dry run."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from migrator.mapping import Mapping
 from migrator.model import EntityRef, Upload
 from migrator.store import Catalog
 
-Moved = frozenset[tuple[str, EntityRef]]
+Remapped = frozenset[tuple[str, EntityRef]]
 """Attachments, each with the target entity that it is no more to be on."""
 
 
@@ -48,7 +48,7 @@ def _told(catalog: Catalog, identity: str, upload: Upload, mapping: Mapping) -> 
     }
 
 
-def to_delete(changed: list[dict[str, Any]]) -> Moved:
+def to_delete(changed: list[dict[str, Any]]) -> Remapped:
     """Which of them may go."""
     return frozenset(
         (row["attachment"], EntityRef(row["target_kind"], row["target_id"])) for row in changed if not row["stays"]

@@ -15,7 +15,7 @@ from html.parser import HTMLParser
 from migrator import errors
 from migrator.mapping import Row, field_of
 from migrator.model import NOBODY, Entity, EntityDraft, EntityRef
-from migrator.pipeline.executor import Desk
+from migrator.pipeline.executor import SerialExecutor
 from migrator.pipeline.load.evidence import LOOKS
 from migrator.pipeline.load.upload import LoadSettings
 from migrator.pipeline.run import InFlight
@@ -30,11 +30,11 @@ _BREAKS = {"br", "p", "div", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul
 _SILENT = {"script", "style"}
 
 
-class Stubs:
+class StubCreator:
     """Creates what is missing for one load, and adds it to the mapping that the load goes by."""
 
     def __init__(
-        self, target: Target, catalog: Catalog, settings: LoadSettings, desk: Desk, in_flight: InFlight
+        self, target: Target, catalog: Catalog, settings: LoadSettings, desk: SerialExecutor, in_flight: InFlight
     ) -> None:
         self._target, self._catalog, self._settings = target, catalog, settings
         self._desk, self._in_flight = desk, in_flight

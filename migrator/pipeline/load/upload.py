@@ -19,15 +19,15 @@ from migrator import errors
 from migrator.filenames import name_at_target
 from migrator.mapping import Mapping, Row, Rows
 from migrator.model import Altered, Attachment, Draft, EntityRef, Upload, UploadStatus
-from migrator.pipeline.executor import Desk
+from migrator.pipeline.executor import SerialExecutor
 from migrator.pipeline.load.arrivals import Recognised, altered_of, is_passing, recognise, same_name
-from migrator.pipeline.load.dry_run import Rehearsal
+from migrator.pipeline.load.dry_run import DryRunReport
 from migrator.pipeline.load.evidence import LATE, PROMPT, Evidence
 from migrator.pipeline.reading import Reader
 from migrator.pipeline.run import back_off
 from migrator.ports import Body, Target
 from migrator.progress import Progress
-from migrator.selection import EVERYTHING, Choice, Selection
+from migrator.selection import EVERYTHING, Selection, Selector
 from migrator.store import Archive, Catalog, now
 
 SENDS = 4
@@ -104,7 +104,7 @@ class _Accepted:
     looked: bool = False
 
 
-class Settler:
+class Uploader:
     """Settles the uploads of one run. `stopping` is asked before each upload; `cut_short` says that some were left."""
 
     def __init__(
@@ -113,15 +113,15 @@ class Settler:
         archive: Archive,
         catalog: Catalog,
         settings: LoadSettings,
-        desk: Desk,
+        desk: SerialExecutor,
         run: int,
         progress: Progress,
     ) -> None:
         self._target, self._archive, self._catalog, self._desk = target, archive, catalog, desk
         self._settings, self._run, self._progress = settings, run, progress
         self.stopping = self.cut_short = False
-        self.rehearsal = Rehearsal()
-        self.choice = Choice(settings.selection)
+        self.rehearsal = DryRunReport()
+        self.choice = Selector(settings.selection)
         self._evidence = self._evidence_of("")
         self._login_pages = 0
         self._in_vain = False

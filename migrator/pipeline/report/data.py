@@ -37,7 +37,7 @@ THERE = {UploadStatus.UPLOADED, UploadStatus.ALREADY_THERE}
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class UploadReport:
     """One upload of a file: where it is, or why not. `url` is its address there."""
 
     target: str
@@ -52,7 +52,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Filed:
+class FileReport:
     """One attachment: as the source tells of it, in the archive, at the target. `remarks` say what differs and why."""
 
     of: Attachment
@@ -60,19 +60,19 @@ class Filed:
     sha256: str
     size: int | None
     url: str
-    sent: tuple[Sent, ...]
+    sent: tuple[UploadReport, ...]
     remarks: tuple[tuple[str, bool], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Chapter:
+class EntityReport:
     """One entity with its files. `error` is why its files could not be listed."""
 
     ref: EntityRef
     title: str
     url: str
     error: str
-    files: tuple[Filed, ...]
+    files: tuple[FileReport, ...]
 
 
 @dataclass(slots=True)
@@ -116,7 +116,7 @@ class _Side(Generic[T]):
         return found
 
 
-def story(catalog: Catalog, url_of: Callable[[str], UrlOf]) -> Iterator[Chapter]:
+def story(catalog: Catalog, url_of: Callable[[str], UrlOf]) -> Iterator[EntityReport]:
     """All of the archive, entity by entity. `url_of` gives the function for the tracker of an identity."""
     source = catalog.setting("source") or ""
     files = _Side(catalog.all_attachments(), lambda row: row[0].owner)
@@ -130,24 +130,24 @@ def story(catalog: Catalog, url_of: Callable[[str], UrlOf]) -> Iterator[Chapter]
             url = url_of(source)(_base(source), of)
             remarks = tuple(_remarks(of, archived, sent, loaded=loaded))
             sha256, size = archived["sha256"] or "", archived["stored_size"]
-            filed.append(Filed(of, archived["status"], sha256, size, url, sent, remarks))
-        yield Chapter(ref, entity["title"], entity["url"], entity["error"] or entity["note"], tuple(filed))
+            filed.append(FileReport(of, archived["status"], sha256, size, url, sent, remarks))
+        yield EntityReport(ref, entity["title"], entity["url"], entity["error"] or entity["note"], tuple(filed))
 
 
 def _base(identity: str) -> str:
     return identity.partition(" ")[2]
 
 
-def _sent(row: dict[str, Any], url_of: Callable[[str], UrlOf]) -> Sent:
+def _sent(row: dict[str, Any], url_of: Callable[[str], UrlOf]) -> UploadReport:
     to, target = EntityRef(row["target_kind"], row["target_id"]), row["target"]
     remote = Attachment(row["remote_id"] or "", to, row["name"] or "", locator=row["remote_locator"])
     url = url_of(target)(_base(target), remote) if row["status"] in THERE and remote.id else ""
     told = (row["error"] or "", row["content_check"] or "", url, json.loads(row["altered"] or "{}"))
-    return Sent(target, to, row["status"], remote.id, remote.name, *told)
+    return UploadReport(target, to, row["status"], remote.id, remote.name, *told)
 
 
 def _remarks(
-    of: Attachment, archived: dict[str, Any], sent: tuple[Sent, ...], *, loaded: bool
+    of: Attachment, archived: dict[str, Any], sent: tuple[UploadReport, ...], *, loaded: bool
 ) -> Iterator[tuple[str, bool]]:
     """What differs and why, each with whether it is a failure."""
     match archived["status"]:
@@ -168,7 +168,7 @@ def _remarks(
         yield from _remarks_on(of, one)
 
 
-def _remarks_on(of: Attachment, one: Sent) -> Iterator[tuple[str, bool]]:
+def _remarks_on(of: Attachment, one: UploadReport) -> Iterator[tuple[str, bool]]:
     match one.status:
         case UploadStatus.PLANNED:
             yield "not uploaded yet", True
@@ -182,7 +182,7 @@ def _remarks_on(of: Attachment, one: Sent) -> Iterator[tuple[str, bool]]:
         yield from _differences(of, one)
 
 
-def _differences(of: Attachment, one: Sent) -> Iterator[tuple[str, bool]]:
+def _differences(of: Attachment, one: UploadReport) -> Iterator[tuple[str, bool]]:
     """Of a file that has arrived."""
     if one.name != of.name:
         by = " (the target altered it)" if "name" in one.altered else ""
@@ -195,7 +195,7 @@ def _differences(of: Attachment, one: Sent) -> Iterator[tuple[str, bool]]:
         yield "the target lists another size of it", False
 
 
-def sums(chapters: Iterable[Chapter], source: str) -> Totals:
+def sums(chapters: Iterable[EntityReport], source: str) -> Totals:
     """The totals of a story."""
     totals = Totals(source, now())
     for chapter in chapters:
@@ -207,7 +207,7 @@ def sums(chapters: Iterable[Chapter], source: str) -> Totals:
     return totals
 
 
-def _add(totals: Totals, filed: Filed) -> None:
+def _add(totals: Totals, filed: FileReport) -> None:
     of, size = filed.of, filed.size if filed.size is not None else filed.of.size or 0
     totals.attachments += 1
     totals.listed_bytes += size if filed.status != Status.GONE else 0

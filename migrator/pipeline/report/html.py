@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TextIO
 
-from migrator.pipeline.report.data import LARGEST, SIZES, THERE, Chapter, Filed, Sent, Totals
+from migrator.pipeline.report.data import LARGEST, SIZES, THERE, EntityReport, FileReport, Totals, UploadReport
 
 REASONS = 30
 """So many reasons are told of on top, the most frequent first."""
@@ -96,7 +96,7 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
-def write_page(file: TextIO, totals: Totals, chapters: Iterable[Chapter]) -> None:
+def write_page(file: TextIO, totals: Totals, chapters: Iterable[EntityReport]) -> None:
     """Write the whole page."""
     file.write(_HEAD)
     file.write(f'<h1>Attachments</h1><div class="soft">{shown(totals.source or "no source yet")}, ')
@@ -192,7 +192,7 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
-def _entity(chapter: Chapter) -> str:
+def _entity(chapter: EntityReport) -> str:
     failed = bool(chapter.error) or any(bad for filed in chapter.files for _, bad in filed.remarks)
     differs = f' <span class="{_class(bad=failed)}">differs</span>' if failed or _noted(chapter) else ""
     title = link(chapter.url, f"{chapter.ref.id} {chapter.title}".strip() or "no entity")
@@ -204,11 +204,11 @@ def _entity(chapter: Chapter) -> str:
     return f'<details class="entity"{" open" if failed else ""}>{head}{error}{table}</details>\n'
 
 
-def _noted(chapter: Chapter) -> bool:
+def _noted(chapter: EntityReport) -> bool:
     return any(filed.remarks for filed in chapter.files)
 
 
-def _row(filed: Filed) -> str:
+def _row(filed: FileReport) -> str:
     size = filed.size if filed.size is not None else filed.of.size
     remarks = "".join(f'<div class="{_class(bad=bad)}">{shown(remark)}</div>' for remark, bad in filed.remarks)
     archived = f"{html.escape(filed.status)} <code>{html.escape(filed.sha256)}</code>"
@@ -219,7 +219,7 @@ def _row(filed: Filed) -> str:
     )
 
 
-def _arrived(one: Sent, name: str) -> str:
+def _arrived(one: UploadReport, name: str) -> str:
     what = f"{one.to}, {one.status.replace('_', ' ')}" + (f" as {one.name}" if one.name not in {"", name} else "")
     if "name" in one.altered:
         what += f" (sent as {one.altered['name']['sent']})"

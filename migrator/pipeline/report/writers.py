@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from migrator.errors import ConfigError
-from migrator.pipeline.report.data import Chapter, Filed, Sent, Totals, UrlOf, story, sums
+from migrator.pipeline.report.data import EntityReport, FileReport, Totals, UploadReport, UrlOf, story, sums
 from migrator.pipeline.report.html import write_page
 from migrator.store import Catalog, disk_errors
 
@@ -68,7 +68,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
             partial.unlink(missing_ok=True)
 
 
-def write_redirects(file: TextIO, chapters: Iterable[Chapter]) -> int:
+def write_redirects(file: TextIO, chapters: Iterable[EntityReport]) -> int:
     """Old and new address of every file that is at a target, where both are known; gives their number."""
     rows, count = csv.writer(file), 0
     rows.writerow(["old_url", "new_url", "attachment_id", "remote_id"])
@@ -85,7 +85,7 @@ _CSV = ("kind", "entity_id", "title", "attachment_id", "name", "size", "created_
 _CSV_SENT = ("target", "target_kind", "target_id", "remote_id", "target_name", "upload", "content", "differs")
 
 
-def write_csv(file: TextIO, totals: Totals, chapters: Iterable[Chapter]) -> None:  # noqa: ARG001 - rows only
+def write_csv(file: TextIO, totals: Totals, chapters: Iterable[EntityReport]) -> None:  # noqa: ARG001 - rows only
     """A row for each attachment and target entity."""
     rows = csv.writer(file)
     rows.writerow([*_CSV, *_CSV_SENT])
@@ -104,7 +104,7 @@ def write_csv(file: TextIO, totals: Totals, chapters: Iterable[Chapter]) -> None
                 rows.writerow([_inert(cell) for cell in [*first, *(at or [""] * 7), why]])
 
 
-def _size(filed: Filed) -> str:
+def _size(filed: FileReport) -> str:
     size = filed.size if filed.size is not None else filed.of.size
     return "" if size is None else str(size)
 
@@ -114,7 +114,7 @@ def _inert(cell: str) -> str:
     return f"'{cell}" if cell[:1] in {"=", "+", "-", "@", "\t", "\r"} else cell
 
 
-def write_json(file: TextIO, totals: Totals, chapters: Iterable[Chapter]) -> None:
+def write_json(file: TextIO, totals: Totals, chapters: Iterable[EntityReport]) -> None:
     """One document, written as it is read."""
     head = {
         "source": totals.source,
@@ -133,7 +133,7 @@ def write_json(file: TextIO, totals: Totals, chapters: Iterable[Chapter]) -> Non
     file.write("\n]}\n")
 
 
-def _chapter(chapter: Chapter) -> dict[str, Any]:
+def _chapter(chapter: EntityReport) -> dict[str, Any]:
     return {
         "kind": chapter.ref.kind,
         "entity": chapter.ref.id,
@@ -158,7 +158,7 @@ def _chapter(chapter: Chapter) -> dict[str, Any]:
     }
 
 
-def _upload(one: Sent) -> dict[str, Any]:
+def _upload(one: UploadReport) -> dict[str, Any]:
     return {
         "target": one.target,
         "kind": one.to.kind,

@@ -17,16 +17,16 @@ from migrator.model import EntityRef, RunStatus
 from migrator.store.catalog.crawl import Crawl, CrawlTables
 from migrator.store.catalog.crawl_end import CrawlEnd
 from migrator.store.catalog.database import opened_to_read, sqlite_errors
-from migrator.store.catalog.exports import Proof
-from migrator.store.catalog.summaries import Overview
+from migrator.store.catalog.exports import ExportTables
+from migrator.store.catalog.summaries import SummaryTables
 from migrator.store.catalog.uploads import UploadTables
 from migrator.store.clock import now
 
 __all__ = ["Catalog", "opened_to_read", "sqlite_errors"]
 
 
-class Catalog(CrawlTables, CrawlEnd, UploadTables, Overview, Proof):
-    """The catalog of one archive, see `Store` for opening and closing it."""
+class Catalog(CrawlTables, CrawlEnd, UploadTables, SummaryTables, ExportTables):
+    """The catalog of one archive, see `CatalogDatabase` for opening and closing it."""
 
     def begin_run(self, command: str) -> int:
         """Start a run and give its id. Whoever calls holds the archive, so runs still `running` are dead.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from migrator.model import Attachment, Blob, Cursor, Entity, EntityRef, Link, Outcome, Status
-from migrator.store.catalog.database import Store
+from migrator.store.catalog.database import CatalogDatabase
 
 COLUMNS = (
     "attachment_id, kind, entity_id, comment_id, name, size, media_type, description, created_at, created_by, "
@@ -98,7 +98,7 @@ class Crawl:
     partial: bool = False
 
 
-class CrawlTables(Store):
+class CrawlTables(CatalogDatabase):
     """Methods of `Catalog`."""
 
     def begin_crawl(self, run: int, scope: str, kinds: Sequence[str] = (), *, partial: bool = False) -> Crawl:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from migrator.model import EntityRef
 from migrator.store.catalog.crawl import Crawl
-from migrator.store.catalog.database import WHOLE, Store
+from migrator.store.catalog.database import WHOLE, CatalogDatabase
 
 # What a backup changes, against the archive as it was before: counted as it happens, as nothing else tells it.
 # Files that this run saw for the first time are new and nothing else.
@@ -52,7 +52,7 @@ FEW_GONE = 10
 """So many files may vanish at once whatever share of the archive they are."""
 
 
-class CrawlEnd(Store):
+class CrawlEnd(CatalogDatabase):
     """Methods of `Catalog`."""
 
     def count_changes(self, run: int) -> None:

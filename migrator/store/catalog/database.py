@@ -57,7 +57,7 @@ def is_archive(root: Path) -> bool:
         return (root / CATALOG).is_file()
 
 
-class Store:
+class CatalogDatabase:
     """The catalog file in the folder `root`. Safe to open again after any crash; `close` may be called twice."""
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from migrator.model import Altered, Attachment, Blob, EntityRef, Upload, UploadStatus
 from migrator.store.catalog.crawl import COLUMNS, attachment_from
-from migrator.store.catalog.database import Store
+from migrator.store.catalog.database import CatalogDatabase
 
 _FILES = """
 SELECT a.kind, a.entity_id, coalesce(e.title, '') AS title, a.attachment_id, a.name, a.created_at, b.sha256, b.size
@@ -35,7 +35,7 @@ FROM attachments a LEFT JOIN blobs b USING (sha256) ORDER BY kind, entity_id, at
 """
 
 
-class Proof(Store):
+class ExportTables(CatalogDatabase):
     """Methods of `Catalog`."""
 
     @contextmanager

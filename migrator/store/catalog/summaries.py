@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from migrator.model import Blob, Entity, EntityRef, Status, UploadStatus
-from migrator.store.catalog.database import MAPPED, WHOLE, Store
+from migrator.store.catalog.database import MAPPED, WHOLE, CatalogDatabase
 
 
-class Overview(Store):
+class SummaryTables(CatalogDatabase):
     """Methods of `Catalog`."""
 
     def backup_counts(self, crawl_start: int, run: int, vanished: int = 0) -> dict[str, int]:

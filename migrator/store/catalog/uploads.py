@@ -13,7 +13,7 @@ from typing import Any
 
 from migrator.model import Altered, Attachment, Blob, EntityRef, Upload, UploadStatus
 from migrator.store.catalog.crawl import COLUMNS, attachment_from
-from migrator.store.catalog.database import MAPPED, Store
+from migrator.store.catalog.database import MAPPED, CatalogDatabase
 
 _UNSETTLED = "status IN ('planned', 'in_doubt', 'failed')"
 _OURS = (
@@ -23,7 +23,7 @@ _OURS = (
 _TO = "u.target_kind = ? AND u.target_id = ? AND "
 
 
-class UploadTables(Store):
+class UploadTables(CatalogDatabase):
     """Methods of `Catalog`. `target` names one target tracker, see `targets.identity`."""
 
     def owners(self) -> Iterator[tuple[EntityRef, int]]:

@@ -3,7 +3,18 @@
 from migrator.store.journal import manifest
 from migrator.store.journal.changes import Table, tables_of
 from migrator.store.journal.keeper import Journal, catch_up, record, recorded
-from migrator.store.journal.manifest import Mark
+from migrator.store.journal.manifest import JournalPosition
 from migrator.store.journal.replay import Replay, replay
 
-__all__ = ["Journal", "Mark", "Replay", "Table", "catch_up", "manifest", "record", "recorded", "replay", "tables_of"]
+__all__ = [
+    "Journal",
+    "JournalPosition",
+    "Replay",
+    "Table",
+    "catch_up",
+    "manifest",
+    "record",
+    "recorded",
+    "replay",
+    "tables_of",
+]

@@ -22,12 +22,12 @@ from migrator.store import disk
 from migrator.store.disk import disk_errors
 from migrator.store.journal import manifest
 from migrator.store.journal.changes import MARK, Changes
-from migrator.store.journal.manifest import Mark
+from migrator.store.journal.manifest import JournalPosition
 from migrator.store.journal.replay import Lines, applied
 from migrator.store.layout import JOURNAL, NEW_JOURNAL
 
 
-def recorded(db: Database) -> Mark | str | None:
+def recorded(db: Database) -> JournalPosition | str | None:
     """The mark that a catalog holds; a string if its manifest is to be written anew, which is the code of why.
 
     None if it has never had a manifest; one that makes no sense becomes a mark that fits none.
@@ -37,14 +37,22 @@ def recorded(db: Database) -> Mark | str | None:
         return None
     try:
         told: dict[str, Any] = json.loads(row[0])
-        return str(told["rewrite"]) if "rewrite" in told else Mark(told["batch"], told["length"] + 0, told["sha256"])
+        return (
+            str(told["rewrite"])
+            if "rewrite" in told
+            else JournalPosition(told["batch"], told["length"] + 0, told["sha256"])
+        )
     except (ValueError, TypeError, KeyError):
-        return Mark()
+        return JournalPosition()
 
 
-def record(db: Database, mark: Mark | str) -> None:
+def record(db: Database, mark: JournalPosition | str) -> None:
     """Put a mark, or the code of why the manifest is to be written anew, into a catalog."""
-    told = {"rewrite": mark} if isinstance(mark, str) else {name: getattr(mark, name) for name in Mark.__slots__}
+    told = (
+        {"rewrite": mark}
+        if isinstance(mark, str)
+        else {name: getattr(mark, name) for name in JournalPosition.__slots__}
+    )
     db.execute(
         "INSERT INTO settings VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", [MARK, json.dumps(told)]
     )
@@ -55,7 +63,7 @@ def catch_up(db: Database, root: Path) -> None:
     if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'settings'").fetchone():
         return
     mark, path = recorded(db), manifest.path_in(root)
-    if not isinstance(mark, Mark) or not manifest.stands(path, mark):
+    if not isinstance(mark, JournalPosition) or not manifest.stands(path, mark):
         return
     if path.stat().st_size > mark.length:
         with disk_errors(JOURNAL):
@@ -75,9 +83,9 @@ class Journal:
     def __init__(self, db: Database, root: Path) -> None:
         self._db, self._root, self._path = db, root, manifest.path_in(root)
         found = recorded(db)
-        fits = isinstance(found, Mark) and manifest.stands(self._path, found)
-        self.mark: Mark | None = None
-        self._settle(found if isinstance(found, Mark) and fits and self._same_tables() else None)
+        fits = isinstance(found, JournalPosition) and manifest.stands(self._path, found)
+        self.mark: JournalPosition | None = None
+        self._settle(found if isinstance(found, JournalPosition) and fits and self._same_tables() else None)
         self._changes = Changes(db)
 
     def _same_tables(self) -> bool:
@@ -103,11 +111,11 @@ class Journal:
                 mark = self._write_whole(was)
             self._settle(mark)
 
-    def append(self) -> Mark | None:
+    def append(self) -> JournalPosition | None:
         """Inside of a transaction, at its end: its changes are safe in the manifest. Gives the mark for `mark`."""
         if self.mark is None:
             self._changes.clear()
-            if isinstance(recorded(self._db), Mark):
+            if isinstance(recorded(self._db), JournalPosition):
                 record(self._db, "")
             return None
         lines = self._changes.lines()
@@ -126,13 +134,13 @@ class Journal:
             record(self._db, code)
         self._settle(None)
 
-    def _settle(self, mark: Mark | None) -> None:
+    def _settle(self, mark: JournalPosition | None) -> None:
         self.mark = mark
         self._db.execute(f"PRAGMA synchronous = {'FULL' if mark is None else 'NORMAL'}")
 
-    def _write_whole(self, was: Mark | str | None) -> Mark:
+    def _write_whole(self, was: JournalPosition | str | None) -> JournalPosition:
         """A new manifest of all there is, in place of the old one, which is kept aside if it was found damaged."""
-        fresh, mark = self._root / NEW_JOURNAL, Mark()
+        fresh, mark = self._root / NEW_JOURNAL, JournalPosition()
         with disk_errors(JOURNAL):
             for pieces in _gathered(chain([manifest.first_line(applied(self._db))], self._changes.everything())):
                 mark = manifest.write_batch(fresh, mark, pieces)

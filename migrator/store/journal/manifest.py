@@ -33,7 +33,7 @@ _PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class JournalPosition:
     """The end of a batch: its number, the length of the file up to there in bytes, its hash."""
 
     batch: int = 0
@@ -47,7 +47,7 @@ class Batch:
 
     lines: list[bytes]
     sound: bool
-    end: Mark
+    end: JournalPosition
 
 
 def path_in(root: Path) -> Path:
@@ -60,7 +60,7 @@ def first_line(schema: Iterable[str]) -> bytes:
     return json.dumps({"manifest": FORMAT, "schema": list(schema)}, separators=(",", ":")).encode() + b"\n"
 
 
-def write_batch(path: Path, after: Mark, pieces: Iterable[bytes]) -> Mark:
+def write_batch(path: Path, after: JournalPosition, pieces: Iterable[bytes]) -> JournalPosition:
     """Write whole lines and their closing line behind a mark; what stood there is cut off. Not yet safe on disk."""
     sha256, count, length = hashlib.sha256(after.sha256.encode()), 0, after.length
     waiting = b""
@@ -73,7 +73,7 @@ def write_batch(path: Path, after: Mark, pieces: Iterable[bytes]) -> Mark:
             length, waiting = length + len(waiting), b""
     last = _closing(after.batch + 1, count, sha256.hexdigest())
     disk.extend(path, length, waiting + last)
-    return Mark(after.batch + 1, length + len(waiting) + len(last), sha256.hexdigest())
+    return JournalPosition(after.batch + 1, length + len(waiting) + len(last), sha256.hexdigest())
 
 
 def make_safe(path: Path) -> None:
@@ -81,7 +81,7 @@ def make_safe(path: Path) -> None:
     disk.sync_files(path.parent, [path])
 
 
-def batches(path: Path, after: Mark = Mark()) -> Iterator[Batch]:
+def batches(path: Path, after: JournalPosition = JournalPosition()) -> Iterator[Batch]:
     """The batches of a manifest behind a mark. A damaged one is given with what lines it has."""
     with suppress(FileNotFoundError), path.open("rb") as file:
         file.seek(after.length)
@@ -95,12 +95,12 @@ def batches(path: Path, after: Mark = Mark()) -> Iterator[Batch]:
             wanted = _closing(after.batch + 1, len(lines), sha256.hexdigest())
             if wanted != line and wanted.startswith(line):
                 return  # a write that was broken off here
-            after = Mark(number or after.batch + 1, file.tell(), told)
+            after = JournalPosition(number or after.batch + 1, file.tell(), told)
             yield Batch(lines, line == wanted, after)
             lines, sha256 = [], hashlib.sha256(told.encode())
 
 
-def stands(path: Path, mark: Mark) -> bool:
+def stands(path: Path, mark: JournalPosition) -> bool:
     """Whether a batch ends at this mark, by its closing line."""
     if mark.length <= 0:
         return False

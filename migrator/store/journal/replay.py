@@ -19,7 +19,7 @@ from sqlite_utils import Database
 
 from migrator.store.journal import manifest
 from migrator.store.journal.changes import SEEN, Table, tables_of
-from migrator.store.journal.manifest import Mark
+from migrator.store.journal.manifest import JournalPosition
 from migrator.store.schema import migrations
 
 
@@ -28,11 +28,11 @@ class Replay:
     """What a manifest made. `damage` tells of its batches that are not what was written; `end` is its last mark."""
 
     db: Database
-    end: Mark = field(default_factory=Mark)
+    end: JournalPosition = field(default_factory=JournalPosition)
     damage: list[str] = field(default_factory=list)
 
 
-def replay(path: Path, until: Mark | None = None, into: str = "") -> Replay:
+def replay(path: Path, until: JournalPosition | None = None, into: str = "") -> Replay:
     """The tables that a manifest tells of, up to a mark or its end, in a new database `into`; empty: a passing one.
 
     Lines of damaged batches are taken as far as they can be read. `ValueError` for a manifest of a newer program.

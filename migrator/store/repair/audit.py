@@ -19,7 +19,7 @@ from sqlite_utils import Database
 from migrator.errors import ArchiveDamagedError
 from migrator.store.catalog import opened_to_read, sqlite_errors
 from migrator.store.disk import disk_errors
-from migrator.store.journal import Mark, Replay, Table, manifest, recorded, replay, tables_of
+from migrator.store.journal import JournalPosition, Replay, Table, manifest, recorded, replay, tables_of
 from migrator.store.layout import CATALOG, JOURNAL
 
 Finding = tuple[str, str, str]
@@ -69,7 +69,7 @@ def _audited(db: Database, path: Path) -> list[Finding]:
         return list(_against(db, made))
 
 
-def _damage(path: Path, mark: Mark | None, until: Mark | None) -> list[Finding]:
+def _damage(path: Path, mark: JournalPosition | None, until: JournalPosition | None) -> list[Finding]:
     """What was written to a manifest and is not there any more, up to the mark if that stands."""
     bad, end = [] if manifest.schema(path) else ["its first line"], 0
     for batch in takewhile(lambda batch: until is None or batch.end.length <= until.length, manifest.batches(path)):
@@ -94,14 +94,14 @@ def _opened(root: Path) -> Database:
     return db
 
 
-def _mark(db: Database) -> Mark | str | None:
+def _mark(db: Database) -> JournalPosition | str | None:
     """None for an archive that has no manifest yet."""
     if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'settings'").fetchone():
         return None
     return recorded(db)
 
 
-def _manifest(path: Path, mark: Mark | str) -> Iterator[Finding]:
+def _manifest(path: Path, mark: JournalPosition | str) -> Iterator[Finding]:
     """What is wrong with a manifest that its catalog knows of, by its mark."""
     if isinstance(mark, str):
         if mark:
@@ -123,7 +123,7 @@ def _against(db: Database, made: Replay) -> Iterator[Finding]:
         yield "E11", CATALOG, "its tables are not those that the manifest tells of"
         return
     mark = recorded(db)
-    if isinstance(mark, Mark) and mark != made.end:
+    if isinstance(mark, JournalPosition) and mark != made.end:
         yield "E12", CATALOG, "settings manifest"
     left = MOST
     for table in tables_of(made.db):

@@ -20,14 +20,14 @@ from migrator.trackers import Adapter
 from migrator.trackers.issuetrak.client import CAPABILITIES, Options
 from migrator.trackers.issuetrak.source import IssuetrakSource
 from migrator.trackers.issuetrak.target import IssuetrakTarget
-from migrator.wire import Hmac, Signer
+from migrator.wire import HmacAuth, Signer
 
 __all__ = ["ADAPTER", "IssuetrakSource", "IssuetrakTarget", "Options"]
 
 
 def signer(auth: Mapping[str, str]) -> Signer:
     """The API key of the deployment."""
-    return Hmac(auth["api_key"])
+    return HmacAuth(auth["api_key"])
 
 
 ADAPTER = Adapter(

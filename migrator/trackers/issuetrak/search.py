@@ -13,7 +13,7 @@ from typing import Any
 from migrator.errors import RejectedError, RetriableError, ShortListingError, UnexpectedBodyError
 from migrator.trackers.issuetrak.parse import collection_in, query, window
 from migrator.trackers.lenient import natural
-from migrator.trackers.listing import Found, Items, Listing, Order, Way
+from migrator.trackers.listing import Items, Listing, PageItems, PageOrder, PageRequest
 from migrator.trackers.strict import number_in, object_in
 from migrator.wire import HttpClient
 
@@ -36,7 +36,7 @@ class Search:
 
     def listing(self) -> Listing:
         """All issues in the order of their numbers."""
-        orders = (Order.BY_ID, Order.AS_IT_COMES)
+        orders = (PageOrder.BY_ID, PageOrder.AS_IT_COMES)
         return Listing(self._found, lambda issue: number_in(issue, "IssueNumber"), self._size, orders)
 
     async def page(self, index: int, size: int) -> tuple[Items, int | None]:
@@ -78,7 +78,7 @@ class Search:
                 for issue in issues:
                     yield str(natural(issue.get("IssueNumber")) or 0)
 
-    async def _found(self, way: Way) -> Found:
+    async def _found(self, way: PageRequest) -> PageItems:
         """What stands behind an offset: two issues at least, if there are so many."""
         for _ in range(TRIES):
             try:
@@ -87,7 +87,7 @@ class Search:
                 self.fixed = other.size
         raise UnexpectedBodyError("issues/search: its pages are of another size each time")
 
-    async def _behind(self, way: Way) -> Found:
+    async def _behind(self, way: PageRequest) -> PageItems:
         index, size = (way.skip // self.fixed, self.fixed) if self.fixed else window(way.skip, way.take)
         issues, total = await self.page(index, size)
         if 0 < len(issues) < size and (await self.page(index + 1, size))[0]:
@@ -95,7 +95,7 @@ class Search:
         issues = issues[way.skip - index * size :]
         if len(issues) == 1 and (way.skip + 1) % size == 0:
             issues += (await self.page(index + 1, size))[0]
-        return Found(issues, total=total)
+        return PageItems(issues, total=total)
 
     async def _answer(self, index: int, size: int) -> Mapping[str, Any]:
         asked = query(index + self._first, size)

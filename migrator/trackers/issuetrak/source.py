@@ -12,7 +12,7 @@ from migrator.ports import Sink
 from migrator.trackers.issuetrak.client import KIND, NO_LIST, Issuetrak, Options
 from migrator.trackers.issuetrak.numbers import Numbered
 from migrator.trackers.issuetrak.parse import range_in, timeless
-from migrator.trackers.issuetrak.zip_batches import Archives
+from migrator.trackers.issuetrak.zip_batches import ZipBatches
 from migrator.trackers.lenient import text
 from migrator.trackers.strict import digits, number_in
 from migrator.wire import HttpClient
@@ -24,7 +24,7 @@ class IssuetrakSource(Issuetrak):
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
         self.capabilities = replace(self.capabilities, reports_size=False)
-        self._archives = Archives(self._archive)
+        self._archives = ZipBatches(self._archive)
         self._numbered = Numbered(KIND, options.issue_numbers, self._issue, self._entity)
 
     async def check(self) -> str:

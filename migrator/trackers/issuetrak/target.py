@@ -13,7 +13,7 @@ from migrator.trackers.issuetrak.authors import Authors
 from migrator.trackers.issuetrak.client import Issuetrak, Options
 from migrator.trackers.issuetrak.parse import attachment_in, made_in, written, zone_in
 from migrator.trackers.strict import digits
-from migrator.wire import Call, HttpClient, InJson
+from migrator.wire import Base64JsonBody, HttpClient, Request
 
 UNPROVEN = (
     "no issue that was asked has a list of files yet: the first upload of a load shows whether the route is right, "
@@ -132,7 +132,7 @@ class IssuetrakTarget(CreatesNothing, Issuetrak):
             "FileSizeInBytes": draft.size,
         }
         try:
-            call = Call("POST", "api/v1/attachments", body=InJson(values, "FileContent", body))
+            call = Request("POST", "api/v1/attachments", body=Base64JsonBody(values, "FileContent", body))
             made = made_in((await self._http.write(call)).json())
         except errors.RejectedError as error:
             if error.status in {404, 413} and draft.size > LIKELY_LIMIT:

@@ -34,7 +34,7 @@ Fetch = Callable[[EntityRef], Awaitable[Mapping[str, Any]]]
 """Asks for the archive of an issue: the answer of the route."""
 
 
-class Unpacked:
+class ZipBatch:
     """The entries of one archive, by the id of their attachment."""
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
@@ -66,10 +66,10 @@ class _Plan:
 
     waiting: set[str]
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    unpacked: Unpacked | None = None
+    unpacked: ZipBatch | None = None
 
 
-class Archives:
+class ZipBatches:
     """Files that come by archive; each is given out once, so that a second try fetches it alone."""
 
     def __init__(self, fetch: Fetch) -> None:
@@ -110,9 +110,9 @@ class Archives:
                 self._forget(attachment.owner, plan)
             return content
 
-    async def _open(self, owner: EntityRef, plan: _Plan) -> Unpacked | None:
+    async def _open(self, owner: EntityRef, plan: _Plan) -> ZipBatch | None:
         try:
-            plan.unpacked = Unpacked(await self._fetch(owner))
+            plan.unpacked = ZipBatch(await self._fetch(owner))
         except ItemFailedError:
             self._forget(owner, plan)
             return None

@@ -27,7 +27,7 @@ from migrator.trackers import Adapter
 from migrator.trackers.redmine.client import CAPABILITIES, Options
 from migrator.trackers.redmine.source import RedmineSource
 from migrator.trackers.redmine.target import RedmineTarget
-from migrator.wire import Header, HttpClient, Signer, basic
+from migrator.wire import HeaderAuth, HttpClient, Signer, basic
 
 __all__ = ["ADAPTER", "Options", "RedmineSource", "RedmineTarget"]
 
@@ -40,7 +40,7 @@ def attachment_url(base: str, attachment: Attachment) -> str:
 def signer(auth: Mapping[str, str]) -> Signer:
     """An API key, or the name and password of an account."""
     if "api_key" in auth:
-        return Header("X-Redmine-API-Key", auth["api_key"])
+        return HeaderAuth("X-Redmine-API-Key", auth["api_key"])
     return basic(auth["username"], auth["password"])
 
 

@@ -11,7 +11,7 @@ from migrator.model import Attachment, EntityRef, Unread
 from migrator.ports import Capabilities, Sink
 from migrator.trackers.base import HttpTracker
 from migrator.trackers.lenient import text, whole
-from migrator.trackers.listing import Found, Items, Listing, Order, Way
+from migrator.trackers.listing import Items, Listing, PageItems, PageOrder, PageRequest
 from migrator.trackers.redmine.api import PAGE, Api
 from migrator.trackers.redmine.containers import BESIDE
 from migrator.trackers.redmine.parse import ISSUE, KINDS, attachments_in
@@ -109,7 +109,7 @@ class RedmineTracker(HttpTracker[Options]):
         # Without the second, a setting (`display_subprojects_issues`) would decide whether those below come, too.
         query |= {"project_id": project, "subproject_id": "*"} if project else {}
 
-        async def ask(way: Way) -> Found:
+        async def ask(way: PageRequest) -> PageItems:
             if not way.skip:
                 await self.api.account()
             window = {"limit": str(way.take), "offset": str(way.skip)}
@@ -117,6 +117,6 @@ class RedmineTracker(HttpTracker[Options]):
             found, unread = read(answer, f"issues.json, from {way.skip}")
             if len(found) < 2:  # the end: of what this account may see
                 await self.api.account()
-            return Found(found, total=whole(answer.get("total_count")), unread=unread)
+            return PageItems(found, total=whole(answer.get("total_count")), unread=unread)
 
-        return Listing(ask, number_in, PAGE, (Order.BY_ID, Order.AS_IT_COMES))
+        return Listing(ask, number_in, PAGE, (PageOrder.BY_ID, PageOrder.AS_IT_COMES))

@@ -14,7 +14,7 @@ from typing import Any
 from migrator.errors import ForbiddenError, ItemFailedError, MigratorError, RejectedError
 from migrator.model import Attachment, Cursor, Entity, EntityRef, Page, Unread
 from migrator.trackers.lenient import records, whole
-from migrator.trackers.prefetch import Ahead
+from migrator.trackers.prefetch import Prefetcher
 from migrator.trackers.redmine.client import CAPABILITIES, Options, RedmineTracker, leniently
 from migrator.trackers.redmine.containers import BESIDE, Containers
 from migrator.trackers.redmine.custom_fields import LIST, Fields
@@ -55,7 +55,7 @@ class RedmineSource(RedmineTracker):
         kinds = tuple(kind for kind in KINDS if any(kind in TOLD_BY[stream] for stream in streams))
         left_out = tuple(kind for kind in KINDS if kind not in kinds)
         super().__init__(http, options, replace(CAPABILITIES, streams=streams, kinds=kinds, left_out=left_out))
-        self._ahead = Ahead(number_in)
+        self._ahead = Prefetcher(number_in)
         self._projects = Projects(self.api, options.project)
         self._fields = Fields(self.api, options.file_fields, wanted="custom_fields" in options.also)
         files = "files" in options.also

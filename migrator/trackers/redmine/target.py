@@ -10,14 +10,14 @@ from typing import Any
 from migrator.errors import ConfigError, ItemFailedError, OutcomeUnknownError
 from migrator.model import Attachment, Draft, EntityDraft, EntityRef
 from migrator.ports import Body
-from migrator.trackers.keyed_lock import Turns
+from migrator.trackers.keyed_lock import KeyedLock
 from migrator.trackers.lenient import text
-from migrator.trackers.markers import Marks
-from migrator.trackers.name_lookup import Lookup
+from migrator.trackers.markers import MarkerIndex
+from migrator.trackers.name_lookup import NameLookup
 from migrator.trackers.redmine.client import CAPABILITIES, Options, RedmineTracker, issue_number
 from migrator.trackers.redmine.parse import ISSUE, ref_in
 from migrator.trackers.strict import digits, number_in, object_in, objects_in
-from migrator.wire import Call, HttpClient, Raw
+from migrator.wire import HttpClient, RawBody, Request
 
 LONGEST_DESCRIPTION = 255  # characters; with one more the whole file is dropped without a word
 
@@ -29,9 +29,9 @@ class RedmineTarget(RedmineTracker):
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options, replace(CAPABILITIES, kinds=(ISSUE,)))
-        self._turns = Turns()
-        self._marks = Marks(self._described_issues)
-        self._kind = Lookup("target.options.create_kind", options.create_kind, self._kinds)
+        self._turns = KeyedLock()
+        self._marks = MarkerIndex(self._described_issues)
+        self._kind = NameLookup("target.options.create_kind", options.create_kind, self._kinds)
 
     def legal_name(self, name: str) -> str:
         """See `Target`. Redmine drops everything up to a slash and makes `_` of some others; blank is no name."""
@@ -41,7 +41,7 @@ class RedmineTarget(RedmineTracker):
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """See `Target`. Nothing happens to the issue before the last step, so all before it may be repeated."""
         number = issue_number(owner)
-        answer = await self._http.send(Call("POST", "uploads.json", {"filename": draft.name}, body=Raw(body)))
+        answer = await self._http.send(Request("POST", "uploads.json", {"filename": draft.name}, body=RawBody(body)))
         uploaded = object_in(answer.json(), "upload")
         token = text(uploaded.get("token"))
         # Before 4.0 the answer holds the token alone; it begins with the number.
@@ -74,7 +74,7 @@ class RedmineTarget(RedmineTracker):
 
     async def delete(self, remote: Attachment) -> None:
         """See `Target`. It, too, is a change of the issue and stands in its history."""
-        await self._http.send(Call("DELETE", f"attachments/{digits(remote.id)}.json"))
+        await self._http.send(Request("DELETE", f"attachments/{digits(remote.id)}.json"))
 
     async def expect_creating(self) -> None:
         """See `Target`."""

@@ -15,7 +15,7 @@ from migrator.model import Attachment, Draft, EntityRef
 from migrator.trackers.lenient import kept, natural, record, records, text
 from migrator.trackers.listing import Items
 from migrator.trackers.squash.hal import number_of
-from migrator.wire import told_in
+from migrator.wire import parse_json_or_none
 
 _LIMIT = re.compile(r"maxSize\W+(\d+)")
 _MEDIA_TYPE = re.compile(
@@ -26,7 +26,7 @@ _ABOUT_TYPES = re.compile(r"whitelist|extension|file[ _-]?type", re.IGNORECASE)
 
 def made_in(body: bytes) -> Items | None:
     """The files that the answer to an upload tells of; None if it can't be understood."""
-    answer = told_in(body)
+    answer = parse_json_or_none(body)
     if not isinstance(answer, dict):
         return None
     files = record(answer.get("_embedded")).get("attachments", [])

@@ -15,7 +15,7 @@ from dataclasses import replace
 from migrator.errors import ItemFailedError, OutcomeUnknownError
 from migrator.model import Attachment, Draft, EntityRef
 from migrator.ports import Body
-from migrator.trackers.keyed_lock import Turns
+from migrator.trackers.keyed_lock import KeyedLock
 
 MOST_KEPT = 1000  # uploads that are remembered not to be sent again
 
@@ -29,7 +29,7 @@ class Passing:
 
     def __init__(self, find: Find, send: Send, rename: Rename) -> None:
         self._find, self._send, self._rename = find, send, rename
-        self._turns = Turns()
+        self._turns = KeyedLock()
         self._sent: dict[tuple[EntityRef, str], Attachment | None] = {}
 
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment:

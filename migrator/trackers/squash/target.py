@@ -17,7 +17,7 @@ from migrator.trackers.squash.parse import attachment_in, explain, made_in, whit
 from migrator.trackers.squash.passing import Passing
 from migrator.trackers.squash.tree import path_of
 from migrator.trackers.strict import digits, object_in
-from migrator.wire import Call, HttpClient, Multipart
+from migrator.wire import HttpClient, MultipartBody, Request
 
 LONGEST_NAME = 255  # characters, the column's width
 
@@ -61,8 +61,10 @@ class SquashTarget(CreatesNothing, SquashTM):
         return await self._passing.upload(owner, draft, body)
 
     async def _send(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        parts = Multipart({}, "files", draft.name, draft.media_type, body)
-        call = Call("POST", f"{API}/{path_of(owner)}/attachments", headers={"Accept": "application/json"}, body=parts)
+        parts = MultipartBody({}, "files", draft.name, draft.media_type, body)
+        call = Request(
+            "POST", f"{API}/{path_of(owner)}/attachments", headers={"Accept": "application/json"}, body=parts
+        )
         try:
             made = made_in((await self._http.write(call)).body)
         except RejectedError as error:
@@ -81,7 +83,7 @@ class SquashTarget(CreatesNothing, SquashTM):
         """May be repeated. `name` is a parameter, and without the extension, which stays."""
         self._partly.pop(made.owner, None)
         query = {"name": name.rpartition(".")[0]}
-        call = Call("PATCH", f"{API}/attachments/{made.id}", query, {"Accept": "application/json"})
+        call = Request("PATCH", f"{API}/attachments/{made.id}", query, {"Accept": "application/json"})
         return attachment_in(object_in((await self._http.send(call)).json()), made.owner)
 
     async def describe(self, remote: Attachment, description: str) -> None:  # noqa: ARG002
@@ -91,4 +93,4 @@ class SquashTarget(CreatesNothing, SquashTM):
     async def delete(self, remote: Attachment) -> None:
         """Take a file off its owner; `GoneError` if it is not there."""
         path, query = f"{API}/{path_of(remote.owner)}/attachments", {"attachmentIds": digits(remote.id)}
-        await self._http.write(Call("DELETE", path, query))
+        await self._http.write(Request("DELETE", path, query))

@@ -52,7 +52,7 @@ TRIES = 6  # of a listing that fails by an error of the server's own when all el
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PageItems:
     """What a step brought, whose files are to be asked for, what is to be read next, and what can't be read."""
 
     entities: tuple[Entity, ...] = ()
@@ -102,7 +102,7 @@ class Tree:
             raise NotExposedError(f"{closed.id}: the server knows no such listing") from None
         return cursor_of([step])
 
-    async def _in_part(self, tried: Sequence[Found | BaseException], steps: Sequence[Step]) -> list[Found]:
+    async def _in_part(self, tried: Sequence[PageItems | BaseException], steps: Sequence[Step]) -> list[PageItems]:
         """What came of these steps; one that failed is read again. Raises a failure if none got any further."""
         failed = {step: one for one, step in zip(tried, steps, strict=False) if isinstance(one, BaseException)}
         for failure in failed.values():
@@ -110,10 +110,10 @@ class Tree:
                 raise failure
         all_failed = all(isinstance(one, BaseException) for one in tried)
         given_up = await self._given_up(failed) if all_failed else {}
-        again = {step: given_up.get(step, Found(below=(step,))) for step in failed}
-        return [one if isinstance(one, Found) else again[step] for one, step in zip(tried, steps, strict=False)]
+        again = {step: given_up.get(step, PageItems(below=(step,))) for step in failed}
+        return [one if isinstance(one, PageItems) else again[step] for one, step in zip(tried, steps, strict=False)]
 
-    async def _given_up(self, failed: Mapping[Step, BaseException]) -> dict[Step, Found]:
+    async def _given_up(self, failed: Mapping[Step, BaseException]) -> dict[Step, PageItems]:
         """Those of which the server makes an error each time, while it answers else: closed ways."""
         self._failed.update(step.path for step in failed)
         hopeless = {step: why for step, why in failed.items() if self._failed[step.path] >= TRIES and is_broken(why)}
@@ -122,22 +122,22 @@ class Tree:
             raise next(iter(failed.values()))
         await self._records.first_answer()
         self._why.update((closed(step).ref, str(why)) for step, why in hopeless.items())
-        return {step: Found(ask=(closed(step),)) for step in hopeless}
+        return {step: PageItems(ask=(closed(step),)) for step in hopeless}
 
-    async def _found(self, step: Step) -> Found:
+    async def _found(self, step: Step) -> PageItems:
         """What a step brings. A way that is closed is asked for as an entity, so that it is recorded, not forgotten."""
         try:
             found = await self._taken(step)
         except GoneError:
             if step.path in STREAMS:
                 raise
-            found = Found() if await self._records.deleted(step.path) else Found(ask=(closed(step),))
+            found = PageItems() if await self._records.deleted(step.path) else PageItems(ask=(closed(step),))
         except RejectedError:
-            found = Found(ask=(closed(step),))
+            found = PageItems(ask=(closed(step),))
         self._failed.pop(step.path, None)
         return found
 
-    async def _taken(self, step: Step) -> Found:
+    async def _taken(self, step: Step) -> PageItems:
         if step.path.startswith("requirements/"):
             return self._sorted_out(await self._records.versions(step.path), "versions")
         odd: list[str] = []
@@ -157,12 +157,12 @@ class Tree:
             return await self._records.executions(step, odd, short=short)
         return await read_page(self._get, step, odd, short=short)
 
-    def _sorted_out(self, items: Iterable[Mapping[str, Any]], where: str) -> Found:
+    def _sorted_out(self, items: Iterable[Mapping[str, Any]], where: str) -> PageItems:
         """What the items of a listing are: owners, ways further down, or what may not be read."""
         there = [item for item in items if item.get("_type") != BARRED]
         barred = tuple(unreadable(item, where) for item in items if item.get("_type") == BARRED)
         if where == "requirements":
-            return Found(ask=barred, below=self._steps(f"requirements/{number_of(item)}" for item in there))
+            return PageItems(ask=barred, below=self._steps(f"requirements/{number_of(item)}" for item in there))
         if where == "test-plan":
             return self._of_plan(there, barred)
         kind = KIND_OF.get(where, where)
@@ -171,15 +171,15 @@ class Tree:
         parts = self._steps(
             f"{kind}/{entity.ref.id}/{part}" for item, entity in owners for part in parts_of(item, kind)
         )
-        return Found(tuple(entity for _, entity in owners), (*asked, *barred), parts)
+        return PageItems(tuple(entity for _, entity in owners), (*asked, *barred), parts)
 
-    def _of_plan(self, items: Iterable[Mapping[str, Any]], barred: tuple[Entity, ...]) -> Found:
+    def _of_plan(self, items: Iterable[Mapping[str, Any]], barred: tuple[Entity, ...]) -> PageItems:
         """The executions that the items of a test plan hold, or where to ask for those of an item that holds none."""
         known = [item["executions"] for item in items if item.get("executions") is not None]
         told = [execution for executions in known for execution in objects_in(executions)]
         found = self._sorted_out(told, "executions")
         more = self._steps(f"plan/{number_of(item)}/executions" for item in items if item.get("executions") is None)
-        return Found(found.entities, (*found.ask, *barred), (*found.below, *more))
+        return PageItems(found.entities, (*found.ask, *barred), (*found.below, *more))
 
     def _steps(self, paths: Iterable[str]) -> tuple[Step, ...]:
         return tuple(listing(path, self._page_size) for path in paths)

@@ -21,7 +21,7 @@ from migrator.trackers.targetprocess.parse import (
 from migrator.trackers.targetprocess.source import TargetprocessSource
 from migrator.trackers.targetprocess.target import TargetprocessTarget
 from migrator.trackers.url_quoting import encoded_once
-from migrator.wire import Header, QueryToken, Signer, basic
+from migrator.wire import HeaderAuth, QueryTokenAuth, Signer, basic
 
 __all__ = ["ADAPTER", "Options", "TargetprocessSource", "TargetprocessTarget"]
 
@@ -39,8 +39,8 @@ def signer(auth: Mapping[str, str]) -> Signer:
         return basic(auth["username"], auth["password"])
     for name in ("access_token", "token"):
         if name in auth:
-            return QueryToken(name, auth[name])
-    return Header("Cookie", auth["cookie"])
+            return QueryTokenAuth(name, auth[name])
+    return HeaderAuth("Cookie", auth["cookie"])
 
 
 ADAPTER = Adapter(

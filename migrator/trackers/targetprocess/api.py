@@ -16,8 +16,8 @@ from typing import Any
 from migrator import errors
 from migrator.model import Cursor
 from migrator.trackers.lenient import text
-from migrator.trackers.listing import Found, Listing, Order, Stretch, Way, is_refusal
-from migrator.trackers.prefetch import Ahead
+from migrator.trackers.listing import Listing, PageItems, PageOrder, PageRequest, Stretch, is_refusal
+from migrator.trackers.prefetch import Prefetcher
 from migrator.trackers.strict import list_in, numbered, split
 from migrator.trackers.targetprocess.parse import id_of, listed, parsed
 from migrator.wire import HttpClient
@@ -38,7 +38,7 @@ class Collection:
 
     name: str
     asks: tuple[Mapping[str, str], ...]
-    orders: tuple[Order, ...] = tuple(Order)
+    orders: tuple[PageOrder, ...] = tuple(PageOrder)
     most: int = 1000
 
     @property
@@ -64,13 +64,13 @@ MESSAGES = Collection("Messages", ({"include": _MESSAGE, "innerTake": "1000"},),
 OF_ENTITY = Collection(
     "Generals/{}/Attachments",
     ({"include": f"[{FILE}]"}, {"include": f"[{FACTS},Owner]"}),
-    orders=(Order.AS_IT_COMES,),
+    orders=(PageOrder.AS_IT_COMES,),
 )
 # What all attachments are filtered for; old servers refuse it (vendor page "Work with Attachments", Filtering).
 OF_ENTITY_AMONG_ALL = Collection(
     "Attachments?{}",
     ({"include": f"[{FILE},General]", "where": "General.Id eq {}"},),
-    orders=(Order.AS_IT_COMES,),
+    orders=(PageOrder.AS_IT_COMES,),
 )
 
 
@@ -80,7 +80,7 @@ class Api:
     def __init__(self, http: HttpClient, form: str, page_size: int) -> None:
         self._http, self._form, self._page_size = http, form, page_size
         self._known: dict[str, int] = {}  # listing -> the first of its `asks` that this server didn't refuse
-        self._ahead: dict[tuple[str, int], Ahead] = {}
+        self._ahead: dict[tuple[str, int], Prefetcher] = {}
         self._tells_next = False  # it was seen to write `Next`
 
     async def ask(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -114,26 +114,26 @@ class Api:
         def number_of(item: Mapping[str, Any]) -> int:
             return id_of(item, path)
 
-        async def ask(way: Way) -> Found:
+        async def ask(way: PageRequest) -> PageItems:
             place = {"skip": str(way.skip)} if way.after is None else {"where": f"Id gt {way.after}"}
             query = {**asks, **({"orderBy": "Id"} if way.sorts else {}), **place}
             return self._found(collection, path, await self.ask(path, {**query, "take": str(way.take)}), way)
 
         refused = partial(is_refusal, first=first)
         listing = Listing(ask, number_of, take, collection.orders, refused)
-        return listing if of else self._ahead.setdefault((path, number), Ahead(number_of)).over(listing)
+        return listing if of else self._ahead.setdefault((path, number), Prefetcher(number_of)).over(listing)
 
-    def _found(self, collection: Collection, path: str, answer: Mapping[str, Any], way: Way) -> Found:
+    def _found(self, collection: Collection, path: str, answer: Mapping[str, Any], way: PageRequest) -> PageItems:
         """A page, and whether others follow. Of one entity it has to be readable whole."""
         more, came = bool(answer.get("Next")), list_in(answer, "Items")
         # Nothing behind a page without `Next`: there was none since nothing followed.
         self._tells_next = self._tells_next or more or (not came and bool(way.after or way.skip))
         if not collection.streams:
             known = self._tells_next or len(came) < _DEFAULT_PAGE
-            return Found(listed(answer, path), more if more or known else None)
+            return PageItems(listed(answer, path), more if more or known else None)
         place = f"GET api/v1/{path}, " + (f"behind {way.skip} items" if way.after is None else f"after id {way.after}")
         items, unread = split(came, partial(numbered, key="Id"), place, collection.name)
-        return Found(items, more if more or self._tells_next or not came else None, unread=unread)
+        return PageItems(items, more if more or self._tells_next or not came else None, unread=unread)
 
     def asks_less_of(self, collection: Collection) -> bool:
         """Whether the server refused to tell all that was asked of this listing."""

@@ -21,7 +21,7 @@ from migrator.model import Attachment, EntityRef
 from migrator.trackers.lenient import kept, natural, record, records, text
 from migrator.trackers.strict import objects_in
 from migrator.trackers.url_quoting import encoded_once
-from migrator.wire import Answer, is_login_form, looks_like_html, reason_in, told_in
+from migrator.wire import Answer, error_reason, is_login_form, looks_like_html, parse_json_or_none
 
 INLINE = "inline:"
 """Begins the ids of images that stand in a text and are no attachments."""
@@ -36,7 +36,7 @@ _DATE = re.compile(r"/Date\((-?\d{1,18})(?:([+-])(\d\d)(\d\d))?\)/", re.ASCII)
 def parsed(answer: Answer, what: str) -> dict[str, Any]:
     """An answer of the API as JSON has it, whichever of JSON and XML it is. A login page means: not logged in."""
     if looks_like_html(answer.body):
-        page = f"{what}: a web page ({reason_in(answer.body)}) instead of an answer"
+        page = f"{what}: a web page ({error_reason(answer.body)}) instead of an answer"
         if is_login_form(answer.body):
             raise errors.AuthError(f"{page}; check the auth")
         raise errors.UnexpectedBodyError(page)
@@ -191,7 +191,7 @@ def uploaded(body: bytes, owner: EntityRef) -> Attachment | None:
     if answer.lstrip().startswith("<"):
         bare = re.search(r"[\[{].*[\]}]", answer, re.DOTALL)
         answer = html.unescape(bare[0]) if bare else ""
-    value = told_in(answer.encode())
+    value = parse_json_or_none(answer.encode())
     items = value.get("items", value.get("Items")) if isinstance(value, dict) else value
     if not isinstance(items, list) or len(items) != 1:
         return None

@@ -11,7 +11,7 @@ from migrator.model import Attachment, Draft, EntityDraft, EntityRef
 from migrator.ports import Body
 from migrator.trackers.base import described
 from migrator.trackers.lenient import as_html
-from migrator.trackers.name_lookup import Lookup
+from migrator.trackers.name_lookup import NameLookup
 from migrator.trackers.targetprocess.api import CREATED, FILE
 from migrator.trackers.targetprocess.client import Options, Targetprocess
 from migrator.trackers.targetprocess.parse import (
@@ -22,7 +22,7 @@ from migrator.trackers.targetprocess.parse import (
     tells_of_a_file,
     uploaded,
 )
-from migrator.wire import Call, HttpClient, Multipart, says_too_large
+from migrator.wire import HttpClient, MultipartBody, Request, says_too_large
 
 
 class TargetprocessTarget(Targetprocess):
@@ -30,7 +30,7 @@ class TargetprocessTarget(Targetprocess):
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
-        self._project = Lookup("target.options.create_project", options.create_project, self._api.projects)
+        self._project = NameLookup("target.options.create_project", options.create_project, self._api.projects)
 
     def legal_name(self, name: str) -> str:
         """See `Target`: what a header line can't carry, and what IIS takes for the end of a folder or of the name."""
@@ -41,8 +41,8 @@ class TargetprocessTarget(Targetprocess):
 
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """See `Target`. A description that could not be set is missing in what is returned; the file is there."""
-        parts = Multipart({"generalId": owner.id}, "file", draft.name, draft.media_type, body)
-        call = Call("POST", "UploadFile.ashx", {}, {"Accept": "application/json"}, parts, framed=tells_of_a_file)
+        parts = MultipartBody({"generalId": owner.id}, "file", draft.name, draft.media_type, body)
+        call = Request("POST", "UploadFile.ashx", {}, {"Accept": "application/json"}, parts, framed=tells_of_a_file)
         try:
             answer = await self._http.write(call)
         except errors.OutcomeUnknownError as error:
@@ -68,7 +68,7 @@ class TargetprocessTarget(Targetprocess):
 
     async def delete(self, remote: Attachment) -> None:
         """See `Target`."""
-        await self._http.send(Call("DELETE", f"api/v1/Attachments/{quote(remote.id, safe='')}"))
+        await self._http.send(Request("DELETE", f"api/v1/Attachments/{quote(remote.id, safe='')}"))
 
     async def expect_creating(self) -> None:
         """See `Target`."""

@@ -21,7 +21,7 @@ from migrator.trackers import Adapter
 from migrator.trackers.teampulse.client import CAPABILITIES, Options
 from migrator.trackers.teampulse.source import TeamPulseSource
 from migrator.trackers.teampulse.target import TeamPulseTarget
-from migrator.wire import Header, Signer, Wrap
+from migrator.wire import HeaderAuth, Signer, WrapAuth
 
 __all__ = ["ADAPTER", "Options", "TeamPulseSource", "TeamPulseTarget"]
 
@@ -34,7 +34,7 @@ def attachment_url(base: str, attachment: Attachment) -> str:
 
 def signer(auth: Mapping[str, str]) -> Signer:
     """An account of TeamPulse's own by password, or whatever account a browser's cookie belongs to."""
-    return Header("Cookie", auth["cookie"]) if "cookie" in auth else Wrap(auth["username"], auth["password"])
+    return HeaderAuth("Cookie", auth["cookie"]) if "cookie" in auth else WrapAuth(auth["username"], auth["password"])
 
 
 ADAPTER = Adapter(

@@ -18,7 +18,7 @@ from migrator.ports import Capabilities, Sink
 from migrator.trackers.base import HttpTracker
 from migrator.trackers.file_records import FileRecords
 from migrator.trackers.lenient import record, text
-from migrator.trackers.listing import Found, Items, Listing, Way, is_refusal
+from migrator.trackers.listing import Items, Listing, PageItems, PageRequest, is_refusal
 from migrator.trackers.strict import digits, list_in, number_in, numbered, objects_in, split
 from migrator.trackers.teampulse.parse import UNTYPED, attachment_in, entity_in, paths_in, total_in
 from migrator.wire import HttpClient
@@ -152,20 +152,20 @@ class TeamPulse(HttpTracker[Options]):
     def _listing(self, path: str, *, first: bool = True) -> Listing:
         """A collection, held against the number of items that the server tells; `first`: it begins."""
 
-        async def ask(way: Way) -> Found:
+        async def ask(way: PageRequest) -> PageItems:
             query = {"$top": str(way.take), **({"$orderby": "id asc"} if way.sorts else {})}
             where = {"$skip": str(way.skip)} if way.after is None else {"$filter": f"id gt {way.after}"}
             return await self._found(path, way, await self._get(path, query | where))
 
         return Listing(ask, number_in, max(2, self._options.page_size), refused=partial(is_refusal, first=first))
 
-    async def _found(self, path: str, way: Way, answer: object) -> Found:
+    async def _found(self, path: str, way: PageRequest, answer: object) -> PageItems:
         if path not in self.capabilities.streams:
-            return Found(objects_in(answer, "results"), total=total_in(answer))
+            return PageItems(objects_in(answer, "results"), total=total_in(answer))
         where = f"behind {way.skip} items" if way.after is None else f"after id {way.after}"
         place = f"GET {await self._path(path)}, {where}"
         items, unread = split(list_in(answer, "results"), numbered, place, path)
-        return Found(items, total=total_in(answer), unread=unread)
+        return PageItems(items, total=total_in(answer), unread=unread)
 
     async def _record(self, number: str) -> object:
         return await self._get(f"attachments/{digits(number)}")

@@ -16,7 +16,7 @@ from migrator.model import Attachment, Entity, EntityRef
 from migrator.trackers.lenient import kept, moment, natural, record, text, whole
 from migrator.trackers.strict import number_in
 from migrator.trackers.url_quoting import encoded_once
-from migrator.wire import HttpClient, told_in
+from migrator.wire import HttpClient, parse_json_or_none
 
 UNTYPED = "WorkItem"
 """The kind of a work item that tells no type."""
@@ -27,7 +27,7 @@ _ADDRESS = re.compile(r"(?:^|/)(Attachment(?:Download|Streaming)/.*)", re.DOTALL
 
 def made_in(body: bytes) -> dict[str, Any] | None:
     """The one file that the answer to an upload tells of, be it bare, in a list or in `results`; None if it doesn't."""
-    answer = told_in(body)
+    answer = parse_json_or_none(body)
     answer = record(answer).get("results", answer)
     if isinstance(answer, list):
         answer = answer[0] if len(answer) == 1 else None

@@ -13,7 +13,7 @@ from migrator.model import NOBODY, Cursor, EntityRef, Page, Unread
 from migrator.trackers.cursors import Offset, mode_of
 from migrator.trackers.lenient import whole
 from migrator.trackers.listing import Items
-from migrator.trackers.prefetch import Ahead
+from migrator.trackers.prefetch import Prefetcher
 from migrator.trackers.strict import number_in
 from migrator.trackers.teampulse.client import Options, TeamPulse
 from migrator.trackers.teampulse.parse import UNTYPED, attachment_in
@@ -28,7 +28,7 @@ class TeamPulseSource(TeamPulse):
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
-        self._ahead = {stream: Ahead(number_in) for stream in self.capabilities.streams}
+        self._ahead = {stream: Prefetcher(number_in) for stream in self.capabilities.streams}
         self._stumbles: Counter[int] = Counter()
         self._knows_owners = False  # a work item was found where it was looked up, so one that is not is not there
 

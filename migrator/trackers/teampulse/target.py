@@ -11,12 +11,12 @@ from migrator.model import Attachment, Draft, EntityDraft, EntityRef
 from migrator.ports import Body
 from migrator.trackers.base import described
 from migrator.trackers.lenient import as_html, text
-from migrator.trackers.markers import Marks
-from migrator.trackers.name_lookup import Lookup
+from migrator.trackers.markers import MarkerIndex
+from migrator.trackers.name_lookup import NameLookup
 from migrator.trackers.strict import digits, number_in
 from migrator.trackers.teampulse.client import Options, TeamPulse
 from migrator.trackers.teampulse.parse import attachment_in, description_in, made_in
-from migrator.wire import Call, HttpClient, Multipart, says_too_large
+from migrator.wire import HttpClient, MultipartBody, Request, says_too_large
 
 CREATED = ("Story", "Bug", "Issue", "Risk", "Feedback", "Feature")  # a Task needs a Story, too
 
@@ -29,8 +29,8 @@ class TeamPulseTarget(TeamPulse):
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
-        self._marks = Marks(self._described_items)
-        self._project = Lookup("target.options.create_project", options.create_project, self._projects)
+        self._marks = MarkerIndex(self._described_items)
+        self._project = NameLookup("target.options.create_project", options.create_project, self._projects)
 
     def legal_name(self, name: str) -> str:
         """See `Target`. What Windows file names can't have, .NET cuts off, or IIS refuses in the file's address."""
@@ -39,9 +39,9 @@ class TeamPulseTarget(TeamPulse):
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """See `Target`. The description goes after the file; where it fails, what is returned has none."""
         path = f"workitems/{digits(owner.id)}/attachments"
-        parts = Multipart({}, "files", draft.name, draft.media_type, body)
+        parts = MultipartBody({}, "files", draft.name, draft.media_type, body)
         query = {"type": self._options.upload_type}
-        call = Call("POST", await self._path(path), query, {"Accept": "application/json"}, parts)
+        call = Request("POST", await self._path(path), query, {"Accept": "application/json"}, parts)
         try:
             made = made_in((await self._http.write(call)).body)
         except (errors.GoneError, errors.OutcomeUnknownError) as error:
@@ -66,7 +66,7 @@ class TeamPulseTarget(TeamPulse):
 
     async def delete(self, remote: Attachment) -> None:
         """See `Target`."""
-        await self._http.send(Call("DELETE", await self._path(f"attachments/{digits(remote.id)}")))
+        await self._http.send(Request("DELETE", await self._path(f"attachments/{digits(remote.id)}")))
 
     async def expect_creating(self) -> None:
         """See `Target`."""

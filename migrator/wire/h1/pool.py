@@ -17,7 +17,7 @@ from typing import cast
 from aiohappyeyeballs import start_connection
 from yarl import URL
 
-from migrator.wire.h1.response import Incoming, NoAnswer
+from migrator.wire.h1.response import H1Response, NoResponseError
 from migrator.wire.resolver import looked_up
 
 IDLE = 15.0
@@ -29,14 +29,14 @@ CLOSING = 3.0
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-class NoConnection(ConnectionError):
+class NoConnectionError(ConnectionError):
     """Nobody is there, or nobody to be trusted, or nobody who answers in time; `__cause__` tells why."""
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
 
 
-class Lane:
+class ConnectionPool:
     """GETs to one origin. Building it does no I/O.
 
     `timeout` is in seconds: so long may a head take, and then each wait for more of the body; a connection half of a
@@ -51,13 +51,13 @@ class Lane:
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
 
-    async def get(self, target: str, headers: Mapping[str, str]) -> Incoming:
+    async def get(self, target: str, headers: Mapping[str, str]) -> H1Response:
         """The answer, its head there, to be entered and left. `target` is sent as it is, path and query encoded."""
         request = self._spelled(target, headers)
         if (kept := self._kept()) is not None:
             try:
                 return await _asked(kept, request)
-            except NoAnswer:
+            except NoResponseError:
                 pass  # the server closed it meanwhile
         return await _asked(await self._connect(), request)
 
@@ -121,7 +121,7 @@ class Lane:
                     connection.forget()
                     raise
         except OSError as error:
-            raise NoConnection(host, port) from error
+            raise NoConnectionError(host, port) from error
         return connection
 
     def _tls(self) -> ssl.SSLContext | None:
@@ -133,7 +133,7 @@ class Lane:
         return self._context
 
 
-async def _asked(connection: _Connection, request: bytes) -> Incoming:
+async def _asked(connection: _Connection, request: bytes) -> H1Response:
     answer = connection.ask(request)
     try:
         await answer.head()
@@ -146,10 +146,10 @@ async def _asked(connection: _Connection, request: bytes) -> Incoming:
 class _Connection(asyncio.BufferedProtocol):
     """One connection, with at most one request under way."""
 
-    def __init__(self, lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, lane: ConnectionPool, loop: asyncio.AbstractEventLoop) -> None:
         self._lane, self._loop = lane, loop
         self._block = memoryview(bytearray(BLOCK))
-        self._answer: Incoming | None = None
+        self._answer: H1Response | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
         self._made = False
@@ -164,8 +164,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport, self._made = cast("asyncio.Transport", transport), True
         self._lane.opened(self)
 
-    def ask(self, request: bytes) -> Incoming:
-        self._answer = answer = Incoming(self)
+    def ask(self, request: bytes) -> H1Response:
+        self._answer = answer = H1Response(self)
         self._transport.write(request)
         return answer
 

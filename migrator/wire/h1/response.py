@@ -24,19 +24,19 @@ HELD = 512 * 1024
 """Bytes of a body that may lie here unread; then the connection is not read on. One more block may be under way."""
 
 
-class NoAnswer(ConnectionError):
+class NoResponseError(ConnectionError):
     """The connection ended before the first byte of an answer."""
 
 
-class NotHttp(ConnectionError):
+class ProtocolError(ConnectionError):
     """What came is no HTTP, or no head of an answer that we take: malformed, endless, or an upgrade."""
 
 
-class CutOff(ConnectionError):
+class IncompleteBodyError(ConnectionError):
     """The body ended before its end."""
 
 
-class Way(Protocol):
+class Connection(Protocol):
     """The connection that an answer comes by."""
 
     def watch(self) -> None:
@@ -52,7 +52,7 @@ class Way(Protocol):
         """The answer was read, or is of no interest any more."""
 
 
-class Incoming:
+class H1Response:
     """An answer under way: `status` and `headers` once `head` returned, then the body.
 
     A context: leaving it gives the connection back, or closes it where the body was not read to its end.
@@ -79,7 +79,7 @@ class Incoming:
         "status",
     )
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: Connection) -> None:
         self.status = 0
         self.headers: CIMultiDict[str] = CIMultiDict()
         self.began = self.complete = False
@@ -124,7 +124,7 @@ class Incoming:
             await self._wait()
 
     async def readany(self) -> bytes:
-        """What is there of the body, at least a byte; nothing at its end. `CutOff` where it has none."""
+        """What is there of the body, at least a byte; nothing at its end. `IncompleteBodyError` where it has none."""
         if not self._parts and not self.complete:
             await self._wait()
         if self._error is not None:
@@ -148,14 +148,14 @@ class Incoming:
             self._repeats = not self.status and self._error is None and "Content-Length" in str(error)
             if not self._repeats:
                 self.keeps = False
-                self.fail(CutOff() if self.status else NotHttp())
+                self.fail(IncompleteBodyError() if self.status else ProtocolError())
         if not self.status:
             self._before += block
             self._headless += len(block)
             if self._repeats:
                 self._read_anew()
             if self._headless > 2 * HEAD_LIMIT:  # what is no header is not counted, a reason without end for one
-                self.fail(NotHttp())
+                self.fail(ProtocolError())
 
     def _read_anew(self) -> None:
         """The head once more, as soon as it is whole, without the lines that only repeat its length."""
@@ -164,7 +164,7 @@ class Incoming:
             return
         self._repeats, self._before = False, bytearray()
         if mended == came:
-            self.fail(NotHttp())
+            self.fail(ProtocolError())
         else:
             self._parser, self._head, self._lines = _parser(self), [], 0
             self.feed(memoryview(mended))
@@ -174,11 +174,11 @@ class Incoming:
         if self._until_close and error is None and self._error is None:
             self.on_message_complete()
         elif self.status:
-            self.fail(CutOff())
+            self.fail(IncompleteBodyError())
         elif isinstance(error, ssl.SSLError):
             self.fail(error)
         else:
-            self.fail(NotHttp() if self.began else NoAnswer())
+            self.fail(ProtocolError() if self.began else NoResponseError())
 
     def fail(self, error: Exception) -> None:
         """There comes no more; whoever reads gets this error. Nothing happens to an answer that is complete."""
@@ -205,14 +205,14 @@ class Incoming:
     def on_message_begin(self) -> None:
         """The first byte of an answer; a second one was not asked for."""
         if self.complete:
-            raise NotHttp
+            raise ProtocolError
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A line of the head; or a trailer, which is counted and never looked at."""
         size = len(name) + len(value)
         self._lines += size
         if size > LINE_LIMIT or self._lines > HEAD_LIMIT or b"\0" in value:
-            raise NotHttp
+            raise ProtocolError
         self._head.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -225,7 +225,7 @@ class Incoming:
         self.headers.extend([(_text(name), _text(value)) for name, value in self._head])
         coded = self.headers.getall("Transfer-Encoding", [])
         if coded and [code.strip().lower() for code in coded] != ["chunked"]:
-            raise NotHttp
+            raise ProtocolError
         self._until_close = not coded and "Content-Length" not in self.headers
         self.keeps = parser.should_keep_alive()
         self.status = status
@@ -234,7 +234,7 @@ class Incoming:
     def on_body(self, piece: bytes) -> None:
         """A piece of the body; a 1xx answer has none."""
         if not self.status:
-            raise NotHttp
+            raise ProtocolError
         self._parts.append(piece)
         self._size += len(piece)
         if self._size > HELD and not self._paused:
@@ -268,7 +268,7 @@ def told_once(answer: bytes) -> bytes | None:
     return b"".join([_LENGTH.sub(b"", head), length, end, body])
 
 
-def _parser(answer: Incoming) -> HttpResponseParser:
+def _parser(answer: H1Response) -> HttpResponseParser:
     """As lenient as aiohttp's, which reads all other answers: a file's name in a header holds all kinds of bytes."""
     parser = HttpResponseParser(answer)
     parser.set_dangerous_leniencies(
