@@ -13,10 +13,10 @@ from migrator.layers import checked_sink, verify
 from migrator.layers.verify import ParanoidSource, VerifiedSource
 from migrator.model import Attachment
 from migrator.wire import client as http
+from migrator.wire import status as answers
 from migrator.wire.auth import HeaderAuth
 from migrator.wire.client import HttpClient
 from migrator.wire.reading import SLOWEST, StallGuard
-from migrator.wire import status as answers
 from tests.contract import MemorySink
 from tests.support.parts import PATIENCE, rows, run_backup
 from tests.support.web import OneFile, answer, sends

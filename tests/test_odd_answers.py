@@ -127,6 +127,27 @@ async def test_storage_that_gives_empty_files_is_believed_of_a_few_only(tmp_path
     assert (summary["status"], summary["attachments"]["stored"]) == ("complete", len(tracker.files) - FEW_EMPTY)
 
 
+async def test_files_that_came_empty_are_asked_for_again_once_others_have_content(tmp_path):
+    tracker = MemoryTracker(reports_size=False)
+    for number in range(2 * FEW_EMPTY):
+        tracker.attach(tracker.add("Story"), f"{number}.txt", b"")
+    tracker.attach(tracker.add("Story"), "full.txt", b"full")
+    summary = await run_backup(tracker, tmp_path, downloads=1)
+    assert (summary["status"], summary["attachments"]["stored"]) == ("complete", 2 * FEW_EMPTY + 1)
+
+
+async def test_one_file_that_the_archive_has_is_asked_whether_the_storage_is_there(tmp_path):
+    tracker = MemoryTracker(reports_size=False)
+    tracker.attach(tracker.add("Story"), "full.txt", b"full")
+    await run_backup(tracker, tmp_path)
+    for number in range(2 * FEW_EMPTY):
+        tracker.attach(tracker.add("Story"), f"{number}.txt", b"")
+    before = tracker.downloads.copy()
+    summary = await run_backup(tracker, tmp_path, downloads=1)
+    assert (summary["status"], summary["attachments"]["stored"]) == ("complete", 2 * FEW_EMPTY)
+    assert sum((tracker.downloads - before).values()) == 2 * FEW_EMPTY + 1
+
+
 async def test_tracker_that_lists_nothing_is_complete_and_says_so(tmp_path):
     summary = await run_backup(MemoryTracker(), tmp_path)
     assert (summary["status"], len(summary["warnings"])) == ("complete", 1)

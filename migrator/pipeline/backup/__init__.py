@@ -86,6 +86,7 @@ class _Backup:
             progress,
             downloads=settings.downloads,
             allow_forbidden=settings.allow_forbidden,
+            witness=lambda: frame.desk.run(frame.catalog.stored_of_unlisted_size),
         )
         self._findings = Findings(progress)
         self._room = FreeSpace(archive.root)
@@ -252,9 +253,9 @@ class _Backup:
         wanted = await self._desk.run(self._catalog.record_listing, self._run, entities, listed)
         await self._fetch([by_id[id_] for id_ in by_id if id_ in wanted])
 
-    async def _fetch(self, attachments: Sequence[Attachment]) -> None:
+    async def _fetch(self, attachments: Sequence[Attachment], *, again: bool = False) -> None:
         """Have these files fetched, and wait until each is recorded; what another page is at already is left out."""
-        todo = [attachment for attachment in attachments if attachment.id not in self._taken]
+        todo = [attachment for attachment in attachments if again or attachment.id not in self._taken]
         self._taken.update({attachment.id: attachment for attachment in todo})
         await self._desk.run(self._room.expect_files, [attachment.size for attachment in todo], self._catalog)
         self._progress.known(len(todo), sum(attachment.size or 0 for attachment in todo))
@@ -276,7 +277,7 @@ class _Backup:
     async def _backlog(self) -> None:
         """What an earlier run of this crawl listed and did not get, or could not list.
 
-        And what failed in this one before another page listed it with another content.
+        And what failed in this one before another page listed it with another content, or others showed that it is so.
         """
         for entity in self._failed:
             if self._choice.may_take(entity.ref) and (found := await self._attachments_of(entity)) is not None:
@@ -291,6 +292,7 @@ class _Backup:
             await self._fetch(
                 [attachment for attachment in some if not self._partial or self._choice.takes(attachment)]
             )
+        await self._fetch(self._fetcher.take_doubted(), again=True)
 
 
 def _same_content(one: Attachment, other: Attachment) -> bool:

@@ -8,19 +8,22 @@ makes a file `gone` only if the tracker, asked anew, no longer lists it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from migrator import errors
 from migrator.model import Attachment, Blob, Outcome, Status
 from migrator.pipeline.backup.recorder import FetchResult, Recorded, Recorder, StoreSink
 from migrator.pipeline.run import InFlight
 from migrator.ports import Source
-from migrator.progress import Progress
+from migrator.progress import Progress, Silent
 from migrator.store import Archive
 
 SOME_REFUSED, MANY_REFUSED = 3, 1000
 """If so many files were refused and none was had, that is the credentials' fault: at the end of a run, and at once."""
 FEW_EMPTY = 3
 """So many files of unknown size may be empty before one that isn't; more look like a storage that is away."""
+MANY_DOUBTED = 10_000
+"""So many of those are asked for again in the same run, if it turns out that the storage is there."""
 
 
 class Fetcher:
@@ -36,6 +39,7 @@ class Fetcher:
         *,
         downloads: int,
         allow_forbidden: bool,
+        witness: Callable[[], Awaitable[Attachment | None]],
     ) -> None:
         self._source, self._archive, self._recorder = source, archive, recorder
         self._in_flight, self._progress, self._allow_forbidden = in_flight, progress, allow_forbidden
@@ -43,7 +47,10 @@ class Fetcher:
         self._draining = False
         self._tried = self._stored = self._refused = self._missing = 0
         self._refusal = ""
-        self._empty, self._some_content = 0, False  # of files whose size nobody tells
+        # Of files whose size nobody tells. `witness` finds one that came with content in an earlier run.
+        self._empty, self._some_content, self._witness = 0, False, witness
+        self._asking = asyncio.Lock()
+        self._doubted: list[Attachment] = []
 
     async def put(self, attachment: Attachment, recorded: Recorded) -> None:
         """Have a file fetched; `recorded` is called when its fate is in the catalog. Waits while the queue is full."""
@@ -85,7 +92,7 @@ class Fetcher:
         try:
             await self._source.download(attachment, sink)
             blob, body = await sink.finish()
-            self._expect_content(attachment, blob, sink)
+            await self._expect_content(attachment, blob, sink)
         except errors.ConnectError as error:
             raise errors.TrackerUnreachableError(str(error)) from error
         except errors.ItemFailedError as error:
@@ -98,19 +105,44 @@ class Fetcher:
         self._progress.done()
         return FetchResult(Outcome(attachment, Status.STORED, blob, warning=sink.warning), body, recorded)
 
-    def _expect_content(self, attachment: Attachment, blob: Blob, sink: StoreSink) -> None:
-        """An empty body proves nothing where no size is listed: a few are believed, with a warning."""
+    def take_doubted(self) -> list[Attachment]:
+        """Files that failed as they came empty, before others came with content. They may be fetched again, once."""
+        doubted, self._doubted = self._doubted if self._some_content else [], []
+        return doubted
+
+    async def _expect_content(self, attachment: Attachment, blob: Blob, sink: StoreSink) -> None:
+        """An empty body proves nothing where no size is listed: a few are believed, with a warning.
+
+        So are all others once a file of unlisted size comes with content: the storage behind the tracker is there.
+        """
         if attachment.size is not None and attachment.size >= 0:
             return
         if blob.size:
             self._some_content = True
             return
-        if self._empty >= FEW_EMPTY and not self._some_content:
+        if self._empty >= FEW_EMPTY and not await self._gives_content():
+            if len(self._doubted) < MANY_DOUBTED:
+                self._doubted.append(attachment)
             raise errors.UnexpectedBodyError(
                 "empty, as all files before it of which no size is listed; is the storage behind the tracker away?"
             )
         self._empty += 1
         sink.warn("empty, and no size is listed to hold that against")
+
+    async def _gives_content(self) -> bool:
+        """Whether any file of unlisted size came with content. If none did, one that the archive has is asked for."""
+        async with self._asking:
+            if not self._some_content and (known := await self._witness()):
+                sink = StoreSink(self._archive, Silent())
+                try:
+                    await self._source.download(known, sink)
+                    self._some_content = (await sink.finish())[0].size > 0
+                except errors.ItemFailedError:
+                    pass  # it says nothing of the others
+                finally:
+                    sink.discard()
+                    self._witness = _nobody
+        return self._some_content
 
     async def _judged(self, attachment: Attachment, error: errors.MigratorError) -> tuple[Status, str]:
         """What an error makes of a file, and the reason."""
@@ -135,3 +167,7 @@ class Fetcher:
             return Status.GONE, str(error)
         self._missing += 1
         return Status.FAILED, f"{error}, though the tracker still lists it"
+
+
+async def _nobody() -> None:
+    """No witness, or none any more."""

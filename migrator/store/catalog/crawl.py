@@ -219,6 +219,15 @@ class CrawlTables(CatalogDatabase):
                 [partial, stream, cursor, cursor is None, run],
             )
 
+    def stored_of_unlisted_size(self) -> Attachment | None:
+        """The smallest file with content that is stored, and of which the tracker lists no size."""
+        columns = ", ".join(f"a.{column}" for column in COLUMNS.split(", "))
+        row = self.db.execute(
+            f"SELECT {columns} FROM attachments a JOIN blobs b USING (sha256) WHERE a.status = 'stored' "
+            "AND coalesce(a.size, -1) < 0 AND b.size > 0 ORDER BY b.size LIMIT 1"
+        ).fetchone()
+        return attachment_from(row) if row else None
+
     def unfinished(self, crawl: Crawl, after: str = "") -> list[Attachment]:
         """What was listed in this crawl and is still wanted: the next few hundred by id.
 
