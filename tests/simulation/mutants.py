@@ -33,7 +33,7 @@ async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> N
         if before is not None:
             await before
         write = self._catalog.record_checkpoint
-        await self._desk.run(write, self._run, stream, page.next, page.links, partial=self._partial)
+        await self._executor.call(write, self._run, stream, page.next, page.links, partial=self._partial)
         await self._list_and_fetch(page.entities, page.attachments)
         await self._list_and_fetch((), await self._ask(page.ask))
     finally:
@@ -41,7 +41,7 @@ async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> N
 
 
 async def _rows_first(self: Any, batch: list[Any]) -> Any:
-    await self._desk.run(self._catalog.record_outcomes, self._run, [settled.outcome for settled in batch])
+    await self._executor.call(self._catalog.record_outcomes, self._run, [settled.outcome for settled in batch])
     return await _writing(self, batch)
 
 
@@ -50,7 +50,7 @@ _writing = Recorder._writing
 
 async def _trusting_names(self: Any, batch: list[Any]) -> Any:
     bodies = [(s.outcome.blob, s.body) for s in batch if s.body is not None]
-    return [self._shelf.begin(self._archive.store_batch, bodies, {blob.sha256 for blob, _ in bodies})]
+    return [self._writer.submit(self._archive.store_batch, bodies, {blob.sha256 for blob, _ in bodies})]
 
 
 def _unsafe(self: Any, fresh: Any, kind: type) -> None:

@@ -65,32 +65,32 @@ async def backup(
     Gives the summary of `contract.md`; `stop` drains and ends it as `interrupted`. Raises what is fatal, with the
     run recorded as `failed` and all finished files kept.
     """
-    async with run_context(catalog, "backup", lambda: catalog.claim_source(settings.identity)) as frame:
-        work = _Backup(source, archive, settings, frame, progress or Silent())
-        await frame.desk.run(work.begin)
-        return await frame.carry_out(work, stop or asyncio.Event())
+    async with run_context(catalog, "backup", lambda: catalog.claim_source(settings.identity)) as context:
+        work = _Backup(source, archive, settings, context, progress or Silent())
+        await context.executor.call(work.begin)
+        return await context.execute(work, stop or asyncio.Event())
 
 
 class _Backup:
     def __init__(
-        self, source: Source, archive: Archive, settings: BackupSettings, frame: RunContext, progress: Progress
+        self, source: Source, archive: Archive, settings: BackupSettings, context: RunContext, progress: Progress
     ) -> None:
         self._source, self._archive, self._settings, self._progress = source, archive, settings, progress
-        self._catalog, self._desk, self._run, self._in_flight = frame.catalog, frame.desk, frame.run, frame.in_flight
-        self._recorder = Recorder(archive, frame.catalog, frame.desk, frame.run, settings.downloads)
+        self._catalog, self._executor, self._run = context.catalog, context.executor, context.run
+        self._recorder = Recorder(archive, context.catalog, context.executor, context.run, settings.downloads)
         self._fetcher = Fetcher(
             source,
             archive,
             self._recorder,
-            frame.in_flight,
+            context.stop,
             progress,
             downloads=settings.downloads,
             allow_forbidden=settings.allow_forbidden,
-            witness=lambda: frame.desk.run(frame.catalog.stored_of_unlisted_size),
+            witness=lambda: context.executor.call(context.catalog.stored_of_unlisted_size),
         )
         self._findings = Findings(progress)
         self._room = FreeSpace(archive.root)
-        self._crawl = Crawl(frame.run, {})
+        self._crawl = Crawl(context.run, {})
         self._pages = asyncio.Semaphore(PAGES_IN_FLIGHT)
         self._asks = asyncio.Semaphore(settings.downloads)
         self._taken: dict[str, Attachment] = {}
@@ -107,16 +107,12 @@ class _Backup:
         self._failed = self._catalog.failed_entities(self._crawl)
         self._catalog.count_changes(self._run)
 
-    def drain(self) -> None:
-        """See `Work`."""
-        self._fetcher.drain()
-
     async def flush(self) -> None:
-        """See `Work`."""
+        """See `Job`."""
         await self._recorder.flush()
 
     def summary(self, status: RunStatus) -> dict[str, Any]:
-        """See `Work`. A crawl that came to its end is over, also where some of it could not be read."""
+        """See `Job`. A crawl that came to its end is over, also where some of it could not be read."""
         catalog, start, findings = self._catalog, self._crawl.start, self._findings
         vanished = Vanished()
         if status is RunStatus.COMPLETE:
@@ -140,11 +136,11 @@ class _Backup:
             "failures": catalog.failures(start),
         }
 
-    async def work(self) -> bool:
-        """See `Work`."""
+    async def work(self) -> None:
+        """See `Job`."""
         await self._expect_lost()
         if not self._partial:
-            await self._desk.run(self._expect_room)
+            await self._executor.call(self._expect_room)
         async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(self._recorder.run())]
             helpers += [group.create_task(self._fetcher.work()) for _ in range(self._settings.downloads)]
@@ -154,14 +150,13 @@ class _Backup:
             for task in helpers:
                 task.cancel()
         self._fetcher.expect_some()
-        return True
 
     async def _expect_lost(self) -> None:
         """Blobs that verify found damaged, or whose file is missing, are wanted again."""
-        suspects = await self._desk.run(self._catalog.problem_blobs)
+        suspects = await self._executor.call(self._catalog.problem_blobs)
         self._archive.suspects.update(suspects)
-        lost = list({*suspects, *await self._desk.run(missing_blobs, self._archive, self._catalog)})
-        if lost and (count := await self._desk.run(self._catalog.expect_again, lost)):
+        lost = list({*suspects, *await self._executor.call(missing_blobs, self._archive, self._catalog)})
+        if lost and (count := await self._executor.call(self._catalog.expect_again, lost)):
             self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")
 
     def _expect_room(self) -> None:
@@ -215,11 +210,11 @@ class _Backup:
                 await self._list_and_fetch((), await self._ask(asked))
             for unread in page.unread:
                 write = partial(self._catalog.record_entity_error, self._run, Entity(unread.ref), unread.reason)
-                await self._desk.run(write)
+                await self._executor.call(write)
             if before is not None:
                 await before
             checkpoint = self._catalog.record_checkpoint
-            await self._desk.run(checkpoint, self._run, stream, page.next, page.links, partial=self._partial)
+            await self._executor.call(checkpoint, self._run, stream, page.next, page.links, partial=self._partial)
         finally:
             self._pages.release()
 
@@ -239,7 +234,7 @@ class _Backup:
                 expected = isinstance(error, errors.ForbiddenError) and self._settings.allow_forbidden
                 reason = f"listed, and then not there: {error}" if isinstance(error, errors.GoneError) else str(error)
                 write = self._catalog.record_entity_error
-                await self._desk.run(write, self._run, entity, reason, expected=expected)
+                await self._executor.call(write, self._run, entity, reason, expected=expected)
                 return None
 
     async def _list_and_fetch(self, entities: Sequence[Entity], attachments: Sequence[Attachment]) -> None:
@@ -249,15 +244,15 @@ class _Backup:
         by_id = {attachment.id: attachment for attachment in attachments}
         listed = [(a, Status.PENDING if self._choice.takes(a) else Status.SKIPPED) for a in by_id.values()]
         if self._settings.selection.limit is not None:
-            await self._desk.run(self._catalog.record_taken, self._crawl, list(self._choice.taken))
-        wanted = await self._desk.run(self._catalog.record_listing, self._run, entities, listed)
+            await self._executor.call(self._catalog.record_taken, self._crawl, list(self._choice.taken))
+        wanted = await self._executor.call(self._catalog.record_listing, self._run, entities, listed)
         await self._fetch([by_id[id_] for id_ in by_id if id_ in wanted])
 
     async def _fetch(self, attachments: Sequence[Attachment], *, again: bool = False) -> None:
         """Have these files fetched, and wait until each is recorded; what another page is at already is left out."""
         todo = [attachment for attachment in attachments if again or attachment.id not in self._taken]
         self._taken.update({attachment.id: attachment for attachment in todo})
-        await self._desk.run(self._room.expect_files, [attachment.size for attachment in todo], self._catalog)
+        await self._executor.call(self._room.expect_files, [attachment.size for attachment in todo], self._catalog)
         self._progress.known(len(todo), sum(attachment.size or 0 for attachment in todo))
         left, all_recorded = len(todo), asyncio.Event()
 
@@ -282,9 +277,9 @@ class _Backup:
         for entity in self._failed:
             if self._choice.may_take(entity.ref) and (found := await self._attachments_of(entity)) is not None:
                 await self._list_and_fetch((), found)
-                await self._desk.run(self._catalog.record_entity_error, self._run, entity, None)
+                await self._executor.call(self._catalog.record_entity_error, self._run, entity, None)
         after = ""
-        while some := await self._desk.run(self._catalog.unfinished, self._crawl, after):
+        while some := await self._executor.call(self._catalog.unfinished, self._crawl, after):
             after = some[-1].id
             for attachment in some:
                 if (failed := self._taken.get(attachment.id)) and not _same_content(failed, attachment):

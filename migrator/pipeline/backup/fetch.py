@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from migrator import errors
 from migrator.model import Attachment, Blob, Outcome, Status
 from migrator.pipeline.backup.recorder import FetchResult, Recorded, Recorder, StoreSink
-from migrator.pipeline.run import InFlight
+from migrator.pipeline.stop import StopToken
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
 from migrator.store import Archive
@@ -27,14 +27,14 @@ MANY_DOUBTED = 10_000
 
 
 class Fetcher:
-    """The downloads of one run. `work` is a task for each of them; `drain` lets them end after the file at hand."""
+    """The downloads of one run. `work` is a task for each of them; A stop lets them end after the file at hand."""
 
     def __init__(
         self,
         source: Source,
         archive: Archive,
         recorder: Recorder,
-        in_flight: InFlight,
+        stop: StopToken,
         progress: Progress,
         *,
         downloads: int,
@@ -42,9 +42,8 @@ class Fetcher:
         witness: Callable[[], Awaitable[Attachment | None]],
     ) -> None:
         self._source, self._archive, self._recorder = source, archive, recorder
-        self._in_flight, self._progress, self._allow_forbidden = in_flight, progress, allow_forbidden
+        self._stop, self._progress, self._allow_forbidden = stop, progress, allow_forbidden
         self._queue: asyncio.Queue[tuple[Attachment, Recorded]] = asyncio.Queue(2 * downloads)
-        self._draining = False
         self._tried = self._stored = self._refused = self._missing = 0
         self._refusal = ""
         # Of files whose size nobody tells. `witness` finds one that came with content in an earlier run.
@@ -56,15 +55,11 @@ class Fetcher:
         """Have a file fetched; `recorded` is called when its fate is in the catalog. Waits while the queue is full."""
         await self._queue.put((attachment, recorded))
 
-    def drain(self) -> None:
-        """Begin nothing new."""
-        self._draining = True
-
     async def work(self) -> None:
         """Fetch one file after the other, until cancelled."""
-        while not self._draining:
+        while not self._stop.requested:
             attachment, recorded = await self._queue.get()
-            with self._in_flight:
+            with self._stop.in_flight():
                 await self._recorder.put(await self._fetched(attachment, recorded))
 
     def expect_some(self) -> None:

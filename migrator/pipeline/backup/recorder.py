@@ -101,13 +101,13 @@ class Recorder:
     wait for each other as little as can be. No rows are written before the bytes that they speak of are safe.
     """
 
-    def __init__(self, archive: Archive, catalog: Catalog, desk: SerialExecutor, run: int, downloads: int) -> None:
-        self._archive, self._catalog, self._desk, self._run = archive, catalog, desk, run
+    def __init__(self, archive: Archive, catalog: Catalog, executor: SerialExecutor, run: int, downloads: int) -> None:
+        self._archive, self._catalog, self._executor, self._run = archive, catalog, executor, run
         self._room = asyncio.Semaphore(HANDED_OVER + downloads)
         self._batch = (HANDED_OVER + downloads) * 2 // 5
         self._waiting: list[FetchResult] = []
         self._awake, self._enough = asyncio.Event(), asyncio.Event()
-        self._shelf, self._turn = SerialExecutor(), asyncio.Lock()
+        self._writer, self._turn = SerialExecutor(), asyncio.Lock()
         self._written: list[FetchResult] = []
         self._disk = FreeSpace(archive.root)
 
@@ -139,7 +139,7 @@ class Recorder:
             await self._step()
             if not self._waiting:
                 await self._step()
-            await self._desk.run(self._disk.expect, 0)
+            await self._executor.call(self._disk.expect, 0)
 
     async def flush(self) -> None:
         """Record all that is waiting now, and let go of the thread."""
@@ -147,7 +147,7 @@ class Recorder:
             while self._waiting or self._written:
                 await self._step()
         finally:
-            await self._shelf.close()
+            await self._writer.close()
 
     async def _step(self) -> None:
         """Write a batch while the one that was written before it is recorded. What fails waits again: both may be
@@ -170,12 +170,12 @@ class Recorder:
         bodies = [(s.outcome.blob, s.body) for s in batch if s.outcome.blob is not None and s.body is not None]
         if not bodies:
             return []
-        known = await self._desk.run(self._catalog.known_blobs, [blob.sha256 for blob, _ in bodies])
-        return [self._shelf.begin(self._archive.store_batch, bodies, known)]
+        known = await self._executor.call(self._catalog.known_blobs, [blob.sha256 for blob, _ in bodies])
+        return [self._writer.submit(self._archive.store_batch, bodies, known)]
 
     def _recording(self, batch: list[FetchResult]) -> list[asyncio.Future[None]]:
         outcomes = [settled.outcome for settled in batch]
-        return [self._desk.begin(self._catalog.record_outcomes, self._run, outcomes)] if batch else []
+        return [self._executor.submit(self._catalog.record_outcomes, self._run, outcomes)] if batch else []
 
 
 def missing_blobs(archive: Archive, catalog: Catalog) -> list[str]:

@@ -42,20 +42,20 @@ async def relocate(source: Source, catalog: Catalog, old: str, new: str) -> str:
     Whoever calls holds the archive. May be repeated. `ConfigError`, and nothing is changed, where the archive is of
     neither or the tracker is another one.
     """
-    desk = SerialExecutor()
+    executor = SerialExecutor()
     try:
-        held = await desk.run(catalog.setting, "source")
+        held = await executor.call(catalog.setting, "source")
         if held == new:
             return f"the archive is that of {new} already"
         if held != old:
             raise ConfigError(f"this archive holds {held or 'nothing yet'}, and not {old}: nothing was changed")
-        found = await _compared(source, await desk.run(catalog.sample_of_files, SAMPLE))
+        found = await _compared(source, await executor.call(catalog.sample_of_files, SAMPLE))
         if not found.is_same:
             raise ConfigError(_refusal(found, new))
-        await desk.run(catalog.move_source, old, new)
+        await executor.call(catalog.move_source, old, new)
         return f"{new} is the tracker that was {old}: {_told(found.same)} as the archive has it"
     finally:
-        await desk.close()
+        await executor.close()
 
 
 async def _compared(source: Source, sample: Sequence[Attachment]) -> Comparison:

@@ -24,7 +24,7 @@ from migrator.pipeline.load.arrivals import Recognised, altered_of, is_passing, 
 from migrator.pipeline.load.dry_run import DryRunReport
 from migrator.pipeline.load.evidence import LATE, PROMPT, Evidence
 from migrator.pipeline.reading import Reader
-from migrator.pipeline.run import back_off
+from migrator.pipeline.stop import StopToken, back_off
 from migrator.ports import Body, Target
 from migrator.progress import Progress
 from migrator.selection import EVERYTHING, Selection, Selector
@@ -105,7 +105,7 @@ class _Accepted:
 
 
 class Uploader:
-    """Settles the uploads of one run. `stopping` is asked before each upload; `cut_short` says that some were left."""
+    """Settles the uploads of one run, until it is stopped."""
 
     def __init__(
         self,
@@ -113,13 +113,14 @@ class Uploader:
         archive: Archive,
         catalog: Catalog,
         settings: LoadSettings,
-        desk: SerialExecutor,
+        executor: SerialExecutor,
         run: int,
         progress: Progress,
+        stop: StopToken,
     ) -> None:
-        self._target, self._archive, self._catalog, self._desk = target, archive, catalog, desk
+        self._target, self._archive, self._catalog, self._executor = target, archive, catalog, executor
         self._settings, self._run, self._progress = settings, run, progress
-        self.stopping = self.cut_short = False
+        self._stop = stop
         self.rehearsal = DryRunReport()
         self.choice = Selector(settings.selection)
         self._evidence = self._evidence_of("")
@@ -128,7 +129,7 @@ class Uploader:
 
     async def prepare(self) -> None:
         """Before the first entity: what earlier runs saw of this target's lists."""
-        verdict = await self._desk.run(self._catalog.setting, self._key)
+        verdict = await self._executor.call(self._catalog.setting, self._key)
         self._evidence, self._in_vain = self._evidence_of(verdict or ""), verdict == LATE
 
     def _evidence_of(self, verdict: str) -> Evidence:
@@ -139,9 +140,9 @@ class Uploader:
     def _key(self) -> str:
         return f"lists of {self._settings.identity}"
 
-    async def settle_entity(self, to: EntityRef) -> None:
+    async def process_entity(self, to: EntityRef) -> None:
         """All uploads to one target entity, one after the other, then a look at what arrived."""
-        uploads = await self._desk.run(self._catalog.unsettled_uploads, self._settings.identity, to)
+        uploads = await self._executor.call(self._catalog.unsettled_uploads, self._settings.identity, to)
         uploads = [upload for upload in uploads if self.choice.takes(with_size(upload))]
         if uploads:
             self._progress.entities(1)
@@ -161,8 +162,8 @@ class Uploader:
         there.names.update(upload.attachment.name for upload in uploads)
         there.open.update({one.attachment.id: one for one in doubtful if one.attachment.id not in recognised.found})
         for upload in uploads:
-            if self.stopping:
-                self.cut_short = True
+            if self._stop.requested:
+                self._stop.left_undone = True
                 break
             await self._settle(upload, there, recognised)
         if there.waiting and not self._settings.dry_run:
@@ -177,7 +178,7 @@ class Uploader:
 
     async def _look(self, to: EntityRef) -> _There:
         found = await self._target.find_attachments(to)
-        arrived = (await self._desk.run(self._catalog.arrived, self._settings.identity, to)).values()
+        arrived = (await self._executor.call(self._catalog.arrived, self._settings.identity, to)).values()
         accounted = {remote_id: sent_at for remote_id, _, sent_at in arrived}
         free = [remote for remote in found if remote.id not in accounted]
         names = {remote.name for remote in found} | {name for _, name, _ in arrived}
@@ -419,7 +420,7 @@ class Uploader:
 
     async def _note(self, *, prompt: bool) -> None:
         if self._evidence.note(prompt=prompt) and not self._settings.dry_run:
-            await self._desk.run(self._catalog.set_setting, self._key, self._evidence.verdict)
+            await self._executor.call(self._catalog.set_setting, self._key, self._evidence.verdict)
 
     async def _accept(
         self, upload: Upload, draft: Draft, remote: Attachment, status: UploadStatus, there: _There
@@ -542,7 +543,7 @@ class Uploader:
         )
         if not self._settings.dry_run:
             write, identity = self._catalog.record_intent, self._settings.identity
-            await self._desk.run(write, self._run, identity, upload, draft.name, seen, upload.sent_at)
+            await self._executor.call(write, self._run, identity, upload, draft.name, seen, upload.sent_at)
         return upload
 
     async def _record(self, upload: Upload, status: UploadStatus, *, error: str | None = None, **facts: Any) -> None:
@@ -550,7 +551,7 @@ class Uploader:
             self.rehearsal.note(upload, status, facts.get("name"), error)
             return
         write, identity = self._catalog.record_upload, self._settings.identity
-        await self._desk.run(write, self._run, identity, upload, status, error=error, **facts)
+        await self._executor.call(write, self._run, identity, upload, status, error=error, **facts)
 
     async def _doubt(self, upload: Upload, reason: str) -> None:
         await self._record(upload, UploadStatus.IN_DOUBT, error=reason)
