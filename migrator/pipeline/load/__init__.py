@@ -16,8 +16,9 @@ from migrator.pipeline.load.arrivals import fits, is_passing, likeness, resemble
 from migrator.pipeline.load.content_check import ContentCheck
 from migrator.pipeline.load.left_out import Left
 from migrator.pipeline.load.remapped import Remapped, former, to_delete
+from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.load.stubs import StubCreator
-from migrator.pipeline.load.upload import LoadSettings, Uploader
+from migrator.pipeline.load.upload import Uploader
 from migrator.pipeline.run import RunContext, run_context
 from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
@@ -46,9 +47,7 @@ async def load(
     """
     left = Left(catalog, settings)
     async with run_context(catalog, "load", left.expect_something) as context:
-        uploader = Uploader(
-            target, archive, catalog, settings, context.executor, context.run, progress or Silent(), context.stop
-        )
+        uploader = Uploader(target, archive, settings, context, progress or Silent())
         work = _Load(uploader, target, settings, context, left)
         return left.whole(await context.execute(work, stop or asyncio.Event()))
 
@@ -98,7 +97,7 @@ class _Load:
         catalog, identity, dry_run = self._catalog, self._settings.identity, self._settings.dry_run
         counts = catalog.upload_counts(identity, self._run)
         open_ones = [failure for failure in catalog.upload_failures(identity) if not self._is_skipped(failure)]
-        failures = self._uploader.rehearsal.failures if dry_run else open_ones
+        failures = self._uploader.dry_run.failures if dry_run else open_ones
         failures = [*failures, *(unread.as_json() for unread in (self._content.unread if self._content else ()))]
         failures += [failure.as_json() for failure in self._stubs.failures] if self._stubs else []
         planned = sum(counts.values()) - counts[UploadStatus.ROLLED_BACK]
@@ -113,7 +112,7 @@ class _Load:
                 "skipped": len(self._skipped),
                 "failed": len(open_ones),
             },
-            **(self._uploader.rehearsal.summary() if dry_run else {}),
+            **(self._uploader.dry_run.summary() if dry_run else {}),
             **({"content": self._content.counts()} if self._content else {}),
             **({"stubs": self._stubs.summary(dry_run=dry_run)} if self._stubs else {}),
             **({"changed": changed} if changed else {}),

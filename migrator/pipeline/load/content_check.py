@@ -15,7 +15,7 @@ from migrator import errors
 from migrator.model import Altered, Attachment, EntityRef, Upload
 from migrator.pipeline.executor import SerialExecutor
 from migrator.pipeline.failures import Failure
-from migrator.pipeline.load.upload import DIFFERS
+from migrator.pipeline.load.finding import DIFFERS
 from migrator.pipeline.reading import Reader
 from migrator.pipeline.stop import StopToken
 from migrator.pipeline.workers import run_workers

@@ -12,7 +12,7 @@ from typing import Any
 from migrator.errors import ConfigError
 from migrator.mapping import Rows, nearest
 from migrator.model import EntityRef
-from migrator.pipeline.load.upload import LoadSettings
+from migrator.pipeline.load.settings import LoadSettings
 from migrator.store import Catalog
 
 KEPT = 1000
