@@ -1,9 +1,10 @@
-"""Map: list the target -> match -> add rows.
+"""Map: list the target -> match -> add rows to the mapping file.
 
-The one idea: the target is read as a source is, for its entities alone; the archive's catalog tells of the source. What
-the rules find becomes rows of the mapping file, what they don't find is listed for a person.
-The one trap: while the target is listed, for minutes perhaps, a person may work on the file; what counts is what stands
-in it when the rows are added.
+The target is read like a source, for its entities alone; the archive's catalog knows those of the source. What the
+rules match becomes rows of the mapping file; what they don't match is listed for a person.
+
+Beware: listing the target may take minutes, in which a person may edit the file. What counts is what the file holds
+when the rows are added.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Files of a target, read back: what is in them, and whether it is what was sent.
+"""Files at a target, read back: what is in them, and whether it is what was sent.
 
-The one idea: a file is the same if its bytes are; a text is the same, too, if a target kept its characters and wrote
-them with another encoding, other line ends, or without a byte order mark.
-The one trap: a file that can't be read just now is not a file that can't be read: only the second says something.
+A file is the same if its bytes are. A text is also the same if the target kept its characters and wrote them with
+another encoding, other line ends or without a byte order mark.
+
+Beware: a file that can't be read just now is not a file that can't be read. Only the second proves anything.
 """
 
 from __future__ import annotations

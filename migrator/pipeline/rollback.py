@@ -1,10 +1,11 @@
-"""Rollback: list what loads sent, hold each file against what was sent, delete it, record it.
+"""Rollback: list what loads sent, compare each file with what was sent, delete it, record it.
 
-The one idea: only what a load is known to have sent is touched, by its id at the target, and only while it still is
-that file: the name and size that it had there, and its content where it can be read back. What was found there, or was
-changed there, stays.
-The one trap: a kill between the delete and its record. The row stands in doubt from before the delete until its end is
-recorded, so that the next rollback finds the file gone and counts it, and the next load looks before it sends again.
+Only files that a load is known to have sent are touched, by their id at the target, and only while they are still
+those files: with the name and size that they had there, and the same content where it can be read back. What a load
+merely found there, or what was changed there, stays.
+
+Beware: a kill between the delete and its record. The row is in doubt from before the delete until its end is recorded,
+so that the next rollback finds the file gone and counts it, and the next load looks before it sends again.
 """
 
 from __future__ import annotations

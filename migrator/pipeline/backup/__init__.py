@@ -1,10 +1,12 @@
 """Backup: crawl -> fetch -> store -> record, all of them at once, checkpoints in order.
 
-The one idea: a page of a listing is a task. It records what it lists, has the missing files fetched by the workers,
-waits until they are recorded and until the page before it is done, and then commits its cursor. So listing goes on
-while files stream, and a checkpoint never says more than what is on disk.
-A listing that can't be read is one failure, and the others are read; only where none can be is the tracker out of
-reach. What is fatal (credentials refused, nobody there, disk full) stops everything, after recording what was finished.
+Each page of a listing is a task. It records what it lists, has the workers fetch the missing files, waits until these
+are recorded and the page before it is done, and then commits its cursor. So listing continues while files stream, and
+a checkpoint never claims more than is on disk.
+
+A listing that can't be read is one failure, and the others are read; only if none can be is the tracker unreachable.
+Fatal errors (credentials refused, nobody there, disk full) stop everything, after recording what was finished.
+
 Beware: nothing is called gone unless all of the source was seen.
 """
 

@@ -1,8 +1,8 @@
-"""From download to record: bodies are gathered, written as a batch, and recorded after they are safe on disk.
+"""From download to record: bodies are collected, written as a batch, and recorded once they are safe on disk.
 
-The one idea: a worker hands a file over and goes on; one flusher writes all that came together meanwhile, with
-one flush to disk and one transaction. At most `HANDED_OVER` files and one for each download at once are
-unrecorded (those in memory are small), which is also what a kill can cost beyond the downloads in flight.
+A worker hands a file over and continues; one flusher writes everything that came meanwhile, with one flush to disk and
+one transaction. At most HANDED_OVER + `downloads` finished files are not yet recorded (those in memory are small). A
+kill loses those and the downloads in flight, nothing else.
 """
 
 from __future__ import annotations

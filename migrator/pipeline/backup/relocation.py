@@ -1,7 +1,7 @@
-"""A tracker that has a new address: its archive goes on there, once it is sure that it is the same tracker.
+"""A tracker that has a new address: its archive continues there, once it is certain to be the same tracker.
 
-An address proves nothing, and to take another tracker for this one would call every file gone. So the tracker at the
-new address is asked for files that the archive holds, and has to tell of them what the old one told: id, name, size.
+An address proves nothing, and mistaking another tracker for this one would call every file gone. So the tracker at the
+new address is asked for files that the archive holds, and must report the same id, name and size as the old one did.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Export: the files of an archive by their own names, as a folder, a bag or a ZIP file.
+"""Export: the files of an archive under their own names, as a folder, a bag or a ZIP file.
 
-The one idea: everything is built under another name and becomes DEST in one step when it is whole, so what a kill
-leaves is never taken for an export; the next one of this archive to the same place sweeps it away.
-The one trap: a hard link is the archive's own file, so copies are made unless links were asked for.
+Everything is built under another name and becomes DEST in one step when it is whole. So what a kill leaves behind is
+never mistaken for an export; the next export of this archive to the same place removes it.
 
-Only what is `stored` is exported, as by a load; files `gone` from the source whose blob is kept only when asked for.
+Only files that are `stored` are exported, as by a load; files `gone` from the source only on request.
+
+Beware: a hard link is the archive's own file, so files are copied unless links were requested.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Load: read -> map (and create what is missing) -> plan -> settle -> record.
+"""Load: read -> map (and create what is missing) -> plan -> upload -> record.
 
-The one idea: the plan is rows in the catalog, one for each attachment and target entity; a run settles those that are
-not settled yet, several target entities side by side. How one entity is settled stands in `settle.py`.
-The one trap: a plan is only as good as the mapping it was made of: what was planned by an earlier mapping and never
-sent is forgotten first.
+The plan is rows in the catalog, one for each attachment and target entity. A run processes those that are not settled
+yet, several target entities side by side; see `upload.py` for one entity.
+
+Beware: a plan is only as good as the mapping it was made from. What an earlier mapping planned and nobody sent is
+dropped first.
 """
 
 from __future__ import annotations

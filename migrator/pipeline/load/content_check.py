@@ -1,10 +1,11 @@
-"""Proof of a load: files of the target are read back and hashed.
+"""Proof of a load: files at the target are read back and hashed.
 
-The one idea: a file whose content differs, or that is not there any more, makes its upload `failed`; the next load
-settles it like any other: what is gone is sent again, what differs only after a person deleted it there. A text that
-the target re-encoded is the same, and told as altered.
-The one trap: a file that can't be read just now says nothing about its content: it is named, and stays as it is. And
-one that no list shows may be there: it is asked for by its id.
+A file whose content differs, or that is no longer there, makes its upload `failed`. The next load treats it like any
+other: a file that is gone is sent again, one that differs only after a person deleted it there. A text that the target
+re-encoded counts as the same, and is reported as altered.
+
+Beware: a file that can't be read just now says nothing about its content; it is named and left as it is. One that no
+list shows may be there all the same, so it is requested by its id.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a dry run would have done, upload by upload.
 
-The one idea: a rehearsal is a load whose target takes no write and whose records end here instead of in the catalog.
+A dry run is a load whose target accepts no writes and whose records end up here instead of in the catalog.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a load leaves behind: files of entities without a row, rows that name nothing, a selection that takes nothing.
+"""What a load leaves behind: files of entities without a row, rows that name nothing, a selection that matches nothing.
 
-The one idea: a mapping or a selection that fits nothing at all is a mistake, and is said before anything is done; one
-that leaves something behind is a choice, and what it leaves is named.
+A mapping or a selection that matches nothing at all is a mistake, and is reported before anything is done. One that
+leaves something behind is a choice, and what it leaves is named.
 """
 
 from __future__ import annotations

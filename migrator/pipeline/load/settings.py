@@ -1,4 +1,4 @@
-"""What a load is told to do."""
+"""The settings of a load."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Stubs: an entity at the target for each source entity that has files and no row in the mapping.
 
-The one idea: a stub carries a mark that only its original has; before one is created it is looked for, so whatever a
-kill cut off is found again, and neither catalog nor mapping file has to know of it.
-The one trap: rows go into the mapping file in batches; those that a kill loses come back with the next load.
+A stub carries a marker that only its original has. Before one is created, the target is searched for its marker, so
+whatever a kill cut short is found again without help from the catalog or the mapping file.
+
+Rows are added to the mapping file in batches; those that a kill loses come back with the next load.
 """
 
 from __future__ import annotations
