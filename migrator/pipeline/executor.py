@@ -23,7 +23,7 @@ class SerialExecutor:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="disk")
 
     async def call(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of the call. It is not interrupted when whoever waits for it is cancelled."""
+        """The result of the call. Cancelling the waiting task doesn't interrupt the call."""
         return await self.submit(call, *args, **kwargs)
 
     def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:

@@ -26,7 +26,7 @@ from migrator.store import Catalog
 
 @dataclass(frozen=True, slots=True)
 class MapSettings:
-    """`known` is the mapping as it is; `add_rows` adds to it and gives how many rows it took."""
+    """`known` is the current mapping; `add_rows` adds rows to it and returns how many it accepted."""
 
     rules: Sequence[Rule]
     known: Mapping
@@ -61,7 +61,7 @@ async def propose(
 
 
 async def _listed(target: Source, rules: Sequence[Rule], progress: Progress) -> Index:
-    """All entities of the target. Those that are only referred to count where nothing more is told of them."""
+    """All entities of the target. Those that are only referred to count if nothing more is known of them."""
     index, bare = Index(rules), {}
     for stream in target.capabilities.entity_streams or target.capabilities.streams:
         cursor = None

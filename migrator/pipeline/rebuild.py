@@ -19,7 +19,7 @@ from migrator.store import BLOB_FOLDERS, JOURNAL, Archive, Catalog, audit, blob_
 
 
 def rebuild(archive: Archive) -> dict[str, Any]:
-    """One run; whoever calls holds the archive. Blobs are looked at by name and length; `verify` hashes them.
+    """One run; the caller holds the archive. Blobs are checked by name and length; `verify` hashes them.
 
     `damaged` if blobs are missing or unknown, or lines of the manifest were lost together with the catalog.
     """

@@ -52,7 +52,7 @@ async def rollback(
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
 ) -> dict[str, Any]:
-    """One run. Whoever calls holds the archive. Gives the summary of `contract.md`; may be repeated at any time.
+    """One run. The caller holds the archive. Gives the summary of `contract.md`; may be repeated at any time.
 
     In a dry run nothing is deleted, and nothing recorded but the run. `ConfigError` if `load` is no load's id.
     """
@@ -133,7 +133,10 @@ class _Rollback:
         return only is None or (upload.attachment.id, upload.to) in only
 
     async def _listed(self, to: EntityRef) -> dict[str, Attachment] | None:
-        """What is on the entity, by id. None if it is no more, or not for this account: some say the same to both."""
+        """What is on the entity, by id. None if it no longer exists or this account may not see it.
+
+        Some servers answer both alike.
+        """
         try:
             return {remote.id: remote for remote in await self._target.find_attachments(to)}
         except errors.GoneError:
@@ -205,7 +208,7 @@ class _Rollback:
 
     async def _change(self, upload: Upload, remote: Attachment) -> str:
         """How the file differs from the one that was sent; nothing if it is that one."""
-        told = remote.name and not upload.accepted  # until a list showed it nobody knew its name; some tell none
+        told = remote.name and not upload.accepted  # its name is unknown until a list shows it; some lists show none
         if (told and remote.name != upload.name) or remote.size not in {None, upload.size_there}:
             was = f"{upload.name!r}, {upload.size_there} bytes"
             return f"it is {remote.name!r}, {remote.size} bytes now; it was {was}"

@@ -107,7 +107,7 @@ class RunContext:
 async def run_context(
     catalog: Catalog, command: str, first: Callable[[], object] = lambda: None
 ) -> AsyncIterator[RunContext]:
-    """Begin a run; whoever calls holds the archive. The executor is closed at the end.
+    """Begin a run; the caller holds the archive. The executor is closed at the end.
 
     `first` is asked on the executor whether it may begin; where that raises, there was no run.
     """

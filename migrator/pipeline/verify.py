@@ -66,7 +66,7 @@ WHOLE = Part()
 async def verify(
     archive: Archive, *, part: Part = WHOLE, progress: Progress | None = None, stop: asyncio.Event | None = None
 ) -> dict[str, Any]:
-    """One run over the whole archive, or over the next part of its blobs; whoever calls holds it.
+    """One run over the whole archive, or over the next part of its blobs; the caller holds the archive.
 
     May be repeated at any time. A catalog that can't be opened is a finding; blobs are not looked at then.
     """

@@ -62,7 +62,7 @@ async def backup(
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
 ) -> dict[str, Any]:
-    """One run: resumes the crawl that was under way, or starts one. Whoever calls holds the archive.
+    """One run: resumes the crawl that was under way, or starts one. The caller holds the archive.
 
     Gives the summary of `contract.md`; `stop` drains and ends it as `interrupted`. Raises what is fatal, with the
     run recorded as `failed` and all finished files kept.

@@ -19,11 +19,14 @@ from migrator.progress import Progress, Silent
 from migrator.store import Archive
 
 SOME_REFUSED, MANY_REFUSED = 3, 1000
-"""If so many files were refused and none was had, that is the credentials' fault: at the end of a run, and at once."""
+"""If this many files were refused and none was fetched, the credentials are wrong.
+
+Judged at the end of a run, and at once.
+"""
 FEW_EMPTY = 3
-"""So many files of unknown size may be empty before one that isn't; more look like a storage that is away."""
+"""This many files of unknown size may be empty before one that isn't; more look like a storage outage."""
 MANY_DOUBTED = 10_000
-"""So many of those are asked for again in the same run, if it turns out that the storage is there."""
+"""At most this many of those are fetched again in the same run, if the storage turns out to be there."""
 
 
 class Fetcher:
@@ -46,7 +49,7 @@ class Fetcher:
         self._queue: asyncio.Queue[tuple[Attachment, Recorded]] = asyncio.Queue(2 * downloads)
         self._tried = self._stored = self._refused = self._missing = 0
         self._refusal = ""
-        # Of files whose size nobody tells. `witness` finds one that came with content in an earlier run.
+        # Of files of unlisted size. `witness` finds one that an earlier run fetched with content.
         self._empty, self._some_content, self._witness = 0, False, witness
         self._asking = asyncio.Lock()
         self._doubted: list[Attachment] = []
@@ -69,7 +72,7 @@ class Fetcher:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a person should know of the downloads as a whole."""
+        """What a person should know about the downloads as a whole."""
         found = (self._told_missing(), f"{self._empty} files came empty, and the tracker lists no size of them")
         return tuple(one for one, count in zip(found, (self._missing, self._empty), strict=True) if count)
 

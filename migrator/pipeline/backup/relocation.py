@@ -17,7 +17,7 @@ from migrator.ports import Source
 from migrator.store import Catalog
 
 SAMPLE = 12
-"""So many entities with files are asked for at most."""
+"""At most this many entities with files are asked for."""
 PAGES = 3
 """Pages of each listing that are looked at where the archive holds no file of an entity."""
 SHOWN = 3

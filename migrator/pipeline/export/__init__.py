@@ -33,7 +33,7 @@ from migrator.store import README, Archive, Catalog, FreeSpace, blob_name, disk_
 __all__ = ["ExportSettings", "export"]
 
 TOGETHER = 64
-"""So many files at most are placed in one hop to a thread."""
+"""Files placed in one hop to a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ async def export(
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
 ) -> dict[str, Any]:
-    """One run; whoever calls holds the archive. `ConfigError` if there is something at the destination already.
+    """One run; the caller holds the archive. `ConfigError` if there is something at the destination already.
 
     A damaged or missing blob is named, and everything else exported: the status is `damaged` then.
     """
@@ -174,7 +174,7 @@ class _Export:
         self._shape.begin()
 
     def _expect_room(self) -> None:
-        """Copies need what the files have, clones nothing; how much smaller a ZIP file gets nobody knows before."""
+        """Copies need as much as the files, clones nothing; how far a ZIP file shrinks isn't known beforehand."""
         to, settings = self._place.partial.parent, self._settings
         linked = settings.links and to.stat().st_dev == self._archive.blobs.stat().st_dev
         if settings.shape != "zip" and not linked and not self._clones():

@@ -41,7 +41,7 @@ async def load(
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
 ) -> dict[str, Any]:
-    """One run: uploads what is mapped and not at the target yet. Whoever calls holds the archive.
+    """One run: uploads what is mapped and not at the target yet. The caller holds the archive.
 
     Gives the summary of `contract.md`. In a dry run nothing is sent, and nothing recorded but the run and its plan.
     `ConfigError`, and there was no run, where no row of the mapping names anything in the archive.

@@ -30,7 +30,7 @@ Pair = tuple[Upload, Attachment]
 
 @dataclass(slots=True)
 class Recognised:
-    """By the id of each attachment: the file that it is, or why that can't be told yet."""
+    """By attachment id: the file that it is, or why that isn't known yet."""
 
     found: dict[str, Attachment] = field(default_factory=dict)
     unsure: dict[str, str] = field(default_factory=dict)

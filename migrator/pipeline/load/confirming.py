@@ -59,7 +59,7 @@ class Confirmer:
     async def _altered(
         self, upload: Upload, draft: Draft, remote: Attachment, state: TargetState, facts: dict[str, Any]
     ) -> Altered:
-        """What the target altered. Where it can't be told whether that is right, it is in doubt, by its id."""
+        """What the target altered. If nobody can say whether that is right, the upload is in doubt, with its id."""
         try:
             return await altered_of(draft.name, upload.blob, remote, state.reader)
         except errors.ItemFailedError as error:
@@ -68,7 +68,7 @@ class Confirmer:
             raise errors.RejectedError(reason) from error
 
     async def doubt(self, upload: Upload, reason: str) -> None:
-        """It was sent, and nobody can tell what became of it."""
+        """It was sent, and what became of it is unknown."""
         await self._outcomes.record(upload, UploadStatus.IN_DOUBT, error=reason)
         self._progress.done(failed=True)
 
@@ -95,7 +95,7 @@ class Confirmer:
             await self._settle_unseen(accepted)
 
     async def _not_listed(self, waiting: Sequence[Accepted], state: TargetState) -> list[Accepted]:
-        """Those that are not listed; what is listed is recorded as it is there."""
+        """Those that are not listed; the others are recorded as the list shows them."""
         nameless = [accepted.upload for accepted in waiting if accepted.remote is None]
         recognised = await recognise(nameless, state.free, state.reader)
         left = []

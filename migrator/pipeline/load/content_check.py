@@ -36,13 +36,13 @@ class ContentCheck:
         self.unread: list[Failure] = []
 
     def counts(self) -> dict[str, int]:
-        """For the summary: so many were read back, and how they were."""
+        """For the summary: how many were read back, and with which result."""
         unread = len(self.unread)
         same, differ = self._same, self._differ
         return {"checked": same + differ + unread, "same": same, "differ": differ, "unreadable": unread}
 
     async def run(self, wanted: Mapping[EntityRef, Sequence[Upload]], side_by_side: int) -> None:
-        """Check all of these uploads, so many target entities at once."""
+        """Check all of these uploads, `side_by_side` target entities at once."""
         await run_workers(wanted.items(), self._entity, side_by_side, self._stop)
 
     async def _entity(self, wanted: tuple[EntityRef, Sequence[Upload]]) -> None:

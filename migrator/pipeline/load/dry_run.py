@@ -54,7 +54,7 @@ class DryRunReport:
         return {"dry_run": self.counts(), "rehearsal": self.rows}
 
     def counts(self) -> dict[str, int]:
-        """So many would be uploaded, are there already, or would fail; so many would get another name."""
+        """How many would be uploaded, are there already, would fail, and would get another name."""
         counts = Counter(entry["what"] for entry in self.rows)
         renamed = [entry for entry in self.rows if entry["name_at_target"] not in {None, entry["name"]}]
         return {

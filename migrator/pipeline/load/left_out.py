@@ -16,7 +16,7 @@ from migrator.pipeline.load.settings import LoadSettings
 from migrator.store import Catalog
 
 KEPT = 1000
-"""So many of each are kept with the run in the catalog; whoever runs it is told of all."""
+"""How many of each are kept with the run in the catalog; the caller gets all of them."""
 
 
 class Left:

@@ -16,7 +16,7 @@ from migrator.model import EntityRef, Upload
 from migrator.store import Catalog
 
 Remapped = frozenset[tuple[str, EntityRef]]
-"""Attachments, each with the target entity that it is no more to be on."""
+"""Attachments, each with the target entity that it should no longer be on."""
 
 
 def former(catalog: Catalog, identity: str, mapping: Mapping) -> list[dict[str, Any]]:

@@ -55,7 +55,7 @@ class StubCreator:
                 raise errors.TrackerUnreachableError(str(error)) from error
 
     def missing(self) -> list[EntityRef]:
-        """Entities with files and without a row. Files of nobody have no original to make a stub of."""
+        """Entities with files and without a row. Files without an owner have no original to make a stub of."""
         return [ref for ref, _ in self._catalog.owners() if ref != NOBODY and not self._settings.mapping.get(ref)]
 
     async def create(self) -> None:

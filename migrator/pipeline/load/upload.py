@@ -33,7 +33,7 @@ MAX_SENDS = 4
 """How often one upload is sent in a run; one whose answer was lost only MAX_BLIND_SENDS times."""
 MAX_BLIND_SENDS = 2
 MAX_LOGIN_PAGES = 3
-"""After so many uploads in a row that were answered by a login page, or with 401, the credentials are no good."""
+"""After this many uploads in a row answered by a login page, or with 401, the credentials are wrong."""
 
 
 class Uploader:

@@ -33,7 +33,7 @@ SIZES = (
 )
 LARGEST = "1 GB and more"
 SAMPLES = 50
-"""So many files are named for each reason in the overview."""
+"""Files named for each reason in the overview."""
 THERE = {UploadStatus.UPLOADED, UploadStatus.ALREADY_THERE}
 
 
