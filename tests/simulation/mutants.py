@@ -16,7 +16,7 @@ from unittest.mock import patch
 from migrator import errors
 from migrator.layers import checked_sink, retry
 from migrator.model import Outcome, Page, Status, UploadStatus
-from migrator.pipeline.backup import _Backup
+from migrator.pipeline.backup.crawl import Crawler
 from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.backup.recorder import Recorder
 from migrator.pipeline.load.upload import Uploader
@@ -37,7 +37,7 @@ async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> N
         await self._list_and_fetch(page.entities, page.attachments)
         await self._list_and_fetch((), await self._ask(page.ask))
     finally:
-        self._pages.release()
+        self._page_slots.release()
 
 
 async def _rows_first(self: Any, batch: list[Any]) -> Any:
@@ -134,7 +134,7 @@ def _uploaded_at_once(self: Any, run: int, target: str, upload: Any, name: str, 
 
 Mutant = Callable[[], AbstractContextManager[object]]
 MUTANTS: dict[str, Mutant] = {
-    "the checkpoint before the rows": lambda: patch.object(_Backup, "_page", _checkpoint_first),
+    "the checkpoint before the rows": lambda: patch.object(Crawler, "_page", _checkpoint_first),
     "the rows before the bytes": lambda: patch.object(Recorder, "_writing", _rows_first),
     "small files are not flushed": lambda: patch.object(Archive, "_write_fresh", _small_ones_unsafe),
     "large files are not flushed": lambda: patch.object(Archive, "_write_fresh", _large_ones_unsafe),
@@ -158,7 +158,7 @@ MUTANTS: dict[str, Mutant] = {
     "sizes are not compared": lambda: patch.object(checked_sink.CheckedSink, "judge", lambda *_: None),
     "what is read back is not checked": lambda: patch.object(retry.RetryingTarget, "read_back", _read_back_unchecked),
     "a 404 is for ever": lambda: patch.object(Fetcher, "_gone", _gone_at_once),
-    "a listing that ends early is believed": lambda: patch.object(_Backup, "_read", _short_listing_believed),
+    "a listing that ends early is believed": lambda: patch.object(Crawler, "_read", _short_listing_believed),
     "errors of a download are swallowed": lambda: patch.object(Fetcher, "_fetched", _page_swallows_errors),
 }
 
