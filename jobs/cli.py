@@ -13,7 +13,6 @@ import logging
 import os
 import sys
 from importlib import import_module
-from typing import Any
 
 import click
 
@@ -149,9 +148,11 @@ def run(arguments: list[str]) -> int:
         return 1
 
 
-def _finish(output: Output, summary: Any) -> int:
+def _finish(output: Output, summary: object) -> int:
     """Print a summary and give the status it means; help and version come as plain numbers."""
-    if not isinstance(summary, dict):
+    from migrator.pipeline.summary import Summary
+
+    if not isinstance(summary, Summary):
         return summary if isinstance(summary, int) else 0
     output.result(summary)
-    return EXIT[RunStatus(summary["status"])]
+    return EXIT[summary.status]

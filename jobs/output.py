@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from migrator.errors import StorageError
+from migrator.pipeline.summary import Summary
 from migrator.progress import Progress, Silent
 
 
@@ -127,10 +128,10 @@ class Output:
         """One line on why it ended."""
         tell(f"migrator: {printable(text)}")
 
-    def result(self, summary: dict[str, Any]) -> None:
+    def result(self, summary: Summary) -> None:
         """The result of a command."""
         if self.as_json:
-            say(_document(summary) + "\n")
+            say(_document(summary.as_json()) + "\n")
         else:
             from jobs.text import summary_text
 

@@ -23,6 +23,7 @@ from jobs.commands.lists import (
 )
 from jobs.output import printable
 from jobs.progress_bar import human_bytes
+from migrator.pipeline.summary import Summary
 
 WIDTH = 140
 """Columns where there is no terminal to ask."""
@@ -30,8 +31,9 @@ WIDTH = 140
 _COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
 
 
-def summary_text(summary: dict[str, Any]) -> str:
+def summary_text(result: Summary) -> str:
     """The summary of any command, coloured where stdout is a terminal."""
+    summary = result.as_json()
     terminal, written = sys.stdout.isatty(), io.StringIO()
     width = None if terminal else WIDTH
     out = Console(file=written, force_terminal=terminal, highlight=False, soft_wrap=True, width=width)

@@ -21,7 +21,7 @@ DAMAGED = ("damaged", "longer", "missing")
 
 def looked_at(root):
     with closing(Catalog(root, read_only=True)) as catalog:
-        return condition(catalog, root)
+        return condition(catalog, root).as_json()
 
 
 def damage(root, name, how="damaged") -> str:

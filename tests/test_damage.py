@@ -222,7 +222,7 @@ async def test_a_row_that_was_changed_taken_or_added_is_found_and_rebuilt(tmp_pa
     with closing(sqlite3.connect(tmp_path / "catalog.db")) as db, db:
         db.execute(statement)
     assert [code for code, _, _ in audit(tmp_path)] == CHANGES[statement]
-    assert rebuild(Archive(tmp_path))["problems"] == []
+    assert rebuild(Archive(tmp_path)).as_json()["problems"] == []
     assert codes(await run_verify(tmp_path)) == []
     assert stored(tmp_path) == expected(tracker)
 

@@ -38,7 +38,7 @@ COLUMNS = ["path", "kind", "entity_id", "attachment_id", "name", "size", "sha256
 async def run_export(root: Path, dest: Path, shape: str = "tree", stop=None, **changes):
     catalog = Catalog(root)
     try:
-        return await export(Archive(root), catalog, ExportSettings(dest, shape, **changes), stop=stop)
+        return (await export(Archive(root), catalog, ExportSettings(dest, shape, **changes), stop=stop)).as_json()
     finally:
         catalog.close()
 

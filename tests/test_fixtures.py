@@ -80,7 +80,7 @@ async def test_what_is_wrong_with_catalog_or_manifest_is_mended_by_a_rebuild(tmp
     root = fixture("archive-1", tmp_path)
     for step in RECIPES[name]:
         damage(root, step)
-    assert rebuild(Archive(root))["status"] == "complete"
+    assert rebuild(Archive(root)).as_json()["status"] == "complete"
     assert (await run_verify(root))["problems"] == []
     assert files_of(root) == FILES
 
@@ -99,7 +99,7 @@ async def test_an_archive_of_then_is_rebuilt_today(tmp_path, name):
     uploads = rows(root, "SELECT target_id, remote_id, status FROM uploads ORDER BY 1, 2")
     rebuild(Archive(root))  # writes a manifest where there is none
     (root / "catalog.db").unlink()
-    assert rebuild(Archive(root))["problems"] == []
+    assert rebuild(Archive(root)).as_json()["problems"] == []
     assert files_of(root) == FILES
     assert rows(root, "SELECT target_id, remote_id, status FROM uploads ORDER BY 1, 2") == uploads
     assert uploads

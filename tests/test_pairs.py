@@ -91,13 +91,13 @@ async def test_any_source_loads_into_any_target_exactly_once(tmp_path, source_na
         path = configure(tmp_path, source, target, **sections(source_name, target_name))
         configuration, output, stop = read_configuration(path), Output(), asyncio.Event()
         output.configure(as_json=True, quiet=True, verbose=False)
-        backup = await run_backup(configuration, output, stop)
+        backup = (await run_backup(configuration, output, stop)).as_json()
         assert backup["status"] == "complete", backup["failures"]
         pairs = mapped(tmp_path, target)
         write_mapping(tmp_path / "mapping.csv", pairs)
         target.faults = faults
-        first = await run_load(configuration, output, stop)
-        again = await run_load(configuration, output, stop)
+        first = (await run_load(configuration, output, stop)).as_json()
+        again = (await run_load(configuration, output, stop)).as_json()
         describes = wire_target(configuration).tracker.capabilities.sets_description
         count = assert_there_once(tmp_path, target, pairs, describes)
         undone = await run_rollback(configuration, output, stop)

@@ -62,7 +62,7 @@ async def test_a_rebuilt_catalog_says_all_that_the_lost_one_said(tmp_path):
     await run_load(target, tmp_path, mapping)
     before = said(tmp_path)
     lose(tmp_path)
-    summary = rebuild(Archive(tmp_path))
+    summary = rebuild(Archive(tmp_path)).as_json()
     after = said(tmp_path)
     assert after.pop("runs")[:-1] == before.pop("runs")
     assert after == before
@@ -97,7 +97,7 @@ async def test_a_damaged_catalog_is_kept_beside_the_new_one(tmp_path):
         (tmp_path / "catalog.db").write_bytes(b"garbage %d" % number)
         with pytest.raises(ArchiveDamagedError, match="`migrator rebuild`"):
             await run_backup(tracker, tmp_path)
-        assert rebuild(Archive(tmp_path))["status"] == "complete"
+        assert rebuild(Archive(tmp_path)).as_json()["status"] == "complete"
         assert (tmp_path / f"catalog.db.damaged-{number}").read_bytes() == b"garbage %d" % number
     assert stored(tmp_path) == expected(tracker)
     assert (await run_verify(tmp_path))["problems"] == []
@@ -109,7 +109,7 @@ async def test_a_sound_catalog_stays_and_a_lost_manifest_is_made_from_it(tmp_pat
     before = said(tmp_path)["attachments"]
     manifest.path_in(tmp_path).unlink()
     assert [found["code"] for found in (await run_verify(tmp_path))["problems"]] == ["E22"]
-    assert rebuild(Archive(tmp_path))["made_from"] == "catalog"
+    assert rebuild(Archive(tmp_path)).as_json()["made_from"] == "catalog"
     assert (await run_verify(tmp_path))["problems"] == []
     lose(tmp_path)
     rebuild(Archive(tmp_path))
@@ -142,7 +142,7 @@ async def test_what_manifest_and_catalog_have_both_lost_is_named_and_fetched_by_
     victim = next(number for number, line in enumerate(lines) if line.startswith(b'{"attachments":'))
     path.write_bytes(b"".join([*lines[:victim], b"not JSON\n", *lines[victim + 1 :]]))
     lose(tmp_path)
-    summary = rebuild(Archive(tmp_path))
+    summary = rebuild(Archive(tmp_path)).as_json()
     assert summary["status"] == "damaged"
     assert "E21" in {found["code"] for found in summary["problems"]}
     assert (await run_backup(tracker, tmp_path))["status"] == "complete"
@@ -157,7 +157,7 @@ async def test_missing_blobs_are_wanted_again_and_unknown_ones_named(tmp_path):
     (tmp_path / "blobs" / lost[:2] / lost).unlink()
     (tmp_path / "blobs" / "ab" / ("ab" * 32)).write_bytes(b"?")
     lose(tmp_path)
-    problems = rebuild(Archive(tmp_path))["problems"]
+    problems = rebuild(Archive(tmp_path)).as_json()["problems"]
     assert {(found["code"], found["sha256"]) for found in problems} == {("E02", lost), ("E03", "ab" * 32)}
     assert rows(tmp_path, f"SELECT DISTINCT status FROM attachments WHERE sha256 = '{lost}'") == [("pending",)]
     await run_backup(tracker, tmp_path)
@@ -192,7 +192,7 @@ async def test_a_rebuild_killed_at_any_step_is_simply_run_again(tmp_path, monkey
         root = shutil.copytree(sound, tmp_path / str(kill_at))
         (root / "catalog.db").write_bytes(b"garbage")
         steps = _killed(monkeypatch, root, kill_at)
-        assert rebuild(Archive(root))["problems"] == [], kill_at
+        assert rebuild(Archive(root)).as_json()["problems"] == [], kill_at
         assert stored(root) == expected(tracker)
         assert audit(root) == []
         if steps < kill_at:
@@ -267,7 +267,7 @@ async def test_a_transaction_whose_last_line_was_broken_off_never_was(tmp_path):
         root = shutil.copytree(tmp_path / "whole", tmp_path / "cut")
         lose(root)
         manifest.path_in(root).write_bytes(written[:end])
-        assert rebuild(Archive(root))["status"] == "complete", end
+        assert rebuild(Archive(root)).as_json()["status"] == "complete", end
         told = said(root)
         assert told.pop("runs")[: len(before["runs"])] == before["runs"]
         assert told == {table: before[table] for table in told}, end
@@ -361,7 +361,7 @@ async def test_a_manifest_that_knows_more_than_the_catalog_is_never_written_over
     with pytest.raises(ArchiveDamagedError, match="`migrator rebuild`"):
         await run_backup(tracker, tmp_path)
     assert manifest.path_in(tmp_path).read_bytes() == now
-    assert rebuild(Archive(tmp_path))["made_from"] == "manifest"
+    assert rebuild(Archive(tmp_path)).as_json()["made_from"] == "manifest"
     assert (await run_verify(tmp_path))["problems"] == []
 
 

@@ -76,7 +76,7 @@ def memory_url(base: str, attachment: Attachment) -> str:
 def write(root: Path, out: Path | None, redirects: Path | None = None, url_of=lambda _: memory_url):
     catalog = Catalog(root, read_only=True)
     try:
-        return report(catalog, url_of, out, redirects)
+        return report(catalog, url_of, out, redirects).as_json()
     finally:
         catalog.close()
 

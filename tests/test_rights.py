@@ -187,7 +187,7 @@ async def test_the_blobs_of_an_archive_made_before_are_sealed_once_and_who_may_r
     assert len(sealed) == 200 + 256, "once and for all"
     (tmp_path / "blobs" / "ab" / "link").unlink()
     assert (await run_backup(tracker, tmp_path))["attachments"]["unchanged"] == len(tracker.files)
-    assert (await verify(Archive(tmp_path)))["problems"] == []
+    assert (await verify(Archive(tmp_path))).problems == ()
 
 
 async def test_a_blob_whose_mode_cannot_be_changed_ends_no_run(tmp_path, monkeypatch):

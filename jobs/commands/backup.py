@@ -10,6 +10,7 @@ import click
 
 from jobs.options import address, config_argument, paranoid_option, selection_options
 from jobs.output import Output
+from migrator.pipeline.summary import BackupSummary
 
 
 @click.command("backup")
@@ -30,7 +31,7 @@ def command(
     paranoid: bool,
     accept_gone: bool,
     moved_from: str | None,
-) -> dict[str, Any]:
+) -> BackupSummary:
     """Crawl the source of CONFIG and store every attachment in its archive.
 
     Run again it resumes where it was stopped or killed; run after a complete backup it fetches only what is new or
@@ -69,7 +70,7 @@ async def run_backup(
     paranoid: bool = False,
     accept_gone: bool = False,
     moved_from: str | None = None,
-) -> dict[str, Any]:
+) -> BackupSummary:
     """Log in, hold the archive, back up; `moved_from` is the address that the tracker had before."""
     from jobs.runtime import held_archive, unless_stopped
     from jobs.wiring import wire_source
@@ -105,6 +106,6 @@ async def run_backup(
             summary = await backup(source.tracker, archive, catalog, settings, progress=progress, stop=stop)
     finally:
         await source.tracker.close()
-    for warning in summary["warnings"]:
+    for warning in summary.warnings:
         output.warn(warning)
     return summary

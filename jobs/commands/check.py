@@ -14,6 +14,8 @@ import click
 from jobs.options import config_argument
 from jobs.output import Output
 from migrator.errors import ConfigError, ItemFailedError, RejectedError
+from migrator.model import RunStatus
+from migrator.pipeline.summary import Check, CheckedSide, CheckSummary
 
 
 class Odd(str):
@@ -32,7 +34,7 @@ SMALL = 10 * 1024 * 1024
 @click.command("check")
 @config_argument
 @click.pass_obj
-def command(output: Output, /, *, config: Path) -> dict[str, Any]:
+def command(output: Output, /, *, config: Path) -> CheckSummary:
     """Log in to source and target, read one page, download one small file; write nothing.
 
     Says what will work (ok), what will not (FAIL, exit status 3) and what is odd and works all the same (warn). Refused
@@ -45,21 +47,22 @@ def command(output: Output, /, *, config: Path) -> dict[str, Any]:
     return run_job(lambda stop: unless_stopped(_check(configuration, output), stop))
 
 
-async def _check(configuration: Any, output: Output) -> dict[str, Any]:
+async def _check(configuration: Any, output: Output) -> CheckSummary:
     from jobs.wiring import wire_source, wire_target
 
-    settings, target = configuration.settings, {}
+    settings = configuration.settings
     listings = partial(_source_attempts, settings.source.kinds)
     source = await _check_side(settings.source, wire_source(configuration), listings, output)
+    target: CheckedSide | None = None
     if settings.target:
         attempts = partial(_target_attempts, configuration)
         target = await _check_side(settings.target, wire_target(configuration), attempts, output)
-    checks = [*source["checks"], *target.get("checks", [])]
-    status = "complete" if all(check["ok"] for check in checks) else "incomplete"
-    return {"command": "check", "status": status, "source": source, "target": target}
+    good = all(check.ok for check in (*source.checks, *(target.checks if target else ())))
+    status = RunStatus.COMPLETE if good else RunStatus.INCOMPLETE
+    return CheckSummary(status=status, source=source, target=target or {})
 
 
-async def _check_side(section: Any, wired: Any, attempts: Attempts, output: Output) -> dict[str, Any]:
+async def _check_side(section: Any, wired: Any, attempts: Attempts, output: Output) -> CheckedSide:
     """Log in, which must work, and try the rest."""
     for warning in wired.warnings:
         output.warn(warning)
@@ -73,7 +76,7 @@ async def _check_side(section: Any, wired: Any, attempts: Attempts, output: Outp
             await _tried(checks, name, attempt)
     finally:
         await wired.tracker.close()
-    return {"tracker": section.tracker, "checks": checks}
+    return CheckedSide(section.tracker, tuple(checks))
 
 
 @dataclass(slots=True)
@@ -105,12 +108,12 @@ def _target_attempts(configuration: Any, target: Any) -> Iterator[tuple[str, Att
     yield "rows", partial(_rows, configuration)
 
 
-def _passed(name: str, detail: str) -> dict[str, Any]:
-    """What works; `warning` stands in it only where it is one."""
-    return {"check": name, "ok": True, **({"warning": True} if isinstance(detail, Odd) else {}), "detail": detail}
+def _passed(name: str, detail: str) -> Check:
+    """What works."""
+    return Check(name, ok=True, warning=True if isinstance(detail, Odd) else None, detail=str(detail))
 
 
-async def _look_for_oddities(checks: list[dict[str, Any]], tracker: Any) -> None:
+async def _look_for_oddities(checks: list[Check], tracker: Any) -> None:
     """What is odd about the tracker, a line each; where that can't be told, that is one."""
     try:
         checks += [_passed("oddity", Odd(sentence)) for sentence in await tracker.oddities()]
@@ -118,11 +121,11 @@ async def _look_for_oddities(checks: list[dict[str, Any]], tracker: Any) -> None
         checks.append(_passed("oddity", Odd(f"what is odd about this tracker can't be told: {error}")))
 
 
-async def _tried(checks: list[dict[str, Any]], name: str, attempt: Attempt) -> None:
+async def _tried(checks: list[Check], name: str, attempt: Attempt) -> None:
     try:
         checks.append(_passed(name, await attempt()))
     except ItemFailedError as error:
-        checks.append({"check": name, "ok": False, "detail": str(error)})
+        checks.append(Check(name, ok=False, detail=str(error)))
 
 
 async def _one_page(source: Any, stream: str, seen: FirstPages) -> str:

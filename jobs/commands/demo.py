@@ -19,6 +19,8 @@ from typing import Any
 import click
 
 from jobs.output import Output
+from migrator.model import RunStatus
+from migrator.pipeline.summary import BackupSummary, DemoStep, DemoSummary, LoadSummary
 
 ENTITIES = 300
 FAULTS = 0.05
@@ -63,7 +65,7 @@ class Story:
 @click.command("demo")
 @click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep configuration and archive here.")
 @click.pass_obj
-def command(output: Output, /, *, keep: Path | None) -> dict[str, Any]:
+def command(output: Output, /, *, keep: Path | None) -> DemoSummary:
     """The whole job on embedded sandbox trackers, in less than a minute, on this machine alone.
 
     Starts a Targetprocess and a TeamPulse, backs the first up while it answers badly now and then, is interrupted,
@@ -80,7 +82,7 @@ def command(output: Output, /, *, keep: Path | None) -> dict[str, Any]:
         return run_job(lambda stop: _demo(output, Path(folder), stop, kept=keep is not None))
 
 
-async def _demo(output: Output, folder: Path, stop: asyncio.Event, *, kept: bool) -> dict[str, Any]:
+async def _demo(output: Output, folder: Path, stop: asyncio.Event, *, kept: bool) -> DemoSummary:
     from migrator.sandbox import Faults, TargetprocessSandbox, TeamPulseSandbox, World
 
     world = World.generate(entities=ENTITIES)
@@ -92,22 +94,23 @@ async def _demo(output: Output, folder: Path, stop: asyncio.Event, *, kept: bool
     ):
         _write_files(folder, source, target)
         story = Story()
-        summaries = await _play(output, folder, source, target, story, stop)
+        backup, load = await _play(output, folder, source, target, story, stop)
         what, good = _compare(source, target, _changed_names(folder / "archive"))
         story.tell("check of the target", what, good=good)
     good = all(row[2] for row in story.rows) and not stop.is_set()
-    return {
-        "command": "demo",
-        "status": "interrupted" if stop.is_set() else "complete" if good else "incomplete",
-        "kept": str(folder) if kept else None,
-        "steps": [{"step": step, "what": what, "ok": ok} for step, what, ok in story.rows],
-        **summaries,
-    }
+    ended = RunStatus.COMPLETE if good else RunStatus.INCOMPLETE
+    return DemoSummary(
+        status=RunStatus.INTERRUPTED if stop.is_set() else ended,
+        kept=str(folder) if kept else None,
+        steps=tuple(DemoStep(step, what, ok) for step, what, ok in story.rows),
+        backup=backup,
+        load=load,
+    )
 
 
 async def _play(
     output: Output, folder: Path, source: Any, target: Any, story: Story, stop: asyncio.Event
-) -> dict[str, Any]:
+) -> tuple[BackupSummary, LoadSummary]:
     """The steps in their order; each is a row of the story."""
     from jobs.commands.backup import run_backup
     from jobs.commands.load import run_load
@@ -118,16 +121,16 @@ async def _play(
     configuration = read_configuration(folder / "config.toml")
     output.note("demo: a backup of Targetprocess, interrupted on purpose")
     interrupted = await _interrupted_backup(configuration, output, source, stop)
-    counts = interrupted["attachments"]
+    counts = interrupted.attachments
     story.tell(
         "backup, interrupted",
         f"{counts['stored']} files stored, then stopped",
-        good=interrupted["status"] == "interrupted",
+        good=interrupted.status is RunStatus.INTERRUPTED,
     )
     output.note("demo: the same command again; it resumes")
     backup = await run_backup(configuration, output, stop)
-    counts = backup["attachments"]
-    unreachable = [failure for failure in backup["failures"] if failure["attachment"].startswith("inline:")]
+    counts = backup.attachments
+    unreachable = [failure for failure in backup.failures if (failure.attachment or "").startswith("inline:")]
     story.tell(
         "backup, resumed",
         f"{counts['stored']} more stored, {counts['unchanged']} not fetched again; faults met: {_faults(source)}",
@@ -142,22 +145,22 @@ async def _play(
         verified = await verify(archive, stop=stop)
     story.tell(
         "verify",
-        f"{verified['blobs']} blobs hashed again, {len(verified['problems'])} problems",
-        good=verified["status"] == "complete",
+        f"{verified.blobs} blobs hashed again, {len(verified.problems)} problems",
+        good=verified.status is RunStatus.COMPLETE,
     )
     output.note("demo: the archive goes into TeamPulse, twice")
     load = await run_load(configuration, output, stop)
     story.tell(
         "load",
-        f"{load['uploads']['uploaded']} files uploaded; faults met: {_faults(target)}",
-        good=load["status"] == "complete",
+        f"{load.uploads.uploaded} files uploaded; faults met: {_faults(target)}",
+        good=load.status is RunStatus.COMPLETE,
     )
     second = await run_load(configuration, output, stop)
-    story.tell("load again", f"{second['uploads']['uploaded']} files uploaded", good=second["uploads"]["uploaded"] == 0)
-    return {"backup": backup, "load": load}
+    story.tell("load again", f"{second.uploads.uploaded} files uploaded", good=second.uploads.uploaded == 0)
+    return backup, load
 
 
-async def _interrupted_backup(configuration: Any, output: Output, source: Any, stop: asyncio.Event) -> dict[str, Any]:
+async def _interrupted_backup(configuration: Any, output: Output, source: Any, stop: asyncio.Event) -> BackupSummary:
     """A backup that is stopped, as by Ctrl-C, after some files."""
     from jobs.commands.backup import run_backup
 

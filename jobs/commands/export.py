@@ -10,6 +10,7 @@ import click
 
 from jobs.options import archive_argument
 from jobs.output import Output
+from migrator.pipeline.summary import ExportSummary
 
 
 @click.command("export")
@@ -32,7 +33,7 @@ from jobs.output import Output
 @click.pass_obj
 def command(
     output: Output, /, *, archive: Path, dest: Path, shape: str, link: bool, copy: bool, include_gone: bool
-) -> dict[str, Any]:
+) -> ExportSummary:
     """Write the files of ARCHIVE to DEST by their own names, for people and other tools.
 
     DEST must not exist, or be an empty folder; for zip it must not exist. Names are made legal on Linux, macOS and
@@ -51,7 +52,7 @@ def command(
     return run_job(lambda stop: _export(archive, settings, output, stop))
 
 
-async def _export(root: Path, settings: Any, output: Output, stop: asyncio.Event) -> dict[str, Any]:
+async def _export(root: Path, settings: Any, output: Output, stop: asyncio.Event) -> ExportSummary:
     from jobs.runtime import held_archive
     from migrator.pipeline.export import export
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import click
 
 from jobs.options import config_argument, expect_yes, selection_options, yes_option
 from jobs.output import Output
+from migrator.model import RunStatus
+from migrator.pipeline.summary import LoadSummary
 
 
 @click.command("load")
@@ -36,7 +39,7 @@ def command(
     strict: bool,
     yes: bool,
     selection: Any,
-) -> dict[str, Any]:
+) -> LoadSummary:
     """Replay the archive of CONFIG into its target, by its mapping file.
 
     Run again it resumes and uploads nothing twice: what was in flight when a run was killed is looked up at the
@@ -62,19 +65,19 @@ def command(
     configuration = read_configuration(config)
     how = {"dry_run": dry_run, "verify_content": verify == "content", "selection": selection, "strict": strict}
     summary = run_job(lambda stop: run_load(configuration, output, stop, **how))
-    if not move_changed or not summary.get("changed") or summary["status"] == "interrupted":
+    if not move_changed or not summary.changed or summary.status is RunStatus.INTERRUPTED:
         return summary
     if not dry_run and not _may_delete(configuration, summary, yes=yes):
         return summary
     return run_job(lambda stop: _moved(configuration, summary, output, stop, dry_run=dry_run))
 
 
-def _may_delete(configuration: Any, summary: dict[str, Any], *, yes: bool) -> bool:
+def _may_delete(configuration: Any, summary: LoadSummary, *, yes: bool) -> bool:
     """Whether what is at former entities goes; what was loaded stays told of if it doesn't."""
     from jobs.wiring import target_section
     from migrator.pipeline.load import to_delete
 
-    count, url = len(to_delete(summary["changed"])), target_section(configuration).url
+    count, url = len(to_delete(summary.changed or ())), target_section(configuration).url
     try:
         if count:
             expect_yes(f"Delete {count} files at former entities of {url}?", yes=yes)
@@ -92,7 +95,7 @@ async def run_load(
     verify_content: bool = False,
     selection: Any = None,
     strict: bool = False,
-) -> dict[str, Any]:
+) -> LoadSummary:
     """Read the mapping, log in, hold the archive, load."""
     from jobs.runtime import held_archive, unless_stopped
     from jobs.wiring import target_section, wire_target
@@ -131,13 +134,13 @@ async def run_load(
                 summary = await load(target.tracker, archive, catalog, settings, progress=progress, stop=stop)
     finally:
         await target.tracker.close()
-    if create and dry_run and (would := summary["stubs"]["would_create"]):
+    if create and dry_run and (would := (summary.stubs or {}).get("would_create")):
         output.note(f"{would} entities would be created first; their files are not rehearsed and count as unmapped")
-    elif unmapped := summary["uploads"]["unmapped"]:
+    elif unmapped := summary.uploads.unmapped:
         output.warn(f"{unmapped} files belong to entities without a row in {configuration.mapping_file.name}")
-    if astray := len(summary.get("unmatched_rows", ())):
+    if astray := len(summary.unmatched_rows or ()):
         output.warn(f"{astray} rows of {configuration.mapping_file.name} name nothing in the archive")
-    for warning in summary.get("warnings", ()):
+    for warning in summary.warnings or ():
         output.warn(warning)
     return summary
 
@@ -152,8 +155,8 @@ def mapping_rows(configuration: Any, target: Any) -> Any:
 
 
 async def _moved(
-    configuration: Any, summary: dict[str, Any], output: Output, stop: asyncio.Event, *, dry_run: bool
-) -> dict[str, Any]:
+    configuration: Any, summary: LoadSummary, output: Output, stop: asyncio.Event, *, dry_run: bool
+) -> LoadSummary:
     """Roll back what is at former entities and has arrived at the new ones; `moved` in the summary counts it."""
     from jobs.runtime import held_archive, unless_stopped
     from jobs.wiring import wire_target
@@ -161,7 +164,7 @@ async def _moved(
     from migrator.pipeline.rollback import RollbackSettings, rollback
 
     target = wire_target(configuration, dry_run=dry_run)
-    uploads, only = configuration.settings.limits.uploads, to_delete(summary["changed"])
+    uploads, only = configuration.settings.limits.uploads, to_delete(summary.changed or ())
     undo = RollbackSettings(target.identity, None, uploads, dry_run=dry_run, only=only)
     try:
         with held_archive(configuration.archive, "load") as (_, catalog):
@@ -170,6 +173,6 @@ async def _moved(
                 done = await rollback(target.tracker, catalog, undo, progress=progress, stop=stop)
     finally:
         await target.tracker.close()
-    worst = min((summary["status"], done["status"]), key=("interrupted", "incomplete", "complete").index)
-    failures = [*summary["failures"], *done["failures"]]
-    return {**summary, "status": worst, "moved": done["deletions"], "failures": failures}
+    worst = (RunStatus.INTERRUPTED, RunStatus.INCOMPLETE, RunStatus.COMPLETE)
+    status = min(summary.status, done.status, key=worst.index)
+    return replace(summary, status=status, moved=done.deletions, failures=(*summary.failures, *done.failures))

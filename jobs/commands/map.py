@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import click
 
 from jobs.options import config_argument
 from jobs.output import Output
+from migrator.pipeline.summary import MapSummary, OpenEntity
 
 _COLUMNS = ("kind", "entity", "title", "url", "why")
 
@@ -19,7 +22,7 @@ _COLUMNS = ("kind", "entity", "title", "url", "why")
 @click.command("map")
 @config_argument
 @click.pass_obj
-def command(output: Output, /, *, config: Path) -> dict[str, Any]:
+def command(output: Output, /, *, config: Path) -> MapSummary:
     """Propose the mapping: add a row for each entity of the archive that the rules find at the target.
 
     The rules are those of [mapping] match, the most trusted first: title, id, title:PATTERN, custom:FIELD and
@@ -37,7 +40,7 @@ def command(output: Output, /, *, config: Path) -> dict[str, Any]:
     return run_job(lambda stop: unless_stopped(_map(configuration, output), stop))
 
 
-async def _map(configuration: Any, output: Output) -> dict[str, Any]:
+async def _map(configuration: Any, output: Output) -> MapSummary:
     from jobs.runtime import held_archive
     from jobs.wiring import wire_target_listing
     from migrator.mapping import add_rows, read_mapping, replace_file, rule
@@ -55,18 +58,18 @@ async def _map(configuration: Any, output: Output) -> dict[str, Any]:
                 summary = await propose(target.tracker, catalog, settings, progress=progress)
     finally:
         await target.tracker.close()
-    left = [*summary["ambiguous"], *summary["unmatched"]]
+    left = [*summary.ambiguous, *summary.unmatched]
     await asyncio.to_thread(replace_file, configuration.open_file, _open_rows(left))
-    return {**summary, "mapping": str(path), "open": str(configuration.open_file)}
+    return replace(summary, mapping=str(path), open=str(configuration.open_file))
 
 
-def _open_rows(left: list[dict[str, Any]]) -> str:
+def _open_rows(left: Sequence[OpenEntity]) -> str:
     written = io.StringIO(newline="")
     rows = csv.writer(written, lineterminator="\n")
     rows.writerow(["source_kind", "source_id", "title", "url", "why", "candidates"])
     for one in left:
-        candidates = (f"{ref['target_kind']} {ref['target_id']}".strip() for ref in one["candidates"])
-        rows.writerow([_cell(one[column]) for column in _COLUMNS] + [_cell("; ".join(candidates))])
+        candidates = (f"{ref['target_kind']} {ref['target_id']}".strip() for ref in one.candidates)
+        rows.writerow([_cell(getattr(one, column)) for column in _COLUMNS] + [_cell("; ".join(candidates))])
     return written.getvalue()
 
 

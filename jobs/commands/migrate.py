@@ -10,15 +10,17 @@ import click
 
 from jobs.options import config_argument, paranoid_option
 from jobs.output import Output
+from migrator.model import RunStatus
+from migrator.pipeline.summary import MigrateSummary
 
-_WORST = ("interrupted", "damaged", "incomplete", "complete")
+_WORST = (RunStatus.INTERRUPTED, RunStatus.DAMAGED, RunStatus.INCOMPLETE, RunStatus.COMPLETE)
 
 
 @click.command("migrate")
 @config_argument
 @paranoid_option
 @click.pass_obj
-def command(output: Output, /, *, config: Path, paranoid: bool) -> dict[str, Any]:
+def command(output: Output, /, *, config: Path, paranoid: bool) -> MigrateSummary:
     """Back up the source of CONFIG, then load the archive into its target.
 
     The load reads the target back, entity by entity: what is not there as it was sent is a failure. Mapping and
@@ -31,7 +33,7 @@ def command(output: Output, /, *, config: Path, paranoid: bool) -> dict[str, Any
     return run_job(lambda stop: _migrate(configuration, output, stop, paranoid=paranoid))
 
 
-async def _migrate(configuration: Any, output: Output, stop: asyncio.Event, *, paranoid: bool) -> dict[str, Any]:
+async def _migrate(configuration: Any, output: Output, stop: asyncio.Event, *, paranoid: bool) -> MigrateSummary:
     from jobs.commands.backup import run_backup
     from jobs.commands.load import mapping_rows, run_load
     from jobs.runtime import unless_stopped
@@ -43,9 +45,9 @@ async def _migrate(configuration: Any, output: Output, stop: asyncio.Event, *, p
         await unless_stopped(target.tracker.check(), stop)
     finally:
         await target.tracker.close()
-    parts: dict[str, Any] = {"backup": await run_backup(configuration, output, stop, paranoid=paranoid), "load": {}}
+    backup, load = await run_backup(configuration, output, stop, paranoid=paranoid), None
     if not stop.is_set():
-        parts["load"] = await run_load(configuration, output, stop)
-    statuses = {part["status"] for part in parts.values() if part} | ({"interrupted"} if stop.is_set() else set())
+        load = await run_load(configuration, output, stop)
+    statuses = {backup.status, *([load.status] if load else []), *([RunStatus.INTERRUPTED] if stop.is_set() else [])}
     status = next(status for status in _WORST if status in statuses)
-    return {"command": "migrate", "status": status, **parts}
+    return MigrateSummary(status=status, backup=backup, load=load or {})

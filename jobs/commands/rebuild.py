@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from jobs.options import archive_argument
 from jobs.output import Output
+from migrator.pipeline.summary import RebuildSummary
 
 
 @click.command("rebuild")
 @archive_argument
 @click.pass_obj
-def command(_: Output, /, *, archive: Path) -> dict[str, Any]:
+def command(_: Output, /, *, archive: Path) -> RebuildSummary:
     """Make the catalog of ARCHIVE anew, where it is lost, damaged or not what its manifest tells.
 
     A damaged catalog is kept as catalog.db.damaged-N. Files that are missing are wanted again: the next backup fetches

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from jobs.options import archive_argument
 from jobs.output import Output
+from migrator.pipeline.summary import ReportSummary
 
 
 @click.command("report")
@@ -24,7 +24,7 @@ from jobs.output import Output
     help="A table (.csv) of old and new address of every file that arrived, for rewriting links.",
 )
 @click.pass_obj
-def command(_: Output, /, *, archive: Path, out: Path | None, redirects: Path | None) -> dict[str, Any]:
+def command(_: Output, /, *, archive: Path, out: Path | None, redirects: Path | None) -> ReportSummary:
     """Write what was in the source, what is in ARCHIVE, what is at the target, and what differs and why.
 
     The page needs nothing but itself: it can be filed, printed and mailed. Reads only; works while a run is under way.

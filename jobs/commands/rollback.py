@@ -10,6 +10,7 @@ import click
 
 from jobs.options import config_argument, expect_yes, yes_option
 from jobs.output import Output
+from migrator.pipeline.summary import RollbackSummary
 
 
 @click.command("rollback")
@@ -18,7 +19,7 @@ from jobs.output import Output
 @click.option("--dry-run", is_flag=True, help="Look at the target and say what would be deleted; delete nothing.")
 @yes_option
 @click.pass_obj
-def command(output: Output, /, *, config: Path, load: int | None, dry_run: bool, yes: bool) -> dict[str, Any]:
+def command(output: Output, /, *, config: Path, load: int | None, dry_run: bool, yes: bool) -> RollbackSummary:
     """Delete from the target of CONFIG exactly what a load, or all loads, put there.
 
     A file is deleted by its id, and only while it is still the one that was sent: its name, size and content are
@@ -49,7 +50,7 @@ def _ask(configuration: Any, load: int | None) -> None:
 
 async def run_rollback(
     configuration: Any, output: Output, stop: asyncio.Event, load: int | None = None, *, dry_run: bool = False
-) -> dict[str, Any]:
+) -> RollbackSummary:
     """Log in, hold the archive, roll back all loads into this target, or one."""
     from jobs.runtime import held_archive, unless_stopped
     from jobs.wiring import wire_target

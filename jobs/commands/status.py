@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from jobs.options import archive_argument
 from jobs.output import Output
+from migrator.pipeline.summary import StatusSummary
 
 
 @click.command("status")
 @archive_argument
 @click.pass_obj
-def command(_: Output, /, *, archive: Path) -> dict[str, Any]:
+def command(_: Output, /, *, archive: Path) -> StatusSummary:
     """What is damaged, what failed and why, counts and runs. Reads only; works while a run is under way.
 
     Ends with the status of the archive: 5 if something is known to be damaged (by verify or an export, and not mended

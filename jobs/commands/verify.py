@@ -11,6 +11,7 @@ import click
 
 from jobs.options import archive_argument
 from jobs.output import Output
+from migrator.pipeline.summary import VerifySummary
 
 
 def share(value: str) -> float:
@@ -34,7 +35,7 @@ def span(value: str) -> float:
 @click.option("--sample", type=share, metavar="PERCENT", help="Only so many of the blobs, like 5%; see above.")
 @click.option("--max-time", type=span, metavar="TIME", help="Only so long, like 90s, 10m or 2h; see above.")
 @click.pass_obj
-def command(output: Output, /, *, archive: Path, sample: float | None, max_time: float | None) -> dict[str, Any]:
+def command(output: Output, /, *, archive: Path, sample: float | None, max_time: float | None) -> VerifySummary:
     """Hash every blob of ARCHIVE again and hold the catalog against the disk, and against its manifest.
 
     Each problem has a code. Of files: E01 damaged, E02 missing, E03 unknown, E04 of another length, E05 the content of
@@ -52,7 +53,7 @@ def command(output: Output, /, *, archive: Path, sample: float | None, max_time:
     return run_job(lambda stop: _verify(archive, Part(sample, max_time), output, stop))
 
 
-async def _verify(root: Path, part: Any, output: Output, stop: asyncio.Event) -> dict[str, Any]:
+async def _verify(root: Path, part: Any, output: Output, stop: asyncio.Event) -> VerifySummary:
     from jobs.runtime import held_folder
     from migrator.pipeline.verify import verify
     from migrator.store import sqlite_errors

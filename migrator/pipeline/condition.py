@@ -10,32 +10,33 @@ from typing import Any
 
 from migrator.filenames import readable
 from migrator.model import RunStatus, UploadStatus
+from migrator.pipeline.summary import Failure, Problem, StatusSummary
 from migrator.pipeline.verify import OF_BLOBS, with_files
 from migrator.store import Catalog, blob_name, holder_of, recorded
 
 KILLED = "killed"
 
 
-def condition(catalog: Catalog, root: Path) -> dict[str, Any]:
+def condition(catalog: Catalog, root: Path) -> StatusSummary:
     """The summary of `status`: `damaged`, `incomplete` where something failed, else `complete`.
 
     `at_work` is who holds the archive. A run that was killed is `interrupted`, which the next one records, and has
     `killed`.
     """
     holder = holder_of(root)
-    problems, failures = _problems(catalog), [*catalog.failures(), *_failed_uploads(catalog, at_work=bool(holder))]
+    rows = [*catalog.failures(), *_failed_uploads(catalog, at_work=bool(holder))]
+    problems, failures = _problems(catalog), tuple(map(Failure.of_row, rows))
     status = RunStatus.DAMAGED if problems else RunStatus.INCOMPLETE if failures else RunStatus.COMPLETE
-    return {
-        "command": "status",
-        "status": str(status),
-        "archive": readable(root),
-        "source": catalog.setting("source"),
-        "at_work": holder,
-        "problems": problems,
-        "totals": catalog.totals(),
-        "runs": [_as_it_is(run, holder) for run in catalog.runs()],
-        "failures": failures,
-    }
+    return StatusSummary(
+        status=status,
+        archive=readable(root),
+        source=catalog.setting("source"),
+        at_work=holder,
+        problems=tuple(problems),
+        totals=catalog.totals(),
+        runs=tuple(_as_it_is(run, holder) for run in catalog.runs()),
+        failures=failures,
+    )
 
 
 def _as_it_is(run: dict[str, Any], holder: dict[str, str] | None) -> dict[str, Any]:
@@ -50,22 +51,17 @@ def _failed_uploads(catalog: Catalog, *, at_work: bool) -> list[dict[str, str | 
     return [upload for upload in catalog.upload_failures() if not at_work or upload["status"] != UploadStatus.IN_DOUBT]
 
 
-def _problems(catalog: Catalog) -> list[dict[str, Any]]:
+def _problems(catalog: Catalog) -> list[Problem]:
     """For blobs, what the catalog holds.
 
     For the rest, what the last full check found and nothing has repaired since.
     """
-    last = catalog.last_problems()
-    codes = {found["sha256"]: found["code"] for found in last if found["code"] in OF_BLOBS}
+    last = [Problem.of_row(row) for row in catalog.last_problems()]
+    codes = {found.sha256: found.code for found in last if found.code in OF_BLOBS}
     blobs = [
-        {
-            "code": codes.get(sha256, "E02" if problem == "missing" else "E01"),
-            "problem": problem,
-            "sha256": sha256,
-            "path": blob_name(sha256),
-        }
-        for sha256, problem in catalog.blob_problems().items()
+        Problem(codes.get(sha256, "E02" if what == "missing" else "E01"), what, sha256, blob_name(sha256))
+        for sha256, what in catalog.blob_problems().items()
     ]
     distrusted = isinstance(recorded(catalog.db), str)
-    rest = [found for found in last if found["code"] not in OF_BLOBS and (distrusted or found["code"] < "E20")]
+    rest = [found for found in last if found.code not in OF_BLOBS and (distrusted or found.code < "E20")]
     return [*with_files(catalog, blobs), *rest]

@@ -13,12 +13,13 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from migrator import errors
 from migrator.mapping import Index, Mapping, Match, Row, Rule, match
 from migrator.model import Entity, EntityRef, RunStatus
+from migrator.pipeline.summary import MapCounts, MapSummary, OpenEntity
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
 from migrator.store import Catalog
@@ -35,7 +36,7 @@ class MapSettings:
 
 async def propose(
     target: Source, catalog: Catalog, settings: MapSettings, *, progress: Progress | None = None
-) -> dict[str, Any]:
+) -> MapSummary:
     """One run: adds a row for each entity of the archive that has none and was found at the target.
 
     Gives the summary; its lists are `ambiguous` and `unmatched`, of entities with files only. Whoever calls holds the
@@ -44,7 +45,7 @@ async def propose(
     began, progress = time.monotonic(), progress or Silent()
     run = catalog.begin_run("map")
     status = RunStatus.FAILED
-    summary: dict[str, Any] = {}
+    summary: MapSummary | None = None
     try:
         index = await _listed(target, settings.rules, progress)
         summary = await asyncio.to_thread(_proposed, catalog, index, settings)
@@ -53,9 +54,11 @@ async def propose(
         status = RunStatus.INTERRUPTED
         raise
     finally:
-        summary = {"command": "map", "run": run, "status": str(status), **summary}
-        summary["seconds"] = round(time.monotonic() - began, 2)
-        told = {key: value for key, value in summary.items() if key not in {"ambiguous", "unmatched"}}
+        seconds = time.monotonic() - began
+        told: dict[str, Any] = {"command": "map", "run": run, "status": str(status), "seconds": round(seconds, 2)}
+        if summary is not None:
+            summary = replace(summary, run=run, status=status, seconds=seconds)
+            told = {key: value for key, value in summary.as_json().items() if key not in {"ambiguous", "unmatched"}}
         catalog.end_run(run, status, told)
     return summary
 
@@ -86,7 +89,7 @@ async def _listed(target: Source, rules: Sequence[Rule], progress: Progress) -> 
     return index
 
 
-def _proposed(catalog: Catalog, index: Index, settings: MapSettings) -> dict[str, Any]:
+def _proposed(catalog: Catalog, index: Index, settings: MapSettings) -> MapSummary:
     entities = {entity.ref: entity for entity in catalog.entities()}
     fresh = [entity for entity in entities.values() if entity.ref not in settings.known]
     taken = [to for targets in settings.known.values() for to in targets]
@@ -94,32 +97,32 @@ def _proposed(catalog: Catalog, index: Index, settings: MapSettings) -> dict[str
     rows = [Row(one.source, one.target, one.found_by, one.sure) for one in found if one.target]
     with_files = {ref for ref, _ in catalog.owners()}
     left = [one for one in found if one.target is None and one.source in with_files]
-    ambiguous = [_told(one, entities) for one in left if one.candidates]
-    unmatched = [_told(one, entities) for one in left if not one.candidates]
-    return {
-        "entities": len(entities),
-        "targets": len(index),
-        "rows": {
-            "kept": len(entities) - len(fresh),
-            "proposed": settings.add_rows(rows),
-            "ambiguous": len(ambiguous),
-            "unmatched": len(unmatched),
-            "without_files": len(found) - len(rows) - len(left),
-        },
-        "found_by": dict(Counter(row.found_by for row in rows)),
-        "sure": dict(Counter(row.sure for row in rows)),
-        "ambiguous": ambiguous,
-        "unmatched": unmatched,
-    }
+    ambiguous = tuple(_open(one, entities) for one in left if one.candidates)
+    unmatched = tuple(_open(one, entities) for one in left if not one.candidates)
+    return MapSummary(
+        entities=len(entities),
+        targets=len(index),
+        rows=MapCounts(
+            kept=len(entities) - len(fresh),
+            proposed=settings.add_rows(rows),
+            ambiguous=len(ambiguous),
+            unmatched=len(unmatched),
+            without_files=len(found) - len(rows) - len(left),
+        ),
+        found_by=dict(Counter(row.found_by for row in rows)),
+        sure=dict(Counter(row.sure for row in rows)),
+        ambiguous=ambiguous,
+        unmatched=unmatched,
+    )
 
 
-def _told(one: Match, entities: dict[EntityRef, Entity]) -> dict[str, Any]:
+def _open(one: Match, entities: dict[EntityRef, Entity]) -> OpenEntity:
     entity = entities[one.source]
-    return {
-        "kind": one.source.kind,
-        "entity": one.source.id,
-        "title": entity.title,
-        "url": entity.url,
-        "why": one.why,
-        "candidates": [{"target_kind": ref.kind, "target_id": ref.id} for ref in one.candidates],
-    }
+    return OpenEntity(
+        one.source.kind,
+        one.source.id,
+        entity.title,
+        entity.url,
+        one.why,
+        tuple({"target_kind": ref.kind, "target_id": ref.id} for ref in one.candidates),
+    )

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 
 from migrator.model import RunStatus
 from migrator.pipeline.backup import missing_blobs
+from migrator.pipeline.summary import Problem, RebuildSummary
 from migrator.pipeline.verify import problem, with_files
 from migrator.store import BLOB_FOLDERS, JOURNAL, Archive, Catalog, audit, blob_name, remake
 
 
-def rebuild(archive: Archive) -> dict[str, Any]:
+def rebuild(archive: Archive) -> RebuildSummary:
     """One run; the caller holds the archive. Blobs are checked by name and length; `verify` hashes them.
 
     `damaged` if blobs are missing or unknown, or lines of the manifest were lost together with the catalog.
@@ -38,22 +38,21 @@ def rebuild(archive: Archive) -> dict[str, Any]:
         problems += _unknown(archive, catalog)
         status = RunStatus.DAMAGED if problems else RunStatus.COMPLETE
         totals = catalog.totals()
-        counts = {what: sum(totals[what].values()) for what in ("attachments", "uploads")}
-        summary = {
-            "command": "rebuild",
-            "run": run,
-            "status": str(status),
-            "made_from": "manifest" if made else "catalog",
-            "entities": totals["entities"],
-            **counts,
-            "blobs": totals["blobs"]["count"],
-            "problems": problems,
-        }
-        catalog.end_run(run, status, summary)
+        summary = RebuildSummary(
+            run=run,
+            status=status,
+            made_from="manifest" if made else "catalog",
+            entities=totals["entities"],
+            attachments=sum(totals["attachments"].values()),
+            uploads=sum(totals["uploads"].values()),
+            blobs=totals["blobs"]["count"],
+            problems=tuple(problems),
+        )
+        catalog.end_run(run, status, summary.as_json())
         return summary
 
 
-def _missing(archive: Archive, catalog: Catalog) -> list[dict[str, str]]:
+def _missing(archive: Archive, catalog: Catalog) -> list[Problem]:
     """Blobs that are not there; what they belong to is wanted again."""
     missing = missing_blobs(archive, catalog)
     if missing:
@@ -61,7 +60,7 @@ def _missing(archive: Archive, catalog: Catalog) -> list[dict[str, str]]:
     return [problem("E02", sha256, blob_name(sha256)) for sha256 in missing]
 
 
-def _unknown(archive: Archive, catalog: Catalog) -> Iterator[dict[str, str]]:
+def _unknown(archive: Archive, catalog: Catalog) -> Iterator[Problem]:
     for folder in BLOB_FOLDERS:
         known = catalog.blobs_in(folder)
         for name in sorted(name for name, _ in archive.files_in(folder) if name not in known):

@@ -17,10 +17,10 @@ from typing import Any
 
 from migrator import errors
 from migrator.model import Attachment, EntityRef, RunStatus, Upload, UploadStatus
-from migrator.pipeline.failures import Failure
 from migrator.pipeline.load import Remapped, fits, is_passing, likeness, resembles
 from migrator.pipeline.reading import HashSink
 from migrator.pipeline.run import RunContext, run_context
+from migrator.pipeline.summary import DeletionCounts, Failure, RollbackSummary
 from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
@@ -51,7 +51,7 @@ async def rollback(
     *,
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
-) -> dict[str, Any]:
+) -> RollbackSummary:
     """One run. The caller holds the archive. Gives the summary of `contract.md`; may be repeated at any time.
 
     In a dry run nothing is deleted, and nothing recorded but the run. `ConfigError` if `load` is no load's id.
@@ -82,15 +82,21 @@ class _Rollback:
     async def flush(self) -> None:
         """See `Job`. Every deletion is recorded as soon as it is done."""
 
-    def summary(self, _: RunStatus) -> dict[str, Any]:
+    def summary(self, _: RunStatus) -> RollbackSummary:
         """See `Job`."""
         counts, dry_run = self._counts, self._settings.dry_run
-        shown = {key: counts[key] for key in (DELETED, ALREADY_GONE, CHANGED, IMPOSSIBLE, FAILED)}
-        return {
-            "deletions": {"planned": self._planned, **shown, **({DELETED: 0} if dry_run else {})},
-            **({"dry_run": {"would_delete": counts[DELETED]}} if dry_run else {}),
-            "failures": [failure.as_json() for failure in self._failures],
-        }
+        return RollbackSummary(
+            deletions=DeletionCounts(
+                planned=self._planned,
+                deleted=0 if dry_run else counts[DELETED],
+                already_gone=counts[ALREADY_GONE],
+                changed=counts[CHANGED],
+                impossible=counts[IMPOSSIBLE],
+                failed=counts[FAILED],
+            ),
+            dry_run={"would_delete": counts[DELETED]} if dry_run else None,
+            failures=tuple(self._failures),
+        )
 
     async def work(self) -> None:
         """See `Job`."""

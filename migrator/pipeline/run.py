@@ -12,13 +12,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
 
 from migrator.errors import FatalError, MigratorError, StorageError
 from migrator.model import RunStatus
 from migrator.pipeline.executor import SerialExecutor
 from migrator.pipeline.stop import StopToken
+from migrator.pipeline.summary import RunSummary
 from migrator.store import Catalog
 
 
@@ -39,7 +40,11 @@ def _flatten(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return found
 
 
-class Job(Protocol):
+S = TypeVar("S", bound=RunSummary)
+S_co = TypeVar("S_co", bound=RunSummary, covariant=True)
+
+
+class Job(Protocol[S_co]):
     """What one kind of run does."""
 
     async def work(self) -> None:
@@ -48,10 +53,10 @@ class Job(Protocol):
     async def flush(self) -> None:
         """Record what is finished and not recorded yet, in whatever way the work ended."""
 
-    def summary(self, status: RunStatus) -> dict[str, Any]:
-        """What the run has to tell, with its `failures`; blocks, on the executor. `status` is how the work ended.
+    def summary(self, status: RunStatus) -> S_co:
+        """What the run has to report; blocks, on the executor. `status` is how the work ended.
 
-        `incomplete` in it makes a complete run incomplete, as failures do, and is not told.
+        Status, number and seconds of the run are filled in afterwards.
         """
 
 
@@ -65,7 +70,7 @@ class RunContext:
     executor: SerialExecutor
     stop: StopToken = field(default_factory=StopToken)
 
-    async def execute(self, job: Job, stop: asyncio.Event) -> dict[str, Any]:
+    async def execute(self, job: Job[S], stop: asyncio.Event) -> S:
         """Work until it ends, fails or is stopped; record the run and give its summary. Once for each context.
 
         Raises what is fatal, with the run recorded as `failed` and all that was finished kept.
@@ -81,25 +86,24 @@ class RunContext:
             raise first_fatal(group) from None
         finally:
             summary = await self._end(job, status, began)
+        assert summary is not None  # noqa: S101 - it is only where an error is being raised
         return summary
 
-    async def _end(self, job: Job, status: RunStatus, began: float) -> dict[str, Any]:
+    async def _end(self, job: Job[S], status: RunStatus, began: float) -> S | None:
         try:
             await job.flush()
             return await self.executor.call(self._record, job, status, began)
         except StorageError:
             if status is not RunStatus.FAILED:
                 raise
-            return {}  # why it failed is being raised, and the disk that can't take that note says the same
+            return None  # why it failed is being raised, and the disk that can't take that note says the same
 
-    def _record(self, job: Job, status: RunStatus, began: float) -> dict[str, Any]:
-        told = job.summary(status)
-        failures, incomplete = told.pop("failures"), told.pop("incomplete", False)
-        if status is RunStatus.COMPLETE and (failures or incomplete):
+    def _record(self, job: Job[S], status: RunStatus, began: float) -> S:
+        summary = job.summary(status)
+        if status is RunStatus.COMPLETE and (summary.failures or summary.incomplete):
             status = RunStatus.INCOMPLETE
-        summary = {"command": self.command, "run": self.run, "status": str(status), **told}
-        summary |= {"seconds": round(time.monotonic() - began, 2), "failures": failures}
-        self.catalog.end_run(self.run, status, summary)
+        summary = replace(summary, status=status, run=self.run, seconds=time.monotonic() - began)
+        self.catalog.end_run(self.run, status, summary.as_json())
         return summary
 
 

@@ -14,12 +14,12 @@ import math
 import os
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from migrator.errors import ArchiveDamagedError
 from migrator.model import Blob, RunStatus
+from migrator.pipeline.summary import Problem, VerifySummary
 from migrator.progress import Progress, Silent
 from migrator.store import BLOB_FOLDERS, CATALOG, Archive, Catalog, audit, blob_name, hash_file, own_limits
 
@@ -65,14 +65,14 @@ WHOLE = Part()
 
 async def verify(
     archive: Archive, *, part: Part = WHOLE, progress: Progress | None = None, stop: asyncio.Event | None = None
-) -> dict[str, Any]:
+) -> VerifySummary:
     """One run over the whole archive, or over the next part of its blobs; the caller holds the archive.
 
     May be repeated at any time. A catalog that can't be opened is a finding; blobs are not looked at then.
     """
     began = time.monotonic()
     problems = [problem(code, "", path, detail) for code, path, detail in await asyncio.to_thread(audit, archive.root)]
-    if any(found["code"] in {"E10", "E11"} for found in problems):
+    if any(found.code in {"E10", "E11"} for found in problems):
         return _unopened(problems)
     try:
         catalog = Catalog(archive.root, read_only=not os.access(archive.root, os.W_OK))
@@ -83,15 +83,8 @@ async def verify(
         return await work.run(began)
 
 
-def _unopened(problems: list[dict[str, str]]) -> dict[str, Any]:
-    return {
-        "command": "verify",
-        "status": str(RunStatus.DAMAGED),
-        "blobs": 0,
-        "bytes": 0,
-        "checked": 0,
-        "problems": problems,
-    }
+def _unopened(problems: list[Problem]) -> VerifySummary:
+    return VerifySummary(status=RunStatus.DAMAGED, problems=tuple(problems))
 
 
 @dataclass(slots=True)
@@ -101,14 +94,14 @@ class _Verify:
     part: Part
     progress: Progress
     stop: asyncio.Event
-    problems: list[dict[str, Any]]
+    problems: list[Problem]
     count: int = 0
     size: int = 0
     until: float = math.inf
     most: float = field(default=math.inf, init=False)
 
-    async def run(self, began: float) -> dict[str, Any]:
-        distrusted = [found["code"] for found in self.problems if found["code"] > "E20"]
+    async def run(self, began: float) -> VerifySummary:
+        distrusted = [found.code for found in self.problems if found.code > "E20"]
         if distrusted and not self.catalog.read_only:
             self.catalog.distrust_manifest(distrusted[0])
         run = self.catalog.begin_run("verify")
@@ -183,27 +176,26 @@ class _Verify:
             return "E05"
         return "E01" if found.size == blob.size else "E04"
 
-    def _finish(self, run: int, at: str, of: int, seconds: float) -> dict[str, Any]:
+    def _finish(self, run: int, at: str, of: int, seconds: float) -> VerifySummary:
         self.problems = with_files(self.catalog, self.problems)
         stopped = self.stop.is_set() and bool(at)
         status = RunStatus.DAMAGED if self.problems else RunStatus.INTERRUPTED if stopped else RunStatus.COMPLETE
-        summary = {
-            "command": "verify",
-            "run": run,
-            "status": str(status),
-            "blobs": self.count,
-            "bytes": self.size,
-            "checked": self.count,
-            "of": of,
-            "round_complete": not at,
-            "seconds": round(seconds, 2),
-            "problems": self.problems,
-        }
-        of_blobs = {found["sha256"]: found["problem"] for found in self.problems if found["code"] in OF_BLOBS}
+        summary = VerifySummary(
+            run=run,
+            status=status,
+            blobs=self.count,
+            bytes=self.size,
+            checked=self.count,
+            of=of,
+            round_complete=not at,
+            seconds=seconds,
+            problems=tuple(self.problems),
+        )
+        of_blobs = {found.sha256: found.problem for found in self.problems if found.code in OF_BLOBS}
         self.catalog.record_problems(of_blobs, whole=self.part.whole and not at)
         if not self.catalog.read_only and (not self.part.whole or not at):
             self.catalog.set_setting(PLACE, at)
-        self.catalog.end_run(run, status, summary)
+        self.catalog.end_run(run, status, summary.as_json())
         return summary
 
 
@@ -222,16 +214,16 @@ def _hash(path: Path, stop: asyncio.Event) -> Blob | None:
         return None
 
 
-def problem(code: str, sha256: str, path: str, detail: str = "") -> dict[str, str]:
-    """One finding, as it stands in a summary. `detail` is for people."""
-    found = {"code": code, "problem": CODES[code], "sha256": sha256, "path": path}
-    return {**found, "detail": detail} if detail else found
+def problem(code: str, sha256: str, path: str, detail: str = "") -> Problem:
+    """One finding, with the word for its code."""
+    return Problem(code, CODES[code], sha256, path, detail or None)
 
 
-def with_files(catalog: Catalog, problems: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_files(catalog: Catalog, problems: list[Problem]) -> list[Problem]:
     """Findings; those about a blob with the `files` that it is the content of, which may be none."""
-    blobs = {found["sha256"] for found in problems if found["code"] in OF_BLOBS}
+    blobs = {found.sha256 for found in problems if found.code in OF_BLOBS}
     files = catalog.files_with(blobs) if blobs else {}
     return [
-        {**found, "files": files.get(found["sha256"], [])} if found["code"] in OF_BLOBS else found for found in problems
+        replace(found, files=tuple(files.get(found.sha256, ()))) if found.code in OF_BLOBS else found
+        for found in problems
     ]

@@ -1414,7 +1414,7 @@ async def test_teampulse_goes_to_issuetrak_exactly_once_in_spite_of_lost_answers
         mapping = {EntityRef(old.kind_of(e.id), str(e.id)): (issue(e.id),) for e in SMALL.entities}
         settings = LoadSettings("issuetrak", mapping, look_again=0.0)
         goal = RetryingTarget(target(new.url, time_zone="UTC"), NO_PATIENCE)
-        summaries = [await load(goal, archive, catalog, settings) for _ in range(3)]
+        summaries = [(await load(goal, archive, catalog, settings)).as_json() for _ in range(3)]
         catalog.close()
         assert summaries[-1]["status"] == "complete", summaries[-1]["failures"]
         assert faults.injected["lose_upload_answers"] > 0

@@ -263,7 +263,7 @@ def lose_the_catalog(story: Story) -> None:
 
 
 async def _rebuild(root: Path) -> dict[str, Any]:
-    return rebuild(Archive(root))
+    return rebuild(Archive(root)).as_json()
 
 
 def kept(story: Story) -> list[Any]:

@@ -62,7 +62,7 @@ async def run_backup(tracker: MemoryTracker | None, root: Path, **changes: Any) 
     try:
         source = RetryingSource(VerifiedSource(inner), PATIENCE)
         settings = BackupSettings(**{"identity": "memory", "downloads": 4, **changes})
-        return await backup(source, archive, catalog, settings, stop=stop)
+        return (await backup(source, archive, catalog, settings, stop=stop)).as_json()
     finally:
         catalog.close()
 
@@ -76,7 +76,7 @@ async def run_load(tracker: MemoryTracker | None, root: Path, mapping: Mapping, 
     catalog = Catalog(root)
     try:
         settings = LoadSettings(**{"identity": "memory", "mapping": mapping, "look_again": 0.0, **changes})
-        return await load(target, archive, catalog, settings, stop=stop)
+        return (await load(target, archive, catalog, settings, stop=stop)).as_json()
     finally:
         catalog.close()
 
@@ -88,14 +88,14 @@ async def run_rollback(tracker: MemoryTracker, root: Path, **changes: Any) -> di
     catalog = Catalog(root)
     try:
         settings = RollbackSettings(**{"identity": "memory", **changes})
-        return await rollback(target, catalog, settings, stop=stop)
+        return (await rollback(target, catalog, settings, stop=stop)).as_json()
     finally:
         catalog.close()
 
 
 async def run_verify(root: Path, part: Part = WHOLE) -> dict[str, Any]:
     """One verify of `root`."""
-    return await verify(Archive(root), part=part)
+    return (await verify(Archive(root), part=part)).as_json()
 
 
 def rows(root: Path, statement: str) -> list[tuple[Any, ...]]:

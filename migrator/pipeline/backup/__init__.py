@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
 from migrator.model import RunStatus
 from migrator.pipeline.backup.crawl import Crawler
@@ -23,6 +22,7 @@ from migrator.pipeline.backup.findings import Findings
 from migrator.pipeline.backup.recorder import Recorder, missing_blobs
 from migrator.pipeline.backup.relocation import relocate
 from migrator.pipeline.run import RunContext, run_context
+from migrator.pipeline.summary import BackupSummary, Failure
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
 from migrator.selection import EVERYTHING, Selection, Selector
@@ -54,7 +54,7 @@ async def backup(
     *,
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
-) -> dict[str, Any]:
+) -> BackupSummary:
     """One run: resumes the crawl that was under way, or starts one. The caller holds the archive.
 
     Gives the summary of `contract.md`; `stop` drains and ends it as `interrupted`. Raises what is fatal, with the
@@ -113,7 +113,7 @@ class _Backup:
         """See `Job`."""
         await self._recorder.flush()
 
-    def summary(self, status: RunStatus) -> dict[str, Any]:
+    def summary(self, status: RunStatus) -> BackupSummary:
         """See `Job`. A crawl that came to its end is over, also where some of it could not be read."""
         catalog, start, findings = self._catalog, self._crawl.start, self._findings
         vanished = Vanished()
@@ -129,14 +129,14 @@ class _Backup:
             findings.warn(*self._fetcher.warnings)
         catalog.record_failures_of_the_whole(findings.failures)
         gone = vanished.files if vanished.believed else 0
-        return {
-            "entities": catalog.entity_count(start),
-            "attachments": catalog.backup_counts(start, self._run, gone),
-            "changes": catalog.changes(),
-            "bytes": catalog.stored_bytes(self._run),
-            "warnings": findings.warnings,
-            "failures": catalog.failures(start),
-        }
+        return BackupSummary(
+            entities=catalog.entity_count(start),
+            attachments=catalog.backup_counts(start, self._run, gone),
+            changes=catalog.changes(),
+            bytes=catalog.stored_bytes(self._run),
+            warnings=tuple(findings.warnings),
+            failures=tuple(map(Failure.of_row, catalog.failures(start))),
+        )
 
     async def work(self) -> None:
         """See `Job`."""

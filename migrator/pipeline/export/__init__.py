@@ -24,9 +24,10 @@ from typing import Any
 
 from migrator.errors import ConfigError
 from migrator.filenames import FOLDER, IN_A_BAG, KIND, PATH, fold, legal, length, readable, unique
-from migrator.model import Blob, RunStatus
+from migrator.model import Blob, EntityRef, RunStatus
 from migrator.pipeline.export.copies import BlobDamagedError, can_clone
 from migrator.pipeline.export.formats import FORMATS, INDEX, ExportItem, ExportStoppedError
+from migrator.pipeline.summary import ExportSummary, Failure, Problem
 from migrator.progress import Progress, Silent
 from migrator.store import README, Archive, Catalog, FreeSpace, blob_name, disk_errors, flush
 
@@ -55,7 +56,7 @@ async def export(
     *,
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
-) -> dict[str, Any]:
+) -> ExportSummary:
     """One run; the caller holds the archive. `ConfigError` if there is something at the destination already.
 
     A damaged or missing blob is named, and everything else exported: the status is `damaged` then.
@@ -125,8 +126,8 @@ class Destination:
 class _Tally:
     files: int = 0
     size: int = 0
-    problems: dict[str, dict[str, str]] = field(default_factory=dict)
-    failures: list[dict[str, str]] = field(default_factory=list)
+    problems: dict[str, Problem] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
 
 
 class _Export:
@@ -146,7 +147,7 @@ class _Export:
         self._tally = _Tally()
         self._shape = FORMATS[settings.shape](place.partial, self._moved, links=settings.links)
 
-    async def run(self) -> dict[str, Any]:
+    async def run(self) -> ExportSummary:
         began, status = time.monotonic(), RunStatus.FAILED
         try:
             with disk_errors(str(self._place.path)):
@@ -208,16 +209,9 @@ class _Export:
     def _damaged(self, item: ExportItem, problem: str) -> None:
         sha256, code = item.blob.sha256, "E02" if problem == "missing" else "E01"
         path = blob_name(sha256)
-        self._tally.problems[sha256] = {"code": code, "problem": problem, "sha256": sha256, "path": path}
-        self._tally.failures.append(
-            {
-                "kind": item.kind,
-                "entity": item.entity_id,
-                "attachment": item.attachment_id,
-                "name": item.name,
-                "reason": f"its blob is {problem}: {path}",
-            }
-        )
+        self._tally.problems[sha256] = Problem(code, problem, sha256, path)
+        owner, reason = EntityRef(item.kind, item.entity_id), f"its blob is {problem}: {path}"
+        self._tally.failures.append(Failure(owner, item.attachment_id, item.name, reason))
 
     def _end(self) -> RunStatus:
         if self._stop.is_set():
@@ -226,25 +220,24 @@ class _Export:
         self._place.finish()
         return RunStatus.DAMAGED if self._tally.problems else RunStatus.COMPLETE
 
-    def _summary(self, status: RunStatus, seconds: float) -> dict[str, Any]:
+    def _summary(self, status: RunStatus, seconds: float) -> ExportSummary:
         kept = status in {RunStatus.COMPLETE, RunStatus.DAMAGED}
-        return {
-            "command": "export",
-            "run": self._run,
-            "status": str(status),
-            "format": self._settings.shape,
-            "destination": readable(self._settings.destination),
-            "files": self._tally.files if kept else 0,
-            "bytes": self._tally.size if kept else 0,
-            "seconds": round(seconds, 2),
-            "problems": list(self._tally.problems.values()),
-            "failures": self._tally.failures,
-        }
+        return ExportSummary(
+            run=self._run,
+            status=status,
+            format=self._settings.shape,
+            destination=readable(self._settings.destination),
+            files=self._tally.files if kept else 0,
+            bytes=self._tally.size if kept else 0,
+            seconds=seconds,
+            problems=tuple(self._tally.problems.values()),
+            failures=tuple(self._tally.failures),
+        )
 
-    def _record(self, status: RunStatus, summary: dict[str, Any]) -> None:
-        problems = {sha256: problem["problem"] for sha256, problem in self._tally.problems.items()}
+    def _record(self, status: RunStatus, summary: ExportSummary) -> None:
+        problems = {sha256: problem.problem for sha256, problem in self._tally.problems.items()}
         self._catalog.record_problems(problems, whole=False)
-        self._catalog.end_run(self._run, status, summary)
+        self._catalog.end_run(self._run, status, summary.as_json())
 
 
 def named(rows: Iterator[dict[str, Any]], avoid: str = "") -> Iterator[ExportItem]:

@@ -10,7 +10,6 @@ dropped first.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from migrator.model import EntityRef, RunStatus, UploadStatus
 from migrator.pipeline.load.arrivals import fits, is_passing, likeness, resembles
@@ -21,6 +20,7 @@ from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.load.stubs import StubCreator
 from migrator.pipeline.load.upload import Uploader
 from migrator.pipeline.run import RunContext, run_context
+from migrator.pipeline.summary import Failure, LoadSummary, UploadCounts
 from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
@@ -40,7 +40,7 @@ async def load(
     *,
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
-) -> dict[str, Any]:
+) -> LoadSummary:
     """One run: uploads what is mapped and not at the target yet. The caller holds the archive.
 
     Gives the summary of `contract.md`. In a dry run nothing is sent, and nothing recorded but the run and its plan.
@@ -93,39 +93,36 @@ class _Load:
             if not self._uploader.choice.takes(attachment) and status in UNSETTLED:
                 self._skipped.add((attachment.id, to))
 
-    def summary(self, _: RunStatus) -> dict[str, Any]:
+    def summary(self, _: RunStatus) -> LoadSummary:
         """See `Job`."""
         catalog, identity, dry_run = self._catalog, self._settings.identity, self._settings.dry_run
         counts = catalog.upload_counts(identity, self._run)
-        open_ones = [failure for failure in catalog.upload_failures(identity) if not self._is_skipped(failure)]
-        failures = self._uploader.dry_run.failures if dry_run else open_ones
-        failures = [*failures, *(unread.as_json() for unread in (self._content.unread if self._content else ()))]
-        failures += [failure.as_json() for failure in self._stubs.failures] if self._stubs else []
+        failed = [Failure.of_row(row) for row in catalog.upload_failures(identity)]
+        failed = [failure for failure in failed if (failure.attachment, failure.target) not in self._skipped]
+        failures = self._uploader.dry_run.failures if dry_run else failed
+        failures = [*failures, *(self._content.unread if self._content else ())]
+        failures += self._stubs.failures if self._stubs else []
         planned = sum(counts.values()) - counts[UploadStatus.ROLLED_BACK]
         asked_for = planned - len(self._skipped) if self._settings.selection.partial else planned
-        changed = former(catalog, identity, self._settings.mapping) if self._planned else []
-        return {
-            "uploads": {
-                "planned": planned,
-                "uploaded": counts[UploadStatus.UPLOADED],
-                "already_there": counts[UploadStatus.ALREADY_THERE],
-                "unmapped": self._unmapped,
-                "skipped": len(self._skipped),
-                "failed": len(open_ones),
-            },
-            **(self._uploader.dry_run.summary() if dry_run else {}),
-            **({"content": self._content.counts()} if self._content else {}),
-            **({"stubs": self._stubs.summary(dry_run=dry_run)} if self._stubs else {}),
-            **({"changed": changed} if changed else {}),
-            **({"altered": altered} if (altered := catalog.altered_uploads(identity, self._run)) else {}),
-            **self._left.summary(asked_for, planned=planned),
-            "bytes": catalog.uploaded_bytes(identity, self._run),
-            "failures": failures,
-        }
-
-    def _is_skipped(self, failure: dict[str, str | None]) -> bool:
-        to = EntityRef(failure["target_kind"] or "", failure["target_id"] or "")
-        return (failure["attachment"], to) in self._skipped
+        summary = LoadSummary(
+            uploads=UploadCounts(
+                planned=planned,
+                uploaded=counts[UploadStatus.UPLOADED],
+                already_there=counts[UploadStatus.ALREADY_THERE],
+                unmapped=self._unmapped,
+                skipped=len(self._skipped),
+                failed=len(failed),
+            ),
+            dry_run=self._uploader.dry_run.counts() if dry_run else None,
+            rehearsal=self._uploader.dry_run.rows if dry_run else None,
+            content=self._content.counts() if self._content else None,
+            stubs=self._stubs.summary(dry_run=dry_run) if self._stubs else None,
+            changed=(former(catalog, identity, self._settings.mapping) or None) if self._planned else None,
+            altered=tuple(catalog.altered_uploads(identity, self._run)) or None,
+            bytes=catalog.uploaded_bytes(identity, self._run),
+            failures=tuple(failures),
+        )
+        return self._left.added_to(summary, asked_for, planned=planned)
 
     async def work(self) -> None:
         """See `Job`."""

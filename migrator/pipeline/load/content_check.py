@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from migrator import errors
 from migrator.model import Altered, Attachment, EntityRef, Upload
 from migrator.pipeline.executor import SerialExecutor
-from migrator.pipeline.failures import Failure
 from migrator.pipeline.load.finding import DIFFERS
 from migrator.pipeline.reading import Reader
 from migrator.pipeline.stop import StopToken
+from migrator.pipeline.summary import ContentCounts, Failure
 from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
 from migrator.store import Catalog
@@ -35,11 +35,10 @@ class ContentCheck:
         self._same = self._differ = 0
         self.unread: list[Failure] = []
 
-    def counts(self) -> dict[str, int]:
-        """For the summary: how many were read back, and with which result."""
-        unread = len(self.unread)
-        same, differ = self._same, self._differ
-        return {"checked": same + differ + unread, "same": same, "differ": differ, "unreadable": unread}
+    def counts(self) -> ContentCounts:
+        """How many were read back, and with which result."""
+        unread, same, differ = len(self.unread), self._same, self._differ
+        return ContentCounts(same + differ + unread, same, differ, unread)
 
     async def run(self, wanted: Mapping[EntityRef, Sequence[Upload]], side_by_side: int) -> None:
         """Check all of these uploads, `side_by_side` target entities at once."""

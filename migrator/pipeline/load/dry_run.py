@@ -6,9 +6,9 @@ A dry run is a load whose target accepts no writes and whose records end up here
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from migrator.model import EntityRef, Upload, UploadStatus
+from migrator.pipeline.summary import DryRunCounts, DryRunRow, Failure
 
 WHAT = {UploadStatus.UPLOADED: "upload", UploadStatus.ALREADY_THERE: "already_there"}
 REFUSED = "refused"
@@ -18,49 +18,29 @@ class DryRunReport:
     """Collects what would happen. `rows` are the rows of `rehearsal` in the summary of a dry run."""
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, EntityRef], dict[str, str | None]] = {}
+        self._last: dict[tuple[str, EntityRef], tuple[Upload, DryRunRow]] = {}
         self._bytes = 0
 
     def add(self, upload: Upload, status: UploadStatus, name: str | None, error: str | None) -> None:
         """The latest word on an upload counts."""
-        of, what = upload.attachment, WHAT.get(status, REFUSED)
+        of, to, what = upload.attachment, upload.to, WHAT.get(status, REFUSED)
         self._bytes += upload.blob.size if what == "upload" else 0
-        self._last[of.id, upload.to] = {
-            "kind": of.owner.kind,
-            "entity": of.owner.id,
-            "attachment": of.id,
-            "name": of.name,
-            "target_kind": upload.to.kind,
-            "target_id": upload.to.id,
-            "what": what,
-            "name_at_target": name,
-            "reason": error,
-        }
+        row = DryRunRow(of.owner.kind, of.owner.id, of.id, of.name, to.kind, to.id, what, name, error)
+        self._last[of.id, to] = upload, row
 
     @property
-    def rows(self) -> list[dict[str, str | None]]:
+    def rows(self) -> tuple[DryRunRow, ...]:
         """One for each upload that was looked at."""
-        return list(self._last.values())
+        return tuple(row for _, row in self._last.values())
 
     @property
-    def failures(self) -> list[dict[str, str | None]]:
-        """What would be refused, as a load tells it."""
-        keys = ("kind", "entity", "attachment", "name", "reason", "target_kind", "target_id")
-        refused = [entry for entry in self.rows if entry["what"] == REFUSED]
-        return [{**{key: entry[key] for key in keys}, "status": "failed"} for entry in refused]
+    def failures(self) -> list[Failure]:
+        """What would be refused, as a load reports it."""
+        refused = [(upload, row) for upload, row in self._last.values() if row.what == REFUSED]
+        return [Failure.of_upload(upload, row.reason or "", "failed") for upload, row in refused]
 
-    def summary(self) -> dict[str, Any]:
-        """Its part of the summary of a load."""
-        return {"dry_run": self.counts(), "rehearsal": self.rows}
-
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> DryRunCounts:
         """How many would be uploaded, are there already, would fail, and would get another name."""
-        counts = Counter(entry["what"] for entry in self.rows)
-        renamed = [entry for entry in self.rows if entry["name_at_target"] not in {None, entry["name"]}]
-        return {
-            "would_upload": counts["upload"],
-            "already_there": counts["already_there"],
-            "would_fail": counts[REFUSED],
-            "would_rename": len(renamed),
-            "would_send_bytes": self._bytes,
-        }
+        counts = Counter(row.what for row in self.rows)
+        renamed = [row for row in self.rows if row.name_at_target not in {None, row.name}]
+        return DryRunCounts(counts["upload"], counts["already_there"], counts[REFUSED], len(renamed), self._bytes)

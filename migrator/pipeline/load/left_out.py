@@ -6,13 +6,14 @@ leaves something behind is a choice, and what it leaves is named.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 from migrator.errors import ConfigError
 from migrator.mapping import Rows, nearest
 from migrator.model import EntityRef
 from migrator.pipeline.load.settings import LoadSettings
+from migrator.pipeline.summary import LoadSummary, UnmatchedRow
 from migrator.store import Catalog
 
 KEPT = 1000
@@ -49,38 +50,33 @@ class Left:
         if mistyped or (possible and kind not in possible):
             raise ConfigError(f"the source has no kind {kind!r}; {nearest(kind, {*kinds, *possible})}")
 
-    def summary(self, taken: int, *, planned: int) -> dict[str, Any]:
-        """For the summary of a load: only what there is. `taken` of the `planned` uploads are what was asked for."""
-        files = list(islice(self._catalog.files_of(self.without), KEPT))
-        warnings = []
-        if planned and not taken:
-            warnings.append("nothing in the archive fits the filters, so nothing was done")
-        return {
-            **({"unmatched_rows": self.rows()[:KEPT]} if self.astray else {}),
-            **({"unmapped_files": files} if files else {}),
-            **({"warnings": warnings} if warnings else {}),
-            **({"incomplete": True} if self._settings.strict and (files or self.astray) else {}),
-        }
+    def added_to(self, summary: LoadSummary, taken: int, *, planned: int) -> LoadSummary:
+        """The summary with what is left, as far as the catalog keeps it.
 
-    def whole(self, summary: dict[str, Any]) -> dict[str, Any]:
+        `taken` of the `planned` uploads were asked for.
+        """
+        files = tuple(islice(self._catalog.files_of(self.without), KEPT))
+        nothing = planned and not taken
+        return replace(
+            summary,
+            unmatched_rows=self._rows()[:KEPT] if self.astray else None,
+            unmapped_files=files or None,
+            warnings=("nothing in the archive fits the filters, so nothing was done",) if nothing else None,
+            incomplete=self._settings.strict and bool(files or self.astray),
+        )
+
+    def whole(self, summary: LoadSummary) -> LoadSummary:
         """The summary, with all that was left behind."""
-        if len(summary.get("unmapped_files", ())) == KEPT:
-            summary = {**summary, "unmapped_files": list(self._catalog.files_of(self.without))}
-        return {**summary, "unmatched_rows": self.rows()} if "unmatched_rows" in summary else summary
+        if len(summary.unmapped_files or ()) == KEPT:
+            summary = replace(summary, unmapped_files=tuple(self._catalog.files_of(self.without)))
+        return replace(summary, unmatched_rows=self._rows()) if summary.unmatched_rows is not None else summary
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows that name nothing in the archive."""
+    def _rows(self) -> tuple[UnmatchedRow, ...]:
         lines = rows_of(self._settings).lines
-        return [
-            {
-                "kind": source.kind,
-                "entity": source.id,
-                "target_kind": target.kind,
-                "target_id": target.id,
-                "line": lines.get((source, target)) or None,
-            }
+        return tuple(
+            UnmatchedRow(source.kind, source.id, target.kind, target.id, lines.get((source, target)) or None)
             for source, target in self.astray
-        ]
+        )
 
 
 def rows_of(settings: LoadSettings) -> Rows:

@@ -9,25 +9,26 @@ arrived wherever the mapping points now.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 from migrator.mapping import Mapping
 from migrator.model import EntityRef, Upload
+from migrator.pipeline.summary import ChangedRow
 from migrator.store import Catalog
 
 Remapped = frozenset[tuple[str, EntityRef]]
 """Attachments, each with the target entity that it should no longer be on."""
 
 
-def former(catalog: Catalog, identity: str, mapping: Mapping) -> list[dict[str, Any]]:
+def former(catalog: Catalog, identity: str, mapping: Mapping) -> tuple[ChangedRow, ...]:
     """For the summary of a load: each file at a former entity, where it belongs now, and why it stays, if it has to.
 
     To be called after the load has planned by this mapping.
     """
-    return [_told(catalog, identity, upload, mapping) for upload in catalog.strays(identity)]
+    return tuple(_row(catalog, identity, upload, mapping) for upload in catalog.strays(identity))
 
 
-def _told(catalog: Catalog, identity: str, upload: Upload, mapping: Mapping) -> dict[str, Any]:
+def _row(catalog: Catalog, identity: str, upload: Upload, mapping: Mapping) -> ChangedRow:
     of, now = upload.attachment, mapping.get(upload.attachment.owner, ())
     stays = None
     if not now:
@@ -36,21 +37,19 @@ def _told(catalog: Catalog, identity: str, upload: Upload, mapping: Mapping) -> 
         stays = "it was there before, or may have been: no load is known to have sent it"
     elif not set(now) <= catalog.arrived_at(identity, of.id):
         stays = "it has not arrived at the new entity"
-    return {
-        "kind": of.owner.kind,
-        "entity": of.owner.id,
-        "attachment": of.id,
-        "name": of.name,
-        "target_kind": upload.to.kind,
-        "target_id": upload.to.id,
-        "remote_id": upload.remote_id,
-        "now": [{"target_kind": to.kind, "target_id": to.id} for to in now],
-        "stays": stays,
-    }
-
-
-def to_delete(changed: list[dict[str, Any]]) -> Remapped:
-    """Which of them may go."""
-    return frozenset(
-        (row["attachment"], EntityRef(row["target_kind"], row["target_id"])) for row in changed if not row["stays"]
+    return ChangedRow(
+        of.owner.kind,
+        of.owner.id,
+        of.id,
+        of.name,
+        upload.to.kind,
+        upload.to.id,
+        upload.remote_id,
+        tuple({"target_kind": to.kind, "target_id": to.id} for to in now),
+        stays,
     )
+
+
+def to_delete(changed: Iterable[ChangedRow]) -> Remapped:
+    """Which of them may go."""
+    return frozenset((row.attachment, EntityRef(row.target_kind, row.target_id)) for row in changed if not row.stays)

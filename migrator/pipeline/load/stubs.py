@@ -17,10 +17,10 @@ from migrator import errors
 from migrator.mapping import Row, field_of
 from migrator.model import NOBODY, Entity, EntityDraft, EntityRef
 from migrator.pipeline.executor import SerialExecutor
-from migrator.pipeline.failures import Failure
 from migrator.pipeline.load.evidence import LOOKS
 from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.stop import StopToken
+from migrator.pipeline.summary import Failure
 from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
 from migrator.store import Catalog

@@ -19,12 +19,13 @@ from typing import Any, TextIO
 from migrator.errors import ConfigError
 from migrator.pipeline.report.data import EntityReport, FileReport, Totals, UploadReport, UrlOf, story, sums
 from migrator.pipeline.report.html import write_page
+from migrator.pipeline.summary import ReportSummary
 from migrator.store import Catalog, disk_errors
 
 
 def report(
     catalog: Catalog, url_of: Callable[[str], UrlOf], out: Path | None, redirects: Path | None = None
-) -> dict[str, Any]:
+) -> ReportSummary:
     """Write the report (`.html`, `.csv` or `.json`, by the ending) and the redirects, each whole or not at all.
 
     Reads only, and may do so during a run. What stands at those paths is replaced.
@@ -41,16 +42,14 @@ def report(
         if redirects:
             with whole_file(redirects) as file:
                 count = write_redirects(file, story(catalog, url_of))
-    return {
-        "command": "report",
-        "status": "complete",
-        "out": str(out) if out else None,
-        "redirects": str(redirects) if redirects else None,
-        "entities": totals.entities,
-        "attachments": totals.attachments,
-        "differing": totals.differing,
-        **({"redirected": count} if redirects else {}),
-    }
+    return ReportSummary(
+        out=str(out) if out else None,
+        redirects=str(redirects) if redirects else None,
+        entities=totals.entities,
+        attachments=totals.attachments,
+        differing=totals.differing,
+        redirected=count if redirects else None,
+    )
 
 
 @contextmanager
