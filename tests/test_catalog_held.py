@@ -22,7 +22,7 @@ from migrator.store.catalog import Catalog, database
 from migrator.store.catalog.database import sqlite_errors
 from migrator.store.catalog.holders import LOCKS, holders_of
 from migrator.store.layout import CATALOG
-from migrator.store.repair.audit import audit
+from migrator.store.repair.auditing import audit
 from migrator.trackers.memory import MemorySource
 from tests.support.parts import expected, rows, run_backup, run_verify, small_tracker, stored
 from tests.support.program import configure, run

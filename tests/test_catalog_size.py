@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from migrator.model import Attachment, Blob, Entity, EntityRef, Outcome, Status
 from migrator.store.catalog import Catalog
 from migrator.store.catalog.crawl import Crawl
-from migrator.store.repair.audit import audit
+from migrator.store.repair.auditing import audit
 
 FAILED = 3
 

@@ -95,16 +95,16 @@ def test_oddities_of_a_page_are_a_warning_and_a_listing_that_fails_is_told_once(
         tracker = MemoryTracker()
         tracker.attach(tracker.add("Bug"), "a.txt", b"a")
         source = Odd(tracker)
-        checks: list[dict] = []
+        checks = []
         for name, attempt in _source_attempts((), source):
             await _tried(checks, name, attempt)
         return checks
 
-    checks = {one["check"]: one for one in asyncio.run(checked())}
-    assert (checks["listing of listed"]["ok"], checks["listing of listed"]["warning"]) == (True, True)
-    assert checks["listing of listed"]["detail"].endswith("no list of documents; Bug item 3: it has no id")
-    assert not checks["listing of asked"]["ok"]
-    assert checks["download"]["ok"]
+    checks = {one.check: one for one in asyncio.run(checked())}
+    assert (checks["listing of listed"].ok, checks["listing of listed"].warning) == (True, True)
+    assert checks["listing of listed"].detail.endswith("no list of documents; Bug item 3: it has no id")
+    assert not checks["listing of asked"].ok
+    assert checks["download"].ok
 
 
 class Odd(MemorySource):

@@ -18,8 +18,8 @@ from migrator.pipeline.verify import CODES, Part
 from migrator.store.blobs import Archive
 from migrator.store.journal import manifest
 from migrator.store.journal.replay import Replay, replay
-from migrator.store.repair import audit as auditing
-from migrator.store.repair.audit import audit
+from migrator.store.repair import auditing
+from migrator.store.repair.auditing import audit
 from migrator.trackers.memory import MemoryTracker
 from tests.support.parts import (
     expected,

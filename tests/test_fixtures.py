@@ -17,7 +17,7 @@ import pytest
 from migrator.pipeline.rebuild import rebuild
 from migrator.pipeline.verify import CODES
 from migrator.store.blobs import Archive
-from migrator.store.repair.audit import audit
+from migrator.store.repair.auditing import audit
 from tests.support.parts import overwrite, rows, run_verify
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -7,8 +7,8 @@ import pytest
 from migrator.errors import TrackerUnreachableError
 from migrator.layers.retry import RetryingTarget
 from migrator.pipeline.load.remapped import to_delete
-from migrator.pipeline.summary import ChangedRow
 from migrator.pipeline.rollback import RollbackSettings, rollback
+from migrator.pipeline.summary import ChangedRow
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
@@ -33,7 +33,9 @@ async def moved(root, target: MemoryTracker, summary, **changes):
     catalog = Catalog(root)
     try:
         tracker = RetryingTarget(MemoryTarget(target), PATIENCE)
-        settings = RollbackSettings("memory", only=to_delete(ChangedRow(**row) for row in summary.get("changed", [])), **changes)
+        settings = RollbackSettings(
+            "memory", only=to_delete(ChangedRow(**row) for row in summary.get("changed", [])), **changes
+        )
         return (await rollback(tracker, catalog, settings)).as_json()
     finally:
         catalog.close()

@@ -23,7 +23,7 @@ from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog, database
 from migrator.store.journal import manifest
 from migrator.store.journal.replay import replay
-from migrator.store.repair.audit import audit
+from migrator.store.repair.auditing import audit
 from tests.support.parts import (
     expected,
     files_on,

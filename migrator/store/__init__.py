@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from migrator.store.journal.keeper import recorded
     from migrator.store.layout import BLOB_FOLDERS, CATALOG, JOURNAL, README, blob_name
     from migrator.store.lock import ArchiveLock, holder_of
-    from migrator.store.repair.audit import audit
-    from migrator.store.repair.remake import remake
+    from migrator.store.repair.auditing import audit
+    from migrator.store.repair.remaking import remake
     from migrator.store.space import FreeSpace
     from migrator.store.writer import Content, Scribe
 
@@ -66,7 +66,7 @@ _HOMES = {
     "FreeSpace": "migrator.store.space",
     "Scribe": "migrator.store.writer",
     "Vanished": "migrator.store.catalog.crawl_end",
-    "audit": "migrator.store.repair.audit",
+    "audit": "migrator.store.repair.auditing",
     "blob_name": "migrator.store.layout",
     "disk_errors": "migrator.store.disk",
     "expect_descriptors": "migrator.store.disk",
@@ -77,7 +77,7 @@ _HOMES = {
     "now": "migrator.store.clock",
     "own_limits": "migrator.store.disk",
     "recorded": "migrator.store.journal.keeper",
-    "remake": "migrator.store.repair.remake",
+    "remake": "migrator.store.repair.remaking",
     "sqlite_errors": "migrator.store.catalog.database",
 }
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from importlib import import_module
 from typing import Any
 from unittest.mock import patch
 
@@ -26,6 +25,7 @@ from migrator.store.catalog import database
 from migrator.store.catalog.uploads import UploadTables
 from migrator.store.journal import manifest
 from migrator.store.journal.keeper import Journal
+from migrator.store.repair import remaking
 
 
 async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> None:
@@ -148,7 +148,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "a catalog does not catch up with its manifest": lambda: patch.object(database, "catch_up", lambda *_: None),
     "a rebuilt catalog has its name before it is whole": lambda: patch.object(
-        import_module("migrator.store.repair.remake"), "_made", lambda path, fresh: [path, fresh][2:]
+        remaking, "_made", lambda path, fresh: [path, fresh][2:]
     ),
     "a retry without rewind": lambda: patch.object(retry.RetryingSource, "download", _download_without_rewind),
     "an upload is repeated without a look": lambda: patch.object(Uploader, "_find_sent", _sent_without_a_look),

@@ -27,7 +27,7 @@ from migrator.pipeline.rebuild import rebuild
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
 from migrator.store.catalog.database import sqlite_errors
-from migrator.store.repair.audit import audit
+from migrator.store.repair.auditing import audit
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.simulation import loop
 from tests.simulation.disk import ForgetfulDisk
