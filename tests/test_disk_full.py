@@ -172,7 +172,7 @@ async def test_an_export_that_can_not_be_written_leaves_nothing_and_says_where(t
         with files_up_to(len(big) // 4), pytest.raises(StorageError, match=r"out: File too large"):
             await export(Archive(root), catalog, ExportSettings(to, shape, links=False))
         assert [one.name for one in tmp_path.iterdir()] == ["archive"]
-        assert (await export(Archive(root), catalog, ExportSettings(to, shape, links=False)).status == "complete"
+        assert (await export(Archive(root), catalog, ExportSettings(to, shape, links=False))).status == "complete"
     finally:
         catalog.close()
     assert rows(root, "SELECT status FROM runs WHERE command = 'export'") == [("failed",), ("complete",)]

@@ -80,6 +80,7 @@ HOMES = {
 }
 
 LONG = {
+    "migrator/pipeline/summary.py": "the public JSON of all commands, in one place",
     "migrator/layers/retry.py": "retries of a source and of a target, and the rehearsal, by one policy",
     "migrator/wire/client.py": "one client: signing, bodies, redirects and judging an answer belong to each attempt",
 }

@@ -126,7 +126,7 @@ async def test_an_export_of_copies_is_refused_where_they_do_not_fit_and_one_of_l
         with pytest.raises(StorageError, match="at the least are still to come"):
             await export(Archive(root), catalog, ExportSettings(to, shape, links=False))
         assert sorted(path.name for path in tmp_path.iterdir()) == ["archive"], "nothing is left of it"
-        assert (await export(Archive(root), catalog, ExportSettings(to, shape, links=True)).status == "complete"
+        assert (await export(Archive(root), catalog, ExportSettings(to, shape, links=True))).status == "complete"
         limit(monkeypatch, size)
         whole = ExportSettings(tmp_path / "copies", shape, links=False)
         assert (await export(Archive(root), catalog, whole)).status == "complete"
