@@ -8,18 +8,10 @@ from contextlib import contextmanager
 from typing import IO, cast
 
 from jobs.output import Listener
+from migrator.units import human_size
 
 EVERY = 10.0
 """Seconds between two plain lines."""
-
-
-def human_bytes(size: float) -> str:
-    """`3.2 MB`; MB is 10^6 bytes."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 class Tally:
@@ -63,7 +55,7 @@ class Tally:
         left = (self.wanted_bytes - self.bytes) / (self.bytes / took) if self.bytes else 0
         eta = f", about {left:.0f} s to go" if left > 1 else ""
         failures = f", {self.failures} failed" if self.failures else ""
-        rate = f"{human_bytes(self.bytes)} ({human_bytes(self.bytes / took)}/s)"
+        rate = f"{human_size(self.bytes)} ({human_size(self.bytes / took)}/s)"
         return f"{self.seen} entities, {self.files}/{self.wanted} files, {rate}{failures}{eta}"
 
 

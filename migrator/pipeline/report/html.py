@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import TextIO
 
 from migrator.pipeline.report.data import LARGEST, SIZES, THERE, EntityReport, FileReport, Totals, UploadReport
+from migrator.units import human_size
 
 REASONS = 30
 """So many reasons are told of on top, the most frequent first."""
@@ -65,15 +66,6 @@ def link(url: str, text: str) -> str:
     return f'<a rel="noreferrer" href="{html.escape(url)}">{shown(text)}</a>'
 
 
-def size_words(size: float) -> str:
-    """`3.2 MB`; MB is 10^6 bytes."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
 def bars(title: str, rows: Sequence[tuple[str, int]], colour: str = "#2f6db5") -> str:
     """A chart of horizontal bars, as SVG: the words above each bar, the number behind it."""
     if not rows:
@@ -104,7 +96,7 @@ def write_page(file: TextIO, totals: Totals, chapters: Iterable[EntityReport]) -
     file.write(_tiles(totals) + _charts(totals) + _differences(totals))
     file.write("<h2>Entity by entity</h2>\n")
     for kind, some in groupby(chapters, lambda chapter: chapter.ref.kind):
-        files, size = totals.kinds[kind], size_words(totals.kind_bytes[kind])
+        files, size = totals.kinds[kind], human_size(totals.kind_bytes[kind])
         file.write(f'<details class="kind" open><summary>{shown(kind)}: {_count(files, "file")}, {size}</summary>\n')
         without = 0
         for chapter in some:
@@ -124,9 +116,9 @@ def _tiles(totals: Totals) -> str:
         (
             "In the source",
             f"{listed:,} files",
-            f"{size_words(totals.listed_bytes)} on {totals.entities:,} entities{left}",
+            f"{human_size(totals.listed_bytes)} on {totals.entities:,} entities{left}",
         ),
-        ("In the archive", f"{stored:,} files", _statuses(totals.statuses, size_words(totals.archived_bytes))),
+        ("In the archive", f"{stored:,} files", _statuses(totals.statuses, human_size(totals.archived_bytes))),
     ]
     for target, counts in totals.targets.items():
         there = sum(counts[status] for status in THERE)
@@ -143,7 +135,7 @@ def _tiles(totals: Totals) -> str:
 
 def _at(totals: Totals, target: str) -> str:
     same = totals.content[target]
-    return size_words(totals.target_bytes[target]) + (f", {same:,} read back and equal" if same else "")
+    return human_size(totals.target_bytes[target]) + (f", {same:,} read back and equal" if same else "")
 
 
 def _statuses(counts: dict[str, int], size: str) -> str:
@@ -213,7 +205,7 @@ def _row(filed: FileReport) -> str:
     remarks = "".join(f'<div class="{_class(bad=bad)}">{shown(remark)}</div>' for remark, bad in filed.remarks)
     archived = f"{html.escape(filed.status)} <code>{html.escape(filed.sha256)}</code>"
     sent = "".join(f"<div>{_arrived(one, filed.of.name)}</div>" for one in filed.sent)
-    told = "" if size is None else size_words(size)
+    told = "" if size is None else human_size(size)
     return (
         f"<tr><td>{link(filed.url, filed.of.name)}{remarks}</td><td>{told}</td><td>{archived}</td><td>{sent}</td></tr>"
     )
