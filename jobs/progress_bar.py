@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, cast
 
-from jobs.output import Listener
+from jobs.terminal import Listener
 from migrator.units import human_size
 
 EVERY = 10.0

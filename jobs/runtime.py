@@ -11,8 +11,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jobs.output import tell
-from jobs.signals import heeded, interrupt_on_signals, leave_terminal
+from jobs.signals import heeded, interrupt_on_signals
+from jobs.terminal import leave_terminal, tell
 from migrator.errors import ConfigError
 from migrator.store import (
     CATALOG,

@@ -21,7 +21,7 @@ from jobs.commands.lists import (
     print_problems,
     without_those_of_the_whole,
 )
-from jobs.output import printable
+from jobs.terminal import printable
 from migrator.units import human_size
 
 WIDTH = 140
