@@ -20,14 +20,14 @@ def _document(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=(sys.stdout.encoding or "").lower() not in {"utf-8", "utf8"})
 
 
-class _Plain(logging.Formatter):
+class _LogFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         mark = "warning: " if record.levelno == logging.WARNING else ""
         return mark + printable(super().format(record))
 
 
-class _Told(logging.StreamHandler[TextIO]):
-    """The log on stderr; above the bar while there is one, which would be torn otherwise."""
+class _LogHandler(logging.StreamHandler[TextIO]):
+    """The log on stderr; printed above the progress bar while there is one, so as not to tear it."""
 
     above: Callable[[str], None] | None = None
 
@@ -47,8 +47,8 @@ class Output:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't show ends no run
                 stream.reconfigure(errors="backslashreplace")
-        self._log = _Told(sys.stderr)
-        self._log.setFormatter(_Plain("%(message)s"))
+        self._log = _LogHandler(sys.stderr)
+        self._log.setFormatter(_LogFormatter("%(message)s"))
         logging.basicConfig(handlers=[self._log], level=logging.WARNING, force=True)
 
     def configure(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
@@ -107,8 +107,8 @@ class Output:
                 finally:
                     self._log.above = None
         else:
-            from jobs.progress_bar import Lines
+            from jobs.progress_bar import LineProgress
 
-            lines = Lines(label, self.note)
+            lines = LineProgress(label, self.note)
             yield lines
             lines.end()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, cast
 
-from jobs.terminal import Listener
+from jobs.terminal import SafeStderr
 from migrator.units import human_size
 
 EVERY = 10.0
@@ -59,7 +59,7 @@ class Tally:
         return f"{self.seen} entities, {self.files}/{self.wanted} files, {rate}{failures}{eta}"
 
 
-class Lines(Tally):
+class LineProgress(Tally):
     """A plain line every so often, and one at the end."""
 
     def __init__(self, label: str, say: Callable[[str], None]) -> None:
@@ -96,6 +96,6 @@ def bar(label: str) -> Iterator[Tally]:
             live.console.print(f"{label}: {text}", markup=False)
 
     columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[words]}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(file=cast("IO[str]", Listener())), refresh_per_second=5) as live:
+    with Progress(*columns, console=Console(file=cast("IO[str]", SafeStderr())), refresh_per_second=5) as live:
         task = live.add_task(label, total=None, words="")
         yield Bar()

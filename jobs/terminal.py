@@ -17,40 +17,40 @@ from migrator.errors import StorageError
 
 
 def printable(text: str) -> str:
-    """The text without what a terminal would obey: names and reasons come from a tracker."""
+    """The text without control characters that a terminal would obey; names and reasons come from a tracker."""
     return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
 
 
 def say(text: str) -> None:
-    """Write a result; a reader that has gone (`| head`) is no error. `StorageError` where a disk can't take it."""
+    """Write a result to stdout; a reader that has gone (`| head`) is no error. `StorageError` where a disk is full."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        _to_nowhere(sys.stdout)
+        _redirect_to_devnull(sys.stdout)
     except OSError as error:
-        _to_nowhere(sys.stdout)
+        _redirect_to_devnull(sys.stdout)
         raise StorageError(f"the result could not be written to standard output: {error.strerror}") from error
 
 
 def tell(text: str) -> None:
-    """Say something on stderr, if that is still to be had: a run doesn't end because nobody listens."""
-    with _given_up(sys.stderr):
+    """Write a line to stderr; that it can no longer be written to ends no run."""
+    with _ignore_io_errors(sys.stderr):
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
-class Listener:
-    """stderr, for who writes to it by itself: as `tell`, it never fails."""
+class SafeStderr:
+    """stderr as a file object for libraries that write to it. Like `tell`, it never raises `OSError`."""
 
     def write(self, text: str) -> int:
-        """All of it, or nothing."""
-        with _given_up(sys.stderr):
+        """Write all of it, or nothing where stderr is gone."""
+        with _ignore_io_errors(sys.stderr):
             sys.stderr.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """What was written is shown now."""
-        with _given_up(sys.stderr):
+        """Show now what was written."""
+        with _ignore_io_errors(sys.stderr):
             sys.stderr.flush()
 
     def __getattr__(self, name: str) -> Any:
@@ -58,16 +58,16 @@ class Listener:
 
 
 @contextmanager
-def _given_up(stream: TextIO) -> Iterator[None]:
-    """A stream that fails is written to no more."""
+def _ignore_io_errors(stream: TextIO) -> Iterator[None]:
+    """A stream that fails once is redirected to the null device."""
     try:
         yield
     except OSError:
-        _to_nowhere(stream)
+        _redirect_to_devnull(stream)
 
 
-def _to_nowhere(stream: TextIO) -> None:
-    """What is still in the stream, and all that comes, is thrown away; at the end it would fail once more."""
+def _redirect_to_devnull(stream: TextIO) -> None:
+    """Discard what the stream still holds and all that follows; flushing it at exit would fail once more."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -75,7 +75,7 @@ def _to_nowhere(stream: TextIO) -> None:
 
 
 def leave_terminal() -> None:
-    """The terminal was closed: what would be written to it goes nowhere, instead of being an error."""
+    """Redirect to the null device what would go to a terminal that was closed; writing to it would be an error."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (1, 2):
         if stat.S_ISCHR(os.fstat(number).st_mode):  # a file or a pipe outlives the terminal
