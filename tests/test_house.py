@@ -60,7 +60,9 @@ HOMES = {
     "click": ("jobs",),
     "defusedxml": ("migrator.wire.xml_reader",),
     "httptools": ("migrator.wire.h1.response",),
+    "jinja2": ("migrator.pipeline.report.html",),
     "keyring": ("migrator.config.secrets",),
+    "markupsafe": ("migrator.pipeline.report.html",),
     "msgspec": ("migrator.wire.json_codec",),
     "multidict": ("migrator.wire.h1.response",),
     "pydantic": ("migrator.config.settings",),
@@ -194,7 +196,7 @@ def test_every_library_is_a_declared_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = [*project["dependencies"], *project["optional-dependencies"]["keyring"]]
     names = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in declared}
-    brought_along = {"aiohappyeyeballs", "multidict", "yarl"}  # aiohttp's own types and connections
+    brought_along = {"aiohappyeyeballs", "multidict", "yarl", "markupsafe"}  # types of aiohttp and jinja2
     assert names | brought_along | {"sqlite3"} == set(HOMES)
 
 
