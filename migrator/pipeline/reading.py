@@ -13,9 +13,11 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Protocol
 
+from typing_extensions import override
+
 from migrator import errors
 from migrator.model import Attachment, Blob
-from migrator.ports import Body, BodyFacts, Target
+from migrator.ports import Body, BodyFacts, Sink, Target
 
 TEXT_LIMIT = 4 * 1024 * 1024
 """A text up to so many bytes is compared as text."""
@@ -27,30 +29,32 @@ _MARKS = (
 )
 
 
-class HashSink:
+class HashSink(Sink):
     """Hashes a file of the target; `content` are its bytes where no more than `keep` came, else None."""
 
     def __init__(self, keep: int = 0) -> None:
         self._keep = keep
         self.rewind()
 
+    @override
     async def start(self, facts: BodyFacts) -> None:
-        """See `Sink`."""
+        pass
 
+    @override
     async def write(self, chunk: bytes) -> None:
-        """See `Sink`."""
         self.sha256.update(chunk)
         self.size += len(chunk)
         if self.size <= self._keep:
             self._kept += chunk
 
+    @override
     def rewind(self) -> None:
-        """See `Sink`."""
         self.sha256 = hashlib.sha256()
         self.size, self._kept = 0, bytearray()
 
+    @override
     def warn(self, text: str) -> None:
-        """See `Sink`."""
+        pass
 
     @property
     def content(self) -> bytes | None:

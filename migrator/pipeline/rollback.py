@@ -14,11 +14,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from typing_extensions import override
+
 from migrator import errors
 from migrator.model import Attachment, EntityRef, RunStatus, Upload, UploadStatus
 from migrator.pipeline.load import Remapped, fits, is_passing, likeness, resembles
 from migrator.pipeline.reading import HashSink
-from migrator.pipeline.run import RunContext, run_context
+from migrator.pipeline.run import RunContext, Work, run_context
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
 from migrator.store import Catalog
@@ -63,7 +65,7 @@ def _expect_load(catalog: Catalog, load: int | None) -> None:
         raise errors.ConfigError(f"run {load} is not a load of this archive; `migrator status` lists the runs")
 
 
-class _Rollback:
+class _Rollback(Work):
     def __init__(self, target: Target, settings: RollbackSettings, frame: RunContext, progress: Progress) -> None:
         self._target, self._settings, self._progress = target, settings, progress
         self._catalog, self._desk, self._run, self._in_flight = frame.catalog, frame.desk, frame.run, frame.in_flight
@@ -73,15 +75,16 @@ class _Rollback:
         self._counts: Counter[str] = Counter()
         self._failures: list[dict[str, str | None]] = []
 
+    @override
     def drain(self) -> None:
-        """See `Work`."""
         self._stopping = True
 
+    @override
     async def flush(self) -> None:
-        """See `Work`. Every deletion is recorded as soon as it is done."""
+        """Every deletion is recorded as soon as it is done."""
 
+    @override
     def summary(self, _: RunStatus) -> dict[str, Any]:
-        """See `Work`."""
         counts, dry_run = self._counts, self._settings.dry_run
         shown = {key: counts[key] for key in (DELETED, ALREADY_GONE, CHANGED, IMPOSSIBLE, FAILED)}
         return {
@@ -90,8 +93,8 @@ class _Rollback:
             "failures": self._failures,
         }
 
+    @override
     async def work(self) -> bool:
-        """See `Work`."""
         settings = self._settings
         entities = await self._desk.run(self._catalog.entities_to_roll_back, settings.identity, settings.load)
         if (only := settings.only) is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
@@ -118,15 +119,19 @@ def _flatten(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 class Work(Protocol):
     """What one kind of run does."""
 
+    @abstractmethod
     async def work(self) -> bool:
         """All of it. False if something was left out because of a stop; cancelled if that takes too long."""
 
+    @abstractmethod
     def drain(self) -> None:
         """A stop: begin nothing new."""
 
+    @abstractmethod
     async def flush(self) -> None:
         """Record what is finished and not recorded yet, in whatever way the work ended."""
 
+    @abstractmethod
     def summary(self, status: RunStatus) -> dict[str, Any]:
         """What the run has to tell, with its `failures`; blocks, on the desk. `status` is how the work ended.
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from typing_extensions import override
+
 from migrator import errors
 from migrator.dates import same_moment
 from migrator.model import Attachment, Cursor, Entity, Page, RunStatus, Status
@@ -24,14 +26,13 @@ from migrator.pipeline.backup.findings import Findings
 from migrator.pipeline.backup.loop_detector import LoopDetector
 from migrator.pipeline.backup.recorder import Recorder, missing_blobs
 from migrator.pipeline.backup.relocation import relocate
-from migrator.pipeline.run import RunContext, run_context
+from migrator.pipeline.run import RunContext, Work, run_context
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
 from migrator.selection import EVERYTHING, Selection, Selector
 from migrator.store import Archive, Catalog, Crawl, FreeSpace, Vanished
 
 __all__ = ["BackupSettings", "backup", "missing_blobs", "relocate"]
-
 
 PAGES_IN_FLIGHT = 4
 
@@ -62,8 +63,7 @@ async def backup(
 ) -> dict[str, Any]:
     """One run: resumes the crawl that was under way, or starts one. Whoever calls holds the archive.
 
-    Gives the summary of `contract.md`; `stop` drains and ends it as `interrupted`. Raises what is fatal, with the
-    run recorded as `failed` and all finished files kept.
+    `stop` ends it as `interrupted`. Raises what is fatal, with the run recorded as `failed` and finished files kept.
     """
     async with run_context(catalog, "backup", lambda: catalog.claim_source(settings.identity)) as frame:
         work = _Backup(source, archive, settings, frame, progress or Silent())
@@ -71,7 +71,7 @@ async def backup(
         return await frame.carry_out(work, stop or asyncio.Event())
 
 
-class _Backup:
+class _Backup(Work):
     def __init__(
         self, source: Source, archive: Archive, settings: BackupSettings, frame: RunContext, progress: Progress
     ) -> None:
@@ -107,16 +107,17 @@ class _Backup:
         self._failed = self._catalog.failed_entities(self._crawl)
         self._catalog.count_changes(self._run)
 
+    @override
     def drain(self) -> None:
-        """See `Work`."""
         self._fetcher.drain()
 
+    @override
     async def flush(self) -> None:
-        """See `Work`."""
         await self._recorder.flush()
 
+    @override
     def summary(self, status: RunStatus) -> dict[str, Any]:
-        """See `Work`. A crawl that came to its end is over, also where some of it could not be read."""
+        """A crawl that came to its end is over, also where some of it could not be read."""
         catalog, start, findings = self._catalog, self._crawl.start, self._findings
         vanished = Vanished()
         if status is RunStatus.COMPLETE:
@@ -140,8 +141,8 @@ class _Backup:
             "failures": catalog.failures(start),
         }
 
+    @override
     async def work(self) -> bool:
-        """See `Work`."""
         await self._expect_lost()
         if not self._partial:
             await self._desk.run(self._expect_room)
@@ -289,9 +290,7 @@ class _Backup:
             for attachment in some:
                 if (failed := self._taken.get(attachment.id)) and not _same_content(failed, attachment):
                     del self._taken[attachment.id]
-            await self._fetch(
-                [attachment for attachment in some if not self._partial or self._choice.takes(attachment)]
-            )
+            await self._fetch([file for file in some if not self._partial or self._choice.takes(file)])
         await self._fetch(self._fetcher.take_doubted(), again=True)
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from typing_extensions import override
+
 from migrator.model import EntityRef, RunStatus, UploadStatus
 from migrator.pipeline.load.arrivals import fits, is_passing, likeness, resembles
 from migrator.pipeline.load.content_check import ContentCheck
@@ -18,7 +20,7 @@ from migrator.pipeline.load.left_out import Left
 from migrator.pipeline.load.remapped import Remapped, former, to_delete
 from migrator.pipeline.load.stubs import StubCreator
 from migrator.pipeline.load.upload import LoadSettings, Uploader
-from migrator.pipeline.run import RunContext, run_context
+from migrator.pipeline.run import RunContext, Work, run_context
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
 from migrator.store import Archive, Catalog
@@ -50,7 +52,7 @@ async def load(
         return left.whole(await frame.carry_out(work, stop or asyncio.Event()))
 
 
-class _Load:
+class _Load(Work):
     def __init__(
         self, settler: Uploader, target: Target, settings: LoadSettings, frame: RunContext, left: Left
     ) -> None:
@@ -66,12 +68,13 @@ class _Load:
     def _may_create(self) -> StubCreator:
         return StubCreator(self._target, self._catalog, self._settings, self._desk, self._in_flight)
 
+    @override
     def drain(self) -> None:
-        """See `Work`."""
         self._settler.stopping = True
 
+    @override
     async def flush(self) -> None:
-        """See `Work`. Every upload is recorded as soon as it is settled."""
+        """Every upload is recorded as soon as it is settled."""
 
     def _plan(self) -> None:
         """A row for every upload to come; files of entities without a row in the mapping are counted."""
@@ -90,8 +93,8 @@ class _Load:
             if not self._settler.choice.takes(attachment) and status in UNSETTLED:
                 self._skipped.add((attachment.id, to))
 
+    @override
     def summary(self, _: RunStatus) -> dict[str, Any]:
-        """See `Work`."""
         catalog, identity, dry_run = self._catalog, self._settings.identity, self._settings.dry_run
         counts = catalog.upload_counts(identity, self._run)
         open_ones = [failure for failure in catalog.upload_failures(identity) if not self._is_skipped(failure)]
@@ -124,8 +127,8 @@ class _Load:
         to = EntityRef(failure["target_kind"] or "", failure["target_id"] or "")
         return (failure["attachment"], to) in self._skipped
 
+    @override
     async def work(self) -> bool:
-        """See `Work`."""
         if self._stubs:
             await self._stubs.expect()
         if self._stubs and not self._settings.dry_run:
