@@ -7,6 +7,7 @@ import asyncio
 import inspect
 import re
 import socket
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -199,6 +200,13 @@ def test_every_library_is_a_declared_dependency():
     names = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in declared}
     brought_along = {"aiohappyeyeballs", "multidict", "yarl", "markupsafe"}  # types of aiohttp and jinja2
     assert names | brought_along | {"sqlite3"} == set(HOMES)
+
+
+def test_a_start_loads_no_library_but_click():
+    """`migrator --version` takes 50 ms; each of the others adds a fifth of that or more."""
+    code = "import sys; before = set(sys.modules); import jobs.cli; print(*(set(sys.modules) - before))"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert {name.partition(".")[0] for name in loaded.split()} & set(HOMES) - {"sqlite3"} == {"click"}
 
 
 @pytest.mark.parametrize("module", [name for name in sorted(MODULES) if is_in(name, "migrator")])
