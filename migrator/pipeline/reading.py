@@ -58,7 +58,7 @@ class HashSink(Sink):
 
     @property
     def content(self) -> bytes | None:
-        """See above."""
+        """The bytes that came, or None if more than `keep` did."""
         return bytes(self._kept) if self.size <= self._keep else None
 
 
