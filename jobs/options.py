@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
-from jobs.output import tell
+from jobs.terminal import tell
 from migrator.model import EntityRef
+from migrator.units import parse_size
 
 config_argument = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
 
@@ -52,10 +53,8 @@ def expect_yes(question: str, *, yes: bool) -> None:
 
 def size(value: str) -> int:
     """`10 MB`, `512 KiB` or a number of bytes."""
-    from migrator.config import rate
-
     try:
-        return int(rate("no size" if "/" in value else value))
+        return parse_size(value)
     except ValueError:
         raise click.BadParameter(f"{value!r} is not a size; write it like '10 MB', '512 KiB' or 2000") from None
 

@@ -1,24 +1,19 @@
-"""What people and programs see: results on stdout, everything else on stderr."""
+"""What a command says: notes, warnings, progress and its result, for a person or as JSON."""
 
 from __future__ import annotations
 
 import io
 import json
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+from jobs.terminal import printable, say, tell
 from migrator.errors import StorageError
 from migrator.pipeline.summary import Summary
 from migrator.progress import Progress, Silent
-
-
-def printable(text: str) -> str:
-    """The text without what a terminal would obey: names and reasons come from a tracker."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
 
 
 def _document(value: dict[str, Any]) -> str:
@@ -26,67 +21,14 @@ def _document(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=(sys.stdout.encoding or "").lower() not in {"utf-8", "utf8"})
 
 
-def say(text: str) -> None:
-    """Write a result; a reader that has gone (`| head`) is no error. `StorageError` where a disk can't take it."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _to_nowhere(sys.stdout)
-    except OSError as error:
-        _to_nowhere(sys.stdout)
-        raise StorageError(f"the result could not be written to standard output: {error.strerror}") from error
-
-
-def tell(text: str) -> None:
-    """Say something on stderr, if that is still to be had: a run doesn't end because nobody listens."""
-    with _given_up(sys.stderr):
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
-
-
-class Listener:
-    """stderr, for who writes to it by itself: as `tell`, it never fails."""
-
-    def write(self, text: str) -> int:
-        """All of it, or nothing."""
-        with _given_up(sys.stderr):
-            sys.stderr.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """What was written is shown now."""
-        with _given_up(sys.stderr):
-            sys.stderr.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(sys.stderr, name)
-
-
-@contextmanager
-def _given_up(stream: TextIO) -> Iterator[None]:
-    """A stream that fails is written to no more."""
-    try:
-        yield
-    except OSError:
-        _to_nowhere(stream)
-
-
-def _to_nowhere(stream: TextIO) -> None:
-    """What is still in the stream, and all that comes, is thrown away; at the end it would fail once more."""
-    with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
-
-
-class _Plain(logging.Formatter):
+class _LogFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         mark = "warning: " if record.levelno == logging.WARNING else ""
         return mark + printable(super().format(record))
 
 
-class _Told(logging.StreamHandler[TextIO]):
-    """The log on stderr; above the bar while there is one, which would be torn otherwise."""
+class _LogHandler(logging.StreamHandler[TextIO]):
+    """The log on stderr; printed above the progress bar while there is one, so as not to tear it."""
 
     above: Callable[[str], None] | None = None
 
@@ -106,8 +48,8 @@ class Output:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't show ends no run
                 stream.reconfigure(errors="backslashreplace")
-        self._log = _Told(sys.stderr)
-        self._log.setFormatter(_Plain("%(message)s"))
+        self._log = _LogHandler(sys.stderr)
+        self._log.setFormatter(_LogFormatter("%(message)s"))
         logging.basicConfig(handlers=[self._log], level=logging.WARNING, force=True)
 
     def configure(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
@@ -166,8 +108,8 @@ class Output:
                 finally:
                     self._log.above = None
         else:
-            from jobs.progress_bar import Lines
+            from jobs.progress_bar import LineProgress
 
-            lines = Lines(label, self.note)
+            lines = LineProgress(label, self.note)
             yield lines
             lines.end()

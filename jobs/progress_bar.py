@@ -7,52 +7,48 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, cast
 
-from jobs.output import Listener
+from typing_extensions import override
+
+from jobs.terminal import SafeStderr
+from migrator.progress import Progress
+from migrator.units import human_size
 
 EVERY = 10.0
 """Seconds between two plain lines."""
 
 
-def human_bytes(size: float) -> str:
-    """`3.2 MB`; MB is 10^6 bytes."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-class Tally:
+class Tally(Progress):
     """Counts the events of `Progress`."""
 
     def __init__(self) -> None:
         self.seen = self.files = self.wanted = self.bytes = self.wanted_bytes = self.failures = 0
         self.began = time.monotonic()
 
+    @override
     def entities(self, count: int) -> None:
-        """See `Progress`."""
         self.seen += count
         self.changed()
 
+    @override
     def known(self, files: int, size: int) -> None:
-        """See `Progress`."""
         self.wanted += files
         self.wanted_bytes += size
         self.changed()
 
+    @override
     def moved(self, size: int) -> None:
-        """See `Progress`."""
         self.bytes += size
         self.changed()
 
+    @override
     def done(self, *, failed: bool = False) -> None:
-        """See `Progress`."""
         self.files += 1
         self.failures += failed
         self.changed()
 
+    @override
     def note(self, text: str) -> None:
-        """See `Progress`."""
+        pass
 
     def changed(self) -> None:
         """Something to show, perhaps."""
@@ -63,11 +59,11 @@ class Tally:
         left = (self.wanted_bytes - self.bytes) / (self.bytes / took) if self.bytes else 0
         eta = f", about {left:.0f} s to go" if left > 1 else ""
         failures = f", {self.failures} failed" if self.failures else ""
-        rate = f"{human_bytes(self.bytes)} ({human_bytes(self.bytes / took)}/s)"
+        rate = f"{human_size(self.bytes)} ({human_size(self.bytes / took)}/s)"
         return f"{self.seen} entities, {self.files}/{self.wanted} files, {rate}{failures}{eta}"
 
 
-class Lines(Tally):
+class LineProgress(Tally):
     """A plain line every so often, and one at the end."""
 
     def __init__(self, label: str, say: Callable[[str], None]) -> None:
@@ -75,14 +71,15 @@ class Lines(Tally):
         self._label, self._say = label, say
         self._next = self.began + EVERY
 
+    @override
     def changed(self) -> None:
         """A line, if it is time."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + EVERY
             self._say(f"{self._label}: {self.line()}")
 
+    @override
     def note(self, text: str) -> None:
-        """See `Progress`."""
         self._say(f"{self._label}: {text}")
 
     def end(self) -> None:
@@ -94,16 +91,19 @@ class Lines(Tally):
 def bar(label: str) -> Iterator[Tally]:
     """A live bar on stderr."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as LiveDisplay
 
     class Bar(Tally):
+        @override
         def changed(self) -> None:
             live.update(task, completed=self.files, total=self.wanted or None, words=self.line())
 
+        @override
         def note(self, text: str) -> None:
             live.console.print(f"{label}: {text}", markup=False)
 
     columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[words]}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(file=cast("IO[str]", Listener())), refresh_per_second=5) as live:
+    with LiveDisplay(*columns, console=Console(file=cast("IO[str]", SafeStderr())), refresh_per_second=5) as live:
         task = live.add_task(label, total=None, words="")
         yield Bar()

@@ -11,8 +11,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jobs.output import tell
-from jobs.signals import heeded, interrupt_on_signals, leave_terminal
+from jobs.signals import active_signals, interrupt_on_signals
+from jobs.terminal import leave_terminal, tell
 from migrator.errors import ConfigError
 from migrator.store import (
     CATALOG,
@@ -67,7 +67,7 @@ async def _with_signals(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) 
         loop.call_later(PATIENCE, task.cancel)
         tell("migrator: stopping; what is in flight is finished first (once more to stop at once)")
 
-    for number in heeded():
+    for number in active_signals():
         loop.add_signal_handler(number, stopped, number)
     return await task
 

@@ -64,13 +64,13 @@ def _run(out: Console, summary: dict[str, Any]) -> None:
     for key, value in (summary.get("attachments") or summary.get("uploads") or summary.get("deletions") or {}).items():
         table.add_row(key.replace("_", " "), str(value))
     for key, value in summary.get("dry_run", {}).items():
-        shown = human_bytes(value) if key.endswith("bytes") else str(value)
+        shown = human_size(value) if key.endswith("bytes") else str(value)
         table.add_row(f"dry run: {key.replace('_', ' ')}", shown)
     for group in ("content", "stubs", "moved"):
         for key, value in summary.get(group, {}).items():
             table.add_row(f"{group}: {key.replace('_', ' ')}", str(value))
     if "bytes" in summary:
-        table.add_row("bytes", human_bytes(summary["bytes"]))
+        table.add_row("bytes", human_size(summary["bytes"]))
     out.print(table)
     if changes := summary.get("changes"):
         out.print(f"against the archive as it was: {', '.join(f'{count} {what}' for what, count in changes.items())}")
@@ -109,7 +109,7 @@ def _migrate(out: Console, summary: dict[str, Any]) -> None:
 def _verify(out: Console, summary: dict[str, Any]) -> None:
     _headline(out, summary)
     of = "" if summary.get("round_complete", True) else f" of {summary['of']}, the next such verify goes on from there"
-    looked_at = f"{counted(summary['blobs'], 'blob')}{of}, {human_bytes(summary['bytes'])}"
+    looked_at = f"{counted(summary['blobs'], 'blob')}{of}, {human_size(summary['bytes'])}"
     out.print(f"{looked_at}, {counted(len(summary['problems']), 'problem')}")
     print_problems(out, summary)
 
@@ -123,7 +123,7 @@ def _rebuild(out: Console, summary: dict[str, Any]) -> None:
 
 def _export(out: Console, summary: dict[str, Any]) -> None:
     _headline(out, summary)
-    kept = f"{counted(summary['files'], 'file')}, {human_bytes(summary['bytes'])} in {summary['destination']}"
+    kept = f"{counted(summary['files'], 'file')}, {human_size(summary['bytes'])} in {summary['destination']}"
     out.print(Text(printable(f"{kept}, {counted(len(summary['problems']), 'damaged or missing blob')}")))
     print_failures(out, summary["failures"])
 
@@ -157,7 +157,7 @@ def _status(out: Console, summary: dict[str, Any]) -> None:
     if summary["problems"]:
         out.print(Text(f"damaged: {counted(len(summary['problems']), 'problem')}", "red"))
         print_problems(out, summary)
-    what = f"{counted(holds['blobs']['count'], 'blob')}, {human_bytes(holds['blobs']['bytes'])}"
+    what = f"{counted(holds['blobs']['count'], 'blob')}, {human_size(holds['blobs']['bytes'])}"
     entities = counted(holds["entities"], "entity", "entities")
     out.print(Text(printable(f"archive of {summary['source'] or 'nothing yet'}: {what}, {entities}")))
     if who := summary["at_work"]:

@@ -11,6 +11,7 @@ The one trap: a listing may repeat items but may never miss one that existed dur
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -86,15 +87,19 @@ class Sink(Protocol):
     Only a layer calls `rewind`, which forgets all that was written, and no adapter.
     """
 
+    @abstractmethod
     async def start(self, facts: BodyFacts) -> None:
         """Say what follows."""
 
+    @abstractmethod
     async def write(self, chunk: bytes) -> None:
         """Take the next bytes."""
 
+    @abstractmethod
     def rewind(self) -> None:
         """Forget all that was written; the file is about to come once more from its first byte."""
 
+    @abstractmethod
     def warn(self, text: str) -> None:
         """Keep with the file that something about it is odd, such as a wrong size in the listing; it is stored."""
 
@@ -112,15 +117,18 @@ class Tracker(Protocol):
 
     capabilities: Capabilities
 
+    @abstractmethod
     async def check(self) -> str:
         """Log in, and say in a few words as whom and to what. Raises `AuthError` or `TrackerUnreachableError`."""
 
+    @abstractmethod
     async def oddities(self) -> tuple[str, ...]:
         """Sentences on what is odd about this tracker and what that means for a backup or load; reads only.
 
         For `check`, after the login. Raises what `check` raises.
         """
 
+    @abstractmethod
     async def close(self) -> None:
         """Let go of connections."""
 
@@ -128,18 +136,21 @@ class Tracker(Protocol):
 class Source(Tracker, Protocol):
     """A tracker that is read."""
 
+    @abstractmethod
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
         """One page of a stream in a stable order; None starts it.
 
         A stored cursor resumes, even days later, with nothing missed; repeats are allowed.
         """
 
+    @abstractmethod
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
         """All attachments of one entity: for those that a page names in `ask`.
 
         One small call, so that a retry repeats an entity and not a page. `GoneError` if the entity is no more.
         """
 
+    @abstractmethod
     async def still_lists(self, attachment: Attachment) -> bool:
         """Whether the tracker, asked anew, still has the record of a file whose download answered that it is gone.
 
@@ -147,6 +158,7 @@ class Source(Tracker, Protocol):
         itself answers so, which proves nothing: what is not there may be the route.
         """
 
+    @abstractmethod
     async def download(self, attachment: Attachment, sink: Sink) -> None:
         """Write the whole file into the sink, once, in constant memory."""
 
@@ -154,24 +166,28 @@ class Source(Tracker, Protocol):
 class Target(Tracker, Protocol):
     """A tracker that is written."""
 
+    @abstractmethod
     def legal_name(self, name: str) -> str:
         """The nearest name that this tracker keeps as it is: the same one where it is legal. Pure.
 
         Length is not its business (see `Capabilities.max_name_bytes`), nor is being unique on the entity.
         """
 
+    @abstractmethod
     async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
         """Why this target is known to refuse this upload, None where nothing is known against it. Reads only.
 
         What it names `upload` refuses; so a rehearsal promises no more than the load can keep.
         """
 
+    @abstractmethod
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """All files that are on an entity now; one entity may carry the same name and size more than once.
 
         `GoneError` if there is no such entity.
         """
 
+    @abstractmethod
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """Send one file to one entity, once, and say what the tracker made of it.
 
@@ -181,27 +197,33 @@ class Target(Tracker, Protocol):
         blindly by anybody.
         """
 
+    @abstractmethod
     async def describe(self, remote: Attachment, description: str) -> None:
         """Set the description of a file that is there; may be repeated."""
 
+    @abstractmethod
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
         """Download a file of the target, to compare it."""
 
+    @abstractmethod
     async def delete(self, remote: Attachment) -> None:
         """Remove one file; `GoneError` if it is no more, so it may be repeated.
 
         `RejectedError` where the API can't delete.
         """
 
+    @abstractmethod
     async def expect_creating(self) -> None:
         """`ConfigError` where the options lack what `create_entity` needs, or name what isn't there. Reads only."""
 
+    @abstractmethod
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """Create one entity, once; the mark is kept in it. `ConfigError` as for `expect_creating`.
 
         `OutcomeUnknownError`: sent, but no answer seen. Never repeated blindly by anybody.
         """
 
+    @abstractmethod
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
         """The entity that was created with the mark of this draft, by whichever run; None if surely none was."""
 

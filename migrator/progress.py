@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Protocol
 
 
 class Progress(Protocol):
     """Events of a run. Calls are cheap, come from the event loop's thread, and never fail."""
 
+    @abstractmethod
     def entities(self, count: int) -> None:
         """So many more entities were seen."""
 
+    @abstractmethod
     def known(self, files: int, size: int) -> None:
         """So many more files, of so many bytes together, are known to be wanted."""
 
+    @abstractmethod
     def moved(self, size: int) -> None:
         """So many more bytes came or went."""
 
+    @abstractmethod
     def done(self, *, failed: bool = False) -> None:
         """One more wanted file is settled."""
 
+    @abstractmethod
     def note(self, text: str) -> None:
         """Something a person should see, once."""
 
 
-class Silent:
+class Silent(Progress):
     """Progress that nobody watches."""
 
     def entities(self, count: int) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from jobs.wiring import wire_source, wire_target
 from migrator.config.secrets import credentials
-from migrator.config.settings import options_of, rate, read_configuration, seconds
+from migrator.config.settings import options_of, read_configuration
 from migrator.errors import ConfigError
 from migrator.trackers import TRACKERS, adapter
 from tests.support.program import ROOT, run
@@ -123,26 +123,6 @@ def test_paths_are_relative_to_the_configuration_wherever_one_stands(tmp_path, m
     assert found.archive == tmp_path / "conf" / "archive"
     assert read(tmp_path, f'archive = "/elsewhere"\n{SOURCE}').archive == Path("/elsewhere")
     assert read(tmp_path, f'archive = "~/elsewhere"\n{SOURCE}').archive == Path.home() / "elsewhere"
-
-
-@pytest.mark.parametrize(
-    ("written", "meant"),
-    [
-        ("20 MB/s", 20e6), ("20MB/s", 20e6), ("1.5 MiB/s", 1.5 * 2**20), ("512 KiB/s", 512 * 1024), ("3 kB/s", 3000),
-        ("1 GB/s", 1e9), ("1 GiB/s", 2**30), ("100 B/s", 100), ("20 MB / s", 20e6), (" 20 mb/s ", 20e6),
-        (5000, 5000), (0, 0), (2.5, 2.5),
-    ],
-)  # fmt: skip
-def test_a_bandwidth_has_units_of_10_and_of_2(written, meant):
-    assert rate(written) == meant
-
-
-@pytest.mark.parametrize(
-    ("written", "meant"),
-    [("0.5 s", 0.5), ("60 s", 60), ("60s", 60), ("250 ms", 0.25), ("2 min", 120), ("1 h", 3600), (60, 60), (0.1, 0.1)],
-)
-def test_a_time_has_units(written, meant):
-    assert seconds(written) == meant
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from migrator.errors import ForbiddenError, RejectedError, RetriableError, Throt
 from migrator.layers.retry import RetryPolicy
 from migrator.wire.rate import RateLimiter
 from migrator.wire.status import error_for_status
-from migrator.wire.waits import LONGEST, Waits, retry_after, shown, until_reset
+from migrator.wire.waits import LONGEST, Waits, retry_after, until_reset
 
 NOW = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
 EPOCH = int(NOW.timestamp())
@@ -235,11 +235,3 @@ async def test_workers_of_one_source_share_what_was_told(told):
 
         await patience.run(call)
     assert len(told()) == 1
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(11, "11 s"), (60, "1 min"), (89, "89 s"), (90, "1.5 min"), (300, "5 min"), (3600, "1 h"), (5400, "1.5 h")],
-)
-def test_wait_is_shown_in_the_unit_that_fits(seconds, text):
-    assert shown(seconds) == text

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from jobs.output import printable
+from jobs.terminal import printable
 
 SHOWN = 10
 """So many failures of one reason are shown; `--json` has all of them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,19 @@ from migrator.pipeline.summary import VerifySummary
 
 
 def share(value: str) -> float:
-    """`5%` as a number between 0 and 1."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", value)
-    if not found or not 0 < float(found[1]) <= 100:
-        raise click.BadParameter(f"{value!r} is not a share; write it like 5%")
-    return float(found[1]) / 100
+    """`5%` as a number above 0, up to 1."""
+    with suppress(ValueError):
+        if part := parse_share(value):
+            return part
+    raise click.BadParameter(f"{value!r} is not a share; write it like 5%")
 
 
 def span(value: str) -> float:
-    """`90s`, `10m` or `2h` in seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smh])", value)
-    if not found or not float(found[1]):
-        raise click.BadParameter(f"{value!r} is not a time; write it like 90s, 10m or 2h")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+    """`90s`, `10m` or `2h` in seconds, more than none."""
+    with suppress(ValueError):
+        if seconds := parse_duration(value):
+            return seconds
+    raise click.BadParameter(f"{value!r} is not a time; write it like 90s, 10m or 2h")
 
 
 @click.command("verify")

@@ -9,7 +9,6 @@ from migrator.config.settings import (
     TargetSection,
     address,
     options_of,
-    rate,
     read_configuration,
 )
 
@@ -22,6 +21,5 @@ __all__ = [
     "address",
     "credentials",
     "options_of",
-    "rate",
     "read_configuration",
 ]

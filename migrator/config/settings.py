@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,44 +20,7 @@ from yarl import URL
 from migrator.errors import ConfigError
 from migrator.filenames import on_disk
 from migrator.mapping import rule
-
-_SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_TIMES = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
-_SHARE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
-_NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*(/\s*s)?\s*")
-
-
-def seconds(value: object) -> float:
-    """`"0.5 s"`, `"2 min"`, `"1 h"` or a number of seconds."""
-    number, unit, per = _quantity(value)
-    if per or unit not in _TIMES:
-        raise ValueError('not a time; write it like "0.5 s", "2 min" or "1 h"')
-    return number * _TIMES[unit]
-
-
-def rate(value: object) -> float:
-    """`"20 MB/s"` or `"512 KiB/s"` in bytes a second; MB is 10^6 bytes, MiB is 2^20."""
-    number, unit, _ = _quantity(value)
-    if unit not in _SIZES:
-        raise ValueError('not a bandwidth; write it like "20 MB/s" or "512 KiB/s"')
-    return number * _SIZES[unit]
-
-
-def share(value: object) -> float:
-    """`"20%"` as a number from 0 to 1."""
-    match = _SHARE.fullmatch(value) if isinstance(value, str) else None
-    if match is None or float(match[1]) > 100:
-        raise ValueError('not a share; write it like "20%"')
-    return float(match[1]) / 100
-
-
-def _quantity(value: object) -> tuple[float, str, bool]:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value), "", False
-    match = _NUMBER.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("not a number with a unit")
-    return float(match[1]), match[2].lower(), bool(match[3])
+from migrator.units import parse_duration, parse_rate, parse_share
 
 
 def address(value: object) -> str:
@@ -96,7 +58,7 @@ class _Section(BaseModel):
     )
 
 
-Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
+Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 Flag = Annotated[bool, Field(strict=True)]
 Place = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 Secrets = dict[str, str | dict[str, str]]
@@ -130,7 +92,7 @@ class SourceSection(TrackerSection):
     kinds: tuple[str, ...] = ()
     download_auth: Secrets = {}
     allow_forbidden: Flag = False
-    max_gone: Annotated[float, BeforeValidator(share)] = 0.2
+    max_gone: Annotated[float, BeforeValidator(parse_share)] = 0.2
 
 
 class TargetSection(TrackerSection):
@@ -153,7 +115,7 @@ class Limits(_Section):
     downloads: Annotated[int, Field(strict=True, ge=1, le=256)] = 16
     uploads: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
     requests_per_second: Annotated[float, Field(strict=True, ge=0)] = 0
-    bandwidth: Annotated[float, BeforeValidator(rate), Field(ge=0)] = 0
+    bandwidth: Annotated[float, BeforeValidator(parse_rate), Field(ge=0)] = 0
     retries: Annotated[int, Field(strict=True, ge=0, le=100)] = 8
     backoff: Seconds = 0.5
     backoff_max: Seconds = 60.0

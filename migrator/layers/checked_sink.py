@@ -18,6 +18,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+from typing_extensions import override
+
 from migrator.errors import LoginPageError, UnexpectedBodyError
 from migrator.model import Attachment
 from migrator.ports import BodyFacts, Sink
@@ -77,7 +79,7 @@ async def checked(
             return
 
 
-class CheckedSink:
+class CheckedSink(Sink):
     """Counts what passes, keeps its beginning, undoes a coding that was put on on the way, ends what is too long."""
 
     def __init__(self, inner: Sink, attachment: Attachment, *, strict: bool = False) -> None:
@@ -92,8 +94,8 @@ class CheckedSink:
         self._size = 0
         self._head = self._excess = b""
 
+    @override
     async def start(self, facts: BodyFacts) -> None:
-        """See `Sink`."""
         self._facts = facts
         if facts.coding in UNDONE and self._seems_packed():
             self._undoing, self._hash, self._limit = Undoing(facts.coding), None, self._listed
@@ -102,8 +104,9 @@ class CheckedSink:
             self._take_as_it_comes()
             await self._inner.start(replace(facts, coding="") if facts.coding else facts)
 
+    @override
     async def write(self, chunk: bytes) -> None:
-        """See `Sink`; bytes beyond what may be right go nowhere, and soon end it: `UnexpectedBodyError`."""
+        """Bytes beyond what may be right go nowhere, and soon end it: `UnexpectedBodyError`."""
         if self._undoing is not None and not self._undoing.came and not is_begun(self._facts.coding, chunk):
             self._misread.add(PACKED)
             self._take_as_it_comes()
@@ -117,13 +120,13 @@ class CheckedSink:
         except ValueError:
             raise self._again(PACKED) from None
 
+    @override
     def rewind(self) -> None:
-        """See `Sink`."""
         self._size, self._head, self._excess = 0, b"", b""
         self._inner.rewind()
 
+    @override
     def warn(self, text: str) -> None:
-        """See `Sink`."""
         self._inner.warn(text)
 
     def judge(self) -> None:

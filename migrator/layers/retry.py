@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+from typing_extensions import override
 
 from migrator.errors import (
     AuthError,
@@ -135,7 +136,7 @@ def _asked_for(state: RetryCallState) -> float:
     return (error.retry_after or 0.0) if isinstance(error, RetriableError) else 0.0
 
 
-class RetryingSource:
+class RetryingSource(Source):
     """Repeats what may go well next time, with the sink rewound before each try.
 
     A tracker that has answered is believed to be there and to take the credentials: a refusal, a 404 or a page in the
@@ -148,26 +149,28 @@ class RetryingSource:
         self._answered, self._refused = False, 0
         self.capabilities = inner.capabilities
 
+    @override
     async def check(self) -> str:
-        """See `Tracker`; a person is waiting, so patience is short."""
+        """A person is waiting, so patience is short."""
         told = await self._patience.check(self._inner.check)
         self._answered = True
         return told
 
+    @override
     async def oddities(self) -> tuple[str, ...]:
-        """See `Tracker`."""
         return await self._patience.run(self._inner.oddities)
 
+    @override
     async def close(self) -> None:
-        """See `Tracker`."""
         await self._inner.close()
 
+    @override
     async def still_lists(self, attachment: Attachment) -> bool:
-        """See `Source`."""
         return await self._asked(lambda: self._inner.still_lists(attachment), self._odd_of_one)
 
+    @override
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
-        """See `Source`. `UnauthorizedError` where this listing alone is refused."""
+        """`UnauthorizedError` where this listing alone is refused."""
 
         def odd(_: MigratorError) -> int:
             """In the middle of a listing nothing is final; at its beginning little is."""
@@ -179,8 +182,9 @@ class RetryingSource:
         self._answered = True
         return page
 
+    @override
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """See `Source`. `UnauthorizedError` where this entity alone is refused.
+        """`UnauthorizedError` where this entity alone is refused.
 
         `GoneError` if it is so when asked twice.
         """
@@ -188,8 +192,9 @@ class RetryingSource:
         self._answered = True
         return found
 
+    @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`. `UnauthorizedError` where this file alone is refused."""
+        """`UnauthorizedError` where this file alone is refused."""
 
         async def once() -> None:
             sink.rewind()
@@ -231,40 +236,40 @@ class RetryingSource:
         return True
 
 
-class RetryingTarget:
+class RetryingTarget(Target):
     """The same for a target; an upload only where it surely did not arrive."""
 
     def __init__(self, inner: Target, patience: RetryPolicy) -> None:
         self._inner, self._patience = inner, patience
         self.capabilities = inner.capabilities
 
+    @override
     async def check(self) -> str:
-        """See `Tracker`; a person is waiting, so patience is short."""
+        """A person is waiting, so patience is short."""
         return await self._patience.check(self._inner.check)
 
+    @override
     async def oddities(self) -> tuple[str, ...]:
-        """See `Tracker`."""
         return await self._patience.run(self._inner.oddities)
 
+    @override
     async def close(self) -> None:
-        """See `Tracker`."""
         await self._inner.close()
 
+    @override
     def legal_name(self, name: str) -> str:
-        """See `Target`."""
         return self._inner.legal_name(name)
 
+    @override
     async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
-        """See `Target`."""
         return await self._patience.run(lambda: self._inner.refuses(owner, draft))
 
+    @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """See `Target`."""
         return await self._patience.run(lambda: self._inner.find_attachments(owner))
 
+    @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """See `Target`."""
-
         async def once() -> Attachment | None:
             try:
                 return await self._inner.upload(owner, draft, body)
@@ -274,12 +279,13 @@ class RetryingTarget:
 
         return await self._patience.run(once)
 
+    @override
     async def describe(self, remote: Attachment, description: str) -> None:
-        """See `Target`."""
         await self._patience.run(lambda: self._inner.describe(remote, description))
 
+    @override
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
-        """See `Target`; `UnexpectedBodyError` where what came is not what is listed.
+        """`UnexpectedBodyError` where what came is not what is listed.
 
         Cut, it would pass for another file.
         """
@@ -290,16 +296,18 @@ class RetryingTarget:
 
         await self._patience.run(once)
 
+    @override
     async def delete(self, remote: Attachment) -> None:
-        """See `Target`. `GoneError` may also mean that an earlier try did delete it, and its answer was lost."""
+        """`GoneError` may also mean that an earlier try did delete it, and its answer was lost."""
         await self._patience.run(lambda: self._inner.delete(remote))
 
+    @override
     async def expect_creating(self) -> None:
-        """See `Target`."""
         await self._patience.run(self._inner.expect_creating)
 
+    @override
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
-        """See `Target`; again only where it surely was not created."""
+        """Again only where it surely was not created."""
 
         async def once() -> EntityRef:
             try:
@@ -309,64 +317,68 @@ class RetryingTarget:
 
         return await self._patience.run(once)
 
+    @override
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
-        """See `Target`."""
         return await self._patience.run(lambda: self._inner.find_entity(draft))
 
 
-class DryRunTarget:
+class DryRunTarget(Target):
     """A rehearsal: reads pass, writes are answered without being sent."""
 
     def __init__(self, inner: Target) -> None:
         self._inner = inner
         self.capabilities = inner.capabilities
 
+    @override
     async def check(self) -> str:
-        """See `Tracker`."""
         return await self._inner.check()
 
+    @override
     async def oddities(self) -> tuple[str, ...]:
-        """See `Tracker`."""
         return await self._inner.oddities()
 
+    @override
     async def close(self) -> None:
-        """See `Tracker`."""
         await self._inner.close()
 
+    @override
     def legal_name(self, name: str) -> str:
-        """See `Target`."""
         return self._inner.legal_name(name)
 
+    @override
     async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
-        """See `Target`."""
         return await self._inner.refuses(owner, draft)
 
+    @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """See `Target`."""
         return await self._inner.find_attachments(owner)
 
-    async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:  # noqa: ARG002
+    @override
+    async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """What the target would have answered."""
         return Attachment("", owner, draft.name, draft.size, media_type=draft.media_type, description=draft.description)
 
+    @override
     async def describe(self, remote: Attachment, description: str) -> None:
         """Nothing is sent."""
 
+    @override
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
-        """See `Target`."""
         await self._inner.read_back(remote, sink)
 
+    @override
     async def delete(self, remote: Attachment) -> None:
         """Nothing is sent."""
 
+    @override
     async def expect_creating(self) -> None:
-        """See `Target`."""
         await self._inner.expect_creating()
 
+    @override
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """Nothing is sent; nobody knows which id it would have got."""
         return EntityRef(draft.kind, "")
 
+    @override
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
-        """See `Target`."""
         return await self._inner.find_entity(draft)

@@ -32,57 +32,61 @@ from __future__ import annotations
 
 import hashlib
 
+from typing_extensions import override
+
 from migrator.errors import UnexpectedBodyError
 from migrator.layers.checked_sink import checked
 from migrator.model import Attachment, Cursor, Entity, Page
 from migrator.ports import BodyFacts, Sink, Source
 
 
-class _Around:
+class _Around(Source):
     """A source whose downloads alone are watched."""
 
     def __init__(self, inner: Source) -> None:
         self._inner = inner
         self.capabilities = inner.capabilities
 
+    @override
     async def check(self) -> str:
-        """See `Tracker`."""
         return await self._inner.check()
 
+    @override
     async def oddities(self) -> tuple[str, ...]:
-        """See `Tracker`."""
         return await self._inner.oddities()
 
+    @override
     async def close(self) -> None:
-        """See `Tracker`."""
         await self._inner.close()
 
+    @override
     async def still_lists(self, attachment: Attachment) -> bool:
-        """See `Source`."""
         return await self._inner.still_lists(attachment)
 
+    @override
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
-        """See `Source`."""
         return await self._inner.read(stream, cursor)
 
+    @override
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """See `Source`."""
         return await self._inner.attachments_of(entity)
 
 
 class VerifiedSource(_Around):
     """What comes is compared with what was listed and announced."""
 
+    @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`; `UnexpectedBodyError` where what came is not what was listed."""
+        """`UnexpectedBodyError` where what came is not what was listed."""
         await checked(lambda watched: self._inner.download(attachment, watched), attachment, sink)
 
 
 class ParanoidSource(_Around):
     """Downloads a file twice where neither the listing nor the answer tells how long it is, and compares."""
 
+    @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`; `UnexpectedBodyError` where two downloads differ. The second one is hashed and dropped."""
+        """`UnexpectedBodyError` where two downloads differ. The second one is hashed and dropped."""
         first = _HashedSink(sink)
         await self._inner.download(attachment, first)
         if attachment.size is not None or first.facts.length is not None:
@@ -93,28 +97,32 @@ class ParanoidSource(_Around):
             raise UnexpectedBodyError("two downloads of it differ")
 
 
-class _HashedSink:
+class _HashedSink(Sink):
     """Hashes what passes; without another sink behind it, that is all."""
 
     def __init__(self, inner: Sink | None) -> None:
         self._inner = inner
         self.facts, self.sha256 = BodyFacts(), hashlib.sha256()
 
+    @override
     async def start(self, facts: BodyFacts) -> None:
         self.facts = facts
         if self._inner is not None:
             await self._inner.start(facts)
 
+    @override
     async def write(self, chunk: bytes) -> None:
         self.sha256.update(chunk)
         if self._inner is not None:
             await self._inner.write(chunk)
 
+    @override
     def rewind(self) -> None:
         self.sha256 = hashlib.sha256()
         if self._inner is not None:
             self._inner.rewind()
 
+    @override
     def warn(self, text: str) -> None:
         if self._inner is not None:
             self._inner.warn(text)

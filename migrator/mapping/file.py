@@ -73,7 +73,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def read_rows(path: Path, *, may_lack: bool = False) -> Rows:
-    """See `read_mapping`; a row that stands there twice has its first line."""
+    """The rows of a mapping file, checked as by `read_mapping`. A row that is there twice has its first line number."""
     content = _content(path)
     if may_lack and not (content or "").strip("\ufeff \t\r\n"):
         return Rows({}, {}, path.name)

@@ -14,9 +14,11 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Protocol
 
+from typing_extensions import override
+
 from migrator import errors
 from migrator.model import Attachment, Blob
-from migrator.ports import Body, BodyFacts, Target
+from migrator.ports import Body, BodyFacts, Sink, Target
 
 TEXT_LIMIT = 4 * 1024 * 1024
 """Texts up to this many bytes are compared as text."""
@@ -35,23 +37,25 @@ class HashSink:
         self._keep = keep
         self.rewind()
 
+    @override
     async def start(self, facts: BodyFacts) -> None:
-        """See `Sink`."""
+        pass
 
+    @override
     async def write(self, chunk: bytes) -> None:
-        """See `Sink`."""
         self.sha256.update(chunk)
         self.size += len(chunk)
         if self.size <= self._keep:
             self._kept += chunk
 
+    @override
     def rewind(self) -> None:
-        """See `Sink`."""
         self.sha256 = hashlib.sha256()
         self.size, self._kept = 0, bytearray()
 
+    @override
     def warn(self, text: str) -> None:
-        """See `Sink`."""
+        pass
 
     @property
     def content(self) -> bytes | None:

@@ -15,6 +15,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from typing_extensions import override
+
 from migrator import errors
 from migrator.model import Attachment, EntityRef, RunStatus, Upload, UploadStatus
 from migrator.pipeline.load import Remapped, fits, is_passing, likeness, resembles
@@ -79,6 +81,7 @@ class _Rollback:
         self._counts: Counter[str] = Counter()
         self._failures: list[Failure] = []
 
+    @override
     async def flush(self) -> None:
         """See `Job`. Every deletion is recorded as soon as it is done."""
 

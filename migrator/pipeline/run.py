@@ -50,6 +50,7 @@ class Job(Protocol[S_co]):
     async def work(self) -> None:
         """All of it, or until the run's `StopToken` asks to end; cancelled if that takes too long."""
 
+    @abstractmethod
     async def flush(self) -> None:
         """Record what is finished and not recorded yet, in whatever way the work ended."""
 

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import BodyPartReader, MultipartReader, web
+from typing_extensions import override
 
 CHUNK = 256 * 1024
 
@@ -48,6 +49,7 @@ class ReceivedFile:
 class _FlatReader(MultipartReader):
     """Takes each part as the bytes of a file, one that calls itself multipart, too: it may lack a boundary."""
 
+    @override
     def _get_part_reader(self, headers: Any) -> BodyPartReader:
         return self.part_reader_cls(
             self._boundary, headers, self._content, subtype=self._mimetype.subtype, default_charset=None

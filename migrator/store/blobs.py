@@ -18,6 +18,7 @@ from pathlib import Path
 
 import aiofiles.threadpool
 from aiofiles.threadpool.binary import AsyncFileIO
+from typing_extensions import override
 
 from migrator.errors import ArchiveDamagedError
 from migrator.model import Blob
@@ -49,6 +50,7 @@ class _Hashing(io.FileIO):
         self.sha256 = hashlib.sha256()
         self.size = self._sent_on = 0
 
+    @override
     def write(self, chunk: bytes) -> int:  # type: ignore[override]
         self.sha256.update(chunk)
         disk.append(self.fileno(), chunk)

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from migrator.errors import StorageError
+from migrator.units import human_size
 
 OWN, SEALED = 0o600, 0o400
 """Modes of files: the owner reads and writes; the owner reads, and nobody writes."""
@@ -47,17 +48,7 @@ def _left_for(what: str) -> str:
     free = None
     with suppress(OSError):
         free = free_bytes(folder) if folder else None
-    return "" if free is None else f", {amount(free)} are free in {folder}"
-
-
-def amount(size: int) -> str:
-    """Bytes for people, in the units in which disks are sold."""
-    shown = float(size)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if shown < 1000:
-            return f"{shown:.0f} {unit}" if unit == "bytes" else f"{shown:.1f} {unit}"
-        shown /= 1000
-    return f"{shown:.1f} TB"
+    return "" if free is None else f", {human_size(free)} are free in {folder}"
 
 
 @contextmanager

@@ -12,51 +12,54 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
+from typing_extensions import override
+
 from migrator.errors import ItemFailedError
 from migrator.model import Attachment, Draft, Entity, EntityRef
-from migrator.ports import Capabilities, Sink
+from migrator.ports import Capabilities, Sink, Tracker
 from migrator.wire import HttpClient, expects_html
 
 O = TypeVar("O")  # noqa: E741 - the options of a tracker
 
 
-class HttpTracker(ABC, Generic[O]):
-    """The base of an adapter's source and of its target; see `Source` and `Target`. Owns its client."""
+class HttpTracker(Tracker, ABC, Generic[O]):
+    """The base of an adapter's source and of its target, with the verbs that both share. Owns its client."""
 
     def __init__(self, http: HttpClient, options: O, capabilities: Capabilities) -> None:
         self._http, self._options = http, options
         self.capabilities = capabilities
 
+    @override
     async def close(self) -> None:
-        """See `Tracker`."""
         await self._http.close()
 
+    @override
     async def oddities(self) -> tuple[str, ...]:
-        """See `Tracker`: nothing, as far as is known."""
+        """Nothing, as far as is known."""
         return ()
 
     async def still_lists(self, attachment: Attachment) -> bool:
-        """See `Source`."""
+        """For a source: whether the list of its entity still has a file."""
         return any(file.id == attachment.id for file in await self.find_attachments(attachment.owner))
 
     async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:  # noqa: ARG002
-        """See `Target`: what is over the limits that the capabilities tell."""
+        """For a target: what is over the limits that the capabilities name."""
         return self.capabilities.refuses(draft)
 
     @abstractmethod
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """See `Target`."""
+        """All files that are on an entity now; `GoneError` if there is no such entity."""
 
     @abstractmethod
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`."""
+        """Write the whole file into the sink, once, in constant memory."""
 
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """See `Source`."""
+        """For a source: all files of an entity, by its list."""
         return await self.find_attachments(entity.ref)
 
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
-        """See `Target`."""
+        """For a target: the same as `download`."""
         await self.download(remote, sink)
 
     async def _stream(self, file: Attachment, path: str, sink: Sink, query: Mapping[str, str] | None = None) -> None:
@@ -68,7 +71,7 @@ class Describing(Protocol):
     """A target that can give a description to a file that is there."""
 
     async def describe(self, remote: Attachment, description: str) -> None:
-        """See `Target`."""
+        """Set the description; may be repeated."""
 
 
 async def described(target: Describing, made: Attachment, description: str) -> Attachment:

@@ -22,7 +22,7 @@ class FileRecords:
         self._proven = False
 
     async def still_list(self, attachment: Attachment, files_of: FilesOf) -> bool:
-        """Whether its record, or the list of its entity, still has the file. See `Source.still_lists`."""
+        """Whether its record, or the list of its entity, still has the file."""
         record = await self._has(attachment.id)
         if record or (attachment.owner != NOBODY and await _lists(attachment, files_of)):
             return True

@@ -18,9 +18,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
+from typing_extensions import override
+
 from migrator.errors import ConfigError, GoneError, RejectedError
 from migrator.model import NOBODY, Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Link, Page
-from migrator.ports import Body, BodyFacts, Capabilities, Sink
+from migrator.ports import Body, BodyFacts, Capabilities, Sink, Source, Target, Tracker
 from migrator.trackers.cursors import Keyset
 
 CHUNK = 64 * 1024
@@ -139,29 +141,30 @@ class MemoryTracker:
             await sink.write(content[at : at + CHUNK])
 
 
-class _Memory:
+class _Memory(Tracker):
     def __init__(self, tracker: MemoryTracker) -> None:
         self._tracker = tracker
         self.capabilities = tracker.capabilities
 
+    @override
     async def check(self) -> str:
-        """See `Tracker`."""
         await self._tracker.called("check", "")
         return f"memory, {len(self._tracker.entities)} entities"
 
+    @override
     async def oddities(self) -> tuple[str, ...]:
-        """See `Tracker`."""
         return ()
 
+    @override
     async def close(self) -> None:
         """Nothing to let go of."""
 
 
-class MemorySource(_Memory):
+class MemorySource(_Memory, Source):
     """The tracker as a source."""
 
+    @override
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
-        """See `Source`."""
         await self._tracker.called("read", stream)
         state = Keyset.parse(cursor)
         if stream == LOOSE:
@@ -181,46 +184,47 @@ class MemorySource(_Memory):
         found = tuple(later[: self._tracker.page_size])
         return Page(attachments=found, next=state.following([int(file.id) for file in found]))
 
+    @override
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """See `Source`."""
         await self._tracker.called("attachments_of", str(entity.ref))
         if entity.ref not in self._tracker.entities:
             raise GoneError(f"no entity {entity.ref}")
         return self._tracker.of(entity.ref)
 
+    @override
     async def still_lists(self, attachment: Attachment) -> bool:
-        """See `Source`."""
         await self._tracker.called("still_lists", attachment.id)
         return attachment.id in self._tracker.files
 
+    @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`."""
         await self._tracker.called("download", attachment.id)
         await self._tracker.send(attachment, sink)
 
 
-class MemoryTarget(_Memory):
+class MemoryTarget(_Memory, Target):
     """The tracker as a target. A slash is illegal in its names; everything else is kept."""
 
+    @override
     def legal_name(self, name: str) -> str:
-        """See `Target`."""
         return name.replace("/", "_") or "_"
 
+    @override
     async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
-        """See `Target`."""
         if "/" in draft.name or len(draft.name.encode()) > self.capabilities.max_name_bytes:
             return f"the name of a file for {owner} is not legal"
         return self.capabilities.refuses(draft)
 
+    @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """See `Target`."""
         await self._tracker.called("find_attachments", str(owner))
         if owner not in self._tracker.entities:
             raise GoneError(f"no entity {owner}")
         return self._tracker.listed(owner)
 
+    @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """See `Target`. `on_call` comes twice: as `upload` before anything, as `uploaded` when the file is there."""
+        """`on_call` comes twice: as `upload` before anything, as `uploaded` when the file is there."""
         await self._tracker.called("upload", str(owner))
         if owner not in self._tracker.entities:
             raise GoneError(f"no entity {owner}")
@@ -233,8 +237,8 @@ class MemoryTarget(_Memory):
         await self._tracker.called("uploaded", made.id)
         return made
 
+    @override
     async def describe(self, remote: Attachment, description: str) -> None:
-        """See `Target`."""
         await self._tracker.called("describe", remote.id)
         if remote.id not in self._tracker.files:
             raise GoneError(f"no file {remote.id}")
@@ -242,13 +246,14 @@ class MemoryTarget(_Memory):
             raise RejectedError("files have no description here")
         self._tracker.files[remote.id] = replace(self._tracker.files[remote.id], description=description)
 
+    @override
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
-        """See `Target`."""
         await self._tracker.called("read_back", remote.id)
         await self._tracker.send(remote, sink)
 
+    @override
     async def delete(self, remote: Attachment) -> None:
-        """See `Target`. `on_call` comes twice: as `delete` before anything, as `deleted` when the file is gone."""
+        """`on_call` comes twice: as `delete` before anything, as `deleted` when the file is gone."""
         await self._tracker.called("delete", remote.id)
         if not self.capabilities.deletes:
             raise RejectedError("files can't be deleted here")
@@ -257,13 +262,14 @@ class MemoryTarget(_Memory):
         self._tracker.remove(remote.id)
         await self._tracker.called("deleted", remote.id)
 
+    @override
     async def expect_creating(self) -> None:
-        """See `Target`."""
         if not self.capabilities.creates:
             raise ConfigError("[mapping] create_missing: entities of this target can't be created from here")
 
+    @override
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
-        """See `Target`. `on_call` comes twice here, too: as `create_entity` before anything, as `created` after."""
+        """`on_call` comes twice here, too: as `create_entity` before anything, as `created` after."""
         await self._tracker.called("create_entity", draft.mark)
         if not self.capabilities.creates:
             raise RejectedError("no entities are created here")
@@ -271,8 +277,8 @@ class MemoryTarget(_Memory):
         await self._tracker.called("created", str(ref))
         return ref
 
+    @override
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
-        """See `Target`."""
         await self._tracker.called("find_entity", draft.mark)
         found = (ref for ref, entity in self._tracker.entities.items() if draft.mark in (entity.raw or ""))
         return next(found, None)

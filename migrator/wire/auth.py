@@ -17,6 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import Protocol
 from urllib.parse import parse_qs, quote
 
+from typing_extensions import override
 from yarl import URL
 
 from migrator.errors import AuthError, ConfigError, RetriableError
@@ -155,6 +156,7 @@ class HmacAuth(_Plain):
         }
         return Signature({self._prefix + name: value for name, value in told.items()}, clock=clock)
 
+    @override
     def refused(self, signature: Signature, headers: Mapping[str, str]) -> bool:
         """True where the signature went by another clock than the server's."""
         try:

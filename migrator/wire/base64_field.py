@@ -15,6 +15,8 @@ import re
 import string
 from typing import Any
 
+from typing_extensions import override
+
 from migrator.errors import UnexpectedBodyError
 from migrator.ports import BodyFacts, Sink
 
@@ -167,7 +169,7 @@ class Base64Field:
             return False
 
 
-class Base64Sink:
+class Base64Sink(Sink):
     """A `Sink` for such an answer: passes the file in one of its fields on to another sink."""
 
     def __init__(self, inner: Sink, field: str) -> None:
@@ -175,23 +177,24 @@ class Base64Sink:
         self._field = Base64Field(field)
         self.size = 0
 
-    async def start(self, facts: BodyFacts) -> None:  # noqa: ARG002 - they are those of the JSON
-        """See `Sink`. What is inside JSON is surely meant as a file, and whole if `finish` says so."""
+    @override
+    async def start(self, facts: BodyFacts) -> None:
+        """What is inside JSON is surely meant as a file, and whole if `finish` says so."""
         self._field, self.size = Base64Field(self._name), 0
         await self._inner.start(BodyFacts(named=True, framed=True))
 
+    @override
     async def write(self, chunk: bytes) -> None:
-        """See `Sink`."""
         if decoded := self._field.feed(chunk):
             self.size += len(decoded)
             await self._inner.write(decoded)
 
+    @override
     def rewind(self) -> None:
-        """See `Sink`."""
         self._inner.rewind()
 
+    @override
     def warn(self, text: str) -> None:
-        """See `Sink`."""
         self._inner.warn(text)
 
     def finish(self) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping
 
+from typing_extensions import override
+
 from migrator.errors import UnexpectedBodyError
-from migrator.wire.reading import StallGuard, gathered
+from migrator.wire.reading import Readable, StallGuard, gathered
 
 PIECE = 256 * 1024
 """The most bytes that come out at once."""
@@ -103,7 +105,7 @@ def shown(coding: str, first: bytes, most: int) -> bytes:
         return first
 
 
-class Unpacked:
+class Unpacked(Readable):
     """A body that is no file but an answer, which may travel packed. Where it is not packed, it stays as it is."""
 
     def __init__(self, body: StallGuard, coding: str, what: str) -> None:
@@ -112,8 +114,9 @@ class Unpacked:
         self._pieces: Iterator[bytes] = iter(())
         self._begun = False
 
+    @override
     async def readany(self) -> bytes:
-        """See `Readable`; `UnexpectedBodyError` where it breaks off."""
+        """`UnexpectedBodyError` where it breaks off."""
         try:
             return await (self._more() if self._begun else self._begin())
         except ValueError:
@@ -122,7 +125,7 @@ class Unpacked:
             ) from None
 
     async def more(self, wanted: int) -> bytes:
-        """See `StallGuard`."""
+        """At least so many bytes; fewer only at the end of the body, and none after it."""
         return await gathered(self, wanted)
 
     async def _begin(self) -> bytes:

@@ -8,7 +8,10 @@ is the time spent waiting for the tracker: a bandwidth limit of our own makes no
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from typing import Protocol
+
+from typing_extensions import override
 
 from migrator.errors import RetriableError
 
@@ -20,19 +23,20 @@ SLOWEST = 128
 class Readable(Protocol):
     """A body under way."""
 
+    @abstractmethod
     async def readany(self) -> bytes:
         """What is there, at least a byte; nothing at its end."""
 
 
-class StallGuard:
+class StallGuard(Readable):
     """A body as it comes; `RetriableError` once `patience` seconds of waiting brought less than SLOWEST bytes each."""
 
     def __init__(self, content: Readable, patience: float, what: str) -> None:
         self._content, self._patience, self._what = content, patience, what
         self._waited, self._came = 0.0, 0
 
+    @override
     async def readany(self) -> bytes:
-        """See `Readable`."""
         began = time.monotonic()
         chunk = await self._content.readany()
         self._waited += time.monotonic() - began
@@ -44,12 +48,12 @@ class StallGuard:
         return chunk
 
     async def more(self, wanted: int) -> bytes:
-        """So many bytes or a few more; less only at the end of the body, and nothing behind it."""
+        """At least so many bytes; fewer only at the end of the body, and none after it."""
         return await gathered(self, wanted)
 
 
 async def gathered(body: Readable, wanted: int) -> bytes:
-    """So many bytes of a body or a few more; less only at its end, and nothing behind it."""
+    """At least so many bytes of a body; fewer only at its end, and none after it."""
     chunk = await body.readany()
     if not chunk or len(chunk) >= wanted:
         return chunk

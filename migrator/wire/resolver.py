@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
+from typing_extensions import override
 
 AddressInfos = list[tuple[Any, Any, int, str, Any]]
 """As `socket.getaddrinfo` tells."""
@@ -49,16 +50,17 @@ async def looked_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> Add
 class Resolver(AbstractResolver):
     """The same for aiohttp."""
 
+    @override
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """See `AbstractResolver`."""
         numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
         return [
             ResolveResult(hostname=host, host=_address(where), port=port, family=kind, proto=protocol, flags=numeric)
             for kind, _, protocol, _, where in await looked_up(host, port, family)
         ]
 
+    @override
     async def close(self) -> None:
         """Nothing is kept."""
 

@@ -15,6 +15,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from migrator.units import human_duration
+
 LONGEST = 900.0
 """Seconds that are waited at the most, unless the configuration says otherwise."""
 NOTABLE = 10.0
@@ -107,14 +109,6 @@ def _when(value: str) -> datetime | None:
     return None
 
 
-def shown(seconds: float) -> str:
-    """`40 s`, `5 min`, `1.5 h`."""
-    for size, unit in ((3600.0, "h"), (60.0, "min")):
-        if seconds >= size * 1.5 or seconds == size:
-            return f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"
-    return f"{seconds:.0f} s"
-
-
 class Waits:
     """The waits for one tracker, of which many workers hear at once: each is told once, by a warning in the log."""
 
@@ -124,11 +118,11 @@ class Waits:
 
     def asked(self, seconds: float, status: int | None = None) -> None:
         """The tracker asked for it, with this status."""
-        self._begin(seconds, f"the tracker asked to wait {shown(seconds)}{f' ({status})' if status else ''}")
+        self._begin(seconds, f"the tracker asked to wait {human_duration(seconds)}{f' ({status})' if status else ''}")
 
     def trying_again(self, seconds: float, why: str) -> None:
         """What failed is tried again after so long."""
-        self._begin(seconds, f"{why}; waiting {shown(seconds)} before the next try")
+        self._begin(seconds, f"{why}; waiting {human_duration(seconds)} before the next try")
 
     def _begin(self, seconds: float, told: str) -> None:
         until = self._clock() + seconds

@@ -57,8 +57,7 @@ async def backup(
 ) -> BackupSummary:
     """One run: resumes the crawl that was under way, or starts one. The caller holds the archive.
 
-    Gives the summary of `contract.md`; `stop` drains and ends it as `interrupted`. Raises what is fatal, with the
-    run recorded as `failed` and all finished files kept.
+    `stop` ends it as `interrupted`. Raises what is fatal, with the run recorded as `failed` and finished files kept.
     """
     async with run_context(catalog, "backup", lambda: catalog.claim_source(settings.identity)) as context:
         work = _Backup(source, archive, settings, context, progress or Silent())
@@ -66,7 +65,7 @@ async def backup(
         return await context.execute(work, stop or asyncio.Event())
 
 
-class _Backup:
+class _Backup(Work):
     def __init__(
         self, source: Source, archive: Archive, settings: BackupSettings, context: RunContext, progress: Progress
     ) -> None:

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from migrator.model import Attachment, Blob, Outcome, Status
 from migrator.pipeline.executor import SerialExecutor
-from migrator.ports import BodyFacts
+from migrator.ports import BodyFacts, Sink
 from migrator.progress import Progress
 from migrator.store import BLOB_FOLDERS, Archive, Catalog, Content, FreeSpace, LargeFile
 
@@ -24,7 +26,7 @@ HANDED_OVER = 64
 GATHER = 0.02
 
 
-class StoreSink:
+class StoreSink(Sink):
     """Takes a download: in memory while it is small, else into a file of its own."""
 
     def __init__(self, archive: Archive, progress: Progress) -> None:
@@ -34,11 +36,12 @@ class StoreSink:
         self._file: LargeFile | None = None
         self.warning: str | None = None
 
+    @override
     async def start(self, facts: BodyFacts) -> None:
-        """See `Sink`."""
+        pass
 
+    @override
     async def write(self, chunk: bytes) -> None:
-        """See `Sink`."""
         self._progress.moved(len(chunk))
         self._size += len(chunk)
         if self._file is None and self._size > SMALL:
@@ -51,13 +54,13 @@ class StoreSink:
         else:
             self._parts.append(chunk)
 
+    @override
     def rewind(self) -> None:
-        """See `Sink`."""
         self.discard()
         self._parts, self._size, self.warning = [], 0, None
 
+    @override
     def warn(self, text: str) -> None:
-        """See `Sink`."""
         self.warning = text if self.warning is None else f"{self.warning}; {text}"
 
     def discard(self) -> None:

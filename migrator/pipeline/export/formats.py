@@ -14,10 +14,14 @@ import io
 import os
 import zipfile
 import zlib
+from abc import abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
+
+from typing_extensions import override
 
 from migrator.filenames import on_disk
 from migrator.model import Blob
@@ -47,6 +51,26 @@ class ExportItem:
     created_at: str = ""
 
 
+class ExportFormat(Protocol):
+    """What an export writes into."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Make what is there before the first file."""
+
+    @abstractmethod
+    def add(self, item: ExportItem, blob: Path) -> None:
+        """Place one file; `BlobDamagedError` where the blob is not what it should be."""
+
+    @abstractmethod
+    def end(self, source: str) -> None:
+        """All files are placed."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Let go of what is open."""
+
+
 class _Index:
     """The lines of `index.csv`, in a file of its own until they are wanted."""
 
@@ -61,7 +85,7 @@ class _Index:
         )
 
 
-class Tree:
+class Tree(ExportFormat):
     """A folder of files: copies, or with `links` hard links into the archive where there can be some."""
 
     def __init__(self, root: Path, moved: Remapped, *, links: bool) -> None:
@@ -75,12 +99,14 @@ class Tree:
         """Where the tree begins."""
         return self._root
 
+    @override
     def begin(self) -> None:
         """Make the folder."""
         self._root.mkdir(mode=0o700)
         self.top.mkdir(mode=0o700, exist_ok=True)
         self._index = _Index(_text_file(self.top / INDEX))
 
+    @override
     def add(self, item: ExportItem, blob: Path) -> None:
         """Place one file; `BlobDamagedError` if its blob is not what its name says."""
         path = self.top / on_disk(item.path)
@@ -106,10 +132,12 @@ class Tree:
             return False
         return True
 
-    def end(self, source: str) -> None:  # noqa: ARG002 - a bag tells it
+    @override
+    def end(self, source: str) -> None:
         """All files are placed."""
         self.abandon()
 
+    @override
     def abandon(self) -> None:
         """Let go of what is open."""
         if self._index:
@@ -125,17 +153,17 @@ class Bag(Tree):
         self._count = self._size = 0
 
     @property
+    @override
     def top(self) -> Path:
-        """See `Tree`."""
         return self._root / "data"
 
+    @override
     def begin(self) -> None:
-        """See `Tree`."""
         super().begin()
         self._manifest = _text_file(self._root / "manifest-sha256.txt")
 
+    @override
     def add(self, item: ExportItem, blob: Path) -> None:
-        """See `Tree`."""
         super().add(item, blob)
         self._list(item.path, item.blob)
 
@@ -144,8 +172,8 @@ class Bag(Tree):
         if self._manifest:
             self._manifest.write(f"{blob.sha256}  data/{path}\n")
 
+    @override
     def end(self, source: str) -> None:
-        """See `Tree`."""
         if self._index:
             self._index.file.close()
         index = (self.top / INDEX).read_bytes()
@@ -164,14 +192,14 @@ class Bag(Tree):
         sums = [f"{_sha256(self._root / tag)}  {tag}\n" for tag in tags]
         (self._root / "tagmanifest-sha256.txt").write_bytes("".join(sums).encode())
 
+    @override
     def abandon(self) -> None:
-        """See `Tree`."""
         super().abandon()
         if self._manifest:
             self._manifest.close()
 
 
-class Zip:
+class Zip(ExportFormat):
     """A ZIP64 file; what gets smaller by deflating is deflated, the rest stored."""
 
     def __init__(self, root: Path, moved: Remapped, *, links: bool) -> None:  # noqa: ARG002 - no links in a ZIP file
@@ -181,6 +209,7 @@ class Zip:
         self._index = csv.writer(self._text)
         self._zip: zipfile.ZipFile | None = None
 
+    @override
     def begin(self) -> None:
         """Make the file."""
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, OWN)
@@ -188,8 +217,8 @@ class Zip:
         self._zip = zipfile.ZipFile(self._file, "w", allowZip64=True)
         self._index.writerow(COLUMNS)
 
+    @override
     def add(self, item: ExportItem, blob: Path) -> None:
-        """See `Tree.add`."""
         wanted = item.blob
         if wanted.sha256 not in self._sound:
             self._sound[wanted.sha256] = is_sound(wanted, blob, self._moved)
@@ -206,8 +235,8 @@ class Zip:
             [item.path, item.kind, item.entity_id, item.attachment_id, item.name, wanted.size, wanted.sha256]
         )
 
+    @override
     def end(self, source: str) -> None:
-        """See `Tree`."""
         if self._zip is not None:
             body = self._text.getvalue().encode("utf-8", "backslashreplace")
             self._zip.writestr(_entry(INDEX, "", body[:SAMPLE], len(body)), body)
@@ -215,8 +244,9 @@ class Zip:
             self._zip.close()
             self._file.close()
 
+    @override
     def abandon(self) -> None:
-        """See `Tree`; the file is thrown away, so what its end would tell is not written."""
+        """The file is thrown away, so what its end would tell is not written."""
         if self._zip is not None:
             self._zip.fp = None
             self._file.close()

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 
+from typing_extensions import override
+
 from migrator.model import EntityRef, RunStatus, UploadStatus
 from migrator.pipeline.load.arrivals import fits, is_passing, likeness, resembles
 from migrator.pipeline.load.content_check import ContentCheck
@@ -53,7 +55,7 @@ async def load(
         return left.whole(await context.execute(work, stop or asyncio.Event()))
 
 
-class _Load:
+class _Load(Work):
     def __init__(
         self, uploader: Uploader, target: Target, settings: LoadSettings, context: RunContext, left: Left
     ) -> None:
@@ -73,6 +75,7 @@ class _Load:
     def _may_create(self) -> StubCreator:
         return StubCreator(self._target, self._catalog, self._settings, self._executor, self._stop)
 
+    @override
     async def flush(self) -> None:
         """See `Job`. Every upload is recorded as soon as it is settled."""
 

@@ -13,6 +13,8 @@ import hashlib
 from collections.abc import Sequence
 from html.parser import HTMLParser
 
+from typing_extensions import override
+
 from migrator import errors
 from migrator.mapping import Row, field_of
 from migrator.model import NOBODY, Entity, EntityDraft, EntityRef
@@ -145,16 +147,19 @@ class _Words(HTMLParser):
         self.words: list[str] = []
         self._silent = 0
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
+    @override
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._silent += tag in _SILENT
         if tag in _BREAKS:
             self.words.append("\n")
 
+    @override
     def handle_endtag(self, tag: str) -> None:
         self._silent -= tag in _SILENT and self._silent > 0
         if tag in _BREAKS - {"br"}:
             self.words.append("\n")
 
+    @override
     def handle_data(self, data: str) -> None:
         if not self._silent:
             self.words.append(data)

@@ -64,6 +64,11 @@ class FileReport:
     sent: tuple[UploadReport, ...]
     remarks: tuple[tuple[str, bool], ...]
 
+    @property
+    def size_known(self) -> int | None:
+        """Bytes: those of the archive, else those that the source lists."""
+        return self.of.size if self.size is None else self.size
+
 
 @dataclass(frozen=True, slots=True)
 class EntityReport:
@@ -74,6 +79,16 @@ class EntityReport:
     url: str
     error: str
     files: tuple[FileReport, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything of it is a failure."""
+        return bool(self.error) or any(bad for filed in self.files for _, bad in filed.remarks)
+
+    @property
+    def differs(self) -> bool:
+        """Whether there is anything to say of it, failure or not."""
+        return bool(self.error) or any(filed.remarks for filed in self.files)
 
 
 @dataclass(slots=True)
@@ -209,7 +224,7 @@ def sums(chapters: Iterable[EntityReport], source: str) -> Totals:
 
 
 def _add(totals: Totals, filed: FileReport) -> None:
-    of, size = filed.of, filed.size if filed.size is not None else filed.of.size or 0
+    of, size = filed.of, filed.size_known or 0
     totals.attachments += 1
     totals.listed_bytes += size if filed.status != Status.GONE else 0
     totals.statuses[filed.status] += 1

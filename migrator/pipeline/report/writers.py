@@ -105,8 +105,7 @@ def write_csv(file: TextIO, totals: Totals, chapters: Iterable[EntityReport]) ->
 
 
 def _size(filed: FileReport) -> str:
-    size = filed.size if filed.size is not None else filed.of.size
-    return "" if size is None else str(size)
+    return "" if filed.size_known is None else str(filed.size_known)
 
 
 def _inert(cell: str) -> str:
@@ -144,7 +143,7 @@ def _chapter(chapter: EntityReport) -> dict[str, Any]:
             {
                 "attachment": filed.of.id,
                 "name": filed.of.name,
-                "size": filed.size if filed.size is not None else filed.of.size,
+                "size": filed.size_known,
                 "created_at": filed.of.created_at,
                 "created_by": filed.of.created_by,
                 "status": filed.status,

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from aiohttp import web
+from typing_extensions import override
 
 from migrator.sandbox.issuetrak.auth import RefusedError
 from migrator.sandbox.issuetrak.files import Received, complaint_about
@@ -27,12 +28,14 @@ class IssuetrakSandbox(IssuetrakReads):
 
     tracker = "issuetrak"
 
+    @override
     def kind_of(self, entity_id: int) -> str:
         """Everything is an issue here."""
         if self.entity(entity_id) is None:
             raise KeyError(entity_id)
         return "Issue"
 
+    @override
     def routes(self) -> Iterable[web.RouteDef]:
         """List the routes of the API, and the login page."""
         yield web.get("/login.aspx", show_login)

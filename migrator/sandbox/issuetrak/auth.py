@@ -14,6 +14,7 @@ from email.utils import format_datetime
 from typing import Any, ClassVar
 
 from aiohttp import web
+from typing_extensions import override
 
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import Sandbox
@@ -72,6 +73,7 @@ class Door(Sandbox):
         self._seen: set[str] = set()
 
     @property
+    @override
     def credentials(self) -> dict[str, str]:
         """What stands in [source.auth] or [target.auth]."""
         return {"api_key": self.key}

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from aiohttp import web
+from typing_extensions import override
 
 from migrator.sandbox.server import UPLOAD_ROUTE
 from migrator.sandbox.squash.reads import SquashReads
@@ -29,6 +30,7 @@ class SquashSandbox(SquashReads):
 
     tracker: ClassVar[str] = "squash"
 
+    @override
     def kind_of(self, entity_id: int) -> str:
         """Name the kind of an entity."""
         return self.tree.of_entity[entity_id].kind
@@ -37,6 +39,7 @@ class SquashSandbox(SquashReads):
         """Give the id of an entity among those of its kind; the entity's own, unless each kind counts by itself."""
         return self.tree.of_entity[entity_id].number
 
+    @override
     def acts(self) -> Iterable[tuple[str, str, Act, str]]:
         """List method, path, what answers, and the name of the route."""
         yield from super().acts()

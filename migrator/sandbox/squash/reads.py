@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
+from typing_extensions import override
 
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import FILE_ROUTE
@@ -38,6 +39,7 @@ class SquashReads(SquashWeb):
         self.names: dict[int, str] = {}
         """Names of files that were renamed."""
 
+    @override
     def routes(self) -> Iterable[web.RouteDef]:
         """List the routes of the API."""
         for method, path, act, name in self.acts():
@@ -61,6 +63,7 @@ class SquashReads(SquashWeb):
         yield "GET", f"/attachments{_ONE}", self._file, ""
         yield "GET", f"/attachments{_ONE}/content", self._content, FILE_ROUTE
 
+    @override
     def attachment(self, attachment_id: int) -> WorldAttachment | None:
         """Find an attachment that is not deleted, under its present name."""
         found = super().attachment(attachment_id)

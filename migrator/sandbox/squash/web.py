@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from aiohttp import web
+from typing_extensions import override
 
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import Sandbox
@@ -82,6 +83,7 @@ class SquashWeb(Sandbox):
         self._shuffles = random.Random(world.seed)
 
     @property
+    @override
     def credentials(self) -> dict[str, str]:
         """What stands in the configuration's [source.auth] or [target.auth]."""
         return {"token": self.token}

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from aiohttp import web
+from typing_extensions import override
 
 from migrator.sandbox.server import in_any_case
 from migrator.sandbox.state import CommentRow
@@ -37,6 +38,7 @@ class TargetprocessSandbox(TargetprocessLists):
 
     tracker = "targetprocess"
 
+    @override
     def routes(self) -> Iterable[web.RouteDef]:
         """List the routes of the API, and those of the files."""
         api = in_any_case("api/v1")
@@ -52,6 +54,7 @@ class TargetprocessSandbox(TargetprocessLists):
             web.get(one + "/{inner}", self._get_inner),
         ]
 
+    @override
     def template(self, request: web.Request) -> str:
         """Name the route of a request, with its collections by their proper names."""
         template = super().template(request).replace("{slash}", "").replace("{slash:/?}", "")
@@ -61,6 +64,7 @@ class TargetprocessSandbox(TargetprocessLists):
             template = template.replace("{" + part + "}", proper)
         return template
 
+    @override
     def kind_of(self, entity_id: int) -> str:
         """Name the entity type of an entity."""
         entity = self.entity(entity_id)

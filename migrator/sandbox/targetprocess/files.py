@@ -14,6 +14,7 @@ from html import escape
 from typing import Any, ClassVar, Literal
 
 from aiohttp import web
+from typing_extensions import override
 
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import (
@@ -63,6 +64,7 @@ class TargetprocessFiles(Sandbox):
         super().__init__(world, faults, base_path=base_path)
         self.oddities = Oddities(**oddities)
 
+    @override
     def routes(self) -> Iterable[web.RouteDef]:
         """List the routes of pages and files."""
         return [

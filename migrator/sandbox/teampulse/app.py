@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import web
+from typing_extensions import override
 
 from migrator.sandbox.server import UPLOAD_ROUTE, in_any_case
 from migrator.sandbox.teampulse.reads import Act, RefusedError, TeamPulseReads
@@ -33,6 +34,7 @@ class TeamPulseSandbox(TeamPulseReads):
 
     tracker = "teampulse"
 
+    @override
     def kind_of(self, entity_id: int) -> str:
         """Name the type of a work item."""
         entity = self.entity(entity_id)
@@ -40,6 +42,7 @@ class TeamPulseSandbox(TeamPulseReads):
             raise KeyError(entity_id)
         return KINDS.get(entity.kind, entity.kind)
 
+    @override
     def routes(self) -> Iterable[web.RouteDef]:
         """List the routes of the API, with and without its version, and those of log-in and files."""
         yield from super().routes()

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
 from aiohttp import web
+from typing_extensions import override
 
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import FILE_ROUTE, Sandbox, attachment_disposition, in_any_case, show_login, to_login
@@ -50,6 +51,7 @@ class TeamPulseWeb(Sandbox):
         self._tokens: dict[str, int] = {}
         self._refresh_token = ""
 
+    @override
     def routes(self) -> Iterable[web.RouteDef]:
         """List the routes of log-in and files."""
         file = r"/{number:\d+}" + in_any_case("AttachmentName") + "/{name}"

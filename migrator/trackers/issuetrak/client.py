@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from typing_extensions import override
+
 from migrator import errors
 from migrator.model import Attachment, EntityRef
 from migrator.ports import Capabilities, Sink
@@ -73,16 +75,17 @@ class Issuetrak(HttpTracker[Options]):
         self._search = Search(http, options.page_size)
         self._lists = Lists(self._get, options.list_route, self._issue, self._others)
 
+    @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """See `Target`."""
         return tuple(attachment_in(found, owner) for found in await self._lists.of(digits(owner.id)))
 
+    @override
     async def still_lists(self, attachment: Attachment) -> bool:
-        """See `Source`."""
         return await self._lists.still_lists(digits(attachment.owner.id), attachment.id)
 
+    @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`. The size is told behind the content, or before it; where it is none, the content tells it."""
+        """The size is told behind the content, or before it; where it is none, the content tells it."""
         path, decoded = f"api/v1/attachments/{digits(attachment.id)}/true", Base64Sink(sink, "FileContent")
         try:
             await self._http.download(path, decoded, accept="application/json")

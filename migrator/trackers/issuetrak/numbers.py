@@ -47,9 +47,10 @@ class Numbered:
         self._broken: Counter[str] = Counter()
 
     async def page(self, cursor: Cursor | None) -> Page:
-        """See `Source.read`; `TrackerUnreachableError` where the range ends without a single issue.
+        """One page of issues, for `Source.read`.
 
-        `RetriableError` where numbers are missing and issues that answered before do so no more.
+        `TrackerUnreachableError` where the range ends without a single issue, `RetriableError` where
+        numbers are missing and issues that answered before do so no more.
         """
         first, last = range_in(self._numbers)
         state, known = Keyset.parse(cursor), _known_in(cursor)

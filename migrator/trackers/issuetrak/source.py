@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from typing_extensions import override
+
 from migrator import errors
 from migrator.model import Attachment, Cursor, Entity, EntityRef, Page
-from migrator.ports import Sink
+from migrator.ports import Sink, Source
 from migrator.trackers.issuetrak.client import KIND, NO_LIST, Issuetrak, Options
 from migrator.trackers.issuetrak.numbers import Numbered
 from migrator.trackers.issuetrak.parse import range_in, timeless
@@ -18,7 +20,7 @@ from migrator.trackers.strict import digits, number_in
 from migrator.wire import HttpClient
 
 
-class IssuetrakSource(Issuetrak):
+class IssuetrakSource(Issuetrak, Source):
     """Issues in the order of their numbers; the files of each must be asked for."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
@@ -27,8 +29,8 @@ class IssuetrakSource(Issuetrak):
         self._archives = ZipBatches(self._archive)
         self._numbered = Numbered(KIND, options.issue_numbers, self._issue, self._entity)
 
+    @override
     async def check(self) -> str:
-        """See `Tracker`."""
         if self._options.issue_numbers:
             first, last = range_in(self._options.issue_numbers)
             await self._log_in()
@@ -39,8 +41,8 @@ class IssuetrakSource(Issuetrak):
             raise await self._without_search(error) from None
         return f"Issuetrak accepts the API key and finds {'some' if found is None else found} issues"
 
+    @override
     async def oddities(self) -> tuple[str, ...]:
-        """See `Tracker`."""
         told, numbers = [], self._options.issue_numbers
         page = await self.read("issues", None)
         if numbers:
@@ -54,21 +56,21 @@ class IssuetrakSource(Issuetrak):
             told.append(NO_LIST)
         return tuple(told)
 
-    async def read(self, stream: str, cursor: Cursor | None) -> Page:  # noqa: ARG002 - there is one stream
-        """See `Source`."""
+    @override
+    async def read(self, stream: str, cursor: Cursor | None) -> Page:
         page = await (self._numbered.page(cursor) if self._options.issue_numbers else self._found(cursor))
         self._lists.note(entity.ref.id for entity in page.ask)
         return page
 
+    @override
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """See `Source`."""
         files = tuple(replace(file, size=file.size or None) for file in await self.find_attachments(entity.ref))
         if self._options.zip:
             self._archives.plan(entity.ref, files)
         return files
 
+    @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`."""
         if not await self._archives.give(attachment, sink):
             await super().download(attachment, sink)
 
@@ -91,6 +93,7 @@ class IssuetrakSource(Issuetrak):
         hint = 'If it is, set options.issue_numbers = "1-5000" to read issues by their numbers'
         return errors.ConfigError(f"the server refuses issues/search ({error}); is `url` right? {hint}")
 
+    @override
     async def _others(self, whole: bool) -> AsyncIterator[str]:
         numbered = self._options.issue_numbers
         async for number in self._numbered.sample(whole=whole) if numbered else super()._others(whole):

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import re
 
+from typing_extensions import override
+
 from migrator import errors
 from migrator.model import Attachment, Draft, EntityRef
-from migrator.ports import Body, CreatesNothing
+from migrator.ports import Body, CreatesNothing, Target
 from migrator.trackers.issuetrak.authors import Authors
 from migrator.trackers.issuetrak.client import Issuetrak, Options
 from migrator.trackers.issuetrak.parse import attachment_in, made_in, written, zone_in
@@ -30,7 +32,7 @@ _ILLEGAL = re.compile(r"[<>:\"/\\|?*\x00-\x1f\ud800-\udfff]")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|(?:com|lpt)[0-9¹²³])\s*(?:\.|\Z)", re.IGNORECASE)
 
 
-class IssuetrakTarget(CreatesNothing, Issuetrak):
+class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
     """Files are added to issues that exist, in the name of their authors where those exist and are active."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
@@ -40,8 +42,8 @@ class IssuetrakTarget(CreatesNothing, Issuetrak):
         self._first = asyncio.Lock()
         self._blind: EntityRef | None = None
 
+    @override
     async def check(self) -> str:
-        """See `Tracker`."""
         await self._log_in()
         user = self._options.created_by
         if not user:
@@ -50,8 +52,8 @@ class IssuetrakTarget(CreatesNothing, Issuetrak):
             raise errors.ConfigError(f"target.options.created_by: {user!r} is no active user of this Issuetrak")
         return f"Issuetrak accepts the API key; files of unknown authors go to {user}"
 
+    @override
     async def oddities(self) -> tuple[str, ...]:
-        """See `Tracker`."""
         await self._lists.prove()
         unset = (
             "target.options.created_by is not set: files whose author is no active user of this Issuetrak are refused"
@@ -61,27 +63,31 @@ class IssuetrakTarget(CreatesNothing, Issuetrak):
             *(() if self._options.created_by else (unset,)),
         )
 
+    @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """See `Target`. `TrackerUnreachableError` where lists can't be read: each load would send everything again."""
+        """`TrackerUnreachableError` where lists can't be read: each load would send everything again."""
         self._expect_lists(owner)
         files = await self._lists.of(digits(owner.id), trusting=True)
         return tuple(attachment_in(found, owner) for found in files)
 
+    @override
     def legal_name(self, name: str) -> str:
-        """See `Target`: what Windows takes as a file name."""
+        """What Windows takes as a file name."""
         legal = _ILLEGAL.sub("_", name).rstrip(" .") or "_"
         return f"_{legal}" if _DEVICE.match(legal) else legal
 
+    @override
     async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
-        """See `Target`. Each author is asked for once."""
+        """Each author is asked for once."""
         try:
             await self._authors.of(draft.created_by)
         except errors.RejectedError as error:
             return str(error)
         return await super().refuses(owner, draft)
 
+    @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """See `Target`. A 400 took nothing, so it is sent once more in another's name where that may be the cause."""
+        """A 400 took nothing, so it is sent once more in another's name where that may be the cause."""
         limit = self._options.max_bytes
         if limit and draft.size > limit:
             raise errors.RejectedError(f"{draft.size} bytes; options.max_bytes is {limit}")
@@ -116,11 +122,13 @@ class IssuetrakTarget(CreatesNothing, Issuetrak):
         self._authors.strike(author)
         return sent
 
+    @override
     async def describe(self, remote: Attachment, description: str) -> None:
         """Files of an Issuetrak have no description."""
 
+    @override
     async def delete(self, remote: Attachment) -> None:
-        """See `Target`. There is no way."""
+        """There is no way."""
         raise errors.RejectedError(f"{remote.owner}: Issuetrak's API can't delete files")
 
     async def _send(self, owner: EntityRef, draft: Draft, body: Body, author: str) -> Attachment | None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+from typing_extensions import override
+
 from migrator.errors import GoneError, LoginPageError, RejectedError, TrackerUnreachableError, UnexpectedBodyError
 from migrator.model import Attachment, EntityRef, Unread
 from migrator.ports import Capabilities, Sink
@@ -85,8 +87,8 @@ class RedmineTracker(HttpTracker[Options]):
         super().__init__(http, options, replace(capabilities, max_attachment_bytes=options.max_bytes or None))
         self.api = Api(http)
 
+    @override
     async def check(self) -> str:
-        """See `Tracker`."""
         try:
             return f"logged in to Redmine as {text((await self.api.account()).get('login'))}"
         except LoginPageError:
@@ -94,13 +96,14 @@ class RedmineTracker(HttpTracker[Options]):
         except (GoneError, UnexpectedBodyError):
             raise TrackerUnreachableError("no Redmine answers at this address; is `url` right?") from None
 
+    @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """See `Target`."""
         answer = await self._http.get_json(f"issues/{issue_number(owner)}.json", {"include": "attachments"})
         return attachments_in(object_in(answer, "issue"), owner)
 
+    @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`. By number alone: with a name in the path, a file renamed meanwhile would be a 404."""
+        """By number alone: with a name in the path, a file renamed meanwhile would be a 404."""
         await self._stream(attachment, f"attachments/download/{digits(attachment.id)}", sink)
 
     def issues(self, project: str, read: Reader = strictly) -> Listing:

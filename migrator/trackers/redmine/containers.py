@@ -88,7 +88,7 @@ class Containers:
         }
 
     async def page(self, stream: str, cursor: Cursor | None) -> Page:
-        """See `Source.read`."""
+        """One page of a stream, for `Source.read`."""
         after = Keyset.parse(cursor).after or 0
         if stream not in LISTS:
             return await self._fields_page(after)
@@ -214,7 +214,7 @@ class Containers:
         return told, tuple(Entity(EntityRef(kind, path)) for path in broken)
 
     async def attachments_of(self, ref: EntityRef) -> tuple[Attachment, ...]:
-        """See `Source`: of any kind, and of a list that could not be read."""
+        """The files of a container of any kind, or of a list that could not be read."""
         if match := _LIST.fullmatch(ref.id):
             return await self._below(ref.id, match[1])
         item = await self._record(ref)
@@ -222,7 +222,7 @@ class Containers:
         return (*files, *await self._fields.files(await self._fields.numbers(item, ref.kind), ref))
 
     async def still_lists(self, file: Attachment) -> bool:
-        """See `Source`: by the list that told of it, or by the record of its owner, with any custom field's value."""
+        """Whether a file is still there, by the list that named it or by its owner's record with all custom fields."""
         if _LIST.fullmatch(file.locator):
             listed = objects_in(object_in(await self._api.get(file.locator)), "files")
             return any(str(number_in(other)) == file.id for other in listed)

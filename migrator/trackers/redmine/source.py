@@ -11,8 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from typing_extensions import override
+
 from migrator.errors import ForbiddenError, ItemFailedError, MigratorError, RejectedError
 from migrator.model import Attachment, Cursor, Entity, EntityRef, Page, Unread
+from migrator.ports import Source
 from migrator.trackers.lenient import records, whole
 from migrator.trackers.prefetch import Prefetcher
 from migrator.trackers.redmine.client import CAPABILITIES, Options, RedmineTracker, leniently
@@ -47,7 +50,7 @@ MODULE = "issue_tracking"
 """Whose issues and versions a project has only while it is on."""
 
 
-class RedmineSource(RedmineTracker):
+class RedmineSource(RedmineTracker, Source):
     """Issues in the order of their numbers, each with its files, and what `also` names."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
@@ -61,13 +64,13 @@ class RedmineSource(RedmineTracker):
         files = "files" in options.also
         self._containers = Containers(self.api, self._projects, self._fields, http.base, files=files)
 
+    @override
     async def close(self) -> None:
-        """See `Tracker`."""
         await self._ahead.close()
         await super().close()
 
+    @override
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
-        """See `Source`."""
         if stream != "issues":
             return await self._containers.page(stream, cursor)
         try:
@@ -115,8 +118,9 @@ class RedmineSource(RedmineTracker):
         known = await self.api.tried(LIST, self._fields.types())
         return (Unread(EntityRef(ISSUE, LIST), str(known)),) if isinstance(known, MigratorError) else ()
 
+    @override
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """See `Source`. What stands for a list that could not be read has all the files below it."""
+        """What stands for a list that could not be read has all the files below it."""
         if entity.ref != (ISSUE, LIST):
             return await self._containers.attachments_of(entity.ref)
         await self._fields.types()
@@ -126,12 +130,14 @@ class RedmineSource(RedmineTracker):
             files |= {file.id: file for file in told}
         return tuple(files.values())
 
+    @override
     async def still_lists(self, attachment: Attachment) -> bool:
-        """See `Source`. Never by the file's own record: that is a 404, too, while the storage is away."""
+        """Never by the file's own record: that is a 404, too, while the storage is away."""
         return await self._containers.still_lists(attachment)
 
+    @override
     async def oddities(self) -> tuple[str, ...]:
-        """See `Tracker`. What refuses to tell is odd itself."""
+        """What refuses to tell is odd itself."""
         found: list[str] = []
         for part in (self._odd_issues, self._odd_projects, self._fields.not_told):
             try:

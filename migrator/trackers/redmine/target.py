@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from typing_extensions import override
+
 from migrator.errors import ConfigError, ItemFailedError, OutcomeUnknownError
 from migrator.model import Attachment, Draft, EntityDraft, EntityRef
-from migrator.ports import Body
+from migrator.ports import Body, Target
 from migrator.trackers.keyed_lock import KeyedLock
 from migrator.trackers.lenient import text
 from migrator.trackers.markers import MarkerIndex
@@ -24,7 +26,7 @@ LONGEST_DESCRIPTION = 255  # characters; with one more the whole file is dropped
 _ILLEGAL = re.compile(r"[\\/?%*:|\"'<>\n\r\0\ud800-\udfff]")
 
 
-class RedmineTarget(RedmineTracker):
+class RedmineTarget(RedmineTracker, Target):
     """Files are added to issues that exist."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
@@ -33,13 +35,15 @@ class RedmineTarget(RedmineTracker):
         self._marks = MarkerIndex(self._described_issues)
         self._kind = NameLookup("target.options.create_kind", options.create_kind, self._kinds)
 
+    @override
     def legal_name(self, name: str) -> str:
-        """See `Target`. Redmine drops everything up to a slash and makes `_` of some others; blank is no name."""
+        """Redmine drops everything up to a slash and makes `_` of some others; blank is no name."""
         legal = _ILLEGAL.sub("_", name)
         return legal if legal.strip() else "_"
 
+    @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """See `Target`. Nothing happens to the issue before the last step, so all before it may be repeated."""
+        """Nothing happens to the issue before the last step, so all before it may be repeated."""
         number = issue_number(owner)
         answer = await self._http.send(Request("POST", "uploads.json", {"filename": draft.name}, body=RawBody(body)))
         uploaded = object_in(answer.json(), "upload")
@@ -67,23 +71,24 @@ class RedmineTarget(RedmineTracker):
             raise OutcomeUnknownError(f"{owner}: {reason}", accepted=True)
         return found[remote_id]
 
+    @override
     async def describe(self, remote: Attachment, description: str) -> None:
-        """See `Target`."""
         change = {"attachment": {"description": _short(description)}}
         await self._http.send_json("PATCH", f"attachments/{digits(remote.id)}.json", change)
 
+    @override
     async def delete(self, remote: Attachment) -> None:
-        """See `Target`. It, too, is a change of the issue and stands in its history."""
+        """It, too, is a change of the issue and stands in its history."""
         await self._http.send(Request("DELETE", f"attachments/{digits(remote.id)}.json"))
 
+    @override
     async def expect_creating(self) -> None:
-        """See `Target`."""
         self._home()
         if self._options.create_kind:
             await self._kind.number()
 
+    @override
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
-        """See `Target`."""
         issue: dict[str, Any] = {"project_id": self._home(), "subject": draft.title[:255].strip() or "untitled"}
         issue["description"] = draft.marked
         if self._options.create_kind:
@@ -93,8 +98,9 @@ class RedmineTarget(RedmineTracker):
     async def _create(self, issue: Mapping[str, Any]) -> EntityRef:
         return ref_in(object_in((await self._http.write_json("POST", "issues.json", {"issue": issue})).json(), "issue"))
 
+    @override
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
-        """See `Target`. Not every Redmine searches descriptions, so the project's issues are walked once."""
+        """Not every Redmine searches descriptions, so the project's issues are walked once."""
         return await self._marks.find(draft.mark)
 
     async def _described_issues(self) -> AsyncIterator[tuple[EntityRef, str]]:

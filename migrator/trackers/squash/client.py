@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+from typing_extensions import override
+
 from migrator.errors import (
     AuthError,
     ForbiddenError,
@@ -72,8 +74,9 @@ class SquashTM(HttpTracker[Options]):
         self._partly: dict[EntityRef, dict[str, Attachment]] = {}
         self._facts = FileFacts(self._get)
 
+    @override
     async def check(self) -> str:
-        """See `Tracker`. Any list that answers will do; none says whose the credentials are."""
+        """Any list that answers will do; none says whose the credentials are."""
         try:
             stream, answer = await self._records.first_answer()
         except AuthError as error:
@@ -87,8 +90,8 @@ class SquashTM(HttpTracker[Options]):
         count = natural(record(answer.get("page")).get("totalElements"))
         return f"Squash TM with {'some' if count is None else count} {stream} to be seen"
 
+    @override
     async def oddities(self) -> tuple[str, ...]:
-        """See `Tracker`."""
         return (*await odd_lists(self._get, self._options.page_size), *await self._odd_files())
 
     async def _odd_files(self) -> tuple[str, ...]:
@@ -110,8 +113,9 @@ class SquashTM(HttpTracker[Options]):
     async def _get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         return object_in(await self._http.get_json(f"{API}/{path}", query))
 
+    @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """See `Target`, by id. What a try got before it failed is kept: the next one asks for the rest."""
+        """By id. What a try got before it failed is kept: the next one asks for the rest."""
         items = await self._told(owner)
         known = self._partly.pop(owner, {})
         lacking = [item for number, item in items.items() if number not in known]
@@ -123,8 +127,9 @@ class SquashTM(HttpTracker[Options]):
                 raise failure
         return tuple(known[number] for number in sorted(items, key=int))
 
+    @override
     async def still_lists(self, attachment: Attachment) -> bool:
-        """See `Source`: by the owner's own record."""
+        """By the owner's own record."""
         return attachment.id in await self._told(attachment.owner)
 
     async def _told(self, owner: EntityRef) -> dict[str, dict[str, Any]]:
@@ -146,6 +151,6 @@ class SquashTM(HttpTracker[Options]):
                 raise NotExposedError(f"{owner}: the API tells no files of {kind or 'it'}") from None
             return []
 
+    @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`."""
         await self._stream(attachment, f"{API}/attachments/{digits(attachment.id)}/content", sink)

@@ -33,7 +33,7 @@ class Passing:
         self._sent: dict[tuple[EntityRef, str], Attachment | None] = {}
 
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment:
-        """See `Target.upload`. What an earlier try left is finished first."""
+        """Send a file, for `Target.upload`. What an earlier try left is finished first."""
         async with self._turns.at(owner):
             under = replace(draft, name=await passing_name(draft.name, body))
             made = await self._left(owner, under) or await self._sent_once(owner, under, body)

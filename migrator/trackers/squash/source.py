@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from migrator.errors import (
     NotExposedError,
 )
 from migrator.model import Attachment, Cursor, Entity, Page
+from migrator.ports import Source
 from migrator.trackers.squash.client import API, Options, SquashTM
 from migrator.trackers.squash.tree import Tree, is_closed
 from migrator.wire import HttpClient
 
 
-class SquashSource(SquashTM):
+class SquashSource(SquashTM, Source):
     """Each of the seven lists, and after each of its pages all that is below what is on it."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
@@ -19,12 +22,13 @@ class SquashSource(SquashTM):
         projects = options.project_files == "read"
         self._tree = Tree(self._get, self._records, f"{http.base}/{API}", options.page_size, projects=projects)
 
+    @override
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
-        """See `Source`."""
         return await self._tree.page(stream, cursor)
 
+    @override
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """See `Source`. What stands for a closed way is refused, so that it is recorded, or has all files below it."""
+        """What stands for a closed way is refused, so that it is recorded, or has all files below it."""
         if not is_closed(entity.ref):
             return await self.find_attachments(entity.ref)
         files: list[Attachment] = []

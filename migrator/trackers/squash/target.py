@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from typing_extensions import override
+
 from migrator.errors import (
     ConfigError,
     RejectedError,
     RetriableError,
 )
 from migrator.model import Attachment, Draft, EntityRef
-from migrator.ports import Body, CreatesNothing
+from migrator.ports import Body, CreatesNothing, Target
 from migrator.trackers.squash.client import API, Options, SquashTM
 from migrator.trackers.squash.parse import attachment_in, explain, made_in, whitelist
 from migrator.trackers.squash.passing import Passing
@@ -34,7 +36,7 @@ _NOT_IN_HEADERS = re.compile(r'["/\\]')
 _EXTENSION = re.compile(r"[A-Za-z0-9]{1,10}")
 
 
-class SquashTarget(CreatesNothing, SquashTM):
+class SquashTarget(CreatesNothing, SquashTM, Target):
     """Files are added to owners that exist; they have no descriptions here."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
@@ -44,16 +46,18 @@ class SquashTarget(CreatesNothing, SquashTM):
         super().__init__(http, replace(options, untold="report"))
         self._passing = Passing(self.find_attachments, self._send, self._renamed)
 
+    @override
     def legal_name(self, name: str) -> str:
-        """See `Target`. A name has a stem and an extension of one to ten characters, or the server breaks on it."""
+        """A name has a stem and an extension of one to ten characters, or the server breaks on it."""
         legal = _NEVER.sub("_", name)
         stem, dot, ext = legal.rpartition(".")
         if not dot or not ext.strip() or len(ext) > LONGEST_EXTENSION or _NOT_IN_HEADERS.search(ext):
             stem, ext = legal, self._options.extension
         return f"{stem}.{ext}" if stem.strip() else f"_{stem}.{ext}"
 
+    @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """See `Target`. Where a name can't be sent as it is, what an earlier try left is finished first."""
+        """Where a name can't be sent as it is, what an earlier try left is finished first."""
         if draft.name != self.legal_name(draft.name) or len(draft.name) > LONGEST_NAME:
             raise RejectedError(f"{owner}: {draft.name!r} is no name that Squash TM can hold")
         if not _NOT_IN_HEADERS.search(draft.name):
@@ -86,10 +90,12 @@ class SquashTarget(CreatesNothing, SquashTM):
         call = Request("PATCH", f"{API}/attachments/{made.id}", query, {"Accept": "application/json"})
         return attachment_in(object_in((await self._http.send(call)).json()), made.owner)
 
-    async def describe(self, remote: Attachment, description: str) -> None:  # noqa: ARG002
-        """See `Target`. There is no way."""
+    @override
+    async def describe(self, remote: Attachment, description: str) -> None:
+        """There is no way."""
         raise RejectedError(f"{remote.owner}: files have no description in Squash TM")
 
+    @override
     async def delete(self, remote: Attachment) -> None:
         """Take a file off its owner; `GoneError` if it is not there."""
         path, query = f"{API}/{path_of(remote.owner)}/attachments", {"attachmentIds": digits(remote.id)}

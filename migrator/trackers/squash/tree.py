@@ -73,7 +73,7 @@ class Tree:
         self._why: dict[EntityRef, str] = {}
 
     async def page(self, stream: str, cursor: Cursor | None) -> Page:
-        """See `Source.read`."""
+        """One page of a stream, for `Source.read`."""
         todo = [listing(stream, self._page_size)] if cursor is None else steps_in(cursor)
         self._records.note(todo[:AT_ONCE])
         tried = await asyncio.gather(*(self._found(step) for step in todo[:AT_ONCE]), return_exceptions=True)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from typing_extensions import override
+
 from migrator import errors
 from migrator.model import Attachment, EntityRef
 from migrator.ports import Capabilities, Sink
@@ -85,13 +87,14 @@ class Targetprocess(HttpTracker[Options]):
         self._api = Api(http, options.format, options.page_size)
         self._files = EntityFiles(self._api, http)
 
+    @override
     async def close(self) -> None:
-        """See `Tracker`."""
         await self._api.close()
         await super().close()
 
+    @override
     async def check(self) -> str:
-        """See `Tracker`. A server without `Context`, or one that keeps it to itself, is known by its lists."""
+        """A server without `Context`, or one that keeps it to itself, is known by its lists."""
         try:
             context = await self._api.ask("Context")
         except errors.ConnectError:
@@ -102,8 +105,8 @@ class Targetprocess(HttpTracker[Options]):
         version, login = text(context.get("Version")), text(user.get("Login")) or person(user) or "somebody"
         return f"Targetprocess {version or 'of unknown version'} as {login}"
 
+    @override
     async def oddities(self) -> tuple[str, ...]:
-        """See `Tracker`."""
         try:
             await self._api.ask("Context")
         except errors.ItemFailedError as error:
@@ -112,12 +115,13 @@ class Targetprocess(HttpTracker[Options]):
             )
         return ()
 
+    @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """See `Target`."""
         return tuple((await self._files.of(owner)).values())
 
+    @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`. `NotExposedError` for an image inside of a text, where only a browser may fetch it."""
+        """`NotExposedError` for an image inside of a text, where only a browser may fetch it."""
         if attachment.id.startswith(INLINE):
             return await self._inline(attachment, sink)
         try:

@@ -11,8 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from typing_extensions import override
+
 from migrator import errors
 from migrator.model import NOBODY, Attachment, Cursor, Entity, EntityRef, Link, Page, Unread
+from migrator.ports import Source
 from migrator.trackers.cursors import Offset, mode_of
 from migrator.trackers.lenient import kept, record, text, whole
 from migrator.trackers.targetprocess.api import ATTACHMENTS, COMMENTS, GENERALS, MESSAGES, Collection
@@ -42,7 +45,7 @@ CHANGED_MEANWHILE = 0.01
 """The share of files that people may add between the reading of two lists; more is a contradiction of the lists."""
 
 
-class TargetprocessSource(Targetprocess):
+class TargetprocessSource(Targetprocess, Source):
     """Targetprocess as a source."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
@@ -51,8 +54,8 @@ class TargetprocessSource(Targetprocess):
         self._records = records_of(self._api)
         self._tally = Tally(by_entity=options.cross_check == "off")
 
+    @override
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
-        """See `Source`."""
         if stream == "Attachments":
             return await self._attachments(cursor)
         if stream == "Generals":
@@ -64,20 +67,22 @@ class TargetprocessSource(Targetprocess):
                 raise
             return Page(warnings=(f"this server has no {stream} ({error}): {_LOST[stream]}",))
 
+    @override
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """See `Source`. `ShortListingError` where they are fewer than the entity itself tells of."""
+        """`ShortListingError` where they are fewer than the entity itself tells of."""
         count = self._count_in(entity.raw) if entity.raw is not None else await self._files.count_of(entity.ref)
         return tuple((await self._files.all_of(entity.ref, count)).values())
 
+    @override
     async def still_lists(self, attachment: Attachment) -> bool:
-        """See `Source`. By the file's own record; else by the list of its entity; an image by its text."""
+        """By the file's own record; else by the list of its entity; an image by its text."""
         if attachment.id.startswith(INLINE):
             words = await text_now(self._api, attachment.owner, attachment.comment_id)
             return attachment.locator in inline_paths(words)
         return await self._records.still_list(attachment, self.find_attachments)
 
+    @override
     async def oddities(self) -> tuple[str, ...]:
-        """See `Tracker`."""
         found = list(await super().oddities())
         for collection in (ATTACHMENTS, GENERALS, COMMENTS, MESSAGES):
             found += await self._odd(collection)

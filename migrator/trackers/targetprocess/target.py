@@ -6,9 +6,11 @@ import unicodedata
 from dataclasses import replace
 from urllib.parse import quote
 
+from typing_extensions import override
+
 from migrator import errors
 from migrator.model import Attachment, Draft, EntityDraft, EntityRef
-from migrator.ports import Body
+from migrator.ports import Body, Target
 from migrator.trackers.base import described
 from migrator.trackers.lenient import as_html
 from migrator.trackers.name_lookup import NameLookup
@@ -25,22 +27,24 @@ from migrator.trackers.targetprocess.parse import (
 from migrator.wire import HttpClient, MultipartBody, Request, says_too_large
 
 
-class TargetprocessTarget(Targetprocess):
+class TargetprocessTarget(Targetprocess, Target):
     """Targetprocess as a target. All entities share one id space, so their kind isn't needed."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
         self._project = NameLookup("target.options.create_project", options.create_project, self._api.projects)
 
+    @override
     def legal_name(self, name: str) -> str:
-        """See `Target`: what a header line can't carry, and what IIS takes for the end of a folder or of the name."""
+        """What a header line can't carry, and what IIS takes for the end of a folder or of the name."""
         bad = {"/", "\\", '"'}
         return (
             "".join("_" if char in bad or unicodedata.category(char) in {"Cc", "Cs"} else char for char in name) or "_"
         )
 
+    @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """See `Target`. A description that could not be set is missing in what is returned; the file is there."""
+        """A description that could not be set is missing in what is returned; the file is there."""
         parts = MultipartBody({"generalId": owner.id}, "file", draft.name, draft.media_type, body)
         call = Request("POST", "UploadFile.ashx", {}, {"Accept": "application/json"}, parts, framed=tells_of_a_file)
         try:
@@ -60,28 +64,28 @@ class TargetprocessTarget(Targetprocess):
         except errors.ItemFailedError:
             return replace(made, name=name)
 
+    @override
     async def describe(self, remote: Attachment, description: str) -> None:
-        """See `Target`."""
         path = f"api/v1/Attachments/{quote(remote.id, safe='')}"
         answer = await self._http.send_json("POST", path, {"Description": description}, {"format": "json"})
         parsed(answer, f"POST {path}")
 
+    @override
     async def delete(self, remote: Attachment) -> None:
-        """See `Target`."""
         await self._http.send(Request("DELETE", f"api/v1/Attachments/{quote(remote.id, safe='')}"))
 
+    @override
     async def expect_creating(self) -> None:
-        """See `Target`."""
         await self._project.number()
 
+    @override
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
-        """See `Target`."""
         kind = self._options.create_kind or (draft.kind if draft.kind in CREATED else CREATED[0])
         project = await self._project.number()
         return EntityRef(kind, str(await self._api.create(kind, draft.title, as_html(draft.marked), project)))
 
+    @override
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
-        """See `Target`."""
         item = await self._api.described_with(draft.mark)
         return EntityRef(kind_of(item) or "General", str(id_of(item, "Generals"))) if item else None
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from typing_extensions import override
+
 from migrator import errors
 from migrator.model import Attachment, Entity, EntityRef
 from migrator.ports import Capabilities, Sink
@@ -64,33 +66,37 @@ class TeamPulse(HttpTracker[Options]):
         self._prefix = ""
         self._records = FileRecords(self._record, self._some)
 
+    @override
     async def check(self) -> str:
-        """See `Tracker`. A server that doesn't tell who is logged in is known by what it lists."""
+        """A server that doesn't tell who is logged in is known by what it lists."""
         proof, answer, refusal = await self._proven()
         if proof != PROOFS[0]:
             return f"TeamPulse; its {proof} answer, but it doesn't tell as whom ({refusal})"
         me = record(answer)
         return f"TeamPulse as {text(me.get('displayName')) or text(me.get('name')) or 'somebody without a name'}"
 
+    @override
     async def oddities(self) -> tuple[str, ...]:
-        """See `Tracker`."""
         proof, _, refusal = await self._proven()
         if proof == PROOFS[0]:
             return ()
         return (f"it doesn't tell whom it lets in ({refusal}); what this account may see is unknown",)
 
+    @override
     async def still_lists(self, attachment: Attachment) -> bool:
-        """See `Source`. By the file's own record; else by the list of its work item."""
+        """By the file's own record; else by the list of its work item."""
         return await self._records.still_list(attachment, self.find_attachments)
 
+    @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """See `Target`. Whether files of its comments are among them, depends on the server."""
+        """Whether files of its comments are among them, depends on the server."""
         listing = self._listing(f"workitems/{digits(owner.id)}/attachments")
         files = [attachment_in(item, owner, self._http) async for item in listing.all()]
         return tuple({file.id: file for file in files}.values())
 
+    @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """See `Source`. Where it was said to be; if that is gone, asked anew: a file's name is part of its address."""
+        """Where it was said to be; if that is gone, asked anew: a file's name is part of its address."""
         path, told = f"attachments/{digits(attachment.id)}", attachment.locator.split("\n")
         if not attachment.locator:
             return await self._fetch(attachment, paths_in(await self._get(path), self._http), sink)

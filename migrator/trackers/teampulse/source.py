@@ -8,8 +8,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from typing_extensions import override
+
 from migrator import errors
 from migrator.model import NOBODY, Cursor, EntityRef, Page, Unread
+from migrator.ports import Source
 from migrator.trackers.cursors import Offset, mode_of
 from migrator.trackers.lenient import whole
 from migrator.trackers.listing import Items
@@ -23,7 +26,7 @@ OWNERS = 20  # in one filter: servers of this age allow it 100 nodes, and `id eq
 STUMBLES = 3  # times that a work item is asked for, before a failure is taken for its last word
 
 
-class TeamPulseSource(TeamPulse):
+class TeamPulseSource(TeamPulse, Source):
     """Work items of all types, deleted ones too, then all attachments; both in the order of their ids."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
@@ -32,21 +35,22 @@ class TeamPulseSource(TeamPulse):
         self._stumbles: Counter[int] = Counter()
         self._knows_owners = False  # a work item was found where it was looked up, so one that is not is not there
 
+    @override
     async def close(self) -> None:
-        """See `Tracker`."""
         for ahead in self._ahead.values():
             await ahead.close()
         await super().close()
 
+    @override
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
-        """See `Source`. Files of a work item that can't be read belong to nobody."""
+        """Files of a work item that can't be read belong to nobody."""
         listing = self._listing(stream, first=cursor is None)
         came = await self._ahead[stream].over(listing).read(cursor)
         page = await (self._work_items(came.items) if stream == "workitems" else self._attachments(came.items))
         return replace(page, next=came.next, unread=(*came.unread, *page.unread))
 
+    @override
     async def oddities(self) -> tuple[str, ...]:
-        """See `Tracker`."""
         found = list(await super().oddities())
         for stream in self.capabilities.streams:
             found += await self._odd(stream)

@@ -6,9 +6,11 @@ import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
+from typing_extensions import override
+
 from migrator import errors
 from migrator.model import Attachment, Draft, EntityDraft, EntityRef
-from migrator.ports import Body
+from migrator.ports import Body, Target
 from migrator.trackers.base import described
 from migrator.trackers.lenient import as_html, text
 from migrator.trackers.markers import MarkerIndex
@@ -24,7 +26,7 @@ CREATED = ("Story", "Bug", "Issue", "Risk", "Feedback", "Feature")  # a Task nee
 _NOT_IN_WINDOWS_NAMES = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]|[. ](?=[. ]*$)')
 
 
-class TeamPulseTarget(TeamPulse):
+class TeamPulseTarget(TeamPulse, Target):
     """Files are added to work items that exist; the API takes none for a comment."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
@@ -32,12 +34,14 @@ class TeamPulseTarget(TeamPulse):
         self._marks = MarkerIndex(self._described_items)
         self._project = NameLookup("target.options.create_project", options.create_project, self._projects)
 
+    @override
     def legal_name(self, name: str) -> str:
-        """See `Target`. What Windows file names can't have, .NET cuts off, or IIS refuses in the file's address."""
+        """What Windows file names can't have, .NET cuts off, or IIS refuses in the file's address."""
         return _NOT_IN_WINDOWS_NAMES.sub("_", name) or "_"
 
+    @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """See `Target`. The description goes after the file; where it fails, what is returned has none."""
+        """The description goes after the file; where it fails, what is returned has none."""
         path = f"workitems/{digits(owner.id)}/attachments"
         parts = MultipartBody({}, "files", draft.name, draft.media_type, body)
         query = {"type": self._options.upload_type}
@@ -59,21 +63,21 @@ class TeamPulseTarget(TeamPulse):
             too_large = await self._owner(int(owner.id)) is not None
         return errors.RejectedError(f"{owner}: the file is too large for the server") if too_large else error
 
+    @override
     async def describe(self, remote: Attachment, description: str) -> None:
-        """See `Target`."""
         path = await self._path(f"attachments/{digits(remote.id)}")
         await self._http.send_json("PUT", path, {"description": description})
 
+    @override
     async def delete(self, remote: Attachment) -> None:
-        """See `Target`."""
         await self._http.send(Request("DELETE", await self._path(f"attachments/{digits(remote.id)}")))
 
+    @override
     async def expect_creating(self) -> None:
-        """See `Target`."""
         await self._project.number()
 
+    @override
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
-        """See `Target`."""
         kind = self._options.create_kind or (draft.kind if draft.kind in CREATED else CREATED[0])
         fields = {"Name": draft.title or "untitled", "Description": as_html(draft.marked)}
         shape = {"type": kind, "projectId": await self._project.number(), "fields": fields}
@@ -83,8 +87,9 @@ class TeamPulseTarget(TeamPulse):
         answer = await self._http.write_json("POST", await self._path("workitems"), shape)
         return EntityRef(kind, str(number_in(answer.json())))
 
+    @override
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
-        """See `Target`. A server that doesn't filter is walked once."""
+        """A server that doesn't filter is walked once."""
         found = await self._filtered(f"substringof('{draft.mark}',Description)", self._options.page_size)
         if found is None or any(draft.mark not in description_in(item) for item in found):
             return await self._marks.find(draft.mark)

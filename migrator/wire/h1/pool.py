@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from aiohappyeyeballs import start_connection
+from typing_extensions import override
 from yarl import URL
 
 from migrator.wire.h1.response import H1Response, NoResponseError
@@ -160,6 +161,7 @@ class _Connection(asyncio.BufferedProtocol):
     def usable(self) -> bool:
         return not self._transport.is_closing()
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport, self._made = cast("asyncio.Transport", transport), True
         self._lane.opened(self)
@@ -169,9 +171,11 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport.write(request)
         return answer
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's
+    @override
+    def get_buffer(self, sizehint: int) -> memoryview:
         return self._block
 
+    @override
     def buffer_updated(self, nbytes: int) -> None:
         if self._answer is None:
             self.close()  # nobody asked for it
@@ -185,6 +189,7 @@ class _Connection(asyncio.BufferedProtocol):
                 self._transport.abort()
             self.connection_lost(ConnectionAbortedError())
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._lane.lost(self)
         self._stop()
