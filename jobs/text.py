@@ -21,9 +21,9 @@ from jobs.commands.lists import (
     print_problems,
     without_those_of_the_whole,
 )
-from jobs.output import printable
-from jobs.progress_bar import human_bytes
+from jobs.terminal import printable
 from migrator.pipeline.summary import Summary
+from migrator.units import human_size
 
 WIDTH = 140
 """Columns where there is no terminal to ask."""

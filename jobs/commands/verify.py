@@ -12,6 +12,7 @@ import click
 from jobs.options import archive_argument
 from jobs.output import Output
 from migrator.pipeline.summary import VerifySummary
+from migrator.units import parse_duration, parse_share
 
 
 def share(value: str) -> float:

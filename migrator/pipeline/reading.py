@@ -30,7 +30,7 @@ _MARKS = (
 )
 
 
-class HashSink:
+class HashSink(Sink):
     """Hashes a file of the target; `content` has its bytes if no more than `keep` came, else None."""
 
     def __init__(self, keep: int = 0) -> None:

@@ -21,7 +21,7 @@ from migrator import errors
 from migrator.model import Attachment, EntityRef, RunStatus, Upload, UploadStatus
 from migrator.pipeline.load import Remapped, fits, is_passing, likeness, resembles
 from migrator.pipeline.reading import HashSink
-from migrator.pipeline.run import RunContext, run_context
+from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.summary import DeletionCounts, Failure, RollbackSummary
 from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
@@ -68,7 +68,7 @@ def _expect_load(catalog: Catalog, load: int | None) -> None:
         raise errors.ConfigError(f"run {load} is not a load of this archive; `migrator status` lists the runs")
 
 
-class _Rollback:
+class _Rollback(Job[RollbackSummary]):
     def __init__(self, target: Target, settings: RollbackSettings, context: RunContext, progress: Progress) -> None:
         self._target, self._settings, self._progress = target, settings, progress
         self._catalog, self._executor, self._run, self._stop = (
@@ -83,10 +83,10 @@ class _Rollback:
 
     @override
     async def flush(self) -> None:
-        """See `Job`. Every deletion is recorded as soon as it is done."""
+        """Every deletion is recorded as soon as it is done."""
 
+    @override
     def summary(self, _: RunStatus) -> RollbackSummary:
-        """See `Job`."""
         counts, dry_run = self._counts, self._settings.dry_run
         return RollbackSummary(
             deletions=DeletionCounts(
@@ -101,8 +101,8 @@ class _Rollback:
             failures=tuple(self._failures),
         )
 
+    @override
     async def work(self) -> None:
-        """See `Job`."""
         settings = self._settings
         entities = await self._executor.call(self._catalog.entities_to_roll_back, settings.identity, settings.load)
         if (only := settings.only) is not None:

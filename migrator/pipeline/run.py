@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -47,6 +48,7 @@ S_co = TypeVar("S_co", bound=RunSummary, covariant=True)
 class Job(Protocol[S_co]):
     """What one kind of run does."""
 
+    @abstractmethod
     async def work(self) -> None:
         """All of it, or until the run's `StopToken` asks to end; cancelled if that takes too long."""
 
@@ -54,6 +56,7 @@ class Job(Protocol[S_co]):
     async def flush(self) -> None:
         """Record what is finished and not recorded yet, in whatever way the work ended."""
 
+    @abstractmethod
     def summary(self, status: RunStatus) -> S_co:
         """What the run has to report; blocks, on the executor. `status` is how the work ended.
 

@@ -15,13 +15,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from migrator.model import RunStatus
 from migrator.pipeline.backup.crawl import Crawler
 from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.backup.findings import Findings
 from migrator.pipeline.backup.recorder import Recorder, missing_blobs
 from migrator.pipeline.backup.relocation import relocate
-from migrator.pipeline.run import RunContext, run_context
+from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.summary import BackupSummary, Failure
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
@@ -65,7 +67,7 @@ async def backup(
         return await context.execute(work, stop or asyncio.Event())
 
 
-class _Backup(Work):
+class _Backup(Job[BackupSummary]):
     def __init__(
         self, source: Source, archive: Archive, settings: BackupSettings, context: RunContext, progress: Progress
     ) -> None:
@@ -108,12 +110,13 @@ class _Backup(Work):
         self._crawler.resume(self._crawl, self._catalog.failed_entities(self._crawl), partial=self._partial)
         self._catalog.count_changes(self._run)
 
+    @override
     async def flush(self) -> None:
-        """See `Job`."""
         await self._recorder.flush()
 
+    @override
     def summary(self, status: RunStatus) -> BackupSummary:
-        """See `Job`. A crawl that came to its end is over, also where some of it could not be read."""
+        """A crawl that came to its end is over, also where some of it could not be read."""
         catalog, start, findings = self._catalog, self._crawl.start, self._findings
         vanished = Vanished()
         if status is RunStatus.COMPLETE:
@@ -137,8 +140,8 @@ class _Backup(Work):
             failures=tuple(map(Failure.of_row, catalog.failures(start))),
         )
 
+    @override
     async def work(self) -> None:
-        """See `Job`."""
         await self._requeue_lost_blobs()
         if not self._partial:
             await self._executor.call(self._require_space)

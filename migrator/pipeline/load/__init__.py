@@ -21,7 +21,7 @@ from migrator.pipeline.load.remapped import Remapped, former, to_delete
 from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.load.stubs import StubCreator
 from migrator.pipeline.load.upload import Uploader
-from migrator.pipeline.run import RunContext, run_context
+from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.summary import Failure, LoadSummary, UploadCounts
 from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
@@ -55,7 +55,7 @@ async def load(
         return left.whole(await context.execute(work, stop or asyncio.Event()))
 
 
-class _Load(Work):
+class _Load(Job[LoadSummary]):
     def __init__(
         self, uploader: Uploader, target: Target, settings: LoadSettings, context: RunContext, left: Left
     ) -> None:
@@ -77,7 +77,7 @@ class _Load(Work):
 
     @override
     async def flush(self) -> None:
-        """See `Job`. Every upload is recorded as soon as it is settled."""
+        """Every upload is recorded as soon as it is settled."""
 
     def _plan(self) -> None:
         """A row for every upload to come; files of entities without a row in the mapping are counted."""
@@ -96,8 +96,8 @@ class _Load(Work):
             if not self._uploader.choice.takes(attachment) and status in UNSETTLED:
                 self._skipped.add((attachment.id, to))
 
+    @override
     def summary(self, _: RunStatus) -> LoadSummary:
-        """See `Job`."""
         catalog, identity, dry_run = self._catalog, self._settings.identity, self._settings.dry_run
         counts = catalog.upload_counts(identity, self._run)
         failed = [Failure.of_row(row) for row in catalog.upload_failures(identity)]
@@ -127,8 +127,8 @@ class _Load(Work):
         )
         return self._left.added_to(summary, asked_for, planned=planned)
 
+    @override
     async def work(self) -> None:
-        """See `Job`."""
         if self._stubs:
             await self._stubs.expect()
         if self._stubs and not self._settings.dry_run:
