@@ -1,9 +1,10 @@
-"""Every call that changes the archive's disk: files written, named, made safe. Here and nowhere else.
+"""Every call that changes an archive's disk: write, rename, sync. No other module makes such calls.
 
-The one idea: what is written is safe only after `sync_files`, and a name only after `sync_folders`; whoever records
-a file calls both before. With all such calls in one place, tests can fail, kill or cut the power at each of them
+Written data is durable only after `sync_files`, and a new name only after `sync_folders`; whoever records a file calls
+both first. Because all these calls are in one place, tests can fail, kill or cut the power at each of them
 (`tests/simulation`).
-The one trap: all of it blocks, and raises `OSError`; `disk_errors` makes that ours.
+
+Beware: everything here blocks, and raises `OSError`; `disk_errors` turns that into our own errors.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from pathlib import Path
 from migrator.errors import StorageError
 
 OWN, SEALED = 0o600, 0o400
-"""Modes of files: the owner reads and writes; the owner reads, and nobody writes."""
+"""File modes: read and write for the owner; read-only for the owner. Nobody else has access."""
 _NO_MORE_FILES = {errno.EMFILE, errno.ENFILE}
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "this account's share of the disk (its quota) is used up"}
 
 
 @contextmanager
 def disk_errors(what: str) -> Iterator[None]:
-    """A disk that refuses, as ours; `what` names the file or folder."""
+    """Turn a disk's refusal into `StorageError`; `what` names the file or folder."""
     try:
         yield
     except OSError as error:
@@ -41,7 +42,7 @@ def disk_errors(what: str) -> Iterator[None]:
 
 
 def _left_for(what: str) -> str:
-    """How much is left beside a file or in a folder, if that is what it is."""
+    """How much space is free near this path, if it is a path."""
     place = Path(what)
     folder = next((one for one in (place, *place.parents) if one.is_dir()), None) if place.is_absolute() else None
     free = None
@@ -51,7 +52,7 @@ def _left_for(what: str) -> str:
 
 
 def amount(size: int) -> str:
-    """Bytes for people, in the units in which disks are sold."""
+    """A size for people, in decimal units, as disks are sold."""
     shown = float(size)
     for unit in ("bytes", "kB", "MB", "GB"):
         if shown < 1000:
@@ -62,7 +63,7 @@ def amount(size: int) -> str:
 
 @contextmanager
 def own_limits(what: str) -> Iterator[None]:
-    """Reading that fails for the rights and limits of this process, which says nothing about the file, as ours."""
+    """Turn read errors caused by this process's rights and limits, not by the file, into `StorageError`."""
     try:
         yield
     except OSError as error:
@@ -73,9 +74,9 @@ def own_limits(what: str) -> Iterator[None]:
 
 
 def expect_descriptors(count: int) -> None:
-    """Let this process have so many files and connections open at once; may be called again.
+    """Raise the limit of open files and connections to at least `count`; may be called again.
 
-    `StorageError` if the system won't have it: a run that finds out in the middle would take it for other faults.
+    `StorageError` if the system refuses: a run that hit the limit halfway would mistake it for other faults.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= count:
@@ -89,17 +90,17 @@ def expect_descriptors(count: int) -> None:
 
 
 def create(path: Path, mode: int = OWN) -> int:
-    """A new, empty file that only its owner may read; gives its descriptor, which writes even if it is `SEALED`."""
+    """Create an empty file that only its owner may read. The descriptor can write even if the mode is `SEALED`."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
 
 
 def append(handle: int, chunk: bytes) -> None:
-    """Write all of it."""
+    """Write all of the chunk."""
     _write(handle, chunk)
 
 
 def write_file(path: Path, body: bytes, mode: int = OWN) -> None:
-    """A whole small file that only its owner may read."""
+    """Write a small file, readable by its owner only."""
     handle = create(path, mode)
     try:
         append(handle, body)
@@ -108,7 +109,7 @@ def write_file(path: Path, body: bytes, mode: int = OWN) -> None:
 
 
 def extend(path: Path, at: int, chunk: bytes) -> None:
-    """Write at `at` of a file that only its owner may read, made if need be; what stood there is cut off first."""
+    """Cut the file off at offset `at` and write there. Creates the file if necessary, readable by its owner only."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, OWN)
     try:
         os.ftruncate(handle, at)
@@ -119,9 +120,9 @@ def extend(path: Path, at: int, chunk: bytes) -> None:
 
 
 def send_on(handle: int, start: int, size: int) -> None:
-    """Begin to write this part of a file to the disk, where the system offers it. Nothing is safe by that yet.
+    """Start writeback of this range, if the platform supports it. This makes nothing durable.
 
-    Without it a large file lies in memory until `sync_files`, which then takes as long as the disk does for all of it.
+    Otherwise a large file stays in memory until `sync_files`, which then takes as long as the disk needs for all of it.
     """
     if hasattr(os, "posix_fadvise"):
         with suppress(OSError):
@@ -129,7 +130,10 @@ def send_on(handle: int, start: int, size: int) -> None:
 
 
 def sync_files(folder: Path, files: Collection[Path]) -> None:
-    """These files of one folder are safe: one `fsync` each costs a factor of four, one `syncfs` for many 15 %."""
+    """Make these files of one folder durable.
+
+    An `fsync` for each quadruples the time that storing takes; one `syncfs` for many adds 15 %.
+    """
     if len(files) > 2 and _sync_filesystem(folder):
         return
     for path in files:
@@ -137,12 +141,12 @@ def sync_files(folder: Path, files: Collection[Path]) -> None:
 
 
 def rename(path: Path, to: Path) -> None:
-    """Give a file another name, in place of what had it. The name is safe after `sync_folders`."""
+    """Give a file another name, replacing any file of that name. The name is durable after `sync_folders`."""
     path.replace(to)
 
 
 def sync_folders(folders: Collection[Path], root: Path) -> None:
-    """The names in these folders, which are in `root` or are it, are safe when this returns."""
+    """Make the names in these folders durable; each is `root` or lies below it."""
     if len(folders) > 2 and _sync_filesystem(root):
         return
     for folder in folders:
@@ -150,7 +154,7 @@ def sync_folders(folders: Collection[Path], root: Path) -> None:
 
 
 def seal(folder: Path) -> None:
-    """Nobody may write to the files in this folder any more; who may read them stays. Best effort: no bytes hang on it.
+    """Make the files in this folder read-only; who may read them stays the same. Best effort, as no data depends on it.
 
     Files of other owners, and file systems without modes, stay as they are.
     """
@@ -163,12 +167,12 @@ def seal(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, if it is there."""
+    """Delete a file, if it exists."""
     path.unlink(missing_ok=True)
 
 
 def flush(folder: Path) -> None:
-    """Everything that was written to the file system of this folder is safe on disk when this returns."""
+    """Make everything written to this folder's file system durable."""
     if not _sync_filesystem(folder):
         os.sync()
 
@@ -180,13 +184,13 @@ def _write(handle: int, chunk: bytes) -> None:
 
 
 def free_bytes(folder: Path) -> int | None:
-    """What may still be written to the file system of this folder; None where it doesn't say."""
+    """How many bytes can still be written to this folder's file system; None if it doesn't say."""
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize if found.f_blocks else None
 
 
 def total_bytes(folder: Path) -> int | None:
-    """How large the file system of this folder is; None where it doesn't say."""
+    """The size of this folder's file system in bytes; None if it doesn't say."""
     found = os.statvfs(folder)
     return found.f_blocks * found.f_frsize or None
 
@@ -209,7 +213,7 @@ _syncfs = _find_syncfs()
 
 
 def _sync_filesystem(folder: Path) -> bool:
-    """One flush for everything on this file system, where the kernel offers it; False if it doesn't."""
+    """Flush the whole file system with one call; False if the kernel has none."""
     if _syncfs is None:
         return False
     handle = os.open(folder, os.O_RDONLY)

@@ -1,7 +1,7 @@
-"""The part of the catalog that a backup writes: what was listed, what was stored, how far the crawl is.
+"""The part of the catalog that a backup writes: what was listed, what was stored, how far the crawl has come.
 
-The one idea: a crawl may span several runs. It starts with one run, later ones resume it from its checkpoints, and
-what was seen since its start is what the source holds now.
+A crawl may span several runs: one run starts it, and later ones resume it from its checkpoints. What was seen since its
+start is what the source holds now.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ COLUMNS = (
     "attachment_id, kind, entity_id, comment_id, name, size, media_type, description, created_at, created_by, "
     "locator, raw"
 )
-# An owner that was found is never taken away again; new content (another size or moment) has to be fetched again;
-# what was gone and is listed again is back; if its download said so (those carry an error) it is tried again,
-# once in each run.
-# A stored file that is passed over keeps what tells that it changed, for the run that fetches it again.
+# Once an owner is known, it is never removed. New content (another size or date) has to be fetched again. A file that
+# was gone and is listed again is back; if it was its download that said "gone" (such rows carry an error), it is tried
+# again, once in each run. A stored file that this run skips keeps its old size and date, so that the run that fetches
+# it later can still see the change.
 _LEFT = "excluded.status = 'skipped' AND status = 'stored'"
 _ATTACHMENTS = f"""
 INSERT INTO attachments ({COLUMNS}, status, first_run, last_run)
@@ -70,13 +70,14 @@ WHERE attachment_id = ? AND kind = 'Unlinked'
 
 
 ROWS = 512
-"""So many go into one statement: each gives the interpreter away, and may wait for milliseconds to get it back."""
+"""Rows per SQL statement. Each statement releases the GIL, and may wait for milliseconds to get it back."""
 
 
 def _at_once(statement: str, rows: Sequence[Sequence[object]]) -> Iterator[tuple[str, list[object]]]:
-    """Statements that write all the rows, ROWS at a time, and their parameters; `{rows}` is where they go.
+    """SQL that writes these rows, ROWS at a time, with its parameters; `{rows}` in the statement is their place.
 
-    Empty rows, which a statement has to leave out, fill up to a power of two: each length is compiled by itself.
+    SQLite compiles the statement anew for each number of rows. So that there are few such numbers, each batch is filled
+    up to a power of two with NULL rows, which the statement has to skip.
     """
     for start in range(0, len(rows), ROWS):
         some = rows[start : start + ROWS]
@@ -88,9 +89,9 @@ def _at_once(statement: str, rows: Sequence[Sequence[object]]) -> Iterator[tuple
 
 @dataclass(frozen=True, slots=True)
 class Crawl:
-    """How far the crawl is: its first run, and for each stream begun its cursor, None when it is done.
+    """How far the crawl is: its first run, and the cursor of each stream that has begun, None where it is done.
 
-    A `partial` one is after a selection only: it says nothing of what it doesn't see.
+    A `partial` crawl follows a selection, and says nothing about what it doesn't see.
     """
 
     start: int
@@ -102,10 +103,10 @@ class CrawlTables(CatalogDatabase):
     """Methods of `Catalog`."""
 
     def begin_crawl(self, run: int, scope: str, kinds: Sequence[str] = (), *, partial: bool = False) -> Crawl:
-        """Resume the crawl that was under way, or start one if there is none or it had another scope.
+        """Resume the crawl under way, or start one if there is none or its scope was different.
 
-        A partial one leaves the checkpoints of the whole alone. The whole ends a partial one, and wants again what
-        that skipped of its `kinds`.
+        A partial crawl leaves the checkpoints of the full crawl alone. A full crawl ends a partial one, and requeues
+        what that skipped of its `kinds`.
         """
         rows = self.db.execute(
             "SELECT stream, cursor, done, run_id FROM checkpoints WHERE partial = ?", [partial]
@@ -131,7 +132,7 @@ class CrawlTables(CatalogDatabase):
     def record_listing(
         self, run: int, entities: Sequence[Entity], attachments: Iterable[tuple[Attachment, Status]]
     ) -> set[str]:
-        """Write down what a page lists; give the ids of those whose bytes are still wanted."""
+        """Record what a page lists; returns the ids of attachments that still have to be fetched."""
         seen = [(*e.ref, e.title, e.url, e.raw, run, run) for e in entities]
         listed = [(*_row(attachment), status.value, run, run) for attachment, status in attachments]
         with self.writing():
@@ -152,9 +153,9 @@ class CrawlTables(CatalogDatabase):
         return found
 
     def record_entity_error(self, run: int, entity: Entity, error: str | None, *, expected: bool = False) -> None:
-        """The attachments of this entity could not be listed; `expected` ones are told, but don't count as failed.
+        """The attachments of this entity could not be listed. `expected`: this is reported, but is not a failure.
 
-        None: by now they could. One that no page told of is written down here, or its error would be lost.
+        None: they can be listed again. An entity that no page has listed gets its row here, or its error would be lost.
         """
         column = "note" if expected else "error"
         with self.writing():
@@ -166,7 +167,7 @@ class CrawlTables(CatalogDatabase):
             )
 
     def failed_entities(self, crawl: Crawl) -> list[Entity]:
-        """Those whose attachments an earlier run of this crawl could not list."""
+        """The entities whose attachments an earlier run of this crawl could not list."""
         rows = self.db.execute(
             "SELECT kind, entity_id, title, url, raw FROM entities "
             "WHERE coalesce(error, note) IS NOT NULL AND error IS NOT NULL AND +last_run >= ?",
@@ -175,9 +176,9 @@ class CrawlTables(CatalogDatabase):
         return [Entity(EntityRef(kind, id_), title, url, raw) for kind, id_, title, url, raw in rows]
 
     def sample_of_files(self, entities: int) -> list[Attachment]:
-        """Stored files of so many entities: any, but the same ones each time. Goes through all attachments.
+        """Stored files of this many entities: any, but the same ones each time. Reads all attachments.
 
-        None of those that an entity's own list may lack: files of comments, images that stand in a text.
+        Files that an entity's own list may lack are left out: those of comments, and images inside a text.
         """
         own = "status = 'stored' AND comment_id IS NULL AND attachment_id NOT LIKE 'inline:%'"
         rows = self.db.execute(
@@ -189,7 +190,7 @@ class CrawlTables(CatalogDatabase):
         return [attachment_from(row) for row in rows]
 
     def record_outcomes(self, run: int, outcomes: Iterable[Outcome]) -> None:
-        """Write down how files fared. Their blobs must be safe on disk before."""
+        """Record the outcome of each file. Its blob must be safe on disk before."""
         outcomes = list(outcomes)
         stored = [(o.attachment.id, o.blob, o.warning) for o in outcomes if o.blob]
         others = [(o.status.value, o.error, o.attachment.id) for o in outcomes if not o.blob]
@@ -210,7 +211,7 @@ class CrawlTables(CatalogDatabase):
     def record_checkpoint(
         self, run: int, stream: str, cursor: Cursor | None, links: Iterable[Link] = (), *, partial: bool = False
     ) -> None:
-        """All of a page is recorded: the stream goes on at `cursor`; None says it is done."""
+        """All of a page is recorded: the stream continues at `cursor`; None means it is done."""
         with self.writing():
             self.db.conn.executemany(_LINK, [(x.owner.kind, x.owner.id, x.comment_id, x.attachment_id) for x in links])
             self.db.execute(
@@ -220,7 +221,7 @@ class CrawlTables(CatalogDatabase):
             )
 
     def stored_of_unlisted_size(self) -> Attachment | None:
-        """The smallest file with content that is stored, and of which the tracker lists no size."""
+        """The smallest stored file that is not empty and whose size the tracker doesn't list."""
         columns = ", ".join(f"a.{column}" for column in COLUMNS.split(", "))
         row = self.db.execute(
             f"SELECT {columns} FROM attachments a JOIN blobs b USING (sha256) WHERE a.status = 'stored' "
@@ -229,9 +230,9 @@ class CrawlTables(CatalogDatabase):
         return attachment_from(row) if row else None
 
     def unfinished(self, crawl: Crawl, after: str = "") -> list[Attachment]:
-        """What was listed in this crawl and is still wanted: the next few hundred by id.
+        """What this crawl has listed and still has to fetch: the next few hundred, by id.
 
-        In a partial one also what was skipped: its owner may have been found since.
+        For a partial crawl that includes what was skipped, as its owner may have become known since.
         """
         wanted = "status IN ('pending', 'failed')" + (" OR status = 'skipped' AND error IS NULL" * crawl.partial)
         rows = self.db.execute(
@@ -242,7 +243,7 @@ class CrawlTables(CatalogDatabase):
         return [attachment_from(row) for row in rows]
 
     def record_problems(self, problems: Mapping[str, str], *, whole: bool) -> None:
-        """What `verify` found of each blob; a run over the whole archive also clears what was found before."""
+        """Record what `verify` found of each blob. A check of the `whole` archive also clears earlier problems."""
         if self.read_only:
             return
         with self.writing():
@@ -254,7 +255,7 @@ class CrawlTables(CatalogDatabase):
             )
 
     def expect_again(self, lost: Iterable[str]) -> int:
-        """These blobs are damaged or missing: their attachments are wanted again. Gives the number of those."""
+        """Queue the attachments of these damaged or missing blobs to be fetched again; returns how many there are."""
         with self.writing():
             return self.db.execute(
                 "UPDATE attachments SET status = 'pending', error = 'its blob is damaged or missing' "
@@ -282,7 +283,7 @@ def _row(attachment: Attachment) -> tuple[object, ...]:
 
 
 def attachment_from(row: Sequence[object]) -> Attachment:
-    """The model of a row of `COLUMNS`."""
+    """The attachment in a row of `COLUMNS`."""
     (id_, kind, entity, comment, name, size, media_type, description, created_at, created_by, locator, raw) = row
     return Attachment(
         id=str(id_),

@@ -1,4 +1,4 @@
-"""The database file itself: opened safely, written in transactions, its disk errors told in our words."""
+"""The database file: opened safely, written in transactions, its errors turned into ours."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ MAPPED = (
     "EXISTS (SELECT 1 FROM mapped m WHERE m.kind = a.kind AND m.id = a.entity_id "
     "AND m.target_kind = u.target_kind AND m.target_id = u.target_id)"
 )
-"""Whether the mapping names the target of an upload `u` for the owner of its attachment `a`."""
+"""SQL: whether the mapping sends the owner of attachment `a` to the target entity of upload `u`."""
 WHOLE = "failures"
-"""The key in `settings` of what the last backup failed at that is of no file and no entity."""
+"""The key in `settings` for failures of the last backup that belong to no file or entity."""
 REBUILD = "`migrator rebuild` makes a new one from what the archive holds"
 LOG_PAGES = 10_000
-"""The log (40 MB) goes into the catalog after so many pages: hashes have no order, so each batch changes pages all over
-it, and many batches change the same one. With the 1,000 that SQLite has by itself, recording costs a fifth more.
+"""Pages of the write-ahead log (40 MB) after which SQLite merges it into the catalog. Hashes have no order, so each
+batch changes pages all over the catalog, and many batches change the same ones. With SQLite's default of 1,000,
+recording takes a fifth longer.
 """
 _LOOK = "SELECT 1 FROM sqlite_master LIMIT 1"
 BUSY = 10.0
-"""Seconds for which another program may hold the catalog. A run that is stopped has to end within 15."""
+"""Seconds to wait while another program holds the catalog. A run that is stopped has to end within 15."""
 OLDEST = (3, 35, 0)
-"""The first SQLite that knows what is asked of it here (`RETURNING`)."""
+"""The first SQLite with everything that is used here (`RETURNING`)."""
 _HELD = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _REFUSED = {
     sqlite3.SQLITE_FULL,
@@ -48,17 +49,17 @@ _REFUSED = {
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 _DAMAGE = ("no such table", "no such column", "could not decode", "has no column", "malformed", "unsupported file")
 _DISK = ("disk is full", "disk i/o error", "readonly database", "unable to open")
-"""The words of errors that have no code of their own."""
+"""Parts of messages that identify errors without a code of their own."""
 
 
 def is_archive(root: Path) -> bool:
-    """Whether there is a catalog in this folder; `StorageError` where this account may not look."""
+    """Whether this folder has a catalog; `StorageError` if this account may not look."""
     with disk.disk_errors(str(root)):
         return (root / CATALOG).is_file()
 
 
 class CatalogDatabase:
-    """The catalog file in the folder `root`. Safe to open again after any crash; `close` may be called twice."""
+    """The catalog file in the folder `root`. It may be opened again after any crash; `close` may be called twice."""
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
         path = root / CATALOG
@@ -77,50 +78,50 @@ class CatalogDatabase:
             else:
                 if path.stat().st_mode & 0o077:
                     path.chmod(0o600)
-                # It gives a row, and as long as somebody has its cursor nothing can be committed.
+                # This PRAGMA returns a row; an open cursor on it would block every commit.
                 self.db.execute("PRAGMA journal_mode=WAL").close()
                 self.db.execute("PRAGMA synchronous=FULL")
                 self.db.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
                 catch_up(self.db, root)
-                with self.db.atomic():  # the library's own table too, or a kill leaves that one without its index
+                with self.db.atomic():  # includes the library's own table, or a kill could leave it without its index
                     migrations.apply(self.db)
                 self._journal = Journal(self.db, root)
 
     def _expect_tables(self, root: Path) -> None:
-        """A run that was killed in its first moment leaves a catalog without tables."""
+        """Require tables: a run that was killed right at its start leaves a catalog without any."""
         if not self.db.execute("SELECT 1 FROM sqlite_master WHERE name = 'settings'").fetchone():
             self.db.close()
             raise ConfigError(f"{root} is no archive yet: its {CATALOG} is empty")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.db.close()
 
     def expect_mapped(self) -> None:
-        """The mapping of a load, for as long as this connection is open; empty until a load plans by it."""
+        """Create the temporary table `mapped` for a load's mapping. It is empty until the load is planned."""
         self.db.execute(
             "CREATE TEMP TABLE IF NOT EXISTS mapped (kind, id, target_kind, target_id, "
             "PRIMARY KEY (kind, id, target_kind, target_id)) WITHOUT ROWID"
         )
 
     def keep_manifest(self, *, anew: bool = False) -> None:
-        """Before a run that works on the archive: from now on every change is in the manifest, and all before it.
+        """Before a run that works on the archive: have a complete manifest, and add every change to it from now on.
 
-        `anew`: the catalog was just made from it, so it is not asked whether it knows more. May be called again.
+        `anew`: the catalog was just rebuilt from the manifest, so don't compare what the two know. May be called again.
         """
         with sqlite_errors(self._root):
             self._journal.keep(anew=anew)
 
     def distrust_manifest(self, code: str) -> None:
-        """It was found damaged, see `pipeline.verify.CODES`: the next run that works on the archive writes it anew."""
+        """Mark the manifest as damaged, by a code of `pipeline.verify.CODES`; the next run that uses it rewrites it."""
         with sqlite_errors(self._root):
             self._journal.distrust(code)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """One transaction; a disk that refuses becomes `StorageError`, and nothing of it is kept.
+        """One transaction. A disk that refuses becomes `StorageError`, and nothing of the transaction is kept.
 
-        What it changes is safe in the manifest before it is committed.
+        The changes are safe in the manifest before they are committed.
         """
         with sqlite_errors(self._root):
             with self.db.atomic():
@@ -141,9 +142,9 @@ def _expect_sqlite() -> None:
 
 
 def opened_to_read(path: Path) -> Database:
-    """SQLite keeps files beside a catalog even for reading; where it can't, it has to be told that nobody writes.
+    """Open a catalog read-only, even where SQLite can't create the files that it keeps beside it.
 
-    What a killed program left undone is undone first. `StorageError` where that needs rights that this account lacks.
+    What a killed program left unfinished is completed first; `StorageError` if this account lacks the rights for that.
     """
     db = _opened(path, "mode=ro")
     try:
@@ -166,7 +167,7 @@ def opened_to_read(path: Path) -> Database:
 
 
 def _recover(path: Path) -> None:
-    """What SQLite does by itself for any reader who may write, see sqlite.org/lockingv3.html on hot journals."""
+    """Let SQLite roll back a hot journal, as it does for any reader that may write; see sqlite.org/lockingv3.html."""
     db = _opened(path, "mode=rw")
     try:
         db.execute(_LOOK).fetchone()
@@ -176,7 +177,7 @@ def _recover(path: Path) -> None:
 
 @contextmanager
 def sqlite_errors(root: Path | None = None) -> Iterator[None]:
-    """SQLite's errors as ours: the catalog of the archive `root` is held by another program, refused, or damaged."""
+    """Turn SQLite's errors into ours: the catalog of the archive `root` is locked, refused or damaged."""
     try:
         yield
     except sqlite3.Error as error:
@@ -186,7 +187,7 @@ def sqlite_errors(root: Path | None = None) -> Iterator[None]:
 
 
 def _meaning(error: sqlite3.Error, root: Path | None) -> MigratorError | None:
-    """By SQLite's result code (sqlite.org/rescode.html), whose last eight bits are the kind; None for a bug of ours."""
+    """Our error for one of SQLite's, by its result code (sqlite.org/rescode.html, low 8 bits); None if it is a bug."""
     code, words = getattr(error, "sqlite_errorcode", 0) & 0xFF, str(error)
     known = words.lower()
     if code in _HELD:

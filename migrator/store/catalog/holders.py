@@ -1,6 +1,6 @@
-"""Who else has the catalog locked: SQLite only says that somebody has.
+"""Which other processes have the catalog locked: SQLite only says that somebody has.
 
-Beware: looking must not open the file. A process that closes any descriptor of a file loses all its own locks on it.
+Beware: this must not open the file. A process that closes any descriptor of a file loses all its own locks on it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 
 LOCKS = Path("/proc/locks")
-"""Linux' table of all file locks, see proc(5); elsewhere nobody can be named."""
+"""Linux's table of all file locks, see proc(5); on other systems no holder can be named."""
 
 
 def holders_of(catalog: Path) -> list[str]:
-    """The other processes that have locks on this SQLite file, by name and number; none where the system won't say."""
+    """The other processes that have locks on this SQLite file, by name and id; empty where the system doesn't say."""
     inodes = set()
     for path in (catalog, catalog.with_name(f"{catalog.name}-shm")):
         with suppress(OSError):
@@ -24,7 +24,7 @@ def holders_of(catalog: Path) -> list[str]:
 
 
 def _locks() -> list[tuple[int, int]]:
-    """Process and inode of every lock: `1: POSIX  ADVISORY  WRITE 549 fe:00:1234 120 120`."""
+    """Process id and inode of every lock: `1: POSIX  ADVISORY  WRITE 549 fe:00:1234 120 120`."""
     found = []
     with suppress(OSError):
         for line in LOCKS.read_text(encoding="ascii", errors="replace").splitlines():

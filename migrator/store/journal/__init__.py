@@ -1,4 +1,4 @@
-"""The journal (manifest) of an archive: each change of the catalog as lines of text, and back."""
+"""The journal (manifest) of an archive: each change of the catalog as lines of text, and the way back."""
 
 from migrator.store.journal import manifest
 from migrator.store.journal.changes import Table, tables_of

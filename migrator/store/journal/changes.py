@@ -1,9 +1,10 @@
-"""Which rows a transaction changed, told as lines of the manifest.
+"""Which rows a transaction changed, as lines of the manifest.
 
-The one idea: triggers of this connection note the key of every row that is written, by whatever statement, so nothing
-that writes to the catalog has to remember to tell. SQLite itself makes the lines.
-The one trap: a crawl that finds nothing new still touches `last_run` of every row; those are told as ranges of rows, a
-few bytes for a page.
+Temporary triggers record the key of every row that is written, by whatever statement, so code that writes to the
+catalog need not think of the journal. SQLite itself formats the lines.
+
+Beware: a crawl that finds nothing new still updates `last_run` in every row. Such rows are written as ranges, a few
+bytes per page.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import Any
 from sqlite_utils import Database
 
 MARK = "manifest"
-"""The key in `settings` under which the catalog keeps how far the manifest is; it is told of nowhere else."""
+"""The key in `settings` under which the catalog keeps its position in the manifest; it never appears in the manifest.
+"""
 MIGRATIONS = "_sqlite_migrations"
 SEEN = "last_run"
 FATES = {"attachments": {"sha256", "status", "error", "stored_run", "warning"}, "entities": {"error", "note"}}
-"""Columns that change without the rest: told alone."""
+"""Columns that may change without the others; such a change is written without the rest of the row."""
 PIECE = 1000
 
 _GONE, _ROW, _FATE, _SEEN = 3, 2, 1, 0
@@ -28,25 +30,25 @@ _GONE, _ROW, _FATE, _SEEN = 3, 2, 1, 0
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of the catalog. `key` is what names a row; `columns` are the others, in order."""
+    """A table of the catalog. `key` identifies a row; `columns` are the others, in order."""
 
     name: str
     key: str
     columns: tuple[str, ...]
 
     def line(self, columns: Iterable[str]) -> str:
-        """SQL for a line that tells these columns of a row."""
+        """SQL for a line with these columns of a row."""
         told = "".join(f", '{column}', {column}" for column in columns)
         return f"json_object('{self.name}', {self.key}{told})"
 
     @property
     def unmarked(self) -> str:
-        """SQL for the rows that are told of: all but the mark."""
+        """SQL for the rows that the manifest contains: all except its own position."""
         return f"{self.key} != '{MARK}'" if self.name == "settings" else "1"
 
 
 def tables_of(db: Database) -> list[Table]:
-    """Every table of the catalog, as this database has them."""
+    """Every table of the catalog, as it is in this database."""
     found = db.execute(
         "SELECT name, sql LIKE '%WITHOUT ROWID' FROM main.sqlite_master "
         "WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
@@ -62,7 +64,7 @@ def _table(db: Database, name: str, *, rowless: bool) -> Table:
 
 
 class Changes:
-    """The changes of one connection. Of one transaction at a time: `clear` belongs at its end."""
+    """The changes that one connection makes in one transaction; call `clear` at its end."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -86,7 +88,7 @@ class Changes:
     def _note(
         self, place: int, table: Table, event: str, row: str, level: int, columns: Iterable[str] | None = None
     ) -> None:
-        """Note what happens to a row; an update, if one of these columns becomes another."""
+        """Create a trigger that records a row on this event; for updates, only if one of these columns changes."""
         if columns is not None and not columns:
             return
         of = f" OF {', '.join(sorted(columns))}" if columns is not None else ""
@@ -98,11 +100,11 @@ class Changes:
         )
 
     def clear(self) -> None:
-        """Forget what was noted."""
+        """Forget the recorded changes."""
         self._db.execute("DELETE FROM changed")
 
     def lines(self) -> Iterator[bytes]:
-        """Pieces of whole lines that tell what the transaction changed; nothing if it changed nothing."""
+        """What the transaction changed, in chunks of complete lines; nothing if it changed nothing."""
         touched = self._db.execute(
             "SELECT place, min(level), max(level), count(*) FROM changed GROUP BY 1 ORDER BY 1"
         ).fetchall()
@@ -115,14 +117,14 @@ class Changes:
                 yield from self._seen(place, self.tables[place])
 
     def everything(self) -> Iterator[bytes]:
-        """Pieces of whole lines that tell every row there is."""
+        """Every row there is, in chunks of complete lines."""
         for table in self.tables:
             yield from self._pieces(
                 f"SELECT {table.line(table.columns)} AS line FROM main.{table.name} WHERE {table.unmarked}"
             )
 
     def _told(self, place: int, table: Table, low: int, high: int) -> Iterator[str]:
-        """SQL for the lines of one table's rows that changed at these levels, but for those that were only seen."""
+        """SQL for the lines of one table's rows that changed at these levels, except those only seen again."""
         if high == _GONE:
             yield (
                 f"SELECT json_object('{table.name}', key, 'deleted', json('true')) AS line FROM (SELECT DISTINCT key "
@@ -149,7 +151,7 @@ class Changes:
             yield json.dumps(told, separators=(",", ":")).encode() + b"\n"
 
     def _pieces(self, statement: str, *, at_once: bool = False) -> Iterator[bytes]:
-        """The lines that a statement gives. `at_once`: as one row, as each gives the interpreter away."""
+        """The lines that a statement selects. `at_once`: fetch them as one row, because each fetch releases the GIL."""
         if at_once:
             statement = f"SELECT group_concat(line, char(10)) FROM ({statement})"
         cursor = self._db.execute(statement)
@@ -158,7 +160,7 @@ class Changes:
 
 
 def _differ(columns: Iterable[str]) -> str:
-    """SQL: any of these columns is another than before."""
+    """SQL: whether any of these columns changed."""
     return " OR ".join(f"old.{column} IS NOT new.{column}" for column in sorted(columns)) or "0"
 
 
@@ -168,7 +170,7 @@ def _at(place: int, table: Table, level: int) -> str:
 
 
 def _ranges(rows: list[Any]) -> list[list[int]]:
-    """Rows in order, as first and last of each stretch without a gap."""
+    """Sorted row numbers as the first and last of each unbroken range."""
     found: list[list[int]] = []
     for row in rows:
         if found and row == found[-1][1] + 1:

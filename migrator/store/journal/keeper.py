@@ -1,10 +1,11 @@
-"""The catalog keeps its manifest: each transaction's changes are safe there before the transaction is committed.
+"""Keeps the manifest in step with the catalog: changes are safe there before the catalog commits them.
 
-The one idea: `settings` holds the mark of the batch that belongs to the last commit. A kill or power cut leaves the
+`settings` holds the position of the batch that belongs to the last commit. A kill or power cut can only leave the
 manifest ahead; whoever opens the catalog next applies what it lacks. So the manifest is never behind the catalog, and
-while it is kept, a commit needs no flush of its own: the manifest's makes it last.
-The one trap: a manifest that does not fit its mark (missing, cut, damaged) is left alone by whoever only looks; a run
-that works on the archive (`keep`) writes it anew from the catalog, unless it knows more than the catalog does.
+while it is kept, commits need no flush of their own: flushing the manifest makes them durable.
+
+Beware: a manifest that doesn't match its position (missing, cut, damaged) is left alone by readers. A run that works on
+the archive (`keep`) rewrites it from the catalog, unless the manifest knows more than the catalog does.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from migrator.store.layout import JOURNAL, NEW_JOURNAL
 
 
 def recorded(db: Database) -> JournalPosition | str | None:
-    """The mark that a catalog holds; a string if its manifest is to be written anew, which is the code of why.
+    """The position that a catalog holds; a string, the code of the reason, if its manifest has to be rewritten.
 
-    None if it has never had a manifest; one that makes no sense becomes a mark that fits none.
+    None if it never had a manifest; an unreadable value becomes a position that matches no manifest.
     """
     row = db.execute("SELECT value FROM settings WHERE key = ?", [MARK]).fetchone()
     if row is None:
@@ -47,7 +48,7 @@ def recorded(db: Database) -> JournalPosition | str | None:
 
 
 def record(db: Database, mark: JournalPosition | str) -> None:
-    """Put a mark, or the code of why the manifest is to be written anew, into a catalog."""
+    """Store a position in a catalog, or the code of the reason why its manifest has to be rewritten."""
     told = (
         {"rewrite": mark}
         if isinstance(mark, str)
@@ -59,7 +60,7 @@ def record(db: Database, mark: JournalPosition | str) -> None:
 
 
 def catch_up(db: Database, root: Path) -> None:
-    """Apply what a kill left in the manifest only. To be called before the tables are migrated: it is told of those."""
+    """Apply what a kill left in the manifest only. Call it before migrating the tables: migrations are in it, too."""
     if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'settings'").fetchone():
         return
     mark, path = recorded(db), manifest.path_in(root)
@@ -67,7 +68,7 @@ def catch_up(db: Database, root: Path) -> None:
         return
     if path.stat().st_size > mark.length:
         with disk_errors(JOURNAL):
-            manifest.make_safe(path)  # a kill may have come before it was
+            manifest.make_safe(path)  # a kill may have come before the writer did it
     lines = Lines(db)
     for batch in manifest.batches(path, mark):
         if not batch.sound:
@@ -78,7 +79,7 @@ def catch_up(db: Database, root: Path) -> None:
 
 
 class Journal:
-    """The manifest of one open catalog that has caught up. `mark` is None while it is not kept."""
+    """The manifest of an open catalog that has caught up. `mark` is None while no manifest is kept."""
 
     def __init__(self, db: Database, root: Path) -> None:
         self._db, self._root, self._path = db, root, manifest.path_in(root)
@@ -92,10 +93,10 @@ class Journal:
         return manifest.schema(self._path) == applied(self._db)
 
     def keep(self, *, anew: bool = False) -> None:
-        """Have a manifest that fits, written anew if need be. `ArchiveDamagedError` if it knows more than the catalog.
+        """Have a matching manifest, rewritten if necessary. `ArchiveDamagedError` if it knows more than the catalog.
 
-        `anew`: the catalog was just made from it. That both have their names is safe when this returns: a kill may
-        have come between giving one and making it safe.
+        `anew`: the catalog was just made from it. On return the names of both files are durable; a kill may have come
+        between a rename and its flush.
         """
         with disk_errors(JOURNAL):
             disk.sync_folders([self._root], self._root)
@@ -106,13 +107,13 @@ class Journal:
                     f"catalog.db knows less than {JOURNAL}; `migrator rebuild` makes it anew from there"
                 )
             if (was := recorded(self._db)) is None:
-                self.distrust("")  # so that a manifest without a mark is a sign of damage, and not of a kill
+                self.distrust("")  # so that a manifest without a recorded position means damage, not a kill
             with self._db.atomic():
                 mark = self._write_whole(was)
             self._settle(mark)
 
     def append(self) -> JournalPosition | None:
-        """Inside of a transaction, at its end: its changes are safe in the manifest. Gives the mark for `mark`."""
+        """At the end of a transaction, make its changes safe in the manifest; returns the new value for `mark`."""
         if self.mark is None:
             self._changes.clear()
             if isinstance(recorded(self._db), JournalPosition):
@@ -129,7 +130,7 @@ class Journal:
         return mark
 
     def distrust(self, code: str) -> None:
-        """The manifest was found damaged: the next run that works on the archive writes it anew."""
+        """Mark the manifest as damaged: the next run that works on the archive rewrites it."""
         with self._db.atomic():
             record(self._db, code)
         self._settle(None)
@@ -139,7 +140,7 @@ class Journal:
         self._db.execute(f"PRAGMA synchronous = {'FULL' if mark is None else 'NORMAL'}")
 
     def _write_whole(self, was: JournalPosition | str | None) -> JournalPosition:
-        """A new manifest of all there is, in place of the old one, which is kept aside if it was found damaged."""
+        """Replace the manifest by a new one of everything. The old one is kept under another name if it was damaged."""
         fresh, mark = self._root / NEW_JOURNAL, JournalPosition()
         with disk_errors(JOURNAL):
             for pieces in _gathered(chain([manifest.first_line(applied(self._db))], self._changes.everything())):
@@ -154,14 +155,14 @@ class Journal:
 
 
 def aside(path: Path) -> Path:
-    """A name that is free, for a damaged file that is kept."""
+    """An unused name under which a damaged file can be kept."""
     return next(
         found for number in range(1, 10**6) if not (found := path.with_name(f"{path.name}.damaged-{number}")).exists()
     )
 
 
 def _gathered(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """The first line goes with the first rows; every other piece is a batch of its own."""
+    """Batches of chunks: the first line together with the first rows, then each chunk by itself."""
     rest = iter(pieces)
     yield [piece for piece in (next(rest), next(rest, None)) if piece is not None]
     for piece in rest:

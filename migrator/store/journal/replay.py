@@ -1,8 +1,9 @@
-"""From the manifest to a catalog: its lines applied, in order, to tables that hold nothing yet or its older rows.
+"""From the manifest to a catalog: its lines, applied in order to empty tables or to older rows.
 
-The one idea: after the batch that the catalog has recorded as its last, the replay and the catalog hold the same rows.
-That makes a catalog anew (`rebuild`), completes one that a kill left behind, and proves one (`audit`).
-The one trap: a line is text that may be damaged: only tables and columns that exist get into a statement.
+After the batch that the catalog has recorded as its last, replay and catalog hold the same rows. That is how a catalog
+is rebuilt (`rebuild`), completed after a kill, and checked (`audit`).
+
+Beware: lines may be damaged, so only names of existing tables and columns are put into a statement.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from migrator.store.schema import migrations
 
 @dataclass(slots=True)
 class Replay:
-    """What a manifest made. `damage` tells of its batches that are not what was written; `end` is its last mark."""
+    """The result of a replay. `damage` lists the batches that are not as written; `end` is the last position."""
 
     db: Database
     end: JournalPosition = field(default_factory=JournalPosition)
@@ -33,9 +34,9 @@ class Replay:
 
 
 def replay(path: Path, until: JournalPosition | None = None, into: str = "") -> Replay:
-    """The tables that a manifest tells of, up to a mark or its end, in a new database `into`; empty: a passing one.
+    """Replay a manifest up to a position, or to its end, into a new database file `into`; if empty, a temporary one.
 
-    Lines of damaged batches are taken as far as they can be read. `ValueError` for a manifest of a newer program.
+    Of damaged batches every readable line is applied. `ValueError` if a newer program wrote the manifest.
     """
     db = Database(sqlite3.connect(into, check_same_thread=False, isolation_level=None))
     for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -16000"):
@@ -51,7 +52,7 @@ def replay(path: Path, until: JournalPosition | None = None, into: str = "") -> 
     for batch in manifest.batches(path):
         if until is not None and batch.end.length > until.length:
             break
-        lost = lines.apply(batch.lines, strict=batch.sound and not made.damage)  # later ones may build on what is lost
+        lost = lines.apply(batch.lines, strict=batch.sound and not made.damage)  # later lines may need lost ones
         made.end = batch.end
         if lost or not batch.sound:
             made.damage.append(f"batch {batch.end.batch}" + (f", {lost} of its lines lost" if lost else ""))
@@ -61,7 +62,7 @@ def replay(path: Path, until: JournalPosition | None = None, into: str = "") -> 
 
 @cache
 def _statements(told: tuple[str, ...] | None) -> list[str]:
-    """What makes the tables as these migrations do; all migrations, if none are told."""
+    """The SQL that makes the tables as these migrations do; as all migrations do, for None."""
     db = Database(memory=True)
     known = [migration.name for migration in migrations.pending(db)]
     if newer := set(told or ()) - set(known):
@@ -77,14 +78,14 @@ def applied(db: Database) -> list[str]:
 
 
 class Lines:
-    """Applies lines to a database whose tables are there."""
+    """Applies lines to a database that has the tables."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self._tables = {table.name: table for table in tables_of(db)}
 
     def apply(self, lines: Iterable[bytes], *, strict: bool = True) -> int:
-        """Apply them in order. Gives how many could not be; `strict`: such a one raises."""
+        """Apply lines in order; returns how many could not be applied. `strict`: raise instead."""
         lost = 0
         for line in lines:
             try:

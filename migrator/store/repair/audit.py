@@ -1,8 +1,9 @@
-"""The catalog held against its manifest, row by row, and against itself. Reads only, and needs no working catalog.
+"""Compare the catalog with its manifest, row by row. Reads only, and works even if the catalog can't be opened.
 
-The one idea: what the manifest tells up to the catalog's mark is what the catalog must hold, every column of every row;
-so a bit that flips in either is seen, though SQLite itself has no checksums.
-The one trap: a catalog that can't be read at all is a finding here, not an error.
+Replaying the manifest up to the catalog's position must give exactly the catalog's rows, in every column. So a flipped
+bit in either is noticed, though SQLite itself has no checksums.
+
+Beware: a catalog that can't be read at all is a finding here, not an error.
 """
 
 from __future__ import annotations
@@ -23,20 +24,21 @@ from migrator.store.journal import JournalPosition, Replay, Table, manifest, rec
 from migrator.store.layout import CATALOG, JOURNAL
 
 Finding = tuple[str, str, str]
-"""Code (see `pipeline.verify.CODES`), file, and what exactly."""
+"""Code (see `pipeline.verify.CODES`), file, and detail."""
 MOST = 100
-"""So many rows are named."""
+"""At most this many rows are named."""
 _MAGIC = b"SQLite format 3\0"
 _FIXED = b"\2\2\0\x40\x20\x20", b"\1\1\0\x40\x20\x20"
 _NUMBERS = struct.pack(">7I20x", 4, 0, 0, 1, 0, 0, 0), bytes(48)
-"""WAL, or the journal that another program may choose until we open it again; UTF-8, no vacuum of its own, no numbers
-of ours; zeros before there are tables. See the format at sqlite.org."""
+"""WAL, or the journal mode that another program may have set until we open the file again; UTF-8, no auto-vacuum, no
+user version; zeros before there are tables. See the file format at sqlite.org.
+"""
 
 
 def audit(root: Path) -> list[Finding]:
-    """What is wrong with catalog and manifest of an archive. To be called before the catalog is opened for writing.
+    """What is wrong with an archive's catalog and manifest. Call it before the catalog is opened for writing.
 
-    `ArchiveLockedError` or `StorageError` if the catalog can't be looked at now, which says nothing about it.
+    `ArchiveLockedError` or `StorageError` if the catalog can't be read now, which says nothing about its health.
     """
     with disk_errors(str(root / CATALOG)):
         return _looked_at(root, manifest.path_in(root))
@@ -70,7 +72,7 @@ def _audited(db: Database, path: Path) -> list[Finding]:
 
 
 def _damage(path: Path, mark: JournalPosition | None, until: JournalPosition | None) -> list[Finding]:
-    """What was written to a manifest and is not there any more, up to the mark if that stands."""
+    """What was written to a manifest and is no longer there, up to the mark if a batch ends there."""
     bad, end = [] if manifest.schema(path) else ["its first line"], 0
     for batch in takewhile(lambda batch: until is None or batch.end.length <= until.length, manifest.batches(path)):
         end = batch.end.length
@@ -82,7 +84,7 @@ def _damage(path: Path, mark: JournalPosition | None, until: JournalPosition | N
 
 
 def _has_our_header(catalog: Path) -> bool:
-    """Whether those bytes of the file's header that never change are what they have to be; SQLite passes over some."""
+    """Whether the constant bytes of the file header are right; SQLite ignores some of them."""
     with catalog.open("rb") as file:
         head = file.read(100)
     return not head or (head[:16] == _MAGIC and head[18:24] in _FIXED and head[44:92] in _NUMBERS)
@@ -102,7 +104,7 @@ def _mark(db: Database) -> JournalPosition | str | None:
 
 
 def _manifest(path: Path, mark: JournalPosition | str) -> Iterator[Finding]:
-    """What is wrong with a manifest that its catalog knows of, by its mark."""
+    """What is wrong with the manifest, judged by the position that the catalog has recorded."""
     if isinstance(mark, str):
         if mark:
             yield mark, JOURNAL, "found before; the next run that works on the archive writes it anew"
@@ -113,7 +115,7 @@ def _manifest(path: Path, mark: JournalPosition | str) -> Iterator[Finding]:
 
 
 def _unsound(db: Database) -> list[Finding]:
-    """What is wrong with a catalog in itself. `sqlite3.Error` if it can't be read."""
+    """What is wrong with the catalog by itself. `sqlite3.Error` if it can't be read."""
     found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(1)").fetchall()]
     return [] if found == ["ok"] else [("E11", CATALOG, " ".join(found))]
 
@@ -145,7 +147,7 @@ def _rows(db: Database, statement: str) -> list[str]:
 
 
 def _differing(db: Database, told: Database, table: Table) -> Iterator[Finding]:
-    """Rows that differ, are missing or unknown; both sides come in the order of their keys."""
+    """Rows that differ, are missing or are unknown; both sides are sorted by key."""
     statement = (
         f"SELECT {table.key}, {', '.join(table.columns)} FROM {table.name} WHERE {table.unmarked} ORDER BY {table.key}"
     )
