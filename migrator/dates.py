@@ -1,4 +1,4 @@
-"""Dates as trackers spell them: whether two texts mean the same moment."""
+"""Dates as trackers write them, and whether two of them mean the same moment."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 
 def same_moment(one: str, other: str) -> bool:
-    """Whether two ISO 8601 texts mean the same moment. Text that is no date is the same only if it is equal.
+    """Whether two ISO 8601 texts mean the same moment. Texts that are no dates have to be equal.
 
-    One without an offset may be in UTC or in the zone of the other: a tracker that changes from JSON to XML leaves
-    its offset out. Where one of them has no fraction of a second, whole seconds are compared.
+    A text without an offset may be in UTC or in the other's time zone, because a tracker that changes from JSON to XML
+    drops the offset. If either has no fraction of a second, whole seconds are compared.
     """
     if one == other:
         return True

@@ -1,17 +1,18 @@
-"""Which entity of a target each entity of a source is likely to be: rules, as pure functions.
+"""Rules that find the likely target entity of each source entity, as pure functions.
 
-The one idea: each rule gives a target entity a key, kept in a table, and looks a source entity up by its own key; so
-100,000 against 100,000 takes seconds, and of a target entity nothing is kept but its name and its keys.
-The one trap: a wrong row is worse than none. What has two candidates, or is the candidate of two, is `ambiguous` and
-for a person to decide, unless another rule or the kind tells them apart.
+Each rule gives a target entity a key, which goes into a table, and looks a source entity up by its key there. So
+matching 100,000 entities with 100,000 takes seconds, and only the names and keys of target entities are kept.
+
+Beware: a wrong row is worse than none. An entity with two candidates, or one that competes with another for the same
+target, is `ambiguous`: a person has to decide, unless another rule or the kind settles it.
 
 The rules, as [mapping] names them:
 
-    title             equal titles, after NFKC, folding of case, and of white space
+    title             equal titles, after NFKC, case folding and collapsing white space
     id                equal ids
-    title:PATTERN     the source's id is what the pattern (a regular expression, its first group) finds in the title
-    custom:FIELD      the source's id is the value of a field in the target's own JSON: a key, or a custom field's name
-    custom:FIELD:PATTERN    the same, where the pattern finds the id in the value
+    title:PATTERN     the source's id is what PATTERN (a regular expression, its first group) finds in the title
+    custom:FIELD      the source's id is the value of a field in the target's JSON: a key, or a custom field's name
+    custom:FIELD:PATTERN    the same, with PATTERN to find the id in the value
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from typing import Any
 from migrator.model import Entity, EntityRef
 
 SURE = {"title": "medium", "id": "low", "title:": "medium", "custom:": "high"}
-"""How sure a rule is alone. Two that agree are `high`."""
+"""How sure a match by this rule alone is. If two rules agree, it is `high`."""
 
 SHOWN = 20
-"""So many candidates of one entity are told at most."""
+"""At most this many candidates of an entity are shown."""
 
 _NAMES = ("name", "label", "code", "fieldname")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule: its name as configured, how sure it is, and the key it gives a source and a target entity."""
+    """A rule: its name as configured, how sure it is, and functions for the key of a source or target entity."""
 
     name: str
     sure: str
@@ -47,7 +48,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What was found for one source entity: one target, or the `candidates` among which a person decides, or none."""
+    """The result for one source entity: a target, or `candidates` for a person to choose from, or neither."""
 
     source: EntityRef
     target: EntityRef | None = None
@@ -58,7 +59,7 @@ class Match:
 
 
 def rule(written: str) -> Rule:
-    """A rule by its name; `ValueError` says what is wrong with it."""
+    """The rule of this name; `ValueError` says what is wrong with the name."""
     head, _, rest = written.partition(":")
     if written == "title":
         return Rule(written, SURE["title"], _title, _title)
@@ -97,17 +98,17 @@ def _id(entity: Entity) -> str:
 
 
 def normalised(title: str) -> str:
-    """What two titles that mean the same have in common."""
+    """A key that is equal for titles that mean the same."""
     if title.isascii():
         return " ".join(title.casefold().split())
     return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", title).casefold()).split())
 
 
 def field_of(raw: str | None, field: str) -> str:
-    """The value of a field, as text, wherever it stands in a tracker's JSON; empty if it has none.
+    """The value of a field, as text, wherever it is in a tracker's JSON; empty if there is none.
 
-    `{"OldId": 7}`, `{"fields": {"OldId": 7}}`, `{"CustomFields": [{"Name": "OldId", "Value": 7}]}` and TeamPulse's
-    `tp_OldId_cf` are all found; the outermost first.
+    It finds `{"OldId": 7}`, `{"fields": {"OldId": 7}}`, `{"CustomFields": [{"Name": "OldId", "Value": 7}]}` and
+    TeamPulse's `tp_OldId_cf`; of several, the outermost.
     """
     wanted = field.strip().casefold()
     try:
@@ -153,7 +154,7 @@ class Index:
         return len(self._refs)
 
     def add(self, entity: Entity) -> None:
-        """Take one more; a listing may repeat them."""
+        """Add an entity; adding it again changes nothing."""
         if entity.ref in self._refs:
             return
         self._refs[entity.ref] = None
@@ -162,7 +163,7 @@ class Index:
                 table[key].append(entity.ref)
 
     def best(self, entity: Entity) -> tuple[int, Match]:
-        """The first rule that finds something decides; the others and the kind only tell its candidates apart."""
+        """The match by the first rule that finds anything; other rules and the kind choose among its candidates."""
         pairs = zip(self._rules, self._keyed, strict=True)
         found: list[Sequence[EntityRef]] = [table.get(rule_.of_source(entity), ()) for rule_, table in pairs]
         place = next((number for number, some in enumerate(found) if some), len(found))
@@ -192,7 +193,7 @@ class Index:
         return left
 
     def _as_set(self, refs: Sequence[EntityRef]) -> Collection[EntityRef]:
-        """A list of a table, quick to look into; kept where it is large, as thousands may share one title."""
+        """A list of the table as a set. Large ones are kept, because thousands of entities may share one title."""
         if len(refs) <= SHOWN:
             return refs
         if id(refs) not in self._sets:
@@ -206,9 +207,10 @@ class Index:
 
 
 def match(entities: Iterable[Entity], index: Index, taken: Iterable[EntityRef] = ()) -> Iterator[Match]:
-    """A match for each source entity; no target is given twice, nor one that is `taken`.
+    """A match for each source entity; no target is used twice, nor one that is `taken`.
 
-    Of two that want the same target the one that an earlier rule found has it; of equals none.
+    If two source entities want the same target, the one matched by the earlier rule gets it; if both were matched by
+    the same rule, neither does.
     """
     best = [index.best(entity) for entity in entities]
     held = set(taken)
