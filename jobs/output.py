@@ -16,17 +16,17 @@ from migrator.progress import Progress, Silent
 
 
 def printable(text: str) -> str:
-    """The text without what a terminal would obey: names and reasons come from a tracker."""
+    """The text without terminal control characters: names and reasons come from a tracker."""
     return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
 
 
 def _document(value: dict[str, Any]) -> str:
-    """JSON in one line, readable where the stream takes all of Unicode."""
+    """JSON on one line, unescaped if the stream can encode all of Unicode."""
     return json.dumps(value, ensure_ascii=(sys.stdout.encoding or "").lower() not in {"utf-8", "utf8"})
 
 
 def say(text: str) -> None:
-    """Write a result; a reader that has gone (`| head`) is no error. `StorageError` where a disk can't take it."""
+    """Write a result. A reader that has gone (`| head`) is no error; `StorageError` if the disk can't take it."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -38,22 +38,22 @@ def say(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """Say something on stderr, if that is still to be had: a run doesn't end because nobody listens."""
+    """Write a line to stderr, if possible: a run doesn't end because nobody listens."""
     with _given_up(sys.stderr):
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 class Listener:
-    """stderr, for who writes to it by itself: as `tell`, it never fails."""
+    """stderr for code that writes to it directly; like `tell`, it never fails."""
 
     def write(self, text: str) -> int:
-        """All of it, or nothing."""
+        """Write all of it, or nothing."""
         with _given_up(sys.stderr):
             sys.stderr.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """What was written is shown now."""
+        """Show what was written."""
         with _given_up(sys.stderr):
             sys.stderr.flush()
 
@@ -63,7 +63,7 @@ class Listener:
 
 @contextmanager
 def _given_up(stream: TextIO) -> Iterator[None]:
-    """A stream that fails is written to no more."""
+    """Stop writing to a stream that has failed."""
     try:
         yield
     except OSError:
@@ -71,7 +71,7 @@ def _given_up(stream: TextIO) -> Iterator[None]:
 
 
 def _to_nowhere(stream: TextIO) -> None:
-    """What is still in the stream, and all that comes, is thrown away; at the end it would fail once more."""
+    """Discard what the stream has buffered and all that follows; otherwise closing it would fail again."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -85,7 +85,7 @@ class _Plain(logging.Formatter):
 
 
 class _Told(logging.StreamHandler[TextIO]):
-    """The log on stderr; above the bar while there is one, which would be torn otherwise."""
+    """The log on stderr, above the progress bar while there is one, so that it doesn't tear the bar."""
 
     above: Callable[[str], None] | None = None
 
@@ -97,13 +97,13 @@ class _Told(logging.StreamHandler[TextIO]):
 
 
 class Output:
-    """Where a command's words go. With `--json` stdout gets exactly one document."""
+    """Where a command's output goes. With `--json` stdout gets exactly one document."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         self.quiet = False
         for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't show ends no run
+            if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't show must not end a run
                 stream.reconfigure(errors="backslashreplace")
         self._log = _Told(sys.stderr)
         self._log.setFormatter(_Plain("%(message)s"))
@@ -115,16 +115,16 @@ class Output:
         logging.getLogger("migrator").setLevel(logging.INFO if verbose else logging.WARNING)
 
     def note(self, text: str) -> None:
-        """Something for the person at the terminal."""
+        """A line for the person at the terminal, unless quiet."""
         if not self.quiet:
             tell(printable(text))
 
     def warn(self, text: str) -> None:
-        """Something that a person has to know, asked for quiet or not."""
+        """A line that a person has to see, quiet or not."""
         tell(f"warning: {printable(text)}")
 
     def error(self, text: str) -> None:
-        """One line on why it ended."""
+        """One line that says why the command ended."""
         tell(f"migrator: {printable(text)}")
 
     def result(self, summary: dict[str, Any]) -> None:
@@ -137,22 +137,22 @@ class Output:
             say(summary_text(summary))
 
     def failed(self, command: str, code: int, message: str) -> int:
-        """The document of a command that came to nothing; gives the code back."""
+        """Write the document of a command that failed; returns the code."""
         if self.as_json:
             error = {"code": code, "message": message}
-            with suppress(StorageError):  # which is then what is told on stderr
+            with suppress(StorageError):  # stderr has the message all the same
                 say(_document({"command": command, "status": "failed", "error": error}) + "\n")
         return code
 
     def interrupted(self, command: str) -> int:
-        """The document of a command that was stopped before it had anything to tell."""
+        """Write the document of a command that was stopped before it had a result."""
         if self.as_json:
             say(_document({"command": command, "status": "interrupted"}) + "\n")
         return 130
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Progress]:
-        """Progress of a run: a bar on a terminal, a line every so often elsewhere, nothing when quiet."""
+        """Progress of a run: a bar on a terminal, otherwise a line every few seconds; nothing when quiet."""
         if self.quiet:
             yield Silent()
         elif sys.stderr.isatty() and not self.as_json:

@@ -55,10 +55,10 @@ class Tally:
         """See `Progress`."""
 
     def changed(self) -> None:
-        """Something to show, perhaps."""
+        """Called after each event; shows nothing here."""
 
     def line(self) -> str:
-        """All of it in words."""
+        """All counts as one line of text."""
         took = max(0.001, time.monotonic() - self.began)
         left = (self.wanted_bytes - self.bytes) / (self.bytes / took) if self.bytes else 0
         eta = f", about {left:.0f} s to go" if left > 1 else ""
@@ -68,7 +68,7 @@ class Tally:
 
 
 class Lines(Tally):
-    """A plain line every so often, and one at the end."""
+    """A plain line every few seconds, and one at the end."""
 
     def __init__(self, label: str, say: Callable[[str], None]) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Lines(Tally):
         self._next = self.began + EVERY
 
     def changed(self) -> None:
-        """A line, if it is time."""
+        """Write a line, if it is time for one."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + EVERY
             self._say(f"{self._label}: {self.line()}")
@@ -86,7 +86,7 @@ class Lines(Tally):
         self._say(f"{self._label}: {text}")
 
     def end(self) -> None:
-        """The last line."""
+        """Write the last line."""
         self._say(f"{self._label}: {self.line()}, {time.monotonic() - self.began:.1f} s")
 
 

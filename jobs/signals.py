@@ -1,9 +1,10 @@
-"""Being told to stop: which signals that are, and what they do while no job runs.
+"""Which signals stop the program, and what they do while no job runs.
 
-The one idea: Ctrl-C, `systemctl stop` and a terminal that is closed are the same; a job is told once and ends well
-(`jobs.runtime`), and outside of one, where a configuration is read or a result printed, a signal is a
+Ctrl-C, `systemctl stop` and closing the terminal are treated alike. A running job is told once, and finishes in order
+(`jobs.runtime`). Outside a job, for example while a configuration is read or a result printed, a signal raises
 `KeyboardInterrupt`.
-The one trap: this is imported before anything else, so it imports nothing that takes time.
+
+Beware: this is imported before anything else, so it must not import anything slow.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def heeded() -> list[signal.Signals]:
-    """Those of STOPS that mean something here; what `nohup` ignores stays ignored."""
+    """Those of STOPS that have an effect; what `nohup` ignores stays ignored."""
     return [number for number in STOPS if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def interrupt_on_signals() -> None:
-    """From here on each of them is a `KeyboardInterrupt` in the main thread."""
+    """From now on each of these signals raises `KeyboardInterrupt` in the main thread."""
     for number in heeded():
         signal.signal(number, _interrupt)
 
@@ -33,7 +34,7 @@ def _interrupt(number: int, _: object) -> None:
 
 
 def leave_terminal() -> None:
-    """The terminal was closed: what would be written to it goes nowhere, instead of being an error."""
+    """The terminal was closed: discard output to it, which would otherwise be an error."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (1, 2):
         if stat.S_ISCHR(os.fstat(number).st_mode):  # a file or a pipe outlives the terminal

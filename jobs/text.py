@@ -1,4 +1,4 @@
-"""Summaries as tables for people."""
+"""Summaries as text and tables for people."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from jobs.output import printable
 from jobs.progress_bar import human_bytes
 
 WIDTH = 140
-"""Columns where there is no terminal to ask."""
+"""Columns, if there is no terminal to ask."""
 
 _COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
 

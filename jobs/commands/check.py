@@ -17,7 +17,7 @@ from migrator.errors import ConfigError, ItemFailedError, RejectedError
 
 
 class Odd(str):
-    """What an attempt found where it works, and a person has to know something: it gets the mark of a warning."""
+    """The result of a check that passed, but that a person should know about: it is shown as a warning."""
 
     __slots__ = ()
 
@@ -26,7 +26,7 @@ Attempt = Callable[[], Awaitable[str]]
 Attempts = Callable[[Any], Iterator[tuple[str, Attempt]]]
 
 SMALL = 10 * 1024 * 1024
-"""A file up to so many bytes is tried."""
+"""The largest file, in bytes, that is downloaded as a test."""
 
 
 @click.command("check")
@@ -35,7 +35,7 @@ SMALL = 10 * 1024 * 1024
 def command(output: Output, /, *, config: Path) -> dict[str, Any]:
     """Log in to source and target, read one page, download one small file; write nothing.
 
-    Says what will work (ok), what will not (FAIL, exit status 3) and what is odd and works all the same (warn). Refused
+    Reports what will work (ok), what will not (FAIL, exit status 3) and what works but is odd (warn). Refused
     credentials or a tracker that doesn't answer end it with status 4.
     """
     from jobs.runtime import run_job, unless_stopped
@@ -60,10 +60,10 @@ async def _check(configuration: Any, output: Output) -> dict[str, Any]:
 
 
 async def _check_side(section: Any, wired: Any, attempts: Attempts, output: Output) -> dict[str, Any]:
-    """Log in, which must work, and try the rest."""
+    """Log in, which has to work, then try the rest."""
     for warning in wired.warnings:
         output.warn(warning)
-    # That nobody's identity is verified stands in the results, too: it works, and is no good.
+    # An unverified certificate is among the results as well, because it works but should not stay that way.
     unsafe = [warning for warning in wired.warnings if ".tls.verify = false" in warning]
     checks = [_passed("certificate", Odd(warning)) for warning in unsafe]
     try:
@@ -78,13 +78,13 @@ async def _check_side(section: Any, wired: Any, attempts: Attempts, output: Outp
 
 @dataclass(slots=True)
 class FirstPages:
-    """What the first pages of all listings tell: kinds of entities, and where each listing goes on, if it does."""
+    """What the first pages of all listings show: the kinds of entities, and where each unfinished listing continues."""
 
     kinds: set[str] = field(default_factory=set)
     following: dict[str, Any] = field(default_factory=dict)
 
     def take(self, stream: str, page: Any) -> None:
-        """One more page."""
+        """Add a page."""
         self.kinds |= {entity.ref.kind for entity in (*page.entities, *page.ask)}
         self.following.pop(stream, None)
         if page.next is not None:
@@ -106,12 +106,12 @@ def _target_attempts(configuration: Any, target: Any) -> Iterator[tuple[str, Att
 
 
 def _passed(name: str, detail: str) -> dict[str, Any]:
-    """What works; `warning` stands in it only where it is one."""
+    """A check that passed; the key `warning` is there only if it is one."""
     return {"check": name, "ok": True, **({"warning": True} if isinstance(detail, Odd) else {}), "detail": detail}
 
 
 async def _look_for_oddities(checks: list[dict[str, Any]], tracker: Any) -> None:
-    """What is odd about the tracker, a line each; where that can't be told, that is one."""
+    """Add a warning for each oddity of the tracker, and for oddities that can't be determined."""
     try:
         checks += [_passed("oddity", Odd(sentence)) for sentence in await tracker.oddities()]
     except ItemFailedError as error:
@@ -135,7 +135,7 @@ async def _one_page(source: Any, stream: str, seen: FirstPages) -> str:
 
 
 async def _kinds(source: Any, wanted: Sequence[str], seen: FirstPages) -> str:
-    """What [source] kinds names is there, as far as two pages of each listing tell."""
+    """Whether the kinds of [source] kinds exist, as far as two pages of each listing show."""
     for stream, cursor in list(seen.following.items()):
         seen.take(stream, await source.read(stream, cursor))
     lacking = ", ".join(kind for kind in wanted if kind not in seen.kinds)
@@ -148,7 +148,7 @@ async def _kinds(source: Any, wanted: Sequence[str], seen: FirstPages) -> str:
 
 
 async def _one_file(source: Any) -> str:
-    """The smallest file that the first pages tell of."""
+    """Download the smallest file on the first pages."""
     from migrator.pipeline.reading import HashSink
 
     listed = 0
@@ -166,7 +166,7 @@ async def _one_file(source: Any) -> str:
 
 
 async def _first_files(source: Any, stream: str) -> list[Any]:
-    """Files of a first page; none of what can't be listed, which another check tells."""
+    """The files on a stream's first page; what can't be listed is left to the check of the listing."""
 
     found: list[Any] = []
     with suppress(ItemFailedError):
@@ -178,7 +178,7 @@ async def _first_files(source: Any, stream: str) -> list[Any]:
 
 
 async def _mapped(configuration: Any, target: Any) -> str:
-    """The mapping file is usable, and its first target entity is there."""
+    """Whether the mapping file is usable and its first target entity exists."""
     from jobs.commands.load import mapping_rows
 
     if not configuration.mapping_file.exists():
@@ -194,7 +194,7 @@ async def _mapped(configuration: Any, target: Any) -> str:
 
 
 async def _rows(configuration: Any) -> str:
-    """The rows of the mapping file name what is in the archive, as far as there is one yet."""
+    """Whether the rows of the mapping file match the archive, if there is one yet."""
     from contextlib import closing
 
     from migrator.mapping import read_rows

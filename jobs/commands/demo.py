@@ -1,7 +1,7 @@
 """`migrator demo`: the whole job on embedded trackers, as a person would do it, from configuration to check.
 
-The one idea: it uses the same configuration files, wiring and pipelines as the real commands, nothing of its own but
-the trackers; what it checks at the end it asks of the target's server itself, not of our catalog.
+It uses the same configuration files, wiring and pipelines as the real commands; only the trackers are its own. The
+final check asks the target's server, not our catalog.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from jobs.output import Output
 ENTITIES = 300
 FAULTS = 0.05
 STOP_AFTER = 250
-"""Downloads until the first backup is interrupted."""
+"""Downloads after which the first backup is interrupted."""
 
 _CONFIG = """# Written by `migrator demo`; the trackers are gone when it has ended.
 archive = "archive"
@@ -56,18 +56,22 @@ class Story:
     rows: list[tuple[str, str, bool]] = field(default_factory=list)
 
     def tell(self, step: str, what: str, *, good: bool) -> None:
-        """One row of the table."""
+        """Add a row to the table."""
         self.rows.append((step, what, good))
 
 
 @click.command("demo")
-@click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep configuration and archive here.")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep the configuration and the archive in this folder.",
+)
 @click.pass_obj
 def command(output: Output, /, *, keep: Path | None) -> dict[str, Any]:
-    """The whole job on embedded sandbox trackers, in less than a minute, on this machine alone.
+    """Run the whole job on embedded sandbox trackers, in less than a minute, on this machine alone.
 
-    Starts a Targetprocess and a TeamPulse, backs the first up while it answers badly now and then, is interrupted,
-    resumes, verifies the archive, loads it into the second, loads again, and checks the target file by file.
+    Starts a Targetprocess and a TeamPulse, backs up the first while it fails now and then, is interrupted, resumes,
+    verifies the archive, loads it into the second, loads again, and checks the target file by file.
     """
     from jobs.runtime import run_job
     from migrator.errors import ConfigError
@@ -108,7 +112,7 @@ async def _demo(output: Output, folder: Path, stop: asyncio.Event, *, kept: bool
 async def _play(
     output: Output, folder: Path, source: Any, target: Any, story: Story, stop: asyncio.Event
 ) -> dict[str, Any]:
-    """The steps in their order; each is a row of the story."""
+    """The steps in order; each adds a row to the story."""
     from jobs.commands.backup import run_backup
     from jobs.commands.load import run_load
     from jobs.runtime import held_folder
@@ -158,7 +162,7 @@ async def _play(
 
 
 async def _interrupted_backup(configuration: Any, output: Output, source: Any, stop: asyncio.Event) -> dict[str, Any]:
-    """A backup that is stopped, as by Ctrl-C, after some files."""
+    """A backup that is stopped after some files, as if by Ctrl-C."""
     from jobs.commands.backup import run_backup
 
     enough = asyncio.Event()
@@ -180,7 +184,7 @@ def _faults(sandbox: Any) -> str:
 
 
 def _write_files(folder: Path, source: Any, target: Any) -> None:
-    """Configuration, secret and mapping, as a person would have written them."""
+    """Write configuration, secret and mapping, as a person would."""
     words = {
         "source": source.url,
         "source_user": json.dumps(source.user),
@@ -199,7 +203,7 @@ def _write_files(folder: Path, source: Any, target: Any) -> None:
 
 
 def _compare(source: Any, target: Any, names: dict[str, str]) -> tuple[str, bool]:
-    """What the two servers hold, file by file; `names` are those that had to be changed to be legal, by id."""
+    """Compare the two servers file by file; `names` are the names that had to be changed to be legal, by id."""
     world, first = source.world, source.world.entities[0]
     loose = [one for one in world.attachments if world.owner_of(one) is None]
     same = 0

@@ -1,4 +1,4 @@
-"""Lists in summaries for people: the first few of what failed, is damaged, was altered or left behind, by reason."""
+"""Lists in summaries for people: the first files that failed, are damaged, were altered or left behind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.text import Text
 from jobs.output import printable
 
 SHOWN = 10
-"""So many failures of one reason are shown; `--json` has all of them."""
+"""Failures shown for each reason; `--json` has all of them."""
 
 
 def counted(number: int, one: str, more: str = "") -> str:
@@ -20,7 +20,7 @@ def counted(number: int, one: str, more: str = "") -> str:
 
 
 def without_those_of_the_whole(out: Console, failures: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What failed as a whole, such as a listing, is said first of all; gives the other failures."""
+    """Print failures that belong to no file or entity, such as a listing, and return the others."""
     others = []
     for failure in failures:
         if failure["kind"] or failure["entity"] or failure["attachment"]:
@@ -31,7 +31,7 @@ def without_those_of_the_whole(out: Console, failures: list[dict[str, Any]]) -> 
 
 
 def print_altered(out: Console, summary: dict[str, Any]) -> None:
-    """What the target altered of files that have arrived."""
+    """Files that arrived, but that the target altered."""
     altered = summary.get("altered", [])
     if altered:
         out.print(Text(f"{len(altered)} files have arrived, and the target altered them", "yellow"))
@@ -48,7 +48,7 @@ def told_altered(how: dict[str, Any]) -> str:
 
 
 def print_left(out: Console, summary: dict[str, Any]) -> None:
-    """What a load left behind: rows that name nothing, and files without a row."""
+    """What a load left behind: mapping rows that match nothing, and files without a row."""
     if rows := summary.get("unmatched_rows", []):
         out.print(Text(f"{len(rows)} rows of the mapping name nothing in the archive", "yellow"))
         lines = [f"{row['kind']} {row['entity']}" + (f" (line {row['line']})" if row["line"] else "") for row in rows]
@@ -63,7 +63,7 @@ def _of(one: dict[str, Any]) -> str:
 
 
 def _first(out: Console, lines: list[str]) -> None:
-    """The first of many."""
+    """Print the first few lines, and how many more there are."""
     for line in lines[:SHOWN]:
         out.print(Text(" ".join(printable(f"  {line}").split("\n"))))
     if len(lines) > SHOWN:
@@ -71,7 +71,7 @@ def _first(out: Console, lines: list[str]) -> None:
 
 
 def print_changed(out: Console, summary: dict[str, Any]) -> None:
-    """What a load found at entities that the mapping names no more."""
+    """Files at target entities to which the mapping no longer sends them."""
     by_place: dict[str, int] = {}
     for row in summary.get("changed", []):
         now = ", ".join(f"{to['target_kind']} {to['target_id']}".strip() for to in row["now"]) or "nowhere"
@@ -88,7 +88,7 @@ def print_changed(out: Console, summary: dict[str, Any]) -> None:
 
 
 def print_failures(out: Console, failures: list[dict[str, Any]]) -> None:
-    """What failed, by reason: each reason once, with the first files that it struck."""
+    """Failures grouped by reason, each reason with its first files."""
     by_reason: dict[str, list[str]] = {}
     for failure in failures:
         what = [f"{failure['kind']} {failure['entity']}".strip(), failure["name"] or ""]
@@ -103,7 +103,7 @@ def print_failures(out: Console, failures: list[dict[str, Any]]) -> None:
 
 
 def print_problems(out: Console, summary: dict[str, Any]) -> None:
-    """Each with the files that it is about, and what to do next."""
+    """Each problem with its files, and what to do next."""
     problems = summary["problems"]
     for problem in problems:
         detail = f" ({problem['detail']})" if "detail" in problem else ""

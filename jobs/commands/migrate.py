@@ -21,8 +21,8 @@ _WORST = ("interrupted", "damaged", "incomplete", "complete")
 def command(output: Output, /, *, config: Path, paranoid: bool) -> dict[str, Any]:
     """Back up the source of CONFIG, then load the archive into its target.
 
-    The load reads the target back, entity by entity: what is not there as it was sent is a failure. Mapping and
-    target are checked before the backup begins.
+    The load reads the target back, entity by entity; what is not there as it was sent is a failure. Mapping and target
+    are checked before the backup begins.
     """
     from jobs.runtime import run_job
     from migrator.config import read_configuration

@@ -15,17 +15,17 @@ from jobs.output import Output
 @click.command("rollback")
 @config_argument
 @click.option("--run", "load", type=click.IntRange(1), help="Undo this load only; `migrator status` lists the runs.")
-@click.option("--dry-run", is_flag=True, help="Look at the target and say what would be deleted; delete nothing.")
+@click.option("--dry-run", is_flag=True, help="Look at the target and report what would be deleted; delete nothing.")
 @yes_option
 @click.pass_obj
 def command(output: Output, /, *, config: Path, load: int | None, dry_run: bool, yes: bool) -> dict[str, Any]:
-    """Delete from the target of CONFIG exactly what a load, or all loads, put there.
+    """Delete from the target of CONFIG exactly what one load, or all loads, put there.
 
-    A file is deleted by its id, and only while it is still the one that was sent: its name, size and content are
-    compared first. What was there before a load, or was changed since, stays and is listed (exit status 3). Run again
-    it goes on where it was stopped or killed; a later load uploads what was rolled back again.
+    A file is deleted by its id, and only if it is still the one that was sent: its name, size and content are compared
+    first. What was there before a load, or has changed since, stays and is listed (exit status 3). Run again, it
+    continues where it was stopped or killed; a later load uploads again what was rolled back.
 
-    On a terminal it asks first, with the number of files and the address; a no deletes nothing (exit status 130).
+    On a terminal it asks first, showing the number of files and the address; "no" deletes nothing (exit status 130).
     """
     from jobs.runtime import run_job
     from migrator.config import read_configuration
@@ -50,7 +50,7 @@ def _ask(configuration: Any, load: int | None) -> None:
 async def run_rollback(
     configuration: Any, output: Output, stop: asyncio.Event, load: int | None = None, *, dry_run: bool = False
 ) -> dict[str, Any]:
-    """Log in, hold the archive, roll back all loads into this target, or one."""
+    """Log in, lock the archive, roll back one load into this target, or all of them."""
     from jobs.runtime import held_archive, unless_stopped
     from jobs.wiring import wire_target
     from migrator.pipeline.rollback import NO_DELETE, RollbackSettings, rollback
