@@ -1,8 +1,9 @@
 """A sandbox Issuetrak: API version 1 over the made-up world, as strict as its documentation.
 
-The idea: who may come in is decided in `itrak_door.py`, what can be read is in `itrak_reads.py`; here are the
-routes and the one thing that can be written.
-The trap: nothing can be deleted or changed here, and a file that is too large is answered with 404.
+`auth.py` decides who has access, and `reads.py` answers what can be read; here are the routes and the upload, the only
+thing that can be written.
+
+Beware: nothing can be deleted or changed here, and a file that is too large is answered with 404.
 """
 
 from collections.abc import Iterable
@@ -22,19 +23,19 @@ IIS_PAGE = "<html><head><title>404.13 - Not Found</title></head><body>Content le
 class IssuetrakSandbox(IssuetrakReads):
     """An embedded Issuetrak: `IssuetrakSandbox(world, faults, base_path="/issuetrak", **oddities)`.
 
-    Its keywords are the fields of `itrak_door.Oddities`.
+    Its keywords are the fields of `auth.Oddities`.
     """
 
     tracker = "issuetrak"
 
     def kind_of(self, entity_id: int) -> str:
-        """Everything is an issue here."""
+        """Always an issue."""
         if self.entity(entity_id) is None:
             raise KeyError(entity_id)
         return "Issue"
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """List the routes of the API, and the login page."""
+        """The routes of the API, and the login page."""
         yield web.get("/login.aspx", show_login)
         for slash in ("", "/"):
             yield web.post(f"/api/v1/issues/search{slash}", self._signed(self._search))

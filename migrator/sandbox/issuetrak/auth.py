@@ -1,8 +1,8 @@
-"""Who may come in to a sandbox Issuetrak: three headers, an HMAC over the exact bytes, a clock, no replays.
+"""Access to a sandbox Issuetrak: three headers, an HMAC over the exact bytes, a clock, no replays.
 
-The idea: what can't be known before the body was read (the HMAC) is computed while it is read.
-The trap: the clock of the server may be another than ours (`Oddities.clock_offset`); the Date header of a
-refusal tells it.
+The HMAC covers the body, so it is computed while the body is read.
+
+Beware: the server's clock may differ from ours (`Oddities.clock_offset`); the Date header of a refusal shows it.
 """
 
 import base64
@@ -24,22 +24,22 @@ HEADER = "X-Issuetrak-API-"
 
 @dataclass(slots=True)
 class Oddities:
-    """What some real servers do and others don't; may be changed while the sandbox runs."""
+    """How real servers differ; may be changed while the sandbox runs."""
 
     routes: tuple[str, ...] = ("issuenumber", "issue")  # spellings of the list of an issue's files
-    no_route: tuple[int, str] = (404, "")  # how a spelling that it doesn't know is refused; as Web API does, if untold
-    search_status: int | None = None  # `issues/search` is refused with it
+    no_route: tuple[int, str] = (404, "")  # answer to an unknown spelling; without a text, as Web API answers
+    search_status: int | None = None  # the status with which `issues/search` is refused
     page_cap: int = 1000  # larger pages are cut
-    missing_status: int = 404  # 404 or 400 for an issue or attachment that is not there
+    missing_status: int = 404  # 404 or 400 for an issue or attachment that does not exist
     refusal_status: int = 401  # 401 or 403 for a wrong signature
-    clock_offset: float = 0.0  # seconds that the server's clock is ahead
+    clock_offset: float = 0.0  # seconds by which the server's clock is ahead
     clock_tolerance: float = 300.0
     escaped: bool = False  # `+` and `/` of base64 as JSON escapes
     empty_is_null: bool = False  # FileContent of an empty file
-    tells_active: bool = True  # whether a user's record says that it is inactive
-    answer: str = "bare"  # bare, quoted or object: how the number of a new attachment is told
+    tells_active: bool = True  # whether a user's record shows if it is inactive
+    answer: str = "bare"  # bare, quoted or object: how an upload's answer gives the new number
     too_large_status: int = 404  # 404 (IIS 404.13) or 413
-    zip_bomb: bool = False  # the ZIP holds more than it tells
+    zip_bomb: bool = False  # the ZIP unpacks to more than it declares
 
 
 class RefusedError(Exception):
@@ -50,13 +50,13 @@ class RefusedError(Exception):
         self.status, self.message, self.date = status, message, date
 
     def answer(self) -> web.Response:
-        """Build the answer, as Web API spells errors."""
+        """The answer, with the error as Web API writes it."""
         headers = {"Date": self.date} if self.date else {}
         return web.json_response({"Message": self.message}, status=self.status, headers=headers)
 
 
 class Door(Sandbox):
-    """The signature of an Issuetrak; `IssuetrakSandbox` adds the API."""
+    """The authentication of an Issuetrak; `IssuetrakSandbox` adds the API."""
 
     user: ClassVar[str] = "APIUser"
     key: ClassVar[str] = "wV4JA/59PUf6XjiMF1om+Eg+D4rQlE8WGRTybNIkdrs="
@@ -68,20 +68,20 @@ class Door(Sandbox):
         """User ids, and whether they are active."""
         self.users["José Núñez"] = False
         self.dates: dict[int, tuple[str, str]] = {}
-        """Who made an uploaded attachment and when, as the upload said."""
+        """Author and date of each uploaded attachment, as given in the upload."""
         self._seen: set[str] = set()
 
     @property
     def credentials(self) -> dict[str, str]:
-        """What stands in [source.auth] or [target.auth]."""
+        """The content of [source.auth] or [target.auth]."""
         return {"api_key": self.key}
 
     def now(self) -> datetime:
-        """Tell the time of the server."""
+        """The server's time."""
         return datetime.now(UTC) + timedelta(seconds=self.oddities.clock_offset)
 
     def examine(self, request: web.Request) -> "Examination":
-        """Check all but the body; `RefusedError` if it is not to be let in."""
+        """Check everything except the body; `RefusedError` if access is denied."""
         number = request.headers.get(HEADER + "Request-ID", "")
         moment = request.headers.get(HEADER + "Timestamp", "")
         told = request.headers.get(HEADER + "Authorization", "")
@@ -98,7 +98,7 @@ class Door(Sandbox):
         return Examination(hmac.new(self.key.encode(), head, "sha512"), told, self.refusal)
 
     def refusal(self, message: str) -> RefusedError:
-        """Build the refusal of a stranger, with the server's time."""
+        """The answer to a client without access, with the server's time."""
         return RefusedError(self.oddities.refusal_status, message, format_datetime(self.now(), usegmt=True))
 
     def _check_clock(self, moment: str) -> None:
@@ -113,14 +113,14 @@ class Door(Sandbox):
 
 
 class Examination:
-    """A signature under way: `feed` it the body, then `finish`."""
+    """A signature check in progress: `feed` it the body, then call `finish`."""
 
     def __init__(self, mac: "hmac.HMAC", told: str, refusal: Callable[[str], RefusedError]) -> None:
         self._mac, self._told, self._refusal = mac, told, refusal
         self.feed = mac.update
 
     def finish(self) -> None:
-        """Compare; `RefusedError` if the signature is another."""
+        """Compare the signatures; `RefusedError` if they differ."""
         expected = base64.b64encode(self._mac.digest()).decode()
         if not hmac.compare_digest(expected.encode(), self._told.encode()):
             raise self._refusal("The signature is wrong.")

@@ -1,8 +1,9 @@
 """What can be read from a sandbox Issuetrak: issues, users, and files with or without their content.
 
-The idea: an act answers a request whose signature was found good; whatever it refuses is a `RefusedError`.
-The trap: only issues have files: those of comments and e-mails are shown as the issue's, those of nothing
-are not shown at all, and an issue without files answers 404.
+An act answers a request whose signature is valid; it refuses by raising `RefusedError`.
+
+Beware: only issues have files. Those of comments and e-mails appear as the issue's, unlinked ones don't appear at all,
+and an issue without files answers 404.
 """
 
 import base64
@@ -21,7 +22,7 @@ Act = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class IssuetrakReads(Door):
-    """The reading half of a sandbox Issuetrak."""
+    """The part of a sandbox Issuetrak that answers reads."""
 
     def _signed(self, act: Act) -> Act:
         async def answer(request: web.Request) -> web.StreamResponse:

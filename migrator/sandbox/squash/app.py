@@ -1,8 +1,9 @@
-"""A sandbox Squash TM: the REST plugin over the made-up world, with the oddities that its clients tell of.
+"""A sandbox Squash TM: the REST plugin over the made-up world, with the quirks that its clients report.
 
-The idea: what can be read is in `sq_reads.py`; here is what writes: uploads, new names, deletions.
-The trap: a file's name is held as one text and shown as two, cut at the last dot; what has no dot, or nothing on
-one side of it, can't be held at all and ends as 500.
+`reads.py` answers what can be read; here is what writes: uploads, renaming, deleting.
+
+Beware: a file's name is stored as one text and shown as two, split at the last dot. A name without a dot, or with
+nothing on one side of it, can't be stored and ends in a 500.
 """
 
 from collections.abc import Iterable
@@ -24,21 +25,21 @@ _ONE = r"/{id:\d+}"
 class SquashSandbox(SquashReads):
     """An embedded Squash TM: `SquashSandbox(world, faults, base_path="/squash", **oddities)`.
 
-    Its keywords are the fields of `sq_web.Oddities`.
+    Its keywords are the fields of `web.Oddities`.
     """
 
     tracker: ClassVar[str] = "squash"
 
     def kind_of(self, entity_id: int) -> str:
-        """Name the kind of an entity."""
+        """The kind of an entity."""
         return self.tree.of_entity[entity_id].kind
 
     def number_of(self, entity_id: int) -> int:
-        """Give the id of an entity among those of its kind; the entity's own, unless each kind counts by itself."""
+        """An entity's id within its kind; the same as its own id unless each kind counts separately."""
         return self.tree.of_entity[entity_id].number
 
     def acts(self) -> Iterable[tuple[str, str, Act, str]]:
-        """List method, path, what answers, and the name of the route."""
+        """Method, path, handler and route name of each route."""
         yield from super().acts()
         yield "PATCH", f"/attachments{_ONE}", self._rename, ""
         for kind in KINDS:
@@ -116,7 +117,7 @@ class SquashSandbox(SquashReads):
 
 
 def _hold(name: str) -> None:
-    """Refuse, as the database does, what a column can't hold."""
+    """Refuse what a column can't hold, as the database does."""
     stem, dot, extension = name.rpartition(".")
     if not (dot and stem.strip() and extension.strip()) or len(extension) > 10 or len(name) > LONGEST or "\0" in name:
         raise RefusedError(500, "could not execute statement")

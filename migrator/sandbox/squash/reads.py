@@ -1,7 +1,8 @@
-"""What a sandbox Squash TM answers to GET: the lists there are, the way down where there are none, and single records.
+"""What a sandbox Squash TM answers to GET: lists of all, lists of what is below something, and single records.
 
-The idea: seven kinds have a list of all; the others are found only below what they belong to.
-The trap: items of lists are abbreviated; only a record asked for by itself tells its files, and those without sizes.
+Seven kinds have a list of all; the others are found only below their parent.
+
+Beware: items of lists are abbreviated. Only a record requested by itself mentions its files, and those without sizes.
 """
 
 from collections.abc import Iterable
@@ -27,24 +28,24 @@ _ONE = r"/{id:\d+}"
 
 
 class SquashReads(SquashWeb):
-    """The reading half of a sandbox Squash TM's API."""
+    """The part of a sandbox Squash TM's API that answers reads."""
 
     def __init__(
         self, world: World, faults: Faults | None = None, *, base_path: str = "/squash", **oddities: Any
     ) -> None:
         super().__init__(world, faults, base_path=base_path, **oddities)
         self.removed: set[tuple[str, int]] = set()
-        """Kind and id of what was deleted, with all below it."""
+        """Kind and id of what was deleted, along with everything below it."""
         self.names: dict[int, str] = {}
-        """Names of files that were renamed."""
+        """New names of files that were renamed."""
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """List the routes of the API."""
+        """The routes of the API."""
         for method, path, act, name in self.acts():
             yield web.RouteDef(method, API + path, self.answering(act), {"name": name} if name else {})
 
     def acts(self) -> Iterable[tuple[str, str, Act, str]]:
-        """List method, path, what answers, and the name of the route."""
+        """Method, path, handler and route name of each route."""
         for kind in LISTED:
             yield "GET", f"/{kind}", self._all(kind), ""
         yield "GET", "/projects", self._projects, ""
@@ -62,13 +63,13 @@ class SquashReads(SquashWeb):
         yield "GET", f"/attachments{_ONE}/content", self._content, FILE_ROUTE
 
     def attachment(self, attachment_id: int) -> WorldAttachment | None:
-        """Find an attachment that is not deleted, under its present name."""
+        """An attachment that is not deleted, under its present name."""
         found = super().attachment(attachment_id)
         name = self.names.get(attachment_id)
         return found if found is None or name is None else replace(found, name=name)
 
     def node(self, kind: str, request: web.Request) -> Node:
-        """Find what a path names; 404 or 403 otherwise."""
+        """The node that a path names; 404 or 403 otherwise."""
         number = int(request.match_info["id"])
         node = self.tree.nodes.get((kind, number))
         if node is None or self.is_removed(node):
@@ -82,11 +83,11 @@ class SquashReads(SquashWeb):
             raise RefusedError(403, "Access is denied")
 
     def is_removed(self, node: Node) -> bool:
-        """Tell whether it, or what it hangs on, was deleted."""
+        """Whether it, or one of its ancestors, was deleted."""
         return bool(self.removed) and any(one.key in self.removed for one in (node, *node.ancestors()))
 
     def file_record(self, file: WorldAttachment, *, whole: bool) -> dict[str, Any]:
-        """Show a file; an abbreviated one has neither size nor date."""
+        """The JSON of a file; an abbreviated one has neither size nor date."""
         stem, _, extension = file.name.rpartition(".")
         path = f"attachments/{file.id}"
         short = {"_type": "attachment", "id": file.id, "name": stem, "file_type": extension}
@@ -98,7 +99,7 @@ class SquashReads(SquashWeb):
         return {**short, "size": file.size, "added_on": moment, "_links": links}
 
     def file_of(self, request: web.Request) -> WorldAttachment:
-        """Find the file that a path names."""
+        """The file that a path names."""
         number = int(request.match_info["id"])
         file = self.attachment(number)
         owner = self.tree.of_entity.get(file.entity_id or 0) if file else None
@@ -108,7 +109,7 @@ class SquashReads(SquashWeb):
         return file
 
     def _record(self, node: Node, *, whole: bool) -> dict[str, Any]:
-        """Show a node; an abbreviated one tells nothing of its files."""
+        """The JSON of a node; an abbreviated one doesn't mention its files."""
         path = f"{node.kind}/{node.number}"
         found: dict[str, Any] = {"_type": self.tree.type_of(node), "id": node.number}
         if node.kind in {"test-steps", "execution-steps"}:
@@ -124,7 +125,7 @@ class SquashReads(SquashWeb):
         return {**found, "_links": links}
 
     def _item(self, node: Node, key: str = "") -> Item:
-        """Show a node in a list; one that may not be read is there by number only."""
+        """The JSON of a node in a list; one that may not be read appears by its number only."""
         key = key or node.kind
         if self.faults.forbids(node.entity_id):
             kind = node.kind.removesuffix("s")

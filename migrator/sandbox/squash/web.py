@@ -1,7 +1,8 @@
-"""Squash TM around its API: who may come in, what an error looks like, how a page of a collection is built.
+"""Squash TM around its API: authentication, the form of errors, and the pages of a collection.
 
-The idea: a refusal is raised as `RefusedError` anywhere and becomes an answer in one place.
-The trap: links tell the server's own idea of itself: plain http, another host, no context path.
+Code refuses by raising `RefusedError` anywhere; one place turns it into an answer.
+
+Beware: links reflect what the server believes about itself: plain http, another host, no context path.
 """
 
 import base64
@@ -19,7 +20,7 @@ from migrator.sandbox.world import World
 
 API = "/api/rest/latest"
 DEFAULT_WHITELIST = ("txt", "doc", "xls", "ppt", "docx", "xlsx", "pptx", "odt", "ods", "odp", "pdf")
-"""What a server takes where nobody changed the setting."""
+"""The extensions that a server accepts if nobody changed the setting."""
 
 Act = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Item = tuple[str, int, dict[str, Any]]
@@ -32,22 +33,22 @@ _WHO = "Please authenticate by 1/ basic authentication or 2/ fetching a cookie J
 
 @dataclass(slots=True)
 class Oddities:
-    """What some real servers do and others don't; may be changed while the sandbox runs."""
+    """How real servers differ; may be changed while the sandbox runs."""
 
-    own_numbers: bool = False  # each kind counts its ids from 1, so that ids repeat
+    own_numbers: bool = False  # each kind counts its ids from 1, so ids repeat
     basic_allowed: bool = True  # False: as Squash 15 is delivered
     read_only: bool = False  # the account or token may only read
     admin: bool = True  # False: `GET /projects/{id}` is 403
-    size_cap: int = 2000  # the most items on a page, whatever was asked for
-    embeds_files: Collection[str] = ()  # kinds whose items in lists hold `attachments`, too
-    full_files: bool = False  # `attachments` tells all of each file, not only its name
-    untold: Collection[str] = ()  # kinds that tell nothing of their files
+    size_cap: int = 2000  # the most items on a page, whatever was requested
+    embeds_files: Collection[str] = ()  # kinds whose items in lists have `attachments`, too
+    full_files: bool = False  # `attachments` has all facts of each file, not only its name
+    untold: Collection[str] = ()  # kinds that don't mention their files
     lists_files: bool = False  # GET on `/{owner}/{id}/attachments` works (undocumented)
     item_path: str = "iteration-test-plan-items"  # since 14: test-plan-items
     embeds_executions: bool = True
     old_dates: bool = False  # +0000 for +00:00
     whitelist: Collection[str] | None = None
-    whitelist_refuses: bool = False  # 400 rather than leaving the file out without a word
+    whitelist_refuses: bool = False  # 400, instead of dropping the file silently
     path_names: bool = True  # up to 2.x: only `filename` is read, never `filename*`, and cut after its last slash
 
 
@@ -61,13 +62,13 @@ class RefusedError(Exception):
 
 
 def not_found(what: str, number: int) -> RefusedError:
-    """Say that there is no such thing."""
+    """The error for something that doesn't exist."""
     name = f"org.squashtest.tm.domain.{what}"
     return RefusedError(404, exception=_NOT_FOUND, message=f"Unable to find {name} with id {number}")
 
 
 class SquashWeb(Sandbox):
-    """Log-in, errors and pages of a sandbox Squash TM; `SquashSandbox` adds what is in it."""
+    """Authentication, errors and pages of a sandbox Squash TM; `SquashSandbox` adds the content."""
 
     user: ClassVar[str] = "admin"
     internal: ClassVar[str] = "http://squash-internal:8080"
@@ -83,16 +84,16 @@ class SquashWeb(Sandbox):
 
     @property
     def credentials(self) -> dict[str, str]:
-        """What stands in the configuration's [source.auth] or [target.auth]."""
+        """The content of the configuration's [source.auth] or [target.auth]."""
         return {"token": self.token}
 
     @property
     def wrapped_token(self) -> str:
-        """The token as the web pages show it: base64 once more."""
+        """The token as the web pages show it: base64-encoded once more."""
         return base64.b64encode(self.token.encode()).decode()
 
     def answering(self, act: Act) -> Act:
-        """Put log-in before an answer, and refusals into their form."""
+        """A handler that authenticates first, and turns refusals into answers."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
             if refusal := self._unknown(request):
@@ -106,11 +107,11 @@ class SquashWeb(Sandbox):
         return answer
 
     def href(self, path: str) -> dict[str, str]:
-        """Spell a link."""
+        """A link to this path."""
         return {"href": f"{self.internal}{API}/{path}"}
 
     def page(self, request: web.Request, items: Sequence[Item], *, sorts: bool = True) -> web.Response:
-        """Answer the page that is asked for; without `sort` in any order, unless the collection has one."""
+        """The requested page; without `sort` in any order, unless the collection has one of its own."""
         number, asked = _whole(request, "page", 0), _whole(request, "size", 20)
         size = min(max(1, asked), self.oddities.size_cap)
         ordered = self._ordered(request, items) if sorts else _in_their_order(request, items)
@@ -138,7 +139,7 @@ class SquashWeb(Sandbox):
             raise RefusedError(403, "Access is denied")
 
     def _unknown(self, request: web.Request) -> web.Response | None:
-        """Give the 401 for who may not come in, None for who may."""
+        """A 401 for a request without access; None if it has access."""
         scheme, _, value = request.headers.get("Authorization", "").partition(" ")
         if scheme == "Bearer" and value == self.token:
             return None
@@ -150,7 +151,7 @@ class SquashWeb(Sandbox):
 
 
 def embedded(items: Sequence[Item]) -> dict[str, Any]:
-    """Group records under their keys; nothing at all where there are none."""
+    """Records grouped under their keys; no key at all where there are no records."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for key, _, found in items:
         groups.setdefault(key, []).append(found)

@@ -1,8 +1,8 @@
-"""A sandbox Targetprocess: REST API version 1 over the made-up world, with the oddities of real servers.
+"""A sandbox Targetprocess: REST API version 1 over the made-up world, with the quirks of real servers.
 
-The idea: one generic answer for all collections; a collection is a list of rows in the order of their
-ids.
-The trap: XML is what it speaks by default, and an error is JSON only if asked for it twice.
+One generic handler answers for all collections; a collection is a list of rows sorted by id.
+
+Beware: its default format is XML, and an error is JSON only if that is requested twice.
 """
 
 import json
@@ -32,13 +32,13 @@ from migrator.sandbox.world import WorldAttachment
 class TargetprocessSandbox(TargetprocessLists):
     """An embedded Targetprocess: `TargetprocessSandbox(world, faults, base_path="/tp", **oddities)`.
 
-    Its keywords are the fields of `tp_files.Oddities`.
+    Its keywords are the fields of `files.Oddities`.
     """
 
     tracker = "targetprocess"
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """List the routes of the API, and those of the files."""
+        """The routes of the API, and those of the files."""
         api = in_any_case("api/v1")
         one = api + r"/{collection}/{id:\d+}"
         return [
@@ -53,7 +53,7 @@ class TargetprocessSandbox(TargetprocessLists):
         ]
 
     def template(self, request: web.Request) -> str:
-        """Name the route of a request, with its collections by their proper names."""
+        """The route of a request, with collections by their proper names."""
         template = super().template(request).replace("{slash}", "").replace("{slash:/?}", "")
         for part in ("collection", "inner"):
             given = request.match_info.get(part, "")
@@ -62,7 +62,7 @@ class TargetprocessSandbox(TargetprocessLists):
         return template
 
     def kind_of(self, entity_id: int) -> str:
-        """Name the entity type of an entity."""
+        """The entity type of an entity."""
         entity = self.entity(entity_id)
         if entity is None:
             raise KeyError(entity_id)
@@ -222,7 +222,7 @@ class TargetprocessSandbox(TargetprocessLists):
 
 
 def as_javascript(request: web.Request, text: str, status: int) -> web.Response:
-    """Answer with JSON, as the argument of a call where the query names a `callback`."""
+    """Answer with JSON, as the argument of a call if the query names a `callback`."""
     callback = lowered(request).get("callback", "")
     if not re.fullmatch(r"[\w$.?]+", callback):
         return web.Response(text=text, status=status, content_type="application/json")

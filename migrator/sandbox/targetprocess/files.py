@@ -1,8 +1,8 @@
-"""Targetprocess outside of its API: logging in, downloading and uploading files.
+"""Targetprocess outside its API: logging in, downloading and uploading files.
 
-The idea: these are pages of a web site, so they answer with pages of a web site, errors too.
-The trap: a refused download is by default status 200 with an HTML page, and every good one has a
-Content-Range.
+These are pages of a web site, so the answers are web pages, errors included.
+
+Beware: by default a refused download is an HTML page with status 200; and every good download has a Content-Range.
 """
 
 import json
@@ -37,17 +37,17 @@ PIXEL = b"\x89PNG\r\n\x1a\n-a thumbnail, never to be migrated-"
 
 @dataclass(slots=True)
 class Oddities:
-    """What some real servers do and others don't; may be changed while the sandbox runs."""
+    """How real servers differ; may be changed while the sandbox runs."""
 
     sortable: bool = True  # False: `where` and `orderBy` on Attachments are 400
     counts: bool = True  # False: `append=[Attachments-Count]` is 400
-    xml_only: bool = False  # XML whatever was asked
+    xml_only: bool = False  # XML, whatever was requested
     token_downloads: bool = False  # whether `access_token` may download files
     denies_downloads_with: Denial = "page"
     hidden_from_collection: Collection[int] = ()  # attachments that only the entity's own list shows
     hidden_from_generals: Collection[int] = ()  # attachments that only the whole list shows
     old_upload_answer: bool = False  # positional arrays
-    html_upload_answer: bool = False  # JSON inside of HTML, as for an iframe
+    html_upload_answer: bool = False  # JSON inside HTML, as for an iframe
     upload_error_status: int = 500
 
 
@@ -64,7 +64,7 @@ class TargetprocessFiles(Sandbox):
         self.oddities = Oddities(**oddities)
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """List the routes of pages and files."""
+        """The routes of pages and files."""
         return [
             web.get(in_any_case("login.aspx"), show_login),
             web.get(in_any_case("Attachment.aspx"), self._download, name=FILE_ROUTE),
@@ -74,7 +74,7 @@ class TargetprocessFiles(Sandbox):
         ]
 
     def account(self, request: web.Request) -> str | None:
-        """Tell how a request is authenticated (basic, cookie, access_token, token), or None."""
+        """How a request is authenticated (basic, cookie, access_token, token), or None."""
         authorization = request.headers.get("Authorization", "")
         if authorization:
             return self._basic(authorization)
@@ -152,7 +152,7 @@ class TargetprocessFiles(Sandbox):
         return await self.after_upload(request, fault, self._told(kept))
 
     def _told(self, kept: list[WorldAttachment]) -> web.Response:
-        """Tell of uploaded files: as servers do now, or as old ones did."""
+        """The answer to an upload, in the form of present servers or of old ones."""
         headers = {"x-accountlockwaittime": "3"}
         spell = self._positional if self.oddities.old_upload_answer else self._camel_case
         text = json.dumps({"items": [spell(file) for file in kept]})
@@ -204,7 +204,7 @@ class TargetprocessFiles(Sandbox):
         }
 
     def uri(self, file: WorldAttachment, *, thumbnail: bool = False) -> str:
-        """Spell the address of a file as the server imagines it: with a host that nobody else can reach."""
+        """The address of a file as the server believes it to be, with a host that nobody else can reach."""
         page = "AttachmentThumbnail.aspx" if thumbnail else "Attachment.aspx"
         size = "&width=100&height=100" if thumbnail else ""
         return f"{self.internal_host}{self.base_path}/{page}?AttachmentID={file.id}{size}"
@@ -223,22 +223,22 @@ def _headers(file: WorldAttachment) -> dict[str, str]:
 
 
 def lowered(request: web.Request) -> dict[str, str]:
-    """Give the query with its names in lower case; the server does not mind their case."""
+    """The query with its names in lower case; the server ignores their case."""
     return {name.lower(): value for name, value in request.query.items()}
 
 
 def unique_name(file: WorldAttachment) -> str:
-    """Spell the name under which the server stores a file."""
+    """The name under which the server stores a file."""
     return f"{file.id:08x}_{file.content_seed & 0xFFFF:04x}.dat"
 
 
 def owner_id(author: str) -> int:
-    """Number the people; the System user is 1."""
+    """The number of a person; the System user is 1."""
     return 2 + PEOPLE.index(author) if author in PEOPLE else 1
 
 
 def error_page(title: str, status: int) -> web.Response:
-    """Build an ASP.NET error page: what went wrong stands in its title."""
+    """An ASP.NET error page, with the error in its title."""
     head = f"<!DOCTYPE html>\n<html><head><title>{escape(title)}</title></head>"
     page = f"{head}<body><h1>Server Error</h1></body></html>"
     return web.Response(text=page, status=status, content_type="text/html")

@@ -1,7 +1,8 @@
-"""Targetprocess' lists: which rows a collection has, and how a page of them is filtered, sorted and shown.
+"""Targetprocess's lists: which rows a collection has, and how a page of them is filtered, sorted and shown.
 
-The idea: a collection is a sequence of rows in the order of their ids, whatever they are.
-The trap: what a list shows is not always all there is (`hidden_from_collection`), as the vendor warns.
+A collection is a sequence of rows of any type, sorted by id.
+
+Beware: a list may be incomplete (`hidden_from_collection`), as the vendor warns.
 """
 
 import re
@@ -66,7 +67,7 @@ class RefusedError(Exception):
 
 
 class TargetprocessLists(TargetprocessFiles):
-    """The lists of a sandbox Targetprocess, above its files."""
+    """The lists of a sandbox Targetprocess, on top of its files."""
 
     def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any) -> None:
         super().__init__(world, faults, base_path=base_path, **oddities)
@@ -75,12 +76,12 @@ class TargetprocessLists(TargetprocessFiles):
         self.by_collection |= {name.lower(): name for name in PLURALS}
 
     def attached(self, entity_id: int) -> list[WorldAttachment]:
-        """List what the entity's Attachments collection shows: nothing of its comments and messages."""
+        """What the entity's Attachments collection shows: nothing of its comments and messages."""
         files = [file for file in self.attachments_of(entity_id) if file.entity_id == entity_id]
         return [file for file in files if file.id not in self.oddities.hidden_from_generals]
 
     def resource(self, request: web.Request, part: str = "collection") -> Resource:
-        """Find the resource that a path names; 404 if there is none."""
+        """The resource that a path names; 404 if there is none."""
         given = request.match_info[part]
         name = self.by_collection.get(given.lower())
         if name is None:
@@ -88,7 +89,7 @@ class TargetprocessLists(TargetprocessFiles):
         return self.resources[name]
 
     def rows_of(self, name: str) -> Sequence[Any]:
-        """List all rows of a resource, by id."""
+        """All rows of a resource, by id."""
         if name == "Attachment":
             hidden = self.oddities.hidden_from_collection
             files = self.attachments()
@@ -99,7 +100,7 @@ class TargetprocessLists(TargetprocessFiles):
         return [one for one in self.entities() if name in {"General", TYPES[one.kind][0]}]
 
     def row(self, request: web.Request, resource: Resource) -> Any:
-        """Find the row whose id is in the path; 404 if there is none, 403 if it is forbidden."""
+        """The row whose id is in the path; 404 if there is none, 403 if it is forbidden."""
         number = int(request.match_info["id"])
         row = self._found(resource.name, number)
         if row is None:
@@ -119,7 +120,7 @@ class TargetprocessLists(TargetprocessFiles):
         return entity if entity and name in {"General", TYPES[entity.kind][0]} else None
 
     def page(self, request: web.Request, resource: Resource, rows: Sequence[Any]) -> dict[str, Any]:
-        """Show the page of these rows that a query asks for."""
+        """The page of these rows that a query requests."""
         query = lowered(request)
         view = self.view(request, resource)
         if (
@@ -144,7 +145,7 @@ class TargetprocessLists(TargetprocessFiles):
         return page
 
     def _of_one_general(self, rows: Sequence[Any], conditions: list[Condition]) -> Sequence[Any]:
-        """Cut attachments to those of the entity that a condition names: quick for reading back uploads."""
+        """Only the attachments of the entity that a condition names; makes reading uploads back fast."""
         for one in conditions:
             of_general = [part.lower() for part in one.path] == ["general", "id"] and one.operator == "eq"
             if of_general and isinstance(one.value, int):
@@ -164,7 +165,7 @@ class TargetprocessLists(TargetprocessFiles):
         return rows[::-1] if descending else rows
 
     def _link(self, request: web.Request, take: int, skip: int) -> str:
-        """Spell a link as the server does: its own idea of the host, no token, nothing encoded."""
+        """A link as the server builds it: with the host that it believes in, no token, nothing encoded."""
         kept = {
             name: value
             for name, value in request.query.items()
@@ -177,7 +178,7 @@ class TargetprocessLists(TargetprocessFiles):
         return f"{self.internal_host}{path}/?" + "&".join(f"{name}={value}" for name, value in pairs)
 
     def view(self, request: web.Request, resource: Resource) -> View:
-        """Read how a query wants rows to be shown."""
+        """How a query wants rows to be shown."""
         query = lowered(request)
         if "include" in query and "exclude" in query:
             raise BadRequestError("Include and exclude cannot be used simultaneously.")
@@ -199,7 +200,7 @@ class TargetprocessLists(TargetprocessFiles):
         return known
 
     def shown(self, resource: Resource, row: Any, view: View) -> dict[str, Any]:
-        """Show one row."""
+        """One row, as the view shows it."""
         tree = shown(self.resources, resource, row, view.include, view.budget)
         tree |= {f"{name}-Count": len(resource.fields[name].get(row)) for name in view.counted}
         return {name: value for name, value in tree.items() if name == "Id" or name.lower() not in view.excluded}

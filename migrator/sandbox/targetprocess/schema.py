@@ -1,7 +1,8 @@
 """Which resources a sandbox Targetprocess has, and how their fields come from the world.
 
-The idea: rows are the world's own objects; a field is a small function of one.
-The trap: a file of a comment or of a message has no General, and a comment no Attachments.
+Rows are the world's own objects; a field is a small function of one.
+
+Beware: a file of a comment or of a message has no General, and a comment no Attachments.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,20 +36,20 @@ class Shown(Protocol):
     comments: list[CommentRow]
 
     def entities(self) -> list[WorldEntity]:
-        """List all entities, by id."""
+        """All entities, by id."""
 
     def entity(self, entity_id: int) -> WorldEntity | None:
-        """Find an entity."""
+        """An entity by its id."""
 
     def attached(self, entity_id: int) -> list[WorldAttachment]:
-        """List the attachments of an entity."""
+        """The attachments of an entity."""
 
     def uri(self, file: WorldAttachment, *, thumbnail: bool = False) -> str:
-        """Spell the address of a file."""
+        """The address of a file."""
 
 
 def build_resources(sandbox: Shown) -> Mapping[str, Resource]:
-    """Build the table of resources."""
+    """The table of resources."""
     found = [_attachment(sandbox), _comment(sandbox), _message(sandbox), *_small()]
     found += [_general(sandbox, name) for name in ("General", *(names[0] for names in TYPES.values()))]
     return {resource.name: resource for resource in found}
@@ -121,7 +122,7 @@ def _general(sandbox: Shown, name: str) -> Resource:
 
 
 def _planned(sandbox: Shown) -> dict[str, Field]:
-    """What is planned and done is a field of entities of a type; here nothing is in a release or an iteration."""
+    """Fields of what is planned and done, for entities of a type; here nothing is in a release or an iteration."""
 
     def below(kind: str) -> Callable[[WorldEntity], list[WorldEntity]]:
         """The tasks or bugs of a story: those between it and the next one."""

@@ -1,8 +1,9 @@
-"""A sandbox TeamPulse: API version 1 over the made-up world, with the oddities that its clients tell of.
+"""A sandbox TeamPulse: API version 1 over the made-up world, with the quirks that its clients report.
 
-The idea: what can be read is in `tpulse_reads.py`; here are the routes and whatever writes.
-The trap: a new description is the only change to an attachment that it takes, and a change to a work
-item is a flat map.
+`reads.py` answers what can be read; here are the routes and whatever writes.
+
+Beware: the only change to an attachment that it accepts is a new description, and a change to a work item is a flat
+map.
 """
 
 import json
@@ -28,20 +29,20 @@ TOO_LARGE = "<html><head><title>404.13 - Not Found</title></head><body>The reque
 class TeamPulseSandbox(TeamPulseReads):
     """An embedded TeamPulse: `TeamPulseSandbox(world, faults, base_path="/tp", **oddities)`.
 
-    Its keywords are the fields of `tpulse_web.Oddities`.
+    Its keywords are the fields of `web.Oddities`.
     """
 
     tracker = "teampulse"
 
     def kind_of(self, entity_id: int) -> str:
-        """Name the type of a work item."""
+        """The type of a work item."""
         entity = self.entity(entity_id)
         if entity is None:
             raise KeyError(entity_id)
         return KINDS.get(entity.kind, entity.kind)
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """List the routes of the API, with and without its version, and those of log-in and files."""
+        """The routes of the API, with and without its version, and those of login and files."""
         yield from super().routes()
         for prefix in ("api/v1", "api"):
             for method, path, act, name in self._acts():

@@ -1,9 +1,8 @@
 """What a sandbox TeamPulse answers to GET: lists, filtered, sorted and paged, and single records.
 
-The idea: every collection is a list of rows in the order of their ids; a record is made of those on the
-page only.
-The trap: its attachments always have a work item, so those of the world that belong to nothing do not
-exist here.
+Every collection is a list of rows sorted by id; records are made only of those on the page.
+
+Beware: its attachments always belong to a work item, so the world's unlinked attachments do not exist here.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -51,7 +50,7 @@ class RefusedError(Exception):
 
 
 class TeamPulseReads(TeamPulseWeb):
-    """The reading half of a sandbox TeamPulse's API."""
+    """The part of a sandbox TeamPulse's API that answers reads."""
 
     def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any) -> None:
         super().__init__(world, faults, base_path=base_path, **oddities)
@@ -80,7 +79,7 @@ class TeamPulseReads(TeamPulseWeb):
         record: Callable[[Row], dict[str, Any]],
         known: frozenset[str],
     ) -> web.Response:
-        """Answer the page of these rows (sorted by id) that is asked for; by default the newest first."""
+        """The requested page of these rows (sorted by id); by default the newest first."""
         query = {name.lower(): value for name, value in request.query.items()}
         if "$orderby" in query and not self.oddities.sortable:
             raise BadQueryError("$orderby", "Ordering is not supported.")
@@ -107,7 +106,7 @@ class TeamPulseReads(TeamPulseWeb):
         return number
 
     def _visible(self) -> list[WorldAttachment]:
-        """List the attachments of work items that are still there; kept until something changes."""
+        """The attachments of work items that still exist; cached until something changes."""
         state = (self.changes, len(self.removed))
         if self._kept[0] != state:
             hidden = {None, *self.removed}
@@ -147,7 +146,7 @@ class TeamPulseReads(TeamPulseWeb):
         raise RefusedError(404, message="The project was not found.")
 
     def _few(self, name: str) -> Act:
-        """Answer a small collection; below a project, what is that project's."""
+        """Answer for a small collection; below a project, with that project's items."""
 
         async def answer(request: web.Request) -> web.Response:
             if name == "users":
