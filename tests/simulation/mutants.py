@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from importlib import import_module
 from typing import Any
 from unittest.mock import patch
 
@@ -25,7 +26,9 @@ from migrator.store.catalog import database
 from migrator.store.catalog.uploads import UploadTables
 from migrator.store.journal import manifest
 from migrator.store.journal.keeper import Journal
-from migrator.store.repair import remake as remaking
+
+remaking = import_module("migrator.store.repair.remake")
+"""The module; its package has a function of the same name."""
 
 
 async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> None:
