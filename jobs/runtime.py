@@ -22,8 +22,8 @@ from migrator.store import (
     Catalog,
     Scribe,
     disk_errors,
-    expect_descriptors,
     is_archive,
+    require_descriptors,
     sqlite_errors,
 )
 
@@ -41,7 +41,7 @@ def run_job(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
 
     A job that does not end within PATIENCE of the first signal is cancelled, which raises `KeyboardInterrupt`.
     """
-    expect_descriptors(DESCRIPTORS)
+    require_descriptors(DESCRIPTORS)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             return runner.run(_with_signals(job))

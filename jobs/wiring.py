@@ -11,7 +11,7 @@ from migrator.layers import DryRunTarget, ParanoidSource, RetryingSource, Retryi
 from migrator.pipeline.run import back_off
 from migrator.ports import Source, Target
 from migrator.selection import expect_kinds
-from migrator.store import expect_descriptors
+from migrator.store import require_descriptors
 from migrator.trackers import Adapter, adapter
 from migrator.wire import OLD, HttpClient, Proxy, RateLimiter, Route, TlsFiles, Waits
 
@@ -102,7 +102,7 @@ def _client(
 ) -> tuple[HttpClient, Waits, list[str]]:
     """The client, the record of its waits, and warnings for the person."""
     limits, folder = configuration.settings.limits, configuration.folder
-    expect_descriptors(BASE + 3 * (limits.downloads + limits.uploads))
+    require_descriptors(BASE + 3 * (limits.downloads + limits.uploads))
     keys, warnings = credentials(section.auth, parts.auth, f"{where}.auth", folder)
     file_signer = None
     if files:

@@ -193,7 +193,7 @@ async def run_context(
     desk = SerialExecutor()
     try:
         await desk.run(first)
-        await desk.run(catalog.keep_manifest)
+        await desk.run(catalog.ensure_journal)
         yield RunContext(command, await desk.run(catalog.begin_run, command), catalog, desk)
     finally:
         await desk.close()

@@ -109,7 +109,7 @@ class _Verify:
     async def run(self, began: float) -> dict[str, Any]:
         distrusted = [found["code"] for found in self.problems if found["code"] > "E20"]
         if distrusted and not self.catalog.read_only:
-            self.catalog.distrust_manifest(distrusted[0])
+            self.catalog.mark_journal_damaged(distrusted[0])
         run = self.catalog.begin_run("verify")
         of = self.catalog.totals()["blobs"]["count"]
         if self.part.share is not None:

@@ -37,8 +37,8 @@ from migrator.store.layout import (
 )
 from migrator.store.writer import Content, Fresh, Scribe, write_blobs
 
-READ_CHUNK = 1024 * 1024
-STRETCH = 8 * 1024 * 1024
+READ_BYTES = 1024 * 1024
+WRITEBACK_BYTES = 8 * 1024 * 1024
 """Bytes of a large file after which writeback is started while more arrives."""
 
 
@@ -48,15 +48,15 @@ class _Hashing(io.FileIO):
     def __init__(self, path: Path) -> None:
         super().__init__(disk.create(path, disk.SEALED), "wb")
         self.sha256 = hashlib.sha256()
-        self.size = self._sent_on = 0
+        self.size = self._written_back = 0
 
     def write(self, chunk: bytes) -> int:  # type: ignore[override]
         self.sha256.update(chunk)
-        disk.append(self.fileno(), chunk)
+        disk.write_all(self.fileno(), chunk)
         self.size += len(chunk)
-        if self.size - self._sent_on >= STRETCH:
-            disk.send_on(self.fileno(), self._sent_on, self.size - self._sent_on)
-            self._sent_on = self.size
+        if self.size - self._written_back >= WRITEBACK_BYTES:
+            disk.start_writeback(self.fileno(), self._written_back, self.size - self._written_back)
+            self._written_back = self.size
         return len(chunk)
 
 
@@ -195,7 +195,7 @@ class Archive:
         path, content = self.path_of(blob.sha256), None
         try:
             with own_limits(str(path)):
-                if blob.size > READ_CHUNK:
+                if blob.size > READ_BYTES:
                     found = hash_file(path)
                 else:
                     with path.open("rb") as file:
@@ -226,7 +226,7 @@ class BlobBody:
             # Opened synchronously, because a task that is cancelled inside aiofiles.open() leaks the file.
             with own_limits(str(self._path)), io.FileIO(self._path) as raw:
                 file = aiofiles.threadpool.wrap(raw)
-                while chunk := await file.read(READ_CHUNK):
+                while chunk := await file.read(READ_BYTES):
                     sha256.update(chunk)
                     yield chunk
         except OSError as error:
@@ -242,7 +242,7 @@ def hash_file(path: Path, read: Callable[[int], None] = lambda _: None) -> Blob:
     """
     sha256, size = hashlib.sha256(), 0
     with path.open("rb", buffering=0) as file:
-        while chunk := file.read(READ_CHUNK):
+        while chunk := file.read(READ_BYTES):
             sha256.update(chunk)
             size += len(chunk)
             read(len(chunk))

@@ -21,10 +21,10 @@ from pathlib import Path
 
 from migrator.errors import StorageError
 
-OWN, SEALED = 0o600, 0o400
+OWNER_ONLY, SEALED = 0o600, 0o400
 """File modes: read and write for the owner; read-only for the owner. Nobody else has access."""
-_NO_MORE_FILES = {errno.EMFILE, errno.ENFILE}
-_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "this account's share of the disk (its quota) is used up"}
+_TOO_MANY_FILES = {errno.EMFILE, errno.ENFILE}
+_NO_SPACE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "this account's share of the disk (its quota) is used up"}
 
 
 @contextmanager
@@ -33,32 +33,34 @@ def disk_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            room = f"{_FULL[error.errno]}: {what} can't be written{_left_for(what)}"
+        if error.errno in _NO_SPACE:
+            room = f"{_NO_SPACE[error.errno]}: {what} can't be written{_left_for(what)}"
             raise StorageError(f"{room}; nothing is lost, run the same command again once there is room") from error
-        once = "`ulimit -n` allows more" if error.errno in _NO_MORE_FILES else "it can be written"
-        message = f"{what}: {error.strerror or error}; nothing is lost, run the same command again once {once}"
+        remedy = "`ulimit -n` allows more" if error.errno in _TOO_MANY_FILES else "it can be written"
+        message = f"{what}: {error.strerror or error}; nothing is lost, run the same command again once {remedy}"
         raise StorageError(message) from error
 
 
 def _left_for(what: str) -> str:
     """How much space is free near this path, if it is a path."""
     place = Path(what)
-    folder = next((one for one in (place, *place.parents) if one.is_dir()), None) if place.is_absolute() else None
+    folder = (
+        next((parent for parent in (place, *place.parents) if parent.is_dir()), None) if place.is_absolute() else None
+    )
     free = None
     with suppress(OSError):
         free = free_bytes(folder) if folder else None
-    return "" if free is None else f", {amount(free)} are free in {folder}"
+    return "" if free is None else f", {human_size(free)} are free in {folder}"
 
 
-def amount(size: int) -> str:
+def human_size(size: int) -> str:
     """A size for people, in decimal units, as disks are sold."""
-    shown = float(size)
+    number = float(size)
     for unit in ("bytes", "kB", "MB", "GB"):
-        if shown < 1000:
-            return f"{shown:.0f} {unit}" if unit == "bytes" else f"{shown:.1f} {unit}"
-        shown /= 1000
-    return f"{shown:.1f} TB"
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
 
 
 @contextmanager
@@ -67,13 +69,13 @@ def own_limits(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in {*_NO_MORE_FILES, errno.ENOMEM, errno.EACCES, errno.EPERM}:
+        if error.errno not in {*_TOO_MANY_FILES, errno.ENOMEM, errno.EACCES, errno.EPERM}:
             raise
         with disk_errors(what):
             raise
 
 
-def expect_descriptors(count: int) -> None:
+def require_descriptors(count: int) -> None:
     """Raise the limit of open files and connections to at least `count`; may be called again.
 
     `StorageError` if the system refuses: a run that hit the limit halfway would mistake it for other faults.
@@ -89,28 +91,28 @@ def expect_descriptors(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
-def create(path: Path, mode: int = OWN) -> int:
+def create(path: Path, mode: int = OWNER_ONLY) -> int:
     """Create an empty file that only its owner may read. The descriptor can write even if the mode is `SEALED`."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
 
 
-def append(handle: int, chunk: bytes) -> None:
+def write_all(handle: int, chunk: bytes) -> None:
     """Write all of the chunk."""
     _write(handle, chunk)
 
 
-def write_file(path: Path, body: bytes, mode: int = OWN) -> None:
+def write_file(path: Path, body: bytes, mode: int = OWNER_ONLY) -> None:
     """Write a small file, readable by its owner only."""
     handle = create(path, mode)
     try:
-        append(handle, body)
+        write_all(handle, body)
     finally:
         os.close(handle)
 
 
-def extend(path: Path, at: int, chunk: bytes) -> None:
+def write_at(path: Path, at: int, chunk: bytes) -> None:
     """Cut the file off at offset `at` and write there. Creates the file if necessary, readable by its owner only."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, OWN)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, OWNER_ONLY)
     try:
         os.ftruncate(handle, at)
         os.lseek(handle, at, os.SEEK_SET)
@@ -119,7 +121,7 @@ def extend(path: Path, at: int, chunk: bytes) -> None:
         os.close(handle)
 
 
-def send_on(handle: int, start: int, size: int) -> None:
+def start_writeback(handle: int, start: int, size: int) -> None:
     """Start writeback of this range, if the platform supports it. This makes nothing durable.
 
     Otherwise a large file stays in memory until `sync_files`, which then takes as long as the disk needs for all of it.
@@ -134,7 +136,7 @@ def sync_files(folder: Path, files: Collection[Path]) -> None:
 
     An `fsync` for each quadruples the time that storing takes; one `syncfs` for many adds 15 %.
     """
-    if len(files) > 2 and _sync_filesystem(folder):
+    if len(files) > 2 and _syncfs_if_offered(folder):
         return
     for path in files:
         _sync_path(path)
@@ -147,7 +149,7 @@ def rename(path: Path, to: Path) -> None:
 
 def sync_folders(folders: Collection[Path], root: Path) -> None:
     """Make the names in these folders durable; each is `root` or lies below it."""
-    if len(folders) > 2 and _sync_filesystem(root):
+    if len(folders) > 2 and _syncfs_if_offered(root):
         return
     for folder in folders:
         _sync_path(folder)
@@ -171,9 +173,9 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def flush(folder: Path) -> None:
+def sync_filesystem(folder: Path) -> None:
     """Make everything written to this folder's file system durable."""
-    if not _sync_filesystem(folder):
+    if not _syncfs_if_offered(folder):
         os.sync()
 
 
@@ -185,14 +187,14 @@ def _write(handle: int, chunk: bytes) -> None:
 
 def free_bytes(folder: Path) -> int | None:
     """How many bytes can still be written to this folder's file system; None if it doesn't say."""
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize if found.f_blocks else None
+    stats = os.statvfs(folder)
+    return stats.f_bavail * stats.f_frsize if stats.f_blocks else None
 
 
 def total_bytes(folder: Path) -> int | None:
     """The size of this folder's file system in bytes; None if it doesn't say."""
-    found = os.statvfs(folder)
-    return found.f_blocks * found.f_frsize or None
+    stats = os.statvfs(folder)
+    return stats.f_blocks * stats.f_frsize or None
 
 
 def _sync_path(path: Path) -> None:
@@ -212,7 +214,7 @@ def _find_syncfs() -> ctypes._NamedFuncPointer | None:
 _syncfs = _find_syncfs()
 
 
-def _sync_filesystem(folder: Path) -> bool:
+def _syncfs_if_offered(folder: Path) -> bool:
     """Flush the whole file system with one call; False if the kernel has none."""
     if _syncfs is None:
         return False

@@ -145,7 +145,7 @@ class ArchiveLock:
     def _write(self, text: bytes) -> None:
         os.ftruncate(self._handle, 0)
         os.lseek(self._handle, 0, os.SEEK_SET)
-        disk.append(self._handle, text)
+        disk.write_all(self._handle, text)
 
     def _let_go(self) -> None:
         for handle in (self._handle, self._folder):

@@ -16,7 +16,7 @@ from pathlib import Path
 from migrator.errors import StorageError
 from migrator.store import disk
 from migrator.store.catalog import Catalog
-from migrator.store.disk import amount, disk_errors
+from migrator.store.disk import disk_errors, human_size
 
 RESERVE = 16 * 1024 * 1024
 """Bytes that stay free for the catalog."""
@@ -33,11 +33,12 @@ class FreeSpace:
         with disk_errors(str(self.folder)):
             free = disk.free_bytes(self.folder)
         if free is not None and size + RESERVE > free:
-            need = f"{amount(size)} at the least are still to come, and " if size else ""
+            need = f"{human_size(size)} at the least are still to come, and " if size else ""
             state = "has not enough room" if size else "is full"
             raise StorageError(
-                f"the disk of {self.folder} {state}: {need}{amount(free)} are free, of which {amount(RESERVE)} are "
-                "left to the catalog; nothing is lost, run the same command again once there is room"
+                f"the disk of {self.folder} {state}: {need}{human_size(free)} are free, of which "
+                f"{human_size(RESERVE)} are left to the catalog; "
+                "nothing is lost, run the same command again once there is room"
             )
 
     def largest(self) -> int:

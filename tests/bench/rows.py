@@ -80,7 +80,7 @@ def size_of(root: Path) -> int:
 def million(root: Path, count: int) -> None:
     """A tenth of them, the rest, then what a person and the next run ask."""
     catalog = Catalog(root)
-    catalog.keep_manifest()
+    catalog.ensure_journal()
     run = catalog.begin_run("backup")
     crawl = catalog.begin_crawl(run, "[]")
     took, listing = timed(lambda: record(catalog, run, 0, count // 10))

@@ -41,7 +41,7 @@ SMALL = 4096
 """Where a file is large in a simulation; so there are large ones, and they cost nothing."""
 
 
-CALLS = ("create", "append", "extend", "sync_files", "rename", "sync_folders", "remove")
+CALLS = ("create", "write_all", "write_at", "sync_files", "rename", "sync_folders", "remove")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def simulated(fate: FaultInjector) -> Iterator[None]:
     with (
         _disk(fate),
         patch.object(layout, "token_hex", lambda _: f"{next(numbers):016x}"),
-        patch.object(CatalogDatabase, "writing", _transactions(fate, CatalogDatabase.writing)),
+        patch.object(CatalogDatabase, "transaction", _transactions(fate, CatalogDatabase.transaction)),
         patch.object(Database, "execute", _reads(fate, Database.execute)),
         patch.object(recorder, "SMALL", SMALL),
         patch.object(aiohttp.ClientSession, "_request", _requests(fate, aiohttp.ClientSession._request)),
@@ -139,9 +139,9 @@ def _call(fate: FaultInjector, name: str, call: Callable[..., Any]) -> Callable[
             return os.open(os.devnull, os.O_WRONLY) if name == "create" else None
         fate.at(f"before {name}")
         if name != "remove" and fate.strikes(fate.weather.disk):
-            if name == "append":
+            if name == "write_all":
                 call(args[0], args[1][: len(args[1]) // 2])
-            if name == "extend":
+            if name == "write_at":
                 call(args[0], args[1], args[2][: len(args[2]) // 2])
             number = fate.rng.choice([errno.ENOSPC, errno.EIO, errno.EMFILE])
             raise OSError(number, os.strerror(number))

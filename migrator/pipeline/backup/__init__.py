@@ -161,7 +161,7 @@ class _Backup:
         suspects = await self._desk.run(self._catalog.problem_blobs)
         self._archive.suspects.update(suspects)
         lost = list({*suspects, *await self._desk.run(missing_blobs, self._archive, self._catalog)})
-        if lost and (count := await self._desk.run(self._catalog.expect_again, lost)):
+        if lost and (count := await self._desk.run(self._catalog.requeue, lost)):
             self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")
 
     def _expect_room(self) -> None:

@@ -27,7 +27,7 @@ from migrator.model import Blob, RunStatus
 from migrator.pipeline.export.copies import BlobDamagedError, can_clone
 from migrator.pipeline.export.formats import FORMATS, INDEX, ExportItem, ExportStoppedError
 from migrator.progress import Progress, Silent
-from migrator.store import README, Archive, Catalog, FreeSpace, blob_name, disk_errors, flush
+from migrator.store import README, Archive, Catalog, FreeSpace, blob_name, disk_errors, sync_filesystem
 
 __all__ = ["ExportSettings", "export"]
 
@@ -96,7 +96,7 @@ class Destination:
 
     def finish(self) -> None:
         """It is whole and safe on disk: give it its name. Never takes the place of anything but an empty folder."""
-        flush(self.partial.parent)
+        sync_filesystem(self.partial.parent)
         if self._file:
             self._name_file()
         elif self._inside:
@@ -105,7 +105,7 @@ class Destination:
             self.partial.rmdir()
         else:
             self.partial.rename(self.path)
-        flush(self.path.parent)
+        sync_filesystem(self.path.parent)
 
     def _name_file(self) -> None:
         """A link refuses a name in use; where there are no links, looking has to do."""

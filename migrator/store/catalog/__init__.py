@@ -36,7 +36,7 @@ class Catalog(CrawlTables, CrawlEnd, UploadTables, SummaryTables, ExportTables):
         """
         if self.read_only:
             return 0
-        with self.writing():
+        with self.transaction():
             self.db.execute(
                 "UPDATE runs SET status = ?, ended_at = ? WHERE status = ?",
                 [RunStatus.INTERRUPTED, now(), RunStatus.RUNNING],
@@ -51,7 +51,7 @@ class Catalog(CrawlTables, CrawlEnd, UploadTables, SummaryTables, ExportTables):
         """Record how a run ended; may be called again."""
         if self.read_only:
             return
-        with self.writing():
+        with self.transaction():
             self.db.execute(
                 "UPDATE runs SET status = ?, ended_at = ?, summary = ? WHERE run_id = ?",
                 [status, now(), json.dumps(summary, ensure_ascii=False), run],
@@ -73,7 +73,7 @@ class Catalog(CrawlTables, CrawlEnd, UploadTables, SummaryTables, ExportTables):
 
         A crawl under way starts again, because what it listed may contain old addresses; stored files stay.
         """
-        with self.writing():
+        with self.transaction():
             self.db.execute("UPDATE settings SET value = ? WHERE key = 'source' AND value = ?", [new, old])
             self.db.execute("DELETE FROM checkpoints")
 
@@ -93,7 +93,7 @@ class Catalog(CrawlTables, CrawlEnd, UploadTables, SummaryTables, ExportTables):
 
     def set_setting(self, key: str, value: str) -> None:
         """Keep a value with the archive."""
-        with self.writing():
+        with self.transaction():
             self.db.execute(
                 "INSERT INTO settings VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", [key, value]
             )

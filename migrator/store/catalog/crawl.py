@@ -69,22 +69,22 @@ WHERE attachment_id = ? AND kind = 'Unlinked'
 """
 
 
-ROWS = 512
+ROWS_PER_STATEMENT = 512
 """Rows per SQL statement. Each statement releases the GIL, and may wait for milliseconds to get it back."""
 
 
-def _at_once(statement: str, rows: Sequence[Sequence[object]]) -> Iterator[tuple[str, list[object]]]:
-    """SQL that writes these rows, ROWS at a time, with its parameters; `{rows}` in the statement is their place.
+def _statements_for(statement: str, rows: Sequence[Sequence[object]]) -> Iterator[tuple[str, list[object]]]:
+    """Statements that write these rows, each with its parameters; `{rows}` in `statement` is the place of the rows.
 
     SQLite compiles the statement anew for each number of rows. So that there are few such numbers, each batch is filled
     up to a power of two with NULL rows, which the statement has to skip.
     """
-    for start in range(0, len(rows), ROWS):
-        some = rows[start : start + ROWS]
-        width, length = len(some[0]), 1 << (len(some) - 1).bit_length()
-        marks = f"({', '.join('?' * width)})"
-        filling = [None] * (width * (length - len(some)))
-        yield statement.format(rows=", ".join([marks] * length)), [*chain.from_iterable(some), *filling]
+    for start in range(0, len(rows), ROWS_PER_STATEMENT):
+        batch = rows[start : start + ROWS_PER_STATEMENT]
+        width, length = len(batch[0]), 1 << (len(batch) - 1).bit_length()
+        placeholders = f"({', '.join('?' * width)})"
+        padding = [None] * (width * (length - len(batch)))
+        yield statement.format(rows=", ".join([placeholders] * length)), [*chain.from_iterable(batch), *padding]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +111,22 @@ class CrawlTables(CatalogDatabase):
         rows = self.db.execute(
             "SELECT stream, cursor, done, run_id FROM checkpoints WHERE partial = ?", [partial]
         ).fetchall()
-        mark = [row for row in rows if row[0] == "" and row[1] == scope]
-        with self.writing():
+        same_scope = [row for row in rows if row[0] == "" and row[1] == scope]
+        with self.transaction():
             if not partial:
                 self._end_partial(kinds)
-            if not mark:
+            if not same_scope:
                 self.db.execute("DELETE FROM checkpoints WHERE partial = ?", [partial])
                 self.db.execute("INSERT INTO checkpoints VALUES (?, '', ?, 0, ?)", [partial, scope, run])
                 return Crawl(run, {}, partial)
         cursors = {stream: None if done else cursor for stream, cursor, done, _ in rows if stream}
-        return Crawl(mark[0][3], cursors, partial)
+        return Crawl(same_scope[0][3], cursors, partial)
 
     def _end_partial(self, kinds: Sequence[str]) -> None:
-        marks = f"AND kind IN ('Unlinked', {', '.join('?' * len(kinds))})" if kinds else ""
+        of_kinds = f"AND kind IN ('Unlinked', {', '.join('?' * len(kinds))})" if kinds else ""
         self.db.execute("DELETE FROM checkpoints WHERE partial")
         self.db.execute(
-            f"UPDATE attachments SET status = 'pending' WHERE status = 'skipped' AND error IS NULL {marks}", [*kinds]
+            f"UPDATE attachments SET status = 'pending' WHERE status = 'skipped' AND error IS NULL {of_kinds}", [*kinds]
         )
 
     def record_listing(
@@ -135,22 +135,22 @@ class CrawlTables(CatalogDatabase):
         """Record what a page lists; returns the ids of attachments that still have to be fetched."""
         seen = [(*e.ref, e.title, e.url, e.raw, run, run) for e in entities]
         listed = [(*_row(attachment), status.value, run, run) for attachment, status in attachments]
-        with self.writing():
-            for statement, values in (*_at_once(_ENTITIES, seen), *_at_once(_ATTACHMENTS, listed)):
+        with self.transaction():
+            for statement, values in (*_statements_for(_ENTITIES, seen), *_statements_for(_ATTACHMENTS, listed)):
                 self.db.execute(statement, values)
         return self._unfinished([row[0] for row in listed])
 
     def _unfinished(self, ids: Sequence[object]) -> set[str]:
-        found: set[str] = set()
+        unfinished: set[str] = set()
         for start in range(0, len(ids), 500):
-            some = ids[start : start + 500]
+            batch = ids[start : start + 500]
             row = self.db.execute(
                 "SELECT json_group_array(attachment_id) FROM attachments WHERE status IN ('pending', 'failed') "
-                f"AND attachment_id IN ({', '.join('?' * len(some))})",
-                some,
+                f"AND attachment_id IN ({', '.join('?' * len(batch))})",
+                batch,
             ).fetchone()
-            found.update(json.loads(row[0]))
-        return found
+            unfinished.update(json.loads(row[0]))
+        return unfinished
 
     def record_entity_error(self, run: int, entity: Entity, error: str | None, *, expected: bool = False) -> None:
         """The attachments of this entity could not be listed. `expected`: this is reported, but is not a failure.
@@ -158,7 +158,7 @@ class CrawlTables(CatalogDatabase):
         None: they can be listed again. An entity that no page has listed gets its row here, or its error would be lost.
         """
         column = "note" if expected else "error"
-        with self.writing():
+        with self.transaction():
             self.db.execute(
                 f"INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run, {column}) "
                 f"VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
@@ -194,7 +194,7 @@ class CrawlTables(CatalogDatabase):
         outcomes = list(outcomes)
         stored = [(o.attachment.id, o.blob, o.warning) for o in outcomes if o.blob]
         others = [(o.status.value, o.error, o.attachment.id) for o in outcomes if not o.blob]
-        with self.writing():
+        with self.transaction():
             if stored:
                 self._record_stored(run, stored)
             if others:
@@ -203,16 +203,16 @@ class CrawlTables(CatalogDatabase):
     def _record_stored(self, run: int, stored: Sequence[tuple[str, Blob, str | None]]) -> None:
         blobs = [*{blob.sha256: (blob.sha256, blob.size) for _, blob, _ in stored}.values()]
         done = [(id_, blob.sha256, warning) for id_, blob, warning in stored]
-        for statement, values in _at_once(_BLOBS, blobs):
+        for statement, values in _statements_for(_BLOBS, blobs):
             self.db.execute(statement, values)
-        for statement, values in _at_once(_STORED, done):
+        for statement, values in _statements_for(_STORED, done):
             self.db.execute(statement, [*values, run])
 
     def record_checkpoint(
         self, run: int, stream: str, cursor: Cursor | None, links: Iterable[Link] = (), *, partial: bool = False
     ) -> None:
         """All of a page is recorded: the stream continues at `cursor`; None means it is done."""
-        with self.writing():
+        with self.transaction():
             self.db.conn.executemany(_LINK, [(x.owner.kind, x.owner.id, x.comment_id, x.attachment_id) for x in links])
             self.db.execute(
                 "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?) ON CONFLICT (partial, stream) DO UPDATE SET "
@@ -246,7 +246,7 @@ class CrawlTables(CatalogDatabase):
         """Record what `verify` found of each blob. A check of the `whole` archive also clears earlier problems."""
         if self.read_only:
             return
-        with self.writing():
+        with self.transaction():
             if whole:
                 self.db.execute("UPDATE blobs SET problem = NULL WHERE problem IS NOT NULL")
             self.db.conn.executemany(
@@ -254,9 +254,9 @@ class CrawlTables(CatalogDatabase):
                 [(problem, sha256) for sha256, problem in problems.items()],
             )
 
-    def expect_again(self, lost: Iterable[str]) -> int:
+    def requeue(self, lost: Iterable[str]) -> int:
         """Queue the attachments of these damaged or missing blobs to be fetched again; returns how many there are."""
-        with self.writing():
+        with self.transaction():
             return self.db.execute(
                 "UPDATE attachments SET status = 'pending', error = 'its blob is damaged or missing' "
                 "WHERE status = 'stored' AND sha256 IN (SELECT value FROM json_each(?))",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from migrator.model import EntityRef
 from migrator.store.catalog.crawl import Crawl
-from migrator.store.catalog.database import WHOLE, CatalogDatabase
+from migrator.store.catalog.database import FAILURES_KEY, CatalogDatabase
 
 # What a backup changes in the archive, counted by triggers as it happens, because it can't be told afterwards.
 # A file that this run saw for the first time counts as added, and as nothing else.
@@ -48,7 +48,7 @@ class Vanished:
     believed: bool = True
 
 
-FEW_GONE = 10
+FEW_GONE_FILES = 10
 """This many files may vanish at once, whatever their share of the archive."""
 
 
@@ -81,10 +81,10 @@ class CrawlEnd(CatalogDatabase):
 
         Only files of these `kinds` were looked for (all kinds if empty), except those `left_out`. Nothing is marked
         gone if some entity could not be asked for its files, or if the crawl is not `whole` for another reason, because
-        the files may still be there. Nor is anything if more than FEW_GONE files, and more than the share `max_gone` of
-        those held as present, would go. A partial crawl marks nothing gone.
+        the files may still be there. Nor is anything if too much would go: more than FEW_GONE_FILES, and
+        more than the share `max_gone` of the files held as present. A partial crawl marks nothing gone.
         """
-        with self.writing():
+        with self.transaction():
             holes = self.db.execute(
                 "SELECT 1 FROM entities WHERE coalesce(error, note) IS NOT NULL AND +last_run >= ? LIMIT 1",
                 [crawl.start],
@@ -103,18 +103,18 @@ class CrawlEnd(CatalogDatabase):
     def _vanished(self, crawl: Crawl, wanted: str, kinds: Sequence[str], max_gone: float | None) -> Vanished:
         count = f"SELECT count(*) FROM attachments WHERE status != 'gone' {wanted}"
         files = int(self.db.execute(f"{count} AND last_run < ?", [*kinds, crawl.start]).fetchone()[0])
-        if files <= FEW_GONE or max_gone is None:
+        if files <= FEW_GONE_FILES or max_gone is None:
             return Vanished(files)
         held = int(self.db.execute(f"{count} AND first_run < ?", [*kinds, crawl.start]).fetchone()[0])
         return Vanished(files, held, believed=files <= max_gone * held)
 
     def record_failures_of_the_whole(self, failures: Sequence[tuple[str, str]]) -> None:
         """Replace the failures (name, reason) that belong to no file or entity by those of this backup."""
-        told = json.dumps([*failures], ensure_ascii=False)
-        known = self.db.execute("SELECT value FROM settings WHERE key = ?", [WHOLE]).fetchone()
-        if told != (known[0] if known else "[]"):
-            with self.writing():
-                self.db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", [WHOLE, told])
+        text = json.dumps([*failures], ensure_ascii=False)
+        recorded = self.db.execute("SELECT value FROM settings WHERE key = ?", [FAILURES_KEY]).fetchone()
+        if text != (recorded[0] if recorded else "[]"):
+            with self.transaction():
+                self.db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", [FAILURES_KEY, text])
 
     def kinds_listed(self, since_run: int = 0) -> set[str]:
         """The kinds of all entities seen since a run."""

@@ -95,7 +95,7 @@ class ExportTables(CatalogDatabase):
             "ORDER BY target_kind, target_id, u.attachment_id",
             [target, run],
         )
-        found: dict[EntityRef, list[Upload]] = {}
+        by_entity: dict[EntityRef, list[Upload]] = {}
         for row in rows.fetchall():
             to = EntityRef(row[0], row[1])
             known = (UploadStatus(row[2]), row[3], row[4], row[5])
@@ -108,8 +108,8 @@ class ExportTables(CatalogDatabase):
                 altered=json.loads(row[7] or "{}"),
                 accepted=bool(row[8]),
             )
-            found.setdefault(to, []).append(upload)
-        return found
+            by_entity.setdefault(to, []).append(upload)
+        return by_entity
 
     def record_content_check(
         self, target: str, upload: Upload, problem: str | None, altered: Altered | None = None
@@ -118,12 +118,12 @@ class ExportTables(CatalogDatabase):
 
         `altered` is what the target is now known to have altered; None leaves it as it was.
         """
-        told = json.dumps(altered, ensure_ascii=False) if altered else None
+        altered_json = json.dumps(altered, ensure_ascii=False) if altered else None
         key = (target, upload.attachment.id, upload.to.kind, upload.to.id)
-        with self.writing():
+        with self.transaction():
             self.db.execute(
                 "UPDATE uploads SET content_check = ?, status = iif(? IS NULL, status, 'failed'), error = ?, "
                 "altered = coalesce(?, altered) "
                 "WHERE target = ? AND attachment_id = ? AND target_kind = ? AND target_id = ?",
-                ["differs" if problem else "same", problem, problem, told, *key],
+                ["differs" if problem else "same", problem, problem, altered_json, *key],
             )

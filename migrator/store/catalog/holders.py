@@ -19,20 +19,20 @@ def holders_of(catalog: Path) -> list[str]:
     for path in (catalog, catalog.with_name(f"{catalog.name}-shm")):
         with suppress(OSError):
             inodes.add(path.stat().st_ino)
-    found = {pid for pid, inode in _locks() if inode in inodes and pid != os.getpid()}
-    return [f"`{name}` (process {pid})" for pid in sorted(found) if (name := _name_of(pid))]
+    pids = {pid for pid, inode in _locks() if inode in inodes and pid != os.getpid()}
+    return [f"`{name}` (process {pid})" for pid in sorted(pids) if (name := _name_of(pid))]
 
 
 def _locks() -> list[tuple[int, int]]:
     """Process id and inode of every lock: `1: POSIX  ADVISORY  WRITE 549 fe:00:1234 120 120`."""
-    found = []
+    locks = []
     with suppress(OSError):
         for line in LOCKS.read_text(encoding="ascii", errors="replace").splitlines():
             words = line.split()
             with suppress(ValueError, IndexError):
                 at = words.index("POSIX")
-                found.append((int(words[at + 3]), int(words[at + 4].rpartition(":")[2])))
-    return found
+                locks.append((int(words[at + 3]), int(words[at + 4].rpartition(":")[2])))
+    return locks
 
 
 def _name_of(pid: int) -> str:

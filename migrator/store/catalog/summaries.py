@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from migrator.model import Blob, Entity, EntityRef, Status, UploadStatus
-from migrator.store.catalog.database import MAPPED, WHOLE, CatalogDatabase
+from migrator.store.catalog.database import FAILURES_KEY, IS_MAPPED, CatalogDatabase
 
 
 class SummaryTables(CatalogDatabase):
@@ -88,7 +88,7 @@ class SummaryTables(CatalogDatabase):
 
     def _of_the_whole(self) -> list[tuple[str, str, None, str, str]]:
         """Failures of the last backup that belong to no file or entity, such as a listing."""
-        rows = self.db.execute("SELECT value FROM settings WHERE key = ?", [WHOLE]).fetchone()
+        rows = self.db.execute("SELECT value FROM settings WHERE key = ?", [FAILURES_KEY]).fetchone()
         return [("", "", None, name, reason) for name, reason in json.loads(rows[0] if rows else "[]")]
 
     def entities(self) -> Iterator[Entity]:
@@ -105,10 +105,10 @@ class SummaryTables(CatalogDatabase):
 
     def upload_counts(self, target: str, run: int) -> dict[str, int]:
         """Uploads that the mapping asks for, by status: `uploaded` in this run, `already_there` if earlier."""
-        self.expect_mapped()
+        self.prepare_mapped_table()
         rows = self.db.execute(
             "SELECT iif(u.status = 'uploaded' AND u.run_id < ?, 'already_there', u.status), count(*) "
-            f"FROM uploads u JOIN attachments a USING (attachment_id) WHERE u.target = ? AND {MAPPED} GROUP BY 1",
+            f"FROM uploads u JOIN attachments a USING (attachment_id) WHERE u.target = ? AND {IS_MAPPED} GROUP BY 1",
             [run, target],
         )
         return Counter(dict(rows.fetchall()))
@@ -145,13 +145,13 @@ class SummaryTables(CatalogDatabase):
 
     def totals(self) -> dict[str, Any]:
         """What the archive holds and what is unfinished, for `status`."""
-        one, statuses = self.db.execute, Counter[str]()
+        execute, statuses = self.db.execute, Counter[str]()
         for status, _, number in self._tally():
             statuses[status] += number
-        known = {row[1] for row in one("PRAGMA table_info(uploads)").fetchall()}
+        known = {row[1] for row in execute("PRAGMA table_info(uploads)").fetchall()}
         altered = 0
         if "altered" in known:  # an archive that no newer program has opened yet may lack it
-            (altered,) = one("SELECT count(*) FROM uploads WHERE altered IS NOT NULL").fetchone()
+            (altered,) = execute("SELECT count(*) FROM uploads WHERE altered IS NOT NULL").fetchone()
         return {
             **({"altered": altered} if altered else {}),
             "entities": self.entity_count(),
@@ -159,12 +159,12 @@ class SummaryTables(CatalogDatabase):
             "blobs": dict(
                 zip(
                     ("count", "bytes"),
-                    one("SELECT count(*), coalesce(sum(size), 0) FROM blobs").fetchone(),
+                    execute("SELECT count(*), coalesce(sum(size), 0) FROM blobs").fetchone(),
                     strict=True,
                 )
             ),
-            "uploads": dict(one("SELECT status, count(*) FROM uploads GROUP BY 1 ORDER BY 1").fetchall()),
-            "crawl_under_way": one("SELECT count(*) FROM checkpoints WHERE NOT partial").fetchone()[0] > 0,
+            "uploads": dict(execute("SELECT status, count(*) FROM uploads GROUP BY 1 ORDER BY 1").fetchall()),
+            "crawl_under_way": execute("SELECT count(*) FROM checkpoints WHERE NOT partial").fetchone()[0] > 0,
         }
 
     def runs(self, limit: int = 20) -> list[dict[str, Any]]:
@@ -191,8 +191,8 @@ class SummaryTables(CatalogDatabase):
 
     def known_blobs(self, hashes: Sequence[str]) -> set[str]:
         """Those of these hashes (one batch) that are in the catalog."""
-        marks = ", ".join("?" * len(hashes))
-        rows = self.db.execute(f"SELECT sha256 FROM blobs WHERE sha256 IN ({marks})", [*hashes])
+        placeholders = ", ".join("?" * len(hashes))
+        rows = self.db.execute(f"SELECT sha256 FROM blobs WHERE sha256 IN ({placeholders})", [*hashes])
         return {row[0] for row in rows.fetchall()}
 
     def problem_blobs(self) -> list[str]:
@@ -210,12 +210,12 @@ class SummaryTables(CatalogDatabase):
             "WHERE sha256 IN (SELECT value FROM json_each(?)) ORDER BY kind, entity_id, attachment_id",
             [json.dumps([*hashes])],
         )
-        found: dict[str, list[dict[str, str]]] = {}
+        by_blob: dict[str, list[dict[str, str]]] = {}
         keys = ("kind", "entity", "attachment", "name", "status")
-        for sha256, *told in rows:
-            if len(files := found.setdefault(sha256, [])) < most:
-                files.append(dict(zip(keys, told, strict=True)))
-        return found
+        for sha256, *values in rows:
+            if len(files := by_blob.setdefault(sha256, [])) < most:
+                files.append(dict(zip(keys, values, strict=True)))
+        return by_blob
 
     def last_problems(self) -> list[dict[str, Any]]:
         """What the last verify or rebuild found."""

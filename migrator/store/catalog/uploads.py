@@ -13,7 +13,7 @@ from typing import Any
 
 from migrator.model import Altered, Attachment, Blob, EntityRef, Upload, UploadStatus
 from migrator.store.catalog.crawl import COLUMNS, attachment_from
-from migrator.store.catalog.database import MAPPED, CatalogDatabase
+from migrator.store.catalog.database import IS_MAPPED, CatalogDatabase
 
 _UNSETTLED = "status IN ('planned', 'in_doubt', 'failed')"
 _OURS = (
@@ -53,8 +53,8 @@ class UploadTables(CatalogDatabase):
 
         What an earlier mapping planned, and no run has sent, is removed; what was rolled back is planned again.
         """
-        self.expect_mapped()
-        with self.writing():
+        self.prepare_mapped_table()
+        with self.transaction():
             self.db.execute("DELETE FROM mapped")
             self.db.conn.executemany(
                 "INSERT OR IGNORE INTO mapped VALUES (?, ?, ?, ?)",
@@ -127,7 +127,7 @@ class UploadTables(CatalogDatabase):
         """Uploads on target entities to which the mapping of the last plan no longer sends their owner."""
         return self._uploads(
             "b.sha256 = coalesce(u.sent_sha256, a.sha256)",
-            f"u.remote_id IS NOT NULL AND u.status IN ('uploaded', 'already_there') AND NOT {MAPPED} "
+            f"u.remote_id IS NOT NULL AND u.status IN ('uploaded', 'already_there') AND NOT {IS_MAPPED} "
             "ORDER BY a.kind, a.entity_id, a.attachment_id",
             [target],
             to="",
@@ -208,8 +208,8 @@ class UploadTables(CatalogDatabase):
         `accepted`: the target accepted it, but no list has shown it yet. `altered` stays as it is if None is given.
         Once the file is known, the record of which files were there before (`seen`) is dropped.
         """
-        told = None if altered is None else json.dumps(altered, ensure_ascii=False) if altered else ""
-        with self.writing():
+        altered_json = None if altered is None else json.dumps(altered, ensure_ascii=False) if altered else ""
+        with self.transaction():
             self.db.execute(
                 "UPDATE uploads SET status = ?, name = coalesce(?, name), remote_id = coalesce(?, remote_id), "
                 "remote_locator = coalesce(?, remote_locator), error = ?, sent_run = iif(?, sent_run, NULL), "
@@ -219,7 +219,7 @@ class UploadTables(CatalogDatabase):
                 f"run_id = ?, content_check = iif(? = 'failed', content_check, NULL) {_ROW}",
                 [
                     *(status, name, remote_id, locator, error, ours),
-                    *(status, accepted, status, told, told, run, status),
+                    *(status, accepted, status, altered_json, altered_json, run, status),
                     *_key(target, upload),
                 ],
             )
@@ -233,7 +233,7 @@ class UploadTables(CatalogDatabase):
         in doubt, the `seen` of the first attempt stays. What was known about an earlier file is dropped.
         """
         before = json.dumps(sorted(seen)) if seen else None
-        with self.writing():
+        with self.transaction():
             self.db.execute(
                 "UPDATE uploads SET status = 'in_doubt', name = ?, sent_name = ?, sent_at = ?, error = NULL, "
                 "attempts = attempts + 1, run_id = ?, sent_run = ?, "

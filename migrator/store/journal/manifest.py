@@ -70,10 +70,10 @@ def write_batch(path: Path, after: JournalPosition, pieces: Iterable[bytes]) -> 
         count += piece.count(b"\n")
         waiting += piece
         if len(waiting) > _PIECE:
-            disk.extend(path, length, waiting)
+            disk.write_at(path, length, waiting)
             length, waiting = length + len(waiting), b""
     last = _closing(after.batch + 1, count, sha256.hexdigest())
-    disk.extend(path, length, waiting + last)
+    disk.write_at(path, length, waiting + last)
     return JournalPosition(after.batch + 1, length + len(waiting) + len(last), sha256.hexdigest())
 
 
