@@ -11,7 +11,7 @@ from typing import Any
 from migrator.filenames import readable
 from migrator.model import RunStatus, UploadStatus
 from migrator.pipeline.verify import OF_BLOBS, with_files
-from migrator.store import Catalog, blob_name, holder_of, recorded
+from migrator.store import Catalog, blob_name, holder_of, recorded_position
 
 KILLED = "killed"
 
@@ -63,6 +63,6 @@ def _problems(catalog: Catalog) -> list[dict[str, Any]]:
         }
         for sha256, problem in catalog.blob_problems().items()
     ]
-    distrusted = isinstance(recorded(catalog.db), str)
+    distrusted = isinstance(recorded_position(catalog.db), str)
     rest = [found for found in last if found["code"] not in OF_BLOBS and (distrusted or found["code"] < "E20")]
     return [*with_files(catalog, blobs), *rest]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from migrator.store.catalog.database import is_archive, sqlite_errors
     from migrator.store.clock import now
     from migrator.store.disk import OWNER_ONLY, disk_errors, own_limits, require_descriptors, sync_filesystem
-    from migrator.store.journal.keeper import recorded
+    from migrator.store.journal.keeper import recorded_position
     from migrator.store.layout import BLOB_FOLDERS, CATALOG, JOURNAL, README, blob_name
     from migrator.store.lock import ArchiveLock, holder_of
     from migrator.store.repair.audit import audit
@@ -44,7 +44,7 @@ __all__ = [
     "is_archive",
     "now",
     "own_limits",
-    "recorded",
+    "recorded_position",
     "remake",
     "require_descriptors",
     "sqlite_errors",
@@ -76,7 +76,7 @@ _HOMES = {
     "is_archive": "migrator.store.catalog.database",
     "now": "migrator.store.clock",
     "own_limits": "migrator.store.disk",
-    "recorded": "migrator.store.journal.keeper",
+    "recorded_position": "migrator.store.journal.keeper",
     "remake": "migrator.store.repair.remake",
     "sqlite_errors": "migrator.store.catalog.database",
 }

@@ -165,7 +165,7 @@ def _transactions(fate: FaultInjector, writing: Callable[[CatalogDatabase], Any]
             fate.at("commit")
             if fate.strikes(fate.weather.disk):
                 raise sqlite3.OperationalError("database or disk is full")
-        if self._journal.mark is not None and fate.rng.random() < 0.1:
+        if self._journal.position is not None and fate.rng.random() < 0.1:
             fate.disk.remember(self)
         fate.at("committed")
 

@@ -117,12 +117,12 @@ class CatalogDatabase:
         `anew`: the catalog was just rebuilt from the manifest, so don't compare what the two know. May be called again.
         """
         with sqlite_errors(self._root):
-            self._journal.keep(anew=anew)
+            self._journal.ensure(anew=anew)
 
     def mark_journal_damaged(self, code: str) -> None:
         """Mark the manifest as damaged, by a code of `pipeline.verify.CODES`; the next run that uses it rewrites it."""
         with sqlite_errors(self._root):
-            self._journal.distrust(code)
+            self._journal.mark_damaged(code)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -133,8 +133,8 @@ class CatalogDatabase:
         with sqlite_errors(self._root):
             with self.db.atomic():
                 yield
-                mark = self._journal.append()
-            self._journal.mark = mark
+                position = self._journal.append()
+            self._journal.position = position
 
 
 def _opened(path: Path, how: str) -> Database:

@@ -5,7 +5,7 @@ manifest ahead; whoever opens the catalog next applies what it lacks. So the man
 while it is kept, commits need no flush of their own: flushing the manifest makes them durable.
 
 Beware: a manifest that doesn't match its position (missing, cut, damaged) is left alone by readers. A run that works on
-the archive (`keep`) rewrites it from the catalog, unless the manifest knows more than the catalog does.
+the archive (`ensure`) rewrites it from the catalog, unless the manifest knows more than the catalog does.
 """
 
 from __future__ import annotations
@@ -22,40 +22,41 @@ from migrator.errors import ArchiveDamagedError
 from migrator.store import disk
 from migrator.store.disk import disk_errors
 from migrator.store.journal import manifest
-from migrator.store.journal.changes import MARK, Changes
+from migrator.store.journal.changes import JOURNAL_KEY, Changes
 from migrator.store.journal.manifest import JournalPosition
-from migrator.store.journal.replay import Lines, applied
+from migrator.store.journal.replay import LineReplayer, applied
 from migrator.store.layout import JOURNAL, NEW_JOURNAL
 
 
-def recorded(db: Database) -> JournalPosition | str | None:
+def recorded_position(db: Database) -> JournalPosition | str | None:
     """The position that a catalog holds; a string, the code of the reason, if its manifest has to be rewritten.
 
     None if it never had a manifest; an unreadable value becomes a position that matches no manifest.
     """
-    row = db.execute("SELECT value FROM settings WHERE key = ?", [MARK]).fetchone()
+    row = db.execute("SELECT value FROM settings WHERE key = ?", [JOURNAL_KEY]).fetchone()
     if row is None:
         return None
     try:
-        told: dict[str, Any] = json.loads(row[0])
+        value: dict[str, Any] = json.loads(row[0])
         return (
-            str(told["rewrite"])
-            if "rewrite" in told
-            else JournalPosition(told["batch"], told["length"] + 0, told["sha256"])
+            str(value["rewrite"])
+            if "rewrite" in value
+            else JournalPosition(value["batch"], value["length"] + 0, value["sha256"])
         )
     except (ValueError, TypeError, KeyError):
         return JournalPosition()
 
 
-def record(db: Database, mark: JournalPosition | str) -> None:
+def record_position(db: Database, position: JournalPosition | str) -> None:
     """Store a position in a catalog, or the code of the reason why its manifest has to be rewritten."""
-    told = (
-        {"rewrite": mark}
-        if isinstance(mark, str)
-        else {name: getattr(mark, name) for name in JournalPosition.__slots__}
+    value = (
+        {"rewrite": position}
+        if isinstance(position, str)
+        else {name: getattr(position, name) for name in JournalPosition.__slots__}
     )
     db.execute(
-        "INSERT INTO settings VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", [MARK, json.dumps(told)]
+        "INSERT INTO settings VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+        [JOURNAL_KEY, json.dumps(value)],
     )
 
 
@@ -63,36 +64,36 @@ def catch_up(db: Database, root: Path) -> None:
     """Apply what a kill left in the manifest only. Call it before migrating the tables: migrations are in it, too."""
     if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'settings'").fetchone():
         return
-    mark, path = recorded(db), manifest.path_in(root)
-    if not isinstance(mark, JournalPosition) or not manifest.stands(path, mark):
+    position, path = recorded_position(db), manifest.path_in(root)
+    if not isinstance(position, JournalPosition) or not manifest.is_at(path, position):
         return
-    if path.stat().st_size > mark.length:
+    if path.stat().st_size > position.length:
         with disk_errors(JOURNAL):
-            manifest.make_safe(path)  # a kill may have come before the writer did it
-    lines = Lines(db)
-    for batch in manifest.batches(path, mark):
+            manifest.sync(path)  # a kill may have come before the writer did it
+    lines = LineReplayer(db)
+    for batch in manifest.batches(path, position):
         if not batch.sound:
             break
         with db.atomic():
             lines.apply(batch.lines)
-            record(db, batch.end)
+            record_position(db, batch.end)
 
 
 class Journal:
-    """The manifest of an open catalog that has caught up. `mark` is None while no manifest is kept."""
+    """The manifest of an open catalog that has caught up. `position` is None while no manifest is kept."""
 
     def __init__(self, db: Database, root: Path) -> None:
         self._db, self._root, self._path = db, root, manifest.path_in(root)
-        found = recorded(db)
-        fits = isinstance(found, JournalPosition) and manifest.stands(self._path, found)
-        self.mark: JournalPosition | None = None
-        self._settle(found if isinstance(found, JournalPosition) and fits and self._same_tables() else None)
+        found = recorded_position(db)
+        fits = isinstance(found, JournalPosition) and manifest.is_at(self._path, found)
+        self.position: JournalPosition | None = None
+        self._set_position(found if isinstance(found, JournalPosition) and fits and self._same_tables() else None)
         self._changes = Changes(db)
 
     def _same_tables(self) -> bool:
         return manifest.schema(self._path) == applied(self._db)
 
-    def keep(self, *, anew: bool = False) -> None:
+    def ensure(self, *, anew: bool = False) -> None:
         """Have a matching manifest, rewritten if necessary. `ArchiveDamagedError` if it knows more than the catalog.
 
         `anew`: the catalog was just made from it. On return the names of both files are durable; a kill may have come
@@ -100,70 +101,69 @@ class Journal:
         """
         with disk_errors(JOURNAL):
             disk.sync_folders([self._root], self._root)
-        if self.mark is None:
+        if self.position is None:
             latest = self._db.execute("SELECT coalesce(max(run_id), 0) FROM runs").fetchone()[0]
             if not anew and manifest.latest_run(self._path) > latest:
                 raise ArchiveDamagedError(
                     f"catalog.db knows less than {JOURNAL}; `migrator rebuild` makes it anew from there"
                 )
-            if (was := recorded(self._db)) is None:
-                self.distrust("")  # so that a manifest without a recorded position means damage, not a kill
+            if (was := recorded_position(self._db)) is None:
+                self.mark_damaged("")  # so that a manifest without a recorded position means damage, not a kill
             with self._db.atomic():
-                mark = self._write_whole(was)
-            self._settle(mark)
+                position = self._write_whole(was)
+            self._set_position(position)
 
     def append(self) -> JournalPosition | None:
-        """At the end of a transaction, make its changes safe in the manifest; returns the new value for `mark`."""
-        if self.mark is None:
+        """At the end of a transaction, make its changes safe in the manifest; returns the new value for `position`."""
+        if self.position is None:
             self._changes.clear()
-            if isinstance(recorded(self._db), JournalPosition):
-                record(self._db, "")
+            if isinstance(recorded_position(self._db), JournalPosition):
+                record_position(self._db, "")
             return None
         lines = self._changes.lines()
         if (first := next(lines, None)) is None:
-            return self.mark
+            return self.position
         with disk_errors(JOURNAL):
-            mark = manifest.write_batch(self._path, self.mark, chain([first], lines))
-            manifest.make_safe(self._path)
-        record(self._db, mark)
+            position = manifest.write_batch(self._path, self.position, chain([first], lines))
+            manifest.sync(self._path)
+        record_position(self._db, position)
         self._changes.clear()
-        return mark
+        return position
 
-    def distrust(self, code: str) -> None:
+    def mark_damaged(self, code: str) -> None:
         """Mark the manifest as damaged: the next run that works on the archive rewrites it."""
         with self._db.atomic():
-            record(self._db, code)
-        self._settle(None)
+            record_position(self._db, code)
+        self._set_position(None)
 
-    def _settle(self, mark: JournalPosition | None) -> None:
-        self.mark = mark
-        self._db.execute(f"PRAGMA synchronous = {'FULL' if mark is None else 'NORMAL'}")
+    def _set_position(self, position: JournalPosition | None) -> None:
+        self.position = position
+        self._db.execute(f"PRAGMA synchronous = {'FULL' if position is None else 'NORMAL'}")
 
     def _write_whole(self, was: JournalPosition | str | None) -> JournalPosition:
         """Replace the manifest by a new one of everything. The old one is kept under another name if it was damaged."""
-        fresh, mark = self._root / NEW_JOURNAL, JournalPosition()
+        fresh, position = self._root / NEW_JOURNAL, JournalPosition()
         with disk_errors(JOURNAL):
-            for pieces in _gathered(chain([manifest.first_line(applied(self._db))], self._changes.everything())):
-                mark = manifest.write_batch(fresh, mark, pieces)
-            manifest.make_safe(fresh)
+            for chunks in _batched(chain([manifest.first_line(applied(self._db))], self._changes.everything())):
+                position = manifest.write_batch(fresh, position, chunks)
+            manifest.sync(fresh)
             if was and self._path.exists():
-                disk.rename(self._path, aside(self._path))
+                disk.rename(self._path, spare_name(self._path))
             disk.rename(fresh, self._path)
             disk.sync_folders([self._root], self._root)
-        record(self._db, mark)
-        return mark
+        record_position(self._db, position)
+        return position
 
 
-def aside(path: Path) -> Path:
+def spare_name(path: Path) -> Path:
     """An unused name under which a damaged file can be kept."""
-    return next(
-        found for number in range(1, 10**6) if not (found := path.with_name(f"{path.name}.damaged-{number}")).exists()
-    )
+    names = (path.with_name(f"{path.name}.damaged-{number}") for number in range(1, 10**6))
+    return next(name for name in names if not name.exists())
 
 
-def _gathered(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
+def _batched(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
     """Batches of chunks: the first line together with the first rows, then each chunk by itself."""
-    rest = iter(pieces)
-    yield [piece for piece in (next(rest), next(rest, None)) if piece is not None]
-    for piece in rest:
-        yield [piece]
+    rest = iter(chunks)
+    yield [chunk for chunk in (next(rest), next(rest, None)) if chunk is not None]
+    for chunk in rest:
+        yield [chunk]

@@ -30,7 +30,7 @@ from migrator.store.layout import JOURNAL
 
 FORMAT = 1
 _CLOSING = b'{"batch":'
-_PIECE = 1 << 20
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +61,15 @@ def first_line(schema: Iterable[str]) -> bytes:
     return json.dumps({"manifest": FORMAT, "schema": list(schema)}, separators=(",", ":")).encode() + b"\n"
 
 
-def write_batch(path: Path, after: JournalPosition, pieces: Iterable[bytes]) -> JournalPosition:
+def write_batch(path: Path, after: JournalPosition, chunks: Iterable[bytes]) -> JournalPosition:
     """Write complete lines and their closing line at a position, cutting off what was there. Not yet durable."""
     sha256, count, length = hashlib.sha256(after.sha256.encode()), 0, after.length
     waiting = b""
-    for piece in pieces:
-        sha256.update(piece)
-        count += piece.count(b"\n")
-        waiting += piece
-        if len(waiting) > _PIECE:
+    for chunk in chunks:
+        sha256.update(chunk)
+        count += chunk.count(b"\n")
+        waiting += chunk
+        if len(waiting) > _CHUNK_BYTES:
             disk.write_at(path, length, waiting)
             length, waiting = length + len(waiting), b""
     last = _closing(after.batch + 1, count, sha256.hexdigest())
@@ -77,7 +77,7 @@ def write_batch(path: Path, after: JournalPosition, pieces: Iterable[bytes]) -> 
     return JournalPosition(after.batch + 1, length + len(waiting) + len(last), sha256.hexdigest())
 
 
-def make_safe(path: Path) -> None:
+def sync(path: Path) -> None:
     """Make everything written to the manifest durable."""
     disk.sync_files(path.parent, [path])
 
@@ -101,16 +101,16 @@ def batches(path: Path, after: JournalPosition = JournalPosition()) -> Iterator[
             lines, sha256 = [], hashlib.sha256(told.encode())
 
 
-def stands(path: Path, mark: JournalPosition) -> bool:
+def is_at(path: Path, position: JournalPosition) -> bool:
     """Whether a batch ends at this position, judged by its closing line."""
-    if mark.length <= 0:
+    if position.length <= 0:
         return False
     with suppress(FileNotFoundError), path.open("rb") as file:
-        file.seek(max(0, mark.length - 200))
-        before = file.read(min(mark.length, 200))
+        file.seek(max(0, position.length - 200))
+        before = file.read(min(position.length, 200))
         last = before.splitlines(keepends=True)[-1:]
-        whole = len(before) == min(mark.length, 200) and before.endswith(b"\n")
-        return whole and _read_closing(last[0]) == (mark.batch, mark.sha256)
+        whole = len(before) == min(position.length, 200) and before.endswith(b"\n")
+        return whole and _read_closing(last[0]) == (position.batch, position.sha256)
     return False
 
 

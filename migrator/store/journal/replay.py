@@ -19,7 +19,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from migrator.store.journal import manifest
-from migrator.store.journal.changes import SEEN, Table, tables_of
+from migrator.store.journal.changes import SEEN_COLUMN, Table, tables_of
 from migrator.store.journal.manifest import JournalPosition
 from migrator.store.schema import migrations
 
@@ -47,7 +47,7 @@ def replay(path: Path, until: JournalPosition | None = None, into: str = "") -> 
         db.execute(statement)
     if told is None:
         made.damage.append("its first line")
-    lines = Lines(db)
+    lines = LineReplayer(db)
     db.execute("BEGIN")
     for batch in manifest.batches(path):
         if until is not None and batch.end.length > until.length:
@@ -77,7 +77,7 @@ def applied(db: Database) -> list[str]:
     return [migration.name for migration in migrations.applied(db)]
 
 
-class Lines:
+class LineReplayer:
     """Applies lines to a database that has the tables."""
 
     def __init__(self, db: Database) -> None:
@@ -89,14 +89,14 @@ class Lines:
         lost = 0
         for line in lines:
             try:
-                self._one(json.loads(line))
+                self._apply_line(json.loads(line))
             except (ValueError, TypeError, KeyError, AttributeError, sqlite3.Error, OverflowError):
                 if strict:
                     raise
                 lost += 1
         return lost
 
-    def _one(self, change: dict[str, Any]) -> None:
+    def _apply_line(self, change: dict[str, Any]) -> None:
         name, row = next(iter(change.items()))
         if name == "manifest":
             return
@@ -104,15 +104,15 @@ class Lines:
         values = {column: value for column, value in change.items() if column != name}
         if isinstance(row, list):
             self._db.conn.executemany(
-                f"UPDATE {name} SET {SEEN} = ? WHERE {table.key} BETWEEN ? AND ?",
-                [(values[SEEN], first, last) for first, last in row],
+                f"UPDATE {name} SET {SEEN_COLUMN} = ? WHERE {table.key} BETWEEN ? AND ?",
+                [(values[SEEN_COLUMN], first, last) for first, last in row],
             )
         elif values.get("deleted") is True:
             self._db.execute(f"DELETE FROM {name} WHERE {table.key} = ?", [row])
         else:
-            self._row(table, row, values)
+            self._apply_row(table, row, values)
 
-    def _row(self, table: Table, row: object, values: dict[str, object]) -> None:
+    def _apply_row(self, table: Table, row: object, values: dict[str, object]) -> None:
         if not values.keys() <= set(table.columns):
             raise KeyError(f"{table.name} has no such columns: {values.keys() - set(table.columns)}")
         if len(values) < len(table.columns):

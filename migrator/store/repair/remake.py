@@ -15,7 +15,7 @@ from pathlib import Path
 from migrator.errors import ArchiveDamagedError
 from migrator.store import disk
 from migrator.store.disk import disk_errors
-from migrator.store.journal import manifest, record, replay
+from migrator.store.journal import manifest, record_position, replay
 from migrator.store.layout import CATALOG, JOURNAL, NEW_CATALOG
 
 BESIDE = ("", "-wal", "-shm", "-journal")
@@ -48,7 +48,7 @@ def _made(path: Path, fresh: Path) -> list[str]:
     except ValueError as error:
         raise ArchiveDamagedError(f"{JOURNAL}: {error}") from error
     with closing(made.db):
-        record(made.db, "E21" if made.damage else made.end)
+        record_position(made.db, "E21" if made.damage else made.end)
         made.db.execute("PRAGMA journal_mode = WAL")  # like every catalog; closing it removes the files beside it
     return made.damage
 
