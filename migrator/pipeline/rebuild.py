@@ -65,4 +65,4 @@ def _unknown(archive: Archive, catalog: Catalog) -> Iterator[dict[str, str]]:
         known = catalog.blobs_in(folder)
         for name in sorted(name for name, _ in archive.files_in(folder) if name not in known):
             yield problem("E03", name, f"blobs/{folder}/{name}")
-    yield from (problem("E03", "", name) for name in archive.strangers())
+    yield from (problem("E03", "", name) for name in archive.unknown_files())

@@ -119,7 +119,7 @@ class _Verify:
         at = "" if self.part.whole else self.catalog.setting(PLACE) or ""
         at = await self._blobs(at)
         self.problems += [problem("E02", sha256, blob_name(sha256)) for sha256 in self.catalog.dangling()]
-        self.problems += [problem("E03", "", name) for name in self.archive.strangers()]
+        self.problems += [problem("E03", "", name) for name in self.archive.unknown_files()]
         return self._finish(run, at, of, time.monotonic() - began)
 
     async def _blobs(self, at: str) -> str:

@@ -83,7 +83,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Loaded when it is asked for: the writing process needs few of them, and `--help` none."""
+    """Import a name on first use: the writing process needs few of them, and `--help` none."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -87,7 +87,7 @@ class LargeFile:
 
 
 class Archive:
-    """The folder `root`. `suspects` are blobs that may be damaged or not yet safe: they are written again, not trusted.
+    """The folder `root`. `untrusted` are blobs that may be damaged or not yet safe, to be written again.
 
     `scribe`, if given, writes large batches of small files in a process of its own.
     """
@@ -96,7 +96,7 @@ class Archive:
         self.root = root
         self._scribe = scribe
         self.blobs, self.incoming = root / BLOBS, root / INCOMING
-        self.suspects: set[str] = set()
+        self.untrusted: set[str] = set()
 
     def prepare(self) -> None:
         """Create the folders, and delete what an earlier run left unfinished.
@@ -132,9 +132,9 @@ class Archive:
         """An unused path in `incoming/`."""
         return self.incoming / new_incoming_name()
 
-    def holds(self, blob: Blob) -> bool:
+    def has(self, blob: Blob) -> bool:
         """Whether this blob is here already, judged by name and size."""
-        if blob.sha256 in self.suspects:
+        if blob.sha256 in self.untrusted:
             return False
         with suppress(FileNotFoundError):
             return self.path_of(blob.sha256).stat().st_size == blob.size
@@ -146,16 +146,16 @@ class Archive:
         Contents that are already here are not written again, provided their hash is `known` to the catalog: a run that
         was killed may have named a blob that was not safe yet.
         """
-        there = {blob.sha256 for blob, _ in bodies if blob.sha256 in known and self.holds(blob)}
+        present = {blob.sha256 for blob, _ in bodies if blob.sha256 in known and self.has(blob)}
         fresh: dict[str, Content] = {}
         with disk_errors(str(self.root)):
             for blob, content in bodies:
-                if blob.sha256 not in there and fresh.setdefault(blob.sha256, content) is content:
+                if blob.sha256 not in present and fresh.setdefault(blob.sha256, content) is content:
                     continue
                 if isinstance(content, str):
                     disk.remove(self.incoming / content)
             if fresh:
-                with self._suspecting(fresh):
+                with self._distrusting(fresh):
                     self._write_fresh(list(fresh.items()))
 
     def _write_fresh(self, fresh: Fresh) -> None:
@@ -163,11 +163,11 @@ class Archive:
             write_blobs(self.root, fresh)
 
     @contextmanager
-    def _suspecting(self, blobs: Collection[str]) -> Iterator[None]:
-        """Mark these blobs as suspects until all of them are safe; if writing fails, they stay marked."""
-        self.suspects.update(blobs)
+    def _distrusting(self, blobs: Collection[str]) -> Iterator[None]:
+        """Mark these blobs as untrusted until all of them are safe; if writing fails, they stay marked."""
+        self.untrusted.update(blobs)
         yield
-        self.suspects.difference_update(blobs)
+        self.untrusted.difference_update(blobs)
 
     def missing(self, folder: str, blobs: Iterable[Blob]) -> list[str]:
         """The hashes of those blobs (all of one folder) that are absent or have the wrong size."""
@@ -180,7 +180,7 @@ class Archive:
             for entry in entries:
                 yield entry.name, entry.stat(follow_symlinks=False).st_size
 
-    def strangers(self) -> list[str]:
+    def unknown_files(self) -> list[str]:
         """What is in the archive's folder or in `blobs/` and belongs to no archive."""
         beside = sorted(path.name for path in self.root.iterdir() if not is_ours(path.name))
         return beside + sorted(
@@ -196,14 +196,14 @@ class Archive:
         try:
             with own_limits(str(path)):
                 if blob.size > READ_BYTES:
-                    found = hash_file(path)
+                    actual = hash_file(path)
                 else:
                     with path.open("rb") as file:
                         content = file.read(blob.size + 1)
-                    found = Blob(hashlib.sha256(content).hexdigest(), len(content))
+                    actual = Blob(hashlib.sha256(content).hexdigest(), len(content))
         except OSError:
             return None
-        return BlobBody(path, blob, content) if found == blob else None
+        return BlobBody(path, blob, content) if actual == blob else None
 
 
 class BlobBody:

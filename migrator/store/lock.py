@@ -28,7 +28,7 @@ from migrator.store.clock import now
 from migrator.store.disk import disk_errors
 from migrator.store.layout import LOCK
 
-LINGER = 30.0
+LEFTOVER_WAIT_SECONDS = 30.0
 """Seconds to wait for what a killed run left behind; a healthy disk needs milliseconds."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -105,7 +105,7 @@ class ArchiveLock:
 
     def _given(self, handle: int) -> bool:
         """Whether the kernel grants the lock; waits for a killed run's leftover process."""
-        until = time.monotonic() + LINGER
+        until = time.monotonic() + LEFTOVER_WAIT_SECONDS
         while not (given := _locked(handle)) and time.monotonic() < until and self._is_left_behind():
             time.sleep(0.02)
         return given
@@ -188,17 +188,17 @@ def _is_taken(root: Path) -> bool:
 def _flocks() -> list[tuple[int, int]]:
     """Process id and inode of every flock, see proc(5): `1: FLOCK  ADVISORY  WRITE 549 fe:00:1234 0 EOF`."""
     lines = Path("/proc/locks").read_text(encoding="ascii", errors="replace").splitlines()
-    found = [line.partition("FLOCK")[2].split() for line in lines if "FLOCK" in line]
-    return [(int(words[2]), int(words[3].rpartition(":")[2])) for words in found]
+    locks = [line.partition("FLOCK")[2].split() for line in lines if "FLOCK" in line]
+    return [(int(words[2]), int(words[3].rpartition(":")[2])) for words in locks]
 
 
 def _parsed(text: bytes) -> dict[str, object]:
     """The holder that this text names; empty if it isn't ours."""
     try:
-        found = json.loads(text)
+        who = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) and {"command", "pid", "host", "since"} <= found.keys() else {}
+    return who if isinstance(who, dict) and {"command", "pid", "host", "since"} <= who.keys() else {}
 
 
 def _locked(handle: int) -> bool:

@@ -159,7 +159,7 @@ class _Backup:
     async def _expect_lost(self) -> None:
         """Blobs that verify found damaged, or whose file is missing, are wanted again."""
         suspects = await self._desk.run(self._catalog.problem_blobs)
-        self._archive.suspects.update(suspects)
+        self._archive.untrusted.update(suspects)
         lost = list({*suspects, *await self._desk.run(missing_blobs, self._archive, self._catalog)})
         if lost and (count := await self._desk.run(self._catalog.requeue, lost)):
             self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")
@@ -167,7 +167,7 @@ class _Backup:
     def _expect_room(self) -> None:
         """What an earlier run listed is known before anything is asked for."""
         if size := self._catalog.bytes_to_come(self._crawl.start, self._room.largest()):
-            self._room.expect(size)
+            self._room.require(size)
 
     async def _read_all(self) -> None:
         cursors = self._crawl.cursors
@@ -257,7 +257,7 @@ class _Backup:
         """Have these files fetched, and wait until each is recorded; what another page is at already is left out."""
         todo = [attachment for attachment in attachments if again or attachment.id not in self._taken]
         self._taken.update({attachment.id: attachment for attachment in todo})
-        await self._desk.run(self._room.expect_files, [attachment.size for attachment in todo], self._catalog)
+        await self._desk.run(self._room.require_for_files, [attachment.size for attachment in todo], self._catalog)
         self._progress.known(len(todo), sum(attachment.size or 0 for attachment in todo))
         left, all_recorded = len(todo), asyncio.Event()
 

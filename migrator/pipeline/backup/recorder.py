@@ -139,7 +139,7 @@ class Recorder:
             await self._step()
             if not self._waiting:
                 await self._step()
-            await self._desk.run(self._disk.expect, 0)
+            await self._desk.run(self._disk.require, 0)
 
     async def flush(self) -> None:
         """Record all that is waiting now, and let go of the thread."""

@@ -177,7 +177,7 @@ class _Export:
         to, settings = self._place.partial.parent, self._settings
         linked = settings.links and to.stat().st_dev == self._archive.blobs.stat().st_dev
         if settings.shape != "zip" and not linked and not self._clones():
-            FreeSpace(to).expect(self._catalog.exportable_size(gone=settings.gone)[1])
+            FreeSpace(to).require(self._catalog.exportable_size(gone=settings.gone)[1])
 
     def _clones(self) -> bool:
         return can_clone(self._archive.root / README, self._place.partial)
