@@ -34,7 +34,7 @@ paranoid_option = click.option(
 yes_option = click.option("--yes", is_flag=True, help="Delete without asking. Without a terminal it never asks.")
 
 
-def expect_yes(question: str, *, yes: bool) -> None:
+def require_yes(question: str, *, yes: bool) -> None:
     """Ask on stderr before something is deleted, if this is a terminal; "no" raises `click.Abort` (exit status 130).
 
     `UsageError` if a person is there, but would not see the question.

@@ -10,7 +10,7 @@ from migrator.errors import ConfigError
 from migrator.layers import DryRunTarget, ParanoidSource, RetryingSource, RetryingTarget, RetryPolicy, VerifiedSource
 from migrator.pipeline.run import back_off
 from migrator.ports import Source, Target
-from migrator.selection import expect_kinds
+from migrator.selection import require_known_kinds
 from migrator.store import require_descriptors
 from migrator.trackers import Adapter, adapter
 from migrator.wire import OLD, HttpClient, Proxy, RateLimiter, Route, TlsFiles, Waits
@@ -53,7 +53,7 @@ def wire_source(configuration: Configuration, *, paranoid: bool = False) -> Wire
     parts = adapter(section.tracker)
     http, waits, warnings = _client(parts, section, "source", configuration, section.download_auth)
     inner = parts.source(http, options_of(section.options, parts.options, "source.options"))
-    expect_kinds(section.kinds, inner.capabilities.kinds, "source.kinds")
+    require_known_kinds(section.kinds, inner.capabilities.kinds, "source.kinds")
     checked = ParanoidSource(VerifiedSource(inner)) if paranoid else VerifiedSource(inner)
     return Wired(RetryingSource(checked, patience(limits, waits)), identity(section), warnings)
 

@@ -17,15 +17,15 @@ import unicodedata
 from collections.abc import Callable, Container
 from pathlib import Path
 
-PATH = 230
+MAX_PATH = 230
 """Characters of a whole path inside the export, in UTF-16 as Windows counts (many programs there allow only 260)."""
-KIND, FOLDER = 40, 80
+MAX_KIND, MAX_FOLDER = 40, 80
 """Of those, at most this many for a kind and for an entity, which leaves at least 108 for a name."""
-BYTES = 255
+MAX_NAME_BYTES = 255
 """Bytes of one part of a path in decomposed UTF-8, as the strictest file system counts."""
 
 _ILLEGAL = re.compile(r"[<>:\"/\\|?*\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-IN_A_BAG = "%\u2028\u2029"
+UNSAFE_IN_A_BAG = "%\u2028\u2029"
 """Legal everywhere, but BagIt implementations disagree on them: some read %0A as a line break, some split lines at
 them.
 """
@@ -33,7 +33,7 @@ _END = re.compile(r"[.\s]+$")
 _RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³])\s*(?=\.|$)", re.IGNORECASE)
 
 
-def legal(name: str, limit: int = BYTES, otherwise: str = "unnamed", *, avoid: str = "") -> str:
+def legal(name: str, limit: int = MAX_NAME_BYTES, otherwise: str = "unnamed", *, avoid: str = "") -> str:
     """The nearest legal name of at most `limit` characters, extension kept; `otherwise` if nothing is left.
 
     `avoid` are characters to be replaced although they are legal.
@@ -46,15 +46,15 @@ def legal(name: str, limit: int = BYTES, otherwise: str = "unnamed", *, avoid: s
     return _cut(name, "", limit)
 
 
-def unique(name: str, taken: set[str], limit: int = BYTES, *, extension: bool = True) -> str:
+def unique(name: str, taken: set[str], limit: int = MAX_NAME_BYTES, *, extension: bool = True) -> str:
     """The (legal) name, numbered if necessary to differ from all in `taken`; its key is added to `taken`."""
     stem, ext = split_extension(name) if extension else (name, "")
-    found, number = name, 2
-    while fold(found) in taken:
-        found = _cut(stem + ext, f" ({number})", limit, extension=extension)
+    candidate, number = name, 2
+    while fold(candidate) in taken:
+        candidate = _cut(stem + ext, f" ({number})", limit, extension=extension)
         number += 1
-    taken.add(fold(found))
-    return found
+    taken.add(fold(candidate))
+    return candidate
 
 
 def fold(name: str) -> str:
@@ -92,7 +92,7 @@ def _cut(name: str, mark: str, limit: int, *, extension: bool = True) -> str:
 
 
 def _fits(name: str, limit: int) -> bool:
-    return length(name) <= limit and len(unicodedata.normalize("NFD", name).encode()) <= BYTES
+    return length(name) <= limit and len(unicodedata.normalize("NFD", name).encode()) <= MAX_NAME_BYTES
 
 
 # --- at a target

@@ -64,7 +64,7 @@ class Selection:
 EVERYTHING = Selection()
 
 
-def expect_kinds(wanted: Iterable[str], known: Sequence[str], where: str) -> None:
+def require_known_kinds(wanted: Iterable[str], known: Sequence[str], where: str) -> None:
     """`ConfigError` for a kind that this tracker doesn't have; if `known` is empty, any kind may exist."""
     for kind in wanted:
         if known and kind not in {*known, UNLINKED}:
@@ -75,36 +75,36 @@ def expect_kinds(wanted: Iterable[str], known: Sequence[str], where: str) -> Non
 
 @dataclass(slots=True)
 class Selector:
-    """Selects the files of a selection's first `limit` entities; `taken` are the entities so far, if there is a limit.
+    """Selects the files of a selection's first `limit` entities; `selected` are the entities so far, if limited.
 
     `kinds` are those of the configuration, none for all. Unlinked files pass, because their owner may still be found.
     """
 
     selection: Selection
     kinds: frozenset[str] = frozenset()
-    taken: set[EntityRef] = field(default_factory=set)
+    selected: set[EntityRef] = field(default_factory=set)
 
     @property
-    def full(self) -> bool:
+    def exhausted(self) -> bool:
         """Whether the limit is reached."""
-        return self.selection.limit is not None and len(self.taken) >= self.selection.limit
+        return self.selection.limit is not None and len(self.selected) >= self.selection.limit
 
-    def takes(self, attachment: Attachment) -> bool:
+    def select(self, attachment: Attachment) -> bool:
         """Whether this file is wanted and its entity is selected; selects the entity if the limit allows it."""
         owner = attachment.owner
         if not (self._is_kind(owner) and self.selection.wants(attachment)):
             return False
-        if self.selection.limit is None or owner in self.taken:
+        if self.selection.limit is None or owner in self.selected:
             return True
-        if owner == NOBODY or self.full:
+        if owner == NOBODY or self.exhausted:
             return False
-        self.taken.add(owner)
+        self.selected.add(owner)
         return True
 
-    def may_take(self, ref: EntityRef) -> bool:
+    def may_select(self, ref: EntityRef) -> bool:
         """Whether files of this entity may be selected."""
         wanted = self._is_kind(ref) and self.selection.wants_entity(ref)
-        return wanted and (not self.full or ref in self.taken)
+        return wanted and (not self.exhausted or ref in self.selected)
 
     def _is_kind(self, ref: EntityRef) -> bool:
         return not self.kinds or ref.kind in self.kinds or ref.kind == UNLINKED
@@ -118,14 +118,14 @@ def _within(size: int | None, low: int | None, high: int | None) -> bool:
     return size is None or ((low is None or size >= low) and (high is None or size <= high))
 
 
-def _before(told: str, since: datetime) -> bool:
+def _before(date: str, since: datetime) -> bool:
     try:
-        at = datetime.fromisoformat(told)
+        moment = datetime.fromisoformat(date)
     except ValueError:
         return False
-    return aware(at) < aware(since)
+    return aware(moment) < aware(since)
 
 
-def aware(at: datetime) -> datetime:
+def aware(moment: datetime) -> datetime:
     """The same date, in UTC if it has no offset."""
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -77,7 +77,7 @@ async def run_backup(
     from jobs.runtime import held_archive, unless_stopped
     from jobs.wiring import wire_source
     from migrator.pipeline.backup import BackupSettings, backup, relocate
-    from migrator.selection import EVERYTHING, expect_kinds
+    from migrator.selection import EVERYTHING, require_known_kinds
 
     source = wire_source(configuration, paranoid=paranoid)
     for warning in source.warnings:
@@ -85,8 +85,8 @@ async def run_backup(
     section, limits = configuration.settings.source, configuration.settings.limits
     selection = selection or EVERYTHING
     known = source.tracker.capabilities.kinds
-    expect_kinds(selection.kinds, known, "--kind")
-    expect_kinds([ref.kind for ref in selection.entities if ref.kind], known, "--entity")
+    require_known_kinds(selection.kinds, known, "--kind")
+    require_known_kinds([ref.kind for ref in selection.entities if ref.kind], known, "--entity")
     try:
         output.note(f"source: {await unless_stopped(source.tracker.check(), stop)}")
         settings = BackupSettings(

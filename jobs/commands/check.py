@@ -209,7 +209,7 @@ async def _rows(configuration: Any) -> str:
     with closing(Catalog(configuration.archive, read_only=True)) as catalog:
         known = catalog.known_refs()
         without = sum(count for owner, count in catalog.owners() if owner not in rows.mapping)
-    astray = rows.astray(known)
+    astray = rows.unmatched(known)
     if not astray and not without:
         return "each row names something in the archive, and each file has a row"
     first = f", the first in line {rows.lines[astray[0]]}" if astray else ""

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jobs.options import config_argument, expect_yes, selection_options, yes_option
+from jobs.options import config_argument, require_yes, selection_options, yes_option
 from jobs.output import Output
 
 
@@ -78,7 +78,7 @@ def _may_delete(configuration: Any, summary: dict[str, Any], *, yes: bool) -> bo
     count, url = len(to_delete(summary["changed"])), target_section(configuration).url
     try:
         if count:
-            expect_yes(f"Delete {count} files at former entities of {url}?", yes=yes)
+            require_yes(f"Delete {count} files at former entities of {url}?", yes=yes)
     except click.Abort:
         return False
     return True
@@ -148,7 +148,7 @@ def mapping_rows(configuration: Any, target: Any) -> Any:
     from migrator.mapping import read_rows
 
     rows = read_rows(configuration.mapping_file, may_lack=configuration.settings.mapping.create_missing)
-    rows.expect_target_kinds(target.capabilities.kinds)
+    rows.require_target_kinds(target.capabilities.kinds)
     return rows
 
 

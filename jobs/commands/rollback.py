@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jobs.options import config_argument, expect_yes, yes_option
+from jobs.options import config_argument, require_yes, yes_option
 from jobs.output import Output
 
 
@@ -44,7 +44,7 @@ def _ask(configuration: Any, load: int | None) -> None:
     with held_archive(configuration.archive, "rollback") as (_, catalog):
         count = sum(catalog.entities_to_roll_back(identity(section), load).values())
     if count:
-        expect_yes(f"Delete {count} files from {section.url}?", yes=False)
+        require_yes(f"Delete {count} files from {section.url}?", yes=False)
 
 
 async def run_rollback(

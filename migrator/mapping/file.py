@@ -23,7 +23,7 @@ from migrator.model import UNLINKED, EntityRef
 
 COLUMNS = ("source_kind", "source_id", "target_kind", "target_id")
 
-MARKS = ("found_by", "sure")
+NOTE_COLUMNS = ("found_by", "sure")
 """Columns that say how the program found a row and how sure it is; only people read them."""
 
 Mapping = dict[EntityRef, tuple[EntityRef, ...]]
@@ -51,11 +51,11 @@ class Rows:
     lines: dict[Pair, int]
     name: str
 
-    def astray(self, known: Container[EntityRef]) -> list[Pair]:
+    def unmatched(self, known: Container[EntityRef]) -> list[Pair]:
         """Rows whose source entity is unknown, in the order of the file. Rows for unlinked files name no entity."""
         return [pair for pair in self.lines if pair[0] not in known and pair[0].kind != UNLINKED]
 
-    def expect_target_kinds(self, kinds: Collection[str]) -> None:
+    def require_target_kinds(self, kinds: Collection[str]) -> None:
         """`ConfigError` for the first row whose target kind is not one of these (any, if empty)."""
         for (_, target), line in self.lines.items():
             if target.kind and kinds and target.kind not in kinds:
@@ -98,7 +98,7 @@ def add_rows(path: Path, rows: Iterable[Row]) -> int:
     """
     content = _content(path) or ""
     if not content.strip("\ufeff \t\r\n"):
-        content = ",".join((*COLUMNS, *MARKS)) + "\n"
+        content = ",".join((*COLUMNS, *NOTE_COLUMNS)) + "\n"
     known = _read(content, path.name)
     fresh = {(row.source, row.target): row for row in rows if row.source not in known}
     if fresh:
@@ -108,17 +108,17 @@ def add_rows(path: Path, rows: Iterable[Row]) -> int:
 
 def replace_file(path: Path, content: str) -> None:
     """Replace a file by a new one, atomically. A symbolic link stays one; `StorageError` if writing fails."""
-    place = path.resolve()
-    fresh = place.with_name(f".{place.name}.new")
+    destination = path.resolve()
+    fresh = destination.with_name(f".{destination.name}.new")
     try:
         with fresh.open("w", encoding="utf-8", newline="") as file:
             with suppress(FileNotFoundError):
-                os.fchmod(file.fileno(), place.stat().st_mode & 0o7777)
+                os.fchmod(file.fileno(), destination.stat().st_mode & 0o7777)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(place)
-        folder = os.open(place.parent, os.O_RDONLY)
+        fresh.replace(destination)
+        folder = os.open(destination.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
@@ -159,25 +159,25 @@ def _with_rows(content: str, rows: Iterable[Row]) -> str:
     """The content with these rows appended, in its own delimiter, line ends and column order."""
     reader = _reader(content)
     header = next(reader)
-    mark = "\ufeff" if content.startswith("\ufeff") else ""
+    byte_order_mark = "\ufeff" if content.startswith("\ufeff") else ""
     plain = content.removeprefix("\ufeff")
     lines = list(io.StringIO(plain, newline=""))
     head, body = "".join(lines[: reader.line_num]), "".join(lines[reader.line_num :])
     end = next((end for end in ("\r\n", "\n", "\r") if end in plain), "\n")
     names = [cell.strip().lower() for cell in header]
-    new = [column for column in MARKS if column not in names]
+    new = [column for column in NOTE_COLUMNS if column not in names]
     if new:
         head = head.rstrip("\r\n") + "".join(_delimiter(plain) + column for column in new) + end
     body += "" if (head + body).endswith(("\n", "\r")) else end
     added = io.StringIO(newline="")
     writer = csv.writer(added, delimiter=_delimiter(plain), lineterminator=end)
     writer.writerows(_cells(row, [*names, *new]) for row in rows)
-    return mark + head + body + added.getvalue()
+    return byte_order_mark + head + body + added.getvalue()
 
 
 def _cells(row: Row, columns: Sequence[str]) -> list[str]:
     values = (row.source.kind, row.source.id, row.target.kind, row.target.id, row.found_by, row.sure)
-    named = dict(zip((*COLUMNS, *MARKS), values, strict=True))
+    named = dict(zip((*COLUMNS, *NOTE_COLUMNS), values, strict=True))
     return [named.get(column, "") for column in columns]
 
 
@@ -195,18 +195,18 @@ def _rows(lines: Iterator[tuple[int, list[str]]], name: str) -> Rows:
     missing = [column for column in COLUMNS if column not in header]
     if missing:
         raise ConfigError(f"{name} line 1: the header lacks {', '.join(missing)}")
-    places = [header.index(column) for column in COLUMNS]
-    found: dict[EntityRef, dict[EntityRef, None]] = {}
-    places_of: dict[Pair, int] = {}
+    positions = [header.index(column) for column in COLUMNS]
+    targets_of: dict[EntityRef, dict[EntityRef, None]] = {}
+    line_of: dict[Pair, int] = {}
     for number, row in lines:
         if not any(cell.strip() for cell in row):
             continue
-        cells = [row[place].strip() if place < len(row) else "" for place in places]
+        cells = [row[position].strip() if position < len(row) else "" for position in positions]
         source, target = EntityRef(cells[0], cells[1]), EntityRef(cells[2], cells[3])
         _check(source, target, f"{name} line {number}")
-        found.setdefault(source, {})[target] = None
-        places_of.setdefault((source, target), number)
-    return Rows({source: tuple(targets) for source, targets in found.items()}, places_of, name)
+        targets_of.setdefault(source, {})[target] = None
+        line_of.setdefault((source, target), number)
+    return Rows({source: tuple(targets) for source, targets in targets_of.items()}, line_of, name)
 
 
 def _check(source: EntityRef, target: EntityRef, where: str) -> None:

@@ -27,10 +27,10 @@ from typing import Any
 
 from migrator.model import Entity, EntityRef
 
-SURE = {"title": "medium", "id": "low", "title:": "medium", "custom:": "high"}
+CONFIDENCE = {"title": "medium", "id": "low", "title:": "medium", "custom:": "high"}
 """How sure a match by this rule alone is. If two rules agree, it is `high`."""
 
-SHOWN = 20
+MAX_CANDIDATES = 20
 """At most this many candidates of an entity are shown."""
 
 _NAMES = ("name", "label", "code", "fieldname")
@@ -62,17 +62,17 @@ def rule(written: str) -> Rule:
     """The rule of this name; `ValueError` says what is wrong with the name."""
     head, _, rest = written.partition(":")
     if written == "title":
-        return Rule(written, SURE["title"], _title, _title)
+        return Rule(written, CONFIDENCE["title"], _title, _title)
     if written == "id":
-        return Rule(written, SURE["id"], _id, _id)
+        return Rule(written, CONFIDENCE["id"], _id, _id)
     if head == "title" and rest:
         found_in = _pattern(rest)
-        return Rule(written, SURE["title:"], _id, lambda entity: found_in(entity.title))
+        return Rule(written, CONFIDENCE["title:"], _id, lambda entity: found_in(entity.title))
     if head == "custom" and rest:
-        field, mark, pattern = rest.partition(":")
+        field, colon, pattern = rest.partition(":")
         if field.strip():
-            found_in = _pattern(pattern) if mark else str.strip
-            return Rule(written, SURE["custom:"], _id, lambda entity: found_in(field_of(entity.raw, field)))
+            found_in = _pattern(pattern) if colon else str.strip
+            return Rule(written, CONFIDENCE["custom:"], _id, lambda entity: found_in(field_of(entity.raw, field)))
     raise ValueError(f'{written!r} is no rule; known are "title", "id", "title:PATTERN", "custom:FIELD"')
 
 
@@ -117,8 +117,8 @@ def field_of(raw: str | None, field: str) -> str:
         return ""
     while level:
         for shape in level:
-            if isinstance(shape, dict) and (found := _named(shape, wanted)):
-                return found
+            if isinstance(shape, dict) and (value := _named(shape, wanted)):
+                return value
         inner = (item for shape in level for item in (shape.values() if isinstance(shape, dict) else shape))
         level = [item for item in inner if isinstance(item, dict | list)]
     return ""
@@ -129,16 +129,16 @@ def _named(shape: Mapping[str, Any], wanted: str) -> str:
     for key, value in shape.items():
         folded = key.casefold()
         if folded == wanted or folded == f"tp_{wanted}_cf":
-            if found := _scalar(value):
-                return found
+            if text := _scalar(value):
+                return text
         elif folded in _NAMES and isinstance(value, str) and value.casefold() == wanted:
             named = True
     return _scalar(shape.get("value", shape.get("Value"))) if named else ""
 
 
 def _scalar(value: object) -> str:
-    is_one = isinstance(value, str | int | float) and not isinstance(value, bool)
-    return str(value).strip() if is_one else ""
+    is_scalar = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return str(value).strip() if is_scalar else ""
 
 
 class Index:
@@ -165,44 +165,46 @@ class Index:
     def best(self, entity: Entity) -> tuple[int, Match]:
         """The match by the first rule that finds anything; other rules and the kind choose among its candidates."""
         pairs = zip(self._rules, self._keyed, strict=True)
-        found: list[Sequence[EntityRef]] = [table.get(rule_.of_source(entity), ()) for rule_, table in pairs]
-        place = next((number for number, some in enumerate(found) if some), len(found))
-        if place == len(found):
-            return place, Match(entity.ref, why="nothing like it at the target")
-        left: Sequence[EntityRef] = found[place]
+        by_rule: list[Sequence[EntityRef]] = [table.get(rule_.of_source(entity), ()) for rule_, table in pairs]
+        first = next((number for number, refs in enumerate(by_rule) if refs), len(by_rule))
+        if first == len(by_rule):
+            return first, Match(entity.ref, why="nothing like it at the target")
+        left: Sequence[EntityRef] = by_rule[first]
         if len(left) > 1:
-            left = self._told_apart(left, found[place + 1 :], entity.ref.kind)
+            left = self._narrowed(left, by_rule[first + 1 :], entity.ref.kind)
         if len(left) > 1:
-            why = f"{len(left)} candidates by {self._rules[place].name}"
-            return place, Match(entity.ref, candidates=tuple(left[:SHOWN]), why=why)
-        return place, self._found(entity.ref, left[0], found, place)
+            why = f"{len(left)} candidates by {self._rules[first].name}"
+            return first, Match(entity.ref, candidates=tuple(left[:MAX_CANDIDATES]), why=why)
+        return first, self._matched(entity.ref, left[0], by_rule, first)
 
-    def _told_apart(
+    def _narrowed(
         self, left: Sequence[EntityRef], others: Sequence[Sequence[EntityRef]], kind: str
     ) -> Sequence[EntityRef]:
-        first = left
+        original = left
         for other in others:
             if len(left) <= len(other):
                 common = [ref for ref in left if ref in self._as_set(other)]
             else:
-                inside = self._as_set(left) if left is first else frozenset(left)
+                inside = self._as_set(left) if left is original else frozenset(left)
                 common = [ref for ref in other if ref in inside]
             left = common or left
-        if 1 < len(left) <= SHOWN:
+        if 1 < len(left) <= MAX_CANDIDATES:
             left = [ref for ref in left if ref.kind.casefold() == kind.casefold()] or left
         return left
 
     def _as_set(self, refs: Sequence[EntityRef]) -> Collection[EntityRef]:
         """A list of the table as a set. Large ones are kept, because thousands of entities may share one title."""
-        if len(refs) <= SHOWN:
+        if len(refs) <= MAX_CANDIDATES:
             return refs
         if id(refs) not in self._sets:
             self._sets[id(refs)] = frozenset(refs)
         return self._sets[id(refs)]
 
-    def _found(self, source: EntityRef, target: EntityRef, found: Sequence[Sequence[EntityRef]], place: int) -> Match:
-        agreeing = [number for number, some in enumerate(found) if some and target in self._as_set(some)]
-        sure = self._rules[place].sure if len(agreeing) == 1 else "high"
+    def _matched(
+        self, source: EntityRef, target: EntityRef, by_rule: Sequence[Sequence[EntityRef]], first: int
+    ) -> Match:
+        agreeing = [number for number, refs in enumerate(by_rule) if refs and target in self._as_set(refs)]
+        sure = self._rules[first].sure if len(agreeing) == 1 else "high"
         return Match(source, target, " + ".join(self._rules[number].name for number in agreeing), sure)
 
 
@@ -215,21 +217,25 @@ def match(entities: Iterable[Entity], index: Index, taken: Iterable[EntityRef] =
     best = [index.best(entity) for entity in entities]
     held = set(taken)
     wanted: dict[EntityRef, list[int]] = defaultdict(list)
-    for place, found in best:
-        if found.target is not None:
-            wanted[found.target].append(place)
-    for place, found in best:
-        if found.target is None:
-            yield found
+    for rule_number, candidate in best:
+        if candidate.target is not None:
+            wanted[candidate.target].append(rule_number)
+    for rule_number, candidate in best:
+        if candidate.target is None:
+            yield candidate
             continue
-        rivals = sorted(wanted[found.target])
-        if found.target in held or EntityRef("", found.target.id) in held:
-            yield _refused(found, f"{found.target} has a source already")
-        elif rivals[0] < place or rivals[1:2] == [place]:
-            yield _refused(found, f"{found.target} is wanted by {len(rivals)}")
+        rivals = sorted(wanted[candidate.target])
+        if candidate.target in held or EntityRef("", candidate.target.id) in held:
+            yield _refused(candidate, f"{candidate.target} has a source already")
+        elif rivals[0] < rule_number or rivals[1:2] == [rule_number]:
+            yield _refused(candidate, f"{candidate.target} is wanted by {len(rivals)}")
         else:
-            yield found
+            yield candidate
 
 
-def _refused(found: Match, why: str) -> Match:
-    return Match(found.source, candidates=(found.target,) if found.target else (), why=f"{why}; by {found.found_by}")
+def _refused(candidate: Match, why: str) -> Match:
+    return Match(
+        candidate.source,
+        candidates=(candidate.target,) if candidate.target else (),
+        why=f"{why}; by {candidate.found_by}",
+    )

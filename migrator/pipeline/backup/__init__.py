@@ -103,7 +103,7 @@ class _Backup:
         kinds, selection = sorted(self._settings.kinds), self._settings.selection
         scope = repr((kinds, selection.key)) if self._partial else repr(kinds)
         self._crawl = self._catalog.begin_crawl(self._run, scope, kinds, partial=self._partial)
-        self._choice.taken.update(self._catalog.taken_entities(self._crawl))
+        self._choice.selected.update(self._catalog.selected_entities(self._crawl))
         self._failed = self._catalog.failed_entities(self._crawl)
         self._catalog.count_changes(self._run)
 
@@ -177,7 +177,7 @@ class _Backup:
                 cursor = cursors.get(stream)
                 ended, rounds = stream in cursors and cursor is None, LoopDetector(stream)
                 self._findings.answered |= stream in cursors
-                while not ended and not self._choice.full:
+                while not ended and not self._choice.exhausted:
                     await self._pages.acquire()
                     page = await self._read(stream, cursor, rounds)
                     if page is None:
@@ -204,14 +204,14 @@ class _Backup:
 
     async def _complete(self) -> None:
         """The listing ended early: what the entities taken have beyond what was listed is asked for."""
-        if self._choice.full:
-            taken = [Entity(ref) for ref in sorted(self._choice.taken, key=str)]
+        if self._choice.exhausted:
+            taken = [Entity(ref) for ref in sorted(self._choice.selected, key=str)]
             await self._list_and_fetch((), await self._ask(taken))
 
     async def _page(self, stream: str, page: Page, before: asyncio.Task[None] | None) -> None:
         try:
             await self._list_and_fetch(page.entities, page.attachments)
-            if asked := [entity for entity in page.ask if self._choice.may_take(entity.ref)]:
+            if asked := [entity for entity in page.ask if self._choice.may_select(entity.ref)]:
                 await self._list_and_fetch((), await self._ask(asked))
             for unread in page.unread:
                 write = partial(self._catalog.record_entity_error, self._run, Entity(unread.ref), unread.reason)
@@ -244,12 +244,12 @@ class _Backup:
 
     async def _list_and_fetch(self, entities: Sequence[Entity], attachments: Sequence[Attachment]) -> None:
         # Listing an entity again clears what was wrong with it, so one that will not be asked is left as it is.
-        entities = [entity for entity in entities if not self._partial or self._choice.may_take(entity.ref)]
+        entities = [entity for entity in entities if not self._partial or self._choice.may_select(entity.ref)]
         self._progress.entities(sum(entity.raw is not None for entity in entities))
         by_id = {attachment.id: attachment for attachment in attachments}
-        listed = [(a, Status.PENDING if self._choice.takes(a) else Status.SKIPPED) for a in by_id.values()]
+        listed = [(a, Status.PENDING if self._choice.select(a) else Status.SKIPPED) for a in by_id.values()]
         if self._settings.selection.limit is not None:
-            await self._desk.run(self._catalog.record_taken, self._crawl, list(self._choice.taken))
+            await self._desk.run(self._catalog.record_selected, self._crawl, list(self._choice.selected))
         wanted = await self._desk.run(self._catalog.record_listing, self._run, entities, listed)
         await self._fetch([by_id[id_] for id_ in by_id if id_ in wanted])
 
@@ -280,7 +280,7 @@ class _Backup:
         And what failed in this one before another page listed it with another content, or others showed that it is so.
         """
         for entity in self._failed:
-            if self._choice.may_take(entity.ref) and (found := await self._attachments_of(entity)) is not None:
+            if self._choice.may_select(entity.ref) and (found := await self._attachments_of(entity)) is not None:
                 await self._list_and_fetch((), found)
                 await self._desk.run(self._catalog.record_entity_error, self._run, entity, None)
         after = ""
@@ -290,7 +290,7 @@ class _Backup:
                 if (failed := self._taken.get(attachment.id)) and not _same_content(failed, attachment):
                     del self._taken[attachment.id]
             await self._fetch(
-                [attachment for attachment in some if not self._partial or self._choice.takes(attachment)]
+                [attachment for attachment in some if not self._partial or self._choice.select(attachment)]
             )
         await self._fetch(self._fetcher.take_doubted(), again=True)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from migrator.errors import ConfigError
-from migrator.filenames import FOLDER, IN_A_BAG, KIND, PATH, fold, legal, length, readable, unique
+from migrator.filenames import MAX_FOLDER, MAX_KIND, MAX_PATH, UNSAFE_IN_A_BAG, fold, legal, length, readable, unique
 from migrator.model import Blob, RunStatus
 from migrator.pipeline.export.copies import BlobDamagedError, can_clone
 from migrator.pipeline.export.formats import FORMATS, INDEX, ExportItem, ExportStoppedError
@@ -185,7 +185,7 @@ class _Export:
     async def _all(self) -> None:
         count, size = await asyncio.to_thread(self._catalog.exportable_size, gone=self._settings.gone)
         self._progress.known(count, size)
-        avoid = IN_A_BAG if self._settings.shape == "bagit" else ""
+        avoid = UNSAFE_IN_A_BAG if self._settings.shape == "bagit" else ""
         items = named(self._catalog.exportable(gone=self._settings.gone), avoid)
         while not self._stop.is_set() and (some := await asyncio.to_thread(lambda: list(islice(items, TOGETHER)))):
             with suppress(ExportStoppedError):
@@ -258,12 +258,12 @@ def named(rows: Iterator[dict[str, Any]], avoid: str = "") -> Iterator[ExportIte
     for row in rows:
         if row["kind"] != at_kind:
             at_kind, at_entity, folders = row["kind"], None, set()
-            kind = unique(legal(row["kind"], KIND, avoid=avoid), kinds, KIND, extension=False)
+            kind = unique(legal(row["kind"], MAX_KIND, avoid=avoid), kinds, MAX_KIND, extension=False)
         if row["entity_id"] != at_entity:
             at_entity, names = row["entity_id"], set()
             title = f"{row['entity_id']} {row['title']}".strip()
-            folder = unique(legal(title, FOLDER, "no entity", avoid=avoid), folders, FOLDER, extension=False)
-        room = PATH - length(kind) - length(folder) - 2
+            folder = unique(legal(title, MAX_FOLDER, "no entity", avoid=avoid), folders, MAX_FOLDER, extension=False)
+        room = MAX_PATH - length(kind) - length(folder) - 2
         name = unique(legal(row["name"], room, avoid=avoid), names, room)
         yield ExportItem(
             f"{kind}/{folder}/{name}",

@@ -77,14 +77,14 @@ class Catalog(CrawlTables, CrawlEnd, UploadTables, SummaryTables, ExportTables):
             self.db.execute("UPDATE settings SET value = ? WHERE key = 'source' AND value = ?", [new, old])
             self.db.execute("DELETE FROM checkpoints")
 
-    def taken_entities(self, crawl: Crawl) -> list[EntityRef]:
+    def selected_entities(self, crawl: Crawl) -> list[EntityRef]:
         """The entities that a crawl with a limit has selected so far."""
         start, refs = json.loads(self.setting("taken") or "[0, []]")
         return [EntityRef(kind, id_) for kind, id_ in refs] if crawl.partial and start == crawl.start else []
 
-    def record_taken(self, crawl: Crawl, taken: Iterable[EntityRef]) -> None:
+    def record_selected(self, crawl: Crawl, selected: Iterable[EntityRef]) -> None:
         """Record the entities that a crawl with a limit has selected, before anything of them is recorded."""
-        self.set_setting("taken", json.dumps([crawl.start, [(ref.kind, ref.id) for ref in taken]]))
+        self.set_setting("taken", json.dumps([crawl.start, [(ref.kind, ref.id) for ref in selected]]))
 
     def setting(self, key: str) -> str | None:
         """A value kept with the archive; None if it was never set."""
