@@ -19,7 +19,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from migrator.sandbox.faults import Faults, drop, request_key, send
-from migrator.sandbox.state import Store
+from migrator.sandbox.state import TrackerState
 from migrator.sandbox.world import World, WorldAttachment
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -39,7 +39,7 @@ LOGIN_PAGE = (
 )
 
 
-class Sandbox(Store, ABC):
+class Sandbox(TrackerState, ABC):
     """An embedded tracker: `async with TargetprocessSandbox(world) as sandbox:` serves at `sandbox.url`.
 
     It can be stopped and started again; uploads stay for as long as the object exists.

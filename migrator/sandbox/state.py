@@ -44,7 +44,7 @@ class CommentRow:
     text: str
 
 
-class Store:
+class TrackerState:
     """The records of one tracker: a world, and the changes to it."""
 
     def __init__(self, world: World, user: str) -> None:
@@ -53,7 +53,7 @@ class Store:
         """What was uploaded, by its new id, including files deleted since."""
         self.created: dict[int, WorldEntity] = {}
         self.deleted: set[int] = set()
-        self.spool = UploadStore()
+        self.upload_store = UploadStore()
         self._stored: dict[int, _Upload] = {}
         self._descriptions: dict[int, str | None] = {}
         self._sums: dict[int, str] = {}

@@ -257,7 +257,7 @@ async def test_file_that_only_the_list_of_all_shows_counts_for_its_entity():
         sandbox.hiding = True
         sandbox.change = lambda _, tree: {**tree, "Attachments-Count": count} if "Attachments-Count" in tree else tree
         assert len(await source.attachments_of(entity)) == count
-        sandbox.oddities.sortable = False  # no filter of all attachments either
+        sandbox.quirks.sortable = False  # no filter of all attachments either
         with pytest.raises(errors.ShortListingError):
             await source.attachments_of(entity)
         await source.close()

@@ -2,7 +2,7 @@
 
 The HMAC covers the body, so it is computed while the body is read.
 
-Beware: the server's clock may differ from ours (`Oddities.clock_offset`); the Date header of a refusal shows it.
+Beware: the server's clock may differ from ours (`IssuetrakQuirks.clock_offset`); the Date header of a refusal shows it.
 """
 
 import base64
@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.world import PEOPLE, World
@@ -23,7 +24,7 @@ HEADER = "X-Issuetrak-API-"
 
 
 @dataclass(slots=True)
-class Oddities:
+class IssuetrakQuirks:
     """How real servers differ; may be changed while the sandbox runs."""
 
     routes: tuple[str, ...] = ("issuenumber", "issue")  # spellings of the list of an issue's files
@@ -42,28 +43,21 @@ class Oddities:
     zip_bomb: bool = False  # the ZIP unpacks to more than it declares
 
 
-class RefusedError(Exception):
-    """An answer other than 200, with its reason."""
-
-    def __init__(self, status: int, message: str, date: str = "") -> None:
-        super().__init__(message)
-        self.status, self.message, self.date = status, message, date
-
-    def answer(self) -> web.Response:
-        """The answer, with the error as Web API writes it."""
-        headers = {"Date": self.date} if self.date else {}
-        return web.json_response({"Message": self.message}, status=self.status, headers=headers)
+def refused(error: RefusedError) -> web.Response:
+    """The answer to a refused request, as Web API writes errors."""
+    headers = {"Date": error.details["date"]} if "date" in error.details else {}
+    return web.json_response({"Message": error.message}, status=error.status, headers=headers)
 
 
-class Door(Sandbox):
+class SignatureAuth(Sandbox):
     """The authentication of an Issuetrak; `IssuetrakSandbox` adds the API."""
 
     user: ClassVar[str] = "APIUser"
     key: ClassVar[str] = "wV4JA/59PUf6XjiMF1om+Eg+D4rQlE8WGRTybNIkdrs="
 
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any) -> None:
+    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **quirks: Any) -> None:
         super().__init__(world, faults, base_path=base_path)
-        self.oddities = Oddities(**oddities)
+        self.quirks = IssuetrakQuirks(**quirks)
         self.users: dict[str, bool] = {"Admin": True, self.user: True, **dict.fromkeys(PEOPLE, True)}
         """User ids, and whether they are active."""
         self.users["José Núñez"] = False
@@ -78,14 +72,14 @@ class Door(Sandbox):
 
     def now(self) -> datetime:
         """The server's time."""
-        return datetime.now(UTC) + timedelta(seconds=self.oddities.clock_offset)
+        return datetime.now(UTC) + timedelta(seconds=self.quirks.clock_offset)
 
-    def examine(self, request: web.Request) -> "Examination":
+    def check_signature(self, request: web.Request) -> "SignatureCheck":
         """Check everything except the body; `RefusedError` if access is denied."""
         number = request.headers.get(HEADER + "Request-ID", "")
         moment = request.headers.get(HEADER + "Timestamp", "")
-        told = request.headers.get(HEADER + "Authorization", "")
-        if not number or not moment or not told:
+        signature = request.headers.get(HEADER + "Authorization", "")
+        if not number or not moment or not signature:
             raise self.refusal("The authentication headers are missing.")
         if number in self._seen:
             raise self.refusal("This request id was used before.")
@@ -95,11 +89,12 @@ class Door(Sandbox):
         self._seen.add(number)
         path, _, query = request.raw_path.partition("?")
         head = f"{request.method}\n{number}\n{moment}\n{path.lower()}\n{query}\n".encode()
-        return Examination(hmac.new(self.key.encode(), head, "sha512"), told, self.refusal)
+        return SignatureCheck(hmac.new(self.key.encode(), head, "sha512"), signature, self.refusal)
 
     def refusal(self, message: str) -> RefusedError:
         """The answer to a client without access, with the server's time."""
-        return RefusedError(self.oddities.refusal_status, message, format_datetime(self.now(), usegmt=True))
+        date = format_datetime(self.now(), usegmt=True)
+        return RefusedError(self.quirks.refusal_status, message, date=date)
 
     def _check_clock(self, moment: str) -> None:
         if len(moment) != 28 or not moment.endswith("Z"):
@@ -108,19 +103,19 @@ class Door(Sandbox):
             sent = datetime.strptime(moment[:-2], "%Y-%m-%dT%H:%M:%S.%f").replace(tzinfo=UTC)
         except ValueError:
             raise self.refusal("The timestamp is not in round-trip format.") from None
-        if abs((self.now() - sent).total_seconds()) > self.oddities.clock_tolerance:
+        if abs((self.now() - sent).total_seconds()) > self.quirks.clock_tolerance:
             raise self.refusal("The timestamp is too far from the server's time.")
 
 
-class Examination:
+class SignatureCheck:
     """A signature check in progress: `feed` it the body, then call `finish`."""
 
-    def __init__(self, mac: "hmac.HMAC", told: str, refusal: Callable[[str], RefusedError]) -> None:
-        self._mac, self._told, self._refusal = mac, told, refusal
+    def __init__(self, mac: "hmac.HMAC", signature: str, refusal: Callable[[str], RefusedError]) -> None:
+        self._mac, self._signature, self._refusal = mac, signature, refusal
         self.feed = mac.update
 
     def finish(self) -> None:
         """Compare the signatures; `RefusedError` if they differ."""
         expected = base64.b64encode(self._mac.digest()).decode()
-        if not hmac.compare_digest(expected.encode(), self._told.encode()):
+        if not hmac.compare_digest(expected.encode(), self._signature.encode()):
             raise self._refusal("The signature is wrong.")

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from migrator.sandbox.issuetrak.auth import RefusedError
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.uploads import ReceivedFile
 
 _OPENING = re.compile(rb'(?<!\\)"FileContent"\s*:\s*"')
@@ -28,7 +28,7 @@ _RESERVED = {"CON", "PRN", "AUX", "NUL"} | {f"{port}{n}" for port in ("COM", "LP
 LONGEST_NAME = 150
 
 
-class Received:
+class UploadBody:
     """The body of an upload, fed chunk by chunk; `parts` are the values, and the file is at `path`."""
 
     def __init__(self, path: Path) -> None:

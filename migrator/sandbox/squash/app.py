@@ -12,10 +12,11 @@ from typing import ClassVar
 
 from aiohttp import web
 
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.server import UPLOAD_ROUTE
 from migrator.sandbox.squash.reads import SquashReads
 from migrator.sandbox.squash.tree import CALL_STEPS, KINDS, Node
-from migrator.sandbox.squash.web import Act, RefusedError, embedded, not_found
+from migrator.sandbox.squash.web import Handler, embedded, not_found
 from migrator.sandbox.uploads import ReceivedFile, TooLargeError, disposition, plain_disposition
 
 LONGEST = 255
@@ -23,9 +24,9 @@ _ONE = r"/{id:\d+}"
 
 
 class SquashSandbox(SquashReads):
-    """An embedded Squash TM: `SquashSandbox(world, faults, base_path="/squash", **oddities)`.
+    """An embedded Squash TM: `SquashSandbox(world, faults, base_path="/squash", **quirks)`.
 
-    Its keywords are the fields of `web.Oddities`.
+    Its keywords are the fields of `web.SquashQuirks`.
     """
 
     tracker: ClassVar[str] = "squash"
@@ -38,9 +39,9 @@ class SquashSandbox(SquashReads):
         """An entity's id within its kind; the same as its own id unless each kind counts separately."""
         return self.tree.of_entity[entity_id].number
 
-    def acts(self) -> Iterable[tuple[str, str, Act, str]]:
+    def handlers(self) -> Iterable[tuple[str, str, Handler, str]]:
         """Method, path, handler and route name of each route."""
-        yield from super().acts()
+        yield from super().handlers()
         yield "PATCH", f"/attachments{_ONE}", self._rename, ""
         for kind in KINDS:
             for slash in ("", "/"):
@@ -59,7 +60,7 @@ class SquashSandbox(SquashReads):
         self.changes += 1
         return web.json_response(self.file_record(replace(file, name=name), whole=True))
 
-    def _delete_from(self, kind: str) -> Act:
+    def _delete_from(self, kind: str) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             node = self.node(kind, request)
             there = {file.id for file in self.attachments_of(node.entity_id)}
@@ -71,7 +72,7 @@ class SquashSandbox(SquashReads):
 
         return answer
 
-    def _upload_to(self, kind: str) -> Act:
+    def _upload_to(self, kind: str) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             number = int(request.match_info["id"])
             if kind == "test-steps" and ("test-cases", number - CALL_STEPS) in self.tree.nodes:
@@ -84,9 +85,9 @@ class SquashSandbox(SquashReads):
         if request.content_type != "multipart/form-data":
             raise RefusedError(415, "Content type not supported")
         limit = self.faults.max_upload_bytes
-        named = plain_disposition if self.oddities.path_names else disposition
+        named = plain_disposition if self.quirks.path_names else disposition
         try:
-            _, files = await self.spool.receive(request, limit, named)
+            _, files = await self.upload_store.receive(request, limit, named)
         except TooLargeError:
             self.faults.injected["max_upload_bytes"] += 1
             raise RefusedError(413, maxUploadError={"maxSize": limit}) from None
@@ -103,15 +104,15 @@ class SquashSandbox(SquashReads):
         return await self.after_upload(request, fault, web.json_response(embedded(items), status=201))
 
     def _named(self, file: ReceivedFile) -> ReceivedFile:
-        if not self.oddities.path_names:
+        if not self.quirks.path_names:
             return file
         return replace(file, name=file.name.replace("\\", "/").rpartition("/")[2])
 
     def _takes(self, file: ReceivedFile) -> bool:
         extension = file.name.rpartition(".")[2].lower()
-        if self.oddities.whitelist is None or extension in self.oddities.whitelist:
+        if self.quirks.whitelist is None or extension in self.quirks.whitelist:
             return True
-        if self.oddities.whitelist_refuses:
+        if self.quirks.whitelist_refuses:
             raise RefusedError(400, f"The file type {extension} is not allowed")
         return False
 

@@ -11,10 +11,11 @@ from typing import Any
 
 from aiohttp import web
 
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import FILE_ROUTE
 from migrator.sandbox.squash.tree import CALL_STEPS, KINDS, Node, Requirement
-from migrator.sandbox.squash.web import API, Act, Item, RefusedError, SquashWeb, not_found
+from migrator.sandbox.squash.web import API, Handler, Item, SquashWeb, not_found
 from migrator.sandbox.world import World, WorldAttachment
 
 LISTED = ("requirement-folders", "test-case-folders", "test-cases", "campaign-folders", "campaigns")
@@ -31,9 +32,9 @@ class SquashReads(SquashWeb):
     """The part of a sandbox Squash TM's API that answers reads."""
 
     def __init__(
-        self, world: World, faults: Faults | None = None, *, base_path: str = "/squash", **oddities: Any
+        self, world: World, faults: Faults | None = None, *, base_path: str = "/squash", **quirks: Any
     ) -> None:
-        super().__init__(world, faults, base_path=base_path, **oddities)
+        super().__init__(world, faults, base_path=base_path, **quirks)
         self.removed: set[tuple[str, int]] = set()
         """Kind and id of what was deleted, along with everything below it."""
         self.names: dict[int, str] = {}
@@ -41,10 +42,10 @@ class SquashReads(SquashWeb):
 
     def routes(self) -> Iterable[web.RouteDef]:
         """The routes of the API."""
-        for method, path, act, name in self.acts():
-            yield web.RouteDef(method, API + path, self.answering(act), {"name": name} if name else {})
+        for method, path, handler, name in self.handlers():
+            yield web.RouteDef(method, API + path, self.answering(handler), {"name": name} if name else {})
 
-    def acts(self) -> Iterable[tuple[str, str, Act, str]]:
+    def handlers(self) -> Iterable[tuple[str, str, Handler, str]]:
         """Method, path, handler and route name of each route."""
         for kind in LISTED:
             yield "GET", f"/{kind}", self._all(kind), ""
@@ -95,7 +96,7 @@ class SquashReads(SquashWeb):
             return {**short, "_links": {"self": self.href(path)}}
         moment = file.created_at.strftime("%Y-%m-%dT%H:%M:%S.000+00:00")
         links = {"self": self.href(path), "content": self.href(f"{path}/content")}
-        moment = moment.replace("+00:00", "+0000") if self.oddities.old_dates else moment
+        moment = moment.replace("+00:00", "+0000") if self.quirks.old_dates else moment
         return {**short, "size": file.size, "added_on": moment, "_links": links}
 
     def file_of(self, request: web.Request) -> WorldAttachment:
@@ -117,11 +118,11 @@ class SquashReads(SquashWeb):
         else:
             found["name"] = node.title
         links = {"self": self.href(path)}
-        if whole or node.kind in self.oddities.embeds_files:
+        if whole or node.kind in self.quirks.embeds_files:
             links |= {} if node.kind.endswith("-steps") else {"attachments": self.href(f"{path}/attachments")}
-            if node.kind not in self.oddities.untold:
+            if node.kind not in self.quirks.untold:
                 files = self.attachments_of(node.entity_id)
-                found["attachments"] = [self.file_record(file, whole=self.oddities.full_files) for file in files]
+                found["attachments"] = [self.file_record(file, whole=self.quirks.full_files) for file in files]
         return {**found, "_links": links}
 
     def _item(self, node: Node, key: str = "") -> Item:
@@ -139,7 +140,7 @@ class SquashReads(SquashWeb):
     def _there(self, nodes: Iterable[Node]) -> list[Node]:
         return [node for node in nodes if not self.is_removed(node)]
 
-    def _all(self, kind: str) -> Act:
+    def _all(self, kind: str) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             return self.page(request, [self._item(node) for node in self._there(self.tree.kinds[kind])])
 
@@ -170,7 +171,7 @@ class SquashReads(SquashWeb):
         versions = [self._record(version, whole=False) for version in there]
         return web.json_response({**told, "current_version": current, "versions": versions})
 
-    def _all_below(self, kind: str, key: str, below: str) -> Act:
+    def _all_below(self, kind: str, key: str, below: str) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             node = self.node(kind, request)
             items = [self._item(child, key) for child in self._there(self.tree.below(node, below))]
@@ -195,34 +196,34 @@ class SquashReads(SquashWeb):
 
     def _plan_item(self, number: int, executions: list[Node]) -> Item:
         told: dict[str, Any] = {"_type": "iteration-test-plan-item", "id": number}
-        if self.oddities.embeds_executions:
+        if self.quirks.embeds_executions:
             told["executions"] = [self._item(one)[2] for one in executions]
-        links = {"self": self.href(f"{self.oddities.item_path}/{number}")}
+        links = {"self": self.href(f"{self.quirks.item_path}/{number}")}
         return "test-plan", number, {**told, "_links": links}
 
     async def _executions(self, request: web.Request) -> web.StreamResponse:
         number = int(request.match_info["id"])
-        if request.match_info["items"] != self.oddities.item_path:
+        if request.match_info["items"] != self.quirks.item_path:
             raise RefusedError(404, "No such path")
         found = self.tree.nodes.get(("executions", number - 3))
         return self.page(request, [self._item(node) for node in ([found] if found else [])])
 
-    def _one(self, kind: str) -> Act:
+    def _one(self, kind: str) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             number = int(request.match_info["id"])
             if kind == "test-steps" and ("test-cases", number - CALL_STEPS) in self.tree.nodes:
                 return web.json_response({"_type": "call-step", "id": number, "index": 99})
             node = self.node(kind, request)
-            if kind == "projects" and not self.oddities.admin:
+            if kind == "projects" and not self.quirks.admin:
                 raise RefusedError(403, "Access is denied")
             return web.json_response(self._record(node, whole=True))
 
         return answer
 
-    def _files(self, kind: str) -> Act:
+    def _files(self, kind: str) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             node = self.node(kind, request)
-            if not self.oddities.lists_files:
+            if not self.quirks.lists_files:
                 raise RefusedError(405, "Request method 'GET' not supported")
             files = self.attachments_of(node.entity_id)
             items = [("attachments", file.id, self.file_record(file, whole=False)) for file in files]

@@ -113,7 +113,7 @@ class Tree:
         """The children of one kind, in order."""
         return self._below.get((*node.key, kind), [])
 
-    def hang(self, above: Node, nodes: list[Node]) -> None:
+    def attach(self, above: Node, nodes: list[Node]) -> None:
         """Attach nodes of one kind to a parent, in this order and replacing its children; for tests."""
         for node in nodes:
             self._below.pop((*node.above.key, node.kind) if node.above else ("", 0, ""), None)

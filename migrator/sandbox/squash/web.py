@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.squash.tree import Tree, world_of
@@ -22,7 +23,7 @@ API = "/api/rest/latest"
 DEFAULT_WHITELIST = ("txt", "doc", "xls", "ppt", "docx", "xlsx", "pptx", "odt", "ods", "odp", "pdf")
 """The extensions that a server accepts if nobody changed the setting."""
 
-Act = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Item = tuple[str, int, dict[str, Any]]
 """Embedded key, id, and the record as a list shows it."""
 
@@ -32,7 +33,7 @@ _WHO = "Please authenticate by 1/ basic authentication or 2/ fetching a cookie J
 
 
 @dataclass(slots=True)
-class Oddities:
+class SquashQuirks:
     """How real servers differ; may be changed while the sandbox runs."""
 
     own_numbers: bool = False  # each kind counts its ids from 1, so ids repeat
@@ -52,15 +53,6 @@ class Oddities:
     path_names: bool = True  # up to 2.x: only `filename` is read, never `filename*`, and cut after its last slash
 
 
-class RefusedError(Exception):
-    """An answer with an error status and a JSON body."""
-
-    def __init__(self, status: int, message: str = "", **more: Any) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = {**more, "message": message} if message else more
-
-
 def not_found(what: str, number: int) -> RefusedError:
     """The error for something that doesn't exist."""
     name = f"org.squashtest.tm.domain.{what}"
@@ -75,11 +67,11 @@ class SquashWeb(Sandbox):
     token: ClassVar[str] = "eyJhbGciOiJIUzUxMiJ9.eyJzdWIiOiJhZG1pbiJ9.c2FuZGJveC_-c2lnbmF0dXJl"  # noqa: S105
 
     def __init__(
-        self, world: World, faults: Faults | None = None, *, base_path: str = "/squash", **oddities: Any
+        self, world: World, faults: Faults | None = None, *, base_path: str = "/squash", **quirks: Any
     ) -> None:
         super().__init__(world_of(world), faults, base_path=base_path)
-        self.oddities = Oddities(**oddities)
-        self.tree = Tree(self.world.entities, own_numbers=self.oddities.own_numbers)
+        self.quirks = SquashQuirks(**quirks)
+        self.tree = Tree(self.world.entities, own_numbers=self.quirks.own_numbers)
         self._shuffles = random.Random(world.seed)
 
     @property
@@ -92,7 +84,7 @@ class SquashWeb(Sandbox):
         """The token as the web pages show it: base64-encoded once more."""
         return base64.b64encode(self.token.encode()).decode()
 
-    def answering(self, act: Act) -> Act:
+    def answering(self, handler: Handler) -> Handler:
         """A handler that authenticates first, and turns refusals into answers."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
@@ -100,7 +92,7 @@ class SquashWeb(Sandbox):
                 return refusal
             try:
                 self._permit_writes(request)
-                return await act(request)
+                return await handler(request)
             except RefusedError as error:
                 return web.json_response(error.body, status=error.status)
 
@@ -113,7 +105,7 @@ class SquashWeb(Sandbox):
     def page(self, request: web.Request, items: Sequence[Item], *, sorts: bool = True) -> web.Response:
         """The requested page; without `sort` in any order, unless the collection has one of its own."""
         number, asked = _whole(request, "page", 0), _whole(request, "size", 20)
-        size = min(max(1, asked), self.oddities.size_cap)
+        size = min(max(1, asked), self.quirks.size_cap)
         ordered = self._ordered(request, items) if sorts else _in_their_order(request, items)
         some = ordered[number * size : (number + 1) * size]
         pages = -(-len(items) // size)
@@ -135,7 +127,7 @@ class SquashWeb(Sandbox):
         raise RefusedError(400, "No property of that name to sort by")
 
     def _permit_writes(self, request: web.Request) -> None:
-        if self.oddities.read_only and request.method != "GET":
+        if self.quirks.read_only and request.method != "GET":
             raise RefusedError(403, "Access is denied")
 
     def _unknown(self, request: web.Request) -> web.Response | None:
@@ -143,7 +135,7 @@ class SquashWeb(Sandbox):
         scheme, _, value = request.headers.get("Authorization", "").partition(" ")
         if scheme == "Bearer" and value == self.token:
             return None
-        if scheme == "Basic" and not self.oddities.basic_allowed:
+        if scheme == "Basic" and not self.quirks.basic_allowed:
             return web.Response(status=401, text=_NO_BASIC)
         if scheme == "Basic" and base64.b64decode(value).decode("latin-1") == f"{self.user}:{self.password}":
             return None

@@ -13,10 +13,11 @@ from uuid import UUID
 
 from aiohttp import web
 
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.server import in_any_case
 from migrator.sandbox.state import CommentRow
 from migrator.sandbox.targetprocess.files import lowered
-from migrator.sandbox.targetprocess.lists import RefusedError, TargetprocessLists
+from migrator.sandbox.targetprocess.lists import TargetprocessLists
 from migrator.sandbox.targetprocess.query import BadRequestError
 from migrator.sandbox.targetprocess.resources import (
     PLURALS,
@@ -30,9 +31,9 @@ from migrator.sandbox.world import WorldAttachment
 
 
 class TargetprocessSandbox(TargetprocessLists):
-    """An embedded Targetprocess: `TargetprocessSandbox(world, faults, base_path="/tp", **oddities)`.
+    """An embedded Targetprocess: `TargetprocessSandbox(world, faults, base_path="/tp", **quirks)`.
 
-    Its keywords are the fields of `files.Oddities`.
+    Its keywords are the fields of `files.TargetprocessQuirks`.
     """
 
     tracker = "targetprocess"
@@ -86,16 +87,16 @@ class TargetprocessSandbox(TargetprocessLists):
     async def _delete(self, request: web.Request) -> web.Response:
         return await self._answered(request, self._removed)
 
-    async def _answered(self, request: web.Request, act: Any) -> web.Response:
+    async def _answered(self, request: web.Request, handler: Any) -> web.Response:
         account = self.account(request)
         if account is None:
             return web.Response(status=401, text="Unauthorized", headers={"WWW-Authenticate": "Basic realm=tp"})
         if account == "requester":
-            return self._refusal(request, RefusedError(403, "Forbidden", "Requesters have no access to the API."))
+            return self._refusal(request, RefusedError(403, "Requesters have no access to the API.", name="Forbidden"))
         try:
-            name, tree, status = act(request, await request.read())
+            name, tree, status = handler(request, await request.read())
         except BadRequestError as error:
-            return self._refusal(request, RefusedError(400, "BadRequest", str(error)))
+            return self._refusal(request, RefusedError(400, str(error), name="BadRequest"))
         except RefusedError as error:
             return self._refusal(request, error)
         if self._wants_json(request):
@@ -106,11 +107,11 @@ class TargetprocessSandbox(TargetprocessLists):
         asked = lowered(request).get("format", "").lower()
         accepts = "application/json" in request.headers.get("Accept", "")
         wanted = (asked == "json" and accepts) if both else asked == "json" or (accepts and asked != "xml")
-        return wanted and not self.oddities.xml_only
+        return wanted and not self.quirks.xml_only
 
     def _refusal(self, request: web.Request, error: RefusedError) -> web.Response:
         tree = {
-            "Status": error.name,
+            "Status": error.details["name"],
             "Message": str(error),
             "Type": "Presentational",
             "Details": {"Items": []},
@@ -142,7 +143,7 @@ class TargetprocessSandbox(TargetprocessLists):
         row = self.row(request, parent)
         known, field = parent.find(request.match_info["inner"])
         if not field.many:
-            raise RefusedError(404, "NotFound", f"'{known}' is no collection.")
+            raise RefusedError(404, f"'{known}' is no collection.", name="NotFound")
         return known, self.page(request, self.resources[field.to], field.get(row)), 200
 
     def _one(self, request: web.Request, _: bytes) -> tuple[str, Any, int]:
@@ -171,7 +172,7 @@ class TargetprocessSandbox(TargetprocessLists):
     def _removed(self, request: web.Request, _: bytes) -> tuple[str, Any, int]:
         resource = self.resource(request)
         if resource.name != "Attachment":
-            raise RefusedError(403, "Forbidden", f"A sandbox deletes attachments only, no {resource.name}.")
+            raise RefusedError(403, f"A sandbox deletes attachments only, no {resource.name}.", name="Forbidden")
         row = self.row(request, resource)
         self.delete(row.id)
         return resource.name, {"ResourceType": resource.name, "Id": row.id}, 200
@@ -196,7 +197,7 @@ class TargetprocessSandbox(TargetprocessLists):
         if not number:
             raise BadRequestError("Attachments are created by uploading a file.")
         if self.attachment(number) is None:
-            raise RefusedError(404, "NotFound", f"Attachment with Id {number} not found or access is forbidden.")
+            raise RefusedError(404, f"Attachment with Id {number} not found or access is forbidden.", name="NotFound")
         if "Description" in given:
             self.describe(number, given["Description"])
         found = self.attachment(number)

@@ -36,7 +36,7 @@ PIXEL = b"\x89PNG\r\n\x1a\n-a thumbnail, never to be migrated-"
 
 
 @dataclass(slots=True)
-class Oddities:
+class TargetprocessQuirks:
     """How real servers differ; may be changed while the sandbox runs."""
 
     sortable: bool = True  # False: `where` and `orderBy` on Attachments are 400
@@ -59,9 +59,9 @@ class TargetprocessFiles(Sandbox):
     cookie: ClassVar[str] = "TPSESSION=k1/abc+def"
     internal_host: ClassVar[str] = "http://tp.internal"
 
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any) -> None:
+    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **quirks: Any) -> None:
         super().__init__(world, faults, base_path=base_path)
-        self.oddities = Oddities(**oddities)
+        self.quirks = TargetprocessQuirks(**quirks)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """The routes of pages and files."""
@@ -99,7 +99,7 @@ class TargetprocessFiles(Sandbox):
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
         account = self.account(request)
-        if account not in {"basic", "cookie"} and not (account == "access_token" and self.oddities.token_downloads):
+        if account not in {"basic", "cookie"} and not (account == "access_token" and self.quirks.token_downloads):
             return self._deny()
         number = lowered(request).get("attachmentid", "")
         attachment = self.attachment(int(number)) if number.isdecimal() else None
@@ -110,9 +110,9 @@ class TargetprocessFiles(Sandbox):
         return await self.send_file(request, attachment, _headers(attachment))
 
     def _deny(self) -> web.Response:
-        if self.oddities.denies_downloads_with == "redirect":
+        if self.quirks.denies_downloads_with == "redirect":
             return to_login(self)
-        if self.oddities.denies_downloads_with == "unauthorized":
+        if self.quirks.denies_downloads_with == "unauthorized":
             return web.Response(status=401, text="Unauthorized")
         return web.Response(text=LOGIN_PAGE, content_type="text/html")
 
@@ -130,21 +130,21 @@ class TargetprocessFiles(Sandbox):
         if self.account(request) in {None, "requester"}:
             return web.Response(status=401, text="Unauthorized")
         try:
-            fields, files = await self.spool.receive(request, self.faults.max_upload_bytes)
+            fields, files = await self.upload_store.receive(request, self.faults.max_upload_bytes)
         except TooLargeError:
             self.faults.injected["max_upload_bytes"] += 1
             return error_page("Request Entity Too Large", 413)
         owner = fields.get("generalid", "")
         entity_id = int(owner) if owner.isdecimal() else None
         if "generalid" in fields and (entity_id is None or self.entity(entity_id) is None):
-            return error_page(f"General with Id {owner} was not found", self.oddities.upload_error_status)
+            return error_page(f"General with Id {owner} was not found", self.quirks.upload_error_status)
         if entity_id is not None and self.faults.forbids(entity_id):
             return error_page("Access is denied", 403)
         return await self._accept(request, entity_id, files)
 
     async def _accept(self, request: web.Request, entity_id: int | None, files: list[ReceivedFile]) -> web.Response:
         if not files:
-            return error_page("No file was sent", self.oddities.upload_error_status)
+            return error_page("No file was sent", self.quirks.upload_error_status)
         fault = self.faults.of_upload(entity_id, files[0].name)
         if fault == "fail_uploads":
             return self.faults.refuse(fault)
@@ -154,9 +154,9 @@ class TargetprocessFiles(Sandbox):
     def _told(self, kept: list[WorldAttachment]) -> web.Response:
         """The answer to an upload, in the form of present servers or of old ones."""
         headers = {"x-accountlockwaittime": "3"}
-        spell = self._positional if self.oddities.old_upload_answer else self._camel_case
+        spell = self._positional if self.quirks.old_upload_answer else self._camel_case
         text = json.dumps({"items": [spell(file) for file in kept]})
-        if self.oddities.html_upload_answer:
+        if self.quirks.html_upload_answer:
             page = f"<html><body><textarea>{escape(text, quote=False)}</textarea></body></html>"
             return web.Response(text=page, content_type="text/html", headers=headers)
         return web.Response(text=text, content_type="application/json", headers=headers)

@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.targetprocess.files import TargetprocessFiles, lowered
 from migrator.sandbox.targetprocess.query import (
@@ -57,20 +58,11 @@ class View:
     budget: Budget
 
 
-class RefusedError(Exception):
-    """An answer with an error: its status, its name and a message."""
-
-    def __init__(self, status: int, name: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.name = name
-
-
 class TargetprocessLists(TargetprocessFiles):
     """The lists of a sandbox Targetprocess, on top of its files."""
 
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any) -> None:
-        super().__init__(world, faults, base_path=base_path, **oddities)
+    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **quirks: Any) -> None:
+        super().__init__(world, faults, base_path=base_path, **quirks)
         self.resources = build_resources(self)
         self.by_collection = {plural.lower(): name for name, plural in PLURALS.items()}
         self.by_collection |= {name.lower(): name for name in PLURALS}
@@ -78,20 +70,20 @@ class TargetprocessLists(TargetprocessFiles):
     def attached(self, entity_id: int) -> list[WorldAttachment]:
         """What the entity's Attachments collection shows: nothing of its comments and messages."""
         files = [file for file in self.attachments_of(entity_id) if file.entity_id == entity_id]
-        return [file for file in files if file.id not in self.oddities.hidden_from_generals]
+        return [file for file in files if file.id not in self.quirks.hidden_from_generals]
 
     def resource(self, request: web.Request, part: str = "collection") -> Resource:
         """The resource that a path names; 404 if there is none."""
         given = request.match_info[part]
         name = self.by_collection.get(given.lower())
         if name is None:
-            raise RefusedError(404, "NotFound", f"Resource '{given}' not found.")
+            raise RefusedError(404, f"Resource '{given}' not found.", name="NotFound")
         return self.resources[name]
 
     def rows_of(self, name: str) -> Sequence[Any]:
         """All rows of a resource, by id."""
         if name == "Attachment":
-            hidden = self.oddities.hidden_from_collection
+            hidden = self.quirks.hidden_from_collection
             files = self.attachments()
             return [file for file in files if file.id not in hidden] if hidden else files
         others = {"Comment": self.comments, "Message": self.world.messages, **FIXED}
@@ -105,10 +97,10 @@ class TargetprocessLists(TargetprocessFiles):
         row = self._found(resource.name, number)
         if row is None:
             message = f"{resource.name} with Id {number} not found or access is forbidden."
-            raise RefusedError(404, "NotFound", message)
+            raise RefusedError(404, message, name="NotFound")
         entity_id = getattr(row, "entity_id", number if self.entity(number) else None)
         if entity_id is not None and self.faults.forbids(entity_id):
-            raise RefusedError(403, "Forbidden", "User has insufficient rights to perform an action.")
+            raise RefusedError(403, "User has insufficient rights to perform an action.", name="Forbidden")
         return row
 
     def _found(self, name: str, number: int) -> Any:
@@ -125,7 +117,7 @@ class TargetprocessLists(TargetprocessFiles):
         view = self.view(request, resource)
         if (
             resource.name == "Attachment"
-            and not self.oddities.sortable
+            and not self.quirks.sortable
             and {"where", "orderby", "orderbydesc"} & query.keys()
         ):
             raise BadRequestError("Filtering and sorting of Attachments is not supported.")
@@ -149,7 +141,7 @@ class TargetprocessLists(TargetprocessFiles):
         for one in conditions:
             of_general = [part.lower() for part in one.path] == ["general", "id"] and one.operator == "eq"
             if of_general and isinstance(one.value, int):
-                hidden = self.oddities.hidden_from_collection
+                hidden = self.quirks.hidden_from_collection
                 return [file for file in self.attachments_of(one.value) if file.id not in hidden]
         return rows
 
@@ -195,7 +187,7 @@ class TargetprocessLists(TargetprocessFiles):
     def _counted(self, resource: Resource, name: str) -> str:
         collection, _, what = name.partition("-")
         known, field = resource.find(collection, "append")
-        if what.lower() != "count" or not field.many or not self.oddities.counts:
+        if what.lower() != "count" or not field.many or not self.quirks.counts:
             raise BadRequestError(f"Invalid append field '{name}'.")
         return known
 

@@ -29,7 +29,7 @@ EVERYBODY = (NamedRow(1, "System"), *(NamedRow(owner_id(name), name) for name in
 PROJECTS = (NamedRow(1, "Sandbox"), NamedRow(2, "Старые дела"))
 
 
-class Shown(Protocol):
+class SandboxView(Protocol):
     """What the schema needs to know of a sandbox."""
 
     world: World
@@ -48,14 +48,14 @@ class Shown(Protocol):
         """The address of a file."""
 
 
-def build_resources(sandbox: Shown) -> Mapping[str, Resource]:
+def build_resources(sandbox: SandboxView) -> Mapping[str, Resource]:
     """The table of resources."""
     found = [_attachment(sandbox), _comment(sandbox), _message(sandbox), *_small()]
     found += [_general(sandbox, name) for name in ("General", *(names[0] for names in TYPES.values()))]
     return {resource.name: resource for resource in found}
 
 
-def _attachment(sandbox: Shown) -> Resource:
+def _attachment(sandbox: SandboxView) -> Resource:
     messages = {message.id: message for message in sandbox.world.messages}
     fields = {
         "Id": Field(lambda file: file.id),
@@ -75,7 +75,7 @@ def _attachment(sandbox: Shown) -> Resource:
     return Resource("Attachment", fields, default)
 
 
-def _comment(sandbox: Shown) -> Resource:
+def _comment(sandbox: SandboxView) -> Resource:
     fields = {
         "Id": Field(lambda comment: comment.id),
         "Description": Field(lambda comment: comment.text),
@@ -88,7 +88,7 @@ def _comment(sandbox: Shown) -> Resource:
     return Resource("Comment", fields, ("Description", "ParentId", "CreateDate", "IsPrivate", "General", "Owner"))
 
 
-def _message(sandbox: Shown) -> Resource:
+def _message(sandbox: SandboxView) -> Resource:
     def files(message: Any) -> Sequence[WorldAttachment]:
         return [file for file in sandbox.world.attachments if file.message_id == message.id]
 
@@ -102,7 +102,7 @@ def _message(sandbox: Shown) -> Resource:
     return Resource("Message", fields, ("Subject", "CreateDate"))
 
 
-def _general(sandbox: Shown, name: str) -> Resource:
+def _general(sandbox: SandboxView, name: str) -> Resource:
     def comments(entity: WorldEntity) -> list[CommentRow]:
         return [one for one in sandbox.comments if one.entity_id == entity.id]
 
@@ -121,7 +121,7 @@ def _general(sandbox: Shown, name: str) -> Resource:
     return Resource(name, fields, ("Name", "Description", "CreateDate", "EntityType", "Project", "Owner"))
 
 
-def _planned(sandbox: Shown) -> dict[str, Field]:
+def _planned(sandbox: SandboxView) -> dict[str, Field]:
     """Fields of what is planned and done, for entities of a type; here nothing is in a release or an iteration."""
 
     def below(kind: str) -> Callable[[WorldEntity], list[WorldEntity]]:

@@ -12,8 +12,9 @@ from typing import Any
 
 from aiohttp import web
 
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.server import UPLOAD_ROUTE, in_any_case
-from migrator.sandbox.teampulse.reads import Act, RefusedError, TeamPulseReads
+from migrator.sandbox.teampulse.reads import Handler, TeamPulseReads
 from migrator.sandbox.teampulse.records import (
     COLLECTIONS,
     KINDS,
@@ -27,9 +28,9 @@ TOO_LARGE = "<html><head><title>404.13 - Not Found</title></head><body>The reque
 
 
 class TeamPulseSandbox(TeamPulseReads):
-    """An embedded TeamPulse: `TeamPulseSandbox(world, faults, base_path="/tp", **oddities)`.
+    """An embedded TeamPulse: `TeamPulseSandbox(world, faults, base_path="/tp", **quirks)`.
 
-    Its keywords are the fields of `web.Oddities`.
+    Its keywords are the fields of `web.TeamPulseQuirks`.
     """
 
     tracker = "teampulse"
@@ -45,11 +46,11 @@ class TeamPulseSandbox(TeamPulseReads):
         """The routes of the API, with and without its version, and those of login and files."""
         yield from super().routes()
         for prefix in ("api/v1", "api"):
-            for method, path, act, name in self._acts():
+            for method, path, handler, name in self._handlers():
                 kwargs = {"name": f"{name}.{prefix.replace('/', '.')}"} if name else {}
-                yield web.RouteDef(method, in_any_case(prefix) + path, self._answering(act), kwargs)
+                yield web.RouteDef(method, in_any_case(prefix) + path, self._answering(handler), kwargs)
 
-    def _acts(self) -> Iterable[tuple[str, str, Act, str]]:
+    def _handlers(self) -> Iterable[tuple[str, str, Handler, str]]:
         one = r"/{id:\d+}"
         yield "GET", "/users/me", self._me, ""
         yield "GET", "/projects", self._projects, ""
@@ -136,10 +137,10 @@ class TeamPulseSandbox(TeamPulseReads):
         if request.content_type != "multipart/form-data":
             raise RefusedError(400, files="The request has to be multipart/form-data.")
         try:
-            _, files = await self.spool.receive(request, self.faults.max_upload_bytes)
+            _, files = await self.upload_store.receive(request, self.faults.max_upload_bytes)
         except TooLargeError:
             self.faults.injected["max_upload_bytes"] += 1
-            return web.Response(status=self.oddities.too_large_status, text=TOO_LARGE, content_type="text/html")
+            return web.Response(status=self.quirks.too_large_status, text=TOO_LARGE, content_type="text/html")
         if [file.field for file in files] != ["files"]:
             raise RefusedError(400, files="Exactly one file has to be sent as files.")
         fault = self.faults.of_upload(number, files[0].name)

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.state import CommentRow
 from migrator.sandbox.teampulse.odata import (
@@ -36,39 +37,30 @@ from migrator.sandbox.teampulse.records import (
 from migrator.sandbox.teampulse.web import TeamPulseWeb
 from migrator.sandbox.world import World, WorldAttachment
 
-Act = Callable[[web.Request], Awaitable[web.Response]]
+Handler = Callable[[web.Request], Awaitable[web.Response]]
 Row = Any
-
-
-class RefusedError(Exception):
-    """An answer with an error status and a JSON map of what is wrong."""
-
-    def __init__(self, status: int, **messages: str) -> None:
-        super().__init__(str(messages))
-        self.status = status
-        self.messages = messages
 
 
 class TeamPulseReads(TeamPulseWeb):
     """The part of a sandbox TeamPulse's API that answers reads."""
 
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any) -> None:
-        super().__init__(world, faults, base_path=base_path, **oddities)
+    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **quirks: Any) -> None:
+        super().__init__(world, faults, base_path=base_path, **quirks)
         self.removed: set[int] = set()
         self.records = Records(self)
         self._kept: tuple[tuple[int, int], list[WorldAttachment]] = ((-1, 0), [])
 
-    def _answering(self, act: Act) -> Act:
+    def _answering(self, handler: Handler) -> Handler:
         async def answer(request: web.Request) -> web.Response:
             if not self.authenticated(request):
                 return self.challenge()
             self.spend(request)
             try:
-                return await act(request)
+                return await handler(request)
             except BadQueryError as error:
                 return web.json_response({error.parameter: str(error)}, status=400)
             except RefusedError as error:
-                return web.json_response(error.messages, status=error.status)
+                return web.json_response(error.body, status=error.status)
 
         return answer
 
@@ -81,15 +73,15 @@ class TeamPulseReads(TeamPulseWeb):
     ) -> web.Response:
         """The requested page of these rows (sorted by id); by default the newest first."""
         query = {name.lower(): value for name, value in request.query.items()}
-        if "$orderby" in query and not self.oddities.sortable:
+        if "$orderby" in query and not self.quirks.sortable:
             raise BadQueryError("$orderby", "Ordering is not supported.")
         order = parse_order(query.get("$orderby", "id desc"), known)
         rows = _filtered(rows, record, parse_filter(query["$filter"], known) if "$filter" in query else None)
         rows = _ordered(rows, record, order)
-        top = min(whole(query, "$top", self.oddities.top_cap), self.oddities.top_cap)
+        top = min(whole(query, "$top", self.quirks.top_cap), self.quirks.top_cap)
         skip = whole(query, "$skip", 0)
         results = [record(row) for row in rows[skip : skip + top]]
-        total = len(results) if self.oddities.totals_of_page else len(rows)
+        total = len(results) if self.quirks.totals_of_page else len(rows)
         told = {
             "totalResults": total,
             "top": top if "$top" in query else None,
@@ -145,7 +137,7 @@ class TeamPulseReads(TeamPulseWeb):
                 return web.json_response(self.records.project(project))
         raise RefusedError(404, message="The project was not found.")
 
-    def _few(self, name: str) -> Act:
+    def _few(self, name: str) -> Handler:
         """Answer for a small collection; below a project, with that project's items."""
 
         async def answer(request: web.Request) -> web.Response:
@@ -180,7 +172,7 @@ class TeamPulseReads(TeamPulseWeb):
 
     async def _work_item_files(self, request: web.Request) -> web.Response:
         rows = self.attachments_of(self._item_id(request))
-        if not self.oddities.comment_files_in_workitem:
+        if not self.quirks.comment_files_in_workitem:
             rows = [file for file in rows if file.comment_id is None]
         return self._page(request, rows, self.records.attachment, ATTACHMENT_FIELDS)
 

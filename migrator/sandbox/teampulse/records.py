@@ -58,12 +58,12 @@ COLLECTIONS: Mapping[str, tuple[Named, ...]] = {
 """Collections that the API has and that the world doesn't contain, as they are here; `users` are `PEOPLE_HERE`."""
 
 
-class Shown(Protocol):
+class SandboxView(Protocol):
     """What the records need to know of a sandbox."""
 
     world: World
     uploads: dict[int, WorldAttachment]
-    oddities: Any
+    quirks: Any
 
     def create_entity(self, kind: str, title: str, text: str) -> WorldEntity:
         """Add an entity."""
@@ -75,7 +75,7 @@ class Shown(Protocol):
 class Records:
     """Builds records, and remembers what was changed in them."""
 
-    def __init__(self, sandbox: Shown) -> None:
+    def __init__(self, sandbox: SandboxView) -> None:
         self._sandbox = sandbox
         self._changes: dict[int, dict[str, Any]] = {}
         self._projects: dict[int, int] = {}
@@ -144,7 +144,7 @@ class Records:
     def attachment(self, file: WorldAttachment) -> dict[str, Any]:
         """The JSON of an attachment."""
         owner = self.owner(file)
-        hidden = file.id in self._sandbox.oddities.null_sizes
+        hidden = file.id in self._sandbox.quirks.null_sizes
         return {
             "id": file.id,
             "name": file.name,

@@ -21,7 +21,7 @@ CLIENT_ID = "uri:TeamPulse"
 
 
 @dataclass(slots=True)
-class Oddities:
+class TeamPulseQuirks:
     """How real servers differ; may be changed while the sandbox runs."""
 
     token_lifetime_requests: int | None = None  # API requests after which an access token expires
@@ -41,9 +41,9 @@ class TeamPulseWeb(Sandbox):
     cookie: ClassVar[str] = ".ASPXAUTH=0A1B2C3D4E"
     internal_host: ClassVar[str] = "http://teampulse-internal"
 
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any) -> None:
+    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **quirks: Any) -> None:
         super().__init__(world, faults, base_path=base_path)
-        self.oddities = Oddities(**oddities)
+        self.quirks = TeamPulseQuirks(**quirks)
         self.logins = 0
         """Number of logins with a password."""
         self.refreshes = 0
@@ -69,9 +69,9 @@ class TeamPulseWeb(Sandbox):
     def spend(self, request: web.Request) -> None:
         """Count an API request against the lifetime of its token."""
         token = self._token(request)
-        if token in self._tokens and self.oddities.token_lifetime_requests is not None:
+        if token in self._tokens and self.quirks.token_lifetime_requests is not None:
             self._tokens[token] += 1
-            if self._tokens[token] >= self.oddities.token_lifetime_requests:
+            if self._tokens[token] >= self.quirks.token_lifetime_requests:
                 del self._tokens[token]
 
     def challenge(self) -> web.Response:
@@ -110,7 +110,7 @@ class TeamPulseWeb(Sandbox):
         return self._granted(wrap_refresh_token=self._refresh_token)
 
     def _refreshed(self, token: str) -> web.Response:
-        if self.oddities.refresh_dies or token != self._refresh_token:
+        if self.quirks.refresh_dies or token != self._refresh_token:
             return web.Response(status=401, text="Unauthorized")
         self.refreshes += 1
         return self._granted()

@@ -31,7 +31,7 @@ class _Plan:
     description: str | None = None
 
 
-def plant(
+def generate(
     entities: tuple[WorldEntity, ...], total: int, rng: random.Random, median: int, large: int
 ) -> tuple[tuple[WorldEntity, ...], tuple[WorldAttachment, ...], tuple[WorldMessage, ...]]:
     """Attach exactly `total` attachments to the entities (none if there are none), and mention them in the texts."""
@@ -44,7 +44,7 @@ def plant(
     for number, plan in enumerate(plans, start=1):
         attachment = _attachment(plan, number, entities, rng, _size(plan, rng, median))
         attachment = _share(attachment, plan.content, contents)
-        attachments.append(_hang(attachment, plan, entities, messages, quotes))
+        attachments.append(_attach(attachment, plan, entities, messages, quotes))
     written = [_written(entity, position, quotes) for position, entity in enumerate(entities)]
     return _with_inline(written, attachments), tuple(attachments), tuple(messages)
 
@@ -120,7 +120,7 @@ def _share(attachment: WorldAttachment, content: str, contents: dict[str, tuple[
     return replace(attachment, size=size, content_seed=seed)
 
 
-def _hang(
+def _attach(
     attachment: WorldAttachment,
     plan: _Plan,
     entities: tuple[WorldEntity, ...],

@@ -95,11 +95,11 @@ class World:
         One attachment has `large_bytes` (0: none does); the other sizes are log-normal around the median. The odd
         attachments come first, so a world with few attachments has only some of them.
         """
-        from migrator.sandbox.world.generate import plant
+        from migrator.sandbox.world.generate import generate
 
         total = round(entities * mean_attachments) if attachments is None else attachments
         bare = tuple(_entity(random.Random(f"{seed}|{number}"), number) for number in range(entities))
-        return cls(seed, *plant(bare, total, random.Random(seed), median_bytes, large_bytes))
+        return cls(seed, *generate(bare, total, random.Random(seed), median_bytes, large_bytes))
 
     def without_attachments(self) -> "World":
         """The same entities without texts, comments, messages and attachments: a target to load into."""
