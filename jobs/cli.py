@@ -112,16 +112,16 @@ def main(arguments: list[str] | None = None) -> None:
     """The console script: runs a command and exits with its status."""
     os.umask(0o077)  # archive, mapping, exports and reports hold a tracker's content: for their owner's eyes only
     interrupt_on_signals()
-    collect_seldom()
+    collect_garbage_less_often()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
-def collect_seldom() -> None:
+def collect_garbage_less_often() -> None:
     """Collect garbage less often: hundreds of thousands of live rows make the default cost an eighth of a backup."""
     gc.set_threshold(20_000, 50, 50)
 
 
-def _in_front(arguments: list[str]) -> list[str]:
+def _group_options_first(arguments: list[str]) -> list[str]:
     """Move the group's options, which people also write after the command, in front of everything else."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     ours = [word for word in arguments[:end] if word in EVERYWHERE]
@@ -130,7 +130,7 @@ def _in_front(arguments: list[str]) -> list[str]:
 
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit status."""
-    arguments = _in_front(arguments)
+    arguments = _group_options_first(arguments)
     output = Output(as_json="--json" in arguments)
     command = next((word for word in arguments if word in COMMANDS), "")
     try:

@@ -31,30 +31,30 @@ def say(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        _to_nowhere(sys.stdout)
+        _redirect_to_devnull(sys.stdout)
     except OSError as error:
-        _to_nowhere(sys.stdout)
+        _redirect_to_devnull(sys.stdout)
         raise StorageError(f"the result could not be written to standard output: {error.strerror}") from error
 
 
 def tell(text: str) -> None:
     """Write a line to stderr, if possible: a run doesn't end because nobody listens."""
-    with _given_up(sys.stderr):
+    with _ignore_io_errors(sys.stderr):
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
-class Listener:
+class SafeStderr:
     """stderr for code that writes to it directly; like `tell`, it never fails."""
 
     def write(self, text: str) -> int:
         """Write all of it, or nothing."""
-        with _given_up(sys.stderr):
+        with _ignore_io_errors(sys.stderr):
             sys.stderr.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Show what was written."""
-        with _given_up(sys.stderr):
+        with _ignore_io_errors(sys.stderr):
             sys.stderr.flush()
 
     def __getattr__(self, name: str) -> Any:
@@ -62,15 +62,15 @@ class Listener:
 
 
 @contextmanager
-def _given_up(stream: TextIO) -> Iterator[None]:
+def _ignore_io_errors(stream: TextIO) -> Iterator[None]:
     """Stop writing to a stream that has failed."""
     try:
         yield
     except OSError:
-        _to_nowhere(stream)
+        _redirect_to_devnull(stream)
 
 
-def _to_nowhere(stream: TextIO) -> None:
+def _redirect_to_devnull(stream: TextIO) -> None:
     """Discard what the stream has buffered and all that follows; otherwise closing it would fail again."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -78,13 +78,13 @@ def _to_nowhere(stream: TextIO) -> None:
         os.close(nowhere)
 
 
-class _Plain(logging.Formatter):
+class _PlainFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         mark = "warning: " if record.levelno == logging.WARNING else ""
         return mark + printable(super().format(record))
 
 
-class _Told(logging.StreamHandler[TextIO]):
+class _StderrHandler(logging.StreamHandler[TextIO]):
     """The log on stderr, above the progress bar while there is one, so that it doesn't tear the bar."""
 
     above: Callable[[str], None] | None = None
@@ -105,8 +105,8 @@ class Output:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't show must not end a run
                 stream.reconfigure(errors="backslashreplace")
-        self._log = _Told(sys.stderr)
-        self._log.setFormatter(_Plain("%(message)s"))
+        self._log = _StderrHandler(sys.stderr)
+        self._log.setFormatter(_PlainFormatter("%(message)s"))
         logging.basicConfig(handlers=[self._log], level=logging.WARNING, force=True)
 
     def configure(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
@@ -165,8 +165,8 @@ class Output:
                 finally:
                     self._log.above = None
         else:
-            from jobs.progress_bar import Lines
+            from jobs.progress_bar import LineProgress
 
-            lines = Lines(label, self.note)
+            lines = LineProgress(label, self.note)
             yield lines
             lines.end()

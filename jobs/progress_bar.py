@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, cast
 
-from jobs.output import Listener
+from jobs.output import SafeStderr
 
-EVERY = 10.0
+LINE_INTERVAL_SECONDS = 10.0
 """Seconds between two plain lines."""
 
 
@@ -67,18 +67,18 @@ class Tally:
         return f"{self.seen} entities, {self.files}/{self.wanted} files, {rate}{failures}{eta}"
 
 
-class Lines(Tally):
+class LineProgress(Tally):
     """A plain line every few seconds, and one at the end."""
 
     def __init__(self, label: str, say: Callable[[str], None]) -> None:
         super().__init__()
         self._label, self._say = label, say
-        self._next = self.began + EVERY
+        self._next = self.began + LINE_INTERVAL_SECONDS
 
     def changed(self) -> None:
         """Write a line, if it is time for one."""
         if time.monotonic() >= self._next:
-            self._next = time.monotonic() + EVERY
+            self._next = time.monotonic() + LINE_INTERVAL_SECONDS
             self._say(f"{self._label}: {self.line()}")
 
     def note(self, text: str) -> None:
@@ -104,6 +104,6 @@ def bar(label: str) -> Iterator[Tally]:
             live.console.print(f"{label}: {text}", markup=False)
 
     columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[words]}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(file=cast("IO[str]", Listener())), refresh_per_second=5) as live:
+    with Progress(*columns, console=Console(file=cast("IO[str]", SafeStderr())), refresh_per_second=5) as live:
         task = live.add_task(label, total=None, words="")
         yield Bar()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs.output import tell
-from jobs.signals import heeded, interrupt_on_signals, leave_terminal
+from jobs.signals import active_signals, interrupt_on_signals, leave_terminal
 from migrator.errors import ConfigError
 from migrator.store import (
     CATALOG,
@@ -28,20 +28,20 @@ from migrator.store import (
 )
 
 T = TypeVar("T")
-PATIENCE = 13.0
+STOP_SECONDS = 13.0
 """Seconds between the first signal and the cancellation of what still runs: 15 s are promised."""
-LAST_RESORT = 1.5
+LAST_RESORT_SECONDS = 1.5
 """Seconds after that until the process ends, even if a thread hangs on a dead disk; a kill loses nothing either."""
-DESCRIPTORS = 32
+OPEN_FILES = 32
 """Files that a job without a tracker has open at once, with some to spare."""
 
 
 def run_job(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
     """Run a job. The first signal of STOPS sets its event; a second one ends the process at once.
 
-    A job that does not end within PATIENCE of the first signal is cancelled, which raises `KeyboardInterrupt`.
+    A job that does not end within STOP_SECONDS of the first signal is cancelled, which raises `KeyboardInterrupt`.
     """
-    require_descriptors(DESCRIPTORS)
+    require_descriptors(OPEN_FILES)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             return runner.run(_with_signals(job))
@@ -61,18 +61,18 @@ async def _with_signals(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) 
         if number == signal.SIGHUP:
             leave_terminal()
         stop.set()
-        end = threading.Timer(PATIENCE + LAST_RESORT, os._exit, [130])
+        end = threading.Timer(STOP_SECONDS + LAST_RESORT_SECONDS, os._exit, [130])
         end.daemon = True
         end.start()
-        loop.call_later(PATIENCE, task.cancel)
+        loop.call_later(STOP_SECONDS, task.cancel)
         tell("migrator: stopping; what is in flight is finished first (once more to stop at once)")
 
-    for number in heeded():
+    for number in active_signals():
         loop.add_signal_handler(number, stopped, number)
     return await task
 
 
-async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
+async def cancel_on_stop(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
     """The result of work that leaves nothing unfinished, such as a login; a stop cancels it at once."""
     task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
@@ -81,8 +81,8 @@ async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T
             raise asyncio.CancelledError
         return task.result()
     finally:
-        for one in (task, stopping):
-            one.cancel()
+        for future in (task, stopping):
+            future.cancel()
         await asyncio.wait({task, stopping})
 
 

@@ -16,14 +16,14 @@ import stat
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def heeded() -> list[signal.Signals]:
+def active_signals() -> list[signal.Signals]:
     """Those of STOPS that have an effect; what `nohup` ignores stays ignored."""
     return [number for number in STOPS if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def interrupt_on_signals() -> None:
     """From now on each of these signals raises `KeyboardInterrupt` in the main thread."""
-    for number in heeded():
+    for number in active_signals():
         signal.signal(number, _interrupt)
 
 

@@ -16,7 +16,7 @@ from migrator.trackers import Adapter, adapter
 from migrator.wire import OLD, HttpClient, Proxy, RateLimiter, Route, TlsFiles, Waits
 
 T = TypeVar("T")
-BASE = 32
+BASE_OPEN_FILES = 32
 """Base number of open files for any job, catalog and lock included. Each transfer adds three: a file, an API
 connection, and a download connection.
 """
@@ -55,7 +55,7 @@ def wire_source(configuration: Configuration, *, paranoid: bool = False) -> Wire
     inner = parts.source(http, options_of(section.options, parts.options, "source.options"))
     require_known_kinds(section.kinds, inner.capabilities.kinds, "source.kinds")
     checked = ParanoidSource(VerifiedSource(inner)) if paranoid else VerifiedSource(inner)
-    return Wired(RetryingSource(checked, patience(limits, waits)), identity(section), warnings)
+    return Wired(RetryingSource(checked, retry_policy(limits, waits)), identity(section), warnings)
 
 
 def wire_target(configuration: Configuration, *, dry_run: bool = False) -> Wired[Target]:
@@ -64,7 +64,7 @@ def wire_target(configuration: Configuration, *, dry_run: bool = False) -> Wired
     parts = adapter(section.tracker)
     http, waits, warnings = _client(parts, section, "target", configuration, {})
     inner = parts.target(http, options_of(section.options, parts.options, "target.options"))
-    retrying = RetryingTarget(inner, patience(configuration.settings.limits, waits))
+    retrying = RetryingTarget(inner, retry_policy(configuration.settings.limits, waits))
     return Wired(DryRunTarget(retrying) if dry_run else retrying, identity(section), warnings)
 
 
@@ -74,7 +74,7 @@ def wire_target_listing(configuration: Configuration) -> Wired[Source]:
     parts = adapter(section.tracker)
     http, waits, warnings = _client(parts, section, "target", configuration, {})
     inner = (parts.listing or parts.source)(http, options_of(section.options, parts.options, "target.options"))
-    return Wired(RetryingSource(inner, patience(configuration.settings.limits, waits)), identity(section), warnings)
+    return Wired(RetryingSource(inner, retry_policy(configuration.settings.limits, waits)), identity(section), warnings)
 
 
 def target_section(configuration: Configuration) -> TargetSection:
@@ -89,7 +89,7 @@ def identity(section: SourceSection | TargetSection) -> str:
     return f"{section.tracker} {section.url}"
 
 
-def patience(limits: Limits, waits: Waits | None = None) -> RetryPolicy:
+def retry_policy(limits: Limits, waits: Waits | None = None) -> RetryPolicy:
     """The retry policy of [limits]. In total it allows one wait of the longest kind after some short ones."""
     total = max(RetryPolicy().total, limits.retry_after_max + 2 * limits.backoff_max)
     return RetryPolicy(
@@ -102,7 +102,7 @@ def _client(
 ) -> tuple[HttpClient, Waits, list[str]]:
     """The client, the record of its waits, and warnings for the person."""
     limits, folder = configuration.settings.limits, configuration.folder
-    require_descriptors(BASE + 3 * (limits.downloads + limits.uploads))
+    require_descriptors(BASE_OPEN_FILES + 3 * (limits.downloads + limits.uploads))
     keys, warnings = credentials(section.auth, parts.auth, f"{where}.auth", folder)
     file_signer = None
     if files:
@@ -128,15 +128,17 @@ def _route(configuration: Configuration, section: SourceSection | TargetSection,
     proxy, warnings = _proxy(configuration, section, where)
     if section.tls is None:
         return Route(proxy=proxy), warnings
-    told = section.tls.model_dump(include={"ca_file", "client_cert", "client_key"}, exclude_none=True)
-    files = {key: configuration.place(written) for key, written in told.items()}
+    paths = section.tls.model_dump(include={"ca_file", "client_cert", "client_key"}, exclude_none=True)
+    files = {key: configuration.place(written) for key, written in paths.items()}
     tls = section.tls
-    home, abroad = TlsFiles(f"{where}.tls", **files, verify=tls.verify, minimum=tls.minimum or "").contexts()
+    own_origin, other_origins = TlsFiles(
+        f"{where}.tls", **files, verify=tls.verify, minimum=tls.minimum or ""
+    ).contexts()
     if tls.minimum in OLD:
         warnings = [OUTDATED.format(where=where, url=section.url, minimum=tls.minimum), *warnings]
     if not tls.verify:
         warnings = [UNVERIFIED.format(where=where, url=section.url), *warnings]
-    return Route(home, abroad, proxy), warnings
+    return Route(own_origin, other_origins, proxy), warnings
 
 
 def _proxy(

@@ -74,7 +74,7 @@ async def run_backup(
     moved_from: str | None = None,
 ) -> dict[str, Any]:
     """Log in, lock the archive, back up; `moved_from` is the tracker's previous address."""
-    from jobs.runtime import held_archive, unless_stopped
+    from jobs.runtime import cancel_on_stop, held_archive
     from jobs.wiring import wire_source
     from migrator.pipeline.backup import BackupSettings, backup, relocate
     from migrator.selection import EVERYTHING, require_known_kinds
@@ -88,7 +88,7 @@ async def run_backup(
     require_known_kinds(selection.kinds, known, "--kind")
     require_known_kinds([ref.kind for ref in selection.entities if ref.kind], known, "--entity")
     try:
-        output.note(f"source: {await unless_stopped(source.tracker.check(), stop)}")
+        output.note(f"source: {await cancel_on_stop(source.tracker.check(), stop)}")
         settings = BackupSettings(
             source.identity,
             section.kinds,
@@ -104,7 +104,7 @@ async def run_backup(
             if moved_from:
                 old = f"{section.tracker} {moved_from}"
                 moved = relocate(source.tracker, catalog, old, source.identity)
-                progress.note(await unless_stopped(moved, stop))
+                progress.note(await cancel_on_stop(moved, stop))
             summary = await backup(source.tracker, archive, catalog, settings, progress=progress, stop=stop)
     finally:
         await source.tracker.close()

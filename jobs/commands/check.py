@@ -16,7 +16,7 @@ from jobs.output import Output
 from migrator.errors import ConfigError, ItemFailedError, RejectedError
 
 
-class Odd(str):
+class OddResult(str):
     """The result of a check that passed, but that a person should know about: it is shown as a warning."""
 
     __slots__ = ()
@@ -25,7 +25,7 @@ class Odd(str):
 Attempt = Callable[[], Awaitable[str]]
 Attempts = Callable[[Any], Iterator[tuple[str, Attempt]]]
 
-SMALL = 10 * 1024 * 1024
+MAX_TRIED_BYTES = 10 * 1024 * 1024
 """The largest file, in bytes, that is downloaded as a test."""
 
 
@@ -38,11 +38,11 @@ def command(output: Output, /, *, config: Path) -> dict[str, Any]:
     Reports what will work (ok), what will not (FAIL, exit status 3) and what works but is odd (warn). Refused
     credentials or a tracker that doesn't answer end it with status 4.
     """
-    from jobs.runtime import run_job, unless_stopped
+    from jobs.runtime import cancel_on_stop, run_job
     from migrator.config import read_configuration
 
     configuration = read_configuration(config)
-    return run_job(lambda stop: unless_stopped(_check(configuration, output), stop))
+    return run_job(lambda stop: cancel_on_stop(_check(configuration, output), stop))
 
 
 async def _check(configuration: Any, output: Output) -> dict[str, Any]:
@@ -65,7 +65,7 @@ async def _check_side(section: Any, wired: Any, attempts: Attempts, output: Outp
         output.warn(warning)
     # An unverified certificate is among the results as well, because it works but should not stay that way.
     unsafe = [warning for warning in wired.warnings if ".tls.verify = false" in warning]
-    checks = [_passed("certificate", Odd(warning)) for warning in unsafe]
+    checks = [_passed("certificate", OddResult(warning)) for warning in unsafe]
     try:
         checks.append(_passed("login", await wired.tracker.check()))
         await _look_for_oddities(checks, wired.tracker)
@@ -107,15 +107,15 @@ def _target_attempts(configuration: Any, target: Any) -> Iterator[tuple[str, Att
 
 def _passed(name: str, detail: str) -> dict[str, Any]:
     """A check that passed; the key `warning` is there only if it is one."""
-    return {"check": name, "ok": True, **({"warning": True} if isinstance(detail, Odd) else {}), "detail": detail}
+    return {"check": name, "ok": True, **({"warning": True} if isinstance(detail, OddResult) else {}), "detail": detail}
 
 
 async def _look_for_oddities(checks: list[dict[str, Any]], tracker: Any) -> None:
     """Add a warning for each oddity of the tracker, and for oddities that can't be determined."""
     try:
-        checks += [_passed("oddity", Odd(sentence)) for sentence in await tracker.oddities()]
+        checks += [_passed("oddity", OddResult(sentence)) for sentence in await tracker.oddities()]
     except ItemFailedError as error:
-        checks.append(_passed("oddity", Odd(f"what is odd about this tracker can't be told: {error}")))
+        checks.append(_passed("oddity", OddResult(f"what is odd about this tracker can't be told: {error}")))
 
 
 async def _tried(checks: list[dict[str, Any]], name: str, attempt: Attempt) -> None:
@@ -129,9 +129,9 @@ async def _one_page(source: Any, stream: str, seen: FirstPages) -> str:
     page = await source.read(stream, None)
     seen.take(stream, page)
     more = "" if page.next is None else ", more to come"
-    told = f"{len(page.entities)} entities and {len(page.attachments)} attachments on the first page{more}"
-    odd = [*page.warnings, *(f"{one.ref}: {one.reason}" for one in page.unread)]
-    return Odd("; ".join([told, *odd])) if odd else told
+    counts = f"{len(page.entities)} entities and {len(page.attachments)} attachments on the first page{more}"
+    odd = [*page.warnings, *(f"{entity.ref}: {entity.reason}" for entity in page.unread)]
+    return OddResult("; ".join([counts, *odd])) if odd else counts
 
 
 async def _kinds(source: Any, wanted: Sequence[str], seen: FirstPages) -> str:
@@ -141,10 +141,10 @@ async def _kinds(source: Any, wanted: Sequence[str], seen: FirstPages) -> str:
     lacking = ", ".join(kind for kind in wanted if kind not in seen.kinds)
     if not lacking:
         return "each kind has entities"
-    there = ", ".join(sorted(seen.kinds)) or "none"
+    kinds = ", ".join(sorted(seen.kinds)) or "none"
     if not seen.following:
-        return Odd(f"no entity is listed of the kind {lacking}; there are {there}")
-    return f"not on the first pages: {lacking}; there are {there}"
+        return OddResult(f"no entity is listed of the kind {lacking}; there are {kinds}")
+    return f"not on the first pages: {lacking}; there are {kinds}"
 
 
 async def _one_file(source: Any) -> str:
@@ -153,28 +153,27 @@ async def _one_file(source: Any) -> str:
 
     listed = 0
     for stream in source.capabilities.streams:
-        found = await _first_files(source, stream)
-        listed += len(found)
-        small = [one for one in found if one.size is not None and 0 < one.size <= SMALL]
+        files = await _first_files(source, stream)
+        listed += len(files)
+        small = [file for file in files if file.size is not None and 0 < file.size <= MAX_TRIED_BYTES]
         if small:
-            one = min(small, key=lambda attachment: attachment.size or 0)
-            await source.download(one, HashSink())
-            return f"{one.name!r} of {one.owner}, {one.size} bytes"
+            smallest = min(small, key=lambda file: file.size or 0)
+            await source.download(smallest, HashSink())
+            return f"{smallest.name!r} of {smallest.owner}, {smallest.size} bytes"
     if not listed:
-        return Odd("nothing was listed on the first pages, so nothing was tried")
-    return Odd("no small file on the first pages, so no download was tried")
+        return OddResult("nothing was listed on the first pages, so nothing was tried")
+    return OddResult("no small file on the first pages, so no download was tried")
 
 
 async def _first_files(source: Any, stream: str) -> list[Any]:
     """The files on a stream's first page; what can't be listed is left to the check of the listing."""
-
-    found: list[Any] = []
+    files: list[Any] = []
     with suppress(ItemFailedError):
         page = await source.read(stream, None)
-        found += page.attachments
+        files += page.attachments
         for entity in page.ask[:5]:
-            found += await source.attachments_of(entity)
-    return found
+            files += await source.attachments_of(entity)
+    return files
 
 
 async def _mapped(configuration: Any, target: Any) -> str:
@@ -182,15 +181,17 @@ async def _mapped(configuration: Any, target: Any) -> str:
     from jobs.commands.load import mapping_rows
 
     if not configuration.mapping_file.exists():
-        return Odd(f"{configuration.mapping_file.name} is not written yet; `migrator map` proposes it after the backup")
+        return OddResult(
+            f"{configuration.mapping_file.name} is not written yet; `migrator map` proposes it after the backup"
+        )
     try:
         mapping = mapping_rows(configuration, target).mapping
     except ConfigError as error:
         raise RejectedError(str(error)) from None
     for targets in mapping.values():
-        found = await target.find_attachments(targets[0])
-        return f"{len(mapping)} source entities; {targets[0]} is there, with {len(found)} attachments"
-    return Odd("the mapping file has no row, so nothing at the target was tried")
+        attachments = await target.find_attachments(targets[0])
+        return f"{len(mapping)} source entities; {targets[0]} is there, with {len(attachments)} attachments"
+    return OddResult("the mapping file has no row, so nothing at the target was tried")
 
 
 async def _rows(configuration: Any) -> str:
@@ -209,9 +210,9 @@ async def _rows(configuration: Any) -> str:
     with closing(Catalog(configuration.archive, read_only=True)) as catalog:
         known = catalog.known_refs()
         without = sum(count for owner, count in catalog.owners() if owner not in rows.mapping)
-    astray = rows.unmatched(known)
-    if not astray and not without:
+    unmatched = rows.unmatched(known)
+    if not unmatched and not without:
         return "each row names something in the archive, and each file has a row"
-    first = f", the first in line {rows.lines[astray[0]]}" if astray else ""
-    told = [f"{len(astray)} rows name nothing in the archive{first}"] if astray else []
-    return Odd("; ".join([*told, *([f"{without} files have no row"] if without else [])]))
+    first = f", the first in line {rows.lines[unmatched[0]]}" if unmatched else ""
+    problems = [f"{len(unmatched)} rows name nothing in the archive{first}"] if unmatched else []
+    return OddResult("; ".join([*problems, *([f"{without} files have no row"] if without else [])]))

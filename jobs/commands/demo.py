@@ -22,7 +22,7 @@ from jobs.output import Output
 
 ENTITIES = 300
 FAULTS = 0.05
-STOP_AFTER = 250
+STOP_AFTER_DOWNLOADS = 250
 """Downloads after which the first backup is interrupted."""
 
 _CONFIG = """# Written by `migrator demo`; the trackers are gone when it has ended.
@@ -168,7 +168,7 @@ async def _interrupted_backup(configuration: Any, output: Output, source: Any, s
     enough = asyncio.Event()
 
     async def watch() -> None:
-        while source.downloads.total() < STOP_AFTER and not stop.is_set():  # noqa: ASYNC110 - a counter, no event
+        while source.downloads.total() < STOP_AFTER_DOWNLOADS and not stop.is_set():  # noqa: ASYNC110 - a counter, no event
             await asyncio.sleep(0.01)
         enough.set()
 
@@ -205,15 +205,15 @@ def _write_files(folder: Path, source: Any, target: Any) -> None:
 def _compare(source: Any, target: Any, names: dict[str, str]) -> tuple[str, bool]:
     """Compare the two servers file by file; `names` are the names that had to be changed to be legal, by id."""
     world, first = source.world, source.world.entities[0]
-    loose = [one for one in world.attachments if world.owner_of(one) is None]
+    unlinked = [file for file in world.attachments if world.owner_of(file) is None]
     same = 0
     good = True
     for entity in world.entities:
-        files = [*world.attachments_of(entity.id), *(loose if entity is first else ())]
-        wanted = Counter((names.get(str(one.id), one.name), source.sha256_of(one)) for one in files)
-        there = Counter((file.name, file.sha256) for file in target.files_of(entity.id))
-        same += (wanted & there).total()
-        good &= wanted == there
+        files = [*world.attachments_of(entity.id), *(unlinked if entity is first else ())]
+        wanted = Counter((names.get(str(file.id), file.name), source.sha256_of(file)) for file in files)
+        found = Counter((file.name, file.sha256) for file in target.files_of(entity.id))
+        same += (wanted & found).total()
+        good &= wanted == found
     what = f"{same} of {len(world.attachments)} files there exactly once, by name and SHA-256"
     return what + (f"; {len(names)} names had to be made legal" if names else ""), good
 

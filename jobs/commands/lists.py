@@ -10,7 +10,7 @@ from rich.text import Text
 
 from jobs.output import printable
 
-SHOWN = 10
+MAX_SHOWN = 10
 """Failures shown for each reason; `--json` has all of them."""
 
 
@@ -19,7 +19,7 @@ def counted(number: int, one: str, more: str = "") -> str:
     return f"{number} {one if number == 1 else more or f'{one}s'}"
 
 
-def without_those_of_the_whole(out: Console, failures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def print_whole_failures(out: Console, failures: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Print failures that belong to no file or entity, such as a listing, and return the others."""
     others = []
     for failure in failures:
@@ -35,10 +35,10 @@ def print_altered(out: Console, summary: dict[str, Any]) -> None:
     altered = summary.get("altered", [])
     if altered:
         out.print(Text(f"{len(altered)} files have arrived, and the target altered them", "yellow"))
-    _first(out, [f"{_of(one)}: {told_altered(one['how'])}" for one in altered])
+    _first(out, [f"{_file_name(file)}: {alteration(file['how'])}" for file in altered])
 
 
-def told_altered(how: dict[str, Any]) -> str:
+def alteration(how: dict[str, Any]) -> str:
     """What was altered, in words."""
     if "name" in how:
         return f"sent as {how['name']['sent']!r}, called {how['name']['found']!r} there"
@@ -55,19 +55,19 @@ def print_left(out: Console, summary: dict[str, Any]) -> None:
         _first(out, lines)
     if files := summary.get("unmapped_files", []):
         out.print(Text(f"{len(files)} files belong to entities without a row in the mapping", "yellow"))
-        _first(out, [_of(one) for one in files])
+        _first(out, [_file_name(file) for file in files])
 
 
-def _of(one: dict[str, Any]) -> str:
-    return f"{one['kind']} {one['entity']}".strip() + f" {one['name']}"
+def _file_name(file: dict[str, Any]) -> str:
+    return f"{file['kind']} {file['entity']}".strip() + f" {file['name']}"
 
 
 def _first(out: Console, lines: list[str]) -> None:
     """Print the first few lines, and how many more there are."""
-    for line in lines[:SHOWN]:
+    for line in lines[:MAX_SHOWN]:
         out.print(Text(" ".join(printable(f"  {line}").split("\n"))))
-    if len(lines) > SHOWN:
-        out.print(f"  ... and {len(lines) - SHOWN} more (--json shows all)")
+    if len(lines) > MAX_SHOWN:
+        out.print(f"  ... and {len(lines) - MAX_SHOWN} more (--json shows all)")
 
 
 def print_changed(out: Console, summary: dict[str, Any]) -> None:
@@ -81,10 +81,10 @@ def print_changed(out: Console, summary: dict[str, Any]) -> None:
     if by_place and "moved" not in summary:
         out.print(Text(f"{sum(by_place.values())} files are at entities that the mapping names no more", "yellow"))
         out.print("(load --move-changed deletes there what has arrived at the new ones)")
-    for place, count in list(by_place.items())[:SHOWN]:
+    for place, count in list(by_place.items())[:MAX_SHOWN]:
         out.print(Text(printable(f"  {place}: {count} files")))
-    if len(by_place) > SHOWN:
-        out.print(f"  ... and {len(by_place) - SHOWN} more (--json shows all)")
+    if len(by_place) > MAX_SHOWN:
+        out.print(f"  ... and {len(by_place) - MAX_SHOWN} more (--json shows all)")
 
 
 def print_failures(out: Console, failures: list[dict[str, Any]]) -> None:
@@ -96,10 +96,10 @@ def print_failures(out: Console, failures: list[dict[str, Any]]) -> None:
         by_reason.setdefault(failure["reason"] or "", []).append(" ".join(filter(None, what)))
     for reason, struck in sorted(by_reason.items(), key=lambda item: -len(item[1])):
         out.print(Text(printable(f"{len(struck)} failed: {reason}"), "yellow"))
-        for line in struck[:SHOWN]:
+        for line in struck[:MAX_SHOWN]:
             out.print(Text(" ".join(printable(f"  {line}").split("\n"))))
-        if len(struck) > SHOWN:
-            out.print(f"  ... and {len(struck) - SHOWN} more (--json shows all)")
+        if len(struck) > MAX_SHOWN:
+            out.print(f"  ... and {len(struck) - MAX_SHOWN} more (--json shows all)")
 
 
 def print_problems(out: Console, summary: dict[str, Any]) -> None:
@@ -115,12 +115,12 @@ def print_problems(out: Console, summary: dict[str, Any]) -> None:
 
 
 def _files(files: list[dict[str, Any]]) -> Iterator[str]:
-    for file in files[:SHOWN]:
+    for file in files[:MAX_SHOWN]:
         gone = " (gone from the source)" if file["status"] == "gone" else ""
         owner = f"{file['kind']} {file['entity']}".strip()
         yield f"{owner} {file['name']} (attachment {file['attachment']}){gone}"
-    if len(files) > SHOWN:
-        yield f"... and {len(files) - SHOWN} more (--json shows more)"
+    if len(files) > MAX_SHOWN:
+        yield f"... and {len(files) - MAX_SHOWN} more (--json shows more)"
 
 
 def _remedies(problems: list[dict[str, Any]]) -> Iterator[str]:

@@ -95,7 +95,7 @@ async def run_load(
     strict: bool = False,
 ) -> dict[str, Any]:
     """Read the mapping, log in, lock the archive, load."""
-    from jobs.runtime import held_archive, unless_stopped
+    from jobs.runtime import cancel_on_stop, held_archive
     from jobs.wiring import target_section, wire_target
     from migrator.mapping import add_rows
     from migrator.pipeline.load import LoadSettings, load
@@ -127,7 +127,7 @@ async def run_load(
     )
     try:
         with held_archive(configuration.archive, "load") as (archive, catalog):
-            output.note(f"target: {await unless_stopped(target.tracker.check(), stop)}")
+            output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")
             with output.progress("load") as progress:
                 summary = await load(target.tracker, archive, catalog, settings, progress=progress, stop=stop)
     finally:
@@ -156,7 +156,7 @@ async def _moved(
     configuration: Any, summary: dict[str, Any], output: Output, stop: asyncio.Event, *, dry_run: bool
 ) -> dict[str, Any]:
     """Roll back files at former entities that have arrived at the new ones; `moved` in the summary counts them."""
-    from jobs.runtime import held_archive, unless_stopped
+    from jobs.runtime import cancel_on_stop, held_archive
     from jobs.wiring import wire_target
     from migrator.pipeline.load import to_delete
     from migrator.pipeline.rollback import RollbackSettings, rollback
@@ -166,7 +166,7 @@ async def _moved(
     undo = RollbackSettings(target.identity, None, uploads, dry_run=dry_run, only=only)
     try:
         with held_archive(configuration.archive, "load") as (_, catalog):
-            await unless_stopped(target.tracker.check(), stop)
+            await cancel_on_stop(target.tracker.check(), stop)
             with output.progress("move") as progress:
                 done = await rollback(target.tracker, catalog, undo, progress=progress, stop=stop)
     finally:

@@ -30,11 +30,11 @@ def command(output: Output, /, *, config: Path) -> dict[str, Any]:
     mapping (mapping.open.csv for mapping.csv), from which a person can continue; each run rewrites it. Entities that
     are left over are no failure: the exit status is 0. Run a backup first.
     """
-    from jobs.runtime import run_job, unless_stopped
+    from jobs.runtime import cancel_on_stop, run_job
     from migrator.config import read_configuration
 
     configuration = read_configuration(config)
-    return run_job(lambda stop: unless_stopped(_map(configuration, output), stop))
+    return run_job(lambda stop: cancel_on_stop(_map(configuration, output), stop))
 
 
 async def _map(configuration: Any, output: Output) -> dict[str, Any]:
@@ -64,9 +64,9 @@ def _open_rows(left: list[dict[str, Any]]) -> str:
     written = io.StringIO(newline="")
     rows = csv.writer(written, lineterminator="\n")
     rows.writerow(["source_kind", "source_id", "title", "url", "why", "candidates"])
-    for one in left:
-        candidates = (f"{ref['target_kind']} {ref['target_id']}".strip() for ref in one["candidates"])
-        rows.writerow([_cell(one[column]) for column in _COLUMNS] + [_cell("; ".join(candidates))])
+    for entity in left:
+        candidates = (f"{ref['target_kind']} {ref['target_id']}".strip() for ref in entity["candidates"])
+        rows.writerow([_cell(entity[column]) for column in _COLUMNS] + [_cell("; ".join(candidates))])
     return written.getvalue()
 
 

@@ -34,13 +34,13 @@ def command(output: Output, /, *, config: Path, paranoid: bool) -> dict[str, Any
 async def _migrate(configuration: Any, output: Output, stop: asyncio.Event, *, paranoid: bool) -> dict[str, Any]:
     from jobs.commands.backup import run_backup
     from jobs.commands.load import mapping_rows, run_load
-    from jobs.runtime import unless_stopped
+    from jobs.runtime import cancel_on_stop
     from jobs.wiring import wire_target
 
     target = wire_target(configuration)
     try:
         mapping_rows(configuration, target.tracker)
-        await unless_stopped(target.tracker.check(), stop)
+        await cancel_on_stop(target.tracker.check(), stop)
     finally:
         await target.tracker.close()
     parts: dict[str, Any] = {"backup": await run_backup(configuration, output, stop, paranoid=paranoid), "load": {}}

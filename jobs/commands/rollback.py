@@ -51,7 +51,7 @@ async def run_rollback(
     configuration: Any, output: Output, stop: asyncio.Event, load: int | None = None, *, dry_run: bool = False
 ) -> dict[str, Any]:
     """Log in, lock the archive, roll back one load into this target, or all of them."""
-    from jobs.runtime import held_archive, unless_stopped
+    from jobs.runtime import cancel_on_stop, held_archive
     from jobs.wiring import wire_target
     from migrator.pipeline.rollback import NO_DELETE, RollbackSettings, rollback
 
@@ -61,7 +61,7 @@ async def run_rollback(
     settings = RollbackSettings(target.identity, load, configuration.settings.limits.uploads, dry_run=dry_run)
     try:
         with held_archive(configuration.archive, "rollback") as (_, catalog):
-            output.note(f"target: {await unless_stopped(target.tracker.check(), stop)}")
+            output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")
             if not target.tracker.capabilities.deletes:
                 output.note(f"warning: {NO_DELETE}; what a load put there is listed")
             with output.progress("rollback") as progress:

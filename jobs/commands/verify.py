@@ -15,18 +15,18 @@ from jobs.output import Output
 
 def share(value: str) -> float:
     """`5%` as a number between 0 and 1."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", value)
-    if not found or not 0 < float(found[1]) <= 100:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", value)
+    if not match or not 0 < float(match[1]) <= 100:
         raise click.BadParameter(f"{value!r} is not a share; write it like 5%")
-    return float(found[1]) / 100
+    return float(match[1]) / 100
 
 
 def span(value: str) -> float:
     """`90s`, `10m` or `2h` in seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smh])", value)
-    if not found or not float(found[1]):
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smh])", value)
+    if not match or not float(match[1]):
         raise click.BadParameter(f"{value!r} is not a time; write it like 90s, 10m or 2h")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 @click.command("verify")

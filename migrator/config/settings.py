@@ -242,7 +242,7 @@ def unknown_key(where: str, key: str, known: list[str]) -> str:
     """The message for an unknown key, with the most similar known one."""
     key = _in_one_line(key)
     parent, _, last = key.rpartition(".")
-    near = difflib.get_close_matches(last, known, n=1, cutoff=0.5) or [one for one in known if last.startswith(one)]
+    near = difflib.get_close_matches(last, known, n=1, cutoff=0.5) or [word for word in known if last.startswith(word)]
     if near:
         return f"{where}: unknown key {key}; did you mean {f'{parent}.' if parent else ''}{near[0]}?"
     return f"{where}: unknown key {key}; known here are {', '.join(sorted(known))}"
