@@ -1,7 +1,7 @@
 """A sandbox Issuetrak: API version 1 over the made-up world, as strict as its documentation.
 
-`auth.py` decides who has access, and `reads.py` answers what can be read; here are the routes and the upload, the only
-thing that can be written.
+`auth.py` decides which requests have access, and `reads.py` answers what can be read; here are the routes and the
+upload, the only thing that can be written.
 
 Beware: nothing can be deleted or changed here, and a file that is too large is answered with 404.
 """
@@ -69,7 +69,7 @@ class IssuetrakSandbox(IssuetrakReads):
     async def _received(self, request: web.Request, received: UploadBody) -> web.Response:
         if request.content_length is None:
             raise RefusedError(411, "A length is required.")
-        signature = self.check_signature(request)
+        signature = self.auth.check(request)
         wrong: RefusedError | None = None
         async for piece in request.content.iter_any():
             signature.feed(piece)

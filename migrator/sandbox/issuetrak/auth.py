@@ -11,14 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any, ClassVar
 
 from aiohttp import web
 
 from migrator.sandbox.errors import RefusedError
-from migrator.sandbox.faults import Faults
-from migrator.sandbox.server import Sandbox
-from migrator.sandbox.world import PEOPLE, World
 
 HEADER = "X-Issuetrak-API-"
 
@@ -49,32 +45,18 @@ def refused(error: RefusedError) -> web.Response:
     return web.json_response({"Message": error.message}, status=error.status, headers=headers)
 
 
-class SignatureAuth(Sandbox):
-    """The authentication of an Issuetrak; `IssuetrakSandbox` adds the API."""
+class SignatureAuth:
+    """Decides which requests have access: those signed with `key`, each with an id of its own, and on time."""
 
-    user: ClassVar[str] = "APIUser"
-    key: ClassVar[str] = "wV4JA/59PUf6XjiMF1om+Eg+D4rQlE8WGRTybNIkdrs="
-
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **quirks: Any) -> None:
-        super().__init__(world, faults, base_path=base_path)
-        self.quirks = IssuetrakQuirks(**quirks)
-        self.users: dict[str, bool] = {"Admin": True, self.user: True, **dict.fromkeys(PEOPLE, True)}
-        """User ids, and whether they are active."""
-        self.users["José Núñez"] = False
-        self.dates: dict[int, tuple[str, str]] = {}
-        """Author and date of each uploaded attachment, as given in the upload."""
+    def __init__(self, key: str, quirks: IssuetrakQuirks) -> None:
+        self._key, self._quirks = key, quirks
         self._seen: set[str] = set()
-
-    @property
-    def credentials(self) -> dict[str, str]:
-        """The content of [source.auth] or [target.auth]."""
-        return {"api_key": self.key}
 
     def now(self) -> datetime:
         """The server's time."""
-        return datetime.now(UTC) + timedelta(seconds=self.quirks.clock_offset)
+        return datetime.now(UTC) + timedelta(seconds=self._quirks.clock_offset)
 
-    def check_signature(self, request: web.Request) -> "SignatureCheck":
+    def check(self, request: web.Request) -> "SignatureCheck":
         """Check everything except the body; `RefusedError` if access is denied."""
         number = request.headers.get(HEADER + "Request-ID", "")
         moment = request.headers.get(HEADER + "Timestamp", "")
@@ -89,12 +71,12 @@ class SignatureAuth(Sandbox):
         self._seen.add(number)
         path, _, query = request.raw_path.partition("?")
         head = f"{request.method}\n{number}\n{moment}\n{path.lower()}\n{query}\n".encode()
-        return SignatureCheck(hmac.new(self.key.encode(), head, "sha512"), signature, self.refusal)
+        return SignatureCheck(hmac.new(self._key.encode(), head, "sha512"), signature, self.refusal)
 
     def refusal(self, message: str) -> RefusedError:
         """The answer to a client without access, with the server's time."""
         date = format_datetime(self.now(), usegmt=True)
-        return RefusedError(self.quirks.refusal_status, message, date=date)
+        return RefusedError(self._quirks.refusal_status, message, date=date)
 
     def _check_clock(self, moment: str) -> None:
         if len(moment) != 28 or not moment.endswith("Z"):
@@ -103,7 +85,7 @@ class SignatureAuth(Sandbox):
             sent = datetime.strptime(moment[:-2], "%Y-%m-%dT%H:%M:%S.%f").replace(tzinfo=UTC)
         except ValueError:
             raise self.refusal("The timestamp is not in round-trip format.") from None
-        if abs((self.now() - sent).total_seconds()) > self.quirks.clock_tolerance:
+        if abs((self.now() - sent).total_seconds()) > self._quirks.clock_tolerance:
             raise self.refusal("The timestamp is too far from the server's time.")
 
 

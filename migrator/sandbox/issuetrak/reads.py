@@ -10,25 +10,45 @@ import base64
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC
-from typing import Any
+from typing import Any, ClassVar
 
 from aiohttp import web
 
 from migrator.sandbox.errors import RefusedError
-from migrator.sandbox.issuetrak.auth import SignatureAuth, refused
+from migrator.sandbox.faults import Faults
+from migrator.sandbox.issuetrak.auth import IssuetrakQuirks, SignatureAuth, refused
 from migrator.sandbox.issuetrak.files import wrapped, zipped
-from migrator.sandbox.world import WorldAttachment, WorldEntity
+from migrator.sandbox.server import Sandbox
+from migrator.sandbox.world import PEOPLE, World, WorldAttachment, WorldEntity
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class IssuetrakReads(SignatureAuth):
+class IssuetrakReads(Sandbox):
     """The part of a sandbox Issuetrak that answers reads."""
+
+    user: ClassVar[str] = "APIUser"
+    key: ClassVar[str] = "wV4JA/59PUf6XjiMF1om+Eg+D4rQlE8WGRTybNIkdrs="
+
+    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **quirks: Any) -> None:
+        super().__init__(world, faults, base_path=base_path)
+        self.quirks = IssuetrakQuirks(**quirks)
+        self.auth = SignatureAuth(self.key, self.quirks)
+        self.users: dict[str, bool] = {"Admin": True, self.user: True, **dict.fromkeys(PEOPLE, True)}
+        """User ids, and whether they are active."""
+        self.users["José Núñez"] = False
+        self.dates: dict[int, tuple[str, str]] = {}
+        """Author and date of each uploaded attachment, as given in the upload."""
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The content of [source.auth] or [target.auth]."""
+        return {"api_key": self.key}
 
     def _signed(self, handler: Handler) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             try:
-                signature = self.check_signature(request)
+                signature = self.auth.check(request)
                 signature.feed(await request.read())
                 signature.finish()
                 return await handler(request)
@@ -164,7 +184,7 @@ class IssuetrakReads(SignatureAuth):
         }
 
     def _metadata(self) -> list[dict[str, str]]:
-        moment = self.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        moment = self.auth.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         return [{"Key": "APIVersion", "Value": "v1"}, {"Key": "QueryDate", "Value": moment}]
 
 
