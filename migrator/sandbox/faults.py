@@ -168,9 +168,9 @@ async def send(
     """Answer 200 with a body of `size` bytes from `chunks`, damaged according to `fault`."""
     if fault == "gzipped":
         return await _send_gzipped(request, chunks, headers)
-    told = max(0, size - 1) if fault == "wrong_size" else size
-    allowed = size // 2 if fault in {"truncated", "stalled", "cut"} else told
-    length = {} if fault == "cut" else {"Content-Length": str(told)}
+    announced = max(0, size - 1) if fault == "wrong_size" else size
+    allowed = size // 2 if fault in {"truncated", "stalled", "cut"} else announced
+    length = {} if fault == "cut" else {"Content-Length": str(announced)}
     response = web.StreamResponse(headers={**headers, **length})
     await response.prepare(request)
     async for chunk in chunks:

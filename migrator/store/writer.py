@@ -129,8 +129,8 @@ class Scribe:
         """None if all went well, otherwise number and text of an `OSError`."""
         if self._process is None or not self._process.stdout:
             raise EOFError
-        told: tuple[int, str] | None = pickle.load(self._process.stdout)  # noqa: S301 - our own
-        return told
+        refusal: tuple[int, str] | None = pickle.load(self._process.stdout)  # noqa: S301 - our own
+        return refusal
 
 
 def serve(root: Path) -> None:

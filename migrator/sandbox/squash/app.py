@@ -63,9 +63,9 @@ class SquashSandbox(SquashReads):
     def _delete_from(self, kind: str) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             node = self.node(kind, request)
-            there = {file.id for file in self.attachments_of(node.entity_id)}
+            attached = {file.id for file in self.attachments_of(node.entity_id)}
             for number in request.query.get("attachmentIds", "").split(","):
-                if not number.isdecimal() or int(number) not in there:
+                if not number.isdecimal() or int(number) not in attached:
                     raise not_found("attachment.Attachment", int(number) if number.isdecimal() else 0)
                 self.delete(int(number))
             return web.Response(status=204)

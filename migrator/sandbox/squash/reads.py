@@ -58,7 +58,7 @@ class SquashReads(SquashWeb):
         yield "GET", f"/iterations{_ONE}/test-plan", self._test_plan, ""
         yield "GET", r"/{items:(?:iteration-)?test-plan-items}" + _ONE + "/executions", self._executions, ""
         for kind in KINDS:
-            yield "GET", f"/{kind}{_ONE}", self._one(kind), ""
+            yield "GET", f"/{kind}{_ONE}", self._single(kind), ""
             yield "GET", f"/{kind}{_ONE}/attachments", self._files(kind), ""
         yield "GET", f"/attachments{_ONE}", self._file, ""
         yield "GET", f"/attachments{_ONE}/content", self._content, FILE_ROUTE
@@ -130,51 +130,51 @@ class SquashReads(SquashWeb):
         key = key or node.kind
         if self.faults.forbids(node.entity_id):
             kind = node.kind.removesuffix("s")
-            told = {"_type": "unauthorized-resource", "resource_type": kind, "resource_id": node.number}
-            return key, node.number, told
+            placeholder = {"_type": "unauthorized-resource", "resource_type": kind, "resource_id": node.number}
+            return key, node.number, placeholder
         found = self._record(node, whole=False)
         if found["_type"] == "project-template":
             key = "project-templates"
         return key, node.number, found
 
-    def _there(self, nodes: Iterable[Node]) -> list[Node]:
+    def _existing(self, nodes: Iterable[Node]) -> list[Node]:
         return [node for node in nodes if not self.is_removed(node)]
 
     def _all(self, kind: str) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
-            return self.page(request, [self._item(node) for node in self._there(self.tree.kinds[kind])])
+            return self.page(request, [self._item(node) for node in self._existing(self.tree.kinds[kind])])
 
         return answer
 
     async def _projects(self, request: web.Request) -> web.StreamResponse:
-        return self.page(request, [self._item(node) for node in self._there(self.tree.kinds["projects"])])
+        return self.page(request, [self._item(node) for node in self._existing(self.tree.kinds["projects"])])
 
     async def _requirements(self, request: web.Request) -> web.StreamResponse:
-        there = [one for one in self.tree.requirements.values() if self._there(one.versions)]
-        return self.page(request, [self._requirement_item(one) for one in there])
+        requirements = [item for item in self.tree.requirements.values() if self._existing(item.versions)]
+        return self.page(request, [self._requirement_item(item) for item in requirements])
 
     def _requirement_item(self, found: Requirement) -> Item:
         kind = "high-level-requirement" if found.high_level else "requirement"
-        told = {"_type": kind, "id": found.number, "name": found.versions[-1].title}
-        return f"{kind}s", found.number, {**told, "_links": {"self": self.href(f"{kind}s/{found.number}")}}
+        record = {"_type": kind, "id": found.number, "name": found.versions[-1].title}
+        return f"{kind}s", found.number, {**record, "_links": {"self": self.href(f"{kind}s/{found.number}")}}
 
     async def _requirement(self, request: web.Request) -> web.StreamResponse:
         number = int(request.match_info["id"])
         found = self.tree.requirements.get(number)
         high_level = "/high-level-" in request.path
-        there = self._there(found.versions) if found else []
-        if found is None or not there or found.high_level != high_level:
+        versions = self._existing(found.versions) if found else []
+        if found is None or not versions or found.high_level != high_level:
             raise not_found("requirement.Requirement", number)
-        self.permit(there[-1])
-        _, _, told = self._requirement_item(found)
-        current = self._record(there[-1], whole=True)
-        versions = [self._record(version, whole=False) for version in there]
-        return web.json_response({**told, "current_version": current, "versions": versions})
+        self.permit(versions[-1])
+        _, _, record = self._requirement_item(found)
+        current = self._record(versions[-1], whole=True)
+        records = [self._record(version, whole=False) for version in versions]
+        return web.json_response({**record, "current_version": current, "versions": records})
 
     def _all_below(self, kind: str, key: str, below: str) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             node = self.node(kind, request)
-            items = [self._item(child, key) for child in self._there(self.tree.below(node, below))]
+            items = [self._item(child, key) for child in self._existing(self.tree.below(node, below))]
             if below == "test-steps":
                 items += self._other_steps(node)
             return self.page(request, items, sorts=below != "test-steps")
@@ -191,15 +191,18 @@ class SquashReads(SquashWeb):
 
     async def _test_plan(self, request: web.Request) -> web.StreamResponse:
         node = self.node("iterations", request)
-        items = [self._plan_item(one.number + 3, [one]) for one in self._there(self.tree.below(node, "executions"))]
+        items = [
+            self._plan_item(execution.number + 3, [execution])
+            for execution in self._existing(self.tree.below(node, "executions"))
+        ]
         return self.page(request, [*items, self._plan_item(node.number, [])])
 
     def _plan_item(self, number: int, executions: list[Node]) -> Item:
-        told: dict[str, Any] = {"_type": "iteration-test-plan-item", "id": number}
+        record: dict[str, Any] = {"_type": "iteration-test-plan-item", "id": number}
         if self.quirks.embeds_executions:
-            told["executions"] = [self._item(one)[2] for one in executions]
+            record["executions"] = [self._item(execution)[2] for execution in executions]
         links = {"self": self.href(f"{self.quirks.item_path}/{number}")}
-        return "test-plan", number, {**told, "_links": links}
+        return "test-plan", number, {**record, "_links": links}
 
     async def _executions(self, request: web.Request) -> web.StreamResponse:
         number = int(request.match_info["id"])
@@ -208,7 +211,7 @@ class SquashReads(SquashWeb):
         found = self.tree.nodes.get(("executions", number - 3))
         return self.page(request, [self._item(node) for node in ([found] if found else [])])
 
-    def _one(self, kind: str) -> Handler:
+    def _single(self, kind: str) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             number = int(request.match_info["id"])
             if kind == "test-steps" and ("test-cases", number - CALL_STEPS) in self.tree.nodes:

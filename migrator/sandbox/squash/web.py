@@ -107,14 +107,14 @@ class SquashWeb(Sandbox):
         number, asked = _whole(request, "page", 0), _whole(request, "size", 20)
         size = min(max(1, asked), self.quirks.size_cap)
         ordered = self._ordered(request, items) if sorts else _in_their_order(request, items)
-        some = ordered[number * size : (number + 1) * size]
+        items_shown = ordered[number * size : (number + 1) * size]
         pages = -(-len(items) // size)
         path = request.path.removeprefix(self.base_path + API).lstrip("/")
         links = {"self": self.href(f"{path}?page={number}&size={size}")}
         if number + 1 < pages:
             links["next"] = self.href(f"{path}?page={number + 1}&size={size}")
-        told = {"size": size, "totalElements": len(items), "totalPages": pages, "number": number}
-        return web.json_response({**embedded(some), "_links": links, "page": told})
+        page = {"size": size, "totalElements": len(items), "totalPages": pages, "number": number}
+        return web.json_response({**embedded(items_shown), "_links": links, "page": page})
 
     def _ordered(self, request: web.Request, items: Sequence[Item]) -> list[Item]:
         match request.query.get("sort", "").split(","):

@@ -41,16 +41,16 @@ class TargetprocessSandbox(TargetprocessLists):
     def routes(self) -> Iterable[web.RouteDef]:
         """The routes of the API, and those of the files."""
         api = in_any_case("api/v1")
-        one = api + r"/{collection}/{id:\d+}"
+        item = api + r"/{collection}/{id:\d+}"
         return [
             *super().routes(),
             web.get(api + r"/{collection}{slash:/?}", self._get_collection),
             web.post(api + r"/{collection}{slash:/?}", self._post),
             web.get(api + r"/{collection}/meta{slash:/?}", self._get_meta),
-            web.get(one, self._get_one),
-            web.post(one, self._post),
-            web.delete(one, self._delete),
-            web.get(one + "/{inner}", self._get_inner),
+            web.get(item, self._get_one),
+            web.post(item, self._post),
+            web.delete(item, self._delete),
+            web.get(item + "/{inner}", self._get_inner),
         ]
 
     def template(self, request: web.Request) -> str:
@@ -79,7 +79,7 @@ class TargetprocessSandbox(TargetprocessLists):
         return await self._answered(request, self._inner)
 
     async def _get_one(self, request: web.Request) -> web.Response:
-        return await self._answered(request, self._one)
+        return await self._answered(request, self._single)
 
     async def _post(self, request: web.Request) -> web.Response:
         return await self._answered(request, self._written)
@@ -131,8 +131,8 @@ class TargetprocessSandbox(TargetprocessLists):
     def _meta(self, request: web.Request, _: bytes) -> tuple[str, Any, int]:
         address = f"{self.internal_host}{self.base_path}/api/v1/"
         if request.match_info["collection"].lower() == "index":
-            told = [{"Name": name, "Uri": f"{address}{plural}/meta"} for name, plural in PLURALS.items()]
-            return "ResourceMetadataDescriptionIndex", {"IndexUri": address + "Index/meta", "Items": told}, 200
+            items = [{"Name": name, "Uri": f"{address}{plural}/meta"} for name, plural in PLURALS.items()]
+            return "ResourceMetadataDescriptionIndex", {"IndexUri": address + "Index/meta", "Items": items}, 200
         resource = self.resource(request)
         fields = [{"Name": name, "IsCollection": field.many} for name, field in resource.fields.items()]
         told_of = {"Name": resource.name, "Uri": f"{address}{PLURALS[resource.name]}/meta", "Items": fields}
@@ -146,7 +146,7 @@ class TargetprocessSandbox(TargetprocessLists):
             raise RefusedError(404, f"'{known}' is no collection.", name="NotFound")
         return known, self.page(request, self.resources[field.to], field.get(row)), 200
 
-    def _one(self, request: web.Request, _: bytes) -> tuple[str, Any, int]:
+    def _single(self, request: web.Request, _: bytes) -> tuple[str, Any, int]:
         resource = self.resource(request)
         return (
             resource.name,

@@ -149,9 +149,9 @@ class TargetprocessFiles(Sandbox):
         if fault == "fail_uploads":
             return self.faults.refuse(fault)
         kept = [self.keep(file, entity_id, file.name) for file in files]
-        return await self.after_upload(request, fault, self._told(kept))
+        return await self.after_upload(request, fault, self._upload_answer(kept))
 
-    def _told(self, kept: list[WorldAttachment]) -> web.Response:
+    def _upload_answer(self, kept: list[WorldAttachment]) -> web.Response:
         """The answer to an upload, in the form of present servers or of old ones."""
         headers = {"x-accountlockwaittime": "3"}
         spell = self._positional if self.quirks.old_upload_answer else self._camel_case

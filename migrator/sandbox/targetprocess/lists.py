@@ -89,7 +89,7 @@ class TargetprocessLists(TargetprocessFiles):
         others = {"Comment": self.comments, "Message": self.world.messages, **FIXED}
         if name in others:
             return others[name]
-        return [one for one in self.entities() if name in {"General", TYPES[one.kind][0]}]
+        return [entity for entity in self.entities() if name in {"General", TYPES[entity.kind][0]}]
 
     def row(self, request: web.Request, resource: Resource) -> Any:
         """The row whose id is in the path; 404 if there is none, 403 if it is forbidden."""
@@ -107,7 +107,7 @@ class TargetprocessLists(TargetprocessFiles):
         if name == "Attachment":
             return self.attachment(number)
         if name in {"Comment", "Message", *FIXED}:
-            return next((one for one in self.rows_of(name) if one.id == number), None)
+            return next((row for row in self.rows_of(name) if row.id == number), None)
         entity = self.entity(number)
         return entity if entity and name in {"General", TYPES[entity.kind][0]} else None
 
@@ -138,11 +138,11 @@ class TargetprocessLists(TargetprocessFiles):
 
     def _of_one_general(self, rows: Sequence[Any], conditions: list[Condition]) -> Sequence[Any]:
         """Only the attachments of the entity that a condition names; makes reading uploads back fast."""
-        for one in conditions:
-            of_general = [part.lower() for part in one.path] == ["general", "id"] and one.operator == "eq"
-            if of_general and isinstance(one.value, int):
+        for condition in conditions:
+            of_general = [part.lower() for part in condition.path] == ["general", "id"] and condition.operator == "eq"
+            if of_general and isinstance(condition.value, int):
                 hidden = self.quirks.hidden_from_collection
-                return [file for file in self.attachments_of(one.value) if file.id not in hidden]
+                return [file for file in self.attachments_of(condition.value) if file.id not in hidden]
         return rows
 
     def _sorted(self, query: dict[str, str], resource: Resource, rows: Sequence[Any]) -> Sequence[Any]:

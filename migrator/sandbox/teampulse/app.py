@@ -51,34 +51,34 @@ class TeamPulseSandbox(TeamPulseReads):
                 yield web.RouteDef(method, in_any_case(prefix) + path, self._answering(handler), kwargs)
 
     def _handlers(self) -> Iterable[tuple[str, str, Handler, str]]:
-        one = r"/{id:\d+}"
+        item = r"/{id:\d+}"
         yield "GET", "/users/me", self._me, ""
         yield "GET", "/projects", self._projects, ""
-        yield "GET", "/projects" + one, self._project, ""
+        yield "GET", "/projects" + item, self._project, ""
         yield "GET", "/workitems", self._work_items, ""
         yield "POST", "/workitems", self._create_work_item, ""
-        yield "GET", "/workitems" + one, self._work_item, ""
-        yield "PUT", "/workitems" + one, self._change_work_item, ""
-        yield "DELETE", "/workitems" + one, self._delete_work_item, ""
-        yield "GET", "/workitems" + one + "/attachments", self._work_item_files, ""
-        yield "POST", "/workitems" + one + "/attachments", self._upload, UPLOAD_ROUTE
-        yield "GET", "/workitems" + one + "/comments", self._work_item_comments, ""
+        yield "GET", "/workitems" + item, self._work_item, ""
+        yield "PUT", "/workitems" + item, self._change_work_item, ""
+        yield "DELETE", "/workitems" + item, self._delete_work_item, ""
+        yield "GET", "/workitems" + item + "/attachments", self._work_item_files, ""
+        yield "POST", "/workitems" + item + "/attachments", self._upload, UPLOAD_ROUTE
+        yield "GET", "/workitems" + item + "/comments", self._work_item_comments, ""
         yield "GET", "/attachments", self._files, ""
-        yield "GET", "/attachments" + one, self._file_record, ""
-        yield "PUT", "/attachments" + one, self._describe, ""
-        yield "DELETE", "/attachments" + one, self._delete_file, ""
+        yield "GET", "/attachments" + item, self._file_record, ""
+        yield "PUT", "/attachments" + item, self._describe, ""
+        yield "DELETE", "/attachments" + item, self._delete_file, ""
         yield "GET", "/comments", self._comments, ""
         yield "POST", "/comments", self._create_comment, ""
-        yield "GET", "/comments" + one, self._comment, ""
-        yield "DELETE", "/comments" + one, self._delete_comment, ""
-        yield "GET", "/comments" + one + "/attachments", self._comment_files, ""
-        yield "DELETE", "/attachment" + one, self._delete_file, ""  # as the vendor page's heading spells it
-        yield "GET", "/workitems" + one + "/tasks", self._tasks, ""
-        yield "GET", "/users" + one, self._person, ""
+        yield "GET", "/comments" + item, self._comment, ""
+        yield "DELETE", "/comments" + item, self._delete_comment, ""
+        yield "GET", "/comments" + item + "/attachments", self._comment_files, ""
+        yield "DELETE", "/attachment" + item, self._delete_file, ""  # as the vendor page's heading spells it
+        yield "GET", "/workitems" + item + "/tasks", self._tasks, ""
+        yield "GET", "/users" + item, self._person, ""
         for name in COLLECTIONS:
-            yield "GET", "/" + name, self._few(name), ""
+            yield "GET", "/" + name, self._small_collection(name), ""
         for name in ("areas", "iterations", "teams", "timeentrytypes"):
-            yield "GET", "/projects" + one + "/" + name, self._few(name), ""
+            yield "GET", "/projects" + item + "/" + name, self._small_collection(name), ""
 
     async def _create_work_item(self, request: web.Request) -> web.Response:
         given = await _object(request)

@@ -75,12 +75,12 @@ class _Parser:
         return tests[0] if len(tests) == 1 else lambda record: any(test(record) for test in tests)
 
     def _both(self) -> Test:
-        tests = [self._one()]
+        tests = [self._term()]
         while self._skip("and"):
-            tests.append(self._one())
+            tests.append(self._term())
         return tests[0] if len(tests) == 1 else lambda record: all(test(record) for test in tests)
 
-    def _one(self) -> Test:
+    def _term(self) -> Test:
         if self._skip("("):
             inner = self.either()
             self._expect(")")

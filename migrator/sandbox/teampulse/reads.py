@@ -82,12 +82,12 @@ class TeamPulseReads(TeamPulseWeb):
         skip = whole(query, "$skip", 0)
         results = [record(row) for row in rows[skip : skip + top]]
         total = len(results) if self.quirks.totals_of_page else len(rows)
-        told = {
+        totals = {
             "totalResults": total,
             "top": top if "$top" in query else None,
             "skip": skip if "$skip" in query else None,
         }
-        return web.json_response({**told, "results": results})
+        return web.json_response({**totals, "results": results})
 
     def _item_id(self, request: web.Request) -> int:
         number = int(request.match_info["id"])
@@ -137,7 +137,7 @@ class TeamPulseReads(TeamPulseWeb):
                 return web.json_response(self.records.project(project))
         raise RefusedError(404, message="The project was not found.")
 
-    def _few(self, name: str) -> Handler:
+    def _small_collection(self, name: str) -> Handler:
         """Answer for a small collection; below a project, with that project's items."""
 
         async def answer(request: web.Request) -> web.Response:

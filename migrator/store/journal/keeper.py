@@ -84,10 +84,10 @@ class Journal:
 
     def __init__(self, db: Database, root: Path) -> None:
         self._db, self._root, self._path = db, root, manifest.path_in(root)
-        found = recorded_position(db)
-        fits = isinstance(found, JournalPosition) and manifest.is_at(self._path, found)
+        position = recorded_position(db)
+        fits = isinstance(position, JournalPosition) and manifest.is_at(self._path, position)
         self.position: JournalPosition | None = None
-        self._set_position(found if isinstance(found, JournalPosition) and fits and self._same_tables() else None)
+        self._set_position(position if isinstance(position, JournalPosition) and fits and self._same_tables() else None)
         self._changes = Changes(db)
 
     def _same_tables(self) -> bool:

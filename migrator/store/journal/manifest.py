@@ -92,13 +92,13 @@ def batches(path: Path, after: JournalPosition = JournalPosition()) -> Iterator[
                 lines.append(line)
                 sha256.update(line)
                 continue
-            number, told = _read_closing(line)
+            number, recorded = _read_closing(line)
             wanted = _closing(after.batch + 1, len(lines), sha256.hexdigest())
             if wanted != line and wanted.startswith(line):
                 return  # a write that was interrupted here
-            after = JournalPosition(number or after.batch + 1, file.tell(), told)
+            after = JournalPosition(number or after.batch + 1, file.tell(), recorded)
             yield Batch(lines, line == wanted, after)
-            lines, sha256 = [], hashlib.sha256(told.encode())
+            lines, sha256 = [], hashlib.sha256(recorded.encode())
 
 
 def is_at(path: Path, position: JournalPosition) -> bool:
@@ -142,7 +142,7 @@ def _closing(number: int, count: int, sha256: str) -> bytes:
 def _read_closing(line: bytes) -> tuple[int, str]:
     """Number and hash of a closing line; 0 and an empty text if it isn't one."""
     try:
-        found = json.loads(line)
-        return int(found["batch"]), str(found["sha256"])
+        closing = json.loads(line)
+        return int(closing["batch"]), str(closing["sha256"])
     except (ValueError, KeyError, TypeError):
         return 0, ""

@@ -41,11 +41,11 @@ def replay(path: Path, until: JournalPosition | None = None, into: str = "") -> 
     db = Database(sqlite3.connect(into, check_same_thread=False, isolation_level=None))
     for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -16000"):
         db.execute(f"PRAGMA {pragma}")
-    told = manifest.schema(path)
+    names = manifest.schema(path)
     made = Replay(db)
-    for statement in _statements(None if told is None else tuple(told)):
+    for statement in _statements(None if names is None else tuple(names)):
         db.execute(statement)
-    if told is None:
+    if names is None:
         made.damage.append("its first line")
     lines = LineReplayer(db)
     db.execute("BEGIN")
@@ -61,13 +61,13 @@ def replay(path: Path, until: JournalPosition | None = None, into: str = "") -> 
 
 
 @cache
-def _statements(told: tuple[str, ...] | None) -> list[str]:
+def _statements(names: tuple[str, ...] | None) -> list[str]:
     """The SQL that makes the tables as these migrations do; as all migrations do, for None."""
     db = Database(memory=True)
     known = [migration.name for migration in migrations.pending(db)]
-    if newer := set(told or ()) - set(known):
+    if newer := set(names or ()) - set(known):
         raise ValueError(f"made by a newer version of this program: {', '.join(sorted(newer))}")
-    migrations.apply(db, stop_before=[name for name in known if told is not None and name not in told])
+    migrations.apply(db, stop_before=[name for name in known if names is not None and name not in names])
     made = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite%' ORDER BY rowid"
     return [sql for (sql,) in db.execute(made).fetchall()]
 
