@@ -1,6 +1,7 @@
 """A sandbox Targetprocess: REST API version 1 over the made-up world, with the quirks of real servers.
 
-One generic handler answers for all collections; a collection is a list of rows sorted by id.
+One generic handler answers for all collections; `lists.py` finds and shows their rows, `files.py` has the pages beside
+the API.
 
 Beware: its default format is XML, and an error is JSON only if that is requested twice.
 """
@@ -14,9 +15,10 @@ from uuid import UUID
 from aiohttp import web
 
 from migrator.sandbox.errors import RefusedError
+from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import in_any_case
 from migrator.sandbox.state import CommentRow
-from migrator.sandbox.targetprocess.files import lowered
+from migrator.sandbox.targetprocess.files import TargetprocessFiles, lowered
 from migrator.sandbox.targetprocess.lists import TargetprocessLists
 from migrator.sandbox.targetprocess.query import BadRequestError
 from migrator.sandbox.targetprocess.resources import (
@@ -27,16 +29,20 @@ from migrator.sandbox.targetprocess.resources import (
     as_xml,
 )
 from migrator.sandbox.targetprocess.schema import PROJECTS
-from migrator.sandbox.world import WorldAttachment
+from migrator.sandbox.world import World, WorldAttachment
 
 
-class TargetprocessSandbox(TargetprocessLists):
+class TargetprocessSandbox(TargetprocessFiles):
     """An embedded Targetprocess: `TargetprocessSandbox(world, faults, base_path="/tp", **quirks)`.
 
     Its keywords are the fields of `files.TargetprocessQuirks`.
     """
 
     tracker = "targetprocess"
+
+    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **quirks: Any) -> None:
+        super().__init__(world, faults, base_path=base_path, **quirks)
+        self.lists = TargetprocessLists(self)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """The routes of the API, and those of the files."""
@@ -58,7 +64,7 @@ class TargetprocessSandbox(TargetprocessLists):
         template = super().template(request).replace("{slash}", "").replace("{slash:/?}", "")
         for part in ("collection", "inner"):
             given = request.match_info.get(part, "")
-            proper = PLURALS.get(self.by_collection.get(given.lower(), ""), given)
+            proper = PLURALS.get(self.lists.by_collection.get(given.lower(), ""), given)
             template = template.replace("{" + part + "}", proper)
         return template
 
@@ -125,32 +131,32 @@ class TargetprocessSandbox(TargetprocessLists):
         special = {"context": self._context, "authentication": self._authentication}
         if build := special.get(request.match_info["collection"].lower()):
             return request.match_info["collection"], build(), 200
-        resource = self.resource(request)
-        return PLURALS[resource.name], self.page(request, resource, self.rows_of(resource.name)), 200
+        resource = self.lists.resource(request)
+        return PLURALS[resource.name], self.lists.page(request, resource, self.lists.rows_of(resource.name)), 200
 
     def _meta(self, request: web.Request, _: bytes) -> tuple[str, Any, int]:
         address = f"{self.internal_host}{self.base_path}/api/v1/"
         if request.match_info["collection"].lower() == "index":
             items = [{"Name": name, "Uri": f"{address}{plural}/meta"} for name, plural in PLURALS.items()]
             return "ResourceMetadataDescriptionIndex", {"IndexUri": address + "Index/meta", "Items": items}, 200
-        resource = self.resource(request)
+        resource = self.lists.resource(request)
         fields = [{"Name": name, "IsCollection": field.many} for name, field in resource.fields.items()]
         told_of = {"Name": resource.name, "Uri": f"{address}{PLURALS[resource.name]}/meta", "Items": fields}
         return "ResourceMetadataDescription", told_of, 200
 
     def _inner(self, request: web.Request, _: bytes) -> tuple[str, Any, int]:
-        parent = self.resource(request)
-        row = self.row(request, parent)
+        parent = self.lists.resource(request)
+        row = self.lists.row(request, parent)
         known, field = parent.find(request.match_info["inner"])
         if not field.many:
             raise RefusedError(404, f"'{known}' is no collection.", name="NotFound")
-        return known, self.page(request, self.resources[field.to], field.get(row)), 200
+        return known, self.lists.page(request, self.lists.resources[field.to], field.get(row)), 200
 
     def _single(self, request: web.Request, _: bytes) -> tuple[str, Any, int]:
-        resource = self.resource(request)
+        resource = self.lists.resource(request)
         return (
             resource.name,
-            self.shown(resource, self.row(request, resource), self.view(request, resource)),
+            self.lists.shown(resource, self.lists.row(request, resource), self.lists.view(request, resource)),
             200,
         )
 
@@ -170,28 +176,28 @@ class TargetprocessSandbox(TargetprocessLists):
         return {"Token": self.service_token}
 
     def _removed(self, request: web.Request, _: bytes) -> tuple[str, Any, int]:
-        resource = self.resource(request)
+        resource = self.lists.resource(request)
         if resource.name != "Attachment":
             raise RefusedError(403, f"A sandbox deletes attachments only, no {resource.name}.", name="Forbidden")
-        row = self.row(request, resource)
+        row = self.lists.row(request, resource)
         self.delete(row.id)
         return resource.name, {"ResourceType": resource.name, "Id": row.id}, 200
 
     def _written(self, request: web.Request, body: bytes) -> tuple[str, Any, int]:
-        resource = self.resource(request)
+        resource = self.lists.resource(request)
         try:
             given = json.loads(body)
         except ValueError as error:
             raise BadRequestError("The body is no JSON.") from error
         if not isinstance(given, dict):
             raise BadRequestError("The body has to be one object.")
-        view = self.view(request, resource)
+        view = self.lists.view(request, resource)
         if resource.name == "Attachment":
             row = self._described(given, int(request.match_info.get("id", given.get("Id") or 0)))
-            return resource.name, self.shown(resource, row, view), 200
+            return resource.name, self.lists.shown(resource, row, view), 200
         if resource.name == "Comment":
-            return resource.name, self.shown(resource, self._commented(given), view), 201
-        return resource.name, self.shown(resource, self._created(resource, given), view), 201
+            return resource.name, self.lists.shown(resource, self._commented(given), view), 201
+        return resource.name, self.lists.shown(resource, self._created(resource, given), view), 201
 
     def _described(self, given: dict[str, Any], number: int) -> WorldAttachment:
         if not number:

@@ -73,6 +73,11 @@ class TargetprocessFiles(Sandbox):
             web.post(in_any_case("UploadFile.ashx"), self._upload, name=UPLOAD_ROUTE),
         ]
 
+    def attached(self, entity_id: int) -> list[WorldAttachment]:
+        """What the entity's Attachments collection shows: nothing of its comments and messages."""
+        files = [file for file in self.attachments_of(entity_id) if file.entity_id == entity_id]
+        return [file for file in files if file.id not in self.quirks.hidden_from_generals]
+
     def account(self, request: web.Request) -> str | None:
         """How a request is authenticated (basic, cookie, access_token, token), or None."""
         authorization = request.headers.get("Authorization", "")

@@ -13,7 +13,6 @@ from typing import Any
 from aiohttp import web
 
 from migrator.sandbox.errors import RefusedError
-from migrator.sandbox.faults import Faults
 from migrator.sandbox.targetprocess.files import TargetprocessFiles, lowered
 from migrator.sandbox.targetprocess.query import (
     BadRequestError,
@@ -34,7 +33,6 @@ from migrator.sandbox.targetprocess.resources import (
     value_at,
 )
 from migrator.sandbox.targetprocess.schema import ENTITY_TYPES, EVERYBODY, PROJECTS, STATES, build_resources
-from migrator.sandbox.world import World, WorldAttachment
 
 DEFAULT_TAKE = 25
 MOST_TAKE = 1000
@@ -58,19 +56,14 @@ class View:
     budget: Budget
 
 
-class TargetprocessLists(TargetprocessFiles):
-    """The lists of a sandbox Targetprocess, on top of its files."""
+class TargetprocessLists:
+    """The lists of a sandbox Targetprocess: finds the rows that a request names, and shows them."""
 
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **quirks: Any) -> None:
-        super().__init__(world, faults, base_path=base_path, **quirks)
-        self.resources = build_resources(self)
+    def __init__(self, sandbox: TargetprocessFiles) -> None:
+        self._sandbox = sandbox
+        self.resources = build_resources(sandbox)
         self.by_collection = {plural.lower(): name for name, plural in PLURALS.items()}
         self.by_collection |= {name.lower(): name for name in PLURALS}
-
-    def attached(self, entity_id: int) -> list[WorldAttachment]:
-        """What the entity's Attachments collection shows: nothing of its comments and messages."""
-        files = [file for file in self.attachments_of(entity_id) if file.entity_id == entity_id]
-        return [file for file in files if file.id not in self.quirks.hidden_from_generals]
 
     def resource(self, request: web.Request, part: str = "collection") -> Resource:
         """The resource that a path names; 404 if there is none."""
@@ -83,13 +76,13 @@ class TargetprocessLists(TargetprocessFiles):
     def rows_of(self, name: str) -> Sequence[Any]:
         """All rows of a resource, by id."""
         if name == "Attachment":
-            hidden = self.quirks.hidden_from_collection
-            files = self.attachments()
+            hidden = self._sandbox.quirks.hidden_from_collection
+            files = self._sandbox.attachments()
             return [file for file in files if file.id not in hidden] if hidden else files
-        others = {"Comment": self.comments, "Message": self.world.messages, **FIXED}
+        others = {"Comment": self._sandbox.comments, "Message": self._sandbox.world.messages, **FIXED}
         if name in others:
             return others[name]
-        return [entity for entity in self.entities() if name in {"General", TYPES[entity.kind][0]}]
+        return [entity for entity in self._sandbox.entities() if name in {"General", TYPES[entity.kind][0]}]
 
     def row(self, request: web.Request, resource: Resource) -> Any:
         """The row whose id is in the path; 404 if there is none, 403 if it is forbidden."""
@@ -98,17 +91,17 @@ class TargetprocessLists(TargetprocessFiles):
         if row is None:
             message = f"{resource.name} with Id {number} not found or access is forbidden."
             raise RefusedError(404, message, name="NotFound")
-        entity_id = getattr(row, "entity_id", number if self.entity(number) else None)
-        if entity_id is not None and self.faults.forbids(entity_id):
+        entity_id = getattr(row, "entity_id", number if self._sandbox.entity(number) else None)
+        if entity_id is not None and self._sandbox.faults.forbids(entity_id):
             raise RefusedError(403, "User has insufficient rights to perform an action.", name="Forbidden")
         return row
 
     def _found(self, name: str, number: int) -> Any:
         if name == "Attachment":
-            return self.attachment(number)
+            return self._sandbox.attachment(number)
         if name in {"Comment", "Message", *FIXED}:
             return next((row for row in self.rows_of(name) if row.id == number), None)
-        entity = self.entity(number)
+        entity = self._sandbox.entity(number)
         return entity if entity and name in {"General", TYPES[entity.kind][0]} else None
 
     def page(self, request: web.Request, resource: Resource, rows: Sequence[Any]) -> dict[str, Any]:
@@ -117,7 +110,7 @@ class TargetprocessLists(TargetprocessFiles):
         view = self.view(request, resource)
         if (
             resource.name == "Attachment"
-            and not self.quirks.sortable
+            and not self._sandbox.quirks.sortable
             and {"where", "orderby", "orderbydesc"} & query.keys()
         ):
             raise BadRequestError("Filtering and sorting of Attachments is not supported.")
@@ -141,8 +134,8 @@ class TargetprocessLists(TargetprocessFiles):
         for condition in conditions:
             of_general = [part.lower() for part in condition.path] == ["general", "id"] and condition.operator == "eq"
             if of_general and isinstance(condition.value, int):
-                hidden = self.quirks.hidden_from_collection
-                return [file for file in self.attachments_of(condition.value) if file.id not in hidden]
+                hidden = self._sandbox.quirks.hidden_from_collection
+                return [file for file in self._sandbox.attachments_of(condition.value) if file.id not in hidden]
         return rows
 
     def _sorted(self, query: dict[str, str], resource: Resource, rows: Sequence[Any]) -> Sequence[Any]:
@@ -166,8 +159,8 @@ class TargetprocessLists(TargetprocessFiles):
         pairs = [*kept.items(), ("take", str(take)), ("skip", str(skip))]
         parts = [PLURALS[self.by_collection[request.match_info["collection"].lower()]]]
         parts += [request.match_info[part] for part in ("id", "inner") if part in request.match_info]
-        path = f"{self.base_path}/api/v1/" + "/".join(parts)
-        return f"{self.internal_host}{path}/?" + "&".join(f"{name}={value}" for name, value in pairs)
+        path = f"{self._sandbox.base_path}/api/v1/" + "/".join(parts)
+        return f"{self._sandbox.internal_host}{path}/?" + "&".join(f"{name}={value}" for name, value in pairs)
 
     def view(self, request: web.Request, resource: Resource) -> View:
         """How a query wants rows to be shown."""
@@ -187,7 +180,7 @@ class TargetprocessLists(TargetprocessFiles):
     def _counted(self, resource: Resource, name: str) -> str:
         collection, _, what = name.partition("-")
         known, field = resource.find(collection, "append")
-        if what.lower() != "count" or not field.many or not self.quirks.counts:
+        if what.lower() != "count" or not field.many or not self._sandbox.quirks.counts:
             raise BadRequestError(f"Invalid append field '{name}'.")
         return known
 
