@@ -1,8 +1,10 @@
 """The command line: the group, its options, and the one place where an error becomes an exit status.
 
-The one idea: a command reads options, wires, runs, and returns a summary; what the summary's status or an error means
-for the exit status is decided here. The one trap: importing is start-up time, so a command's module is imported when
-it is called (or listed), and the library's heavy parts when they are used.
+A command reads its options, builds the parts, runs, and returns a summary. Which exit status the summary or an error
+means is decided here alone.
+
+Beware: imports are start-up time. A command's module is imported when the command is called or listed, and the heavy
+parts of the library when they are used.
 """
 
 from __future__ import annotations
@@ -23,22 +25,22 @@ from migrator.model import RunStatus
 
 COMMANDS = {
     "demo": "the whole job on embedded sandbox trackers",
-    "check": "log in, read a page, fetch a file, write nothing; say what will work",
+    "check": "log in, read a page, fetch a file, write nothing; report what will work",
     "backup": "store every attachment of the source in the archive",
-    "map": "propose the mapping for a person to look at",
+    "map": "propose a mapping for a person to review",
     "load": "replay the archive into the target",
     "migrate": "backup, then load, then a check of the target",
     "rollback": "delete from the target exactly what a load put there",
     "status": "runs, counts, what is pending, what failed and why",
-    "export": "the files by their own names: a folder, a bag or a ZIP file",
-    "report": "one page to file: source, archive and target, entity by entity",
-    "verify": "hash every blob again and hold the catalog against the disk",
-    "rebuild": "make a lost or damaged catalog anew from what the archive holds",
+    "export": "write the files under their own names: a folder, a bag or a ZIP file",
+    "report": "write one page for the files: source, archive and target, entity by entity",
+    "verify": "hash every blob again and compare the catalog with the disk",
+    "rebuild": "rebuild a lost or damaged catalog from what the archive holds",
     "sandbox": "serve an embedded tracker to rehearse against",
 }
 
 EVERYWHERE = frozenset({"--json", "-q", "--quiet", "-v", "--verbose"})
-"""Options that may stand before or behind the command."""
+"""Options that may stand before or after the command."""
 
 EXIT = {
     RunStatus.COMPLETE: 0,
@@ -49,14 +51,14 @@ EXIT = {
 
 
 class Commands(click.Group):
-    """A group whose commands are imported when they are called; help needs none of them."""
+    """A group that imports a command when it is called; the overview needs none of them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """In the order in which a person meets them."""
+        """All commands, in the order in which people need them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command of a name."""
+        """The command of this name; None if there is none."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"jobs.commands.{cmd_name}").command
@@ -73,7 +75,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """One line for each, without importing it."""
+        """One line for each command, without importing it."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -86,17 +88,17 @@ class Commands(click.Group):
     "7 disk full, 130 stopped.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress, only results, warnings and errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Say on stderr what is retried and why.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress, only results, warnings and errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Report on stderr what is retried and why.")
 @click.version_option(__version__, prog_name="migrator")
 @click.pass_context
 def group(ctx: click.Context, /, *, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Gets the files out of an issue tracker, and into another.
 
     A backup stores every attachment in a local archive; a load replays the archive into another tracker. Both can be
-    killed at any moment and run again: nothing is lost, nothing is sent twice.
+    killed at any moment and run again: nothing is lost, and nothing is sent twice.
 
-    Where a command takes ARCHIVE, the configuration that names it will do.
+    Where a command takes ARCHIVE, you can also give the configuration that names it.
 
     Start with `migrator demo`, then write a configuration (see sample_configs/) and run `migrator check CONFIG`.
     """
@@ -107,27 +109,27 @@ def group(ctx: click.Context, /, *, as_json: bool, quiet: bool, verbose: bool) -
 
 def main(arguments: list[str] | None = None) -> None:
     """The console script: runs a command and exits with its status."""
-    os.umask(0o077)  # archive, mapping, exports, reports: what a tracker holds is its owner's business alone
+    os.umask(0o077)  # archive, mapping, exports and reports hold a tracker's content: for their owner's eyes only
     interrupt_on_signals()
-    collect_seldom()
+    collect_garbage_less_often()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
-def collect_seldom() -> None:
-    """Hundreds of thousands of rows are no garbage: looking for some after each 700 costs an eighth of a backup."""
+def collect_garbage_less_often() -> None:
+    """Collect garbage less often: hundreds of thousands of live rows make the default cost an eighth of a backup."""
     gc.set_threshold(20_000, 50, 50)
 
 
-def _in_front(arguments: list[str]) -> list[str]:
-    """The options of the group, which people also write behind the command, before all others."""
+def _group_options_first(arguments: list[str]) -> list[str]:
+    """Move the group's options, which people also write after the command, in front of everything else."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     ours = [word for word in arguments[:end] if word in EVERYWHERE]
     return ours + [word for word in arguments[:end] if word not in EVERYWHERE] + arguments[end:]
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command line and give its exit status."""
-    arguments = _in_front(arguments)
+    """Run a command line and return its exit status."""
+    arguments = _group_options_first(arguments)
     output = Output(as_json="--json" in arguments)
     command = next((word for word in arguments if word in COMMANDS), "")
     try:

@@ -19,26 +19,26 @@ config_argument = click.argument("config", type=click.Path(path_type=Path, dir_o
 
 
 def _archive(_context: click.Context, _parameter: click.Parameter, given: Path) -> Path:
-    """The folder itself, or that of a configuration."""
+    """The folder itself, or the archive of a configuration."""
     from migrator.config import read_configuration
 
     return read_configuration(given).archive if given.is_file() else given
 
 
 archive_argument = click.argument("archive", type=click.Path(path_type=Path), callback=_archive)
-"""ARCHIVE, for which the configuration that names it will do."""
+"""ARCHIVE, or the configuration that names it."""
 
 paranoid_option = click.option(
-    "--paranoid", is_flag=True, help="Fetch files twice whose length neither listing nor answer tells, and compare."
+    "--paranoid", is_flag=True, help="Download files of unknown length twice, and compare the two."
 )
 
-yes_option = click.option("--yes", is_flag=True, help="Delete without asking; without a terminal nobody is asked.")
+yes_option = click.option("--yes", is_flag=True, help="Delete without asking. Without a terminal it never asks.")
 
 
-def expect_yes(question: str, *, yes: bool) -> None:
-    """Ask on a terminal before something is deleted, on stderr; `click.Abort` (exit status 130) is a no.
+def require_yes(question: str, *, yes: bool) -> None:
+    """Ask on stderr before something is deleted, if this is a terminal; "no" raises `click.Abort` (exit status 130).
 
-    `UsageError` where a person is there, and would not see the question.
+    `UsageError` if a person is there, but would not see the question.
     """
     if yes or not sys.stdin.isatty():
         return
@@ -60,7 +60,7 @@ def size(value: str) -> int:
 
 
 def date(value: str) -> datetime:
-    """ISO 8601, `2024-01-31`, perhaps with a time of day and an offset; without one it is UTC."""
+    """ISO 8601, `2024-01-31`, optionally with a time of day and an offset; without one it is UTC."""
     try:
         return datetime.fromisoformat(value)
     except ValueError:
@@ -68,7 +68,7 @@ def date(value: str) -> datetime:
 
 
 def address(value: str) -> str:
-    """A tracker's URL, spelt as in the catalog."""
+    """A tracker's URL, spelled as in the catalog."""
     from migrator.config import address as spelt
 
     try:
@@ -78,7 +78,7 @@ def address(value: str) -> str:
 
 
 def entity(value: str) -> EntityRef:
-    """`Bug:4711`, or `4711` for any kind, which is empty then."""
+    """`Bug:4711`, or `4711` for any kind; the kind is then empty."""
     kind, _, number = value.rpartition(":")
     if not number:
         raise click.BadParameter(f"{value!r} has no id; write it like Bug:4711")
@@ -86,25 +86,29 @@ def entity(value: str) -> EntityRef:
 
 
 _SELECTION = (
-    click.option("--limit", type=click.IntRange(1), metavar="N", help="Only N entities that have files."),
-    click.option("--kind", "kinds", multiple=True, help="Only this kind of entity; may be repeated."),
+    click.option(
+        "--limit", type=click.IntRange(1), metavar="N", help="Take only the first N entities that have files."
+    ),
+    click.option("--kind", "kinds", multiple=True, help="Take only this kind of entity; may be repeated."),
     click.option(
         "--entity",
         "entities",
         type=entity,
         multiple=True,
         metavar="[KIND:]ID",
-        help="Only KIND:ID, or ID; may be repeated.",
+        help="Take only this entity, of any kind if none is given; may be repeated.",
     ),
-    click.option("--name-glob", "name_globs", multiple=True, help="Only names like '*.png'; may be repeated."),
-    click.option("--min-size", type=size, help="Only files of this size or more, like '10 kB'."),
-    click.option("--max-size", type=size, help="Only files of this size or less, like '10 MB'."),
-    click.option("--since", type=date, help="Only files of this date or later, like 2024-01-31."),
+    click.option(
+        "--name-glob", "name_globs", multiple=True, help="Take only names that match, e.g. '*.png'; may be repeated."
+    ),
+    click.option("--min-size", type=size, help="Take only files of at least this size, e.g. '10 kB'."),
+    click.option("--max-size", type=size, help="Take only files of at most this size, e.g. '10 MB'."),
+    click.option("--since", type=date, help="Take only files of this date or later, e.g. 2024-01-31."),
 )
 
 
 def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options that pick; the command gets them as one `selection`."""
+    """Adds the options that select files; the command gets them as one `selection`."""
 
     @wraps(function)
     def picking(*args: Any, **options: Any) -> Any:

@@ -17,7 +17,7 @@ from migrator.progress import Progress, Silent
 
 
 def _document(value: dict[str, Any]) -> str:
-    """JSON in one line, readable where the stream takes all of Unicode."""
+    """JSON on one line, unescaped if the stream can encode all of Unicode."""
     return json.dumps(value, ensure_ascii=(sys.stdout.encoding or "").lower() not in {"utf-8", "utf8"})
 
 
@@ -40,13 +40,13 @@ class _LogHandler(logging.StreamHandler[TextIO]):
 
 
 class Output:
-    """Where a command's words go. With `--json` stdout gets exactly one document."""
+    """Where a command's output goes. With `--json` stdout gets exactly one document."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         self.quiet = False
         for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't show ends no run
+            if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't show must not end a run
                 stream.reconfigure(errors="backslashreplace")
         self._log = _LogHandler(sys.stderr)
         self._log.setFormatter(_LogFormatter("%(message)s"))
@@ -58,16 +58,16 @@ class Output:
         logging.getLogger("migrator").setLevel(logging.INFO if verbose else logging.WARNING)
 
     def note(self, text: str) -> None:
-        """Something for the person at the terminal."""
+        """A line for the person at the terminal, unless quiet."""
         if not self.quiet:
             tell(printable(text))
 
     def warn(self, text: str) -> None:
-        """Something that a person has to know, asked for quiet or not."""
+        """A line that a person has to see, quiet or not."""
         tell(f"warning: {printable(text)}")
 
     def error(self, text: str) -> None:
-        """One line on why it ended."""
+        """One line that says why the command ended."""
         tell(f"migrator: {printable(text)}")
 
     def result(self, summary: Summary) -> None:
@@ -80,22 +80,22 @@ class Output:
             say(summary_text(summary))
 
     def failed(self, command: str, code: int, message: str) -> int:
-        """The document of a command that came to nothing; gives the code back."""
+        """Write the document of a command that failed; returns the code."""
         if self.as_json:
             error = {"code": code, "message": message}
-            with suppress(StorageError):  # which is then what is told on stderr
+            with suppress(StorageError):  # stderr has the message all the same
                 say(_document({"command": command, "status": "failed", "error": error}) + "\n")
         return code
 
     def interrupted(self, command: str) -> int:
-        """The document of a command that was stopped before it had anything to tell."""
+        """Write the document of a command that was stopped before it had a result."""
         if self.as_json:
             say(_document({"command": command, "status": "interrupted"}) + "\n")
         return 130
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Progress]:
-        """Progress of a run: a bar on a terminal, a line every so often elsewhere, nothing when quiet."""
+        """Progress of a run: a bar on a terminal, otherwise a line every few seconds; nothing when quiet."""
         if self.quiet:
             yield Silent()
         elif sys.stderr.isatty() and not self.as_json:

@@ -13,7 +13,7 @@ from jobs.terminal import SafeStderr
 from migrator.progress import Progress
 from migrator.units import human_size
 
-EVERY = 10.0
+LINE_INTERVAL_SECONDS = 10.0
 """Seconds between two plain lines."""
 
 
@@ -51,10 +51,10 @@ class Tally(Progress):
         pass
 
     def changed(self) -> None:
-        """Something to show, perhaps."""
+        """Called after each event; shows nothing here."""
 
     def line(self) -> str:
-        """All of it in words."""
+        """All counts as one line of text."""
         took = max(0.001, time.monotonic() - self.began)
         left = (self.wanted_bytes - self.bytes) / (self.bytes / took) if self.bytes else 0
         eta = f", about {left:.0f} s to go" if left > 1 else ""
@@ -69,13 +69,13 @@ class LineProgress(Tally):
     def __init__(self, label: str, say: Callable[[str], None]) -> None:
         super().__init__()
         self._label, self._say = label, say
-        self._next = self.began + EVERY
+        self._next = self.began + LINE_INTERVAL_SECONDS
 
     @override
     def changed(self) -> None:
-        """A line, if it is time."""
+        """Write a line, if it is time for one."""
         if time.monotonic() >= self._next:
-            self._next = time.monotonic() + EVERY
+            self._next = time.monotonic() + LINE_INTERVAL_SECONDS
             self._say(f"{self._label}: {self.line()}")
 
     @override
@@ -83,7 +83,7 @@ class LineProgress(Tally):
         self._say(f"{self._label}: {text}")
 
     def end(self) -> None:
-        """The last line."""
+        """Write the last line."""
         self._say(f"{self._label}: {self.line()}, {time.monotonic() - self.began:.1f} s")
 
 

@@ -1,4 +1,4 @@
-"""Running a job's coroutine: the loop, signals, and the archive it works on."""
+"""Runs a job's coroutine: the event loop, signals, and the lock on the archive."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from migrator.store import (
     Catalog,
     Scribe,
     disk_errors,
-    expect_descriptors,
     is_archive,
+    require_descriptors,
     sqlite_errors,
 )
 
 T = TypeVar("T")
-PATIENCE = 13.0
-"""Seconds after a first signal until what still runs is cancelled: 15 s are promised."""
-LAST_RESORT = 1.5
-"""Seconds after that until the process ends even if a thread hangs in a dead disk; a kill loses nothing either."""
-DESCRIPTORS = 32
-"""Files that a job without a tracker needs to have open at once, and some to spare."""
+STOP_SECONDS = 13.0
+"""Seconds between the first signal and the cancellation of what still runs: 15 s are promised."""
+LAST_RESORT_SECONDS = 1.5
+"""Seconds after that until the process ends, even if a thread hangs on a dead disk; a kill loses nothing either."""
+OPEN_FILES = 32
+"""Files that a job without a tracker has open at once, with some to spare."""
 
 
 def run_job(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
-    """Run a job; the first signal of STOPS sets its event, a second one ends the process at once.
+    """Run a job. The first signal of STOPS sets its event; a second one ends the process at once.
 
-    A job that does not end within PATIENCE after the first is cancelled: `KeyboardInterrupt`.
+    A job that does not end within STOP_SECONDS of the first signal is cancelled, which raises `KeyboardInterrupt`.
     """
-    expect_descriptors(DESCRIPTORS)
+    require_descriptors(OPEN_FILES)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             return runner.run(_with_signals(job))
@@ -61,10 +61,10 @@ async def _with_signals(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) 
         if number == signal.SIGHUP:
             leave_terminal()
         stop.set()
-        end = threading.Timer(PATIENCE + LAST_RESORT, os._exit, [130])
+        end = threading.Timer(STOP_SECONDS + LAST_RESORT_SECONDS, os._exit, [130])
         end.daemon = True
         end.start()
-        loop.call_later(PATIENCE, task.cancel)
+        loop.call_later(STOP_SECONDS, task.cancel)
         tell("migrator: stopping; what is in flight is finished first (once more to stop at once)")
 
     for number in active_signals():
@@ -72,8 +72,8 @@ async def _with_signals(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) 
     return await task
 
 
-async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
-    """The result of work that leaves nothing to finish, like a login: a stop ends it at once."""
+async def cancel_on_stop(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
+    """The result of work that leaves nothing unfinished, such as a login; a stop cancels it at once."""
     task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -81,8 +81,8 @@ async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T
             raise asyncio.CancelledError
         return task.result()
     finally:
-        for one in (task, stopping):
-            one.cancel()
+        for future in (task, stopping):
+            future.cancel()
         await asyncio.wait({task, stopping})
 
 
@@ -98,9 +98,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def held_archive(
     root: Path, command: str, *, create: bool = False, reads: bool = False
 ) -> Iterator[tuple[Archive, Catalog]]:
-    """The archive, held by this run and by no other, and its catalog. It must exist unless `create`.
+    """The archive, locked for this run, and its catalog. It must exist unless `create`.
 
-    A job that only `reads` gets one that can't be written, too; what it would record there is not recorded.
+    A job that only `reads` also works on an archive that it can't write to; what it would record is then not recorded.
     """
     with held_folder(root, command, create=create, reads=reads) as archive:
         read_only = reads and not os.access(root, os.W_OK)
@@ -110,7 +110,7 @@ def held_archive(
 
 @contextmanager
 def held_folder(root: Path, command: str, *, create: bool = False, reads: bool = False) -> Iterator[Archive]:
-    """The same, for those who open the catalog themselves, or make it."""
+    """The same, for callers that open the catalog themselves, or create it."""
     if not create and not is_archive(root) and not (root / JOURNAL).is_file():
         raise ConfigError(f"{root} is no archive: it has no {CATALOG}")
     if reads and not os.access(root, os.W_OK):

@@ -1,4 +1,4 @@
-"""Being told to stop: which signals that are, and what they do while no job runs.
+"""Which signals stop the program, and what they do while no job runs.
 
 Ctrl-C, `systemctl stop` and a terminal that is closed are the same: a job is told once and ends in order
 (`jobs.runtime`). Outside of one, while a configuration is read or a result printed, a signal is a `KeyboardInterrupt`.

@@ -1,4 +1,4 @@
-"""Summaries as tables for people."""
+"""Summaries as text and tables for people."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.commands.lists import (
-    SHOWN,
+    MAX_SHOWN,
     counted,
     print_altered,
     print_changed,
     print_failures,
     print_left,
     print_problems,
-    without_those_of_the_whole,
+    print_whole_failures,
 )
 from jobs.terminal import printable
 from migrator.pipeline.summary import Summary
 from migrator.units import human_size
 
-WIDTH = 140
-"""Columns where there is no terminal to ask."""
+DEFAULT_WIDTH = 140
+"""Columns, if there is no terminal to ask."""
 
 _COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
 
@@ -35,7 +35,7 @@ def summary_text(result: Summary) -> str:
     """The summary of any command, coloured where stdout is a terminal."""
     summary = result.as_json()
     terminal, written = sys.stdout.isatty(), io.StringIO()
-    width = None if terminal else WIDTH
+    width = None if terminal else DEFAULT_WIDTH
     out = Console(file=written, force_terminal=terminal, highlight=False, soft_wrap=True, width=width)
     _PRINTERS.get(summary["command"], _run)(out, summary)
     return written.getvalue()
@@ -57,7 +57,7 @@ def _headline(out: Console, summary: dict[str, Any], title: str = "") -> None:
 def _run(out: Console, summary: dict[str, Any]) -> None:
     """backup, load and rollback."""
     _headline(out, summary)
-    failures = without_those_of_the_whole(out, summary.get("failures", []))
+    failures = print_whole_failures(out, summary.get("failures", []))
     table = Table(box=None, show_header=False, pad_edge=False)
     if "entities" in summary:
         table.add_row("entities", str(summary["entities"]))
@@ -91,11 +91,11 @@ def _map(out: Console, summary: dict[str, Any]) -> None:
             table.add_row(Text(printable(f"{group.replace('_', ' ')}: {key}")), str(value))
     out.print(table)
     for group in ("ambiguous", "unmatched"):
-        for one in summary[group][:SHOWN]:
-            line = f"  {group}: {one['kind']} {one['entity']} {one['title']!r}: {one['why']}"
+        for entity in summary[group][:MAX_SHOWN]:
+            line = f"  {group}: {entity['kind']} {entity['entity']} {entity['title']!r}: {entity['why']}"
             out.print(Text(printable(" ".join(line.split("\n")))))
-        if len(summary[group]) > SHOWN:
-            out.print(f"  ... and {len(summary[group]) - SHOWN} more {group}")
+        if len(summary[group]) > MAX_SHOWN:
+            out.print(f"  ... and {len(summary[group]) - MAX_SHOWN} more {group}")
     out.print(Text(f"rows are in {summary['mapping']}, what is left in {summary['open']}"))
 
 
@@ -144,9 +144,9 @@ def _mark(check: dict[str, Any]) -> Text:
 
 def _check(out: Console, summary: dict[str, Any]) -> None:
     for side in ("source", "target"):
-        if found := summary.get(side):
-            out.print(f"{side}: {found['tracker']}")
-            for check in found["checks"]:
+        if checked := summary.get(side):
+            out.print(f"{side}: {checked['tracker']}")
+            for check in checked["checks"]:
                 mark = _mark(check)
                 out.print("  ", mark, " ", Text(printable(f"{check['check']}: {check['detail']}")), sep="")
     _headline(out, summary)

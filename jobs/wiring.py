@@ -1,4 +1,4 @@
-"""From the configuration to working parts: `Retrying(Verified(adapter(HttpClient)))`."""
+"""Builds working parts from the configuration: `Retrying(Verified(adapter(HttpClient)))`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from migrator.errors import ConfigError
 from migrator.layers import DryRunTarget, ParanoidSource, RetryingSource, RetryingTarget, RetryPolicy, VerifiedSource
 from migrator.pipeline.stop import back_off
 from migrator.ports import Source, Target
-from migrator.selection import expect_kinds
-from migrator.store import expect_descriptors
+from migrator.selection import require_known_kinds
+from migrator.store import require_descriptors
 from migrator.trackers import Adapter, adapter
 from migrator.wire import OLD, HttpClient, Proxy, RateLimiter, Route, TlsFiles, Waits
 
 T = TypeVar("T")
-BASE = 32
-"""Files that any job has open, its catalog and lock among them; each transfer adds a file and two connections, of
-which one idles: downloads have connections of their own."""
+BASE_OPEN_FILES = 32
+"""Base number of open files for any job, catalog and lock included. Each transfer adds three: a file, an API
+connection, and a download connection.
+"""
 
 
 UNVERIFIED = (
@@ -31,12 +32,12 @@ OUTDATED = (
     '{where}.tls.minimum = "{minimum}": what goes to and comes from {url} may be read and changed on its way, as '
     "TLS {minimum} is broken; let the server, or a proxy before it, speak TLS 1.2"
 )
-"""The same for a version of TLS that is no protection any more."""
+"""The same, for a TLS version that no longer protects anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wired(Generic[T]):
-    """A tracker ready for use, what names it, and warnings for the person."""
+    """A tracker ready for use, its identity, and warnings for the person."""
 
     tracker: T
     identity: str
@@ -44,52 +45,52 @@ class Wired(Generic[T]):
 
 
 def wire_source(configuration: Configuration, *, paranoid: bool = False) -> Wired[Source]:
-    """The source of a configuration; `paranoid`: files of unknown length are fetched twice.
+    """The source of a configuration; `paranoid`: files of unknown length are downloaded twice.
 
-    No I/O but looking up secrets and certificates; `ConfigError` if it can't be.
+    Looks up secrets and certificates, and does no other I/O; `ConfigError` if that fails.
     """
     section, limits = configuration.settings.source, configuration.settings.limits
     parts = adapter(section.tracker)
     http, waits, warnings = _client(parts, section, "source", configuration, section.download_auth)
     inner = parts.source(http, options_of(section.options, parts.options, "source.options"))
-    expect_kinds(section.kinds, inner.capabilities.kinds, "source.kinds")
+    require_known_kinds(section.kinds, inner.capabilities.kinds, "source.kinds")
     checked = ParanoidSource(VerifiedSource(inner)) if paranoid else VerifiedSource(inner)
-    return Wired(RetryingSource(checked, patience(limits, waits)), identity(section), warnings)
+    return Wired(RetryingSource(checked, retry_policy(limits, waits)), identity(section), warnings)
 
 
 def wire_target(configuration: Configuration, *, dry_run: bool = False) -> Wired[Target]:
-    """The target of a configuration; a rehearsal if it is a dry run."""
+    """The target of a configuration; for a dry run, one that sends nothing."""
     section = target_section(configuration)
     parts = adapter(section.tracker)
     http, waits, warnings = _client(parts, section, "target", configuration, {})
     inner = parts.target(http, options_of(section.options, parts.options, "target.options"))
-    retrying = RetryingTarget(inner, patience(configuration.settings.limits, waits))
+    retrying = RetryingTarget(inner, retry_policy(configuration.settings.limits, waits))
     return Wired(DryRunTarget(retrying) if dry_run else retrying, identity(section), warnings)
 
 
 def wire_target_listing(configuration: Configuration) -> Wired[Source]:
-    """The target, to be read: for its entities, with its own credentials and options."""
+    """The target as a source, to list its entities, with the target's credentials and options."""
     section = target_section(configuration)
     parts = adapter(section.tracker)
     http, waits, warnings = _client(parts, section, "target", configuration, {})
     inner = (parts.listing or parts.source)(http, options_of(section.options, parts.options, "target.options"))
-    return Wired(RetryingSource(inner, patience(configuration.settings.limits, waits)), identity(section), warnings)
+    return Wired(RetryingSource(inner, retry_policy(configuration.settings.limits, waits)), identity(section), warnings)
 
 
 def target_section(configuration: Configuration) -> TargetSection:
-    """[target], which some commands can't do without."""
+    """[target]; `ConfigError` if there is none."""
     if configuration.settings.target is None:
         raise ConfigError("the configuration has no [target] section")
     return configuration.settings.target
 
 
 def identity(section: SourceSection | TargetSection) -> str:
-    """What names a tracker in the catalog."""
+    """What identifies a tracker in the catalog."""
     return f"{section.tracker} {section.url}"
 
 
-def patience(limits: Limits, waits: Waits | None = None) -> RetryPolicy:
-    """The retry policy of [limits]. There is time for one wait of the longest kind after some short ones."""
+def retry_policy(limits: Limits, waits: Waits | None = None) -> RetryPolicy:
+    """The retry policy of [limits]. In total it allows one wait of the longest kind after some short ones."""
     total = max(RetryPolicy().total, limits.retry_after_max + 2 * limits.backoff_max)
     return RetryPolicy(
         limits.retries, limits.backoff, limits.backoff_max, total, sleep=back_off, waits=waits or Waits()
@@ -99,9 +100,9 @@ def patience(limits: Limits, waits: Waits | None = None) -> RetryPolicy:
 def _client(
     parts: Adapter, section: SourceSection | TargetSection, where: str, configuration: Configuration, files: Secrets
 ) -> tuple[HttpClient, Waits, list[str]]:
-    """The client, and what tells of waits; with warnings for the person."""
+    """The client, the record of its waits, and warnings for the person."""
     limits, folder = configuration.settings.limits, configuration.folder
-    expect_descriptors(BASE + 3 * (limits.downloads + limits.uploads))
+    require_descriptors(BASE_OPEN_FILES + 3 * (limits.downloads + limits.uploads))
     keys, warnings = credentials(section.auth, parts.auth, f"{where}.auth", folder)
     file_signer = None
     if files:
@@ -123,19 +124,21 @@ def _client(
 
 
 def _route(configuration: Configuration, section: SourceSection | TargetSection, where: str) -> tuple[Route, list[str]]:
-    """The way to a tracker, and warnings. Reads certificates; `ConfigError` names the key that is wrong."""
+    """TLS and proxy settings for a tracker, and warnings. Reads certificates; `ConfigError` names the wrong key."""
     proxy, warnings = _proxy(configuration, section, where)
     if section.tls is None:
         return Route(proxy=proxy), warnings
-    told = section.tls.model_dump(include={"ca_file", "client_cert", "client_key"}, exclude_none=True)
-    files = {key: configuration.place(written) for key, written in told.items()}
+    paths = section.tls.model_dump(include={"ca_file", "client_cert", "client_key"}, exclude_none=True)
+    files = {key: configuration.place(written) for key, written in paths.items()}
     tls = section.tls
-    home, abroad = TlsFiles(f"{where}.tls", **files, verify=tls.verify, minimum=tls.minimum or "").contexts()
+    own_origin, other_origins = TlsFiles(
+        f"{where}.tls", **files, verify=tls.verify, minimum=tls.minimum or ""
+    ).contexts()
     if tls.minimum in OLD:
         warnings = [OUTDATED.format(where=where, url=section.url, minimum=tls.minimum), *warnings]
     if not tls.verify:
         warnings = [UNVERIFIED.format(where=where, url=section.url), *warnings]
-    return Route(home, abroad, proxy), warnings
+    return Route(own_origin, other_origins, proxy), warnings
 
 
 def _proxy(

@@ -1,13 +1,12 @@
-"""File names: legal on every file system, for the tree that an export writes; and legal at a target.
+"""File names that are legal on every file system, for exports, and names that are legal at a target.
 
-On disk: a name is made legal first and unique afterwards, by a key under which names are equal if any of the
-three systems takes them for one: composed or not, upper or lower case, with or without invisible characters.
-Beware: white space at the end counts as well, not only what Windows drops: programs that read a manifest strip
-each line.
+On disk, a name is first made legal, then unique. Names count as equal if any of Linux, macOS and Windows confuses them:
+composed or decomposed, upper or lower case, with or without invisible characters. Beware: trailing white space of any
+kind is removed, not only what Windows drops, because programs that read a manifest strip each line.
 
-At a target: names that are legal stay as they are, even if two files of one entity share one. A name that had to be
-changed keeps its extension and must not collide with any other. A limit counts bytes of an encoding: Windows'
-characters are two bytes of utf-16-le each.
+At a target, legal names stay as they are, even if two files of one entity share a name. A name that had to be changed
+keeps its extension and must not collide with any other. A limit counts bytes in an encoding; Windows's characters are
+two bytes of utf-16-le each.
 """
 
 from __future__ import annotations
@@ -18,24 +17,26 @@ import unicodedata
 from collections.abc import Callable, Container
 from pathlib import Path
 
-PATH = 230
-"""Characters of a whole path below the export, in UTF-16 as Windows counts (260 are what many programs there bear)."""
-KIND, FOLDER = 40, 80
-"""Of those, so many at most for a kind and for an entity: a name keeps 108 at least."""
-BYTES = 255
-"""Of one part of a path in UTF-8, decomposed, as the strictest file system counts."""
+MAX_PATH = 230
+"""Characters of a whole path inside the export, in UTF-16 as Windows counts (many programs there allow only 260)."""
+MAX_KIND, MAX_FOLDER = 40, 80
+"""Of those, at most this many for a kind and for an entity, which leaves at least 108 for a name."""
+MAX_NAME_BYTES = 255
+"""Bytes of one part of a path in decomposed UTF-8, as the strictest file system counts."""
 
 _ILLEGAL = re.compile(r"[<>:\"/\\|?*\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-IN_A_BAG = "%\u2028\u2029"
-"""Legal everywhere; but implementations of BagIt disagree on them: some read %0A as a line break, some count lines."""
+UNSAFE_IN_A_BAG = "%\u2028\u2029"
+"""Legal everywhere, but BagIt implementations disagree on them: some read %0A as a line break, some split lines at
+them.
+"""
 _END = re.compile(r"[.\s]+$")
 _RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³])\s*(?=\.|$)", re.IGNORECASE)
 
 
-def legal(name: str, limit: int = BYTES, otherwise: str = "unnamed", *, avoid: str = "") -> str:
-    """The nearest legal name of at most `limit` characters, its extension kept; `otherwise` where nothing is left.
+def legal(name: str, limit: int = MAX_NAME_BYTES, otherwise: str = "unnamed", *, avoid: str = "") -> str:
+    """The nearest legal name of at most `limit` characters, extension kept; `otherwise` if nothing is left.
 
-    `avoid`: characters that it must not have, legal or not.
+    `avoid` are characters to be replaced although they are legal.
     """
     plain = unicodedata.normalize("NFC", name).translate(dict.fromkeys(map(ord, avoid), "_"))
     name = _trimmed(_ILLEGAL.sub("_", plain))
@@ -45,36 +46,36 @@ def legal(name: str, limit: int = BYTES, otherwise: str = "unnamed", *, avoid: s
     return _cut(name, "", limit)
 
 
-def unique(name: str, taken: set[str], limit: int = BYTES, *, extension: bool = True) -> str:
-    """The (legal) name, numbered if need be so that it differs from all in `taken`, which its key is added to."""
+def unique(name: str, taken: set[str], limit: int = MAX_NAME_BYTES, *, extension: bool = True) -> str:
+    """The (legal) name, numbered if necessary to differ from all in `taken`; its key is added to `taken`."""
     stem, ext = split_extension(name) if extension else (name, "")
-    found, number = name, 2
-    while fold(found) in taken:
-        found = _cut(stem + ext, f" ({number})", limit, extension=extension)
+    candidate, number = name, 2
+    while fold(candidate) in taken:
+        candidate = _cut(stem + ext, f" ({number})", limit, extension=extension)
         number += 1
-    taken.add(fold(found))
-    return found
+    taken.add(fold(candidate))
+    return candidate
 
 
 def fold(name: str) -> str:
-    """The key under which names are equal: whoever keeps these apart keeps apart what any file system confuses."""
+    """A key that is equal for names that some file system takes for the same."""
     bare = "".join(char for char in name if unicodedata.category(char) != "Cf")
     folded = unicodedata.normalize("NFD", bare).upper().casefold()
     return unicodedata.normalize("NFD", folded)
 
 
 def on_disk(path: str) -> str:
-    """The same path for calls of the system: UTF-8 on the disk, whatever the locale says that file names are."""
+    """The same path for system calls: UTF-8 on disk, whatever encoding the locale names."""
     return os.fsdecode(path.encode("utf-8", "surrogateescape"))
 
 
 def readable(path: Path) -> str:
-    """A path as text that any program takes: what is UTF-8 on the disk is read so, whatever the locale says."""
+    """A path as text for any program: bytes on disk are read as UTF-8, whatever encoding the locale names."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def length(text: str) -> int:
-    """Characters as Windows counts them."""
+    """The number of characters as Windows counts them."""
     return len(text.encode("utf-16-le")) // 2
 
 
@@ -83,7 +84,7 @@ def _trimmed(name: str) -> str:
 
 
 def _cut(name: str, mark: str, limit: int, *, extension: bool = True) -> str:
-    """The name with the mark before its extension, cut before that."""
+    """The name with `mark` before its extension; the stem is shortened to fit."""
     stem, ext = split_extension(name) if extension else (name, "")
     while stem and not _fits(stem + mark + ext, limit):
         stem = stem[:-1]
@@ -91,21 +92,21 @@ def _cut(name: str, mark: str, limit: int, *, extension: bool = True) -> str:
 
 
 def _fits(name: str, limit: int) -> bool:
-    return length(name) <= limit and len(unicodedata.normalize("NFD", name).encode()) <= BYTES
+    return length(name) <= limit and len(unicodedata.normalize("NFD", name).encode()) <= MAX_NAME_BYTES
 
 
 # --- at a target
 
 
 def shorten(name: str, limit: int, encoding: str = "utf-8") -> str:
-    """At most `limit` bytes in this encoding, cut before the extension, never inside a character."""
+    """The name in at most `limit` bytes of this encoding: extension kept, no character split."""
     if len(name.encode(encoding)) <= limit:
         return name
     return _with_ending(*split_extension(name), limit, encoding)
 
 
 def split_extension(name: str) -> tuple[str, str]:
-    """`report.tar.gz` -> (`report.tar`, `.gz`); a leading dot begins no extension, nor does a long one count."""
+    """`report.tar.gz` -> (`report.tar`, `.gz`). A leading dot starts no extension; an overlong one doesn't count."""
     stem, dot, ext = name.rpartition(".")
     if not stem or not dot or len(ext.encode()) > 32:
         return name, ""
@@ -116,7 +117,7 @@ def name_at_target(
     original: str, legal: Callable[[str], str], limit: int, taken: Container[str], encoding: str = "utf-8"
 ) -> str:
     """The name under which to send a file; `taken` are the names in use on the entity."""
-    # Once more after it was cut: where it was cut it may end in what no name may end in.
+    # `legal` again after shortening: the shortened name may end in something that no name may end in.
     name = legal(shorten(legal(original) or "unnamed", limit, encoding)) or "unnamed"
     if name == original:
         return name
@@ -129,6 +130,6 @@ def name_at_target(
 
 
 def _with_ending(text: str, ending: str, limit: int, encoding: str) -> str:
-    """The text, cut so that the ending fits behind it."""
+    """The text, shortened so that the ending fits behind it."""
     room = max(0, limit - len(ending.encode(encoding)))
     return text.encode(encoding)[:room].decode(encoding, errors="ignore") + ending

@@ -1,8 +1,9 @@
-"""What a person picks of an archive or a tracker: kinds, entities, names, sizes, dates, and how many entities.
+"""What to take of an archive or a tracker: kinds, entities, names, sizes, dates, and a number of entities.
 
-The one idea: `Selection` is a value and judges one file at a time; `Selector` counts entities on top of it. Backup and
-load use the same two.
-The one trap: what a tracker doesn't tell can't be held against a file: an unknown size or date passes.
+`Selection` is a value that judges one file at a time; `Selector` adds the counting of entities. Backup and load use the
+same two.
+
+Beware: what a tracker doesn't report can't exclude a file, so an unknown size or date passes.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from migrator.model import NOBODY, UNLINKED, Attachment, EntityRef
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """All of it by default. Within one field any of its values will do; every field that is set must agree.
+    """Everything, by default. A file must match all fields that are set, and of each field at least one value.
 
-    `entities` have an empty kind where any kind will do. `name_globs` don't look at upper and lower case. Sizes are
-    in bytes, both ends included. `since` compares with the date of the file; without an offset it is UTC. `limit` is
-    the number of entities, those with wanted files, in the order in which they come.
+    `entities` with an empty kind match any kind. `name_globs` ignore case. Sizes are in bytes, inclusive. `since` is
+    compared with the date of the file; without an offset it is UTC. `limit` is the number of entities that have wanted
+    files, in the order in which they arrive.
     """
 
     kinds: frozenset[str] = frozenset()
@@ -41,7 +42,7 @@ class Selection:
 
     @property
     def key(self) -> str:
-        """The same text for the same selection in any process."""
+        """A text that is the same for equal selections, in any process."""
         sets = sorted(self.kinds), sorted((ref.kind, ref.id) for ref in self.entities), sorted(self.name_globs)
         return repr((*sets, self.min_size, self.max_size, self.since, self.limit))
 
@@ -51,7 +52,7 @@ class Selection:
         return named and (not self.kinds or ref.kind in self.kinds)
 
     def wants(self, attachment: Attachment) -> bool:
-        """Whether this file is wanted; `limit` is not asked."""
+        """Whether this file is wanted, regardless of `limit`."""
         return (
             self.wants_entity(attachment.owner)
             and (not self.name_globs or any(_fits(attachment.name, glob) for glob in self.name_globs))
@@ -63,8 +64,8 @@ class Selection:
 EVERYTHING = Selection()
 
 
-def expect_kinds(wanted: Iterable[str], known: Sequence[str], where: str) -> None:
-    """`ConfigError` for a kind that no entity of this tracker can have; `known` empty: nobody can tell."""
+def require_known_kinds(wanted: Iterable[str], known: Sequence[str], where: str) -> None:
+    """`ConfigError` for a kind that this tracker doesn't have; if `known` is empty, any kind may exist."""
     for kind in wanted:
         if known and kind not in {*known, UNLINKED}:
             near = get_close_matches(kind, known, n=1, cutoff=0.5)
@@ -74,36 +75,36 @@ def expect_kinds(wanted: Iterable[str], known: Sequence[str], where: str) -> Non
 
 @dataclass(slots=True)
 class Selector:
-    """Takes files that a selection wants, of its first `limit` entities; `taken` are those so far, if it counts.
+    """Selects the files of a selection's first `limit` entities; `selected` are the entities so far, if limited.
 
-    `kinds` are those of the configuration, none for all; what nothing owns passes there, as its owner may be found.
+    `kinds` are those of the configuration, none for all. Unlinked files pass, because their owner may still be found.
     """
 
     selection: Selection
     kinds: frozenset[str] = frozenset()
-    taken: set[EntityRef] = field(default_factory=set)
+    selected: set[EntityRef] = field(default_factory=set)
 
     @property
-    def full(self) -> bool:
-        """Whether no further entity is taken."""
-        return self.selection.limit is not None and len(self.taken) >= self.selection.limit
+    def exhausted(self) -> bool:
+        """Whether the limit is reached."""
+        return self.selection.limit is not None and len(self.selected) >= self.selection.limit
 
-    def takes(self, attachment: Attachment) -> bool:
-        """Whether this file is wanted and its entity among those taken; takes it if there is room."""
+    def select(self, attachment: Attachment) -> bool:
+        """Whether this file is wanted and its entity is selected; selects the entity if the limit allows it."""
         owner = attachment.owner
         if not (self._is_kind(owner) and self.selection.wants(attachment)):
             return False
-        if self.selection.limit is None or owner in self.taken:
+        if self.selection.limit is None or owner in self.selected:
             return True
-        if owner == NOBODY or self.full:
+        if owner == NOBODY or self.exhausted:
             return False
-        self.taken.add(owner)
+        self.selected.add(owner)
         return True
 
-    def may_take(self, ref: EntityRef) -> bool:
-        """Whether files of this entity may be taken."""
+    def may_select(self, ref: EntityRef) -> bool:
+        """Whether files of this entity may be selected."""
         wanted = self._is_kind(ref) and self.selection.wants_entity(ref)
-        return wanted and (not self.full or ref in self.taken)
+        return wanted and (not self.exhausted or ref in self.selected)
 
     def _is_kind(self, ref: EntityRef) -> bool:
         return not self.kinds or ref.kind in self.kinds or ref.kind == UNLINKED
@@ -117,14 +118,14 @@ def _within(size: int | None, low: int | None, high: int | None) -> bool:
     return size is None or ((low is None or size >= low) and (high is None or size <= high))
 
 
-def _before(told: str, since: datetime) -> bool:
+def _before(date: str, since: datetime) -> bool:
     try:
-        at = datetime.fromisoformat(told)
+        moment = datetime.fromisoformat(date)
     except ValueError:
         return False
-    return aware(at) < aware(since)
+    return aware(moment) < aware(since)
 
 
-def aware(at: datetime) -> datetime:
-    """The same, in UTC where no offset was told."""
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+def aware(moment: datetime) -> datetime:
+    """The same date, in UTC if it has no offset."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -53,7 +53,7 @@ def held(root: Path, how: str = "BEGIN IMMEDIATE", first: str = "SELECT 1"):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(database, "BUSY", 0.05)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
 
 
 # --- held
@@ -137,7 +137,7 @@ async def test_held_in_the_midst_of_a_run_it_ends_and_the_next_one_fetches_what_
 @pytest.mark.skipif(not LOCKS.exists(), reason="this system has no table of locks")
 async def test_whoever_has_no_lock_is_not_named_and_looking_loses_no_lock_of_ours(tmp_path):
     await run_backup(small_tracker(), tmp_path)
-    with held(tmp_path, "SELECT 2"), closing(Catalog(tmp_path)) as catalog, catalog.writing():
+    with held(tmp_path, "SELECT 2"), closing(Catalog(tmp_path)) as catalog, catalog.transaction():
         catalog.db.execute("UPDATE runs SET command = 'x'")
         assert holders_of(tmp_path / CATALOG) == []
         refused = f"import sqlite3; sqlite3.connect({str(tmp_path / CATALOG)!r}, timeout=0).execute('DELETE FROM runs')"

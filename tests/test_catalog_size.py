@@ -97,7 +97,7 @@ def test_a_page_is_as_many_statements_however_many_files_are_on_it(tmp_path):
         root = tmp_path / str(size)
         root.mkdir()
         catalog, told = Catalog(root), list[str]()
-        catalog.keep_manifest()
+        catalog.ensure_journal()
         run = catalog.begin_run("backup")
         catalog.db.conn.set_trace_callback(told.append)
         listed(catalog, run, size)
@@ -110,7 +110,7 @@ def test_a_page_is_as_many_statements_however_many_files_are_on_it(tmp_path):
 @pytest.mark.parametrize("count", [1, 2, 3, 500, 512, 513, 1025])
 def test_every_file_of_a_page_is_recorded_whatever_its_length(tmp_path, count):
     catalog = Catalog(tmp_path)
-    catalog.keep_manifest()
+    catalog.ensure_journal()
     run = catalog.begin_run("backup")
     assert listed(catalog, run, count) == {str(number) for number in range(count)}
     assert catalog.totals()["attachments"] == {"stored": count}
@@ -126,7 +126,7 @@ def test_a_catalog_opens_and_writes_though_somebody_keeps_every_cursor(tmp_path,
     monkeypatch.setattr(Database, "execute", lambda self, *args: kept.append(execute(self, *args)) or kept[-1])
     for run in (1, 2):
         catalog = Catalog(tmp_path)
-        catalog.keep_manifest()
+        catalog.ensure_journal()
         assert catalog.begin_run("backup") == run
         kept.clear()
         catalog.close()

@@ -328,7 +328,7 @@ async def test_paranoid_notices_a_file_that_was_cut_where_nobody_tells_its_lengt
     owned = [file for file in world.attachments if world.owner_of(file) is not None]
     contents = {hashlib.sha256(world.content(file)).hexdigest() for file in owned}
     async with TeamPulseSandbox(world) as source:
-        source.oddities.null_sizes = {file.id for file in world.attachments}
+        source.quirks.null_sizes = {file.id for file in world.attachments}
         source.faults.cut = 0.2
         for options, whole in (([], False), (["--paranoid"], True)):
             config = config_of(tmp_path / str(whole), source, target, source__options={})

@@ -25,7 +25,7 @@ from migrator.pipeline.export import Destination, ExportSettings, copies, export
 from migrator.store import disk
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
-from migrator.store.space import RESERVE
+from migrator.store.space import RESERVE_BYTES
 from migrator.trackers.memory import MemoryTracker
 from tests.support.parts import overwrite, rows, run_backup, run_verify, small_tracker
 from tests.support.program import kill, run, start, until
@@ -147,7 +147,7 @@ async def test_where_the_file_system_clones_files_nothing_is_written_and_no_room
     tracker, root = archive
     cloned = []
     monkeypatch.setattr(copies.fcntl, "ioctl", lambda *asked: cloned.append(asked) or share_blocks(*asked))
-    monkeypatch.setattr(disk, "free_bytes", lambda _: RESERVE + 10)
+    monkeypatch.setattr(disk, "free_bytes", lambda _: RESERVE_BYTES + 10)
     monkeypatch.setattr(copies, "_copied", lambda *_: pytest.fail("copied by hand"))
     await run_export(root, tmp_path / "dest")
     assert_whole(tracker, tmp_path / "dest")
@@ -158,7 +158,7 @@ async def test_where_the_file_system_clones_files_nothing_is_written_and_no_room
 async def test_where_it_does_not_copies_need_room(archive, tmp_path, monkeypatch):
     _, root = archive
     monkeypatch.setattr(copies, "_cloned", lambda *_: False)
-    monkeypatch.setattr(disk, "free_bytes", lambda _: RESERVE + 10)
+    monkeypatch.setattr(disk, "free_bytes", lambda _: RESERVE_BYTES + 10)
     with pytest.raises(StorageError):
         await run_export(root, tmp_path / "dest")
     assert [path.name for path in tmp_path.iterdir()] == ["archive"]

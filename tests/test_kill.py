@@ -84,9 +84,9 @@ class Steps:
 
 def with_steps(steps: Steps) -> None:
     """Put steps at the edges of disk and database; only ever called in a child."""
-    for name in ("sync_files", "sync_folders", "write_file", "rename", "extend"):
+    for name in ("sync_files", "sync_folders", "write_file", "rename", "write_at"):
         setattr(disk, name, steps.around(getattr(disk, name)))
-    CatalogDatabase.writing = _stepping_transactions(steps, CatalogDatabase.writing)
+    CatalogDatabase.transaction = _stepping_transactions(steps, CatalogDatabase.transaction)
 
 
 def _stepping_transactions(steps: Steps, writing):

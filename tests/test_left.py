@@ -121,10 +121,10 @@ async def test_a_kind_that_the_target_cannot_have_is_status_2_with_its_line_and_
     file = tmp_path / "mapping.csv"
     file.write_text("source_kind,source_id,target_kind,target_id\nBug,1,Story,1\nBug,2,story,2\n")
     known = read_rows(file)
-    known.expect_target_kinds(())
-    known.expect_target_kinds(("story", "Story", "Bug"))
+    known.require_target_kinds(())
+    known.require_target_kinds(("story", "Story", "Bug"))
     with pytest.raises(ConfigError, match=r"mapping.csv line 3: the target has no kind 'story'; did you mean 'Story'"):
-        known.expect_target_kinds(("Story", "Bug"))
+        known.require_target_kinds(("Story", "Bug"))
 
 
 async def test_a_kind_that_is_only_spelled_in_another_way_is_a_mistake_and_one_without_entities_a_warning(tmp_path):

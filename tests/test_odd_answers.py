@@ -26,7 +26,7 @@ from migrator.layers.retry import RetryingSource
 from migrator.model import EntityRef, Unread
 from migrator.pipeline.backup.fetch import FEW_EMPTY
 from migrator.ports import BodyFacts, Capabilities
-from migrator.selection import Selection, expect_kinds
+from migrator.selection import Selection, require_known_kinds
 from migrator.store import disk
 from migrator.trackers.memory import MemorySource, MemoryTracker
 from tests.contract import MemorySink
@@ -571,10 +571,10 @@ async def test_kind_without_entities_is_a_warning_with_the_nearest(tmp_path):
 
 def test_kind_that_the_tracker_cannot_have_is_refused_with_the_nearest():
     known = Capabilities(streams=("x",), kinds=("UserStory", "Bug")).kinds
-    expect_kinds(["UserStory", "Unlinked"], known, "source.kinds")
-    expect_kinds(["Anything"], (), "source.kinds")
+    require_known_kinds(["UserStory", "Unlinked"], known, "source.kinds")
+    require_known_kinds(["Anything"], (), "source.kinds")
     with pytest.raises(ConfigError, match=r"source\.kinds: .*'UserStroy'; did you mean UserStory"):
-        expect_kinds(["Bug", "UserStroy"], known, "source.kinds")
+        require_known_kinds(["Bug", "UserStroy"], known, "source.kinds")
 
 
 # --- sizes that can't be true

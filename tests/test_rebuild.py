@@ -169,7 +169,7 @@ async def test_an_intent_that_was_never_answered_is_still_in_doubt(tmp_path):
     await run_backup(tracker, tmp_path)
     target, mapping = twin_of(tracker)
     with closing(Catalog(tmp_path)) as catalog:
-        catalog.keep_manifest()
+        catalog.ensure_journal()
         run = catalog.begin_run("load")
         catalog.plan_uploads(run, "memory", [(of, to) for of, targets in mapping.items() for to in targets])
         to = next(iter(mapping.values()))[0]
@@ -220,7 +220,7 @@ def _killed(monkeypatch: pytest.MonkeyPatch, root: Path, at: int) -> int:
         return counting
 
     with monkeypatch.context() as patch:
-        for name in ("write_file", "rename", "extend", "sync_files", "sync_folders", "remove"):
+        for name in ("write_file", "rename", "write_at", "sync_files", "sync_folders", "remove"):
             patch.setattr(disk, name, counted(getattr(disk, name)))
         with suppress(Killed):
             rebuild(Archive(root))
@@ -281,7 +281,7 @@ async def test_a_run_makes_safe_the_names_that_a_killed_rebuild_gave(tmp_path, m
     monkeypatch.setattr(disk, "sync_folders", lambda folders, root: (safe.extend(folders), real(folders, root)))
     with closing(Catalog(tmp_path)) as catalog:
         assert not safe
-        catalog.keep_manifest()
+        catalog.ensure_journal()
     assert safe == [tmp_path]
 
 
@@ -374,7 +374,7 @@ def test_every_text_and_number_comes_back_as_it_was(tmp_path_factory, name, raw,
     root = tmp_path_factory.mktemp("archive")
     owner = EntityRef("Bug", "1")
     with closing(Catalog(root)) as catalog:
-        catalog.keep_manifest()
+        catalog.ensure_journal()
         run = catalog.begin_run("backup")
         file = Attachment("1", owner, name, size, comment, raw=raw)
         catalog.record_listing(run, [Entity(owner, title, raw=raw)], [(file, Status.PENDING)])

@@ -286,7 +286,7 @@ async def test_a_blob_that_could_not_be_opened_for_want_of_descriptors_is_not_ca
 
 def test_descriptors_that_are_there_are_not_asked_for(monkeypatch):
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    disk.expect_descriptors(8)
+    disk.require_descriptors(8)
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
     monkeypatch.setattr(disk.resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    disk.expect_descriptors(2**20)
+    disk.require_descriptors(2**20)

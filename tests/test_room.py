@@ -14,7 +14,7 @@ from migrator.pipeline.export import ExportSettings, copies, export
 from migrator.store import disk
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
-from migrator.store.space import RESERVE, FreeSpace
+from migrator.store.space import RESERVE_BYTES, FreeSpace
 from tests.support.parts import expected, rows, run_backup, run_verify, small_tracker, stored
 
 HUGE = 10**18
@@ -30,7 +30,7 @@ def resize(tracker, name: str, size: int | None) -> str:
 
 def limit(monkeypatch, free: int | None) -> None:
     """Let so many bytes beyond the reserve be free."""
-    monkeypatch.setattr(disk, "free_bytes", lambda _: None if free is None else RESERVE + free)
+    monkeypatch.setattr(disk, "free_bytes", lambda _: None if free is None else RESERVE_BYTES + free)
 
 
 async def test_files_that_surely_do_not_fit_are_refused_with_figures_before_any_of_their_page(tmp_path, monkeypatch):
@@ -93,7 +93,7 @@ async def test_a_run_ends_while_the_catalog_can_still_commit_and_keeps_what_is_f
 
     def free(_):
         left[0] -= bool(list((tmp_path / "blobs").glob("*/*")))
-        return 2**40 if left[0] > 0 else RESERVE - 1
+        return 2**40 if left[0] > 0 else RESERVE_BYTES - 1
 
     monkeypatch.setattr(disk, "free_bytes", free)
     with pytest.raises(StorageError, match=r"16\.8 MB are free, of which 16\.8 MB are left to the catalog"):
@@ -165,4 +165,4 @@ def test_full_disk_of_what_is_no_place_is_called_so_all_the_same():
 async def test_folder_without_room_is_told_as_its_disk(tmp_path, monkeypatch, size):
     limit(monkeypatch, -1)
     with pytest.raises(StorageError, match=f"^the disk of {tmp_path} "):
-        FreeSpace(tmp_path).expect(size)
+        FreeSpace(tmp_path).require(size)

@@ -87,7 +87,7 @@ async def test_the_first_large_batch_starts_it_and_what_it_writes_is_an_archive_
         path = archive.path_of(blob.sha256)
         assert (path.read_bytes(), path.stat().st_mode & 0o777) == (body, 0o400)
     assert list(archive.incoming.iterdir()) == []
-    assert archive.suspects == set()
+    assert archive.untrusted == set()
 
 
 async def test_a_batch_with_large_files_may_be_repeated_and_leaves_nothing_behind(root, scribe):
@@ -117,7 +117,7 @@ async def test_a_batch_is_written_here_when_it_dies(root, scribe):
     os.kill(await at_work(scribe), signal.SIGKILL)
     archive, some = Archive(root, scribe), files("left over")
     archive.store_batch(some, [])
-    assert all(archive.holds(blob) for blob, _ in some)
+    assert all(archive.has(blob) for blob, _ in some)
     assert not scribe.write([(blob.sha256, body) for blob, body in some]), "it is not started again"
 
 
@@ -133,17 +133,17 @@ async def test_a_disk_that_refuses_is_told_in_the_same_words(root, scribe):
     assert error.value.errno == errno.ENOENT
     with pytest.raises(StorageError, match=f"{root}: No such file or directory"):
         archive.store_batch(some, [])
-    assert archive.suspects == {blob.sha256 for blob, _ in some}
+    assert archive.untrusted == {blob.sha256 for blob, _ in some}
     folder.mkdir()
     archive.store_batch(some, [])
-    assert all(archive.holds(blob) for blob, _ in some)
+    assert all(archive.has(blob) for blob, _ in some)
 
 
 async def test_where_no_process_can_be_started_all_is_written_here(root, scribe, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(root / "no python"))
     archive, some = Archive(root, scribe), files("alone")
     archive.store_batch(some, [])
-    assert all(archive.holds(blob) for blob, _ in some)
+    assert all(archive.has(blob) for blob, _ in some)
     assert scribe._process is None
 
 

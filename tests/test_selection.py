@@ -61,11 +61,11 @@ def test_a_choice_takes_so_many_entities_and_all_of_each():
     choice = Selector(only(limit=2, name_globs=("*.png",)))
     owners = [EntityRef("Bug", str(number)) for number in range(4)]
     files = [replace(FILE, id=str(n), owner=owners[n % 4]) for n in range(8)]
-    assert not choice.takes(replace(FILE, name="a.txt")), "an entity without a wanted file takes no room"
-    assert not choice.takes(replace(FILE, owner=NOBODY)), "nobody is no entity"
-    assert [file.id for file in files if choice.takes(file)] == ["0", "1", "4", "5"]
-    assert choice.full
-    assert [choice.may_take(owner) for owner in owners] == [True, True, False, False]
+    assert not choice.select(replace(FILE, name="a.txt")), "an entity without a wanted file takes no room"
+    assert not choice.select(replace(FILE, owner=NOBODY)), "nobody is no entity"
+    assert [file.id for file in files if choice.select(file)] == ["0", "1", "4", "5"]
+    assert choice.exhausted
+    assert [choice.may_select(owner) for owner in owners] == [True, True, False, False]
 
 
 def test_options_are_understood_or_named():

@@ -47,7 +47,7 @@ for seed in map(int, sys.argv[1:]):
 def test_whatever_happens_nothing_is_lost_and_nothing_done_twice():
     """A violation tells its seed: python -m tests.simulation --seeds N. The runs meet every kind of edge and end."""
     told = in_a_process(SEEDS_HOLD, *range(SEEDS))
-    for edge in ("begin", "commit", "committed", "create", "append", "sync_files", "rename", "sync_folders"):
+    for edge in ("begin", "commit", "committed", "create", "write_all", "sync_files", "rename", "sync_folders"):
         assert re.search(rf"killed at edge \d+, (before |after )?{edge};", told), edge
     for verb in ("read", "attachments_of", "download", "find_attachments", "upload", "uploaded", "delete", "read_back"):
         assert re.search(rf"killed at edge \d+, {verb} ", told), verb

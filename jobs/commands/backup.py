@@ -17,9 +17,12 @@ from migrator.pipeline.summary import BackupSummary
 @config_argument
 @selection_options
 @paranoid_option
-@click.option("--accept-gone", is_flag=True, help="However many files are no longer listed, believe it.")
+@click.option("--accept-gone", is_flag=True, help="Mark files as gone, however many are no longer listed.")
 @click.option(
-    "--moved-from", type=address, metavar="OLD_URL", help="The tracker had this address before: go on with its archive."
+    "--moved-from",
+    type=address,
+    metavar="OLD_URL",
+    help="Continue with the archive of the tracker's previous address.",
 )
 @click.pass_obj
 def command(
@@ -34,15 +37,15 @@ def command(
 ) -> BackupSummary:
     """Crawl the source of CONFIG and store every attachment in its archive.
 
-    Run again it resumes where it was stopped or killed; run after a complete backup it fetches only what is new or
-    changed. A file that can't be had is listed with its reason (exit status 3) and tried again by the next run. One
-    that the tracker no longer lists is `gone`; its blob stays. Where more than [source] max_gone of all files are no
-    longer listed, none is called gone (exit status 3) until --accept-gone says that it is true.
+    After a stop or a kill, the same command resumes; after a complete backup, it fetches only what is new or changed. A
+    file that can't be fetched is listed with its reason (exit status 3), and the next run tries it again. A file that
+    the tracker no longer lists is `gone`; its blob stays. If more than [source] max_gone of all files are no longer
+    listed, none is marked as gone (exit status 3) unless --accept-gone confirms it.
 
     What --limit and the filters leave out is counted as skipped, and fetched by a later run without them.
 
-    After the tracker's address has changed in CONFIG, --moved-from OLD_URL goes on with the archive made from there,
-    once, if files that it holds have the same ids, names and sizes at the new address (else exit status 2).
+    If the tracker's address has changed in CONFIG, --moved-from OLD_URL, given once, continues with the archive made
+    from the old address. Files in it must have the same ids, names and sizes at the new one (otherwise exit status 2).
     """
     from jobs.runtime import run_job
     from migrator.config import read_configuration
@@ -72,10 +75,10 @@ async def run_backup(
     moved_from: str | None = None,
 ) -> BackupSummary:
     """Log in, hold the archive, back up; `moved_from` is the address that the tracker had before."""
-    from jobs.runtime import held_archive, unless_stopped
+    from jobs.runtime import cancel_on_stop, held_archive
     from jobs.wiring import wire_source
     from migrator.pipeline.backup import BackupSettings, backup, relocate
-    from migrator.selection import EVERYTHING, expect_kinds
+    from migrator.selection import EVERYTHING, require_known_kinds
 
     source = wire_source(configuration, paranoid=paranoid)
     for warning in source.warnings:
@@ -83,10 +86,10 @@ async def run_backup(
     section, limits = configuration.settings.source, configuration.settings.limits
     selection = selection or EVERYTHING
     known = source.tracker.capabilities.kinds
-    expect_kinds(selection.kinds, known, "--kind")
-    expect_kinds([ref.kind for ref in selection.entities if ref.kind], known, "--entity")
+    require_known_kinds(selection.kinds, known, "--kind")
+    require_known_kinds([ref.kind for ref in selection.entities if ref.kind], known, "--entity")
     try:
-        output.note(f"source: {await unless_stopped(source.tracker.check(), stop)}")
+        output.note(f"source: {await cancel_on_stop(source.tracker.check(), stop)}")
         settings = BackupSettings(
             source.identity,
             section.kinds,
@@ -102,7 +105,7 @@ async def run_backup(
             if moved_from:
                 old = f"{section.tracker} {moved_from}"
                 moved = relocate(source.tracker, catalog, old, source.identity)
-                progress.note(await unless_stopped(moved, stop))
+                progress.note(await cancel_on_stop(moved, stop))
             summary = await backup(source.tracker, archive, catalog, settings, progress=progress, stop=stop)
     finally:
         await source.tracker.close()

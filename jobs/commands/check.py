@@ -18,8 +18,8 @@ from migrator.model import RunStatus
 from migrator.pipeline.summary import Check, CheckedSide, CheckSummary
 
 
-class Odd(str):
-    """What an attempt found where it works, and a person has to know something: it gets the mark of a warning."""
+class OddResult(str):
+    """The result of a check that passed, but that a person should know about: it is shown as a warning."""
 
     __slots__ = ()
 
@@ -27,8 +27,8 @@ class Odd(str):
 Attempt = Callable[[], Awaitable[str]]
 Attempts = Callable[[Any], Iterator[tuple[str, Attempt]]]
 
-SMALL = 10 * 1024 * 1024
-"""A file up to so many bytes is tried."""
+MAX_TRIED_BYTES = 10 * 1024 * 1024
+"""The largest file, in bytes, that is downloaded as a test."""
 
 
 @click.command("check")
@@ -37,14 +37,14 @@ SMALL = 10 * 1024 * 1024
 def command(output: Output, /, *, config: Path) -> CheckSummary:
     """Log in to source and target, read one page, download one small file; write nothing.
 
-    Says what will work (ok), what will not (FAIL, exit status 3) and what is odd and works all the same (warn). Refused
+    Reports what will work (ok), what will not (FAIL, exit status 3) and what works but is odd (warn). Refused
     credentials or a tracker that doesn't answer end it with status 4.
     """
-    from jobs.runtime import run_job, unless_stopped
+    from jobs.runtime import cancel_on_stop, run_job
     from migrator.config import read_configuration
 
     configuration = read_configuration(config)
-    return run_job(lambda stop: unless_stopped(_check(configuration, output), stop))
+    return run_job(lambda stop: cancel_on_stop(_check(configuration, output), stop))
 
 
 async def _check(configuration: Any, output: Output) -> CheckSummary:
@@ -66,9 +66,9 @@ async def _check_side(section: Any, wired: Any, attempts: Attempts, output: Outp
     """Log in, which must work, and try the rest."""
     for warning in wired.warnings:
         output.warn(warning)
-    # That nobody's identity is verified stands in the results, too: it works, and is no good.
+    # An unverified certificate is among the results as well, because it works but should not stay that way.
     unsafe = [warning for warning in wired.warnings if ".tls.verify = false" in warning]
-    checks = [_passed("certificate", Odd(warning)) for warning in unsafe]
+    checks = [_passed("certificate", OddResult(warning)) for warning in unsafe]
     try:
         checks.append(_passed("login", await wired.tracker.check()))
         await _look_for_oddities(checks, wired.tracker)
@@ -81,13 +81,13 @@ async def _check_side(section: Any, wired: Any, attempts: Attempts, output: Outp
 
 @dataclass(slots=True)
 class FirstPages:
-    """What the first pages of all listings tell: kinds of entities, and where each listing goes on, if it does."""
+    """What the first pages of all listings show: the kinds of entities, and where each unfinished listing continues."""
 
     kinds: set[str] = field(default_factory=set)
     following: dict[str, Any] = field(default_factory=dict)
 
     def take(self, stream: str, page: Any) -> None:
-        """One more page."""
+        """Add a page."""
         self.kinds |= {entity.ref.kind for entity in (*page.entities, *page.ask)}
         self.following.pop(stream, None)
         if page.next is not None:
@@ -110,15 +110,15 @@ def _target_attempts(configuration: Any, target: Any) -> Iterator[tuple[str, Att
 
 def _passed(name: str, detail: str) -> Check:
     """What works."""
-    return Check(name, ok=True, warning=True if isinstance(detail, Odd) else None, detail=str(detail))
+    return Check(name, ok=True, warning=True if isinstance(detail, OddResult) else None, detail=str(detail))
 
 
 async def _look_for_oddities(checks: list[Check], tracker: Any) -> None:
     """What is odd about the tracker, a line each; where that can't be told, that is one."""
     try:
-        checks += [_passed("oddity", Odd(sentence)) for sentence in await tracker.oddities()]
+        checks += [_passed("oddity", OddResult(sentence)) for sentence in await tracker.oddities()]
     except ItemFailedError as error:
-        checks.append(_passed("oddity", Odd(f"what is odd about this tracker can't be told: {error}")))
+        checks.append(_passed("oddity", OddResult(f"what is odd about this tracker can't be told: {error}")))
 
 
 async def _tried(checks: list[Check], name: str, attempt: Attempt) -> None:
@@ -132,72 +132,73 @@ async def _one_page(source: Any, stream: str, seen: FirstPages) -> str:
     page = await source.read(stream, None)
     seen.take(stream, page)
     more = "" if page.next is None else ", more to come"
-    told = f"{len(page.entities)} entities and {len(page.attachments)} attachments on the first page{more}"
-    odd = [*page.warnings, *(f"{one.ref}: {one.reason}" for one in page.unread)]
-    return Odd("; ".join([told, *odd])) if odd else told
+    counts = f"{len(page.entities)} entities and {len(page.attachments)} attachments on the first page{more}"
+    odd = [*page.warnings, *(f"{entity.ref}: {entity.reason}" for entity in page.unread)]
+    return OddResult("; ".join([counts, *odd])) if odd else counts
 
 
 async def _kinds(source: Any, wanted: Sequence[str], seen: FirstPages) -> str:
-    """What [source] kinds names is there, as far as two pages of each listing tell."""
+    """Whether the kinds of [source] kinds exist, as far as two pages of each listing show."""
     for stream, cursor in list(seen.following.items()):
         seen.take(stream, await source.read(stream, cursor))
     lacking = ", ".join(kind for kind in wanted if kind not in seen.kinds)
     if not lacking:
         return "each kind has entities"
-    there = ", ".join(sorted(seen.kinds)) or "none"
+    kinds = ", ".join(sorted(seen.kinds)) or "none"
     if not seen.following:
-        return Odd(f"no entity is listed of the kind {lacking}; there are {there}")
-    return f"not on the first pages: {lacking}; there are {there}"
+        return OddResult(f"no entity is listed of the kind {lacking}; there are {kinds}")
+    return f"not on the first pages: {lacking}; there are {kinds}"
 
 
 async def _one_file(source: Any) -> str:
-    """The smallest file that the first pages tell of."""
+    """Download the smallest file on the first pages."""
     from migrator.pipeline.reading import HashSink
 
     listed = 0
     for stream in source.capabilities.streams:
-        found = await _first_files(source, stream)
-        listed += len(found)
-        small = [one for one in found if one.size is not None and 0 < one.size <= SMALL]
+        files = await _first_files(source, stream)
+        listed += len(files)
+        small = [file for file in files if file.size is not None and 0 < file.size <= MAX_TRIED_BYTES]
         if small:
-            one = min(small, key=lambda attachment: attachment.size or 0)
-            await source.download(one, HashSink())
-            return f"{one.name!r} of {one.owner}, {one.size} bytes"
+            smallest = min(small, key=lambda file: file.size or 0)
+            await source.download(smallest, HashSink())
+            return f"{smallest.name!r} of {smallest.owner}, {smallest.size} bytes"
     if not listed:
-        return Odd("nothing was listed on the first pages, so nothing was tried")
-    return Odd("no small file on the first pages, so no download was tried")
+        return OddResult("nothing was listed on the first pages, so nothing was tried")
+    return OddResult("no small file on the first pages, so no download was tried")
 
 
 async def _first_files(source: Any, stream: str) -> list[Any]:
-    """Files of a first page; none of what can't be listed, which another check tells."""
-
-    found: list[Any] = []
+    """The files on a stream's first page; what can't be listed is left to the check of the listing."""
+    files: list[Any] = []
     with suppress(ItemFailedError):
         page = await source.read(stream, None)
-        found += page.attachments
+        files += page.attachments
         for entity in page.ask[:5]:
-            found += await source.attachments_of(entity)
-    return found
+            files += await source.attachments_of(entity)
+    return files
 
 
 async def _mapped(configuration: Any, target: Any) -> str:
-    """The mapping file is usable, and its first target entity is there."""
+    """Whether the mapping file is usable and its first target entity exists."""
     from jobs.commands.load import mapping_rows
 
     if not configuration.mapping_file.exists():
-        return Odd(f"{configuration.mapping_file.name} is not written yet; `migrator map` proposes it after the backup")
+        return OddResult(
+            f"{configuration.mapping_file.name} is not written yet; `migrator map` proposes it after the backup"
+        )
     try:
         mapping = mapping_rows(configuration, target).mapping
     except ConfigError as error:
         raise RejectedError(str(error)) from None
     for targets in mapping.values():
-        found = await target.find_attachments(targets[0])
-        return f"{len(mapping)} source entities; {targets[0]} is there, with {len(found)} attachments"
-    return Odd("the mapping file has no row, so nothing at the target was tried")
+        attachments = await target.find_attachments(targets[0])
+        return f"{len(mapping)} source entities; {targets[0]} is there, with {len(attachments)} attachments"
+    return OddResult("the mapping file has no row, so nothing at the target was tried")
 
 
 async def _rows(configuration: Any) -> str:
-    """The rows of the mapping file name what is in the archive, as far as there is one yet."""
+    """Whether the rows of the mapping file match the archive, if there is one yet."""
     from contextlib import closing
 
     from migrator.mapping import read_rows
@@ -212,9 +213,9 @@ async def _rows(configuration: Any) -> str:
     with closing(Catalog(configuration.archive, read_only=True)) as catalog:
         known = catalog.known_refs()
         without = sum(count for owner, count in catalog.owners() if owner not in rows.mapping)
-    astray = rows.astray(known)
-    if not astray and not without:
+    unmatched = rows.unmatched(known)
+    if not unmatched and not without:
         return "each row names something in the archive, and each file has a row"
-    first = f", the first in line {rows.lines[astray[0]]}" if astray else ""
-    told = [f"{len(astray)} rows name nothing in the archive{first}"] if astray else []
-    return Odd("; ".join([*told, *([f"{without} files have no row"] if without else [])]))
+    first = f", the first in line {rows.lines[unmatched[0]]}" if unmatched else ""
+    problems = [f"{len(unmatched)} rows name nothing in the archive{first}"] if unmatched else []
+    return OddResult("; ".join([*problems, *([f"{without} files have no row"] if without else [])]))

@@ -1,7 +1,7 @@
 """`migrator demo`: the whole job on embedded trackers, as a person would do it, from configuration to check.
 
-The one idea: it uses the same configuration files, wiring and pipelines as the real commands, nothing of its own but
-the trackers; what it checks at the end it asks of the target's server itself, not of our catalog.
+It uses the same configuration files, wiring and pipelines as the real commands; only the trackers are its own. The
+final check asks the target's server, not our catalog.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from migrator.pipeline.summary import BackupSummary, DemoStep, DemoSummary, Load
 
 ENTITIES = 300
 FAULTS = 0.05
-STOP_AFTER = 250
-"""Downloads until the first backup is interrupted."""
+STOP_AFTER_DOWNLOADS = 250
+"""Downloads after which the first backup is interrupted."""
 
 _CONFIG = """# Written by `migrator demo`; the trackers are gone when it has ended.
 archive = "archive"
@@ -58,18 +58,22 @@ class Story:
     rows: list[tuple[str, str, bool]] = field(default_factory=list)
 
     def tell(self, step: str, what: str, *, good: bool) -> None:
-        """One row of the table."""
+        """Add a row to the table."""
         self.rows.append((step, what, good))
 
 
 @click.command("demo")
-@click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep configuration and archive here.")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep the configuration and the archive in this folder.",
+)
 @click.pass_obj
 def command(output: Output, /, *, keep: Path | None) -> DemoSummary:
     """The whole job on embedded sandbox trackers, in less than a minute, on this machine alone.
 
-    Starts a Targetprocess and a TeamPulse, backs the first up while it answers badly now and then, is interrupted,
-    resumes, verifies the archive, loads it into the second, loads again, and checks the target file by file.
+    Starts a Targetprocess and a TeamPulse, backs up the first while it fails now and then, is interrupted, resumes,
+    verifies the archive, loads it into the second, loads again, and checks the target file by file.
     """
     from jobs.runtime import run_job
     from migrator.errors import ConfigError
@@ -167,7 +171,7 @@ async def _interrupted_backup(configuration: Any, output: Output, source: Any, s
     enough = asyncio.Event()
 
     async def watch() -> None:
-        while source.downloads.total() < STOP_AFTER and not stop.is_set():  # noqa: ASYNC110 - a counter, no event
+        while source.downloads.total() < STOP_AFTER_DOWNLOADS and not stop.is_set():  # noqa: ASYNC110 - a counter, no event
             await asyncio.sleep(0.01)
         enough.set()
 
@@ -183,7 +187,7 @@ def _faults(sandbox: Any) -> str:
 
 
 def _write_files(folder: Path, source: Any, target: Any) -> None:
-    """Configuration, secret and mapping, as a person would have written them."""
+    """Write configuration, secret and mapping, as a person would."""
     words = {
         "source": source.url,
         "source_user": json.dumps(source.user),
@@ -202,17 +206,17 @@ def _write_files(folder: Path, source: Any, target: Any) -> None:
 
 
 def _compare(source: Any, target: Any, names: dict[str, str]) -> tuple[str, bool]:
-    """What the two servers hold, file by file; `names` are those that had to be changed to be legal, by id."""
+    """Compare the two servers file by file; `names` are the names that had to be changed to be legal, by id."""
     world, first = source.world, source.world.entities[0]
-    loose = [one for one in world.attachments if world.owner_of(one) is None]
+    unlinked = [file for file in world.attachments if world.owner_of(file) is None]
     same = 0
     good = True
     for entity in world.entities:
-        files = [*world.attachments_of(entity.id), *(loose if entity is first else ())]
-        wanted = Counter((names.get(str(one.id), one.name), source.sha256_of(one)) for one in files)
-        there = Counter((file.name, file.sha256) for file in target.files_of(entity.id))
-        same += (wanted & there).total()
-        good &= wanted == there
+        files = [*world.attachments_of(entity.id), *(unlinked if entity is first else ())]
+        wanted = Counter((names.get(str(file.id), file.name), source.sha256_of(file)) for file in files)
+        found = Counter((file.name, file.sha256) for file in target.files_of(entity.id))
+        same += (wanted & found).total()
+        good &= wanted == found
     what = f"{same} of {len(world.attachments)} files there exactly once, by name and SHA-256"
     return what + (f"; {len(names)} names had to be made legal" if names else ""), good
 

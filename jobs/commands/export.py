@@ -21,27 +21,27 @@ from migrator.pipeline.summary import ExportSummary
     "shape",
     type=click.Choice(["tree", "bagit", "zip"]),
     required=True,
-    help="A folder of files, a bag (BagIt, RFC 8493), or a ZIP file.",
+    help="Write a folder of files, a bag (BagIt, RFC 8493), or a ZIP file.",
 )
 @click.option(
     "--link",
     is_flag=True,
-    help="Hard links into the archive in place of copies: no room needed, but they ARE the archive's files.",
+    help="Make hard links instead of copies: they take no space, but they ARE the archive's files.",
 )
-@click.option("--copy", is_flag=True, help="Copies, which is what is made anyway.")
-@click.option("--include-gone", is_flag=True, help="Files too that the source no longer has.")
+@click.option("--copy", is_flag=True, help="Make copies, which is the default.")
+@click.option("--include-gone", is_flag=True, help="Also export files that were deleted at the source.")
 @click.pass_obj
 def command(
     output: Output, /, *, archive: Path, dest: Path, shape: str, link: bool, copy: bool, include_gone: bool
 ) -> ExportSummary:
     """Write the files of ARCHIVE to DEST by their own names, for people and other tools.
 
-    DEST must not exist, or be an empty folder; for zip it must not exist. Names are made legal on Linux, macOS and
-    Windows; index.csv has the original ones. Each file is hashed on its way: a damaged one is named and left out
+    DEST must not exist, or must be an empty folder; for zip it must not exist. Names are made legal on Linux, macOS and
+    Windows; index.csv has the original ones. Each file is hashed as it is written: a damaged one is named and left out
     (exit status 5). An export that is stopped or killed leaves nothing at DEST.
 
-    What is written are copies, dated as the attachments, to do with as you like; they take no room where the file
-    system can clone files (btrfs, XFS). With --link they are the archive's own files, and can't be written to.
+    The files are copies, dated like the attachments, to do with as you like; they take no space if the file system can
+    clone files (btrfs, XFS). With --link they are the archive's own files, and read-only.
     """
     from jobs.runtime import run_job
     from migrator.pipeline.export import ExportSettings

@@ -1,4 +1,4 @@
-"""Lists in summaries for people: the first few of what failed, is damaged, was altered or left behind, by reason."""
+"""Lists in summaries for people: the first files that failed, are damaged, were altered or left behind."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from rich.text import Text
 
 from jobs.terminal import printable
 
-SHOWN = 10
-"""So many failures of one reason are shown; `--json` has all of them."""
+MAX_SHOWN = 10
+"""Failures shown for each reason; `--json` has all of them."""
 
 
 def counted(number: int, one: str, more: str = "") -> str:
@@ -19,8 +19,8 @@ def counted(number: int, one: str, more: str = "") -> str:
     return f"{number} {one if number == 1 else more or f'{one}s'}"
 
 
-def without_those_of_the_whole(out: Console, failures: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What failed as a whole, such as a listing, is said first of all; gives the other failures."""
+def print_whole_failures(out: Console, failures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Print failures that belong to no file or entity, such as a listing, and return the others."""
     others = []
     for failure in failures:
         if failure["kind"] or failure["entity"] or failure["attachment"]:
@@ -31,14 +31,14 @@ def without_those_of_the_whole(out: Console, failures: list[dict[str, Any]]) -> 
 
 
 def print_altered(out: Console, summary: dict[str, Any]) -> None:
-    """What the target altered of files that have arrived."""
+    """Files that arrived, but that the target altered."""
     altered = summary.get("altered", [])
     if altered:
         out.print(Text(f"{len(altered)} files have arrived, and the target altered them", "yellow"))
-    _first(out, [f"{_of(one)}: {told_altered(one['how'])}" for one in altered])
+    _first(out, [f"{_file_name(file)}: {alteration(file['how'])}" for file in altered])
 
 
-def told_altered(how: dict[str, Any]) -> str:
+def alteration(how: dict[str, Any]) -> str:
     """What was altered, in words."""
     if "name" in how:
         return f"sent as {how['name']['sent']!r}, called {how['name']['found']!r} there"
@@ -48,30 +48,30 @@ def told_altered(how: dict[str, Any]) -> str:
 
 
 def print_left(out: Console, summary: dict[str, Any]) -> None:
-    """What a load left behind: rows that name nothing, and files without a row."""
+    """What a load left behind: mapping rows that match nothing, and files without a row."""
     if rows := summary.get("unmatched_rows", []):
         out.print(Text(f"{len(rows)} rows of the mapping name nothing in the archive", "yellow"))
         lines = [f"{row['kind']} {row['entity']}" + (f" (line {row['line']})" if row["line"] else "") for row in rows]
         _first(out, lines)
     if files := summary.get("unmapped_files", []):
         out.print(Text(f"{len(files)} files belong to entities without a row in the mapping", "yellow"))
-        _first(out, [_of(one) for one in files])
+        _first(out, [_file_name(file) for file in files])
 
 
-def _of(one: dict[str, Any]) -> str:
-    return f"{one['kind']} {one['entity']}".strip() + f" {one['name']}"
+def _file_name(file: dict[str, Any]) -> str:
+    return f"{file['kind']} {file['entity']}".strip() + f" {file['name']}"
 
 
 def _first(out: Console, lines: list[str]) -> None:
-    """The first of many."""
-    for line in lines[:SHOWN]:
+    """Print the first few lines, and how many more there are."""
+    for line in lines[:MAX_SHOWN]:
         out.print(Text(" ".join(printable(f"  {line}").split("\n"))))
-    if len(lines) > SHOWN:
-        out.print(f"  ... and {len(lines) - SHOWN} more (--json shows all)")
+    if len(lines) > MAX_SHOWN:
+        out.print(f"  ... and {len(lines) - MAX_SHOWN} more (--json shows all)")
 
 
 def print_changed(out: Console, summary: dict[str, Any]) -> None:
-    """What a load found at entities that the mapping names no more."""
+    """Files at target entities to which the mapping no longer sends them."""
     by_place: dict[str, int] = {}
     for row in summary.get("changed", []):
         now = ", ".join(f"{to['target_kind']} {to['target_id']}".strip() for to in row["now"]) or "nowhere"
@@ -81,14 +81,14 @@ def print_changed(out: Console, summary: dict[str, Any]) -> None:
     if by_place and "moved" not in summary:
         out.print(Text(f"{sum(by_place.values())} files are at entities that the mapping names no more", "yellow"))
         out.print("(load --move-changed deletes there what has arrived at the new ones)")
-    for place, count in list(by_place.items())[:SHOWN]:
+    for place, count in list(by_place.items())[:MAX_SHOWN]:
         out.print(Text(printable(f"  {place}: {count} files")))
-    if len(by_place) > SHOWN:
-        out.print(f"  ... and {len(by_place) - SHOWN} more (--json shows all)")
+    if len(by_place) > MAX_SHOWN:
+        out.print(f"  ... and {len(by_place) - MAX_SHOWN} more (--json shows all)")
 
 
 def print_failures(out: Console, failures: list[dict[str, Any]]) -> None:
-    """What failed, by reason: each reason once, with the first files that it struck."""
+    """Failures grouped by reason, each reason with its first files."""
     by_reason: dict[str, list[str]] = {}
     for failure in failures:
         what = [f"{failure['kind']} {failure['entity']}".strip(), failure["name"] or ""]
@@ -96,14 +96,14 @@ def print_failures(out: Console, failures: list[dict[str, Any]]) -> None:
         by_reason.setdefault(failure["reason"] or "", []).append(" ".join(filter(None, what)))
     for reason, struck in sorted(by_reason.items(), key=lambda item: -len(item[1])):
         out.print(Text(printable(f"{len(struck)} failed: {reason}"), "yellow"))
-        for line in struck[:SHOWN]:
+        for line in struck[:MAX_SHOWN]:
             out.print(Text(" ".join(printable(f"  {line}").split("\n"))))
-        if len(struck) > SHOWN:
-            out.print(f"  ... and {len(struck) - SHOWN} more (--json shows all)")
+        if len(struck) > MAX_SHOWN:
+            out.print(f"  ... and {len(struck) - MAX_SHOWN} more (--json shows all)")
 
 
 def print_problems(out: Console, summary: dict[str, Any]) -> None:
-    """Each with the files that it is about, and what to do next."""
+    """Each problem with its files, and what to do next."""
     problems = summary["problems"]
     for problem in problems:
         detail = f" ({problem['detail']})" if "detail" in problem else ""
@@ -115,12 +115,12 @@ def print_problems(out: Console, summary: dict[str, Any]) -> None:
 
 
 def _files(files: list[dict[str, Any]]) -> Iterator[str]:
-    for file in files[:SHOWN]:
+    for file in files[:MAX_SHOWN]:
         gone = " (gone from the source)" if file["status"] == "gone" else ""
         owner = f"{file['kind']} {file['entity']}".strip()
         yield f"{owner} {file['name']} (attachment {file['attachment']}){gone}"
-    if len(files) > SHOWN:
-        yield f"... and {len(files) - SHOWN} more (--json shows more)"
+    if len(files) > MAX_SHOWN:
+        yield f"... and {len(files) - MAX_SHOWN} more (--json shows more)"
 
 
 def _remedies(problems: list[dict[str, Any]]) -> Iterator[str]:

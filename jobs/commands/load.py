@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from jobs.options import config_argument, expect_yes, selection_options, yes_option
+from jobs.options import config_argument, require_yes, selection_options, yes_option
 from jobs.output import Output
 from migrator.model import RunStatus
 from migrator.pipeline.summary import LoadSummary
@@ -17,14 +17,14 @@ from migrator.pipeline.summary import LoadSummary
 
 @click.command("load")
 @config_argument
-@click.option("--dry-run", is_flag=True, help="Rehearse: look at the target, send nothing.")
+@click.option("--dry-run", is_flag=True, help="Rehearse: look at the target, but send nothing.")
 @click.option("--verify", type=click.Choice(["content"]), help="Read every uploaded file back and compare its content.")
 @click.option(
     "--move-changed",
     is_flag=True,
-    help="Delete what went to an entity that its changed row names no more, once it has arrived at the new one.",
+    help="If a row has changed, delete its files at the old entity once they have arrived at the new one.",
 )
-@click.option("--strict", is_flag=True, help="Files without a row, and rows that name nothing, are exit status 3.")
+@click.option("--strict", is_flag=True, help="Exit with status 3 if files have no row, or rows match nothing.")
 @yes_option
 @selection_options
 @click.pass_obj
@@ -42,20 +42,21 @@ def command(
 ) -> LoadSummary:
     """Replay the archive of CONFIG into its target, by its mapping file.
 
-    Run again it resumes and uploads nothing twice: what was in flight when a run was killed is looked up at the
-    target before anything is sent. Files of entities without a row in the mapping are counted as unmapped and named,
-    as are rows that name nothing in the archive; where no row names anything, nothing is done (exit status 2).
+    Run again, it resumes and uploads nothing twice: what was in flight when a run was killed is looked up at the target
+    before anything is sent. Files of entities without a row in the mapping are counted as unmapped and listed, and so
+    are rows that match nothing in the archive; if no row matches anything, nothing is done (exit status 2).
 
-    A row added to the mapping since is loaded. Where a row was changed, its files go to the new entity, and what went
-    to the old one is listed; with --move-changed it is deleted there as rollback deletes: only what a load sent and
-    nobody changed, on a terminal after a question that the load has come to. With [mapping] create_missing, entities
-    without a row get a stub at the target and a row.
+    A row that was added to the mapping is loaded. If a row was changed, its files go to the new entity, and those at
+    the old one are listed; --move-changed deletes them there under the same conditions as rollback: only what a load
+    sent and nobody has changed. On a terminal it asks first, once the load is done. With [mapping] create_missing,
+    entities without a row get a stub at the target, and a row.
 
-    Afterwards the target is read back: by name and size always, by content with --verify content. That covers what
-    this run settled; if there was nothing to do, all files that are recorded as being there. One that differs has
-    failed (exit status 3). A name or a text that the target altered is told, and is no failure.
+    Afterwards the target is read back: names and sizes always, contents with --verify content. That covers the files of
+    this run, or, if there was nothing to do, all files recorded as being there. A file that differs has failed (exit
+    status 3). A name or a text that the target altered is reported, and is no failure.
 
-    What --limit and the filters leave out is counted as skipped, stays planned, and goes with a later run without them.
+    What --limit and the filters leave out is counted as skipped, stays planned, and is loaded by a later run without
+    them.
     """
     from jobs.runtime import run_job
     from migrator.config import read_configuration
@@ -80,7 +81,7 @@ def _may_delete(configuration: Any, summary: LoadSummary, *, yes: bool) -> bool:
     count, url = len(to_delete(summary.changed or ())), target_section(configuration).url
     try:
         if count:
-            expect_yes(f"Delete {count} files at former entities of {url}?", yes=yes)
+            require_yes(f"Delete {count} files at former entities of {url}?", yes=yes)
     except click.Abort:
         return False
     return True
@@ -97,7 +98,7 @@ async def run_load(
     strict: bool = False,
 ) -> LoadSummary:
     """Read the mapping, log in, hold the archive, load."""
-    from jobs.runtime import held_archive, unless_stopped
+    from jobs.runtime import cancel_on_stop, held_archive
     from jobs.wiring import target_section, wire_target
     from migrator.mapping import add_rows
     from migrator.pipeline.load import LoadSettings, load
@@ -129,7 +130,7 @@ async def run_load(
     )
     try:
         with held_archive(configuration.archive, "load") as (archive, catalog):
-            output.note(f"target: {await unless_stopped(target.tracker.check(), stop)}")
+            output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")
             with output.progress("load") as progress:
                 summary = await load(target.tracker, archive, catalog, settings, progress=progress, stop=stop)
     finally:
@@ -146,11 +147,11 @@ async def run_load(
 
 
 def mapping_rows(configuration: Any, target: Any) -> Any:
-    """The mapping file, with its kinds held against those that the target has. `ConfigError` names the line."""
+    """The mapping file, its kinds checked against those of the target. `ConfigError` names the line."""
     from migrator.mapping import read_rows
 
     rows = read_rows(configuration.mapping_file, may_lack=configuration.settings.mapping.create_missing)
-    rows.expect_target_kinds(target.capabilities.kinds)
+    rows.require_target_kinds(target.capabilities.kinds)
     return rows
 
 
@@ -158,7 +159,7 @@ async def _moved(
     configuration: Any, summary: LoadSummary, output: Output, stop: asyncio.Event, *, dry_run: bool
 ) -> LoadSummary:
     """Roll back what is at former entities and has arrived at the new ones; `moved` in the summary counts it."""
-    from jobs.runtime import held_archive, unless_stopped
+    from jobs.runtime import cancel_on_stop, held_archive
     from jobs.wiring import wire_target
     from migrator.pipeline.load import to_delete
     from migrator.pipeline.rollback import RollbackSettings, rollback
@@ -168,7 +169,7 @@ async def _moved(
     undo = RollbackSettings(target.identity, None, uploads, dry_run=dry_run, only=only)
     try:
         with held_archive(configuration.archive, "load") as (_, catalog):
-            await unless_stopped(target.tracker.check(), stop)
+            await cancel_on_stop(target.tracker.check(), stop)
             with output.progress("move") as progress:
                 done = await rollback(target.tracker, catalog, undo, progress=progress, stop=stop)
     finally:

@@ -26,18 +26,18 @@ def command(output: Output, /, *, config: Path) -> MapSummary:
     """Propose the mapping: add a row for each entity of the archive that the rules find at the target.
 
     The rules are those of [mapping] match, the most trusted first: title, id, title:PATTERN, custom:FIELD and
-    custom:FIELD:PATTERN. Each new row says in found_by and sure how it was found; look at those that are not high.
-    Source entities that have a row already keep it as it stands, byte for byte, and no target entity gets two sources.
+    custom:FIELD:PATTERN. In each new row, found_by and sure say how it was found; review those that are not high.
+    Existing rows stay as they are, byte for byte, and no target entity gets two sources.
 
-    What has files and no row is listed: on the terminal in part, in full with --json, and in a file beside the mapping
-    (mapping.open.csv for mapping.csv), written anew by each run, from which a person can go on. That some are left is
-    no failure: the status is 0. Run a backup first.
+    Entities that have files but no row are listed: some on the terminal, all with --json, and all in a file beside the
+    mapping (mapping.open.csv for mapping.csv), from which a person can continue; each run rewrites it. Entities that
+    are left over are no failure: the exit status is 0. Run a backup first.
     """
-    from jobs.runtime import run_job, unless_stopped
+    from jobs.runtime import cancel_on_stop, run_job
     from migrator.config import read_configuration
 
     configuration = read_configuration(config)
-    return run_job(lambda stop: unless_stopped(_map(configuration, output), stop))
+    return run_job(lambda stop: cancel_on_stop(_map(configuration, output), stop))
 
 
 async def _map(configuration: Any, output: Output) -> MapSummary:
@@ -74,5 +74,5 @@ def _open_rows(left: Sequence[OpenEntity]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Titles are anybody's; a spreadsheet must not take one for a formula."""
+    """A cell that no spreadsheet takes for a formula; anybody can write a title."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

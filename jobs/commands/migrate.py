@@ -23,8 +23,8 @@ _WORST = (RunStatus.INTERRUPTED, RunStatus.DAMAGED, RunStatus.INCOMPLETE, RunSta
 def command(output: Output, /, *, config: Path, paranoid: bool) -> MigrateSummary:
     """Back up the source of CONFIG, then load the archive into its target.
 
-    The load reads the target back, entity by entity: what is not there as it was sent is a failure. Mapping and
-    target are checked before the backup begins.
+    The load reads the target back, entity by entity; what is not there as it was sent is a failure. Mapping and target
+    are checked before the backup begins.
     """
     from jobs.runtime import run_job
     from migrator.config import read_configuration
@@ -36,13 +36,13 @@ def command(output: Output, /, *, config: Path, paranoid: bool) -> MigrateSummar
 async def _migrate(configuration: Any, output: Output, stop: asyncio.Event, *, paranoid: bool) -> MigrateSummary:
     from jobs.commands.backup import run_backup
     from jobs.commands.load import mapping_rows, run_load
-    from jobs.runtime import unless_stopped
+    from jobs.runtime import cancel_on_stop
     from jobs.wiring import wire_target
 
     target = wire_target(configuration)
     try:
         mapping_rows(configuration, target.tracker)
-        await unless_stopped(target.tracker.check(), stop)
+        await cancel_on_stop(target.tracker.check(), stop)
     finally:
         await target.tracker.close()
     backup, load = await run_backup(configuration, output, stop, paranoid=paranoid), None

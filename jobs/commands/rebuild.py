@@ -17,9 +17,9 @@ from migrator.pipeline.summary import RebuildSummary
 def command(_: Output, /, *, archive: Path) -> RebuildSummary:
     """Make the catalog of ARCHIVE anew, where it is lost, damaged or not what its manifest tells.
 
-    A damaged catalog is kept as catalog.db.damaged-N. Files that are missing are wanted again: the next backup fetches
-    them. After it a backup downloads nothing, and a load uploads nothing, that was recorded before. A sound catalog
-    stays, and a manifest that is lost or damaged is made anew from it. Run it again if it was killed.
+    A damaged catalog is kept as catalog.db.damaged-N. The next backup fetches missing files again. Apart from them, a
+    backup downloads nothing, and a load uploads nothing, that was recorded before. A sound catalog stays, and a
+    manifest that is lost or damaged is rewritten from it. If it was killed, run it again.
     """
     from jobs.runtime import held_folder
     from migrator.pipeline.rebuild import rebuild

@@ -16,18 +16,18 @@ from migrator.pipeline.summary import ReportSummary
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The report: a page (.html), a table (.csv) or a document (.json), by the ending.",
+    help="Write the report as a page (.html), a table (.csv) or a document (.json), depending on the extension.",
 )
 @click.option(
     "--redirects",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A table (.csv) of old and new address of every file that arrived, for rewriting links.",
+    help="Write a table (.csv) of the old and new address of every file that arrived, for rewriting links.",
 )
 @click.pass_obj
 def command(_: Output, /, *, archive: Path, out: Path | None, redirects: Path | None) -> ReportSummary:
     """Write what was in the source, what is in ARCHIVE, what is at the target, and what differs and why.
 
-    The page needs nothing but itself: it can be filed, printed and mailed. Reads only; works while a run is under way.
+    The page is self-contained: it can be filed, printed and mailed. Reads only; works while a run is under way.
     """
     from migrator.pipeline.report import UrlOf, report
     from migrator.store import Catalog, sqlite_errors

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jobs.options import config_argument, expect_yes, yes_option
+from jobs.options import config_argument, require_yes, yes_option
 from jobs.output import Output
 from migrator.pipeline.summary import RollbackSummary
 
@@ -16,17 +16,17 @@ from migrator.pipeline.summary import RollbackSummary
 @click.command("rollback")
 @config_argument
 @click.option("--run", "load", type=click.IntRange(1), help="Undo this load only; `migrator status` lists the runs.")
-@click.option("--dry-run", is_flag=True, help="Look at the target and say what would be deleted; delete nothing.")
+@click.option("--dry-run", is_flag=True, help="Look at the target and report what would be deleted; delete nothing.")
 @yes_option
 @click.pass_obj
 def command(output: Output, /, *, config: Path, load: int | None, dry_run: bool, yes: bool) -> RollbackSummary:
     """Delete from the target of CONFIG exactly what a load, or all loads, put there.
 
-    A file is deleted by its id, and only while it is still the one that was sent: its name, size and content are
-    compared first. What was there before a load, or was changed since, stays and is listed (exit status 3). Run again
-    it goes on where it was stopped or killed; a later load uploads what was rolled back again.
+    A file is deleted by its id, and only if it is still the one that was sent: its name, size and content are compared
+    first. What was there before a load, or has changed since, stays and is listed (exit status 3). Run again, it
+    continues where it was stopped or killed; a later load uploads again what was rolled back.
 
-    On a terminal it asks first, with the number of files and the address; a no deletes nothing (exit status 130).
+    On a terminal it asks first, showing the number of files and the address; "no" deletes nothing (exit status 130).
     """
     from jobs.runtime import run_job
     from migrator.config import read_configuration
@@ -45,14 +45,14 @@ def _ask(configuration: Any, load: int | None) -> None:
     with held_archive(configuration.archive, "rollback") as (_, catalog):
         count = sum(catalog.entities_to_roll_back(identity(section), load).values())
     if count:
-        expect_yes(f"Delete {count} files from {section.url}?", yes=False)
+        require_yes(f"Delete {count} files from {section.url}?", yes=False)
 
 
 async def run_rollback(
     configuration: Any, output: Output, stop: asyncio.Event, load: int | None = None, *, dry_run: bool = False
 ) -> RollbackSummary:
     """Log in, hold the archive, roll back all loads into this target, or one."""
-    from jobs.runtime import held_archive, unless_stopped
+    from jobs.runtime import cancel_on_stop, held_archive
     from jobs.wiring import wire_target
     from migrator.pipeline.rollback import NO_DELETE, RollbackSettings, rollback
 
@@ -62,7 +62,7 @@ async def run_rollback(
     settings = RollbackSettings(target.identity, load, configuration.settings.limits.uploads, dry_run=dry_run)
     try:
         with held_archive(configuration.archive, "rollback") as (_, catalog):
-            output.note(f"target: {await unless_stopped(target.tracker.check(), stop)}")
+            output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")
             if not target.tracker.capabilities.deletes:
                 output.note(f"warning: {NO_DELETE}; what a load put there is listed")
             with output.progress("rollback") as progress:

@@ -13,16 +13,18 @@ from jobs.output import Output
 
 @click.command("sandbox")
 @click.argument("tracker", type=click.Choice(["issuetrak", "squash", "targetprocess", "teampulse"]))
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; any free one by default.")
-@click.option("--entities", type=click.IntRange(1, 1_000_000), default=300, show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; by default any free one.")
+@click.option(
+    "--entities", type=click.IntRange(1, 1_000_000), default=300, show_default=True, help="Number of made-up entities."
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same tracker.")
-@click.option("--empty", is_flag=True, help="Entities without attachments: a target to load into.")
+@click.option("--empty", is_flag=True, help="Make entities without attachments: a target to load into.")
 @click.pass_obj
 def command(output: Output, /, *, tracker: str, port: int, entities: int, seed: int, empty: bool) -> int:
     """Serve an embedded TRACKER on the loopback interface, with made-up entities and attachments.
 
-    Prints its URL and credentials and serves until it is stopped. All trackers with the same seed hold the
-    same entities under the same ids, so that one can be migrated into the other (give the second --empty).
+    Prints its URL and credentials, and serves until it is stopped. All trackers with the same seed hold the same
+    entities under the same ids, so one can be migrated into another (start that one with --empty).
     """
     from jobs.runtime import run_job
 

@@ -17,8 +17,8 @@ from migrator.pipeline.summary import StatusSummary
 def command(_: Output, /, *, archive: Path) -> StatusSummary:
     """What is damaged, what failed and why, counts and runs. Reads only; works while a run is under way.
 
-    Ends with the status of the archive: 5 if something is known to be damaged (by verify or an export, and not mended
-    since), 3 where files failed, else 0.
+    The exit status is that of the archive: 5 if verify or an export found damage that has not been repaired since, 3 if
+    files failed, otherwise 0.
     """
     from migrator.pipeline.condition import condition
     from migrator.store import Catalog, sqlite_errors

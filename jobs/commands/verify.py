@@ -33,20 +33,19 @@ def span(value: str) -> float:
 
 @click.command("verify")
 @archive_argument
-@click.option("--sample", type=share, metavar="PERCENT", help="Only so many of the blobs, like 5%; see above.")
-@click.option("--max-time", type=span, metavar="TIME", help="Only so long, like 90s, 10m or 2h; see above.")
+@click.option("--sample", type=share, metavar="PERCENT", help="Check only this share of the blobs, e.g. 5%; see above.")
+@click.option("--max-time", type=span, metavar="TIME", help="Stop after this time, e.g. 90s, 10m or 2h; see above.")
 @click.pass_obj
 def command(output: Output, /, *, archive: Path, sample: float | None, max_time: float | None) -> VerifySummary:
     """Hash every blob of ARCHIVE again and hold the catalog against the disk, and against its manifest.
 
-    Each problem has a code. Of files: E01 damaged, E02 missing, E03 unknown, E04 of another length, E05 the content of
-    another one, E06 no regular file; the next backup fetches them again, where the source still has them. Of the
-    catalog: E10 missing, E11 unreadable, E12 a row differs, E13 a row is missing, E14 a row is unknown; `migrator
-    rebuild` mends it. Of the manifest: E21 damaged, E22 missing, E23 cut; the next backup, load or rebuild writes it
-    anew.
+    Each problem has a code. Files: E01 damaged, E02 missing, E03 unknown, E04 wrong length, E05 content of another
+    file, E06 not a regular file; the next backup fetches them again, if the source still has them. Catalog: E10
+    missing, E11 unreadable, E12 a row differs, E13 a row is missing, E14 a row is unknown; `migrator rebuild` repairs
+    it. Manifest: E21 damaged, E22 missing, E23 cut off; the next backup, load or rebuild rewrites it.
 
-    With --sample or --max-time it looks at a part of the blobs, and goes on where the last such verify stopped; so a
-    few of them make a round through all. Catalog and manifest are always looked at.
+    With --sample or --max-time it checks a part of the blobs and continues where the last partial verify stopped, so
+    that several of them get through all blobs. Catalog and manifest are always checked.
     """
     from jobs.runtime import run_job
     from migrator.pipeline.verify import Part

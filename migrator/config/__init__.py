@@ -1,4 +1,4 @@
-"""TOML to typed settings; secrets, looked up when they are needed."""
+"""The configuration: TOML becomes typed settings; secrets are looked up when they are needed."""
 
 from migrator.config.secrets import credentials
 from migrator.config.settings import (

@@ -1,7 +1,8 @@
-"""Secrets of a configuration, looked up: in the environment, a file or the keyring.
+"""Secrets that a configuration refers to: looked up in the environment, a file or the keyring.
 
-The one idea: nothing is looked up before the part that needs it is wired.
-The one trap: a message names the key and never the value.
+They are looked up only when the part that needs them is built.
+
+Beware: a message names the key, never the value.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from migrator.errors import ConfigError
 def credentials(
     given: Secrets, alternatives: tuple[tuple[str, ...], ...], where: str, folder: Path
 ) -> tuple[dict[str, str], list[str]]:
-    """The secrets of a section, looked up, and warnings about those that stand in the file in plain text."""
+    """The secrets of a section, looked up, and a warning for each one that is in the file in plain text."""
     known = [key for keys in alternatives for key in keys]
     for key in given:
         if key not in known:

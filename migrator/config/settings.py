@@ -1,8 +1,9 @@
-"""The configuration file: TOML in, typed and checked settings out, with errors that name the key.
+"""The configuration file: TOML becomes typed, checked settings; errors name the key.
 
-The one idea: reading a configuration does nothing but read it; a secret is looked up when the part that needs it is
-wired, so that a nightly backup needs no password of the target.
-The one trap: pydantic's errors quote the input; ours name the key and never the value, which may be a secret.
+Reading a configuration looks up no secrets; each one is looked up when the part that needs it is built, so a nightly
+backup works without the target's password.
+
+Beware: pydantic's errors quote the input. Ours name the key and never the value, which may be a secret.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from migrator.units import parse_duration, parse_rate, parse_share
 
 
 def address(value: object) -> str:
-    """A tracker's URL in the one spelling that the catalog knows it by; `ValueError` if it is none."""
+    """A tracker's URL, spelled as the catalog knows it; `ValueError` if it is none."""
     try:
         url = URL(value) if isinstance(value, str) else URL()
     except ValueError:
@@ -75,7 +76,7 @@ class TlsSection(_Section):
 
 
 class TrackerSection(_Section):
-    """[source] and [target]. Proxies of the environment are not used, only `proxy`."""
+    """[source] and [target]. Proxies named in the environment are ignored; only `proxy` counts."""
 
     tracker: str
     url: Annotated[str, BeforeValidator(address)]
@@ -102,7 +103,7 @@ class TargetSection(TrackerSection):
 
 
 class MappingSection(_Section):
-    """[mapping]; `match` names the rules of `matching`, the one to be trusted most first."""
+    """[mapping]; `match` names rules of `migrator.mapping`, the most trusted first."""
 
     file: Place = "mapping.csv"
     match: Annotated[tuple[str, ...], AfterValidator(_rules), Field(min_length=1)] = ("title",)
@@ -110,7 +111,7 @@ class MappingSection(_Section):
 
 
 class Limits(_Section):
-    """[limits]; times in seconds, bandwidth in bytes a second, 0 for no limit."""
+    """[limits]; times in seconds, bandwidth in bytes per second, 0 for no limit."""
 
     downloads: Annotated[int, Field(strict=True, ge=1, le=256)] = 16
     uploads: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
@@ -135,33 +136,33 @@ class Settings(_Section):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Configuration:
-    """Settings, and the folder that relative paths are relative to."""
+    """The settings, and the folder to which relative paths are relative."""
 
     settings: Settings
     folder: Path
 
     @property
     def archive(self) -> Path:
-        """Where the archive is."""
+        """The path of the archive."""
         return placed(self.folder, self.settings.archive)
 
     @property
     def open_file(self) -> Path:
-        """Beside the mapping, for what `map` found no row for: `mapping.open.csv`."""
+        """Where `map` lists what it found no row for: beside the mapping, e.g. `mapping.open.csv`."""
         return self.mapping_file.with_name(f"{self.mapping_file.stem}.open.csv")
 
     @property
     def mapping_file(self) -> Path:
-        """Where the mapping is."""
+        """The path of the mapping."""
         return placed(self.folder, self.settings.mapping.file)
 
     def place(self, written: str) -> Path:
-        """A path of the file, which is relative to its folder."""
+        """A path from the file, resolved against its folder."""
         return placed(self.folder, written)
 
 
 def placed(folder: Path, place: str) -> Path:
-    """A path as a file of that folder means it; `~` is the home folder."""
+    """A path as written in a file of that folder; `~` is the home folder."""
     try:
         return folder / Path(on_disk(place)).expanduser()
     except RuntimeError:
@@ -169,7 +170,7 @@ def placed(folder: Path, place: str) -> Path:
 
 
 def read_configuration(path: Path) -> Configuration:
-    """Read and check a file; `ConfigError` names what is wrong in it."""
+    """Read and check a file; `ConfigError` says what is wrong in it."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -200,10 +201,10 @@ def _in_one_line(key: str) -> str:
 
 
 def unknown_key(where: str, key: str, known: list[str]) -> str:
-    """The message for a key that doesn't exist, with the nearest that does."""
+    """The message for an unknown key, with the most similar known one."""
     key = _in_one_line(key)
     parent, _, last = key.rpartition(".")
-    near = difflib.get_close_matches(last, known, n=1, cutoff=0.5) or [one for one in known if last.startswith(one)]
+    near = difflib.get_close_matches(last, known, n=1, cutoff=0.5) or [word for word in known if last.startswith(word)]
     if near:
         return f"{where}: unknown key {key}; did you mean {f'{parent}.' if parent else ''}{near[0]}?"
     return f"{where}: unknown key {key}; known here are {', '.join(sorted(known))}"
@@ -223,7 +224,7 @@ def _keys_beside(model: type[BaseModel], place: list[str]) -> list[str]:
 
 
 def options_of(given: Mapping[str, Any], kind: type[Any], where: str) -> Any:
-    """[source.options] as the dataclass that the adapter declares."""
+    """[source.options] or [target.options] as the dataclass that the adapter declares."""
     known = [field.name for field in dataclasses.fields(kind)]
     for key in given:
         if key not in known:

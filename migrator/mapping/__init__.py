@@ -1,4 +1,4 @@
-"""Which target entity each source entity becomes: the file, and rules that fill it."""
+"""Which target entity each source entity becomes: the mapping file, and the rules that propose its rows."""
 
 from migrator.mapping.file import Mapping, Row, Rows, add_rows, nearest, read_mapping, read_rows, replace_file
 from migrator.mapping.match import Index, Match, Rule, field_of, match, rule

@@ -1,10 +1,10 @@
 """`mapping.csv`: which target entity each source entity becomes.
 
-The one idea: the file is a person's. The program only ever adds rows at its end, for source entities that have none,
-and the header's missing columns; every row that stands in it stays byte for byte, and the new file takes the old one's
-place in one step.
-The one trap: people edit it in spreadsheets. A byte order mark, another delimiter, spaces, empty lines and extra
-columns are all fine; what can't be understood is an error that names the line.
+The file belongs to a person. The program only appends rows, for source entities that have none, and adds columns that
+the header lacks. Every existing row stays as it is, byte for byte, and the new file replaces the old one atomically.
+
+Beware: people edit it in spreadsheets. A byte order mark, another delimiter, spaces, empty lines and extra columns are
+all accepted; anything that can't be understood is an error that names the line.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from migrator.model import UNLINKED, EntityRef
 
 COLUMNS = ("source_kind", "source_id", "target_kind", "target_id")
 
-MARKS = ("found_by", "sure")
-"""How a row that the program wrote was found, and how sure that is; nothing reads them but people."""
+NOTE_COLUMNS = ("found_by", "sure")
+"""Columns that say how the program found a row and how sure it is; only people read them."""
 
 Mapping = dict[EntityRef, tuple[EntityRef, ...]]
 
@@ -40,23 +40,23 @@ class Row:
 
 
 Pair = tuple[EntityRef, EntityRef]
-"""A source entity and the target entity that it becomes: a row, as it is written."""
+"""A row as it stands in the file: a source entity and the target entity that it becomes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A mapping with the line of each of its rows, in the file `name`."""
+    """A mapping, with the line number of each of its rows in the file `name`."""
 
     mapping: Mapping
     lines: dict[Pair, int]
     name: str
 
-    def astray(self, known: Container[EntityRef]) -> list[Pair]:
-        """The rows whose source entity is not known, by their lines. A row for files of nobody asks for no entity."""
+    def unmatched(self, known: Container[EntityRef]) -> list[Pair]:
+        """Rows whose source entity is unknown, in the order of the file. Rows for unlinked files name no entity."""
         return [pair for pair in self.lines if pair[0] not in known and pair[0].kind != UNLINKED]
 
-    def expect_target_kinds(self, kinds: Collection[str]) -> None:
-        """`ConfigError` for a row with a kind that the target can't have, going by these; none: it may have any."""
+    def require_target_kinds(self, kinds: Collection[str]) -> None:
+        """`ConfigError` for the first row whose target kind is not one of these (any, if empty)."""
         for (_, target), line in self.lines.items():
             if target.kind and kinds and target.kind not in kinds:
                 raise ConfigError(
@@ -65,7 +65,7 @@ class Rows:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """For an error: the known word that is most like another, or all of them."""
+    """For an error message: the known word most similar to this one, or else all of them."""
     names = sorted(known)
     folded = {name.casefold(): name for name in names[::-1]}
     near = difflib.get_close_matches(word.casefold(), folded, n=1)
@@ -73,7 +73,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def read_rows(path: Path, *, may_lack: bool = False) -> Rows:
-    """The rows of a mapping file, checked as by `read_mapping`. A row that is there twice has its first line number."""
+    """Like `read_mapping`, with line numbers; a row that occurs twice has the number of the first."""
     content = _content(path)
     if may_lack and not (content or "").strip("\ufeff \t\r\n"):
         return Rows({}, {}, path.name)
@@ -83,22 +83,22 @@ def read_rows(path: Path, *, may_lack: bool = False) -> Rows:
 
 
 def read_mapping(path: Path, *, may_lack: bool = False) -> Mapping:
-    """The mapping of a file. A source entity on two rows goes to both; the same row twice counts once.
+    """Read a mapping file. A source entity on two rows goes to both targets; a repeated row counts once.
 
-    `may_lack`: no file, or an empty one, maps nothing; otherwise it is an error.
+    `may_lack`: a missing or empty file maps nothing; otherwise it is an error.
     """
     return read_rows(path, may_lack=may_lack).mapping
 
 
 def add_rows(path: Path, rows: Iterable[Row]) -> int:
-    """Add a row for each source entity that has none in the file as it is now; gives the number of rows added.
+    """Append a row for each source entity that has none in the file now; returns the number of rows added.
 
-    The file is made if there is none. It is complete on disk, or as it was, whenever this is killed. `StorageError` if
-    it can't be written, `ConfigError` if what stands in it is no mapping.
+    A missing file is created. If this is killed at any moment, the file is complete, or as it was before.
+    `StorageError` if it can't be written, `ConfigError` if its content is not a mapping.
     """
     content = _content(path) or ""
     if not content.strip("\ufeff \t\r\n"):
-        content = ",".join((*COLUMNS, *MARKS)) + "\n"
+        content = ",".join((*COLUMNS, *NOTE_COLUMNS)) + "\n"
     known = _read(content, path.name)
     fresh = {(row.source, row.target): row for row in rows if row.source not in known}
     if fresh:
@@ -107,18 +107,18 @@ def add_rows(path: Path, rows: Iterable[Row]) -> int:
 
 
 def replace_file(path: Path, content: str) -> None:
-    """Put a new file in the place of an old one, in one step. A link stays one; `StorageError` if it can't be done."""
-    place = path.resolve()
-    fresh = place.with_name(f".{place.name}.new")
+    """Replace a file by a new one, atomically. A symbolic link stays one; `StorageError` if writing fails."""
+    destination = path.resolve()
+    fresh = destination.with_name(f".{destination.name}.new")
     try:
         with fresh.open("w", encoding="utf-8", newline="") as file:
             with suppress(FileNotFoundError):
-                os.fchmod(file.fileno(), place.stat().st_mode & 0o7777)
+                os.fchmod(file.fileno(), destination.stat().st_mode & 0o7777)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(place)
-        folder = os.open(place.parent, os.O_RDONLY)
+        fresh.replace(destination)
+        folder = os.open(destination.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
@@ -130,7 +130,7 @@ def replace_file(path: Path, content: str) -> None:
 
 
 def _content(path: Path) -> str | None:
-    """The text of the file with its byte order mark and line ends; None if there is no file."""
+    """The text of the file, with byte order mark and line ends as they are; None if there is no file."""
     try:
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
@@ -156,28 +156,28 @@ def _delimiter(plain: str) -> str:
 
 
 def _with_rows(content: str, rows: Iterable[Row]) -> str:
-    """The content with rows at its end, in its own delimiter, line ends and order of columns."""
+    """The content with these rows appended, in its own delimiter, line ends and column order."""
     reader = _reader(content)
     header = next(reader)
-    mark = "\ufeff" if content.startswith("\ufeff") else ""
+    byte_order_mark = "\ufeff" if content.startswith("\ufeff") else ""
     plain = content.removeprefix("\ufeff")
     lines = list(io.StringIO(plain, newline=""))
     head, body = "".join(lines[: reader.line_num]), "".join(lines[reader.line_num :])
     end = next((end for end in ("\r\n", "\n", "\r") if end in plain), "\n")
     names = [cell.strip().lower() for cell in header]
-    new = [column for column in MARKS if column not in names]
+    new = [column for column in NOTE_COLUMNS if column not in names]
     if new:
         head = head.rstrip("\r\n") + "".join(_delimiter(plain) + column for column in new) + end
     body += "" if (head + body).endswith(("\n", "\r")) else end
     added = io.StringIO(newline="")
     writer = csv.writer(added, delimiter=_delimiter(plain), lineterminator=end)
     writer.writerows(_cells(row, [*names, *new]) for row in rows)
-    return mark + head + body + added.getvalue()
+    return byte_order_mark + head + body + added.getvalue()
 
 
 def _cells(row: Row, columns: Sequence[str]) -> list[str]:
     values = (row.source.kind, row.source.id, row.target.kind, row.target.id, row.found_by, row.sure)
-    named = dict(zip((*COLUMNS, *MARKS), values, strict=True))
+    named = dict(zip((*COLUMNS, *NOTE_COLUMNS), values, strict=True))
     return [named.get(column, "") for column in columns]
 
 
@@ -195,18 +195,18 @@ def _rows(lines: Iterator[tuple[int, list[str]]], name: str) -> Rows:
     missing = [column for column in COLUMNS if column not in header]
     if missing:
         raise ConfigError(f"{name} line 1: the header lacks {', '.join(missing)}")
-    places = [header.index(column) for column in COLUMNS]
-    found: dict[EntityRef, dict[EntityRef, None]] = {}
-    places_of: dict[Pair, int] = {}
+    positions = [header.index(column) for column in COLUMNS]
+    targets_of: dict[EntityRef, dict[EntityRef, None]] = {}
+    line_of: dict[Pair, int] = {}
     for number, row in lines:
         if not any(cell.strip() for cell in row):
             continue
-        cells = [row[place].strip() if place < len(row) else "" for place in places]
+        cells = [row[position].strip() if position < len(row) else "" for position in positions]
         source, target = EntityRef(cells[0], cells[1]), EntityRef(cells[2], cells[3])
         _check(source, target, f"{name} line {number}")
-        found.setdefault(source, {})[target] = None
-        places_of.setdefault((source, target), number)
-    return Rows({source: tuple(targets) for source, targets in found.items()}, places_of, name)
+        targets_of.setdefault(source, {})[target] = None
+        line_of.setdefault((source, target), number)
+    return Rows({source: tuple(targets) for source, targets in targets_of.items()}, line_of, name)
 
 
 def _check(source: EntityRef, target: EntityRef, where: str) -> None:

@@ -1,17 +1,18 @@
-"""Which entity of a target each entity of a source is likely to be: rules, as pure functions.
+"""Rules that find the likely target entity of each source entity, as pure functions.
 
-The one idea: each rule gives a target entity a key, kept in a table, and looks a source entity up by its own key; so
-100,000 against 100,000 takes seconds, and of a target entity nothing is kept but its name and its keys.
-The one trap: a wrong row is worse than none. What has two candidates, or is the candidate of two, is `ambiguous` and
-for a person to decide, unless another rule or the kind tells them apart.
+Each rule gives a target entity a key, which goes into a table, and looks a source entity up by its key there. So
+matching 100,000 entities with 100,000 takes seconds, and only the names and keys of target entities are kept.
+
+Beware: a wrong row is worse than none. An entity with two candidates, or one that competes with another for the same
+target, is `ambiguous`: a person has to decide, unless another rule or the kind settles it.
 
 The rules, as [mapping] names them:
 
-    title             equal titles, after NFKC, folding of case, and of white space
+    title             equal titles, after NFKC, case folding and collapsing white space
     id                equal ids
-    title:PATTERN     the source's id is what the pattern (a regular expression, its first group) finds in the title
-    custom:FIELD      the source's id is the value of a field in the target's own JSON: a key, or a custom field's name
-    custom:FIELD:PATTERN    the same, where the pattern finds the id in the value
+    title:PATTERN     the source's id is what PATTERN (a regular expression, its first group) finds in the title
+    custom:FIELD      the source's id is the value of a field in the target's JSON: a key, or a custom field's name
+    custom:FIELD:PATTERN    the same, with PATTERN to find the id in the value
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ from typing import Any
 
 from migrator.model import Entity, EntityRef
 
-SURE = {"title": "medium", "id": "low", "title:": "medium", "custom:": "high"}
-"""How sure a rule is alone. Two that agree are `high`."""
+CONFIDENCE = {"title": "medium", "id": "low", "title:": "medium", "custom:": "high"}
+"""How sure a match by this rule alone is. If two rules agree, it is `high`."""
 
-SHOWN = 20
-"""So many candidates of one entity are told at most."""
+MAX_CANDIDATES = 20
+"""At most this many candidates of an entity are shown."""
 
 _NAMES = ("name", "label", "code", "fieldname")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule: its name as configured, how sure it is, and the key it gives a source and a target entity."""
+    """A rule: its name as configured, how sure it is, and functions for the key of a source or target entity."""
 
     name: str
     sure: str
@@ -47,7 +48,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What was found for one source entity: one target, or the `candidates` among which a person decides, or none."""
+    """The result for one source entity: a target, or `candidates` for a person to choose from, or neither."""
 
     source: EntityRef
     target: EntityRef | None = None
@@ -58,20 +59,20 @@ class Match:
 
 
 def rule(written: str) -> Rule:
-    """A rule by its name; `ValueError` says what is wrong with it."""
+    """The rule of this name; `ValueError` says what is wrong with the name."""
     head, _, rest = written.partition(":")
     if written == "title":
-        return Rule(written, SURE["title"], _title, _title)
+        return Rule(written, CONFIDENCE["title"], _title, _title)
     if written == "id":
-        return Rule(written, SURE["id"], _id, _id)
+        return Rule(written, CONFIDENCE["id"], _id, _id)
     if head == "title" and rest:
         found_in = _pattern(rest)
-        return Rule(written, SURE["title:"], _id, lambda entity: found_in(entity.title))
+        return Rule(written, CONFIDENCE["title:"], _id, lambda entity: found_in(entity.title))
     if head == "custom" and rest:
-        field, mark, pattern = rest.partition(":")
+        field, colon, pattern = rest.partition(":")
         if field.strip():
-            found_in = _pattern(pattern) if mark else str.strip
-            return Rule(written, SURE["custom:"], _id, lambda entity: found_in(field_of(entity.raw, field)))
+            found_in = _pattern(pattern) if colon else str.strip
+            return Rule(written, CONFIDENCE["custom:"], _id, lambda entity: found_in(field_of(entity.raw, field)))
     raise ValueError(f'{written!r} is no rule; known are "title", "id", "title:PATTERN", "custom:FIELD"')
 
 
@@ -97,17 +98,17 @@ def _id(entity: Entity) -> str:
 
 
 def normalised(title: str) -> str:
-    """What two titles that mean the same have in common."""
+    """A key that is equal for titles that mean the same."""
     if title.isascii():
         return " ".join(title.casefold().split())
     return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", title).casefold()).split())
 
 
 def field_of(raw: str | None, field: str) -> str:
-    """The value of a field, as text, wherever it stands in a tracker's JSON; empty if it has none.
+    """The value of a field, as text, wherever it is in a tracker's JSON; empty if there is none.
 
-    `{"OldId": 7}`, `{"fields": {"OldId": 7}}`, `{"CustomFields": [{"Name": "OldId", "Value": 7}]}` and TeamPulse's
-    `tp_OldId_cf` are all found; the outermost first.
+    It finds `{"OldId": 7}`, `{"fields": {"OldId": 7}}`, `{"CustomFields": [{"Name": "OldId", "Value": 7}]}` and
+    TeamPulse's `tp_OldId_cf`; of several, the outermost.
     """
     wanted = field.strip().casefold()
     try:
@@ -116,8 +117,8 @@ def field_of(raw: str | None, field: str) -> str:
         return ""
     while level:
         for shape in level:
-            if isinstance(shape, dict) and (found := _named(shape, wanted)):
-                return found
+            if isinstance(shape, dict) and (value := _named(shape, wanted)):
+                return value
         inner = (item for shape in level for item in (shape.values() if isinstance(shape, dict) else shape))
         level = [item for item in inner if isinstance(item, dict | list)]
     return ""
@@ -128,16 +129,16 @@ def _named(shape: Mapping[str, Any], wanted: str) -> str:
     for key, value in shape.items():
         folded = key.casefold()
         if folded == wanted or folded == f"tp_{wanted}_cf":
-            if found := _scalar(value):
-                return found
+            if text := _scalar(value):
+                return text
         elif folded in _NAMES and isinstance(value, str) and value.casefold() == wanted:
             named = True
     return _scalar(shape.get("value", shape.get("Value"))) if named else ""
 
 
 def _scalar(value: object) -> str:
-    is_one = isinstance(value, str | int | float) and not isinstance(value, bool)
-    return str(value).strip() if is_one else ""
+    is_scalar = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return str(value).strip() if is_scalar else ""
 
 
 class Index:
@@ -153,7 +154,7 @@ class Index:
         return len(self._refs)
 
     def add(self, entity: Entity) -> None:
-        """Take one more; a listing may repeat them."""
+        """Add an entity; adding it again changes nothing."""
         if entity.ref in self._refs:
             return
         self._refs[entity.ref] = None
@@ -162,72 +163,79 @@ class Index:
                 table[key].append(entity.ref)
 
     def best(self, entity: Entity) -> tuple[int, Match]:
-        """The first rule that finds something decides; the others and the kind only tell its candidates apart."""
+        """The match by the first rule that finds anything; other rules and the kind choose among its candidates."""
         pairs = zip(self._rules, self._keyed, strict=True)
-        found: list[Sequence[EntityRef]] = [table.get(rule_.of_source(entity), ()) for rule_, table in pairs]
-        place = next((number for number, some in enumerate(found) if some), len(found))
-        if place == len(found):
-            return place, Match(entity.ref, why="nothing like it at the target")
-        left: Sequence[EntityRef] = found[place]
+        by_rule: list[Sequence[EntityRef]] = [table.get(rule_.of_source(entity), ()) for rule_, table in pairs]
+        first = next((number for number, refs in enumerate(by_rule) if refs), len(by_rule))
+        if first == len(by_rule):
+            return first, Match(entity.ref, why="nothing like it at the target")
+        left: Sequence[EntityRef] = by_rule[first]
         if len(left) > 1:
-            left = self._told_apart(left, found[place + 1 :], entity.ref.kind)
+            left = self._narrowed(left, by_rule[first + 1 :], entity.ref.kind)
         if len(left) > 1:
-            why = f"{len(left)} candidates by {self._rules[place].name}"
-            return place, Match(entity.ref, candidates=tuple(left[:SHOWN]), why=why)
-        return place, self._found(entity.ref, left[0], found, place)
+            why = f"{len(left)} candidates by {self._rules[first].name}"
+            return first, Match(entity.ref, candidates=tuple(left[:MAX_CANDIDATES]), why=why)
+        return first, self._matched(entity.ref, left[0], by_rule, first)
 
-    def _told_apart(
+    def _narrowed(
         self, left: Sequence[EntityRef], others: Sequence[Sequence[EntityRef]], kind: str
     ) -> Sequence[EntityRef]:
-        first = left
+        original = left
         for other in others:
             if len(left) <= len(other):
                 common = [ref for ref in left if ref in self._as_set(other)]
             else:
-                inside = self._as_set(left) if left is first else frozenset(left)
+                inside = self._as_set(left) if left is original else frozenset(left)
                 common = [ref for ref in other if ref in inside]
             left = common or left
-        if 1 < len(left) <= SHOWN:
+        if 1 < len(left) <= MAX_CANDIDATES:
             left = [ref for ref in left if ref.kind.casefold() == kind.casefold()] or left
         return left
 
     def _as_set(self, refs: Sequence[EntityRef]) -> Collection[EntityRef]:
-        """A list of a table, quick to look into; kept where it is large, as thousands may share one title."""
-        if len(refs) <= SHOWN:
+        """A list of the table as a set. Large ones are kept, because thousands of entities may share one title."""
+        if len(refs) <= MAX_CANDIDATES:
             return refs
         if id(refs) not in self._sets:
             self._sets[id(refs)] = frozenset(refs)
         return self._sets[id(refs)]
 
-    def _found(self, source: EntityRef, target: EntityRef, found: Sequence[Sequence[EntityRef]], place: int) -> Match:
-        agreeing = [number for number, some in enumerate(found) if some and target in self._as_set(some)]
-        sure = self._rules[place].sure if len(agreeing) == 1 else "high"
+    def _matched(
+        self, source: EntityRef, target: EntityRef, by_rule: Sequence[Sequence[EntityRef]], first: int
+    ) -> Match:
+        agreeing = [number for number, refs in enumerate(by_rule) if refs and target in self._as_set(refs)]
+        sure = self._rules[first].sure if len(agreeing) == 1 else "high"
         return Match(source, target, " + ".join(self._rules[number].name for number in agreeing), sure)
 
 
 def match(entities: Iterable[Entity], index: Index, taken: Iterable[EntityRef] = ()) -> Iterator[Match]:
-    """A match for each source entity; no target is given twice, nor one that is `taken`.
+    """A match for each source entity; no target is used twice, nor one that is `taken`.
 
-    Of two that want the same target the one that an earlier rule found has it; of equals none.
+    If two source entities want the same target, the one matched by the earlier rule gets it; if both were matched by
+    the same rule, neither does.
     """
     best = [index.best(entity) for entity in entities]
     held = set(taken)
     wanted: dict[EntityRef, list[int]] = defaultdict(list)
-    for place, found in best:
-        if found.target is not None:
-            wanted[found.target].append(place)
-    for place, found in best:
-        if found.target is None:
-            yield found
+    for rule_number, candidate in best:
+        if candidate.target is not None:
+            wanted[candidate.target].append(rule_number)
+    for rule_number, candidate in best:
+        if candidate.target is None:
+            yield candidate
             continue
-        rivals = sorted(wanted[found.target])
-        if found.target in held or EntityRef("", found.target.id) in held:
-            yield _refused(found, f"{found.target} has a source already")
-        elif rivals[0] < place or rivals[1:2] == [place]:
-            yield _refused(found, f"{found.target} is wanted by {len(rivals)}")
+        rivals = sorted(wanted[candidate.target])
+        if candidate.target in held or EntityRef("", candidate.target.id) in held:
+            yield _refused(candidate, f"{candidate.target} has a source already")
+        elif rivals[0] < rule_number or rivals[1:2] == [rule_number]:
+            yield _refused(candidate, f"{candidate.target} is wanted by {len(rivals)}")
         else:
-            yield found
+            yield candidate
 
 
-def _refused(found: Match, why: str) -> Match:
-    return Match(found.source, candidates=(found.target,) if found.target else (), why=f"{why}; by {found.found_by}")
+def _refused(candidate: Match, why: str) -> Match:
+    return Match(
+        candidate.source,
+        candidates=(candidate.target,) if candidate.target else (),
+        why=f"{why}; by {candidate.found_by}",
+    )

@@ -12,7 +12,7 @@ from migrator.filenames import readable
 from migrator.model import RunStatus, UploadStatus
 from migrator.pipeline.summary import Failure, Problem, StatusSummary
 from migrator.pipeline.verify import OF_BLOBS, with_files
-from migrator.store import Catalog, blob_name, holder_of, recorded
+from migrator.store import Catalog, blob_name, holder_of, recorded_position
 
 KILLED = "killed"
 
@@ -62,6 +62,6 @@ def _problems(catalog: Catalog) -> list[Problem]:
         Problem(codes.get(sha256, "E02" if what == "missing" else "E01"), what, sha256, blob_name(sha256))
         for sha256, what in catalog.blob_problems().items()
     ]
-    distrusted = isinstance(recorded(catalog.db), str)
+    distrusted = isinstance(recorded_position(catalog.db), str)
     rest = [found for found in last if found.code not in OF_BLOBS and (distrusted or found.code < "E20")]
     return [*with_files(catalog, blobs), *rest]

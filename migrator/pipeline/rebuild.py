@@ -30,8 +30,8 @@ def rebuild(archive: Archive) -> RebuildSummary:
         lost = remake(archive.root)
     with closing(Catalog(archive.root)) as catalog:
         if found and not made:
-            catalog.distrust_manifest(found[0])
-        catalog.keep_manifest(anew=made)
+            catalog.mark_journal_damaged(found[0])
+        catalog.ensure_journal(anew=made)
         run = catalog.begin_run("rebuild")
         problems = [problem("E21", "", JOURNAL, what) for what in lost]
         problems += with_files(catalog, _missing(archive, catalog))
@@ -56,7 +56,7 @@ def _missing(archive: Archive, catalog: Catalog) -> list[Problem]:
     """Blobs that are not there; what they belong to is wanted again."""
     missing = missing_blobs(archive, catalog)
     if missing:
-        catalog.expect_again(missing)
+        catalog.requeue(missing)
     return [problem("E02", sha256, blob_name(sha256)) for sha256 in missing]
 
 
@@ -65,4 +65,4 @@ def _unknown(archive: Archive, catalog: Catalog) -> Iterator[Problem]:
         known = catalog.blobs_in(folder)
         for name in sorted(name for name, _ in archive.files_in(folder) if name not in known):
             yield problem("E03", name, f"blobs/{folder}/{name}")
-    yield from (problem("E03", "", name) for name in archive.strangers())
+    yield from (problem("E03", "", name) for name in archive.unknown_files())

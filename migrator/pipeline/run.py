@@ -122,7 +122,7 @@ async def run_context(
     executor = SerialExecutor()
     try:
         await executor.call(first)
-        await executor.call(catalog.keep_manifest)
+        await executor.call(catalog.ensure_journal)
         yield RunContext(command, await executor.call(catalog.begin_run, command), catalog, executor)
     finally:
         await executor.close()

@@ -103,7 +103,7 @@ class _Verify:
     async def run(self, began: float) -> VerifySummary:
         distrusted = [found.code for found in self.problems if found.code > "E20"]
         if distrusted and not self.catalog.read_only:
-            self.catalog.distrust_manifest(distrusted[0])
+            self.catalog.mark_journal_damaged(distrusted[0])
         run = self.catalog.begin_run("verify")
         of = self.catalog.totals()["blobs"]["count"]
         if self.part.share is not None:
@@ -113,7 +113,7 @@ class _Verify:
         at = "" if self.part.whole else self.catalog.setting(PLACE) or ""
         at = await self._blobs(at)
         self.problems += [problem("E02", sha256, blob_name(sha256)) for sha256 in self.catalog.dangling()]
-        self.problems += [problem("E03", "", name) for name in self.archive.strangers()]
+        self.problems += [problem("E03", "", name) for name in self.archive.unknown_files()]
         return self._finish(run, at, of, time.monotonic() - began)
 
     async def _blobs(self, at: str) -> str:

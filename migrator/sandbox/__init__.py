@@ -1,8 +1,9 @@
 """Embedded trackers on the loopback interface: to rehearse against, for the demo, and for tests.
 
-The idea: one made-up world (`world.py`), shown by each tracker in its own words and with its own
-oddities; faults on demand (`faults.py`).
-The trap: they know no adapter and must not; what both sides believe is checked by nobody.
+There is one made-up world (`world`), which each tracker presents in its own terms and with its own quirks; faults can
+be injected (`faults.py`).
+
+Beware: the sandboxes must not import the adapters. But a wrong belief that both share goes unnoticed.
 """
 
 from migrator.sandbox.faults import Faults

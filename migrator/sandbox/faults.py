@@ -1,10 +1,9 @@
-"""Faults that a sandbox tracker shows on demand: a middleware for requests and hooks for bodies and uploads.
+"""Faults that a sandbox tracker injects on demand: a middleware for requests, and hooks for bodies and uploads.
 
-The idea: whether the n-th request of one kind fails follows from (seed, method, path and query, n)
-alone, and never more than twice in a row, so that the same run meets the same faults and a client that
-repeats gets through.
-The trap: uploads share one path, so they are told apart by owner and file name instead (see
-`of_upload`).
+Whether the n-th request of a kind fails depends on (seed, method, path and query, n) alone, and no request fails more
+than twice in a row. So the same run meets the same faults, and a client that retries succeeds.
+
+Beware: uploads share one path, so they are distinguished by owner and file name instead (see `of_upload`).
 """
 
 import asyncio
@@ -21,7 +20,7 @@ from typing import Self
 from aiohttp import web
 
 IN_A_ROW = 2
-"""The most failures in a row that rates bring upon one request."""
+"""The most failures in a row that rates inflict on one request."""
 
 _BEFORE = ("error_500", "unavailable", "throttled", "dropped")
 _ANY = (*_BEFORE, "truncated")
@@ -30,23 +29,23 @@ _FILE = ("stalled", "login_page", "redirected", "gzipped", "wrong_size", "dribbl
 
 @dataclass
 class Faults:
-    """What goes wrong: by default nothing. Rates go from 0 to 1. May be changed while a sandbox runs."""
+    """What goes wrong; by default nothing. Rates go from 0 to 1. May be changed while a sandbox runs."""
 
     seed: int = 0
-    # Rates, for any request but an upload (a POST that fails so has done nothing):
+    # Rates, for any request except uploads (a POST that fails this way has done nothing):
     error_500: float = 0.0
     unavailable: float = 0.0  # 503 with Retry-After
     throttled: float = 0.0  # 429 with Retry-After
     dropped: float = 0.0  # the connection ends before an answer
-    truncated: float = 0.0  # half of the body, though Content-Length tells of all (GET only)
+    truncated: float = 0.0  # half of the body, although Content-Length promises all of it (GET only)
     # Rates, for files only:
     stalled: float = 0.0  # half of the body, then nothing for `stall_seconds`
     login_page: float = 0.0  # an HTML login page with status 200
     redirected: float = 0.0  # 302 to /login.aspx
     gzipped: float = 0.0  # Content-Encoding: gzip, whatever was asked
-    wrong_size: float = 0.0  # one byte less than the metadata tells, Content-Length agreeing
+    wrong_size: float = 0.0  # one byte less than in the metadata, with a Content-Length to match
     dribbled: float = 0.0  # the first 200 bytes one by one
-    cut: float = 0.0  # half of the body, ending as if that were all, and no length is told before
+    cut: float = 0.0  # half of the body, ended as if complete, without a Content-Length
     # Details of the above:
     stall_seconds: float = 30.0
     retry_after: int = 1
@@ -66,13 +65,13 @@ class Faults:
     max_upload_bytes: int | None = None
 
     injected: Counter[str] = field(default_factory=Counter)
-    """How often each fault struck."""
+    """How often each fault was injected."""
     _seen: Counter[str] = field(default_factory=Counter, repr=False)
     _row: Counter[str] = field(default_factory=Counter, repr=False)
 
     @classmethod
     def transient(cls, rate: float, seed: int = 0) -> Self:
-        """Mix faults that a client which repeats must survive; about `rate` of all requests meet one."""
+        """A mixture of faults that a client which retries must survive; about `rate` of all requests meet one."""
         share = rate / 6
         return cls(
             seed,
@@ -87,13 +86,13 @@ class Faults:
         )
 
     def of_request(self, key: str, *, file: bool) -> str | None:
-        """Tell the fault that strikes this request, if any, and count it."""
+        """The fault for this request, if any; counts it."""
         names = _ANY + _FILE if file else _ANY if key.startswith("GET ") else _BEFORE
         rates = [(name, float(getattr(self, name))) for name in names]
         return self._drawn(key, [(name, rate) for name, rate in rates if rate > 0])
 
     def of_upload(self, entity_id: int | None, name: str) -> str | None:
-        """Tell `fail_uploads` or `lose_upload_answers`, if one of them strikes this upload, and count it."""
+        """`fail_uploads` or `lose_upload_answers`, if one of them applies to this upload; counts it."""
         for fault in ("fail_uploads", "lose_upload_answers"):
             if getattr(self, fault) > 0:
                 setattr(self, fault, getattr(self, fault) - 1)
@@ -103,7 +102,7 @@ class Faults:
         return self._drawn(f"upload|{entity_id}|{name}", [(fault, rate) for fault, rate in rates if rate > 0])
 
     def refusal(self, attachment_id: int) -> int | None:
-        """Tell the status with which the download of this attachment is refused for ever."""
+        """The status with which downloads of this attachment always fail; None if they don't."""
         for name, status in (("gone", 404), ("broken", 500), ("forbidden", 403)):
             if attachment_id in getattr(self, name):
                 self.injected[name] += 1
@@ -111,14 +110,14 @@ class Faults:
         return None
 
     def forbids(self, entity_id: int) -> bool:
-        """Tell whether the account may not read this entity."""
+        """Whether the account may not read this entity."""
         if entity_id in self.forbidden_entities:
             self.injected["forbidden_entities"] += 1
             return True
         return False
 
     def refuse(self, fault: str) -> web.Response:
-        """Build the answer of `error_500`, `fail_uploads`, `unavailable` or `throttled`."""
+        """The answer for `error_500`, `fail_uploads`, `unavailable` or `throttled`."""
         status = {"unavailable": 503, "throttled": 429}.get(fault, 500)
         moment = datetime.now(UTC) + timedelta(seconds=self.retry_after)
         when = format_datetime(moment, usegmt=True) if self.retry_after_as_date else str(self.retry_after)
@@ -146,13 +145,13 @@ def _struck(drawn: float, rates: list[tuple[str, float]]) -> Iterator[str]:
 
 
 async def request_key(request: web.Request) -> str:
-    """Name a request so that a repetition has the same name, and (uploads aside) no other request has."""
+    """A name for a request: its repetitions have the same, and no other request does, except for uploads."""
     body = b"" if request.content_type.startswith("multipart/") else await request.read()
     return f"{request.method} {request.path_qs} {hashlib.sha1(body, usedforsecurity=False).hexdigest()}"
 
 
 def drop(request: web.Request) -> web.Response:
-    """End the connection without an answer; what is returned reaches nobody."""
+    """End the connection without an answer; the response returned here reaches nobody."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
@@ -166,12 +165,12 @@ async def send(
     fault: str | None,
     stall: float = 0.0,
 ) -> web.StreamResponse:
-    """Answer 200 with a body of `size` bytes from `chunks`, damaged as `fault` says."""
+    """Answer 200 with a body of `size` bytes from `chunks`, damaged according to `fault`."""
     if fault == "gzipped":
         return await _send_gzipped(request, chunks, headers)
-    told = max(0, size - 1) if fault == "wrong_size" else size
-    allowed = size // 2 if fault in {"truncated", "stalled", "cut"} else told
-    length = {} if fault == "cut" else {"Content-Length": str(told)}
+    announced = max(0, size - 1) if fault == "wrong_size" else size
+    allowed = size // 2 if fault in {"truncated", "stalled", "cut"} else announced
+    length = {} if fault == "cut" else {"Content-Length": str(announced)}
     response = web.StreamResponse(headers={**headers, **length})
     await response.prepare(request)
     async for chunk in chunks:

@@ -1,9 +1,8 @@
 """What all sandbox trackers share: a server on the loopback interface, faults and counters.
 
-The idea: a tracker only lists its routes and answers requests; serving, counting and failing are done
-for it here.
-The trap: an upload has to be told apart from other requests (`UPLOAD_ROUTE`), as its body is not read
-beforehand.
+A tracker only lists its routes and answers requests; serving, counting and failing are done here.
+
+Beware: an upload has to be recognised by its route (`UPLOAD_ROUTE`), because its body is not read beforehand.
 """
 
 import asyncio
@@ -20,19 +19,19 @@ from urllib.parse import quote
 from aiohttp import web
 
 from migrator.sandbox.faults import Faults, drop, request_key, send
-from migrator.sandbox.state import Store
+from migrator.sandbox.state import TrackerState
 from migrator.sandbox.world import World, WorldAttachment
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 FILE_ROUTE = "file"
-"""The name (up to a dot) of a route that answers with file contents; those meet more faults."""
+"""The name (up to a dot) of routes that answer with file contents; these meet more faults."""
 UPLOAD_ROUTE = "upload"
 
 SANDBOX: web.AppKey["Sandbox"] = web.AppKey("SANDBOX")
 
 _FAULT: ContextVar[str | None] = ContextVar("fault", default=None)
-"""The fault of the request that this task answers."""
+"""The fault for the request that this task answers."""
 
 LOGIN_PAGE = (
     '<!DOCTYPE html>\n<html><head><title>Log in</title></head><body><form action="login.aspx" method="post">'
@@ -40,10 +39,10 @@ LOGIN_PAGE = (
 )
 
 
-class Sandbox(Store, ABC):
+class Sandbox(TrackerState, ABC):
     """An embedded tracker: `async with TargetprocessSandbox(world) as sandbox:` serves at `sandbox.url`.
 
-    May be stopped and started again; what was uploaded stays until the object goes.
+    It can be stopped and started again; uploads stay for as long as the object exists.
     """
 
     tracker: ClassVar[str]
@@ -55,7 +54,7 @@ class Sandbox(Store, ABC):
         self.faults = faults or Faults()
         self.base_path = base_path.rstrip("/")
         self.requests: Counter[str] = Counter()
-        """Requests by method and route, e.g. `GET /api/v1/Attachments/{id}`; those of faults too."""
+        """Requests by method and route, e.g. `GET /api/v1/Attachments/{id}`, including those that met a fault."""
         self.downloads: Counter[int] = Counter()
         """Answers that began to send a file, by attachment id."""
         self._runner: web.AppRunner | None = None
@@ -68,19 +67,19 @@ class Sandbox(Store, ABC):
 
     @property
     def credentials(self) -> dict[str, str]:
-        """What stands in the configuration's [source.auth] or [target.auth]."""
+        """The content of the configuration's [source.auth] or [target.auth]."""
         return {"username": self.user, "password": self.password}
 
     @abstractmethod
     def routes(self) -> Iterable[web.RouteDef]:
-        """List the routes, without the virtual directory."""
+        """The routes, without the virtual directory."""
 
     @abstractmethod
     def kind_of(self, entity_id: int) -> str:
-        """Name the kind of an entity as this tracker spells it; `KeyError` if there is none."""
+        """The kind of an entity as this tracker spells it; `KeyError` if there is no such entity."""
 
     async def start(self, port: int = 0, listening: socket.socket | None = None) -> None:
-        """Serve on the loopback interface; port 0 means any free one. Or at a socket that listens already."""
+        """Serve on the loopback interface: at this port, at any free one for 0, or at a listening socket."""
         app = web.Application(middlewares=[_through_faults], client_max_size=sys.maxsize)
         app[SANDBOX] = self
         app.add_routes(
@@ -94,7 +93,7 @@ class Sandbox(Store, ABC):
         self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Stop serving; open connections end. May be called twice."""
+        """Stop serving and close open connections. May be called twice."""
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -107,7 +106,7 @@ class Sandbox(Store, ABC):
         await self.stop()
 
     async def after_upload(self, request: web.Request, fault: str | None, answer: web.Response) -> web.Response:
-        """Answer an upload that was stored: late, or not at all, as the faults say."""
+        """Answer an upload that was stored: late, or not at all, according to the faults."""
         if self.faults.upload_delay_after_accept:
             self.faults.injected["upload_delay_after_accept"] += 1
             await asyncio.sleep(self.faults.upload_delay_after_accept)
@@ -116,7 +115,7 @@ class Sandbox(Store, ABC):
     async def send_file(
         self, request: web.Request, attachment: WorldAttachment, headers: dict[str, str]
     ) -> web.StreamResponse:
-        """Answer with the content of an attachment, through the faults."""
+        """Answer with the content of an attachment, subject to the faults."""
         return await self.send_body(request, attachment, self.chunks_of(attachment), attachment.size, headers)
 
     async def send_body(
@@ -127,21 +126,21 @@ class Sandbox(Store, ABC):
         size: int,
         headers: dict[str, str],
     ) -> web.StreamResponse:
-        """Answer with `size` bytes that hold the content of an attachment somehow, through the faults."""
+        """Answer with `size` bytes that contain an attachment in some encoding, subject to the faults."""
         if status := self.faults.refusal(attachment.id):
             return web.Response(status=status, text=f"refused with {status}")
         self.downloads[attachment.id] += 1
         return await send(request, chunks, size, headers, _FAULT.get(), self.faults.stall_seconds)
 
     def template(self, request: web.Request) -> str:
-        """Name the route of a request, for `requests`."""
+        """The route of a request, for `requests`."""
         resource = request.match_info.route.resource
         canonical = (resource.canonical if resource else request.path).removeprefix(self.base_path)
         return re.sub(r"\{(p_\w+)\}", lambda match: _PROPER[match[1]], canonical)
 
 
 def in_any_case(path: str) -> str:
-    """Spell a path without its first slash for a route, in any case, as IIS takes it, and behind any slashes."""
+    """A route pattern for this path in any letter case and after any number of slashes, as IIS accepts it."""
     name = "p_" + re.sub(r"\W", "_", path)
     _PROPER[name] = path
     return f"/{{{name}:/*(?i:{re.escape(path)})}}"
@@ -162,7 +161,7 @@ async def show_login(_: web.Request) -> web.Response:
 
 
 def attachment_disposition(name: str) -> str:
-    """Spell a Content-Disposition with both forms of the file name."""
+    """A Content-Disposition with both forms of the file name."""
     plain = "".join(c if " " <= c <= "~" and c not in '"\\%' else "_" for c in name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 

@@ -1,8 +1,8 @@
 """What a sandbox tracker holds: the world's records, and whatever was uploaded or changed since.
 
-The idea: an uploaded file becomes a `WorldAttachment` too, so that a tracker lists and serves one kind
-of thing.
-The trap: the world is shared and never changes; deletions and new descriptions are kept here, beside it.
+An uploaded file becomes a `WorldAttachment` like the others, so that a tracker lists and serves one kind of thing.
+
+Beware: the world is shared and never changes; deletions and new descriptions are kept here, beside it.
 """
 
 import hashlib
@@ -37,23 +37,23 @@ class _Upload:
 
 @dataclass(frozen=True, slots=True)
 class CommentRow:
-    """A comment, with the entity it stands on."""
+    """A comment, with the entity that it belongs to."""
 
     id: int
     entity_id: int
     text: str
 
 
-class Store:
+class TrackerState:
     """The records of one tracker: a world, and the changes to it."""
 
     def __init__(self, world: World, user: str) -> None:
         self.world = world
         self.uploads: dict[int, WorldAttachment] = {}
-        """What was uploaded, by its new id; deleted ones stay in here."""
+        """What was uploaded, by its new id, including files deleted since."""
         self.created: dict[int, WorldEntity] = {}
         self.deleted: set[int] = set()
-        self.spool = UploadStore()
+        self.upload_store = UploadStore()
         self._stored: dict[int, _Upload] = {}
         self._descriptions: dict[int, str | None] = {}
         self._sums: dict[int, str] = {}
@@ -62,17 +62,17 @@ class Store:
             CommentRow(comment.id, entity.id, comment.text) for entity in world.entities for comment in entity.comments
         ]
         self.changes = 0
-        """Goes up with each change to the attachments."""
+        """Increases with each change to the attachments."""
         self._listed = (0, list(world.attachments))
         self._user = user
         self._next_id = max((file.id for file in world.attachments), default=0) + 1
 
     def entity(self, entity_id: int) -> WorldEntity | None:
-        """Find an entity of the world or one that was created."""
+        """An entity of the world, or one that was created."""
         return self.world.entity(entity_id) or self.created.get(entity_id)
 
     def entities(self) -> list[WorldEntity]:
-        """List all entities, by id."""
+        """All entities, by id."""
         return sorted((*self.world.entities, *self.created.values()), key=lambda entity: entity.id)
 
     def create_entity(self, kind: str, title: str, text: str) -> WorldEntity:
@@ -82,7 +82,7 @@ class Store:
         return self.created[number]
 
     def attachment(self, attachment_id: int) -> WorldAttachment | None:
-        """Find an attachment that is not deleted, with its present description."""
+        """An attachment that is not deleted, with its present description."""
         found = self.world.attachment(attachment_id) or self.uploads.get(attachment_id)
         if found is None or attachment_id in self.deleted:
             return None
@@ -91,26 +91,26 @@ class Store:
         return found
 
     def attachments(self) -> list[WorldAttachment]:
-        """List all attachments that are not deleted, by id; the list is kept, and it grows."""
+        """All attachments that are not deleted, by id. The list is cached, and grows."""
         if self._listed[0] != self.changes:
             ids = (*(file.id for file in self.world.attachments), *self.uploads)
             self._listed = (self.changes, [file for file in map(self.attachment, ids) if file is not None])
         return self._listed[1]
 
     def attachments_of(self, entity_id: int) -> list[WorldAttachment]:
-        """List the attachments that belong to an entity, those of its comments and messages too, by id."""
+        """The attachments that belong to an entity, including those of its comments and messages, by id."""
         ids = [file.id for file in self.world.attachments_of(entity_id)] + self._uploads_by_owner[entity_id]
         return [file for file in map(self.attachment, ids) if file is not None]
 
     def files_of(self, entity_id: int) -> list[StoredFile]:
-        """List what an entity holds, with checksums: for tests and for the check of a load."""
+        """What an entity holds, with checksums: for tests, and for checking a load."""
         return [
             StoredFile(file.id, file.name, file.media_type, file.description, file.size, self.sha256_of(file))
             for file in self.attachments_of(entity_id)
         ]
 
     def sha256_of(self, attachment: WorldAttachment) -> str:
-        """Give the checksum of an attachment's content, in hex."""
+        """The SHA-256 of an attachment's content, in hex."""
         if attachment.id in self._stored:
             return self._stored[attachment.id].sha256
         if attachment.id not in self._sums:
@@ -131,7 +131,7 @@ class Store:
         self.changes += 1
 
     def keep(self, file: ReceivedFile, entity_id: int | None, description: str | None) -> WorldAttachment:
-        """Take a received file as a new attachment of an entity (None: of nothing)."""
+        """Store a received file as a new attachment of an entity, or an unlinked one for None."""
         number = self._next_id
         self._next_id += 1
         now = datetime.now(UTC).replace(microsecond=0)
@@ -164,7 +164,7 @@ class Store:
         return self.comments[-1]
 
     async def chunks_of(self, attachment: WorldAttachment) -> AsyncIterator[bytes]:
-        """Give the content of an attachment in pieces."""
+        """The content of an attachment, in chunks."""
         if attachment.id in self._stored:
             async for chunk in chunks_of(self._stored[attachment.id].path):
                 yield chunk

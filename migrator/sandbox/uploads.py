@@ -1,8 +1,9 @@
-"""Receives multipart uploads into files of a temporary folder, and gives them back.
+"""Receives multipart uploads into files of a temporary folder, and reads them back.
 
-The idea: a file goes to disk as it arrives, hashed on the way, so that its size does not matter.
-The trap: file names come in three spellings (RFC 5987 `filename*`, a browser's %22, backslashes); only a
-quote, a line end or a doubled backslash is ever unescaped, every other character is part of the name.
+A file is written to disk and hashed as it arrives, so its size does not matter.
+
+Beware: file names come in three spellings (RFC 5987 `filename*`, a browser's %22, backslashes). Only a quote, a line
+end or a doubled backslash is ever unescaped; every other character belongs to the name.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from typing_extensions import override
 CHUNK = 256 * 1024
 
 Named = Callable[[str], tuple[str, str | None]]
-"""Reads the field name and the file name of a Content-Disposition."""
+"""Parses the field name and the file name of a Content-Disposition."""
 
 _EXTENDED = re.compile(r"""filename\*\s*=\s*utf-8''([^;\s]+)""", re.IGNORECASE)
 _QUOTED = re.compile(r"""\b(filename|name)\s*=\s*"((?:\\.|[^"\\])*)\"""", re.IGNORECASE)
@@ -36,7 +37,7 @@ class TooLargeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ReceivedFile:
-    """A file part as it came, its bytes at `path`."""
+    """A file part as it arrived, with its bytes at `path`."""
 
     field: str
     name: str
@@ -47,7 +48,7 @@ class ReceivedFile:
 
 
 class _FlatReader(MultipartReader):
-    """Takes each part as the bytes of a file, one that calls itself multipart, too: it may lack a boundary."""
+    """Treats each part as the bytes of a file, even one that claims to be multipart, which may lack a boundary."""
 
     @override
     def _get_part_reader(self, headers: Any) -> BodyPartReader:
@@ -57,7 +58,7 @@ class _FlatReader(MultipartReader):
 
 
 class UploadStore:
-    """A temporary folder for uploaded bytes; it goes when the spool goes."""
+    """A temporary folder for uploaded bytes; it is deleted with this object."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="migrator-sandbox-"))
@@ -67,13 +68,13 @@ class UploadStore:
     async def receive(
         self, request: web.Request, limit: int | None, named: Named | None = None
     ) -> tuple[dict[str, str], list[ReceivedFile]]:
-        """Read a request into (fields by lower-case name, files); `TooLargeError` if over `limit`."""
+        """Read a request into (fields by lower-case name, files); `TooLargeError` if it is over `limit`."""
         named = named or disposition
         if limit is not None and (request.content_length or 0) > limit + 64 * 1024:
             raise TooLargeError
         fields: dict[str, str] = {}
         files: list[ReceivedFile] = []
-        # As "mixed", because for form-data aiohttp also reads the names, and stumbles over a `;` in one.
+        # As "mixed", because for form-data aiohttp parses the names as well, and fails at a `;` in one.
         kind = request.headers["Content-Type"].replace("form-data", "mixed", 1)
         async for part in _FlatReader({"Content-Type": kind}, request.content):
             assert isinstance(part, BodyPartReader)  # noqa: S101 - the reader makes no others
@@ -101,7 +102,7 @@ class UploadStore:
 
 
 def disposition(header: str) -> tuple[str, str | None]:
-    """Read the field name and the file name, None where there is none, of a Content-Disposition."""
+    """The field name and the file name of a Content-Disposition, None where there is none."""
     unquoted = _QUOTED.sub("", header)
     values = {match[1].lower(): match[2] for match in _BARE.finditer(unquoted)}
     values |= {match[1].lower(): _unescaped(match[2]) for match in _QUOTED.finditer(header)}
@@ -111,7 +112,7 @@ def disposition(header: str) -> tuple[str, str | None]:
 
 
 def plain_disposition(header: str) -> tuple[str, str | None]:
-    """Read the same as servers do that know no `filename*` and unescape nothing."""
+    """The same, as parsed by servers that don't know `filename*` and unescape nothing."""
     values = {match[1].lower(): match[2] for match in _BARE.finditer(_QUOTED.sub("", header))}
     values |= {match[1].lower(): match[2] for match in _QUOTED.finditer(header)}
     return values.get("name", ""), values.get("filename")
@@ -123,7 +124,7 @@ def _unescaped(text: str) -> str:
 
 
 async def chunks_of(path: Path) -> AsyncIterator[bytes]:
-    """Give the bytes of a file in pieces."""
+    """The bytes of a file, in chunks."""
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             yield chunk

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from migrator.store.catalog.crawl_end import Vanished
     from migrator.store.catalog.database import is_archive, sqlite_errors
     from migrator.store.clock import now
-    from migrator.store.disk import OWN, disk_errors, expect_descriptors, flush, own_limits
-    from migrator.store.journal.keeper import recorded
+    from migrator.store.disk import OWNER_ONLY, disk_errors, own_limits, require_descriptors, sync_filesystem
+    from migrator.store.journal.keeper import recorded_position
     from migrator.store.layout import BLOB_FOLDERS, CATALOG, JOURNAL, README, blob_name
     from migrator.store.lock import ArchiveLock, holder_of
     from migrator.store.repair.auditing import audit
@@ -25,7 +25,7 @@ __all__ = [
     "BLOB_FOLDERS",
     "CATALOG",
     "JOURNAL",
-    "OWN",
+    "OWNER_ONLY",
     "README",
     "Archive",
     "ArchiveLock",
@@ -39,16 +39,16 @@ __all__ = [
     "audit",
     "blob_name",
     "disk_errors",
-    "expect_descriptors",
-    "flush",
     "hash_file",
     "holder_of",
     "is_archive",
     "now",
     "own_limits",
-    "recorded",
+    "recorded_position",
     "remake",
+    "require_descriptors",
     "sqlite_errors",
+    "sync_filesystem",
 ]
 
 _HOMES = {
@@ -61,7 +61,7 @@ _HOMES = {
     "Crawl": "migrator.store.catalog.crawl",
     "JOURNAL": "migrator.store.layout",
     "LargeFile": "migrator.store.blobs",
-    "OWN": "migrator.store.disk",
+    "OWNER_ONLY": "migrator.store.disk",
     "README": "migrator.store.layout",
     "FreeSpace": "migrator.store.space",
     "Scribe": "migrator.store.writer",
@@ -69,21 +69,21 @@ _HOMES = {
     "audit": "migrator.store.repair.auditing",
     "blob_name": "migrator.store.layout",
     "disk_errors": "migrator.store.disk",
-    "expect_descriptors": "migrator.store.disk",
-    "flush": "migrator.store.disk",
+    "require_descriptors": "migrator.store.disk",
+    "sync_filesystem": "migrator.store.disk",
     "hash_file": "migrator.store.blobs",
     "holder_of": "migrator.store.lock",
     "is_archive": "migrator.store.catalog.database",
     "now": "migrator.store.clock",
     "own_limits": "migrator.store.disk",
-    "recorded": "migrator.store.journal.keeper",
+    "recorded_position": "migrator.store.journal.keeper",
     "remake": "migrator.store.repair.remaking",
     "sqlite_errors": "migrator.store.catalog.database",
 }
 
 
 def __getattr__(name: str) -> object:
-    """Loaded when it is asked for: the writing process needs few of them, and `--help` none."""
+    """Import a name on first use: the writing process needs few of them, and `--help` none."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

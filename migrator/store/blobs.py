@@ -1,9 +1,10 @@
-"""Blobs on disk, named by their SHA-256: `incoming/` -> hash -> safe on disk -> rename -> folder safe on disk.
+"""The blobs of an archive: files on disk, each named by the SHA-256 of its content.
 
-The one idea: files are gathered and made blobs by one call (`store_batch`), with one flush to disk for all of them;
-large ones stream into `incoming/` before, in constant memory. A blob gets its name only when it is whole and safe.
-The one trap: everything here blocks, except reading and writing through aiofiles; the pipelines call the rest on
-the disk thread. A blob file must be safe before the catalog says so: callers record after these calls, never before.
+Small files are collected and stored in one call (`store_batch`), which flushes once for all of them. Large files are
+streamed into `incoming/` first, in constant memory. A blob gets its name only when it is complete and safe on disk.
+
+Beware: everything here blocks, except reads and writes through aiofiles; the pipelines call the rest on the disk
+thread. A blob must be safe before the catalog mentions it, so record it after these calls, never before.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ from migrator.store.layout import (
 )
 from migrator.store.writer import Content, Fresh, Scribe, write_blobs
 
-READ_CHUNK = 1024 * 1024
-STRETCH = 8 * 1024 * 1024
-"""Bytes of a large file that are sent on to the disk together, while more come."""
+READ_BYTES = 1024 * 1024
+WRITEBACK_BYTES = 8 * 1024 * 1024
+"""Bytes of a large file after which writeback is started while more arrives."""
 
 
 class _Hashing(io.FileIO):
@@ -48,21 +49,21 @@ class _Hashing(io.FileIO):
     def __init__(self, path: Path) -> None:
         super().__init__(disk.create(path, disk.SEALED), "wb")
         self.sha256 = hashlib.sha256()
-        self.size = self._sent_on = 0
+        self.size = self._written_back = 0
 
     @override
     def write(self, chunk: bytes) -> int:  # type: ignore[override]
         self.sha256.update(chunk)
-        disk.append(self.fileno(), chunk)
+        disk.write_all(self.fileno(), chunk)
         self.size += len(chunk)
-        if self.size - self._sent_on >= STRETCH:
-            disk.send_on(self.fileno(), self._sent_on, self.size - self._sent_on)
-            self._sent_on = self.size
+        if self.size - self._written_back >= WRITEBACK_BYTES:
+            disk.start_writeback(self.fileno(), self._written_back, self.size - self._written_back)
+            self._written_back = self.size
         return len(chunk)
 
 
 class LargeFile:
-    """One large file on its way in. `write` is for the event loop; `finish` and `discard` block."""
+    """One large file that is being received. `write` is for the event loop; `finish` and `discard` block."""
 
     def __init__(self, archive: Archive) -> None:
         self._path = archive.new_incoming()
@@ -71,38 +72,39 @@ class LargeFile:
         self._file: AsyncFileIO = aiofiles.threadpool.wrap(self._raw)
 
     async def write(self, chunk: bytes) -> None:
-        """Append; hashed and written in one hop to a thread."""
+        """Append a chunk; hashing and writing take one hop to a thread."""
         with disk_errors(str(self._path)):
             await self._file.write(chunk)
 
     def finish(self) -> tuple[Blob, str]:
-        """What it is, and the name in `incoming/` under which it waits for `store_batch`. It is not safe yet."""
+        """The blob, and the name in `incoming/` under which it waits for `store_batch`. It is not safe on disk yet."""
         with disk_errors(self._path.name):
             self._raw.close()
         return Blob(self._raw.sha256.hexdigest(), self._raw.size), self._path.name
 
     def discard(self) -> None:
-        """Throw it away."""
+        """Delete the unfinished file."""
         self._raw.close()
         disk.remove(self._path)
 
 
 class Archive:
-    """The folder `root`. `suspects` are blobs that may be damaged or not safe: written anew instead of trusted.
+    """The folder `root`. `untrusted` are blobs that may be damaged or not yet safe, to be written again.
 
-    `scribe` writes large batches of small files in its place.
+    `scribe`, if given, writes large batches of small files in a process of its own.
     """
 
     def __init__(self, root: Path, scribe: Scribe | None = None) -> None:
         self.root = root
         self._scribe = scribe
         self.blobs, self.incoming = root / BLOBS, root / INCOMING
-        self.suspects: set[str] = set()
+        self.untrusted: set[str] = set()
 
     def prepare(self) -> None:
-        """Make the folders, and sweep away what an earlier run left half-done.
+        """Create the folders, and delete what an earlier run left unfinished.
 
-        The first time that this version meets the archive of an earlier one, its blobs are sealed, as new ones are.
+        When this version first opens an archive of an earlier one, it makes the existing blobs read-only, as new ones
+        are.
         """
         with disk_errors(str(self.root)):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -116,7 +118,7 @@ class Archive:
             disk.sync_folders([self.blobs, self.root], self.root)
 
     def _write_readme(self) -> None:
-        """A whole one, or the one that was there. What it says of the blobs is made true before, once."""
+        """Write README.txt completely or not at all; what it says about the blobs is made true first."""
         place, fresh = self.root / README, self.new_incoming()
         if not place.is_file() or place.read_bytes() != README_TEXT.encode():
             for name in BLOB_FOLDERS:
@@ -129,33 +131,33 @@ class Archive:
         return blob_path(self.root, sha256)
 
     def new_incoming(self) -> Path:
-        """A fresh name for a file on its way."""
+        """An unused path in `incoming/`."""
         return self.incoming / new_incoming_name()
 
-    def holds(self, blob: Blob) -> bool:
-        """Whether this blob is here already, by name and length."""
-        if blob.sha256 in self.suspects:
+    def has(self, blob: Blob) -> bool:
+        """Whether this blob is here already, judged by name and size."""
+        if blob.sha256 in self.untrusted:
             return False
         with suppress(FileNotFoundError):
             return self.path_of(blob.sha256).stat().st_size == blob.size
         return False
 
     def store_batch(self, bodies: Sequence[tuple[Blob, Content]], known: Collection[str]) -> None:
-        """Store files that are hashed already; all are safe on disk when this returns. May be repeated.
+        """Store files that are already hashed; all are safe on disk when this returns. Repeating it is harmless.
 
-        Contents that are here already are not written again, if they are `known` (by hash) to the catalog: a killed
-        run may have given a name to a blob that is not safe yet.
+        Contents that are already here are not written again, provided their hash is `known` to the catalog: a run that
+        was killed may have named a blob that was not safe yet.
         """
-        there = {blob.sha256 for blob, _ in bodies if blob.sha256 in known and self.holds(blob)}
+        present = {blob.sha256 for blob, _ in bodies if blob.sha256 in known and self.has(blob)}
         fresh: dict[str, Content] = {}
         with disk_errors(str(self.root)):
             for blob, content in bodies:
-                if blob.sha256 not in there and fresh.setdefault(blob.sha256, content) is content:
+                if blob.sha256 not in present and fresh.setdefault(blob.sha256, content) is content:
                     continue
                 if isinstance(content, str):
                     disk.remove(self.incoming / content)
             if fresh:
-                with self._suspecting(fresh):
+                with self._distrusting(fresh):
                     self._write_fresh(list(fresh.items()))
 
     def _write_fresh(self, fresh: Fresh) -> None:
@@ -163,53 +165,53 @@ class Archive:
             write_blobs(self.root, fresh)
 
     @contextmanager
-    def _suspecting(self, blobs: Collection[str]) -> Iterator[None]:
-        """Until all is safe they may be there and not be: suspects."""
-        self.suspects.update(blobs)
+    def _distrusting(self, blobs: Collection[str]) -> Iterator[None]:
+        """Mark these blobs as untrusted until all of them are safe; if writing fails, they stay marked."""
+        self.untrusted.update(blobs)
         yield
-        self.suspects.difference_update(blobs)
+        self.untrusted.difference_update(blobs)
 
     def missing(self, folder: str, blobs: Iterable[Blob]) -> list[str]:
-        """Those of these blobs (of one folder) that are not there, or have another length."""
+        """The hashes of those blobs (all of one folder) that are absent or have the wrong size."""
         sizes = dict(self.files_in(folder))
         return [blob.sha256 for blob in blobs if sizes.get(blob.sha256) != blob.size]
 
     def files_in(self, folder: str) -> Iterator[tuple[str, int]]:
-        """Name and length of every file in one folder of blobs."""
+        """Name and size of every file in one blob folder."""
         with suppress(FileNotFoundError), os.scandir(self.blobs / folder) as entries:
             for entry in entries:
                 yield entry.name, entry.stat(follow_symlinks=False).st_size
 
-    def strangers(self) -> list[str]:
-        """What stands in the folder of blobs, or beside it, and belongs to no archive."""
+    def unknown_files(self) -> list[str]:
+        """What is in the archive's folder or in `blobs/` and belongs to no archive."""
         beside = sorted(path.name for path in self.root.iterdir() if not is_ours(path.name))
         return beside + sorted(
             f"{BLOBS}/{path.name}" for path in self.blobs.iterdir() if path.name not in set(BLOB_FOLDERS)
         )
 
     def body(self, blob: Blob) -> BlobBody | None:
-        """The bytes of a blob, for an upload; None if its file is missing or not what its name says. Reads all of it.
+        """The bytes of a blob, for an upload; None if the file is missing or doesn't match its hash. Reads all of it.
 
-        What fits into one chunk stays in memory, and is not read again.
+        A blob that fits into one chunk stays in memory and is not read again.
         """
         path, content = self.path_of(blob.sha256), None
         try:
             with own_limits(str(path)):
-                if blob.size > READ_CHUNK:
-                    found = hash_file(path)
+                if blob.size > READ_BYTES:
+                    actual = hash_file(path)
                 else:
                     with path.open("rb") as file:
                         content = file.read(blob.size + 1)
-                    found = Blob(hashlib.sha256(content).hexdigest(), len(content))
+                    actual = Blob(hashlib.sha256(content).hexdigest(), len(content))
         except OSError:
             return None
-        return BlobBody(path, blob, content) if found == blob else None
+        return BlobBody(path, blob, content) if actual == blob else None
 
 
 class BlobBody:
-    """The bytes of a blob; iterating again starts again. `ArchiveDamagedError` if it is not what its name says.
+    """The bytes of a blob; each iteration starts again. `ArchiveDamagedError` if they don't match the hash.
 
-    `content` is all of it, where that is in memory already.
+    `content` is the whole blob, if it is in memory already.
     """
 
     def __init__(self, path: Path, blob: Blob, content: bytes | None = None) -> None:
@@ -223,10 +225,10 @@ class BlobBody:
             return
         sha256 = hashlib.sha256()
         try:
-            # Opened and closed here and now: a task that is cancelled inside of aiofiles.open() leaks the file.
+            # Opened synchronously, because a task that is cancelled inside aiofiles.open() leaks the file.
             with own_limits(str(self._path)), io.FileIO(self._path) as raw:
                 file = aiofiles.threadpool.wrap(raw)
-                while chunk := await file.read(READ_CHUNK):
+                while chunk := await file.read(READ_BYTES):
                     sha256.update(chunk)
                     yield chunk
         except OSError as error:
@@ -236,13 +238,13 @@ class BlobBody:
 
 
 def hash_file(path: Path, read: Callable[[int], None] = lambda _: None) -> Blob:
-    """Hash and length of a file. Blocks, but releases the interpreter while it hashes.
+    """Hash and size of a file. Blocks, but releases the GIL while hashing.
 
-    `read` is told the length of each chunk, and may raise to end it.
+    `read` is called with the size of each chunk, and may raise to stop the loop.
     """
     sha256, size = hashlib.sha256(), 0
     with path.open("rb", buffering=0) as file:
-        while chunk := file.read(READ_CHUNK):
+        while chunk := file.read(READ_BYTES):
             sha256.update(chunk)
             size += len(chunk)
             read(len(chunk))

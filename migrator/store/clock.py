@@ -1,4 +1,4 @@
-"""What time it is, as an archive writes it down."""
+"""The current time, in the form in which an archive records it."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Every call that changes the archive's disk: files written, named, made safe. Here and nowhere else.
+"""Every call that changes an archive's disk: write, rename, sync. No other module makes such calls.
 
-The one idea: what is written is safe only after `sync_files`, and a name only after `sync_folders`; whoever records
-a file calls both before. With all such calls in one place, tests can fail, kill or cut the power at each of them
+Written data is durable only after `sync_files`, and a new name only after `sync_folders`; whoever records a file calls
+both first. Because all these calls are in one place, tests can fail, kill or cut the power at each of them
 (`tests/simulation`).
-The one trap: all of it blocks, and raises `OSError`; `disk_errors` makes that ours.
+
+Beware: everything here blocks, and raises `OSError`; `disk_errors` turns that into our own errors.
 """
 
 from __future__ import annotations
@@ -21,30 +22,32 @@ from pathlib import Path
 from migrator.errors import StorageError
 from migrator.units import human_size
 
-OWN, SEALED = 0o600, 0o400
-"""Modes of files: the owner reads and writes; the owner reads, and nobody writes."""
-_NO_MORE_FILES = {errno.EMFILE, errno.ENFILE}
-_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "this account's share of the disk (its quota) is used up"}
+OWNER_ONLY, SEALED = 0o600, 0o400
+"""File modes: read and write for the owner; read-only for the owner. Nobody else has access."""
+_TOO_MANY_FILES = {errno.EMFILE, errno.ENFILE}
+_NO_SPACE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "this account's share of the disk (its quota) is used up"}
 
 
 @contextmanager
 def disk_errors(what: str) -> Iterator[None]:
-    """A disk that refuses, as ours; `what` names the file or folder."""
+    """Turn a disk's refusal into `StorageError`; `what` names the file or folder."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            room = f"{_FULL[error.errno]}: {what} can't be written{_left_for(what)}"
+        if error.errno in _NO_SPACE:
+            room = f"{_NO_SPACE[error.errno]}: {what} can't be written{_left_for(what)}"
             raise StorageError(f"{room}; nothing is lost, run the same command again once there is room") from error
-        once = "`ulimit -n` allows more" if error.errno in _NO_MORE_FILES else "it can be written"
-        message = f"{what}: {error.strerror or error}; nothing is lost, run the same command again once {once}"
+        remedy = "`ulimit -n` allows more" if error.errno in _TOO_MANY_FILES else "it can be written"
+        message = f"{what}: {error.strerror or error}; nothing is lost, run the same command again once {remedy}"
         raise StorageError(message) from error
 
 
 def _left_for(what: str) -> str:
-    """How much is left beside a file or in a folder, if that is what it is."""
+    """How much space is free near this path, if it is a path."""
     place = Path(what)
-    folder = next((one for one in (place, *place.parents) if one.is_dir()), None) if place.is_absolute() else None
+    folder = (
+        next((parent for parent in (place, *place.parents) if parent.is_dir()), None) if place.is_absolute() else None
+    )
     free = None
     with suppress(OSError):
         free = free_bytes(folder) if folder else None
@@ -53,20 +56,20 @@ def _left_for(what: str) -> str:
 
 @contextmanager
 def own_limits(what: str) -> Iterator[None]:
-    """Reading that fails for the rights and limits of this process, which says nothing about the file, as ours."""
+    """Turn read errors caused by this process's rights and limits, not by the file, into `StorageError`."""
     try:
         yield
     except OSError as error:
-        if error.errno not in {*_NO_MORE_FILES, errno.ENOMEM, errno.EACCES, errno.EPERM}:
+        if error.errno not in {*_TOO_MANY_FILES, errno.ENOMEM, errno.EACCES, errno.EPERM}:
             raise
         with disk_errors(what):
             raise
 
 
-def expect_descriptors(count: int) -> None:
-    """Let this process have so many files and connections open at once; may be called again.
+def require_descriptors(count: int) -> None:
+    """Raise the limit of open files and connections to at least `count`; may be called again.
 
-    `StorageError` if the system won't have it: a run that finds out in the middle would take it for other faults.
+    `StorageError` if the system refuses: a run that hit the limit halfway would mistake it for other faults.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= count:
@@ -79,28 +82,28 @@ def expect_descriptors(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
-def create(path: Path, mode: int = OWN) -> int:
-    """A new, empty file that only its owner may read; gives its descriptor, which writes even if it is `SEALED`."""
+def create(path: Path, mode: int = OWNER_ONLY) -> int:
+    """Create an empty file that only its owner may read. The descriptor can write even if the mode is `SEALED`."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
 
 
-def append(handle: int, chunk: bytes) -> None:
-    """Write all of it."""
+def write_all(handle: int, chunk: bytes) -> None:
+    """Write all of the chunk."""
     _write(handle, chunk)
 
 
-def write_file(path: Path, body: bytes, mode: int = OWN) -> None:
-    """A whole small file that only its owner may read."""
+def write_file(path: Path, body: bytes, mode: int = OWNER_ONLY) -> None:
+    """Write a small file, readable by its owner only."""
     handle = create(path, mode)
     try:
-        append(handle, body)
+        write_all(handle, body)
     finally:
         os.close(handle)
 
 
-def extend(path: Path, at: int, chunk: bytes) -> None:
-    """Write at `at` of a file that only its owner may read, made if need be; what stood there is cut off first."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, OWN)
+def write_at(path: Path, at: int, chunk: bytes) -> None:
+    """Cut the file off at offset `at` and write there. Creates the file if necessary, readable by its owner only."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, OWNER_ONLY)
     try:
         os.ftruncate(handle, at)
         os.lseek(handle, at, os.SEEK_SET)
@@ -109,10 +112,10 @@ def extend(path: Path, at: int, chunk: bytes) -> None:
         os.close(handle)
 
 
-def send_on(handle: int, start: int, size: int) -> None:
-    """Begin to write this part of a file to the disk, where the system offers it. Nothing is safe by that yet.
+def start_writeback(handle: int, start: int, size: int) -> None:
+    """Start writeback of this range, if the platform supports it. This makes nothing durable.
 
-    Without it a large file lies in memory until `sync_files`, which then takes as long as the disk does for all of it.
+    Otherwise a large file stays in memory until `sync_files`, which then takes as long as the disk needs for all of it.
     """
     if hasattr(os, "posix_fadvise"):
         with suppress(OSError):
@@ -120,28 +123,31 @@ def send_on(handle: int, start: int, size: int) -> None:
 
 
 def sync_files(folder: Path, files: Collection[Path]) -> None:
-    """These files of one folder are safe: one `fsync` each costs a factor of four, one `syncfs` for many 15 %."""
-    if len(files) > 2 and _sync_filesystem(folder):
+    """Make these files of one folder durable.
+
+    An `fsync` for each quadruples the time that storing takes; one `syncfs` for many adds 15 %.
+    """
+    if len(files) > 2 and _syncfs_if_offered(folder):
         return
     for path in files:
         _sync_path(path)
 
 
 def rename(path: Path, to: Path) -> None:
-    """Give a file another name, in place of what had it. The name is safe after `sync_folders`."""
+    """Give a file another name, replacing any file of that name. The name is durable after `sync_folders`."""
     path.replace(to)
 
 
 def sync_folders(folders: Collection[Path], root: Path) -> None:
-    """The names in these folders, which are in `root` or are it, are safe when this returns."""
-    if len(folders) > 2 and _sync_filesystem(root):
+    """Make the names in these folders durable; each is `root` or lies below it."""
+    if len(folders) > 2 and _syncfs_if_offered(root):
         return
     for folder in folders:
         _sync_path(folder)
 
 
 def seal(folder: Path) -> None:
-    """Nobody may write to the files in this folder any more; who may read them stays. Best effort: no bytes hang on it.
+    """Make the files in this folder read-only; who may read them stays the same. Best effort, as no data depends on it.
 
     Files of other owners, and file systems without modes, stay as they are.
     """
@@ -154,13 +160,13 @@ def seal(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, if it is there."""
+    """Delete a file, if it exists."""
     path.unlink(missing_ok=True)
 
 
-def flush(folder: Path) -> None:
-    """Everything that was written to the file system of this folder is safe on disk when this returns."""
-    if not _sync_filesystem(folder):
+def sync_filesystem(folder: Path) -> None:
+    """Make everything written to this folder's file system durable."""
+    if not _syncfs_if_offered(folder):
         os.sync()
 
 
@@ -171,15 +177,15 @@ def _write(handle: int, chunk: bytes) -> None:
 
 
 def free_bytes(folder: Path) -> int | None:
-    """What may still be written to the file system of this folder; None where it doesn't say."""
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize if found.f_blocks else None
+    """How many bytes can still be written to this folder's file system; None if it doesn't say."""
+    stats = os.statvfs(folder)
+    return stats.f_bavail * stats.f_frsize if stats.f_blocks else None
 
 
 def total_bytes(folder: Path) -> int | None:
-    """How large the file system of this folder is; None where it doesn't say."""
-    found = os.statvfs(folder)
-    return found.f_blocks * found.f_frsize or None
+    """The size of this folder's file system in bytes; None if it doesn't say."""
+    stats = os.statvfs(folder)
+    return stats.f_blocks * stats.f_frsize or None
 
 
 def _sync_path(path: Path) -> None:
@@ -199,8 +205,8 @@ def _find_syncfs() -> ctypes._NamedFuncPointer | None:
 _syncfs = _find_syncfs()
 
 
-def _sync_filesystem(folder: Path) -> bool:
-    """One flush for everything on this file system, where the kernel offers it; False if it doesn't."""
+def _syncfs_if_offered(folder: Path) -> bool:
+    """Flush the whole file system with one call; False if the kernel has none."""
     if _syncfs is None:
         return False
     handle = os.open(folder, os.O_RDONLY)

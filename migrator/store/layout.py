@@ -1,13 +1,13 @@
 """What an archive looks like on disk: the names of its files and folders.
 
-    README.txt       tells a reader without the program what this folder is
+    README.txt       explains the folder to a reader who lacks the program
     catalog.db       an SQLite database: what each file is
     manifest.jsonl   the journal: every change of the catalog's rows, as lines of JSON
-    lock             who is at work here
+    lock             who is using the archive
     blobs/ab/ab12..  the files, each named by the SHA-256 of its content
-    incoming/        files on their way
+    incoming/        files that are being received
 
-Needs the standard library alone, as the writing process loads nothing else.
+Beware: the writing process imports this without any third-party package, so only the standard library is allowed here.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from secrets import token_hex
 README = "README.txt"
 CATALOG = "catalog.db"
 NEW_CATALOG = "catalog.new"
-"""A catalog that is being made anew; renamed when it is whole."""
+"""A catalog that is being rebuilt; renamed when it is complete."""
 JOURNAL = "manifest.jsonl"
 NEW_JOURNAL = "manifest.new"
-"""A journal that is being written anew; renamed when it is whole."""
+"""A journal that is being rewritten; renamed when it is complete."""
 LOCK = "lock"
 BLOBS = "blobs"
 INCOMING = "incoming"
@@ -51,7 +51,7 @@ _OURS = re.compile(
 
 
 def blob_name(sha256: str) -> str:
-    """The path of a blob below the archive, as reports show it: with `/`, on every system."""
+    """The path of a blob inside the archive, as reports show it: with `/` on every system."""
     return f"{BLOBS}/{sha256[:2]}/{sha256}"
 
 
@@ -61,7 +61,7 @@ def blob_path(root: Path, sha256: str) -> Path:
 
 
 def new_incoming_name() -> str:
-    """A fresh name for a file in `incoming`."""
+    """An unused name for a file in `incoming`."""
     return token_hex(8)
 
 

@@ -1,12 +1,13 @@
-"""One run at a time on an archive: the file `lock`, held through the kernel and readable by people.
+"""The lock of an archive, so that only one run uses it: the file `lock`, which people can read.
 
-The one idea: `flock` decides, and the kernel lets go of it when the process dies, however it dies; the text in the
-file only says who and since when. The folder itself is locked as well, so that deleting the file frees nothing.
-The one trap: on a share that several hosts mount, the kernel may know nothing of another host's lock; a text that
-another host left there and did not wipe is therefore taken at its word. Whether it was another host its boot id says:
-containers of one host differ in name, and share the kernel that decides.
+`flock` decides, and the kernel releases it when the process dies, for whatever reason; the text in the file only says
+who holds it and since when. The folder is locked as well, so that deleting the file releases nothing.
 
-A run that was killed may hold it a moment longer: its `scribe` finishes a batch. That moment is waited for.
+Beware: on a share that several hosts mount, the kernel may know nothing of another host's lock. A text that another
+host left there is therefore believed. The boot id tells whether it is another host: containers on one host have
+different names, but share the kernel that decides.
+
+After a run was killed, its `scribe` may hold the lock until it has finished a batch; `ArchiveLock` waits for that.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ from migrator.store.clock import now
 from migrator.store.disk import disk_errors
 from migrator.store.layout import LOCK
 
-LINGER = 30.0
-"""Seconds that what a killed run left behind may take; a sane disk needs milliseconds."""
+LEFTOVER_WAIT_SECONDS = 30.0
+"""Seconds to wait for what a killed run left behind; a healthy disk needs milliseconds."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class ArchiveLock:
-    """A context manager that holds the archive in `root`, which exists.
+    """A context manager that locks the archive in `root`, which exists.
 
-    With `reads` nothing is written, and the folder alone is locked. `ArchiveLockedError` if another run holds it;
-    `StorageError` where no lock can be had: never taken for held, nor for free.
+    With `reads` nothing is written, and only the folder is locked. `ArchiveLockedError` if another run holds the lock;
+    `StorageError` where no lock can be had, as that means neither held nor free.
     """
 
     def __init__(self, root: Path, command: str, *, reads: bool = False) -> None:
@@ -64,17 +65,17 @@ class ArchiveLock:
 
     def __exit__(self, *_: object) -> None:
         if self._handle >= 0 and not self._reads:
-            with suppress(OSError):  # a text that stays is that of this host, and the next run overwrites it
+            with suppress(OSError):  # if it can't be wiped: it names this host, and the next run overwrites it
                 self._write(b"")
         self._let_go()
 
     @property
     def handles(self) -> tuple[int, ...]:
-        """The descriptors that hold it: whoever inherits them holds it, too, until all have closed them."""
+        """The descriptors that hold the lock. A process that inherits them holds it, too, until all are closed."""
         return tuple(handle for handle in (self._handle, self._folder) if handle >= 0)
 
     def _lock_folder(self) -> None:
-        """Some file systems lock no folders; there the file alone has to do."""
+        """Lock the folder. Some file systems can't; there the lock on the file has to do."""
         with disk_errors(str(self._root)):
             self._folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
         with suppress(OSError):
@@ -87,7 +88,7 @@ class ArchiveLock:
             self._handle = os.open(self._path, os.O_RDONLY)
 
     def _lock_file(self) -> None:
-        """The file that has the name when the lock is there: one that was deleted meanwhile would hold off nobody."""
+        """Lock the file, and start again if it was deleted meanwhile: a lock on a deleted file keeps nobody out."""
         while True:
             with disk_errors(str(self._path)):
                 self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -103,14 +104,14 @@ class ArchiveLock:
             os.close(self._handle)
 
     def _given(self, handle: int) -> bool:
-        """Whether the kernel gives the lock; what a dead process still has is waited for."""
-        until = time.monotonic() + LINGER
+        """Whether the kernel grants the lock; waits for a killed run's leftover process."""
+        until = time.monotonic() + LEFTOVER_WAIT_SECONDS
         while not (given := _locked(handle)) and time.monotonic() < until and self._is_left_behind():
             time.sleep(0.02)
         return given
 
     def _is_left_behind(self) -> bool:
-        """Whether the process that wrote the text is one of this host, and is no more."""
+        """Whether the process that wrote the text ran on this host and has ended."""
         try:
             who = _parsed(self._path.read_bytes())
             if who and not _is_elsewhere(who):
@@ -136,7 +137,7 @@ class ArchiveLock:
         return {**who, "boot": _boot()}
 
     def _holder(self) -> dict[str, object]:
-        """What the text says; nothing if it was wiped, or is none of ours."""
+        """What the text says; empty if it was wiped or isn't ours."""
         with suppress(OSError):
             return _parsed(os.pread(self._handle, 4096, 0))
         return {}
@@ -144,7 +145,7 @@ class ArchiveLock:
     def _write(self, text: bytes) -> None:
         os.ftruncate(self._handle, 0)
         os.lseek(self._handle, 0, os.SEEK_SET)
-        disk.append(self._handle, text)
+        disk.write_all(self._handle, text)
 
     def _let_go(self) -> None:
         for handle in (self._handle, self._folder):
@@ -154,7 +155,7 @@ class ArchiveLock:
 
 
 def holder_of(root: Path) -> dict[str, str] | None:
-    """Who holds the archive in `root`: command, pid, host, since. None if nobody does, or it is held to be read."""
+    """Who holds the archive in `root`: command, pid, host, since. None if nobody does, or only a reader."""
     try:
         who = _parsed((root / LOCK).read_bytes())
     except OSError:
@@ -165,7 +166,7 @@ def holder_of(root: Path) -> dict[str, str] | None:
 
 
 def _is_alive(root: Path, who: dict[str, object]) -> bool:
-    """Whether who wrote the text still holds the lock: a process' number may be somebody else's by now."""
+    """Whether the writer of the text still holds the lock; its process id may have been reused."""
     with suppress(OSError, ValueError, IndexError):
         pids, inodes = zip(*_flocks(), (0, 0), strict=True)
         if int(str(who["pid"])) in pids or (root / LOCK).stat().st_ino in inodes:
@@ -175,7 +176,7 @@ def _is_alive(root: Path, who: dict[str, object]) -> bool:
 
 
 def _is_taken(root: Path) -> bool:
-    """By asking for it, for a moment: another container's locks are in no table of ours."""
+    """Try the lock for a moment: another container's locks are missing from our table of locks."""
     with suppress(OSError), (root / LOCK).open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -185,23 +186,23 @@ def _is_taken(root: Path) -> bool:
 
 
 def _flocks() -> list[tuple[int, int]]:
-    """Process and inode of every lock of this kind, see proc(5): `1: FLOCK  ADVISORY  WRITE 549 fe:00:1234 0 EOF`."""
+    """Process id and inode of every flock, see proc(5): `1: FLOCK  ADVISORY  WRITE 549 fe:00:1234 0 EOF`."""
     lines = Path("/proc/locks").read_text(encoding="ascii", errors="replace").splitlines()
-    found = [line.partition("FLOCK")[2].split() for line in lines if "FLOCK" in line]
-    return [(int(words[2]), int(words[3].rpartition(":")[2])) for words in found]
+    locks = [line.partition("FLOCK")[2].split() for line in lines if "FLOCK" in line]
+    return [(int(words[2]), int(words[3].rpartition(":")[2])) for words in locks]
 
 
 def _parsed(text: bytes) -> dict[str, object]:
-    """Who wrote this; nothing if it is none of ours."""
+    """The holder that this text names; empty if it isn't ours."""
     try:
-        found = json.loads(text)
+        who = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) and {"command", "pid", "host", "since"} <= found.keys() else {}
+    return who if isinstance(who, dict) and {"command", "pid", "host", "since"} <= who.keys() else {}
 
 
 def _locked(handle: int) -> bool:
-    """Whether the kernel gave the lock; `OSError` where it can't say."""
+    """Whether the kernel granted the lock; `OSError` where it can't say."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -212,14 +213,14 @@ def _locked(handle: int) -> bool:
 
 
 def _boot() -> str:
-    """What names the running kernel; the same in all its containers, another after a restart."""
+    """Identifies the running kernel: the same in all its containers, different after a restart."""
     with suppress(OSError):
         return _BOOT.read_text(encoding="ascii").strip()
     return ""
 
 
 def _is_elsewhere(who: dict[str, object]) -> bool:
-    """Whether a text is of another machine, whose lock this kernel may not know of."""
+    """Whether the text is from another machine, whose lock this kernel may not know."""
     if not who or who["host"] == socket.gethostname():
         return False
     return not who.get("boot") or who["boot"] != _boot()

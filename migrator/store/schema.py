@@ -1,6 +1,6 @@
-"""The tables of `catalog.db`, as migrations: each is applied once, in one transaction with its record.
+"""The tables of `catalog.db`, as migrations: each is applied once, in the same transaction as its record.
 
-The one trap: a migration that was released is never edited; a change is a new one.
+Beware: never edit a migration that was released; add a new one.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ CREATE INDEX uploads_unsettled ON uploads (target, target_kind, target_id)
 """
 
 
-# Whose file it is: `sent_run` is the load that sent it, null where it was found there; `seen` lists (as JSON) files
-# of the same name and size that were there before, which are somebody else's; `sent_sha256` is what was sent. What an
-# earlier version found at the target after a crash is nobody's for sure, so it stays without a run.
+# Who put the file there: `sent_run` is the load that sent it, null if it was found there; `seen` lists (as JSON) the
+# files of the same name and size that were there before and belong to somebody else; `sent_sha256` is what was sent.
+# For files that an earlier version found after a crash this is unknown, so they have no run.
 _WHOSE = """
 ALTER TABLE uploads ADD COLUMN sent_run INTEGER;
 ALTER TABLE uploads ADD COLUMN seen TEXT;
@@ -57,7 +57,7 @@ UPDATE uploads SET sent_sha256 = (SELECT a.sha256 FROM attachments a WHERE a.att
     WHERE attempts > 0;
 """
 
-# A crawl of a selection (`partial`) keeps its place beside that of the whole.
+# A crawl of a selection (`partial`) has checkpoints of its own, beside those of the full crawl.
 _CRAWLS = """
 ALTER TABLE checkpoints RENAME TO checkpoints_of_one;
 CREATE TABLE checkpoints (
@@ -92,14 +92,14 @@ def _crawls_of_a_selection(db: Database) -> None:
 
 @migrations(name="0004_proof_of_uploads")
 def _proof_of_uploads(db: Database) -> None:
-    """Where a file is at the target, if its id doesn't tell; and whether its content was read back: same, differs."""
+    """Where a file is at the target, if its id doesn't say; and whether its content, read back, was the same."""
     db.execute("ALTER TABLE uploads ADD COLUMN remote_locator TEXT NOT NULL DEFAULT ''")
     db.execute("ALTER TABLE uploads ADD COLUMN content_check TEXT")
 
 
-# Counts and failures come from these alone, not from the rows, which are large: each holds the tracker's own JSON.
-# None begins with `status` alone: SQLite would take that one where another index finds a few rows, and read them all;
-# for the same reason the queries that entities_faulty is for say `+last_run`, which no index serves.
+# Counts and failures are read from these indexes alone, not from the rows, which are large: each holds the tracker's
+# own JSON. None begins with just `status`, because SQLite would prefer it to an index that finds few rows, and read
+# them all. For the same reason the queries for entities_faulty say `+last_run`, which rules an index out.
 _COUNTED = """
 CREATE INDEX attachments_counted ON attachments (stored_run, status, last_run);
 CREATE INDEX attachments_failed ON attachments (kind, entity_id, attachment_id) WHERE status = 'failed';
@@ -119,26 +119,25 @@ def _a_million_rows(db: Database) -> None:
 
 @migrations(name="0006_blobs_of_stored_files")
 def _blobs_of_stored_files(db: Database) -> None:
-    """A file that has no blob yet is in the index by blobs no more: it took a place there, and left it when stored."""
+    """Index only rows that have a blob: pending rows were inserted into the index and moved again once stored."""
     db.execute("DROP INDEX attachments_by_blob")
     db.execute("CREATE INDEX attachments_by_blob ON attachments (sha256) WHERE sha256 IS NOT NULL")
 
 
 @migrations(name="0007_no_index_by_blob")
 def _no_index_by_blob(db: Database) -> None:
-    """Only a repair asked it, and recording cost a fifth more: hashes have no order, each changed a page of its own."""
+    """Drop the index: only a repair used it, and it slowed recording by 20 %, as each hash changes another page."""
     db.execute("DROP INDEX attachments_by_blob")
 
 
 @migrations(name="0008_warnings_of_files")
 def _warnings_of_files(db: Database) -> None:
-    """What was odd about a file that was stored all the same, such as another size than the one that was listed."""
+    """What was odd about a file that was stored anyway, such as a size other than the listed one."""
     db.execute("ALTER TABLE attachments ADD COLUMN warning TEXT")
 
 
-# What a target made of a file: `sent_name` is what it was sent under, `name` what it is called there, `altered` (JSON)
-# what differs. `sent_at` is when it was sent last; `accepted` is 1 where the target answered that it took it, and no
-# list has shown it yet.
+# What a target made of a file: it was sent as `sent_name` and is called `name` there; `altered` (JSON) is what differs.
+# `sent_at` is when it was last sent; `accepted` is 1 if the target accepted it, but no list has shown it yet.
 _ALTERED = """
 ALTER TABLE uploads ADD COLUMN sent_name TEXT;
 ALTER TABLE uploads ADD COLUMN sent_at TEXT;

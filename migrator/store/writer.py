@@ -1,10 +1,11 @@
-"""Batches of small files, written by a process of its own: one hand-over a batch instead of three calls a file.
+"""A process that writes batches of small files: one message per batch instead of three system calls per file.
 
-The one idea: a call to the disk gives the interpreter away, and while the event loop is busy a thread waits 0.3 ms to
-get it back; for 10,000 small files that was a third of the time. The other process runs the very code that runs here
-when it is not up yet, could not be started, or died: a batch that is written twice is written once.
-The one trap: it may be at work for a moment longer than a parent that was killed. It inherits what holds the archive's
-lock, so nobody else works on the archive before it has ended, which it does when its input ends.
+Each system call releases the GIL; while the event loop is busy, getting it back takes about 0.3 ms. For 10,000 small
+files that was a third of the run. While the process is starting, could not be started, or has died, the same code runs
+here instead; writing a batch twice is harmless.
+
+Beware: it may outlive a killed parent for a moment. It inherits the descriptors that hold the archive's lock, so nobody
+else can use the archive until it has ended, which it does when its input ends.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ from migrator.store import disk
 from migrator.store.layout import BLOBS, INCOMING, blob_path, new_incoming_name
 
 MANY = 16
-"""Files in a batch from which on another process is worth starting."""
+"""Files in a batch from which on starting the process pays."""
 PATIENCE = 10.0
-"""Seconds that it may take to end; a disk that hangs longer keeps it, and with it the lock."""
+"""Seconds to wait for the process to end; if the disk hangs longer, the process stays, and keeps the lock."""
 
 Content = bytes | str
 """What a file holds, or the name of the file in `incoming/` that holds it."""
 Fresh = Sequence[tuple[str, Content]]
-"""Files by their SHA-256, each once."""
+"""Contents by their SHA-256, each once."""
 
 
 def write_blobs(root: Path, fresh: Fresh) -> None:
-    """Have these files in the archive at `root`; all are safe on disk when this returns. May be repeated; `OSError`."""
+    """Write these files to the archive at `root`; all are durable on return. Repeating it is harmless; `OSError`."""
     incoming, blobs = root / INCOMING, root / BLOBS
     placed = [(incoming / _written(incoming, content), blob_path(root, sha256)) for sha256, content in fresh]
     waiting = [(path, blob) for path, blob in placed if path.exists() or not blob.exists()]
@@ -45,7 +46,7 @@ def write_blobs(root: Path, fresh: Fresh) -> None:
 
 
 def _written(incoming: Path, content: Content) -> str:
-    """The name of a file that holds this."""
+    """The name in `incoming/` of a file with this content."""
     if isinstance(content, str):
         return content
     name = new_incoming_name()
@@ -54,9 +55,9 @@ def _written(incoming: Path, content: Content) -> str:
 
 
 class Scribe:
-    """Writes for one archive. `held` are the descriptors of its lock; the process is started by the first large batch.
+    """Writes for one archive. `held` are the descriptors of its lock; the first large batch starts the process.
 
-    Of one thread at a time; `close` may be called twice.
+    Use it from one thread at a time; `close` may be called twice.
     """
 
     def __init__(self, root: Path, held: Collection[int] = ()) -> None:
@@ -65,7 +66,7 @@ class Scribe:
         self._up = self._gone = False
 
     def write(self, fresh: Fresh) -> bool:
-        """As `write_blobs`, if the other process is up. False: nothing is known of these files, write them here."""
+        """Like `write_blobs`, if the process is up. False: it is unknown what was written, so write the files here."""
         if not self._ready(len(fresh)):
             return False
         try:
@@ -89,7 +90,7 @@ class Scribe:
             process.stdout.close()
 
     def _ready(self, count: int) -> bool:
-        """Whether it is up; it is started when it would first be of use."""
+        """Whether the process is up; it is started when it would first be useful."""
         if self._gone or self._up:
             return self._up and not self._gone
         try:
@@ -108,7 +109,7 @@ class Scribe:
         return bool(out and select.select([out], [], [], 0)[0])
 
     def _start(self) -> subprocess.Popen[bytes]:
-        """It needs our code and the standard library; a session of its own, so that Ctrl-C is for us alone."""
+        """Start the process, with the standard library alone, and in its own session, so that Ctrl-C spares it."""
         return subprocess.Popen(  # noqa: S603 - our own code
             [sys.executable, "-P", "-S", "-m", "migrator.store.writer", str(self._root.absolute())],
             stdin=subprocess.PIPE,
@@ -125,15 +126,15 @@ class Scribe:
             self._process.stdin.flush()
 
     def _answer(self) -> tuple[int, str] | None:
-        """Nothing if all went well, else number and words of an `OSError`."""
+        """None if all went well, otherwise number and text of an `OSError`."""
         if self._process is None or not self._process.stdout:
             raise EOFError
-        told: tuple[int, str] | None = pickle.load(self._process.stdout)  # noqa: S301 - our own
-        return told
+        refusal: tuple[int, str] | None = pickle.load(self._process.stdout)  # noqa: S301 - our own
+        return refusal
 
 
 def serve(root: Path) -> None:
-    """The other process: says that it is up, then writes one batch after the other until its input ends."""
+    """The process: report that it is up, then write one batch after the other until the input ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     refusal: tuple[int, str] | None = None

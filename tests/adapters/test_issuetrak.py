@@ -26,9 +26,9 @@ from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.pipeline.backup import BackupSettings, backup
 from migrator.pipeline.load import LoadSettings, load
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.issuetrak.app import IssuetrakSandbox
-from migrator.sandbox.issuetrak.auth import RefusedError
 from migrator.sandbox.issuetrak.files import complaint_about, zipped
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
@@ -137,7 +137,7 @@ class SourceBound(SourceContract):
 
     def gone(self, sandbox: IssuetrakSandbox) -> Attachment | None:
         """A server that answers 400 doesn't say by that whether the file is gone; its list does."""
-        return Attachment("99999", issue(busiest(sandbox)), "") if sandbox.oddities.missing_status == 404 else None
+        return Attachment("99999", issue(busiest(sandbox)), "") if sandbox.quirks.missing_status == 404 else None
 
 
 class TestSource(SourceBound):
@@ -308,7 +308,7 @@ async def test_wrong_clock_is_put_right_by_the_server_and_stays_so(status, offse
         goal = target(sandbox.url)
         number = busiest(sandbox)
         await goal.find_attachments(issue(number))
-        sandbox.oddities.clock_offset = offset
+        sandbox.quirks.clock_offset = offset
         made = await send(goal, number, content=b"x" * 300_000)
         assert sandbox.requests[UPLOAD] == 2
         bucket = MemorySink()
@@ -422,7 +422,7 @@ async def test_list_that_never_answered_is_believed_only_if_it_is_named_and_the_
             await source(sandbox.url).attachments_of(Entity(issue(SMALL.entities[0].id)))
         named = source(sandbox.url, list_route="issueNumber")
         assert await named.attachments_of(Entity(issue(SMALL.entities[0].id))) == ()
-        sandbox.oddities.routes = ("issue",)
+        sandbox.quirks.routes = ("issue",)
         with pytest.raises(errors.TrackerUnreachableError, match="no route"):
             await source(sandbox.url, list_route="issueNumber").attachments_of(Entity(issue(SMALL.entities[0].id)))
 
@@ -548,7 +548,7 @@ async def test_file_is_listed_no_more_only_if_the_route_of_lists_answers():
             assert await found.still_lists(file)
             sandbox.delete(int(file.id))
             assert not await found.still_lists(file)
-        sandbox.oddities.routes = ()
+        sandbox.quirks.routes = ()
         for file in done.attachments.values():
             with pytest.raises(errors.GoneError):
                 await found.still_lists(file)
@@ -764,7 +764,7 @@ class Vanishing(IssuetrakSandbox):
 
     async def _issue(self, request):
         if self.last and int(request.match_info["number"]) > self.last:
-            self.oddities.routes, self.walled = (), True
+            self.quirks.routes, self.walled = (), True
         if getattr(self, "walled", False):
             raise RefusedError(404, "Nothing here")
         return await super()._issue(request)

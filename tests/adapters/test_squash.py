@@ -20,11 +20,12 @@ from migrator import errors
 from migrator.layers.retry import RetryingSource, RetryingTarget, RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, Draft, Entity, EntityRef
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.squash.app import SquashSandbox
 from migrator.sandbox.squash.tree import CALL_STEPS, Node
 from migrator.sandbox.squash.tree import KINDS as OWNERS
-from migrator.sandbox.squash.web import DEFAULT_WHITELIST, RefusedError
+from migrator.sandbox.squash.web import DEFAULT_WHITELIST
 from migrator.sandbox.world.model import World
 from migrator.trackers import adapter
 from migrator.trackers.memory import MemoryTracker
@@ -275,7 +276,7 @@ async def test_step_deleted_during_a_listing_hides_no_other_though_steps_are_not
     for at in range(1, 8):
         async with running(world) as (sandbox, _):
             steps, case = sandbox.tree.kinds["test-steps"], sandbox.tree.kinds["test-cases"][0]
-            sandbox.tree.hang(case, steps[::-1])
+            sandbox.tree.attach(case, steps[::-1])
             made, seen = source(sandbox, Options(page_size=3)), set()
             cursor, taken = None, 0
             while True:
@@ -419,8 +420,8 @@ async def test_server_that_fails_altogether_is_no_closed_way():
 
 async def test_listing_that_is_not_there_is_not_taken_for_an_empty_one():
     class Lacking(SquashSandbox):
-        def acts(self):
-            return [act for act in super().acts() if act[1] != "/campaign-folders"]
+        def handlers(self):
+            return [act for act in super().handlers() if act[1] != "/campaign-folders"]
 
     async with Lacking(SMALL) as sandbox:
         made = source(sandbox)
@@ -445,8 +446,8 @@ async def asked_by(made: SquashSource, stream: str) -> list[Entity]:
 
 async def test_way_down_that_a_server_does_not_know_is_named_and_not_taken_for_a_deletion():
     class Lacking(SquashSandbox):
-        def acts(self):
-            return [act for act in super().acts() if not act[1].endswith("/test-suites")]
+        def handlers(self):
+            return [act for act in super().handlers() if not act[1].endswith("/test-suites")]
 
     async with Lacking(SMALL) as sandbox:
         iterations = [node.number for node in sandbox.tree.kinds["iterations"]]
@@ -508,9 +509,9 @@ async def test_thing_whose_whole_kind_answers_404_is_a_failure_and_not_an_empty_
     """A record and all that is below it answer 404, and so does every other of its kind: that may be the route."""
 
     class Lacking(SquashSandbox):
-        def acts(self):
+        def handlers(self):
             ways = (f"/{family}/{{", f"/high-level-{family}/")
-            return [act for act in super().acts() if not act[1].startswith(ways)]
+            return [act for act in super().handlers() if not act[1].startswith(ways)]
 
     stream, path = FAMILIES[family]
     async with Lacking(WORLD) as sandbox:

@@ -111,7 +111,7 @@ async def test_file_that_the_collection_hides_is_found_at_its_entity_and_the_oth
             assert await all_of(source) == all_in(sandbox)
         async with source_of(sandbox, replace(SKIP, cross_check="off")) as source:
             assert await all_of(source) == all_in(sandbox), "its entity tells of one more than the list of all has"
-        sandbox.oddities.counts = False
+        sandbox.quirks.counts = False
         async with source_of(sandbox, replace(SKIP, cross_check="off")) as source:
             assert str(first) not in (await crawl(source)).attachments
 
@@ -275,7 +275,7 @@ async def test_way_of_paging_stands_in_the_cursor_and_is_kept():
 async def test_crawl_that_began_on_a_sorting_server_goes_on_when_it_no_longer_sorts():
     async with running() as sandbox, source_of(sandbox) as source:
         page = await source.read("Attachments", None)
-        sandbox.oddities.sortable = False
+        sandbox.quirks.sortable = False
         rest = await crawl(source, ("Attachments", page.next))
         found = {file.id for file in page.attachments} | rest.attachments.keys()
         assert found == {str(file.id) for file in WORLD.attachments}

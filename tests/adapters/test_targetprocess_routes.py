@@ -17,6 +17,7 @@ from migrator.config.settings import read_configuration
 from migrator.model import NOBODY, Attachment, Draft, Entity, EntityRef
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.targetprocess.files import PIXEL
+from migrator.sandbox.targetprocess.lists import TargetprocessLists
 from migrator.trackers.targetprocess import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
 from migrator.trackers.targetprocess.parse import attachment, iso_date
 from tests.adapters.targetprocess_bound import SKIP, WORLD, answering, client, expected_files
@@ -163,13 +164,14 @@ async def test_pages_that_are_shorter_than_asked_for_are_read_on(cut, sortable):
 
 @pytest.mark.parametrize("cap", [7, 25, 40])
 async def test_server_that_never_tells_of_a_next_page_is_read_to_its_end(cap):
-    class Silent(OddSandbox):
+    class Silent(TargetprocessLists):
         def page(self, request, resource, rows):
             query = {**request.query, "take": str(min(cap, int(request.query.get("take", 25))))}
             page = super().page(request.clone(rel_url=request.rel_url.with_query(query)), resource, rows)
             return {name: value for name, value in page.items() if name != "Next"}
 
-    async with Silent(CROWDED if cap > 7 else WORLD) as sandbox:
+    async with OddSandbox(CROWDED if cap > 7 else WORLD) as sandbox:
+        sandbox.lists = Silent(sandbox)
         source = TargetprocessSource(client(sandbox.url), SKIP)
         assert await all_of(source) == all_in(sandbox)
         await source.close()
@@ -257,7 +259,7 @@ async def test_file_that_only_the_list_of_all_shows_counts_for_its_entity():
         sandbox.hiding = True
         sandbox.change = lambda _, tree: {**tree, "Attachments-Count": count} if "Attachments-Count" in tree else tree
         assert len(await source.attachments_of(entity)) == count
-        sandbox.oddities.sortable = False  # no filter of all attachments either
+        sandbox.quirks.sortable = False  # no filter of all attachments either
         with pytest.raises(errors.ShortListingError):
             await source.attachments_of(entity)
         await source.close()
@@ -322,12 +324,13 @@ async def test_filter_that_a_server_ignores_adds_no_files_of_others():
         inside = tree.get("Attachments")
         return {**tree, "Attachments": {"Items": inside["Items"][:1]}} if inside else tree
 
-    class Ignoring(OddSandbox):
+    class Ignoring(TargetprocessLists):
         def page(self, request, resource, rows):
             query = {name: value for name, value in request.query.items() if "General.Id" not in value}
             return super().page(request.clone(rel_url=request.rel_url.with_query(query)), resource, rows)
 
-    async with Ignoring(change=change, refuses={"/Attachments?": 404}) as sandbox:
+    async with OddSandbox(change=change, refuses={"/Attachments?": 404}) as sandbox:
+        sandbox.lists = Ignoring(sandbox)
         source = TargetprocessSource(client(sandbox.url), SKIP)
         ref, count = with_files(sandbox)
         files = await source.attachments_of(counted(ref, count))

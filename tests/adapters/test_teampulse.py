@@ -18,10 +18,10 @@ from migrator import errors
 from migrator.layers.retry import RetryingSource, RetryingTarget, RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.model import NOBODY, Attachment, Draft, Entity, EntityRef
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import show_login, to_login
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
-from migrator.sandbox.teampulse.reads import RefusedError
 from migrator.sandbox.world.model import World
 from migrator.trackers import adapter
 from migrator.trackers.teampulse import ADAPTER, Options, TeamPulseSource, TeamPulseTarget
@@ -139,7 +139,7 @@ class TestSourceByCookie(SourceContract):
 
 def bound_target(sandbox: TeamPulseSandbox, wrap=lambda target: target) -> BoundTarget:
     busiest = Counter(file.owner for file in told(sandbox)).most_common(1)[0][0]
-    sandbox.oddities.null_sizes = {sandbox.files_of(int(busiest.id))[0].id}
+    sandbox.quirks.null_sizes = {sandbox.files_of(int(busiest.id))[0].id}
 
     async def files_of(ref: EntityRef):
         return [(f.name, f.size, f.sha256, f.description or "") for f in sandbox.files_of(int(ref.id))]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from jobs.cli import collect_seldom
+from jobs.cli import collect_garbage_less_often
 from migrator.mapping.file import read_mapping
 from migrator.mapping.match import Index, match, rule
 from migrator.model import Attachment, Blob, Entity, EntityRef, Outcome, RunStatus, Status
@@ -80,7 +80,7 @@ def size_of(root: Path) -> int:
 def million(root: Path, count: int) -> None:
     """A tenth of them, the rest, then what a person and the next run ask."""
     catalog = Catalog(root)
-    catalog.keep_manifest()
+    catalog.ensure_journal()
     run = catalog.begin_run("backup")
     crawl = catalog.begin_crawl(run, "[]")
     took, listing = timed(lambda: record(catalog, run, 0, count // 10))
@@ -150,5 +150,5 @@ if __name__ == "__main__":
     print("| what | seconds | |\n| --- | --- | --- |")  # noqa: T201 - the same
     whole = {"million": (million, 1_000_000), "plan": (plan, 100_000), "match": (match_all, 100_000)}
     work, many = whole[sys.argv[1]]
-    collect_seldom()
+    collect_garbage_less_often()
     work(Path(sys.argv[2]), int(many * float(sys.argv[3])))

@@ -164,7 +164,7 @@ class Living(Sandbox):
         self.world = World(self.world.seed, kept, some)
         self.changes += 1
         if self.tracker == "squash":
-            self.tree = Tree(kept, own_numbers=self.oddities.own_numbers)
+            self.tree = Tree(kept, own_numbers=self.quirks.own_numbers)
         still = {file.id for file in self.present()}
         self.unharmed = {number: ref for number, ref in self.unharmed.items() if number in still}
 
@@ -230,8 +230,8 @@ class Living(Sandbox):
     def _cap(self, step: Step) -> None:
         """The server gives larger or smaller pages from now on."""
         for name in ("size_cap", "top_cap"):
-            if hasattr(self.oddities, name):
-                setattr(self.oddities, name, 2 + step.one % 5)
+            if hasattr(self.quirks, name):
+                setattr(self.quirks, name, 2 + step.one % 5)
 
 
 @asynccontextmanager

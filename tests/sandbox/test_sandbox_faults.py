@@ -291,5 +291,5 @@ async def test_a_sandbox_can_be_started_again_and_keeps_its_uploads(client: Clie
 async def test_a_large_upload_goes_to_disk(client: Client, sandbox: TargetprocessSandbox) -> None:
     content = bytes(range(256)) * 20_000
     assert await upload(client, sandbox, content) == 200
-    assert [path.stat().st_size for path in sandbox.spool.folder.iterdir()] == [len(content)]
+    assert [path.stat().st_size for path in sandbox.upload_store.folder.iterdir()] == [len(content)]
     assert (await fetch(client, sandbox, "/Attachment.aspx?AttachmentID=601"))[1] == content

@@ -66,7 +66,7 @@ async def test_who_has_no_token_gets_a_challenge_for_basic(client: Client, sandb
     basic = {"Authorization": f"Basic {pair}"}
     async with client.get(url, headers=basic) as answer:
         assert answer.status == 200
-    sandbox.oddities.basic_allowed = False
+    sandbox.quirks.basic_allowed = False
     async with client.get(url, headers=basic) as answer:
         assert (answer.status, "Basic authentication is not allowed" in await answer.text()) == (401, True)
 
@@ -80,7 +80,7 @@ async def test_empty_page_has_no_embedded_and_a_default_page_has_twenty_items(
     beyond = await call(client, sandbox, "test-cases?sort=id&page=99")
     assert "_embedded" not in beyond
     assert "next" not in beyond["_links"]
-    sandbox.oddities.size_cap = 7
+    sandbox.quirks.size_cap = 7
     assert (await call(client, sandbox, "test-cases?size=100"))["page"]["size"] == 7
 
 
@@ -144,7 +144,7 @@ async def test_name_that_no_column_holds_breaks_the_server(client: Client, sandb
 async def test_name_is_cut_after_its_last_slash_as_old_servers_do(client: Client, sandbox: SquashSandbox) -> None:
     [made] = (await upload(client, sandbox, "a/b\\c%22.txt"))["_embedded"]["attachments"]
     assert made["name"] == "c%22"
-    sandbox.oddities.path_names = False
+    sandbox.quirks.path_names = False
     [made] = (await upload(client, sandbox, "a/c%22.txt"))["_embedded"]["attachments"]
     assert made["name"] == 'a/c"'
 
@@ -160,7 +160,7 @@ async def test_upload_of_another_kind_or_name_is_refused(client: Client, sandbox
 
 
 async def test_extension_off_the_whitelist_is_left_out_without_a_word(client: Client, sandbox: SquashSandbox) -> None:
-    sandbox.oddities.whitelist = DEFAULT_WHITELIST
+    sandbox.quirks.whitelist = DEFAULT_WHITELIST
     assert "_embedded" not in await upload(client, sandbox, "a.png")
     [made] = (await upload(client, sandbox, "a.png", "a.TXT"))["_embedded"]["attachments"]
     assert made["file_type"] == "TXT"
@@ -218,7 +218,7 @@ even more
 async def test_sample_of_an_upload_on_the_vendors_page_is_taken(
     client: Client, sandbox: SquashSandbox, path_names: bool
 ) -> None:
-    sandbox.oddities.path_names = path_names
+    sandbox.quirks.path_names = path_names
     path = f"campaigns/{first(sandbox, 'campaigns')}/attachments"
     headers = {
         "Content-Type": "multipart/form-data; boundary=6o2knFse3p53ty9dmcQvWAIx1zInP11uCfbm",

@@ -134,7 +134,7 @@ async def test_default_page_has_100_items_and_top_is_capped(client: Client, sand
     assert (page["totalResults"], page["top"], page["skip"], len(page["results"])) == (300, None, None, 100)
     page = await ask(client, sandbox, "workitems?$top=5000&$skip=250")
     assert (page["totalResults"], page["top"], page["skip"], len(page["results"])) == (300, 100, 250, 50)
-    sandbox.oddities.totals_of_page = True
+    sandbox.quirks.totals_of_page = True
     assert (await ask(client, sandbox, "workitems?$top=7"))["totalResults"] == 7
 
 
@@ -160,7 +160,7 @@ async def test_without_an_order_the_newest_comes_first_and_some_servers_take_non
     assert (await ids(client, sandbox, "attachments?$top=3"))[0] == 600
     by_name = (await ask(client, sandbox, "attachments?$orderby=name asc,id desc"))["results"]
     assert [item["name"] for item in by_name] == sorted(item["name"] for item in by_name)
-    sandbox.oddities.sortable = False
+    sandbox.quirks.sortable = False
     await ask(client, sandbox, "attachments?$orderby=id", status=400)
 
 
@@ -230,7 +230,7 @@ async def test_the_api_answers_without_its_version_too(client: Client, sandbox: 
 async def test_an_attachment_tells_all_but_the_zone_and_numbers_its_address_otherwise(
     client: Client, sandbox: TeamPulseSandbox, world: World
 ) -> None:
-    sandbox.oddities.null_sizes = {2}
+    sandbox.quirks.null_sizes = {2}
     item = await ask(client, sandbox, "attachments/1")
     file = world.attachments[0]
     assert (item["name"], item["size"], item["workItemId"]) == (file.name, file.size, world.owner_of(file))
@@ -274,7 +274,7 @@ async def test_files_of_a_comment_have_its_id_and_may_be_in_the_work_item_s_list
     assert await ids(client, sandbox, f"comments/{file.comment_id}/attachments") == [file.id]
     assert file.comment_id in await ids(client, sandbox, f"workitems/{owner}/comments")
     assert file.id in await ids(client, sandbox, f"workitems/{owner}/attachments")
-    sandbox.oddities.comment_files_in_workitem = False
+    sandbox.quirks.comment_files_in_workitem = False
     assert file.id not in await ids(client, sandbox, f"workitems/{owner}/attachments")
     assert (await ask(client, sandbox, f"comments/{file.comment_id}"))["workItemId"] == owner
 

@@ -29,21 +29,21 @@ class ForgetfulDisk:
         self.names: list[tuple[Path, Path, bytes | None]] = []
         self._open: dict[int, Path] = {}
 
-    def create(self, path: Path, mode: int = real.OWN) -> int:
+    def create(self, path: Path, mode: int = real.OWNER_ONLY) -> int:
         handle = real_create(path, mode)
         self._open[handle] = path
         self.contents.add(path)
         return handle
 
-    def append(self, handle: int, chunk: bytes) -> None:
+    def write_all(self, handle: int, chunk: bytes) -> None:
         self.contents.add(self._open[handle])
-        real_append(handle, chunk)
+        real_write_all(handle, chunk)
 
-    def extend(self, path: Path, at: int, chunk: bytes) -> None:
+    def write_at(self, path: Path, at: int, chunk: bytes) -> None:
         if path not in self.contents:
             self.safe[path] = at
         self.contents.add(path)
-        real_extend(path, at, chunk)
+        real_write_at(path, at, chunk)
 
     def sync_files(self, folder: Path, files: Collection[Path]) -> None:
         assert all(path.parent == folder for path in files)
@@ -110,5 +110,5 @@ def _replace(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-real_create, real_append, real_extend = real.create, real.append, real.extend
+real_create, real_write_all, real_write_at = real.create, real.write_all, real.write_at
 real_rename, real_remove = real.rename, real.remove

@@ -41,7 +41,7 @@ SMALL = 4096
 """Where a file is large in a simulation; so there are large ones, and they cost nothing."""
 
 
-CALLS = ("create", "append", "extend", "sync_files", "rename", "sync_folders", "remove")
+CALLS = ("create", "write_all", "write_at", "sync_files", "rename", "sync_folders", "remove")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +139,9 @@ def _call(fate: FaultInjector, name: str, call: Callable[..., Any]) -> Callable[
             return os.open(os.devnull, os.O_WRONLY) if name == "create" else None
         fate.at(f"before {name}")
         if name != "remove" and fate.strikes(fate.weather.disk):
-            if name == "append":
+            if name == "write_all":
                 call(args[0], args[1][: len(args[1]) // 2])
-            if name == "extend":
+            if name == "write_at":
                 call(args[0], args[1], args[2][: len(args[2]) // 2])
             number = fate.rng.choice([errno.ENOSPC, errno.EIO, errno.EMFILE])
             raise OSError(number, os.strerror(number))
@@ -165,7 +165,7 @@ def _transactions(fate: FaultInjector, writing: Callable[[CatalogDatabase], Any]
             fate.at("commit")
             if fate.strikes(fate.weather.disk):
                 raise sqlite3.OperationalError("database or disk is full")
-        if self._journal.mark is not None and fate.rng.random() < 0.1:
+        if self._journal.position is not None and fate.rng.random() < 0.1:
             fate.disk.remember(self)
         fate.at("committed")
 

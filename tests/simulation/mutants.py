@@ -142,7 +142,7 @@ MUTANTS: dict[str, Mutant] = {
         Archive, "_write_fresh", _without("sync_folders", Archive._write_fresh)
     ),
     "what a killed run named is trusted": lambda: patch.object(Recorder, "_writing", _trusting_names),
-    "the manifest is not flushed": lambda: patch.object(manifest, "make_safe", lambda _: None),
+    "the manifest is not flushed": lambda: patch.object(manifest, "sync", lambda _: None),
     "the name of a new manifest is not flushed": lambda: patch.object(
         Journal, "_write_whole", _without("sync_folders", Journal._write_whole)
     ),

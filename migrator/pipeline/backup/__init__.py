@@ -106,7 +106,7 @@ class _Backup(Job[BackupSummary]):
         kinds, selection = sorted(self._settings.kinds), self._settings.selection
         scope = repr((kinds, selection.key)) if self._partial else repr(kinds)
         self._crawl = self._catalog.begin_crawl(self._run, scope, kinds, partial=self._partial)
-        self._selector.taken.update(self._catalog.taken_entities(self._crawl))
+        self._selector.selected.update(self._catalog.selected_entities(self._crawl))
         self._crawler.resume(self._crawl, self._catalog.failed_entities(self._crawl), partial=self._partial)
         self._catalog.count_changes(self._run)
 
@@ -158,12 +158,12 @@ class _Backup(Job[BackupSummary]):
     async def _requeue_lost_blobs(self) -> None:
         """Blobs that verify found damaged, or whose file is missing, are wanted again."""
         suspects = await self._executor.call(self._catalog.problem_blobs)
-        self._archive.suspects.update(suspects)
+        self._archive.untrusted.update(suspects)
         lost = list({*suspects, *await self._executor.call(missing_blobs, self._archive, self._catalog)})
-        if lost and (count := await self._executor.call(self._catalog.expect_again, lost)):
+        if lost and (count := await self._executor.call(self._catalog.requeue, lost)):
             self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")
 
     def _require_space(self) -> None:
         """What an earlier run listed is known before anything is asked for."""
         if size := self._catalog.bytes_to_come(self._crawl.start, self._space.largest()):
-            self._space.expect(size)
+            self._space.require(size)

@@ -62,7 +62,7 @@ class Crawler:
                 cursor = cursors.get(stream)
                 ended, loop = stream in cursors and cursor is None, LoopDetector(stream)
                 self._findings.answered |= stream in cursors
-                while not ended and not self._selector.full:
+                while not ended and not self._selector.exhausted:
                     await self._page_slots.acquire()
                     page = await self._read(stream, cursor, loop)
                     if page is None:
@@ -89,14 +89,14 @@ class Crawler:
 
     async def complete(self) -> None:
         """The listing ended early: what the entities taken have beyond what was listed is asked for."""
-        if self._selector.full:
-            taken = [Entity(ref) for ref in sorted(self._selector.taken, key=str)]
+        if self._selector.exhausted:
+            taken = [Entity(ref) for ref in sorted(self._selector.selected, key=str)]
             await self._list_and_fetch((), await self._ask(taken))
 
     async def _page(self, stream: str, page: Page, before: asyncio.Task[None] | None) -> None:
         try:
             await self._list_and_fetch(page.entities, page.attachments)
-            if asked := [entity for entity in page.ask if self._selector.may_take(entity.ref)]:
+            if asked := [entity for entity in page.ask if self._selector.may_select(entity.ref)]:
                 await self._list_and_fetch((), await self._ask(asked))
             for unread in page.unread:
                 write = partial(self._catalog.record_entity_error, self._run, Entity(unread.ref), unread.reason)
@@ -129,12 +129,12 @@ class Crawler:
 
     async def _list_and_fetch(self, entities: Sequence[Entity], attachments: Sequence[Attachment]) -> None:
         # Listing an entity again clears what was wrong with it, so one that will not be asked is left as it is.
-        entities = [entity for entity in entities if not self._partial or self._selector.may_take(entity.ref)]
+        entities = [entity for entity in entities if not self._partial or self._selector.may_select(entity.ref)]
         self._progress.entities(sum(entity.raw is not None for entity in entities))
         by_id = {attachment.id: attachment for attachment in attachments}
-        listed = [(a, Status.PENDING if self._selector.takes(a) else Status.SKIPPED) for a in by_id.values()]
+        listed = [(a, Status.PENDING if self._selector.select(a) else Status.SKIPPED) for a in by_id.values()]
         if self._selector.selection.limit is not None:
-            await self._executor.call(self._catalog.record_taken, self._crawl, list(self._selector.taken))
+            await self._executor.call(self._catalog.record_selected, self._crawl, list(self._selector.selected))
         wanted = await self._executor.call(self._catalog.record_listing, self._run, entities, listed)
         await self._fetch([by_id[id_] for id_ in by_id if id_ in wanted])
 
@@ -142,7 +142,9 @@ class Crawler:
         """Have these files fetched, and wait until each is recorded; what another page is at already is left out."""
         todo = [attachment for attachment in attachments if again or attachment.id not in self._in_progress]
         self._in_progress.update({attachment.id: attachment for attachment in todo})
-        await self._executor.call(self._space.expect_files, [attachment.size for attachment in todo], self._catalog)
+        await self._executor.call(
+            self._space.require_for_files, [attachment.size for attachment in todo], self._catalog
+        )
         self._progress.known(len(todo), sum(attachment.size or 0 for attachment in todo))
         left, all_recorded = len(todo), asyncio.Event()
 
@@ -165,7 +167,7 @@ class Crawler:
         And what failed in this one before another page listed it with another content, or others showed that it is so.
         """
         for entity in self._failed:
-            if self._selector.may_take(entity.ref) and (found := await self._attachments_of(entity)) is not None:
+            if self._selector.may_select(entity.ref) and (found := await self._attachments_of(entity)) is not None:
                 await self._list_and_fetch((), found)
                 await self._executor.call(self._catalog.record_entity_error, self._run, entity, None)
         after = ""
@@ -175,7 +177,7 @@ class Crawler:
                 if (failed := self._in_progress.get(attachment.id)) and not _same_content(failed, attachment):
                     del self._in_progress[attachment.id]
             await self._fetch(
-                [attachment for attachment in some if not self._partial or self._selector.takes(attachment)]
+                [attachment for attachment in some if not self._partial or self._selector.select(attachment)]
             )
         await self._fetch(self._fetcher.take_doubted(), again=True)
 

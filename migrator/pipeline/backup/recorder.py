@@ -142,7 +142,7 @@ class Recorder:
             await self._step()
             if not self._waiting:
                 await self._step()
-            await self._executor.call(self._disk.expect, 0)
+            await self._executor.call(self._disk.require, 0)
 
     async def flush(self) -> None:
         """Record all that is waiting now, and let go of the thread."""

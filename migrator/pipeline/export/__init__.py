@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from migrator.errors import ConfigError
-from migrator.filenames import FOLDER, IN_A_BAG, KIND, PATH, fold, legal, length, readable, unique
+from migrator.filenames import MAX_FOLDER, MAX_KIND, MAX_PATH, UNSAFE_IN_A_BAG, fold, legal, length, readable, unique
 from migrator.model import Blob, EntityRef, RunStatus
 from migrator.pipeline.export.copies import BlobDamagedError, can_clone
 from migrator.pipeline.export.formats import FORMATS, INDEX, ExportItem, ExportStoppedError
 from migrator.pipeline.summary import ExportSummary, Failure, Problem
 from migrator.progress import Progress, Silent
-from migrator.store import README, Archive, Catalog, FreeSpace, blob_name, disk_errors, flush
+from migrator.store import README, Archive, Catalog, FreeSpace, blob_name, disk_errors, sync_filesystem
 
 __all__ = ["ExportSettings", "export"]
 
@@ -98,7 +98,7 @@ class Destination:
 
     def finish(self) -> None:
         """It is whole and safe on disk: give it its name. Never takes the place of anything but an empty folder."""
-        flush(self.partial.parent)
+        sync_filesystem(self.partial.parent)
         if self._file:
             self._name_file()
         elif self._inside:
@@ -107,7 +107,7 @@ class Destination:
             self.partial.rmdir()
         else:
             self.partial.rename(self.path)
-        flush(self.path.parent)
+        sync_filesystem(self.path.parent)
 
     def _name_file(self) -> None:
         """A link refuses a name in use; where there are no links, looking has to do."""
@@ -179,7 +179,7 @@ class _Export:
         to, settings = self._place.partial.parent, self._settings
         linked = settings.links and to.stat().st_dev == self._archive.blobs.stat().st_dev
         if settings.shape != "zip" and not linked and not self._clones():
-            FreeSpace(to).expect(self._catalog.exportable_size(gone=settings.gone)[1])
+            FreeSpace(to).require(self._catalog.exportable_size(gone=settings.gone)[1])
 
     def _clones(self) -> bool:
         return can_clone(self._archive.root / README, self._place.partial)
@@ -187,7 +187,7 @@ class _Export:
     async def _all(self) -> None:
         count, size = await asyncio.to_thread(self._catalog.exportable_size, gone=self._settings.gone)
         self._progress.known(count, size)
-        avoid = IN_A_BAG if self._settings.shape == "bagit" else ""
+        avoid = UNSAFE_IN_A_BAG if self._settings.shape == "bagit" else ""
         items = named(self._catalog.exportable(gone=self._settings.gone), avoid)
         while not self._stop.is_set() and (some := await asyncio.to_thread(lambda: list(islice(items, TOGETHER)))):
             with suppress(ExportStoppedError):
@@ -252,12 +252,12 @@ def named(rows: Iterator[dict[str, Any]], avoid: str = "") -> Iterator[ExportIte
     for row in rows:
         if row["kind"] != at_kind:
             at_kind, at_entity, folders = row["kind"], None, set()
-            kind = unique(legal(row["kind"], KIND, avoid=avoid), kinds, KIND, extension=False)
+            kind = unique(legal(row["kind"], MAX_KIND, avoid=avoid), kinds, MAX_KIND, extension=False)
         if row["entity_id"] != at_entity:
             at_entity, names = row["entity_id"], set()
             title = f"{row['entity_id']} {row['title']}".strip()
-            folder = unique(legal(title, FOLDER, "no entity", avoid=avoid), folders, FOLDER, extension=False)
-        room = PATH - length(kind) - length(folder) - 2
+            folder = unique(legal(title, MAX_FOLDER, "no entity", avoid=avoid), folders, MAX_FOLDER, extension=False)
+        room = MAX_PATH - length(kind) - length(folder) - 2
         name = unique(legal(row["name"], room, avoid=avoid), names, room)
         yield ExportItem(
             f"{kind}/{folder}/{name}",

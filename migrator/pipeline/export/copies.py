@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from migrator.model import Blob
-from migrator.store import OWN, own_limits
+from migrator.store import OWNER_ONLY, own_limits
 
 CHUNK = 1024 * 1024
 FICLONE = 0x40049409
@@ -55,7 +55,7 @@ def copy_blob(wanted: Blob, blob: Path, path: Path, moved: Remapped, created_at:
         file = _opened(blob)
     except OSError as error:
         raise damaged(blob) from error
-    with file, io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, OWN), "r+b") as out:
+    with file, io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, OWNER_ONLY), "r+b") as out:
         found = _hashed(chunks(out) if _cloned(file, out) else _copied(file, out), moved)
         _date(out, created_at)
     if found != wanted:

@@ -26,7 +26,7 @@ from typing_extensions import override
 from migrator.filenames import on_disk
 from migrator.model import Blob
 from migrator.pipeline.export.copies import Remapped, chunks, copy_blob, damaged, is_sound
-from migrator.store import OWN
+from migrator.store import OWNER_ONLY
 
 INDEX = "index.csv"
 COLUMNS = ("path", "kind", "entity_id", "attachment_id", "name", "size", "sha256")
@@ -212,7 +212,7 @@ class Zip(ExportFormat):
     @override
     def begin(self) -> None:
         """Make the file."""
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, OWN)
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
         self._file = os.fdopen(handle, "w+b")
         self._zip = zipfile.ZipFile(self._file, "w", allowZip64=True)
         self._index.writerow(COLUMNS)
@@ -274,7 +274,7 @@ def _date(created_at: str) -> tuple[int, int, int, int, int, int]:
 
 
 def _text_file(path: Path) -> io.TextIOWrapper:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWN)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
     return io.TextIOWrapper(io.FileIO(handle, "wb"), "utf-8", "backslashreplace", newline="")
 
 

@@ -93,7 +93,7 @@ class _Load(Job[LoadSummary]):
     def _pick(self) -> None:
         """Take what the selection wants, settled or not, so that a repeated run takes the same entities."""
         for attachment, to, status in self._catalog.planned_uploads(self._settings.identity):
-            if not self._uploader.choice.takes(attachment) and status in UNSETTLED:
+            if not self._uploader.choice.select(attachment) and status in UNSETTLED:
                 self._skipped.add((attachment.id, to))
 
     @override

@@ -31,7 +31,7 @@ class Left:
     def expect_something(self) -> None:
         """`ConfigError` where no row names anything in the archive, or a kind is asked for that can't be there."""
         rows, known = rows_of(self._settings), self._catalog.known_refs()
-        self.astray = rows.astray(known)
+        self.astray = rows.unmatched(known)
         kinds = {ref.kind for ref in known}
         if self.astray and len(self.astray) == len(rows.lines) and not self._settings.create_missing:
             source = self.astray[0][0]

@@ -70,7 +70,7 @@ class Uploader:
     async def process_entity(self, to: EntityRef) -> None:
         """All uploads to one target entity, one after the other, then a look at what arrived."""
         uploads = await self._executor.call(self._catalog.unsettled_uploads, self._settings.identity, to)
-        uploads = [upload for upload in uploads if self.choice.takes(_with_size(upload))]
+        uploads = [upload for upload in uploads if self.choice.select(_with_size(upload))]
         if uploads:
             self._progress.entities(1)
             self._progress.known(len(uploads), sum(upload.blob.size for upload in uploads))

@@ -1,8 +1,9 @@
 """A sandbox Issuetrak: API version 1 over the made-up world, as strict as its documentation.
 
-The idea: who may come in is decided in `itrak_door.py`, what can be read is in `itrak_reads.py`; here are the
-routes and the one thing that can be written.
-The trap: nothing can be deleted or changed here, and a file that is too large is answered with 404.
+`auth.py` decides which requests have access, and `reads.py` answers what can be read; here are the routes and the
+upload, the only thing that can be written.
+
+Beware: nothing can be deleted or changed here, and a file that is too large is answered with 404.
 """
 
 from collections.abc import Iterable
@@ -12,8 +13,9 @@ from typing import Any
 from aiohttp import web
 from typing_extensions import override
 
-from migrator.sandbox.issuetrak.auth import RefusedError
-from migrator.sandbox.issuetrak.files import Received, complaint_about
+from migrator.sandbox.errors import RefusedError
+from migrator.sandbox.issuetrak.auth import refused
+from migrator.sandbox.issuetrak.files import UploadBody, complaint_about
 from migrator.sandbox.issuetrak.reads import IssuetrakReads
 from migrator.sandbox.server import FILE_ROUTE, UPLOAD_ROUTE, show_login
 
@@ -21,23 +23,23 @@ IIS_PAGE = "<html><head><title>404.13 - Not Found</title></head><body>Content le
 
 
 class IssuetrakSandbox(IssuetrakReads):
-    """An embedded Issuetrak: `IssuetrakSandbox(world, faults, base_path="/issuetrak", **oddities)`.
+    """An embedded Issuetrak: `IssuetrakSandbox(world, faults, base_path="/issuetrak", **quirks)`.
 
-    Its keywords are the fields of `itrak_door.Oddities`.
+    Its keywords are the fields of `auth.IssuetrakQuirks`.
     """
 
     tracker = "issuetrak"
 
     @override
     def kind_of(self, entity_id: int) -> str:
-        """Everything is an issue here."""
+        """Always an issue."""
         if self.entity(entity_id) is None:
             raise KeyError(entity_id)
         return "Issue"
 
     @override
     def routes(self) -> Iterable[web.RouteDef]:
-        """List the routes of the API, and the login page."""
+        """The routes of the API, and the login page."""
         yield web.get("/login.aspx", show_login)
         for slash in ("", "/"):
             yield web.post(f"/api/v1/issues/search{slash}", self._signed(self._search))
@@ -57,29 +59,29 @@ class IssuetrakSandbox(IssuetrakReads):
         limit = self.faults.max_upload_bytes
         if limit is not None and (request.content_length or 0) > limit:
             self.faults.injected["max_upload_bytes"] += 1
-            status = self.oddities.too_large_status
+            status = self.quirks.too_large_status
             return web.Response(status=status, text=IIS_PAGE, content_type="text/html")
-        received = Received(self.spool.folder / f"itrak-{self.requests.total()}-{id(request)}")
+        received = UploadBody(self.upload_store.folder / f"itrak-{self.requests.total()}-{id(request)}")
         try:
             return await self._received(request, received)
         except RefusedError as error:
-            return error.answer()
+            return refused(error)
         finally:
             received.close()
 
-    async def _received(self, request: web.Request, received: Received) -> web.Response:
+    async def _received(self, request: web.Request, received: UploadBody) -> web.Response:
         if request.content_length is None:
             raise RefusedError(411, "A length is required.")
-        examination = self.examine(request)
+        signature = self.auth.check(request)
         wrong: RefusedError | None = None
         async for piece in request.content.iter_any():
-            examination.feed(piece)
+            signature.feed(piece)
             try:
                 if wrong is None:
                     received.feed(piece)
             except RefusedError as error:
                 wrong = error
-        examination.finish()
+        signature.finish()
         received.close()
         if wrong:
             raise wrong
@@ -90,7 +92,7 @@ class IssuetrakSandbox(IssuetrakReads):
             return self.faults.refuse(fault)
         kept = self.keep(received.file(values["FileName"]), values["IssueNumber"], None)
         self.dates[kept.id] = values["CreatedBy"], values["CreatedDate"][:23]
-        answer: Any = {"bare": kept.id, "quoted": str(kept.id)}.get(self.oddities.answer, {"AttachmentID": kept.id})
+        answer: Any = {"bare": kept.id, "quoted": str(kept.id)}.get(self.quirks.answer, {"AttachmentID": kept.id})
         return await self.after_upload(request, fault, web.json_response(answer, status=201))
 
     def _check(self, values: dict[str, Any], size: int) -> None:

@@ -1,8 +1,8 @@
-"""Who may come in to a sandbox Issuetrak: three headers, an HMAC over the exact bytes, a clock, no replays.
+"""Access to a sandbox Issuetrak: three headers, an HMAC over the exact bytes, a clock, no replays.
 
-The idea: what can't be known before the body was read (the HMAC) is computed while it is read.
-The trap: the clock of the server may be another than ours (`Oddities.clock_offset`); the Date header of a
-refusal tells it.
+The HMAC covers the body, so it is computed while the body is read.
+
+Beware: the server's clock may differ from ours (`IssuetrakQuirks.clock_offset`); the Date header of a refusal shows it.
 """
 
 import base64
@@ -11,83 +11,57 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any, ClassVar
 
 from aiohttp import web
-from typing_extensions import override
 
-from migrator.sandbox.faults import Faults
-from migrator.sandbox.server import Sandbox
-from migrator.sandbox.world import PEOPLE, World
+from migrator.sandbox.errors import RefusedError
 
 HEADER = "X-Issuetrak-API-"
 
 
 @dataclass(slots=True)
-class Oddities:
-    """What some real servers do and others don't; may be changed while the sandbox runs."""
+class IssuetrakQuirks:
+    """How real servers differ; may be changed while the sandbox runs."""
 
     routes: tuple[str, ...] = ("issuenumber", "issue")  # spellings of the list of an issue's files
-    no_route: tuple[int, str] = (404, "")  # how a spelling that it doesn't know is refused; as Web API does, if untold
-    search_status: int | None = None  # `issues/search` is refused with it
+    no_route: tuple[int, str] = (404, "")  # answer to an unknown spelling; without a text, as Web API answers
+    search_status: int | None = None  # the status with which `issues/search` is refused
     page_cap: int = 1000  # larger pages are cut
-    missing_status: int = 404  # 404 or 400 for an issue or attachment that is not there
+    missing_status: int = 404  # 404 or 400 for an issue or attachment that does not exist
     refusal_status: int = 401  # 401 or 403 for a wrong signature
-    clock_offset: float = 0.0  # seconds that the server's clock is ahead
+    clock_offset: float = 0.0  # seconds by which the server's clock is ahead
     clock_tolerance: float = 300.0
     escaped: bool = False  # `+` and `/` of base64 as JSON escapes
     empty_is_null: bool = False  # FileContent of an empty file
-    tells_active: bool = True  # whether a user's record says that it is inactive
-    answer: str = "bare"  # bare, quoted or object: how the number of a new attachment is told
+    tells_active: bool = True  # whether a user's record shows if it is inactive
+    answer: str = "bare"  # bare, quoted or object: how an upload's answer gives the new number
     too_large_status: int = 404  # 404 (IIS 404.13) or 413
-    zip_bomb: bool = False  # the ZIP holds more than it tells
+    zip_bomb: bool = False  # the ZIP unpacks to more than it declares
 
 
-class RefusedError(Exception):
-    """An answer other than 200, with its reason."""
-
-    def __init__(self, status: int, message: str, date: str = "") -> None:
-        super().__init__(message)
-        self.status, self.message, self.date = status, message, date
-
-    def answer(self) -> web.Response:
-        """Build the answer, as Web API spells errors."""
-        headers = {"Date": self.date} if self.date else {}
-        return web.json_response({"Message": self.message}, status=self.status, headers=headers)
+def refused(error: RefusedError) -> web.Response:
+    """The answer to a refused request, as Web API writes errors."""
+    headers = {"Date": error.details["date"]} if "date" in error.details else {}
+    return web.json_response({"Message": error.message}, status=error.status, headers=headers)
 
 
-class Door(Sandbox):
-    """The signature of an Issuetrak; `IssuetrakSandbox` adds the API."""
+class SignatureAuth:
+    """Decides which requests have access: those signed with `key`, each with an id of its own, and on time."""
 
-    user: ClassVar[str] = "APIUser"
-    key: ClassVar[str] = "wV4JA/59PUf6XjiMF1om+Eg+D4rQlE8WGRTybNIkdrs="
-
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any) -> None:
-        super().__init__(world, faults, base_path=base_path)
-        self.oddities = Oddities(**oddities)
-        self.users: dict[str, bool] = {"Admin": True, self.user: True, **dict.fromkeys(PEOPLE, True)}
-        """User ids, and whether they are active."""
-        self.users["José Núñez"] = False
-        self.dates: dict[int, tuple[str, str]] = {}
-        """Who made an uploaded attachment and when, as the upload said."""
+    def __init__(self, key: str, quirks: IssuetrakQuirks) -> None:
+        self._key, self._quirks = key, quirks
         self._seen: set[str] = set()
 
-    @property
-    @override
-    def credentials(self) -> dict[str, str]:
-        """What stands in [source.auth] or [target.auth]."""
-        return {"api_key": self.key}
-
     def now(self) -> datetime:
-        """Tell the time of the server."""
-        return datetime.now(UTC) + timedelta(seconds=self.oddities.clock_offset)
+        """The server's time."""
+        return datetime.now(UTC) + timedelta(seconds=self._quirks.clock_offset)
 
-    def examine(self, request: web.Request) -> "Examination":
-        """Check all but the body; `RefusedError` if it is not to be let in."""
+    def check(self, request: web.Request) -> "SignatureCheck":
+        """Check everything except the body; `RefusedError` if access is denied."""
         number = request.headers.get(HEADER + "Request-ID", "")
         moment = request.headers.get(HEADER + "Timestamp", "")
-        told = request.headers.get(HEADER + "Authorization", "")
-        if not number or not moment or not told:
+        signature = request.headers.get(HEADER + "Authorization", "")
+        if not number or not moment or not signature:
             raise self.refusal("The authentication headers are missing.")
         if number in self._seen:
             raise self.refusal("This request id was used before.")
@@ -97,11 +71,12 @@ class Door(Sandbox):
         self._seen.add(number)
         path, _, query = request.raw_path.partition("?")
         head = f"{request.method}\n{number}\n{moment}\n{path.lower()}\n{query}\n".encode()
-        return Examination(hmac.new(self.key.encode(), head, "sha512"), told, self.refusal)
+        return SignatureCheck(hmac.new(self._key.encode(), head, "sha512"), signature, self.refusal)
 
     def refusal(self, message: str) -> RefusedError:
-        """Build the refusal of a stranger, with the server's time."""
-        return RefusedError(self.oddities.refusal_status, message, format_datetime(self.now(), usegmt=True))
+        """The answer to a client without access, with the server's time."""
+        date = format_datetime(self.now(), usegmt=True)
+        return RefusedError(self._quirks.refusal_status, message, date=date)
 
     def _check_clock(self, moment: str) -> None:
         if len(moment) != 28 or not moment.endswith("Z"):
@@ -110,19 +85,19 @@ class Door(Sandbox):
             sent = datetime.strptime(moment[:-2], "%Y-%m-%dT%H:%M:%S.%f").replace(tzinfo=UTC)
         except ValueError:
             raise self.refusal("The timestamp is not in round-trip format.") from None
-        if abs((self.now() - sent).total_seconds()) > self.oddities.clock_tolerance:
+        if abs((self.now() - sent).total_seconds()) > self._quirks.clock_tolerance:
             raise self.refusal("The timestamp is too far from the server's time.")
 
 
-class Examination:
-    """A signature under way: `feed` it the body, then `finish`."""
+class SignatureCheck:
+    """A signature check in progress: `feed` it the body, then call `finish`."""
 
-    def __init__(self, mac: "hmac.HMAC", told: str, refusal: Callable[[str], RefusedError]) -> None:
-        self._mac, self._told, self._refusal = mac, told, refusal
+    def __init__(self, mac: "hmac.HMAC", signature: str, refusal: Callable[[str], RefusedError]) -> None:
+        self._mac, self._signature, self._refusal = mac, signature, refusal
         self.feed = mac.update
 
     def finish(self) -> None:
-        """Compare; `RefusedError` if the signature is another."""
+        """Compare the signatures; `RefusedError` if they differ."""
         expected = base64.b64encode(self._mac.digest()).decode()
-        if not hmac.compare_digest(expected.encode(), self._told.encode()):
+        if not hmac.compare_digest(expected.encode(), self._signature.encode()):
             raise self._refusal("The signature is wrong.")

@@ -1,8 +1,9 @@
-"""Files in the JSON of a sandbox Issuetrak: sent as base64 in pieces, and received so, whatever their size.
+"""Files in the JSON of a sandbox Issuetrak: sent as base64 in chunks, and received like that, whatever their size.
 
-The idea: of a received object only the text of `FileContent` is large; it goes to disk decoded, the rest is
-read as JSON with an empty text in its place.
-The trap: this reads what it is sent without sharing a line with the program that sends it.
+Of a received object only the text of `FileContent` is large. It is decoded to disk, and the rest is parsed as JSON with
+an empty text in its place.
+
+Beware: this must not share a line with the program that sends what it reads.
 """
 
 import base64
@@ -17,18 +18,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from migrator.sandbox.issuetrak.auth import RefusedError
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.uploads import ReceivedFile
 
 _OPENING = re.compile(rb'(?<!\\)"FileContent"\s*:\s*"')
 _HEAD = 64 * 1024
-BLOCK = 48 * 1024  # a multiple of three
+BLOCK = 48 * 1024  # a multiple of three, so that base64 needs no padding between blocks
 _RESERVED = {"CON", "PRN", "AUX", "NUL"} | {f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10)}
 LONGEST_NAME = 150
 
 
-class Received:
-    """The body of an upload, fed piece by piece; `parts` are the values, and the file at `path`."""
+class UploadBody:
+    """The body of an upload, fed chunk by chunk; `parts` are the values, and the file is at `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,7 +41,7 @@ class Received:
         self._state = "before"
 
     def feed(self, piece: bytes) -> None:
-        """Take the next bytes; `RefusedError` if they make no sense."""
+        """Take the next bytes; `RefusedError` if they are malformed."""
         if self._state == "before":
             self._rest += piece
             found = _OPENING.search(self._rest)
@@ -71,11 +72,11 @@ class Received:
         self._file.write(content)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
     def values(self) -> dict[str, Any]:
-        """Read the other values; `RefusedError` if the body was no object with a FileContent."""
+        """The other values; `RefusedError` if the body was not an object with a FileContent."""
         try:
             values = json.loads(self._rest)
         except ValueError:
@@ -85,13 +86,13 @@ class Received:
         return values
 
     def file(self, name: str) -> ReceivedFile:
-        """Give the file as the store takes it."""
+        """The file, in the form that the store takes."""
         kind = "application/octet-stream"
         return ReceivedFile("FileContent", name, kind, self.size, self._digest.hexdigest(), self.path)
 
 
 def complaint_about(name: object) -> str:
-    """Say what is wrong with a file name on Windows; nothing if it is fine."""
+    """What is wrong with a file name on Windows; empty if nothing."""
     if not isinstance(name, str) or not name:
         return "FileName is required."
     if len(name.encode("utf-16-le", "surrogatepass")) // 2 > LONGEST_NAME:
@@ -104,7 +105,7 @@ def complaint_about(name: object) -> str:
 
 
 async def wrapped(record: dict[str, Any], chunks: AsyncIterator[bytes], *, escaped: bool) -> AsyncIterator[bytes]:
-    """Spell a record as JSON with the file as its FileContent."""
+    """A record as JSON, with the file as its FileContent, in chunks."""
     head, tail = json.dumps({**record, "FileContent": "\0"}).split('"\\u0000"')
     yield head.encode() + b'"'
     rest = b""
@@ -123,7 +124,7 @@ def _encoded(content: bytes, *, escaped: bool) -> bytes:
 
 
 def zipped(contents: list[bytes], *, bomb: bool) -> tuple[list[str], bytes]:
-    """Pack contents under random names; a bomb holds much more."""
+    """A ZIP of these contents under random names; a bomb holds much more."""
     names = [f"{secrets.token_hex(4)}.{secrets.token_hex(2)[:3]}" for _ in contents]
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -1,46 +1,70 @@
 """What can be read from a sandbox Issuetrak: issues, users, and files with or without their content.
 
-The idea: an act answers a request whose signature was found good; whatever it refuses is a `RefusedError`.
-The trap: only issues have files: those of comments and e-mails are shown as the issue's, those of nothing
-are not shown at all, and an issue without files answers 404.
+A handler answers a request whose signature is valid; it refuses by raising `RefusedError`.
+
+Beware: only issues have files. Those of comments and e-mails appear as the issue's, unlinked ones don't appear at all,
+and an issue without files answers 404.
 """
 
 import base64
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC
-from typing import Any
+from typing import Any, ClassVar
 
 from aiohttp import web
+from typing_extensions import override
 
-from migrator.sandbox.issuetrak.auth import Door, RefusedError
+from migrator.sandbox.errors import RefusedError
+from migrator.sandbox.faults import Faults
+from migrator.sandbox.issuetrak.auth import IssuetrakQuirks, SignatureAuth, refused
 from migrator.sandbox.issuetrak.files import wrapped, zipped
-from migrator.sandbox.world import WorldAttachment, WorldEntity
+from migrator.sandbox.server import Sandbox
+from migrator.sandbox.world import PEOPLE, World, WorldAttachment, WorldEntity
 
-Act = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class IssuetrakReads(Door):
-    """The reading half of a sandbox Issuetrak."""
+class IssuetrakReads(Sandbox):
+    """The part of a sandbox Issuetrak that answers reads."""
 
-    def _signed(self, act: Act) -> Act:
+    user: ClassVar[str] = "APIUser"
+    key: ClassVar[str] = "wV4JA/59PUf6XjiMF1om+Eg+D4rQlE8WGRTybNIkdrs="
+
+    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **quirks: Any) -> None:
+        super().__init__(world, faults, base_path=base_path)
+        self.quirks = IssuetrakQuirks(**quirks)
+        self.auth = SignatureAuth(self.key, self.quirks)
+        self.users: dict[str, bool] = {"Admin": True, self.user: True, **dict.fromkeys(PEOPLE, True)}
+        """User ids, and whether they are active."""
+        self.users["José Núñez"] = False
+        self.dates: dict[int, tuple[str, str]] = {}
+        """Author and date of each uploaded attachment, as given in the upload."""
+
+    @property
+    @override
+    def credentials(self) -> dict[str, str]:
+        """The content of [source.auth] or [target.auth]."""
+        return {"api_key": self.key}
+
+    def _signed(self, handler: Handler) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             try:
-                examination = self.examine(request)
-                examination.feed(await request.read())
-                examination.finish()
-                return await act(request)
+                signature = self.auth.check(request)
+                signature.feed(await request.read())
+                signature.finish()
+                return await handler(request)
             except RefusedError as error:
-                return error.answer()
+                return refused(error)
 
         return answer
 
     async def _search(self, request: web.Request) -> web.Response:
-        if self.oddities.search_status is not None:
-            raise RefusedError(self.oddities.search_status, "Not available.")
+        if self.quirks.search_status is not None:
+            raise RefusedError(self.quirks.search_status, "Not available.")
         try:
             asked = json.loads(await request.read())
-            index, size = int(asked["PageIndex"]), min(int(asked["PageSize"]), self.oddities.page_cap)
+            index, size = int(asked["PageIndex"]), min(int(asked["PageSize"]), self.quirks.page_cap)
             [ordering] = asked["QueryOrderingDefinitions"]
             [[expression]] = [known["QuerySetExpressions"] for known in asked["QuerySetDefinitions"]]
         except (ValueError, KeyError, TypeError):
@@ -66,11 +90,11 @@ class IssuetrakReads(Door):
         if found is None:
             raise RefusedError(404, "There is no such user.")
         shown: dict[str, Any] = {"UserID": found, "UserName": found, "OrganizationID": 1}
-        return web.json_response(shown | {"IsActive": self.users[found]} if self.oddities.tells_active else shown)
+        return web.json_response(shown | {"IsActive": self.users[found]} if self.quirks.tells_active else shown)
 
     async def _files(self, request: web.Request) -> web.StreamResponse:
-        if request.match_info["route"].lower() not in self.oddities.routes:
-            status, words = self.oddities.no_route
+        if request.match_info["route"].lower() not in self.quirks.routes:
+            status, words = self.quirks.no_route
             usual = f"No HTTP resource was found that matches the request URI '{request.url}'."
             raise RefusedError(status, words or usual)
         content = _flag(request.match_info.get("content", "true"))
@@ -86,9 +110,9 @@ class IssuetrakReads(Door):
         return web.json_response(self._attachment_record(self._attachment(request)))
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        file, escaped = self._attachment(request), self.oddities.escaped
+        file, escaped = self._attachment(request), self.quirks.escaped
         record = self._attachment_record(file, content=True)
-        if not file.size and self.oddities.empty_is_null:
+        if not file.size and self.quirks.empty_is_null:
             return web.json_response(record)
         size = 0
         async for piece in wrapped(record, self.chunks_of(file), escaped=escaped):
@@ -100,7 +124,7 @@ class IssuetrakReads(Door):
     async def _zip(self, request: web.Request) -> web.Response:
         files = self._attachments(request)
         contents = [b"".join([chunk async for chunk in self.chunks_of(file)]) for file in files]
-        names, packed = zipped(contents, bomb=self.oddities.zip_bomb)
+        names, packed = zipped(contents, bomb=self.quirks.zip_bomb)
         records = [self._attachment_record(file) for file in files]
         for record, name in zip(records, names, strict=True):
             record["ExtensionData"] = [{"Key": "CompressedEntryName", "Value": name}]
@@ -113,7 +137,7 @@ class IssuetrakReads(Door):
     def _entity(self, request: web.Request) -> WorldEntity:
         found = self.entity(_number(request))
         if found is None:
-            raise RefusedError(self.oddities.missing_status, "There is no such issue.")
+            raise RefusedError(self.quirks.missing_status, "There is no such issue.")
         if self.faults.forbids(found.id):
             raise RefusedError(403, "Forbidden.")
         return found
@@ -127,7 +151,7 @@ class IssuetrakReads(Door):
     def _attachment(self, request: web.Request) -> WorldAttachment:
         found = self.attachment(_number(request))
         if found is None or self._owner(found) is None:
-            raise RefusedError(self.oddities.missing_status, "There is no such attachment.")
+            raise RefusedError(self.quirks.missing_status, "There is no such attachment.")
         return found
 
     def _owner(self, file: WorldAttachment) -> int | None:
@@ -162,7 +186,7 @@ class IssuetrakReads(Door):
         }
 
     def _metadata(self) -> list[dict[str, str]]:
-        moment = self.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        moment = self.auth.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         return [{"Key": "APIVersion", "Value": "v1"}, {"Key": "QueryDate", "Value": moment}]
 
 

@@ -1,8 +1,9 @@
-"""A sandbox Squash TM: the REST plugin over the made-up world, with the oddities that its clients tell of.
+"""A sandbox Squash TM: the REST plugin over the made-up world, with the quirks that its clients report.
 
-The idea: what can be read is in `sq_reads.py`; here is what writes: uploads, new names, deletions.
-The trap: a file's name is held as one text and shown as two, cut at the last dot; what has no dot, or nothing on
-one side of it, can't be held at all and ends as 500.
+`reads.py` answers what can be read; here is what writes: uploads, renaming, deleting.
+
+Beware: a file's name is stored as one text and shown as two, split at the last dot. A name without a dot, or with
+nothing on one side of it, can't be stored and ends in a 500.
 """
 
 from collections.abc import Iterable
@@ -12,10 +13,11 @@ from typing import ClassVar
 from aiohttp import web
 from typing_extensions import override
 
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.server import UPLOAD_ROUTE
 from migrator.sandbox.squash.reads import SquashReads
 from migrator.sandbox.squash.tree import CALL_STEPS, KINDS, Node
-from migrator.sandbox.squash.web import Act, RefusedError, embedded, not_found
+from migrator.sandbox.squash.web import Handler, embedded, not_found
 from migrator.sandbox.uploads import ReceivedFile, TooLargeError, disposition, plain_disposition
 
 LONGEST = 255
@@ -23,26 +25,26 @@ _ONE = r"/{id:\d+}"
 
 
 class SquashSandbox(SquashReads):
-    """An embedded Squash TM: `SquashSandbox(world, faults, base_path="/squash", **oddities)`.
+    """An embedded Squash TM: `SquashSandbox(world, faults, base_path="/squash", **quirks)`.
 
-    Its keywords are the fields of `sq_web.Oddities`.
+    Its keywords are the fields of `web.SquashQuirks`.
     """
 
     tracker: ClassVar[str] = "squash"
 
     @override
     def kind_of(self, entity_id: int) -> str:
-        """Name the kind of an entity."""
+        """The kind of an entity."""
         return self.tree.of_entity[entity_id].kind
 
     def number_of(self, entity_id: int) -> int:
-        """Give the id of an entity among those of its kind; the entity's own, unless each kind counts by itself."""
+        """An entity's id within its kind; the same as its own id unless each kind counts separately."""
         return self.tree.of_entity[entity_id].number
 
     @override
-    def acts(self) -> Iterable[tuple[str, str, Act, str]]:
-        """List method, path, what answers, and the name of the route."""
-        yield from super().acts()
+    def handlers(self) -> Iterable[tuple[str, str, Handler, str]]:
+        """Method, path, handler and route name of each route."""
+        yield from super().handlers()
         yield "PATCH", f"/attachments{_ONE}", self._rename, ""
         for kind in KINDS:
             for slash in ("", "/"):
@@ -61,19 +63,19 @@ class SquashSandbox(SquashReads):
         self.changes += 1
         return web.json_response(self.file_record(replace(file, name=name), whole=True))
 
-    def _delete_from(self, kind: str) -> Act:
+    def _delete_from(self, kind: str) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             node = self.node(kind, request)
-            there = {file.id for file in self.attachments_of(node.entity_id)}
+            attached = {file.id for file in self.attachments_of(node.entity_id)}
             for number in request.query.get("attachmentIds", "").split(","):
-                if not number.isdecimal() or int(number) not in there:
+                if not number.isdecimal() or int(number) not in attached:
                     raise not_found("attachment.Attachment", int(number) if number.isdecimal() else 0)
                 self.delete(int(number))
             return web.Response(status=204)
 
         return answer
 
-    def _upload_to(self, kind: str) -> Act:
+    def _upload_to(self, kind: str) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             number = int(request.match_info["id"])
             if kind == "test-steps" and ("test-cases", number - CALL_STEPS) in self.tree.nodes:
@@ -86,9 +88,9 @@ class SquashSandbox(SquashReads):
         if request.content_type != "multipart/form-data":
             raise RefusedError(415, "Content type not supported")
         limit = self.faults.max_upload_bytes
-        named = plain_disposition if self.oddities.path_names else disposition
+        named = plain_disposition if self.quirks.path_names else disposition
         try:
-            _, files = await self.spool.receive(request, limit, named)
+            _, files = await self.upload_store.receive(request, limit, named)
         except TooLargeError:
             self.faults.injected["max_upload_bytes"] += 1
             raise RefusedError(413, maxUploadError={"maxSize": limit}) from None
@@ -105,21 +107,21 @@ class SquashSandbox(SquashReads):
         return await self.after_upload(request, fault, web.json_response(embedded(items), status=201))
 
     def _named(self, file: ReceivedFile) -> ReceivedFile:
-        if not self.oddities.path_names:
+        if not self.quirks.path_names:
             return file
         return replace(file, name=file.name.replace("\\", "/").rpartition("/")[2])
 
     def _takes(self, file: ReceivedFile) -> bool:
         extension = file.name.rpartition(".")[2].lower()
-        if self.oddities.whitelist is None or extension in self.oddities.whitelist:
+        if self.quirks.whitelist is None or extension in self.quirks.whitelist:
             return True
-        if self.oddities.whitelist_refuses:
+        if self.quirks.whitelist_refuses:
             raise RefusedError(400, f"The file type {extension} is not allowed")
         return False
 
 
 def _hold(name: str) -> None:
-    """Refuse, as the database does, what a column can't hold."""
+    """Refuse what a column can't hold, as the database does."""
     stem, dot, extension = name.rpartition(".")
     if not (dot and stem.strip() and extension.strip()) or len(extension) > 10 or len(name) > LONGEST or "\0" in name:
         raise RefusedError(500, "could not execute statement")

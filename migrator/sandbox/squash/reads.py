@@ -1,7 +1,8 @@
-"""What a sandbox Squash TM answers to GET: the lists there are, the way down where there are none, and single records.
+"""What a sandbox Squash TM answers to GET: lists of all, lists of what is below something, and single records.
 
-The idea: seven kinds have a list of all; the others are found only below what they belong to.
-The trap: items of lists are abbreviated; only a record asked for by itself tells its files, and those without sizes.
+Seven kinds have a list of all; the others are found only below their parent.
+
+Beware: items of lists are abbreviated. Only a record requested by itself mentions its files, and those without sizes.
 """
 
 from collections.abc import Iterable
@@ -11,10 +12,11 @@ from typing import Any
 from aiohttp import web
 from typing_extensions import override
 
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import FILE_ROUTE
 from migrator.sandbox.squash.tree import CALL_STEPS, KINDS, Node, Requirement
-from migrator.sandbox.squash.web import API, Act, Item, RefusedError, SquashWeb, not_found
+from migrator.sandbox.squash.web import API, Handler, Item, SquashWeb, not_found
 from migrator.sandbox.world import World, WorldAttachment
 
 LISTED = ("requirement-folders", "test-case-folders", "test-cases", "campaign-folders", "campaigns")
@@ -28,25 +30,25 @@ _ONE = r"/{id:\d+}"
 
 
 class SquashReads(SquashWeb):
-    """The reading half of a sandbox Squash TM's API."""
+    """The part of a sandbox Squash TM's API that answers reads."""
 
     def __init__(
-        self, world: World, faults: Faults | None = None, *, base_path: str = "/squash", **oddities: Any
+        self, world: World, faults: Faults | None = None, *, base_path: str = "/squash", **quirks: Any
     ) -> None:
-        super().__init__(world, faults, base_path=base_path, **oddities)
+        super().__init__(world, faults, base_path=base_path, **quirks)
         self.removed: set[tuple[str, int]] = set()
-        """Kind and id of what was deleted, with all below it."""
+        """Kind and id of what was deleted, along with everything below it."""
         self.names: dict[int, str] = {}
-        """Names of files that were renamed."""
+        """New names of files that were renamed."""
 
     @override
     def routes(self) -> Iterable[web.RouteDef]:
-        """List the routes of the API."""
-        for method, path, act, name in self.acts():
-            yield web.RouteDef(method, API + path, self.answering(act), {"name": name} if name else {})
+        """The routes of the API."""
+        for method, path, handler, name in self.handlers():
+            yield web.RouteDef(method, API + path, self.answering(handler), {"name": name} if name else {})
 
-    def acts(self) -> Iterable[tuple[str, str, Act, str]]:
-        """List method, path, what answers, and the name of the route."""
+    def handlers(self) -> Iterable[tuple[str, str, Handler, str]]:
+        """Method, path, handler and route name of each route."""
         for kind in LISTED:
             yield "GET", f"/{kind}", self._all(kind), ""
         yield "GET", "/projects", self._projects, ""
@@ -58,20 +60,20 @@ class SquashReads(SquashWeb):
         yield "GET", f"/iterations{_ONE}/test-plan", self._test_plan, ""
         yield "GET", r"/{items:(?:iteration-)?test-plan-items}" + _ONE + "/executions", self._executions, ""
         for kind in KINDS:
-            yield "GET", f"/{kind}{_ONE}", self._one(kind), ""
+            yield "GET", f"/{kind}{_ONE}", self._single(kind), ""
             yield "GET", f"/{kind}{_ONE}/attachments", self._files(kind), ""
         yield "GET", f"/attachments{_ONE}", self._file, ""
         yield "GET", f"/attachments{_ONE}/content", self._content, FILE_ROUTE
 
     @override
     def attachment(self, attachment_id: int) -> WorldAttachment | None:
-        """Find an attachment that is not deleted, under its present name."""
+        """An attachment that is not deleted, under its present name."""
         found = super().attachment(attachment_id)
         name = self.names.get(attachment_id)
         return found if found is None or name is None else replace(found, name=name)
 
     def node(self, kind: str, request: web.Request) -> Node:
-        """Find what a path names; 404 or 403 otherwise."""
+        """The node that a path names; 404 or 403 otherwise."""
         number = int(request.match_info["id"])
         node = self.tree.nodes.get((kind, number))
         if node is None or self.is_removed(node):
@@ -85,11 +87,11 @@ class SquashReads(SquashWeb):
             raise RefusedError(403, "Access is denied")
 
     def is_removed(self, node: Node) -> bool:
-        """Tell whether it, or what it hangs on, was deleted."""
+        """Whether it, or one of its ancestors, was deleted."""
         return bool(self.removed) and any(one.key in self.removed for one in (node, *node.ancestors()))
 
     def file_record(self, file: WorldAttachment, *, whole: bool) -> dict[str, Any]:
-        """Show a file; an abbreviated one has neither size nor date."""
+        """The JSON of a file; an abbreviated one has neither size nor date."""
         stem, _, extension = file.name.rpartition(".")
         path = f"attachments/{file.id}"
         short = {"_type": "attachment", "id": file.id, "name": stem, "file_type": extension}
@@ -97,11 +99,11 @@ class SquashReads(SquashWeb):
             return {**short, "_links": {"self": self.href(path)}}
         moment = file.created_at.strftime("%Y-%m-%dT%H:%M:%S.000+00:00")
         links = {"self": self.href(path), "content": self.href(f"{path}/content")}
-        moment = moment.replace("+00:00", "+0000") if self.oddities.old_dates else moment
+        moment = moment.replace("+00:00", "+0000") if self.quirks.old_dates else moment
         return {**short, "size": file.size, "added_on": moment, "_links": links}
 
     def file_of(self, request: web.Request) -> WorldAttachment:
-        """Find the file that a path names."""
+        """The file that a path names."""
         number = int(request.match_info["id"])
         file = self.attachment(number)
         owner = self.tree.of_entity.get(file.entity_id or 0) if file else None
@@ -111,7 +113,7 @@ class SquashReads(SquashWeb):
         return file
 
     def _record(self, node: Node, *, whole: bool) -> dict[str, Any]:
-        """Show a node; an abbreviated one tells nothing of its files."""
+        """The JSON of a node; an abbreviated one doesn't mention its files."""
         path = f"{node.kind}/{node.number}"
         found: dict[str, Any] = {"_type": self.tree.type_of(node), "id": node.number}
         if node.kind in {"test-steps", "execution-steps"}:
@@ -119,63 +121,63 @@ class SquashReads(SquashWeb):
         else:
             found["name"] = node.title
         links = {"self": self.href(path)}
-        if whole or node.kind in self.oddities.embeds_files:
+        if whole or node.kind in self.quirks.embeds_files:
             links |= {} if node.kind.endswith("-steps") else {"attachments": self.href(f"{path}/attachments")}
-            if node.kind not in self.oddities.untold:
+            if node.kind not in self.quirks.untold:
                 files = self.attachments_of(node.entity_id)
-                found["attachments"] = [self.file_record(file, whole=self.oddities.full_files) for file in files]
+                found["attachments"] = [self.file_record(file, whole=self.quirks.full_files) for file in files]
         return {**found, "_links": links}
 
     def _item(self, node: Node, key: str = "") -> Item:
-        """Show a node in a list; one that may not be read is there by number only."""
+        """The JSON of a node in a list; one that may not be read appears by its number only."""
         key = key or node.kind
         if self.faults.forbids(node.entity_id):
             kind = node.kind.removesuffix("s")
-            told = {"_type": "unauthorized-resource", "resource_type": kind, "resource_id": node.number}
-            return key, node.number, told
+            placeholder = {"_type": "unauthorized-resource", "resource_type": kind, "resource_id": node.number}
+            return key, node.number, placeholder
         found = self._record(node, whole=False)
         if found["_type"] == "project-template":
             key = "project-templates"
         return key, node.number, found
 
-    def _there(self, nodes: Iterable[Node]) -> list[Node]:
+    def _existing(self, nodes: Iterable[Node]) -> list[Node]:
         return [node for node in nodes if not self.is_removed(node)]
 
-    def _all(self, kind: str) -> Act:
+    def _all(self, kind: str) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
-            return self.page(request, [self._item(node) for node in self._there(self.tree.kinds[kind])])
+            return self.page(request, [self._item(node) for node in self._existing(self.tree.kinds[kind])])
 
         return answer
 
     async def _projects(self, request: web.Request) -> web.StreamResponse:
-        return self.page(request, [self._item(node) for node in self._there(self.tree.kinds["projects"])])
+        return self.page(request, [self._item(node) for node in self._existing(self.tree.kinds["projects"])])
 
     async def _requirements(self, request: web.Request) -> web.StreamResponse:
-        there = [one for one in self.tree.requirements.values() if self._there(one.versions)]
-        return self.page(request, [self._requirement_item(one) for one in there])
+        requirements = [item for item in self.tree.requirements.values() if self._existing(item.versions)]
+        return self.page(request, [self._requirement_item(item) for item in requirements])
 
     def _requirement_item(self, found: Requirement) -> Item:
         kind = "high-level-requirement" if found.high_level else "requirement"
-        told = {"_type": kind, "id": found.number, "name": found.versions[-1].title}
-        return f"{kind}s", found.number, {**told, "_links": {"self": self.href(f"{kind}s/{found.number}")}}
+        record = {"_type": kind, "id": found.number, "name": found.versions[-1].title}
+        return f"{kind}s", found.number, {**record, "_links": {"self": self.href(f"{kind}s/{found.number}")}}
 
     async def _requirement(self, request: web.Request) -> web.StreamResponse:
         number = int(request.match_info["id"])
         found = self.tree.requirements.get(number)
         high_level = "/high-level-" in request.path
-        there = self._there(found.versions) if found else []
-        if found is None or not there or found.high_level != high_level:
+        versions = self._existing(found.versions) if found else []
+        if found is None or not versions or found.high_level != high_level:
             raise not_found("requirement.Requirement", number)
-        self.permit(there[-1])
-        _, _, told = self._requirement_item(found)
-        current = self._record(there[-1], whole=True)
-        versions = [self._record(version, whole=False) for version in there]
-        return web.json_response({**told, "current_version": current, "versions": versions})
+        self.permit(versions[-1])
+        _, _, record = self._requirement_item(found)
+        current = self._record(versions[-1], whole=True)
+        records = [self._record(version, whole=False) for version in versions]
+        return web.json_response({**record, "current_version": current, "versions": records})
 
-    def _all_below(self, kind: str, key: str, below: str) -> Act:
+    def _all_below(self, kind: str, key: str, below: str) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             node = self.node(kind, request)
-            items = [self._item(child, key) for child in self._there(self.tree.below(node, below))]
+            items = [self._item(child, key) for child in self._existing(self.tree.below(node, below))]
             if below == "test-steps":
                 items += self._other_steps(node)
             return self.page(request, items, sorts=below != "test-steps")
@@ -192,39 +194,42 @@ class SquashReads(SquashWeb):
 
     async def _test_plan(self, request: web.Request) -> web.StreamResponse:
         node = self.node("iterations", request)
-        items = [self._plan_item(one.number + 3, [one]) for one in self._there(self.tree.below(node, "executions"))]
+        items = [
+            self._plan_item(execution.number + 3, [execution])
+            for execution in self._existing(self.tree.below(node, "executions"))
+        ]
         return self.page(request, [*items, self._plan_item(node.number, [])])
 
     def _plan_item(self, number: int, executions: list[Node]) -> Item:
-        told: dict[str, Any] = {"_type": "iteration-test-plan-item", "id": number}
-        if self.oddities.embeds_executions:
-            told["executions"] = [self._item(one)[2] for one in executions]
-        links = {"self": self.href(f"{self.oddities.item_path}/{number}")}
-        return "test-plan", number, {**told, "_links": links}
+        record: dict[str, Any] = {"_type": "iteration-test-plan-item", "id": number}
+        if self.quirks.embeds_executions:
+            record["executions"] = [self._item(execution)[2] for execution in executions]
+        links = {"self": self.href(f"{self.quirks.item_path}/{number}")}
+        return "test-plan", number, {**record, "_links": links}
 
     async def _executions(self, request: web.Request) -> web.StreamResponse:
         number = int(request.match_info["id"])
-        if request.match_info["items"] != self.oddities.item_path:
+        if request.match_info["items"] != self.quirks.item_path:
             raise RefusedError(404, "No such path")
         found = self.tree.nodes.get(("executions", number - 3))
         return self.page(request, [self._item(node) for node in ([found] if found else [])])
 
-    def _one(self, kind: str) -> Act:
+    def _single(self, kind: str) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             number = int(request.match_info["id"])
             if kind == "test-steps" and ("test-cases", number - CALL_STEPS) in self.tree.nodes:
                 return web.json_response({"_type": "call-step", "id": number, "index": 99})
             node = self.node(kind, request)
-            if kind == "projects" and not self.oddities.admin:
+            if kind == "projects" and not self.quirks.admin:
                 raise RefusedError(403, "Access is denied")
             return web.json_response(self._record(node, whole=True))
 
         return answer
 
-    def _files(self, kind: str) -> Act:
+    def _files(self, kind: str) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             node = self.node(kind, request)
-            if not self.oddities.lists_files:
+            if not self.quirks.lists_files:
                 raise RefusedError(405, "Request method 'GET' not supported")
             files = self.attachments_of(node.entity_id)
             items = [("attachments", file.id, self.file_record(file, whole=False)) for file in files]

@@ -1,9 +1,10 @@
-"""The world as a tree of Squash TM: which entity is a project, a folder, a step of an execution, and on what it hangs.
+"""The world as a tree of Squash TM: which entity is a project, a folder or a step, and what its parent is.
 
-The idea: the position of an entity in the world tells its kind, by a pattern whose first twelve are the twelve
-kinds, parents before children; so twelve entities are enough to have them all.
-The trap: requirements and items of a test plan carry no files and stand for no entity; their ids are those of other
-things, as happens on a server that counts each kind by itself.
+An entity's position in the world decides its kind, by a pattern whose first twelve are the twelve kinds, parents before
+children. So twelve entities are enough to have them all.
+
+Beware: requirements and items of a test plan carry no files and correspond to no entity. Their ids are also used by
+other things, as happens on a server that counts each kind separately.
 """
 
 from collections import Counter
@@ -49,12 +50,12 @@ _ABOVE = {
 }
 _OTHER_TEST_CASES = ("scripted-test-case", "keyword-test-case", "exploratory-test-case")
 CALL_STEPS = 900_000
-"""The call step of a test case has the number of the test case plus this."""
+"""The call step of a test case has the test case's number plus this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An entity of the world in its place; `number` is its id among those of its kind."""
+    """An entity in its place in the tree; `number` is its id within its kind."""
 
     kind: str
     number: int
@@ -62,15 +63,15 @@ class Node:
     title: str
     text: str
     above: "Node | None"
-    index: int  # among its siblings of one kind
+    index: int  # among its siblings of the same kind
 
     @property
     def key(self) -> tuple[str, int]:
-        """What names it in the API."""
+        """What identifies it in the API."""
         return self.kind, self.number
 
     def ancestors(self) -> Iterator["Node"]:
-        """Go up from the parent to the project."""
+        """Its parent, and so on up to the project."""
         node = self.above
         while node is not None:
             yield node
@@ -79,7 +80,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """What has versions; the last of them is the current one."""
+    """Something that has versions; the last one is the current one."""
 
     number: int
     versions: list[Node]
@@ -87,7 +88,7 @@ class Requirement:
 
 
 class Tree:
-    """All nodes, by kind, by id and by what they hang on."""
+    """All nodes, by kind, by id and by parent."""
 
     def __init__(self, entities: Iterable[WorldEntity], *, own_numbers: bool) -> None:
         self.nodes: dict[tuple[str, int], Node] = {}
@@ -109,17 +110,17 @@ class Tree:
             before = kind
 
     def below(self, node: Node, kind: str) -> list[Node]:
-        """List the children of one kind, in order."""
+        """The children of one kind, in order."""
         return self._below.get((*node.key, kind), [])
 
-    def hang(self, above: Node, nodes: list[Node]) -> None:
-        """Hang nodes of one kind below another node, for a test, in this order and in place of what is there."""
+    def attach(self, above: Node, nodes: list[Node]) -> None:
+        """Attach nodes of one kind to a parent, in this order and replacing its children; for tests."""
         for node in nodes:
             self._below.pop((*node.above.key, node.kind) if node.above else ("", 0, ""), None)
         self._below[*above.key, nodes[0].kind] = nodes
 
     def type_of(self, node: Node) -> str:
-        """Give the `_type` of a node."""
+        """The `_type` of a node."""
         if node.kind == "projects":
             return "project-template" if self.kinds["projects"].index(node) % 3 == 2 else "project"
         if node.kind == "test-steps":
@@ -153,7 +154,7 @@ class Tree:
 
 
 def fitting(name: str) -> str:
-    """Give the nearest name that Squash TM can hold: with a stem, and an extension of up to ten characters."""
+    """The nearest name that Squash TM can hold: with a stem, and an extension of up to ten characters."""
     stem, dot, extension = name.rpartition(".")
     if not dot or not extension.strip() or len(extension) > 10:
         return f"{name or '_'}.bin"
@@ -161,7 +162,7 @@ def fitting(name: str) -> str:
 
 
 def world_of(world: World) -> World:
-    """Give the world as Squash TM can hold it: files on entities only, names that fit, no descriptions."""
+    """The world as Squash TM can hold it: files on entities only, names that fit, no descriptions."""
     files = tuple(_of(file, owner) for file in world.attachments if (owner := world.owner_of(file)) is not None)
     return replace(world, attachments=files, messages=())
 

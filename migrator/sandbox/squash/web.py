@@ -1,7 +1,8 @@
-"""Squash TM around its API: who may come in, what an error looks like, how a page of a collection is built.
+"""Squash TM around its API: authentication, the form of errors, and the pages of a collection.
 
-The idea: a refusal is raised as `RefusedError` anywhere and becomes an answer in one place.
-The trap: links tell the server's own idea of itself: plain http, another host, no context path.
+Code refuses by raising `RefusedError` anywhere; one place turns it into an answer.
+
+Beware: links reflect what the server believes about itself: plain http, another host, no context path.
 """
 
 import base64
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 from aiohttp import web
 from typing_extensions import override
 
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.squash.tree import Tree, world_of
@@ -20,9 +22,9 @@ from migrator.sandbox.world import World
 
 API = "/api/rest/latest"
 DEFAULT_WHITELIST = ("txt", "doc", "xls", "ppt", "docx", "xlsx", "pptx", "odt", "ods", "odp", "pdf")
-"""What a server takes where nobody changed the setting."""
+"""The extensions that a server accepts if nobody changed the setting."""
 
-Act = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Item = tuple[str, int, dict[str, Any]]
 """Embedded key, id, and the record as a list shows it."""
 
@@ -32,98 +34,89 @@ _WHO = "Please authenticate by 1/ basic authentication or 2/ fetching a cookie J
 
 
 @dataclass(slots=True)
-class Oddities:
-    """What some real servers do and others don't; may be changed while the sandbox runs."""
+class SquashQuirks:
+    """How real servers differ; may be changed while the sandbox runs."""
 
-    own_numbers: bool = False  # each kind counts its ids from 1, so that ids repeat
+    own_numbers: bool = False  # each kind counts its ids from 1, so ids repeat
     basic_allowed: bool = True  # False: as Squash 15 is delivered
     read_only: bool = False  # the account or token may only read
     admin: bool = True  # False: `GET /projects/{id}` is 403
-    size_cap: int = 2000  # the most items on a page, whatever was asked for
-    embeds_files: Collection[str] = ()  # kinds whose items in lists hold `attachments`, too
-    full_files: bool = False  # `attachments` tells all of each file, not only its name
-    untold: Collection[str] = ()  # kinds that tell nothing of their files
+    size_cap: int = 2000  # the most items on a page, whatever was requested
+    embeds_files: Collection[str] = ()  # kinds whose items in lists have `attachments`, too
+    full_files: bool = False  # `attachments` has all facts of each file, not only its name
+    untold: Collection[str] = ()  # kinds that don't mention their files
     lists_files: bool = False  # GET on `/{owner}/{id}/attachments` works (undocumented)
     item_path: str = "iteration-test-plan-items"  # since 14: test-plan-items
     embeds_executions: bool = True
     old_dates: bool = False  # +0000 for +00:00
     whitelist: Collection[str] | None = None
-    whitelist_refuses: bool = False  # 400 rather than leaving the file out without a word
+    whitelist_refuses: bool = False  # 400, instead of dropping the file silently
     path_names: bool = True  # up to 2.x: only `filename` is read, never `filename*`, and cut after its last slash
 
 
-class RefusedError(Exception):
-    """An answer with an error status and a JSON body."""
-
-    def __init__(self, status: int, message: str = "", **more: Any) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = {**more, "message": message} if message else more
-
-
 def not_found(what: str, number: int) -> RefusedError:
-    """Say that there is no such thing."""
+    """The error for something that doesn't exist."""
     name = f"org.squashtest.tm.domain.{what}"
     return RefusedError(404, exception=_NOT_FOUND, message=f"Unable to find {name} with id {number}")
 
 
 class SquashWeb(Sandbox):
-    """Log-in, errors and pages of a sandbox Squash TM; `SquashSandbox` adds what is in it."""
+    """Authentication, errors and pages of a sandbox Squash TM; `SquashSandbox` adds the content."""
 
     user: ClassVar[str] = "admin"
     internal: ClassVar[str] = "http://squash-internal:8080"
     token: ClassVar[str] = "eyJhbGciOiJIUzUxMiJ9.eyJzdWIiOiJhZG1pbiJ9.c2FuZGJveC_-c2lnbmF0dXJl"  # noqa: S105
 
     def __init__(
-        self, world: World, faults: Faults | None = None, *, base_path: str = "/squash", **oddities: Any
+        self, world: World, faults: Faults | None = None, *, base_path: str = "/squash", **quirks: Any
     ) -> None:
         super().__init__(world_of(world), faults, base_path=base_path)
-        self.oddities = Oddities(**oddities)
-        self.tree = Tree(self.world.entities, own_numbers=self.oddities.own_numbers)
+        self.quirks = SquashQuirks(**quirks)
+        self.tree = Tree(self.world.entities, own_numbers=self.quirks.own_numbers)
         self._shuffles = random.Random(world.seed)
 
     @property
     @override
     def credentials(self) -> dict[str, str]:
-        """What stands in the configuration's [source.auth] or [target.auth]."""
+        """The content of the configuration's [source.auth] or [target.auth]."""
         return {"token": self.token}
 
     @property
     def wrapped_token(self) -> str:
-        """The token as the web pages show it: base64 once more."""
+        """The token as the web pages show it: base64-encoded once more."""
         return base64.b64encode(self.token.encode()).decode()
 
-    def answering(self, act: Act) -> Act:
-        """Put log-in before an answer, and refusals into their form."""
+    def answering(self, handler: Handler) -> Handler:
+        """A handler that authenticates first, and turns refusals into answers."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
             if refusal := self._unknown(request):
                 return refusal
             try:
                 self._permit_writes(request)
-                return await act(request)
+                return await handler(request)
             except RefusedError as error:
                 return web.json_response(error.body, status=error.status)
 
         return answer
 
     def href(self, path: str) -> dict[str, str]:
-        """Spell a link."""
+        """A link to this path."""
         return {"href": f"{self.internal}{API}/{path}"}
 
     def page(self, request: web.Request, items: Sequence[Item], *, sorts: bool = True) -> web.Response:
-        """Answer the page that is asked for; without `sort` in any order, unless the collection has one."""
+        """The requested page; without `sort` in any order, unless the collection has one of its own."""
         number, asked = _whole(request, "page", 0), _whole(request, "size", 20)
-        size = min(max(1, asked), self.oddities.size_cap)
+        size = min(max(1, asked), self.quirks.size_cap)
         ordered = self._ordered(request, items) if sorts else _in_their_order(request, items)
-        some = ordered[number * size : (number + 1) * size]
+        items_shown = ordered[number * size : (number + 1) * size]
         pages = -(-len(items) // size)
         path = request.path.removeprefix(self.base_path + API).lstrip("/")
         links = {"self": self.href(f"{path}?page={number}&size={size}")}
         if number + 1 < pages:
             links["next"] = self.href(f"{path}?page={number + 1}&size={size}")
-        told = {"size": size, "totalElements": len(items), "totalPages": pages, "number": number}
-        return web.json_response({**embedded(some), "_links": links, "page": told})
+        page = {"size": size, "totalElements": len(items), "totalPages": pages, "number": number}
+        return web.json_response({**embedded(items_shown), "_links": links, "page": page})
 
     def _ordered(self, request: web.Request, items: Sequence[Item]) -> list[Item]:
         match request.query.get("sort", "").split(","):
@@ -136,15 +129,15 @@ class SquashWeb(Sandbox):
         raise RefusedError(400, "No property of that name to sort by")
 
     def _permit_writes(self, request: web.Request) -> None:
-        if self.oddities.read_only and request.method != "GET":
+        if self.quirks.read_only and request.method != "GET":
             raise RefusedError(403, "Access is denied")
 
     def _unknown(self, request: web.Request) -> web.Response | None:
-        """Give the 401 for who may not come in, None for who may."""
+        """A 401 for a request without access; None if it has access."""
         scheme, _, value = request.headers.get("Authorization", "").partition(" ")
         if scheme == "Bearer" and value == self.token:
             return None
-        if scheme == "Basic" and not self.oddities.basic_allowed:
+        if scheme == "Basic" and not self.quirks.basic_allowed:
             return web.Response(status=401, text=_NO_BASIC)
         if scheme == "Basic" and base64.b64decode(value).decode("latin-1") == f"{self.user}:{self.password}":
             return None
@@ -152,7 +145,7 @@ class SquashWeb(Sandbox):
 
 
 def embedded(items: Sequence[Item]) -> dict[str, Any]:
-    """Group records under their keys; nothing at all where there are none."""
+    """Records grouped under their keys; no key at all where there are no records."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for key, _, found in items:
         groups.setdefault(key, []).append(found)

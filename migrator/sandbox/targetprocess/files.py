@@ -1,8 +1,8 @@
-"""Targetprocess outside of its API: logging in, downloading and uploading files.
+"""Targetprocess outside its API: logging in, downloading and uploading files.
 
-The idea: these are pages of a web site, so they answer with pages of a web site, errors too.
-The trap: a refused download is by default status 200 with an HTML page, and every good one has a
-Content-Range.
+These are pages of a web site, so the answers are web pages, errors included.
+
+Beware: by default a refused download is an HTML page with status 200; and every good download has a Content-Range.
 """
 
 import json
@@ -37,18 +37,18 @@ PIXEL = b"\x89PNG\r\n\x1a\n-a thumbnail, never to be migrated-"
 
 
 @dataclass(slots=True)
-class Oddities:
-    """What some real servers do and others don't; may be changed while the sandbox runs."""
+class TargetprocessQuirks:
+    """How real servers differ; may be changed while the sandbox runs."""
 
     sortable: bool = True  # False: `where` and `orderBy` on Attachments are 400
     counts: bool = True  # False: `append=[Attachments-Count]` is 400
-    xml_only: bool = False  # XML whatever was asked
+    xml_only: bool = False  # XML, whatever was requested
     token_downloads: bool = False  # whether `access_token` may download files
     denies_downloads_with: Denial = "page"
     hidden_from_collection: Collection[int] = ()  # attachments that only the entity's own list shows
     hidden_from_generals: Collection[int] = ()  # attachments that only the whole list shows
     old_upload_answer: bool = False  # positional arrays
-    html_upload_answer: bool = False  # JSON inside of HTML, as for an iframe
+    html_upload_answer: bool = False  # JSON inside HTML, as for an iframe
     upload_error_status: int = 500
 
 
@@ -60,13 +60,13 @@ class TargetprocessFiles(Sandbox):
     cookie: ClassVar[str] = "TPSESSION=k1/abc+def"
     internal_host: ClassVar[str] = "http://tp.internal"
 
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any) -> None:
+    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **quirks: Any) -> None:
         super().__init__(world, faults, base_path=base_path)
-        self.oddities = Oddities(**oddities)
+        self.quirks = TargetprocessQuirks(**quirks)
 
     @override
     def routes(self) -> Iterable[web.RouteDef]:
-        """List the routes of pages and files."""
+        """The routes of pages and files."""
         return [
             web.get(in_any_case("login.aspx"), show_login),
             web.get(in_any_case("Attachment.aspx"), self._download, name=FILE_ROUTE),
@@ -75,8 +75,13 @@ class TargetprocessFiles(Sandbox):
             web.post(in_any_case("UploadFile.ashx"), self._upload, name=UPLOAD_ROUTE),
         ]
 
+    def attached(self, entity_id: int) -> list[WorldAttachment]:
+        """What the entity's Attachments collection shows: nothing of its comments and messages."""
+        files = [file for file in self.attachments_of(entity_id) if file.entity_id == entity_id]
+        return [file for file in files if file.id not in self.quirks.hidden_from_generals]
+
     def account(self, request: web.Request) -> str | None:
-        """Tell how a request is authenticated (basic, cookie, access_token, token), or None."""
+        """How a request is authenticated (basic, cookie, access_token, token), or None."""
         authorization = request.headers.get("Authorization", "")
         if authorization:
             return self._basic(authorization)
@@ -101,7 +106,7 @@ class TargetprocessFiles(Sandbox):
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
         account = self.account(request)
-        if account not in {"basic", "cookie"} and not (account == "access_token" and self.oddities.token_downloads):
+        if account not in {"basic", "cookie"} and not (account == "access_token" and self.quirks.token_downloads):
             return self._deny()
         number = lowered(request).get("attachmentid", "")
         attachment = self.attachment(int(number)) if number.isdecimal() else None
@@ -112,9 +117,9 @@ class TargetprocessFiles(Sandbox):
         return await self.send_file(request, attachment, _headers(attachment))
 
     def _deny(self) -> web.Response:
-        if self.oddities.denies_downloads_with == "redirect":
+        if self.quirks.denies_downloads_with == "redirect":
             return to_login(self)
-        if self.oddities.denies_downloads_with == "unauthorized":
+        if self.quirks.denies_downloads_with == "unauthorized":
             return web.Response(status=401, text="Unauthorized")
         return web.Response(text=LOGIN_PAGE, content_type="text/html")
 
@@ -132,33 +137,33 @@ class TargetprocessFiles(Sandbox):
         if self.account(request) in {None, "requester"}:
             return web.Response(status=401, text="Unauthorized")
         try:
-            fields, files = await self.spool.receive(request, self.faults.max_upload_bytes)
+            fields, files = await self.upload_store.receive(request, self.faults.max_upload_bytes)
         except TooLargeError:
             self.faults.injected["max_upload_bytes"] += 1
             return error_page("Request Entity Too Large", 413)
         owner = fields.get("generalid", "")
         entity_id = int(owner) if owner.isdecimal() else None
         if "generalid" in fields and (entity_id is None or self.entity(entity_id) is None):
-            return error_page(f"General with Id {owner} was not found", self.oddities.upload_error_status)
+            return error_page(f"General with Id {owner} was not found", self.quirks.upload_error_status)
         if entity_id is not None and self.faults.forbids(entity_id):
             return error_page("Access is denied", 403)
         return await self._accept(request, entity_id, files)
 
     async def _accept(self, request: web.Request, entity_id: int | None, files: list[ReceivedFile]) -> web.Response:
         if not files:
-            return error_page("No file was sent", self.oddities.upload_error_status)
+            return error_page("No file was sent", self.quirks.upload_error_status)
         fault = self.faults.of_upload(entity_id, files[0].name)
         if fault == "fail_uploads":
             return self.faults.refuse(fault)
         kept = [self.keep(file, entity_id, file.name) for file in files]
-        return await self.after_upload(request, fault, self._told(kept))
+        return await self.after_upload(request, fault, self._upload_answer(kept))
 
-    def _told(self, kept: list[WorldAttachment]) -> web.Response:
-        """Tell of uploaded files: as servers do now, or as old ones did."""
+    def _upload_answer(self, kept: list[WorldAttachment]) -> web.Response:
+        """The answer to an upload, in the form of present servers or of old ones."""
         headers = {"x-accountlockwaittime": "3"}
-        spell = self._positional if self.oddities.old_upload_answer else self._camel_case
+        spell = self._positional if self.quirks.old_upload_answer else self._camel_case
         text = json.dumps({"items": [spell(file) for file in kept]})
-        if self.oddities.html_upload_answer:
+        if self.quirks.html_upload_answer:
             page = f"<html><body><textarea>{escape(text, quote=False)}</textarea></body></html>"
             return web.Response(text=page, content_type="text/html", headers=headers)
         return web.Response(text=text, content_type="application/json", headers=headers)
@@ -206,7 +211,7 @@ class TargetprocessFiles(Sandbox):
         }
 
     def uri(self, file: WorldAttachment, *, thumbnail: bool = False) -> str:
-        """Spell the address of a file as the server imagines it: with a host that nobody else can reach."""
+        """The address of a file as the server believes it to be, with a host that nobody else can reach."""
         page = "AttachmentThumbnail.aspx" if thumbnail else "Attachment.aspx"
         size = "&width=100&height=100" if thumbnail else ""
         return f"{self.internal_host}{self.base_path}/{page}?AttachmentID={file.id}{size}"
@@ -225,22 +230,22 @@ def _headers(file: WorldAttachment) -> dict[str, str]:
 
 
 def lowered(request: web.Request) -> dict[str, str]:
-    """Give the query with its names in lower case; the server does not mind their case."""
+    """The query with its names in lower case; the server ignores their case."""
     return {name.lower(): value for name, value in request.query.items()}
 
 
 def unique_name(file: WorldAttachment) -> str:
-    """Spell the name under which the server stores a file."""
+    """The name under which the server stores a file."""
     return f"{file.id:08x}_{file.content_seed & 0xFFFF:04x}.dat"
 
 
 def owner_id(author: str) -> int:
-    """Number the people; the System user is 1."""
+    """The number of a person; the System user is 1."""
     return 2 + PEOPLE.index(author) if author in PEOPLE else 1
 
 
 def error_page(title: str, status: int) -> web.Response:
-    """Build an ASP.NET error page: what went wrong stands in its title."""
+    """An ASP.NET error page, with the error in its title."""
     head = f"<!DOCTYPE html>\n<html><head><title>{escape(title)}</title></head>"
     page = f"{head}<body><h1>Server Error</h1></body></html>"
     return web.Response(text=page, status=status, content_type="text/html")

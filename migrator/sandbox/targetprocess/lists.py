@@ -1,7 +1,8 @@
-"""Targetprocess' lists: which rows a collection has, and how a page of them is filtered, sorted and shown.
+"""Targetprocess's lists: which rows a collection has, and how a page of them is filtered, sorted and shown.
 
-The idea: a collection is a sequence of rows in the order of their ids, whatever they are.
-The trap: what a list shows is not always all there is (`hidden_from_collection`), as the vendor warns.
+A collection is a sequence of rows of any type, sorted by id.
+
+Beware: a list may be incomplete (`hidden_from_collection`), as the vendor warns.
 """
 
 import re
@@ -11,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from migrator.sandbox.faults import Faults
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.targetprocess.files import TargetprocessFiles, lowered
 from migrator.sandbox.targetprocess.query import (
     BadRequestError,
@@ -32,7 +33,6 @@ from migrator.sandbox.targetprocess.resources import (
     value_at,
 )
 from migrator.sandbox.targetprocess.schema import ENTITY_TYPES, EVERYBODY, PROJECTS, STATES, build_resources
-from migrator.sandbox.world import World, WorldAttachment
 
 DEFAULT_TAKE = 25
 MOST_TAKE = 1000
@@ -56,75 +56,61 @@ class View:
     budget: Budget
 
 
-class RefusedError(Exception):
-    """An answer with an error: its status, its name and a message."""
+class TargetprocessLists:
+    """The lists of a sandbox Targetprocess: finds the rows that a request names, and shows them."""
 
-    def __init__(self, status: int, name: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.name = name
-
-
-class TargetprocessLists(TargetprocessFiles):
-    """The lists of a sandbox Targetprocess, above its files."""
-
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any) -> None:
-        super().__init__(world, faults, base_path=base_path, **oddities)
-        self.resources = build_resources(self)
+    def __init__(self, sandbox: TargetprocessFiles) -> None:
+        self._sandbox = sandbox
+        self.resources = build_resources(sandbox)
         self.by_collection = {plural.lower(): name for name, plural in PLURALS.items()}
         self.by_collection |= {name.lower(): name for name in PLURALS}
 
-    def attached(self, entity_id: int) -> list[WorldAttachment]:
-        """List what the entity's Attachments collection shows: nothing of its comments and messages."""
-        files = [file for file in self.attachments_of(entity_id) if file.entity_id == entity_id]
-        return [file for file in files if file.id not in self.oddities.hidden_from_generals]
-
     def resource(self, request: web.Request, part: str = "collection") -> Resource:
-        """Find the resource that a path names; 404 if there is none."""
+        """The resource that a path names; 404 if there is none."""
         given = request.match_info[part]
         name = self.by_collection.get(given.lower())
         if name is None:
-            raise RefusedError(404, "NotFound", f"Resource '{given}' not found.")
+            raise RefusedError(404, f"Resource '{given}' not found.", name="NotFound")
         return self.resources[name]
 
     def rows_of(self, name: str) -> Sequence[Any]:
-        """List all rows of a resource, by id."""
+        """All rows of a resource, by id."""
         if name == "Attachment":
-            hidden = self.oddities.hidden_from_collection
-            files = self.attachments()
+            hidden = self._sandbox.quirks.hidden_from_collection
+            files = self._sandbox.attachments()
             return [file for file in files if file.id not in hidden] if hidden else files
-        others = {"Comment": self.comments, "Message": self.world.messages, **FIXED}
+        others = {"Comment": self._sandbox.comments, "Message": self._sandbox.world.messages, **FIXED}
         if name in others:
             return others[name]
-        return [one for one in self.entities() if name in {"General", TYPES[one.kind][0]}]
+        return [entity for entity in self._sandbox.entities() if name in {"General", TYPES[entity.kind][0]}]
 
     def row(self, request: web.Request, resource: Resource) -> Any:
-        """Find the row whose id is in the path; 404 if there is none, 403 if it is forbidden."""
+        """The row whose id is in the path; 404 if there is none, 403 if it is forbidden."""
         number = int(request.match_info["id"])
         row = self._found(resource.name, number)
         if row is None:
             message = f"{resource.name} with Id {number} not found or access is forbidden."
-            raise RefusedError(404, "NotFound", message)
-        entity_id = getattr(row, "entity_id", number if self.entity(number) else None)
-        if entity_id is not None and self.faults.forbids(entity_id):
-            raise RefusedError(403, "Forbidden", "User has insufficient rights to perform an action.")
+            raise RefusedError(404, message, name="NotFound")
+        entity_id = getattr(row, "entity_id", number if self._sandbox.entity(number) else None)
+        if entity_id is not None and self._sandbox.faults.forbids(entity_id):
+            raise RefusedError(403, "User has insufficient rights to perform an action.", name="Forbidden")
         return row
 
     def _found(self, name: str, number: int) -> Any:
         if name == "Attachment":
-            return self.attachment(number)
+            return self._sandbox.attachment(number)
         if name in {"Comment", "Message", *FIXED}:
-            return next((one for one in self.rows_of(name) if one.id == number), None)
-        entity = self.entity(number)
+            return next((row for row in self.rows_of(name) if row.id == number), None)
+        entity = self._sandbox.entity(number)
         return entity if entity and name in {"General", TYPES[entity.kind][0]} else None
 
     def page(self, request: web.Request, resource: Resource, rows: Sequence[Any]) -> dict[str, Any]:
-        """Show the page of these rows that a query asks for."""
+        """The page of these rows that a query requests."""
         query = lowered(request)
         view = self.view(request, resource)
         if (
             resource.name == "Attachment"
-            and not self.oddities.sortable
+            and not self._sandbox.quirks.sortable
             and {"where", "orderby", "orderbydesc"} & query.keys()
         ):
             raise BadRequestError("Filtering and sorting of Attachments is not supported.")
@@ -144,12 +130,12 @@ class TargetprocessLists(TargetprocessFiles):
         return page
 
     def _of_one_general(self, rows: Sequence[Any], conditions: list[Condition]) -> Sequence[Any]:
-        """Cut attachments to those of the entity that a condition names: quick for reading back uploads."""
-        for one in conditions:
-            of_general = [part.lower() for part in one.path] == ["general", "id"] and one.operator == "eq"
-            if of_general and isinstance(one.value, int):
-                hidden = self.oddities.hidden_from_collection
-                return [file for file in self.attachments_of(one.value) if file.id not in hidden]
+        """Only the attachments of the entity that a condition names; makes reading uploads back fast."""
+        for condition in conditions:
+            of_general = [part.lower() for part in condition.path] == ["general", "id"] and condition.operator == "eq"
+            if of_general and isinstance(condition.value, int):
+                hidden = self._sandbox.quirks.hidden_from_collection
+                return [file for file in self._sandbox.attachments_of(condition.value) if file.id not in hidden]
         return rows
 
     def _sorted(self, query: dict[str, str], resource: Resource, rows: Sequence[Any]) -> Sequence[Any]:
@@ -164,7 +150,7 @@ class TargetprocessLists(TargetprocessFiles):
         return rows[::-1] if descending else rows
 
     def _link(self, request: web.Request, take: int, skip: int) -> str:
-        """Spell a link as the server does: its own idea of the host, no token, nothing encoded."""
+        """A link as the server builds it: with the host that it believes in, no token, nothing encoded."""
         kept = {
             name: value
             for name, value in request.query.items()
@@ -173,11 +159,11 @@ class TargetprocessLists(TargetprocessFiles):
         pairs = [*kept.items(), ("take", str(take)), ("skip", str(skip))]
         parts = [PLURALS[self.by_collection[request.match_info["collection"].lower()]]]
         parts += [request.match_info[part] for part in ("id", "inner") if part in request.match_info]
-        path = f"{self.base_path}/api/v1/" + "/".join(parts)
-        return f"{self.internal_host}{path}/?" + "&".join(f"{name}={value}" for name, value in pairs)
+        path = f"{self._sandbox.base_path}/api/v1/" + "/".join(parts)
+        return f"{self._sandbox.internal_host}{path}/?" + "&".join(f"{name}={value}" for name, value in pairs)
 
     def view(self, request: web.Request, resource: Resource) -> View:
-        """Read how a query wants rows to be shown."""
+        """How a query wants rows to be shown."""
         query = lowered(request)
         if "include" in query and "exclude" in query:
             raise BadRequestError("Include and exclude cannot be used simultaneously.")
@@ -194,12 +180,12 @@ class TargetprocessLists(TargetprocessFiles):
     def _counted(self, resource: Resource, name: str) -> str:
         collection, _, what = name.partition("-")
         known, field = resource.find(collection, "append")
-        if what.lower() != "count" or not field.many or not self.oddities.counts:
+        if what.lower() != "count" or not field.many or not self._sandbox.quirks.counts:
             raise BadRequestError(f"Invalid append field '{name}'.")
         return known
 
     def shown(self, resource: Resource, row: Any, view: View) -> dict[str, Any]:
-        """Show one row."""
+        """One row, as the view shows it."""
         tree = shown(self.resources, resource, row, view.include, view.budget)
         tree |= {f"{name}-Count": len(resource.fields[name].get(row)) for name in view.counted}
         return {name: value for name, value in tree.items() if name == "Id" or name.lower() not in view.excluded}

@@ -1,8 +1,8 @@
-"""Targetprocess' query language, version 1: `where`, `include`, `append` and sorting, as pure functions.
+"""Targetprocess's query language, version 1: `where`, `include`, `append` and sorting, as pure functions.
 
-The idea: a resource is a table of fields, each a function of a row; conditions and projections only name
-fields.
-The trap: this language is narrower than it looks: no `or`, one sort key, a doubled quote is an error.
+A resource is a table of fields, each a function of a row; conditions and projections only name fields.
+
+Beware: this language is narrower than it looks: no `or`, one sort key, and a doubled quote is an error.
 """
 
 import re
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 ZONE = timezone(timedelta(hours=1))
-"""The zone of the instance: dates without one are meant in it."""
+"""The time zone of the instance, which applies to dates without one."""
 
 Include = Mapping[str, "Include | None"]
 """Fields to show, by name, each with the fields of what it refers to."""
@@ -23,7 +23,7 @@ _COMPARISONS = {"eq", "ne", "gt", "gte", "lt", "lte"}
 
 
 class BadRequestError(Exception):
-    """The query is not one that the server understands: 400."""
+    """A query that the server doesn't understand: 400."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +48,19 @@ class _Tokens:
             position = match.end()
 
     def take(self, *expected: str) -> str:
-        """Take the next token; it has to be one of `expected`, if any are given."""
+        """Take the next token; if `expected` are given, it has to be one of them."""
         token = self.items.pop(0) if self.items else ""
         if not token or (expected and token.lower() not in expected):
             raise BadRequestError(f"Error during parameters parsing: unexpected '{token}' in where.")
         return token
 
     def next_is(self, *tokens: str) -> bool:
-        """Tell whether the next token is one of these."""
+        """Whether the next token is one of these."""
         return bool(self.items) and self.items[0].lower() in tokens
 
 
 def parse_where(text: str) -> list[Condition]:
-    """Read `where`: conditions joined by `and`, each in parentheses or bare."""
+    """Parse `where`: conditions joined by `and`, each in parentheses or bare."""
     if not text.strip():
         return []
     tokens = _Tokens(text)
@@ -120,7 +120,7 @@ def _literal(token: str) -> Any:
 
 
 def holds(condition: Condition, value: Any) -> bool:
-    """Tell whether a field's value fulfils a condition."""
+    """Whether a field's value satisfies a condition."""
     operator, wanted = condition.operator, condition.value
     if operator in {"is null", "is not null"}:
         return (value is None) == (operator == "is null")
@@ -147,7 +147,7 @@ def _compared(operator: str, value: Any, wanted: Any) -> bool:
 
 
 def _like(value: Any, wanted: Any) -> Any:
-    """Turn a literal into the type of the field it is compared with."""
+    """A literal, converted to the type of the field it is compared with."""
     try:
         if isinstance(value, datetime):
             moment = datetime.fromisoformat(str(wanted))
@@ -160,9 +160,9 @@ def _like(value: Any, wanted: Any) -> Any:
 
 
 def narrowed(rows: Sequence[Any], conditions: list[Condition]) -> tuple[Sequence[Any], list[Condition]]:
-    """Cut rows (sorted by id) to the range that conditions on `Id` allow; give the other conditions too.
+    """Rows (sorted by id) within the range that conditions on `Id` allow, and the other conditions.
 
-    Keyset paging over a hundred thousand rows is quick so.
+    This makes keyset paging over a hundred thousand rows fast.
     """
     remaining = []
     for condition in conditions:
@@ -189,7 +189,7 @@ def _is_id(condition: Condition) -> bool:
 
 
 def parse_include(text: str, name: str = "include") -> dict[str, Include | None]:
-    """Read `[Id,Name,General[Id,EntityType[Name]]]`."""
+    """Parse `[Id,Name,General[Id,EntityType[Name]]]`."""
     tokens = re.findall(r"[\[\],]|[^\[\],\s][^\[\],]*", text.strip())
     if not tokens or tokens[0] != "[":
         raise BadRequestError(f"Error during parameters parsing: '{name}' has to be a list in brackets.")

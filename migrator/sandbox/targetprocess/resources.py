@@ -1,8 +1,8 @@
-"""Targetprocess' resources: which fields each has, and how a row is shown as JSON or XML.
+"""Targetprocess's resources: which fields each has, and how a row is shown as JSON or XML.
 
-The idea: a field says statically what it refers to, so that an unknown field is found even on an empty
-page.
-The trap: inner collections share one budget (`innerTake`) over the whole page, not one for each parent.
+A field declares what it refers to, so an unknown field is noticed even on an empty page.
+
+Beware: inner collections share one budget (`innerTake`) for the whole page, not one for each parent.
 """
 
 import json
@@ -51,7 +51,7 @@ PLURALS = {name: plural for name, plural, _ in TYPES.values()} | {
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field: `get` gives a scalar, or the row(s) of the resource named `to`."""
+    """A field: `get` returns a scalar, or the row(s) of the resource named `to`."""
 
     get: Callable[[Any], Any]
     to: str = ""
@@ -60,14 +60,14 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A resource; `default` fields are shown when no include is given."""
+    """A resource; `default` fields are shown if no include is given."""
 
     name: str
     fields: Mapping[str, Field]
     default: tuple[str, ...]
 
     def find(self, name: str, purpose: str = "include") -> tuple[str, Field]:
-        """Find a field by name, in any case; 400 if there is none."""
+        """A field by name, in any case; 400 if there is none."""
         for known, field in self.fields.items():
             if known.lower() == name.lower():
                 return known, field
@@ -85,7 +85,7 @@ class Budget:
     left: int
 
     def take(self, rows: Sequence[Any]) -> Sequence[Any]:
-        """Take as many of these rows as are left."""
+        """As many of these rows as are left."""
         taken = rows[: self.left]
         self.left -= len(taken)
         return taken
@@ -108,7 +108,7 @@ def check_include(resources: Resources, resource: Resource, include: Include, *,
 
 
 def value_at(resources: Resources, resource: Resource, path: Sequence[str], row: Any) -> Any:
-    """Follow a path of fields from a row; a reference itself counts as its id."""
+    """The value at the end of a path of fields; a reference itself counts as its id."""
     value: Any = row
     here = resource
     for name in path:
@@ -119,7 +119,7 @@ def value_at(resources: Resources, resource: Resource, path: Sequence[str], row:
 
 
 def chosen(resources: Resources, resource: Resource, conditions: list[Condition], rows: Sequence[Any]) -> Sequence[Any]:
-    """Filter rows by all conditions."""
+    """The rows that satisfy all conditions."""
     for condition in conditions:
         here = resource
         for name in condition.path:
@@ -132,7 +132,7 @@ def chosen(resources: Resources, resource: Resource, conditions: list[Condition]
 def shown(
     resources: Resources, resource: Resource, row: Any, include: Include | None, budget: Budget
 ) -> dict[str, Any]:
-    """Show a row as a tree of dicts: the fields asked for, or the default ones."""
+    """A row as a tree of dicts: the requested fields, or the default ones."""
     wanted: Include = dict.fromkeys(resource.default) if include is None else include
     tree: dict[str, Any] = {"ResourceType": resource.name, "Id": row.id}
     for name, below in wanted.items():
@@ -155,7 +155,7 @@ def shown(
 
 
 def _measured(resources: Resources, resource: Resource, metric: re.Match[str], row: Any) -> float | int | None:
-    """Calculate over an inner collection, as in `Bugs-Effort-Avg`; None where there is nothing in it."""
+    """An aggregate over an inner collection, as in `Bugs-Effort-Avg`; None if the collection is empty."""
     _, field = resource.find(metric[1])
     rows = field.get(row)
     if metric[3].lower() == "count":
@@ -180,7 +180,7 @@ def _brief(resource: Resource) -> Include:
 
 
 def as_json(tree: Any) -> str:
-    """Spell a tree as JSON, with Microsoft's dates."""
+    """A tree as JSON, with Microsoft's dates."""
     return json.dumps(tree, ensure_ascii=False, default=_ms_date)
 
 
@@ -190,7 +190,7 @@ def _ms_date(moment: datetime) -> str:
 
 
 def as_xml(name: str, tree: Any) -> str:
-    """Spell a tree as XML: ids and names as attributes, the rest as elements, dates without a zone."""
+    """A tree as XML: ids and names as attributes, the rest as elements, dates without a zone."""
     if tree is None:
         return f'<{name} nil="true"/>'
     if not isinstance(tree, dict):

@@ -1,7 +1,8 @@
 """Which resources a sandbox Targetprocess has, and how their fields come from the world.
 
-The idea: rows are the world's own objects; a field is a small function of one.
-The trap: a file of a comment or of a message has no General, and a comment no Attachments.
+Rows are the world's own objects; a field is a small function of one.
+
+Beware: a file of a comment or of a message has no General, and a comment no Attachments.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,33 +29,33 @@ EVERYBODY = (NamedRow(1, "System"), *(NamedRow(owner_id(name), name) for name in
 PROJECTS = (NamedRow(1, "Sandbox"), NamedRow(2, "Старые дела"))
 
 
-class Shown(Protocol):
+class SandboxView(Protocol):
     """What the schema needs to know of a sandbox."""
 
     world: World
     comments: list[CommentRow]
 
     def entities(self) -> list[WorldEntity]:
-        """List all entities, by id."""
+        """All entities, by id."""
 
     def entity(self, entity_id: int) -> WorldEntity | None:
-        """Find an entity."""
+        """An entity by its id."""
 
     def attached(self, entity_id: int) -> list[WorldAttachment]:
-        """List the attachments of an entity."""
+        """The attachments of an entity."""
 
     def uri(self, file: WorldAttachment, *, thumbnail: bool = False) -> str:
-        """Spell the address of a file."""
+        """The address of a file."""
 
 
-def build_resources(sandbox: Shown) -> Mapping[str, Resource]:
-    """Build the table of resources."""
+def build_resources(sandbox: SandboxView) -> Mapping[str, Resource]:
+    """The table of resources."""
     found = [_attachment(sandbox), _comment(sandbox), _message(sandbox), *_small()]
     found += [_general(sandbox, name) for name in ("General", *(names[0] for names in TYPES.values()))]
     return {resource.name: resource for resource in found}
 
 
-def _attachment(sandbox: Shown) -> Resource:
+def _attachment(sandbox: SandboxView) -> Resource:
     messages = {message.id: message for message in sandbox.world.messages}
     fields = {
         "Id": Field(lambda file: file.id),
@@ -74,7 +75,7 @@ def _attachment(sandbox: Shown) -> Resource:
     return Resource("Attachment", fields, default)
 
 
-def _comment(sandbox: Shown) -> Resource:
+def _comment(sandbox: SandboxView) -> Resource:
     fields = {
         "Id": Field(lambda comment: comment.id),
         "Description": Field(lambda comment: comment.text),
@@ -87,7 +88,7 @@ def _comment(sandbox: Shown) -> Resource:
     return Resource("Comment", fields, ("Description", "ParentId", "CreateDate", "IsPrivate", "General", "Owner"))
 
 
-def _message(sandbox: Shown) -> Resource:
+def _message(sandbox: SandboxView) -> Resource:
     def files(message: Any) -> Sequence[WorldAttachment]:
         return [file for file in sandbox.world.attachments if file.message_id == message.id]
 
@@ -101,7 +102,7 @@ def _message(sandbox: Shown) -> Resource:
     return Resource("Message", fields, ("Subject", "CreateDate"))
 
 
-def _general(sandbox: Shown, name: str) -> Resource:
+def _general(sandbox: SandboxView, name: str) -> Resource:
     def comments(entity: WorldEntity) -> list[CommentRow]:
         return [one for one in sandbox.comments if one.entity_id == entity.id]
 
@@ -120,8 +121,8 @@ def _general(sandbox: Shown, name: str) -> Resource:
     return Resource(name, fields, ("Name", "Description", "CreateDate", "EntityType", "Project", "Owner"))
 
 
-def _planned(sandbox: Shown) -> dict[str, Field]:
-    """What is planned and done is a field of entities of a type; here nothing is in a release or an iteration."""
+def _planned(sandbox: SandboxView) -> dict[str, Field]:
+    """Fields of what is planned and done, for entities of a type; here nothing is in a release or an iteration."""
 
     def below(kind: str) -> Callable[[WorldEntity], list[WorldEntity]]:
         """The tasks or bugs of a story: those between it and the next one."""

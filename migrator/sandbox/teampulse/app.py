@@ -1,8 +1,9 @@
-"""A sandbox TeamPulse: API version 1 over the made-up world, with the oddities that its clients tell of.
+"""A sandbox TeamPulse: API version 1 over the made-up world, with the quirks that its clients report.
 
-The idea: what can be read is in `tpulse_reads.py`; here are the routes and whatever writes.
-The trap: a new description is the only change to an attachment that it takes, and a change to a work
-item is a flat map.
+`reads.py` answers what can be read; here are the routes and whatever writes.
+
+Beware: the only change to an attachment that it accepts is a new description, and a change to a work item is a flat
+map.
 """
 
 import json
@@ -12,8 +13,9 @@ from typing import Any
 from aiohttp import web
 from typing_extensions import override
 
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.server import UPLOAD_ROUTE, in_any_case
-from migrator.sandbox.teampulse.reads import Act, RefusedError, TeamPulseReads
+from migrator.sandbox.teampulse.reads import Handler, TeamPulseReads
 from migrator.sandbox.teampulse.records import (
     COLLECTIONS,
     KINDS,
@@ -27,16 +29,16 @@ TOO_LARGE = "<html><head><title>404.13 - Not Found</title></head><body>The reque
 
 
 class TeamPulseSandbox(TeamPulseReads):
-    """An embedded TeamPulse: `TeamPulseSandbox(world, faults, base_path="/tp", **oddities)`.
+    """An embedded TeamPulse: `TeamPulseSandbox(world, faults, base_path="/tp", **quirks)`.
 
-    Its keywords are the fields of `tpulse_web.Oddities`.
+    Its keywords are the fields of `web.TeamPulseQuirks`.
     """
 
     tracker = "teampulse"
 
     @override
     def kind_of(self, entity_id: int) -> str:
-        """Name the type of a work item."""
+        """The type of a work item."""
         entity = self.entity(entity_id)
         if entity is None:
             raise KeyError(entity_id)
@@ -44,42 +46,42 @@ class TeamPulseSandbox(TeamPulseReads):
 
     @override
     def routes(self) -> Iterable[web.RouteDef]:
-        """List the routes of the API, with and without its version, and those of log-in and files."""
+        """The routes of the API, with and without its version, and those of login and files."""
         yield from super().routes()
         for prefix in ("api/v1", "api"):
-            for method, path, act, name in self._acts():
+            for method, path, handler, name in self._handlers():
                 kwargs = {"name": f"{name}.{prefix.replace('/', '.')}"} if name else {}
-                yield web.RouteDef(method, in_any_case(prefix) + path, self._answering(act), kwargs)
+                yield web.RouteDef(method, in_any_case(prefix) + path, self._answering(handler), kwargs)
 
-    def _acts(self) -> Iterable[tuple[str, str, Act, str]]:
-        one = r"/{id:\d+}"
+    def _handlers(self) -> Iterable[tuple[str, str, Handler, str]]:
+        item = r"/{id:\d+}"
         yield "GET", "/users/me", self._me, ""
         yield "GET", "/projects", self._projects, ""
-        yield "GET", "/projects" + one, self._project, ""
+        yield "GET", "/projects" + item, self._project, ""
         yield "GET", "/workitems", self._work_items, ""
         yield "POST", "/workitems", self._create_work_item, ""
-        yield "GET", "/workitems" + one, self._work_item, ""
-        yield "PUT", "/workitems" + one, self._change_work_item, ""
-        yield "DELETE", "/workitems" + one, self._delete_work_item, ""
-        yield "GET", "/workitems" + one + "/attachments", self._work_item_files, ""
-        yield "POST", "/workitems" + one + "/attachments", self._upload, UPLOAD_ROUTE
-        yield "GET", "/workitems" + one + "/comments", self._work_item_comments, ""
+        yield "GET", "/workitems" + item, self._work_item, ""
+        yield "PUT", "/workitems" + item, self._change_work_item, ""
+        yield "DELETE", "/workitems" + item, self._delete_work_item, ""
+        yield "GET", "/workitems" + item + "/attachments", self._work_item_files, ""
+        yield "POST", "/workitems" + item + "/attachments", self._upload, UPLOAD_ROUTE
+        yield "GET", "/workitems" + item + "/comments", self._work_item_comments, ""
         yield "GET", "/attachments", self._files, ""
-        yield "GET", "/attachments" + one, self._file_record, ""
-        yield "PUT", "/attachments" + one, self._describe, ""
-        yield "DELETE", "/attachments" + one, self._delete_file, ""
+        yield "GET", "/attachments" + item, self._file_record, ""
+        yield "PUT", "/attachments" + item, self._describe, ""
+        yield "DELETE", "/attachments" + item, self._delete_file, ""
         yield "GET", "/comments", self._comments, ""
         yield "POST", "/comments", self._create_comment, ""
-        yield "GET", "/comments" + one, self._comment, ""
-        yield "DELETE", "/comments" + one, self._delete_comment, ""
-        yield "GET", "/comments" + one + "/attachments", self._comment_files, ""
-        yield "DELETE", "/attachment" + one, self._delete_file, ""  # as the vendor page's heading spells it
-        yield "GET", "/workitems" + one + "/tasks", self._tasks, ""
-        yield "GET", "/users" + one, self._person, ""
+        yield "GET", "/comments" + item, self._comment, ""
+        yield "DELETE", "/comments" + item, self._delete_comment, ""
+        yield "GET", "/comments" + item + "/attachments", self._comment_files, ""
+        yield "DELETE", "/attachment" + item, self._delete_file, ""  # as the vendor page's heading spells it
+        yield "GET", "/workitems" + item + "/tasks", self._tasks, ""
+        yield "GET", "/users" + item, self._person, ""
         for name in COLLECTIONS:
-            yield "GET", "/" + name, self._few(name), ""
+            yield "GET", "/" + name, self._small_collection(name), ""
         for name in ("areas", "iterations", "teams", "timeentrytypes"):
-            yield "GET", "/projects" + one + "/" + name, self._few(name), ""
+            yield "GET", "/projects" + item + "/" + name, self._small_collection(name), ""
 
     async def _create_work_item(self, request: web.Request) -> web.Response:
         given = await _object(request)
@@ -138,10 +140,10 @@ class TeamPulseSandbox(TeamPulseReads):
         if request.content_type != "multipart/form-data":
             raise RefusedError(400, files="The request has to be multipart/form-data.")
         try:
-            _, files = await self.spool.receive(request, self.faults.max_upload_bytes)
+            _, files = await self.upload_store.receive(request, self.faults.max_upload_bytes)
         except TooLargeError:
             self.faults.injected["max_upload_bytes"] += 1
-            return web.Response(status=self.oddities.too_large_status, text=TOO_LARGE, content_type="text/html")
+            return web.Response(status=self.quirks.too_large_status, text=TOO_LARGE, content_type="text/html")
         if [file.field for file in files] != ["files"]:
             raise RefusedError(400, files="Exactly one file has to be sent as files.")
         fault = self.faults.of_upload(number, files[0].name)

@@ -1,8 +1,9 @@
 """The part of OData that TeamPulse understands: `$filter`, `$orderby`, `$top` and `$skip`, as pure functions.
 
-The idea: a filter becomes one function of a record; a bare comparison of the id is also told as a range,
-so that keyset paging need not look at every record.
-The trap: names are in any case, and those of `fields` stand without the prefix.
+A filter becomes one function of a record. A bare comparison of the id also yields a range, so that keyset paging need
+not look at every record.
+
+Beware: names are accepted in any case, and those of `fields` stand without the prefix.
 """
 
 import operator
@@ -24,7 +25,7 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 class BadQueryError(Exception):
-    """The query is not one that the server understands: 400; `parameter` says which part."""
+    """A query that the server doesn't understand: 400; `parameter` says which part."""
 
     def __init__(self, parameter: str, message: str) -> None:
         super().__init__(message)
@@ -33,14 +34,14 @@ class BadQueryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter; `bound` is set if it says nothing but how the id compares with a number."""
+    """A filter; `bound` is set if it does nothing but compare the id with a number."""
 
     test: Test
     bound: tuple[str, int] | None = None
 
 
 def parse_filter(text: str, known: Collection[str]) -> Filter:
-    """Read a `$filter` over these field names (in lower case)."""
+    """Parse a `$filter` over these field names (in lower case)."""
     parser = _Parser(text, known)
     test = parser.either()
     parser.end()
@@ -67,19 +68,19 @@ class _Parser:
             raise BadQueryError("$filter", f"Unexpected '{self.tokens[0]}'.")
 
     def either(self) -> Test:
-        """Read conditions joined by `or`."""
+        """Parse conditions joined by `or`."""
         tests = [self._both()]
         while self._skip("or"):
             tests.append(self._both())
         return tests[0] if len(tests) == 1 else lambda record: any(test(record) for test in tests)
 
     def _both(self) -> Test:
-        tests = [self._one()]
+        tests = [self._term()]
         while self._skip("and"):
-            tests.append(self._one())
+            tests.append(self._term())
         return tests[0] if len(tests) == 1 else lambda record: all(test(record) for test in tests)
 
-    def _one(self) -> Test:
+    def _term(self) -> Test:
         if self._skip("("):
             inner = self.either()
             self._expect(")")
@@ -158,7 +159,7 @@ def _compared(compare: Callable[[Any, Any], bool], value: Any, wanted: Any) -> b
 
 
 def parse_order(text: str, known: Collection[str]) -> list[tuple[str, bool]]:
-    """Read an `$orderby` into (field, descending) pairs, the most important first."""
+    """Parse an `$orderby` into (field, descending) pairs, the most important first."""
     order = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\w+)(?:\s+(asc|desc))?\s*", part, re.IGNORECASE)
@@ -169,7 +170,7 @@ def parse_order(text: str, known: Collection[str]) -> list[tuple[str, bool]]:
 
 
 def within(rows: Sequence[Any], bound: tuple[str, int]) -> Sequence[Any]:
-    """Cut rows that are sorted by id to those whose id compares so with a number."""
+    """Of rows that are sorted by id, those whose id compares like that with a number."""
     name, number = bound
     after = name in {"gt", "le"}
     cut = (bisect_right if after else bisect_left)(rows, number, key=lambda row: row.id)
@@ -177,18 +178,18 @@ def within(rows: Sequence[Any], bound: tuple[str, int]) -> Sequence[Any]:
 
 
 def flat(record: Record) -> dict[str, Any]:
-    """Give a record's values by lower-case name, those of its `fields` among them."""
+    """A record's values by lower-case name, including those of its `fields`."""
     inner = record.get("fields", {})
     return {name.lower(): value for name, value in {**inner, **record}.items() if name != "fields"}
 
 
 def sort_key(value: Any) -> tuple[bool, Any]:
-    """Sort nulls before everything else."""
+    """A key that sorts nulls before everything else."""
     return (value is not None, 0 if value is None else value)
 
 
 def whole(query: Mapping[str, str], name: str, default: int) -> int:
-    """Read a number that is not negative."""
+    """Parse a number that is not negative."""
     text = query.get(name, str(default))
     if not text.isdecimal():
         raise BadQueryError(name, f"'{text}' is no number.")

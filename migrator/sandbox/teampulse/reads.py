@@ -1,9 +1,8 @@
 """What a sandbox TeamPulse answers to GET: lists, filtered, sorted and paged, and single records.
 
-The idea: every collection is a list of rows in the order of their ids; a record is made of those on the
-page only.
-The trap: its attachments always have a work item, so those of the world that belong to nothing do not
-exist here.
+Every collection is a list of rows sorted by id; records are made only of those on the page.
+
+Beware: its attachments always belong to a work item, so the world's unlinked attachments do not exist here.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.state import CommentRow
 from migrator.sandbox.teampulse.odata import (
@@ -37,39 +37,30 @@ from migrator.sandbox.teampulse.records import (
 from migrator.sandbox.teampulse.web import TeamPulseWeb
 from migrator.sandbox.world import World, WorldAttachment
 
-Act = Callable[[web.Request], Awaitable[web.Response]]
+Handler = Callable[[web.Request], Awaitable[web.Response]]
 Row = Any
 
 
-class RefusedError(Exception):
-    """An answer with an error status and a JSON map of what is wrong."""
-
-    def __init__(self, status: int, **messages: str) -> None:
-        super().__init__(str(messages))
-        self.status = status
-        self.messages = messages
-
-
 class TeamPulseReads(TeamPulseWeb):
-    """The reading half of a sandbox TeamPulse's API."""
+    """The part of a sandbox TeamPulse's API that answers reads."""
 
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any) -> None:
-        super().__init__(world, faults, base_path=base_path, **oddities)
+    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **quirks: Any) -> None:
+        super().__init__(world, faults, base_path=base_path, **quirks)
         self.removed: set[int] = set()
         self.records = Records(self)
         self._kept: tuple[tuple[int, int], list[WorldAttachment]] = ((-1, 0), [])
 
-    def _answering(self, act: Act) -> Act:
+    def _answering(self, handler: Handler) -> Handler:
         async def answer(request: web.Request) -> web.Response:
             if not self.authenticated(request):
                 return self.challenge()
             self.spend(request)
             try:
-                return await act(request)
+                return await handler(request)
             except BadQueryError as error:
                 return web.json_response({error.parameter: str(error)}, status=400)
             except RefusedError as error:
-                return web.json_response(error.messages, status=error.status)
+                return web.json_response(error.body, status=error.status)
 
         return answer
 
@@ -80,23 +71,23 @@ class TeamPulseReads(TeamPulseWeb):
         record: Callable[[Row], dict[str, Any]],
         known: frozenset[str],
     ) -> web.Response:
-        """Answer the page of these rows (sorted by id) that is asked for; by default the newest first."""
+        """The requested page of these rows (sorted by id); by default the newest first."""
         query = {name.lower(): value for name, value in request.query.items()}
-        if "$orderby" in query and not self.oddities.sortable:
+        if "$orderby" in query and not self.quirks.sortable:
             raise BadQueryError("$orderby", "Ordering is not supported.")
         order = parse_order(query.get("$orderby", "id desc"), known)
         rows = _filtered(rows, record, parse_filter(query["$filter"], known) if "$filter" in query else None)
         rows = _ordered(rows, record, order)
-        top = min(whole(query, "$top", self.oddities.top_cap), self.oddities.top_cap)
+        top = min(whole(query, "$top", self.quirks.top_cap), self.quirks.top_cap)
         skip = whole(query, "$skip", 0)
         results = [record(row) for row in rows[skip : skip + top]]
-        total = len(results) if self.oddities.totals_of_page else len(rows)
-        told = {
+        total = len(results) if self.quirks.totals_of_page else len(rows)
+        totals = {
             "totalResults": total,
             "top": top if "$top" in query else None,
             "skip": skip if "$skip" in query else None,
         }
-        return web.json_response({**told, "results": results})
+        return web.json_response({**totals, "results": results})
 
     def _item_id(self, request: web.Request) -> int:
         number = int(request.match_info["id"])
@@ -107,7 +98,7 @@ class TeamPulseReads(TeamPulseWeb):
         return number
 
     def _visible(self) -> list[WorldAttachment]:
-        """List the attachments of work items that are still there; kept until something changes."""
+        """The attachments of work items that still exist; cached until something changes."""
         state = (self.changes, len(self.removed))
         if self._kept[0] != state:
             hidden = {None, *self.removed}
@@ -146,8 +137,8 @@ class TeamPulseReads(TeamPulseWeb):
                 return web.json_response(self.records.project(project))
         raise RefusedError(404, message="The project was not found.")
 
-    def _few(self, name: str) -> Act:
-        """Answer a small collection; below a project, what is that project's."""
+    def _small_collection(self, name: str) -> Handler:
+        """Answer for a small collection; below a project, with that project's items."""
 
         async def answer(request: web.Request) -> web.Response:
             if name == "users":
@@ -181,7 +172,7 @@ class TeamPulseReads(TeamPulseWeb):
 
     async def _work_item_files(self, request: web.Request) -> web.Response:
         rows = self.attachments_of(self._item_id(request))
-        if not self.oddities.comment_files_in_workitem:
+        if not self.quirks.comment_files_in_workitem:
             rows = [file for file in rows if file.comment_id is None]
         return self._page(request, rows, self.records.attachment, ATTACHMENT_FIELDS)
 

@@ -1,7 +1,8 @@
-"""TeamPulse's records: projects, work items, comments and attachments of the world in the words of its API.
+"""TeamPulse's records: projects, work items, comments and attachments of the world, as its API presents them.
 
-The idea: a record is a plain dict, made anew whenever it is shown.
-The trap: dates carry no zone; what zone they are in, nobody knows (here: UTC).
+A record is a plain dict, built anew each time it is shown.
+
+Beware: dates carry no zone, and nobody knows which one they are in (here: UTC).
 """
 
 from collections.abc import Mapping
@@ -54,27 +55,27 @@ COLLECTIONS: Mapping[str, tuple[Named, ...]] = {
     "timeentries": (),
     "activities": (),
 }
-"""Collections that the API has and a world knows nothing of, as they are here; `users` are `PEOPLE_HERE`."""
+"""Collections that the API has and that the world doesn't contain, as they are here; `users` are `PEOPLE_HERE`."""
 
 
-class Shown(Protocol):
+class SandboxView(Protocol):
     """What the records need to know of a sandbox."""
 
     world: World
     uploads: dict[int, WorldAttachment]
-    oddities: Any
+    quirks: Any
 
     def create_entity(self, kind: str, title: str, text: str) -> WorldEntity:
         """Add an entity."""
 
     def address(self, file: WorldAttachment, page: str = "AttachmentDownload") -> str:
-        """Spell the address of a file."""
+        """The address of a file."""
 
 
 class Records:
-    """Makes records, and remembers what was changed in them."""
+    """Builds records, and remembers what was changed in them."""
 
-    def __init__(self, sandbox: Shown) -> None:
+    def __init__(self, sandbox: SandboxView) -> None:
         self._sandbox = sandbox
         self._changes: dict[int, dict[str, Any]] = {}
         self._projects: dict[int, int] = {}
@@ -82,7 +83,7 @@ class Records:
         """The `type` of uploaded attachments."""
 
     def owner(self, file: WorldAttachment) -> int | None:
-        """Tell the work item of an attachment."""
+        """The work item of an attachment."""
         return file.entity_id if file.id in self._sandbox.uploads else self._sandbox.world.owner_of(file)
 
     def create(self, kind: str, given: Mapping[str, Any], fields: Mapping[str, Any]) -> WorldEntity:
@@ -98,21 +99,21 @@ class Records:
         self._changes.setdefault(number, {}).update(fields)
 
     def project(self, project: Project) -> dict[str, Any]:
-        """Show a project."""
+        """The JSON of a project."""
         return {"id": project.id, "name": project.name, "description": None}
 
     def person(self, person: Person) -> dict[str, Any]:
-        """Show a user."""
+        """The JSON of a user."""
         first, _, last = person.name.partition(" ")
         name = {"name": first.lower(), "firstName": first, "lastName": last, "displayName": person.name}
         return {"id": person.id, **name, "email": f"{first.lower()}@sandbox.example"}
 
     def named(self, row: Named) -> dict[str, Any]:
-        """Show what has a name in a project."""
+        """The JSON of a named item of a project."""
         return {"id": row.id, "name": row.name, "projectId": row.project_id}
 
     def work_item(self, entity: WorldEntity | None) -> dict[str, Any]:
-        """Show a work item, which has to be there."""
+        """The JSON of a work item, which has to exist."""
         if entity is None:
             raise LookupError("no such work item")
         status = "Deleted" if entity.id % 50 == 1 else "Not Done"
@@ -126,11 +127,11 @@ class Records:
         }
 
     def parent(self, entity: WorldEntity) -> Any:
-        """Tell the work item that a task belongs to."""
+        """The work item that a task belongs to."""
         return self._changes.get(entity.id, {}).get("ParentID")
 
     def comment(self, comment: CommentRow) -> dict[str, Any]:
-        """Show a comment."""
+        """The JSON of a comment."""
         return {
             "id": comment.id,
             "projectId": self._project_of(comment.entity_id),
@@ -141,9 +142,9 @@ class Records:
         }
 
     def attachment(self, file: WorldAttachment) -> dict[str, Any]:
-        """Show an attachment."""
+        """The JSON of an attachment."""
         owner = self.owner(file)
-        hidden = file.id in self._sandbox.oddities.null_sizes
+        hidden = file.id in self._sandbox.quirks.null_sizes
         return {
             "id": file.id,
             "name": file.name,
@@ -164,7 +165,7 @@ class Records:
 
 
 def known_names(record: Mapping[str, Any]) -> frozenset[str]:
-    """List the names that a filter may use on such a record."""
+    """The names that a filter may use on such a record."""
     return frozenset(name.lower() for name in record)
 
 

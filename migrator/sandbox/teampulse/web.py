@@ -1,8 +1,8 @@
-"""TeamPulse outside of its API: OAuth WRAP, the login page, and the addresses that files stream from.
+"""TeamPulse outside its API: OAuth WRAP, the login page, and the addresses that files stream from.
 
-The idea: a token is known by the exact text that one form-decoding of the answer gives.
-The trap: addresses are absolute, with the server's own idea of its host, and number files differently
-than the API.
+A token is valid only as the exact text that form-decoding the answer once gives.
+
+Beware: addresses are absolute, with the host that the server believes in, and their file numbers are not the API's.
 """
 
 from collections.abc import Collection, Iterable
@@ -22,10 +22,10 @@ CLIENT_ID = "uri:TeamPulse"
 
 
 @dataclass(slots=True)
-class Oddities:
-    """What some real servers do and others don't; may be changed while the sandbox runs."""
+class TeamPulseQuirks:
+    """How real servers differ; may be changed while the sandbox runs."""
 
-    token_lifetime_requests: int | None = None  # so many API requests kill an access token
+    token_lifetime_requests: int | None = None  # API requests after which an access token expires
     refresh_dies: bool = False  # the refresh token is refused; only a new login helps
     top_cap: int = 100
     totals_of_page: bool = False  # `totalResults` counts the page only
@@ -36,24 +36,24 @@ class Oddities:
 
 
 class TeamPulseWeb(Sandbox):
-    """Log-in and files of a sandbox TeamPulse; `TeamPulseSandbox` adds the API."""
+    """Login and files of a sandbox TeamPulse; `TeamPulseSandbox` adds the API."""
 
     user: ClassVar[str] = "ann"
     cookie: ClassVar[str] = ".ASPXAUTH=0A1B2C3D4E"
     internal_host: ClassVar[str] = "http://teampulse-internal"
 
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **oddities: Any) -> None:
+    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **quirks: Any) -> None:
         super().__init__(world, faults, base_path=base_path)
-        self.oddities = Oddities(**oddities)
+        self.quirks = TeamPulseQuirks(**quirks)
         self.logins = 0
-        """How often somebody logged in with a password."""
+        """Number of logins with a password."""
         self.refreshes = 0
         self._tokens: dict[str, int] = {}
         self._refresh_token = ""
 
     @override
     def routes(self) -> Iterable[web.RouteDef]:
-        """List the routes of log-in and files."""
+        """The routes of login and files."""
         file = r"/{number:\d+}" + in_any_case("AttachmentName") + "/{name}"
         return [
             web.get(in_any_case("Login"), show_login),
@@ -65,27 +65,27 @@ class TeamPulseWeb(Sandbox):
         ]
 
     def authenticated(self, request: web.Request) -> bool:
-        """Tell whether a request carries a living token or the cookie."""
+        """Whether a request carries a valid token or the cookie."""
         return self.cookie in request.headers.get("Cookie", "") or self._token(request) in self._tokens
 
     def spend(self, request: web.Request) -> None:
         """Count an API request against the lifetime of its token."""
         token = self._token(request)
-        if token in self._tokens and self.oddities.token_lifetime_requests is not None:
+        if token in self._tokens and self.quirks.token_lifetime_requests is not None:
             self._tokens[token] += 1
-            if self._tokens[token] >= self.oddities.token_lifetime_requests:
+            if self._tokens[token] >= self.quirks.token_lifetime_requests:
                 del self._tokens[token]
 
     def challenge(self) -> web.Response:
-        """Build the 401 that tells where to log in."""
+        """The 401 that says where to log in."""
         location = f"{self.internal_host}{self.base_path}/Authenticate/WRAPv0.9"
         answer = web.json_response({"message": "Authorization has been denied for this request."}, status=401)
-        for client_id in (CLIENT_ID, f'"{CLIENT_ID}"'):  # the documentation has it bare, the SDK reads it in quotes
+        for client_id in (CLIENT_ID, f'"{CLIENT_ID}"'):  # bare in the documentation, but the SDK expects quotes
             answer.headers.add("WWW-Authenticate", f'WRAP location="{location}", client_id={client_id}')
         return answer
 
     def address(self, file: WorldAttachment, page: str = "AttachmentDownload") -> str:
-        """Spell the address of a file as the server imagines it."""
+        """The address of a file as the server believes it to be."""
         number, name = address_number(file.id), quote(file.name, safe="")
         return f"{self.internal_host}{self.base_path}/{page}/{number}/AttachmentName/{name}"
 
@@ -112,7 +112,7 @@ class TeamPulseWeb(Sandbox):
         return self._granted(wrap_refresh_token=self._refresh_token)
 
     def _refreshed(self, token: str) -> web.Response:
-        if self.oddities.refresh_dies or token != self._refresh_token:
+        if self.quirks.refresh_dies or token != self._refresh_token:
             return web.Response(status=401, text="Unauthorized")
         self.refreshes += 1
         return self._granted()
@@ -146,10 +146,10 @@ class TeamPulseWeb(Sandbox):
 
 
 def address_number(attachment_id: int) -> int:
-    """Give the number that stands in a file's address; it is not the attachment's id."""
+    """The number in a file's address; it is not the attachment's id."""
     return 3 * attachment_id + 18
 
 
 def attachment_number(number: int) -> int:
-    """Give the attachment's id for the number in an address; 0 if there can be none."""
+    """The attachment's id for the number in an address; 0 if there can be none."""
     return (number - 18) // 3 if number % 3 == 0 and number > 18 else 0

@@ -1,8 +1,9 @@
-"""Hangs attachments on the bare entities of a world: the odd ones, one crowd, then the ordinary rest.
+"""Attaches files to the bare entities of a world: first the odd ones, then one crowd, then ordinary ones.
 
-The idea: a plan of (owner, name, ...) rows is made first and numbered last, in a shuffled order, so that
-ids tell nothing about owners.
-The trap: texts quote attachment ids, so entities and comments get their texts only after the numbering.
+The rows (owner, name, ...) are planned first and numbered last, in a shuffled order, so that ids reveal nothing about
+owners.
+
+Beware: texts quote attachment ids, so entities and comments get their texts only after the numbering.
 """
 
 import random
@@ -19,7 +20,7 @@ _MAIN_TYPES = {".txt": "text/plain", ".png": "image/png", ".pdf": "application/p
 
 @dataclass(slots=True)
 class _Plan:
-    """An attachment to be: `on` is the position of its entity, None for nothing at all."""
+    """A planned attachment: `on` is the position of its entity, None for an unlinked one."""
 
     on: int | None
     name: str
@@ -30,10 +31,10 @@ class _Plan:
     description: str | None = None
 
 
-def plant(
+def generate(
     entities: tuple[WorldEntity, ...], total: int, rng: random.Random, median: int, large: int
 ) -> tuple[tuple[WorldEntity, ...], tuple[WorldAttachment, ...], tuple[WorldMessage, ...]]:
-    """Hang exactly `total` attachments on the entities (none on none) and write them into the texts."""
+    """Attach exactly `total` attachments to the entities (none if there are none), and mention them in the texts."""
     plans = _plans(len(entities), total, rng, large) if entities else []
     rng.shuffle(plans)
     messages: list[WorldMessage] = []
@@ -43,7 +44,7 @@ def plant(
     for number, plan in enumerate(plans, start=1):
         attachment = _attachment(plan, number, entities, rng, _size(plan, rng, median))
         attachment = _share(attachment, plan.content, contents)
-        attachments.append(_hang(attachment, plan, entities, messages, quotes))
+        attachments.append(_attach(attachment, plan, entities, messages, quotes))
     written = [_written(entity, position, quotes) for position, entity in enumerate(entities)]
     return _with_inline(written, attachments), tuple(attachments), tuple(messages)
 
@@ -59,7 +60,7 @@ def _plans(entities: int, total: int, rng: random.Random, large: int) -> list[_P
 
 
 def _odd(entities: int, large: int) -> Iterator[_Plan]:
-    """Yield the attachments that every world should have, the most telling first."""
+    """The attachments that every world should have, the most revealing first."""
     at = [position % entities for position in (0, 2, 4, 6, 8, 10, 12, 14, 16, 18)]
     yield _Plan(at[0], "log.txt")
     yield _Plan(at[0], "log.txt")
@@ -112,21 +113,21 @@ def _attachment(
 
 
 def _share(attachment: WorldAttachment, content: str, contents: dict[str, tuple[int, int]]) -> WorldAttachment:
-    """Give attachments of one named content the same bytes."""
+    """Make attachments with the same named content share its bytes."""
     if not content:
         return attachment
     size, seed = contents.setdefault(content, (attachment.size, attachment.content_seed))
     return replace(attachment, size=size, content_seed=seed)
 
 
-def _hang(
+def _attach(
     attachment: WorldAttachment,
     plan: _Plan,
     entities: tuple[WorldEntity, ...],
     messages: list[WorldMessage],
     quotes: dict[int, list[WorldAttachment]],
 ) -> WorldAttachment:
-    """Hang an attachment on its comment or message, where it has one."""
+    """Attach it to its comment or message, if it has one."""
     if plan.on is None or plan.via == "entity":
         return attachment
     if plan.via == "message":
@@ -143,7 +144,7 @@ def _comment_id(position: int) -> int:
 
 
 def _written(entity: WorldEntity, position: int, quotes: dict[int, list[WorldAttachment]]) -> WorldEntity:
-    """Add comments: one for each pasted attachment, and here and there one that only talks."""
+    """Add comments: one for each pasted attachment, and now and then one without."""
     first = _comment_id(position)
     pasted = quotes.get(position, [])
     comments = [

@@ -1,9 +1,9 @@
-"""The data set that all sandbox trackers show: entities, comments and attachments, made from a seed.
+"""The data that all sandbox trackers present: entities, comments and attachments, generated from a seed.
 
-The idea: contents are computed from (seed, content_seed, size) whenever they are read, so that a hundred
-thousand attachments, or one of 2 GB, cost no memory and no disk.
-The trap: an attachment of a comment or of an e-mail message names only that one; `World.owner_of` says
-whose it is.
+Contents are computed from (seed, content_seed, size) whenever they are read, so a hundred thousand attachments, or one
+of 2 GB, need no memory and no disk.
+
+Beware: an attachment of a comment or of an e-mail message names only that; `World.owner_of` finds the entity.
 """
 
 import random
@@ -17,7 +17,7 @@ from typing import Self
 from migrator.sandbox.world.samples import KINDS, LOGIN_LIKE_HTML, THINGS, VERBS, WHEN
 
 BLOCK = 64 * 1024
-"""Bytes of a chunk; a content longer than that repeats one random block with a counter in front."""
+"""Bytes of a chunk. Longer contents repeat one random block, each time with a counter in front."""
 
 _MAGIC = {"image/png": b"\x89PNG\r\n\x1a\n", "application/pdf": b"%PDF-1.7\n", "text/html": LOGIN_LIKE_HTML}
 
@@ -32,7 +32,7 @@ class WorldComment:
 
 @dataclass(frozen=True, slots=True)
 class WorldEntity:
-    """What carries attachments; `kind` is neutral (`story`, ...), each tracker spells it its own way."""
+    """Something that carries attachments; `kind` is neutral (`story`, ...), and each tracker spells it its own way."""
 
     id: int
     kind: str
@@ -43,7 +43,7 @@ class WorldEntity:
 
 @dataclass(frozen=True, slots=True)
 class WorldMessage:
-    """An e-mail that became part of an entity and may carry attachments of its own."""
+    """An e-mail that became part of an entity, and may carry attachments of its own."""
 
     id: int
     entity_id: int
@@ -52,7 +52,7 @@ class WorldMessage:
 
 @dataclass(frozen=True, slots=True)
 class WorldAttachment:
-    """An attachment: of an entity, a comment, a message, or (all three None) of nothing.
+    """An attachment of an entity, a comment or a message; if all three are None, it is unlinked.
 
     Two attachments have the same content exactly if `content_seed`, `size` and `media_type` are the same.
     """
@@ -72,7 +72,7 @@ class WorldAttachment:
 
 @dataclass(frozen=True)
 class World:
-    """Everything a tracker holds at first; never changed, and shared by any number of sandbox trackers."""
+    """Everything a tracker holds at first. It never changes, and any number of sandbox trackers can share it."""
 
     seed: int
     entities: tuple[WorldEntity, ...]
@@ -90,31 +90,31 @@ class World:
         mean_attachments: float = 2.0,
         attachments: int | None = None,
     ) -> Self:
-        """Make a world; `attachments` asks for exactly that many, else `mean_attachments` times `entities`.
+        """Make a world with exactly this many `attachments`, or else `mean_attachments` times `entities`.
 
-        One attachment has `large_bytes` (0: none does); the other sizes are log-normal around the median.
-        The odd ones come first, so a world of a few attachments has only some of them.
+        One attachment has `large_bytes` (0: none does); the other sizes are log-normal around the median. The odd
+        attachments come first, so a world with few attachments has only some of them.
         """
-        from migrator.sandbox.world.generate import plant
+        from migrator.sandbox.world.generate import generate
 
         total = round(entities * mean_attachments) if attachments is None else attachments
         bare = tuple(_entity(random.Random(f"{seed}|{number}"), number) for number in range(entities))
-        return cls(seed, *plant(bare, total, random.Random(seed), median_bytes, large_bytes))
+        return cls(seed, *generate(bare, total, random.Random(seed), median_bytes, large_bytes))
 
     def without_attachments(self) -> "World":
-        """Give the same entities without texts, comments, messages and attachments: a target to load into."""
+        """The same entities without texts, comments, messages and attachments: a target to load into."""
         return World(self.seed, tuple(replace(entity, text="", comments=()) for entity in self.entities))
 
     def entity(self, entity_id: int) -> WorldEntity | None:
-        """Find an entity."""
+        """An entity by its id."""
         return self._entities.get(entity_id)
 
     def attachment(self, attachment_id: int) -> WorldAttachment | None:
-        """Find an attachment."""
+        """An attachment by its id."""
         return self._attachments.get(attachment_id)
 
     def owner_of(self, attachment: WorldAttachment) -> int | None:
-        """Tell the entity that an attachment belongs to, also through a comment or message; None: nothing."""
+        """The entity that an attachment belongs to, perhaps through a comment or message; None if it is unlinked."""
         if attachment.comment_id is not None:
             return self._comment_owners[attachment.comment_id]
         if attachment.message_id is not None:
@@ -122,15 +122,15 @@ class World:
         return attachment.entity_id
 
     def attachments_of(self, entity_id: int) -> tuple[WorldAttachment, ...]:
-        """List all attachments that belong to an entity, those of its comments and messages too, by id."""
+        """All attachments of an entity, including those of its comments and messages, by id."""
         return tuple(self._by_owner.get(entity_id, ()))
 
     def content(self, attachment: WorldAttachment) -> bytes:
-        """Give the whole content; for a large one use `chunks`."""
+        """The whole content; for a large one use `chunks`."""
         return b"".join(self.chunks(attachment))
 
     def chunks(self, attachment: WorldAttachment) -> Iterator[bytes]:
-        """Give the content in pieces of at most `BLOCK` bytes; the same bytes each time."""
+        """The content in chunks of at most `BLOCK` bytes; the same bytes each time."""
         block = random.Random(f"{self.seed}|{attachment.content_seed}").randbytes(min(attachment.size, BLOCK))
         head = _MAGIC.get(attachment.media_type, b"")
         first = head + block[len(head) :] if attachment.size >= len(head) + 16 else block
@@ -174,5 +174,5 @@ def _entity(rng: random.Random, number: int) -> WorldEntity:
 
 
 def some_moment(rng: random.Random) -> datetime:
-    """Draw a moment of the years 2015 to 2025, to the second, in UTC."""
+    """A random time in the years 2015 to 2025, to the second, in UTC."""
     return datetime.fromtimestamp(rng.randrange(1_420_070_400, 1_766_000_000), UTC)

@@ -1,9 +1,8 @@
 """File names, words and people of the made-up world: data, no code.
 
-The idea: every name that ever broke an importer is here once, so that each run over a sandbox meets them
-all.
-The trap: the names are legal where people made them; what a target or a disk says to them is another
-matter.
+Every name that ever broke an importer is here once, so that each run over a sandbox meets them all.
+
+Beware: the names are legal where people made them, but not at every target or on every disk.
 """
 
 KINDS = ("story", "bug", "task", "feature", "request")

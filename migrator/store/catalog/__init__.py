@@ -1,9 +1,10 @@
 """The SQLite database of an archive: entities, attachments, blobs, runs, checkpoints, uploads.
 
-The one idea: every method is one transaction, so a kill between two calls leaves a state that the next run
-understands; who calls decides the order (bytes before rows, rows before checkpoint).
-The one trap: methods block on the disk. Inside an event loop they run on the archive's one disk thread (see
-`pipeline/desk.py`), which also makes their order the order of the calls.
+Every method is one transaction, so a kill between two calls leaves a state that the next run understands. The caller
+chooses the order: bytes before rows, rows before the checkpoint.
+
+Beware: methods block on the disk. In an event loop they run on the archive's one disk thread (see
+`migrator.pipeline.executor`), which also keeps them in the order of the calls.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ __all__ = ["Catalog", "opened_to_read", "sqlite_errors"]
 
 
 class Catalog(CrawlTables, CrawlEnd, UploadTables, SummaryTables, ExportTables):
-    """The catalog of one archive, see `CatalogDatabase` for opening and closing it."""
+    """The catalog of one archive; see `CatalogDatabase` for opening and closing it."""
 
     def begin_run(self, command: str) -> int:
-        """Start a run and give its id. Whoever calls holds the archive, so runs still `running` are dead.
+        """Start a run and return its id. The caller holds the archive's lock, so runs still `running` were killed.
 
-        The run of a catalog that is open to read is 0, and nowhere recorded.
+        In a catalog that is opened read-only the id is 0, and nothing is recorded.
         """
         if self.read_only:
             return 0
-        with self.writing():
+        with self.transaction():
             self.db.execute(
                 "UPDATE runs SET status = ?, ended_at = ? WHERE status = ?",
                 [RunStatus.INTERRUPTED, now(), RunStatus.RUNNING],
@@ -47,17 +48,17 @@ class Catalog(CrawlTables, CrawlEnd, UploadTables, SummaryTables, ExportTables):
         return int(row[0])
 
     def end_run(self, run: int, status: RunStatus, summary: dict[str, Any]) -> None:
-        """Say how a run ended; may be called again."""
+        """Record how a run ended; may be called again."""
         if self.read_only:
             return
-        with self.writing():
+        with self.transaction():
             self.db.execute(
                 "UPDATE runs SET status = ?, ended_at = ?, summary = ? WHERE run_id = ?",
                 [status, now(), json.dumps(summary, ensure_ascii=False), run],
             )
 
     def claim_source(self, identity: str) -> None:
-        """An archive is of one source, the first that was backed up into it; `ConfigError` for another."""
+        """Bind the archive to its source, the first one that was backed up into it; `ConfigError` for any other."""
         held = self.setting("source")
         if held is None:
             self.set_setting("source", identity)
@@ -68,31 +69,31 @@ class Catalog(CrawlTables, CrawlEnd, UploadTables, SummaryTables, ExportTables):
             )
 
     def move_source(self, old: str, new: str) -> None:
-        """The source `old` of this archive is called `new` from now on. All of it or nothing; may be repeated.
+        """Rename this archive's source from `old` to `new`, completely or not at all. Repeating it is harmless.
 
-        A crawl under way begins anew, as what it listed may hold old addresses; what it stored stays.
+        A crawl under way starts again, because what it listed may contain old addresses; stored files stay.
         """
-        with self.writing():
+        with self.transaction():
             self.db.execute("UPDATE settings SET value = ? WHERE key = 'source' AND value = ?", [new, old])
             self.db.execute("DELETE FROM checkpoints")
 
-    def taken_entities(self, crawl: Crawl) -> list[EntityRef]:
-        """The entities that a crawl with a limit has taken so far."""
+    def selected_entities(self, crawl: Crawl) -> list[EntityRef]:
+        """The entities that a crawl with a limit has selected so far."""
         start, refs = json.loads(self.setting("taken") or "[0, []]")
         return [EntityRef(kind, id_) for kind, id_ in refs] if crawl.partial and start == crawl.start else []
 
-    def record_taken(self, crawl: Crawl, taken: Iterable[EntityRef]) -> None:
-        """Keep the entities that a crawl with a limit has taken; before anything of them is recorded."""
-        self.set_setting("taken", json.dumps([crawl.start, [(ref.kind, ref.id) for ref in taken]]))
+    def record_selected(self, crawl: Crawl, selected: Iterable[EntityRef]) -> None:
+        """Record the entities that a crawl with a limit has selected, before anything of them is recorded."""
+        self.set_setting("taken", json.dumps([crawl.start, [(ref.kind, ref.id) for ref in selected]]))
 
     def setting(self, key: str) -> str | None:
-        """A value kept with the archive."""
+        """A value kept with the archive; None if it was never set."""
         row = self.db.execute("SELECT value FROM settings WHERE key = ?", [key]).fetchone()
         return None if row is None else str(row[0])
 
     def set_setting(self, key: str, value: str) -> None:
         """Keep a value with the archive."""
-        with self.writing():
+        with self.transaction():
             self.db.execute(
                 "INSERT INTO settings VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", [key, value]
             )

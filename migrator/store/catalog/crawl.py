@@ -1,7 +1,7 @@
-"""The part of the catalog that a backup writes: what was listed, what was stored, how far the crawl is.
+"""The part of the catalog that a backup writes: what was listed, what was stored, how far the crawl has come.
 
-The one idea: a crawl may span several runs. It starts with one run, later ones resume it from its checkpoints, and
-what was seen since its start is what the source holds now.
+A crawl may span several runs: one run starts it, and later ones resume it from its checkpoints. What was seen since its
+start is what the source holds now.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ COLUMNS = (
     "attachment_id, kind, entity_id, comment_id, name, size, media_type, description, created_at, created_by, "
     "locator, raw"
 )
-# An owner that was found is never taken away again; new content (another size or moment) has to be fetched again;
-# what was gone and is listed again is back; if its download said so (those carry an error) it is tried again,
-# once in each run.
-# A stored file that is passed over keeps what tells that it changed, for the run that fetches it again.
+# Once an owner is known, it is never removed. New content (another size or date) has to be fetched again. A file that
+# was gone and is listed again is back; if it was its download that said "gone" (such rows carry an error), it is tried
+# again, once in each run. A stored file that this run skips keeps its old size and date, so that the run that fetches
+# it later can still see the change.
 _LEFT = "excluded.status = 'skipped' AND status = 'stored'"
 _ATTACHMENTS = f"""
 INSERT INTO attachments ({COLUMNS}, status, first_run, last_run)
@@ -69,28 +69,29 @@ WHERE attachment_id = ? AND kind = 'Unlinked'
 """
 
 
-ROWS = 512
-"""So many go into one statement: each gives the interpreter away, and may wait for milliseconds to get it back."""
+ROWS_PER_STATEMENT = 512
+"""Rows per SQL statement. Each statement releases the GIL, and may wait for milliseconds to get it back."""
 
 
-def _at_once(statement: str, rows: Sequence[Sequence[object]]) -> Iterator[tuple[str, list[object]]]:
-    """Statements that write all the rows, ROWS at a time, and their parameters; `{rows}` is where they go.
+def _statements_for(statement: str, rows: Sequence[Sequence[object]]) -> Iterator[tuple[str, list[object]]]:
+    """Statements that write these rows, each with its parameters; `{rows}` in `statement` is the place of the rows.
 
-    Empty rows, which a statement has to leave out, fill up to a power of two: each length is compiled by itself.
+    SQLite compiles the statement anew for each number of rows. So that there are few such numbers, each batch is filled
+    up to a power of two with NULL rows, which the statement has to skip.
     """
-    for start in range(0, len(rows), ROWS):
-        some = rows[start : start + ROWS]
-        width, length = len(some[0]), 1 << (len(some) - 1).bit_length()
-        marks = f"({', '.join('?' * width)})"
-        filling = [None] * (width * (length - len(some)))
-        yield statement.format(rows=", ".join([marks] * length)), [*chain.from_iterable(some), *filling]
+    for start in range(0, len(rows), ROWS_PER_STATEMENT):
+        batch = rows[start : start + ROWS_PER_STATEMENT]
+        width, length = len(batch[0]), 1 << (len(batch) - 1).bit_length()
+        placeholders = f"({', '.join('?' * width)})"
+        padding = [None] * (width * (length - len(batch)))
+        yield statement.format(rows=", ".join([placeholders] * length)), [*chain.from_iterable(batch), *padding]
 
 
 @dataclass(frozen=True, slots=True)
 class Crawl:
-    """How far the crawl is: its first run, and for each stream begun its cursor, None when it is done.
+    """How far the crawl is: its first run, and the cursor of each stream that has begun, None where it is done.
 
-    A `partial` one is after a selection only: it says nothing of what it doesn't see.
+    A `partial` crawl follows a selection, and says nothing about what it doesn't see.
     """
 
     start: int
@@ -102,62 +103,62 @@ class CrawlTables(CatalogDatabase):
     """Methods of `Catalog`."""
 
     def begin_crawl(self, run: int, scope: str, kinds: Sequence[str] = (), *, partial: bool = False) -> Crawl:
-        """Resume the crawl that was under way, or start one if there is none or it had another scope.
+        """Resume the crawl under way, or start one if there is none or its scope was different.
 
-        A partial one leaves the checkpoints of the whole alone. The whole ends a partial one, and wants again what
-        that skipped of its `kinds`.
+        A partial crawl leaves the checkpoints of the full crawl alone. A full crawl ends a partial one, and requeues
+        what that skipped of its `kinds`.
         """
         rows = self.db.execute(
             "SELECT stream, cursor, done, run_id FROM checkpoints WHERE partial = ?", [partial]
         ).fetchall()
-        mark = [row for row in rows if row[0] == "" and row[1] == scope]
-        with self.writing():
+        same_scope = [row for row in rows if row[0] == "" and row[1] == scope]
+        with self.transaction():
             if not partial:
                 self._end_partial(kinds)
-            if not mark:
+            if not same_scope:
                 self.db.execute("DELETE FROM checkpoints WHERE partial = ?", [partial])
                 self.db.execute("INSERT INTO checkpoints VALUES (?, '', ?, 0, ?)", [partial, scope, run])
                 return Crawl(run, {}, partial)
         cursors = {stream: None if done else cursor for stream, cursor, done, _ in rows if stream}
-        return Crawl(mark[0][3], cursors, partial)
+        return Crawl(same_scope[0][3], cursors, partial)
 
     def _end_partial(self, kinds: Sequence[str]) -> None:
-        marks = f"AND kind IN ('Unlinked', {', '.join('?' * len(kinds))})" if kinds else ""
+        of_kinds = f"AND kind IN ('Unlinked', {', '.join('?' * len(kinds))})" if kinds else ""
         self.db.execute("DELETE FROM checkpoints WHERE partial")
         self.db.execute(
-            f"UPDATE attachments SET status = 'pending' WHERE status = 'skipped' AND error IS NULL {marks}", [*kinds]
+            f"UPDATE attachments SET status = 'pending' WHERE status = 'skipped' AND error IS NULL {of_kinds}", [*kinds]
         )
 
     def record_listing(
         self, run: int, entities: Sequence[Entity], attachments: Iterable[tuple[Attachment, Status]]
     ) -> set[str]:
-        """Write down what a page lists; give the ids of those whose bytes are still wanted."""
+        """Record what a page lists; returns the ids of attachments that still have to be fetched."""
         seen = [(*e.ref, e.title, e.url, e.raw, run, run) for e in entities]
         listed = [(*_row(attachment), status.value, run, run) for attachment, status in attachments]
-        with self.writing():
-            for statement, values in (*_at_once(_ENTITIES, seen), *_at_once(_ATTACHMENTS, listed)):
+        with self.transaction():
+            for statement, values in (*_statements_for(_ENTITIES, seen), *_statements_for(_ATTACHMENTS, listed)):
                 self.db.execute(statement, values)
         return self._unfinished([row[0] for row in listed])
 
     def _unfinished(self, ids: Sequence[object]) -> set[str]:
-        found: set[str] = set()
+        unfinished: set[str] = set()
         for start in range(0, len(ids), 500):
-            some = ids[start : start + 500]
+            batch = ids[start : start + 500]
             row = self.db.execute(
                 "SELECT json_group_array(attachment_id) FROM attachments WHERE status IN ('pending', 'failed') "
-                f"AND attachment_id IN ({', '.join('?' * len(some))})",
-                some,
+                f"AND attachment_id IN ({', '.join('?' * len(batch))})",
+                batch,
             ).fetchone()
-            found.update(json.loads(row[0]))
-        return found
+            unfinished.update(json.loads(row[0]))
+        return unfinished
 
     def record_entity_error(self, run: int, entity: Entity, error: str | None, *, expected: bool = False) -> None:
-        """The attachments of this entity could not be listed; `expected` ones are told, but don't count as failed.
+        """The attachments of this entity could not be listed. `expected`: this is reported, but is not a failure.
 
-        None: by now they could. One that no page told of is written down here, or its error would be lost.
+        None: they can be listed again. An entity that no page has listed gets its row here, or its error would be lost.
         """
         column = "note" if expected else "error"
-        with self.writing():
+        with self.transaction():
             self.db.execute(
                 f"INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run, {column}) "
                 f"VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
@@ -166,7 +167,7 @@ class CrawlTables(CatalogDatabase):
             )
 
     def failed_entities(self, crawl: Crawl) -> list[Entity]:
-        """Those whose attachments an earlier run of this crawl could not list."""
+        """The entities whose attachments an earlier run of this crawl could not list."""
         rows = self.db.execute(
             "SELECT kind, entity_id, title, url, raw FROM entities "
             "WHERE coalesce(error, note) IS NOT NULL AND error IS NOT NULL AND +last_run >= ?",
@@ -175,9 +176,9 @@ class CrawlTables(CatalogDatabase):
         return [Entity(EntityRef(kind, id_), title, url, raw) for kind, id_, title, url, raw in rows]
 
     def sample_of_files(self, entities: int) -> list[Attachment]:
-        """Stored files of so many entities: any, but the same ones each time. Goes through all attachments.
+        """Stored files of this many entities: any, but the same ones each time. Reads all attachments.
 
-        None of those that an entity's own list may lack: files of comments, images that stand in a text.
+        Files that an entity's own list may lack are left out: those of comments, and images inside a text.
         """
         own = "status = 'stored' AND comment_id IS NULL AND attachment_id NOT LIKE 'inline:%'"
         rows = self.db.execute(
@@ -189,11 +190,11 @@ class CrawlTables(CatalogDatabase):
         return [attachment_from(row) for row in rows]
 
     def record_outcomes(self, run: int, outcomes: Iterable[Outcome]) -> None:
-        """Write down how files fared. Their blobs must be safe on disk before."""
+        """Record the outcome of each file. Its blob must be safe on disk before."""
         outcomes = list(outcomes)
         stored = [(o.attachment.id, o.blob, o.warning) for o in outcomes if o.blob]
         others = [(o.status.value, o.error, o.attachment.id) for o in outcomes if not o.blob]
-        with self.writing():
+        with self.transaction():
             if stored:
                 self._record_stored(run, stored)
             if others:
@@ -202,16 +203,16 @@ class CrawlTables(CatalogDatabase):
     def _record_stored(self, run: int, stored: Sequence[tuple[str, Blob, str | None]]) -> None:
         blobs = [*{blob.sha256: (blob.sha256, blob.size) for _, blob, _ in stored}.values()]
         done = [(id_, blob.sha256, warning) for id_, blob, warning in stored]
-        for statement, values in _at_once(_BLOBS, blobs):
+        for statement, values in _statements_for(_BLOBS, blobs):
             self.db.execute(statement, values)
-        for statement, values in _at_once(_STORED, done):
+        for statement, values in _statements_for(_STORED, done):
             self.db.execute(statement, [*values, run])
 
     def record_checkpoint(
         self, run: int, stream: str, cursor: Cursor | None, links: Iterable[Link] = (), *, partial: bool = False
     ) -> None:
-        """All of a page is recorded: the stream goes on at `cursor`; None says it is done."""
-        with self.writing():
+        """All of a page is recorded: the stream continues at `cursor`; None means it is done."""
+        with self.transaction():
             self.db.conn.executemany(_LINK, [(x.owner.kind, x.owner.id, x.comment_id, x.attachment_id) for x in links])
             self.db.execute(
                 "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?) ON CONFLICT (partial, stream) DO UPDATE SET "
@@ -220,7 +221,7 @@ class CrawlTables(CatalogDatabase):
             )
 
     def stored_of_unlisted_size(self) -> Attachment | None:
-        """The smallest file with content that is stored, and of which the tracker lists no size."""
+        """The smallest stored file that is not empty and whose size the tracker doesn't list."""
         columns = ", ".join(f"a.{column}" for column in COLUMNS.split(", "))
         row = self.db.execute(
             f"SELECT {columns} FROM attachments a JOIN blobs b USING (sha256) WHERE a.status = 'stored' "
@@ -229,9 +230,9 @@ class CrawlTables(CatalogDatabase):
         return attachment_from(row) if row else None
 
     def unfinished(self, crawl: Crawl, after: str = "") -> list[Attachment]:
-        """What was listed in this crawl and is still wanted: the next few hundred by id.
+        """What this crawl has listed and still has to fetch: the next few hundred, by id.
 
-        In a partial one also what was skipped: its owner may have been found since.
+        For a partial crawl that includes what was skipped, as its owner may have become known since.
         """
         wanted = "status IN ('pending', 'failed')" + (" OR status = 'skipped' AND error IS NULL" * crawl.partial)
         rows = self.db.execute(
@@ -242,10 +243,10 @@ class CrawlTables(CatalogDatabase):
         return [attachment_from(row) for row in rows]
 
     def record_problems(self, problems: Mapping[str, str], *, whole: bool) -> None:
-        """What `verify` found of each blob; a run over the whole archive also clears what was found before."""
+        """Record what `verify` found of each blob. A check of the `whole` archive also clears earlier problems."""
         if self.read_only:
             return
-        with self.writing():
+        with self.transaction():
             if whole:
                 self.db.execute("UPDATE blobs SET problem = NULL WHERE problem IS NOT NULL")
             self.db.conn.executemany(
@@ -253,9 +254,9 @@ class CrawlTables(CatalogDatabase):
                 [(problem, sha256) for sha256, problem in problems.items()],
             )
 
-    def expect_again(self, lost: Iterable[str]) -> int:
-        """These blobs are damaged or missing: their attachments are wanted again. Gives the number of those."""
-        with self.writing():
+    def requeue(self, lost: Iterable[str]) -> int:
+        """Queue the attachments of these damaged or missing blobs to be fetched again; returns how many there are."""
+        with self.transaction():
             return self.db.execute(
                 "UPDATE attachments SET status = 'pending', error = 'its blob is damaged or missing' "
                 "WHERE status = 'stored' AND sha256 IN (SELECT value FROM json_each(?))",
@@ -282,7 +283,7 @@ def _row(attachment: Attachment) -> tuple[object, ...]:
 
 
 def attachment_from(row: Sequence[object]) -> Attachment:
-    """The model of a row of `COLUMNS`."""
+    """The attachment in a row of `COLUMNS`."""
     (id_, kind, entity, comment, name, size, media_type, description, created_at, created_by, locator, raw) = row
     return Attachment(
         id=str(id_),

@@ -1,6 +1,6 @@
-"""How a crawl ends, in the catalog: what it did not see any more, and what the run changed in the files held before.
+"""How a crawl ends in the catalog: what is gone from the source, and what the run changed in earlier files.
 
-Beware: what is not listed is gone only if all of the source was seen, and only if it is not suspiciously much.
+Beware: a file that is not listed is gone only if the whole source was seen, and only if not too many vanish at once.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from migrator.model import EntityRef
 from migrator.store.catalog.crawl import Crawl
-from migrator.store.catalog.database import WHOLE, CatalogDatabase
+from migrator.store.catalog.database import FAILURES_KEY, CatalogDatabase
 
-# What a backup changes, against the archive as it was before: counted as it happens, as nothing else tells it.
-# Files that this run saw for the first time are new and nothing else.
+# What a backup changes in the archive, counted by triggers as it happens, because it can't be told afterwards.
+# A file that this run saw for the first time counts as added, and as nothing else.
 _CHANGES = """
 CREATE TEMP TABLE changes (run, added, removed, renamed, moved, replaced);
 INSERT INTO changes VALUES ({run}, 0, 0, 0, 0, 0);
@@ -38,9 +38,9 @@ END;
 
 @dataclass(frozen=True, slots=True)
 class Vanished:
-    """What the archive held as present and a whole crawl did not list: `files` of `held`.
+    """What the archive held as present and a complete crawl did not list: `files` out of `held`.
 
-    `believed` False: too many at once, so they are still held as present.
+    `believed` is False if too many vanished at once; they then stay present.
     """
 
     files: int = 0
@@ -48,15 +48,15 @@ class Vanished:
     believed: bool = True
 
 
-FEW_GONE = 10
-"""So many files may vanish at once whatever share of the archive they are."""
+FEW_GONE_FILES = 10
+"""This many files may vanish at once, whatever their share of the archive."""
 
 
 class CrawlEnd(CatalogDatabase):
     """Methods of `Catalog`."""
 
     def count_changes(self, run: int) -> None:
-        """From now on, count what this connection changes in the files of earlier runs. Once for each run."""
+        """From now on, count what this connection changes in the files of earlier runs. Call it once per run."""
         self.db.conn.executescript(
             "DROP TRIGGER IF EXISTS file_added; DROP TRIGGER IF EXISTS file_changed; DROP TABLE IF EXISTS temp.changes;"
             + _CHANGES.format(run=int(run))
@@ -77,14 +77,14 @@ class CrawlEnd(CatalogDatabase):
         whole: bool = True,
         max_gone: float | None = None,
     ) -> Vanished:
-        """The crawl is over: the next backup starts a new one, and what was not seen in this one is gone.
+        """Finish the crawl: the next backup starts a new one, and what this one did not see is gone.
 
-        Only files of these `kinds` were looked for (none named: all), and none of those `left_out`. Nothing is called
-        gone if some entity could not be asked, or if the crawl is not `whole` for another reason: its files may be
-        there. Nor is anything if it is more than FEW_GONE files and more than the share `max_gone` of what is held as
-        present. A partial crawl calls nothing gone.
+        Only files of these `kinds` were looked for (all kinds if empty), except those `left_out`. Nothing is marked
+        gone if some entity could not be asked for its files, or if the crawl is not `whole` for another reason, because
+        the files may still be there. Nor is anything if too much would go: more than FEW_GONE_FILES, and
+        more than the share `max_gone` of the files held as present. A partial crawl marks nothing gone.
         """
-        with self.writing():
+        with self.transaction():
             holes = self.db.execute(
                 "SELECT 1 FROM entities WHERE coalesce(error, note) IS NOT NULL AND +last_run >= ? LIMIT 1",
                 [crawl.start],
@@ -103,18 +103,18 @@ class CrawlEnd(CatalogDatabase):
     def _vanished(self, crawl: Crawl, wanted: str, kinds: Sequence[str], max_gone: float | None) -> Vanished:
         count = f"SELECT count(*) FROM attachments WHERE status != 'gone' {wanted}"
         files = int(self.db.execute(f"{count} AND last_run < ?", [*kinds, crawl.start]).fetchone()[0])
-        if files <= FEW_GONE or max_gone is None:
+        if files <= FEW_GONE_FILES or max_gone is None:
             return Vanished(files)
         held = int(self.db.execute(f"{count} AND first_run < ?", [*kinds, crawl.start]).fetchone()[0])
         return Vanished(files, held, believed=files <= max_gone * held)
 
     def record_failures_of_the_whole(self, failures: Sequence[tuple[str, str]]) -> None:
-        """Name and reason of each; those of the backup before are forgotten."""
-        told = json.dumps([*failures], ensure_ascii=False)
-        known = self.db.execute("SELECT value FROM settings WHERE key = ?", [WHOLE]).fetchone()
-        if told != (known[0] if known else "[]"):
-            with self.writing():
-                self.db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", [WHOLE, told])
+        """Replace the failures (name, reason) that belong to no file or entity by those of this backup."""
+        text = json.dumps([*failures], ensure_ascii=False)
+        recorded = self.db.execute("SELECT value FROM settings WHERE key = ?", [FAILURES_KEY]).fetchone()
+        if text != (recorded[0] if recorded else "[]"):
+            with self.transaction():
+                self.db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", [FAILURES_KEY, text])
 
     def kinds_listed(self, since_run: int = 0) -> set[str]:
         """The kinds of all entities seen since a run."""
@@ -122,7 +122,7 @@ class CrawlEnd(CatalogDatabase):
         return {kind for (kind,) in rows}
 
     def lists_kind(self, kind: str, since_run: int = 0) -> bool:
-        """Whether any entity of a kind was seen since a run."""
+        """Whether any entity of this kind was seen since a run."""
         query = "SELECT 1 FROM entities WHERE kind = ? AND last_run >= ? LIMIT 1"
         return self.db.execute(query, [kind, since_run]).fetchone() is not None
 
@@ -133,7 +133,7 @@ class CrawlEnd(CatalogDatabase):
         )
 
     def is_listed(self, ref: EntityRef, since_run: int) -> bool:
-        """Whether an entity was seen since a run; one without a kind may be of any."""
+        """Whether an entity was seen since a run; without a kind, any kind will do."""
         row = self.db.execute(
             "SELECT 1 FROM entities WHERE entity_id = ? AND (? = '' OR kind = ?) AND last_run >= ? LIMIT 1",
             [ref.id, ref.kind, ref.kind, since_run],
@@ -142,7 +142,7 @@ class CrawlEnd(CatalogDatabase):
 
 
 def _wanted(kinds: Sequence[str], left_out: Sequence[str]) -> tuple[str, list[str]]:
-    """SQL, and its parameters: of these kinds, or of any if none is named, and none of those left out."""
+    """An SQL condition and its parameters: these kinds, or all if there are none, except those left out."""
     among = f"AND kind IN ({', '.join('?' * len(kinds))}) " if kinds else ""
     without = f"AND kind NOT IN ({', '.join('?' * len(left_out))})" if left_out else ""
     return among + without, [*kinds, *left_out]

@@ -1,4 +1,4 @@
-"""The database file itself: opened safely, written in transactions, its disk errors told in our words."""
+"""The database file: opened safely, written in transactions, its errors turned into ours."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from migrator.store.journal import Journal, catch_up, manifest
 from migrator.store.layout import CATALOG
 from migrator.store.schema import migrations
 
-MAPPED = (
+IS_MAPPED = (
     "EXISTS (SELECT 1 FROM mapped m WHERE m.kind = a.kind AND m.id = a.entity_id "
     "AND m.target_kind = u.target_kind AND m.target_id = u.target_id)"
 )
-"""Whether the mapping names the target of an upload `u` for the owner of its attachment `a`."""
-WHOLE = "failures"
-"""The key in `settings` of what the last backup failed at that is of no file and no entity."""
+"""SQL: whether the mapping sends the owner of attachment `a` to the target entity of upload `u`."""
+FAILURES_KEY = "failures"
+"""The key in `settings` for failures of the last backup that belong to no file or entity."""
 REBUILD = "`migrator rebuild` makes a new one from what the archive holds"
-LOG_PAGES = 10_000
-"""The log (40 MB) goes into the catalog after so many pages: hashes have no order, so each batch changes pages all over
-it, and many batches change the same one. With the 1,000 that SQLite has by itself, recording costs a fifth more.
+WAL_CHECKPOINT_PAGES = 10_000
+"""Pages of the write-ahead log (40 MB) after which SQLite merges it into the catalog. Hashes have no order, so each
+batch changes pages all over the catalog, and many batches change the same ones. With SQLite's default of 1,000,
+recording takes a fifth longer.
 """
-_LOOK = "SELECT 1 FROM sqlite_master LIMIT 1"
-BUSY = 10.0
-"""Seconds for which another program may hold the catalog. A run that is stopped has to end within 15."""
-OLDEST = (3, 35, 0)
-"""The first SQLite that knows what is asked of it here (`RETURNING`)."""
-_HELD = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_REFUSED = {
+_PROBE = "SELECT 1 FROM sqlite_master LIMIT 1"
+BUSY_SECONDS = 10.0
+"""Seconds to wait while another program holds the catalog. A run that is stopped has to end within 15."""
+OLDEST_SQLITE = (3, 35, 0)
+"""The first SQLite with everything that is used here (`RETURNING`)."""
+_LOCKED_CODES = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_REFUSED_CODES = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_READONLY,
@@ -45,20 +46,27 @@ _REFUSED = {
     sqlite3.SQLITE_NOLFS,
     sqlite3.SQLITE_PROTOCOL,
 }
-_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
-_DAMAGE = ("no such table", "no such column", "could not decode", "has no column", "malformed", "unsupported file")
-_DISK = ("disk is full", "disk i/o error", "readonly database", "unable to open")
-"""The words of errors that have no code of their own."""
+_DAMAGE_CODES = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
+_DAMAGE_WORDS = (
+    "no such table",
+    "no such column",
+    "could not decode",
+    "has no column",
+    "malformed",
+    "unsupported file",
+)
+_REFUSED_WORDS = ("disk is full", "disk i/o error", "readonly database", "unable to open")
+"""Parts of messages that identify errors without a code of their own."""
 
 
 def is_archive(root: Path) -> bool:
-    """Whether there is a catalog in this folder; `StorageError` where this account may not look."""
+    """Whether this folder has a catalog; `StorageError` if this account may not look."""
     with disk.disk_errors(str(root)):
         return (root / CATALOG).is_file()
 
 
 class CatalogDatabase:
-    """The catalog file in the folder `root`. Safe to open again after any crash; `close` may be called twice."""
+    """The catalog file in the folder `root`. It may be opened again after any crash; `close` may be called twice."""
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
         path = root / CATALOG
@@ -68,86 +76,86 @@ class CatalogDatabase:
         if read_only and not is_archive(root):
             raise ConfigError(f"{root} is no archive: it has no {CATALOG}")
         self._root = root
-        _expect_sqlite()
+        _require_sqlite()
         with sqlite_errors(root), disk.disk_errors(str(path)):
             self.db = opened_to_read(path) if read_only else _opened(path, "mode=rwc")
             self.db.conn.create_function("same_moment", 2, same_moment, deterministic=True)
             if read_only:
-                self._expect_tables(root)
+                self._require_tables(root)
             else:
                 if path.stat().st_mode & 0o077:
                     path.chmod(0o600)
-                # It gives a row, and as long as somebody has its cursor nothing can be committed.
+                # This PRAGMA returns a row; an open cursor on it would block every commit.
                 self.db.execute("PRAGMA journal_mode=WAL").close()
                 self.db.execute("PRAGMA synchronous=FULL")
-                self.db.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
+                self.db.execute(f"PRAGMA wal_autocheckpoint={WAL_CHECKPOINT_PAGES}")
                 catch_up(self.db, root)
-                with self.db.atomic():  # the library's own table too, or a kill leaves that one without its index
+                with self.db.atomic():  # includes the library's own table, or a kill could leave it without its index
                     migrations.apply(self.db)
                 self._journal = Journal(self.db, root)
 
-    def _expect_tables(self, root: Path) -> None:
-        """A run that was killed in its first moment leaves a catalog without tables."""
+    def _require_tables(self, root: Path) -> None:
+        """Require tables: a run that was killed right at its start leaves a catalog without any."""
         if not self.db.execute("SELECT 1 FROM sqlite_master WHERE name = 'settings'").fetchone():
             self.db.close()
             raise ConfigError(f"{root} is no archive yet: its {CATALOG} is empty")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.db.close()
 
-    def expect_mapped(self) -> None:
-        """The mapping of a load, for as long as this connection is open; empty until a load plans by it."""
+    def prepare_mapped_table(self) -> None:
+        """Create the temporary table `mapped` for a load's mapping. It is empty until the load is planned."""
         self.db.execute(
             "CREATE TEMP TABLE IF NOT EXISTS mapped (kind, id, target_kind, target_id, "
             "PRIMARY KEY (kind, id, target_kind, target_id)) WITHOUT ROWID"
         )
 
-    def keep_manifest(self, *, anew: bool = False) -> None:
-        """Before a run that works on the archive: from now on every change is in the manifest, and all before it.
+    def ensure_journal(self, *, anew: bool = False) -> None:
+        """Before a run that works on the archive: have a complete manifest, and add every change to it from now on.
 
-        `anew`: the catalog was just made from it, so it is not asked whether it knows more. May be called again.
+        `anew`: the catalog was just rebuilt from the manifest, so don't compare what the two know. May be called again.
         """
         with sqlite_errors(self._root):
-            self._journal.keep(anew=anew)
+            self._journal.ensure(anew=anew)
 
-    def distrust_manifest(self, code: str) -> None:
-        """It was found damaged, see `pipeline.verify.CODES`: the next run that works on the archive writes it anew."""
+    def mark_journal_damaged(self, code: str) -> None:
+        """Mark the manifest as damaged, by a code of `pipeline.verify.CODES`; the next run that uses it rewrites it."""
         with sqlite_errors(self._root):
-            self._journal.distrust(code)
+            self._journal.mark_damaged(code)
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """One transaction; a disk that refuses becomes `StorageError`, and nothing of it is kept.
+    def transaction(self) -> Iterator[None]:
+        """One transaction. A disk that refuses becomes `StorageError`, and nothing of the transaction is kept.
 
-        What it changes is safe in the manifest before it is committed.
+        The changes are safe in the manifest before they are committed.
         """
         with sqlite_errors(self._root):
             with self.db.atomic():
                 yield
-                mark = self._journal.append()
-            self._journal.mark = mark
+                position = self._journal.append()
+            self._journal.position = position
 
 
 def _opened(path: Path, how: str) -> Database:
     uri = f"{path.absolute().as_uri()}?{how}"
-    return Database(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=BUSY))
+    return Database(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=BUSY_SECONDS))
 
 
-def _expect_sqlite() -> None:
-    if sqlite3.sqlite_version_info < OLDEST:
-        oldest = ".".join(map(str, OLDEST[:2]))
+def _require_sqlite() -> None:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE[:2]))
         raise ConfigError(f"this Python comes with SQLite {sqlite3.sqlite_version}; {oldest} or later is needed")
 
 
 def opened_to_read(path: Path) -> Database:
-    """SQLite keeps files beside a catalog even for reading; where it can't, it has to be told that nobody writes.
+    """Open a catalog read-only, even where SQLite can't create the files that it keeps beside it.
 
-    What a killed program left undone is undone first. `StorageError` where that needs rights that this account lacks.
+    What a killed program left unfinished is completed first; `StorageError` if this account lacks the rights for that.
     """
     db = _opened(path, "mode=ro")
     try:
-        db.execute(_LOOK).fetchone()
+        db.execute(_PROBE).fetchone()
     except sqlite3.OperationalError as error:
         db.close()
         if not isinstance(_meaning(error, None), StorageError):
@@ -166,17 +174,17 @@ def opened_to_read(path: Path) -> Database:
 
 
 def _recover(path: Path) -> None:
-    """What SQLite does by itself for any reader who may write, see sqlite.org/lockingv3.html on hot journals."""
+    """Let SQLite roll back a hot journal, as it does for any reader that may write; see sqlite.org/lockingv3.html."""
     db = _opened(path, "mode=rw")
     try:
-        db.execute(_LOOK).fetchone()
+        db.execute(_PROBE).fetchone()
     finally:
         db.close()
 
 
 @contextmanager
 def sqlite_errors(root: Path | None = None) -> Iterator[None]:
-    """SQLite's errors as ours: the catalog of the archive `root` is held by another program, refused, or damaged."""
+    """Turn SQLite's errors into ours: the catalog of the archive `root` is locked, refused or damaged."""
     try:
         yield
     except sqlite3.Error as error:
@@ -186,19 +194,23 @@ def sqlite_errors(root: Path | None = None) -> Iterator[None]:
 
 
 def _meaning(error: sqlite3.Error, root: Path | None) -> MigratorError | None:
-    """By SQLite's result code (sqlite.org/rescode.html), whose last eight bits are the kind; None for a bug of ours."""
+    """Our error for one of SQLite's, by its result code (sqlite.org/rescode.html, low 8 bits); None if it is a bug."""
     code, words = getattr(error, "sqlite_errorcode", 0) & 0xFF, str(error)
     known = words.lower()
-    if code in _HELD:
-        return ArchiveLockedError(_held(words, root))
-    if code in _REFUSED or any(refusal in known for refusal in _DISK):
+    if code in _LOCKED_CODES:
+        return ArchiveLockedError(_lock_message(words, root))
+    if code in _REFUSED_CODES or any(refusal in known for refusal in _REFUSED_WORDS):
         return StorageError(f"{CATALOG}: {words}; nothing is lost, run the same command again once it can be written")
-    if type(error) is sqlite3.DatabaseError or code in _CORRUPT or any(damage in known for damage in _DAMAGE):
+    if (
+        type(error) is sqlite3.DatabaseError
+        or code in _DAMAGE_CODES
+        or any(damage in known for damage in _DAMAGE_WORDS)
+    ):
         return ArchiveDamagedError(f"{CATALOG} is damaged: {words}; {REBUILD}")
     return None
 
 
-def _held(words: str, root: Path | None) -> str:
+def _lock_message(words: str, root: Path | None) -> str:
     who = ", ".join(holders_of(root / CATALOG)) if root else ""
     by = who or "another program (a database browser?)"
     remedy = "Save or undo the change there; nothing is lost, run the same command again"

@@ -1,7 +1,7 @@
-"""The part of the catalog that people take away: the files of an export, the rows of a report, and content checks.
+"""The part of the catalog for output: the files of an export, the rows of a report, and content checks.
 
-The one trap: a report reads while a run writes. It reads from one snapshot (`snapshot`), and an archive that no newer
-program has opened yet may lack the newest columns.
+Beware: a report reads while a run writes, so it reads from one snapshot (`snapshot`); and the newest columns may be
+missing from an archive that no newer program has opened yet.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ExportTables(CatalogDatabase):
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """All that is read inside is of one moment, whatever a run writes meanwhile."""
+        """Everything read inside is from one moment, whatever a run writes meanwhile."""
         self.db.execute("BEGIN")
         try:
             yield
@@ -53,11 +53,11 @@ class ExportTables(CatalogDatabase):
         return (dict(zip(names, row, strict=True)) for row in cursor)
 
     def exportable(self, *, gone: bool = False) -> Iterator[dict[str, Any]]:
-        """Every file with a blob, entity by entity; those `gone` from the source only if asked for."""
+        """Every file with a blob, entity by entity; those `gone` from the source only on request."""
         return self._dicts(_FILES, gone)
 
     def exportable_size(self, *, gone: bool = False) -> tuple[int, int]:
-        """How many files that is, and of how many bytes."""
+        """The number of those files, and their bytes."""
         row = self.db.execute(f"SELECT count(*), coalesce(sum(size), 0) FROM ({_FILES})", [gone]).fetchone()
         return int(row[0]), int(row[1])
 
@@ -66,7 +66,7 @@ class ExportTables(CatalogDatabase):
         return self._dicts(_ENTITIES)
 
     def all_attachments(self) -> Iterator[tuple[Attachment, dict[str, Any]]]:
-        """Every attachment, in the order of `all_entities`, with its status, error, sha256, stored_size, problem."""
+        """Every attachment, in the order of `all_entities`, with its status, error, sha256, stored_size and problem."""
         width = len(COLUMNS.split(", "))
         for row in self._dicts(_ATTACHMENTS):
             values = list(row.values())
@@ -86,7 +86,7 @@ class ExportTables(CatalogDatabase):
         )
 
     def arrived_uploads(self, target: str, run: int | None = None) -> dict[EntityRef, list[Upload]]:
-        """What is recorded as being at a target, by target entity: all, or what one run settled."""
+        """The uploads recorded as being at a target, by target entity: all of them, or those that one run settled."""
         rows = self.db.execute(
             "SELECT target_kind, target_id, u.status, u.remote_id, u.name, u.attempts, u.remote_locator, u.altered, "
             f"u.accepted, b.sha256, b.size, {_OF} "
@@ -95,7 +95,7 @@ class ExportTables(CatalogDatabase):
             "ORDER BY target_kind, target_id, u.attachment_id",
             [target, run],
         )
-        found: dict[EntityRef, list[Upload]] = {}
+        by_entity: dict[EntityRef, list[Upload]] = {}
         for row in rows.fetchall():
             to = EntityRef(row[0], row[1])
             known = (UploadStatus(row[2]), row[3], row[4], row[5])
@@ -108,22 +108,22 @@ class ExportTables(CatalogDatabase):
                 altered=json.loads(row[7] or "{}"),
                 accepted=bool(row[8]),
             )
-            found.setdefault(to, []).append(upload)
-        return found
+            by_entity.setdefault(to, []).append(upload)
+        return by_entity
 
     def record_content_check(
         self, target: str, upload: Upload, problem: str | None, altered: Altered | None = None
     ) -> None:
-        """What was read back is what was sent (None), or how it differs: then the upload has failed.
+        """Record the result of reading an upload back: None if it was the same, otherwise how it differs and so failed.
 
-        `altered` is what the target is now known to have altered, None where that is nothing new.
+        `altered` is what the target is now known to have altered; None leaves it as it was.
         """
-        told = json.dumps(altered, ensure_ascii=False) if altered else None
+        altered_json = json.dumps(altered, ensure_ascii=False) if altered else None
         key = (target, upload.attachment.id, upload.to.kind, upload.to.id)
-        with self.writing():
+        with self.transaction():
             self.db.execute(
                 "UPDATE uploads SET content_check = ?, status = iif(? IS NULL, status, 'failed'), error = ?, "
                 "altered = coalesce(?, altered) "
                 "WHERE target = ? AND attachment_id = ? AND target_kind = ? AND target_id = ?",
-                ["differs" if problem else "same", problem, problem, told, *key],
+                ["differs" if problem else "same", problem, problem, altered_json, *key],
             )

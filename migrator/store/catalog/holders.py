@@ -1,6 +1,6 @@
-"""Who else has the catalog locked: SQLite only says that somebody has.
+"""Which other processes have the catalog locked: SQLite only says that somebody has.
 
-Beware: looking must not open the file. A process that closes any descriptor of a file loses all its own locks on it.
+Beware: this must not open the file. A process that closes any descriptor of a file loses all its own locks on it.
 """
 
 from __future__ import annotations
@@ -10,29 +10,29 @@ from contextlib import suppress
 from pathlib import Path
 
 LOCKS = Path("/proc/locks")
-"""Linux' table of all file locks, see proc(5); elsewhere nobody can be named."""
+"""Linux's table of all file locks, see proc(5); on other systems no holder can be named."""
 
 
 def holders_of(catalog: Path) -> list[str]:
-    """The other processes that have locks on this SQLite file, by name and number; none where the system won't say."""
+    """The other processes that have locks on this SQLite file, by name and id; empty where the system doesn't say."""
     inodes = set()
     for path in (catalog, catalog.with_name(f"{catalog.name}-shm")):
         with suppress(OSError):
             inodes.add(path.stat().st_ino)
-    found = {pid for pid, inode in _locks() if inode in inodes and pid != os.getpid()}
-    return [f"`{name}` (process {pid})" for pid in sorted(found) if (name := _name_of(pid))]
+    pids = {pid for pid, inode in _locks() if inode in inodes and pid != os.getpid()}
+    return [f"`{name}` (process {pid})" for pid in sorted(pids) if (name := _name_of(pid))]
 
 
 def _locks() -> list[tuple[int, int]]:
-    """Process and inode of every lock: `1: POSIX  ADVISORY  WRITE 549 fe:00:1234 120 120`."""
-    found = []
+    """Process id and inode of every lock: `1: POSIX  ADVISORY  WRITE 549 fe:00:1234 120 120`."""
+    locks = []
     with suppress(OSError):
         for line in LOCKS.read_text(encoding="ascii", errors="replace").splitlines():
             words = line.split()
             with suppress(ValueError, IndexError):
                 at = words.index("POSIX")
-                found.append((int(words[at + 3]), int(words[at + 4].rpartition(":")[2])))
-    return found
+                locks.append((int(words[at + 3]), int(words[at + 4].rpartition(":")[2])))
+    return locks
 
 
 def _name_of(pid: int) -> str:

@@ -8,17 +8,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from migrator.model import Blob, Entity, EntityRef, Status, UploadStatus
-from migrator.store.catalog.database import MAPPED, WHOLE, CatalogDatabase
+from migrator.store.catalog.database import FAILURES_KEY, IS_MAPPED, CatalogDatabase
 
 
 class SummaryTables(CatalogDatabase):
     """Methods of `Catalog`."""
 
     def backup_counts(self, crawl_start: int, run: int, vanished: int = 0) -> dict[str, int]:
-        """The `attachments` of a backup's summary: what the crawl listed, by what became of it.
+        """The `attachments` of a backup's summary: the files that the crawl listed, by outcome.
 
-        `stored` is what this run stored, `unchanged` what had been stored before it; `gone` has the `vanished` ones,
-        too, which were not listed.
+        This run stored the `stored` ones; the `unchanged` ones were stored before it. `gone` includes those `vanished`,
+        which were not listed.
         """
         counts: Counter[str] = Counter()
         for status, stored_run, number in self._tally(crawl_start):
@@ -31,7 +31,7 @@ class SummaryTables(CatalogDatabase):
         return {"listed": listed, **{key: counts[key] for key in shown}, **({"pending": pending} if pending else {})}
 
     def _tally(self, since_run: int = 0) -> list[tuple[str, int | None, int]]:
-        """How many attachments, seen since a run, have which status and were stored by which run."""
+        """The number of attachments seen since a run, by status and by the run that stored them."""
         return self.db.execute(
             "SELECT status, stored_run, sum(number) FROM (SELECT status, stored_run, last_run, count(*) AS number "
             "FROM attachments GROUP BY stored_run, status, last_run) WHERE last_run >= ? GROUP BY 1, 2",
@@ -39,11 +39,11 @@ class SummaryTables(CatalogDatabase):
         ).fetchall()
 
     def entity_count(self, since_run: int = 0) -> int:
-        """Entities seen since a run."""
+        """The number of entities seen since a run."""
         return int(self.db.execute("SELECT count(*) FROM entities WHERE last_run >= ?", [since_run]).fetchone()[0])
 
     def stored_bytes(self, run: int) -> int:
-        """Bytes of the files that one run stored."""
+        """The bytes of the files that one run stored."""
         row = self.db.execute(
             "SELECT coalesce(sum(b.size), 0) FROM attachments a JOIN blobs b USING (sha256) "
             "WHERE stored_run = ? AND status = 'stored'",
@@ -52,9 +52,9 @@ class SummaryTables(CatalogDatabase):
         return int(row[0])
 
     def bytes_to_come(self, since_run: int, largest: int) -> int:
-        """What the files still pending need on disk at the least: equal sizes may be equal bytes, stored once.
+        """The least space that pending files need on disk: files of equal size may be equal, and are then stored once.
 
-        A size above `largest` can't be true and counts nothing.
+        A size above `largest` can't be true and counts as nothing.
         """
         row = self.db.execute(
             "SELECT coalesce(sum(size), 0) FROM (SELECT DISTINCT size FROM attachments WHERE status = 'pending' "
@@ -87,8 +87,8 @@ class SummaryTables(CatalogDatabase):
         return [dict(zip(keys, row, strict=True)) for row in rows]
 
     def _of_the_whole(self) -> list[tuple[str, str, None, str, str]]:
-        """What the last backup failed at that is no file and no entity, such as a listing."""
-        rows = self.db.execute("SELECT value FROM settings WHERE key = ?", [WHOLE]).fetchone()
+        """Failures of the last backup that belong to no file or entity, such as a listing."""
+        rows = self.db.execute("SELECT value FROM settings WHERE key = ?", [FAILURES_KEY]).fetchone()
         return [("", "", None, name, reason) for name, reason in json.loads(rows[0] if rows else "[]")]
 
     def entities(self) -> Iterator[Entity]:
@@ -97,18 +97,18 @@ class SummaryTables(CatalogDatabase):
         return (Entity(EntityRef(kind, id_), title, url) for kind, id_, title, url in rows)
 
     def entity(self, ref: EntityRef) -> Entity:
-        """One entity, with all that is known of it, which may be nothing."""
+        """One entity with everything known about it, which may be nothing."""
         row = self.db.execute(
             "SELECT title, url, raw FROM entities WHERE kind = ? AND entity_id = ?", [ref.kind, ref.id]
         ).fetchone()
         return Entity(ref, *row) if row else Entity(ref)
 
     def upload_counts(self, target: str, run: int) -> dict[str, int]:
-        """Uploads that the mapping asks for, by status; `uploaded` are this run's, earlier ones are `already_there`."""
-        self.expect_mapped()
+        """Uploads that the mapping asks for, by status: `uploaded` in this run, `already_there` if earlier."""
+        self.prepare_mapped_table()
         rows = self.db.execute(
             "SELECT iif(u.status = 'uploaded' AND u.run_id < ?, 'already_there', u.status), count(*) "
-            f"FROM uploads u JOIN attachments a USING (attachment_id) WHERE u.target = ? AND {MAPPED} GROUP BY 1",
+            f"FROM uploads u JOIN attachments a USING (attachment_id) WHERE u.target = ? AND {IS_MAPPED} GROUP BY 1",
             [run, target],
         )
         return Counter(dict(rows.fetchall()))
@@ -127,7 +127,7 @@ class SummaryTables(CatalogDatabase):
         return [dict(zip(keys, row, strict=True)) for row in rows.fetchall()]
 
     def changed_names(self) -> dict[str, str]:
-        """Attachment id to the name it was sent under, of those that could not keep their own."""
+        """The name under which each attachment was sent, by attachment id, where that is not its own name."""
         rows = self.db.execute(
             "SELECT attachment_id, u.name FROM uploads u JOIN attachments a USING (attachment_id) "
             "WHERE u.name != a.name"
@@ -135,7 +135,7 @@ class SummaryTables(CatalogDatabase):
         return dict(rows.fetchall())
 
     def uploaded_bytes(self, target: str, run: int) -> int:
-        """Bytes that one run uploaded."""
+        """The bytes that one run uploaded."""
         row = self.db.execute(
             "SELECT coalesce(sum(b.size), 0) FROM uploads u JOIN attachments a USING (attachment_id) "
             "JOIN blobs b USING (sha256) WHERE u.target = ? AND u.run_id = ? AND u.status = ?",
@@ -144,14 +144,14 @@ class SummaryTables(CatalogDatabase):
         return int(row[0])
 
     def totals(self) -> dict[str, Any]:
-        """What the archive holds and what is open, for `status`."""
-        one, statuses = self.db.execute, Counter[str]()
+        """What the archive holds and what is unfinished, for `status`."""
+        execute, statuses = self.db.execute, Counter[str]()
         for status, _, number in self._tally():
             statuses[status] += number
-        known = {row[1] for row in one("PRAGMA table_info(uploads)").fetchall()}
+        known = {row[1] for row in execute("PRAGMA table_info(uploads)").fetchall()}
         altered = 0
         if "altered" in known:  # an archive that no newer program has opened yet may lack it
-            (altered,) = one("SELECT count(*) FROM uploads WHERE altered IS NOT NULL").fetchone()
+            (altered,) = execute("SELECT count(*) FROM uploads WHERE altered IS NOT NULL").fetchone()
         return {
             **({"altered": altered} if altered else {}),
             "entities": self.entity_count(),
@@ -159,12 +159,12 @@ class SummaryTables(CatalogDatabase):
             "blobs": dict(
                 zip(
                     ("count", "bytes"),
-                    one("SELECT count(*), coalesce(sum(size), 0) FROM blobs").fetchone(),
+                    execute("SELECT count(*), coalesce(sum(size), 0) FROM blobs").fetchone(),
                     strict=True,
                 )
             ),
-            "uploads": dict(one("SELECT status, count(*) FROM uploads GROUP BY 1 ORDER BY 1").fetchall()),
-            "crawl_under_way": one("SELECT count(*) FROM checkpoints WHERE NOT partial").fetchone()[0] > 0,
+            "uploads": dict(execute("SELECT status, count(*) FROM uploads GROUP BY 1 ORDER BY 1").fetchall()),
+            "crawl_under_way": execute("SELECT count(*) FROM checkpoints WHERE NOT partial").fetchone()[0] > 0,
         }
 
     def runs(self, limit: int = 20) -> list[dict[str, Any]]:
@@ -179,43 +179,43 @@ class SummaryTables(CatalogDatabase):
         ]
 
     def blobs_in(self, folder: str) -> dict[str, Blob]:
-        """The blobs whose names begin with these two hex digits."""
+        """The blobs whose hashes begin with these two hex digits."""
         rows = self.db.execute(
             "SELECT sha256, size FROM blobs WHERE sha256 >= ? AND sha256 < ?", [folder, folder + "g"]
         )
         return {sha256: Blob(sha256, size) for sha256, size in rows.fetchall()}
 
     def knows_blob(self, sha256: str) -> bool:
-        """Whether there is, or was, such a blob."""
+        """Whether the catalog has such a blob."""
         return self.db.execute("SELECT 1 FROM blobs WHERE sha256 = ?", [sha256]).fetchone() is not None
 
     def known_blobs(self, hashes: Sequence[str]) -> set[str]:
-        """Which of these (a batch of them) are in the catalog."""
-        marks = ", ".join("?" * len(hashes))
-        rows = self.db.execute(f"SELECT sha256 FROM blobs WHERE sha256 IN ({marks})", [*hashes])
+        """Those of these hashes (one batch) that are in the catalog."""
+        placeholders = ", ".join("?" * len(hashes))
+        rows = self.db.execute(f"SELECT sha256 FROM blobs WHERE sha256 IN ({placeholders})", [*hashes])
         return {row[0] for row in rows.fetchall()}
 
     def problem_blobs(self) -> list[str]:
-        """Blobs that `verify` found damaged or missing."""
+        """The blobs that `verify` found damaged or missing."""
         return [*self.blob_problems()]
 
     def blob_problems(self) -> dict[str, str]:
-        """The same, with what was found of each."""
+        """The same blobs, each with its problem."""
         return dict(self.db.execute("SELECT sha256, problem FROM blobs WHERE problem IS NOT NULL").fetchall())
 
     def files_with(self, hashes: Iterable[str], most: int = 100) -> dict[str, list[dict[str, str]]]:
-        """The files that these blobs are the content of, `most` of each. Goes through all attachments."""
+        """The files whose content these blobs are, at most `most` for each blob. Reads all attachments."""
         rows = self.db.execute(
             "SELECT sha256, kind, entity_id, attachment_id, name, status FROM attachments "
             "WHERE sha256 IN (SELECT value FROM json_each(?)) ORDER BY kind, entity_id, attachment_id",
             [json.dumps([*hashes])],
         )
-        found: dict[str, list[dict[str, str]]] = {}
+        by_blob: dict[str, list[dict[str, str]]] = {}
         keys = ("kind", "entity", "attachment", "name", "status")
-        for sha256, *told in rows:
-            if len(files := found.setdefault(sha256, [])) < most:
-                files.append(dict(zip(keys, told, strict=True)))
-        return found
+        for sha256, *values in rows:
+            if len(files := by_blob.setdefault(sha256, [])) < most:
+                files.append(dict(zip(keys, values, strict=True)))
+        return by_blob
 
     def last_problems(self) -> list[dict[str, Any]]:
         """What the last verify or rebuild found."""
@@ -226,7 +226,7 @@ class SummaryTables(CatalogDatabase):
         return list(json.loads(row[0])["problems"]) if row else []
 
     def dangling(self) -> Iterator[str]:
-        """Hashes that a stored attachment names and `blobs` doesn't."""
+        """Hashes that a stored attachment names and `blobs` lacks."""
         rows = self.db.execute(
             "SELECT DISTINCT sha256 FROM attachments a WHERE status = 'stored' AND NOT EXISTS "
             "(SELECT 1 FROM blobs b WHERE b.sha256 = a.sha256)"

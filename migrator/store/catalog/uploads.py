@@ -1,7 +1,7 @@
-"""The part of the catalog that a load writes: one row for each attachment and target entity.
+"""The part of the catalog that a load writes: one row for each pair of attachment and target entity.
 
-The one idea: the intent (`in_doubt`) is committed before the bytes go out, the result after the answer; whatever
-stands `in_doubt` when a run begins is looked up at the target first.
+The intent (`in_doubt`) is committed before the bytes are sent, and the result after the answer. Whatever is `in_doubt`
+when a run begins is looked up at the target first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from migrator.model import Altered, Attachment, Blob, EntityRef, Upload, UploadStatus
 from migrator.store.catalog.crawl import COLUMNS, attachment_from
-from migrator.store.catalog.database import MAPPED, CatalogDatabase
+from migrator.store.catalog.database import IS_MAPPED, CatalogDatabase
 
 _UNSETTLED = "status IN ('planned', 'in_doubt', 'failed')"
 _OURS = (
@@ -24,10 +24,10 @@ _TO = "u.target_kind = ? AND u.target_id = ? AND "
 
 
 class UploadTables(CatalogDatabase):
-    """Methods of `Catalog`. `target` names one target tracker, see `targets.identity`."""
+    """Methods of `Catalog`. `target` identifies a target tracker: its name and address."""
 
     def owners(self) -> Iterator[tuple[EntityRef, int]]:
-        """Every entity with stored files, and how many, in a fixed order."""
+        """Every entity with stored files, and their number, in a fixed order."""
         for kind, entity, count in self.db.execute(
             "SELECT kind, entity_id, count(*) FROM attachments WHERE status = 'stored' GROUP BY kind, entity_id"
         ):
@@ -39,7 +39,7 @@ class UploadTables(CatalogDatabase):
         return {EntityRef(kind, id_) for kind, id_ in rows}
 
     def files_of(self, owners: Iterable[EntityRef]) -> Iterator[dict[str, str]]:
-        """The stored files of these entities, as a summary names them."""
+        """The stored files of these entities, as a summary shows them."""
         for owner in owners:
             for id_, name in self.db.execute(
                 "SELECT attachment_id, name FROM attachments WHERE kind = ? AND entity_id = ? AND status = 'stored' "
@@ -49,12 +49,12 @@ class UploadTables(CatalogDatabase):
                 yield {"kind": owner.kind, "entity": owner.id, "attachment": id_, "name": name}
 
     def plan_uploads(self, run: int, target: str, pairs: Iterable[tuple[EntityRef, EntityRef]]) -> None:
-        """A row for every stored attachment of each source entity and the target entity it goes to; none twice.
+        """Add a row for every stored attachment of each source entity and its target entity, unless there is one.
 
-        What was planned by an earlier mapping, and never sent, is forgotten; what was rolled back is planned anew.
+        What an earlier mapping planned, and no run has sent, is removed; what was rolled back is planned again.
         """
-        self.expect_mapped()
-        with self.writing():
+        self.prepare_mapped_table()
+        with self.transaction():
             self.db.execute("DELETE FROM mapped")
             self.db.conn.executemany(
                 "INSERT OR IGNORE INTO mapped VALUES (?, ?, ?, ?)",
@@ -88,7 +88,7 @@ class UploadTables(CatalogDatabase):
     def planned_uploads(self, target: str) -> Iterator[tuple[Attachment, EntityRef, UploadStatus]]:
         """Every upload that isn't rolled back: its attachment with the blob's size, by source entity in a fixed order.
 
-        Not to be used while anything else asks the catalog.
+        Beware: nothing else may use the catalog until the iteration has ended.
         """
         columns = ", ".join(f"a.{column}" for column in COLUMNS.split(", "))
         rows = self.db.execute(
@@ -101,9 +101,9 @@ class UploadTables(CatalogDatabase):
             yield replace(attachment_from(attachment), size=size), EntityRef(kind, id_), UploadStatus(status)
 
     def unsettled_entities(self, target: str) -> list[EntityRef]:
-        """Target entities that still have uploads to come; last those with one in doubt.
+        """Target entities with uploads still to be settled, those with one in doubt last.
 
-        By then the others may have shown how soon a list of this target tells of what was sent.
+        By then the other entities may have shown how soon this target lists what was sent.
         """
         rows = self.db.execute(
             "SELECT target_kind, target_id FROM ("
@@ -115,7 +115,7 @@ class UploadTables(CatalogDatabase):
         return [EntityRef(kind, id_) for kind, id_ in rows.fetchall()]
 
     def unsettled_uploads(self, target: str, to: EntityRef) -> list[Upload]:
-        """The uploads to one target entity that are not settled, or never seen on a list; those in doubt first."""
+        """The uploads to one target entity that are not settled, or not yet seen on a list; those in doubt first."""
         return self._uploads(
             "b.sha256 = a.sha256",
             f"(u.{_UNSETTLED} OR u.accepted = 1) AND a.status = 'stored' "
@@ -124,17 +124,17 @@ class UploadTables(CatalogDatabase):
         )
 
     def strays(self, target: str) -> list[Upload]:
-        """What is on target entities that the mapping of the last plan does not name for its owner."""
+        """Uploads on target entities to which the mapping of the last plan no longer sends their owner."""
         return self._uploads(
             "b.sha256 = coalesce(u.sent_sha256, a.sha256)",
-            f"u.remote_id IS NOT NULL AND u.status IN ('uploaded', 'already_there') AND NOT {MAPPED} "
+            f"u.remote_id IS NOT NULL AND u.status IN ('uploaded', 'already_there') AND NOT {IS_MAPPED} "
             "ORDER BY a.kind, a.entity_id, a.attachment_id",
             [target],
             to="",
         )
 
     def arrived_at(self, target: str, attachment_id: str) -> set[EntityRef]:
-        """The target entities that an attachment has arrived at."""
+        """The target entities at which an attachment has arrived."""
         rows = self.db.execute(
             "SELECT target_kind, target_id FROM uploads WHERE target = ? AND attachment_id = ? "
             "AND status IN ('uploaded', 'already_there')",
@@ -143,7 +143,7 @@ class UploadTables(CatalogDatabase):
         return {EntityRef(kind, id_) for kind, id_ in rows.fetchall()}
 
     def _uploads(self, of: str, wanted: str, args: Sequence[object], to: str = _TO) -> list[Upload]:
-        """Those to one target entity; `of` says which blob."""
+        """Uploads that match `wanted`, by default to one target entity; `of` selects the blob."""
         columns = ", ".join(f"a.{column}" for column in COLUMNS.split(", "))
         rows = self.db.execute(
             "SELECT u.target_kind, u.target_id, u.status, u.remote_id, u.name, u.attempts, u.sent_run, u.seen, "
@@ -157,7 +157,7 @@ class UploadTables(CatalogDatabase):
         return [upload_from(row) for row in rows.fetchall()]
 
     def entities_to_roll_back(self, target: str, run: int | None = None) -> dict[EntityRef, int]:
-        """Target entities that hold, or may hold, what loads sent (or one load did), and how many files each."""
+        """Target entities that hold, or may hold, what loads (or one load) sent, and how many files each."""
         rows = self.db.execute(
             "SELECT target_kind, target_id, count(*) FROM uploads u WHERE target = ? AND (? IS NULL OR sent_run = ?) "
             f"AND {_OURS} GROUP BY 1, 2",
@@ -166,7 +166,7 @@ class UploadTables(CatalogDatabase):
         return {EntityRef(kind, id_): count for kind, id_, count in rows.fetchall()}
 
     def uploads_to_roll_back(self, target: str, to: EntityRef, run: int | None = None) -> list[Upload]:
-        """What loads sent to one target entity, each with the blob that was sent, whatever the source has now."""
+        """What loads sent to one target entity, each with the blob that was sent, whatever the source holds now."""
         return self._uploads(
             "b.sha256 = coalesce(u.sent_sha256, a.sha256)",
             f"(? IS NULL OR u.sent_run = ?) AND {_OURS} ORDER BY u.remote_id IS NULL, a.attachment_id",
@@ -179,7 +179,7 @@ class UploadTables(CatalogDatabase):
         return row is not None
 
     def arrived(self, target: str, to: EntityRef) -> dict[str, tuple[str, str, str]]:
-        """For each attachment known to have arrived on a target entity: its remote id and name there, and `sent_at`."""
+        """Remote id, name and `sent_at` of each attachment known to have arrived at a target entity."""
         rows = self.db.execute(
             "SELECT attachment_id, remote_id, name, coalesce(sent_at, '') FROM uploads "
             "WHERE target = ? AND target_kind = ? AND target_id = ? "
@@ -203,13 +203,13 @@ class UploadTables(CatalogDatabase):
         accepted: bool = False,
         altered: Altered | None = None,
     ) -> None:
-        """Result of one upload, or of deleting it. A name or id once known stays; not `ours`: it was found there.
+        """Record the result of one upload, or of deleting it. A known name or id stays; not `ours`: it was found there.
 
-        `accepted`: the target answered that it took it, and no list has shown it yet. `altered` stays where None is
-        given. Which files were there before is forgotten once it is known which one it is.
+        `accepted`: the target accepted it, but no list has shown it yet. `altered` stays as it is if None is given.
+        Once the file is known, the record of which files were there before (`seen`) is dropped.
         """
-        told = None if altered is None else json.dumps(altered, ensure_ascii=False) if altered else ""
-        with self.writing():
+        altered_json = None if altered is None else json.dumps(altered, ensure_ascii=False) if altered else ""
+        with self.transaction():
             self.db.execute(
                 "UPDATE uploads SET status = ?, name = coalesce(?, name), remote_id = coalesce(?, remote_id), "
                 "remote_locator = coalesce(?, remote_locator), error = ?, sent_run = iif(?, sent_run, NULL), "
@@ -219,7 +219,7 @@ class UploadTables(CatalogDatabase):
                 f"run_id = ?, content_check = iif(? = 'failed', content_check, NULL) {_ROW}",
                 [
                     *(status, name, remote_id, locator, error, ours),
-                    *(status, accepted, status, told, told, run, status),
+                    *(status, accepted, status, altered_json, altered_json, run, status),
                     *_key(target, upload),
                 ],
             )
@@ -227,13 +227,13 @@ class UploadTables(CatalogDatabase):
     def record_intent(
         self, run: int, target: str, upload: Upload, name: str, seen: Iterable[str], sent_at: str = ""
     ) -> None:
-        """It is about to be sent under a name: an attempt.
+        """Record that a file is about to be sent under this name.
 
-        `seen` are the files that are there and that no upload of this archive accounts for; those of the first of
-        several attempts in a row stay. What was known of an earlier file is forgotten.
+        `seen` are the files that are already there and belong to no upload of this archive. If the previous attempt is
+        in doubt, the `seen` of the first attempt stays. What was known about an earlier file is dropped.
         """
         before = json.dumps(sorted(seen)) if seen else None
-        with self.writing():
+        with self.transaction():
             self.db.execute(
                 "UPDATE uploads SET status = 'in_doubt', name = ?, sent_name = ?, sent_at = ?, error = NULL, "
                 "attempts = attempts + 1, run_id = ?, sent_run = ?, "
@@ -243,7 +243,7 @@ class UploadTables(CatalogDatabase):
             )
 
     def altered_uploads(self, target: str, run: int) -> list[dict[str, Any]]:
-        """What the target altered of the files that one run settled, as they are told of in its summary."""
+        """What the target altered in the files that one run settled, as its summary shows it."""
         rows = self.db.execute(
             "SELECT a.kind, a.entity_id, a.attachment_id, a.name, u.target_kind, u.target_id, u.altered "
             "FROM uploads u JOIN attachments a USING (attachment_id) WHERE u.target = ? AND u.run_id = ? "
@@ -262,7 +262,7 @@ def _key(target: str, upload: Upload) -> tuple[str, str, str, str]:
 
 
 def upload_from(row: Sequence[Any]) -> Upload:
-    """The model of a row, as `_uploads` selects it."""
+    """The upload in a row that `_uploads` selected."""
     kind, id_, status, remote_id, name, attempts, sent_run, seen, differs, deleting, *sent = row[:15]
     locator, sent_name, sent_at, accepted, altered = sent
     sha256, size, *attachment = row[15:]

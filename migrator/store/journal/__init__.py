@@ -1,8 +1,8 @@
-"""The journal (manifest) of an archive: each change of the catalog as lines of text, and back."""
+"""The journal (manifest) of an archive: each change of the catalog as lines of text, and the way back."""
 
 from migrator.store.journal import manifest
 from migrator.store.journal.changes import Table, tables_of
-from migrator.store.journal.keeper import Journal, catch_up, record, recorded
+from migrator.store.journal.keeper import Journal, catch_up, record_position, recorded_position
 from migrator.store.journal.manifest import JournalPosition
 from migrator.store.journal.replay import Replay, replay
 
@@ -13,8 +13,8 @@ __all__ = [
     "Table",
     "catch_up",
     "manifest",
-    "record",
-    "recorded",
+    "record_position",
+    "recorded_position",
     "replay",
     "tables_of",
 ]

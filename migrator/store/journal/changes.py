@@ -1,9 +1,10 @@
-"""Which rows a transaction changed, told as lines of the manifest.
+"""Which rows a transaction changed, as lines of the manifest.
 
-The one idea: triggers of this connection note the key of every row that is written, by whatever statement, so nothing
-that writes to the catalog has to remember to tell. SQLite itself makes the lines.
-The one trap: a crawl that finds nothing new still touches `last_run` of every row; those are told as ranges of rows, a
-few bytes for a page.
+Temporary triggers record the key of every row that is written, by whatever statement, so code that writes to the
+catalog need not think of the journal. SQLite itself formats the lines.
+
+Beware: a crawl that finds nothing new still updates `last_run` in every row. Such rows are written as ranges, a few
+bytes per page.
 """
 
 from __future__ import annotations
@@ -11,47 +12,56 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 from sqlite_utils import Database
 
-MARK = "manifest"
-"""The key in `settings` under which the catalog keeps how far the manifest is; it is told of nowhere else."""
+JOURNAL_KEY = "manifest"
+"""The key in `settings` under which the catalog keeps its position in the manifest; it never appears in the manifest.
+"""
 MIGRATIONS = "_sqlite_migrations"
-SEEN = "last_run"
-FATES = {"attachments": {"sha256", "status", "error", "stored_run", "warning"}, "entities": {"error", "note"}}
-"""Columns that change without the rest: told alone."""
-PIECE = 1000
+SEEN_COLUMN = "last_run"
+OUTCOME_COLUMNS = {"attachments": {"sha256", "status", "error", "stored_run", "warning"}, "entities": {"error", "note"}}
+"""Columns that may change without the others; such a change is written without the rest of the row."""
+ROWS_PER_CHUNK = 1000
 
-_GONE, _ROW, _FATE, _SEEN = 3, 2, 1, 0
+
+class Change(IntEnum):
+    """What a transaction did to a row; of several changes the highest counts."""
+
+    SEEN_AGAIN = 0
+    OUTCOME = 1
+    ROW = 2
+    DELETED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of the catalog. `key` is what names a row; `columns` are the others, in order."""
+    """A table of the catalog. `key` identifies a row; `columns` are the others, in order."""
 
     name: str
     key: str
     columns: tuple[str, ...]
 
     def line(self, columns: Iterable[str]) -> str:
-        """SQL for a line that tells these columns of a row."""
-        told = "".join(f", '{column}', {column}" for column in columns)
-        return f"json_object('{self.name}', {self.key}{told})"
+        """SQL for a line with these columns of a row."""
+        values = "".join(f", '{column}', {column}" for column in columns)
+        return f"json_object('{self.name}', {self.key}{values})"
 
     @property
-    def unmarked(self) -> str:
-        """SQL for the rows that are told of: all but the mark."""
-        return f"{self.key} != '{MARK}'" if self.name == "settings" else "1"
+    def without_position(self) -> str:
+        """SQL for the rows that the manifest contains: all except its own position."""
+        return f"{self.key} != '{JOURNAL_KEY}'" if self.name == "settings" else "1"
 
 
 def tables_of(db: Database) -> list[Table]:
-    """Every table of the catalog, as this database has them."""
-    found = db.execute(
+    """Every table of the catalog, as it is in this database."""
+    tables = db.execute(
         "SELECT name, sql LIKE '%WITHOUT ROWID' FROM main.sqlite_master "
         "WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
     ).fetchall()
-    return [_table(db, name, rowless=bool(rowless)) for name, rowless in found]
+    return [_table(db, name, rowless=bool(rowless)) for name, rowless in tables]
 
 
 def _table(db: Database, name: str, *, rowless: bool) -> Table:
@@ -62,117 +72,125 @@ def _table(db: Database, name: str, *, rowless: bool) -> Table:
 
 
 class Changes:
-    """The changes of one connection. Of one transaction at a time: `clear` belongs at its end."""
+    """The changes that one connection makes in one transaction; call `clear` at its end."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self.tables = tables_of(db)
         db.execute("PRAGMA temp_store = MEMORY")
-        db.execute("CREATE TEMP TABLE changed (place INTEGER, key, level INTEGER)")
-        for place, table in enumerate(self.tables):
+        db.execute("CREATE TEMP TABLE changed (table_index INTEGER, key, change INTEGER)")
+        for index, table in enumerate(self.tables):
             if table.name != MIGRATIONS:
-                self._watch(place, table)
+                self._watch(index, table)
 
-    def _watch(self, place: int, table: Table) -> None:
-        fates = FATES.get(table.name, set())
-        seen = {SEEN} & set(table.columns)
-        whole = set(table.columns) - fates - seen
-        self._note(place, table, "INSERT", "new", _ROW)
-        self._note(place, table, "DELETE", "old", _GONE)
-        self._note(place, table, "UPDATE", "new", _ROW, whole)
-        self._note(place, table, "UPDATE", "new", _FATE, fates)
-        self._note(place, table, "UPDATE", "new", _SEEN, seen)
+    def _watch(self, index: int, table: Table) -> None:
+        outcome = OUTCOME_COLUMNS.get(table.name, set())
+        seen = {SEEN_COLUMN} & set(table.columns)
+        whole = set(table.columns) - outcome - seen
+        self._note(index, table, "INSERT", "new", Change.ROW)
+        self._note(index, table, "DELETE", "old", Change.DELETED)
+        self._note(index, table, "UPDATE", "new", Change.ROW, whole)
+        self._note(index, table, "UPDATE", "new", Change.OUTCOME, outcome)
+        self._note(index, table, "UPDATE", "new", Change.SEEN_AGAIN, seen)
 
     def _note(
-        self, place: int, table: Table, event: str, row: str, level: int, columns: Iterable[str] | None = None
+        self, index: int, table: Table, event: str, row: str, change: Change, columns: Iterable[str] | None = None
     ) -> None:
-        """Note what happens to a row; an update, if one of these columns becomes another."""
+        """Create a trigger that records a row on this event; for updates, only if one of these columns changes."""
         if columns is not None and not columns:
             return
         of = f" OF {', '.join(sorted(columns))}" if columns is not None else ""
         when = _differ(columns) if columns is not None else "1"
-        marked = f" AND {row}.{table.key} != '{MARK}'" if table.name == "settings" else ""
+        marked = f" AND {row}.{table.key} != '{JOURNAL_KEY}'" if table.name == "settings" else ""
         self._db.execute(
-            f"CREATE TEMP TRIGGER {table.name}_{event}_{level} AFTER {event}{of} ON main.{table.name} "
-            f"WHEN ({when}){marked} BEGIN INSERT INTO changed VALUES ({place}, {row}.{table.key}, {level}); END"
+            f"CREATE TEMP TRIGGER {table.name}_{event}_{change} AFTER {event}{of} ON main.{table.name} "
+            f"WHEN ({when}){marked} BEGIN INSERT INTO changed VALUES ({index}, {row}.{table.key}, {change}); END"
         )
 
     def clear(self) -> None:
-        """Forget what was noted."""
+        """Forget the recorded changes."""
         self._db.execute("DELETE FROM changed")
 
     def lines(self) -> Iterator[bytes]:
-        """Pieces of whole lines that tell what the transaction changed; nothing if it changed nothing."""
+        """What the transaction changed, in chunks of complete lines; nothing if it changed nothing."""
         touched = self._db.execute(
-            "SELECT place, min(level), max(level), count(*) FROM changed GROUP BY 1 ORDER BY 1"
+            "SELECT table_index, min(change), max(change), count(*) FROM changed GROUP BY 1 ORDER BY 1"
         ).fetchall()
-        told = [part for place, low, high, _ in touched for part in self._told(place, self.tables[place], low, high)]
-        if told:
-            few = sum(count for *_, count in touched) <= PIECE
-            yield from self._pieces(" UNION ALL ".join(told), at_once=few)
-        for place, low, _, _ in touched:
-            if low == _SEEN:
-                yield from self._seen(place, self.tables[place])
+        selects = [sql for index, low, high, _ in touched for sql in self._changed_lines(index, low, high)]
+        if selects:
+            few = sum(count for *_, count in touched) <= ROWS_PER_CHUNK
+            yield from self._chunks(" UNION ALL ".join(selects), single_row=few)
+        for index, low, _, _ in touched:
+            if low == Change.SEEN_AGAIN:
+                yield from self._seen_lines(index)
 
     def everything(self) -> Iterator[bytes]:
-        """Pieces of whole lines that tell every row there is."""
+        """Every row there is, in chunks of complete lines."""
         for table in self.tables:
-            yield from self._pieces(
-                f"SELECT {table.line(table.columns)} AS line FROM main.{table.name} WHERE {table.unmarked}"
+            yield from self._chunks(
+                f"SELECT {table.line(table.columns)} AS line FROM main.{table.name} WHERE {table.without_position}"
             )
 
-    def _told(self, place: int, table: Table, low: int, high: int) -> Iterator[str]:
-        """SQL for the lines of one table's rows that changed at these levels, but for those that were only seen."""
-        if high == _GONE:
+    def _changed_lines(self, index: int, low: int, high: int) -> Iterator[str]:
+        """SQL for the lines of one table's rows that changed, except those only seen again.
+
+        `low` and `high` are the least and the greatest `Change` among its rows.
+        """
+        table = self.tables[index]
+        if high == Change.DELETED:
             yield (
                 f"SELECT json_object('{table.name}', key, 'deleted', json('true')) AS line FROM (SELECT DISTINCT key "
-                f"FROM changed WHERE place = {place}) "
+                f"FROM changed WHERE table_index = {index}) "
                 f"WHERE NOT EXISTS (SELECT 1 FROM main.{table.name} WHERE {table.key} = key)"
             )
-        if high >= _ROW:
-            yield self._lines(place, table, table.columns, _ROW)
-        if low <= _FATE <= high:
-            fates = [column for column in table.columns if column in {*FATES.get(table.name, ()), SEEN}]
-            yield self._lines(place, table, fates, _FATE)
+        if high >= Change.ROW:
+            yield self._lines(index, table.columns, Change.ROW)
+        if low <= Change.OUTCOME <= high:
+            wanted = {*OUTCOME_COLUMNS.get(table.name, ()), SEEN_COLUMN}
+            yield self._lines(index, [column for column in table.columns if column in wanted], Change.OUTCOME)
 
-    def _lines(self, place: int, table: Table, columns: Iterable[str], level: int) -> str:
-        return f"SELECT {table.line(columns)} AS line FROM main.{table.name} WHERE {_at(place, table, level)}"
+    def _lines(self, index: int, columns: Iterable[str], change: Change) -> str:
+        table = self.tables[index]
+        return f"SELECT {table.line(columns)} AS line FROM main.{table.name} WHERE {_changed_so(index, table, change)}"
 
-    def _seen(self, place: int, table: Table) -> Iterator[bytes]:
+    def _seen_lines(self, index: int) -> Iterator[bytes]:
         """Lines for the rows of one table that were only seen again."""
-        rows = self._db.execute(
-            f"SELECT run, json_group_array(row) FROM (SELECT {SEEN} AS run, {table.key} AS row FROM main.{table.name} "
-            f"WHERE {_at(place, table, _SEEN)} ORDER BY 1, 2) GROUP BY run"
+        table = self.tables[index]
+        by_run = self._db.execute(
+            f"SELECT run, json_group_array(row) FROM (SELECT {SEEN_COLUMN} AS run, {table.key} AS row "
+            f"FROM main.{table.name} WHERE {_changed_so(index, table, Change.SEEN_AGAIN)} ORDER BY 1, 2) GROUP BY run"
         ).fetchall()
-        for run, found in rows:
-            told = {table.name: _ranges(json.loads(found)), SEEN: run}
-            yield json.dumps(told, separators=(",", ":")).encode() + b"\n"
+        for run, rows in by_run:
+            line = {table.name: _ranges(json.loads(rows)), SEEN_COLUMN: run}
+            yield json.dumps(line, separators=(",", ":")).encode() + b"\n"
 
-    def _pieces(self, statement: str, *, at_once: bool = False) -> Iterator[bytes]:
-        """The lines that a statement gives. `at_once`: as one row, as each gives the interpreter away."""
-        if at_once:
+    def _chunks(self, statement: str, *, single_row: bool = False) -> Iterator[bytes]:
+        """The lines that a statement selects. `single_row`: as one row, because each fetch releases the GIL."""
+        if single_row:
             statement = f"SELECT group_concat(line, char(10)) FROM ({statement})"
         cursor = self._db.execute(statement)
-        while some := cursor.fetchmany(PIECE):
-            yield "".join(f"{line}\n" for (line,) in some if line is not None).encode()
+        while rows := cursor.fetchmany(ROWS_PER_CHUNK):
+            yield "".join(f"{line}\n" for (line,) in rows if line is not None).encode()
 
 
 def _differ(columns: Iterable[str]) -> str:
-    """SQL: any of these columns is another than before."""
+    """SQL: whether any of these columns changed."""
     return " OR ".join(f"old.{column} IS NOT new.{column}" for column in sorted(columns)) or "0"
 
 
-def _at(place: int, table: Table, level: int) -> str:
-    keys = f"SELECT key FROM changed WHERE place = {place} GROUP BY key HAVING min(max(level), {_ROW}) = {level}"
+def _changed_so(index: int, table: Table, change: Change) -> str:
+    """SQL: whether this is the greatest change of a row; a deleted row that is there again counts as changed."""
+    greatest = f"min(max(change), {Change.ROW})"
+    keys = f"SELECT key FROM changed WHERE table_index = {index} GROUP BY key HAVING {greatest} = {change}"
     return f"{table.key} IN ({keys})"
 
 
 def _ranges(rows: list[Any]) -> list[list[int]]:
-    """Rows in order, as first and last of each stretch without a gap."""
-    found: list[list[int]] = []
+    """Sorted row numbers as the first and last of each unbroken range."""
+    ranges: list[list[int]] = []
     for row in rows:
-        if found and row == found[-1][1] + 1:
-            found[-1][1] = row
+        if ranges and row == ranges[-1][1] + 1:
+            ranges[-1][1] = row
         else:
-            found.append([row, row])
-    return found
+            ranges.append([row, row])
+    return ranges

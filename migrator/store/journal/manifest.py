@@ -1,18 +1,19 @@
-"""`manifest.jsonl`: every change of the catalog's rows, as lines of JSON that are only ever added to the file.
+"""`manifest.jsonl`: every change of the catalog's rows, as lines of JSON; the file is append-only.
 
-The one idea: the lines of one transaction are a batch. A closing line numbers it and holds the SHA-256 of the closing
-line's hash before it and of the batch's bytes, so that whatever is changed, cut out or swapped is noticed. A batch is
-safe on disk before its transaction is committed: what the catalog says can always be made again from here.
-The one trap: lines behind the last closing line, or a line without an end, are of a transaction that never was; they
-are passed over here, and cut off by whoever writes next.
+The lines of one transaction form a batch. A closing line numbers the batch and holds a SHA-256 of the previous closing
+line's hash and the batch's bytes, so any line that was changed, removed or swapped is noticed. A batch is safe on disk
+before its transaction is committed, so the catalog can always be rebuilt from here.
+
+Beware: lines after the last closing line, and a truncated last line, belong to a transaction that was never committed.
+Readers skip them, and the next writer cuts them off.
 
 A line is one of:
-    {"manifest": 1, "schema": [...]}                    the first; names the migrations that made the tables
-    {"TABLE": ROW, "column": value, ...}                a row as it is now; columns that are left out stay as they were
-    {"TABLE": ROW, "deleted": true}                     a row that is no more
-    {"TABLE": [[FIRST, LAST], ...], "last_run": RUN}    these rows were seen again by a run, and nothing else changed
+    {"manifest": 1, "schema": [...]}                    the first line; names the migrations that made the tables
+    {"TABLE": ROW, "column": value, ...}                the new state of a row; columns that are left out stay the same
+    {"TABLE": ROW, "deleted": true}                     a row that was deleted
+    {"TABLE": [[FIRST, LAST], ...], "last_run": RUN}    rows that a run saw again, with no other change
     {"batch": NUMBER, "lines": COUNT, "sha256": HASH}   the closing line
-ROW is the SQLite rowid, or the key of `blobs` and `settings`, which have none.
+ROW is the SQLite rowid, or the key in `blobs` and `settings`, which have no rowid.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from migrator.store.layout import JOURNAL
 
 FORMAT = 1
 _CLOSING = b'{"batch":'
-_PIECE = 1 << 20
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class JournalPosition:
-    """The end of a batch: its number, the length of the file up to there in bytes, its hash."""
+    """The end of a batch: its number, the file's length in bytes up to there, and its hash."""
 
     batch: int = 0
     length: int = 0
@@ -43,7 +44,7 @@ class JournalPosition:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The lines of one transaction. `sound` if they are what was written; `end` is where the batch ends."""
+    """The lines of one transaction. `sound` if they match their closing line; `end` is where the batch ends."""
 
     lines: list[bytes]
     sound: bool
@@ -51,7 +52,7 @@ class Batch:
 
 
 def path_in(root: Path) -> Path:
-    """Where the manifest of an archive stands."""
+    """The path of an archive's manifest."""
     return root / JOURNAL
 
 
@@ -60,29 +61,29 @@ def first_line(schema: Iterable[str]) -> bytes:
     return json.dumps({"manifest": FORMAT, "schema": list(schema)}, separators=(",", ":")).encode() + b"\n"
 
 
-def write_batch(path: Path, after: JournalPosition, pieces: Iterable[bytes]) -> JournalPosition:
-    """Write whole lines and their closing line behind a mark; what stood there is cut off. Not yet safe on disk."""
+def write_batch(path: Path, after: JournalPosition, chunks: Iterable[bytes]) -> JournalPosition:
+    """Write complete lines and their closing line at a position, cutting off what was there. Not yet durable."""
     sha256, count, length = hashlib.sha256(after.sha256.encode()), 0, after.length
     waiting = b""
-    for piece in pieces:
-        sha256.update(piece)
-        count += piece.count(b"\n")
-        waiting += piece
-        if len(waiting) > _PIECE:
-            disk.extend(path, length, waiting)
+    for chunk in chunks:
+        sha256.update(chunk)
+        count += chunk.count(b"\n")
+        waiting += chunk
+        if len(waiting) > _CHUNK_BYTES:
+            disk.write_at(path, length, waiting)
             length, waiting = length + len(waiting), b""
     last = _closing(after.batch + 1, count, sha256.hexdigest())
-    disk.extend(path, length, waiting + last)
+    disk.write_at(path, length, waiting + last)
     return JournalPosition(after.batch + 1, length + len(waiting) + len(last), sha256.hexdigest())
 
 
-def make_safe(path: Path) -> None:
-    """All that was written to the manifest is safe on disk when this returns."""
+def sync(path: Path) -> None:
+    """Make everything written to the manifest durable."""
     disk.sync_files(path.parent, [path])
 
 
 def batches(path: Path, after: JournalPosition = JournalPosition()) -> Iterator[Batch]:
-    """The batches of a manifest behind a mark. A damaged one is given with what lines it has."""
+    """The batches of a manifest after a position. A damaged one comes with the lines that it has."""
     with suppress(FileNotFoundError), path.open("rb") as file:
         file.seek(after.length)
         lines, sha256 = [], hashlib.sha256(after.sha256.encode())
@@ -91,30 +92,30 @@ def batches(path: Path, after: JournalPosition = JournalPosition()) -> Iterator[
                 lines.append(line)
                 sha256.update(line)
                 continue
-            number, told = _read_closing(line)
+            number, recorded = _read_closing(line)
             wanted = _closing(after.batch + 1, len(lines), sha256.hexdigest())
             if wanted != line and wanted.startswith(line):
-                return  # a write that was broken off here
-            after = JournalPosition(number or after.batch + 1, file.tell(), told)
+                return  # a write that was interrupted here
+            after = JournalPosition(number or after.batch + 1, file.tell(), recorded)
             yield Batch(lines, line == wanted, after)
-            lines, sha256 = [], hashlib.sha256(told.encode())
+            lines, sha256 = [], hashlib.sha256(recorded.encode())
 
 
-def stands(path: Path, mark: JournalPosition) -> bool:
-    """Whether a batch ends at this mark, by its closing line."""
-    if mark.length <= 0:
+def is_at(path: Path, position: JournalPosition) -> bool:
+    """Whether a batch ends at this position, judged by its closing line."""
+    if position.length <= 0:
         return False
     with suppress(FileNotFoundError), path.open("rb") as file:
-        file.seek(max(0, mark.length - 200))
-        before = file.read(min(mark.length, 200))
+        file.seek(max(0, position.length - 200))
+        before = file.read(min(position.length, 200))
         last = before.splitlines(keepends=True)[-1:]
-        whole = len(before) == min(mark.length, 200) and before.endswith(b"\n")
-        return whole and _read_closing(last[0]) == (mark.batch, mark.sha256)
+        whole = len(before) == min(position.length, 200) and before.endswith(b"\n")
+        return whole and _read_closing(last[0]) == (position.batch, position.sha256)
     return False
 
 
 def schema(path: Path) -> list[str] | None:
-    """What the first line says of the tables; None if there is no such line."""
+    """The migrations that the first line names; None if there is no such line."""
     with suppress(FileNotFoundError, ValueError), path.open("rb") as file:
         head = json.loads(file.readline())
         if isinstance(head, dict) and head.get("manifest") == FORMAT and isinstance(head.get("schema"), list):
@@ -123,7 +124,7 @@ def schema(path: Path) -> list[str] | None:
 
 
 def latest_run(path: Path) -> int:
-    """The highest run that is told of; 0 for none. A catalog that knows less than this is not the one it belongs to."""
+    """The highest run in the manifest, 0 for none. A catalog with only older runs is not the one it belongs to."""
     latest = seen = 0
     with suppress(FileNotFoundError), path.open("rb") as file:
         for line in file:
@@ -139,9 +140,9 @@ def _closing(number: int, count: int, sha256: str) -> bytes:
 
 
 def _read_closing(line: bytes) -> tuple[int, str]:
-    """Number and hash of a closing line; 0 and nothing if it is none."""
+    """Number and hash of a closing line; 0 and an empty text if it isn't one."""
     try:
-        found = json.loads(line)
-        return int(found["batch"]), str(found["sha256"])
+        closing = json.loads(line)
+        return int(closing["batch"]), str(closing["sha256"])
     except (ValueError, KeyError, TypeError):
         return 0, ""

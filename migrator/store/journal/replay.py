@@ -1,8 +1,9 @@
-"""From the manifest to a catalog: its lines applied, in order, to tables that hold nothing yet or its older rows.
+"""From the manifest to a catalog: its lines, applied in order to empty tables or to older rows.
 
-The one idea: after the batch that the catalog has recorded as its last, the replay and the catalog hold the same rows.
-That makes a catalog anew (`rebuild`), completes one that a kill left behind, and proves one (`audit`).
-The one trap: a line is text that may be damaged: only tables and columns that exist get into a statement.
+After the batch that the catalog has recorded as its last, replay and catalog hold the same rows. That is how a catalog
+is rebuilt (`rebuild`), completed after a kill, and checked (`audit`).
+
+Beware: lines may be damaged, so only names of existing tables and columns are put into a statement.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from typing import Any
 from sqlite_utils import Database
 
 from migrator.store.journal import manifest
-from migrator.store.journal.changes import SEEN, Table, tables_of
+from migrator.store.journal.changes import SEEN_COLUMN, Table, tables_of
 from migrator.store.journal.manifest import JournalPosition
 from migrator.store.schema import migrations
 
 
 @dataclass(slots=True)
 class Replay:
-    """What a manifest made. `damage` tells of its batches that are not what was written; `end` is its last mark."""
+    """The result of a replay. `damage` lists the batches that are not as written; `end` is the last position."""
 
     db: Database
     end: JournalPosition = field(default_factory=JournalPosition)
@@ -33,25 +34,25 @@ class Replay:
 
 
 def replay(path: Path, until: JournalPosition | None = None, into: str = "") -> Replay:
-    """The tables that a manifest tells of, up to a mark or its end, in a new database `into`; empty: a passing one.
+    """Replay a manifest up to a position, or to its end, into a new database file `into`; if empty, a temporary one.
 
-    Lines of damaged batches are taken as far as they can be read. `ValueError` for a manifest of a newer program.
+    Of damaged batches every readable line is applied. `ValueError` if a newer program wrote the manifest.
     """
     db = Database(sqlite3.connect(into, check_same_thread=False, isolation_level=None))
     for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -16000"):
         db.execute(f"PRAGMA {pragma}")
-    told = manifest.schema(path)
+    names = manifest.schema(path)
     made = Replay(db)
-    for statement in _statements(None if told is None else tuple(told)):
+    for statement in _statements(None if names is None else tuple(names)):
         db.execute(statement)
-    if told is None:
+    if names is None:
         made.damage.append("its first line")
-    lines = Lines(db)
+    lines = LineReplayer(db)
     db.execute("BEGIN")
     for batch in manifest.batches(path):
         if until is not None and batch.end.length > until.length:
             break
-        lost = lines.apply(batch.lines, strict=batch.sound and not made.damage)  # later ones may build on what is lost
+        lost = lines.apply(batch.lines, strict=batch.sound and not made.damage)  # later lines may need lost ones
         made.end = batch.end
         if lost or not batch.sound:
             made.damage.append(f"batch {batch.end.batch}" + (f", {lost} of its lines lost" if lost else ""))
@@ -60,13 +61,13 @@ def replay(path: Path, until: JournalPosition | None = None, into: str = "") -> 
 
 
 @cache
-def _statements(told: tuple[str, ...] | None) -> list[str]:
-    """What makes the tables as these migrations do; all migrations, if none are told."""
+def _statements(names: tuple[str, ...] | None) -> list[str]:
+    """The SQL that makes the tables as these migrations do; as all migrations do, for None."""
     db = Database(memory=True)
     known = [migration.name for migration in migrations.pending(db)]
-    if newer := set(told or ()) - set(known):
+    if newer := set(names or ()) - set(known):
         raise ValueError(f"made by a newer version of this program: {', '.join(sorted(newer))}")
-    migrations.apply(db, stop_before=[name for name in known if told is not None and name not in told])
+    migrations.apply(db, stop_before=[name for name in known if names is not None and name not in names])
     made = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite%' ORDER BY rowid"
     return [sql for (sql,) in db.execute(made).fetchall()]
 
@@ -76,26 +77,26 @@ def applied(db: Database) -> list[str]:
     return [migration.name for migration in migrations.applied(db)]
 
 
-class Lines:
-    """Applies lines to a database whose tables are there."""
+class LineReplayer:
+    """Applies lines to a database that has the tables."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self._tables = {table.name: table for table in tables_of(db)}
 
     def apply(self, lines: Iterable[bytes], *, strict: bool = True) -> int:
-        """Apply them in order. Gives how many could not be; `strict`: such a one raises."""
+        """Apply lines in order; returns how many could not be applied. `strict`: raise instead."""
         lost = 0
         for line in lines:
             try:
-                self._one(json.loads(line))
+                self._apply_line(json.loads(line))
             except (ValueError, TypeError, KeyError, AttributeError, sqlite3.Error, OverflowError):
                 if strict:
                     raise
                 lost += 1
         return lost
 
-    def _one(self, change: dict[str, Any]) -> None:
+    def _apply_line(self, change: dict[str, Any]) -> None:
         name, row = next(iter(change.items()))
         if name == "manifest":
             return
@@ -103,15 +104,15 @@ class Lines:
         values = {column: value for column, value in change.items() if column != name}
         if isinstance(row, list):
             self._db.conn.executemany(
-                f"UPDATE {name} SET {SEEN} = ? WHERE {table.key} BETWEEN ? AND ?",
-                [(values[SEEN], first, last) for first, last in row],
+                f"UPDATE {name} SET {SEEN_COLUMN} = ? WHERE {table.key} BETWEEN ? AND ?",
+                [(values[SEEN_COLUMN], first, last) for first, last in row],
             )
         elif values.get("deleted") is True:
             self._db.execute(f"DELETE FROM {name} WHERE {table.key} = ?", [row])
         else:
-            self._row(table, row, values)
+            self._apply_row(table, row, values)
 
-    def _row(self, table: Table, row: object, values: dict[str, object]) -> None:
+    def _apply_row(self, table: Table, row: object, values: dict[str, object]) -> None:
         if not values.keys() <= set(table.columns):
             raise KeyError(f"{table.name} has no such columns: {values.keys() - set(table.columns)}")
         if len(values) < len(table.columns):

@@ -1,4 +1,4 @@
-"""A catalog held against its journal, and made anew from it."""
+"""Compare a catalog with its journal, and rebuild it from there."""
 
 from migrator.store.repair.auditing import audit
 from migrator.store.repair.remaking import remake

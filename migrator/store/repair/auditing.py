@@ -1,8 +1,9 @@
-"""The catalog held against its manifest, row by row, and against itself. Reads only, and needs no working catalog.
+"""Compare the catalog with its manifest, row by row. Reads only, and works even if the catalog can't be opened.
 
-The one idea: what the manifest tells up to the catalog's mark is what the catalog must hold, every column of every row;
-so a bit that flips in either is seen, though SQLite itself has no checksums.
-The one trap: a catalog that can't be read at all is a finding here, not an error.
+Replaying the manifest up to the catalog's position must give exactly the catalog's rows, in every column. So a flipped
+bit in either is noticed, though SQLite itself has no checksums.
+
+Beware: a catalog that can't be read at all is a finding here, not an error.
 """
 
 from __future__ import annotations
@@ -19,30 +20,31 @@ from sqlite_utils import Database
 from migrator.errors import ArchiveDamagedError
 from migrator.store.catalog import opened_to_read, sqlite_errors
 from migrator.store.disk import disk_errors
-from migrator.store.journal import JournalPosition, Replay, Table, manifest, recorded, replay, tables_of
+from migrator.store.journal import JournalPosition, Replay, Table, manifest, recorded_position, replay, tables_of
 from migrator.store.layout import CATALOG, JOURNAL
 
 Finding = tuple[str, str, str]
-"""Code (see `pipeline.verify.CODES`), file, and what exactly."""
-MOST = 100
-"""So many rows are named."""
+"""Code (see `pipeline.verify.CODES`), file, and detail."""
+MAX_ROWS_NAMED = 100
+"""At most this many rows are named."""
 _MAGIC = b"SQLite format 3\0"
 _FIXED = b"\2\2\0\x40\x20\x20", b"\1\1\0\x40\x20\x20"
 _NUMBERS = struct.pack(">7I20x", 4, 0, 0, 1, 0, 0, 0), bytes(48)
-"""WAL, or the journal that another program may choose until we open it again; UTF-8, no vacuum of its own, no numbers
-of ours; zeros before there are tables. See the format at sqlite.org."""
+"""WAL, or the journal mode that another program may have set until we open the file again; UTF-8, no auto-vacuum, no
+user version; zeros before there are tables. See the file format at sqlite.org.
+"""
 
 
 def audit(root: Path) -> list[Finding]:
-    """What is wrong with catalog and manifest of an archive. To be called before the catalog is opened for writing.
+    """What is wrong with an archive's catalog and manifest. Call it before the catalog is opened for writing.
 
-    `ArchiveLockedError` or `StorageError` if the catalog can't be looked at now, which says nothing about it.
+    `ArchiveLockedError` or `StorageError` if the catalog can't be read now, which says nothing about its health.
     """
     with disk_errors(str(root / CATALOG)):
-        return _looked_at(root, manifest.path_in(root))
+        return _findings(root, manifest.path_in(root))
 
 
-def _looked_at(root: Path, path: Path) -> list[Finding]:
+def _findings(root: Path, path: Path) -> list[Finding]:
     if not (root / CATALOG).exists():
         return [("E10", CATALOG, "it is not there; `migrator rebuild` makes it anew")]
     if not _has_our_header(root / CATALOG):
@@ -55,34 +57,34 @@ def _looked_at(root: Path, path: Path) -> list[Finding]:
 
 
 def _audited(db: Database, path: Path) -> list[Finding]:
-    mark = _mark(db)
-    if told := [] if mark is None else list(_manifest(path, mark)):
-        return told + _unsound(db)
-    if isinstance(mark, str) or not path.exists():
+    position = _position(db)
+    if findings := [] if position is None else list(_manifest(path, position)):
+        return findings + _unsound(db)
+    if isinstance(position, str) or not path.exists():
         return _unsound(db)
-    until = mark if mark and manifest.stands(path, mark) else None
-    if damage := _damage(path, mark, until):
+    until = position if position and manifest.is_at(path, position) else None
+    if damage := _damage(path, position, until):
         return damage + _unsound(db)
-    if found := _unsound(db):
-        return found
+    if findings := _unsound(db):
+        return findings
     with closing((made := replay(path, until)).db):
-        return list(_against(db, made))
+        return list(_compare(db, made))
 
 
-def _damage(path: Path, mark: JournalPosition | None, until: JournalPosition | None) -> list[Finding]:
-    """What was written to a manifest and is not there any more, up to the mark if that stands."""
+def _damage(path: Path, position: JournalPosition | None, until: JournalPosition | None) -> list[Finding]:
+    """What was written to a manifest and is no longer there, up to the position if a batch ends there."""
     bad, end = [] if manifest.schema(path) else ["its first line"], 0
     for batch in takewhile(lambda batch: until is None or batch.end.length <= until.length, manifest.batches(path)):
         end = batch.end.length
         if not batch.sound:
             bad.append(f"batch {batch.end.batch}")
-    if mark and end < mark.length:
+    if position and end < position.length:
         bad.append("its end")
     return [("E21", JOURNAL, what) for what in bad]
 
 
 def _has_our_header(catalog: Path) -> bool:
-    """Whether those bytes of the file's header that never change are what they have to be; SQLite passes over some."""
+    """Whether the constant bytes of the file header are right; SQLite ignores some of them."""
     with catalog.open("rb") as file:
         head = file.read(100)
     return not head or (head[:16] == _MAGIC and head[18:24] in _FIXED and head[44:92] in _NUMBERS)
@@ -94,46 +96,47 @@ def _opened(root: Path) -> Database:
     return db
 
 
-def _mark(db: Database) -> JournalPosition | str | None:
+def _position(db: Database) -> JournalPosition | str | None:
     """None for an archive that has no manifest yet."""
     if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'settings'").fetchone():
         return None
-    return recorded(db)
+    return recorded_position(db)
 
 
-def _manifest(path: Path, mark: JournalPosition | str) -> Iterator[Finding]:
-    """What is wrong with a manifest that its catalog knows of, by its mark."""
-    if isinstance(mark, str):
-        if mark:
-            yield mark, JOURNAL, "found before; the next run that works on the archive writes it anew"
+def _manifest(path: Path, position: JournalPosition | str) -> Iterator[Finding]:
+    """What is wrong with the manifest, judged by the position that the catalog has recorded."""
+    if isinstance(position, str):
+        if position:
+            yield position, JOURNAL, "found before; the next run that works on the archive writes it anew"
     elif not path.exists():
         yield "E22", JOURNAL, "the catalog knows of it"
-    elif path.stat().st_size < mark.length:
-        yield "E23", JOURNAL, f"{path.stat().st_size} bytes, of {mark.length} that the catalog knows of"
+    elif path.stat().st_size < position.length:
+        yield "E23", JOURNAL, f"{path.stat().st_size} bytes, of {position.length} that the catalog knows of"
 
 
 def _unsound(db: Database) -> list[Finding]:
-    """What is wrong with a catalog in itself. `sqlite3.Error` if it can't be read."""
-    found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(1)").fetchall()]
-    return [] if found == ["ok"] else [("E11", CATALOG, " ".join(found))]
+    """What is wrong with the catalog by itself. `sqlite3.Error` if it can't be read."""
+    results = [str(row[0]) for row in db.execute("PRAGMA integrity_check(1)").fetchall()]
+    return [] if results == ["ok"] else [("E11", CATALOG, " ".join(results))]
 
 
-def _against(db: Database, made: Replay) -> Iterator[Finding]:
+def _compare(db: Database, made: Replay) -> Iterator[Finding]:
     if _schema(db) != _schema(made.db):
         yield "E11", CATALOG, "its tables are not those that the manifest tells of"
         return
-    mark = recorded(db)
-    if isinstance(mark, JournalPosition) and mark != made.end:
+    position = recorded_position(db)
+    if isinstance(position, JournalPosition) and position != made.end:
         yield "E12", CATALOG, "settings manifest"
-    left = MOST
+    left = MAX_ROWS_NAMED
     for table in tables_of(made.db):
         for finding in _differing(db, made.db, table):
             if left := left - 1:
                 yield finding
             else:
                 return
-    if (one := _rows(db, "SELECT * FROM sqlite_sequence")) != (two := _rows(made.db, "SELECT * FROM sqlite_sequence")):
-        yield "E12", CATALOG, f"sqlite_sequence: {one}, not {two}"
+    sequences, expected = (_rows(each, "SELECT * FROM sqlite_sequence") for each in (db, made.db))
+    if sequences != expected:
+        yield "E12", CATALOG, f"sqlite_sequence: {sequences}, not {expected}"
 
 
 def _schema(db: Database) -> list[str]:
@@ -144,21 +147,20 @@ def _rows(db: Database, statement: str) -> list[str]:
     return [repr(row) for row in db.execute(statement).fetchall()]
 
 
-def _differing(db: Database, told: Database, table: Table) -> Iterator[Finding]:
-    """Rows that differ, are missing or unknown; both sides come in the order of their keys."""
-    statement = (
-        f"SELECT {table.key}, {', '.join(table.columns)} FROM {table.name} WHERE {table.unmarked} ORDER BY {table.key}"
-    )
-    has, should = iter(db.execute(statement)), iter(told.execute(statement))
-    one, two = next(has, None), next(should, None)
-    while one is not None or two is not None:
-        if two is None or (one is not None and one[0] < two[0]):
-            yield "E14", CATALOG, f"{table.name} {one[0]}" if one else ""
-            one = next(has, None)
-        elif one is None or two[0] < one[0]:
-            yield "E13", CATALOG, f"{table.name} {two[0]}"
-            two = next(should, None)
+def _differing(db: Database, replayed: Database, table: Table) -> Iterator[Finding]:
+    """Rows that differ, are missing or are unknown; both sides are sorted by key."""
+    columns = ", ".join([table.key, *table.columns])
+    statement = f"SELECT {columns} FROM {table.name} WHERE {table.without_position} ORDER BY {table.key}"
+    actual, expected = iter(db.execute(statement)), iter(replayed.execute(statement))
+    row, wanted = next(actual, None), next(expected, None)
+    while row is not None or wanted is not None:
+        if wanted is None or (row is not None and row[0] < wanted[0]):
+            yield "E14", CATALOG, f"{table.name} {row[0]}" if row else ""
+            row = next(actual, None)
+        elif row is None or wanted[0] < row[0]:
+            yield "E13", CATALOG, f"{table.name} {wanted[0]}"
+            wanted = next(expected, None)
         else:
-            if repr(one) != repr(two):
-                yield "E12", CATALOG, f"{table.name} {one[0]}"
-            one, two = next(has, None), next(should, None)
+            if repr(row) != repr(wanted):
+                yield "E12", CATALOG, f"{table.name} {row[0]}"
+            row, wanted = next(actual, None), next(expected, None)

@@ -1,8 +1,10 @@
-"""A new catalog in place of one that is lost or damaged, made from the manifest.
+"""Replace a lost or damaged catalog by a new one, made from the manifest.
 
-The one idea: it is made beside the old one, and takes its name when it is whole and safe; so a kill at any moment
-leaves the old one, or none and a manifest to begin with again.
-The one trap: what SQLite keeps beside a database (`-wal`, `-shm`) goes aside with it: beside the new one it is poison.
+The new one is made beside the old one and renamed when it is complete and safe. So a kill at any moment leaves either
+the old catalog, or none and a manifest to start from again.
+
+Beware: the files that SQLite keeps beside a database (`-wal`, `-shm`) have to be moved away with the old catalog. Left
+beside the new one, they would corrupt it.
 """
 
 from __future__ import annotations
@@ -13,16 +15,16 @@ from pathlib import Path
 from migrator.errors import ArchiveDamagedError
 from migrator.store import disk
 from migrator.store.disk import disk_errors
-from migrator.store.journal import manifest, record, replay
+from migrator.store.journal import manifest, record_position, replay
 from migrator.store.layout import CATALOG, JOURNAL, NEW_CATALOG
 
 BESIDE = ("", "-wal", "-shm", "-journal")
 
 
 def remake(root: Path) -> list[str]:
-    """Make the catalog anew; tells what of the manifest could not be read. The old one is kept under another name.
+    """Rebuild the catalog; returns what of the manifest could not be read. The old catalog is kept under another name.
 
-    Whoever calls holds the archive, and has no catalog open. `ArchiveDamagedError` if there is no manifest.
+    The caller holds the archive's lock and has no catalog open. `ArchiveDamagedError` if there is no manifest.
     """
     path, fresh = manifest.path_in(root), root / NEW_CATALOG
     if not path.exists():
@@ -46,8 +48,8 @@ def _made(path: Path, fresh: Path) -> list[str]:
     except ValueError as error:
         raise ArchiveDamagedError(f"{JOURNAL}: {error}") from error
     with closing(made.db):
-        record(made.db, "E21" if made.damage else made.end)
-        made.db.execute("PRAGMA journal_mode = WAL")  # as every catalog is; closing it leaves nothing beside it
+        record_position(made.db, "E21" if made.damage else made.end)
+        made.db.execute("PRAGMA journal_mode = WAL")  # like every catalog; closing it removes the files beside it
     return made.damage
 
 
