@@ -774,7 +774,7 @@ async def test_no_secret_is_said_or_kept_whatever_happens(tmp_path, source, targ
     finished = await run("--json", "-v", "backup", config)
     assert finished.code == 4, finished
     said += [finished.out, finished.err]
-    wrap = {*target._tokens, target._refresh_token} if way == "password" else set()
+    wrap = {*target.login.tokens, target.login.refresh_token} if way == "password" else set()
     assert all(wrap)
     assert_secret_nowhere({secret, source.cookie, target.password} | wrap, said, root)
 

@@ -22,6 +22,7 @@ from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import show_login, to_login
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.teampulse.web import FilePages
 from migrator.sandbox.world.model import World
 from migrator.trackers import adapter
 from migrator.trackers.teampulse import ADAPTER, Options, TeamPulseSource, TeamPulseTarget
@@ -217,8 +218,16 @@ class ShySandbox(TeamPulseSandbox):
 class OneWaySandbox(TeamPulseSandbox):
     """A server whose `downloadUrl` wants another login than the API's."""
 
+    def __init__(self, *args, **quirks):
+        super().__init__(*args, **quirks)
+        self.file_pages = LoginFirst(self, self.login)
+
+
+class LoginFirst(FilePages):
+    """Pages that send everybody to log in before a download."""
+
     async def _download(self, request):
-        return to_login(self)
+        return to_login(self._sandbox)
 
 
 class SilentSandbox(TeamPulseSandbox):
@@ -456,12 +465,14 @@ async def test_file_that_neither_address_gives_is_refused_as_the_first_said():
 
 
 async def test_login_page_in_place_of_a_web_page_without_a_size_is_not_taken_for_it():
-    class LoggedOut(TeamPulseSandbox):
+    class LoggedOut(FilePages):
         async def _file(self, request, how):
             return await show_login(request)
 
     page = next(file for file in WORLD.attachments if file.name.endswith(".html") and WORLD.owner_of(file))
-    async with serving(LoggedOut(WORLD, null_sizes={page.id})) as (_, src, _):
+    made = TeamPulseSandbox(WORLD, null_sizes={page.id})
+    made.file_pages = LoggedOut(made, made.login)
+    async with serving(made) as (_, src, _):
         bucket = MemorySink()
         with pytest.raises(errors.LoginPageError):
             await src.download((await crawl(src)).attachments[str(page.id)], bucket)
@@ -494,15 +505,15 @@ async def test_tokens_that_die_in_the_middle_are_renewed():
             await fetch(src, file)
             await src.read("workitems", None)
         assert Counter((file.owner, file.name) for file in files) == expected_names(sandbox)
-        assert (sandbox.logins, sandbox.refreshes > 10) == (1, True)
+        assert (sandbox.login.logins, sandbox.login.refreshes > 10) == (1, True)
 
 
 async def test_dead_refresh_tokens_lead_to_a_new_login():
     made = TeamPulseSandbox(SMALL, token_lifetime_requests=2, refresh_dies=True)
     async with serving(made, page_size=5) as (sandbox, src, _):
         assert await names(src) == expected_names(sandbox)
-        assert sandbox.logins > 5
-        assert sandbox.refreshes == 0
+        assert sandbox.login.logins > 5
+        assert sandbox.login.refreshes == 0
 
 
 async def test_everything_arrives_through_faults_of_all_kinds():
@@ -619,7 +630,7 @@ async def test_upload_with_a_dead_token_logs_in_and_sends_it_again_whole():
         for _ in range(3):
             await dst.upload(EntityRef("Story", "101"), draft("b.bin", len(content)), Bytes(content))
         assert [(file.size, file.sha256) for file in sb.files_of(101)] == [(len(content), sha256(content))] * 3
-        assert sb.refreshes == 3
+        assert sb.login.refreshes == 3
 
 
 async def test_upload_is_marked_as_the_option_says():

@@ -107,7 +107,7 @@ async def test_a_token_is_decoded_exactly_once(client: Client, sandbox: TeamPuls
 async def test_wrong_passwords_and_clients_get_no_token(client: Client, sandbox: TeamPulseSandbox) -> None:
     await log_in(client, sandbox, status=401, wrap_username="ann", wrap_password="wrong")
     await log_in(client, sandbox, status=400, wrap_client_id="uri:Other")
-    assert sandbox.logins == 0
+    assert sandbox.login.logins == 0
 
 
 async def test_a_token_dies_after_some_requests_and_is_refreshed(client: Client, world: World) -> None:
@@ -119,14 +119,14 @@ async def test_a_token_dies_after_some_requests_and_is_refreshed(client: Client,
         second = await log_in(client, sandbox, wrap_refresh_token=first["wrap_refresh_token"])
         assert "wrap_refresh_token" not in second
         await ask(client, sandbox, "users/me", headers=bearing(second["wrap_access_token"]))
-        assert (sandbox.logins, sandbox.refreshes) == (1, 1)
+        assert (sandbox.login.logins, sandbox.login.refreshes) == (1, 1)
 
 
 async def test_a_refresh_token_may_be_dead_too(client: Client, world: World) -> None:
     async with TeamPulseSandbox(world, refresh_dies=True) as sandbox:
         granted = await log_in(client, sandbox)
         await log_in(client, sandbox, status=401, wrap_refresh_token=granted["wrap_refresh_token"])
-        assert sandbox.refreshes == 0
+        assert sandbox.login.refreshes == 0
 
 
 async def test_default_page_has_100_items_and_top_is_capped(client: Client, sandbox: TeamPulseSandbox) -> None:

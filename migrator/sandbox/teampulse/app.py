@@ -47,7 +47,8 @@ class TeamPulseSandbox(TeamPulseReads):
     @override
     def routes(self) -> Iterable[web.RouteDef]:
         """The routes of the API, with and without its version, and those of login and files."""
-        yield from super().routes()
+        yield from self.login.routes()
+        yield from self.file_pages.routes()
         for prefix in ("api/v1", "api"):
             for method, path, handler, name in self._handlers():
                 kwargs = {"name": f"{name}.{prefix.replace('/', '.')}"} if name else {}

@@ -6,12 +6,14 @@ Beware: its attachments always belong to a work item, so the world's unlinked at
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import quote
 
 from aiohttp import web
 
 from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.faults import Faults
+from migrator.sandbox.server import Sandbox
 from migrator.sandbox.state import CommentRow
 from migrator.sandbox.teampulse.odata import (
     BadQueryError,
@@ -34,27 +36,40 @@ from migrator.sandbox.teampulse.records import (
     Records,
     known_names,
 )
-from migrator.sandbox.teampulse.web import TeamPulseWeb
+from migrator.sandbox.teampulse.web import FilePages, TeamPulseQuirks, WrapLogin, address_number
 from migrator.sandbox.world import World, WorldAttachment
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 Row = Any
 
 
-class TeamPulseReads(TeamPulseWeb):
+class TeamPulseReads(Sandbox):
     """The part of a sandbox TeamPulse's API that answers reads."""
 
+    user: ClassVar[str] = "ann"
+    cookie: ClassVar[str] = ".ASPXAUTH=0A1B2C3D4E"
+    internal_host: ClassVar[str] = "http://teampulse-internal"
+
     def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **quirks: Any) -> None:
-        super().__init__(world, faults, base_path=base_path, **quirks)
+        super().__init__(world, faults, base_path=base_path)
+        self.quirks = TeamPulseQuirks(**quirks)
+        place = f"{self.internal_host}{self.base_path}"
+        self.login = WrapLogin(self.user, self.password, self.cookie, place, self.quirks)
+        self.file_pages = FilePages(self, self.login)
         self.removed: set[int] = set()
         self.records = Records(self)
         self._kept: tuple[tuple[int, int], list[WorldAttachment]] = ((-1, 0), [])
 
+    def address(self, file: WorldAttachment, page: str = "AttachmentDownload") -> str:
+        """The address of a file as the server believes it to be."""
+        number, name = address_number(file.id), quote(file.name, safe="")
+        return f"{self.internal_host}{self.base_path}/{page}/{number}/AttachmentName/{name}"
+
     def _answering(self, handler: Handler) -> Handler:
         async def answer(request: web.Request) -> web.Response:
-            if not self.authenticated(request):
-                return self.challenge()
-            self.spend(request)
+            if not self.login.authenticated(request):
+                return self.login.challenge()
+            self.login.spend(request)
             try:
                 return await handler(request)
             except BadQueryError as error:

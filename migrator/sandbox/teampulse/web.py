@@ -7,15 +7,12 @@ Beware: addresses are absolute, with the host that the server believes in, and t
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
 from aiohttp import web
 from typing_extensions import override
 
-from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import FILE_ROUTE, Sandbox, attachment_disposition, in_any_case, show_login, to_login
-from migrator.sandbox.world import World, WorldAttachment
 
 STREAM_ROUTE = f"{FILE_ROUTE}.stream"
 CLIENT_ID = "uri:TeamPulse"
@@ -35,59 +32,51 @@ class TeamPulseQuirks:
     too_large_status: int = 404  # 404 (IIS 404.13) or 413
 
 
-class TeamPulseWeb(Sandbox):
-    """Login and files of a sandbox TeamPulse; `TeamPulseSandbox` adds the API."""
+class WrapLogin:
+    """OAuth WRAP: gives tokens for a password, and says which requests carry a valid one, or the cookie.
 
-    user: ClassVar[str] = "ann"
-    cookie: ClassVar[str] = ".ASPXAUTH=0A1B2C3D4E"
-    internal_host: ClassVar[str] = "http://teampulse-internal"
+    `place` is the address up to which the server believes its own paths to be.
+    """
 
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **quirks: Any) -> None:
-        super().__init__(world, faults, base_path=base_path)
-        self.quirks = TeamPulseQuirks(**quirks)
+    def __init__(self, user: str, password: str, cookie: str, place: str, quirks: TeamPulseQuirks) -> None:
+        self._user, self._password, self._cookie = user, password, cookie
+        self._place, self._quirks = place, quirks
         self.logins = 0
         """Number of logins with a password."""
         self.refreshes = 0
-        self._tokens: dict[str, int] = {}
-        self._refresh_token = ""
+        self.tokens: dict[str, int] = {}
+        """Valid access tokens, and the requests made with each."""
+        self.refresh_token = ""
 
     @override
     def routes(self) -> Iterable[web.RouteDef]:
-        """The routes of login and files."""
-        file = r"/{number:\d+}" + in_any_case("AttachmentName") + "/{name}"
+        """The routes of login."""
         return [
             web.get(in_any_case("Login"), show_login),
             web.get(in_any_case("login.aspx"), show_login),
             web.get(in_any_case("Authentication/Restrict"), self._restrict),
             web.post(in_any_case("Authenticate/WRAPv0.9"), self._issue),
-            web.get(in_any_case("AttachmentDownload") + file, self._download, name=FILE_ROUTE),
-            web.get(in_any_case("AttachmentStreaming") + file, self._stream, name=STREAM_ROUTE),
         ]
 
     def authenticated(self, request: web.Request) -> bool:
         """Whether a request carries a valid token or the cookie."""
-        return self.cookie in request.headers.get("Cookie", "") or self._token(request) in self._tokens
+        return self._cookie in request.headers.get("Cookie", "") or self._token(request) in self.tokens
 
     def spend(self, request: web.Request) -> None:
         """Count an API request against the lifetime of its token."""
         token = self._token(request)
-        if token in self._tokens and self.quirks.token_lifetime_requests is not None:
-            self._tokens[token] += 1
-            if self._tokens[token] >= self.quirks.token_lifetime_requests:
-                del self._tokens[token]
+        if token in self.tokens and self._quirks.token_lifetime_requests is not None:
+            self.tokens[token] += 1
+            if self.tokens[token] >= self._quirks.token_lifetime_requests:
+                del self.tokens[token]
 
     def challenge(self) -> web.Response:
         """The 401 that says where to log in."""
-        location = f"{self.internal_host}{self.base_path}/Authenticate/WRAPv0.9"
+        location = f"{self._place}/Authenticate/WRAPv0.9"
         answer = web.json_response({"message": "Authorization has been denied for this request."}, status=401)
         for client_id in (CLIENT_ID, f'"{CLIENT_ID}"'):  # bare in the documentation, but the SDK expects quotes
             answer.headers.add("WWW-Authenticate", f'WRAP location="{location}", client_id={client_id}')
         return answer
-
-    def address(self, file: WorldAttachment, page: str = "AttachmentDownload") -> str:
-        """The address of a file as the server believes it to be."""
-        number, name = address_number(file.id), quote(file.name, safe="")
-        return f"{self.internal_host}{self.base_path}/{page}/{number}/AttachmentName/{name}"
 
     def _token(self, request: web.Request) -> str:
         scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
@@ -105,14 +94,14 @@ class TeamPulseWeb(Sandbox):
             return web.Response(status=400, text="wrap_client_id is missing")
         if "wrap_refresh_token" in form:
             return self._refreshed(str(form["wrap_refresh_token"]))
-        if (form.get("wrap_username"), form.get("wrap_password")) != (self.user, self.password):
+        if (form.get("wrap_username"), form.get("wrap_password")) != (self._user, self._password):
             return web.Response(status=401, text="Unauthorized")
         self.logins += 1
-        self._refresh_token = f"refresh/{self.logins}+=&%"
-        return self._granted(wrap_refresh_token=self._refresh_token)
+        self.refresh_token = f"refresh/{self.logins}+=&%"
+        return self._granted(wrap_refresh_token=self.refresh_token)
 
     def _refreshed(self, token: str) -> web.Response:
-        if self.quirks.refresh_dies or token != self._refresh_token:
+        if self._quirks.refresh_dies or token != self.refresh_token:
             return web.Response(status=401, text="Unauthorized")
         self.refreshes += 1
         return self._granted()
@@ -120,9 +109,24 @@ class TeamPulseWeb(Sandbox):
     def _granted(self, **more: str) -> web.Response:
         number = self.logins + self.refreshes
         token = quote(f"http://teampulse/claims?user=ann&n={number}&sig=q+w/e==", safe="")
-        self._tokens[token] = 0
+        self.tokens[token] = 0
         body = urlencode({"wrap_access_token": token, **more, "wrap_access_token_expires_in": "3600"})
         return web.Response(text=body, content_type="application/x-www-form-urlencoded")
+
+
+class FilePages:
+    """The web pages that files are downloaded from; they need a login like any page of the site."""
+
+    def __init__(self, sandbox: Sandbox, login: WrapLogin) -> None:
+        self._sandbox, self._login = sandbox, login
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """The routes of files."""
+        file = r"/{number:\d+}" + in_any_case("AttachmentName") + "/{name}"
+        return [
+            web.get(in_any_case("AttachmentDownload") + file, self._download, name=FILE_ROUTE),
+            web.get(in_any_case("AttachmentStreaming") + file, self._stream, name=STREAM_ROUTE),
+        ]
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
         return await self._file(request, "attachment")
@@ -131,16 +135,16 @@ class TeamPulseWeb(Sandbox):
         return await self._file(request, "inline")
 
     async def _file(self, request: web.Request, how: str) -> web.StreamResponse:
-        if not self.authenticated(request):
-            return to_login(self)
-        file = self.attachment(attachment_number(int(request.match_info["number"])))
+        if not self._login.authenticated(request):
+            return to_login(self._sandbox)
+        file = self._sandbox.attachment(attachment_number(int(request.match_info["number"])))
         if file is None or request.match_info["name"] != file.name:
             return web.Response(status=404, text="Not found")
-        owner = self.world.owner_of(file) if file.id not in self.uploads else file.entity_id
-        if owner is not None and self.faults.forbids(owner):
+        owner = self._sandbox.world.owner_of(file) if file.id not in self._sandbox.uploads else file.entity_id
+        if owner is not None and self._sandbox.faults.forbids(owner):
             return web.Response(status=403, text="Forbidden")
         disposition = attachment_disposition(file.name).replace("attachment", how, 1)
-        return await self.send_file(
+        return await self._sandbox.send_file(
             request, file, {"Content-Type": file.media_type, "Content-Disposition": disposition}
         )
 
