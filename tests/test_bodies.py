@@ -227,10 +227,10 @@ async def times_asked_for_a_file_that_is_gone() -> int:
 
 async def test_404_is_not_repeated_and_a_404_that_were_would_be_noticed():
     assert await times_asked_for_a_file_that_is_gone() == 1
-    real = answers.error_for
+    real = answers.error_for_status
 
     def careless(status, headers, what, body=b""):
         return errors.RetriableError(what) if status == 404 else real(status, headers, what, body)
 
-    with patch.object(http, "error_for", careless):
+    with patch.object(http, "error_for_status", careless):
         assert await times_asked_for_a_file_that_is_gone() == 1 + PATIENCE.retries

@@ -218,7 +218,7 @@ async def test_answer_that_has_no_body_ends_with_its_head(status, told):
 async def test_answer_that_cannot_be_read_may_be_asked_for_again(sent, caplog):
     bucket = MemorySink()
     async with Peer((sent,)).serving() as peer, client(peer.url) as http:
-        with pytest.raises(errors.RetriableError, match=r"GET file: the connection broke \(NotHttp\)"):
+        with pytest.raises(errors.RetriableError, match=r"GET file: the connection broke \(ProtocolError\)"):
             await http.download("file", bucket)
     assert not bucket.started
     assert peer.asked == [0]
@@ -235,7 +235,7 @@ async def test_answer_that_cannot_be_read_may_be_asked_for_again(sent, caplog):
     ids=["long", "many", "longer than any block"],
 )
 async def test_head_without_measure_is_an_error(flood):
-    with pytest.raises(errors.RetriableError, match="NotHttp"):
+    with pytest.raises(errors.RetriableError, match="ProtocolError"):
         await fetched_from((b"HTTP/1.1 200 OK\r\n" + flood + b"\r\n\r\n",))
 
 
@@ -248,7 +248,7 @@ async def test_head_that_never_ends_is_given_up(endless):
             writer.write(endless.replace(b"HTTP/1.1 200 ", b"") * 1000)
             await writer.drain()
 
-    with pytest.raises(errors.RetriableError, match="NotHttp"):
+    with pytest.raises(errors.RetriableError, match="ProtocolError"):
         await fetched_from((then(endless, flood),))
 
 
@@ -341,7 +341,7 @@ async def test_server_that_closes_a_kept_connection_at_the_request_is_asked_once
     found, peer = await fetched_from((answer(FILE), close), (answer(OTHER),), times=2)
     assert found == [FILE, OTHER]
     assert peer.asked == [0, 0, 1]
-    with pytest.raises(errors.RetriableError, match=r"the connection broke \(NoAnswer\)"):
+    with pytest.raises(errors.RetriableError, match=r"the connection broke \(NoResponseError\)"):
         await fetched_from((close,))
 
 
@@ -472,7 +472,7 @@ async def test_tracker_that_brings_nothing_for_too_long_is_given_up(begins, drip
         with pytest.raises(errors.RetriableError) as caught:
             await fetched(http)
     slow_body = drips and b"\r\n\r\n" in begins and b"200" in begins and b"chunked" not in begins
-    told = "NotHttp|nothing came for too long" if drips else "nothing came for too long$"
+    told = "ProtocolError|nothing came for too long" if drips else "nothing came for too long$"
     assert caught.match("too slow" if slow_body else told)
     assert bool(complaints) is ("nothing came" in str(caught.value))
 
@@ -754,7 +754,7 @@ async def read(pieces: list[bytes], how: Exception | None) -> tuple[Any, ...]:
     try:
         while piece := await found.readany():
             body += piece
-    except (IncompleteBodyError, ProtocolError, response.NoAnswer) as caught:
+    except (IncompleteBodyError, ProtocolError, response.NoResponseError) as caught:
         error, body = type(caught).__name__, b""
     return found.status, [*found.headers.items()], body, error, found.reusable
 
@@ -785,7 +785,7 @@ def test_answer_is_the_same_in_whatever_pieces_it_comes():
             seen.add((whole[0], whole[3], whole[4]))
 
         attempt()
-    assert {(200, "", True), (200, "", False), (200, "CutOff", False), (0, "NotHttp", False)} <= seen
+    assert {(200, "", True), (200, "", False), (200, "IncompleteBodyError", False), (0, "ProtocolError", False)} <= seen
 
 
 # --- the end of it
@@ -815,13 +815,13 @@ async def test_connection_that_is_cancelled_when_it_has_just_been_made_holds_nob
 HANGING = """
 import asyncio, socket, sys, time
 import uvloop
-from migrator.wire.auth import Header
+from migrator.wire.auth import HeaderAuth
 from migrator.wire.client import HttpClient
-from tests.contract import Bucket
+from tests.contract import MemorySink
 
 async def main():
-    http = HttpClient("http://tracker.example", Header("X-Key", "k"))
-    for call in (http.download("a", Bucket()), http.get("a")):
+    http = HttpClient("http://tracker.example", HeaderAuth("X-Key", "k"))
+    for call in (http.download("a", MemorySink()), http.get("a")):
         task = asyncio.ensure_future(call)
         await asyncio.sleep(0.2)
         task.cancel()
