@@ -11,12 +11,18 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import threading
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def heeded() -> list[signal.Signals]:
-    """Those of STOPS that mean something here; what `nohup` ignores stays ignored."""
+    """Those of STOPS that mean something here; what `nohup` ignores stays ignored.
+
+    None outside of the main thread: Python gives signals to that one alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return []
     return [number for number in STOPS if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import sqlite3
 import subprocess
@@ -25,7 +24,7 @@ from migrator.store.layout import CATALOG
 from migrator.store.repair.audit import audit
 from migrator.trackers.memory import MemorySource
 from tests.support.parts import expected, rows, run_backup, run_verify, small_tracker, stored
-from tests.support.program import configure, run
+from tests.support.program import configure, run, run_process
 from tests.test_rights import mere_owner, modes_hold
 
 WORLD = World.generate(entities=6, seed=3, attachments=12, median_bytes=200, large_bytes=4000)
@@ -70,7 +69,9 @@ COMMANDS = (
 )
 
 
-async def test_each_command_that_writes_ends_with_status_6_and_says_who_holds_it_and_those_that_read_work(tmp_path):
+async def test_each_command_that_writes_ends_with_status_6_and_says_who_holds_it_and_those_that_read_work(
+    tmp_path, impatient
+):
     base = tmp_path / "base"
     async with TargetprocessSandbox(WORLD) as source, TeamPulseSandbox(WORLD.without_attachments()) as target:
         config = configure(base, source, target, source__options={"inline_images": "skip"})
@@ -91,7 +92,8 @@ async def test_each_command_that_writes_ends_with_status_6_and_says_who_holds_it
             assert rows(root, "SELECT run_id, command, status FROM runs") == before
             assert not (folder / "out").exists()
 
-        await asyncio.gather(*(refused(command, words) for command, words in COMMANDS))
+        for command, words in COMMANDS:
+            await refused(command, words)
         root = base / "archive"
         with held(root):
             for words in (["status", root], ["report", root, "--out", tmp_path / "report.json"]):
@@ -201,7 +203,7 @@ async def test_in_a_folder_that_cannot_be_written_it_is_status_7_and_the_reason(
     try:
         if not modes_hold(root):
             pytest.skip("this account may write whatever modes say, and can't give that up")
-        finished = await run("-q", "--json", "status", root, preexec_fn=mere_owner)
+        finished = await run_process("-q", "--json", "status", root, preexec_fn=mere_owner)
     finally:
         root.chmod(0o700)
     if finished.code == 0:  # SQLite could read it after all

@@ -23,7 +23,7 @@ from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
 from migrator.store.disk import disk_errors
 from tests.support.parts import overwrite
-from tests.support.program import ROOT, configure, ended, kill, run, start, until
+from tests.support.program import ROOT, configure, ended, kill, run, run_process, start, until
 
 WORLD = World.generate(entities=20, seed=3, attachments=60, median_bytes=2000, large_bytes=400_000)
 SKIP = {"inline_images": "skip"}
@@ -477,10 +477,10 @@ async def test_a_name_that_the_terminal_can_not_show_or_would_obey_ends_no_run(t
         sandbox.faults.broken.add(changed.id)
         config = config_of(tmp_path, sandbox, limits={"retries": 0})
         for encoding in "latin-1", "ascii", "utf-8":
-            finished = await run("--json", "backup", config, env={"PYTHONIOENCODING": encoding})
+            finished = await run_process("--json", "backup", config, env={"PYTHONIOENCODING": encoding})
             assert finished.code == 3, finished
             assert finished.document["failures"][0]["name"] == name
-            people = await run("status", tmp_path / "archive", env={"PYTHONIOENCODING": encoding})
+            people = await run_process("status", tmp_path / "archive", env={"PYTHONIOENCODING": encoding})
             assert people.code == 3, people
             assert "\x1b" not in people.out
             assert ".txt" in people.out
@@ -500,7 +500,7 @@ async def test_a_second_run_on_one_archive_is_status_6_and_says_who_holds_it_whi
     config, root = config_of(tmp_path, source, target), tmp_path / "archive"
     process = await start("-q", "backup", config)
     await until(lambda: source.downloads.total() >= 4)
-    source.faults.latency = 3.0
+    source.faults.latency = 1.0
     for words in ["backup", config], ["load", config], ["verify", root]:
         finished = await run("-q", "--json", *words)
         assert_failed(finished, 6, "`backup`", f"process {process.pid}")
@@ -537,7 +537,7 @@ def small_files_only() -> None:
 
 async def test_a_disk_that_refuses_is_status_7_and_the_same_command_goes_on_once_it_can(tmp_path, source):
     config, root = config_of(tmp_path, source), tmp_path / "archive"
-    finished = await run("-q", "--json", "backup", config, preexec_fn=small_files_only)
+    finished = await run_process("-q", "--json", "backup", config, preexec_fn=small_files_only)
     assert_failed(finished, 7, "nothing is lost")
     again = await run("--json", "backup", config)
     assert (again.code, again.document["attachments"]["listed"]) == (0, 60)
@@ -789,7 +789,7 @@ async def test_a_bug_is_status_1_with_a_traceback_that_holds_no_secret(tmp_path,
         "    raise ZeroDivisionError('a bug')\n"
         "module.attachment = attachment\n"
     )
-    finished = await run("-v", "backup", config, env={"PYTHONPATH": f"{breaks}:{ROOT}"})
+    finished = await run_process("-v", "backup", config, env={"PYTHONPATH": f"{breaks}:{ROOT}"})
     assert finished.code == 1
     assert "ZeroDivisionError: a bug" in finished.err
     assert finished.out == ""

@@ -15,7 +15,7 @@ import pytest
 from migrator.filenames import on_disk, readable
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.world.model import World
-from tests.support.program import run
+from tests.support.program import run, run_process
 from tests.test_export import index_of
 
 WORLD = World.generate(entities=12, seed=3, attachments=40, median_bytes=300, large_bytes=4000)
@@ -67,12 +67,12 @@ async def test_every_command_works_in_a_locale_that_is_not_utf_8_and_names_files
             'inline_images = "skip"',
         ]
         config.write_text("\n".join(lines), encoding="utf-8")
-        done = await run("backup", config, env=env)
+        done = await run_process("backup", config, env=env)
         assert done.code == 0, done
     names = {file.name for file in WORLD.attachments if not file.name.isascii()}
     assert names, "some names need more than ASCII"
     for shape in ("tree", "bagit", "zip"):
-        done = await run("--json", "export", root, folder / f"é {shape}", "--format", shape, env=env)
+        done = await run_process("--json", "export", root, folder / f"é {shape}", "--format", shape, env=env)
         assert (done.code, done.document["status"], done.err.count("Traceback")) == (0, "complete", 0), done
         assert done.document["destination"] == str(folder / f"é {shape}")
     with zipfile.ZipFile(folder / "é zip") as file:
@@ -90,9 +90,9 @@ async def test_every_command_works_in_a_locale_that_is_not_utf_8_and_names_files
         ["report", root, "--out", folder / "bericht-ü.csv"],
         ["rebuild", root],
     ):
-        done = await run(*words, env=env)
+        done = await run_process(*words, env=env)
         assert (done.code, "Traceback" in done.err) == (0, False), done
-    again = await run("export", root, folder / "é tree", "--format", "tree", env=env)
+    again = await run_process("export", root, folder / "é tree", "--format", "tree", env=env)
     assert (again.code, "Traceback" in again.err) == (2, False), again
 
 

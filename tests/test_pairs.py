@@ -11,6 +11,7 @@ import csv
 import os
 import random
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from jobs.output import Output
 from jobs.wiring import wire_target
 from migrator.config.settings import read_configuration
 from migrator.model import EntityRef
+from migrator.pipeline.load import LoadSettings
 from migrator.sandbox import SANDBOXES
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import Sandbox
@@ -80,11 +82,12 @@ def assert_there_once(root: Path, target: Sandbox, pairs: list[tuple[EntityRef, 
 
 
 @pytest.mark.parametrize(("source_name", "target_name"), PAIRS)
-async def test_any_source_loads_into_any_target_exactly_once(tmp_path, source_name, target_name):
+async def test_any_source_loads_into_any_target_exactly_once(tmp_path, monkeypatch, source_name, target_name):
     from jobs.commands.backup import run_backup
     from jobs.commands.load import run_load
     from jobs.commands.rollback import run_rollback
 
+    monkeypatch.setattr("migrator.pipeline.load.LoadSettings", partial(LoadSettings, look_again=0.02))
     world, empty = worlds()
     faults = Faults(lose_upload_answers=2, fail_uploads=2)
     async with SANDBOXES[source_name](world) as source, SANDBOXES[target_name](empty) as target:

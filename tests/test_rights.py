@@ -27,7 +27,7 @@ from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
 from migrator.store.layout import CATALOG
 from tests.support.parts import overwrite, run_backup, small_tracker
-from tests.support.program import configure, run
+from tests.support.program import configure, run, run_process
 
 WORLD = World.generate(entities=10, seed=3, attachments=25, median_bytes=2000, large_bytes=400_000)
 DROP, OVERRIDE, SEARCH = 24, 1, 2
@@ -94,16 +94,16 @@ async def test_an_archive_that_can_not_be_written_can_be_read_and_nothing_else(s
         ["verify", root],
         ["export", root, sealed / "out", "--format", "tree"],
     ):
-        finished = await run("-q", "--json", *words, preexec_fn=mere_owner)
+        finished = await run_process("-q", "--json", *words, preexec_fn=mere_owner)
         assert (finished.code, finished.document["status"], finished.err) == (0, "complete", ""), words
-    refused = await run("-q", "--json", "backup", config, preexec_fn=mere_owner)
+    refused = await run_process("-q", "--json", "backup", config, preexec_fn=mere_owner)
     assert (refused.code, refused.document["error"]["code"], refused.err.count("\n")) == (7, 7, 1)
     assert f"{root}/lock: Permission denied" in refused.err or f"{root}: Permission denied" in refused.err
     assert runs(root) == [("backup", "complete")]
     blob = next((root / "blobs").glob("*/*"))
     blob.chmod(0o600)
     blob.write_bytes(b"damaged")
-    assert (await run("-q", "--json", "verify", root, preexec_fn=mere_owner)).code == 5
+    assert (await run_process("-q", "--json", "verify", root, preexec_fn=mere_owner)).code == 5
     allow(root)
     assert (await run("-q", "--json", "backup", config)).code == 0
 
@@ -114,19 +114,19 @@ async def test_a_catalog_or_folder_that_refuses_this_account_is_status_7_in_one_
     seal(root)
     allow(root)
     (root / CATALOG).chmod(0o400)
-    finished = await run("-q", "--json", "backup", config, preexec_fn=mere_owner)
+    finished = await run_process("-q", "--json", "backup", config, preexec_fn=mere_owner)
     assert (finished.code, finished.err.count("\n")) == (7, 1), finished
     assert CATALOG in finished.err
     (root / CATALOG).chmod(0o000)
     for words in ["status", root], ["verify", root]:
-        finished = await run("-q", "--json", *words, preexec_fn=mere_owner)
+        finished = await run_process("-q", "--json", *words, preexec_fn=mere_owner)
         assert (finished.code, finished.err.count("\n")) == (7, 1), finished
         assert CATALOG in finished.err
     root.chmod(0o000)
-    finished = await run("-q", "--json", "backup", config, preexec_fn=mere_owner)
+    finished = await run_process("-q", "--json", "backup", config, preexec_fn=mere_owner)
     assert (finished.code, finished.err.count("\n")) == (7, 1), finished
     assert f"{root}: Permission denied" in finished.err
-    finished = await run("-q", "--json", "status", root, preexec_fn=mere_owner)
+    finished = await run_process("-q", "--json", "status", root, preexec_fn=mere_owner)
     assert finished.code == 2
     assert "is not readable" in finished.err
 
@@ -141,7 +141,7 @@ def modes(root) -> set[int]:
 @pytest.mark.parametrize("how", ["damaged", "cut", "missing"])
 async def test_a_blob_that_nobody_may_write_to_is_repaired_by_its_owner(sealed, source, how):
     config, root = configure(sealed, source, source__options={"inline_images": "skip"}), sealed / "archive"
-    assert (await run("-q", "backup", config, preexec_fn=mere_owner)).code == 0
+    assert (await run_process("-q", "backup", config, preexec_fn=mere_owner)).code == 0
     assert modes(root) == {0o400}
     sizes = {path: path.stat().st_size for path in root.glob("blobs/*/*")}
     blobs = [max(sizes, key=sizes.get), min((path for path in sizes if sizes[path]), key=sizes.get)]
@@ -150,9 +150,9 @@ async def test_a_blob_that_nobody_may_write_to_is_repaired_by_its_owner(sealed, 
             blob.unlink()
         else:
             overwrite(blob, b"?" * sizes[blob] if how == "damaged" else b"")
-    assert (await run("-q", "verify", root, preexec_fn=mere_owner)).code == 5
-    assert (await run("-q", "backup", config, preexec_fn=mere_owner)).code == 0
-    finished = await run("-q", "--json", "verify", root, preexec_fn=mere_owner)
+    assert (await run_process("-q", "verify", root, preexec_fn=mere_owner)).code == 5
+    assert (await run_process("-q", "backup", config, preexec_fn=mere_owner)).code == 0
+    finished = await run_process("-q", "--json", "verify", root, preexec_fn=mere_owner)
     assert (finished.code, finished.document["problems"]) == (0, [])
     assert modes(root) == {0o400}
 
@@ -222,7 +222,7 @@ async def test_with_few_open_files_each_command_works_or_says_ulimit_before_it_b
             configure(tmp_path, source, target, source__options={"inline_images": "skip"}),
             tmp_path / "archive",
         )
-        refused = await run("-q", "--json", "backup", config, preexec_fn=few_files(40))
+        refused = await run_process("-q", "--json", "backup", config, preexec_fn=few_files(40))
         assert (refused.code, refused.document["error"]["code"], refused.err.count("\n")) == (7, 7, 1)
         assert re.search(r"only 40 files may be open at once, and 92 are needed: .*ulimit -n 92", refused.err)
         assert not root.exists()
@@ -235,7 +235,7 @@ async def test_with_few_open_files_each_command_works_or_says_ulimit_before_it_b
             (["export", root, tmp_path / "out", "--format", "bagit"], 32),
             (["status", root], 32),
         ):
-            finished = await run("-q", "--json", *words, preexec_fn=few_files(count))
+            finished = await run_process("-q", "--json", *words, preexec_fn=few_files(count))
             assert (finished.code, finished.document["status"]) == (0, "complete"), words
             assert all(line.startswith("warning: ") for line in finished.err.splitlines()), finished.err
 
@@ -249,7 +249,7 @@ async def test_a_limit_that_the_program_may_raise_is_raised(tmp_path, source):
         pytest.skip("this system lets no process open 92 files")
     config = configure(tmp_path, source, source__options={"inline_images": "skip"})
     source.faults.latency = 0.2  # so that many are under way at once
-    assert (await run("-q", "backup", config, preexec_fn=soft_only)).code == 0
+    assert (await run_process("-q", "backup", config, preexec_fn=soft_only)).code == 0
 
 
 async def test_a_blob_that_could_not_be_opened_for_want_of_descriptors_is_not_called_damaged(tmp_path, monkeypatch):
