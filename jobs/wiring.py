@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from migrator.config import Configuration, Limits, Secrets, SourceSection, TargetSection, credentials, options_of
 from migrator.errors import ConfigError
 from migrator.layers import DryRunTarget, ParanoidSource, RetryingSource, RetryingTarget, RetryPolicy, VerifiedSource
-from migrator.pipeline.run import back_off
+from migrator.pipeline.stop import back_off
 from migrator.ports import Source, Target
 from migrator.selection import expect_kinds
 from migrator.store import expect_descriptors

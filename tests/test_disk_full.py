@@ -19,8 +19,7 @@ from migrator.mapping.file import Row, add_rows, replace_file
 from migrator.model import EntityRef
 from migrator.pipeline.backup import BackupSettings, backup
 from migrator.pipeline.export import ExportSettings, export
-from migrator.pipeline.load import load
-from migrator.pipeline.load.upload import LoadSettings
+from migrator.pipeline.load import LoadSettings, load
 from migrator.pipeline.report.writers import report
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog

@@ -80,7 +80,6 @@ HOMES = {
 }
 
 LONG = {
-    "migrator/pipeline/load/upload.py": "one upload, found, sent, in doubt or refused, in view of one entity",
     "migrator/layers/retry.py": "retries of a source and of a target, and the rehearsal, by one policy",
     "migrator/wire/client.py": "one client: signing, bodies, redirects and judging an answer belong to each attempt",
 }

@@ -22,16 +22,16 @@ DOWNLOADS = 4
 @asynccontextmanager
 async def recorder(root, count):
     """A recorder, its archive and catalog, and so many files that the catalog expects, settled."""
-    archive, catalog, desk = Archive(root), Catalog(root), SerialExecutor()
+    archive, catalog, executor = Archive(root), Catalog(root), SerialExecutor()
     archive.prepare()
     run = catalog.begin_run("backup")
     files = [Attachment(f"{number:04}", EntityRef("Bug", "1"), "x") for number in range(count)]
     catalog.record_listing(run, [], [(file, Status.PENDING) for file in files])
-    made = Recorder(archive, catalog, desk, run, DOWNLOADS)
+    made = Recorder(archive, catalog, executor, run, DOWNLOADS)
     try:
         yield made, archive, catalog, [settled(file) for file in files]
     finally:
-        await desk.close()
+        await executor.close()
         catalog.close()
 
 

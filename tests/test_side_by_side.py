@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from migrator.pipeline.backup import PAGES_IN_FLIGHT
+from migrator.pipeline.backup.crawl import PAGES_IN_FLIGHT
 from migrator.trackers.memory import MemoryTracker
 from tests.support.parts import expected, run_backup, stored
 

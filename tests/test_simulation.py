@@ -51,7 +51,7 @@ def test_whatever_happens_nothing_is_lost_and_nothing_done_twice():
         assert re.search(rf"killed at edge \d+, (before |after )?{edge};", told), edge
     for verb in ("read", "attachments_of", "download", "find_attachments", "upload", "uploaded", "delete", "read_back"):
         assert re.search(rf"killed at edge \d+, {verb} ", told), verb
-    for end in ("complete", "incomplete", "interrupted", "DiskRefused", "AuthRefused", "TrackerUnreachable"):
+    for end in ("complete", "incomplete", "interrupted", "StorageError", "AuthError", "TrackerUnreachableError"):
         assert f": {end}" in told, end
 
 
@@ -99,13 +99,13 @@ def test_whatever_happens_on_the_wire_nothing_is_lost_and_nothing_done_twice(tmp
 DEFECT = """
 import sys
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.story import Violation, simulate
+from tests.simulation.story import ViolationError, simulate
 name, *seeds = sys.argv[1:]
 with MUTANTS[name]():
     for seed in map(int, seeds):
         try:
             simulate(seed)
-        except Violation as violation:
+        except ViolationError as violation:
             print("found:", violation)
             break
 """

@@ -51,7 +51,10 @@ def _failed_uploads(catalog: Catalog, *, at_work: bool) -> list[dict[str, str | 
 
 
 def _problems(catalog: Catalog) -> list[dict[str, Any]]:
-    """Of blobs what the catalog holds; of the rest what the last look at everything found, and nobody mended since."""
+    """For blobs, what the catalog holds.
+
+    For the rest, what the last full check found and nothing has repaired since.
+    """
     last = catalog.last_problems()
     codes = {found["sha256"]: found["code"] for found in last if found["code"] in OF_BLOBS}
     blobs = [

@@ -1,7 +1,7 @@
-"""A thread of its own for what blocks, so that order is what it is called in: one for the catalog, one for files.
+"""A thread of its own for calls that block: one for the catalog, one for files.
 
-The one idea: rows before checkpoint holds by construction when one thread writes both, and the event loop never waits
-for a disk.
+Calls run in the order in which they were made. So rows are written before their checkpoint by construction, and the
+event loop never waits for a disk.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ class SerialExecutor:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="disk")
 
-    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of the call. It is not interrupted when whoever waits for it is cancelled."""
-        return await self.begin(call, *args, **kwargs)
+    async def call(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of the call. Cancelling the waiting task doesn't interrupt the call."""
+        return await self.submit(call, *args, **kwargs)
 
-    def begin(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+    def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         """The same, in order from this moment on; wait for the future when its result is needed."""
         return asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
 
     async def close(self) -> None:
         """Wait for what was begun, then let go of the thread."""
         try:
-            await self.run(lambda: None)
+            await self.call(lambda: None)
         finally:
             self._thread.shutdown(wait=True)

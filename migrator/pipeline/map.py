@@ -1,9 +1,10 @@
-"""Map: list the target -> match -> add rows.
+"""Map: list the target -> match -> add rows to the mapping file.
 
-The one idea: the target is read as a source is, for its entities alone; the archive's catalog tells of the source. What
-the rules find becomes rows of the mapping file, what they don't find is listed for a person.
-The one trap: while the target is listed, for minutes perhaps, a person may work on the file; what counts is what stands
-in it when the rows are added.
+The target is read like a source, for its entities alone; the archive's catalog knows those of the source. What the
+rules match becomes rows of the mapping file; what they don't match is listed for a person.
+
+Beware: listing the target may take minutes, in which a person may edit the file. What counts is what the file holds
+when the rows are added.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from migrator.store import Catalog
 
 @dataclass(frozen=True, slots=True)
 class MapSettings:
-    """`known` is the mapping as it is; `add_rows` adds to it and gives how many rows it took."""
+    """`known` is the current mapping; `add_rows` adds rows to it and returns how many it accepted."""
 
     rules: Sequence[Rule]
     known: Mapping
@@ -60,7 +61,7 @@ async def propose(
 
 
 async def _listed(target: Source, rules: Sequence[Rule], progress: Progress) -> Index:
-    """All entities of the target. Those that are only referred to count where nothing more is told of them."""
+    """All entities of the target. Those that are only referred to count if nothing more is known of them."""
     index, bare = Index(rules), {}
     for stream in target.capabilities.entity_streams or target.capabilities.streams:
         cursor = None

@@ -1,8 +1,9 @@
-"""Files of a target, read back: what is in them, and whether it is what was sent.
+"""Files at a target, read back: what is in them, and whether it is what was sent.
 
-The one idea: a file is the same if its bytes are; a text is the same, too, if a target kept its characters and wrote
-them with another encoding, other line ends, or without a byte order mark.
-The one trap: a file that can't be read just now is not a file that can't be read: only the second says something.
+A file is the same if its bytes are. A text is also the same if the target kept its characters and wrote them with
+another encoding, other line ends or without a byte order mark.
+
+Beware: a file that can't be read just now is not a file that can't be read. Only the second proves anything.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from migrator.model import Attachment, Blob
 from migrator.ports import Body, BodyFacts, Target
 
 TEXT_LIMIT = 4 * 1024 * 1024
-"""A text up to so many bytes is compared as text."""
+"""Texts up to this many bytes are compared as text."""
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -28,7 +29,7 @@ _MARKS = (
 
 
 class HashSink:
-    """Hashes a file of the target; `content` are its bytes where no more than `keep` came, else None."""
+    """Hashes a file of the target; `content` has its bytes if no more than `keep` came, else None."""
 
     def __init__(self, keep: int = 0) -> None:
         self._keep = keep
@@ -54,7 +55,7 @@ class HashSink:
 
     @property
     def content(self) -> bytes | None:
-        """See above."""
+        """The bytes, if there were no more than `keep`."""
         return bytes(self._kept) if self.size <= self._keep else None
 
 
@@ -83,7 +84,7 @@ class Reader:
         self._known: dict[str, Contents] = {}
 
     async def of(self, remote: Attachment) -> Contents:
-        """What is in a file; that it is as long as it is listed is checked, or a cut one would pass for another."""
+        """What is in a file. Its length is compared with the listed one, or a truncated file would pass for another."""
         if remote.id not in self._known:
             self._known[remote.id] = await self._read(remote)
         return self._known[remote.id]

@@ -1,8 +1,9 @@
-"""Rebuild: catalog and manifest made whole again, each from the other, and held against the blobs.
+"""Rebuild: catalog and journal restored, each from the other, and compared with the blobs.
 
-The one idea: a catalog that is lost, or not what its manifest tells, is made anew from that; a manifest that is lost or
-damaged, from a catalog that is sound. What both have lost, the next backup fetches.
-The one trap: run again it must find nothing to do, and killed at any moment it is simply run again.
+A catalog that is lost, or differs from its journal, is made anew from the journal; a journal that is lost or damaged,
+from a sound catalog. What both have lost, the next backup fetches.
+
+Beware: a second rebuild must find nothing to do, and one that was killed at any moment is simply repeated.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from migrator.store import BLOB_FOLDERS, JOURNAL, Archive, Catalog, audit, blob_
 
 
 def rebuild(archive: Archive) -> dict[str, Any]:
-    """One run; whoever calls holds the archive. Blobs are looked at by name and length; `verify` hashes them.
+    """One run; the caller holds the archive. Blobs are checked by name and length; `verify` hashes them.
 
     `damaged` if blobs are missing or unknown, or lines of the manifest were lost together with the catalog.
     """

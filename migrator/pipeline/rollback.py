@@ -1,10 +1,11 @@
-"""Rollback: list what loads sent, hold each file against what was sent, delete it, record it.
+"""Rollback: list what loads sent, compare each file with what was sent, delete it, record it.
 
-The one idea: only what a load is known to have sent is touched, by its id at the target, and only while it still is
-that file: the name and size that it had there, and its content where it can be read back. What was found there, or was
-changed there, stays.
-The one trap: a kill between the delete and its record. The row stands in doubt from before the delete until its end is
-recorded, so that the next rollback finds the file gone and counts it, and the next load looks before it sends again.
+Only files that a load is known to have sent are touched, by their id at the target, and only while they are still
+those files: with the name and size that they had there, and the same content where it can be read back. What a load
+merely found there, or what was changed there, stays.
+
+Beware: a kill between the delete and its record. The row is in doubt from before the delete until its end is recorded,
+so that the next rollback finds the file gone and counts it, and the next load looks before it sends again.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from typing import Any
 
 from migrator import errors
 from migrator.model import Attachment, EntityRef, RunStatus, Upload, UploadStatus
+from migrator.pipeline.failures import Failure
 from migrator.pipeline.load import Remapped, fits, is_passing, likeness, resembles
 from migrator.pipeline.reading import HashSink
 from migrator.pipeline.run import RunContext, run_context
+from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
 from migrator.store import Catalog
@@ -49,13 +52,13 @@ async def rollback(
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
 ) -> dict[str, Any]:
-    """One run. Whoever calls holds the archive. Gives the summary of `contract.md`; may be repeated at any time.
+    """One run. The caller holds the archive. Gives the summary of `contract.md`; may be repeated at any time.
 
     In a dry run nothing is deleted, and nothing recorded but the run. `ConfigError` if `load` is no load's id.
     """
-    async with run_context(catalog, "rollback", lambda: _expect_load(catalog, settings.load)) as frame:
-        work = _Rollback(target, settings, frame, progress or Silent())
-        return await frame.carry_out(work, stop or asyncio.Event())
+    async with run_context(catalog, "rollback", lambda: _expect_load(catalog, settings.load)) as context:
+        work = _Rollback(target, settings, context, progress or Silent())
+        return await context.execute(work, stop or asyncio.Event())
 
 
 def _expect_load(catalog: Catalog, load: int | None) -> None:
@@ -64,59 +67,47 @@ def _expect_load(catalog: Catalog, load: int | None) -> None:
 
 
 class _Rollback:
-    def __init__(self, target: Target, settings: RollbackSettings, frame: RunContext, progress: Progress) -> None:
+    def __init__(self, target: Target, settings: RollbackSettings, context: RunContext, progress: Progress) -> None:
         self._target, self._settings, self._progress = target, settings, progress
-        self._catalog, self._desk, self._run, self._in_flight = frame.catalog, frame.desk, frame.run, frame.in_flight
-        self._queue: asyncio.Queue[EntityRef] = asyncio.Queue()
-        self._stopping = self._cut_short = False
+        self._catalog, self._executor, self._run, self._stop = (
+            context.catalog,
+            context.executor,
+            context.run,
+            context.stop,
+        )
         self._planned = 0
         self._counts: Counter[str] = Counter()
-        self._failures: list[dict[str, str | None]] = []
-
-    def drain(self) -> None:
-        """See `Work`."""
-        self._stopping = True
+        self._failures: list[Failure] = []
 
     async def flush(self) -> None:
-        """See `Work`. Every deletion is recorded as soon as it is done."""
+        """See `Job`. Every deletion is recorded as soon as it is done."""
 
     def summary(self, _: RunStatus) -> dict[str, Any]:
-        """See `Work`."""
+        """See `Job`."""
         counts, dry_run = self._counts, self._settings.dry_run
         shown = {key: counts[key] for key in (DELETED, ALREADY_GONE, CHANGED, IMPOSSIBLE, FAILED)}
         return {
             "deletions": {"planned": self._planned, **shown, **({DELETED: 0} if dry_run else {})},
             **({"dry_run": {"would_delete": counts[DELETED]}} if dry_run else {}),
-            "failures": self._failures,
+            "failures": [failure.as_json() for failure in self._failures],
         }
 
-    async def work(self) -> bool:
-        """See `Work`."""
+    async def work(self) -> None:
+        """See `Job`."""
         settings = self._settings
-        entities = await self._desk.run(self._catalog.entities_to_roll_back, settings.identity, settings.load)
+        entities = await self._executor.call(self._catalog.entities_to_roll_back, settings.identity, settings.load)
         if (only := settings.only) is not None:
             entities = {to: sum(other == to for _, other in only) for to in {to for _, to in only} & entities.keys()}
         self._planned = sum(entities.values())
         self._progress.known(self._planned, 0)
-        for entity in entities:
-            self._queue.put_nowait(entity)
-        workers = min(settings.deletes, self._target.capabilities.max_writes, max(1, len(entities)))
-        async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(self._worker())
-        return not self._cut_short
-
-    async def _worker(self) -> None:
-        while not self._stopping and not self._queue.empty():
-            entity = self._queue.get_nowait()
-            with self._in_flight:
-                await self._clear(entity)
-        self._cut_short |= not self._queue.empty()
+        await run_workers(
+            entities, self._clear, min(settings.deletes, self._target.capabilities.max_writes), self._stop
+        )
 
     async def _clear(self, to: EntityRef) -> None:
         """All that was sent to one target entity, one after the other."""
         settings = self._settings
-        uploads = await self._desk.run(self._catalog.uploads_to_roll_back, settings.identity, to, settings.load)
+        uploads = await self._executor.call(self._catalog.uploads_to_roll_back, settings.identity, to, settings.load)
         uploads = [upload for upload in uploads if self._is_meant(upload)]
         self._progress.entities(1)
         if not self._target.capabilities.deletes:
@@ -132,8 +123,8 @@ class _Rollback:
                 self._tell(upload, FAILED, f"{to} at the target: {error}")
             return
         for upload in uploads:
-            if self._stopping:
-                self._cut_short = True
+            if self._stop.requested:
+                self._stop.left_undone = True
                 break
             await self._undo(upload, there)
 
@@ -142,7 +133,10 @@ class _Rollback:
         return only is None or (upload.attachment.id, upload.to) in only
 
     async def _listed(self, to: EntityRef) -> dict[str, Attachment] | None:
-        """What is on the entity, by id. None if it is no more, or not for this account: some say the same to both."""
+        """What is on the entity, by id. None if it no longer exists or this account may not see it.
+
+        Some servers answer both alike.
+        """
         try:
             return {remote.id: remote for remote in await self._target.find_attachments(to)}
         except errors.GoneError:
@@ -171,7 +165,7 @@ class _Rollback:
 
         The target may have altered its name; one that no target makes of that name may be another's.
         """
-        arrived = await self._desk.run(self._catalog.arrived, self._settings.identity, upload.to)
+        arrived = await self._executor.call(self._catalog.arrived, self._settings.identity, upload.to)
         known = {remote_id for remote_id, _, _ in arrived.values()} | upload.seen
         sent_name = upload.sent_name or upload.name or ""
         fresh = [remote for remote in there.values() if remote.id not in known and fits(upload, remote)]
@@ -214,7 +208,7 @@ class _Rollback:
 
     async def _change(self, upload: Upload, remote: Attachment) -> str:
         """How the file differs from the one that was sent; nothing if it is that one."""
-        told = remote.name and not upload.accepted  # until a list showed it nobody knew its name; some tell none
+        told = remote.name and not upload.accepted  # its name is unknown until a list shows it; some lists show none
         if (told and remote.name != upload.name) or remote.size not in {None, upload.size_there}:
             was = f"{upload.name!r}, {upload.size_there} bytes"
             return f"it is {remote.name!r}, {remote.size} bytes now; it was {was}"
@@ -254,23 +248,10 @@ class _Rollback:
     async def _record(self, upload: Upload, status: UploadStatus, **facts: Any) -> None:
         if not self._settings.dry_run:
             write, identity = self._catalog.record_upload, self._settings.identity
-            await self._desk.run(write, self._run, identity, upload, status, **facts)
+            await self._executor.call(write, self._run, identity, upload, status, **facts)
 
     def _tell(self, upload: Upload, what: str, reason: str | None = None) -> None:
         self._counts[what] += 1
         self._progress.done(failed=reason is not None)
         if reason is not None:
-            self._failures.append(_failure(upload, what, reason))
-
-
-def _failure(upload: Upload, what: str, reason: str) -> dict[str, str | None]:
-    return {
-        "kind": upload.attachment.owner.kind,
-        "entity": upload.attachment.owner.id,
-        "attachment": upload.attachment.id,
-        "name": upload.attachment.name,
-        "reason": reason,
-        "target_kind": upload.to.kind,
-        "target_id": upload.to.id,
-        "status": what,
-    }
+            self._failures.append(Failure.of_upload(upload, reason, what))

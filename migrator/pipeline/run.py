@@ -1,101 +1,25 @@
 """The frame of a run: begun in the catalog, worked on until it ends or is stopped, ended with its summary.
 
-The one idea: backup, load and rollback say what they do (`Work`); when that is stopped, what becomes of it and which
-of many errors is told is decided here, once.
-The one trap: what was finished has to be recorded in whatever way the work ended, also when it ended badly.
+Backup, load and rollback say what they do (`Job`). How a run ends, and which of several errors is reported, is
+decided here alone.
+
+Beware: what was finished has to be recorded in whatever way the work ended, also when it ended badly.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from migrator.errors import FatalError, MigratorError, StorageError
 from migrator.model import RunStatus
 from migrator.pipeline.executor import SerialExecutor
+from migrator.pipeline.stop import StopToken
 from migrator.store import Catalog
-
-GRACE = 8.0
-"""Seconds that work in flight gets to finish after a stop."""
-
-
-async def until_stopped(
-    work: Coroutine[Any, Any, bool], stop: asyncio.Event, drain: Callable[[], None], quiet: asyncio.Event
-) -> bool:
-    """Run the work; when `stop` is set, `drain`, wait for `quiet` (at most GRACE seconds) and cancel the rest.
-
-    What the work gives; False if it was cancelled. Raises what the work raises.
-    """
-    task = asyncio.create_task(work)
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            drain()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(quiet.wait(), GRACE)
-    finally:
-        stopping.cancel()
-        if not task.done():
-            task.cancel()
-        await asyncio.wait({task})
-    if task.cancelled():
-        return False
-    return await task
-
-
-class InFlight:
-    """Counts work in flight; `quiet` is set while there is none."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self.quiet = asyncio.Event()
-        self.quiet.set()
-
-    def __enter__(self) -> None:
-        _AT_WORK.set((self, asyncio.current_task()))
-        self._begin()
-
-    def __exit__(self, *_: object) -> None:
-        _AT_WORK.set(None)
-        self._end()
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """What is in here waits for nothing but time: a stop need not wait for it."""
-        self._end()
-        try:
-            yield
-        finally:
-            self._begin()
-
-    def _begin(self) -> None:
-        self._count += 1
-        self.quiet.clear()
-
-    def _end(self) -> None:
-        self._count -= 1
-        if not self._count:
-            self.quiet.set()
-
-
-_AT_WORK: ContextVar[tuple[InFlight, asyncio.Task[Any] | None] | None] = ContextVar("at_work", default=None)
-"""What this task counts as in flight. Tasks that it starts inherit it, and don't count."""
-
-
-async def back_off(seconds: float) -> None:
-    """Sleep before another try. Nothing is in flight meanwhile, so a run that is stopped ends at once."""
-    at_work = _AT_WORK.get()
-    if at_work is None or at_work[1] is not asyncio.current_task():
-        await asyncio.sleep(seconds)
-        return
-    with at_work[0].paused():
-        await asyncio.sleep(seconds)
 
 
 def first_fatal(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -115,20 +39,17 @@ def _flatten(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return found
 
 
-class Work(Protocol):
+class Job(Protocol):
     """What one kind of run does."""
 
-    async def work(self) -> bool:
-        """All of it. False if something was left out because of a stop; cancelled if that takes too long."""
-
-    def drain(self) -> None:
-        """A stop: begin nothing new."""
+    async def work(self) -> None:
+        """All of it, or until the run's `StopToken` asks to end; cancelled if that takes too long."""
 
     async def flush(self) -> None:
         """Record what is finished and not recorded yet, in whatever way the work ended."""
 
     def summary(self, status: RunStatus) -> dict[str, Any]:
-        """What the run has to tell, with its `failures`; blocks, on the desk. `status` is how the work ended.
+        """What the run has to tell, with its `failures`; blocks, on the executor. `status` is how the work ended.
 
         `incomplete` in it makes a complete run incomplete, as failures do, and is not told.
         """
@@ -136,43 +57,43 @@ class Work(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """A run that has begun. `desk` is the thread that writes, `in_flight` what a stop waits for."""
+    """A run that has begun. `executor` is the one thread that uses the catalog."""
 
     command: str
     run: int
     catalog: Catalog
-    desk: SerialExecutor
-    in_flight: InFlight = field(default_factory=InFlight)
+    executor: SerialExecutor
+    stop: StopToken = field(default_factory=StopToken)
 
-    async def carry_out(self, work: Work, stop: asyncio.Event) -> dict[str, Any]:
-        """Work until it ends, fails or is stopped; record the run and give its summary. Once for each frame.
+    async def execute(self, job: Job, stop: asyncio.Event) -> dict[str, Any]:
+        """Work until it ends, fails or is stopped; record the run and give its summary. Once for each context.
 
         Raises what is fatal, with the run recorded as `failed` and all that was finished kept.
         """
         began, status = time.monotonic(), RunStatus.FAILED
         try:
-            whole = await until_stopped(work.work(), stop, work.drain, self.in_flight.quiet)
-            status = RunStatus.COMPLETE if whole else RunStatus.INTERRUPTED
+            await self.stop.run(job.work(), stop)
+            status = RunStatus.INTERRUPTED if self.stop.left_undone else RunStatus.COMPLETE
         except asyncio.CancelledError:
             status = RunStatus.INTERRUPTED
             raise
         except BaseExceptionGroup as group:
             raise first_fatal(group) from None
         finally:
-            summary = await self._end(work, status, began)
+            summary = await self._end(job, status, began)
         return summary
 
-    async def _end(self, work: Work, status: RunStatus, began: float) -> dict[str, Any]:
+    async def _end(self, job: Job, status: RunStatus, began: float) -> dict[str, Any]:
         try:
-            await work.flush()
-            return await self.desk.run(self._record, work, status, began)
+            await job.flush()
+            return await self.executor.call(self._record, job, status, began)
         except StorageError:
             if status is not RunStatus.FAILED:
                 raise
             return {}  # why it failed is being raised, and the disk that can't take that note says the same
 
-    def _record(self, work: Work, status: RunStatus, began: float) -> dict[str, Any]:
-        told = work.summary(status)
+    def _record(self, job: Job, status: RunStatus, began: float) -> dict[str, Any]:
+        told = job.summary(status)
         failures, incomplete = told.pop("failures"), told.pop("incomplete", False)
         if status is RunStatus.COMPLETE and (failures or incomplete):
             status = RunStatus.INCOMPLETE
@@ -186,14 +107,14 @@ class RunContext:
 async def run_context(
     catalog: Catalog, command: str, first: Callable[[], object] = lambda: None
 ) -> AsyncIterator[RunContext]:
-    """Begin a run; whoever calls holds the archive. The desk is closed at the end.
+    """Begin a run; the caller holds the archive. The executor is closed at the end.
 
-    `first` is asked on the desk whether it may begin; where that raises, there was no run.
+    `first` is asked on the executor whether it may begin; where that raises, there was no run.
     """
-    desk = SerialExecutor()
+    executor = SerialExecutor()
     try:
-        await desk.run(first)
-        await desk.run(catalog.keep_manifest)
-        yield RunContext(command, await desk.run(catalog.begin_run, command), catalog, desk)
+        await executor.call(first)
+        await executor.call(catalog.keep_manifest)
+        yield RunContext(command, await executor.call(catalog.begin_run, command), catalog, executor)
     finally:
-        await desk.close()
+        await executor.close()

@@ -1,9 +1,10 @@
-"""Verify: hash every blob again, and hold the catalog against the disk, both ways, and against its manifest.
+"""Verify: hash every blob again, and compare catalog, disk and journal with one another.
 
-The one idea: each kind of damage has a code that never changes, and one of three words. What is wrong with a blob is
-noted in the catalog, and the next backup fetches it again where the source still has it; what is wrong with the
-catalog is mended by `migrator rebuild`, and a manifest by the next run that works on the archive.
-The one trap: the catalog is looked at before it is opened for writing, so this opens it, not whoever calls.
+Each kind of damage has a code that never changes. A damaged blob is marked in the catalog, and the next backup fetches
+it again if the source still has it. A damaged catalog is repaired by `migrator rebuild`, a damaged journal by the next
+run that writes to the archive.
+
+Beware: the catalog is inspected before it is opened for writing, so this module opens it, not the caller.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ WHOLE = Part()
 async def verify(
     archive: Archive, *, part: Part = WHOLE, progress: Progress | None = None, stop: asyncio.Event | None = None
 ) -> dict[str, Any]:
-    """One run over the whole archive, or over the next part of its blobs; whoever calls holds it.
+    """One run over the whole archive, or over the next part of its blobs; the caller holds the archive.
 
     May be repeated at any time. A catalog that can't be opened is a finding; blobs are not looked at then.
     """

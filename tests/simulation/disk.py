@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from migrator.store import disk as real
-from migrator.store.catalog.database import Store
+from migrator.store.catalog.database import CatalogDatabase
 
 
 class ForgetfulDisk:
@@ -72,7 +72,7 @@ class ForgetfulDisk:
         real_remove(path)
         self.contents.discard(path)
 
-    def remember(self, catalog: Store) -> None:
+    def remember(self, catalog: CatalogDatabase) -> None:
         """A state of the catalog that a power cut may go back to: its commits are safe by the manifest only."""
         with closing(sqlite3.connect(":memory:")) as copy:
             catalog.db.conn.backup(copy)

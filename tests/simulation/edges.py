@@ -25,7 +25,7 @@ from migrator import errors
 from migrator.model import Attachment
 from migrator.pipeline.backup import recorder
 from migrator.ports import BodyFacts, Sink
-from migrator.store import disk, writer
+from migrator.store import disk, layout
 from migrator.store.catalog.database import CatalogDatabase
 from migrator.trackers.memory import CHUNK, MemoryTracker
 from migrator.wire.h1.pool import ConnectionPool
@@ -115,7 +115,7 @@ def simulated(fate: FaultInjector) -> Iterator[None]:
     numbers = iter(range(10**9))
     with (
         _disk(fate),
-        patch.object(writer, "token_hex", lambda _: f"{next(numbers):016x}"),
+        patch.object(layout, "token_hex", lambda _: f"{next(numbers):016x}"),
         patch.object(CatalogDatabase, "writing", _transactions(fate, CatalogDatabase.writing)),
         patch.object(Database, "execute", _reads(fate, Database.execute)),
         patch.object(recorder, "SMALL", SMALL),

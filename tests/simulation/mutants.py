@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from importlib import import_module
 from typing import Any
 from unittest.mock import patch
 
 from migrator import errors
 from migrator.layers import checked_sink, retry
 from migrator.model import Outcome, Page, Status, UploadStatus
-from migrator.pipeline.backup import _Backup
+from migrator.pipeline.backup.crawl import Crawler
 from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.backup.recorder import Recorder
 from migrator.pipeline.load.upload import Uploader
@@ -25,7 +26,6 @@ from migrator.store.catalog import database
 from migrator.store.catalog.uploads import UploadTables
 from migrator.store.journal import manifest
 from migrator.store.journal.keeper import Journal
-from migrator.store.repair import remake as remaking
 
 
 async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> None:
@@ -33,15 +33,15 @@ async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> N
         if before is not None:
             await before
         write = self._catalog.record_checkpoint
-        await self._desk.run(write, self._run, stream, page.next, page.links, partial=self._partial)
+        await self._executor.call(write, self._run, stream, page.next, page.links, partial=self._partial)
         await self._list_and_fetch(page.entities, page.attachments)
         await self._list_and_fetch((), await self._ask(page.ask))
     finally:
-        self._pages.release()
+        self._page_slots.release()
 
 
 async def _rows_first(self: Any, batch: list[Any]) -> Any:
-    await self._desk.run(self._catalog.record_outcomes, self._run, [settled.outcome for settled in batch])
+    await self._executor.call(self._catalog.record_outcomes, self._run, [settled.outcome for settled in batch])
     return await _writing(self, batch)
 
 
@@ -50,7 +50,7 @@ _writing = Recorder._writing
 
 async def _trusting_names(self: Any, batch: list[Any]) -> Any:
     bodies = [(s.outcome.blob, s.body) for s in batch if s.body is not None]
-    return [self._shelf.begin(self._archive.store_batch, bodies, {blob.sha256 for blob, _ in bodies})]
+    return [self._writer.submit(self._archive.store_batch, bodies, {blob.sha256 for blob, _ in bodies})]
 
 
 def _unsafe(self: Any, fresh: Any, kind: type) -> None:
@@ -134,7 +134,7 @@ def _uploaded_at_once(self: Any, run: int, target: str, upload: Any, name: str, 
 
 Mutant = Callable[[], AbstractContextManager[object]]
 MUTANTS: dict[str, Mutant] = {
-    "the checkpoint before the rows": lambda: patch.object(_Backup, "_page", _checkpoint_first),
+    "the checkpoint before the rows": lambda: patch.object(Crawler, "_page", _checkpoint_first),
     "the rows before the bytes": lambda: patch.object(Recorder, "_writing", _rows_first),
     "small files are not flushed": lambda: patch.object(Archive, "_write_fresh", _small_ones_unsafe),
     "large files are not flushed": lambda: patch.object(Archive, "_write_fresh", _large_ones_unsafe),
@@ -148,7 +148,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "a catalog does not catch up with its manifest": lambda: patch.object(database, "catch_up", lambda *_: None),
     "a rebuilt catalog has its name before it is whole": lambda: patch.object(
-        remaking, "_made", lambda path, fresh: [path, fresh][2:]
+        import_module("migrator.store.repair.remake"), "_made", lambda path, fresh: [path, fresh][2:]
     ),
     "a retry without rewind": lambda: patch.object(retry.RetryingSource, "download", _download_without_rewind),
     "an upload is repeated without a look": lambda: patch.object(Uploader, "_find_sent", _sent_without_a_look),
@@ -158,7 +158,7 @@ MUTANTS: dict[str, Mutant] = {
     "sizes are not compared": lambda: patch.object(checked_sink.CheckedSink, "judge", lambda *_: None),
     "what is read back is not checked": lambda: patch.object(retry.RetryingTarget, "read_back", _read_back_unchecked),
     "a 404 is for ever": lambda: patch.object(Fetcher, "_gone", _gone_at_once),
-    "a listing that ends early is believed": lambda: patch.object(_Backup, "_read", _short_listing_believed),
+    "a listing that ends early is believed": lambda: patch.object(Crawler, "_read", _short_listing_believed),
     "errors of a download are swallowed": lambda: patch.object(Fetcher, "_fetched", _page_swallows_errors),
 }
 

@@ -15,8 +15,7 @@ from migrator.layers.verify import VerifiedSource
 from migrator.mapping.file import Mapping
 from migrator.model import NOBODY, EntityRef
 from migrator.pipeline.backup import BackupSettings, backup
-from migrator.pipeline.load import load
-from migrator.pipeline.load.upload import LoadSettings
+from migrator.pipeline.load import LoadSettings, load
 from migrator.pipeline.rollback import RollbackSettings, rollback
 from migrator.pipeline.verify import WHOLE, Part, verify
 from migrator.store.blobs import Archive

@@ -13,28 +13,31 @@ from collections.abc import Awaitable, Callable
 from migrator import errors
 from migrator.model import Attachment, Blob, Outcome, Status
 from migrator.pipeline.backup.recorder import FetchResult, Recorded, Recorder, StoreSink
-from migrator.pipeline.run import InFlight
+from migrator.pipeline.stop import StopToken
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
 from migrator.store import Archive
 
 SOME_REFUSED, MANY_REFUSED = 3, 1000
-"""If so many files were refused and none was had, that is the credentials' fault: at the end of a run, and at once."""
+"""If this many files were refused and none was fetched, the credentials are wrong.
+
+Judged at the end of a run, and at once.
+"""
 FEW_EMPTY = 3
-"""So many files of unknown size may be empty before one that isn't; more look like a storage that is away."""
+"""This many files of unknown size may be empty before one that isn't; more look like a storage outage."""
 MANY_DOUBTED = 10_000
-"""So many of those are asked for again in the same run, if it turns out that the storage is there."""
+"""At most this many of those are fetched again in the same run, if the storage turns out to be there."""
 
 
 class Fetcher:
-    """The downloads of one run. `work` is a task for each of them; `drain` lets them end after the file at hand."""
+    """The downloads of one run. `work` is a task for each of them; A stop lets them end after the file at hand."""
 
     def __init__(
         self,
         source: Source,
         archive: Archive,
         recorder: Recorder,
-        in_flight: InFlight,
+        stop: StopToken,
         progress: Progress,
         *,
         downloads: int,
@@ -42,12 +45,11 @@ class Fetcher:
         witness: Callable[[], Awaitable[Attachment | None]],
     ) -> None:
         self._source, self._archive, self._recorder = source, archive, recorder
-        self._in_flight, self._progress, self._allow_forbidden = in_flight, progress, allow_forbidden
+        self._stop, self._progress, self._allow_forbidden = stop, progress, allow_forbidden
         self._queue: asyncio.Queue[tuple[Attachment, Recorded]] = asyncio.Queue(2 * downloads)
-        self._draining = False
         self._tried = self._stored = self._refused = self._missing = 0
         self._refusal = ""
-        # Of files whose size nobody tells. `witness` finds one that came with content in an earlier run.
+        # Of files of unlisted size. `witness` finds one that an earlier run fetched with content.
         self._empty, self._some_content, self._witness = 0, False, witness
         self._asking = asyncio.Lock()
         self._doubted: list[Attachment] = []
@@ -56,15 +58,11 @@ class Fetcher:
         """Have a file fetched; `recorded` is called when its fate is in the catalog. Waits while the queue is full."""
         await self._queue.put((attachment, recorded))
 
-    def drain(self) -> None:
-        """Begin nothing new."""
-        self._draining = True
-
     async def work(self) -> None:
         """Fetch one file after the other, until cancelled."""
-        while not self._draining:
+        while not self._stop.requested:
             attachment, recorded = await self._queue.get()
-            with self._in_flight:
+            with self._stop.in_flight():
                 await self._recorder.put(await self._fetched(attachment, recorded))
 
     def expect_some(self) -> None:
@@ -74,7 +72,7 @@ class Fetcher:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a person should know of the downloads as a whole."""
+        """What a person should know about the downloads as a whole."""
         found = (self._told_missing(), f"{self._empty} files came empty, and the tracker lists no size of them")
         return tuple(one for one, count in zip(found, (self._missing, self._empty), strict=True) if count)
 

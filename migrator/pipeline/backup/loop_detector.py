@@ -1,7 +1,8 @@
-"""A listing that never ends: told by coming to the same place, or bringing the same page, again and again.
+"""A listing that never ends, recognised by the same cursor or the same page coming again and again.
 
-The one idea: cursors are opaque and a tracker may list anything, but a crawl that gets on changes either.
-The one trap: a listing that changes goes back a page now and then, so a place may come a few times and mean nothing.
+Cursors are opaque and a tracker may list anything, but a crawl that makes progress changes one or the other.
+
+Beware: a listing that changes goes back a page now and then, so a cursor may come a few times and mean nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""From download to record: bodies are gathered, written as a batch, and recorded after they are safe on disk.
+"""From download to record: bodies are collected, written as a batch, and recorded once they are safe on disk.
 
-The one idea: a worker hands a file over and goes on; one flusher writes all that came together meanwhile, with
-one flush to disk and one transaction. At most `HANDED_OVER` files and one for each download at once are
-unrecorded (those in memory are small), which is also what a kill can cost beyond the downloads in flight.
+A worker hands a file over and continues; one flusher writes everything that came meanwhile, with one flush to disk and
+one transaction. At most HANDED_OVER + `downloads` finished files are not yet recorded (those in memory are small). A
+kill loses those and the downloads in flight, nothing else.
 """
 
 from __future__ import annotations
@@ -101,13 +101,13 @@ class Recorder:
     wait for each other as little as can be. No rows are written before the bytes that they speak of are safe.
     """
 
-    def __init__(self, archive: Archive, catalog: Catalog, desk: SerialExecutor, run: int, downloads: int) -> None:
-        self._archive, self._catalog, self._desk, self._run = archive, catalog, desk, run
+    def __init__(self, archive: Archive, catalog: Catalog, executor: SerialExecutor, run: int, downloads: int) -> None:
+        self._archive, self._catalog, self._executor, self._run = archive, catalog, executor, run
         self._room = asyncio.Semaphore(HANDED_OVER + downloads)
         self._batch = (HANDED_OVER + downloads) * 2 // 5
         self._waiting: list[FetchResult] = []
         self._awake, self._enough = asyncio.Event(), asyncio.Event()
-        self._shelf, self._turn = SerialExecutor(), asyncio.Lock()
+        self._writer, self._turn = SerialExecutor(), asyncio.Lock()
         self._written: list[FetchResult] = []
         self._disk = FreeSpace(archive.root)
 
@@ -139,7 +139,7 @@ class Recorder:
             await self._step()
             if not self._waiting:
                 await self._step()
-            await self._desk.run(self._disk.expect, 0)
+            await self._executor.call(self._disk.expect, 0)
 
     async def flush(self) -> None:
         """Record all that is waiting now, and let go of the thread."""
@@ -147,7 +147,7 @@ class Recorder:
             while self._waiting or self._written:
                 await self._step()
         finally:
-            await self._shelf.close()
+            await self._writer.close()
 
     async def _step(self) -> None:
         """Write a batch while the one that was written before it is recorded. What fails waits again: both may be
@@ -170,12 +170,12 @@ class Recorder:
         bodies = [(s.outcome.blob, s.body) for s in batch if s.outcome.blob is not None and s.body is not None]
         if not bodies:
             return []
-        known = await self._desk.run(self._catalog.known_blobs, [blob.sha256 for blob, _ in bodies])
-        return [self._shelf.begin(self._archive.store_batch, bodies, known)]
+        known = await self._executor.call(self._catalog.known_blobs, [blob.sha256 for blob, _ in bodies])
+        return [self._writer.submit(self._archive.store_batch, bodies, known)]
 
     def _recording(self, batch: list[FetchResult]) -> list[asyncio.Future[None]]:
         outcomes = [settled.outcome for settled in batch]
-        return [self._desk.begin(self._catalog.record_outcomes, self._run, outcomes)] if batch else []
+        return [self._executor.submit(self._catalog.record_outcomes, self._run, outcomes)] if batch else []
 
 
 def missing_blobs(archive: Archive, catalog: Catalog) -> list[str]:

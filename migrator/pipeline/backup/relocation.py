@@ -1,7 +1,7 @@
-"""A tracker that has a new address: its archive goes on there, once it is sure that it is the same tracker.
+"""A tracker that has a new address: its archive continues there, once it is certain to be the same tracker.
 
-An address proves nothing, and to take another tracker for this one would call every file gone. So the tracker at the
-new address is asked for files that the archive holds, and has to tell of them what the old one told: id, name, size.
+An address proves nothing, and mistaking another tracker for this one would call every file gone. So the tracker at the
+new address is asked for files that the archive holds, and must report the same id, name and size as the old one did.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from migrator.ports import Source
 from migrator.store import Catalog
 
 SAMPLE = 12
-"""So many entities with files are asked for at most."""
+"""At most this many entities with files are asked for."""
 PAGES = 3
 """Pages of each listing that are looked at where the archive holds no file of an entity."""
 SHOWN = 3
@@ -42,20 +42,20 @@ async def relocate(source: Source, catalog: Catalog, old: str, new: str) -> str:
     Whoever calls holds the archive. May be repeated. `ConfigError`, and nothing is changed, where the archive is of
     neither or the tracker is another one.
     """
-    desk = SerialExecutor()
+    executor = SerialExecutor()
     try:
-        held = await desk.run(catalog.setting, "source")
+        held = await executor.call(catalog.setting, "source")
         if held == new:
             return f"the archive is that of {new} already"
         if held != old:
             raise ConfigError(f"this archive holds {held or 'nothing yet'}, and not {old}: nothing was changed")
-        found = await _compared(source, await desk.run(catalog.sample_of_files, SAMPLE))
+        found = await _compared(source, await executor.call(catalog.sample_of_files, SAMPLE))
         if not found.is_same:
             raise ConfigError(_refusal(found, new))
-        await desk.run(catalog.move_source, old, new)
+        await executor.call(catalog.move_source, old, new)
         return f"{new} is the tracker that was {old}: {_told(found.same)} as the archive has it"
     finally:
-        await desk.close()
+        await executor.close()
 
 
 async def _compared(source: Source, sample: Sequence[Attachment]) -> Comparison:

@@ -1,10 +1,11 @@
-"""Export: the files of an archive by their own names, as a folder, a bag or a ZIP file.
+"""Export: the files of an archive under their own names, as a folder, a bag or a ZIP file.
 
-The one idea: everything is built under another name and becomes DEST in one step when it is whole, so what a kill
-leaves is never taken for an export; the next one of this archive to the same place sweeps it away.
-The one trap: a hard link is the archive's own file, so copies are made unless links were asked for.
+Everything is built under another name and becomes DEST in one step when it is whole. So what a kill leaves behind is
+never mistaken for an export; the next export of this archive to the same place removes it.
 
-Only what is `stored` is exported, as by a load; files `gone` from the source whose blob is kept only when asked for.
+Only files that are `stored` are exported, as by a load; files `gone` from the source only on request.
+
+Beware: a hard link is the archive's own file, so files are copied unless links were requested.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from migrator.store import README, Archive, Catalog, FreeSpace, blob_name, disk_
 __all__ = ["ExportSettings", "export"]
 
 TOGETHER = 64
-"""So many files at most are placed in one hop to a thread."""
+"""Files placed in one hop to a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ async def export(
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
 ) -> dict[str, Any]:
-    """One run; whoever calls holds the archive. `ConfigError` if there is something at the destination already.
+    """One run; the caller holds the archive. `ConfigError` if there is something at the destination already.
 
     A damaged or missing blob is named, and everything else exported: the status is `damaged` then.
     """
@@ -173,7 +174,7 @@ class _Export:
         self._shape.begin()
 
     def _expect_room(self) -> None:
-        """Copies need what the files have, clones nothing; how much smaller a ZIP file gets nobody knows before."""
+        """Copies need as much as the files, clones nothing; how far a ZIP file shrinks isn't known beforehand."""
         to, settings = self._place.partial.parent, self._settings
         linked = settings.links and to.stat().st_dev == self._archive.blobs.stat().st_dev
         if settings.shape != "zip" and not linked and not self._clones():

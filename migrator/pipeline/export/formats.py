@@ -1,9 +1,9 @@
-"""What an export looks like: a tree, a bag (BagIt, RFC 8493), or a ZIP file. All block; they run in a thread.
+"""The formats of an export: a tree, a bag (BagIt, RFC 8493) and a ZIP file. All of them block; they run in a thread.
 
-The one idea: all three hold the same tree with the same `index.csv`; a bag has it under `data/`.
-The one trap: bytes are trusted only after they were hashed. A link is made and a ZIP entry begun only after that;
-a copy is hashed while it is written and thrown away if it is not what it should be. A link is the blob itself: it is
-made only for who asked for it, and nothing here changes it.
+All three hold the same tree with the same `index.csv`; a bag has it under `data/`.
+
+Beware: bytes are trusted only once they were hashed. A link is made, and a ZIP entry begun, only after that; a copy is
+hashed while it is written, and thrown away if it is not what it should be.
 """
 
 from __future__ import annotations

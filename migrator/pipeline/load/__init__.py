@@ -1,9 +1,10 @@
-"""Load: read -> map (and create what is missing) -> plan -> settle -> record.
+"""Load: read -> map (and create what is missing) -> plan -> upload -> record.
 
-The one idea: the plan is rows in the catalog, one for each attachment and target entity; a run settles those that are
-not settled yet, several target entities side by side. How one entity is settled stands in `settle.py`.
-The one trap: a plan is only as good as the mapping it was made of: what was planned by an earlier mapping and never
-sent is forgotten first.
+The plan is rows in the catalog, one for each attachment and target entity. A run processes those that are not settled
+yet, several target entities side by side; see `upload.py` for one entity.
+
+Beware: a plan is only as good as the mapping it was made from. What an earlier mapping planned and nobody sent is
+dropped first.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from migrator.pipeline.load.arrivals import fits, is_passing, likeness, resemble
 from migrator.pipeline.load.content_check import ContentCheck
 from migrator.pipeline.load.left_out import Left
 from migrator.pipeline.load.remapped import Remapped, former, to_delete
+from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.load.stubs import StubCreator
-from migrator.pipeline.load.upload import LoadSettings, Uploader
+from migrator.pipeline.load.upload import Uploader
 from migrator.pipeline.run import RunContext, run_context
+from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
 from migrator.store import Archive, Catalog
@@ -38,25 +41,29 @@ async def load(
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
 ) -> dict[str, Any]:
-    """One run: uploads what is mapped and not at the target yet. Whoever calls holds the archive.
+    """One run: uploads what is mapped and not at the target yet. The caller holds the archive.
 
     Gives the summary of `contract.md`. In a dry run nothing is sent, and nothing recorded but the run and its plan.
     `ConfigError`, and there was no run, where no row of the mapping names anything in the archive.
     """
     left = Left(catalog, settings)
-    async with run_context(catalog, "load", left.expect_something) as frame:
-        settler = Uploader(target, archive, catalog, settings, frame.desk, frame.run, progress or Silent())
-        work = _Load(settler, target, settings, frame, left)
-        return left.whole(await frame.carry_out(work, stop or asyncio.Event()))
+    async with run_context(catalog, "load", left.expect_something) as context:
+        uploader = Uploader(target, archive, settings, context, progress or Silent())
+        work = _Load(uploader, target, settings, context, left)
+        return left.whole(await context.execute(work, stop or asyncio.Event()))
 
 
 class _Load:
     def __init__(
-        self, settler: Uploader, target: Target, settings: LoadSettings, frame: RunContext, left: Left
+        self, uploader: Uploader, target: Target, settings: LoadSettings, context: RunContext, left: Left
     ) -> None:
-        self._settler, self._target, self._settings, self._left = settler, target, settings, left
-        self._catalog, self._desk, self._run, self._in_flight = frame.catalog, frame.desk, frame.run, frame.in_flight
-        self._queue: asyncio.Queue[EntityRef] = asyncio.Queue()
+        self._uploader, self._target, self._settings, self._left = uploader, target, settings, left
+        self._catalog, self._executor, self._run, self._stop = (
+            context.catalog,
+            context.executor,
+            context.run,
+            context.stop,
+        )
         self._stubs = self._may_create() if settings.create_missing else None
         self._planned = False
         self._unmapped = 0
@@ -64,14 +71,10 @@ class _Load:
         self._skipped: set[tuple[str, EntityRef]] = set()
 
     def _may_create(self) -> StubCreator:
-        return StubCreator(self._target, self._catalog, self._settings, self._desk, self._in_flight)
-
-    def drain(self) -> None:
-        """See `Work`."""
-        self._settler.stopping = True
+        return StubCreator(self._target, self._catalog, self._settings, self._executor, self._stop)
 
     async def flush(self) -> None:
-        """See `Work`. Every upload is recorded as soon as it is settled."""
+        """See `Job`. Every upload is recorded as soon as it is settled."""
 
     def _plan(self) -> None:
         """A row for every upload to come; files of entities without a row in the mapping are counted."""
@@ -87,17 +90,17 @@ class _Load:
     def _pick(self) -> None:
         """Take what the selection wants, settled or not, so that a repeated run takes the same entities."""
         for attachment, to, status in self._catalog.planned_uploads(self._settings.identity):
-            if not self._settler.choice.takes(attachment) and status in UNSETTLED:
+            if not self._uploader.choice.takes(attachment) and status in UNSETTLED:
                 self._skipped.add((attachment.id, to))
 
     def summary(self, _: RunStatus) -> dict[str, Any]:
-        """See `Work`."""
+        """See `Job`."""
         catalog, identity, dry_run = self._catalog, self._settings.identity, self._settings.dry_run
         counts = catalog.upload_counts(identity, self._run)
         open_ones = [failure for failure in catalog.upload_failures(identity) if not self._is_skipped(failure)]
-        failures = self._settler.rehearsal.failures if dry_run else open_ones
-        failures = [*failures, *(self._content.unread if self._content else ())]
-        failures += self._stubs.failures if self._stubs else []
+        failures = self._uploader.dry_run.failures if dry_run else open_ones
+        failures = [*failures, *(unread.as_json() for unread in (self._content.unread if self._content else ()))]
+        failures += [failure.as_json() for failure in self._stubs.failures] if self._stubs else []
         planned = sum(counts.values()) - counts[UploadStatus.ROLLED_BACK]
         asked_for = planned - len(self._skipped) if self._settings.selection.partial else planned
         changed = former(catalog, identity, self._settings.mapping) if self._planned else []
@@ -110,7 +113,7 @@ class _Load:
                 "skipped": len(self._skipped),
                 "failed": len(open_ones),
             },
-            **(self._settler.rehearsal.summary() if dry_run else {}),
+            **(self._uploader.dry_run.summary() if dry_run else {}),
             **({"content": self._content.counts()} if self._content else {}),
             **({"stubs": self._stubs.summary(dry_run=dry_run)} if self._stubs else {}),
             **({"changed": changed} if changed else {}),
@@ -124,36 +127,25 @@ class _Load:
         to = EntityRef(failure["target_kind"] or "", failure["target_id"] or "")
         return (failure["attachment"], to) in self._skipped
 
-    async def work(self) -> bool:
-        """See `Work`."""
+    async def work(self) -> None:
+        """See `Job`."""
         if self._stubs:
             await self._stubs.expect()
         if self._stubs and not self._settings.dry_run:
-            await self._stubs.create(lambda: self._settler.stopping)
-            self._settler.cut_short |= self._stubs.cut_short
-        await self._desk.run(self._plan)
-        await self._settler.prepare()
-        entities = await self._desk.run(self._catalog.unsettled_entities, self._settings.identity)
-        for entity in entities:
-            self._queue.put_nowait(entity)
-        workers = min(self._settings.uploads, self._target.capabilities.max_writes, max(1, len(entities)))
-        async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(self._worker())
-        if self._settings.verify_content and not self._settler.stopping:
+            await self._stubs.create()
+        await self._executor.call(self._plan)
+        await self._uploader.prepare()
+        entities = await self._executor.call(self._catalog.unsettled_entities, self._settings.identity)
+        count = min(self._settings.uploads, self._target.capabilities.max_writes)
+        await run_workers(entities, self._uploader.process_entity, count, self._stop)
+        if self._settings.verify_content and not self._stop.requested:
             await self._check_content()
-        return not self._settler.cut_short
 
     async def _check_content(self) -> None:
         """Read back what this run settled; all that is recorded as there, if it had nothing to settle."""
         arrived, identity = self._catalog.arrived_uploads, self._settings.identity
-        wanted = await self._desk.run(arrived, identity, self._run) or await self._desk.run(arrived, identity)
-        self._content = ContentCheck(self._target, self._catalog, identity, self._desk, self._settler)
-        await self._content.run(wanted, self._settings.uploads, self._in_flight)
-
-    async def _worker(self) -> None:
-        while not self._settler.stopping and not self._queue.empty():
-            entity = self._queue.get_nowait()
-            with self._in_flight:
-                await self._settler.settle_entity(entity)
-        self._settler.cut_short |= not self._queue.empty()
+        wanted = await self._executor.call(arrived, identity, self._run) or await self._executor.call(arrived, identity)
+        self._content = ContentCheck(
+            self._target, self._catalog, identity, self._executor, self._uploader.reader(), self._stop
+        )
+        await self._content.run(wanted, self._settings.uploads)

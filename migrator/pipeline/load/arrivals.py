@@ -1,9 +1,10 @@
 """Which file on an entity is which upload: what was sent and not seen to arrive, found among what is new there.
 
-The one idea: a target may call a file what it likes. What was sent is known by being new on the entity, by its size
-and by its bytes; its name only says which of several is meant.
-The one trap: where a file can't be read back its size alone is little. It counts only while nothing else could be
-meant: no other file, and no other upload of other bytes. Else the upload stays in doubt, and is not sent again.
+A target may call a file what it likes. What was sent is recognised by being new on the entity, by its size and by its
+bytes; its name only decides between several candidates.
+
+Beware: where a file can't be read back, its size alone proves little. It counts only while nothing else could be
+meant: no other file, and no other upload with other bytes. Otherwise the upload stays in doubt and is not sent again.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Pair = tuple[Upload, Attachment]
 
 @dataclass(slots=True)
 class Recognised:
-    """By the id of each attachment: the file that it is, or why that can't be told yet."""
+    """By attachment id: the file that it is, or why that isn't known yet."""
 
     found: dict[str, Attachment] = field(default_factory=dict)
     unsure: dict[str, str] = field(default_factory=dict)

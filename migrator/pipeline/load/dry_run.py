@@ -1,6 +1,6 @@
 """What a dry run would have done, upload by upload.
 
-The one idea: a rehearsal is a load whose target takes no write and whose records end here instead of in the catalog.
+A dry run is a load whose target accepts no writes and whose records end up here instead of in the catalog.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ REFUSED = "refused"
 
 
 class DryRunReport:
-    """Collects what would happen. `entries` are the rows of `rehearsal` in the summary of a dry run."""
+    """Collects what would happen. `rows` are the rows of `rehearsal` in the summary of a dry run."""
 
     def __init__(self) -> None:
         self._last: dict[tuple[str, EntityRef], dict[str, str | None]] = {}
         self._bytes = 0
 
-    def note(self, upload: Upload, status: UploadStatus, name: str | None, error: str | None) -> None:
+    def add(self, upload: Upload, status: UploadStatus, name: str | None, error: str | None) -> None:
         """The latest word on an upload counts."""
         of, what = upload.attachment, WHAT.get(status, REFUSED)
         self._bytes += upload.blob.size if what == "upload" else 0
@@ -38,7 +38,7 @@ class DryRunReport:
         }
 
     @property
-    def entries(self) -> list[dict[str, str | None]]:
+    def rows(self) -> list[dict[str, str | None]]:
         """One for each upload that was looked at."""
         return list(self._last.values())
 
@@ -46,17 +46,17 @@ class DryRunReport:
     def failures(self) -> list[dict[str, str | None]]:
         """What would be refused, as a load tells it."""
         keys = ("kind", "entity", "attachment", "name", "reason", "target_kind", "target_id")
-        refused = [entry for entry in self.entries if entry["what"] == REFUSED]
+        refused = [entry for entry in self.rows if entry["what"] == REFUSED]
         return [{**{key: entry[key] for key in keys}, "status": "failed"} for entry in refused]
 
     def summary(self) -> dict[str, Any]:
         """Its part of the summary of a load."""
-        return {"dry_run": self.counts(), "rehearsal": self.entries}
+        return {"dry_run": self.counts(), "rehearsal": self.rows}
 
     def counts(self) -> dict[str, int]:
-        """So many would be uploaded, are there already, or would fail; so many would get another name."""
-        counts = Counter(entry["what"] for entry in self.entries)
-        renamed = [entry for entry in self.entries if entry["name_at_target"] not in {None, entry["name"]}]
+        """How many would be uploaded, are there already, would fail, and would get another name."""
+        counts = Counter(entry["what"] for entry in self.rows)
+        renamed = [entry for entry in self.rows if entry["name_at_target"] not in {None, entry["name"]}]
         return {
             "would_upload": counts["upload"],
             "already_there": counts["already_there"],

@@ -1,11 +1,11 @@
-"""Whether an upload that is on no list surely isn't there, so that it may be sent again. No server is believed.
+"""Whether an upload that is on no list surely isn't there, so that it may be sent again.
 
-The one idea: a list may lag (a cache, a replica). How soon this target's lists tell of what it accepted is watched;
-while they do so at once, a file that is not listed is not there. Else time has to pass.
-The one trap: a list that is prompt doesn't make the target so: it may be at work on what it was sent long after a
-timeout, a kill or a proxy's 504 ended the connection. And a list that never shows a file may never have been asked in
-time: what the target said to have taken is sent again only by a later run, and long after, when a list that is newer
-than it still lacks it.
+A list may lag behind (a cache, a replica). This module watches how soon the lists of this target show what it accepted.
+As long as they do so at once, a file that is not listed is not there; otherwise time has to pass.
+
+Beware: a prompt list doesn't mean that the target has finished. It may still be working on an upload long after a
+timeout, a kill or a proxy's 504 ended the connection. What the target said it accepted is sent again only by a later
+run, long afterwards, and only if a list that is newer than the upload still lacks it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a load leaves behind: files of entities without a row, rows that name nothing, a selection that takes nothing.
+"""What a load leaves behind: files of entities without a row, rows that name nothing, a selection that matches nothing.
 
-The one idea: a mapping or a selection that fits nothing at all is a mistake, and is said before anything is done; one
-that leaves something behind is a choice, and what it leaves is named.
+A mapping or a selection that matches nothing at all is a mistake, and is reported before anything is done. One that
+leaves something behind is a choice, and what it leaves is named.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 from migrator.errors import ConfigError
 from migrator.mapping import Rows, nearest
 from migrator.model import EntityRef
-from migrator.pipeline.load.upload import LoadSettings
+from migrator.pipeline.load.settings import LoadSettings
 from migrator.store import Catalog
 
 KEPT = 1000
-"""So many of each are kept with the run in the catalog; whoever runs it is told of all."""
+"""How many of each are kept with the run in the catalog; the caller gets all of them."""
 
 
 class Left:

@@ -1,9 +1,10 @@
-"""A change of mind: what went to an entity that the mapping names no more for its source.
+"""Uploads whose mapping row changed after they were sent.
 
-The one idea: a load only tells of it. Deleting it is a rollback of these files and no others, which looks, compares,
-deletes and records as any rollback does; this module says which files they are.
-The one trap: a row that is simply gone names no new place, so what it brought stays; and nothing is deleted before it
-has arrived wherever the mapping says now.
+A load only reports them. Deleting them is a rollback of exactly these files, which looks, compares, deletes and records
+like any other; this module says which files they are.
+
+Beware: a row that was simply removed names no new place, so what it brought stays. And nothing is deleted before it has
+arrived wherever the mapping points now.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from migrator.model import EntityRef, Upload
 from migrator.store import Catalog
 
 Remapped = frozenset[tuple[str, EntityRef]]
-"""Attachments, each with the target entity that it is no more to be on."""
+"""Attachments, each with the target entity that it should no longer be on."""
 
 
 def former(catalog: Catalog, identity: str, mapping: Mapping) -> list[dict[str, Any]]:

@@ -1,24 +1,27 @@
 """Stubs: an entity at the target for each source entity that has files and no row in the mapping.
 
-The one idea: a stub carries a mark that only its original has; before one is created it is looked for, so whatever a
-kill cut off is found again, and neither catalog nor mapping file has to know of it.
-The one trap: rows go into the mapping file in batches; those that a kill loses come back with the next load.
+A stub carries a marker that only its original has. Before one is created, the target is searched for its marker, so
+whatever a kill cut short is found again without help from the catalog or the mapping file.
+
+Rows are added to the mapping file in batches; those that a kill loses come back with the next load.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from html.parser import HTMLParser
 
 from migrator import errors
 from migrator.mapping import Row, field_of
 from migrator.model import NOBODY, Entity, EntityDraft, EntityRef
 from migrator.pipeline.executor import SerialExecutor
+from migrator.pipeline.failures import Failure
 from migrator.pipeline.load.evidence import LOOKS
-from migrator.pipeline.load.upload import LoadSettings
-from migrator.pipeline.run import InFlight
+from migrator.pipeline.load.settings import LoadSettings
+from migrator.pipeline.stop import StopToken
+from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
 from migrator.store import Catalog
 
@@ -34,50 +37,42 @@ class StubCreator:
     """Creates what is missing for one load, and adds it to the mapping that the load goes by."""
 
     def __init__(
-        self, target: Target, catalog: Catalog, settings: LoadSettings, desk: SerialExecutor, in_flight: InFlight
+        self, target: Target, catalog: Catalog, settings: LoadSettings, executor: SerialExecutor, stop: StopToken
     ) -> None:
         self._target, self._catalog, self._settings = target, catalog, settings
-        self._desk, self._in_flight = desk, in_flight
+        self._executor, self._stop = executor, stop
         self._rows: list[Row] = []
+        self._source = ""
         self._written = self.created = self.found = 0
-        self.failures: list[dict[str, str | None]] = []
-        self.cut_short = False
+        self.failures: list[Failure] = []
 
     async def expect(self) -> None:
         """`ConfigError` where some are missing and the target can't create them as it is configured."""
-        if await self._desk.run(self.missing):
+        if await self._executor.call(self.missing):
             try:
                 await self._target.expect_creating()
             except errors.ItemFailedError as error:
                 raise errors.TrackerUnreachableError(str(error)) from error
 
     def missing(self) -> list[EntityRef]:
-        """Entities with files and without a row. Files of nobody have no original to make a stub of."""
+        """Entities with files and without a row. Files without an owner have no original to make a stub of."""
         return [ref for ref, _ in self._catalog.owners() if ref != NOBODY and not self._settings.mapping.get(ref)]
 
-    async def create(self, stopping: Callable[[], bool]) -> None:
-        """Find or create all of them, several side by side, and write their rows; until `stopping`."""
-        source = await self._desk.run(self._catalog.setting, "source") or ""
-        todo = iter(await self._desk.run(self.missing))
-        workers = min(self._settings.uploads, self._target.capabilities.max_writes)
-        with self._in_flight:  # all of it: a stop waits for the rows, too
+    async def create(self) -> None:
+        """Find or create all of them, several side by side, and write their rows; until a stop."""
+        source = await self._executor.call(self._catalog.setting, "source")
+        self._source = source or ""
+        missing = await self._executor.call(self.missing)
+        with self._stop.in_flight():  # all of it: a stop waits for the rows, too
             try:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(workers):
-                        group.create_task(self._worker(todo, source, stopping))
+                count = min(self._settings.uploads, self._target.capabilities.max_writes)
+                await run_workers(missing, self._one, count, self._stop)
             finally:
                 await self._write_rows()
-        self.cut_short = next(todo, None) is not None
 
-    async def _worker(self, todo: Iterator[EntityRef], source: str, stopping: Callable[[], bool]) -> None:
-        while not stopping() and (ref := next(todo, None)):
-            await self._one(ref, source)
-            if len(self._rows) >= max(BATCH, self._written // 4):
-                await self._write_rows()
-
-    async def _one(self, ref: EntityRef, source: str) -> None:
-        entity = await self._desk.run(self._catalog.entity, ref)
-        draft = stub_of(entity, source)
+    async def _one(self, ref: EntityRef) -> None:
+        entity = await self._executor.call(self._catalog.entity, ref)
+        draft = stub_of(entity, self._source)
         try:
             to = await self._target.find_entity(draft)
             self.found += to is not None
@@ -86,11 +81,12 @@ class StubCreator:
             raise errors.TrackerUnreachableError(str(error)) from error
         except errors.ItemFailedError as error:
             reason = f"no entity could be created for it: {error}"
-            failure = {"kind": ref.kind, "entity": ref.id, "attachment": None, "name": entity.title, "reason": reason}
-            self.failures.append(failure)
+            self.failures.append(Failure(ref, None, entity.title, reason))
             return
         self._settings.mapping[ref] = (to,)
         self._rows.append(Row(ref, to, "created", "high"))
+        if len(self._rows) >= max(BATCH, self._written // 4):
+            await self._write_rows()
 
     async def _created(self, draft: EntityDraft) -> EntityRef:
         """Create it; when the answer is lost, look for it. What isn't found then is left to the next run's look."""
@@ -110,7 +106,7 @@ class StubCreator:
         rows, self._rows = self._rows, []
         if rows and self._settings.add_rows is not None:
             self._written += len(rows)
-            await self._desk.run(self._settings.add_rows, rows)
+            await self._executor.call(self._settings.add_rows, rows)
 
     def summary(self, *, dry_run: bool) -> dict[str, int]:
         """For the summary of the load: `found` are those that an earlier load created and did not write down."""

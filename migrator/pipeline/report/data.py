@@ -1,9 +1,10 @@
-"""The report: what was in the source, what is in the archive, what is at the target, and what differs and why.
+"""The report: what the source had, what the archive holds, what is at the target, and what differs and why.
 
-The one idea: entities, attachments and uploads are read side by side in one order (`story`), so a report of any
-length needs little memory; it is read twice, once for the sums and once for the rows.
-The one trap: what differs is not always wrong: a file that was left out by a filter, or has another name at the target
-because its own is not legal there, is told as such; a failure is what the next run tries again.
+Entities, attachments and uploads are read side by side in the same order, so a report of any length needs little
+memory. They are read twice: once for the totals and once for the rows.
+
+Beware: a difference is not always an error. A file that a filter left out, or that has another name because its own is
+not legal at the target, is reported as such; only a failure is something that the next run tries again.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SIZES = (
 )
 LARGEST = "1 GB and more"
 SAMPLES = 50
-"""So many files are named for each reason in the overview."""
+"""Files named for each reason in the overview."""
 THERE = {UploadStatus.UPLOADED, UploadStatus.ALREADY_THERE}
 
 

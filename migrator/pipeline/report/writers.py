@@ -1,8 +1,9 @@
-"""The files of a report: a page (see `page.py`), a table for spreadsheets, a document, and a table of redirects.
+"""The files of a report: a page (see `html.py`), a table for spreadsheets, a document, and a table of redirects.
 
-The one idea: each is written beside its place and gets its name when it is whole.
-The one trap: names come from a tracker. The table for spreadsheets puts an apostrophe before what a spreadsheet would
-run as a formula; only the document has them unchanged.
+Each is written under another name and renamed when it is whole.
+
+Beware: names come from a tracker. The table for spreadsheets puts an apostrophe before anything that a spreadsheet
+would run as a formula; only the document has such names unchanged.
 """
 
 from __future__ import annotations

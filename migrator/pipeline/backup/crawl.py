@@ -1,0 +1,185 @@
+"""The crawl of a backup: pages of listings, what they bring recorded and fetched, checkpoints in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+from migrator import errors
+from migrator.dates import same_moment
+from migrator.model import Attachment, Cursor, Entity, Page, Status
+from migrator.pipeline.backup.fetch import Fetcher
+from migrator.pipeline.backup.findings import Findings
+from migrator.pipeline.backup.loop_detector import LoopDetector
+from migrator.pipeline.run import RunContext
+from migrator.ports import Source
+from migrator.progress import Progress
+from migrator.selection import Selector
+from migrator.store import Crawl, FreeSpace
+
+PAGES_IN_FLIGHT = 4
+"""Pages that are worked on at once. More would only be held in memory: the files of these keep all downloads busy."""
+
+
+class Crawler:
+    """Reads the listings of one source from where the crawl stands. `failed` are entities that an earlier run of it
+    could not list.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        fetcher: Fetcher,
+        findings: Findings,
+        selector: Selector,
+        space: FreeSpace,
+        context: RunContext,
+        progress: Progress,
+        *,
+        downloads: int,
+        allow_forbidden: bool,
+    ) -> None:
+        self._source, self._fetcher, self._findings, self._selector = source, fetcher, findings, selector
+        self._space, self._progress, self._allow_forbidden = space, progress, allow_forbidden
+        self._catalog, self._executor, self._run = context.catalog, context.executor, context.run
+        self._crawl, self._failed = Crawl(context.run, {}), list[Entity]()
+        self._partial = False
+        self._page_slots = asyncio.Semaphore(PAGES_IN_FLIGHT)
+        self._entity_slots = asyncio.Semaphore(downloads)
+        self._in_progress: dict[str, Attachment] = {}
+
+    def resume(self, crawl: Crawl, failed: list[Entity], *, partial: bool) -> None:
+        """Where the crawl stands. Once, before anything is read."""
+        self._crawl, self._failed, self._partial = crawl, failed, partial
+
+    async def read_all(self) -> None:
+        """Every listing to its end, or until the selection is full; `TrackerUnreachableError` if none can be read."""
+        cursors = self._crawl.cursors
+        before: asyncio.Task[None] | None = None
+        async with asyncio.TaskGroup() as pages:
+            for stream in self._source.capabilities.streams:
+                cursor = cursors.get(stream)
+                ended, loop = stream in cursors and cursor is None, LoopDetector(stream)
+                self._findings.answered |= stream in cursors
+                while not ended and not self._selector.full:
+                    await self._page_slots.acquire()
+                    page = await self._read(stream, cursor, loop)
+                    if page is None:
+                        self._page_slots.release()
+                        break
+                    before = pages.create_task(self._page(stream, page, before))
+                    cursor = page.next
+                    ended = cursor is None
+        self._findings.expect_answers()
+
+    async def _read(self, stream: str, cursor: Cursor | None, loop: LoopDetector) -> Page | None:
+        """A page of a listing; None if the listing can't be read any further, which is noted."""
+        try:
+            page = await self._source.read(stream, cursor)
+            loop.note(page)
+        except errors.ConnectError as error:
+            raise errors.TrackerUnreachableError(f"the listing {stream!r} can't be read: {error}") from error
+        except errors.ItemFailedError as error:
+            self._findings.can_not_list(stream, str(error))
+            return None
+        self._findings.answered = True
+        self._findings.warn(*page.warnings)
+        return page
+
+    async def complete(self) -> None:
+        """The listing ended early: what the entities taken have beyond what was listed is asked for."""
+        if self._selector.full:
+            taken = [Entity(ref) for ref in sorted(self._selector.taken, key=str)]
+            await self._list_and_fetch((), await self._ask(taken))
+
+    async def _page(self, stream: str, page: Page, before: asyncio.Task[None] | None) -> None:
+        try:
+            await self._list_and_fetch(page.entities, page.attachments)
+            if asked := [entity for entity in page.ask if self._selector.may_take(entity.ref)]:
+                await self._list_and_fetch((), await self._ask(asked))
+            for unread in page.unread:
+                write = partial(self._catalog.record_entity_error, self._run, Entity(unread.ref), unread.reason)
+                await self._executor.call(write)
+            if before is not None:
+                await before
+            checkpoint = self._catalog.record_checkpoint
+            await self._executor.call(checkpoint, self._run, stream, page.next, page.links, partial=self._partial)
+        finally:
+            self._page_slots.release()
+
+    async def _ask(self, entities: Sequence[Entity]) -> list[Attachment]:
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(self._attachments_of(entity)) for entity in entities]
+        return [attachment for task in asked for attachment in task.result() or ()]
+
+    async def _attachments_of(self, entity: Entity) -> tuple[Attachment, ...] | None:
+        """None if they can't be listed, which is recorded."""
+        async with self._entity_slots:
+            try:
+                return await self._source.attachments_of(entity)
+            except errors.ConnectError as error:
+                raise errors.TrackerUnreachableError(str(error)) from error
+            except errors.ItemFailedError as error:
+                expected = isinstance(error, errors.ForbiddenError) and self._allow_forbidden
+                reason = f"listed, and then not there: {error}" if isinstance(error, errors.GoneError) else str(error)
+                write = self._catalog.record_entity_error
+                await self._executor.call(write, self._run, entity, reason, expected=expected)
+                return None
+
+    async def _list_and_fetch(self, entities: Sequence[Entity], attachments: Sequence[Attachment]) -> None:
+        # Listing an entity again clears what was wrong with it, so one that will not be asked is left as it is.
+        entities = [entity for entity in entities if not self._partial or self._selector.may_take(entity.ref)]
+        self._progress.entities(sum(entity.raw is not None for entity in entities))
+        by_id = {attachment.id: attachment for attachment in attachments}
+        listed = [(a, Status.PENDING if self._selector.takes(a) else Status.SKIPPED) for a in by_id.values()]
+        if self._selector.selection.limit is not None:
+            await self._executor.call(self._catalog.record_taken, self._crawl, list(self._selector.taken))
+        wanted = await self._executor.call(self._catalog.record_listing, self._run, entities, listed)
+        await self._fetch([by_id[id_] for id_ in by_id if id_ in wanted])
+
+    async def _fetch(self, attachments: Sequence[Attachment], *, again: bool = False) -> None:
+        """Have these files fetched, and wait until each is recorded; what another page is at already is left out."""
+        todo = [attachment for attachment in attachments if again or attachment.id not in self._in_progress]
+        self._in_progress.update({attachment.id: attachment for attachment in todo})
+        await self._executor.call(self._space.expect_files, [attachment.size for attachment in todo], self._catalog)
+        self._progress.known(len(todo), sum(attachment.size or 0 for attachment in todo))
+        left, all_recorded = len(todo), asyncio.Event()
+
+        def recorded(attachment: Attachment, status: Status) -> None:
+            nonlocal left
+            left -= 1
+            if status not in {Status.FAILED, Status.GONE}:
+                self._in_progress.pop(attachment.id, None)
+            if not left:
+                all_recorded.set()
+
+        for attachment in todo:
+            await self._fetcher.put(attachment, recorded)
+        if todo:
+            await all_recorded.wait()
+
+    async def retry_unfinished(self) -> None:
+        """What an earlier run of this crawl listed and did not get, or could not list.
+
+        And what failed in this one before another page listed it with another content, or others showed that it is so.
+        """
+        for entity in self._failed:
+            if self._selector.may_take(entity.ref) and (found := await self._attachments_of(entity)) is not None:
+                await self._list_and_fetch((), found)
+                await self._executor.call(self._catalog.record_entity_error, self._run, entity, None)
+        after = ""
+        while some := await self._executor.call(self._catalog.unfinished, self._crawl, after):
+            after = some[-1].id
+            for attachment in some:
+                if (failed := self._in_progress.get(attachment.id)) and not _same_content(failed, attachment):
+                    del self._in_progress[attachment.id]
+            await self._fetch(
+                [attachment for attachment in some if not self._partial or self._selector.takes(attachment)]
+            )
+        await self._fetch(self._fetcher.take_doubted(), again=True)
+
+
+def _same_content(one: Attachment, other: Attachment) -> bool:
+    """Whether two listings tell of the same content, as far as they tell."""
+    return one.size == other.size and same_moment(one.created_at, other.created_at)

@@ -1,0 +1,145 @@
+"""What arrived at the target: described, recorded, and held against what the target lists afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from migrator import errors
+from migrator.model import Altered, Attachment, Draft, Upload, UploadStatus
+from migrator.pipeline.load.arrivals import altered_of, recognise
+from migrator.pipeline.load.evidence import LATE
+from migrator.pipeline.load.finding import Finder, not_seen
+from migrator.pipeline.load.outcomes import Outcomes
+from migrator.pipeline.load.target_state import Accepted, TargetState, TargetView
+from migrator.pipeline.stop import back_off
+from migrator.ports import Target
+from migrator.progress import Progress
+
+
+class Confirmer:
+    """Records uploads that are there, and reads back what was sent to an entity."""
+
+    def __init__(
+        self, target: Target, view: TargetView, finder: Finder, outcomes: Outcomes, progress: Progress
+    ) -> None:
+        self._target, self._view, self._finder, self._outcomes = target, view, finder, outcomes
+        self._progress = progress
+        self._in_vain = False
+
+    def learned(self, verdict: str) -> None:
+        """What earlier runs learned of this target's lists: waiting for late ones was no use before."""
+        self._in_vain = verdict == LATE
+
+    async def believe(
+        self, upload: Upload, draft: Draft, remote: Attachment, state: TargetState, *, looked: bool = False
+    ) -> None:
+        """This file is the upload; at the end the list is asked, too."""
+        state.accounted[remote.id] = upload.sent_at
+        state.open.pop(upload.attachment.id, None)
+        await self.accept(upload, draft, remote, UploadStatus.UPLOADED, state)
+        self._progress.done()
+        state.waiting.append(Accepted(upload, draft, remote, looked=looked))
+
+    async def accept(
+        self, upload: Upload, draft: Draft, remote: Attachment, status: UploadStatus, state: TargetState
+    ) -> None:
+        """It is there: see what the target made of it, describe it if it is ours, then record it."""
+        state.take(remote, draft.name)
+        ours = status is UploadStatus.UPLOADED or _is_ours(upload, remote)
+        facts: dict[str, Any] = {"name": remote.name or draft.name, "remote_id": remote.id, "ours": ours}
+        facts["altered"] = await self._altered(upload, draft, remote, state, facts) if ours else {}
+        wanted = draft.description
+        if ours and wanted and wanted != remote.description and self._target.capabilities.sets_description:
+            await self._outcomes.record(upload, UploadStatus.IN_DOUBT, error="being described", **facts)
+            await self._target.describe(remote, wanted)
+        unlisted = status is UploadStatus.ALREADY_THERE and remote.id not in state.listed
+        await self._outcomes.record(upload, status, locator=remote.locator or None, accepted=unlisted, **facts)
+
+    async def _altered(
+        self, upload: Upload, draft: Draft, remote: Attachment, state: TargetState, facts: dict[str, Any]
+    ) -> Altered:
+        """What the target altered. If nobody can say whether that is right, the upload is in doubt, with its id."""
+        try:
+            return await altered_of(draft.name, upload.blob, remote, state.reader)
+        except errors.ItemFailedError as error:
+            reason = f"arrived as {remote.name!r}, {remote.size} bytes; sent were {draft.name!r}, {draft.size} bytes"
+            await self._outcomes.record(upload, UploadStatus.IN_DOUBT, error=f"{reason}: {error}", **facts)
+            raise errors.RejectedError(reason) from error
+
+    async def doubt(self, upload: Upload, reason: str) -> None:
+        """It was sent, and what became of it is unknown."""
+        await self._outcomes.record(upload, UploadStatus.IN_DOUBT, error=reason)
+        self._progress.done(failed=True)
+
+    async def read_back(self, state: TargetState) -> None:
+        """Hold what was sent against what the target lists now, with patience where it is not listed yet."""
+        left = state.waiting
+        for wait in self._finder.evidence.waits():
+            await back_off(wait)
+            try:
+                now_there = await self._view.look(state.to)
+                left = await self._not_listed(left, now_there)
+            except errors.ConnectError as error:
+                raise errors.TrackerUnreachableError(str(error)) from error
+            except errors.ItemFailedError as error:
+                for accepted in left:
+                    await self.doubt(accepted.upload, f"accepted by the target, but reading back failed: {error}")
+                return
+            if not wait and (left or not state.waiting[-1].looked):
+                await self._finder.note(prompt=not left)
+            if not left or self._in_vain:  # waiting was no use before
+                break
+        self._in_vain |= bool(left)
+        for accepted in left:
+            await self._settle_unseen(accepted)
+
+    async def _not_listed(self, waiting: Sequence[Accepted], state: TargetState) -> list[Accepted]:
+        """Those that are not listed; the others are recorded as the list shows them."""
+        nameless = [accepted.upload for accepted in waiting if accepted.remote is None]
+        recognised = await recognise(nameless, state.free, state.reader)
+        left = []
+        for accepted in waiting:
+            of = accepted.upload.attachment.id
+            remote = state.listed.get(accepted.remote.id) if accepted.remote else recognised.found.get(of)
+            if remote is None:
+                left.append(accepted)
+            elif accepted.remote is None or not accepted.is_as_sent(remote):
+                await self._record_seen(accepted, remote, state)
+        return left
+
+    async def _record_seen(self, accepted: Accepted, remote: Attachment, state: TargetState) -> None:
+        """The list tells more than the answer did, or something else."""
+        upload = accepted.upload
+        try:
+            await self.accept(upload, accepted.draft, remote, UploadStatus.UPLOADED, state)
+        except errors.ConnectError:
+            raise
+        except errors.ItemFailedError as error:
+            await self.doubt(upload, f"accepted by the target, but not there as it was sent: {error}")
+        else:
+            if accepted.remote is None:
+                self._progress.done()
+
+    async def _settle_unseen(self, accepted: Accepted) -> None:
+        """On no list: what the target gives by its id is there, everything else in doubt.
+
+        What it is called there only a list tells, so that is asked by the next load, too.
+        """
+        if await self._is_there_by_id(accepted):
+            await self._outcomes.record(accepted.upload, UploadStatus.UPLOADED, accepted=True)
+            return
+        await self._outcomes.record(accepted.upload, UploadStatus.IN_DOUBT, accepted=True, error=not_seen(accepted.why))
+        self._progress.done(failed=True)
+
+    async def _is_there_by_id(self, accepted: Accepted) -> bool:
+        if accepted.remote is None:
+            return False
+        contents = await self._view.reader().of(accepted.remote)
+        return contents.sha256 == accepted.upload.blob.sha256
+
+
+def _is_ours(upload: Upload, remote: Attachment) -> bool:
+    """Whether what was found there is what an earlier run sent: it was in doubt, or is known by its id."""
+    known = upload.status is UploadStatus.IN_DOUBT or remote.id == upload.remote_id
+    return known and upload.sent_run is not None and remote.id not in upload.seen

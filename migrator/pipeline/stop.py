@@ -1,0 +1,91 @@
+"""How a run is stopped: one token that says so, counts what is in flight, and remembers what was left undone.
+
+A stop drains: nothing new is begun, and what is in flight gets GRACE_SECONDS to finish. A worker that only waits for
+its next try is not in flight meanwhile, so a run that is stopped in an outage ends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Any
+
+GRACE_SECONDS = 8.0
+"""What work in flight gets to finish after a stop."""
+
+
+class StopToken:
+    """`requested`: begin nothing new. `left_undone`: something was not begun because of that."""
+
+    def __init__(self) -> None:
+        self.requested = self.left_undone = False
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @contextmanager
+    def in_flight(self) -> Iterator[None]:
+        """What happens inside is finished before a stop ends the run, if it takes no longer than GRACE_SECONDS."""
+        token = _AT_WORK.set((self, asyncio.current_task()))
+        self._begin()
+        try:
+            yield
+        finally:
+            self._end()
+            _AT_WORK.reset(token)
+
+    async def run(self, work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
+        """Run the work; when `stop` is set, let what is in flight finish, then cancel the rest.
+
+        Raises what the work raises. Work that was cancelled counts as left undone.
+        """
+        task = asyncio.create_task(work)
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                self.requested = True
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._idle.wait(), GRACE_SECONDS)
+        finally:
+            stopping.cancel()
+            if not task.done():
+                task.cancel()
+            await asyncio.wait({task})
+        if task.cancelled():
+            self.left_undone = True
+        else:
+            task.result()
+
+    @contextmanager
+    def _paused(self) -> Iterator[None]:
+        self._end()
+        try:
+            yield
+        finally:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._in_flight += 1
+        self._idle.clear()
+
+    def _end(self) -> None:
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._idle.set()
+
+
+_AT_WORK: ContextVar[tuple[StopToken, asyncio.Task[Any] | None] | None] = ContextVar("at_work", default=None)
+"""What this task counts as in flight. Tasks that it starts inherit the value, and don't count themselves."""
+
+
+async def back_off(seconds: float) -> None:
+    """Sleep before another try. Whoever sleeps here is not in flight, so a stop doesn't wait for it."""
+    at_work = _AT_WORK.get()
+    if at_work is None or at_work[1] is not asyncio.current_task():
+        await asyncio.sleep(seconds)
+        return
+    with at_work[0]._paused():  # noqa: SLF001 - the same module
+        await asyncio.sleep(seconds)
