@@ -19,9 +19,9 @@ from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.targetprocess.files import PIXEL
 from migrator.trackers.targetprocess import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
 from migrator.trackers.targetprocess.parse import attachment, iso_date
-from tests.adapters.targetprocess_bound import SKIP, WORLD, answering, client, expected_files
 from tests.contract import Bytes, MemorySink
 from tests.contract.source import crawl, fetch, read_to_the_end, told
+from tests.trackers.targetprocess_bound import SKIP, WORLD, answering, client, expected_files
 
 NO_ROUTE = [400, 404, 405, 501]
 CROWDED = replace(

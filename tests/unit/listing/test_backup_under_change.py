@@ -21,8 +21,8 @@ from migrator.model import Cursor, EntityRef, Page
 from migrator.pipeline.backup.loop_detector import MOST
 from migrator.trackers.memory import MemorySource, MemoryTracker
 from tests.fuzz import examples
-from tests.listing.living import Step
 from tests.support.parts import expected, rows, run_backup, small_tracker, stored
+from tests.unit.listing.living import Step
 
 EVENTS = ("add file", "add entity", "remove file", "remove entity", "rename", "move", "later", "page size")
 STEPS = st.builds(Step, st.integers(0, 5), st.sampled_from(EVENTS), st.integers(0, 999), st.integers(0, 999))

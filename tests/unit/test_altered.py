@@ -24,8 +24,8 @@ from migrator.pipeline.reading import same_text
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from migrator.trackers.squash.passing import passing_name
 from tests.contract import Bytes
+from tests.simulation.test_kill import DIED, DONE, STRIDE, LastingTarget, _restore, in_child
 from tests.support.parts import PATIENCE, rows, run_backup, run_load, run_rollback, twin_of
-from tests.test_kill import DIED, DONE, STRIDE, LastingTarget, _restore, in_child
 
 ALTERATIONS = {
     "composes": lambda name: unicodedata.normalize("NFC", name),

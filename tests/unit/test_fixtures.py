@@ -20,7 +20,7 @@ from migrator.store.blobs import Archive
 from migrator.store.repair.audit import audit
 from tests.support.parts import overwrite, rows, run_verify
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 RECIPES = json.loads((FIXTURES / "damage.json").read_text(encoding="utf-8"))
 ARCHIVES = ("archive-1", "archive-1-before-manifests")
 FILES = [

@@ -16,7 +16,7 @@ from migrator.filenames import on_disk, readable
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.world.model import World
 from tests.support.program import run, run_process
-from tests.test_export import index_of
+from tests.unit.test_export import index_of
 
 WORLD = World.generate(entities=12, seed=3, attachments=40, median_bytes=300, large_bytes=4000)
 LATIN = "en_US.ISO-8859-1"

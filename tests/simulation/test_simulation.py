@@ -11,7 +11,7 @@ import pytest
 
 from tests.simulation.mutants import MUTANTS, TOLD_BY
 from tests.support.parts import FULL
-from tests.test_pairs import FOUR
+from tests.system.test_pairs import FOUR
 
 SEEDS = 240 if FULL else 80
 STORMS = 20 if FULL else 12

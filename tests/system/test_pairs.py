@@ -27,7 +27,7 @@ from migrator.sandbox.server import Sandbox
 from migrator.sandbox.world.model import World
 from migrator.trackers import adapter
 from tests.support.program import configure, kill, run, start
-from tests.test_sigkill import look
+from tests.system.test_sigkill import look
 
 FOUR = ("issuetrak", "squash", "targetprocess", "teampulse")
 PAIRS = [(source, target) for source in FOUR for target in FOUR]

@@ -46,7 +46,7 @@ pytestmark = [
 ]
 
 T = TypeVar("T")
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ISSUES = 80
 MIB = 1024 * 1024
 LOGIN_PAGE = (

@@ -17,8 +17,8 @@ from migrator.model import NOBODY, Entity, EntityRef
 from migrator.pipeline.load.stubs import plain_text, stub_of
 from migrator.trackers.lenient import as_html
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
+from tests.simulation.test_kill import DIED, DONE, LastingTarget, in_child
 from tests.support.parts import PATIENCE, files_on, run_backup, run_load, small_tracker
-from tests.test_kill import DIED, DONE, LastingTarget, in_child
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from migrator.trackers import adapter
 from migrator.wire.client import HttpClient
 from tests.fuzz import examples
-from tests.listing.living import Living, Step, living, schedules, small_world
 from tests.support.parts import FULL, rows, run_backup, stored
+from tests.unit.listing.living import Living, Step, living, schedules, small_world
 
 WAYS: dict[str, tuple[tuple[dict[str, Any], dict[str, Any]], ...]] = {
     "issuetrak": (({"page_size": 20}, {}), ({"issue_numbers": "101-262"}, {}), ({"page_size": 20, "zip": True}, {})),

@@ -25,7 +25,7 @@ from migrator.store.repair.audit import audit
 from migrator.trackers.memory import MemorySource
 from tests.support.parts import expected, rows, run_backup, run_verify, small_tracker, stored
 from tests.support.program import configure, run, run_process
-from tests.test_rights import mere_owner, modes_hold
+from tests.system.test_rights import mere_owner, modes_hold
 
 WORLD = World.generate(entities=6, seed=3, attachments=12, median_bytes=200, large_bytes=4000)
 HOLD = """

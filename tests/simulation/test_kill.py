@@ -37,7 +37,7 @@ from tests.support.parts import (
     run_verify,
     stored,
 )
-from tests.test_load import assert_exactly_once
+from tests.unit.test_load import assert_exactly_once
 
 DIED = 9
 DONE = 0

@@ -13,10 +13,10 @@ from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, Draft, EntityRef
 from migrator.ports import BodyFacts, Sink
 from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
-from tests.adapters.memory_bound import bound_source, bound_target
 from tests.contract import Bytes, MemorySink
 from tests.contract.source import SourceContract
 from tests.contract.target import TargetContract, TargetReadContract
+from tests.trackers.memory_bound import bound_source, bound_target
 
 
 class TestVerifiedSource(SourceContract):

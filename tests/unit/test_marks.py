@@ -12,8 +12,8 @@ from migrator.trackers.markers import MarkerIndex
 from migrator.trackers.targetprocess import TargetprocessTarget
 from migrator.trackers.teampulse import ADAPTER, Options, TeamPulseTarget
 from migrator.wire.client import HttpClient
-from tests.adapters.targetprocess_bound import CREATING, answering, client
 from tests.contract.target import stub
+from tests.trackers.targetprocess_bound import CREATING, answering, client
 
 OLD, NEW = f"migrator-{'a' * 24}", f"migrator-{'b' * 24}"
 

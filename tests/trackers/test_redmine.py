@@ -21,11 +21,11 @@ from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.trackers import adapter
 from migrator.trackers.redmine import ADAPTER, Options, RedmineSource, RedmineTarget
 from migrator.wire.client import HttpClient
-from tests.adapters.fake_redmine import KEY, LOGIN, PASSWORD, FakeRedmine, page
-from tests.adapters.fake_redmine_beside import Space
 from tests.contract import SAMPLES, Bytes, Expected, MemorySink, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, read_to_the_end
 from tests.contract.target import BoundTarget, TargetContract, Truth
+from tests.trackers.fake_redmine import KEY, LOGIN, PASSWORD, FakeRedmine, page
+from tests.trackers.fake_redmine_beside import Space
 
 REAL_URL = os.environ.get("MIGRATOR_REDMINE_URL", "")
 REAL_KEY = os.environ.get("MIGRATOR_REDMINE_KEY", "")
@@ -312,7 +312,7 @@ async def test_key_that_dies_in_the_middle_of_a_listing_is_not_taken_for_its_end
     seeded(fake)
     made = source(fake.url)
     page_one = await made.read("issues", None)
-    monkeypatch.setattr("tests.adapters.fake_redmine.KEY", "another key")
+    monkeypatch.setattr("tests.trackers.fake_redmine.KEY", "another key")
     with pytest.raises(errors.AuthError):
         await crawl(made, ("issues", page_one.next))
 

@@ -20,7 +20,10 @@ from migrator.sandbox.targetprocess.files import error_page
 from migrator.sandbox.world.model import World
 from migrator.trackers.prefetch import MOST
 from migrator.trackers.targetprocess import Options, TargetprocessSource, TargetprocessTarget
-from tests.adapters.targetprocess_bound import (
+from tests.contract import Bytes, MemorySink
+from tests.contract.source import Crawl, SourceContract, crawl, fetch, read_to_the_end, told
+from tests.contract.target import TargetContract
+from tests.trackers.targetprocess_bound import (
     SKIP,
     WORLD,
     answering,
@@ -33,9 +36,6 @@ from tests.adapters.targetprocess_bound import (
     source_of,
     target_of,
 )
-from tests.contract import Bytes, MemorySink
-from tests.contract.source import Crawl, SourceContract, crawl, fetch, read_to_the_end, told
-from tests.contract.target import TargetContract
 
 SERVERS = {
     "new": {},

@@ -1,7 +1,7 @@
 """The real program, killed with SIGKILL at random moments: nothing lost, nothing twice, next to nothing again.
 
 The trackers live in this process and outlive the killed ones. Moments are drawn from a seed, which a failure prints:
-`SIGKILL_SEED=... pytest tests/test_sigkill.py` draws the same again. Fewer of each where `FULL` is not set.
+`SIGKILL_SEED=... pytest tests/system/test_sigkill.py` draws the same again. Fewer of each where `FULL` is not set.
 """
 
 from __future__ import annotations

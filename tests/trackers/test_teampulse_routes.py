@@ -14,9 +14,9 @@ from migrator.model import NOBODY, Attachment, EntityRef
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.trackers.teampulse import ADAPTER
 from migrator.trackers.teampulse.parse import total_in
-from tests.adapters.test_teampulse import SMALL, draft, expected_names, names, serving, told
 from tests.contract import Bytes
 from tests.contract.source import crawl, read_to_the_end
+from tests.trackers.test_teampulse import SMALL, draft, expected_names, names, serving, told
 
 
 class OddSandbox(TeamPulseSandbox):

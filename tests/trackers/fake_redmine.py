@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.adapters.fake_redmine_beside import Beside, Space
+from tests.trackers.fake_redmine_beside import Beside, Space
 
 KEY, LOGIN, PASSWORD = "a-key", "ada", "s3cret"
 LARGEST = 5 * 1024 * 1024

@@ -17,12 +17,12 @@ from migrator.model import Attachment, Draft, Entity, EntityRef, Page
 from migrator.trackers.redmine import ADAPTER, Options, RedmineSource
 from migrator.trackers.redmine.api import TRIES
 from migrator.trackers.redmine.containers import BESIDE
-from tests.adapters.fake_redmine import FakeRedmine
-from tests.adapters.fake_redmine_beside import Space
-from tests.adapters.test_redmine import closing, seeded_beside, source, target  # noqa: F401 - a fixture
 from tests.contract import Bytes
 from tests.contract.source import crawl, fetch, read_to_the_end
 from tests.support.parts import run_backup
+from tests.trackers.fake_redmine import FakeRedmine
+from tests.trackers.fake_redmine_beside import Space
+from tests.trackers.test_redmine import closing, seeded_beside, source, target  # noqa: F401 - a fixture
 
 
 @pytest.fixture
@@ -264,7 +264,7 @@ async def test_key_that_dies_makes_no_list_empty(fake, monkeypatch):
     seeded_beside(fake)
     made = source(fake.url)
     await made.read("issues", None)
-    monkeypatch.setattr("tests.adapters.fake_redmine.KEY", "another key")
+    monkeypatch.setattr("tests.trackers.fake_redmine.KEY", "another key")
     for stream in BESIDE:
         with pytest.raises(errors.AuthError):
             await made.read(stream, None)

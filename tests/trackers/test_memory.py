@@ -5,10 +5,10 @@ import pytest
 from migrator import errors
 from migrator.model import Draft
 from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
-from tests.adapters.memory_bound import bound_source, bound_target
 from tests.contract import Bytes, MemorySink
 from tests.contract.source import SourceContract, crawl
 from tests.contract.target import TargetContract
+from tests.trackers.memory_bound import bound_source, bound_target
 
 
 class TestMemorySource(SourceContract):

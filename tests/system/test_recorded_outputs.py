@@ -1,7 +1,7 @@
 """What every command prints, as JSON and as text, for a pair of sandboxes: compared with what was recorded once.
 
 `fixtures/outputs` holds what the version before the packages printed. Who changes what users see on purpose records it
-anew: `MIGRATOR_RECORD=1 pytest tests/test_recorded_outputs.py`, and reads the difference.
+anew: `MIGRATOR_RECORD=1 pytest tests/system/test_recorded_outputs.py`, and reads the difference.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from migrator.sandbox.world import World
 from tests.support.parts import FULL
 from tests.support.program import configure, run
 
-OUTPUTS = Path(__file__).parent / "fixtures" / "outputs"
+OUTPUTS = Path(__file__).parents[1] / "fixtures" / "outputs"
 PAIRS = [
     ("targetprocess", "squash"),
     ("teampulse", "issuetrak"),

@@ -9,8 +9,8 @@ import pytest
 from migrator.sandbox.world.model import World
 from migrator.trackers import adapter
 from migrator.wire.client import HttpClient
-from tests.adapters import test_targetprocess_routes, test_teampulse_routes
 from tests.support.parts import run_backup, stored
+from tests.trackers import test_targetprocess_routes, test_teampulse_routes
 
 WORLD = World.generate(entities=12, attachments=40, seed=4, median_bytes=300, large_bytes=0)
 SERVERS = {

@@ -1,4 +1,4 @@
-"""The memory tracker with known content, for the contracts: bound bare here, inside layers in tests/test_layers.py."""
+"""The memory tracker with known content, for the contracts: bare here, inside layers in tests/unit/test_layers.py."""
 
 from __future__ import annotations
 

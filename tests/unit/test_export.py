@@ -29,7 +29,7 @@ from migrator.store.space import RESERVE
 from migrator.trackers.memory import MemoryTracker
 from tests.support.parts import overwrite, rows, run_backup, run_verify, small_tracker
 from tests.support.program import kill, run, start, until
-from tests.test_pathnames import HOSTILE, assert_fit_for_a_bag, assert_legal, names
+from tests.unit.test_pathnames import HOSTILE, assert_fit_for_a_bag, assert_legal, names
 
 FORMATS = ("tree", "bagit", "zip")
 COLUMNS = ["path", "kind", "entity_id", "attachment_id", "name", "size", "sha256"]
