@@ -15,7 +15,7 @@ import pytest
 from migrator.sandbox import SANDBOXES
 from migrator.sandbox.world import World
 from tests.support.parts import FULL
-from tests.support.program import configure, run
+from tests.support.program import configure, run_process
 
 OUTPUTS = Path(__file__).parents[1] / "fixtures" / "outputs"
 PAIRS = [
@@ -74,7 +74,7 @@ async def flow(source: str, target: str, folder: Path) -> str:
         for step in STEPS:
             arguments = [places.get(word, word) for word in step]
             for form in ((), ("--json",)):
-                finished = await run(*form, *arguments, cwd=folder)
+                finished = await run_process(*form, *arguments, cwd=folder)
                 printed.append(f"$ migrator {' '.join([*form, *step])}\n{finished.out}[{finished.code}]\n")
                 if form == () and step[0] in {"backup", "load", "rollback", "export"} and "--dry-run" not in step:
                     break
