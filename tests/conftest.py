@@ -19,7 +19,7 @@ ENOUGH = 6 * 10**9
 HERE = Path(__file__).parent
 FOLDERS = {"system", "simulation"}
 """Folders whose tests all have the mark `system`."""
-PROCESSES = {"start", "run_process", "subprocess", "in_child"}
+PROCESSES = {"start", "run_process", "subprocess", "in_child", "dies_at"}
 """Whoever uses one of these starts a process."""
 
 

@@ -22,6 +22,7 @@ from migrator.store.journal.replay import Replay, replay
 from migrator.store.repair.audit import audit
 from migrator.trackers.memory import MemoryTracker
 from tests.support.parts import (
+    FULL,
     expected,
     overwrite,
     rows,
@@ -35,6 +36,8 @@ from tests.support.parts import (
 
 PAGE = 512
 EVERY_BYTE = "MIGRATOR_SLOW" in os.environ
+STRIDE = 1 if FULL else 7
+"""For a quick answer not every byte; a prime, so that all bits of a byte are flipped."""
 """Else most bytes inside of long runs of zeros, which is room that SQLite doesn't use, are passed over."""
 
 
@@ -95,7 +98,7 @@ async def test_a_flipped_bit_in_any_byte_of_the_manifest_is_found(tmp_path):
     await tiny_archive(tmp_path)
     path = manifest.path_in(tmp_path)
     with flipped(path) as flip:
-        for at in range(path.stat().st_size):
+        for at in range(0, path.stat().st_size, STRIDE):
             flip(at)
             assert {code for code, _, _ in audit(tmp_path)} == {"E21"}, at
     assert audit(tmp_path) == []
@@ -109,7 +112,7 @@ async def test_a_flipped_bit_in_any_byte_of_the_catalog_is_found_or_changes_noth
     module = import_module("migrator.store.repair.audit")  # the door has a function of this name
     monkeypatch.setattr(module, "replay", lambda *_: Replay(copy_of(told.db), told.end))  # it is the same each time
     sound, content = path.read_bytes(), dump(path)
-    places = range(len(sound)) if EVERY_BYTE else used(sound)
+    places = range(len(sound)) if EVERY_BYTE else used(sound)[::STRIDE]
     harmless = 0
     with flipped(path) as flip:
         for at in places:

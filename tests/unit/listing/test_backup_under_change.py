@@ -21,7 +21,7 @@ from migrator.model import Cursor, EntityRef, Page
 from migrator.pipeline.backup.loop_detector import MOST
 from migrator.trackers.memory import MemorySource, MemoryTracker
 from tests.fuzz import examples
-from tests.support.parts import expected, rows, run_backup, small_tracker, stored
+from tests.support.parts import FULL, expected, rows, run_backup, small_tracker, stored
 from tests.unit.listing.living import Step
 
 EVENTS = ("add file", "add entity", "remove file", "remove entity", "rename", "move", "later", "page size")
@@ -153,7 +153,7 @@ def test_what_was_there_all_the_time_is_in_the_archive_with_its_bytes_and_its_ow
                 happened += runner.run(lived(schedule, ways, size, Path(root)))
 
         attempt()
-    assert happened > 100, "hardly anything happened"
+    assert happened > (100 if FULL else 25), "hardly anything happened"
 
 
 class Circling(MemorySource):

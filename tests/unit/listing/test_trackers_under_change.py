@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from migrator.trackers import adapter
 from migrator.wire.client import HttpClient
 from tests.fuzz import examples
-from tests.support.parts import FULL, rows, run_backup, stored
+from tests.support.parts import rows, run_backup, stored
 from tests.unit.listing.living import Living, Step, living, schedules, small_world
 
 WAYS: dict[str, tuple[tuple[dict[str, Any], dict[str, Any]], ...]] = {
@@ -105,7 +105,7 @@ def test_what_was_there_all_the_time_is_in_the_archive(tracker, tmp_path):
     happened = 0
     with asyncio.Runner() as runner:
 
-        @examples(20 if FULL else 8)
+        @examples(20)
         @given(schedules, st.integers(0, 5))
         @example([Step(1, "purge entities", 0, 1)] * 6, 0)
         @example([Step(1, "purge files", 0, 1)] * 6, 1)
