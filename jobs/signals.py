@@ -7,6 +7,7 @@ Ctrl-C, `systemctl stop` and a terminal that is closed are the same: a job is to
 from __future__ import annotations
 
 import signal
+import threading
 
 from jobs.terminal import leave_terminal
 
@@ -14,7 +15,12 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def active_signals() -> list[signal.Signals]:
-    """Those of STOPS that mean something here; what `nohup` ignores stays ignored."""
+    """Those of STOPS that mean something here; what `nohup` ignores stays ignored.
+
+    None outside of the main thread: Python gives signals to that one alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return []
     return [number for number in STOPS if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]
 
 

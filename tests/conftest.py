@@ -16,6 +16,12 @@ import pytest
 MEMORY = Path("/dev/shm")
 ENOUGH = 6 * 10**9
 
+HERE = Path(__file__).parent
+FOLDERS = {"system", "simulation"}
+"""Folders whose tests all have the mark `system`."""
+PROCESSES = {"start", "run_process", "subprocess", "in_child", "dies_at"}
+"""Whoever uses one of these starts a process."""
+
 
 def pytest_configure() -> None:
     """Before pytest makes its first folder. Tests that were started by `nohup` would hand that on to every program."""
@@ -27,7 +33,17 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """There is one real Redmine, so one worker has all its tests."""
+    """Marks what needs more than this process. There is one real Redmine, so one worker has all its tests."""
     for item in items:
-        if item.get_closest_marker("redmine"):
+        redmine = item.get_closest_marker("redmine")
+        if redmine:
             item.add_marker(pytest.mark.xdist_group("redmine"))
+        if redmine or FOLDERS & {*item.path.relative_to(HERE).parts} or starts_a_process(item):
+            item.add_marker(pytest.mark.system)
+
+
+def starts_a_process(item: pytest.Item) -> bool:
+    """Whether the code of a test itself names what does."""
+    test = getattr(item, "function", None)
+    used = {*test.__code__.co_names} if test else set()
+    return "create_subprocess_exec" in used or any(name in test.__globals__ for name in PROCESSES & used)

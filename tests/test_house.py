@@ -300,7 +300,7 @@ async def test_tracker_is_built_without_any_request(name, monkeypatch):
 
 @pytest.mark.parametrize("name", sorted(TRACKERS))
 def test_tracker_is_bound_to_both_contracts(name):
-    bound = inspect.getmembers(import_module(f"tests.adapters.test_{name}"), inspect.isclass)
+    bound = inspect.getmembers(import_module(f"tests.trackers.test_{name}"), inspect.isclass)
     collected = [made for title, made in bound if title.startswith("Test")]
     assert any(issubclass(made, SourceContract) for made in collected)
     assert any(issubclass(made, TargetContract) for made in collected)

@@ -1,4 +1,5 @@
-"""Fuzzing of everything that comes from outside. Quick and always the same in the suite; deep when asked for:
+"""Fuzzing of everything that comes from outside. Always the same examples in the suite, of which a quick run takes a
+third (see `FULL`); deep when asked for:
 
     MIGRATOR_FUZZ=50 pytest tests/fuzz
 
@@ -11,13 +12,15 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+from tests.support.parts import FULL
+
 DEPTH = int(os.environ.get("MIGRATOR_FUZZ", "0"))
 
 
-def examples(quick: int) -> settings:
-    """So many examples in the suite; nothing is kept between runs, and no clock decides."""
+def examples(count: int) -> settings:
+    """So many examples where all cases run; nothing is kept between runs, and no clock decides."""
     return settings(
-        max_examples=quick * max(1, DEPTH),
+        max_examples=count * DEPTH or (count if FULL else -(-count // 3)),
         derandomize=not DEPTH,
         database=None,
         deadline=None,

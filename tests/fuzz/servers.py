@@ -15,9 +15,9 @@ from aiohttp import web
 from migrator.sandbox import SANDBOXES
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.world.model import World
-from tests.adapters.fake_redmine import KEY, FakeRedmine
-from tests.adapters.fake_redmine_beside import Space
 from tests.fuzz.mutations import Change, changed
+from tests.trackers.fake_redmine import KEY, FakeRedmine
+from tests.trackers.fake_redmine_beside import Space
 
 MOST = 400
 """So many requests are a loop."""

@@ -31,6 +31,7 @@ from tests.contract.source import crawl
 from tests.fuzz import examples
 from tests.fuzz.mutations import changes
 from tests.fuzz.servers import MOST, Plan, wrong_tracker
+from tests.support.parts import FULL
 
 TRACKERS = ("issuetrak", "redmine", "squash", "targetprocess", "teampulse")
 WORLD = World.generate(entities=14, seed=5, attachments=24, median_bytes=300, large_bytes=0)
@@ -233,5 +234,7 @@ def test_wrong_answers_end_in_our_errors_whatever_is_asked(tracker):
             struck.update((verb.__name__, what) for what in plan.struck)
 
         attempt()
+    if not FULL:
+        return  # so few examples need not strike each
     silent = {verb.__name__ for verb in VERBS} - {verb for verb, _ in struck}
     assert silent <= {"describe", "delete", "create_entity", "find_entity"}, "these were never answered wrongly"

@@ -30,7 +30,7 @@ from tests.simulation.disk import ForgetfulDisk
 from tests.simulation.edges import CALM, FaultInjector, FaultPlan, ViolationError, simulated
 from tests.simulation.story import HAS_TABLES, archived
 from tests.support.parts import PATIENCE, rows, run_backup, run_load, run_verify
-from tests.test_pairs import FOUR, OPTIONS, assert_there_once, mapped
+from tests.system.test_pairs import FOUR, OPTIONS, assert_there_once, mapped
 
 FAULTY = ("stalled", "login_page", "redirected", "gzipped", "dribbled")
 EDGES = {"backup": 400, "load": 250}

@@ -1,21 +1,35 @@
-"""The real program as a child process, and configurations that point it at embedded trackers."""
+"""The command line in this process or in one of its own, and configurations that point it at embedded trackers.
+
+`run` takes half a second less than a process does. What asks for signals, a kill, a terminal, another folder or other
+limits gets a process: `start`, or `run_process`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import csv
+import gc
+import io
 import json
+import logging
 import os
+import resource
 import signal
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+from jobs.cli import main
 from migrator.sandbox.server import Sandbox
 
 ROOT = Path(__file__).parents[2]
+SURROUNDINGS = {"PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200"}
+"""Environment of each run."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,7 @@ async def start(*arguments: object, env: dict[str, str] | None = None, **how: An
         "-m",
         "migrator",
         *map(str, arguments),
-        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200", **(env or {})},
+        env={**os.environ, **SURROUNDINGS, **(env or {})},
         **{**dict.fromkeys(("stdout", "stderr"), asyncio.subprocess.PIPE), "stdin": asyncio.subprocess.DEVNULL, **how},
     )
 
@@ -60,9 +74,76 @@ async def ended(process: asyncio.subprocess.Process, within: float = 60) -> Fini
     )
 
 
-async def run(*arguments: object, within: float = 60, **how: Any) -> Finished:
-    """Run the program to its end."""
+async def run_process(*arguments: object, within: float = 60, **how: Any) -> Finished:
+    """Run the program to its end, as a process."""
     return await ended(await start(*arguments, **how), within)
+
+
+async def run(*arguments: object, within: float = 60) -> Finished:
+    """Run the program to its end in a thread of this process, while this loop goes on serving."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[Finished] = loop.create_future()
+
+    def work() -> None:
+        finished = _run_here([str(argument) for argument in arguments])
+        with suppress(RuntimeError):  # the test has given up, and its loop is closed
+            loop.call_soon_threadsafe(lambda: result.done() or result.set_result(finished))
+
+    threading.Thread(target=work, name="migrator", daemon=True).start()
+    return await asyncio.wait_for(result, within)
+
+
+def _run_here(words: list[str]) -> Finished:
+    with _ONE_AT_A_TIME, _process_state_kept(), Path(os.devnull).open(encoding="utf-8") as nothing:
+        out, err = _Stream(), _Stream()
+        with patch.multiple(sys, stdin=nothing, stdout=out, stderr=err), patch.dict(os.environ, SURROUNDINGS):
+            try:
+                main(words)
+            except SystemExit as end:
+                return Finished(int(end.code or 0), out.text(), err.text())
+        raise AssertionError("main() ends with a status")
+
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Held by the run that has the standard streams, the umask and the log."""
+
+
+class _Stream(io.TextIOWrapper):
+    """A standard stream of a run. What the main thread writes is the test's own, such as the log of a sandbox."""
+
+    def __init__(self) -> None:
+        self._written = _Written()
+        super().__init__(self._written, encoding="utf-8", write_through=True)
+
+    def text(self) -> str:
+        """What was written."""
+        return self._written.getvalue().decode()
+
+
+class _Written(io.BytesIO):
+    def write(self, data: Any) -> int:
+        return len(data) if threading.current_thread() is threading.main_thread() else super().write(data)
+
+
+@contextmanager
+def _process_state_kept() -> Iterator[None]:
+    """What a program may change about its process, as it is the only one there, is put back."""
+    log, ours = logging.getLogger(), logging.getLogger("migrator")
+    handlers, levels = log.handlers[:], (log.level, ours.level)
+    files, collecting, umask = resource.getrlimit(resource.RLIMIT_NOFILE), gc.get_threshold(), os.umask(0o022)
+    os.umask(umask)
+    log.handlers[:] = []  # or they would be closed
+    try:
+        yield
+    finally:
+        for handler in log.handlers:
+            handler.close()
+        log.handlers[:] = handlers
+        log.setLevel(levels[0])
+        ours.setLevel(levels[1])
+        resource.setrlimit(resource.RLIMIT_NOFILE, files)
+        gc.set_threshold(*collecting)
+        os.umask(umask)
 
 
 async def kill(process: asyncio.subprocess.Process) -> bool:

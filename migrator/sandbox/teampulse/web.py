@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
 from aiohttp import web
-from typing_extensions import override
 
 from migrator.sandbox.server import FILE_ROUTE, Sandbox, attachment_disposition, in_any_case, show_login, to_login
 
@@ -48,7 +47,6 @@ class WrapLogin:
         """Valid access tokens, and the requests made with each."""
         self.refresh_token = ""
 
-    @override
     def routes(self) -> Iterable[web.RouteDef]:
         """The routes of login."""
         return [

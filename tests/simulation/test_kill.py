@@ -1,0 +1,336 @@
+"""Dies at the n-th step for every n, resumes, compares: nothing lost, nothing twice.
+
+A child process (a fork of this one) does the work and ends itself with `_exit` at its n-th step, which is what
+SIGKILL looks like from inside: no cleanup runs. Steps are the edges where the world is told something: before and
+after each verb of the tracker, each flush to disk, each rename, each commit. The target outlives its client: it is
+written to disk at each upload.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import pickle
+import shutil
+import traceback
+from pathlib import Path
+
+import pytest
+
+from migrator.layers.retry import RetryingTarget
+from migrator.model import NOBODY
+from migrator.selection import Selection
+from migrator.store import disk
+from migrator.store.catalog.database import CatalogDatabase
+from migrator.trackers.memory import MemoryTarget, MemoryTracker
+from tests.support.parts import (
+    FULL,
+    PATIENCE,
+    expected,
+    files_on,
+    rows,
+    run_backup,
+    run_load,
+    run_rollback,
+    run_verify,
+    stored,
+)
+from tests.unit.test_load import assert_exactly_once
+
+DIED = 9
+DONE = 0
+STRIDE = 1 if FULL else 4
+"""For a quick answer not every step: `tests/simulation` kills at all of them, by chance."""
+
+
+def tiny_tracker() -> MemoryTracker:
+    """Enough of everything to pass every edge: both ways of listing, a large file, equal files, nobody's file."""
+    tracker = MemoryTracker(page_size=2)
+    for number, kind in enumerate(["Bug", "Story", "Bug", "Story"]):
+        owner = tracker.add(kind)
+        tracker.attach(owner, "same.txt", b"same", description="d", created_by="Ann")
+        tracker.attach(owner, "same.txt", b"same", created_by="Bob")
+        if number == 2:
+            tracker.attach(owner, "large.bin", b"large" * 80_000)
+    tracker.attach(NOBODY, "loose.txt", b"nobody's")
+    return tracker
+
+
+class Steps:
+    """Counts steps and dies at one of them."""
+
+    def __init__(self, die_at: int) -> None:
+        self.count, self._die_at = 0, die_at
+
+    def __call__(self, *_: object) -> None:
+        self.count += 1
+        if self.count == self._die_at:
+            os._exit(DIED)
+
+    async def verb(self, *_: object) -> None:
+        self()
+
+    def around(self, function):
+        def wrapped(*args, **kwargs):
+            self()
+            result = function(*args, **kwargs)
+            self()
+            return result
+
+        return wrapped
+
+
+def with_steps(steps: Steps) -> None:
+    """Put steps at the edges of disk and database; only ever called in a child."""
+    for name in ("sync_files", "sync_folders", "write_file", "rename", "write_at"):
+        setattr(disk, name, steps.around(getattr(disk, name)))
+    CatalogDatabase.transaction = _stepping_transactions(steps, CatalogDatabase.transaction)
+
+
+def _stepping_transactions(steps: Steps, writing):
+    from contextlib import contextmanager
+
+    @contextmanager
+    def stepped(self):
+        with writing(self):
+            yield
+            steps()
+        steps()
+
+    return stepped
+
+
+class LastingTarget(MemoryTarget):
+    """A target whose state is on disk before it answers, and which can be killed on both sides of accepting."""
+
+    def __init__(self, tracker: MemoryTracker, path: Path, steps: Steps) -> None:
+        super().__init__(tracker)
+        self._path, self._steps = path, steps
+
+    async def upload(self, owner, draft, body):
+        self._steps()
+        remote = await super().upload(owner, draft, body)
+        self._save()
+        self._steps()
+        return remote
+
+    async def describe(self, remote, description):
+        await super().describe(remote, description)
+        self._save()
+
+    async def delete(self, remote):
+        self._steps()
+        await super().delete(remote)
+        self._save()
+        self._steps()
+
+    def _save(self):
+        state = {"files": self._tracker.files, "content": self._tracker.content, "uploads": self._tracker.uploads}
+        fresh = self._path.with_suffix(".new")
+        fresh.write_bytes(pickle.dumps(state))
+        fresh.replace(self._path)
+
+
+def in_child(work, die_at: int) -> tuple[int, int]:
+    """Run the work in a child that dies at a step; gives its exit code and how many steps it took."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            steps = Steps(die_at)
+            with_steps(steps)
+            asyncio.run(work(steps))
+            os.write(writing, str(steps.count).encode())
+            code = DONE
+        except BaseException:  # noqa: BLE001 - the child says what broke, whatever it is
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    os.close(writing)
+    said = os.read(reading, 100)
+    os.close(reading)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), int(said or 0)
+
+
+@pytest.mark.timeout(300)
+def test_a_backup_killed_at_any_step_ends_as_if_it_had_not_been(tmp_path):
+    tracker = tiny_tracker()
+
+    def work_in(root):
+        async def work(steps):
+            tracker.on_call = steps.verb
+            await run_backup(tracker, root, downloads=2)
+
+        return work
+
+    code, total = in_child(work_in(tmp_path / "whole"), die_at=0)
+    assert (code, total > 40) == (DONE, True)
+    # How files fall into batches, and so the number of steps, differs from run to run.
+    for step in itertools.count(1, STRIDE):
+        root = tmp_path / str(step)
+        code, _ = in_child(work_in(root), die_at=step)
+        if code == DONE and step > total // 2:
+            break
+        assert code == DIED, step
+        recorded = stored(root) if (root / "catalog.db").exists() and _has_tables(root) else {}
+        tracker.downloads.clear()
+        summary = asyncio.run(run_backup(tracker, root, downloads=2))
+        assert summary["status"] == "complete", step
+        assert stored(root) == expected(tracker), step
+        assert not set(tracker.downloads) & set(recorded), f"step {step}: what was recorded is not fetched again"
+        assert summary["attachments"]["listed"] == len(tracker.files), step
+        assert asyncio.run(run_verify(root))["problems"] == [], step
+
+
+@pytest.mark.timeout(300)
+def test_a_limited_backup_killed_at_any_step_goes_on_as_such_and_leaves_the_rest_to_a_whole_one(tmp_path):
+    tracker, few = tiny_tracker(), Selection(limit=2)
+
+    def work_in(root):
+        async def work(steps):
+            tracker.on_call = steps.verb
+            await run_backup(tracker, root, downloads=2, selection=few)
+
+        return work
+
+    code, total = in_child(work_in(tmp_path / "whole"), die_at=0)
+    assert (code, total > 20) == (DONE, True)
+    for step in itertools.count(1, 2 * STRIDE):
+        root = tmp_path / str(step)
+        code, _ = in_child(work_in(root), die_at=step)
+        if code == DONE and step > total // 2:
+            break
+        assert code == DIED, step
+        assert asyncio.run(run_backup(tracker, root, downloads=2, selection=few))["status"] == "complete", step
+        owners = {tracker.files[id_].owner for id_ in stored(root)}
+        assert len(owners) == 2, step
+        assert set(stored(root)) == {file.id for owner in owners for file in tracker.of(owner)}, step
+        assert asyncio.run(run_backup(tracker, root, downloads=2))["status"] == "complete", step
+        assert stored(root) == expected(tracker), step
+
+
+def _has_tables(root: Path) -> bool:
+    return bool(rows(root, "SELECT 1 FROM sqlite_master WHERE name = 'attachments'"))
+
+
+@pytest.mark.timeout(300)
+def test_a_load_killed_at_any_step_puts_every_file_there_exactly_once(tmp_path):
+    source = tiny_tracker()
+    archive = tmp_path / "archive"
+    asyncio.run(run_backup(source, archive))
+
+    def twin():
+        target = MemoryTracker()
+        return target, {ref: (target.add("Issue"),) for ref in source.entities}
+
+    def work_in(root, state):
+        async def work(steps):
+            target, mapping = twin()
+            _restore(target, state)
+            lasting = RetryingTarget(LastingTarget(target, state, steps), PATIENCE)
+            await run_load(target, root, mapping, target=lasting, uploads=2)
+
+        return work
+
+    shutil.copytree(archive, tmp_path / "whole")
+    code, total = in_child(work_in(tmp_path / "whole", tmp_path / "whole.state"), die_at=0)
+    assert (code, total > 40) == (DONE, True)
+    undisturbed, mapping = twin()
+    _restore(undisturbed, tmp_path / "whole.state")
+    for step in itertools.count(1, STRIDE):
+        root, state = tmp_path / str(step), tmp_path / f"{step}.state"
+        shutil.copytree(archive, root)
+        code, _ = in_child(work_in(root, state), die_at=step)
+        if code == DONE and step > total // 2:
+            break
+        assert code == DIED, step
+        code, _ = in_child(work_in(root, state), die_at=0)
+        assert code == DONE, step
+        target, _ = twin()
+        _restore(target, state)
+        assert_exactly_once(source, target, mapping)
+        for ref in target.entities:
+            assert files_on(target, ref) == files_on(undisturbed, ref), step
+        unsettled = rows(root, "SELECT * FROM uploads WHERE status NOT IN ('uploaded', 'already_there')")
+        assert unsettled == [], step
+
+
+def twin_with_files_of_others(source: MemoryTracker, state: Path):
+    """The target as it was before a load, then as `state` says; the mapping; and the files that were there before."""
+    target = MemoryTracker()
+    mapping = {ref: (target.add("Issue"),) for ref in source.entities}
+    for (to,) in mapping.values():
+        target.attach(to, "same.txt", b"same")
+        target.attach(to, "theirs.txt", b"theirs")
+    before = dict(target.content)
+    _restore(target, state)
+    return target, mapping, before
+
+
+def undoing(source: MemoryTracker, root: Path, state: Path, job: str):
+    """A load, or a rollback, for `in_child`."""
+
+    async def work(steps):
+        target, mapping, _ = twin_with_files_of_others(source, state)
+        lasting = RetryingTarget(LastingTarget(target, state, steps), PATIENCE)
+        if job == "load":
+            await run_load(target, root, mapping, target=lasting, uploads=2)
+        else:
+            await run_rollback(target, root, target=lasting, deletes=2)
+
+    return work
+
+
+def killed_rollbacks(source: MemoryTracker, folder: Path):
+    """For each step, an archive and a target whose rollback was killed there; at step 0 there was none."""
+    whole, saved = folder / "whole", folder / "whole.state"
+    asyncio.run(run_backup(source, whole))
+    assert in_child(undoing(source, whole, saved, "load"), die_at=0)[0] == DONE
+    for step in itertools.count(0):
+        root, state = folder / str(step), folder / f"{step}.state"
+        shutil.copytree(whole, root)
+        shutil.copy(saved, state)
+        code = in_child(undoing(source, root, state, "rollback"), die_at=step)[0] if step else DIED
+        if code == DONE:
+            assert step > 5 * len(source.entities)
+            return
+        assert code == DIED, step
+        yield root, state
+
+
+@pytest.mark.timeout(300)
+def test_a_rollback_killed_at_any_step_is_finished_by_the_next(tmp_path):
+    source = tiny_tracker()
+    there_before = len(source.entities)  # one file of each entity
+    sent = len(source.files) - 1 - there_before
+    for root, state in killed_rollbacks(source, tmp_path):
+        assert in_child(undoing(source, root, state, "rollback"), die_at=0)[0] == DONE, root.name
+        target, _, before = twin_with_files_of_others(source, state)
+        assert target.content == before, root.name
+        statuses = rows(root, "SELECT status, count(*) FROM uploads GROUP BY 1 ORDER BY 1")
+        assert statuses == [("already_there", there_before), ("rolled_back", sent)], root.name
+        [(summary,)] = rows(root, "SELECT summary FROM runs ORDER BY run_id DESC LIMIT 1")
+        assert json.loads(summary)["deletions"]["already_gone"] == 0, "what the killed run deleted counts as deleted"
+
+
+@pytest.mark.timeout(300)
+def test_a_load_after_a_rollback_that_was_killed_at_any_step_puts_every_file_back_exactly_once(tmp_path):
+    source = tiny_tracker()
+    states = killed_rollbacks(source, tmp_path)
+    _, undisturbed = next(states)
+    loaded, _, _ = twin_with_files_of_others(source, undisturbed)
+    for root, state in states:
+        assert in_child(undoing(source, root, state, "load"), die_at=0)[0] == DONE, root.name
+        target, _, _ = twin_with_files_of_others(source, state)
+        for ref in target.entities:
+            assert files_on(target, ref) == files_on(loaded, ref), root.name
+
+
+def _restore(target: MemoryTracker, state: Path) -> None:
+    if state.exists():
+        found = pickle.loads(state.read_bytes())
+        target.files, target.content, target.uploads = found["files"], found["content"], found["uploads"]
+        target._next = itertools.count(1 + max(map(int, [*found["files"], "100"])))
