@@ -116,7 +116,7 @@ def simulated(fate: FaultInjector) -> Iterator[None]:
     with (
         _disk(fate),
         patch.object(layout, "token_hex", lambda _: f"{next(numbers):016x}"),
-        patch.object(CatalogDatabase, "writing", _transactions(fate, CatalogDatabase.writing)),
+        patch.object(CatalogDatabase, "transaction", _transactions(fate, CatalogDatabase.transaction)),
         patch.object(Database, "execute", _reads(fate, Database.execute)),
         patch.object(recorder, "SMALL", SMALL),
         patch.object(aiohttp.ClientSession, "_request", _requests(fate, aiohttp.ClientSession._request)),

@@ -103,7 +103,7 @@ async def test_any_source_loads_into_any_target_exactly_once(tmp_path, monkeypat
         again = (await run_load(configuration, output, stop)).as_json()
         describes = wire_target(configuration).tracker.capabilities.sets_description
         count = assert_there_once(tmp_path, target, pairs, describes)
-        undone = await run_rollback(configuration, output, stop)
+        undone = (await run_rollback(configuration, output, stop)).as_json()
         left = sum(len(target.files_of(int(to.id))) for to in {to for _, to in pairs})
     deletes = target_name != "issuetrak"  # its API can't
     assert (undone["deletions"]["deleted"], undone["deletions"]["impossible"]) == (
