@@ -1,13 +1,36 @@
-"""The real pipelines, layers, archive and catalog under a seeded scheduler of faults, kills and power cuts.
+"""Deterministic simulation testing, with fault injection: real pipelines, layers, archive and catalog in one process.
+
+A seed decides everything: what the tracker holds, when tasks take turns, which calls fail, where a run is killed and
+what a power cut takes from the disk. The same seed gives the same run, in any process, on any machine.
 
     loop.py       an event loop with its own clock, and without threads: a seed gives the same run each time
-    edges.py      where the program touches the world, and what a seed lets happen there
-    disk.py       a disk that forgets at a power cut what was not made safe
-    story.py      one seed: disturbed runs, then an undisturbed one, and what has to hold after each
-    mutants.py    defects that the story has to find
+    edges.py      the crash points, where the program touches the world, and which faults a seed injects there
+    disk.py       a disk that forgets at a power cut what was not synced
+    story.py      one seed: disturbed runs, then one without faults, and what has to hold after each
+    storm.py      the same over HTTP: real adapters against the sandboxes of the trackers
+    mutants.py    defects that the simulation has to find
     __main__.py   many seeds at once
 
 Thousands of seeds, on all cores (a failing one is printed, and `--seeds N` replays it):
 
     .venv/bin/python -m tests.simulation --seeds 0-9999
+
+How to read a failing seed
+--------------------------
+
+1. Replay it alone: `python -m tests.simulation --seeds N`, with `--over-http` if it failed there. It must fail in the
+   same way; if it does not, something outside of the seed decides (a clock, a thread, the order of a set), and that
+   is the first defect to find.
+2. Read the last line of the traceback. A `ViolationError` names the rule that was broken, and the entity, upload or
+   blob that broke it. Any other error escaped from the program: where it ends is where to begin.
+3. Read the log of the runs, which follows the violation: a line for each run with its job, where it was killed ("killed
+   at edge 41, after rename"; an edge is a crash point), the faults, and how it ended. The violation belongs to the last
+   line, its cause usually to the one before: what was in progress there, and what did the next run make of it?
+4. Look at the crash point. `story.traces` has the crash points of each run in order; number 41 is the 41st of them.
+   "before" means that nothing had taken effect yet, "after" that the effect is there and the program does not know it.
+5. Make it small: take faults out of the plan until it holds. What is left is the test to write, in `tests/unit` or
+   `test_kill.py`; then add the seed to `FOUND` in `test_simulation.py`, so that it is played in every run.
+
+Beware: any change of what is drawn from the seed, even of the order, makes every seed another story. A seed proves
+something only at the commit where it failed.
 """
