@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from jobs.options import address, config_argument, paranoid_option, selection_options
 from jobs.output import Output
 from migrator.pipeline.summary import BackupSummary
+
+if TYPE_CHECKING:
+    from migrator.config import Configuration
+    from migrator.selection import Selection
 
 
 @click.command("backup")
@@ -30,7 +34,7 @@ def command(
     /,
     *,
     config: Path,
-    selection: Any,
+    selection: Selection,
     paranoid: bool,
     accept_gone: bool,
     moved_from: str | None,
@@ -65,10 +69,10 @@ def command(
 
 
 async def run_backup(
-    configuration: Any,
+    configuration: Configuration,
     output: Output,
     stop: asyncio.Event,
-    selection: Any = None,
+    selection: Selection | None = None,
     *,
     paranoid: bool = False,
     accept_gone: bool = False,

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,12 @@ from jobs.output import Output
 from migrator.errors import ConfigError, ItemFailedError, RejectedError
 from migrator.model import RunStatus
 from migrator.pipeline.summary import Check, CheckedSide, CheckSummary
+
+if TYPE_CHECKING:
+    from jobs.wiring import Wired
+    from migrator.config import Configuration, SourceSection, TargetSection
+    from migrator.model import Attachment, Page
+    from migrator.ports import Source, Target
 
 
 class OddResult(str):
@@ -47,7 +53,7 @@ def command(output: Output, /, *, config: Path) -> CheckSummary:
     return run_job(lambda stop: cancel_on_stop(_check(configuration, output), stop))
 
 
-async def _check(configuration: Any, output: Output) -> CheckSummary:
+async def _check(configuration: Configuration, output: Output) -> CheckSummary:
     from jobs.wiring import wire_source, wire_target
 
     settings = configuration.settings
@@ -62,7 +68,9 @@ async def _check(configuration: Any, output: Output) -> CheckSummary:
     return CheckSummary(status=status, source=source, target=target or {})
 
 
-async def _check_side(section: Any, wired: Any, attempts: Attempts, output: Output) -> CheckedSide:
+async def _check_side(
+    section: SourceSection | TargetSection, wired: Wired[Source] | Wired[Target], attempts: Attempts, output: Output
+) -> CheckedSide:
     """Log in, which must work, and try the rest."""
     for warning in wired.warnings:
         output.warn(warning)
@@ -84,9 +92,9 @@ class FirstPages:
     """What the first pages of all listings show: the kinds of entities, and where each unfinished listing continues."""
 
     kinds: set[str] = field(default_factory=set)
-    following: dict[str, Any] = field(default_factory=dict)
+    following: dict[str, str] = field(default_factory=dict)
 
-    def take(self, stream: str, page: Any) -> None:
+    def take(self, stream: str, page: Page) -> None:
         """Add a page."""
         self.kinds |= {entity.ref.kind for entity in (*page.entities, *page.ask)}
         self.following.pop(stream, None)
@@ -94,7 +102,7 @@ class FirstPages:
             self.following[stream] = page.next
 
 
-def _source_attempts(wanted: Sequence[str], source: Any) -> Iterator[tuple[str, Attempt]]:
+def _source_attempts(wanted: Sequence[str], source: Source) -> Iterator[tuple[str, Attempt]]:
     seen = FirstPages()
     for stream in source.capabilities.streams:
         yield f"listing of {stream}", partial(_one_page, source, stream, seen)
@@ -103,7 +111,7 @@ def _source_attempts(wanted: Sequence[str], source: Any) -> Iterator[tuple[str, 
     yield "download", partial(_one_file, source)
 
 
-def _target_attempts(configuration: Any, target: Any) -> Iterator[tuple[str, Attempt]]:
+def _target_attempts(configuration: Configuration, target: Target) -> Iterator[tuple[str, Attempt]]:
     yield "mapping", partial(_mapped, configuration, target)
     yield "rows", partial(_rows, configuration)
 
@@ -113,7 +121,7 @@ def _passed(name: str, detail: str) -> Check:
     return Check(name, ok=True, warning=True if isinstance(detail, OddResult) else None, detail=str(detail))
 
 
-async def _look_for_oddities(checks: list[Check], tracker: Any) -> None:
+async def _look_for_oddities(checks: list[Check], tracker: Source | Target) -> None:
     """What is odd about the tracker, a line each; where that can't be told, that is one."""
     try:
         checks += [_passed("oddity", OddResult(sentence)) for sentence in await tracker.oddities()]
@@ -128,7 +136,7 @@ async def _tried(checks: list[Check], name: str, attempt: Attempt) -> None:
         checks.append(Check(name, ok=False, detail=str(error)))
 
 
-async def _one_page(source: Any, stream: str, seen: FirstPages) -> str:
+async def _one_page(source: Source, stream: str, seen: FirstPages) -> str:
     page = await source.read(stream, None)
     seen.take(stream, page)
     more = "" if page.next is None else ", more to come"
@@ -137,7 +145,7 @@ async def _one_page(source: Any, stream: str, seen: FirstPages) -> str:
     return OddResult("; ".join([counts, *odd])) if odd else counts
 
 
-async def _kinds(source: Any, wanted: Sequence[str], seen: FirstPages) -> str:
+async def _kinds(source: Source, wanted: Sequence[str], seen: FirstPages) -> str:
     """Whether the kinds of [source] kinds exist, as far as two pages of each listing show."""
     for stream, cursor in list(seen.following.items()):
         seen.take(stream, await source.read(stream, cursor))
@@ -150,7 +158,7 @@ async def _kinds(source: Any, wanted: Sequence[str], seen: FirstPages) -> str:
     return f"not on the first pages: {lacking}; there are {kinds}"
 
 
-async def _one_file(source: Any) -> str:
+async def _one_file(source: Source) -> str:
     """Download the smallest file on the first pages."""
     from migrator.pipeline.reading import HashSink
 
@@ -168,9 +176,9 @@ async def _one_file(source: Any) -> str:
     return OddResult("no small file on the first pages, so no download was tried")
 
 
-async def _first_files(source: Any, stream: str) -> list[Any]:
+async def _first_files(source: Source, stream: str) -> list[Attachment]:
     """The files on a stream's first page; what can't be listed is left to the check of the listing."""
-    files: list[Any] = []
+    files: list[Attachment] = []
     with suppress(ItemFailedError):
         page = await source.read(stream, None)
         files += page.attachments
@@ -179,7 +187,7 @@ async def _first_files(source: Any, stream: str) -> list[Any]:
     return files
 
 
-async def _mapped(configuration: Any, target: Any) -> str:
+async def _mapped(configuration: Configuration, target: Target) -> str:
     """Whether the mapping file is usable and its first target entity exists."""
     from jobs.commands.load import mapping_rows
 
@@ -197,7 +205,7 @@ async def _mapped(configuration: Any, target: Any) -> str:
     return OddResult("the mapping file has no row, so nothing at the target was tried")
 
 
-async def _rows(configuration: Any) -> str:
+async def _rows(configuration: Configuration) -> str:
     """Whether the rows of the mapping file match the archive, if there is one yet."""
     from contextlib import closing
 

@@ -14,13 +14,17 @@ from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from jobs.output import Output
 from migrator.model import RunStatus
 from migrator.pipeline.summary import BackupSummary, DemoStep, DemoSummary, LoadSummary
+
+if TYPE_CHECKING:
+    from migrator.config import Configuration
+    from migrator.sandbox import Sandbox
 
 ENTITIES = 300
 FAULTS = 0.05
@@ -113,7 +117,7 @@ async def _demo(output: Output, folder: Path, stop: asyncio.Event, *, kept: bool
 
 
 async def _play(
-    output: Output, folder: Path, source: Any, target: Any, story: Story, stop: asyncio.Event
+    output: Output, folder: Path, source: Sandbox, target: Sandbox, story: Story, stop: asyncio.Event
 ) -> tuple[BackupSummary, LoadSummary]:
     """The steps in their order; each is a row of the story."""
     from jobs.commands.backup import run_backup
@@ -164,7 +168,9 @@ async def _play(
     return backup, load
 
 
-async def _interrupted_backup(configuration: Any, output: Output, source: Any, stop: asyncio.Event) -> BackupSummary:
+async def _interrupted_backup(
+    configuration: Configuration, output: Output, source: Sandbox, stop: asyncio.Event
+) -> BackupSummary:
     """A backup that is stopped, as by Ctrl-C, after some files."""
     from jobs.commands.backup import run_backup
 
@@ -182,11 +188,11 @@ async def _interrupted_backup(configuration: Any, output: Output, source: Any, s
         watching.cancel()
 
 
-def _faults(sandbox: Any) -> str:
+def _faults(sandbox: Sandbox) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(sandbox.faults.injected.items())) or "none"
 
 
-def _write_files(folder: Path, source: Any, target: Any) -> None:
+def _write_files(folder: Path, source: Sandbox, target: Sandbox) -> None:
     """Write configuration, secret and mapping, as a person would."""
     words = {
         "source": source.url,
@@ -205,7 +211,7 @@ def _write_files(folder: Path, source: Any, target: Any) -> None:
             rows.writerow([source.kind_of(entity.id), entity.id, target.kind_of(entity.id), entity.id])
 
 
-def _compare(source: Any, target: Any, names: dict[str, str]) -> tuple[str, bool]:
+def _compare(source: Sandbox, target: Sandbox, names: dict[str, str]) -> tuple[str, bool]:
     """Compare the two servers file by file; `names` are the names that had to be changed to be legal, by id."""
     world, first = source.world, source.world.entities[0]
     unlinked = [file for file in world.attachments if world.owner_of(file) is None]

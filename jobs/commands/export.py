@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from jobs.options import archive_argument
 from jobs.output import Output
 from migrator.pipeline.summary import ExportSummary
+
+if TYPE_CHECKING:
+    from migrator.pipeline.export import ExportSettings
 
 
 @click.command("export")
@@ -52,7 +55,7 @@ def command(
     return run_job(lambda stop: _export(archive, settings, output, stop))
 
 
-async def _export(root: Path, settings: Any, output: Output, stop: asyncio.Event) -> ExportSummary:
+async def _export(root: Path, settings: ExportSettings, output: Output, stop: asyncio.Event) -> ExportSummary:
     from jobs.runtime import held_archive
     from migrator.pipeline.export import export
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +13,12 @@ from jobs.options import config_argument, require_yes, selection_options, yes_op
 from jobs.output import Output
 from migrator.model import RunStatus
 from migrator.pipeline.summary import LoadSummary
+
+if TYPE_CHECKING:
+    from migrator.config import Configuration
+    from migrator.mapping import Rows
+    from migrator.ports import Target
+    from migrator.selection import Selection
 
 
 @click.command("load")
@@ -38,7 +44,7 @@ def command(
     move_changed: bool,
     strict: bool,
     yes: bool,
-    selection: Any,
+    selection: Selection,
 ) -> LoadSummary:
     """Replay the archive of CONFIG into its target, by its mapping file.
 
@@ -64,8 +70,17 @@ def command(
     if dry_run and verify:
         raise click.UsageError("--dry-run and --verify exclude each other: a rehearsal uploads nothing")
     configuration = read_configuration(config)
-    how = {"dry_run": dry_run, "verify_content": verify == "content", "selection": selection, "strict": strict}
-    summary = run_job(lambda stop: run_load(configuration, output, stop, **how))
+    summary = run_job(
+        lambda stop: run_load(
+            configuration,
+            output,
+            stop,
+            dry_run=dry_run,
+            verify_content=verify == "content",
+            selection=selection,
+            strict=strict,
+        )
+    )
     if not move_changed or not summary.changed or summary.status is RunStatus.INTERRUPTED:
         return summary
     if not dry_run and not _may_delete(configuration, summary, yes=yes):
@@ -73,7 +88,7 @@ def command(
     return run_job(lambda stop: _moved(configuration, summary, output, stop, dry_run=dry_run))
 
 
-def _may_delete(configuration: Any, summary: LoadSummary, *, yes: bool) -> bool:
+def _may_delete(configuration: Configuration, summary: LoadSummary, *, yes: bool) -> bool:
     """Whether what is at former entities goes; what was loaded stays told of if it doesn't."""
     from jobs.wiring import target_section
     from migrator.pipeline.load import to_delete
@@ -88,13 +103,13 @@ def _may_delete(configuration: Any, summary: LoadSummary, *, yes: bool) -> bool:
 
 
 async def run_load(
-    configuration: Any,
+    configuration: Configuration,
     output: Output,
     stop: asyncio.Event,
     *,
     dry_run: bool = False,
     verify_content: bool = False,
-    selection: Any = None,
+    selection: Selection | None = None,
     strict: bool = False,
 ) -> LoadSummary:
     """Read the mapping, log in, hold the archive, load."""
@@ -146,7 +161,7 @@ async def run_load(
     return summary
 
 
-def mapping_rows(configuration: Any, target: Any) -> Any:
+def mapping_rows(configuration: Configuration, target: Target) -> Rows:
     """The mapping file, its kinds checked against those of the target. `ConfigError` names the line."""
     from migrator.mapping import read_rows
 
@@ -156,7 +171,7 @@ def mapping_rows(configuration: Any, target: Any) -> Any:
 
 
 async def _moved(
-    configuration: Any, summary: LoadSummary, output: Output, stop: asyncio.Event, *, dry_run: bool
+    configuration: Configuration, summary: LoadSummary, output: Output, stop: asyncio.Event, *, dry_run: bool
 ) -> LoadSummary:
     """Roll back what is at former entities and has arrived at the new ones; `moved` in the summary counts it."""
     from jobs.runtime import cancel_on_stop, held_archive

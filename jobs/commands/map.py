@@ -8,13 +8,16 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from jobs.options import config_argument
 from jobs.output import Output
 from migrator.pipeline.summary import MapSummary, OpenEntity
+
+if TYPE_CHECKING:
+    from migrator.config import Configuration
 
 _COLUMNS = ("kind", "entity", "title", "url", "why")
 
@@ -40,7 +43,7 @@ def command(output: Output, /, *, config: Path) -> MapSummary:
     return run_job(lambda stop: cancel_on_stop(_map(configuration, output), stop))
 
 
-async def _map(configuration: Any, output: Output) -> MapSummary:
+async def _map(configuration: Configuration, output: Output) -> MapSummary:
     from jobs.runtime import held_archive
     from jobs.wiring import wire_target_listing
     from migrator.mapping import add_rows, read_mapping, replace_file, rule

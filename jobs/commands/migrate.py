@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,9 @@ from jobs.options import config_argument, paranoid_option
 from jobs.output import Output
 from migrator.model import RunStatus
 from migrator.pipeline.summary import MigrateSummary
+
+if TYPE_CHECKING:
+    from migrator.config import Configuration
 
 _WORST = (RunStatus.INTERRUPTED, RunStatus.DAMAGED, RunStatus.INCOMPLETE, RunStatus.COMPLETE)
 
@@ -33,7 +36,9 @@ def command(output: Output, /, *, config: Path, paranoid: bool) -> MigrateSummar
     return run_job(lambda stop: _migrate(configuration, output, stop, paranoid=paranoid))
 
 
-async def _migrate(configuration: Any, output: Output, stop: asyncio.Event, *, paranoid: bool) -> MigrateSummary:
+async def _migrate(
+    configuration: Configuration, output: Output, stop: asyncio.Event, *, paranoid: bool
+) -> MigrateSummary:
     from jobs.commands.backup import run_backup
     from jobs.commands.load import mapping_rows, run_load
     from jobs.runtime import cancel_on_stop

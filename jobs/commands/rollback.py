@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from jobs.options import config_argument, require_yes, yes_option
 from jobs.output import Output
 from migrator.pipeline.summary import RollbackSummary
+
+if TYPE_CHECKING:
+    from migrator.config import Configuration
 
 
 @click.command("rollback")
@@ -37,7 +40,7 @@ def command(output: Output, /, *, config: Path, load: int | None, dry_run: bool,
     return run_job(lambda stop: run_rollback(configuration, output, stop, load, dry_run=dry_run))
 
 
-def _ask(configuration: Any, load: int | None) -> None:
+def _ask(configuration: Configuration, load: int | None) -> None:
     from jobs.runtime import held_archive
     from jobs.wiring import identity, target_section
 
@@ -49,7 +52,7 @@ def _ask(configuration: Any, load: int | None) -> None:
 
 
 async def run_rollback(
-    configuration: Any, output: Output, stop: asyncio.Event, load: int | None = None, *, dry_run: bool = False
+    configuration: Configuration, output: Output, stop: asyncio.Event, load: int | None = None, *, dry_run: bool = False
 ) -> RollbackSummary:
     """Log in, hold the archive, roll back all loads into this target, or one."""
     from jobs.runtime import cancel_on_stop, held_archive

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +13,9 @@ from jobs.options import archive_argument
 from jobs.output import Output
 from migrator.pipeline.summary import VerifySummary
 from migrator.units import parse_duration, parse_share
+
+if TYPE_CHECKING:
+    from migrator.pipeline.verify import Part
 
 
 def share(value: str) -> float:
@@ -53,7 +56,7 @@ def command(output: Output, /, *, archive: Path, sample: float | None, max_time:
     return run_job(lambda stop: _verify(archive, Part(sample, max_time), output, stop))
 
 
-async def _verify(root: Path, part: Any, output: Output, stop: asyncio.Event) -> VerifySummary:
+async def _verify(root: Path, part: Part, output: Output, stop: asyncio.Event) -> VerifySummary:
     from jobs.runtime import held_folder
     from migrator.pipeline.verify import verify
     from migrator.store import sqlite_errors

@@ -14,7 +14,7 @@ from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.teampulse import TeamPulseSandbox
 from migrator.sandbox.world import World
 
-__all__ = ["SANDBOXES", "Faults", "TargetprocessSandbox", "TeamPulseSandbox", "World"]
+__all__ = ["SANDBOXES", "Faults", "Sandbox", "TargetprocessSandbox", "TeamPulseSandbox", "World"]
 
 
 SANDBOXES: dict[str, type[Sandbox]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -257,12 +258,23 @@ async def test_a_catalog_that_is_damaged_is_said_to_be_and_rebuilt(tmp_path, dam
     assert stored(tmp_path) == expected(tracker)
 
 
-async def test_a_sqlite_that_is_too_old_is_named_and_nothing_is_done(tmp_path, monkeypatch):
+@pytest.mark.parametrize("version", [(3, 7, 17), (3, 32, 3), (3, 34, 1)])
+def test_a_sqlite_that_is_too_old_is_named(version):
+    shown = re.escape(".".join(map(str, version)))
+    with pytest.raises(ConfigError, match=rf"SQLite {shown}; 3\.35 or later is needed"):
+        database.require_sqlite(version)
+
+
+@pytest.mark.parametrize("version", [(3, 35, 0), (3, 46, 1), (4, 0, 0)])
+def test_a_sqlite_that_is_new_enough_is_taken(version):
+    database.require_sqlite(version)
+
+
+async def test_no_catalog_is_opened_by_a_sqlite_that_is_too_old(tmp_path, monkeypatch):
     await run_backup(small_tracker(), tmp_path)
-    monkeypatch.setattr(database.sqlite3, "sqlite_version_info", (3, 34, 1))
-    monkeypatch.setattr(database.sqlite3, "sqlite_version", "3.34.1")
+    monkeypatch.setattr(database, "OLDEST_SQLITE", (99, 0, 0))
     for read_only in (True, False):
-        with pytest.raises(ConfigError, match=r"SQLite 3\.34\.1; 3\.35 or later is needed"):
+        with pytest.raises(ConfigError, match=r"99\.0 or later is needed"):
             Catalog(tmp_path, read_only=read_only)
 
 

@@ -76,7 +76,7 @@ class CatalogDatabase:
         if read_only and not is_archive(root):
             raise ConfigError(f"{root} is no archive: it has no {CATALOG}")
         self._root = root
-        _require_sqlite()
+        require_sqlite(sqlite3.sqlite_version_info)
         with sqlite_errors(root), disk.disk_errors(str(path)):
             self.db = opened_to_read(path) if read_only else _opened(path, "mode=rwc")
             self.db.conn.create_function("same_moment", 2, same_moment, deterministic=True)
@@ -142,10 +142,11 @@ def _opened(path: Path, how: str) -> Database:
     return Database(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=BUSY_SECONDS))
 
 
-def _require_sqlite() -> None:
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        oldest = ".".join(map(str, OLDEST_SQLITE[:2]))
-        raise ConfigError(f"this Python comes with SQLite {sqlite3.sqlite_version}; {oldest} or later is needed")
+def require_sqlite(version: tuple[int, ...]) -> None:
+    """`ConfigError` where this version of SQLite is older than `OLDEST_SQLITE`."""
+    if version < OLDEST_SQLITE:
+        shown, oldest = ".".join(map(str, version)), ".".join(map(str, OLDEST_SQLITE[:2]))
+        raise ConfigError(f"this Python comes with SQLite {shown}; {oldest} or later is needed")
 
 
 def opened_to_read(path: Path) -> Database:
