@@ -1,9 +1,10 @@
 """Behaviour around any tracker: `Retrying(Verified(adapter))` for a source, `DryRun(Retrying(adapter))` for a target.
 
-The one idea: each layer is a Source or Target itself and passes the same contract tests.
-The one trap: repeating happens here and nowhere else, and an upload is never repeated blindly: only what surely did
-not arrive (no connection, a 429 or 503) is sent again; an `OutcomeUnknownError` goes up to the load, which looks first.
-Pace is not a layer: it belongs to each request, not to each verb, and sits in `pacing.py` under `http.py`.
+Each layer is itself a Source or Target and passes the same contract tests. Calls are retried here and nowhere else.
+The request rate is not a layer, because it applies to each request and not to each verb; it is in `wire.rate`.
+
+Beware: an upload is never repeated blindly. Only one that certainly did not arrive (no connection, a 429 or 503) is
+sent again; an `OutcomeUnknownError` goes up to the load, which looks at the target first.
 """
 
 from __future__ import annotations

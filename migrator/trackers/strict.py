@@ -1,7 +1,8 @@
-"""Reading what an answer must have: the strict half of `fields`, where a missing value would hide an item.
+"""Reads required fields of an answer: the strict counterpart of `lenient`, where a missing value would hide an item.
 
-The one idea: what is not there ends in `UnexpectedBodyError`, so a listing is asked for again instead of being taken
-as empty. The one trap: ids go into paths; only `digits` makes sure that one leads nowhere else.
+A missing field ends in `UnexpectedBodyError`, so that a listing is requested again instead of being taken as empty.
+
+Beware: ids become parts of paths, and only `digits` makes sure that one cannot lead elsewhere.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The wire: one `HttpClient` for each tracker. Signs each attempt, keeps credentials at home, maps every failure.
+"""The HTTP client for one tracker: signs each attempt, keeps credentials on its origin, translates every failure.
 
-The one idea: an answer is either what was asked for or one of `migrator.errors`; whoever calls never sees aiohttp.
-The one trap: paths are joined to the configured base (which may hold a virtual directory), and absolute URLs that a
-tracker puts into its answers are rebased onto it: their host is the server's own idea, often wrong.
+An answer is either what was requested or one of `migrator.errors`; callers never see aiohttp.
+
+Beware: paths are joined to the configured base, which may contain a virtual directory. Absolute URLs in a tracker's
+answers are rebased onto it, because their host is the server's own idea of its name and often wrong.
 """
 
 from __future__ import annotations

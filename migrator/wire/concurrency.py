@@ -1,10 +1,11 @@
 """How many requests one tracker gets at once: as many as make it faster, and no more.
 
-The one idea: start with few, double them while that brings more in the same time, and go back to the last number that
-did. Later a few more and a few less are tried in turn: more that bring nothing are given up, and so is what is not
-needed. What a tracker can do at once is found out within a few rounds, and a tracker that is slow never sees many.
-The one trap: a complaint (429, 503, silence) halves the number at once, but once for all requests that were under way
-together: sixteen complaints about the same moment are one.
+It starts with a few and doubles them as long as throughput grows, then returns to the last number that helped. Later
+it tries a few more and a few fewer in turn, and keeps whichever number is enough. The capacity of a tracker is found
+within a few rounds, and a slow tracker never sees many requests at once.
+
+Beware: an overload (429, 503, silence) halves the limit, but only once for all requests that were under way together.
+Sixteen complaints about the same moment count as one.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ from collections import deque
 
 FIRST = 4
 ROUND = 0.1
-"""Seconds that a round takes at least; and each of the allowed requests comes twice in it, or it takes LONG."""
+"""Minimum length of a measuring round, in seconds. A round ends once every slot has been used twice, or after LONG."""
 LONG = 10.0
 BETTER = 1.15
-"""A round with more requests at once must bring so many times as much as the one before, or it was no use."""
+"""A higher limit is kept only if throughput grew by this factor."""
 AS_GOOD = 0.95
-"""A round with fewer at once that brings so much of what the one before did is as good."""
+"""A lower limit is kept if throughput stayed above this share of what it was."""
 HOLD = 5.0
-"""Seconds between two such trials."""
+"""Seconds between two trials of another limit."""
 CHANCES = 2
-"""So many doublings at the beginning may bring nothing, and are tried anew at once: a moment's silence is chance."""
+"""During start-up this many doublings may fail and are retried immediately; one quiet moment proves nothing."""
 REQUEST = 32 * 1024
-"""Bytes that are as much work as a request."""
+"""Bytes that count as much work as one request."""
 
 
 class AdaptiveLimiter:
-    """Places for requests under way; `most` is the cap. Of one event loop, shared by all who ask one tracker."""
+    """Slots for the requests to one tracker, at most `most`, shared by all callers of one event loop."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -44,7 +45,7 @@ class AdaptiveLimiter:
         self._chances = CHANCES
 
     async def enter(self) -> float:
-        """Wait for a place; gives the moment, which `complaint` wants. Each entry is followed by one `leave`."""
+        """Wait for a slot and return the time, which `complaint` needs. One `leave` must follow."""
         loop = asyncio.get_running_loop()
         if self.under_way < self.limit and not self._waiting:
             self._take()
@@ -54,7 +55,7 @@ class AdaptiveLimiter:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # the place came together with the cancellation
+            if turn.done() and not turn.cancelled():  # the slot was granted at the moment of the cancellation
                 self._free()
             raise
         return loop.time()
@@ -66,7 +67,7 @@ class AdaptiveLimiter:
         self.moved(REQUEST)
 
     def moved(self, size: int) -> None:
-        """So many bytes came or went."""
+        """This many bytes were sent or received."""
         self._work += size
         now = asyncio.get_running_loop().time()
         if self._began < 0:
@@ -76,13 +77,13 @@ class AdaptiveLimiter:
             self._judge(now)
 
     def complaint(self, entered: float) -> None:
-        """The tracker said 'slow down', or nothing at all, to a request that entered at that moment."""
+        """The tracker asked to slow down, or did not answer, a request that got its slot at that time."""
         if entered > self._cut_at:
             self._cut_at = asyncio.get_running_loop().time()
             self._hold(max(1, self.limit // 2), self._cut_at)
 
     def _judge(self, now: float) -> None:
-        """A round is over: more, fewer, as before, or back."""
+        """End a round: raise, lower or keep the limit, or return to the one before."""
         rate, before = self._work / (now - self._began), self._before
         if not self._was_full:
             self._begin(now)
@@ -96,7 +97,7 @@ class AdaptiveLimiter:
             self._hold(self.limit, now)
 
     def _try(self, rate: float, now: float) -> None:
-        """Another number, if it is time for that."""
+        """Try another limit, if it is time for that."""
         if now < self._until:
             self._begin(now)
             return
@@ -116,7 +117,7 @@ class AdaptiveLimiter:
         self._allow(min(self.most, self.limit + step), now)
 
     def _back(self, limit: int, now: float) -> None:
-        """The trial was no use, or, at the beginning, may have come at a bad moment."""
+        """The trial did not help; during start-up it may only have come at a bad moment."""
         if self._until or not self._chances:
             self._hold(limit, now)
             return
