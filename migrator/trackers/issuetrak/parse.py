@@ -1,6 +1,6 @@
-"""What Issuetrak says and wants to hear, as pure functions: its answers, its searches and dates.
+"""Issuetrak's answers, searches and dates, as pure functions.
 
-The one trap: much of it is documented by example only, so each of these takes what it knows and counts the rest as
+Beware: much of the format is documented by example only, so each function reads what it knows and counts the rest as
 missing.
 """
 

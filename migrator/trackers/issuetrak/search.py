@@ -1,8 +1,9 @@
-"""Issuetrak's `issues/search`: all issues, page by page, on servers that give less or more than they were asked for.
+"""Issuetrak's `issues/search`: all issues, page by page, on servers that return fewer or more than requested.
 
-The one idea: each answer is held against what it tells itself: its count, the number of all issues, its page size.
-The one trap: pages go by index, so what is wanted behind an offset is on a page that begins before it. A server that
-has a page size of its own counts its indexes in that: the same search must be made anew with it.
+Each answer is checked against what it says about itself: its count, the number of all issues, its page size.
+
+Beware: pages are numbered, so the items after an offset are on a page that begins before it. A server with a page size
+of its own numbers its pages by that, and the search must be repeated with it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Issuetrak's ZIP route: all files of one issue with one request, for issues with many small ones.
+"""Issuetrak's ZIP route: all files of one issue in one request, for issues with many small files.
 
-The one idea: it only saves requests. Whatever is odd about an archive (not there, damaged, without an entry, an entry
-that is larger than its file was listed), its files are fetched one by one as if there were no such route.
-The one trap: a ZIP may unpack to any size, so an entry is read no further than one byte beyond the listed size.
+It only saves requests. If anything about an archive is odd (missing, damaged, without an entry, an entry larger than
+listed), its files are fetched one by one as if the route did not exist.
+
+Beware: a ZIP may unpack to any size, so an entry is never read further than one byte beyond its listed size.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""All that carries files in a Redmine and is no issue: wiki pages, news, versions, projects, and custom fields beside.
+"""Everything in a Redmine that has files and is no issue: wiki pages, news, versions, projects, custom fields.
 
-The one idea: each project has a list of each, so a page is a few projects, in the order of their numbers, and the
-cursor is the last one's. Wiki pages and news tell of their files only one by one, so each is asked for.
-The one trap: one project's broken wiki must neither end the listing nor look empty. Its list becomes an entity whose id
-is its path; to ask for the files of that entity is to read the list again.
+Each project has a list of each, so a page is a few projects ordered by id, and the cursor is the id of the last one.
+Wiki pages and news show their files only one by one, so each is requested.
+
+Beware: one project's broken wiki must neither end the listing nor look empty. Its list becomes an entity whose id is
+its path, and asking for the files of that entity reads the list again.
+
 A wiki page has no number: its id is the project's identifier and its title, `demo/Start`. Files of the files module
 belong to the project, or to the version that they name.
 """

@@ -1,9 +1,10 @@
-"""Files in custom fields (format "File", since Redmine 3.4): the value is the number of an attachment.
+"""Files in custom fields (format "File", since Redmine 3.4): the value is the id of an attachment.
 
-The one idea: only the list of custom fields tells which of them hold files, and it is for administrators. Any other
-account names them in an option; what then looks like a file and may be none is told of, not guessed.
-The one trap: `attachments/N.json` is 404 as well where the storage has lost the file (Redmine 5.0, `file_readable`), so
-it never proves that a file is gone. What a field names is listed, and the download decides.
+Only the list of custom fields tells which of them hold files, and only administrators may read it. For any other
+account an option names them; a value that looks like a file but may be none is reported, not guessed.
+
+Beware: `attachments/N.json` is also 404 if the storage has lost the file (Redmine 5.0, `file_readable`), so it never
+proves that a file is gone. What a field names is listed, and the download decides.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What Redmine's answers say, in our words: files, what they are on, and numbers in custom fields that may be files.
+"""Redmine's answers as our types: files, their owners, and numbers in custom fields that may be files.
 
-The one idea: what cannot be read of one item is told beside the others, so that it takes nothing else with it.
-The one trap: a custom field that holds a file has the file's number as its value, and looks like a whole number.
+What cannot be read of one item is reported beside the others, so that nothing else is lost with it.
+
+Beware: a custom field that holds a file has the file's id as its value, and looks like an integer field.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""The projects that an account sees, with the modules that are on in each: what there is to be asked for.
+"""The projects that an account can see, and the modules enabled in each: what there is to request.
 
-The one idea: a module that is off answers 403 or 404 like one that is forbidden or broken. Only the project's own
-record tells which it is, so nobody asks for what is off, and whatever refuses then is a failure.
-The one trap: closed projects are left out unless they are asked for by status (`1|5`; seen with 5.0), and archived ones
-always are: nothing of theirs is in the API.
+A disabled module answers 403 or 404, just like a forbidden or broken one. Only the project's own record tells which it
+is. So nobody asks for disabled modules, and any refusal after that is a failure.
+
+Beware: closed projects are left out unless requested by status (`1|5`; seen with 5.0), and archived ones always are:
+nothing of theirs is in the API.
 """
 
 from __future__ import annotations

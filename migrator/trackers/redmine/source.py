@@ -1,8 +1,9 @@
-"""Redmine as a source: its issues, and beside them what `also` names. How either is read, see `redmine.py`.
+"""Redmine as a source: its issues, and what the option `also` names. The package's docstring says how each is read.
 
-The one idea: what is not told beside an issue is asked for issue by issue, so that nothing one issue has spoils a page.
-The one trap: files in custom fields of issues come with the issues, so where the list of custom fields is broken, a
-failure must stand for them: to ask for its files is to walk the issues again.
+What does not come with the list of issues is requested issue by issue, so that no single issue spoils a page.
+
+Beware: files in custom fields of issues come with the issues. If the list of custom fields is broken, a failure must
+stand for them, and retrying it means walking the issues again.
 """
 
 from __future__ import annotations

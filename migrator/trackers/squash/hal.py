@@ -1,10 +1,11 @@
-"""HAL collections that are paged by number, as Spring makes them: what a page tells, and what is to be read after it.
+"""HAL collections with numbered pages, as Spring makes them: what a page says, and what is to be read after it.
 
-The one idea: what is still to be read is a list of `Step`s, each one page of one collection, and goes into a cursor.
-The one trap: when an item is deleted meanwhile, everything after it moves up and one item slips past. So a page after
-the first is believed only if it joins the one before: what stands right before it must have been seen; if not, the
-listing goes back. An empty page has no `_embedded`; links name the server's own idea of its host and are not followed.
-What a page tells of the whole (`totalElements`, `totalPages`) is held against what came, page by page.
+What is still to be read is a list of `Step`s, each one page of one collection, and goes into a cursor.
+
+Beware: if an item is deleted during the walk, everything after it moves up and one item slips past. A page after the
+first is therefore believed only if it joins the one before: the item right before it must have been seen; if not, the
+listing goes back. An empty page has no `_embedded`. Links contain the server's own idea of its host and are not
+followed. The totals on a page (`totalElements`, `totalPages`) are compared with what arrived, page by page.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What the answers of a Squash TM say, as pure functions: files, dates, and refusals of an upload.
+"""The answers of a Squash TM, as pure functions: files, dates, and refusals of an upload.
 
-The one trap: what a server refuses a file for stands in its text, if anywhere, and some take it and make no file of it.
+Beware: why a server refuses a file is found only in the text of its answer, if anywhere, and some servers accept an
+upload without creating a file.
 """
 
 from __future__ import annotations

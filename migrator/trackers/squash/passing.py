@@ -1,9 +1,10 @@
-"""Names that no multipart header carries to a Squash TM: such a file is sent under another one, and then renamed.
+"""File names that no multipart header carries to a Squash TM: such a file is sent under another name and renamed.
 
-The one idea: the name it is sent under says what is in it and what it is to be called. So whatever was left between
-the two steps, by a failure or a kill, is found and finished, and not sent again.
-The one trap: a list may lag behind what was sent (a cache, a replica). What was sent and is not seen yet is remembered:
-as long as it is not seen, no second one is sent.
+The temporary name says what the file contains and what it is to be called. Whatever a failure or a kill leaves between
+the two steps is found and finished, and not sent again.
+
+Beware: a list may lag behind the uploads (a cache, a replica). What was sent and is not listed yet is remembered, and
+it is not sent a second time until it shows up.
 """
 
 from __future__ import annotations

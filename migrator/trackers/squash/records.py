@@ -1,8 +1,9 @@
-"""What is there in a Squash TM and what isn't: records that tell it, and which routes this server has.
+"""What exists in a Squash TM and what doesn't: records that show it, and which routes this server has.
 
-The one idea: a 404 says of one thing that it is not there, of a route that nobody knows it. It is believed to be a
-deletion only while the same route answers for another thing of that kind; else what is not there may be the route.
-The one trap: requirements and the items of a test plan each have two routes, and a server knows one, or both by turns.
+A 404 may mean that one thing does not exist or that the route is unknown. It counts as a deletion only while the same
+route answers for another thing of that kind; otherwise the route itself may be missing.
+
+Beware: requirements and the items of a test plan have two routes each, and a server knows one, or both by turns.
 """
 
 from __future__ import annotations

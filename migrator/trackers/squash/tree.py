@@ -1,9 +1,10 @@
-"""The way down to the twelve kinds of owners in a Squash TM: seven lists, and what is below each item of them.
+"""The way down to the twelve kinds of owners in a Squash TM: seven lists, and what is below each of their items.
 
-The one idea: what is still to be asked for is a list of steps, and that is the cursor. Each page takes a few of them,
-and puts in their place what is to be read after them.
-The one trap: a way that is closed (forbidden, unknown to the server, broken) must not look like an empty one. It
-becomes an entity whose id is its path; asking for the files of that entity says what is wrong, and so it is recorded.
+What is still to be requested is a list of steps, which is also the cursor. Each page takes a few of them and replaces
+them by what is to be read after them.
+
+Beware: a branch that cannot be read (forbidden, unknown to the server, broken) must not look empty. It becomes an
+entity whose id is its path; asking for the files of that entity says what is wrong, and so it is recorded.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The files of one entity of a Targetprocess, by each of the routes that servers have, and the record of one file.
+"""The files of one Targetprocess entity, by each of the routes that servers have, and the record of one file.
 
-The one idea: an entity's list counts as whole only if it holds as many files as the entity itself tells of.
-The one trap: inner collections share one limit over the whole answer (`innerTake`, 25 where it is not known), so what
-stands inside of an entity may be cut without a word.
+An entity's list counts as complete only if it has as many files as the entity itself reports.
+
+Beware: inner collections share one limit for the whole answer (`innerTake`, or 25 where that is unknown), so a list
+inside an entity may be cut silently.
 
 Sources: vendor page "Work with Attachments" (`Generals/{id}?include=[Attachments]`, the warning that lists may be
 short), vendor page "Partial Response" (`append`).

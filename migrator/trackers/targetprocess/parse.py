@@ -1,7 +1,8 @@
-"""What the answers of a Targetprocess say, as pure functions: JSON and XML, attachments, dates, texts, uploads.
+"""The answers of a Targetprocess, as pure functions: JSON and XML, attachments, dates, texts, uploads.
 
-The one idea: XML is brought into the shape that JSON has, and nobody else knows which of them came.
-The one trap: an answer may be malformed in any way, and ends in one of `migrator.errors` then, or as a missing value.
+XML is converted to the shape of the JSON, so that no other module needs to know which of them came.
+
+Beware: an answer may be malformed in any way; it then ends in one of `migrator.errors`, or as a missing value.
 """
 
 from __future__ import annotations

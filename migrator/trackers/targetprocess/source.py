@@ -1,8 +1,9 @@
-"""Targetprocess as a source: every list that may show a file is read, and held against what the server counts.
+"""Targetprocess as a source: every list that may show a file is read, and compared with what the server counts.
 
-The one idea: all attachments, the attachments of each entity (the vendor's page "Work with Attachments" warns that the
-first may be short), and the texts of entities and comments, which tell whose the files are that name no owner.
-The one trap: files of comments and e-mail messages name no owner, and an entity doesn't list those of its comments.
+It reads all attachments, the attachments of each entity (the vendor's page "Work with Attachments" warns that the
+first list may be short), and the texts of entities and comments, which show the owners of files that name none.
+
+Beware: files of comments and e-mail messages name no owner, and an entity does not list those of its comments.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What a TeamPulse is as a source and as a target: options, facts, which API it has, and how it is asked.
+"""What a TeamPulse source and target share: options, capabilities, which API the server has, and its requests.
 
-The one idea: the API is there if anything of it answers, with a version in its path or without.
-The one trap: `totalResults` counts all that is meant on some servers and the page on others. So a listing goes on until
-nothing new comes, and only what is less than that number is taken for cut off.
+The API is there if any part of it answers, with a version in its path or without.
+
+Beware: `totalResults` counts all matches on some servers and the page on others. A listing therefore goes on until
+nothing new arrives, and is taken for cut off only if it brought less than that number.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the answers of a TeamPulse say, as pure functions: work items, files and where those may be had.
+"""The answers of a TeamPulse, as pure functions: work items, files and their addresses.
 
-The one trap: some servers put a file's name into its address as it is; with a `?`, a `#` or a `%` in it, the name has
-to be told apart from the address before that is read.
+Beware: some servers put a file's name into its address unescaped. If it contains a `?`, a `#` or a `%`, the name has
+to be separated from the address before the address is parsed.
 """
 
 from __future__ import annotations
