@@ -18,7 +18,7 @@ class KeyedLock:
         self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def at(self, thing: Hashable) -> AsyncIterator[None]:
+    async def hold(self, thing: Hashable) -> AsyncIterator[None]:
         """Hold the lock of this thing, waiting for it first."""
         lock = self._locks.setdefault(thing, asyncio.Lock())
         async with lock:

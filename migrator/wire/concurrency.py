@@ -13,19 +13,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-FIRST = 4
-ROUND = 0.1
-"""Minimum length of a measuring round, in seconds. A round ends once every slot has been used twice, or after LONG."""
-LONG = 10.0
-BETTER = 1.15
+INITIAL_LIMIT = 4
+MIN_ROUND_SECONDS = 0.1
+"""Minimum length of a measuring round, which ends once every slot was used twice, or after MAX_ROUND_SECONDS."""
+MAX_ROUND_SECONDS = 10.0
+MIN_GAIN = 1.15
 """A higher limit is kept only if throughput grew by this factor."""
-AS_GOOD = 0.95
+MIN_KEPT_SHARE = 0.95
 """A lower limit is kept if throughput stayed above this share of what it was."""
-HOLD = 5.0
+PROBE_INTERVAL_SECONDS = 5.0
 """Seconds between two trials of another limit."""
-CHANCES = 2
+STARTUP_RETRIES = 2
 """During start-up this many doublings may fail and are retried immediately; one quiet moment proves nothing."""
-REQUEST = 32 * 1024
+BYTES_PER_REQUEST = 32 * 1024
 """Bytes that count as much work as one request."""
 
 
@@ -34,7 +34,7 @@ class AdaptiveLimiter:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.limit = min(FIRST, most)
+        self.limit = min(INITIAL_LIMIT, most)
         self.under_way = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._began, self._until, self._ended, self._work = -1.0, 0.0, 0, 0.0
@@ -42,43 +42,43 @@ class AdaptiveLimiter:
         self._before: tuple[int, float] | None = None
         self._cut_at = -1.0
         self._upwards = False
-        self._chances = CHANCES
+        self._chances = STARTUP_RETRIES
 
-    async def enter(self) -> float:
-        """Wait for a slot and return the time, which `complaint` needs. One `leave` must follow."""
+    async def acquire(self) -> float:
+        """Wait for a slot and return the time, which `on_overload` needs. One `release` must follow."""
         loop = asyncio.get_running_loop()
         if self.under_way < self.limit and not self._waiting:
             self._take()
             return loop.time()
-        turn = loop.create_future()
-        self._waiting.append(turn)
+        waiter = loop.create_future()
+        self._waiting.append(waiter)
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # the slot was granted at the moment of the cancellation
+            if waiter.done() and not waiter.cancelled():  # the slot was granted at the moment of the cancellation
                 self._free()
             raise
         return loop.time()
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """The request is over, however it ended."""
         self._ended += 1
         self._free()
-        self.moved(REQUEST)
+        self.on_bytes(BYTES_PER_REQUEST)
 
-    def moved(self, size: int) -> None:
+    def on_bytes(self, size: int) -> None:
         """This many bytes were sent or received."""
         self._work += size
         now = asyncio.get_running_loop().time()
         if self._began < 0:
             self._begin(now)
-        enough = self._ended >= 2 * self.limit and now >= self._began + ROUND
-        if enough or now >= self._began + LONG:
+        enough = self._ended >= 2 * self.limit and now >= self._began + MIN_ROUND_SECONDS
+        if enough or now >= self._began + MAX_ROUND_SECONDS:
             self._judge(now)
 
-    def complaint(self, entered: float) -> None:
+    def on_overload(self, acquired_at: float) -> None:
         """The tracker asked to slow down, or did not answer, a request that got its slot at that time."""
-        if entered > self._cut_at:
+        if acquired_at > self._cut_at:
             self._cut_at = asyncio.get_running_loop().time()
             self._hold(max(1, self.limit // 2), self._cut_at)
 
@@ -89,7 +89,7 @@ class AdaptiveLimiter:
             self._begin(now)
         elif before is None:
             self._try(rate, now)
-        elif rate < before[1] * (BETTER if self.limit > before[0] else AS_GOOD):
+        elif rate < before[1] * (MIN_GAIN if self.limit > before[0] else MIN_KEPT_SHARE):
             self._back(before[0], now)
         elif before[0] < self.limit < self.most:
             self._more(rate, now)
@@ -101,7 +101,7 @@ class AdaptiveLimiter:
         if now < self._until:
             self._begin(now)
             return
-        fewer = max(FIRST, self.limit * 3 // 4)
+        fewer = max(INITIAL_LIMIT, self.limit * 3 // 4)
         self._upwards = (not self._upwards or fewer >= self.limit) and self.limit < self.most
         if self._upwards:
             self._more(rate, now)
@@ -126,7 +126,7 @@ class AdaptiveLimiter:
         self._allow(limit, now)
 
     def _hold(self, limit: int, now: float) -> None:
-        self._before, self._until = None, now + HOLD
+        self._before, self._until = None, now + PROBE_INTERVAL_SECONDS
         self._allow(limit, now)
 
     def _allow(self, limit: int, now: float) -> None:
@@ -148,7 +148,7 @@ class AdaptiveLimiter:
 
     def _admit(self) -> None:
         while self._waiting and self.under_way < self.limit:
-            turn = self._waiting.popleft()
-            if not turn.done():
+            waiter = self._waiting.popleft()
+            if not waiter.done():
                 self._take()
-                turn.set_result(None)
+                waiter.set_result(None)

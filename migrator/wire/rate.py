@@ -59,7 +59,7 @@ class RateLimiter:
         self._spacing = 0.0
         self._next_start = 0.0
 
-    async def turn(self) -> None:
+    async def acquire(self) -> None:
         """Wait until this request may start."""
         now = time.monotonic()
         wait = self._requests.take(1, now)
@@ -70,7 +70,7 @@ class RateLimiter:
         if wait > 0:
             await asyncio.sleep(wait)
 
-    async def spend(self, size: int) -> None:
+    async def consume(self, size: int) -> None:
         """Count bytes sent or received, and wait if they exceed the limit."""
         if self._bytes.rate and (wait := self._bytes.take(size, time.monotonic())) > 0:
             await asyncio.sleep(wait)
@@ -82,7 +82,7 @@ class RateLimiter:
         self._next_start = max(self._next_start, time.monotonic() + pause)
         self._spacing = min(self.SPACING_MAX, max(self.SPACING_FIRST, self._spacing * 2))
 
-    def went_well(self) -> None:
+    def on_success(self) -> None:
         """A request succeeded: go a little faster."""
         if self._spacing:
             self._spacing = self._spacing * 0.9 if self._spacing > self.SPACING_FIRST / 10 else 0.0

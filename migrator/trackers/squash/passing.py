@@ -30,12 +30,12 @@ class Passing:
 
     def __init__(self, find: Find, send: Send, rename: Rename) -> None:
         self._find, self._send, self._rename = find, send, rename
-        self._turns = KeyedLock()
+        self._locks = KeyedLock()
         self._sent: dict[tuple[EntityRef, str], Attachment | None] = {}
 
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment:
         """See `Target.upload`. What an earlier try left is finished first."""
-        async with self._turns.at(owner):
+        async with self._locks.hold(owner):
             under = replace(draft, name=await passing_name(draft.name, body))
             made = await self._left(owner, under) or await self._sent_once(owner, under, body)
             renamed = await self._rename(made, draft.name)
