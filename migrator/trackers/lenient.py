@@ -26,22 +26,22 @@ def text(value: object) -> str:
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
-def whole(value: object) -> int | None:
+def integer(value: object) -> int | None:
     """An integer, also if written as a string (XML) or as 3.0 (some gateways); None for anything else."""
     if type(value) is int:  # first, as nearly all are
         return value if -_LARGE < value < _LARGE else None
     if isinstance(value, float) and value.is_integer():
-        return whole(int(value))
+        return integer(int(value))
     return int(value) if isinstance(value, str) and _WHOLE.fullmatch(value.strip()) else None
 
 
-def natural(value: object) -> int | None:
+def non_negative(value: object) -> int | None:
     """An integer of at least 0, such as a size; None for anything else."""
-    number = whole(value)
+    number = integer(value)
     return number if number is not None and number >= 0 else None
 
 
-def moment(value: object) -> str:
+def iso_date(value: object) -> str:
     """A date in ISO 8601 as it is; an empty string for anything else."""
     try:
         datetime.fromisoformat(text(value))
@@ -50,17 +50,17 @@ def moment(value: object) -> str:
     return text(value)
 
 
-def kept(value: object) -> str:
+def raw_json(value: object) -> str:
     """The value as JSON for the `raw` column: text that every database accepts."""
     return written_json(value)
 
 
-def record(value: object) -> dict[str, Any]:
+def as_object(value: object) -> dict[str, Any]:
     """An object as it is; an empty one for anything else."""
     return value if isinstance(value, dict) else {}
 
 
-def records(value: object) -> list[dict[str, Any]]:
+def as_objects(value: object) -> list[dict[str, Any]]:
     """The objects in a list; anything else in it is left out."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 

@@ -28,7 +28,7 @@ from migrator.errors import (
     TrackerUnreachableError,
 )
 from migrator.trackers.issuetrak.parse import collection_in
-from migrator.trackers.lenient import natural
+from migrator.trackers.lenient import non_negative
 from migrator.trackers.listing import Items
 
 ROUTES = ("issuenumber", "issue")
@@ -189,7 +189,7 @@ async def _chunks(numbers: AsyncIterator[str]) -> AsyncIterator[list[str]]:
 
 def _whole(answer: Mapping[str, Any], route: str) -> Items:
     """The files of a list; `ShortListingError` where it holds fewer than it counts."""
-    items, total = collection_in(answer), natural(answer.get("TotalCount"))
+    items, total = collection_in(answer), non_negative(answer.get("TotalCount"))
     if total is not None and len(items) < total:
         raise ShortListingError(f"attachments/{route}: {len(items)} of {total} files are listed")
     return items

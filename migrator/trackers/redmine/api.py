@@ -23,7 +23,7 @@ from migrator.errors import (
     ShortListingError,
     ThrottledError,
 )
-from migrator.trackers.lenient import whole
+from migrator.trackers.lenient import integer
 from migrator.trackers.listing import Items
 from migrator.trackers.strict import number_in, object_in, objects_in
 from migrator.wire import HttpClient
@@ -79,7 +79,7 @@ class Api:
         while True:
             window = {"limit": str(PAGE), "offset": str(came)}
             answer = object_in(await self.get(path, {**(query or {}), **window}))
-            items, told, known = objects_in(answer, key), whole(answer.get("total_count")), len(found)
+            items, told, known = objects_in(answer, key), integer(answer.get("total_count")), len(found)
             if came and told != total:
                 raise ShortListingError(f"GET {path}: the listing changed while it was read")
             found.update((number_in(item), item) for item in items)

@@ -14,7 +14,7 @@ from typing import Any
 
 from migrator.errors import ForbiddenError, GoneError
 from migrator.model import Attachment, EntityRef
-from migrator.trackers.lenient import text, whole
+from migrator.trackers.lenient import integer, text
 from migrator.trackers.redmine.api import Api
 from migrator.trackers.redmine.parse import GROUP, ISSUE, PROJECT, TIME_ENTRY, USER, VERSION, attachment_in, values_in
 from migrator.trackers.strict import object_in, objects_in
@@ -54,7 +54,7 @@ class Fields:
             for field in found:
                 if field.get("field_format") == "attachment":
                     names = self._types.setdefault(text(field.get("customized_type")), {})
-                    names[str(whole(field.get("id")))] = text(field.get("name"))
+                    names[str(integer(field.get("id")))] = text(field.get("name"))
         return self._types
 
     async def are_on(self, kind: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from migrator.errors import GoneError
 from migrator.model import Entity
-from migrator.trackers.lenient import record, records, text
+from migrator.trackers.lenient import as_object, as_objects, text
 from migrator.trackers.redmine.api import Api
 from migrator.trackers.redmine.parse import PROJECT, entity_in
 from migrator.trackers.strict import number_in, objects_in
@@ -109,12 +109,12 @@ class Projects:
 def project_of(item: Mapping[str, Any]) -> Project:
     """One project, from a list or its own record."""
     told = "enabled_modules" in item
-    names = frozenset(text(module.get("name")) for module in records(item.get("enabled_modules")))
+    names = frozenset(text(module.get("name")) for module in as_objects(item.get("enabled_modules")))
     return Project(number_in(item), item, names if told else None)
 
 
 def _parent(project: Project) -> object:
-    return record(project.item.get("parent")).get("id")
+    return as_object(project.item.get("parent")).get("id")
 
 
 def few(names: Iterable[str]) -> str:

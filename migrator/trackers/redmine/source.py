@@ -14,7 +14,7 @@ from typing import Any
 
 from migrator.errors import ForbiddenError, ItemFailedError, MigratorError, RejectedError
 from migrator.model import Attachment, Cursor, Entity, EntityRef, Page, Unread
-from migrator.trackers.lenient import records, whole
+from migrator.trackers.lenient import as_objects, integer
 from migrator.trackers.prefetch import Prefetcher
 from migrator.trackers.redmine.client import CAPABILITIES, Options, RedmineTracker, leniently
 from migrator.trackers.redmine.containers import BESIDE, Containers
@@ -143,9 +143,9 @@ class RedmineSource(RedmineTracker):
 
     async def _odd_issues(self) -> Sequence[str]:
         answer, found = await self.api.first_issues(), []
-        if whole(answer.get("total_count")) is None:
+        if integer(answer.get("total_count")) is None:
             found.append("lists tell no `total_count`, so one that the server cuts off can't be told from a whole one")
-        numbers = [whole(issue.get("id")) or 0 for issue in records(answer.get("issues"))]
+        numbers = [integer(issue.get("id")) or 0 for issue in as_objects(answer.get("issues"))]
         if numbers != sorted(numbers):
             found.append(
                 "issues are not listed in the order of their numbers, as they are asked for: one that is deleted while "

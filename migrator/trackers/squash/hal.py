@@ -17,7 +17,7 @@ from typing import Any
 
 from migrator.errors import ArchiveDamagedError, RejectedError, ShortListingError, UnexpectedBodyError
 from migrator.model import Cursor
-from migrator.trackers.lenient import natural, record, text, whole
+from migrator.trackers.lenient import as_object, integer, non_negative, text
 from migrator.trackers.listing import BEYOND
 from migrator.trackers.strict import objects_in
 
@@ -54,7 +54,7 @@ class _Told:
     @classmethod
     def of(cls, told: Mapping[str, Any], page: int, count: int, size: int) -> _Told:
         """A total below the number of items that came is none, nor is then a number of pages that ends here."""
-        own_size, total, pages = (natural(told.get(key)) for key in ("size", "totalElements", "totalPages"))
+        own_size, total, pages = (non_negative(told.get(key)) for key in ("size", "totalElements", "totalPages"))
         if count and total is not None and total < page * (own_size or size) + count:
             total, pages = None, pages if pages is not None and page + 1 < pages else None
         return cls(own_size or None, total, pages)
@@ -78,10 +78,10 @@ async def read_page(
     answer = await get(step.path, step.query(step.page, step.size))
     if step.page and says_nothing(answer):
         answer = {"page": {}}
-    place = record(answer.get("page"))
+    place = as_object(answer.get("page"))
     items, odd = sifted(answer, step.path) if unread is not None else (items_in(answer, step.path), [])
     ids, count = [number_of(item) for item in items], len(items) + len(odd)
-    if whole(place.get("number")) not in {None, step.page}:
+    if integer(place.get("number")) not in {None, step.page}:
         raise UnexpectedBodyError(f"GET {step.path}: page {step.page} was asked for, another came")
     if step.page and await _comes_again(get, step, ids):
         await _expect_never_cut(get, step, count, place)
@@ -209,7 +209,7 @@ def sifted(answer: Mapping[str, Any], path: str) -> tuple[list[dict[str, Any]], 
 
 def _listed(answer: Mapping[str, Any], path: str) -> list[Any]:
     if "_embedded" not in answer:
-        itself = text(record(record(answer.get("_links")).get("self")).get("href")).partition("?")[0]
+        itself = text(as_object(as_object(answer.get("_links")).get("self")).get("href")).partition("?")[0]
         if isinstance(answer.get("page"), dict) or itself.partition("{")[0].endswith(f"/{path}"):
             return []
         raise UnexpectedBodyError("the answer is no page of a collection")
@@ -228,11 +228,11 @@ def number_of(item: Mapping[str, Any]) -> int:
 
 
 def _number(item: object) -> int | None:
-    found = record(item)
-    number = whole(found.get("id", found.get("resource_id")))
+    found = as_object(item)
+    number = integer(found.get("id", found.get("resource_id")))
     if number is None:
-        address = text(record(record(found.get("_links")).get("self")).get("href"))
-        number = whole(address.partition("?")[0].rpartition("/")[2])
+        address = text(as_object(as_object(found.get("_links")).get("self")).get("href"))
+        number = integer(address.partition("?")[0].rpartition("/")[2])
     return number if number is not None and number >= 0 else None
 
 

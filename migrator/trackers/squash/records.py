@@ -24,7 +24,7 @@ from migrator.errors import (
     ThrottledError,
     UnexpectedBodyError,
 )
-from migrator.trackers.lenient import natural, record, records
+from migrator.trackers.lenient import as_object, as_objects, non_negative
 from migrator.trackers.listing import Items
 from migrator.trackers.squash.hal import Get, Step, items_in, number_of, read_page
 from migrator.trackers.strict import objects_in
@@ -162,7 +162,7 @@ class Records:
         above, part = ABOVE[family]
         items = [item for number in await self._sample(above) for item in await self.few(f"{above}/{number}/{part}")]
         if family == "executions":
-            items = [execution for item in items for execution in records(item.get("executions"))]
+            items = [execution for item in items for execution in as_objects(item.get("executions"))]
         return [str(number_of(item)) for item in items]
 
     async def few(self, path: str) -> Items:
@@ -186,7 +186,7 @@ async def odd_lists(get: Get, page_size: int) -> tuple[str, ...]:
         except ItemFailedError as error:
             told.append(f"{stream} can't be listed ({error}): neither they nor what is below them is backed up")
             continue
-        size, total = (natural(record(answer.get("page")).get(key)) for key in ("size", "totalElements"))
+        size, total = (non_negative(as_object(answer.get("page")).get(key)) for key in ("size", "totalElements"))
         if total is not None and len(found) < min(total, size or page_size):
             lost = "what lacks can't be listed, and as long as it is so, each backup says that it is incomplete"
             told.append(f"{stream}: {len(found)} of {total} items come on the first page: {lost}")

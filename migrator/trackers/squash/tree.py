@@ -24,7 +24,7 @@ from migrator.errors import (
     UnexpectedBodyError,
 )
 from migrator.model import Cursor, Entity, EntityRef, Page, Unread
-from migrator.trackers.lenient import kept, text
+from migrator.trackers.lenient import raw_json, text
 from migrator.trackers.listing import Items
 from migrator.trackers.squash.hal import Get, Step, cursor_of, number_of, read_page, steps_in
 from migrator.trackers.squash.records import PLANS, STREAMS, Records, listing
@@ -194,7 +194,7 @@ class Tree:
 
     def _entity(self, item: Mapping[str, Any], kind: str) -> Entity:
         ref = EntityRef(kind, str(number_of(item)))
-        return Entity(ref, text(item.get("name")), f"{self._view}/{kind}/{ref.id}", kept(item))
+        return Entity(ref, text(item.get("name")), f"{self._view}/{kind}/{ref.id}", raw_json(item))
 
 
 def listing_of(step: Step) -> str:

@@ -15,7 +15,7 @@ from migrator import errors
 from migrator.model import Attachment, EntityRef
 from migrator.ports import Capabilities, Sink
 from migrator.trackers.base import HttpTracker
-from migrator.trackers.lenient import record, text
+from migrator.trackers.lenient import as_object, text
 from migrator.trackers.targetprocess.api import Api
 from migrator.trackers.targetprocess.files import EntityFiles
 from migrator.trackers.targetprocess.parse import INLINE, listed, person, told_why
@@ -99,7 +99,7 @@ class Targetprocess(HttpTracker[Options]):
             raise
         except errors.ItemFailedError as error:
             return f"Targetprocess of unknown version; {await self._known_by(error)}"
-        user = record(context.get("LoggedUser"))
+        user = as_object(context.get("LoggedUser"))
         version, login = text(context.get("Version")), text(user.get("Login")) or person(user) or "somebody"
         return f"Targetprocess {version or 'of unknown version'} as {login}"
 

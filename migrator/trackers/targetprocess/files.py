@@ -19,7 +19,7 @@ from urllib.parse import quote
 from migrator import errors
 from migrator.model import Attachment, Cursor, EntityRef
 from migrator.trackers.file_records import FileRecords
-from migrator.trackers.lenient import record, text, whole
+from migrator.trackers.lenient import as_object, integer, text
 from migrator.trackers.listing import Items, is_refusal, walked
 from migrator.trackers.targetprocess.api import FACTS, FILE, OF_ENTITY, OF_ENTITY_AMONG_ALL, Api, Collection
 from migrator.trackers.targetprocess.parse import attachment, id_of, inner, listed
@@ -129,14 +129,14 @@ class EntityFiles:
                 continue
             if isinstance(item.get("Attachments"), dict | list) or item.get("Attachments") == "":
                 files = [await self._whole(file) for file in inner(item.get("Attachments"))]
-                return self._by_id(files, owner), whole(item.get("Attachments-Count"))
+                return self._by_id(files, owner), integer(item.get("Attachments-Count"))
         raise refusal or errors.RejectedError(
             f"GET api/v1/Generals/{owner.id}: the answer holds no Attachments", status=501
         )
 
     async def _whole(self, file: Mapping[str, Any]) -> Mapping[str, Any]:
         """What stands inside of an entity, with the facts that its own record tells and that are missing there."""
-        if "Size" in file or whole(file.get("Id")) is None:
+        if "Size" in file or integer(file.get("Id")) is None:
             return file
         with suppress(errors.RejectedError):
             return {**file, **await self._api.ask(f"Attachments/{file['Id']}", {"include": f"[{FILE}]"})}
@@ -149,7 +149,7 @@ class EntityFiles:
 
         items = [item async for item in walked(step, None)]
         if collection is OF_ENTITY_AMONG_ALL:  # some servers ignore a filter without a word
-            items = [item for item in items if str(record(item.get("General")).get("Id")) == owner.id]
+            items = [item for item in items if str(as_object(item.get("General")).get("Id")) == owner.id]
         return self._by_id(items, owner)
 
     def _by_id(self, items: Iterable[Mapping[str, Any]], owner: EntityRef) -> Files:

@@ -18,7 +18,7 @@ from migrator.model import Attachment, Entity, EntityRef
 from migrator.ports import Capabilities, Sink
 from migrator.trackers.base import HttpTracker
 from migrator.trackers.file_records import FileRecords
-from migrator.trackers.lenient import record, text
+from migrator.trackers.lenient import as_object, text
 from migrator.trackers.listing import Items, Listing, PageItems, PageRequest, is_refusal
 from migrator.trackers.strict import digits, list_in, number_in, numbered, objects_in, split
 from migrator.trackers.teampulse.parse import UNTYPED, attachment_in, entity_in, paths_in, total_in
@@ -70,7 +70,7 @@ class TeamPulse(HttpTracker[Options]):
         proof, answer, refusal = await self._proven()
         if proof != PROOFS[0]:
             return f"TeamPulse; its {proof} answer, but it doesn't tell as whom ({refusal})"
-        me = record(answer)
+        me = as_object(answer)
         return f"TeamPulse as {text(me.get('displayName')) or text(me.get('name')) or 'somebody without a name'}"
 
     async def oddities(self) -> tuple[str, ...]:
@@ -190,7 +190,7 @@ class TeamPulse(HttpTracker[Options]):
 
     async def _owner(self, number: int) -> Entity | None:
         try:
-            return self._entity(record(await self._get(f"workitems/{number}")))
+            return self._entity(as_object(await self._get(f"workitems/{number}")))
         except (errors.GoneError, errors.ForbiddenError):
             return None
 
