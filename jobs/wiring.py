@@ -91,9 +91,9 @@ def identity(section: SourceSection | TargetSection) -> str:
 
 def retry_policy(limits: Limits, waits: Waits | None = None) -> RetryPolicy:
     """The retry policy of [limits]. In total it allows one wait of the longest kind after some short ones."""
-    total = max(RetryPolicy().total, limits.retry_after_max + 2 * limits.backoff_max)
+    max_total_wait = max(RetryPolicy().max_total_wait, limits.retry_after_max + 2 * limits.backoff_max)
     return RetryPolicy(
-        limits.retries, limits.backoff, limits.backoff_max, total, sleep=back_off, waits=waits or Waits()
+        limits.retries, limits.backoff, limits.backoff_max, max_total_wait, sleep=back_off, waits=waits or Waits()
     )
 
 

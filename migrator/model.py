@@ -1,7 +1,8 @@
-"""The words of the domain as types: what flows from a source to the archive to a target.
+"""The domain's words as types: what flows from a source to the archive to a target.
 
-The one idea: everything is a frozen value, and ids are text, whatever the tracker makes of them.
-The one trap: `Attachment.name` is the tracker's own name, unchanged. It is never a path.
+Everything is a frozen value, and ids are text, whatever the tracker makes of them.
+
+Beware: `Attachment.name` is the tracker's own name, unchanged. It is never a path.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""The contract between the pipelines and the trackers, in words. Every adapter and every layer keeps it.
+"""The contract between the pipelines and the trackers. Every adapter and every layer keeps it.
 
-The one idea: a tracker is a few verbs as a source and a few as a target; behaviour (retries, checks, rehearsal) is
-a layer that wraps a `Source` or `Target` and is one itself.
+A tracker is a few verbs as a source and a few as a target. Behaviour (retries, checks, dry run) is a layer that wraps
+a `Source` or `Target` and is one itself.
 
-All promise: they raise only `migrator.errors`; they never retry, sleep or print; building one does no I/O; `close`
-may be called twice. Every method may be called again after it failed, and side by side with any other.
+All of them promise: they raise only `migrator.errors`; they never retry, sleep or print; creating one does no I/O;
+`close` may be called twice. Every method may be called again after it failed, and concurrently with any other.
 
-The one trap: a listing may repeat items but may never miss one that existed during the whole crawl.
+Beware: a listing may repeat items but must never miss one that existed during the whole crawl.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Pages for people that come in place of an answer: which kind it is, what its title says, and what to do about it.
+"""Web pages that come in place of an answer: which kind each is, what its title says, and what to do about it.
 
-The one idea: a server that is down for maintenance, a sign-on, a guard against robots and a licence that is over all
-answer with a page, often with status 200; who reads its title in the error knows at once whose page it is.
-The one trap: a login page may mention anything, so only its title, its headings and the text of a short page count.
+A server under maintenance, a sign-on, a bot check and an expired licence all answer with a page, often with status
+200. A person who reads its title in the error knows at once whose page it is.
+
+Beware: a login page may mention anything, so only its title, its headings and the text of a short page count.
 """
 
 from __future__ import annotations

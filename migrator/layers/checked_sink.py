@@ -1,12 +1,13 @@
-"""One download, watched: whether what comes is the file that was listed, and packed or not.
+"""Watches one download: whether it is the file that was listed, and whether it is compressed.
 
-The one idea: a length that was listed and came is proof. Where another length came, the body is judged by what it looks
-like and by what the answer announced; and where it says that it is packed, by which of the two readings fits.
-The one trap: a listing with wrong sizes (0 after an import, a size from before a conversion) and a proxy that cuts a
-body look alike: less or more came than was listed, and the answer announced just that. Refusing it, such a file could
-never be had; so it is taken, with a warning in the catalog, but only after it came the same way AGREED times in a row,
-which what passes does not. Never taken is a body that is empty (what cuts, likes to cut to nothing, and there is
-nothing to lose), one whose length nobody announced, and one that looks like a page or a message of an API.
+A body of the listed length is the file. If the length differs, the body is judged by what it looks like and by the
+length that the answer announced; if it claims to be compressed, by which of the two readings fits.
+
+Beware: a listing with wrong sizes (0 after an import, a size from before a conversion) and a proxy that cuts bodies
+look alike: the length differs from the listed one, but is the announced one. Such a file could never be had if it were
+always refused. It is accepted, with a warning in the catalog, but only after it came the same way AGREED times in a
+row, which a passing fault does not do. Never accepted are an empty body (proxies often cut to nothing, and nothing is
+lost), one of unannounced length, and one that looks like a page or an API message.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Behaviour around any tracker: `Retrying(Verified(adapter))` for a source, `DryRun(Retrying(adapter))` for a target.
 
-The one idea: each layer is a Source or Target itself and passes the same contract tests.
-The one trap: repeating happens here and nowhere else, and an upload is never repeated blindly: only what surely did
-not arrive (no connection, a 429 or 503) is sent again; an `OutcomeUnknownError` goes up to the load, which looks first.
-Pace is not a layer: it belongs to each request, not to each verb, and sits in `pacing.py` under `http.py`.
+Each layer is itself a Source or Target and passes the same contract tests. Calls are retried here and nowhere else.
+The request rate is not a layer, because it applies to each request and not to each verb; it is in `wire.rate`.
+
+Beware: an upload is never repeated blindly. Only one that certainly did not arrive (no connection, a 429 or 503) is
+sent again; an `OutcomeUnknownError` goes up to the load, which looks at the target first.
 """
 
 from __future__ import annotations
@@ -56,19 +57,19 @@ class RetryPolicy:
     """How often and how long to try again; waits in seconds.
 
     The first wait is about `backoff`, each further one double, up to `backoff_max`, all with jitter. A tracker's
-    Retry-After is obeyed. All waits together are capped by `total`; the work itself takes as long as it takes.
+    Retry-After is obeyed. All waits together are capped by `max_total_wait`; the work itself takes as long as it takes.
     `waits` tells a person of the long ones, of each once however many workers wait.
     """
 
     retries: int = 8
     backoff: float = 0.5
     backoff_max: float = 60.0
-    total: float = 900.0
+    max_total_wait: float = 900.0
     login_pages: int = 2
     sleep: Sleep = asyncio.sleep
     waits: Waits = field(default_factory=Waits, compare=False)
 
-    async def run(self, call: Callable[[], Awaitable[T]], odd: Tries = lambda _: 0) -> T:
+    async def call(self, call: Callable[[], Awaitable[T]], odd: Tries = lambda _: 0) -> T:
         """The result of the call, or its last error when patience is at an end.
 
         `odd` tells of errors that are no passing fault by themselves how often they are repeated all the same.
@@ -92,7 +93,7 @@ class RetryPolicy:
 
         def ends(state: RetryCallState) -> bool:
             allowed = self._tries(state.outcome.exception() if state.outcome else None, odd)
-            return state.attempt_number > allowed or state.idle_for + _asked_for(state) > self.total
+            return state.attempt_number > allowed or state.idle_for + _asked_for(state) > self.max_total_wait
 
         failed = [error]
         async for attempt in AsyncRetrying(
@@ -109,10 +110,10 @@ class RetryPolicy:
                 return await call()
         raise AssertionError  # pragma: no cover - the loop returns or raises
 
-    async def check(self, call: Callable[[], Awaitable[str]]) -> str:
+    async def call_briefly(self, call: Callable[[], Awaitable[str]]) -> str:
         """The same for a first login: only a few tries, and whatever is wrong says that there is no going on."""
         try:
-            return await replace(self, retries=min(self.retries, 3)).run(call)
+            return await replace(self, retries=min(self.retries, 3)).call(call)
         except ItemFailedError as error:
             raise TrackerUnreachableError(str(error)) from error
 
@@ -152,13 +153,13 @@ class RetryingSource(Source):
     @override
     async def check(self) -> str:
         """A person is waiting, so patience is short."""
-        told = await self._patience.check(self._inner.check)
+        told = await self._patience.call_briefly(self._inner.check)
         self._answered = True
         return told
 
     @override
     async def oddities(self) -> tuple[str, ...]:
-        return await self._patience.run(self._inner.oddities)
+        return await self._patience.call(self._inner.oddities)
 
     @override
     async def close(self) -> None:
@@ -222,7 +223,7 @@ class RetryingSource(Source):
         """`usual`: a login page is what comes anyway."""
         patience = replace(self._patience, login_pages=0) if usual else self._patience
         try:
-            return await patience.run(call, odd)
+            return await patience.call(call, odd)
         except AuthError as error:
             if not self._answered or not await self._takes_credentials():
                 raise
@@ -246,11 +247,11 @@ class RetryingTarget(Target):
     @override
     async def check(self) -> str:
         """A person is waiting, so patience is short."""
-        return await self._patience.check(self._inner.check)
+        return await self._patience.call_briefly(self._inner.check)
 
     @override
     async def oddities(self) -> tuple[str, ...]:
-        return await self._patience.run(self._inner.oddities)
+        return await self._patience.call(self._inner.oddities)
 
     @override
     async def close(self) -> None:
@@ -262,11 +263,11 @@ class RetryingTarget(Target):
 
     @override
     async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
-        return await self._patience.run(lambda: self._inner.refuses(owner, draft))
+        return await self._patience.call(lambda: self._inner.refuses(owner, draft))
 
     @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        return await self._patience.run(lambda: self._inner.find_attachments(owner))
+        return await self._patience.call(lambda: self._inner.find_attachments(owner))
 
     @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
@@ -277,11 +278,11 @@ class RetryingTarget(Target):
                 login = isinstance(error, LoginPageError)
                 raise OutcomeUnknownError(f"the answer to an upload makes no sense ({error})", login=login) from error
 
-        return await self._patience.run(once)
+        return await self._patience.call(once)
 
     @override
     async def describe(self, remote: Attachment, description: str) -> None:
-        await self._patience.run(lambda: self._inner.describe(remote, description))
+        await self._patience.call(lambda: self._inner.describe(remote, description))
 
     @override
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
@@ -294,16 +295,16 @@ class RetryingTarget(Target):
             sink.rewind()
             await checked(lambda watched: self._inner.read_back(remote, watched), remote, sink, strict=True)
 
-        await self._patience.run(once)
+        await self._patience.call(once)
 
     @override
     async def delete(self, remote: Attachment) -> None:
         """`GoneError` may also mean that an earlier try did delete it, and its answer was lost."""
-        await self._patience.run(lambda: self._inner.delete(remote))
+        await self._patience.call(lambda: self._inner.delete(remote))
 
     @override
     async def expect_creating(self) -> None:
-        await self._patience.run(self._inner.expect_creating)
+        await self._patience.call(self._inner.expect_creating)
 
     @override
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
@@ -315,11 +316,11 @@ class RetryingTarget(Target):
             except UnexpectedBodyError as error:
                 raise OutcomeUnknownError(f"the answer to a new entity makes no sense ({error})") from error
 
-        return await self._patience.run(once)
+        return await self._patience.call(once)
 
     @override
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
-        return await self._patience.run(lambda: self._inner.find_entity(draft))
+        return await self._patience.call(lambda: self._inner.find_entity(draft))
 
 
 class DryRunTarget(Target):

@@ -1,11 +1,11 @@
-"""Nothing passes as a file that isn't: sizes compared, pages and error messages refused, on demand fetched twice.
+"""Checks that a download is the file: sizes are compared, pages and error messages refused, on demand fetched twice.
 
-The one idea: a body is judged by what the tracker itself told: the size that was listed, else the length that the
-answer announced. Where neither was told, only a second download can tell (`ParanoidSource`).
-The one trap: what is wrong is often told by the first bytes too many or the first bytes at all, so a body is judged
-while it comes: an endless one must not fill the disk.
+A body is compared with what the tracker said about it: the listed size, or else the length that the answer announced.
+Where there is neither, only a second download can show a fault (`ParanoidSource`). A body is judged while it arrives,
+because a wrong one usually shows in its first bytes or in the first byte beyond the expected size, and an endless one
+must not fill the disk.
 
-What may come, and the reason that `status` gives then:
+What may arrive, and the reason that `status` gives for refusing it:
 
     nothing, though a size was listed           empty: 10 bytes were listed
     less than was listed, and not announced     too short: 9 bytes came, 10 were listed
@@ -73,7 +73,7 @@ class _Around(Source):
 
 
 class VerifiedSource(_Around):
-    """What comes is compared with what was listed and announced."""
+    """Compares each download with what was listed and announced."""
 
     @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
@@ -82,7 +82,7 @@ class VerifiedSource(_Around):
 
 
 class ParanoidSource(_Around):
-    """Downloads a file twice where neither the listing nor the answer tells how long it is, and compares."""
+    """Downloads a file twice and compares, where neither the listing nor the answer gives its length."""
 
     @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:

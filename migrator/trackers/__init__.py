@@ -1,7 +1,7 @@
-"""The registry of trackers: name in the configuration -> what the adapter's module says of itself.
+"""The registry of trackers: the name in the configuration, and the package that implements it.
 
-The one idea: a module is imported only when its tracker is used, and says in one `ADAPTER` all that wiring needs.
-A new tracker is one line here (and the four other places that the README names).
+A package is imported only when its tracker is used, and its `ADAPTER` has all that wiring needs. A new tracker is one
+line here (and the four other places that the README names).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What the adapters of trackers with an HTTP API share: the verbs of a source and a target that are the same request.
+"""What adapters for HTTP APIs share: the verbs of source and target that are the same request.
 
-The one idea: whoever can list the files of an entity and download one has half of both ports.
-The one trap: a page of HTML may be the file itself or a login page; only a known size tells them apart (in the layer
-above), so without one a page passes only if the server names it as a file.
+An adapter that can list the files of an entity and download one has half of both ports.
+
+Beware: a page of HTML may be the file itself or a login page, and only a known size tells them apart (in the layer
+above). Without a size, a page is accepted only if the server names it as a file.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Cursor arithmetic, as pure functions: how a listing goes on, and how nothing is missed when it changes meanwhile.
+"""Cursor arithmetic as pure functions: where a listing continues, without gaps even if it changes meanwhile.
 
-The one idea: a keyset (`id greater than the last`) can't miss anything; where a server only knows offsets, each page
-overlaps the one before by one item, the anchor. If the anchor is not on the page, something before it was deleted and
-everything moved up: step back a page and go on from there. Repeats are allowed, gaps are not.
-The one trap: an offset listing must be in the order of ids, or the anchor means nothing. For a server that lists the
-newest first, pass the ids negated.
+A keyset (`id` greater than the last) cannot miss anything. Where a server only knows offsets, each page overlaps the
+one before by one item, the anchor. If the anchor is missing, something before it was deleted and all later items moved
+up: go back one page and continue from there. Items may come twice, but none may be skipped.
+
+Beware: an offset listing must be ordered by id, or the anchor means nothing. For a server that lists the newest first,
+pass the ids negated.
 """
 
 from __future__ import annotations

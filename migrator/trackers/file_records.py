@@ -1,6 +1,6 @@
-"""Whether a tracker still has the record of a file, asked by its id.
+"""Asks by id whether a tracker still has the record of a file.
 
-The one idea: "not found" for one record proves something only where the same route gives the record of another file.
+"Not found" for one record proves something only if the same route returns the record of another file.
 """
 
 from __future__ import annotations

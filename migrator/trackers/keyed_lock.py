@@ -1,6 +1,6 @@
-"""Taking turns: work on the same thing goes one after the other, work on different things side by side.
+"""A lock for each key: work on the same thing is done one after the other, work on different things concurrently.
 
-The one trap: the locks must vanish with their last user, or a load of a million entities keeps a million of them.
+The locks are kept weakly and vanish with their last user; otherwise a load of a million entities would keep a million.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from weakref import WeakValueDictionary
 
 
 class KeyedLock:
-    """For servers that refuse two changes of one thing at the same moment."""
+    """For servers that refuse two concurrent changes of the same thing."""
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def at(self, thing: Hashable) -> AsyncIterator[None]:
-        """Wait until nobody else is at this thing, and keep others out meanwhile."""
+    async def hold(self, thing: Hashable) -> AsyncIterator[None]:
+        """Hold the lock of this thing, waiting for it first."""
         lock = self._locks.setdefault(thing, asyncio.Lock())
         async with lock:
             yield

@@ -1,7 +1,8 @@
 """Reading the fields of an answer that may be malformed: every function takes anything and never raises.
 
-The one idea: an adapter says which type it wants; what is of another type counts as missing.
-The one trap: text from JSON may hold half a surrogate pair, which no file and no database takes; `text` mends it.
+The caller says which type it wants; a value of another type counts as missing.
+
+Beware: text from JSON may contain half a surrogate pair, which neither files nor SQLite accept. `text` replaces it.
 """
 
 from __future__ import annotations
@@ -19,29 +20,29 @@ _LARGE = 1 << 62
 
 
 def text(value: object) -> str:
-    """A string as it is, anything else as an empty one."""
+    """A string as it is; an empty string for anything else."""
     if not isinstance(value, str):
         return ""
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
-def whole(value: object) -> int | None:
-    """A whole number, also one written as a string (XML) or as 3.0 (as some gateways do); None for anything else."""
+def integer(value: object) -> int | None:
+    """An integer, also if written as a string (XML) or as 3.0 (some gateways); None for anything else."""
     if type(value) is int:  # first, as nearly all are
         return value if -_LARGE < value < _LARGE else None
     if isinstance(value, float) and value.is_integer():
-        return whole(int(value))
+        return integer(int(value))
     return int(value) if isinstance(value, str) and _WHOLE.fullmatch(value.strip()) else None
 
 
-def natural(value: object) -> int | None:
-    """A whole number that is no less than nothing, such as a size; None for anything else."""
-    number = whole(value)
+def non_negative(value: object) -> int | None:
+    """An integer of at least 0, such as a size; None for anything else."""
+    number = integer(value)
     return number if number is not None and number >= 0 else None
 
 
-def moment(value: object) -> str:
-    """A date in ISO 8601 as it is, anything else as an empty string."""
+def iso_date(value: object) -> str:
+    """A date in ISO 8601 as it is; an empty string for anything else."""
     try:
         datetime.fromisoformat(text(value))
     except ValueError:
@@ -49,18 +50,18 @@ def moment(value: object) -> str:
     return text(value)
 
 
-def kept(value: object) -> str:
-    """What came, as JSON for `raw`: text that every database takes."""
+def raw_json(value: object) -> str:
+    """The value as JSON for the `raw` column: text that every database accepts."""
     return written_json(value)
 
 
-def record(value: object) -> dict[str, Any]:
-    """An object as it is, anything else as an empty one."""
+def as_object(value: object) -> dict[str, Any]:
+    """An object as it is; an empty one for anything else."""
     return value if isinstance(value, dict) else {}
 
 
-def records(value: object) -> list[dict[str, Any]]:
-    """The objects of a list; what else is in it is left out."""
+def as_objects(value: object) -> list[dict[str, Any]]:
+    """The objects in a list; anything else in it is left out."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 

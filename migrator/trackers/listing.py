@@ -1,10 +1,11 @@
-"""The walk of a listing, on servers that know more or less of it: behind an id, by offset in order, as it comes.
+"""Walks a listing in the best way that the server supports: after an id, by sorted offset, or unsorted.
 
-The one idea: a page is asked for in the best way first and believed only if it came as it was asked for, since some
-servers refuse what they don't know and others ignore it without a word. How it goes on is `paging.py`'s.
-Its end is believed only where the server's own count, if it tells one, is reached.
-The one trap: a server that ignores the offset gives the same page for ever. A page that brings nothing new is
-therefore held against one from far behind the end: whoever has items there skips nothing, and that is an error.
+The most efficient query is tried first, and a page is trusted only if it matches what was requested, because some
+servers refuse parameters they don't know and others silently ignore them. Where the walk continues is decided in
+`cursors`. Its end is believed only once the server's own count, if it gives one, is reached.
+
+Beware: a server that ignores the offset returns the same page for ever. A page that brings nothing new is therefore
+compared with one from far behind the end: a server that has items there ignores the offset, and that is an error.
 """
 
 from __future__ import annotations

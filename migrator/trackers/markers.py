@@ -1,7 +1,8 @@
-"""The marks that created entities carry, for trackers whose API can't search for one.
+"""The markers on created entities, for trackers whose API cannot search for one.
 
-The one idea: one walk over the entities of the target finds all marks at once; what this process creates is added.
-The one trap: after a write without an answer what was found before proves nothing; the walk is made again.
+One walk over the entities of the target finds all markers; those that this process creates are added.
+
+Beware: after a write without an answer the earlier walk proves nothing, so it is made again.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""The reference adapter: a tracker inside this process. Read it first when you write an adapter; tests live on it.
+"""The reference adapter: a tracker inside this process. Read it first when you write an adapter; tests use it.
 
-The one idea: `MemoryTracker` is the server, with entities and files; `MemorySource` and `MemoryTarget` keep the port
-to the letter and nothing more. Entities of a kind in `asked` come on the stream `asked` and are put into `Page.ask`;
-all others come on the stream `listed` with their attachments on the page; files that nothing owns on `loose`.
-The one trap: it needs an object in the process, so no configuration can name it; it is not in the registry.
+`MemoryTracker` is the server, with entities and files; `MemorySource` and `MemoryTarget` do exactly what the port asks.
+Entities of a kind in `asked` come on the stream `asked` and are put into `Page.ask`; all others come on the stream
+`listed` with their attachments on the page; files without an owner come on `loose`. It is not in the registry: it needs
+an object in the process, which no configuration can name.
 
-Tests set `tracker.on_call`, which is awaited before each verb and may raise, to let the tracker fail at any step. A
-tracker may also alter the names of what it is sent (`alters_names`), re-encode it (`alters_content`), and list a file
-only some looks after it came (`lags`).
+Tests set `tracker.on_call`, which is awaited before each verb and may raise, to make the tracker fail at any step. A
+tracker may also alter the names of uploads (`alters_names`), re-encode their content (`alters_content`), and list a
+file only after it was looked for a few times (`lags`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What an option names by number or by name, such as the project in which entities are created.
+"""Finds what an option gives by id or by name, such as the project in which entities are created.
 
-The one trap: names are not unique everywhere. One that fits two things is an error that tells their numbers.
+Beware: names are not unique everywhere. One that matches two things is an error that lists their ids.
 """
 
 from __future__ import annotations

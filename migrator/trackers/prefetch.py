@@ -1,11 +1,12 @@
-"""The next pages of a listing asked for before they are wanted, so that its pages come side by side.
+"""Requests the next pages of a listing before they are needed, so that several are under way at once.
 
-The one idea: where a listing goes on by ids, nobody knows where the page after the next begins, but it may begin too
-early: what it repeats is cut off. So it is asked for behind a guess, from how close the ids have been; a guess behind
-a gap waits until the walk has come so far.
-The one trap: a page asked ahead is older than one asked now. That is no harm: what is there all the time is on it, and
-the walk holds its begin against the end of the page before as it does with any other. Nothing else may be made of it:
-where it failed, or brings nothing new, the page is asked for again.
+In a listing by ids nobody knows where the page after the next begins. But a page may begin too early, since repeated
+items are cut off, so its start is estimated from how dense the ids have been. An estimate beyond a gap is held back
+until the walk gets there.
+
+Beware: a prefetched page is older than one requested now. That does no harm, because items that exist all the time are
+on it, and the walk checks where it begins as for any other page. Nothing else may be concluded from it: if it failed or
+brings nothing new, the page is requested again.
 """
 
 from __future__ import annotations

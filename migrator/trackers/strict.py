@@ -1,7 +1,8 @@
-"""Reading what an answer must have: the strict half of `fields`, where a missing value would hide an item.
+"""Reads required fields of an answer: the strict counterpart of `lenient`, where a missing value would hide an item.
 
-The one idea: what is not there ends in `UnexpectedBodyError`, so a listing is asked for again instead of being taken
-as empty. The one trap: ids go into paths; only `digits` makes sure that one leads nowhere else.
+A missing field ends in `UnexpectedBodyError`, so that a listing is requested again instead of being taken as empty.
+
+Beware: ids become parts of paths, and only `digits` makes sure that one cannot lead elsewhere.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 
 from migrator.errors import GoneError, RejectedError, UnexpectedBodyError
 from migrator.model import EntityRef, Unread
-from migrator.trackers.lenient import natural, records
+from migrator.trackers.lenient import as_objects, non_negative
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ def object_in(answer: object, key: str | None = None) -> dict[str, Any]:
 def objects_in(answer: object, key: str | None = None) -> list[dict[str, Any]]:
     """An answer that has to be a list of objects and nothing else, or the list that it has under a key."""
     value = answer if key is None else _under(answer, key)
-    found = records(value)
+    found = as_objects(value)
     if not isinstance(value, list) or len(found) != len(value):
         where = "where a list of objects should be" if key is None else f"where its list of {key!r} should be"
         raise UnexpectedBodyError(f"the answer has something else {where}")
@@ -73,7 +74,7 @@ def numbered(item: dict[str, Any], key: str = "id") -> dict[str, Any]:
 
 def number_in(item: object, key: str = "id") -> int:
     """The number that an item must have, 0 or more."""
-    number = natural(item.get(key)) if isinstance(item, dict) else None
+    number = non_negative(item.get(key)) if isinstance(item, dict) else None
     if number is None:
         raise UnexpectedBodyError(f"an item of the answer has no {key}")
     return number

@@ -1,8 +1,10 @@
-"""Addresses that trackers write, spelled as they may be sent, and which of them are the tracker's own.
+"""Addresses that trackers write: encoded so that they can be sent, and which of them are the tracker's own.
 
-The one idea: what is percent-encoded already is left to the letter (a signature may cover it), and all else that has no
-place in an address is encoded, a `%` that begins no escape included (RFC 3986, 2.4; WHATWG URL, percent-encode sets).
-The one trap: servers put raw bytes into `Location`, in UTF-8 or in whatever they have; each is sent as the byte it is.
+What is already percent-encoded is left exactly as it is, because a signature may cover it. Everything else that is not
+allowed in an address is encoded, including a `%` that begins no escape (RFC 3986, 2.4; WHATWG URL, percent-encode
+sets).
+
+Beware: servers put raw bytes into `Location`, in UTF-8 or any other encoding. Each byte is sent as it came.
 """
 
 from __future__ import annotations
@@ -20,20 +22,20 @@ _QUERY = _PATH + "?[]|"
 
 
 def spelled_path(path: str) -> str:
-    """A path, encoded as far as it is not."""
+    """A path, with whatever is not encoded yet encoded."""
     return path if _PLAIN.fullmatch(path) else _spelled(path, _PATH)
 
 
 def spelled_query(query: str) -> str:
-    """The part behind `?`, encoded as far as it is not; a fragment is no part of it."""
+    """The part after `?`, without a fragment, with whatever is not encoded yet encoded."""
     return query if _PLAIN.fullmatch(query) else _spelled(query, _QUERY)
 
 
 def place(written: str, scheme_there: str = "http") -> URL:
-    """An address, absolute or relative, as a tracker wrote it, ready to be sent; `ValueError` if it is none.
+    """An address, absolute or relative, as a tracker wrote it, ready to be sent; `ValueError` if it is not an address.
 
-    Names of hosts in any script become what DNS knows; a fragment is dropped. `scheme_there` is that of the page that
-    it stands on: it decides what the usual port is where none is told.
+    International host names are converted for DNS, and a fragment is dropped. `scheme_there` is the scheme of the page
+    that contains the address: it decides the default port where none is given.
     """
     scheme, authority, path, query = _PARTS.match(written.strip(" \t\r\n\0")).groups()  # type: ignore[union-attr]
     origin = ""
@@ -52,10 +54,10 @@ def is_same_origin(one: URL, other: URL) -> bool:
 
 
 def is_own(home: URL, other: URL) -> bool:
-    """Whether what is for `home` may go there, credentials included.
+    """Whether requests for `home`, with its credentials, may go to `other`.
 
-    That is so at the same origin; and where a tracker that is configured with `http` sends us on to the same host by
-    `https`, both at their usual ports: what went there in the open may go there in secret. Never the other way.
+    They may at the same origin. They also may where a tracker configured with `http` redirects to `https` on the same
+    host, both on default ports: what was sent in the clear may be sent encrypted, but never the other way round.
     """
     if is_same_origin(home, other):
         return True

@@ -1,7 +1,8 @@
-"""Signers: how a request proves who asks. Made anew for each attempt, sent to the tracker's own origin only.
+"""Signers: how a request proves who sends it. Signed anew for each attempt, sent to the tracker's own origin only.
 
-The one idea: `sign` depends on the request alone (and on the clock); only what has a session to open also logs in.
-The one trap: a query token is a secret inside a URL, so no URL ever gets into a message.
+`sign` depends only on the request and the clock; only a signer with a session also logs in.
+
+Beware: a query token is a secret inside a URL, so no URL may appear in a message.
 """
 
 from __future__ import annotations

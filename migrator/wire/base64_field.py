@@ -1,10 +1,10 @@
 """A file that comes as base64 inside a JSON answer, decoded while it streams, in constant memory (Issuetrak, RT).
 
-The one idea: only two places of the answer matter. Inside the one string that is the file, bytes are decoded as they
-come; all the rest is kept (up to a limit) with an empty string in its place, and left to `json` at the end. So whatever
-this scanner doesn't check is checked there.
-The one trap: JSON may escape any character of that string: `\\/`, `\\n` between lines, `\\u002B` for a plus. And an
-escape, like a group of four, may be torn between two pieces.
+The string that holds the file is decoded as it arrives. The rest of the answer is kept, up to a limit, with an empty
+string in the file's place, and parsed by `json` at the end. Whatever this scanner does not check is checked there.
+
+Beware: JSON may escape any character of that string: `\\/`, `\\n` between lines, `\\u002B` for a plus. An escape, like
+a base64 group of four, may also be split between two chunks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from migrator.errors import UnexpectedBodyError
 from migrator.ports import BodyFacts, Sink
 
 LIMIT = 1024 * 1024
-"""The most bytes that an answer may have beside the file."""
+"""Maximum number of bytes in an answer besides the file."""
 
 _SPACE = b" \t\r\n"
 _LETTERS = (string.ascii_letters + string.digits + "+/=").encode()
@@ -33,12 +33,12 @@ class Base64Text:
     """Decodes the text between the quotes of a JSON string, piece by piece."""
 
     def __init__(self) -> None:
-        self._torn = b""  # the beginning of an escape
-        self._group = b""  # the beginning of a group of four
+        self._torn = b""  # an escape that is not complete yet
+        self._group = b""  # a group of four that is not complete yet
         self._ended = False
 
     def feed(self, piece: bytes) -> bytes:
-        """The bytes that this piece completes; `UnexpectedBodyError` if it is no base64."""
+        """The bytes that this piece completes; `UnexpectedBodyError` if it is not base64."""
         piece = self._torn + piece
         torn = _TORN.search(piece[-5:])
         self._torn = torn[0] if torn else b""
@@ -58,13 +58,13 @@ class Base64Text:
             raise UnexpectedBodyError("the text of the file is not base64") from None
 
     def close(self) -> None:
-        """The string is over; `UnexpectedBodyError` if it ended too early."""
+        """End the string; `UnexpectedBodyError` if it ended too early."""
         if self._torn or self._group:
             raise UnexpectedBodyError("the base64 text of the file breaks off")
 
 
 def _unescaped(text: bytes) -> bytes:
-    """Without escapes; line ends and tabs become blanks, what can't be in base64 becomes something that isn't, too."""
+    """The text without escapes. Line ends and tabs become spaces, any escape that base64 cannot contain becomes `!`."""
 
     def plain(found: re.Match[bytes]) -> bytes:
         code = min(int(found[1], 16), 127) if found[1] else {b"/": 47}.get(found[2], 32)
@@ -74,7 +74,7 @@ def _unescaped(text: bytes) -> bytes:
 
 
 class Base64Field:
-    """Takes a JSON object piece by piece, gives the file in one field of it, and keeps the other fields."""
+    """Reads a JSON object in chunks, decodes the file in one of its fields, and keeps the other fields."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -82,10 +82,10 @@ class Base64Field:
         self._text: Base64Text | None = None  # while inside the file
         self._found = False
         self._depth = 0
-        self._string = -1  # where the string begins that we are in
+        self._string = -1  # where the current string begins in `_rest`; -1 outside strings
         self._escaped = False
         self._last = b""  # the last string of the outermost object
-        self._value_next = False  # behind the colon of the field
+        self._value_next = False  # after the colon of the field
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes of the file that this chunk completes."""
@@ -103,7 +103,7 @@ class Base64Field:
         return b"".join(decoded)
 
     def close(self) -> dict[str, Any]:
-        """The object without the file (an empty string is in its place); `UnexpectedBodyError` if it is none."""
+        """The object, with an empty string for the file; `UnexpectedBodyError` if it is not an object."""
         try:
             rest = json.loads(self._rest)
         except (ValueError, RecursionError):
@@ -118,7 +118,7 @@ class Base64Field:
         return self._text.feed(piece)
 
     def _outside(self, chunk: bytes, at: int) -> int:
-        """Read on up to the beginning of the file, or the end of the chunk; says how far it came."""
+        """Read up to the beginning of the file or the end of the chunk, and return the position reached."""
         for position in range(at, len(chunk)):
             byte = chunk[position]
             self._rest.append(byte)
@@ -141,7 +141,7 @@ class Base64Field:
             self._string = -1
 
     def _starts_file(self, byte: int) -> bool:
-        """Take a byte outside of strings; true for the quote that opens the file."""
+        """Process a byte outside of strings; true for the quote that opens the file."""
         value_next, self._value_next = self._value_next, False
         if byte == 0x22:
             self._string = len(self._rest) - 1

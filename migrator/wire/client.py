@@ -1,8 +1,9 @@
-"""The wire: one `HttpClient` for each tracker. Signs each attempt, keeps credentials at home, maps every failure.
+"""The HTTP client for one tracker: signs each attempt, keeps credentials on its origin, translates every failure.
 
-The one idea: an answer is either what was asked for or one of `migrator.errors`; whoever calls never sees aiohttp.
-The one trap: paths are joined to the configured base (which may hold a virtual directory), and absolute URLs that a
-tracker puts into its answers are rebased onto it: their host is the server's own idea, often wrong.
+An answer is either what was requested or one of `migrator.errors`; callers never see aiohttp.
+
+Beware: paths are joined to the configured base, which may contain a virtual directory. Absolute URLs in a tracker's
+answers are rebased onto it, because their host is the server's own idea of its name and often wrong.
 """
 
 from __future__ import annotations
@@ -307,9 +308,9 @@ class HttpClient:
     async def _once(self, call: Request, signer: Signer, consume: Callable[[Response, Hop], Awaitable[T]]) -> T:
         hop = Hop(self._url(call.path), call.query, call.what)
         for _ in range(MAX_HOPS):
-            present, entered = signer if hop.own else None, await self._gate.enter()
+            present, acquired_at = signer if hop.own else None, await self._gate.acquire()
             try:
-                await self._pacer.turn()
+                await self._pacer.acquire()
                 signed, request = await self._signed(call, hop, present)
                 async with await sent(request, hop.what) as response:
                     if _is_taken(call, response):
@@ -322,18 +323,18 @@ class HttpClient:
                         raise await self._fault(hop, signed, response)
             except TRANSPORT_ERRORS as error:
                 if not self._goes_by_lane(call, hop, error):
-                    raise self._broken(hop, error, entered) from None
+                    raise self._broken(hop, error, acquired_at) from None
             except errors.ThrottledError:
-                self._gate.complaint(entered)
+                self._gate.on_overload(acquired_at)
                 raise
             finally:
-                self._gate.leave()
+                self._gate.release()
         raise hop.judged(errors.RejectedError(f"{hop.what}: more than {MAX_HOPS} redirects"))
 
-    def _broken(self, hop: Hop, error: Exception, entered: float) -> errors.MigratorError:
+    def _broken(self, hop: Hop, error: Exception, acquired_at: float) -> errors.MigratorError:
         """What a failure of the wire means; of silence, too, everybody is told, unless it is another host's."""
         if is_silence(error) and not hop.abroad:
-            self._gate.complaint(entered)
+            self._gate.on_overload(acquired_at)
         return hop.judged(translate_error(error, hop.what))
 
     def _goes_by_lane(self, call: Request, hop: Hop, error: Exception) -> bool:
@@ -348,7 +349,7 @@ class HttpClient:
 
     def _went_well(self, hop: Hop) -> None:
         if not hop.abroad:
-            self._pacer.went_well()
+            self._pacer.on_success()
 
     async def _signed(self, call: Request, hop: Hop, signer: Signer | None) -> tuple[Signature, Awaitable[Response]]:
         """The request, signed and ready to be awaited; nothing is sent before."""
@@ -446,8 +447,8 @@ class HttpClient:
 
     async def _spend(self, size: int) -> None:
         """Bytes that came or went: they count for the pace, and tell how much the requests under way bring."""
-        self._gate.moved(size)
-        await self._pacer.spend(size)
+        self._gate.on_bytes(size)
+        await self._pacer.consume(size)
 
     async def _stream(self, response: Response, sink: Sink, hop: Hop, *, html_expected: bool, as_it_is: bool) -> None:
         facts = _facts(response)
@@ -473,7 +474,7 @@ class HttpClient:
         hop, status, body = Hop(self._url(path), {}, what), 0, b""
         for _ in range(MAX_HOPS):
             try:
-                await self._pacer.turn()
+                await self._pacer.acquire()
                 headers = {"Cookie": self._cookies.added_to("", hop.url)} if self._cookies.any else {}
                 way = self._way(home=True)
                 request = self._open().post(hop.url, data=dict(form), headers=headers, allow_redirects=False, **way)

@@ -1,8 +1,10 @@
-"""`Content-Encoding`: which of its words mean anything, and how gzip and deflate are undone in constant memory.
+"""`Content-Encoding`: which of its values are real, and how gzip and deflate are undone in constant memory.
 
-The one idea: what the header says is a hint. Servers write `UTF-8`, `none` or `aws-chunked` there, and `gzip` both for
-what they packed on the way and for a file that is a .gz itself; whether a body was packed, its length has to tell.
-The one trap: "deflate" is the zlib format (RFC 9110, 8.4.1.2), and some send the bare stream.
+The header is only a hint. Servers write `UTF-8`, `none` or `aws-chunked` there, and `gzip` both for what they
+compressed in transit and for a file that is a .gz itself. Whether a body was compressed has to be judged by its
+length.
+
+Beware: "deflate" is the zlib format (RFC 9110, 8.4.1.2), but some servers send the bare stream.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from migrator.errors import UnexpectedBodyError
 from migrator.wire.reading import Readable, StallGuard, gathered
 
 PIECE = 256 * 1024
-"""The most bytes that come out at once."""
+"""Maximum number of bytes that come out at once."""
 UNDONE = frozenset({"gzip", "deflate"})
 """The codings that can be undone here."""
 _OTHERS = frozenset({"br", "zstd", "compress", "dcb", "dcz", "exi", "pack200-gzip"})

@@ -1,7 +1,7 @@
-"""Cookies that a load balancer hands out with a redirect to the very address that was asked for.
+"""Cookies that a load balancer sets along with a redirect to the very address that was requested.
 
-The one idea: without its cookie such a redirect has no end. All other cookies of a tracker are left alone: a session
-that it opens by itself is nobody's, and may be taken for us in place of the credentials.
+Without its cookie such a redirect never ends. All other cookies are ignored: a session that the tracker opens by itself
+belongs to nobody, and might be used to identify us in place of the credentials.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""JSON as trackers send it, read and written by a fast library; what that one is too strict for goes the long way.
+"""JSON as trackers send it, read and written by a fast library; what that refuses is repaired and read slowly.
 
-The one idea: half the time of a listing went into reading an answer, and writing each of its items down again.
-The one trap: trackers send what JSON forbids: a byte order mark, raw control characters, halves of characters, bytes
-of another encoding, NaN, a comma too many. All of it is read, as one bad name must not cost a whole listing.
+With the standard library, half the time of a listing went into parsing answers and writing their items out again.
+
+Beware: trackers send what JSON forbids: a byte order mark, raw control characters, lone surrogates, bytes of another
+encoding, NaN, a trailing comma. All of it is read, because one bad name must not cost a whole listing.
 """
 
 from __future__ import annotations

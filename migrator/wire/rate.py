@@ -1,9 +1,10 @@
 """How fast one tracker is asked: a burst-limited rate, a bandwidth, and a common step back when it says 'slow down'.
 
-The one idea: all requests to one tracker take their turn at one `RateLimiter`, so one 429 slows every worker, and speed
-comes back bit by bit with each answer that goes well. The wire asks it for each request, not for each verb of the
-port, because one verb may be several requests.
-The one trap: time spent waiting here is not the tracker's time; no timeout may run meanwhile.
+All requests to one tracker share one `RateLimiter`, so a single 429 slows every worker, and speed returns gradually
+with each answer that goes well. It is asked for each request, not for each verb of the port, because one verb may take
+several requests.
+
+Beware: time spent waiting here is not the tracker's time, so no timeout may run meanwhile.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from migrator.wire.waits import LONGEST, Waits
 
 @dataclass(slots=True)
 class TokenBucket:
-    """A token bucket: `rate` units a second, at most one second's worth saved up. Rate 0 means no limit."""
+    """A token bucket: `rate` units a second, of which at most one second's worth is saved. Rate 0 means no limit."""
 
     rate: float
     _level: float = 0.0
     _at: float = 0.0
 
     def take(self, amount: float, now: float) -> float:
-        """Take so much and say how many seconds to wait before going on."""
+        """Take this amount, and return how many seconds to wait before going on."""
         if not self.rate:
             return 0.0
         if not self._at:
@@ -35,9 +36,9 @@ class TokenBucket:
 
 
 class RateLimiter:
-    """Turns for the requests to one tracker. Limits in requests and bytes a second; 0 means none.
+    """Paces the requests to one tracker. Limits are in requests and bytes a second; 0 means no limit.
 
-    `longest` is how many seconds a tracker may make everybody wait; `waits` tells a person of a long one, once.
+    `longest` is how many seconds a tracker may make everybody wait; `waits` reports a long wait, once.
     """
 
     SPACING_FIRST = 0.05
@@ -58,7 +59,7 @@ class RateLimiter:
         self._spacing = 0.0
         self._next_start = 0.0
 
-    async def turn(self) -> None:
+    async def acquire(self) -> None:
         """Wait until this request may start."""
         now = time.monotonic()
         wait = self._requests.take(1, now)
@@ -69,24 +70,24 @@ class RateLimiter:
         if wait > 0:
             await asyncio.sleep(wait)
 
-    async def spend(self, size: int) -> None:
-        """Count bytes that came or went, and wait if they were too many."""
+    async def consume(self, size: int) -> None:
+        """Count bytes sent or received, and wait if they exceed the limit."""
         if self._bytes.rate and (wait := self._bytes.take(size, time.monotonic())) > 0:
             await asyncio.sleep(wait)
 
     def throttled(self, retry_after: float | None, status: int | None = None) -> None:
-        """The tracker asked to slow down: nobody starts before the pause is over, then with more space between."""
+        """The tracker asked to slow down: nobody starts before the pause is over, and then with more space."""
         pause = self.PAUSE_DEFAULT if retry_after is None else min(retry_after, self.longest)
         self._waits.asked(pause, status)
         self._next_start = max(self._next_start, time.monotonic() + pause)
         self._spacing = min(self.SPACING_MAX, max(self.SPACING_FIRST, self._spacing * 2))
 
-    def went_well(self) -> None:
-        """An answer came without complaint: a little faster."""
+    def on_success(self) -> None:
+        """A request succeeded: go a little faster."""
         if self._spacing:
             self._spacing = self._spacing * 0.9 if self._spacing > self.SPACING_FIRST / 10 else 0.0
 
     @property
     def spacing(self) -> float:
-        """Seconds kept between two starts; 0 at full speed."""
+        """Seconds between the starts of two requests; 0 at full speed."""
         return self._spacing

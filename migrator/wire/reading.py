@@ -1,8 +1,9 @@
-"""How a body is read off the wire: bounded, in pieces, and not for ever.
+"""Reads a body off the network: in chunks, with a maximum size, and not for ever.
 
-The one idea: whoever reads says how much and how slow is too much.
-The one trap: a tracker that sends a byte now and then never runs into the timeout, which is for silence. What counts
-is the time spent waiting for the tracker: a bandwidth limit of our own makes nobody slow.
+The caller says how large and how slow is too much.
+
+Beware: a tracker that sends a byte now and then never runs into the timeout, which only detects silence, so speed is
+checked too. Only time spent waiting for the tracker counts; our own bandwidth limit must not make it look slow.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""One request and where its redirects lead: the tracker itself, or elsewhere, where nobody speaks for it.
+"""One request and where its redirects lead: to the tracker itself, or to hosts that do not speak for it.
 
-The one idea: a tracker may keep its files with others. What they answer is about their own house: a 404 there does not
-say that the attachment is no more, a 401 nothing about our credentials, and a dead host nothing about the tracker.
-The one trap: a redirect that looks like one to a login page may lead to a file (`/auth/7`, `auth.cdn.example`), so it
-is followed and judged by what comes; only where no file comes has it been what it looks like.
+A tracker may keep its files on other hosts. Their answers are about themselves: a 404 there does not mean that the
+attachment is gone, a 401 says nothing about our credentials, and a dead host nothing about the tracker.
+
+Beware: a redirect that looks like one to a login page may lead to a file (`/auth/7`, `auth.cdn.example`). It is
+followed and judged by what arrives, and counts as a login page only if no file does.
 """
 
 from __future__ import annotations

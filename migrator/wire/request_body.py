@@ -1,7 +1,8 @@
-"""Bodies of uploads: multipart/form-data with one streamed file, the file alone, or in base64 inside JSON.
+"""Bodies of uploads: multipart/form-data with one streamed file, the file alone, or base64 inside JSON.
 
-The one idea: the length of each is told in advance, since servers of the age of our trackers refuse chunked uploads.
-The one trap: file names. They go out as raw UTF-8 with the browsers' escapes, and where that may be misread a second
+The length of each is sent in advance, because servers as old as our trackers refuse chunked uploads.
+
+Beware: file names are sent as raw UTF-8 with the browsers' escapes. Where that could be misread, they are sent a second
 time as RFC 5987 `filename*`, which newer servers prefer and older ones ignore.
 """
 

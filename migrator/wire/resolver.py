@@ -1,7 +1,7 @@
-"""Names of hosts looked up, each in a thread that nobody has to wait for.
+"""Resolves host names, each in a thread that nobody has to wait for.
 
-The one trap: a look-up can't be cancelled, and may take half a minute where the name server is away. In the threads of
-an event loop (asyncio's or libuv's) it would hold up the end of the program for that long.
+A look-up cannot be cancelled and may take half a minute if the name server is down. In the thread pool of an event loop
+(asyncio's or libuv's) it would delay the end of the program for that long.
 """
 
 from __future__ import annotations

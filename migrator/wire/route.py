@@ -1,9 +1,10 @@
-"""How a tracker is reached: which certificates are trusted, which one of our own is shown, and through which proxy.
+"""How a tracker is reached: which certificates are trusted, which client certificate is shown, through which proxy.
 
-The one idea: what a configuration allows holds for the tracker's own origin only. A file that a tracker keeps
-elsewhere is fetched from there with certificates verified and without a client certificate, whatever the section says.
-The one trap: OpenSSL asks at the terminal for the password of an encrypted key, and names neither file nor key in its
-errors; here each file is read by itself, so that the message can say which key of the configuration is wrong.
+What the configuration allows holds for the tracker's own origin only. A file that a tracker keeps on another host is
+fetched with certificates verified and without a client certificate, whatever the section says.
+
+Beware: OpenSSL asks at the terminal for the password of an encrypted key, and its errors name neither file nor key.
+Each file is therefore read separately here, so that the message can name the configuration key that is wrong.
 """
 
 from __future__ import annotations

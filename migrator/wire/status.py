@@ -1,6 +1,6 @@
-"""What an HTTP answer means, as pure functions: status to error, the reason in an error body, pages for people.
+"""What an HTTP answer means, as pure functions: status to error, the reason in an error body, web pages.
 
-The one trap: a page for people comes with status 200 as often as with a redirect or an error.
+Beware: a web page comes with status 200 as often as with a redirect or an error.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What a request comes to, by whichever way it travels: a `Response`, or an error that says what to do next.
+"""The result of a request, whichever transport carried it: a `Response`, or an error that says what to do next.
 
-The one idea: aiohttp's failures and those of our own lane become `migrator.errors` here, and nowhere else.
-The one trap: an error of a library may hold a URL, and a URL a token; only its kind gets into a message.
+Failures of aiohttp and of our own connection pool are translated into `migrator.errors` here and nowhere else.
+
+Beware: a library's error may contain a URL, and a URL a token; only the kind of error gets into a message.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Response(Protocol):
 
 
 TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError)
-"""What `translate_error` knows a meaning of."""
+"""The exceptions that `translate_error` can translate."""
 
 
 class Once:

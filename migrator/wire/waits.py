@@ -1,8 +1,9 @@
-"""How long a tracker asks to be left alone, and telling a person of a long wait once.
+"""How long a tracker asks us to wait, and a log that mentions each long wait once.
 
-The one idea: whatever a server means by a number, nobody waits longer than the configuration allows.
-The one trap: servers write milliseconds, moments since 1970, and dates by clocks that are wrong. A number that is no
-plausible wait is one of the first two; a date is held against the `Date` of the same answer.
+Whatever a server means by a number, nobody waits longer than the configuration allows.
+
+Beware: servers write milliseconds, Unix timestamps, and dates from clocks that are wrong. A number too large to be a
+wait is taken for one of the first two; a date is compared with the `Date` header of the same answer.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from email.utils import parsedate_to_datetime
 from migrator.units import human_duration
 
 LONGEST = 900.0
-"""Seconds that are waited at the most, unless the configuration says otherwise."""
+"""Maximum wait in seconds, unless the configuration says otherwise."""
 NOTABLE = 10.0
-"""Seconds above which a person is told of a wait."""
+"""Waits longer than this many seconds are logged."""
 _PLAUSIBLE = 3600.0
-"""Seconds above which a number is taken for milliseconds, where no longer wait is configured."""
+"""A larger number of seconds is taken for milliseconds, unless a longer wait is configured."""
 _DECADE = 10 * 365 * 86_400.0
 
 _QUANTITY = re.compile(r"([+-]?[0-9]{1,18}(?:[.,][0-9]{1,9})?)\s*([a-z]+)?(?:\s*[,;].*)?", re.IGNORECASE | re.DOTALL)
@@ -36,7 +37,7 @@ _log = logging.getLogger("migrator.waits")
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None, longest: float = 86_400.0) -> float | None:
-    """Seconds to wait, by Retry-After: from 0 to `longest`. None where there is none to be understood."""
+    """Seconds to wait according to Retry-After, from 0 to `longest`. None if it is missing or not understood."""
     now = _clock_of(headers, now)
     told = _seconds(headers.get("Retry-After", ""), now, longest)
     if told is None and "Retry-After-Ms" in headers:
@@ -45,7 +46,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None, longest
 
 
 def until_reset(headers: Mapping[str, str], now: datetime | None = None, longest: float = 86_400.0) -> float | None:
-    """The same by the headers of a rate limit, unless they say that there is something left of it."""
+    """Seconds to wait according to rate limit headers; None if they say that requests are left, or nothing."""
     if remaining(headers):
         return None
     now = _clock_of(headers, now)
@@ -57,7 +58,7 @@ def until_reset(headers: Mapping[str, str], now: datetime | None = None, longest
 
 
 def remaining(headers: Mapping[str, str]) -> int | None:
-    """How many requests the headers of a rate limit say are left; None where they don't."""
+    """How many requests are left according to rate limit headers; None if they don't say."""
     for name in _REMAINING:
         if match := re.match(r"\s*(\d{1,9})\b", headers.get(name, "")):
             return int(match[1])
@@ -66,12 +67,12 @@ def remaining(headers: Mapping[str, str]) -> int | None:
 
 
 def _clock_of(headers: Mapping[str, str], now: datetime | None) -> datetime:
-    """What the server takes for now; ours where it doesn't say."""
+    """The server's current time, or ours if the answer has no `Date`."""
     return _when(headers.get("Date", "")) or now or datetime.now(UTC)
 
 
 def _seconds(value: str, now: datetime, longest: float) -> float | None:
-    """A number, with a unit or without, a date, or a moment since 1970."""
+    """Seconds from now, from a number with or without a unit, a date, or a Unix timestamp."""
     value = value.strip().removeprefix("PT")
     told: float | None = None
     if (when := _when(value)) is not None:
@@ -91,7 +92,7 @@ def _with_unit(number: float, unit: str, now: datetime, longest: float) -> float
 
 
 def _meant(number: float, now: datetime, longest: float) -> float:
-    """What a bare number means, in seconds: a wait, a moment, either of them in thousandths."""
+    """Seconds meant by a bare number: a wait or a Unix timestamp, either of them possibly in milliseconds."""
     for moment in (number, number / 1000):
         if abs(moment - now.timestamp()) < _DECADE:
             return moment - now.timestamp()
@@ -99,7 +100,7 @@ def _meant(number: float, now: datetime, longest: float) -> float:
 
 
 def _when(value: str) -> datetime | None:
-    """A date of HTTP or ISO 8601. A number is none, though 20240501 might be."""
+    """A date in the format of HTTP or ISO 8601. A bare number such as 20240501 is never read as a date."""
     if not re.search("[ -]", value.strip().lstrip("-")):
         return None
     for read in (parsedate_to_datetime, datetime.fromisoformat):
@@ -110,7 +111,7 @@ def _when(value: str) -> datetime | None:
 
 
 class Waits:
-    """The waits for one tracker, of which many workers hear at once: each is told once, by a warning in the log."""
+    """Logs the waits for one tracker. Many workers learn of the same wait at once; it is logged once, as a warning."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock

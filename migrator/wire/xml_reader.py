@@ -1,9 +1,10 @@
-"""XML as trackers send it, read without DTDs and entities of its own; what the parser refuses is mended and read again.
+"""XML as trackers send it: DTDs and custom entities are refused, and malformed text is repaired and parsed again.
 
-The one idea: a good answer goes straight to the parser. One that it refuses is made text that XML allows: what no XML
-can hold becomes U+FFFD, whether raw or as a reference, and a name for a character that XML lacks (`&nbsp;`) becomes it.
-The one trap: mending opens no door. A declaration of types is refused before and after, and the mended text goes
-through the same parser.
+A good answer goes straight to the parser. In one that the parser refuses, characters that XML forbids become U+FFFD,
+whether raw or written as a reference, and HTML entities that XML lacks (`&nbsp;`) become their characters.
+
+Beware: repairing must not weaken the protection. A DTD is refused before and after, and the repaired text goes through
+the same parser.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf
 
 
 def read_xml(body: bytes, charset: str, replaced: Callable[[int], None]) -> Element:
-    """The root. `ValueError` where it is no XML, or has a DTD or entities of its own.
+    """The root element. `ValueError` if the body is not XML, or has a DTD or entities of its own.
 
-    `replaced` is told how many characters became U+FFFD. What is not in the encoding that it says to be in is read as
-    UTF-8, or in `charset`, if the answer names one.
+    `replaced` is called with the number of characters that became U+FFFD. A body that is not in its declared encoding
+    is read as UTF-8, or as `charset`, if the answer names one.
     """
     if not _is_mislabelled(body):
         try:
@@ -51,7 +52,7 @@ def read_xml(body: bytes, charset: str, replaced: Callable[[int], None]) -> Elem
 
 
 def _is_mislabelled(body: bytes) -> bool:
-    """Whether it says to be in an encoding of single bytes, such as Latin-1, and is UTF-8: Latin-1 never looks so."""
+    """Whether it declares a single-byte encoding such as Latin-1 but is UTF-8; real Latin-1 hardly ever decodes so."""
     said = _DECLARED.match(body[:200])
     if said is None or said[1].lower().startswith((b"utf", b"ucs", b"us-ascii")) or body.isascii():
         return False
@@ -77,7 +78,7 @@ def _read_all_the_same(body: bytes, charset: str, replaced: Callable[[int], None
 
 
 def _seems(body: bytes) -> str:
-    """What a body is in, going by its first bytes."""
+    """The encoding of a body, going by its first bytes."""
     for mark, encoding in _MARKS.items():
         if body.startswith(mark):
             return encoding
@@ -85,7 +86,7 @@ def _seems(body: bytes) -> str:
 
 
 def _mended(text: str) -> tuple[str, int]:
-    """The same in characters that XML allows, and how many were lost."""
+    """The text in characters that XML allows, and how many characters were lost."""
     lost = 0
 
     def piece(match: re.Match[str]) -> str:

@@ -49,7 +49,7 @@ DRAFT = EntityDraft("Bug", "a stub", "text", "migrator-" + "0" * 24)
 class NoWaiting(RateLimiter):
     """Doesn't wait, whatever a tracker asks for."""
 
-    async def turn(self) -> None:
+    async def acquire(self) -> None:
         """Now."""
 
 

@@ -34,7 +34,7 @@ from tests.simulation.disk import ForgetfulDisk
 from tests.simulation.edges import CALM, SMALL, FaultInjector, FaultPlan, ViolationError, Weathered, simulated
 from tests.support.parts import expected, files_on, rows, run_backup, run_load, run_rollback, run_verify
 
-PATIENCE = RetryPolicy(retries=3, total=10_000)
+PATIENCE = RetryPolicy(retries=3, max_total_wait=10_000)
 MOST_RUNS = 3
 OF_BACKUPS = ("read ", "attachments_of", "download")
 OF_LOADS = ("find_attachments", "upload", "read_back")

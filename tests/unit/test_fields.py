@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.trackers.lenient import record, records, text, whole
+from migrator.trackers.lenient import as_object, as_objects, integer, text
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -18,9 +18,9 @@ JSON = st.recursive(
 @given(JSON)
 def test_anything_can_be_read_as_any_type(value):
     assert isinstance(text(value), str)
-    assert whole(value) is None or isinstance(whole(value), int)
-    assert isinstance(record(value), dict)
-    assert all(isinstance(item, dict) for item in records(value))
+    assert integer(value) is None or isinstance(integer(value), int)
+    assert isinstance(as_object(value), dict)
+    assert all(isinstance(item, dict) for item in as_objects(value))
 
 
 def test_half_a_surrogate_pair_is_mended_and_a_whole_one_kept():
@@ -46,8 +46,8 @@ def test_half_a_surrogate_pair_is_mended_and_a_whole_one_kept():
     ],
 )
 def test_whole_numbers_come_as_numbers_or_as_text(value, number):
-    assert whole(value) == number
+    assert integer(value) == number
 
 
 def test_records_leaves_out_what_is_no_object():
-    assert records([{"a": 1}, 7, None, {}]) == [{"a": 1}, {}]
+    assert as_objects([{"a": 1}, 7, None, {}]) == [{"a": 1}, {}]

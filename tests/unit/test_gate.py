@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from migrator.wire.concurrency import FIRST, HOLD, AdaptiveLimiter
+from migrator.wire.concurrency import INITIAL_LIMIT, PROBE_INTERVAL_SECONDS, AdaptiveLimiter
 from tests.simulation import loop
 
 
@@ -36,11 +36,11 @@ async def ask(gate: AdaptiveLimiter, server: Server, seconds: float, workers: in
 
     async def worker() -> None:
         while True:
-            await gate.enter()
+            await gate.acquire()
             try:
                 await server.serve()
             finally:
-                gate.leave()
+                gate.release()
 
     tasks = [asyncio.ensure_future(worker()) for _ in range(workers)]
     limits = []
@@ -90,9 +90,9 @@ def test_it_settles_near_what_the_server_can_do(capacity, seconds):
 
     limits, rate, server = run(story())
     assert rate > 0.75 * capacity / seconds, "hardly slower than the server can"
-    # Of its own accord it never asks for less than FIRST, and tries a little more now and then.
-    assert sorted(limits)[5] <= max(1.5 * FIRST, 2 * capacity), "nor much more than it can do at once"
-    assert server.most <= max(2 * FIRST, 4 * capacity)
+    # Of its own accord it never asks for less than INITIAL_LIMIT, and tries a little more now and then.
+    assert sorted(limits)[5] <= max(1.5 * INITIAL_LIMIT, 2 * capacity), "nor much more than it can do at once"
+    assert server.most <= max(2 * INITIAL_LIMIT, 4 * capacity)
 
 
 def test_the_cap_is_reached_within_a_few_answers_where_the_server_bears_it_and_never_passed():
@@ -124,15 +124,15 @@ def test_a_complaint_halves_it_at_once_and_many_about_one_moment_do_so_once():
     async def story():
         gate = AdaptiveLimiter(64)
         gate.limit = 32
-        entered = [await gate.enter() for _ in range(32)]
+        acquired_at = [await gate.acquire() for _ in range(32)]
         await asyncio.sleep(0.1)
-        for moment in entered:
-            gate.complaint(moment)
+        for moment in acquired_at:
+            gate.on_overload(moment)
         halved = gate.limit
-        for _ in entered:
-            gate.leave()
+        for _ in acquired_at:
+            gate.release()
         await asyncio.sleep(0.1)
-        gate.complaint(await gate.enter())
+        gate.on_overload(await gate.acquire())
         return halved, gate.limit
 
     assert run(story()) == (16, 8)
@@ -141,13 +141,13 @@ def test_a_complaint_halves_it_at_once_and_many_about_one_moment_do_so_once():
 def test_after_a_complaint_more_is_tried_again_but_not_soon():
     async def story():
         gate, server = AdaptiveLimiter(64), Server(1000, 0.05)
-        gate.complaint(await gate.enter())
-        gate.leave()
-        soon = await ask(gate, server, HOLD * 0.9)
-        return soon, await ask(gate, server, 4 * HOLD)
+        gate.on_overload(await gate.acquire())
+        gate.release()
+        soon = await ask(gate, server, PROBE_INTERVAL_SECONDS * 0.9)
+        return soon, await ask(gate, server, 4 * PROBE_INTERVAL_SECONDS)
 
     soon, later = run(story())
-    assert set(soon) == {FIRST // 2}
+    assert set(soon) == {INITIAL_LIMIT // 2}
     assert later[-1] > 16
 
 
@@ -155,10 +155,10 @@ async def test_who_waits_gets_in_in_turn_and_who_is_cancelled_takes_no_place():
     gate, order = AdaptiveLimiter(1), []
 
     async def one(name):
-        await gate.enter()
+        await gate.acquire()
         order.append(name)
         await asyncio.sleep(0)
-        gate.leave()
+        gate.release()
 
     tasks = [asyncio.ensure_future(one(name)) for name in "abcd"]
     await asyncio.sleep(0)
@@ -170,11 +170,11 @@ async def test_who_waits_gets_in_in_turn_and_who_is_cancelled_takes_no_place():
 
 async def test_a_place_that_comes_together_with_a_cancellation_is_not_lost():
     gate = AdaptiveLimiter(1)
-    await gate.enter()
-    waiting = asyncio.ensure_future(gate.enter())
+    await gate.acquire()
+    waiting = asyncio.ensure_future(gate.acquire())
     await asyncio.sleep(0)
-    gate.leave()  # the place is given
+    gate.release()  # the place is given
     waiting.cancel()  # and not taken
     await asyncio.gather(waiting, return_exceptions=True)
     assert gate.under_way == 0
-    await asyncio.wait_for(gate.enter(), 1)
+    await asyncio.wait_for(gate.acquire(), 1)

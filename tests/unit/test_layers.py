@@ -71,9 +71,9 @@ def failing(error: Exception, times: int = 10**6):
 
 async def test_waits_double_with_jitter_up_to_the_longest():
     clock = Clock()
-    patience = RetryPolicy(retries=8, backoff=0.5, backoff_max=10, total=1e6, sleep=clock.sleep)
+    patience = RetryPolicy(retries=8, backoff=0.5, backoff_max=10, max_total_wait=1e6, sleep=clock.sleep)
     call = failing(errors.RetriableError("again"), times=7)
-    assert await patience.run(call) == "done"
+    assert await patience.call(call) == "done"
     assert call.calls == 8
     for wait, step in zip(clock.waits, [0.5, 1, 2, 4, 8, 10, 10], strict=True):
         assert step / 2 <= wait <= step
@@ -82,7 +82,7 @@ async def test_waits_double_with_jitter_up_to_the_longest():
 async def test_waits_are_not_the_same_for_every_worker():
     clock = Clock()
     for _ in range(20):
-        await RetryPolicy(sleep=clock.sleep).run(failing(errors.RetriableError("again"), times=1))
+        await RetryPolicy(sleep=clock.sleep).call(failing(errors.RetriableError("again"), times=1))
     assert len(set(clock.waits)) > 10
 
 
@@ -90,7 +90,7 @@ async def test_tries_are_capped_and_the_last_error_comes_out():
     clock, error = Clock(), errors.RetriableError("again")
     call = failing(error)
     with pytest.raises(errors.RetriableError) as caught:
-        await RetryPolicy(retries=3, sleep=clock.sleep).run(call)
+        await RetryPolicy(retries=3, sleep=clock.sleep).call(call)
     assert caught.value is error
     assert call.calls == 4
     assert len(clock.waits) == 3
@@ -99,27 +99,27 @@ async def test_tries_are_capped_and_the_last_error_comes_out():
 async def test_no_retries_means_one_try():
     clock, call = Clock(), failing(errors.RetriableError("again"))
     with pytest.raises(errors.RetriableError):
-        await RetryPolicy(retries=0, sleep=clock.sleep).run(call)
+        await RetryPolicy(retries=0, sleep=clock.sleep).call(call)
     assert (call.calls, clock.waits) == (1, [])
 
 
 async def test_what_the_tracker_asks_for_is_waited_even_above_the_longest():
     clock = Clock()
     call = failing(errors.ThrottledError("slow down", retry_after=77), times=1)
-    await RetryPolicy(backoff_max=10, sleep=clock.sleep).run(call)
+    await RetryPolicy(backoff_max=10, sleep=clock.sleep).call(call)
     assert clock.waits == [77]
 
 
 async def test_short_retry_after_does_not_shorten_the_backoff():
     clock = Clock()
-    await RetryPolicy(backoff=8, sleep=clock.sleep).run(failing(errors.ThrottledError("slow", retry_after=0), times=1))
+    await RetryPolicy(backoff=8, sleep=clock.sleep).call(failing(errors.ThrottledError("slow", retry_after=0), times=1))
     assert clock.waits[0] >= 4
 
 
 async def test_all_waits_together_are_capped():
     clock, call = Clock(), failing(errors.RetriableError("again"))
     with pytest.raises(errors.RetriableError):
-        await RetryPolicy(retries=1000, backoff=10, backoff_max=10, total=100, sleep=clock.sleep).run(call)
+        await RetryPolicy(retries=1000, backoff=10, backoff_max=10, max_total_wait=100, sleep=clock.sleep).call(call)
     assert 90 <= sum(clock.waits) <= 110
     assert call.calls == len(clock.waits) + 1
 
@@ -127,14 +127,14 @@ async def test_all_waits_together_are_capped():
 async def test_retry_after_beyond_all_patience_is_not_waited_for():
     clock, call = Clock(), failing(errors.ThrottledError("tomorrow", retry_after=86_400))
     with pytest.raises(errors.ThrottledError):
-        await RetryPolicy(total=900, sleep=clock.sleep).run(call)
+        await RetryPolicy(max_total_wait=900, sleep=clock.sleep).call(call)
     assert (call.calls, clock.waits) == (1, [])
 
 
 async def test_login_page_gets_fewer_tries():
     clock, call = Clock(), failing(errors.LoginPageError("log in"))
     with pytest.raises(errors.LoginPageError):
-        await RetryPolicy(retries=8, login_pages=2, sleep=clock.sleep).run(call)
+        await RetryPolicy(retries=8, login_pages=2, sleep=clock.sleep).call(call)
     assert call.calls == 3
 
 
@@ -145,19 +145,19 @@ async def test_login_page_gets_fewer_tries():
 async def test_a_definite_answer_is_not_asked_for_again(error):
     clock, call = Clock(), failing(error("no"))
     with pytest.raises(error):
-        await RetryPolicy(sleep=clock.sleep).run(call)
+        await RetryPolicy(sleep=clock.sleep).call(call)
     assert call.calls == 1
 
 
 async def test_a_bug_is_not_repeated():
     call = failing(KeyError("bug"))
     with pytest.raises(KeyError):
-        await RetryPolicy(sleep=Clock().sleep).run(call)
+        await RetryPolicy(sleep=Clock().sleep).call(call)
     assert call.calls == 1
 
 
 async def test_cancelling_a_wait_ends_it():
-    task = asyncio.create_task(RetryPolicy(backoff=60, backoff_max=60).run(failing(errors.RetriableError("again"))))
+    task = asyncio.create_task(RetryPolicy(backoff=60, backoff_max=60).call(failing(errors.RetriableError("again"))))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -47,7 +47,7 @@ async def test_work_on_one_thing_takes_turns_and_work_on_others_goes_side_by_sid
     turns, at_work, most = KeyedLock(), {"a": 0, "b": 0}, {"a": 0, "b": 0, "both": 0}
 
     async def work(thing: str) -> None:
-        async with turns.at(thing):
+        async with turns.hold(thing):
             at_work[thing] += 1
             most[thing] = max(most[thing], at_work[thing])
             most["both"] = max(most["both"], sum(at_work.values()))
@@ -61,9 +61,9 @@ async def test_work_on_one_thing_takes_turns_and_work_on_others_goes_side_by_sid
 async def test_turn_that_ends_in_an_error_is_over_and_nothing_is_kept_of_it():
     turns = KeyedLock()
     with pytest.raises(errors.GoneError):
-        async with turns.at("a"):
+        async with turns.hold("a"):
             raise errors.GoneError("gone")
-    async with asyncio.timeout(1), turns.at("a"):
+    async with asyncio.timeout(1), turns.hold("a"):
         pass
     gc.collect()
     assert not len(turns._locks)

@@ -196,9 +196,9 @@ async def test_retry_layer_tells_of_a_long_wait_for_whichever_reason(told):
         return "done"
 
     fail.calls = 0
-    await RetryPolicy(sleep=sleep).run(lambda: fail(ThrottledError("GET a: status 429", retry_after=40, status=429)))
-    await RetryPolicy(backoff=60, sleep=sleep).run(lambda: fail(RetriableError("GET a: status 500")))
-    await RetryPolicy(sleep=sleep).run(lambda: fail(RetriableError("GET a: status 500")))
+    await RetryPolicy(sleep=sleep).call(lambda: fail(ThrottledError("GET a: status 429", retry_after=40, status=429)))
+    await RetryPolicy(backoff=60, sleep=sleep).call(lambda: fail(RetriableError("GET a: status 500")))
+    await RetryPolicy(sleep=sleep).call(lambda: fail(RetriableError("GET a: status 500")))
     assert len(told()) == 2
     assert told()[0].startswith("the tracker asked to wait 40 s (429); going on at ")
     assert told()[1].startswith("GET a: status 500; waiting ")
@@ -215,7 +215,7 @@ async def test_wait_that_another_host_asks_for_is_not_said_to_be_the_trackers(to
             raise left.pop()
         return "done"
 
-    await RetryPolicy(sleep=sleep).run(call)
+    await RetryPolicy(sleep=sleep).call(call)
     assert told()[0].startswith("GET a, redirected to files.example: status 503; waiting 40 s before the next try")
 
 
@@ -233,5 +233,5 @@ async def test_workers_of_one_source_share_what_was_told(told):
                 raise left.pop()
             return "done"
 
-        await patience.run(call)
+        await patience.call(call)
     assert len(told()) == 1

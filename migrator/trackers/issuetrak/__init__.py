@@ -1,15 +1,16 @@
 """Issuetrak, as source and as target: the files of its issues (API version 1).
 
-The one idea: an issue's files are listed without their content, then fetched one by one; content travels as base64
-inside JSON, both ways, and is decoded and encoded while it streams. Every attempt is signed anew, body included, so a
-file is read twice for an upload. Issues come from `issues/search`, or from a range of numbers where that is refused.
+An issue's files are listed without their content, then fetched one by one. Content travels as base64 inside JSON in
+both directions, and is decoded and encoded while it streams. Every attempt is signed anew, body included, so a file is
+read twice for an upload. Issues come from `issues/search`, or from a range of numbers where that is refused.
 
-The one trap: a 404 says little. It may mean no such route (the list of files is spelled in two ways, and servers have
-one or both), no such issue, or an issue without files: see `issuetrak_lists.py`. Of an issue, 400 means the same.
-There is no delete, and no description of a file. A size of 0 in a list may also mean that the server doesn't know it.
+Beware: a 404 says little. It may mean that there is no such route (the list of files has two spellings, and servers
+know one or both), no such issue, or that the issue has no files: see `lists`. For an issue, 400 means the same. There
+is no delete, and files have no description. A size of 0 in a list may also mean that the server doesn't know it.
 
 Sources: vendor's page "API Operations for Attachments"; its help centre, articles 2296, 2297, 2303 and 2322; the
-vendor's .NET sample. All paths are in lower case, as sources differ in whether the signature covers them so.
+vendor's .NET sample. All paths are in lower case, because the sources disagree on whether the signature covers them in
+lower case.
 """
 
 from __future__ import annotations

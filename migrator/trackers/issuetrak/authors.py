@@ -1,7 +1,7 @@
-"""In whose name a file goes to an Issuetrak: its author's, if that is a user there and active, else a spare one's.
+"""The user in whose name a file is uploaded to Issuetrak: its author if active there, otherwise a fallback user.
 
-The one trap: how an inactive user is told is documented nowhere, so a refusal of an upload counts, too, once the same
-file was taken in the spare user's name.
+Beware: how an inactive user is reported is not documented. A refused upload therefore also counts as a sign, once the
+same file was accepted in the fallback user's name.
 """
 
 from __future__ import annotations

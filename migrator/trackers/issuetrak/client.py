@@ -16,7 +16,7 @@ from migrator.trackers.base import HttpTracker
 from migrator.trackers.issuetrak.lists import Lists
 from migrator.trackers.issuetrak.parse import attachment_in, gone
 from migrator.trackers.issuetrak.search import Search
-from migrator.trackers.lenient import whole
+from migrator.trackers.lenient import integer
 from migrator.trackers.strict import digits, object_in
 from migrator.wire import Base64Sink, HttpClient
 
@@ -92,7 +92,7 @@ class Issuetrak(HttpTracker[Options]):
         except errors.RejectedError as error:
             raise gone(error, f"attachment {attachment.id}") from None
         rest = decoded.finish()
-        told, came = whole(rest.get("FileSizeInBytes")), decoded.size
+        told, came = integer(rest.get("FileSizeInBytes")), decoded.size
         if not isinstance(rest.get("FileContent"), str) and told != 0:
             raise errors.UnexpectedBodyError(f"attachment {attachment.id}: the answer holds no FileContent")
         if came != told:

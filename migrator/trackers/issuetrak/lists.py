@@ -1,12 +1,13 @@
-"""The lists of files that an Issuetrak has for its issues: which of two routes they are at, and when none is believed.
+"""The lists of files of Issuetrak's issues: which of two routes serves them, and when neither can be trusted.
 
-The one idea: a 404 means an issue without files as well as a route that isn't there, in words that differ by server.
-It is believed only of a route that has answered with a list: for this issue or, asked for that reason, another one.
-Where none ever did, nothing is known, and that is an error.
-The route may also go away in the middle of a run, as when a proxy gets new rules: so a 404 is held against a list that
-came after it, from another issue that is being asked, else from one that is known to have a list.
-The one trap: the first issues of a tracker may have no files at all. Then others are asked, once: a few hundred all
-over the tracker, and if none of them has a list, where so much hangs on it, all.
+A 404 may mean an issue without files or a missing route, in words that differ by server. It is believed only of a
+route that has answered with a list, for this issue or for another one asked for that purpose. If the route never
+answered, nothing is known, and that is an error. The route may also disappear during a run, for example when a proxy
+gets new rules. A 404 is therefore confirmed by a list that arrives after it: from another issue that is being asked,
+or else from one that is known to have a list.
+
+Beware: the first issues of a tracker may have no files at all. Then other issues are asked, once: a few hundred all
+over the tracker, and, if none of them has a list and the result depends on it, all of them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from migrator.errors import (
     TrackerUnreachableError,
 )
 from migrator.trackers.issuetrak.parse import collection_in
-from migrator.trackers.lenient import natural
+from migrator.trackers.lenient import non_negative
 from migrator.trackers.listing import Items
 
 ROUTES = ("issuenumber", "issue")
@@ -188,7 +189,7 @@ async def _chunks(numbers: AsyncIterator[str]) -> AsyncIterator[list[str]]:
 
 def _whole(answer: Mapping[str, Any], route: str) -> Items:
     """The files of a list; `ShortListingError` where it holds fewer than it counts."""
-    items, total = collection_in(answer), natural(answer.get("TotalCount"))
+    items, total = collection_in(answer), non_negative(answer.get("TotalCount"))
     if total is not None and len(items) < total:
         raise ShortListingError(f"attachments/{route}: {len(items)} of {total} files are listed")
     return items

@@ -1,8 +1,10 @@
-"""The issues of an Issuetrak by their numbers, for servers that refuse to search: a range, a few numbers at once.
+"""Issuetrak's issues by number, for servers that refuse to search: walks a range, a few numbers at once.
 
-The one idea: numbers that are not there are passed over, all else that is wrong with one is told beside the others.
-The one trap: where nothing at all answers, it may be the wrong range, or no Issuetrak: that is never an empty tracker.
-Nor is it the end of one where nothing answers any more: gaps are believed only while an issue that answered still does.
+Numbers that do not exist are skipped; any other fault of one issue is reported beside the others.
+
+Beware: if nothing answers at all, the range may be wrong or the server no Issuetrak; that is never an empty tracker.
+Nor is it the end of the tracker if answers stop: gaps are believed only while an issue that answered before still
+does.
 """
 
 from __future__ import annotations

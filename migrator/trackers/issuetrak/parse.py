@@ -1,6 +1,6 @@
-"""What Issuetrak says and wants to hear, as pure functions: its answers, its searches and dates.
+"""Issuetrak's answers, searches and dates, as pure functions.
 
-The one trap: much of it is documented by example only, so each of these takes what it knows and counts the rest as
+Beware: much of the format is documented by example only, so each function reads what it knows and counts the rest as
 missing.
 """
 
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from migrator.errors import ConfigError, GoneError, RejectedError, UnexpectedBodyError
 from migrator.model import Attachment, EntityRef
-from migrator.trackers.lenient import kept, natural, text, whole
+from migrator.trackers.lenient import integer, non_negative, raw_json, text
 from migrator.trackers.strict import number_in, objects_in
 
 _RANGE = re.compile(r"\s*([0-9]{1,10})\s*-\s*([0-9]{1,10})\s*", re.ASCII)
@@ -55,7 +55,7 @@ def window(offset: int, longest: int) -> tuple[int, int]:
 
 def collection_in(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The items of an answer; `UnexpectedBodyError` if it has none, or fewer than it counts."""
-    found, count = objects_in(answer, "Collection"), whole(answer.get("CountForPage"))
+    found, count = objects_in(answer, "Collection"), integer(answer.get("CountForPage"))
     if count is not None and count != len(found):
         raise UnexpectedBodyError(f"the answer tells of {count} items and holds {len(found)}")
     return found
@@ -67,7 +67,7 @@ def attachment_in(found: Mapping[str, Any], owner: EntityRef) -> Attachment:
         id=str(number_in(found, "AttachmentID")),
         owner=owner,
         name=text(found.get("FileName")),
-        size=natural(found.get("FileSizeInBytes")),
+        size=non_negative(found.get("FileSizeInBytes")),
         created_at=text(found.get("CreatedDate")),
         created_by=text(found.get("CreatedBy")),
         raw=timeless({**found, "FileContent": None}),
@@ -80,12 +80,12 @@ def timeless(found: Mapping[str, Any]) -> str:
     if isinstance(metadata, list):
         rest = [one for one in metadata if not isinstance(one, dict) or one.get("Key") != "QueryDate"]
         found = {**found, "Metadata": rest}
-    return kept(found)
+    return raw_json(found)
 
 
 def made_in(answer: object) -> str | None:
     """The number of a new attachment: alone, as text, or inside an object; None if it isn't told."""
-    number = whole(answer if not isinstance(answer, dict) else answer.get("AttachmentID"))
+    number = integer(answer if not isinstance(answer, dict) else answer.get("AttachmentID"))
     return str(number) if number is not None and number > 0 else None
 
 

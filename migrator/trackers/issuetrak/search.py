@@ -1,8 +1,9 @@
-"""Issuetrak's `issues/search`: all issues, page by page, on servers that give less or more than they were asked for.
+"""Issuetrak's `issues/search`: all issues, page by page, on servers that return fewer or more than requested.
 
-The one idea: each answer is held against what it tells itself: its count, the number of all issues, its page size.
-The one trap: pages go by index, so what is wanted behind an offset is on a page that begins before it. A server that
-has a page size of its own counts its indexes in that: the same search must be made anew with it.
+Each answer is checked against what it says about itself: its count, the number of all issues, its page size.
+
+Beware: pages are numbered, so the items after an offset are on a page that begins before it. A server with a page size
+of its own numbers its pages by that, and the search must be repeated with it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from migrator.errors import RejectedError, RetriableError, ShortListingError, UnexpectedBodyError
 from migrator.trackers.issuetrak.parse import collection_in, query, window
-from migrator.trackers.lenient import natural
+from migrator.trackers.lenient import non_negative
 from migrator.trackers.listing import Items, Listing, PageItems, PageOrder, PageRequest
 from migrator.trackers.strict import number_in, object_in
 from migrator.wire import HttpClient
@@ -46,8 +47,8 @@ class Search:
         `ShortListingError` where fewer came than there should be.
         """
         answer = await self._answer(index, size)
-        issues, total = collection_in(answer), natural(answer.get("TotalCount"))
-        told = natural(answer.get("PageSize")) or size
+        issues, total = collection_in(answer), non_negative(answer.get("TotalCount"))
+        told = non_negative(answer.get("PageSize")) or size
         due = len(issues) if total is None else min(size, total - index * size)
         if told < size or len(issues) > size:
             raise _OtherSizeError(max(told, len(issues)))
@@ -61,7 +62,7 @@ class Search:
         """The number of all issues, if that is told. Errors as for `page`."""
         answer = await self._answer(0, 1)
         collection_in(answer)
-        return natural(answer.get("TotalCount"))
+        return non_negative(answer.get("TotalCount"))
 
     async def sample(self, *, whole: bool) -> AsyncIterator[str]:
         """The numbers of issues on a few pages all over the listing, the last page first; or on all of them."""
@@ -76,7 +77,7 @@ class Search:
                 continue
             else:
                 for issue in issues:
-                    yield str(natural(issue.get("IssueNumber")) or 0)
+                    yield str(non_negative(issue.get("IssueNumber")) or 0)
 
     async def _found(self, way: PageRequest) -> PageItems:
         """What stands behind an offset: two issues at least, if there are so many."""

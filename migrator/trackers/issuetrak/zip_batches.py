@@ -1,8 +1,9 @@
-"""Issuetrak's ZIP route: all files of one issue with one request, for issues with many small ones.
+"""Issuetrak's ZIP route: all files of one issue in one request, for issues with many small files.
 
-The one idea: it only saves requests. Whatever is odd about an archive (not there, damaged, without an entry, an entry
-that is larger than its file was listed), its files are fetched one by one as if there were no such route.
-The one trap: a ZIP may unpack to any size, so an entry is read no further than one byte beyond the listed size.
+It only saves requests. If anything about an archive is odd (missing, damaged, without an entry, an entry larger than
+listed), its files are fetched one by one as if the route did not exist.
+
+Beware: a ZIP may unpack to any size, so an entry is never read further than one byte beyond its listed size.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from migrator.errors import ItemFailedError, UnexpectedBodyError
 from migrator.model import Attachment, EntityRef
 from migrator.ports import BodyFacts, Sink
 from migrator.trackers.issuetrak.parse import collection_in
-from migrator.trackers.lenient import record, records, text, whole
+from migrator.trackers.lenient import as_object, as_objects, integer, text
 from migrator.wire import CHUNK
 
 FEWEST = 4  # files of an issue that are worth it
@@ -40,8 +41,8 @@ class ZipBatch:
     def __init__(self, answer: Mapping[str, Any]) -> None:
         """`UnexpectedBodyError` if the answer makes no sense."""
         self._names = {
-            str(whole(found.get("AttachmentID"))): name
-            for found in collection_in(record(answer.get("QueryResults")))
+            str(integer(found.get("AttachmentID"))): name
+            for found in collection_in(as_object(answer.get("QueryResults")))
             for name in entry_names(found)
         }
         try:
@@ -130,5 +131,5 @@ class ZipBatches:
 
 def entry_names(found: Mapping[str, Any]) -> list[str]:
     """The name of a record's entry in the archive, if it is told."""
-    pairs = records(found.get("ExtensionData"))
+    pairs = as_objects(found.get("ExtensionData"))
     return [text(pair.get("Value")) for pair in pairs if pair.get("Key") == "CompressedEntryName"][:1]

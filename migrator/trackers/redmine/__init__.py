@@ -1,17 +1,17 @@
-"""Redmine, as source and as target: its files, wherever its API tells of them (REST API, Redmine 3.4 or newer).
+"""Redmine, as source and as target: its files, wherever its API lists them (REST API, Redmine 3.4 or newer).
 
-The one idea: the list of issues brings their attachments along (`include=attachments`); what else carries files is in
-`redmine_containers.py`. An upload is two steps: the bytes go to `/uploads.json`, which answers with a token; a change
-of the issue that names the token attaches the file. A crash between the two leaves a file that nobody sees and that
-Redmine deletes after a day.
+The list of issues includes their attachments (`include=attachments`); what else has files is in `containers`. An
+upload takes two steps: the bytes go to `/uploads.json`, which answers with a token, and a change of the issue that
+names the token attaches the file. A crash between the two leaves a file that nobody sees and that Redmine deletes
+after a day.
 
-The one trap: Redmine says yes too easily. With a wrong key `/issues.json` answers 200 with what an anonymous visitor
-may see, so the account is asked for when a listing starts and again before its end is believed. A change of an issue
-answers 204 even where the file was dropped (a description over 255 characters, no right to edit), so every upload is
+Beware: Redmine reports success too easily. With a wrong key `/issues.json` answers 200 with what an anonymous visitor
+may see, so the account is checked when a listing starts and again before its end is believed. A change of an issue
+answers 204 even if the file was dropped (a description over 255 characters, no right to edit), so every upload is
 looked up afterwards.
 
-Each upload is a change of the issue: it stands in its history, and Redmine may mail those who watch it.
-Not read, as the API has no list of them: files of documents and of forum messages, and all of archived projects.
+Each upload is a change of the issue: it appears in the issue's history, and Redmine may mail its watchers. Not read,
+because the API does not list them: files of documents and of forum messages, and everything in archived projects.
 Sources: redmine.org, "Rest api", "Rest Issues", "Rest WikiPages", "Rest News", "Rest Files", "Attachments"; the source
 of Redmine 5.0 (the `*.api.rsb` views, their controllers, attachment.rb); recordings of a running one.
 """

@@ -1,9 +1,10 @@
-"""Requests to a Redmine whose yes or no is worth something: the account, whole lists, what is broken for good.
+"""Requests to a Redmine that verify its answers: the account, whole lists, and what is permanently broken.
 
-The one idea: Redmine answers 200 to strangers, with what everybody may see. So the account is asked for beside every
-listing, and a refusal of one route is no refusal of the account.
-The one trap: with its REST API switched off, Redmine doesn't read the key at all. Public issues are listed as ever, and
-the account is refused with an empty 403, where a wrong key gets a 401 (Redmine 5.0, `require_login`; so recorded).
+Redmine answers 200 to anonymous visitors, with what everybody may see. The account is therefore checked along with
+every listing, and a refusal of one route is not a refusal of the account.
+
+Beware: with its REST API switched off, Redmine ignores the key. Public issues are listed as usual, and the account is
+refused with an empty 403, whereas a wrong key gets a 401 (Redmine 5.0, `require_login`; so recorded).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from migrator.errors import (
     ShortListingError,
     ThrottledError,
 )
-from migrator.trackers.lenient import whole
+from migrator.trackers.lenient import integer
 from migrator.trackers.listing import Items
 from migrator.trackers.strict import number_in, object_in, objects_in
 from migrator.wire import HttpClient
@@ -78,7 +79,7 @@ class Api:
         while True:
             window = {"limit": str(PAGE), "offset": str(came)}
             answer = object_in(await self.get(path, {**(query or {}), **window}))
-            items, told, known = objects_in(answer, key), whole(answer.get("total_count")), len(found)
+            items, told, known = objects_in(answer, key), integer(answer.get("total_count")), len(found)
             if came and told != total:
                 raise ShortListingError(f"GET {path}: the listing changed while it was read")
             found.update((number_in(item), item) for item in items)

@@ -12,7 +12,7 @@ from migrator.errors import GoneError, LoginPageError, RejectedError, TrackerUnr
 from migrator.model import Attachment, EntityRef, Unread
 from migrator.ports import Capabilities, Sink
 from migrator.trackers.base import HttpTracker
-from migrator.trackers.lenient import text, whole
+from migrator.trackers.lenient import integer, text
 from migrator.trackers.listing import Items, Listing, PageItems, PageOrder, PageRequest
 from migrator.trackers.redmine.api import PAGE, Api
 from migrator.trackers.redmine.containers import BESIDE
@@ -120,6 +120,6 @@ class RedmineTracker(HttpTracker[Options]):
             found, unread = read(answer, f"issues.json, from {way.skip}")
             if len(found) < 2:  # the end: of what this account may see
                 await self.api.account()
-            return PageItems(found, total=whole(answer.get("total_count")), unread=unread)
+            return PageItems(found, total=integer(answer.get("total_count")), unread=unread)
 
         return Listing(ask, number_in, PAGE, (PageOrder.BY_ID, PageOrder.AS_IT_COMES))

@@ -1,9 +1,11 @@
-"""All that carries files in a Redmine and is no issue: wiki pages, news, versions, projects, and custom fields beside.
+"""Everything in a Redmine that has files and is no issue: wiki pages, news, versions, projects, custom fields.
 
-The one idea: each project has a list of each, so a page is a few projects, in the order of their numbers, and the
-cursor is the last one's. Wiki pages and news tell of their files only one by one, so each is asked for.
-The one trap: one project's broken wiki must neither end the listing nor look empty. Its list becomes an entity whose id
-is its path; to ask for the files of that entity is to read the list again.
+Each project has a list of each, so a page is a few projects ordered by id, and the cursor is the id of the last one.
+Wiki pages and news show their files only one by one, so each is requested.
+
+Beware: one project's broken wiki must neither end the listing nor look empty. Its list becomes an entity whose id is
+its path, and asking for the files of that entity reads the list again.
+
 A wiki page has no number: its id is the project's identifier and its title, `demo/Start`. Files of the files module
 belong to the project, or to the version that they name.
 """
@@ -22,7 +24,7 @@ from urllib.parse import quote
 from migrator.errors import ForbiddenError, GoneError, MigratorError, RetriableError, UnexpectedBodyError
 from migrator.model import Attachment, Cursor, Entity, EntityRef, Page, Unread
 from migrator.trackers.cursors import Keyset
-from migrator.trackers.lenient import kept, record, text, whole
+from migrator.trackers.lenient import as_object, integer, raw_json, text
 from migrator.trackers.listing import Items
 from migrator.trackers.redmine.api import Api
 from migrator.trackers.redmine.custom_fields import Fields
@@ -132,7 +134,7 @@ class Containers:
         if not title:
             raise UnexpectedBodyError("a wiki page of the list has no title")
         url = f"{self._base}/projects/{project.key}/wiki/{quote(title, safe='')}"
-        return Entity(EntityRef(WIKI, f"{project.key}/{title}"), title, url, kept(item))
+        return Entity(EntityRef(WIKI, f"{project.key}/{title}"), title, url, raw_json(item))
 
     async def _news(self, path: str, project: Project) -> Part:  # noqa: ARG002 - as all readers
         news = tuple(entity_in(item, NEWS, self._base) for item in await self._api.whole(path, "news"))
@@ -149,7 +151,7 @@ class Containers:
     async def _owned(self, path: str, name: str, project: Project) -> Items:
         """Without what projects around this one share with it, or have below it: that comes with their own."""
         listed = await self._api.whole(path, name)
-        return [item for item in listed if record(item.get("project")).get("id", project.number) == project.number]
+        return [item for item in listed if as_object(item.get("project")).get("id", project.number) == project.number]
 
     async def _files_of_project(self, path: str, project: Project) -> Part:
         """Each names its version, if it belongs to one."""
@@ -160,7 +162,7 @@ class Containers:
         return Part(entities, tuple(file for file, _ in files), unread=unread)
 
     def _file(self, item: Mapping[str, Any], path: str, project: Project) -> tuple[Attachment, Entity | None]:
-        version = record(item.get("version"))
+        version = as_object(item.get("version"))
         if not version:
             return attachment_in(item, EntityRef(PROJECT, str(project.number)), path), None
         owner = EntityRef(VERSION, str(number_in(version)))
@@ -260,7 +262,7 @@ class Containers:
             if ref.kind == NEWS and error.status == 401:
                 raise ForbiddenError(f"{error}; before 4.1 the API tells no files of news", status=401) from None
             raise
-        if whole(found.get("id")) not in {None, int(ref.id)}:
+        if integer(found.get("id")) not in {None, int(ref.id)}:
             raise UnexpectedBodyError(f"{ref}: the record of {found.get('id')} came in its place")
         return found
 

@@ -1,9 +1,10 @@
-"""Files in custom fields (format "File", since Redmine 3.4): the value is the number of an attachment.
+"""Files in custom fields (format "File", since Redmine 3.4): the value is the id of an attachment.
 
-The one idea: only the list of custom fields tells which of them hold files, and it is for administrators. Any other
-account names them in an option; what then looks like a file and may be none is told of, not guessed.
-The one trap: `attachments/N.json` is 404 as well where the storage has lost the file (Redmine 5.0, `file_readable`), so
-it never proves that a file is gone. What a field names is listed, and the download decides.
+Only the list of custom fields tells which of them hold files, and only administrators may read it. For any other
+account an option names them; a value that looks like a file but may be none is reported, not guessed.
+
+Beware: `attachments/N.json` is also 404 if the storage has lost the file (Redmine 5.0, `file_readable`), so it never
+proves that a file is gone. What a field names is listed, and the download decides.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from migrator.errors import ForbiddenError, GoneError
 from migrator.model import Attachment, EntityRef
-from migrator.trackers.lenient import text, whole
+from migrator.trackers.lenient import integer, text
 from migrator.trackers.redmine.api import Api
 from migrator.trackers.redmine.parse import GROUP, ISSUE, PROJECT, TIME_ENTRY, USER, VERSION, attachment_in, values_in
 from migrator.trackers.strict import object_in, objects_in
@@ -53,7 +54,7 @@ class Fields:
             for field in found:
                 if field.get("field_format") == "attachment":
                     names = self._types.setdefault(text(field.get("customized_type")), {})
-                    names[str(whole(field.get("id")))] = text(field.get("name"))
+                    names[str(integer(field.get("id")))] = text(field.get("name"))
         return self._types
 
     async def are_on(self, kind: str) -> bool:

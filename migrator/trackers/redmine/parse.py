@@ -1,7 +1,8 @@
-"""What Redmine's answers say, in our words: files, what they are on, and numbers in custom fields that may be files.
+"""Redmine's answers as our types: files, their owners, and numbers in custom fields that may be files.
 
-The one idea: what cannot be read of one item is told beside the others, so that it takes nothing else with it.
-The one trap: a custom field that holds a file has the file's number as its value, and looks like a whole number.
+What cannot be read of one item is reported beside the others, so that nothing else is lost with it.
+
+Beware: a custom field that holds a file has the file's id as its value, and looks like an integer field.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 from migrator.errors import UnexpectedBodyError
 from migrator.model import Attachment, Entity, EntityRef, Unread
-from migrator.trackers.lenient import kept, record, records, text, whole
+from migrator.trackers.lenient import as_object, as_objects, integer, raw_json, text
 from migrator.trackers.strict import list_in, number_in, objects_in, split
 
 ISSUE, WIKI, NEWS, VERSION, PROJECT = "Issue", "WikiPage", "News", "Version", "Project"
@@ -46,13 +47,13 @@ def attachment_in(found: Mapping[str, Any], owner: EntityRef, locator: str = "")
         id=str(number_in(found)),
         owner=owner,
         name=text(found.get("filename")),
-        size=whole(found.get("filesize")),
+        size=integer(found.get("filesize")),
         media_type=text(found.get("content_type")),
         description=text(found.get("description")),
         created_at=text(found.get("created_on")),
-        created_by=text(record(found.get("author")).get("name")),
+        created_by=text(as_object(found.get("author")).get("name")),
         locator=locator,
-        raw=kept(found),
+        raw=raw_json(found),
     )
 
 
@@ -73,12 +74,12 @@ def files_told(item: Mapping[str, Any], owner: EntityRef) -> tuple[list[Attachme
 
 def values_in(item: Mapping[str, Any]) -> Iterator[Valued]:
     """The custom fields of an item whose values may be files."""
-    for field in records(item.get("custom_fields")):
+    for field in as_objects(item.get("custom_fields")):
         value = field.get("value")
         told = [text(one) or str(one) for one in (value if isinstance(value, list) else [value])]
         numbers = tuple(one for one in told if one.isascii() and one.isdecimal() and int(one))
         if numbers:
-            yield Valued(str(whole(field.get("id"))), text(field.get("name")), numbers)
+            yield Valued(str(integer(field.get("id"))), text(field.get("name")), numbers)
 
 
 def ref_in(issue: Mapping[str, Any]) -> EntityRef:
@@ -94,4 +95,4 @@ def entity_in(item: Mapping[str, Any], kind: str, base: object) -> Entity:
     number = str(number_in(item))
     name = text(item.get("subject")) or text(item.get("title")) or text(item.get("name")) or text(item.get("login"))
     open_fields = {key: value for key, value in item.items() if key != "api_key"}
-    return Entity(EntityRef(kind, number), name, f"{base}/{RECORDS[kind][0]}/{number}", kept(open_fields))
+    return Entity(EntityRef(kind, number), name, f"{base}/{RECORDS[kind][0]}/{number}", raw_json(open_fields))

@@ -1,9 +1,10 @@
-"""The projects that an account sees, with the modules that are on in each: what there is to be asked for.
+"""The projects that an account can see, and the modules enabled in each: what there is to request.
 
-The one idea: a module that is off answers 403 or 404 like one that is forbidden or broken. Only the project's own
-record tells which it is, so nobody asks for what is off, and whatever refuses then is a failure.
-The one trap: closed projects are left out unless they are asked for by status (`1|5`; seen with 5.0), and archived ones
-always are: nothing of theirs is in the API.
+A disabled module answers 403 or 404, just like a forbidden or broken one. Only the project's own record tells which it
+is. So nobody asks for disabled modules, and any refusal after that is a failure.
+
+Beware: closed projects are left out unless requested by status (`1|5`; seen with 5.0), and archived ones always are:
+nothing of theirs is in the API.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from migrator.errors import GoneError
 from migrator.model import Entity
-from migrator.trackers.lenient import record, records, text
+from migrator.trackers.lenient import as_object, as_objects, text
 from migrator.trackers.redmine.api import Api
 from migrator.trackers.redmine.parse import PROJECT, entity_in
 from migrator.trackers.strict import number_in, objects_in
@@ -108,12 +109,12 @@ class Projects:
 def project_of(item: Mapping[str, Any]) -> Project:
     """One project, from a list or its own record."""
     told = "enabled_modules" in item
-    names = frozenset(text(module.get("name")) for module in records(item.get("enabled_modules")))
+    names = frozenset(text(module.get("name")) for module in as_objects(item.get("enabled_modules")))
     return Project(number_in(item), item, names if told else None)
 
 
 def _parent(project: Project) -> object:
-    return record(project.item.get("parent")).get("id")
+    return as_object(project.item.get("parent")).get("id")
 
 
 def few(names: Iterable[str]) -> str:

@@ -1,8 +1,9 @@
-"""Redmine as a source: its issues, and beside them what `also` names. How either is read, see `redmine.py`.
+"""Redmine as a source: its issues, and what the option `also` names. The package's docstring says how each is read.
 
-The one idea: what is not told beside an issue is asked for issue by issue, so that nothing one issue has spoils a page.
-The one trap: files in custom fields of issues come with the issues, so where the list of custom fields is broken, a
-failure must stand for them: to ask for its files is to walk the issues again.
+What does not come with the list of issues is requested issue by issue, so that no single issue spoils a page.
+
+Beware: files in custom fields of issues come with the issues. If the list of custom fields is broken, a failure must
+stand for them, and retrying it means walking the issues again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing_extensions import override
 from migrator.errors import ForbiddenError, ItemFailedError, MigratorError, RejectedError
 from migrator.model import Attachment, Cursor, Entity, EntityRef, Page, Unread
 from migrator.ports import Source
-from migrator.trackers.lenient import records, whole
+from migrator.trackers.lenient import as_objects, integer
 from migrator.trackers.prefetch import Prefetcher
 from migrator.trackers.redmine.client import CAPABILITIES, Options, RedmineTracker, leniently
 from migrator.trackers.redmine.containers import BESIDE, Containers
@@ -148,9 +149,9 @@ class RedmineSource(RedmineTracker, Source):
 
     async def _odd_issues(self) -> Sequence[str]:
         answer, found = await self.api.first_issues(), []
-        if whole(answer.get("total_count")) is None:
+        if integer(answer.get("total_count")) is None:
             found.append("lists tell no `total_count`, so one that the server cuts off can't be told from a whole one")
-        numbers = [whole(issue.get("id")) or 0 for issue in records(answer.get("issues"))]
+        numbers = [integer(issue.get("id")) or 0 for issue in as_objects(answer.get("issues"))]
         if numbers != sorted(numbers):
             found.append(
                 "issues are not listed in the order of their numbers, as they are asked for: one that is deleted while "

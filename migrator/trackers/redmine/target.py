@@ -31,7 +31,7 @@ class RedmineTarget(RedmineTracker, Target):
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options, replace(CAPABILITIES, kinds=(ISSUE,)))
-        self._turns = KeyedLock()
+        self._locks = KeyedLock()
         self._marks = MarkerIndex(self._described_issues)
         self._kind = NameLookup("target.options.create_kind", options.create_kind, self._kinds)
 
@@ -51,7 +51,7 @@ class RedmineTarget(RedmineTracker, Target):
         # Before 4.0 the answer holds the token alone; it begins with the number.
         remote_id = str(number_in({"id": uploaded.get("id") or token.partition(".")[0]}))
         # Redmine refuses two changes of one issue at the same moment, so ours take turns.
-        async with self._turns.at(number):
+        async with self._locks.hold(number):
             await self._attach(number, token, draft)
         return await self._look_up(owner, remote_id)
 

@@ -1,15 +1,15 @@
 """Squash TM, as source and as target: the files of all twelve kinds of owner (REST plugin, `api/rest/latest`).
 
-The one idea: seven kinds have a list, five are found only below what they belong to. A cursor is what is still to be
-asked for, so that each step is a few small requests; files are told by each owner's own record, never by a list.
+Seven kinds have a list; five are found only below their parents. A cursor is the list of what is still to be
+requested, so that each step is a few small requests. Files come from each owner's own record, never from a list.
 
-The one trap: a page is not what it seems. Without `sort=id` items come twice and others never; without items there
-is no `_embedded`; with a deletion meanwhile everything moves up, so each page after the first must join the one before.
+Beware: a page is not what it seems. Without `sort=id` some items come twice and others never; without items there is
+no `_embedded`; after a deletion everything moves up, so each page after the first must join the one before.
 
-A name travels in a multipart header, where a quote or a slash arrives as something else: see `squash_passing.py`.
-Not read: files of sprints, of automated suites and of exploratory sessions (the plugin's page names no such owners).
-Sources: vendor page "Attachments"; the manual's chapters on projects, test cases and steps; the source of Squash TM
-2.0 (names, sizes, whitelist); clients that say what live servers did (Basic refused by 15, wrapped tokens, paging).
+A name travels in a multipart header, where a quote or a slash arrives as something else: see `passing`. Not read:
+files of sprints, of automated suites and of exploratory sessions (the plugin's page names no such owners). Sources:
+vendor page "Attachments"; the manual's chapters on projects, test cases and steps; the source of Squash TM 2.0 (names,
+sizes, whitelist); clients that say what live servers did (Basic refused by 15, wrapped tokens, paging).
 """
 
 from __future__ import annotations

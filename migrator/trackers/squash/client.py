@@ -24,7 +24,7 @@ from migrator.errors import (
 from migrator.model import Attachment, EntityRef
 from migrator.ports import Capabilities, Sink
 from migrator.trackers.base import HttpTracker
-from migrator.trackers.lenient import natural, record, text
+from migrator.trackers.lenient import as_object, non_negative, text
 from migrator.trackers.listing import Items, walked
 from migrator.trackers.squash.files import FileFacts
 from migrator.trackers.squash.hal import number_of, read_page
@@ -87,7 +87,7 @@ class SquashTM(HttpTracker[Options]):
                 raise
             hint = "does `url` end with /squash, or must it?"
             raise TrackerUnreachableError(f"no {API} at this address ({error}); {hint}") from None
-        count = natural(record(answer.get("page")).get("totalElements"))
+        count = non_negative(as_object(answer.get("page")).get("totalElements"))
         return f"Squash TM with {'some' if count is None else count} {stream} to be seen"
 
     @override

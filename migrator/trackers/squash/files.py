@@ -1,7 +1,7 @@
-"""The facts about one file of a Squash TM: what its owner's record tells of it, and what its own record adds.
+"""The facts about one file of a Squash TM: what its owner's record says, and what its own record adds.
 
-The one idea: the owner's record tells that there is a file, and the download decides whether it can be had; its own
-record adds no more than size and date, so one that never makes sense costs no file.
+The owner's record shows that there is a file, and the download decides whether it can be had. The file's own record
+adds only size and date, so if it is unreadable, no file is lost.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""HAL collections that are paged by number, as Spring makes them: what a page tells, and what is to be read after it.
+"""HAL collections with numbered pages, as Spring makes them: what a page says, and what is to be read after it.
 
-The one idea: what is still to be read is a list of `Step`s, each one page of one collection, and goes into a cursor.
-The one trap: when an item is deleted meanwhile, everything after it moves up and one item slips past. So a page after
-the first is believed only if it joins the one before: what stands right before it must have been seen; if not, the
-listing goes back. An empty page has no `_embedded`; links name the server's own idea of its host and are not followed.
-What a page tells of the whole (`totalElements`, `totalPages`) is held against what came, page by page.
+What is still to be read is a list of `Step`s, each one page of one collection, and goes into a cursor.
+
+Beware: if an item is deleted during the walk, everything after it moves up and one item slips past. A page after the
+first is therefore believed only if it joins the one before: the item right before it must have been seen; if not, the
+listing goes back. An empty page has no `_embedded`. Links contain the server's own idea of its host and are not
+followed. The totals on a page (`totalElements`, `totalPages`) are compared with what arrived, page by page.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from migrator.errors import ArchiveDamagedError, RejectedError, ShortListingError, UnexpectedBodyError
 from migrator.model import Cursor
-from migrator.trackers.lenient import natural, record, text, whole
+from migrator.trackers.lenient import as_object, integer, non_negative, text
 from migrator.trackers.listing import BEYOND
 from migrator.trackers.strict import objects_in
 
@@ -53,7 +54,7 @@ class _Told:
     @classmethod
     def of(cls, told: Mapping[str, Any], page: int, count: int, size: int) -> _Told:
         """A total below the number of items that came is none, nor is then a number of pages that ends here."""
-        own_size, total, pages = (natural(told.get(key)) for key in ("size", "totalElements", "totalPages"))
+        own_size, total, pages = (non_negative(told.get(key)) for key in ("size", "totalElements", "totalPages"))
         if count and total is not None and total < page * (own_size or size) + count:
             total, pages = None, pages if pages is not None and page + 1 < pages else None
         return cls(own_size or None, total, pages)
@@ -77,10 +78,10 @@ async def read_page(
     answer = await get(step.path, step.query(step.page, step.size))
     if step.page and says_nothing(answer):
         answer = {"page": {}}
-    place = record(answer.get("page"))
+    place = as_object(answer.get("page"))
     items, odd = sifted(answer, step.path) if unread is not None else (items_in(answer, step.path), [])
     ids, count = [number_of(item) for item in items], len(items) + len(odd)
-    if whole(place.get("number")) not in {None, step.page}:
+    if integer(place.get("number")) not in {None, step.page}:
         raise UnexpectedBodyError(f"GET {step.path}: page {step.page} was asked for, another came")
     if step.page and await _comes_again(get, step, ids):
         await _expect_never_cut(get, step, count, place)
@@ -208,7 +209,7 @@ def sifted(answer: Mapping[str, Any], path: str) -> tuple[list[dict[str, Any]], 
 
 def _listed(answer: Mapping[str, Any], path: str) -> list[Any]:
     if "_embedded" not in answer:
-        itself = text(record(record(answer.get("_links")).get("self")).get("href")).partition("?")[0]
+        itself = text(as_object(as_object(answer.get("_links")).get("self")).get("href")).partition("?")[0]
         if isinstance(answer.get("page"), dict) or itself.partition("{")[0].endswith(f"/{path}"):
             return []
         raise UnexpectedBodyError("the answer is no page of a collection")
@@ -227,11 +228,11 @@ def number_of(item: Mapping[str, Any]) -> int:
 
 
 def _number(item: object) -> int | None:
-    found = record(item)
-    number = whole(found.get("id", found.get("resource_id")))
+    found = as_object(item)
+    number = integer(found.get("id", found.get("resource_id")))
     if number is None:
-        address = text(record(record(found.get("_links")).get("self")).get("href"))
-        number = whole(address.partition("?")[0].rpartition("/")[2])
+        address = text(as_object(as_object(found.get("_links")).get("self")).get("href"))
+        number = integer(address.partition("?")[0].rpartition("/")[2])
     return number if number is not None and number >= 0 else None
 
 

@@ -1,6 +1,7 @@
-"""What the answers of a Squash TM say, as pure functions: files, dates, and refusals of an upload.
+"""The answers of a Squash TM, as pure functions: files, dates, and refusals of an upload.
 
-The one trap: what a server refuses a file for stands in its text, if anywhere, and some take it and make no file of it.
+Beware: why a server refuses a file is found only in the text of its answer, if anywhere, and some servers accept an
+upload without creating a file.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 
 from migrator.errors import RejectedError
 from migrator.model import Attachment, Draft, EntityRef
-from migrator.trackers.lenient import kept, natural, record, records, text
+from migrator.trackers.lenient import as_object, as_objects, non_negative, raw_json, text
 from migrator.trackers.listing import Items
 from migrator.trackers.squash.hal import number_of
 from migrator.wire import parse_json_or_none
@@ -29,8 +30,8 @@ def made_in(body: bytes) -> Items | None:
     answer = parse_json_or_none(body)
     if not isinstance(answer, dict):
         return None
-    files = record(answer.get("_embedded")).get("attachments", [])
-    return files if isinstance(files, list) and len(records(files)) == len(files) else None
+    files = as_object(answer.get("_embedded")).get("attachments", [])
+    return files if isinstance(files, list) and len(as_objects(files)) == len(files) else None
 
 
 def attachment_in(item: Mapping[str, Any], owner: EntityRef) -> Attachment:
@@ -45,10 +46,10 @@ def attachment_in(item: Mapping[str, Any], owner: EntityRef) -> Attachment:
         id=str(number_of(item)),
         owner=owner,
         name=text(item.get("name")) + (f".{text(ext)}" if cut else ""),
-        size=natural(item.get("size")),
+        size=non_negative(item.get("size")),
         media_type=media_type,
         created_at=date_in(item.get("added_on", item.get("addedOn"))),
-        raw=kept(item),
+        raw=raw_json(item),
     )
 
 

@@ -1,9 +1,10 @@
-"""Names that no multipart header carries to a Squash TM: such a file is sent under another one, and then renamed.
+"""File names that no multipart header carries to a Squash TM: such a file is sent under another name and renamed.
 
-The one idea: the name it is sent under says what is in it and what it is to be called. So whatever was left between
-the two steps, by a failure or a kill, is found and finished, and not sent again.
-The one trap: a list may lag behind what was sent (a cache, a replica). What was sent and is not seen yet is remembered:
-as long as it is not seen, no second one is sent.
+The temporary name says what the file contains and what it is to be called. Whatever a failure or a kill leaves between
+the two steps is found and finished, and not sent again.
+
+Beware: a list may lag behind the uploads (a cache, a replica). What was sent and is not listed yet is remembered, and
+it is not sent a second time until it shows up.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ class Passing:
 
     def __init__(self, find: Find, send: Send, rename: Rename) -> None:
         self._find, self._send, self._rename = find, send, rename
-        self._turns = KeyedLock()
+        self._locks = KeyedLock()
         self._sent: dict[tuple[EntityRef, str], Attachment | None] = {}
 
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment:
         """Send a file, for `Target.upload`. What an earlier try left is finished first."""
-        async with self._turns.at(owner):
+        async with self._locks.hold(owner):
             under = replace(draft, name=await passing_name(draft.name, body))
             made = await self._left(owner, under) or await self._sent_once(owner, under, body)
             renamed = await self._rename(made, draft.name)

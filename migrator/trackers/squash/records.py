@@ -1,8 +1,9 @@
-"""What is there in a Squash TM and what isn't: records that tell it, and which routes this server has.
+"""What exists in a Squash TM and what doesn't: records that show it, and which routes this server has.
 
-The one idea: a 404 says of one thing that it is not there, of a route that nobody knows it. It is believed to be a
-deletion only while the same route answers for another thing of that kind; else what is not there may be the route.
-The one trap: requirements and the items of a test plan each have two routes, and a server knows one, or both by turns.
+A 404 may mean that one thing does not exist or that the route is unknown. It counts as a deletion only while the same
+route answers for another thing of that kind; otherwise the route itself may be missing.
+
+Beware: requirements and the items of a test plan have two routes each, and a server knows one, or both by turns.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from migrator.errors import (
     ThrottledError,
     UnexpectedBodyError,
 )
-from migrator.trackers.lenient import natural, record, records
+from migrator.trackers.lenient import as_object, as_objects, non_negative
 from migrator.trackers.listing import Items
 from migrator.trackers.squash.hal import Get, Step, items_in, number_of, read_page
 from migrator.trackers.strict import objects_in
@@ -161,7 +162,7 @@ class Records:
         above, part = ABOVE[family]
         items = [item for number in await self._sample(above) for item in await self.few(f"{above}/{number}/{part}")]
         if family == "executions":
-            items = [execution for item in items for execution in records(item.get("executions"))]
+            items = [execution for item in items for execution in as_objects(item.get("executions"))]
         return [str(number_of(item)) for item in items]
 
     async def few(self, path: str) -> Items:
@@ -185,7 +186,7 @@ async def odd_lists(get: Get, page_size: int) -> tuple[str, ...]:
         except ItemFailedError as error:
             told.append(f"{stream} can't be listed ({error}): neither they nor what is below them is backed up")
             continue
-        size, total = (natural(record(answer.get("page")).get(key)) for key in ("size", "totalElements"))
+        size, total = (non_negative(as_object(answer.get("page")).get(key)) for key in ("size", "totalElements"))
         if total is not None and len(found) < min(total, size or page_size):
             lost = "what lacks can't be listed, and as long as it is so, each backup says that it is incomplete"
             told.append(f"{stream}: {len(found)} of {total} items come on the first page: {lost}")

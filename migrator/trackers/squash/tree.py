@@ -1,9 +1,10 @@
-"""The way down to the twelve kinds of owners in a Squash TM: seven lists, and what is below each item of them.
+"""The way down to the twelve kinds of owners in a Squash TM: seven lists, and what is below each of their items.
 
-The one idea: what is still to be asked for is a list of steps, and that is the cursor. Each page takes a few of them,
-and puts in their place what is to be read after them.
-The one trap: a way that is closed (forbidden, unknown to the server, broken) must not look like an empty one. It
-becomes an entity whose id is its path; asking for the files of that entity says what is wrong, and so it is recorded.
+What is still to be requested is a list of steps, which is also the cursor. Each page takes a few of them and replaces
+them by what is to be read after them.
+
+Beware: a branch that cannot be read (forbidden, unknown to the server, broken) must not look empty. It becomes an
+entity whose id is its path; asking for the files of that entity says what is wrong, and so it is recorded.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from migrator.errors import (
     UnexpectedBodyError,
 )
 from migrator.model import Cursor, Entity, EntityRef, Page, Unread
-from migrator.trackers.lenient import kept, text
+from migrator.trackers.lenient import raw_json, text
 from migrator.trackers.listing import Items
 from migrator.trackers.squash.hal import Get, Step, cursor_of, number_of, read_page, steps_in
 from migrator.trackers.squash.records import PLANS, STREAMS, Records, listing
@@ -193,7 +194,7 @@ class Tree:
 
     def _entity(self, item: Mapping[str, Any], kind: str) -> Entity:
         ref = EntityRef(kind, str(number_of(item)))
-        return Entity(ref, text(item.get("name")), f"{self._view}/{kind}/{ref.id}", kept(item))
+        return Entity(ref, text(item.get("name")), f"{self._view}/{kind}/{ref.id}", raw_json(item))
 
 
 def listing_of(step: Step) -> str:

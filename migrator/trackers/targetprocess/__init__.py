@@ -1,10 +1,9 @@
-"""Targetprocess, REST API version 1: as a target, and what the registry of trackers needs of it.
+"""Targetprocess, REST API version 1, as source and as target.
 
-The one idea: all entities share one id space, so files go to an id, whatever its kind.
-The one trap: a description that nobody wrote is the file's name.
+All entities share one id space, so files are sent to an id, whatever its kind. `client` has what source and target
+share, `api` how lists are requested, `parse` how answers are read, `files` the files of one entity.
 
-As a source it is in `targetprocess_source`, and what both share in `targetprocess_tracker`; how lists are asked for is
-in `targetprocess_api`, what they say in `targetprocess_answers`, the files of one entity in `targetprocess_files`.
+Beware: a description that nobody wrote is the file's name.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""How a Targetprocess is asked: single things, and lists page by page on servers of every age.
+"""Requests to a Targetprocess: single things, and lists page by page on servers of every age.
 
-The one idea: a page is asked for in the best way first, and believed only if it came as it was asked for: old servers
-refuse sorting, filters or fields, and some ignore them without a word.
-The one trap: `Next` is never followed. It names the server's own idea of its host and drops parameters; it only tells
-that there is more. That there is none is believed from a server that was seen to write it at all.
+The most efficient query is tried first, and a page is trusted only if it matches what was requested: old servers
+refuse sorting, filters or fields, and some silently ignore them.
+
+Beware: `Next` is never followed. It contains the server's own idea of its host and drops parameters; it only shows
+that there is more. Its absence is believed only from a server that has been seen to write it.
 """
 
 from __future__ import annotations

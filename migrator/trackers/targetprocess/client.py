@@ -1,8 +1,9 @@
-"""What a Targetprocess is as a source and as a target: options, facts, logging in, and how a file is fetched.
+"""What a Targetprocess source and target share: options, capabilities, logging in, and how a file is fetched.
 
-The one idea: the API is there if any of its lists answers; what else is missing is odd, and no reason to stop.
-The one trap: files are fetched by id below the configured URL, as the server's links name its own idea of its host;
-what a link tells beyond that is the second way. Tokens may not fetch files (vendor page "Work with Attachments").
+The API is there if any of its lists answers; anything else that is missing is an oddity, and no reason to stop.
+
+Beware: files are fetched by id below the configured URL, because the server's links contain its own idea of its host;
+the rest of a link is only the second way. Tokens may not fetch files (vendor page "Work with Attachments").
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from migrator import errors
 from migrator.model import Attachment, EntityRef
 from migrator.ports import Capabilities, Sink
 from migrator.trackers.base import HttpTracker
-from migrator.trackers.lenient import record, text
+from migrator.trackers.lenient import as_object, text
 from migrator.trackers.targetprocess.api import Api
 from migrator.trackers.targetprocess.files import EntityFiles
 from migrator.trackers.targetprocess.parse import INLINE, listed, person, told_why
@@ -101,7 +102,7 @@ class Targetprocess(HttpTracker[Options]):
             raise
         except errors.ItemFailedError as error:
             return f"Targetprocess of unknown version; {await self._known_by(error)}"
-        user = record(context.get("LoggedUser"))
+        user = as_object(context.get("LoggedUser"))
         version, login = text(context.get("Version")), text(user.get("Login")) or person(user) or "somebody"
         return f"Targetprocess {version or 'of unknown version'} as {login}"
 

@@ -1,8 +1,9 @@
-"""The files of one entity of a Targetprocess, by each of the routes that servers have, and the record of one file.
+"""The files of one Targetprocess entity, by each of the routes that servers have, and the record of one file.
 
-The one idea: an entity's list counts as whole only if it holds as many files as the entity itself tells of.
-The one trap: inner collections share one limit over the whole answer (`innerTake`, 25 where it is not known), so what
-stands inside of an entity may be cut without a word.
+An entity's list counts as complete only if it has as many files as the entity itself reports.
+
+Beware: inner collections share one limit for the whole answer (`innerTake`, or 25 where that is unknown), so a list
+inside an entity may be cut silently.
 
 Sources: vendor page "Work with Attachments" (`Generals/{id}?include=[Attachments]`, the warning that lists may be
 short), vendor page "Partial Response" (`append`).
@@ -18,7 +19,7 @@ from urllib.parse import quote
 from migrator import errors
 from migrator.model import Attachment, Cursor, EntityRef
 from migrator.trackers.file_records import FileRecords
-from migrator.trackers.lenient import record, text, whole
+from migrator.trackers.lenient import as_object, integer, text
 from migrator.trackers.listing import Items, is_refusal, walked
 from migrator.trackers.targetprocess.api import FACTS, FILE, OF_ENTITY, OF_ENTITY_AMONG_ALL, Api, Collection
 from migrator.trackers.targetprocess.parse import attachment, id_of, inner, listed
@@ -128,14 +129,14 @@ class EntityFiles:
                 continue
             if isinstance(item.get("Attachments"), dict | list) or item.get("Attachments") == "":
                 files = [await self._whole(file) for file in inner(item.get("Attachments"))]
-                return self._by_id(files, owner), whole(item.get("Attachments-Count"))
+                return self._by_id(files, owner), integer(item.get("Attachments-Count"))
         raise refusal or errors.RejectedError(
             f"GET api/v1/Generals/{owner.id}: the answer holds no Attachments", status=501
         )
 
     async def _whole(self, file: Mapping[str, Any]) -> Mapping[str, Any]:
         """What stands inside of an entity, with the facts that its own record tells and that are missing there."""
-        if "Size" in file or whole(file.get("Id")) is None:
+        if "Size" in file or integer(file.get("Id")) is None:
             return file
         with suppress(errors.RejectedError):
             return {**file, **await self._api.ask(f"Attachments/{file['Id']}", {"include": f"[{FILE}]"})}
@@ -148,7 +149,7 @@ class EntityFiles:
 
         items = [item async for item in walked(step, None)]
         if collection is OF_ENTITY_AMONG_ALL:  # some servers ignore a filter without a word
-            items = [item for item in items if str(record(item.get("General")).get("Id")) == owner.id]
+            items = [item for item in items if str(as_object(item.get("General")).get("Id")) == owner.id]
         return self._by_id(items, owner)
 
     def _by_id(self, items: Iterable[Mapping[str, Any]], owner: EntityRef) -> Files:

@@ -1,7 +1,8 @@
-"""What the answers of a Targetprocess say, as pure functions: JSON and XML, attachments, dates, texts, uploads.
+"""The answers of a Targetprocess, as pure functions: JSON and XML, attachments, dates, texts, uploads.
 
-The one idea: XML is brought into the shape that JSON has, and nobody else knows which of them came.
-The one trap: an answer may be malformed in any way, and ends in one of `migrator.errors` then, or as a missing value.
+XML is converted to the shape of the JSON, so that no other module needs to know which of them came.
+
+Beware: an answer may be malformed in any way; it then ends in one of `migrator.errors`, or as a missing value.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from xml.etree.ElementTree import Element
 
 from migrator import errors
 from migrator.model import Attachment, EntityRef
-from migrator.trackers.lenient import kept, natural, record, records, text
+from migrator.trackers.lenient import as_object, as_objects, non_negative, raw_json, text
 from migrator.trackers.strict import objects_in
 from migrator.trackers.url_quoting import encoded_once
 from migrator.wire import Answer, error_reason, is_login_form, looks_like_html, parse_json_or_none
@@ -90,7 +91,7 @@ def listed(page: Mapping[str, Any], what: str) -> list[dict[str, Any]]:
 
 def id_of(item: Mapping[str, Any], what: str) -> int:
     """The id of an item; `UnexpectedBodyError` if it has none."""
-    number = natural(item.get("Id"))
+    number = non_negative(item.get("Id"))
     if number is None:
         raise errors.UnexpectedBodyError(f"{what}: an item of the answer has no Id")
     return number
@@ -98,13 +99,13 @@ def id_of(item: Mapping[str, Any], what: str) -> int:
 
 def inner(collection: object) -> list[dict[str, Any]]:
     """The items of a collection inside of an item."""
-    return records(collection.get("Items") if isinstance(collection, dict) else collection)
+    return as_objects(collection.get("Items") if isinstance(collection, dict) else collection)
 
 
 def kind_of(item: Mapping[str, Any]) -> str:
     """The name of the entity's type; empty where the item doesn't tell."""
     resource = text(item.get("ResourceType"))
-    return text(record(item.get("EntityType")).get("Name")) or ("" if resource in _VAGUE else resource)
+    return text(as_object(item.get("EntityType")).get("Name")) or ("" if resource in _VAGUE else resource)
 
 
 def attachment(item: Mapping[str, Any], owner: EntityRef, path_of: Callable[[str], str] | None = None) -> Attachment:
@@ -112,7 +113,7 @@ def attachment(item: Mapping[str, Any], owner: EntityRef, path_of: Callable[[str
 
     `path_of` puts an address below our base: where the `Uri` is another than the one that all files have, it is kept.
     """
-    name, description, size = text(item.get("Name")), text(item.get("Description")), natural(item.get("Size"))
+    name, description, size = text(item.get("Name")), text(item.get("Description")), non_negative(item.get("Size"))
     return Attachment(
         id=str(id_of(item, "Attachments")),
         owner=owner,
@@ -121,9 +122,9 @@ def attachment(item: Mapping[str, Any], owner: EntityRef, path_of: Callable[[str
         media_type=text(item.get("MimeType")).strip(),
         description="" if description == name else description,
         created_at=iso_date(text(item.get("Date")).strip()),
-        created_by=person(record(item.get("Owner"))),
+        created_by=person(as_object(item.get("Owner"))),
         locator=_path_in(text(item.get("Uri")).strip(), item["Id"], path_of) if path_of else "",
-        raw=kept(item),
+        raw=raw_json(item),
     )
 
 
@@ -196,8 +197,8 @@ def uploaded(body: bytes, owner: EntityRef) -> Attachment | None:
     if not isinstance(items, list) or len(items) != 1:
         return None
     item = dict(zip(("Id", "Date", "Name", "MimeType"), items[0], strict=False)) if isinstance(items[0], list) else {}
-    item |= {key[:1].upper() + key[1:]: value for key, value in record(items[0]).items()}
-    if natural(item.get("Id")) is None:
+    item |= {key[:1].upper() + key[1:]: value for key, value in as_object(items[0]).items()}
+    if non_negative(item.get("Id")) is None:
         return None
     nameless = text(item.get("Name")) == "undefined"
     return attachment({**item, "Name": "", "Description": ""} if nameless else item, owner)

@@ -1,8 +1,9 @@
-"""Targetprocess as a source: every list that may show a file is read, and held against what the server counts.
+"""Targetprocess as a source: every list that may show a file is read, and compared with what the server counts.
 
-The one idea: all attachments, the attachments of each entity (the vendor's page "Work with Attachments" warns that the
-first may be short), and the texts of entities and comments, which tell whose the files are that name no owner.
-The one trap: files of comments and e-mail messages name no owner, and an entity doesn't list those of its comments.
+It reads all attachments, the attachments of each entity (the vendor's page "Work with Attachments" warns that the
+first list may be short), and the texts of entities and comments, which show the owners of files that name none.
+
+Beware: files of comments and e-mail messages name no owner, and an entity does not list those of its comments.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from migrator import errors
 from migrator.model import NOBODY, Attachment, Cursor, Entity, EntityRef, Link, Page, Unread
 from migrator.ports import Source
 from migrator.trackers.cursors import Offset, mode_of
-from migrator.trackers.lenient import kept, record, text, whole
+from migrator.trackers.lenient import as_object, integer, raw_json, text
 from migrator.trackers.targetprocess.api import ATTACHMENTS, COMMENTS, GENERALS, MESSAGES, Collection
 from migrator.trackers.targetprocess.client import Options, Targetprocess
 from migrator.trackers.targetprocess.files import records_of, text_now
@@ -117,18 +118,18 @@ class TargetprocessSource(Targetprocess, Source):
             items = (await self._api.page(GENERALS, None)).items
         except errors.ItemFailedError:
             return False
-        return any(whole(item.get("Attachments-Count")) for item in items)
+        return any(integer(item.get("Attachments-Count")) for item in items)
 
     async def _odd_files(self, items: Sequence[Mapping[str, Any]]) -> list[str]:
         """What is odd about the list of files of one entity, the first that has some."""
-        some = next((item for item in items if whole(item.get("Attachments-Count"))), None)
+        some = next((item for item in items if integer(item.get("Attachments-Count"))), None)
         if some is None:
             return []
         try:
             files = await self._files.of(EntityRef("General", str(id_of(some, "Generals"))))
         except errors.ItemFailedError as error:
             return [f"an entity's own list of files can't be read ({error}): only the list of all attachments is"]
-        if len(files) < (whole(some.get("Attachments-Count")) or 0):
+        if len(files) < (integer(some.get("Attachments-Count")) or 0):
             return ["an entity tells of more files than it lists: such entities fail, unless another list has them"]
         instead = "an entity has no list of its files: they are read from inside of it, 1000 at the most"
         return [instead] if self._files.stands_in else []
@@ -153,11 +154,11 @@ class TargetprocessSource(Targetprocess, Source):
 
     async def _generals(self, cursor: Cursor | None) -> Page:
         page = await self._api.page(GENERALS, cursor)
-        entities = [(item, entity) for item in page.items if (entity := await self._entity(item, raw=kept(item)))]
+        entities = [(item, entity) for item in page.items if (entity := await self._entity(item, raw=raw_json(item)))]
         wanted = tuple(entity for item, entity in entities if self._asks_for(item, entity.ref))
         texts = [(text(item.get("Description")), entity.ref, None) for item, entity in entities]
         files, links = self._in_texts(texts)
-        self._tally.note_told((whole(item.get("Attachments-Count")) for item in page.items), first=cursor is None)
+        self._tally.note_told((integer(item.get("Attachments-Count")) for item in page.items), first=cursor is None)
         unread, warnings = self._lacking() if page.next is None else ((), ())
         unread = (*page.unread, *unread)
         return Page(tuple(entity for _, entity in entities), files, links, wanted, page.next, unread, warnings)
@@ -193,7 +194,7 @@ class TargetprocessSource(Targetprocess, Source):
 
     def _asks_for(self, item: Mapping[str, Any], ref: EntityRef) -> bool:
         """Whether the entity is asked for its own list of files; without a count there is no telling."""
-        count, check = whole(item.get("Attachments-Count")), self._options.cross_check
+        count, check = integer(item.get("Attachments-Count")), self._options.cross_check
         if check == "off":
             return count is not None and self._tally.lacks(ref, count)
         return check == "all" or count != 0
@@ -201,7 +202,7 @@ class TargetprocessSource(Targetprocess, Source):
     @staticmethod
     def _count_in(raw: str) -> int | None:
         """The number of files that an entity told of when it was listed."""
-        return whole(record(read_json(raw.encode())).get("Attachments-Count"))
+        return integer(as_object(read_json(raw.encode())).get("Attachments-Count"))
 
     def _in_texts(
         self, texts: Iterable[tuple[str, EntityRef, str | None]]
@@ -215,8 +216,8 @@ class TargetprocessSource(Targetprocess, Source):
 
     async def _entity(self, general: object, raw: str | None = None) -> Entity | None:
         """The entity that a General tells of; None if it is null."""
-        item = record(general)
-        number = whole(item.get("Id"))
+        item = as_object(general)
+        number = integer(item.get("Id"))
         if number is None:
             return None
         ref = EntityRef(kind_of(item) or await self._looked_up(number), str(number))

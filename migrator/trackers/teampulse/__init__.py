@@ -1,15 +1,15 @@
 """Telerik TeamPulse, as source and as target: the files of its work items (API version 1, or without a version).
 
-The one idea: `/attachments` lists every file of the tracker with the number of its work item, so two walks in the
-order of ids are enough. The kind of an owner is not told there; it is looked up for each page anew.
+`/attachments` lists every file of the tracker with the id of its work item, so two walks ordered by id are enough. It
+does not give the owner's kind, which is looked up again for each page.
 
-The one trap: a file's address (`downloadUrl`, `url`) holds another number than its id and the server's own idea of
-its host. It is never built, only taken as told, without the host.
+Beware: a file's address (`downloadUrl`, `url`) contains another number than its id, and the server's own idea of its
+host. It is never built, only taken from the answer, without the host.
 
-Accounts of a Windows domain: NTLM is not spoken here. Log in with a browser and give its cookie (`.ASPXAUTH=...`).
-Author and date of an upload are always the account's and now. The API tells dates without a zone; they stay so.
-Sources: vendor page "Attachments" (paths, fields, the part named `files`); vendor pages "Authentication" and
-"Filtering"; the vendor's time tracking SDK (the fields that may be null, the description set by PUT).
+NTLM, for accounts of a Windows domain, is not supported. Log in with a browser and give its cookie (`.ASPXAUTH=...`).
+Author and date of an upload are always the account and the current time. The API gives dates without a time zone; they
+are kept so. Sources: vendor page "Attachments" (paths, fields, the part named `files`); vendor pages "Authentication"
+and "Filtering"; the vendor's time tracking SDK (the fields that may be null, the description set by PUT).
 """
 
 from __future__ import annotations

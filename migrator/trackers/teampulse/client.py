@@ -1,8 +1,9 @@
-"""What a TeamPulse is as a source and as a target: options, facts, which API it has, and how it is asked.
+"""What a TeamPulse source and target share: options, capabilities, which API the server has, and its requests.
 
-The one idea: the API is there if anything of it answers, with a version in its path or without.
-The one trap: `totalResults` counts all that is meant on some servers and the page on others. So a listing goes on until
-nothing new comes, and only what is less than that number is taken for cut off.
+The API is there if any part of it answers, with a version in its path or without.
+
+Beware: `totalResults` counts all matches on some servers and the page on others. A listing therefore goes on until
+nothing new arrives, and is taken for cut off only if it brought less than that number.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from migrator.model import Attachment, Entity, EntityRef
 from migrator.ports import Capabilities, Sink
 from migrator.trackers.base import HttpTracker
 from migrator.trackers.file_records import FileRecords
-from migrator.trackers.lenient import record, text
+from migrator.trackers.lenient import as_object, text
 from migrator.trackers.listing import Items, Listing, PageItems, PageRequest, is_refusal
 from migrator.trackers.strict import digits, list_in, number_in, numbered, objects_in, split
 from migrator.trackers.teampulse.parse import UNTYPED, attachment_in, entity_in, paths_in, total_in
@@ -72,7 +73,7 @@ class TeamPulse(HttpTracker[Options]):
         proof, answer, refusal = await self._proven()
         if proof != PROOFS[0]:
             return f"TeamPulse; its {proof} answer, but it doesn't tell as whom ({refusal})"
-        me = record(answer)
+        me = as_object(answer)
         return f"TeamPulse as {text(me.get('displayName')) or text(me.get('name')) or 'somebody without a name'}"
 
     @override
@@ -195,7 +196,7 @@ class TeamPulse(HttpTracker[Options]):
 
     async def _owner(self, number: int) -> Entity | None:
         try:
-            return self._entity(record(await self._get(f"workitems/{number}")))
+            return self._entity(as_object(await self._get(f"workitems/{number}")))
         except (errors.GoneError, errors.ForbiddenError):
             return None
 

@@ -1,7 +1,7 @@
-"""What the answers of a TeamPulse say, as pure functions: work items, files and where those may be had.
+"""The answers of a TeamPulse, as pure functions: work items, files and their addresses.
 
-The one trap: some servers put a file's name into its address as it is; with a `?`, a `#` or a `%` in it, the name has
-to be told apart from the address before that is read.
+Beware: some servers put a file's name into its address unescaped. If it contains a `?`, a `#` or a `%`, the name has
+to be separated from the address before the address is parsed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from migrator.errors import UnexpectedBodyError
 from migrator.model import Attachment, Entity, EntityRef
-from migrator.trackers.lenient import kept, moment, natural, record, text, whole
+from migrator.trackers.lenient import as_object, integer, iso_date, non_negative, raw_json, text
 from migrator.trackers.strict import number_in
 from migrator.trackers.url_quoting import encoded_once
 from migrator.wire import HttpClient, parse_json_or_none
@@ -28,51 +28,51 @@ _ADDRESS = re.compile(r"(?:^|/)(Attachment(?:Download|Streaming)/.*)", re.DOTALL
 def made_in(body: bytes) -> dict[str, Any] | None:
     """The one file that the answer to an upload tells of, be it bare, in a list or in `results`; None if it doesn't."""
     answer = parse_json_or_none(body)
-    answer = record(answer).get("results", answer)
+    answer = as_object(answer).get("results", answer)
     if isinstance(answer, list):
         answer = answer[0] if len(answer) == 1 else None
-    return record(answer) if natural(record(answer).get("id")) is not None else None
+    return as_object(answer) if non_negative(as_object(answer).get("id")) is not None else None
 
 
 def entity_in(item: Mapping[str, Any], view: str) -> Entity:
     """A work item; `view` is the address of all of them, up to the number. One that tells no type is `UNTYPED`."""
     number, kind = str(number_in(item)), text(item.get("type")).strip() or UNTYPED
-    title = text(record(item.get("fields")).get("Name"))
-    return Entity(EntityRef(kind, number), title, view + number, kept(item))
+    title = text(as_object(item.get("fields")).get("Name"))
+    return Entity(EntityRef(kind, number), title, view + number, raw_json(item))
 
 
 def total_in(answer: object) -> int | None:
     """The number of all items, as far as the answer of a list tells one, in whichever spelling."""
-    told = {key.lower(): value for key, value in record(answer).items() if isinstance(key, str)}
-    found = (natural(told.get(name)) for name in _TOTALS)
+    told = {key.lower(): value for key, value in as_object(answer).items() if isinstance(key, str)}
+    found = (non_negative(told.get(name)) for name in _TOTALS)
     return next((number for number in found if number is not None), None)
 
 
 def description_in(item: Mapping[str, Any]) -> str:
     """The text of a work item, as HTML."""
-    return text(record(item.get("fields")).get("Description"))
+    return text(as_object(item.get("fields")).get("Description"))
 
 
 def attachment_in(item: Mapping[str, Any], owner: EntityRef, http: HttpClient) -> Attachment:
     """A file; its addresses, the best first, are lines of the locator."""
-    comment = whole(item.get("commentId"))
+    comment = integer(item.get("commentId"))
     return Attachment(
         id=str(number_in(item)),
         owner=owner,
         name=text(item.get("name")),
-        size=natural(item.get("size")),
+        size=non_negative(item.get("size")),
         comment_id=None if comment is None else str(comment),
         description=text(item.get("description")),
-        created_at=moment(item.get("createdAt")),
+        created_at=iso_date(item.get("createdAt")),
         created_by=text(item.get("createdBy")),
         locator="\n".join(paths_in(item, http)),
-        raw=kept(item),
+        raw=raw_json(item),
     )
 
 
 def paths_in(item: object, http: HttpClient) -> list[str]:
     """Where a file may be had, below the base, the best first; what is no address is left out."""
-    told = record(item)
+    told = as_object(item)
     paths = [_path_in(text(told.get(key)), text(told.get("name")), http) for key in ("downloadUrl", "url")]
     return [path for path in paths if path]
 

@@ -14,7 +14,7 @@ from migrator import errors
 from migrator.model import NOBODY, Cursor, EntityRef, Page, Unread
 from migrator.ports import Source
 from migrator.trackers.cursors import Offset, mode_of
-from migrator.trackers.lenient import whole
+from migrator.trackers.lenient import integer
 from migrator.trackers.listing import Items
 from migrator.trackers.prefetch import Prefetcher
 from migrator.trackers.strict import number_in
@@ -83,7 +83,7 @@ class TeamPulseSource(TeamPulse, Source):
         return Page(entities, warnings=(f"{len(untyped)} work items {told}",) if untyped else ())
 
     async def _attachments(self, items: Sequence[Mapping[str, Any]]) -> Page:
-        numbers = [whole(item.get("workItemId")) for item in items]
+        numbers = [integer(item.get("workItemId")) for item in items]
         owners, unread = await self._owners(sorted({number for number in numbers if number is not None}))
         refs = [NOBODY if number is None else owners.get(number, NOBODY) for number in numbers]
         files = tuple(attachment_in(item, ref, self._http) for item, ref in zip(items, refs, strict=True))

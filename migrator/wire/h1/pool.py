@@ -1,9 +1,10 @@
-"""Plain GETs to one origin over connections that are kept: what downloads travel by.
+"""Plain GETs to one origin over pooled connections, used for downloads.
 
-The one idea: a file needs no general client. A request is a few lines, what is read of the answer is `incoming.py`'s
-business, and what is left is a stack of idle connections.
-The one trap: a kept connection may be closed by the server at the moment it is used again. A GET that was not answered
-by a single byte goes out once more, over a new connection; anything else is for the layer that repeats.
+A file needs no general client: a request is a few lines, `response` reads the answer, and what remains is a stack of
+idle connections.
+
+Beware: the server may close a kept connection at the moment it is used again. A GET that got no byte of an answer is
+sent once more over a new connection; anything else is left to the retry layer.
 """
 
 from __future__ import annotations

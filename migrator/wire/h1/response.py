@@ -1,8 +1,9 @@
-"""One answer as it comes off a connection: its head, then its body in pieces, held back while nobody reads.
+"""One answer read from a connection: its head, then its body in chunks. Reading pauses while nobody consumes.
 
-The one idea: llhttp (through `httptools`) reads the answer, and each answer gets a parser of its own, so that nothing
-that was left over from one answer, a trailer or half a line, can end up in the next.
-The one trap: bytes behind an answer belong to no request. They are not looked at, and their connection is used no more.
+llhttp (through `httptools`) parses the answer, and each answer gets its own parser, so that nothing left over from one
+answer, such as a trailer or half a line, can end up in the next.
+
+Beware: bytes after an answer belong to no request. They are ignored, and their connection is not used again.
 """
 
 from __future__ import annotations

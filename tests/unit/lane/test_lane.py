@@ -468,7 +468,7 @@ async def test_tracker_that_brings_nothing_for_too_long_is_given_up(begins, drip
 
     async with Peer((then(begins, drip if drips else stall),)).serving() as peer, client(peer.url, timeout=0.2) as http:
         complaints = []
-        http._gate.complaint = complaints.append
+        http._gate.on_overload = complaints.append
         with pytest.raises(errors.RetriableError) as caught:
             await fetched(http)
     slow_body = drips and b"\r\n\r\n" in begins and b"200" in begins and b"chunked" not in begins
