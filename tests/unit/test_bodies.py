@@ -220,7 +220,7 @@ async def times_asked_for_a_file_that_is_gone() -> int:
     async with sends(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n") as url:
         source = Gone(client(url), 10)
         with pytest.raises(errors.MigratorError):
-            await PATIENCE.run(lambda: source.download(source._file, MemorySink()))
+            await PATIENCE.call(lambda: source.download(source._file, MemorySink()))
         await source.close()
     return asked
 
