@@ -10,9 +10,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
-from migrator.sandbox.uploads import ReceivedFile, UploadStore, chunks_of
+from migrator.sandbox.uploads import ReceivedFile, StoredContent
 from migrator.sandbox.world import World, WorldAttachment, WorldEntity
 
 
@@ -32,7 +31,7 @@ class StoredFile:
 class _Upload:
     attachment: WorldAttachment
     sha256: str
-    path: Path
+    content: StoredContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,6 @@ class TrackerState:
         """What was uploaded, by its new id, including files deleted since."""
         self.created: dict[int, WorldEntity] = {}
         self.deleted: set[int] = set()
-        self.upload_store = UploadStore()
         self._stored: dict[int, _Upload] = {}
         self._descriptions: dict[int, str | None] = {}
         self._sums: dict[int, str] = {}
@@ -152,7 +150,7 @@ class TrackerState:
         self.uploads[number] = attachment
         self.changes += 1
         self._listed = (self.changes, listed)
-        self._stored[number] = _Upload(attachment, file.sha256, file.path)
+        self._stored[number] = _Upload(attachment, file.sha256, file.content)
         if entity_id is not None:
             self._uploads_by_owner[entity_id].append(number)
         return attachment
@@ -166,7 +164,7 @@ class TrackerState:
     async def chunks_of(self, attachment: WorldAttachment) -> AsyncIterator[bytes]:
         """The content of an attachment, in chunks."""
         if attachment.id in self._stored:
-            async for chunk in chunks_of(self._stored[attachment.id].path):
+            async for chunk in self._stored[attachment.id].content.chunks():
                 yield chunk
         else:
             for chunk in self.world.chunks(attachment):

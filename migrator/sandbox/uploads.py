@@ -8,13 +8,12 @@ end or a doubled backslash is ever unescaped; every other character belongs to t
 
 import asyncio
 import hashlib
+import os
 import re
-import shutil
 import tempfile
 import weakref
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,6 +21,7 @@ from aiohttp import BodyPartReader, MultipartReader, web
 from typing_extensions import override
 
 CHUNK = 256 * 1024
+MAX_IN_MEMORY_BYTES = 1024 * 1024
 
 Named = Callable[[str], tuple[str, str | None]]
 """Parses the field name and the file name of a Content-Disposition."""
@@ -35,16 +35,53 @@ class TooLargeError(Exception):
     """The upload is over the tracker's limit."""
 
 
+class StoredContent:
+    """The bytes of an upload, written once and then read by any number at once.
+
+    More than MAX_IN_MEMORY_BYTES go to a file without a name, so nothing is left behind, however the process ends.
+    """
+
+    def __init__(self) -> None:
+        self._memory, self._disk = bytearray(), -1
+        self.size = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Add a chunk."""
+        self.size += len(chunk)
+        self._memory += chunk
+        if self.size > MAX_IN_MEMORY_BYTES:
+            self._to_disk()
+
+    def _to_disk(self) -> None:
+        if self._disk < 0:
+            with tempfile.TemporaryFile() as file:
+                self._disk = os.dup(file.fileno())
+            weakref.finalize(self, os.close, self._disk)
+        view = memoryview(bytes(self._memory))
+        while view:
+            view = view[os.write(self._disk, view) :]
+        self._memory.clear()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """What was written, in chunks."""
+        for start in range(0, self.size, CHUNK):
+            if self._disk >= 0:
+                yield os.pread(self._disk, min(CHUNK, self.size - start), start)
+            else:
+                yield bytes(self._memory[start : start + CHUNK])
+            await asyncio.sleep(0)
+
+
 @dataclass(frozen=True, slots=True)
 class ReceivedFile:
-    """A file part as it arrived, with its bytes at `path`."""
+    """A file part as it arrived."""
 
     field: str
     name: str
     media_type: str
     size: int
     sha256: str
-    path: Path
+    content: StoredContent
 
 
 class _FlatReader(MultipartReader):
@@ -57,48 +94,36 @@ class _FlatReader(MultipartReader):
         )
 
 
-class UploadStore:
-    """A temporary folder for uploaded bytes; it is deleted with this object."""
+async def receive(
+    request: web.Request, limit: int | None, named: Named | None = None
+) -> tuple[dict[str, str], list[ReceivedFile]]:
+    """Read a request into (fields by lower-case name, files); `TooLargeError` if it is over `limit`."""
+    named = named or disposition
+    if limit is not None and (request.content_length or 0) > limit + 64 * 1024:
+        raise TooLargeError
+    fields: dict[str, str] = {}
+    files: list[ReceivedFile] = []
+    # As "mixed", because for form-data aiohttp parses the names as well, and fails at a `;` in one.
+    kind = request.headers["Content-Type"].replace("form-data", "mixed", 1)
+    async for part in _FlatReader({"Content-Type": kind}, request.content):
+        assert isinstance(part, BodyPartReader)  # noqa: S101 - the reader makes no others
+        name, filename = named(part.headers.get("Content-Disposition", ""))
+        if filename is None:
+            fields[name.lower()] = await part.text()
+        else:
+            files.append(await _store(part, name, filename, limit))
+    return fields, files
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="migrator-sandbox-"))
-        self._count = 0
-        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
-    async def receive(
-        self, request: web.Request, limit: int | None, named: Named | None = None
-    ) -> tuple[dict[str, str], list[ReceivedFile]]:
-        """Read a request into (fields by lower-case name, files); `TooLargeError` if it is over `limit`."""
-        named = named or disposition
-        if limit is not None and (request.content_length or 0) > limit + 64 * 1024:
+async def _store(part: BodyPartReader, field: str, name: str, limit: int | None) -> ReceivedFile:
+    digest, content = hashlib.sha256(), StoredContent()
+    while chunk := await part.read_chunk(CHUNK):
+        if limit is not None and content.size + len(chunk) > limit:
             raise TooLargeError
-        fields: dict[str, str] = {}
-        files: list[ReceivedFile] = []
-        # As "mixed", because for form-data aiohttp parses the names as well, and fails at a `;` in one.
-        kind = request.headers["Content-Type"].replace("form-data", "mixed", 1)
-        async for part in _FlatReader({"Content-Type": kind}, request.content):
-            assert isinstance(part, BodyPartReader)  # noqa: S101 - the reader makes no others
-            name, filename = named(part.headers.get("Content-Disposition", ""))
-            if filename is None:
-                fields[name.lower()] = await part.text()
-            else:
-                files.append(await self._store(part, name, filename, limit))
-        return fields, files
-
-    async def _store(self, part: BodyPartReader, field: str, name: str, limit: int | None) -> ReceivedFile:
-        self._count += 1
-        path = self.folder / str(self._count)
-        digest = hashlib.sha256()
-        size = 0
-        with path.open("wb") as file:
-            while chunk := await part.read_chunk(CHUNK):
-                size += len(chunk)
-                if limit is not None and size > limit:
-                    raise TooLargeError
-                digest.update(chunk)
-                file.write(chunk)
-        media_type = part.headers.get("Content-Type", "application/octet-stream").split(";")[0].strip()
-        return ReceivedFile(field, name, media_type, size, digest.hexdigest(), path)
+        digest.update(chunk)
+        content.write(chunk)
+    media_type = part.headers.get("Content-Type", "application/octet-stream").split(";")[0].strip()
+    return ReceivedFile(field, name, media_type, content.size, digest.hexdigest(), content)
 
 
 def disposition(header: str) -> tuple[str, str | None]:
@@ -121,11 +146,3 @@ def plain_disposition(header: str) -> tuple[str, str | None]:
 def _unescaped(text: str) -> str:
     text = re.sub(r'\\(["\\])', r"\1", text)
     return re.sub("%(22|0D|0A)", lambda match: unquote(match[0]), text, flags=re.IGNORECASE)
-
-
-async def chunks_of(path: Path) -> AsyncIterator[bytes]:
-    """The bytes of a file, in chunks."""
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            yield chunk
-            await asyncio.sleep(0)

@@ -1,10 +1,13 @@
 import asyncio
 import gzip
 import io
+import os
+import tempfile
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -288,8 +291,15 @@ async def test_a_sandbox_can_be_started_again_and_keeps_its_uploads(client: Clie
     assert len(sandbox.uploads) == 2
 
 
-async def test_a_large_upload_goes_to_disk(client: Client, sandbox: TargetprocessSandbox) -> None:
+def open_files() -> list[str]:
+    return [path for path in map(str, Path("/proc/self/fd").iterdir()) if os.path.lexists(path)]
+
+
+async def test_a_large_upload_goes_to_a_file_without_a_name(client: Client, sandbox, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     content = bytes(range(256)) * 20_000
     assert await upload(client, sandbox, content) == 200
-    assert [path.stat().st_size for path in sandbox.upload_store.folder.iterdir()] == [len(content)]
+    deleted = [link for link in map(os.readlink, open_files()) if link.startswith(str(tmp_path))]
+    assert len(deleted) == 1, "it is on the disk"
+    assert not [*tmp_path.iterdir()], "and a kill leaves nothing of it"
     assert (await fetch(client, sandbox, "/Attachment.aspx?AttachmentID=601"))[1] == content

@@ -61,13 +61,11 @@ class IssuetrakSandbox(IssuetrakReads):
             self.faults.injected["max_upload_bytes"] += 1
             status = self.quirks.too_large_status
             return web.Response(status=status, text=IIS_PAGE, content_type="text/html")
-        received = UploadBody(self.upload_store.folder / f"itrak-{self.requests.total()}-{id(request)}")
+        received = UploadBody()
         try:
             return await self._received(request, received)
         except RefusedError as error:
             return refused(error)
-        finally:
-            received.close()
 
     async def _received(self, request: web.Request, received: UploadBody) -> web.Response:
         if request.content_length is None:
@@ -82,11 +80,10 @@ class IssuetrakSandbox(IssuetrakReads):
             except RefusedError as error:
                 wrong = error
         signature.finish()
-        received.close()
         if wrong:
             raise wrong
         values = received.values()
-        self._check(values, received.size)
+        self._check(values, received.content.size)
         fault = self.faults.of_upload(values["IssueNumber"], values["FileName"])
         if fault == "fail_uploads":
             return self.faults.refuse(fault)

@@ -1,7 +1,7 @@
 """Files in the JSON of a sandbox Issuetrak: sent as base64 in chunks, and received like that, whatever their size.
 
-Of a received object only the text of `FileContent` is large. It is decoded to disk, and the rest is parsed as JSON with
-an empty text in its place.
+Of a received object only the text of `FileContent` is large. It is decoded as it comes, and the rest is parsed as JSON
+with an empty text in its place.
 
 Beware: this must not share a line with the program that sends what it reads.
 """
@@ -15,11 +15,10 @@ import re
 import secrets
 import zipfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 from migrator.sandbox.errors import RefusedError
-from migrator.sandbox.uploads import ReceivedFile
+from migrator.sandbox.uploads import ReceivedFile, StoredContent
 
 _OPENING = re.compile(rb'(?<!\\)"FileContent"\s*:\s*"')
 _HEAD = 64 * 1024
@@ -29,12 +28,10 @@ LONGEST_NAME = 150
 
 
 class UploadBody:
-    """The body of an upload, fed chunk by chunk; `parts` are the values, and the file is at `path`."""
+    """The body of an upload, fed chunk by chunk; `parts` are the values, and `content` is the file."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.size = 0
-        self._file = path.open("wb")
+    def __init__(self) -> None:
+        self.content = StoredContent()
         self._digest = hashlib.sha256()
         self._rest = b""
         self._group = b""
@@ -67,13 +64,8 @@ class UploadBody:
             content = binascii.a2b_base64(text[:cut], strict_mode=True) if cut else b""
         except ValueError:
             raise RefusedError(400, "FileContent is no base64.") from None
-        self.size += len(content)
         self._digest.update(content)
-        self._file.write(content)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        self.content.write(content)
 
     def values(self) -> dict[str, Any]:
         """The other values; `RefusedError` if the body was not an object with a FileContent."""
@@ -88,7 +80,7 @@ class UploadBody:
     def file(self, name: str) -> ReceivedFile:
         """The file, in the form that the store takes."""
         kind = "application/octet-stream"
-        return ReceivedFile("FileContent", name, kind, self.size, self._digest.hexdigest(), self.path)
+        return ReceivedFile("FileContent", name, kind, self.content.size, self._digest.hexdigest(), self.content)
 
 
 def complaint_about(name: object) -> str:

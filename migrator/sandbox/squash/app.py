@@ -18,7 +18,7 @@ from migrator.sandbox.server import UPLOAD_ROUTE
 from migrator.sandbox.squash.reads import SquashReads
 from migrator.sandbox.squash.tree import CALL_STEPS, KINDS, Node
 from migrator.sandbox.squash.web import Handler, embedded, not_found
-from migrator.sandbox.uploads import ReceivedFile, TooLargeError, disposition, plain_disposition
+from migrator.sandbox.uploads import ReceivedFile, TooLargeError, disposition, plain_disposition, receive
 
 LONGEST = 255
 _ONE = r"/{id:\d+}"
@@ -90,7 +90,7 @@ class SquashSandbox(SquashReads):
         limit = self.faults.max_upload_bytes
         named = plain_disposition if self.quirks.path_names else disposition
         try:
-            _, files = await self.upload_store.receive(request, limit, named)
+            _, files = await receive(request, limit, named)
         except TooLargeError:
             self.faults.injected["max_upload_bytes"] += 1
             raise RefusedError(413, maxUploadError={"maxSize": limit}) from None

@@ -28,7 +28,7 @@ from migrator.sandbox.server import (
     to_login,
 )
 from migrator.sandbox.targetprocess.query import ZONE
-from migrator.sandbox.uploads import ReceivedFile, TooLargeError
+from migrator.sandbox.uploads import ReceivedFile, TooLargeError, receive
 from migrator.sandbox.world import PEOPLE, World, WorldAttachment
 
 Denial = Literal["page", "redirect", "unauthorized"]
@@ -137,7 +137,7 @@ class TargetprocessFiles(Sandbox):
         if self.account(request) in {None, "requester"}:
             return web.Response(status=401, text="Unauthorized")
         try:
-            fields, files = await self.upload_store.receive(request, self.faults.max_upload_bytes)
+            fields, files = await receive(request, self.faults.max_upload_bytes)
         except TooLargeError:
             self.faults.injected["max_upload_bytes"] += 1
             return error_page("Request Entity Too Large", 413)

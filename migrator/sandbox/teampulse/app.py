@@ -23,7 +23,7 @@ from migrator.sandbox.teampulse.records import (
     WORK_ITEM_FIELDS,
     WORK_ITEM_TYPES,
 )
-from migrator.sandbox.uploads import TooLargeError
+from migrator.sandbox.uploads import TooLargeError, receive
 
 TOO_LARGE = "<html><head><title>404.13 - Not Found</title></head><body>The request content is too long.</body></html>"
 
@@ -141,7 +141,7 @@ class TeamPulseSandbox(TeamPulseReads):
         if request.content_type != "multipart/form-data":
             raise RefusedError(400, files="The request has to be multipart/form-data.")
         try:
-            _, files = await self.upload_store.receive(request, self.faults.max_upload_bytes)
+            _, files = await receive(request, self.faults.max_upload_bytes)
         except TooLargeError:
             self.faults.injected["max_upload_bytes"] += 1
             return web.Response(status=self.quirks.too_large_status, text=TOO_LARGE, content_type="text/html")
