@@ -90,7 +90,7 @@ async def test_no_secret_is_in_what_any_command_says_or_writes(tmp_path):
             assert finished.code != 1, (words, finished.err)
             said[str(words)] = f"{finished.out}{finished.err}".encode()
         assert {0, 2, 3, 4} <= codes
-        issued = {*target._tokens, target._refresh_token}
+        issued = {*target.login.tokens, target.login.refresh_token}
         assert issued
         pairs = {("ann", PROXY), ("ann", "wr0ng-passw0rd"), (source.credentials["username"], source.password)}
         secrets = spelled({source.cookie, target.password} | issued, pairs)

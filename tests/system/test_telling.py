@@ -92,13 +92,13 @@ def test_longest_wait_is_configured_for_all_that_wait(tmp_path, written, longest
     place.write_text(CONFIG.format(url="https://tracker.example", limits=written))
     configuration = read_configuration(place)
     assert configuration.settings.limits.retry_after_max == longest
-    assert retry_policy(configuration.settings.limits).total >= longest + 60
+    assert retry_policy(configuration.settings.limits).max_total_wait >= longest + 60
     wired = wire_source(configuration)
     assert wired.warnings
 
 
 def test_patience_is_as_it_was_for_waits_that_nobody_asks_for():
-    assert retry_policy(Limits(retry_after_max="1 s")).total == 900
+    assert retry_policy(Limits(retry_after_max="1 s")).max_total_wait == 900
 
 
 @pytest.mark.parametrize("written", ['"soon"', "0", "-1", '"5 min/s"', "true"])
