@@ -105,7 +105,7 @@ class ConnectError(RetriableError):
 
 
 class ReadTimeoutError(RetriableError):
-    """Nothing came for too long; whoever was asked may be at work on it still."""
+    """Nothing came for too long; the server may still be working on it."""
 
 
 class UnexpectedBodyError(RetriableError):

@@ -67,7 +67,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class BodyFacts:
-    """What the answer's header told of the body that follows. `length` is in bytes, None if not told.
+    """What the response header says about the body that follows. `length` is in bytes, None if it isn't stated.
 
     `coding` is what the body is said to be packed with, such as gzip; whether it is, its length has to tell.
     `framed`: the file is inside of something that has an end of its own, and whoever writes to the sink makes sure
@@ -168,7 +168,7 @@ class Target(Tracker, Protocol):
 
     @abstractmethod
     def legal_name(self, name: str) -> str:
-        """The nearest name that this tracker keeps as it is: the same one where it is legal. Pure.
+        """The nearest name that this tracker keeps unchanged: the same one, if it is legal. Pure.
 
         Length is not its business (see `Capabilities.max_name_bytes`), nor is being unique on the entity.
         """
@@ -207,7 +207,7 @@ class Target(Tracker, Protocol):
 
     @abstractmethod
     async def delete(self, remote: Attachment) -> None:
-        """Remove one file; `GoneError` if it is no more, so it may be repeated.
+        """Remove one file; `GoneError` if it no longer exists, so it may be repeated.
 
         `RejectedError` where the API can't delete.
         """

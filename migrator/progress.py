@@ -11,15 +11,15 @@ class Progress(Protocol):
 
     @abstractmethod
     def entities(self, count: int) -> None:
-        """So many more entities were seen."""
+        """`count` more entities were seen."""
 
     @abstractmethod
     def known(self, files: int, size: int) -> None:
-        """So many more files, of so many bytes together, are known to be wanted."""
+        """`files` more files, of `size` bytes together, are wanted."""
 
     @abstractmethod
     def moved(self, size: int) -> None:
-        """So many more bytes came or went."""
+        """`size` more bytes came or went."""
 
     @abstractmethod
     def done(self, *, failed: bool = False) -> None:

@@ -152,7 +152,7 @@ class CheckedSink(Sink):
         self._tell(packed=packed)
 
     def _seems_packed(self) -> bool:
-        """Whether to undo the coding. A listed length decides if the announced one is told, else what the name says."""
+        """Whether to undo the coding. The listed length decides if a length was announced, otherwise the name does."""
         if self._misread:
             return PACKED not in self._misread
         if self._listed is None or self._facts.length is None:

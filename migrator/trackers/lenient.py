@@ -20,7 +20,7 @@ _LARGE = 1 << 62
 
 
 def text(value: object) -> str:
-    """A string as it is; an empty string for anything else."""
+    """A string, unchanged; an empty string for anything else."""
     if not isinstance(value, str):
         return ""
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
@@ -42,7 +42,7 @@ def non_negative(value: object) -> int | None:
 
 
 def iso_date(value: object) -> str:
-    """A date in ISO 8601 as it is; an empty string for anything else."""
+    """A date in ISO 8601, unchanged; an empty string for anything else."""
     try:
         datetime.fromisoformat(text(value))
     except ValueError:
@@ -56,7 +56,7 @@ def raw_json(value: object) -> str:
 
 
 def as_object(value: object) -> dict[str, Any]:
-    """An object as it is; an empty one for anything else."""
+    """An object, unchanged; an empty one for anything else."""
     return value if isinstance(value, dict) else {}
 
 

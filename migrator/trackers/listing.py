@@ -79,7 +79,7 @@ class Stretch:
 
 
 def is_plain_refusal(error: MigratorError) -> bool:
-    """Whether the server doesn't take the question as it is: rejected, but neither gone nor forbidden."""
+    """Whether the server doesn't understand the request: rejected, but neither gone nor forbidden."""
     return isinstance(error, RejectedError) and not isinstance(error, GoneError | ForbiddenError)
 
 
@@ -153,7 +153,7 @@ class Listing:
             return None if more is False else state.following(ids, unread, found.total)
         ids = ascending(ids, state)
         if not way.sorts:
-            state = replace(state, seen=None)  # what is new is told by order
+            state = replace(state, seen=None)  # new items are recognised by their order
         if state.brings_nothing_new(ids) and await self._was_all(way, len(ids), more):
             return None
         cursor = state.following(ids, self.size, unread, found.total)

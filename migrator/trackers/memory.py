@@ -99,7 +99,7 @@ class MemoryTracker:
         return tuple(found for found in self.files.values() if found.owner == owner)
 
     def take(self, owner: EntityRef, draft: Draft, content: bytes) -> Attachment:
-        """A file that was sent: as this tracker alters it, and for so many looks on no list."""
+        """A file that was sent: altered as this tracker does, and missing from the next lists, as it lags."""
         description = draft.description if self.capabilities.sets_description else ""
         name, kept = self.alters_names(draft.name), self.alters_content(content)
         made = self.attach(owner, name, kept, media_type=draft.media_type, description=description)

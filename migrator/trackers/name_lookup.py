@@ -15,7 +15,7 @@ SHOWN = 20
 
 
 class NameLookup:
-    """One such option: a number is taken as it is, a name is looked up when it is needed, and once."""
+    """One such option: a number is used directly, a name is looked up once, when it is needed."""
 
     def __init__(self, option: str, wanted: str, known: Known) -> None:
         self._option, self._wanted, self._known = option, wanted, known

@@ -21,9 +21,9 @@ from migrator.errors import MigratorError
 from migrator.trackers.listing import BEYOND, Listing, PageItems, PageRequest, is_as_requested
 
 MOST = 3
-"""So many pages of a listing are asked ahead at the most."""
+"""The most pages of a listing that are requested ahead."""
 CAUTION = 8
-"""A guess comes short by one of so many ids that are not there: two stretches never have equally many."""
+"""The estimated distance is shortened by this fraction, because gaps in the ids are never evenly spread."""
 
 Ask = Callable[[PageRequest], Awaitable[PageItems]]
 
@@ -104,7 +104,7 @@ class Prefetcher:
         while len(self._asked) < self._most:
             following = _behind(way, ids) if following is None else _further(following, ids)
             self._asked[following] = task = asyncio.ensure_future(ask(following))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # told when it is wanted
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # raised where the page is wanted
 
 
 def _may_be_wanted(asked: PageRequest, wanted: PageRequest) -> bool:

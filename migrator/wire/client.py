@@ -59,7 +59,7 @@ MOST_LINES = 4096
 MAX_HOPS = 5
 MAX_RENEWALS = 3
 ANY = "*/*"
-"""What a file is asked for by: it comes as it is."""
+"""The `Accept` of a file: any type, unchanged."""
 _UNSIGNED = Signature()
 _REPEATED = frozenset({"PUT", "DELETE"})
 """Writes that aiohttp sends a second time by itself unless it is stopped."""
@@ -332,13 +332,14 @@ class HttpClient:
         raise hop.judged(errors.RejectedError(f"{hop.what}: more than {MAX_HOPS} redirects"))
 
     def _broken(self, hop: Hop, error: Exception, acquired_at: float) -> errors.MigratorError:
-        """What a failure of the wire means; of silence, too, everybody is told, unless it is another host's."""
+        """The error that a transport failure means. A timeout slows all requests down, unless it is another host's."""
         if is_silence(error) and not hop.abroad:
             self._gate.on_overload(acquired_at)
         return hop.judged(translate_error(error, hop.what))
 
     def _goes_by_lane(self, call: Request, hop: Hop, error: Exception) -> bool:
-        """Whether the lane reads what aiohttp can't: an answer whose length is told twice (see `incoming.told_once`).
+        """Whether the pool can read what aiohttp can't: a response that states its length twice (see
+        `h1.response.told_once`).
 
         A tracker whose proxy does that does it always, so from then on it is asked that way at once.
         """
@@ -366,7 +367,7 @@ class HttpClient:
         return signed, self._request(call, hop, sent_to, headers)
 
     def _request(self, call: Request, hop: Hop, url: URL, headers: Mapping[str, str]) -> Awaitable[Response]:
-        """The one place where it is chosen by what a request travels."""
+        """The only place that chooses the transport of a request."""
         if self._lane is not None and hop.direct and (call.file or (self._plain_gets and call.method == "GET")):
             return self._lane.get(url.raw_path_qs, {**_AGENT, **headers})
         way = {"headers": headers, "allow_redirects": False, **self._way(home=hop.own)}
@@ -402,7 +403,7 @@ class HttpClient:
         return found
 
     async def _fault(self, hop: Hop, signed: Signature, response: Response) -> errors.MigratorError:
-        """What an answer that is a refusal means; one that says 'slow down' is told to everybody."""
+        """The error that a refusal means; one that says 'slow down' slows all requests down."""
         status, body = response.status, b""
         with suppress(errors.UnexpectedBodyError):
             body, _ = await self._read(response, ERROR_LIMIT, hop.what)
@@ -421,7 +422,7 @@ class HttpClient:
         return fault
 
     def _notice(self, what: str, count: int) -> None:
-        """Characters of an answer were replaced: told once for each kind of question."""
+        """Characters of an answer were replaced: reported once for each kind of request."""
         if (kind := re.sub("[0-9]+", "0", what)) not in self._odd:
             self._odd.add(kind)
             _log.warning("%s: %d characters of the answer are no text and were read as U+FFFD", what, count)
@@ -494,7 +495,7 @@ class HttpClient:
         return hop.is_same_address(found) and self._cookies.take(hop.url, response.headers.items())
 
     def _url(self, path: str) -> URL:
-        """Below the base, whatever the path looks like; what is percent-encoded already stays as it is."""
+        """An address below the base, whatever the path looks like; existing percent-encoding is kept."""
         plain, mark, query = path.lstrip("/").partition("?")
         return URL(f"{self._stem}{spelled_path(plain)}{mark}{spelled_query(query) if query else ''}", encoded=True)
 

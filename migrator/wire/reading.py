@@ -49,12 +49,12 @@ class StallGuard(Readable):
         return chunk
 
     async def more(self, wanted: int) -> bytes:
-        """At least so many bytes; fewer only at the end of the body, and none after it."""
+        """At least `wanted` bytes; fewer only at the end of the body, and none after it."""
         return await gathered(self, wanted)
 
 
 async def gathered(body: Readable, wanted: int) -> bytes:
-    """At least so many bytes of a body; fewer only at its end, and none after it."""
+    """At least `wanted` bytes of a body; fewer only at its end, and none after it."""
     chunk = await body.readany()
     if not chunk or len(chunk) >= wanted:
         return chunk

@@ -42,7 +42,10 @@ class Proxy:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What is told to the proxy. aiohttp makes `Proxy-Authorization` of it, in the CONNECT where there is one."""
+        """The credentials for the proxy.
+
+        Aiohttp sends them as `Proxy-Authorization`, in the CONNECT if there is one.
+        """
         return {"Authorization": "Basic " + b64encode(f"{self.username}:{self.password}".encode()).decode()}
 
 

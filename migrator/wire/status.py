@@ -241,7 +241,7 @@ def _clip(text: str) -> str:
 
 
 def error_for_status(status: int, headers: Mapping[str, str], what: str, body: bytes = b"") -> errors.MigratorError:
-    """The one place where a status becomes an error. `what` is method and path."""
+    """The only place where a status becomes an error. `what` is method and path."""
     page = page_in(body, brief=status >= 500) if is_page(body) else None
     told = str(page) if page and page.kind in _TELLING else error_reason(body)
     message = f"{what}: status {status}" + (f", {told}" if told else "")

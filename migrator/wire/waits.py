@@ -122,7 +122,7 @@ class Waits:
         self._begin(seconds, f"the tracker asked to wait {human_duration(seconds)}{f' ({status})' if status else ''}")
 
     def trying_again(self, seconds: float, why: str) -> None:
-        """What failed is tried again after so long."""
+        """A failed request is tried again after `seconds`."""
         self._begin(seconds, f"{why}; waiting {human_duration(seconds)} before the next try")
 
     def _begin(self, seconds: float, told: str) -> None:

@@ -85,7 +85,7 @@ class Issuetrak(HttpTracker[Options]):
 
     @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """The size is told behind the content, or before it; where it is none, the content tells it."""
+        """The size comes before or after the content; if it is missing, the content has it."""
         path, decoded = f"api/v1/attachments/{digits(attachment.id)}/true", Base64Sink(sink, "FileContent")
         try:
             await self._http.download(path, decoded, accept="application/json")

@@ -35,7 +35,7 @@ from migrator.trackers.lenient import text
 STEP = 20  # numbers asked for with one page
 SAMPLE = 200  # numbers asked to see how files are listed
 WITNESSES = 3  # issues that answered, of which one has to do so still where others are missing
-TRIES = 3  # so often one may be broken before that is told as a failure of its own, and the rest is read
+TRIES = 3  # attempts at a broken issue before it becomes a failure of its own, and the rest is read
 
 Ask = Callable[[str], Awaitable[dict[str, Any]]]
 """Asks for the issue with a number; `GoneError` if it isn't there."""

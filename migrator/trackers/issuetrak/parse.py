@@ -21,7 +21,7 @@ _RANGE = re.compile(r"\s*([0-9]{1,10})\s*-\s*([0-9]{1,10})\s*", re.ASCII)
 
 
 def gone(error: RejectedError, what: str, *also: int) -> RejectedError:
-    """`GoneError` for 404 and 410, and for the other statuses that say so of this; any other error as it is."""
+    """`GoneError` for 404 and 410, and for the other statuses that mean the same here; any other error unchanged."""
     missing = error.status in {404, 410, *also}
     return GoneError(f"{what} is not there ({error})", status=error.status) if missing else error
 
@@ -84,7 +84,7 @@ def timeless(found: Mapping[str, Any]) -> str:
 
 
 def made_in(answer: object) -> str | None:
-    """The number of a new attachment: alone, as text, or inside an object; None if it isn't told."""
+    """The number of a new attachment: alone, as text, or inside an object; None if it is missing."""
     number = integer(answer if not isinstance(answer, dict) else answer.get("AttachmentID"))
     return str(number) if number is not None and number > 0 else None
 

@@ -41,7 +41,7 @@ class Search:
         return Listing(self._found, lambda issue: number_in(issue, "IssueNumber"), self._size, orders)
 
     async def page(self, index: int, size: int) -> tuple[Items, int | None]:
-        """The issues of a page, and how many there are in all, if that is told.
+        """The issues of a page, and their total number, if the server states it.
 
         `RejectedError` if no search was ever answered; one that is refused later is `RetriableError`.
         `ShortListingError` where fewer came than there should be.
@@ -59,7 +59,7 @@ class Search:
         return issues, total
 
     async def count(self) -> int | None:
-        """The number of all issues, if that is told. Errors as for `page`."""
+        """The number of all issues, if the server states it. Errors as for `page`."""
         answer = await self._answer(0, 1)
         collection_in(answer)
         return non_negative(answer.get("TotalCount"))
@@ -80,7 +80,7 @@ class Search:
                     yield str(non_negative(issue.get("IssueNumber")) or 0)
 
     async def _found(self, way: PageRequest) -> PageItems:
-        """What stands behind an offset: two issues at least, if there are so many."""
+        """The issues after an offset: at least two, if there are that many."""
         for _ in range(TRIES):
             try:
                 return await self._behind(way)

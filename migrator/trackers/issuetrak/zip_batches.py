@@ -130,6 +130,6 @@ class ZipBatches:
 
 
 def entry_names(found: Mapping[str, Any]) -> list[str]:
-    """The name of a record's entry in the archive, if it is told."""
+    """The name of a record's entry in the archive, if it has one."""
     pairs = as_objects(found.get("ExtensionData"))
     return [text(pair.get("Value")) for pair in pairs if pair.get("Key") == "CompressedEntryName"][:1]

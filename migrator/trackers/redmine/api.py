@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 PAGE = 100  # more is cut down to this without a word
 TRIES = 3
-"""So often a route may break before that is told as a failure of its own, and the rest is read."""
+"""Attempts at a broken route before it becomes a failure of its own, and the rest is read."""
 SWITCHED_OFF = (
     "the REST API of this Redmine is switched off (Administration -> Settings -> API), so no credentials are looked at"
 )

@@ -107,7 +107,7 @@ class Fields:
         return tuple(told.format(f"custom field {name!r}", self._closed) for name in fresh)
 
     async def files(self, numbers: Sequence[str], owner: EntityRef) -> list[Attachment]:
-        """The files of these numbers. One whose record is not to be seen is listed as it is known: by its number."""
+        """The files with these numbers. One whose record can't be seen is listed by its number alone."""
         return [await self._file(number, owner) for number in numbers]
 
     async def _file(self, number: str, owner: EntityRef) -> Attachment:

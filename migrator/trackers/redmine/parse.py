@@ -42,7 +42,7 @@ class Valued(NamedTuple):
 
 
 def attachment_in(found: Mapping[str, Any], owner: EntityRef, locator: str = "") -> Attachment:
-    """One file. `locator` is the list that told of it, where that isn't the record of its owner."""
+    """One file. `locator` is the list that it comes from, if that isn't the record of its owner."""
     return Attachment(
         id=str(number_in(found)),
         owner=owner,

@@ -24,7 +24,7 @@ PATH = "projects.json"
 QUERY = {"status": "1|5", "include": "enabled_modules"}
 NOT_IN_API = {"documents": "documents", "boards": "forums"}
 NAMED = 5
-"""So many projects are named in a sentence; the others are counted."""
+"""Projects that a message names; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from migrator.trackers.squash.hal import Get
 from migrator.trackers.squash.parse import attachment_in
 
 STUMBLES = 3  # times that a record is asked for, before a failure is taken for its last word
-HOPELESS = 10  # files without a record to be had, and none with one, before each is asked for no more than once
+HOPELESS = 10  # files without a record, and none with one, before each is asked for only once
 
 
 class FileFacts:
@@ -28,7 +28,7 @@ class FileFacts:
         self._without_record, self._has_records = 0, False
 
     async def of(self, item: Mapping[str, Any], owner: EntityRef) -> Attachment:
-        """A file with its size and date, as far as they can be had: what the owner's record told of it stands.
+        """A file with its size and date, as far as they are known; what the owner's record says is kept.
 
         Raises what its record failed with, until that has happened STUMBLES times.
         """

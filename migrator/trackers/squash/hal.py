@@ -60,7 +60,7 @@ class _Told:
         return cls(own_size or None, total, pages)
 
     def left(self, step: Step, count: int) -> int:
-        """How many items there are from this page on; where no total is told, those that came."""
+        """The number of items from this page on; without a total, those that came."""
         return count if self.total is None else self.total - step.page * (self.size or step.size)
 
 
@@ -110,7 +110,7 @@ def _after_short(step: Step, told: _Told, count: int, unread: list[str] | None) 
 
 
 def _next(step: Step, told: _Told, ids: Sequence[int], count: int) -> Step | None:
-    """The page that follows a whole one. Where nothing is told, its size is what came on the first."""
+    """The page after a full one. If the server states no size, it is what came on the first."""
     if told.total is not None or told.pages is not None:
         more = step.page + 1 < (told.pages or 0) or count < told.left(step, count)
         return _following(step, ids, told.total) if more else None

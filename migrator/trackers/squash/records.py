@@ -115,7 +115,7 @@ class Records:
         raise GoneError(f"GET {step.path}: no longer there")
 
     def note(self, steps: Iterable[Step]) -> None:
-        """Things that are there, as a listing has just told: what is below them is about to be read."""
+        """Things that a listing has just shown, and whose children are about to be read."""
         for step in steps:
             family, _, rest = step.path.partition("/")
             if rest and (number := rest.partition("/")[0]) not in self._lately[family]:
@@ -139,7 +139,7 @@ class Records:
         return False
 
     async def _answers(self, family: str, number: str) -> bool | None:
-        """Whether the record of a thing is there; None where that isn't told."""
+        """Whether the record of a thing exists; None if nobody can say."""
         try:
             if family == "requirements":
                 await self.versions(f"{family}/{number}")

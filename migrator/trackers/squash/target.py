@@ -57,7 +57,7 @@ class SquashTarget(CreatesNothing, SquashTM, Target):
 
     @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """Where a name can't be sent as it is, what an earlier try left is finished first."""
+        """If a name can't be sent unchanged, what an earlier attempt left behind is finished first."""
         if draft.name != self.legal_name(draft.name) or len(draft.name) > LONGEST_NAME:
             raise RejectedError(f"{owner}: {draft.name!r} is no name that Squash TM can hold")
         if not _NOT_IN_HEADERS.search(draft.name):

@@ -48,7 +48,7 @@ KIND_OF = {
 """Kinds of what a listing holds, where it isn't called the same."""
 BARRED = "unauthorized-resource"
 AT_ONCE = 8  # listings asked in one step
-SHORT = 3  # times that a page is short of what it tells, before it is taken as it is, with a failure for what it lacks
+SHORT = 3  # times that a page may lack items before it is accepted, with a failure for what it lacks
 TRIES = 6  # of a listing that fails by an error of the server's own when all else in its step is read
 
 
@@ -186,7 +186,7 @@ class Tree:
         return tuple(listing(path, self._page_size) for path in paths)
 
     def _is_asked(self, item: Mapping[str, Any], kind: str) -> bool:
-        """A list says nothing of files, as a rule. That there are none counts once it has told of some."""
+        """A list usually doesn't mention files. That there are none counts only once it has mentioned some."""
         if item.get("attachments"):
             self._telling.add(kind)
         told_none = item.get("attachments") == [] and kind in self._telling

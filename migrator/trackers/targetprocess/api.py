@@ -26,11 +26,11 @@ from migrator.wire import HttpClient
 FACTS = "Id,Name,Description,Date,MimeType,Size"
 FILE = f"{FACTS},Uri,Owner[Id,FirstName,LastName,Login]"
 _KIND = "General[Id,Name,EntityType[Name]]"
-_DEFAULT_PAGE = 25  # items that a server gives where it isn't told otherwise; vendor page "Paging"
+_DEFAULT_PAGE = 25  # items per page unless the request asks for another number; vendor page "Paging"
 _MESSAGE = "[Id,Generals[Id,Name,EntityType[Name]],Attachments[Id]]"
 
 CREATED = ("UserStory", "Bug", "Feature", "Epic", "Request", "Build", "Impediment")
-"""Kinds of entities that need a name and a project, and no more."""
+"""Kinds of entities that need only a name and a project."""
 
 
 @dataclass(frozen=True, slots=True)

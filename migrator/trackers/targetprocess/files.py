@@ -97,7 +97,7 @@ class EntityFiles:
             return otherwise
 
     async def count_of(self, owner: EntityRef) -> int | None:
-        """The number of files that an entity tells of now; None where it tells none. `GoneError` if it is no more."""
+        """The number of files that an entity states now; None if it states none. `GoneError` if it no longer exists."""
         return (await self._if_told(self._included(owner), ({}, None)))[1]
 
     async def _instead(self, owner: EntityRef, refusal: errors.ItemFailedError) -> Files:
@@ -180,6 +180,6 @@ def records_of(api: Api) -> FileRecords:
 
 
 async def text_now(api: Api, owner: EntityRef, comment_id: str | None) -> str:
-    """The text of an entity, or of a comment on it, as it is now; `GoneError` if it is no more."""
+    """The current text of an entity, or of a comment on it; `GoneError` if it no longer exists."""
     path = f"Generals/{quote(owner.id, safe='')}" if comment_id is None else f"Comments/{quote(comment_id, safe='')}"
     return text((await api.ask(path, {"include": "[Id,Description]"})).get("Description"))

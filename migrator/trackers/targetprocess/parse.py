@@ -183,7 +183,7 @@ def inline_image(path: str, owner: EntityRef, comment_id: str | None) -> Attachm
 
 
 def uploaded(body: bytes, owner: EntityRef) -> Attachment | None:
-    """The one file that the upload page tells of, its name empty where the page doesn't know that; None if it doesn't.
+    """The file that the upload page names; its name is empty if the page doesn't know it. None if it names no file.
 
     New servers send objects, old ones arrays (id, date, name, type, ...), with `items` around them or not, and some
     wrap either in HTML for a browser's hidden frame.

@@ -201,7 +201,7 @@ class TargetprocessSource(Targetprocess, Source):
 
     @staticmethod
     def _count_in(raw: str) -> int | None:
-        """The number of files that an entity told of when it was listed."""
+        """The number of files that an entity stated when it was listed."""
         return integer(as_object(read_json(raw.encode())).get("Attachments-Count"))
 
     def _in_texts(
@@ -234,7 +234,8 @@ class TargetprocessSource(Targetprocess, Source):
 
 
 class Tally:
-    """How many files the list of all attachments brought, where that was read from its begin, and entities told of.
+    """How many files the list of all attachments brought, if it was read from its beginning, and how many entities
+    stated.
 
     `by_entity`: those of each entity are counted, too, which takes memory.
     """
@@ -246,7 +247,7 @@ class Tally:
         self._latest: frozenset[str] = frozenset()
         self._whole = False
         self.told: int | None = None
-        """All that the entities told of; None where their list was not read from its begin, or one told no number."""
+        """All that the entities stated; None if their list was not read from its beginning, or one stated no number."""
 
     @property
     def listed(self) -> int | None:

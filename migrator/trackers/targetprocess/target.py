@@ -57,7 +57,10 @@ class TargetprocessTarget(Targetprocess, Target):
         return made and await described(self, made, draft.description)
 
     async def _named(self, made: Attachment, name: str) -> Attachment:
-        """A file of which the upload page told only the id, as its record tells it; as it was sent, if that fails."""
+        """A file of which the upload page gave only the id, completed from its record.
+
+        As it was sent, if that fails.
+        """
         try:
             item = await self._api.ask(f"Attachments/{quote(made.id, safe='')}", {"include": f"[{FILE}]"})
             return attachment(item, made.owner)

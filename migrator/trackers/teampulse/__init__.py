@@ -27,7 +27,10 @@ __all__ = ["ADAPTER", "Options", "TeamPulseSource", "TeamPulseTarget"]
 
 
 def attachment_url(base: str, attachment: Attachment) -> str:
-    """Where people fetch a file: as the server told it; never built from the id, which is another number."""
+    """Where people fetch a file: the address that the server gave.
+
+    It can't be built from the id, which is another number.
+    """
     path = attachment.locator.partition("\n")[0]
     return f"{base}/{path}" if path else ""
 

@@ -28,7 +28,7 @@ from migrator.wire import HttpClient
 
 PREFIXES = ("api/v1", "api")
 PROOFS = ("users/me", "workitems", "attachments")
-"""What shows that there is an API; the account first, as that is told to people."""
+"""Requests that show that there is an API; the account first, as its name is shown to people."""
 CAPABILITIES = Capabilities(
     streams=("workitems", "attachments"),
     kinds=("Story", "Bug", "Task", "Feature", "Issue", "Risk", "Feedback", UNTYPED),

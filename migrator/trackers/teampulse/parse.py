@@ -26,7 +26,7 @@ _ADDRESS = re.compile(r"(?:^|/)(Attachment(?:Download|Streaming)/.*)", re.DOTALL
 
 
 def made_in(body: bytes) -> dict[str, Any] | None:
-    """The one file that the answer to an upload tells of, be it bare, in a list or in `results`; None if it doesn't."""
+    """The file in the answer to an upload: alone, in a list or in `results`; None if there is none."""
     answer = parse_json_or_none(body)
     answer = as_object(answer).get("results", answer)
     if isinstance(answer, list):

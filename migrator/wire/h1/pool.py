@@ -85,7 +85,7 @@ class ConnectionPool:
         self._open.add(connection)
 
     def lost(self, connection: _Connection) -> None:
-        """The connection is no more."""
+        """The connection was lost."""
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)

@@ -44,7 +44,7 @@ class Connection(Protocol):
         """Somebody waits: unless something comes in time, the answer's `fail` is called with a TimeoutError."""
 
     def pause(self) -> None:
-        """Read no more for now."""
+        """Stop reading for now."""
 
     def resume(self) -> None:
         """Read on."""
@@ -171,7 +171,7 @@ class H1Response:
             self.feed(memoryview(mended))
 
     def ended(self, error: Exception | None) -> None:
-        """The connection is no more; where a body has no other end, that is it."""
+        """The connection was lost, which is the end of a body that has no other."""
         if self._until_close and error is None and self._error is None:
             self.on_message_complete()
         elif self.status:
@@ -182,7 +182,7 @@ class H1Response:
             self.fail(ProtocolError() if self.began else NoResponseError())
 
     def fail(self, error: Exception) -> None:
-        """There comes no more; whoever reads gets this error. Nothing happens to an answer that is complete."""
+        """Nothing more will come; readers get this error. A complete response is not affected."""
         if not self.complete and self._error is None:
             self._error = error
             self._parser = None
@@ -251,7 +251,7 @@ class H1Response:
 
 
 def told_once(answer: bytes) -> bytes | None:
-    """The beginning of an answer, its length told once where it is told many times, always the same; None: read on.
+    """The beginning of a response, its length stated once where it was repeated unchanged; None: more has to be read.
 
     Such lines come from proxies that repeat each other; they may be taken for one (RFC 9110, 8.6), and llhttp doesn't.
     What tells different lengths stays as it is, and is refused.
