@@ -27,6 +27,7 @@ from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
 from migrator.store.space import RESERVE_BYTES
 from migrator.trackers.memory import MemoryTracker
+from tests.support.dying import DIED, DONE, dies_at
 from tests.support.parts import FULL, overwrite, rows, run_backup, run_verify, small_tracker
 from tests.support.program import kill, run, start, until
 from tests.unit.test_pathnames import HOSTILE, assert_fit_for_a_bag, assert_legal, names
@@ -375,36 +376,6 @@ async def test_a_stop_leaves_nothing_at_the_destination(archive, tmp_path):
         summary = await run_export(archive[1], tmp_path / "dest", shape, stop=stop)
         assert summary["status"] == "interrupted"
         assert [path.name for path in tmp_path.iterdir()] == ["archive"]
-
-
-DIED, DONE = 9, 0
-
-
-def dies_at(step: int, root: Path, dest: Path, shape: str) -> int:
-    """Export in a fork that ends itself at its n-th step, as a kill would; its exit status."""
-    if not (child := os.fork()):
-        count = 0
-
-        def stepping(function):
-            def wrapped(*args, **kwargs):
-                nonlocal count
-                count += 1
-                if count == step:
-                    os._exit(DIED)
-                return function(*args, **kwargs)
-
-            return wrapped
-
-        try:
-            for where, name in ((formats.Tree, "add"), (formats.Zip, "add"), (formats.os, "open"), (Path, "rename")):
-                setattr(where, name, stepping(getattr(where, name)))
-            for name in ("mkdir", "hardlink_to", "unlink", "rmdir"):
-                setattr(Path, name, stepping(getattr(Path, name)))
-            asyncio.run(run_export(root, dest, shape))
-            os._exit(DONE)
-        finally:
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @pytest.mark.parametrize("shape", FORMATS)
