@@ -117,6 +117,7 @@ class Living(Sandbox):
         self.unharmed: dict[int, EntityRef] = {file.id: self.owner_ref(file) for file in self.present()}
         self.owners: dict[int, set[EntityRef]] = {number: {ref} for number, ref in self.unharmed.items()}
         self.moved: set[int] = set()
+        self.numbers = {entity.id for entity in self.world.entities}
         self.contents = {file.id: {self.sha256_of(file)} for file in self.present()}
 
     def present(self) -> list[WorldAttachment]:
@@ -187,7 +188,8 @@ class Living(Sandbox):
 
     def _add_entity(self, step: Step) -> None:
         at_end = self.tracker == "squash" or step.other % 3 > 0
-        number = self._free((entity.id for entity in self.world.entities), step.other, at_end=at_end)
+        number = self._free(self.numbers, step.other, at_end=at_end)
+        self.numbers.add(number)  # for ever: no tracker gives the number of an entity that is gone to another one
         self.put([*self.world.entities, WorldEntity(number, KINDS[step.one % len(KINDS)], "new")])
 
     def _remove_file(self, _: Step, file: WorldAttachment) -> None:
