@@ -129,7 +129,7 @@ async def _page_swallows_errors(self: Any, attachment: Any, recorded: Any) -> An
 
 
 def _uploaded_at_once(self: Any, run: int, target: str, upload: Any, name: str, before: Any, at: str) -> None:
-    self.record_upload(run, target, upload, UploadStatus.UPLOADED, name=name, remote_id="1", ours=True)
+    self.record(run, target, upload, UploadStatus.UPLOADED, name=name, remote_id="1", ours=True)
 
 
 Mutant = Callable[[], AbstractContextManager[object]]
