@@ -122,6 +122,7 @@ class Journal:
             return None
         lines = self._changes.lines()
         if (first := next(lines, None)) is None:
+            self._changes.clear()
             return self.position
         with disk_errors(JOURNAL):
             position = manifest.write_batch(self._path, self.position, chain([first], lines))
@@ -129,6 +130,10 @@ class Journal:
         record_position(self._db, position)
         self._changes.clear()
         return position
+
+    def note_seen(self, since_run: int) -> None:
+        """A crawl that began with this run ends in this transaction: what it saw is written with it."""
+        self._changes.note_seen(since_run)
 
     def mark_damaged(self, code: str) -> None:
         """Mark the manifest as damaged: the next run that works on the archive rewrites it."""
