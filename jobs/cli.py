@@ -32,6 +32,8 @@ COMMANDS = {
     "migrate": "backup, then load, then a check of the target",
     "rollback": "delete from the target exactly what a load put there",
     "status": "runs, counts, what is pending, what failed and why",
+    "snapshots": "the states that the archive remembers, one for each complete backup",
+    "diff": "what changed between two snapshots",
     "export": "write the files under their own names: a folder, a bag or a ZIP file",
     "report": "write one page for the files: source, archive and target, entity by entity",
     "verify": "hash every blob again and compare the catalog with the disk",

@@ -175,6 +175,7 @@ CREATE TABLE past_attachments (
     PRIMARY KEY (attachment_id, until_run)
 );
 CREATE INDEX past_attachments_by_end ON past_attachments (until_run);
+CREATE INDEX past_attachments_by_start ON past_attachments (changed_run);
 CREATE TABLE past_entities (
     kind TEXT NOT NULL, entity_id TEXT NOT NULL, title TEXT NOT NULL, url TEXT NOT NULL,
     changed_run INTEGER NOT NULL, until_run INTEGER NOT NULL,

@@ -62,13 +62,17 @@ def is_archive(root: Path) -> bool:
 
 
 class CatalogDatabase:
-    """The catalog file in the folder `root`. It may be opened again after any crash; `close` may be called twice."""
+    """The catalog file in the folder `root`. It may be opened again after any crash; `close` may be called twice.
+
+    `viewed_snapshot` is the snapshot whose files and entities are read instead of the present ones; see `Snapshots`.
+    """
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
         path = root / CATALOG
         if not path.exists() and manifest.latest_run(manifest.path_in(root)):
             raise ArchiveDamagedError(f"{root} has no {CATALOG}; {REBUILD}")
         self.read_only = read_only
+        self.viewed_snapshot: int | None = None
         if read_only and not is_archive(root):
             raise ConfigError(f"{root} is no archive: it has no {CATALOG}")
         self._root = root
