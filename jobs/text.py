@@ -131,6 +131,14 @@ def _snapshots(out: Console, summary: dict[str, Any]) -> None:
     out.print(table)
 
 
+def _prune(out: Console, summary: dict[str, Any]) -> None:
+    _headline(out, summary, "prune, dry run" if "dry_run" in summary else "")
+    snapshots, blobs = summary["snapshots"], summary["blobs"]
+    removed = f": {', '.join(map(str, snapshots['removed']))}" if snapshots["removed"] else ""
+    out.print(f"snapshots: {len(snapshots['kept'])} kept, {len(snapshots['removed'])} removed{removed}")
+    out.print(f"blobs: {blobs['kept']} kept, {blobs['removed']} removed, {human_size(summary['bytes'])} freed")
+
+
 def _diff(out: Console, summary: dict[str, Any]) -> None:
     counts = ", ".join(f"{count} {change}" for change, count in summary["counts"].items())
     out.print(f"from snapshot {summary['older']} to {summary['newer']}: {counts}")
@@ -225,5 +233,6 @@ _PRINTERS: dict[str, Callable[[Console, dict[str, Any]], None]] = {
     "status": _status,
     "snapshots": _snapshots,
     "diff": _diff,
+    "prune": _prune,
     "demo": _demo,
 }

@@ -467,6 +467,18 @@ class DiffSummary(Summary):
     changes: tuple[FileChange, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneSummary(Summary):
+    """`snapshots` are runs that were `kept` and `removed`; `blobs` counts them likewise; `bytes` is what was freed."""
+
+    command = "prune"
+
+    dry_run: bool | None = field(default=None, metadata=OPTIONAL)
+    snapshots: dict[str, list[int]]
+    blobs: dict[str, int]
+    bytes: int
+
+
 @dataclass(frozen=True, slots=True)
 class DemoStep:
     """One step of the demo, and whether it went as it should."""

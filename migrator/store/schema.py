@@ -159,7 +159,7 @@ def _altered_by_the_target(db: Database) -> None:
 # `changed_run` is the run since which the archive has held a row as it is, a file with its bytes. It is NULL while a
 # file was never stored, while its changed content is not fetched yet, and once the source no longer has it. When a
 # state ends that a snapshot holds, it is copied to a `past_` table; `until_run` is the last snapshot that holds it.
-# See migrator/store/catalog/history.py.
+# See migrator/store/catalog/history.py. `removed_blobs` are blobs that a prune has forgotten, and not yet deleted.
 _HISTORY = """
 ALTER TABLE attachments ADD COLUMN changed_run INTEGER;
 ALTER TABLE entities ADD COLUMN changed_run INTEGER;
@@ -186,6 +186,7 @@ CREATE TABLE snapshots (
     run_id INTEGER PRIMARY KEY, at TEXT NOT NULL, entities INTEGER NOT NULL, attachments INTEGER NOT NULL,
     bytes INTEGER NOT NULL
 );
+CREATE TABLE removed_blobs (sha256 TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE VIEW history AS
 SELECT attachment_id, kind, entity_id, name, size, sha256, description, created_at, created_by,
     (SELECT min(run_id) FROM snapshots WHERE run_id >= p.changed_run) AS from_run,

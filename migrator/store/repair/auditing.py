@@ -20,8 +20,16 @@ from sqlite_utils import Database
 from migrator.errors import ArchiveDamagedError
 from migrator.store.catalog import opened_to_read, sqlite_errors
 from migrator.store.disk import disk_errors
-from migrator.store.journal import JournalPosition, Replay, Table, manifest, recorded_position, replay, tables_of
-from migrator.store.journal.changes import SEEN_COLUMN
+from migrator.store.journal import (
+    SEEN_COLUMN,
+    JournalPosition,
+    Replay,
+    Table,
+    manifest,
+    recorded_position,
+    replay,
+    tables_of,
+)
 from migrator.store.layout import CATALOG, JOURNAL
 from migrator.store.schema import checkpoint_checksum
 
