@@ -213,3 +213,17 @@ async def test_a_damaged_checkpoint_is_found_and_not_followed(tmp_path):
     summary = await run_backup(tracker, tmp_path)
     assert summary["status"] == "complete"
     assert summary["attachments"]["listed"] == len(tracker.files)
+
+
+async def test_a_change_that_was_taken_back_before_the_next_snapshot_is_none(tmp_path):
+    tracker = small_tracker(3)
+    id_ = next(iter(tracker.files))
+    before = tracker.files[id_]
+    await run_backup(tracker, tmp_path)
+    tracker.files[id_] = replace(before, name="other name")
+    await run_backup(tracker, tmp_path, selection=Selection(name_globs=("*",), entities=frozenset({before.owner})))
+    assert rows(tmp_path, f"SELECT name FROM attachments WHERE attachment_id = '{id_}'") == [("other name",)]
+    tracker.files[id_] = before
+    await run_backup(tracker, tmp_path)
+    states = rows(tmp_path, f"SELECT name, from_run, to_run FROM history WHERE attachment_id = '{id_}'")
+    assert states == [(before.name, 1, None)]
