@@ -39,7 +39,7 @@ LOGIN_PAGE = (
 )
 
 
-class Sandbox(TrackerState, ABC):
+class Sandbox(ABC):
     """An embedded tracker: `async with TargetprocessSandbox(world) as sandbox:` serves at `sandbox.url`.
 
     It can be stopped and started again; uploads stay for as long as the object exists.
@@ -50,7 +50,7 @@ class Sandbox(TrackerState, ABC):
     password: ClassVar[str] = "p&s+s%41:wd"  # noqa: S105 - made to be awkward to encode
 
     def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "") -> None:
-        super().__init__(world, self.user)
+        self.state = TrackerState(world, self.user)
         self.faults = faults or Faults()
         self.base_path = base_path.rstrip("/")
         self.requests: Counter[str] = Counter()
@@ -59,6 +59,11 @@ class Sandbox(TrackerState, ABC):
         """Answers that began to send a file, by attachment id."""
         self._runner: web.AppRunner | None = None
         self._port = 0
+
+    @property
+    def world(self) -> World:
+        """What the tracker held at first."""
+        return self.state.world
 
     @property
     def url(self) -> str:
@@ -116,7 +121,7 @@ class Sandbox(TrackerState, ABC):
         self, request: web.Request, attachment: WorldAttachment, headers: dict[str, str]
     ) -> web.StreamResponse:
         """Answer with the content of an attachment, subject to the faults."""
-        return await self.send_body(request, attachment, self.chunks_of(attachment), attachment.size, headers)
+        return await self.send_body(request, attachment, self.state.chunks_of(attachment), attachment.size, headers)
 
     async def send_body(
         self,

@@ -54,6 +54,7 @@ class TrackerState:
         self.deleted: set[int] = set()
         self._stored: dict[int, _Upload] = {}
         self._descriptions: dict[int, str | None] = {}
+        self._names: dict[int, str] = {}
         self._sums: dict[int, str] = {}
         self._uploads_by_owner: dict[int, list[int]] = defaultdict(list)
         self.comments = [
@@ -80,13 +81,15 @@ class TrackerState:
         return self.created[number]
 
     def attachment(self, attachment_id: int) -> WorldAttachment | None:
-        """An attachment that is not deleted, with its present description."""
-        found = self.world.attachment(attachment_id) or self.uploads.get(attachment_id)
-        if found is None or attachment_id in self.deleted:
+        """An attachment that is not deleted, with its present name and description."""
+        file = self.world.attachment(attachment_id) or self.uploads.get(attachment_id)
+        if file is None or attachment_id in self.deleted:
             return None
         if attachment_id in self._descriptions:
-            return replace(found, description=self._descriptions[attachment_id])
-        return found
+            file = replace(file, description=self._descriptions[attachment_id])
+        if attachment_id in self._names:
+            file = replace(file, name=self._names[attachment_id])
+        return file
 
     def attachments(self) -> list[WorldAttachment]:
         """All attachments that are not deleted, by id. The list is cached, and grows."""
@@ -121,6 +124,11 @@ class TrackerState:
     def describe(self, attachment_id: int, description: str | None) -> None:
         """Change the description of an attachment."""
         self._descriptions[attachment_id] = description
+        self.changes += 1
+
+    def rename(self, attachment_id: int, name: str) -> None:
+        """Change the name of an attachment."""
+        self._names[attachment_id] = name
         self.changes += 1
 
     def delete(self, attachment_id: int) -> None:

@@ -99,7 +99,7 @@ def busiest(sandbox: IssuetrakSandbox) -> int:
 
 
 def empty_issue(sandbox: IssuetrakSandbox) -> int:
-    return next(entity.id for entity in sandbox.entities() if not sandbox.attachments_of(entity.id))
+    return next(entity.id for entity in sandbox.state.entities() if not sandbox.state.attachments_of(entity.id))
 
 
 async def send(goal, number: object, name: str = "a.txt", content: bytes = b"a", author: str = "", date: str = DATE):
@@ -179,7 +179,7 @@ class TestSourceThatRefusesWith403AndEscapes(SourceBound):
 
 def bound_target(sandbox: IssuetrakSandbox, wrap=lambda target: target) -> BoundTarget:
     async def files_of(ref: EntityRef):
-        return [(f.name, f.size, f.sha256, "") for f in sandbox.files_of(int(ref.id))]
+        return [(f.name, f.size, f.sha256, "") for f in sandbox.state.files_of(int(ref.id))]
 
     return BoundTarget(
         wrap(target(sandbox.url)),
@@ -316,7 +316,7 @@ async def test_wrong_clock_is_put_right_by_the_server_and_stays_so(status, offse
         await goal.read_back(made, bucket)
         assert bytes(bucket.content) == b"x" * 300_000
         assert sandbox.requests["GET /api/v1/attachments/{number}/{content}"] == 1
-        assert len(sandbox.uploads) == 1
+        assert len(sandbox.state.uploads) == 1
 
 
 async def test_many_workers_with_a_wrong_clock_all_get_through():
@@ -434,8 +434,8 @@ async def test_issues_without_files_before_the_first_with_one_are_believed_to_ha
     """The server answers 404 for none; another issue shows that the route is there."""
     async with IssuetrakSandbox(MANY, routes=(route,)) as sandbox:
         last = sandbox.world.entities[-1].id
-        shown = sandbox.attachments_of
-        sandbox.attachments_of = lambda id_: shown(busiest(sandbox))[:1] if id_ == last else []
+        shown = sandbox.state.attachments_of
+        sandbox.state.attachments_of = lambda id_: shown(busiest(sandbox))[:1] if id_ == last else []
         done = await crawl(source(sandbox.url, **options))
         assert {ref.id for ref, files in done.asked.items() if files} == {str(last)}
         assert len(done.asked) == len(MANY.entities)
@@ -500,7 +500,7 @@ async def test_issues_without_files_cost_one_question_for_many():
         found = source(sandbox.url)
         assert await found.attachments_of(Entity(issue(busiest(sandbox))))
         before = sandbox.requests[LIST]
-        empty = [entity.id for entity in sandbox.entities() if not sandbox.attachments_of(entity.id)]
+        empty = [entity.id for entity in sandbox.state.entities() if not sandbox.state.attachments_of(entity.id)]
         assert len(empty) > 10
         await asyncio.gather(*(found.attachments_of(Entity(issue(number))) for number in empty))
         assert sandbox.requests[LIST] - before < 1.5 * len(empty)
@@ -547,7 +547,7 @@ async def test_file_is_listed_no_more_only_if_the_route_of_lists_answers():
         files = [file for file in done.attachments.values() if file.owner == issue(busiest(sandbox))]
         for file in files:
             assert await found.still_lists(file)
-            sandbox.delete(int(file.id))
+            sandbox.state.delete(int(file.id))
             assert not await found.still_lists(file)
         sandbox.quirks.routes = ()
         for file in done.attachments.values():
@@ -582,7 +582,7 @@ async def test_id_that_is_no_number_never_gets_into_a_path():
 
 async def test_numbers_are_read_to_the_end_of_the_range_and_no_further():
     async with IssuetrakSandbox(SMALL, search_status=404) as sandbox:
-        numbers = sorted(entity.id for entity in sandbox.entities())
+        numbers = sorted(entity.id for entity in sandbox.state.entities())
         done = await crawl(source(sandbox.url, issue_numbers=f"1-{numbers[4]}"))
         assert done.entities == {issue(number) for number in numbers[:5]}
         assert not sandbox.requests[SEARCH]
@@ -661,10 +661,11 @@ class Cutting(IssuetrakSandbox):
         size = self.own or asked["PageSize"]
         index = asked["PageIndex"] - self.base
         some = [
-            self._issue_record(entity) for entity in self.entities()[max(0, index) * size : max(0, index + 1) * size]
+            self._issue_record(entity)
+            for entity in self.state.entities()[max(0, index) * size : max(0, index + 1) * size]
         ]
         told = {"PageIndex": asked["PageIndex"], "CountForPage": len(some), "PageSize": asked["PageSize"]}
-        told |= {"TotalCount": len(self.entities()), "Collection": some, "IsPageIndexZeroBased": not self.base}
+        told |= {"TotalCount": len(self.state.entities()), "Collection": some, "IsPageIndexZeroBased": not self.base}
         return web.json_response(self.tell(told, size))
 
 
@@ -704,7 +705,7 @@ async def test_search_that_ends_before_the_number_that_it_tells_is_short(kept, b
     class Short(IssuetrakSandbox):
         async def _search(self, request):
             told = json.loads((await super()._search(request)).text)
-            if [one for one in told["Collection"] if one["IssueNumber"] >= self.entities()[behind].id]:
+            if [one for one in told["Collection"] if one["IssueNumber"] >= self.state.entities()[behind].id]:
                 told["Collection"] = told["Collection"][:kept]
             return web.json_response({**told, "CountForPage": len(told["Collection"])})
 
@@ -739,12 +740,12 @@ async def test_range_of_numbers_without_a_single_issue_is_a_failure(status):
 async def test_issue_of_a_range_that_is_refused_is_named_and_the_others_are_read():
     class Odd(IssuetrakSandbox):
         async def _issue(self, request):
-            if request.match_info["number"] == str(self.entities()[3].id):
+            if request.match_info["number"] == str(self.state.entities()[3].id):
                 raise RefusedError(405, "odd")
             return await super()._issue(request)
 
     async with Odd(SMALL) as sandbox:
-        numbers = [entity.id for entity in sandbox.entities()]
+        numbers = [entity.id for entity in sandbox.state.entities()]
         forbidden, odd = numbers[2], numbers[3]
         sandbox.faults.forbidden_entities.add(forbidden)
         found = source(sandbox.url, issue_numbers="1-200")
@@ -773,7 +774,7 @@ class Vanishing(IssuetrakSandbox):
 
 async def test_gap_in_the_numbers_is_believed_only_while_an_issue_that_answered_still_does():
     async with Vanishing(MANY) as sandbox:
-        numbers = sorted(entity.id for entity in sandbox.entities())
+        numbers = sorted(entity.id for entity in sandbox.state.entities())
         whole = await read_to_the_end(source(sandbox.url, issue_numbers=f"1-{numbers[-1]}"), "issues")
         assert [entity.ref for page in whole for entity in page.entities] == [issue(number) for number in numbers]
         sandbox.last = numbers[50]
@@ -794,7 +795,7 @@ async def test_gap_in_the_numbers_is_believed_though_the_issue_before_it_was_del
             return await super()._issue(request)
 
     async with Deleting(MANY) as sandbox:
-        numbers = sorted(entity.id for entity in sandbox.entities())
+        numbers = sorted(entity.id for entity in sandbox.state.entities())
         found = source(sandbox.url, issue_numbers=f"1-{numbers[-1]}")
         pages = await read_to_the_end(found, "issues")
         page = next(page for page in pages if len(page.entities) > 1 and page.next)
@@ -856,13 +857,13 @@ async def test_range_that_is_none_is_a_mistake_in_the_configuration(numbers):
 async def test_issue_deleted_while_pages_are_read_hides_no_other():
     async with IssuetrakSandbox(MANY) as sandbox:
         found, seen, cursor = source(sandbox.url, page_size=20), set(), None
-        all_ids = [entity.id for entity in sandbox.entities()]
-        shown = sandbox.entities
+        all_ids = [entity.id for entity in sandbox.state.entities()]
+        shown = sandbox.state.entities
         while True:
             page = await found.read("issues", cursor)
             seen |= {entity.ref for entity in page.entities}
             if cursor is None:
-                sandbox.entities = lambda: [entity for entity in shown() if entity.id != min(all_ids)]
+                sandbox.state.entities = lambda: [entity for entity in shown() if entity.id != min(all_ids)]
             if (cursor := page.next) is None:
                 break
         assert seen == {issue(number) for number in all_ids}
@@ -1216,7 +1217,7 @@ async def test_file_that_is_too_large_for_the_server_is_reported_as_such(status,
     async with IssuetrakSandbox(SMALL, Faults(max_upload_bytes=200_000), too_large_status=status) as sandbox:
         with pytest.raises(errors.RejectedError, match="too many for this server"):
             await send(target(sandbox.url), busiest(sandbox), content=b"x" * 160_000)
-        assert not sandbox.uploads
+        assert not sandbox.state.uploads
 
 
 async def test_file_over_the_configured_limit_is_not_sent():
@@ -1251,28 +1252,35 @@ async def test_nothing_is_loaded_where_lists_cannot_be_read(words, full, tmp_pat
     async with IssuetrakSandbox(world, routes=(), no_route=(404, words)) as sandbox:
         for _ in range(2):
             assert await loaded(sandbox, tmp_path) == 4
-        assert not sandbox.uploads
+        assert not sandbox.state.uploads
 
 
 @pytest.mark.parametrize("full", [True, False])
 async def test_nothing_is_sent_twice_where_lists_turn_out_not_to_be_readable(full, tmp_path):
     """In words that make a list look known and empty: the first file shows that it is not, and ends the load."""
     async with Walled(SMALL if full else SMALL.without_attachments()) as sandbox:
-        sent = [(await loaded(sandbox, tmp_path), len(sandbox.uploads)) for _ in range(3)]
+        sent = [(await loaded(sandbox, tmp_path), len(sandbox.state.uploads)) for _ in range(3)]
         assert [count for _, count in sent] == [1, 2, 3]
         assert [status for status, _ in sent][:2] == [4, 4]
         assert (
-            len({file.name for e in SMALL.entities for file in sandbox.files_of(e.id) if file.id in sandbox.uploads})
+            len(
+                {
+                    file.name
+                    for e in SMALL.entities
+                    for file in sandbox.state.files_of(e.id)
+                    if file.id in sandbox.state.uploads
+                }
+            )
             == 3
         )
         await loaded(sandbox, tmp_path)
-        assert len(sandbox.uploads) == 3
+        assert len(sandbox.state.uploads) == 3
 
 
 async def test_first_file_of_an_empty_tracker_shows_where_lists_are(tmp_path):
     async with IssuetrakSandbox(SMALL.without_attachments(), routes=("issue",)) as sandbox:
         assert [await loaded(sandbox, tmp_path) for _ in range(2)] == [0, 0]
-        assert len(sandbox.uploads) == 3
+        assert len(sandbox.state.uploads) == 3
 
 
 async def test_upload_without_an_answer_is_unanswered_and_sent_once():
@@ -1280,13 +1288,13 @@ async def test_upload_without_an_answer_is_unanswered_and_sent_once():
         goal = RetryingTarget(target(sandbox.url), NO_PATIENCE)
         with pytest.raises(errors.OutcomeUnknownError):
             await send(goal, busiest(sandbox))
-        assert len(sandbox.uploads) == 1
+        assert len(sandbox.state.uploads) == 1
 
 
 async def test_answer_without_a_number_means_look():
     async with IssuetrakSandbox(SMALL, answer="quoted") as sandbox:
         made = await send(target(sandbox.url), busiest(sandbox))
-        assert made.id in {str(number) for number in sandbox.uploads}
+        assert made.id in {str(number) for number in sandbox.state.uploads}
     assert [made_in(answer) for answer in (7, "7", " 7\n", {"AttachmentID": 7})] == ["7"] * 4
     assert [made_in(answer) for answer in (None, True, -1, 0, "x", [], {}, 1.5)] == [None] * 8
 
@@ -1387,7 +1395,7 @@ async def test_oddities_are_told_with_what_they_mean():
         for tracker in (source(sandbox.url), target(sandbox.url)):
             [words] = await tracker.oddities()
             assert "list_route" in words
-        sandbox.entities = list
+        sandbox.state.entities = list
         assert "no issue is found" in (await source(sandbox.url).oddities())[0]
 
 
@@ -1420,10 +1428,10 @@ async def test_teampulse_goes_to_issuetrak_exactly_once_in_spite_of_lost_answers
         assert summaries[-1]["status"] == "complete", summaries[-1]["failures"]
         assert faults.injected["lose_upload_answers"] > 0
         expected = Counter((file.owner.id, file.sha256) for file in told(IssuetrakSandbox(SMALL)))
-        arrived = [(str(e.id), file) for e in SMALL.entities for file in new.files_of(e.id)]
+        arrived = [(str(e.id), file) for e in SMALL.entities for file in new.state.files_of(e.id)]
         assert Counter((owner, file.sha256) for owner, file in arrived) == expected
         assert all(complaint_about(file.name) == "" for _, file in arrived)
-        assert len(new.uploads) == expected.total()
+        assert len(new.state.uploads) == expected.total()
         authors = {author for author, _ in new.dates.values()}
         assert "Ann Lee" in authors
         assert not authors & {"José Núñez"}

@@ -72,7 +72,7 @@ def all_in(sandbox):
 
 def with_files(sandbox):
     """An entity with several files, as the listing tells of it."""
-    entity = next(one for one in sandbox.entities() if len(sandbox.attached(one.id)) > 1)
+    entity = next(one for one in sandbox.state.entities() if len(sandbox.attached(one.id)) > 1)
     return EntityRef(sandbox.kind_of(entity.id), str(entity.id)), len(sandbox.attached(entity.id))
 
 
@@ -239,7 +239,7 @@ async def crawl_listings(source):
 async def test_file_that_was_deleted_since_the_entity_was_listed_is_no_failure():
     async with odd() as (sandbox, source):
         ref, count = with_files(sandbox)
-        sandbox.delete(sandbox.attached(int(ref.id))[0].id)
+        sandbox.state.delete(sandbox.attached(int(ref.id))[0].id)
         assert len(await source.attachments_of(counted(ref, count))) == count - 1
 
 
@@ -509,7 +509,7 @@ async def test_file_that_does_not_come_is_still_listed_while_its_record_is_there
         loose = next(file for file in WORLD.attachments if WORLD.owner_of(file) is None)
         own = next(file for file in WORLD.attachments if file.entity_id is not None and file.comment_id is None)
         for file in (comment, loose, own):
-            sandbox.delete(file.id)
+            sandbox.state.delete(file.id)
             owner = NOBODY if file is loose else EntityRef("Bug", str(WORLD.owner_of(file)))
             known = Attachment(str(file.id), owner, file.name, comment_id=file.comment_id and str(file.comment_id))
             assert not await source.still_lists(known)
@@ -521,7 +521,7 @@ async def test_where_no_record_can_be_had_the_list_of_the_entity_may_tell_but_it
         file = sandbox.attached(int(ref.id))[0]
         known = Attachment(str(file.id), ref, file.name)
         assert await source.still_lists(known)
-        sandbox.delete(file.id)
+        sandbox.state.delete(file.id)
         for unknown in (known, Attachment("99999", NOBODY, "x")):
             with pytest.raises(errors.GoneError):
                 await source.still_lists(unknown)

@@ -140,10 +140,10 @@ class TestSourceByCookie(SourceContract):
 
 def bound_target(sandbox: TeamPulseSandbox, wrap=lambda target: target) -> BoundTarget:
     busiest = Counter(file.owner for file in told(sandbox)).most_common(1)[0][0]
-    sandbox.quirks.null_sizes = {sandbox.files_of(int(busiest.id))[0].id}
+    sandbox.quirks.null_sizes = {sandbox.state.files_of(int(busiest.id))[0].id}
 
     async def files_of(ref: EntityRef):
-        return [(f.name, f.size, f.sha256, f.description or "") for f in sandbox.files_of(int(ref.id))]
+        return [(f.name, f.size, f.sha256, f.description or "") for f in sandbox.state.files_of(int(ref.id))]
 
     return BoundTarget(
         wrap(target(sandbox)),
@@ -353,8 +353,8 @@ async def test_listing_by_offset_that_changes_meanwhile_misses_nothing(change):
                 break
             if change == "deleted" and len(seen) == 4:
                 for number in sorted(map(int, seen))[1:]:
-                    sandbox.delete(number)
-            if change == "added" and len(sandbox.uploads) < 12:
+                    sandbox.state.delete(number)
+            if change == "added" and len(sandbox.state.uploads) < 12:
                 for _ in range(6):
                     await dst.upload(EntityRef("Story", "101"), draft(), Bytes(b"x"))
         assert {str(file.id) for file in SMALL.attachments if SMALL.owner_of(file)} <= seen.keys()
@@ -581,7 +581,7 @@ async def test_upload_over_the_limit_is_told_as_too_large(status):
         with pytest.raises(errors.RejectedError, match=r"too large|404\.13") as caught:
             await dst.upload(EntityRef("Story", "101"), draft(size=1_001), Bytes(b"x" * 1_001))
         assert not isinstance(caught.value, errors.GoneError | errors.OutcomeUnknownError)
-        assert not s.uploads
+        assert not s.state.uploads
         assert not s.requests["GET /api/v1/workitems/{id}"], "what is said needs no second question"
 
 
@@ -612,7 +612,7 @@ async def test_description_that_is_not_taken_does_not_have_the_file_sent_again()
         retrying = RetryingTarget(dst, NO_PATIENCE)
         made = await retrying.upload(EntityRef("Story", "101"), draft(description="told"), Bytes(b"x"))
         assert (made.name, made.description) == ("a.txt", "")
-        assert len(sandbox.uploads) == 1
+        assert len(sandbox.state.uploads) == 1
 
 
 async def test_upload_whose_answer_is_lost_is_sent_once_and_found():
@@ -621,7 +621,7 @@ async def test_upload_whose_answer_is_lost_is_sent_once_and_found():
         with pytest.raises(errors.OutcomeUnknownError):
             await RetryingTarget(dst, NO_PATIENCE).upload(owner, draft(), Bytes(b"x"))
         assert [file.name for file in await dst.find_attachments(owner)] == ["a.txt"]
-        assert len(sb.uploads) == 1
+        assert len(sb.state.uploads) == 1
 
 
 async def test_upload_with_a_dead_token_logs_in_and_sends_it_again_whole():
@@ -629,7 +629,7 @@ async def test_upload_with_a_dead_token_logs_in_and_sends_it_again_whole():
         content = bytes(range(256)) * 200
         for _ in range(3):
             await dst.upload(EntityRef("Story", "101"), draft("b.bin", len(content)), Bytes(content))
-        assert [(file.size, file.sha256) for file in sb.files_of(101)] == [(len(content), sha256(content))] * 3
+        assert [(file.size, file.sha256) for file in sb.state.files_of(101)] == [(len(content), sha256(content))] * 3
         assert sb.login.refreshes == 3
 
 
@@ -647,7 +647,7 @@ async def test_more_files_than_a_page_holds_are_found_on_one_work_item():
     async with serving(TeamPulseSandbox(world, comment_files_in_workitem=True)) as (sandbox, src, dst):
         owner = EntityRef(sandbox.kind_of(101), "101")
         found = await dst.find_attachments(owner)
-        assert Counter(file.name for file in found) == Counter(file.name for file in sandbox.files_of(101))
+        assert Counter(file.name for file in found) == Counter(file.name for file in sandbox.state.files_of(101))
         assert len(found) > 100
         assert await src.attachments_of(Entity(owner)) == found
 

@@ -195,7 +195,7 @@ async def test_item_that_cannot_be_read_does_not_make_the_total_wrong():
             found = {entity.ref.id for page in pages for entity in page.entities}
             found |= {file.id for page in pages for file in page.attachments}
             assert str(left) not in found
-            assert len(found) == len(sandbox.entities() if stream == "workitems" else told(sandbox)) - 1
+            assert len(found) == len(sandbox.state.entities() if stream == "workitems" else told(sandbox)) - 1
 
 
 # Owners
@@ -206,7 +206,7 @@ async def test_server_that_refuses_or_stumbles_over_filters_is_read_whole(status
     async with serving(OddSandbox(refuses={"$filter": status}), page_size=5) as (sandbox, src, _):
         done = await crawl(src)
         assert Counter((file.owner, file.name) for file in done.attachments.values()) == expected_names(sandbox)
-        assert {ref.id for ref in done.entities} == {str(entity.id) for entity in sandbox.entities()}
+        assert {ref.id for ref in done.entities} == {str(entity.id) for entity in sandbox.state.entities()}
 
 
 async def test_work_item_that_never_can_be_read_is_one_failure_and_its_files_are_kept():
@@ -296,7 +296,7 @@ async def test_file_that_does_not_come_is_still_listed_while_its_record_is_there
             assert await src.still_lists(file)
             assert await src.still_lists(replace(file, owner=NOBODY))
         for file in files[:2]:
-            sandbox.delete(int(file.id))
+            sandbox.state.delete(int(file.id))
             assert not await src.still_lists(file)
             assert not await src.still_lists(replace(file, owner=NOBODY))
 
@@ -305,7 +305,7 @@ async def test_where_no_record_can_be_had_the_list_of_the_work_item_may_tell_but
     async with serving(OddSandbox(refuses={"v1/attachments/": 404})) as (sandbox, src, _):
         file = (await src.read("attachments", None)).attachments[0]
         assert await src.still_lists(file)
-        sandbox.delete(int(file.id))
+        sandbox.state.delete(int(file.id))
         for unknown in (file, replace(file, owner=NOBODY), Attachment("99999", EntityRef("Bug", "99999"), "x")):
             with pytest.raises(errors.GoneError):
                 await src.still_lists(unknown)

@@ -33,7 +33,7 @@ class IssuetrakSandbox(IssuetrakReads):
     @override
     def kind_of(self, entity_id: int) -> str:
         """Always an issue."""
-        if self.entity(entity_id) is None:
+        if self.state.entity(entity_id) is None:
             raise KeyError(entity_id)
         return "Issue"
 
@@ -87,14 +87,14 @@ class IssuetrakSandbox(IssuetrakReads):
         fault = self.faults.of_upload(values["IssueNumber"], values["FileName"])
         if fault == "fail_uploads":
             return self.faults.refuse(fault)
-        kept = self.keep(received.file(values["FileName"]), values["IssueNumber"], None)
+        kept = self.state.keep(received.file(values["FileName"]), values["IssueNumber"], None)
         self.dates[kept.id] = values["CreatedBy"], values["CreatedDate"][:23]
         answer: Any = {"bare": kept.id, "quoted": str(kept.id)}.get(self.quirks.answer, {"AttachmentID": kept.id})
         return await self.after_upload(request, fault, web.json_response(answer, status=201))
 
     def _check(self, values: dict[str, Any], size: int) -> None:
         number = values.get("IssueNumber")
-        if not isinstance(number, int) or self.entity(number) is None or self.faults.forbids(number):
+        if not isinstance(number, int) or self.state.entity(number) is None or self.faults.forbids(number):
             raise RefusedError(400, "IssueNumber must be that of an existing issue.")
         if complaint := complaint_about(values.get("FileName")):
             raise RefusedError(400, complaint)

@@ -71,7 +71,7 @@ class IssuetrakReads(Sandbox):
             raise RefusedError(400, "The query is invalid.") from None
         if (expression["QueryExpressionOperation"], expression["FieldName"]) != ("NotEqual", "IssueNumber"):
             raise RefusedError(400, "The query is invalid.")
-        shown = [e for e in self.entities() if str(e.id) != expression["FieldFilterValue1"]]
+        shown = [e for e in self.state.entities() if str(e.id) != expression["FieldFilterValue1"]]
         if ordering != {"FieldName": "IssueNumber", "QueryOrderingDirection": "Asc"}:
             shown.reverse()
         page = [self._issue_record(entity) for entity in shown[index * size : (index + 1) * size]]
@@ -102,7 +102,7 @@ class IssuetrakReads(Sandbox):
         records = [self._attachment_record(file) for file in files]
         if content:
             for record, file in zip(records, files, strict=True):
-                content_of = b"".join([chunk async for chunk in self.chunks_of(file)])
+                content_of = b"".join([chunk async for chunk in self.state.chunks_of(file)])
                 record["FileContent"] = _base64(content_of)
         return web.json_response(_collection(records, len(records), 0, 2147483647))
 
@@ -115,15 +115,15 @@ class IssuetrakReads(Sandbox):
         if not file.size and self.quirks.empty_is_null:
             return web.json_response(record)
         size = 0
-        async for piece in wrapped(record, self.chunks_of(file), escaped=escaped):
+        async for piece in wrapped(record, self.state.chunks_of(file), escaped=escaped):
             size += len(piece)
-        pieces = wrapped(record, self.chunks_of(file), escaped=escaped)
+        pieces = wrapped(record, self.state.chunks_of(file), escaped=escaped)
         headers = {"Content-Type": "application/json; charset=utf-8"}
         return await self.send_body(request, file, pieces, size, headers)
 
     async def _zip(self, request: web.Request) -> web.Response:
         files = self._attachments(request)
-        contents = [b"".join([chunk async for chunk in self.chunks_of(file)]) for file in files]
+        contents = [b"".join([chunk async for chunk in self.state.chunks_of(file)]) for file in files]
         names, packed = zipped(contents, bomb=self.quirks.zip_bomb)
         records = [self._attachment_record(file) for file in files]
         for record, name in zip(records, names, strict=True):
@@ -135,7 +135,7 @@ class IssuetrakReads(Sandbox):
         )
 
     def _entity(self, request: web.Request) -> WorldEntity:
-        found = self.entity(_number(request))
+        found = self.state.entity(_number(request))
         if found is None:
             raise RefusedError(self.quirks.missing_status, "There is no such issue.")
         if self.faults.forbids(found.id):
@@ -143,19 +143,19 @@ class IssuetrakReads(Sandbox):
         return found
 
     def _attachments(self, request: web.Request) -> list[WorldAttachment]:
-        files = self.attachments_of(self._entity(request).id)
+        files = self.state.attachments_of(self._entity(request).id)
         if not files:
             raise RefusedError(404, "There is no attachment.")
         return files
 
     def _attachment(self, request: web.Request) -> WorldAttachment:
-        found = self.attachment(_number(request))
+        found = self.state.attachment(_number(request))
         if found is None or self._owner(found) is None:
             raise RefusedError(self.quirks.missing_status, "There is no such attachment.")
         return found
 
     def _owner(self, file: WorldAttachment) -> int | None:
-        return file.entity_id if file.id in self.uploads else self.world.owner_of(file)
+        return self.state.world.owner_of(file)
 
     def _issue_record(self, entity: WorldEntity) -> dict[str, Any]:
         return {

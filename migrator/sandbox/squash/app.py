@@ -59,18 +59,17 @@ class SquashSandbox(SquashReads):
             raise RefusedError(400, "Required request parameter 'name' is not present")
         name = f"{stem}.{file.name.rpartition('.')[2]}"
         _hold(name)
-        self.names[file.id] = name
-        self.changes += 1
+        self.state.rename(file.id, name)
         return web.json_response(self.file_record(replace(file, name=name), whole=True))
 
     def _delete_from(self, kind: str) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             node = self.node(kind, request)
-            attached = {file.id for file in self.attachments_of(node.entity_id)}
+            attached = {file.id for file in self.state.attachments_of(node.entity_id)}
             for number in request.query.get("attachmentIds", "").split(","):
                 if not number.isdecimal() or int(number) not in attached:
                     raise not_found("attachment.Attachment", int(number) if number.isdecimal() else 0)
-                self.delete(int(number))
+                self.state.delete(int(number))
             return web.Response(status=204)
 
         return answer
@@ -102,7 +101,7 @@ class SquashSandbox(SquashReads):
         fault = self.faults.of_upload(node.entity_id, files[0].name)
         if fault == "fail_uploads":
             return self.faults.refuse(fault)
-        kept = [self.keep(file, node.entity_id, None) for file in taken]
+        kept = [self.state.keep(file, node.entity_id, None) for file in taken]
         items = [("attachments", file.id, self.file_record(file, whole=False)) for file in kept]
         return await self.after_upload(request, fault, web.json_response(embedded(items), status=201))
 

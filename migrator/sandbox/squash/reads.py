@@ -6,7 +6,6 @@ Beware: items of lists are abbreviated. Only a record requested by itself mentio
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -38,8 +37,6 @@ class SquashReads(SquashWeb):
         super().__init__(world, faults, base_path=base_path, **quirks)
         self.removed: set[tuple[str, int]] = set()
         """Kind and id of what was deleted, along with everything below it."""
-        self.names: dict[int, str] = {}
-        """New names of files that were renamed."""
 
     @override
     def routes(self) -> Iterable[web.RouteDef]:
@@ -64,13 +61,6 @@ class SquashReads(SquashWeb):
             yield "GET", f"/{kind}{_ONE}/attachments", self._files(kind), ""
         yield "GET", f"/attachments{_ONE}", self._file, ""
         yield "GET", f"/attachments{_ONE}/content", self._content, FILE_ROUTE
-
-    @override
-    def attachment(self, attachment_id: int) -> WorldAttachment | None:
-        """An attachment that is not deleted, under its present name."""
-        found = super().attachment(attachment_id)
-        name = self.names.get(attachment_id)
-        return found if found is None or name is None else replace(found, name=name)
 
     def node(self, kind: str, request: web.Request) -> Node:
         """The node that a path names; 404 or 403 otherwise."""
@@ -105,7 +95,7 @@ class SquashReads(SquashWeb):
     def file_of(self, request: web.Request) -> WorldAttachment:
         """The file that a path names."""
         number = int(request.match_info["id"])
-        file = self.attachment(number)
+        file = self.state.attachment(number)
         owner = self.tree.of_entity.get(file.entity_id or 0) if file else None
         if file is None or owner is None or self.is_removed(owner):
             raise not_found("attachment.Attachment", number)
@@ -124,7 +114,7 @@ class SquashReads(SquashWeb):
         if whole or node.kind in self.quirks.embeds_files:
             links |= {} if node.kind.endswith("-steps") else {"attachments": self.href(f"{path}/attachments")}
             if node.kind not in self.quirks.untold:
-                files = self.attachments_of(node.entity_id)
+                files = self.state.attachments_of(node.entity_id)
                 found["attachments"] = [self.file_record(file, whole=self.quirks.full_files) for file in files]
         return {**found, "_links": links}
 
@@ -231,7 +221,7 @@ class SquashReads(SquashWeb):
             node = self.node(kind, request)
             if not self.quirks.lists_files:
                 raise RefusedError(405, "Request method 'GET' not supported")
-            files = self.attachments_of(node.entity_id)
+            files = self.state.attachments_of(node.entity_id)
             items = [("attachments", file.id, self.file_record(file, whole=False)) for file in files]
             return self.page(request, items)
 

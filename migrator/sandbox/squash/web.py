@@ -72,7 +72,7 @@ class SquashWeb(Sandbox):
     ) -> None:
         super().__init__(world_of(world), faults, base_path=base_path)
         self.quirks = SquashQuirks(**quirks)
-        self.tree = Tree(self.world.entities, own_numbers=self.quirks.own_numbers)
+        self.tree = Tree(self.state.world.entities, own_numbers=self.quirks.own_numbers)
         self._shuffles = random.Random(world.seed)
 
     @property

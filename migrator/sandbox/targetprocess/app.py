@@ -74,7 +74,7 @@ class TargetprocessSandbox(TargetprocessFiles):
     @override
     def kind_of(self, entity_id: int) -> str:
         """The entity type of an entity."""
-        entity = self.entity(entity_id)
+        entity = self.state.entity(entity_id)
         if entity is None:
             raise KeyError(entity_id)
         return TYPES[entity.kind][0]
@@ -184,7 +184,7 @@ class TargetprocessSandbox(TargetprocessFiles):
         if resource.name != "Attachment":
             raise RefusedError(403, f"A sandbox deletes attachments only, no {resource.name}.", name="Forbidden")
         row = self.lists.row(request, resource)
-        self.delete(row.id)
+        self.state.delete(row.id)
         return resource.name, {"ResourceType": resource.name, "Id": row.id}, 200
 
     def _written(self, request: web.Request, body: bytes) -> tuple[str, Any, int]:
@@ -206,19 +206,19 @@ class TargetprocessSandbox(TargetprocessFiles):
     def _described(self, given: dict[str, Any], number: int) -> WorldAttachment:
         if not number:
             raise BadRequestError("Attachments are created by uploading a file.")
-        if self.attachment(number) is None:
+        if self.state.attachment(number) is None:
             raise RefusedError(404, f"Attachment with Id {number} not found or access is forbidden.", name="NotFound")
         if "Description" in given:
-            self.describe(number, given["Description"])
-        found = self.attachment(number)
+            self.state.describe(number, given["Description"])
+        found = self.state.attachment(number)
         assert found is not None  # noqa: S101 - it was there two lines above
         return found
 
     def _commented(self, given: dict[str, Any]) -> CommentRow:
         owner = (given.get("General") or {}).get("Id")
-        if not given.get("Description") or not isinstance(owner, int) or self.entity(owner) is None:
+        if not given.get("Description") or not isinstance(owner, int) or self.state.entity(owner) is None:
             raise BadRequestError("Comment needs Description and General.")
-        return self.add_comment(owner, given["Description"])
+        return self.state.add_comment(owner, given["Description"])
 
     def _created(self, resource: Resource, given: dict[str, Any]) -> Any:
         kind = next((kind for kind, names in TYPES.items() if names[0] == resource.name), None)
@@ -226,10 +226,12 @@ class TargetprocessSandbox(TargetprocessFiles):
             raise BadRequestError(f"{resource.name} cannot be created or updated here.")
         needed = "UserStory" if kind == "task" else "Project"
         owner = (given.get(needed) or {}).get("Id")
-        known = owner in {one.id for one in PROJECTS} if needed == "Project" else self.entity(owner or 0) is not None
+        known = (
+            owner in {one.id for one in PROJECTS} if needed == "Project" else self.state.entity(owner or 0) is not None
+        )
         if not given.get("Name") or not known:
             raise BadRequestError(f"{resource.name} needs Name and {needed}.")
-        return self.create_entity(kind, given["Name"], given.get("Description") or "")
+        return self.state.create_entity(kind, given["Name"], given.get("Description") or "")
 
 
 def as_javascript(request: web.Request, text: str, status: int) -> web.Response:

@@ -77,7 +77,7 @@ class TargetprocessFiles(Sandbox):
 
     def attached(self, entity_id: int) -> list[WorldAttachment]:
         """What the entity's Attachments collection shows: nothing of its comments and messages."""
-        files = [file for file in self.attachments_of(entity_id) if file.entity_id == entity_id]
+        files = [file for file in self.state.attachments_of(entity_id) if file.entity_id == entity_id]
         return [file for file in files if file.id not in self.quirks.hidden_from_generals]
 
     def account(self, request: web.Request) -> str | None:
@@ -109,7 +109,7 @@ class TargetprocessFiles(Sandbox):
         if account not in {"basic", "cookie"} and not (account == "access_token" and self.quirks.token_downloads):
             return self._deny()
         number = lowered(request).get("attachmentid", "")
-        attachment = self.attachment(int(number)) if number.isdecimal() else None
+        attachment = self.state.attachment(int(number)) if number.isdecimal() else None
         if attachment is None:
             return error_page("Attachment was not found", 404)
         if attachment.entity_id is not None and self.faults.forbids(attachment.entity_id):
@@ -143,7 +143,7 @@ class TargetprocessFiles(Sandbox):
             return error_page("Request Entity Too Large", 413)
         owner = fields.get("generalid", "")
         entity_id = int(owner) if owner.isdecimal() else None
-        if "generalid" in fields and (entity_id is None or self.entity(entity_id) is None):
+        if "generalid" in fields and (entity_id is None or self.state.entity(entity_id) is None):
             return error_page(f"General with Id {owner} was not found", self.quirks.upload_error_status)
         if entity_id is not None and self.faults.forbids(entity_id):
             return error_page("Access is denied", 403)
@@ -155,7 +155,7 @@ class TargetprocessFiles(Sandbox):
         fault = self.faults.of_upload(entity_id, files[0].name)
         if fault == "fail_uploads":
             return self.faults.refuse(fault)
-        kept = [self.keep(file, entity_id, file.name) for file in files]
+        kept = [self.state.keep(file, entity_id, file.name) for file in files]
         return await self.after_upload(request, fault, self._upload_answer(kept))
 
     def _upload_answer(self, kept: list[WorldAttachment]) -> web.Response:
@@ -182,7 +182,7 @@ class TargetprocessFiles(Sandbox):
         ]
 
     def _camel_case(self, file: WorldAttachment) -> dict[str, Any]:
-        entity = self.entity(file.entity_id) if file.entity_id is not None else None
+        entity = self.state.entity(file.entity_id) if file.entity_id is not None else None
         general = {"resourceType": "General", "id": entity.id, "name": entity.title} if entity else None
         first, _, last = file.author.partition(" ")
         return {

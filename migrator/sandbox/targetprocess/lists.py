@@ -77,12 +77,12 @@ class TargetprocessLists:
         """All rows of a resource, by id."""
         if name == "Attachment":
             hidden = self._sandbox.quirks.hidden_from_collection
-            files = self._sandbox.attachments()
+            files = self._sandbox.state.attachments()
             return [file for file in files if file.id not in hidden] if hidden else files
-        others = {"Comment": self._sandbox.comments, "Message": self._sandbox.world.messages, **FIXED}
+        others = {"Comment": self._sandbox.state.comments, "Message": self._sandbox.state.world.messages, **FIXED}
         if name in others:
             return others[name]
-        return [entity for entity in self._sandbox.entities() if name in {"General", TYPES[entity.kind][0]}]
+        return [entity for entity in self._sandbox.state.entities() if name in {"General", TYPES[entity.kind][0]}]
 
     def row(self, request: web.Request, resource: Resource) -> Any:
         """The row whose id is in the path; 404 if there is none, 403 if it is forbidden."""
@@ -91,17 +91,17 @@ class TargetprocessLists:
         if row is None:
             message = f"{resource.name} with Id {number} not found or access is forbidden."
             raise RefusedError(404, message, name="NotFound")
-        entity_id = getattr(row, "entity_id", number if self._sandbox.entity(number) else None)
+        entity_id = getattr(row, "entity_id", number if self._sandbox.state.entity(number) else None)
         if entity_id is not None and self._sandbox.faults.forbids(entity_id):
             raise RefusedError(403, "User has insufficient rights to perform an action.", name="Forbidden")
         return row
 
     def _found(self, name: str, number: int) -> Any:
         if name == "Attachment":
-            return self._sandbox.attachment(number)
+            return self._sandbox.state.attachment(number)
         if name in {"Comment", "Message", *FIXED}:
             return next((row for row in self.rows_of(name) if row.id == number), None)
-        entity = self._sandbox.entity(number)
+        entity = self._sandbox.state.entity(number)
         return entity if entity and name in {"General", TYPES[entity.kind][0]} else None
 
     def page(self, request: web.Request, resource: Resource, rows: Sequence[Any]) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class TargetprocessLists:
             of_general = [part.lower() for part in condition.path] == ["general", "id"] and condition.operator == "eq"
             if of_general and isinstance(condition.value, int):
                 hidden = self._sandbox.quirks.hidden_from_collection
-                return [file for file in self._sandbox.attachments_of(condition.value) if file.id not in hidden]
+                return [file for file in self._sandbox.state.attachments_of(condition.value) if file.id not in hidden]
         return rows
 
     def _sorted(self, query: dict[str, str], resource: Resource, rows: Sequence[Any]) -> Sequence[Any]:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from migrator.sandbox.state import CommentRow
+from migrator.sandbox.state import CommentRow, TrackerState
 from migrator.sandbox.targetprocess.files import owner_id, unique_name
 from migrator.sandbox.targetprocess.resources import EPOCH, TYPES, Field, Resource
-from migrator.sandbox.world import PEOPLE, World, WorldAttachment, WorldEntity
+from migrator.sandbox.world import PEOPLE, WorldAttachment, WorldEntity
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,7 @@ PROJECTS = (NamedRow(1, "Sandbox"), NamedRow(2, "Старые дела"))
 class SandboxView(Protocol):
     """What the schema needs to know of a sandbox."""
 
-    world: World
-    comments: list[CommentRow]
-
-    def entities(self) -> list[WorldEntity]:
-        """All entities, by id."""
-
-    def entity(self, entity_id: int) -> WorldEntity | None:
-        """An entity by its id."""
+    state: TrackerState
 
     def attached(self, entity_id: int) -> list[WorldAttachment]:
         """The attachments of an entity."""
@@ -56,7 +49,7 @@ def build_resources(sandbox: SandboxView) -> Mapping[str, Resource]:
 
 
 def _attachment(sandbox: SandboxView) -> Resource:
-    messages = {message.id: message for message in sandbox.world.messages}
+    messages = {message.id: message for message in sandbox.state.world.messages}
     fields = {
         "Id": Field(lambda file: file.id),
         "Name": Field(lambda file: file.name),
@@ -68,7 +61,7 @@ def _attachment(sandbox: SandboxView) -> Resource:
         "MimeType": Field(lambda file: file.media_type),
         "Size": Field(lambda file: file.size),
         "Owner": Field(lambda file: NamedRow(owner_id(file.author), file.author), "GeneralUser"),
-        "General": Field(lambda file: sandbox.entity(file.entity_id) if file.entity_id else None, "General"),
+        "General": Field(lambda file: sandbox.state.entity(file.entity_id) if file.entity_id else None, "General"),
         "Message": Field(lambda file: messages.get(file.message_id), "Message"),
     }
     default = ("Name", "UniqueFileName", "Description", "Date", "Owner", "General", "Message")
@@ -82,7 +75,7 @@ def _comment(sandbox: SandboxView) -> Resource:
         "ParentId": Field(lambda _: None),
         "CreateDate": Field(lambda _: EPOCH),
         "IsPrivate": Field(lambda _: False),
-        "General": Field(lambda comment: sandbox.entity(comment.entity_id), "General"),
+        "General": Field(lambda comment: sandbox.state.entity(comment.entity_id), "General"),
         "Owner": Field(lambda comment: _person(comment.id), "GeneralUser"),
     }
     return Resource("Comment", fields, ("Description", "ParentId", "CreateDate", "IsPrivate", "General", "Owner"))
@@ -90,13 +83,13 @@ def _comment(sandbox: SandboxView) -> Resource:
 
 def _message(sandbox: SandboxView) -> Resource:
     def files(message: Any) -> Sequence[WorldAttachment]:
-        return [file for file in sandbox.world.attachments if file.message_id == message.id]
+        return [file for file in sandbox.state.world.attachments if file.message_id == message.id]
 
     fields = {
         "Id": Field(lambda message: message.id),
         "Subject": Field(lambda message: message.subject),
         "CreateDate": Field(lambda _: EPOCH),
-        "Generals": Field(lambda message: [sandbox.entity(message.entity_id)], "General", many=True),
+        "Generals": Field(lambda message: [sandbox.state.entity(message.entity_id)], "General", many=True),
         "Attachments": Field(files, "Attachment", many=True),
     }
     return Resource("Message", fields, ("Subject", "CreateDate"))
@@ -104,7 +97,7 @@ def _message(sandbox: SandboxView) -> Resource:
 
 def _general(sandbox: SandboxView, name: str) -> Resource:
     def comments(entity: WorldEntity) -> list[CommentRow]:
-        return [one for one in sandbox.comments if one.entity_id == entity.id]
+        return [one for one in sandbox.state.comments if one.entity_id == entity.id]
 
     fields = {
         "Id": Field(lambda entity: entity.id),
@@ -130,7 +123,7 @@ def _planned(sandbox: SandboxView) -> dict[str, Field]:
         def found(entity: WorldEntity) -> list[WorldEntity]:
             if entity.kind != "story":
                 return []
-            after = [one for one in sandbox.entities() if one.id > entity.id]
+            after = [one for one in sandbox.state.entities() if one.id > entity.id]
             until = next((one.id for one in after if one.kind == "story"), None)
             return [one for one in after if one.kind == kind and (until is None or one.id < until)]
 

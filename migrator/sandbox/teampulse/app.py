@@ -39,7 +39,7 @@ class TeamPulseSandbox(TeamPulseReads):
     @override
     def kind_of(self, entity_id: int) -> str:
         """The type of a work item."""
-        entity = self.entity(entity_id)
+        entity = self.state.entity(entity_id)
         if entity is None:
             raise KeyError(entity_id)
         return KINDS.get(entity.kind, entity.kind)
@@ -93,7 +93,7 @@ class TeamPulseSandbox(TeamPulseReads):
             raise RefusedError(400, projectId="The field projectId must be an existing project.")
         if not isinstance(fields, dict) or not fields.get("Name"):
             raise RefusedError(400, Name="The field Name is required.")
-        if given["type"] == "Task" and self.entity(fields.get("ParentID") or 0) is None:
+        if given["type"] == "Task" and self.state.entity(fields.get("ParentID") or 0) is None:
             raise RefusedError(400, ParentID="The field ParentID is required for a Task.")
         return self._created("workitems", self.records.work_item(self.records.create(given["type"], given, fields)))
 
@@ -103,7 +103,7 @@ class TeamPulseSandbox(TeamPulseReads):
         if unknown := [name for name in given if name.lower() not in WORK_ITEM_FIELDS]:
             raise RefusedError(400, **dict.fromkeys(unknown, "This is no field of a work item."))
         self.records.change(number, given)
-        return web.json_response(self.records.work_item(self.entity(number)))
+        return web.json_response(self.records.work_item(self.state.entity(number)))
 
     async def _delete_work_item(self, request: web.Request) -> web.Response:
         self.removed.add(self._item_id(request))
@@ -112,14 +112,14 @@ class TeamPulseSandbox(TeamPulseReads):
     async def _create_comment(self, request: web.Request) -> web.Response:
         given = await _object(request)
         owner = given.get("workItemId")
-        if not isinstance(owner, int) or self.entity(owner) is None or not given.get("projectId"):
+        if not isinstance(owner, int) or self.state.entity(owner) is None or not given.get("projectId"):
             raise RefusedError(400, workItemId="The fields workItemId and projectId are required.")
         if not given.get("description"):
             raise RefusedError(400, description="The field description is required.")
-        return self._created("comments", self.records.comment(self.add_comment(owner, given["description"])))
+        return self._created("comments", self.records.comment(self.state.add_comment(owner, given["description"])))
 
     async def _delete_comment(self, request: web.Request) -> web.Response:
-        self.comments.remove(self._one_comment(request))
+        self.state.comments.remove(self._one_comment(request))
         return web.Response()
 
     async def _describe(self, request: web.Request) -> web.Response:
@@ -127,11 +127,11 @@ class TeamPulseSandbox(TeamPulseReads):
         given = await _object(request)
         if unknown := [name for name in given if name != "description"]:
             raise RefusedError(400, **dict.fromkeys(unknown, "The field is read-only."))
-        self.describe(file.id, given.get("description"))
+        self.state.describe(file.id, given.get("description"))
         return await self._file_record(request)
 
     async def _delete_file(self, request: web.Request) -> web.Response:
-        self.delete(self._attachment(request).id)
+        self.state.delete(self._attachment(request).id)
         return web.Response()
 
     async def _upload(self, request: web.Request) -> web.Response:
@@ -150,7 +150,7 @@ class TeamPulseSandbox(TeamPulseReads):
         fault = self.faults.of_upload(number, files[0].name)
         if fault == "fail_uploads":
             return self.faults.refuse(fault)
-        kept = self.keep(files[0], number, None)
+        kept = self.state.keep(files[0], number, None)
         self.records.types[kept.id] = request.query.get("type", "TeamPulse")
         return await self.after_upload(request, fault, self._created("attachments", self.records.attachment(kept)))
 

@@ -106,7 +106,7 @@ class TeamPulseReads(Sandbox):
 
     def _item_id(self, request: web.Request) -> int:
         number = int(request.match_info["id"])
-        if self.entity(number) is None or number in self.removed:
+        if self.state.entity(number) is None or number in self.removed:
             raise RefusedError(404, message=f"Work item {number} was not found.")
         if self.faults.forbids(number):
             raise RefusedError(403, message="You have no access to this work item.")
@@ -114,17 +114,17 @@ class TeamPulseReads(Sandbox):
 
     def _visible(self) -> list[WorldAttachment]:
         """The attachments of work items that still exist; cached until something changes."""
-        state = (self.changes, len(self.removed))
+        state = (self.state.changes, len(self.removed))
         if self._kept[0] != state:
             hidden = {None, *self.removed}
             self._kept = (
                 state,
-                [file for file in self.attachments() if self.records.owner(file) not in hidden],
+                [file for file in self.state.attachments() if self.records.owner(file) not in hidden],
             )
         return self._kept[1]
 
     def _attachment(self, request: web.Request) -> WorldAttachment:
-        file = self.attachment(int(request.match_info["id"]))
+        file = self.state.attachment(int(request.match_info["id"]))
         owner = None if file is None else self.records.owner(file)
         if file is None or owner is None or owner in self.removed:
             raise RefusedError(404, message="The attachment was not found.")
@@ -134,7 +134,7 @@ class TeamPulseReads(Sandbox):
 
     def _one_comment(self, request: web.Request) -> CommentRow:
         number = int(request.match_info["id"])
-        for comment in self.comments:
+        for comment in self.state.comments:
             if comment.id == number:
                 return comment
         raise RefusedError(404, message=f"Comment {number} was not found.")
@@ -172,21 +172,23 @@ class TeamPulseReads(Sandbox):
 
     async def _tasks(self, request: web.Request) -> web.Response:
         story = self._item_id(request)
-        rows = [one for one in self.entities() if one.id not in self.removed and self.records.parent(one) == story]
+        rows = [
+            one for one in self.state.entities() if one.id not in self.removed and self.records.parent(one) == story
+        ]
         return self._page(request, rows, self.records.work_item, WORK_ITEM_FIELDS)
 
     async def _work_items(self, request: web.Request) -> web.Response:
-        rows = [entity for entity in self.entities() if entity.id not in self.removed]
+        rows = [entity for entity in self.state.entities() if entity.id not in self.removed]
         return self._page(request, rows, self.records.work_item, WORK_ITEM_FIELDS)
 
     async def _work_item(self, request: web.Request) -> web.Response:
-        return web.json_response(self.records.work_item(self.entity(self._item_id(request))))
+        return web.json_response(self.records.work_item(self.state.entity(self._item_id(request))))
 
     async def _files(self, request: web.Request) -> web.Response:
         return self._page(request, self._visible(), self.records.attachment, ATTACHMENT_FIELDS)
 
     async def _work_item_files(self, request: web.Request) -> web.Response:
-        rows = self.attachments_of(self._item_id(request))
+        rows = self.state.attachments_of(self._item_id(request))
         if not self.quirks.comment_files_in_workitem:
             rows = [file for file in rows if file.comment_id is None]
         return self._page(request, rows, self.records.attachment, ATTACHMENT_FIELDS)
@@ -195,11 +197,11 @@ class TeamPulseReads(Sandbox):
         return web.json_response(self.records.attachment(self._attachment(request)))
 
     async def _comments(self, request: web.Request) -> web.Response:
-        return self._page(request, self.comments, self.records.comment, COMMENT_FIELDS)
+        return self._page(request, self.state.comments, self.records.comment, COMMENT_FIELDS)
 
     async def _work_item_comments(self, request: web.Request) -> web.Response:
         number = self._item_id(request)
-        rows = [comment for comment in self.comments if comment.entity_id == number]
+        rows = [comment for comment in self.state.comments if comment.entity_id == number]
         return self._page(request, rows, self.records.comment, COMMENT_FIELDS)
 
     async def _comment(self, request: web.Request) -> web.Response:
@@ -207,7 +209,7 @@ class TeamPulseReads(Sandbox):
 
     async def _comment_files(self, request: web.Request) -> web.Response:
         comment = self._one_comment(request)
-        rows = [file for file in self.attachments_of(comment.entity_id) if file.comment_id == comment.id]
+        rows = [file for file in self.state.attachments_of(comment.entity_id) if file.comment_id == comment.id]
         return self._page(request, rows, self.records.attachment, ATTACHMENT_FIELDS)
 
 

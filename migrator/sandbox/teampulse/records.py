@@ -8,8 +8,8 @@ Beware: dates carry no zone, and nobody knows which one they are in (here: UTC).
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from migrator.sandbox.state import CommentRow
-from migrator.sandbox.world import PEOPLE, World, WorldAttachment, WorldEntity
+from migrator.sandbox.state import CommentRow, TrackerState
+from migrator.sandbox.world import PEOPLE, WorldAttachment, WorldEntity
 
 KINDS = {"story": "Story", "bug": "Bug", "task": "Task", "feature": "Feature", "request": "Feedback"}
 """Neutral kind -> type of work item."""
@@ -61,12 +61,8 @@ COLLECTIONS: Mapping[str, tuple[Named, ...]] = {
 class SandboxView(Protocol):
     """What the records need to know of a sandbox."""
 
-    world: World
-    uploads: dict[int, WorldAttachment]
+    state: TrackerState
     quirks: Any
-
-    def create_entity(self, kind: str, title: str, text: str) -> WorldEntity:
-        """Add an entity."""
 
     def address(self, file: WorldAttachment, page: str = "AttachmentDownload") -> str:
         """The address of a file."""
@@ -84,12 +80,12 @@ class Records:
 
     def owner(self, file: WorldAttachment) -> int | None:
         """The work item of an attachment."""
-        return file.entity_id if file.id in self._sandbox.uploads else self._sandbox.world.owner_of(file)
+        return self._sandbox.state.world.owner_of(file)
 
     def create(self, kind: str, given: Mapping[str, Any], fields: Mapping[str, Any]) -> WorldEntity:
         """Add a work item of a type."""
         neutral = {spelled: kind for kind, spelled in KINDS.items()}.get(kind, kind)
-        entity = self._sandbox.create_entity(neutral, fields["Name"], fields.get("Description") or "")
+        entity = self._sandbox.state.create_entity(neutral, fields["Name"], fields.get("Description") or "")
         self._projects[entity.id] = given["projectId"]
         self.change(entity.id, fields)
         return entity

@@ -135,10 +135,10 @@ class FilePages:
     async def _file(self, request: web.Request, how: str) -> web.StreamResponse:
         if not self._login.authenticated(request):
             return to_login(self._sandbox)
-        file = self._sandbox.attachment(attachment_number(int(request.match_info["number"])))
+        file = self._sandbox.state.attachment(attachment_number(int(request.match_info["number"])))
         if file is None or request.match_info["name"] != file.name:
             return web.Response(status=404, text="Not found")
-        owner = self._sandbox.world.owner_of(file) if file.id not in self._sandbox.uploads else file.entity_id
+        owner = self._sandbox.state.world.owner_of(file)
         if owner is not None and self._sandbox.faults.forbids(owner):
             return web.Response(status=403, text="Forbidden")
         disposition = attachment_disposition(file.name).replace("attachment", how, 1)
