@@ -22,7 +22,7 @@ from migrator.sandbox.faults import Faults, drop, request_key, send
 from migrator.sandbox.state import TrackerState
 from migrator.sandbox.world import World, WorldAttachment
 
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 FILE_ROUTE = "file"
 """The name (up to a dot) of routes that answer with file contents; these meet more faults."""
@@ -172,7 +172,7 @@ def attachment_disposition(name: str) -> str:
 
 
 @web.middleware
-async def _through_faults(request: web.Request, handler: Answer) -> web.StreamResponse:
+async def _through_faults(request: web.Request, handler: Handler) -> web.StreamResponse:
     sandbox = request.app[SANDBOX]
     if request.match_info.http_exception is not None:
         return await handler(request)
@@ -187,7 +187,9 @@ async def _through_faults(request: web.Request, handler: Answer) -> web.StreamRe
     return await _with_fault(request, handler, sandbox, fault)
 
 
-async def _with_fault(request: web.Request, handler: Answer, sandbox: Sandbox, fault: str | None) -> web.StreamResponse:
+async def _with_fault(
+    request: web.Request, handler: Handler, sandbox: Sandbox, fault: str | None
+) -> web.StreamResponse:
     if fault in {"error_500", "unavailable", "throttled"}:
         return sandbox.faults.refuse(fault)
     if fault == "dropped":
