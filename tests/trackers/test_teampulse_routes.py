@@ -12,11 +12,12 @@ from aiohttp import web
 from migrator import errors
 from migrator.model import NOBODY, Attachment, EntityRef
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.teampulse.writes import Writes
 from migrator.trackers.teampulse import ADAPTER
 from migrator.trackers.teampulse.parse import total_in
 from tests.contract import Bytes
 from tests.contract.source import crawl, read_to_the_end
-from tests.trackers.test_teampulse import SMALL, draft, expected_names, names, serving, told
+from tests.trackers.test_teampulse import SMALL, composed, draft, expected_names, names, serving, told
 
 
 class OddSandbox(TeamPulseSandbox):
@@ -26,8 +27,8 @@ class OddSandbox(TeamPulseSandbox):
         super().__init__(world, **oddities)
         self.change, self.refuses = change or (lambda _request, tree: tree), refuses or {}
 
-    def _answering(self, act):
-        given = super()._answering(act)
+    def answering(self, handler):
+        given = super().answering(handler)
 
         async def answer(request):
             for part, status in self.refuses.items():
@@ -239,8 +240,8 @@ async def test_work_items_that_never_can_be_read_are_a_failure_each_and_the_file
 
 async def test_page_of_a_proxy_in_place_of_filtered_work_items_is_no_more_than_a_refusal():
     class Guarded(OddSandbox):
-        def _answering(self, act):
-            given = super()._answering(act)
+        def answering(self, handler):
+            given = super().answering(handler)
 
             async def answer(request):
                 if "id eq" in request.query.get("$filter", ""):
@@ -315,14 +316,11 @@ async def test_where_no_record_can_be_had_the_list_of_the_work_item_may_tell_but
 
 
 async def test_answer_to_an_upload_that_leaves_the_name_open_tells_the_id():
-    def change(_request, tree):
-        return tree
-
-    class Curt(OddSandbox):
-        def _created(self, collection, record):
+    class Curt(Writes):
+        def created(self, collection, record):
             return web.json_response({"id": record["id"]}, status=201)
 
-    async with serving(Curt(change=change)) as (_, _, dst):
+    async with serving(composed(writes=Curt)) as (_, _, dst):
         made = await dst.upload(EntityRef("Story", "101"), draft("b.txt"), Bytes(b"x"))
         assert made.name == "b.txt"
         assert made.id in {file.id for file in await dst.find_attachments(EntityRef("Story", "101"))}
