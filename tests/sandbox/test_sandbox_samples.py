@@ -144,12 +144,12 @@ async def test_include_and_exclude_exclude_each_other_and_an_unknown_field_is_na
 
 
 async def test_attachments_stand_inside_of_their_entity(client: Client, targetprocess: TargetprocessSandbox) -> None:
-    entity = next(one for one in targetprocess.state.entities() if targetprocess.attached(one.id))
+    entity = next(one for one in targetprocess.state.entities() if targetprocess.lists.attached(one.id))
     collection = PLURALS[targetprocess.kind_of(entity.id)]
     for path in (f"Generals/{entity.id}", f"{collection}/{entity.id}"):
         text, _ = await got(client, f"{targetprocess.url}/api/v1/{path}?include=[Attachments]", **BASIC, **JSON)
         inside = json.loads(text)["Attachments"]["Items"]
-        assert [file["Id"] for file in inside] == [file.id for file in targetprocess.attached(entity.id)]
+        assert [file["Id"] for file in inside] == [file.id for file in targetprocess.lists.attached(entity.id)]
 
 
 @pytest.mark.parametrize(

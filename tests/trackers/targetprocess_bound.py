@@ -98,7 +98,7 @@ CREATING = replace(SKIP, create_project="Sandbox")
 
 
 def bound_target(sandbox: TargetprocessSandbox) -> BoundTarget:
-    owner = next(e for e in sandbox.state.entities() if 1 < len(sandbox.attached(e.id)) < 10)
+    owner = next(e for e in sandbox.state.entities() if 1 < len(sandbox.lists.attached(e.id)) < 10)
 
     async def files_of(ref: EntityRef) -> list[Truth]:
         described = [(f.name, f.size, f.sha256, f.description) for f in sandbox.state.files_of(int(ref.id))]

@@ -120,7 +120,7 @@ async def test_file_that_the_collection_hides_is_found_at_its_entity_and_the_oth
 async def test_entities_are_asked_for_their_files_as_the_option_says(check):
     async with running() as sandbox, source_of(sandbox, replace(SKIP, cross_check=check)) as source:
         await crawl(source)
-        with_files = sum(bool(sandbox.attached(entity.id)) for entity in sandbox.state.entities())
+        with_files = sum(bool(sandbox.lists.attached(entity.id)) for entity in sandbox.state.entities())
         asked = sandbox.requests["GET /api/v1/Generals/{id}/Attachments"]
     assert 0 < with_files < len(WORLD.entities)
     assert asked == {"counts": with_files, "all": len(WORLD.entities), "off": 0}[check]
