@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from migrator.sandbox.faults import IN_A_ROW, Faults
+from migrator.sandbox.faults import MAX_IN_A_ROW, Faults
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.world.model import World
 
@@ -240,8 +240,8 @@ def test_transient_faults_strike_about_as_often_as_asked_and_never_thrice_in_a_r
     faults = Faults.transient(0.3, seed)
     for number in range(300):
         row = [faults.of_request(f"GET /{number}", file=True) for _ in range(20)]
-        for start in range(len(row) - IN_A_ROW):
-            assert None in row[start : start + IN_A_ROW + 1]
+        for start in range(len(row) - MAX_IN_A_ROW):
+            assert None in row[start : start + MAX_IN_A_ROW + 1]
     assert 0.22 < faults.injected.total() / 6000 < 0.34
     assert set(faults.injected) == {
         "error_500", "unavailable", "throttled", "dropped", "truncated", "wrong_size",
@@ -253,7 +253,7 @@ async def test_a_client_that_repeats_gets_through_transient_faults(
 ) -> None:
     sandbox.faults = Faults.transient(0.6)
     for file in world.attachments[:60]:
-        for _ in range(2 * IN_A_ROW + 1):
+        for _ in range(2 * MAX_IN_A_ROW + 1):
             try:
                 status, body, _ = await fetch(client, sandbox, f"/Attachment.aspx?AttachmentID={file.id}")
             except aiohttp.ClientError:

@@ -13,7 +13,7 @@ from migrator.sandbox.server import Handler, Sandbox
 from migrator.sandbox.squash.records import Lookup, Records
 from migrator.sandbox.squash.tree import Node
 from migrator.sandbox.squash.web import SquashQuirks, embedded, not_found
-from migrator.sandbox.uploads import ReceivedFile, TooLargeError, disposition, plain_disposition, receive
+from migrator.sandbox.uploads import ReceivedFile, TooLargeError, disposition, plain_disposition
 
 MAX_NAME_LENGTH = 255
 
@@ -65,11 +65,10 @@ class Writes:
         if request.content_type != "multipart/form-data":
             raise RefusedError(415, "Content type not supported")
         faults = self._sandbox.faults
-        named = plain_disposition if self._quirks.path_names else disposition
+        parse = plain_disposition if self._quirks.path_names else disposition
         try:
-            _, files = await receive(request, faults.max_upload_bytes, named)
+            _, files = await self._sandbox.receive(request, parse)
         except TooLargeError:
-            faults.injected["max_upload_bytes"] += 1
             raise RefusedError(413, maxUploadError={"maxSize": faults.max_upload_bytes}) from None
         if not files or {file.field for file in files} != {"files"}:
             raise RefusedError(400, "Required request part 'files' is not present")

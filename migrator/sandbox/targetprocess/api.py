@@ -80,18 +80,18 @@ class Api:
         """Create an entity or a comment, or describe an attachment."""
         resource = self._lists.resource(request)
         try:
-            given = json.loads(body)
+            values = json.loads(body)
         except ValueError as error:
             raise bad_request("The body is no JSON.") from error
-        if not isinstance(given, dict):
+        if not isinstance(values, dict):
             raise bad_request("The body has to be one object.")
         view = self._lists.view(request, resource)
         if resource.name == "Attachment":
-            attachment = self._describe(given, int(request.match_info.get("id", given.get("Id") or 0)))
+            attachment = self._describe(values, int(request.match_info.get("id", values.get("Id") or 0)))
             return resource.name, self._lists.shown(resource, attachment, view), 200
         if resource.name == "Comment":
-            return resource.name, self._lists.shown(resource, self._comment(given), view), 201
-        return resource.name, self._lists.shown(resource, self._create(resource, given), view), 201
+            return resource.name, self._lists.shown(resource, self._comment(values), view), 201
+        return resource.name, self._lists.shown(resource, self._create(resource, values), view), 201
 
     def _context(self) -> dict[str, Any]:
         user = {
@@ -108,32 +108,32 @@ class Api:
     def _authentication(self) -> dict[str, Any]:
         return {"Token": self._access.service_token}
 
-    def _describe(self, given: dict[str, Any], number: int) -> WorldAttachment:
+    def _describe(self, values: dict[str, Any], number: int) -> WorldAttachment:
         if not number:
             raise bad_request("Attachments are created by uploading a file.")
         attachment = self._state.attachment(number)
         if attachment is None:
             raise RefusedError(404, f"Attachment with Id {number} not found or access is forbidden.", name="NotFound")
-        if "Description" in given:
-            self._state.describe(number, given["Description"])
+        if "Description" in values:
+            self._state.describe(number, values["Description"])
         return self._state.attachment(number) or attachment
 
-    def _comment(self, given: dict[str, Any]) -> CommentRow:
-        owner = (given.get("General") or {}).get("Id")
-        if not given.get("Description") or not isinstance(owner, int) or self._state.entity(owner) is None:
+    def _comment(self, values: dict[str, Any]) -> CommentRow:
+        owner = (values.get("General") or {}).get("Id")
+        if not values.get("Description") or not isinstance(owner, int) or self._state.entity(owner) is None:
             raise bad_request("Comment needs Description and General.")
-        return self._state.add_comment(owner, given["Description"])
+        return self._state.add_comment(owner, values["Description"])
 
-    def _create(self, resource: Resource, given: dict[str, Any]) -> WorldEntity:
+    def _create(self, resource: Resource, values: dict[str, Any]) -> WorldEntity:
         kind = next((kind for kind, names in TYPES.items() if names[0] == resource.name), None)
-        if kind is None or "Id" in given:
+        if kind is None or "Id" in values:
             raise bad_request(f"{resource.name} cannot be created or updated here.")
         needed = "UserStory" if kind == "task" else "Project"
-        owner = (given.get(needed) or {}).get("Id")
+        owner = (values.get(needed) or {}).get("Id")
         if needed == "Project":
             has_owner = owner in {project.id for project in PROJECTS}
         else:
             has_owner = self._state.entity(owner or 0) is not None
-        if not given.get("Name") or not has_owner:
+        if not values.get("Name") or not has_owner:
             raise bad_request(f"{resource.name} needs Name and {needed}.")
-        return self._state.create_entity(kind, given["Name"], given.get("Description") or "")
+        return self._state.create_entity(kind, values["Name"], values.get("Description") or "")

@@ -73,8 +73,8 @@ class TargetprocessSandbox(Sandbox):
         """The route of a request, with collections by their proper names."""
         template = super().template(request).replace("{slash}", "").replace("{slash:/?}", "")
         for part in ("collection", "inner"):
-            given = request.match_info.get(part, "")
-            proper = PLURALS.get(COLLECTIONS.get(given.lower(), ""), given)
+            spelling = request.match_info.get(part, "")
+            proper = PLURALS.get(COLLECTIONS.get(spelling.lower(), ""), spelling)
             template = template.replace("{" + part + "}", proper)
         return template
 

@@ -25,7 +25,7 @@ from migrator.sandbox.server import (
 )
 from migrator.sandbox.targetprocess.access import Access, lowered
 from migrator.sandbox.targetprocess.query import ZONE
-from migrator.sandbox.uploads import ReceivedFile, TooLargeError, receive
+from migrator.sandbox.uploads import ReceivedFile, TooLargeError
 from migrator.sandbox.world import PEOPLE, WorldAttachment
 
 Denial = Literal["page", "redirect", "unauthorized"]
@@ -99,19 +99,17 @@ class FilePages:
         return web.Response(body=PIXEL, content_type="image/png")
 
     async def _upload(self, request: web.Request) -> web.Response:
-        faults = self._sandbox.faults
         if self._access.account(request) in {None, "requester"}:
             return web.Response(status=401, text="Unauthorized")
         try:
-            fields, files = await receive(request, faults.max_upload_bytes)
+            fields, files = await self._sandbox.receive(request)
         except TooLargeError:
-            faults.injected["max_upload_bytes"] += 1
             return error_page("Request Entity Too Large", 413)
         owner = fields.get("generalid", "")
         entity_id = int(owner) if owner.isdecimal() else None
         if "generalid" in fields and (entity_id is None or self._state.entity(entity_id) is None):
             return error_page(f"General with Id {owner} was not found", self._quirks.upload_error_status)
-        if entity_id is not None and faults.forbids(entity_id):
+        if entity_id is not None and self._sandbox.faults.forbids(entity_id):
             return error_page("Access is denied", 403)
         return await self._accept(request, entity_id, files)
 

@@ -77,10 +77,10 @@ class Lists:
 
     def resource(self, request: web.Request) -> Resource:
         """The resource that a path names; 404 if there is none."""
-        given = request.match_info["collection"]
-        name = COLLECTIONS.get(given.lower())
+        collection = request.match_info["collection"]
+        name = COLLECTIONS.get(collection.lower())
         if name is None:
-            raise RefusedError(404, f"Resource '{given}' not found.", name="NotFound")
+            raise RefusedError(404, f"Resource '{collection}' not found.", name="NotFound")
         return self.resources[name]
 
     def rows_of(self, name: str) -> Sequence[Any]:

@@ -110,21 +110,20 @@ def check_include(resources: Resources, resource: Resource, include: Include, *,
 def value_at(resources: Resources, resource: Resource, path: Sequence[str], row: Any) -> Any:
     """The value at the end of a path of fields; a reference itself counts as its id."""
     value: Any = row
-    here = resource
     for name in path:
-        _, field = here.find(name, "where")
+        _, field = resource.find(name, "where")
         value = None if value is None else field.get(value)
-        here = resources[field.to] if field.to else here
+        resource = resources.get(field.to, resource)
     return value.id if hasattr(value, "id") else value
 
 
 def chosen(resources: Resources, resource: Resource, conditions: list[Condition], rows: Sequence[Any]) -> Sequence[Any]:
     """The rows that satisfy all conditions."""
     for condition in conditions:
-        here = resource
+        last = resource
         for name in condition.path:
-            _, field = here.find(name, "where")
-            here = resources.get(field.to, here)
+            _, field = last.find(name, "where")
+            last = resources.get(field.to, last)
         rows = [row for row in rows if holds(condition, value_at(resources, resource, condition.path, row))]
     return rows
 
@@ -210,5 +209,5 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-EPOCH = datetime(2020, 1, 1, 9, tzinfo=UTC)
+CREATED_AT = datetime(2020, 1, 1, 9, tzinfo=UTC)
 """When all entities and comments of a sandbox were created."""

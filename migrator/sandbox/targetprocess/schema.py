@@ -11,7 +11,7 @@ from typing import Any
 
 from migrator.sandbox.state import CommentRow, TrackerState
 from migrator.sandbox.targetprocess.files import file_uri, owner_id, thumbnail_uri, unique_name
-from migrator.sandbox.targetprocess.resources import EPOCH, TYPES, Field, Resource
+from migrator.sandbox.targetprocess.resources import CREATED_AT, TYPES, Field, Resource
 from migrator.sandbox.world import PEOPLE, WorldAttachment, WorldEntity
 
 
@@ -63,7 +63,7 @@ def _comment(state: TrackerState) -> Resource:
         "Id": Field(lambda comment: comment.id),
         "Description": Field(lambda comment: comment.text),
         "ParentId": Field(lambda _: None),
-        "CreateDate": Field(lambda _: EPOCH),
+        "CreateDate": Field(lambda _: CREATED_AT),
         "IsPrivate": Field(lambda _: False),
         "General": Field(lambda comment: state.entity(comment.entity_id), "General"),
         "Owner": Field(lambda comment: _person(comment.id), "GeneralUser"),
@@ -78,7 +78,7 @@ def _message(state: TrackerState) -> Resource:
     fields = {
         "Id": Field(lambda message: message.id),
         "Subject": Field(lambda message: message.subject),
-        "CreateDate": Field(lambda _: EPOCH),
+        "CreateDate": Field(lambda _: CREATED_AT),
         "Generals": Field(lambda message: [state.entity(message.entity_id)], "General", many=True),
         "Attachments": Field(files, "Attachment", many=True),
     }
@@ -93,7 +93,7 @@ def _general(state: TrackerState, name: str, attached: Callable[[int], list[Worl
         "Id": Field(lambda entity: entity.id),
         "Name": Field(lambda entity: entity.title),
         "Description": Field(lambda entity: entity.text),
-        "CreateDate": Field(lambda _: EPOCH),
+        "CreateDate": Field(lambda _: CREATED_AT),
         "EntityType": Field(lambda entity: NamedRow(TYPES[entity.kind][2], TYPES[entity.kind][0]), "EntityType"),
         "Project": Field(lambda entity: PROJECTS[entity.id % 4 == 0], "Project"),
         "Owner": Field(lambda entity: _person(entity.id), "GeneralUser"),

@@ -130,7 +130,7 @@ def _literal(token: str) -> Any:
     if token.startswith("'"):
         return token[1:-1].replace("''", "'")
     if token.lower().startswith("datetime'"):
-        return _moment(token[9:-1])
+        return _date(token[9:-1])
     if re.fullmatch(r"-?\d+(\.\d+)?", token):
         return float(token) if "." in token else int(token)
     words = {"null": None, "true": True, "false": False}
@@ -139,7 +139,7 @@ def _literal(token: str) -> Any:
     return words[token.lower()]
 
 
-def _moment(text: str) -> datetime:
+def _date(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:

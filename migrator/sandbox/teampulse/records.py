@@ -15,7 +15,7 @@ KINDS = {"story": "Story", "bug": "Bug", "task": "Task", "feature": "Feature", "
 """Type of work item, by kind."""
 
 WORK_ITEM_TYPES = (*KINDS.values(), "Issue", "Risk")
-CREATED = "2020-01-01T09:00:00.673"
+CREATED_AT = "2020-01-01T09:00:00.673"
 
 
 class Project(NamedTuple):
@@ -106,7 +106,7 @@ class Records:
             "type": KINDS.get(entity.kind, entity.kind),
             "projectId": self._project_of(entity.id),
             "fields": fields | self._changes.get(entity.id, {}),
-            **_signed(PEOPLE[entity.id % len(PEOPLE)], CREATED),
+            **_signed(PEOPLE[entity.id % len(PEOPLE)], CREATED_AT),
         }
 
     def parent(self, entity: WorldEntity) -> Any:
@@ -121,7 +121,7 @@ class Records:
             "workItemId": comment.entity_id,
             "description": comment.text,
             "type": "TeamPulse",
-            **_signed(PEOPLE[comment.id % len(PEOPLE)], CREATED),
+            **_signed(PEOPLE[comment.id % len(PEOPLE)], CREATED_AT),
         }
 
     def attachment(self, file: WorldAttachment) -> dict[str, Any]:

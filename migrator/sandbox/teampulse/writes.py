@@ -13,7 +13,7 @@ from migrator.sandbox.server import Sandbox
 from migrator.sandbox.teampulse.lists import Lookup
 from migrator.sandbox.teampulse.records import PROJECTS, WORK_ITEM_FIELDS, WORK_ITEM_TYPES, Records
 from migrator.sandbox.teampulse.web import TeamPulseQuirks
-from migrator.sandbox.uploads import TooLargeError, receive
+from migrator.sandbox.uploads import TooLargeError
 
 TOO_LARGE = "<html><head><title>404.13 - Not Found</title></head><body>The request content is too long.</body></html>"
 
@@ -27,26 +27,26 @@ class Writes:
 
     async def create_work_item(self, request: web.Request) -> web.Response:
         """Create a work item of any type."""
-        given = await _object(request)
-        fields = given.get("fields")
-        if given.get("type") not in WORK_ITEM_TYPES:
+        body = await _object(request)
+        fields = body.get("fields")
+        if body.get("type") not in WORK_ITEM_TYPES:
             raise RefusedError(400, type="The field type must be a valid work item type.")
-        if given.get("projectId") not in {project.id for project in PROJECTS}:
+        if body.get("projectId") not in {project.id for project in PROJECTS}:
             raise RefusedError(400, projectId="The field projectId must be an existing project.")
         if not isinstance(fields, dict) or not fields.get("Name"):
             raise RefusedError(400, Name="The field Name is required.")
-        if given["type"] == "Task" and self._state.entity(fields.get("ParentID") or 0) is None:
+        if body["type"] == "Task" and self._state.entity(fields.get("ParentID") or 0) is None:
             raise RefusedError(400, ParentID="The field ParentID is required for a Task.")
-        entity = self._records.create(given["type"], given["projectId"], fields)
+        entity = self._records.create(body["type"], body["projectId"], fields)
         return self.created("workitems", self._records.work_item(entity))
 
     async def change_work_item(self, request: web.Request) -> web.Response:
         """Set fields of a work item."""
         entity = self._lookup.work_item(request)
-        given = await _object(request)
-        if unknown := [name for name in given if name.lower() not in WORK_ITEM_FIELDS]:
+        body = await _object(request)
+        if unknown := [name for name in body if name.lower() not in WORK_ITEM_FIELDS]:
             raise RefusedError(400, **dict.fromkeys(unknown, "This is no field of a work item."))
-        self._records.change(entity.id, given)
+        self._records.change(entity.id, body)
         return web.json_response(self._records.work_item(entity))
 
     async def delete_work_item(self, request: web.Request) -> web.Response:
@@ -56,13 +56,13 @@ class Writes:
 
     async def create_comment(self, request: web.Request) -> web.Response:
         """Create a comment on a work item."""
-        given = await _object(request)
-        owner = given.get("workItemId")
-        if not isinstance(owner, int) or self._state.entity(owner) is None or not given.get("projectId"):
+        body = await _object(request)
+        owner = body.get("workItemId")
+        if not isinstance(owner, int) or self._state.entity(owner) is None or not body.get("projectId"):
             raise RefusedError(400, workItemId="The fields workItemId and projectId are required.")
-        if not given.get("description"):
+        if not body.get("description"):
             raise RefusedError(400, description="The field description is required.")
-        comment = self._state.add_comment(owner, given["description"])
+        comment = self._state.add_comment(owner, body["description"])
         return self.created("comments", self._records.comment(comment))
 
     async def delete_comment(self, request: web.Request) -> web.Response:
@@ -73,10 +73,10 @@ class Writes:
     async def describe_attachment(self, request: web.Request) -> web.Response:
         """Change the description of an attachment."""
         file = self._lookup.attachment(request)
-        given = await _object(request)
-        if unknown := [name for name in given if name != "description"]:
+        body = await _object(request)
+        if unknown := [name for name in body if name != "description"]:
             raise RefusedError(400, **dict.fromkeys(unknown, "The field is read-only."))
-        self._state.describe(file.id, given.get("description"))
+        self._state.describe(file.id, body.get("description"))
         return web.json_response(self._records.attachment(self._lookup.attachment(request)))
 
     async def delete_attachment(self, request: web.Request) -> web.Response:
@@ -92,14 +92,13 @@ class Writes:
             raise RefusedError(400, type="The field type must be TeamPulse or Feedback.")
         if request.content_type != "multipart/form-data":
             raise RefusedError(400, files="The request has to be multipart/form-data.")
-        faults = self._sandbox.faults
         try:
-            _, files = await receive(request, faults.max_upload_bytes)
+            _, files = await self._sandbox.receive(request)
         except TooLargeError:
-            faults.injected["max_upload_bytes"] += 1
             return web.Response(status=self._quirks.too_large_status, text=TOO_LARGE, content_type="text/html")
         if [file.field for file in files] != ["files"]:
             raise RefusedError(400, files="Exactly one file has to be sent as files.")
+        faults = self._sandbox.faults
         fault = faults.of_upload(number, files[0].name)
         if fault == "fail_uploads":
             return faults.refuse(fault)
@@ -116,9 +115,9 @@ class Writes:
 
 async def _object(request: web.Request) -> dict[str, Any]:
     try:
-        given = json.loads(await request.read())
+        body = json.loads(await request.read())
     except ValueError as error:
         raise RefusedError(400, message="The body is no JSON.") from error
-    if not isinstance(given, dict):
+    if not isinstance(body, dict):
         raise RefusedError(400, message="The body has to be one object.")
-    return given
+    return body
