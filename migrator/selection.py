@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from migrator.errors import ConfigError
+from migrator.hints import did_you_mean
 from migrator.model import NOBODY, UNLINKED, Attachment, EntityRef
 
 
@@ -68,8 +68,7 @@ def require_known_kinds(wanted: Iterable[str], known: Sequence[str], where: str)
     """`ConfigError` for a kind that this tracker doesn't have; if `known` is empty, any kind may exist."""
     for kind in wanted:
         if known and kind not in {*known, UNLINKED}:
-            near = get_close_matches(kind, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+            hint = did_you_mean(kind, sorted(known), "there are")
             raise ConfigError(f"{where}: this tracker has no kind {kind!r}; {hint}")
 
 

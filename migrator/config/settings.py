@@ -9,7 +9,6 @@ Beware: pydantic's errors quote the input. Ours name the key and never the value
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from yarl import URL
 
 from migrator.errors import ConfigError
 from migrator.filenames import on_disk
+from migrator.hints import did_you_mean
 from migrator.mapping import rule
 from migrator.units import parse_duration, parse_rate, parse_share
 
@@ -203,11 +203,9 @@ def _in_one_line(key: str) -> str:
 def unknown_key(where: str, key: str, known: list[str]) -> str:
     """The message for an unknown key, with the most similar known one."""
     key = _in_one_line(key)
-    parent, _, last = key.rpartition(".")
-    near = difflib.get_close_matches(last, known, n=1, cutoff=0.5) or [word for word in known if last.startswith(word)]
-    if near:
-        return f"{where}: unknown key {key}; did you mean {f'{parent}.' if parent else ''}{near[0]}?"
-    return f"{where}: unknown key {key}; known here are {', '.join(sorted(known))}"
+    parent, dot, last = key.rpartition(".")
+    hint = did_you_mean(last, sorted(known), "known here are", lambda near: f"{parent}{dot}{near}")
+    return f"{where}: unknown key {key}; {hint}"
 
 
 def _keys_beside(model: type[BaseModel], place: list[str]) -> list[str]:

@@ -10,16 +10,15 @@ all accepted; anything that can't be understood is an error that names the line.
 from __future__ import annotations
 
 import csv
-import difflib
 import io
-import os
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from migrator.errors import ConfigError, StorageError
+from migrator.hints import did_you_mean
 from migrator.model import UNLINKED, EntityRef
+from migrator.whole_file import whole_file
 
 COLUMNS = ("source_kind", "source_id", "target_kind", "target_id")
 
@@ -59,17 +58,8 @@ class Rows:
         """`ConfigError` for the first row whose target kind is not one of these (any, if empty)."""
         for (_, target), line in self.lines.items():
             if target.kind and kinds and target.kind not in kinds:
-                raise ConfigError(
-                    f"{self.name} line {line}: the target has no kind {target.kind!r}; {nearest(target.kind, kinds)}"
-                )
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """For an error message: the known word most similar to this one, or else all of them."""
-    names = sorted(known)
-    folded = {name.casefold(): name for name in names[::-1]}
-    near = difflib.get_close_matches(word.casefold(), folded, n=1)
-    return f"did you mean {folded[near[0]]!r}?" if near else f"known are {', '.join(names) or 'none'}"
+                hint = did_you_mean(target.kind, sorted(kinds), shown=repr)
+                raise ConfigError(f"{self.name} line {line}: the target has no kind {target.kind!r}; {hint}")
 
 
 def read_rows(path: Path, *, may_lack: bool = False) -> Rows:
@@ -108,24 +98,10 @@ def add_rows(path: Path, rows: Iterable[Row]) -> int:
 
 def replace_file(path: Path, content: str) -> None:
     """Replace a file by a new one, atomically. A symbolic link stays one; `StorageError` if writing fails."""
-    destination = path.resolve()
-    fresh = destination.with_name(f".{destination.name}.new")
     try:
-        with fresh.open("w", encoding="utf-8", newline="") as file:
-            with suppress(FileNotFoundError):
-                os.fchmod(file.fileno(), destination.stat().st_mode & 0o7777)
+        with whole_file(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(destination)
-        folder = os.open(destination.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
     except OSError as error:
-        with suppress(OSError):
-            fresh.unlink(missing_ok=True)
         raise StorageError(f"{path} can't be written: {error.strerror}; the same command goes on once it can") from None
 
 
