@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from migrator.errors import ArchiveDamagedError, ShortListingError
 from migrator.model import Cursor
 
-MOST_LOSSES = 20
+MAX_LOST_ANCHORS = 20
 """So often an anchor may be lost without the walk coming any further; each time something was deleted before it."""
 
 
@@ -25,12 +25,12 @@ MOST_LOSSES = 20
 class Keyset:
     """Go on after this id; None at the start. `seen` is the number of items so far, None where nobody counted.
 
-    `of` is the number of all items that the server told at the start, None where it told none.
+    `total` is the number of all items that the server told at the start, None where it told none.
     """
 
     after: int | None = None
     seen: int | None = 0
-    of: int | None = None
+    total: int | None = None
 
     @classmethod
     def parse(cls, cursor: Cursor | None) -> Keyset:
@@ -38,10 +38,10 @@ class Keyset:
         if cursor is None:
             return cls()
         told = _parsed(cursor)
-        seen, of = (_number(cursor, key) if key in told else None for key in ("seen", "of"))
-        return cls(_number(cursor, "after"), seen, of)
+        seen, total = (_number(cursor, key) if key in told else None for key in ("seen", "of"))
+        return cls(_number(cursor, "after"), seen, total)
 
-    def following(self, ids: Sequence[int], unread: int = 0, total: int | None = None) -> Cursor | None:
+    def next_cursor(self, ids: Sequence[int], unread: int = 0, total: int | None = None) -> Cursor | None:
         """The cursor after a page with these ids, and some items that can't be read; None if no id was new.
 
         `total` is the number that the server told with this page.
@@ -49,26 +49,26 @@ class Keyset:
         last = max(ids, default=None)
         if last is None or (self.after is not None and last <= self.after):
             return None
-        of = self.of if self.after is not None else total
-        counts = {"seen": None if self.seen is None else self.seen + len(ids) + unread, "of": of}
+        first_total = self.total if self.after is not None else total
+        counts = {"seen": None if self.seen is None else self.seen + len(ids) + unread, "of": first_total}
         return json.dumps({"after": last, **{key: count for key, count in counts.items() if count is not None}})
 
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """Go on behind `offset` items, the last of which was `anchor`; `back` while looking for a lost anchor.
+    """Go on behind `offset` items, the last of which was `anchor`; `backtracking` while looking for a lost anchor.
 
-    `lost` is how often it was lost since the walk came as far as the id `far`. `seen` is how many items came so far,
-    None in a checkpoint of a version that did not count; `of` as in `Keyset`.
+    `lost` is how often it was lost since the walk came as far as the id `farthest`. `seen` is how many items came so
+    far, None in a checkpoint of a version that did not count; `total` as in `Keyset`.
     """
 
     offset: int = 0
     anchor: int = 0
-    back: bool = False
+    backtracking: bool = False
     lost: int = 0
-    far: int = 0
+    farthest: int = 0
     seen: int | None = 0
-    of: int | None = None
+    total: int | None = None
 
     @classmethod
     def parse(cls, cursor: Cursor | None) -> Offset:
@@ -76,13 +76,13 @@ class Offset:
         if cursor is None:
             return cls()
         told = _parsed(cursor)
-        lost, far = (_number(cursor, key) if key in told else 0 for key in ("lost", "far"))
-        seen, of = (_number(cursor, key) if key in told else None for key in ("seen", "of"))
-        offset, anchor, back = (_number(cursor, key) for key in ("offset", "anchor", "back"))
-        return cls(offset, anchor, bool(back), lost, far, seen, of)
+        lost, farthest = (_number(cursor, key) if key in told else 0 for key in ("lost", "far"))
+        seen, total = (_number(cursor, key) if key in told else None for key in ("seen", "of"))
+        offset, anchor, backtracking = (_number(cursor, key) for key in ("offset", "anchor", "back"))
+        return cls(offset, anchor, bool(backtracking), lost, farthest, seen, total)
 
     @property
-    def request(self) -> int:
+    def skip(self) -> int:
         """The offset to ask for: one item of overlap."""
         return max(0, self.offset - 1)
 
@@ -90,9 +90,9 @@ class Offset:
     def _begun(self) -> bool:
         return self.offset > 0 or self.anchor != 0
 
-    def brings_nothing_new(self, ids: Sequence[int]) -> bool:
-        """Whether a page at `request` has more than the anchor, and nothing behind it: this may be the page before."""
-        return self.request > 0 and len(ids) > 1 and max(ids) <= self.anchor
+    def is_repeat(self, ids: Sequence[int]) -> bool:
+        """Whether a page at `skip` has more than the anchor, and nothing behind it: this may be the page before."""
+        return self.skip > 0 and len(ids) > 1 and max(ids) <= self.anchor
 
     def seen_with(self, ids: Sequence[int], unread: int = 0) -> int | None:
         """How many items came, these included; `ids` in walking order. The anchor was counted with the page before."""
@@ -102,8 +102,10 @@ class Offset:
         again = max(0, list(ids).count(self.anchor) - 1) if self._begun else 0
         return self.seen + len(new) + again + unread
 
-    def following(self, ids: Sequence[int], page_size: int, unread: int = 0, total: int | None = None) -> Cursor | None:
-        """The cursor after the page at `request` brought these ids; None at the end of the listing.
+    def next_cursor(
+        self, ids: Sequence[int], page_size: int, unread: int = 0, total: int | None = None
+    ) -> Cursor | None:
+        """The cursor after the page at `skip` brought these ids; None at the end of the listing.
 
         The end is a page with the anchor alone: so pages must hold two items at least. Of `unread` items of the page
         no id is known: one of them may be what comes behind the anchor, or stands where it should be.
@@ -111,30 +113,31 @@ class Offset:
         `total` is the number that the server told with this page.
         """
         if self.offset and not unread and (not ids or min(ids) > self.anchor):
-            return self._stepped_back(page_size, total)
+            return self._backtracked(page_size, total)
         if not ids:
             return None
         last = max(ids)
-        if self.offset and len(set(ids)) == 1 and last <= self.anchor and not (self.back or unread):
+        if self.offset and len(set(ids)) == 1 and last <= self.anchor and not (self.backtracking or unread):
             return None
-        place = replace(self, offset=self.request + len(ids) + unread, anchor=last, back=False)
-        place = replace(place, lost=self.lost if last <= self.far else 0, seen=self.seen_with(ids, unread))
-        return replace(place, of=self.of if self._begun else total).text
+        place = replace(self, offset=self.skip + len(ids) + unread, anchor=last, backtracking=False)
+        place = replace(place, lost=self.lost if last <= self.farthest else 0, seen=self.seen_with(ids, unread))
+        return replace(place, total=self.total if self._begun else total).text
 
-    def _stepped_back(self, page_size: int, total: int | None) -> Cursor:
-        lost = self.lost if self.back else self.lost + 1
-        if lost > MOST_LOSSES:
-            of = "" if total is None else f", of {total} that the server tells of"
-            raise ShortListingError(f"the listing ends after {self.offset} items or so{of}, and each time otherwise")
-        far = max(self.far, self.anchor) if self.lost else self.anchor
-        return replace(self, offset=max(0, self.request - page_size), back=True, lost=lost, far=far).text
+    def _backtracked(self, page_size: int, total: int | None) -> Cursor:
+        lost = self.lost if self.backtracking else self.lost + 1
+        if lost > MAX_LOST_ANCHORS:
+            of_total = "" if total is None else f", of {total} that the server tells of"
+            reason = f"the listing ends after {self.offset} items or so{of_total}, and each time otherwise"
+            raise ShortListingError(reason)
+        farthest = max(self.farthest, self.anchor) if self.lost else self.anchor
+        return replace(self, offset=max(0, self.skip - page_size), backtracking=True, lost=lost, farthest=farthest).text
 
     @property
     def text(self) -> Cursor:
         """As a cursor."""
-        place = {"offset": self.offset, "anchor": self.anchor, "back": int(self.back)}
-        counts = {"seen": self.seen, "of": self.of}
-        place |= {"lost": self.lost, "far": self.far} if self.lost else {}
+        place = {"offset": self.offset, "anchor": self.anchor, "back": int(self.backtracking)}
+        counts = {"seen": self.seen, "of": self.total}
+        place |= {"lost": self.lost, "far": self.farthest} if self.lost else {}
         return json.dumps(place | {key: count for key, count in counts.items() if count is not None})
 
 

@@ -10,15 +10,15 @@ from collections.abc import Awaitable, Callable, Iterable
 from migrator.errors import GoneError
 from migrator.model import NOBODY, Attachment, EntityRef
 
-Asked = Callable[[str], Awaitable[object]]
+Ask = Callable[[str], Awaitable[object]]
 FilesOf = Callable[[EntityRef], Awaitable[Iterable[Attachment]]]
 
 
 class FileRecords:
-    """The records of single files. `ask` asks for one, `some` gives the ids of a few files that are listed now."""
+    """The records of single files. `ask` asks for one, `sample` gives the ids of a few files that are listed now."""
 
-    def __init__(self, ask: Asked, some: Callable[[], Awaitable[Iterable[str]]]) -> None:
-        self._ask, self._some = ask, some
+    def __init__(self, ask: Ask, sample: Callable[[], Awaitable[Iterable[str]]]) -> None:
+        self._ask, self._sample = ask, sample
         self._proven = False
 
     async def still_list(self, attachment: Attachment, files_of: FilesOf) -> bool:
@@ -38,7 +38,7 @@ class FileRecords:
             self._proven = True
             return True
         if not self._proven:
-            others = [other for other in await self._some() if other != number]
+            others = [other for other in await self._sample() if other != number]
             self._proven = any([await self._answers(other) for other in others[:2]])
         return False if self._proven else None
 

@@ -29,7 +29,7 @@ from migrator.errors import (
 from migrator.model import Cursor, Unread
 from migrator.trackers.cursors import Keyset, Offset, mode_of
 
-BEYOND = 10**9
+FAR_OFFSET = 10**9
 """More items than any listing has."""
 
 Items = list[dict[str, Any]]
@@ -39,9 +39,9 @@ S = TypeVar("S", bound=Hashable)
 class PageOrder(Enum):
     """The ways to page through a listing, best first."""
 
-    BEHIND_ID = "items behind the last id, in the order of ids"
-    BY_ID = "by offset, in the order of ids"
-    AS_IT_COMES = "by offset, in the order of the server: rising or falling by id"
+    KEYSET = "items behind the last id, in the order of ids"
+    OFFSET_SORTED = "by offset, in the order of ids"
+    OFFSET_UNSORTED = "by offset, in the order of the server: rising or falling by id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class PageItems:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class ListingPage:
     """What one step of a walk brought: items, those that can't be read, and where it goes on; None at the end."""
 
     items: Items
@@ -92,40 +92,40 @@ def is_refusal(error: MigratorError, *, first: bool) -> bool:
 class Listing:
     """A collection, page by page, `size` (two at least) items at once; the server may give fewer.
 
-    `ask` sends one request; `refused` tells which of its errors mean that this way is unknown to the server.
+    `fetch` sends one request; `is_unsupported` tells which of its errors mean that this way is unknown to the server.
     """
 
-    ask: Callable[[PageRequest], Awaitable[PageItems]]
+    fetch: Callable[[PageRequest], Awaitable[PageItems]]
     id_of: Callable[[Mapping[str, Any]], int]
     size: int
     orders: Sequence[PageOrder] = tuple(PageOrder)
-    refused: Callable[[MigratorError], bool] = is_plain_refusal
+    is_unsupported: Callable[[MigratorError], bool] = is_plain_refusal
 
     async def page(self, cursor: Cursor | None) -> tuple[Items, Cursor | None]:
-        """As `read`, for who makes sure that `ask` gives no `unread`."""
-        stretch = await self.read(cursor)
-        return stretch.items, stretch.next
+        """As `read`, for who makes sure that `fetch` gives no `unread`."""
+        page = await self.read(cursor)
+        return page.items, page.next
 
-    async def read(self, cursor: Cursor | None) -> Stretch:
+    async def read(self, cursor: Cursor | None) -> ListingPage:
         """A page and the cursor after it, in the first way that the server goes along with.
 
         `RejectedError` where it gives the same page again and again; the last refusal where it takes none of the ways.
         """
         refusal: MigratorError = UnexpectedBodyError("the listing is sorted otherwise than it was asked for")
-        for way, state in self._ways(cursor):
+        for request, state in self._requests(cursor):
             try:
-                found = await self.ask(way)
+                found = await self.fetch(request)
             except ItemFailedError as error:
-                if not self.refused(error):
+                if not self.is_unsupported(error):
                     raise
                 refusal = error
                 continue
             ids = [self.id_of(item) for item in found.items]
-            if is_as_requested(way, ids):
-                following = await self._following(way, state, ids, found)
-                if following is None:
-                    await self._expect_whole(way, state, found)
-                return Stretch(found.items, following, found.unread)
+            if is_as_requested(request, ids):
+                next_cursor = await self._next_cursor(request, state, ids, found)
+                if next_cursor is None:
+                    await self._require_complete(request, state, found)
+                return ListingPage(found.items, next_cursor, found.unread)
         raise refusal
 
     async def all(self) -> AsyncIterator[dict[str, Any]]:
@@ -133,34 +133,34 @@ class Listing:
         async for item in walked(self.page, None):
             yield item
 
-    def _ways(self, cursor: Cursor | None) -> Iterator[tuple[PageRequest, Keyset | Offset]]:
+    def _requests(self, cursor: Cursor | None) -> Iterator[tuple[PageRequest, Keyset | Offset]]:
         """What was begun by offset goes on so; a keyset that is refused later begins again by offset."""
         by_offset = mode_of(cursor) is Offset
         offset = Offset.parse(cursor) if by_offset else Offset()
         keyset = Keyset() if by_offset else Keyset.parse(cursor)
-        if PageOrder.BEHIND_ID in self.orders and not by_offset:
+        if PageOrder.KEYSET in self.orders and not by_offset:
             yield PageRequest(self.size, after=keyset.after or 0), keyset
-        if PageOrder.BY_ID in self.orders and offset.anchor >= 0:
-            yield PageRequest(self.size, skip=offset.request), offset
-        if PageOrder.AS_IT_COMES in self.orders:
-            yield PageRequest(self.size, skip=offset.request, sorts=False), offset
+        if PageOrder.OFFSET_SORTED in self.orders and offset.anchor >= 0:
+            yield PageRequest(self.size, skip=offset.skip), offset
+        if PageOrder.OFFSET_UNSORTED in self.orders:
+            yield PageRequest(self.size, skip=offset.skip, sorts=False), offset
 
-    async def _following(
-        self, way: PageRequest, state: Keyset | Offset, ids: Sequence[int], found: PageItems
+    async def _next_cursor(
+        self, request: PageRequest, state: Keyset | Offset, ids: Sequence[int], found: PageItems
     ) -> Cursor | None:
         more, unread = found.more, len(found.unread)
         if isinstance(state, Keyset):
-            return None if more is False else state.following(ids, unread, found.total)
+            return None if more is False else state.next_cursor(ids, unread, found.total)
         ids = ascending(ids, state)
-        if not way.sorts:
+        if not request.sorts:
             state = replace(state, seen=None)  # new items are recognised by their order
-        if state.brings_nothing_new(ids) and await self._was_all(way, len(ids), more):
+        if state.is_repeat(ids) and await self._returns_everything(request, len(ids), more):
             return None
-        cursor = state.following(ids, self.size, unread, found.total)
-        looking_back = cursor is not None and Offset.parse(cursor).back
+        cursor = state.next_cursor(ids, self.size, unread, found.total)
+        looking_back = cursor is not None and Offset.parse(cursor).backtracking
         return None if more is False and not looking_back else cursor
 
-    async def _expect_whole(self, way: PageRequest, state: Keyset | Offset, found: PageItems) -> None:
+    async def _require_complete(self, request: PageRequest, state: Keyset | Offset, found: PageItems) -> None:
         """Nothing follows this page; `ShortListingError` where the server's own count says that something should."""
         count, total = len(found.items) + len(found.unread), found.total
         if found.more and not found.items:
@@ -168,47 +168,47 @@ class Listing:
         if total is None:
             return
         if isinstance(state, Offset):
-            if total > way.skip + count:
-                raise ShortListingError(f"the listing ended after {way.skip + count} of {total} items")
-            if way.sorts:
-                self._expect_all_came(state, found, total)
-        elif total > count and not await self._counts_all(way, state, count, total):
+            if total > request.skip + count:
+                raise ShortListingError(f"the listing ended after {request.skip + count} of {total} items")
+            if request.sorts:
+                self._require_all_arrived(state, found, total)
+        elif total > count and not await self._counts_everything(request, state, count, total):
             raise ShortListingError(f"the listing ended {total - count} items before the number that the server tells")
         else:
-            await self._expect_all_seen(way, state, count)
+            await self._require_all_seen(request, state, count)
 
-    def _expect_all_came(self, state: Offset, found: PageItems, total: int) -> None:
+    def _require_all_arrived(self, state: Offset, found: PageItems, total: int) -> None:
         """`ShortListingError` where the pages left items out in their midst, though the server counts them all
         along.
         """
         seen = state.seen_with([self.id_of(item) for item in found.items], len(found.unread))
-        if seen is not None and seen < min(total, total if state.of is None else state.of):
+        if seen is not None and seen < min(total, total if state.total is None else state.total):
             raise ShortListingError(f"the listing brought {seen} of {total} items")
 
-    async def _expect_all_seen(self, way: PageRequest, state: Keyset, count: int) -> None:
+    async def _require_all_seen(self, request: PageRequest, state: Keyset, count: int) -> None:
         """`ShortListingError` where the server told of more items at the start, and does so now.
 
         Some page left one out.
         """
-        if state.of is None or state.seen is None or state.of <= state.seen + count:
+        if state.total is None or state.seen is None or state.total <= state.seen + count:
             return
-        now = (await self.ask(replace(way, after=0))).total
+        now = (await self.fetch(replace(request, after=0))).total
         if now is not None and now > state.seen + count:
             raise ShortListingError(f"the listing brought {state.seen + count} of {now} items")
 
-    async def _counts_all(self, way: PageRequest, state: Keyset, count: int, total: int) -> bool:
+    async def _counts_everything(self, request: PageRequest, state: Keyset, count: int, total: int) -> bool:
         """Whether this total is of the whole listing, as some servers count, not of what follows an id; and reached."""
-        if not way.after or (state.seen is not None and total > state.seen + count):
+        if not request.after or (state.seen is not None and total > state.seen + count):
             return False
-        return (await self.ask(replace(way, after=0))).total == total
+        return (await self.fetch(replace(request, after=0))).total == total
 
-    async def _was_all(self, way: PageRequest, count: int, more: bool | None) -> bool:
+    async def _returns_everything(self, request: PageRequest, count: int, more: bool | None) -> bool:
         """Whether a server that skips nothing takes nothing either, and so gives all there is each time.
 
         False: it does skip. `RejectedError` if it gives a part, and always the same.
         """
         try:
-            beyond = await self.ask(replace(way, skip=BEYOND, take=count - 1))
+            beyond = await self.fetch(replace(request, skip=FAR_OFFSET, take=count - 1))
         except RejectedError:
             return False
         if not beyond.items:
@@ -232,10 +232,10 @@ async def walked(step: Callable[[S], Awaitable[tuple[Items, S | None]]], start: 
     raise RejectedError("the listing leads in a circle: its next page was read already")
 
 
-def is_as_requested(way: PageRequest, ids: Sequence[int]) -> bool:
+def is_as_requested(request: PageRequest, ids: Sequence[int]) -> bool:
     """Whether a page is as it was asked for: in order, and behind the last id. Some servers list an item twice."""
-    behind = way.after is None or not ids or ids[0] > way.after
-    return not way.sorts or (behind and all(one <= other for one, other in pairwise(ids)))
+    behind = request.after is None or not ids or ids[0] > request.after
+    return not request.sorts or (behind and all(one <= other for one, other in pairwise(ids)))
 
 
 def ascending(ids: Sequence[int], state: Offset) -> list[int]:

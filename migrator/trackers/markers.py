@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from migrator.errors import OutcomeUnknownError, UnexpectedBodyError
 from migrator.model import EntityRef
 
-MARK = re.compile(r"migrator-[0-9a-f]{24}")
+MARKER = re.compile(r"migrator-[0-9a-f]{24}")
 """What a mark looks like."""
 
 Walk = Callable[[], AsyncIterator[tuple[EntityRef, str]]]
@@ -27,14 +27,14 @@ class MarkerIndex:
     def __init__(self, walk: Walk) -> None:
         self._walk = walk
         self._known: dict[str, EntityRef] | None = None
-        self._doubted: set[str] = set()
-        self._turn = asyncio.Lock()
+        self._uncertain: set[str] = set()
+        self._lock = asyncio.Lock()
 
     async def find(self, mark: str) -> EntityRef | None:
         """The entity with this mark; None if there is none."""
-        async with self._turn:
-            if self._known is None or (mark in self._doubted and mark not in self._known):
-                self._known = {mark: ref async for ref, text in self._walk() for mark in MARK.findall(text)}
+        async with self._lock:
+            if self._known is None or (mark in self._uncertain and mark not in self._known):
+                self._known = {mark: ref async for ref, text in self._walk() for mark in MARKER.findall(text)}
             return self._known.get(mark)
 
     async def created(self, mark: str, creation: Awaitable[EntityRef]) -> EntityRef:
@@ -42,7 +42,7 @@ class MarkerIndex:
         try:
             ref = await creation
         except (OutcomeUnknownError, UnexpectedBodyError):
-            self._doubted.add(mark)
+            self._uncertain.add(mark)
             raise
         if self._known is not None:
             self._known[mark] = ref

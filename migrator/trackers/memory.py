@@ -25,7 +25,7 @@ from migrator.model import NOBODY, Attachment, Cursor, Draft, Entity, EntityDraf
 from migrator.ports import Body, BodyFacts, Capabilities, Sink, Source, Target, Tracker
 from migrator.trackers.cursors import Keyset
 
-CHUNK = 64 * 1024
+CHUNK_BYTES = 64 * 1024
 LISTED, ASKED, LOOSE = "listed", "asked", "loose"
 
 OnCall = Callable[[str, str], Awaitable[None]]
@@ -137,8 +137,8 @@ class MemoryTracker:
         content = self.content[attachment.id]
         self.downloads[attachment.id] += 1
         await sink.start(BodyFacts(attachment.media_type, len(content), named=True))
-        for at in range(0, len(content), CHUNK):
-            await sink.write(content[at : at + CHUNK])
+        for at in range(0, len(content), CHUNK_BYTES):
+            await sink.write(content[at : at + CHUNK_BYTES])
 
 
 class _Memory(Tracker):
@@ -171,7 +171,7 @@ class MemorySource(_Memory, Source):
             return self._loose(state)
         found = self._tracker.after(state.after or 0, stream)
         entities = tuple(entity for _, entity in found)
-        following = state.following([number for number, _ in found])
+        following = state.next_cursor([number for number, _ in found])
         if stream == ASKED:
             return Page(entities, ask=entities, next=following)
         refs = {entity.ref for entity in entities}
@@ -182,7 +182,7 @@ class MemorySource(_Memory, Source):
     def _loose(self, state: Keyset) -> Page:
         later = [file for file in self._tracker.of(NOBODY) if int(file.id) > (state.after or 0)]
         found = tuple(later[: self._tracker.page_size])
-        return Page(attachments=found, next=state.following([int(file.id) for file in found]))
+        return Page(attachments=found, next=state.next_cursor([int(file.id) for file in found]))
 
     @override
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:

@@ -11,7 +11,7 @@ from migrator.errors import ConfigError
 
 Known = Callable[[], Awaitable[Iterable[tuple[int, str]]]]
 """Asks the tracker for what there is: numbers and names."""
-SHOWN = 20
+MAX_SHOWN = 20
 
 
 class NameLookup:
@@ -33,6 +33,6 @@ class NameLookup:
         there = list(await self._known())
         found = [number for number, name in there if self._wanted and name == self._wanted]
         if len(found) != 1:
-            known = ", ".join(f"{name} ({number})" for number, name in there[:SHOWN])
+            known = ", ".join(f"{name} ({number})" for number, name in there[:MAX_SHOWN])
             raise ConfigError(f"{self._option}: {self._wanted!r} names no one thing; there are {known or 'none'}")
         return found[0]

@@ -18,14 +18,14 @@ from functools import partial
 from typing import Any
 
 from migrator.errors import MigratorError
-from migrator.trackers.listing import BEYOND, Listing, PageItems, PageRequest, is_as_requested
+from migrator.trackers.listing import FAR_OFFSET, Listing, PageItems, PageRequest, is_as_requested
 
-MOST = 3
+MAX_PREFETCHED = 3
 """The most pages of a listing that are requested ahead."""
-CAUTION = 8
+GUESS_MARGIN = 8
 """The estimated distance is shortened by this fraction, because gaps in the ids are never evenly spread."""
 
-Ask = Callable[[PageRequest], Awaitable[PageItems]]
+Fetch = Callable[[PageRequest], Awaitable[PageItems]]
 
 
 class Prefetcher:
@@ -33,102 +33,108 @@ class Prefetcher:
 
     def __init__(self, id_of: Callable[[Mapping[str, Any]], int]) -> None:
         self._id_of = id_of
-        self._asked: dict[PageRequest, asyncio.Task[PageItems]] = {}
-        self._passed: set[asyncio.Task[PageItems]] = set()  # not wanted any more; cut off, it would cost the connection
-        self._most = 1
+        self._pending: dict[PageRequest, asyncio.Task[PageItems]] = {}
+        self._abandoned: set[asyncio.Task[PageItems]] = (
+            set()
+        )  # not wanted any more; cut off, it would cost the connection
+        self._allowed = 1
 
-    def over(self, listing: Listing) -> Listing:
+    def wrap(self, listing: Listing) -> Listing:
         """The same listing, its pages asked ahead."""
-        return replace(listing, ask=partial(self.ask, ask=listing.ask))
+        return replace(listing, fetch=partial(self.fetch, fetch=listing.fetch))
 
-    async def ask(self, way: PageRequest, ask: Ask) -> PageItems:
-        """A page, as `ask` gives it; further ones are on their way when this returns, but for the first page: whoever
+    async def fetch(self, request: PageRequest, fetch: Fetch) -> PageItems:
+        """A page, as `fetch` gives it; further ones are on their way when this returns, but for the first page: whoever
         reads that may only want to see whether there is something.
         """
-        if way.skip >= BEYOND:
-            return await ask(way)
-        if not way.after and not way.skip:
+        if request.skip >= FAR_OFFSET:
+            return await fetch(request)
+        if not request.after and not request.skip:
             self._drop_all()  # a walk that begins wants nothing from before it
-            return await ask(way)
-        found = await self._had(way) or await ask(way)
-        self._go_on(way, found, ask)
+            return await fetch(request)
+        found = await self._prefetched(request) or await fetch(request)
+        self._prefetch_after(request, found, fetch)
         return found
 
     async def close(self) -> None:
         """Nothing of what was asked ahead is wanted any more; none of it is under way when this returns."""
         self._drop_all()
-        for task in (passed := list(self._passed)):
+        for task in (passed := list(self._abandoned)):
             task.cancel()
         await asyncio.gather(*passed, return_exceptions=True)
 
     def _drop_all(self) -> None:
-        for way in list(self._asked):
-            self._drop(way)
+        for request in list(self._pending):
+            self._drop(request)
 
-    def _drop(self, way: PageRequest) -> None:
-        task = self._asked.pop(way)
-        self._passed.add(task)
-        task.add_done_callback(self._passed.discard)
+    def _drop(self, request: PageRequest) -> None:
+        task = self._pending.pop(request)
+        self._abandoned.add(task)
+        task.add_done_callback(self._abandoned.discard)
 
-    async def _had(self, way: PageRequest) -> PageItems | None:
+    async def _prefetched(self, request: PageRequest) -> PageItems | None:
         """The page from what was asked ahead, if that goes as far back and brings something."""
-        places = [asked for asked in self._asked if _begins_by(asked, way)]
-        for asked in list(self._asked):
-            if asked in places[:-1] or not _may_be_wanted(asked, way):
+        places = [asked for asked in self._pending if _covers_start_of(asked, request)]
+        for asked in list(self._pending):
+            if asked in places[:-1] or not _may_be_needed(asked, request):
                 self._drop(asked)
         if not places:
             return None
-        task = self._asked.pop(places[-1])
+        task = self._pending.pop(places[-1])
         try:
             found = await task
             as_asked = is_as_requested(places[-1], [self._id_of(item) for item in found.items])
         except MigratorError:
             as_asked = False
         if not as_asked:
-            self._most = 1
+            self._allowed = 1
             return None
-        self._most = min(self._most + 1, MOST)
-        fresh = [item for item in found.items if way.after is None or self._id_of(item) > way.after]
+        self._allowed = min(self._allowed + 1, MAX_PREFETCHED)
+        fresh = [item for item in found.items if request.after is None or self._id_of(item) > request.after]
         if not fresh or len(fresh) == len(found.items):
             return found if fresh else None
         # Its count is of what follows another id: the end of the listing is asked for anew.
         return PageItems(fresh, more=found.more or None, unread=found.unread)
 
-    def _go_on(self, way: PageRequest, found: PageItems, ask: Ask) -> None:
+    def _prefetch_after(self, request: PageRequest, found: PageItems, fetch: Fetch) -> None:
         """Ask for what comes next, if the answer says that something does; else for nothing more."""
         ids = [self._id_of(item) for item in found.items]
-        if len(ids) < 2 or not (found.more or (found.more is None and len(ids) >= way.take)):
+        if len(ids) < 2 or not (found.more or (found.more is None and len(ids) >= request.take)):
             self._drop_all()
             return
-        following = next(reversed(self._asked), None)
-        while len(self._asked) < self._most:
-            following = _behind(way, ids) if following is None else _further(following, ids)
-            self._asked[following] = task = asyncio.ensure_future(ask(following))
+        following = next(reversed(self._pending), None)
+        while len(self._pending) < self._allowed:
+            following = _next_request(request, ids) if following is None else _guess_after(following, ids)
+            self._pending[following] = task = asyncio.ensure_future(fetch(following))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # raised where the page is wanted
 
 
-def _may_be_wanted(asked: PageRequest, wanted: PageRequest) -> bool:
+def _may_be_needed(asked: PageRequest, wanted: PageRequest) -> bool:
     """Whether a walk that is there may still come to what was asked: one by ids does, one by offset only at once."""
     if wanted.after is None:
         return asked == wanted or (asked.after is None and asked.skip > wanted.skip and asked.sorts == wanted.sorts)
     return asked.after is not None
 
 
-def _begins_by(asked: PageRequest, wanted: PageRequest) -> bool:
+def _covers_start_of(asked: PageRequest, wanted: PageRequest) -> bool:
     """Whether what was asked holds the begin of what is wanted."""
     if asked.after is None or wanted.after is None:
         return asked == wanted
     return asked.after <= wanted.after and replace(asked, after=wanted.after) == wanted
 
 
-def _behind(way: PageRequest, ids: list[int]) -> PageRequest:
+def _next_request(request: PageRequest, ids: list[int]) -> PageRequest:
     """The page that the walk asks for after this one."""
-    return replace(way, skip=way.skip + len(ids) - 1) if way.after is None else replace(way, after=max(ids))
+    return (
+        replace(request, skip=request.skip + len(ids) - 1)
+        if request.after is None
+        else replace(request, after=max(ids))
+    )
 
 
-def _further(way: PageRequest, ids: list[int]) -> PageRequest:
+def _guess_after(request: PageRequest, ids: list[int]) -> PageRequest:
     """The page behind one that is on its way, judging by these ids."""
-    if way.after is None:
-        return replace(way, skip=way.skip + len(ids) - 1)
-    span = way.take * (max(ids) - min(ids) + 1) // len(ids)
-    return replace(way, after=way.after + max(1, span - (span - way.take) // CAUTION))
+    if request.after is None:
+        return replace(request, skip=request.skip + len(ids) - 1)
+    span = request.take * (max(ids) - min(ids) + 1) // len(ids)
+    return replace(request, after=request.after + max(1, span - (span - request.take) // GUESS_MARGIN))

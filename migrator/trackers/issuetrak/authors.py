@@ -21,23 +21,23 @@ Get = Callable[[str, str], Awaitable[dict[str, Any]]]
 
 
 class Authors:
-    """The users of one target. Each is asked for once; `spare` is empty where none is configured."""
+    """The users of one target. Each is asked for once; `fallback` is empty where none is configured."""
 
-    def __init__(self, get: Get, spare: str, *, keep: bool) -> None:
-        self._get, self._spare, self._keep = get, spare, keep
+    def __init__(self, get: Get, fallback: str, *, keep: bool) -> None:
+        self._get, self._fallback, self._keep = get, fallback, keep
         self._known: dict[str, bool] = {}
 
     async def of(self, wanted: str) -> str:
         """The user for a file of this author; `RejectedError` if there is none."""
         if wanted and self._keep and await self.is_active(wanted):
             return wanted
-        if not self._spare:
+        if not self._fallback:
             raise RejectedError(f"{wanted!r} is no active user of this Issuetrak, and options.created_by is not set")
-        return self._spare
+        return self._fallback
 
     def instead_of(self, author: str) -> str:
         """The spare user for a file that was refused in this author's name; empty if it is no other."""
-        return "" if author.lower() == self._spare.lower() else self._spare
+        return "" if author.lower() == self._fallback.lower() else self._fallback
 
     def strike(self, author: str) -> None:
         """No more files in this author's name."""

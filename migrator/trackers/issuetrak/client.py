@@ -14,14 +14,14 @@ from migrator.model import Attachment, EntityRef
 from migrator.ports import Capabilities, Sink
 from migrator.trackers.base import HttpTracker
 from migrator.trackers.issuetrak.lists import Lists
-from migrator.trackers.issuetrak.parse import attachment_in, gone
+from migrator.trackers.issuetrak.parse import as_gone, attachment_in
 from migrator.trackers.issuetrak.search import Search
 from migrator.trackers.lenient import integer
 from migrator.trackers.strict import digits, object_in
 from migrator.wire import Base64Sink, HttpClient
 
 KIND = "Issue"
-SMALLEST_PAGE = 20
+MIN_PAGE_SIZE = 20
 
 
 NO_LIST = (
@@ -70,8 +70,8 @@ class Issuetrak(HttpTracker[Options]):
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options, replace(CAPABILITIES, max_attachment_bytes=options.max_bytes or None))
-        if options.page_size < SMALLEST_PAGE:
-            raise errors.ConfigError(f"options.page_size: {options.page_size} is less than {SMALLEST_PAGE}")
+        if options.page_size < MIN_PAGE_SIZE:
+            raise errors.ConfigError(f"options.page_size: {options.page_size} is less than {MIN_PAGE_SIZE}")
         self._search = Search(http, options.page_size)
         self._lists = Lists(self._get, options.list_route, self._issue, self._others)
 
@@ -90,7 +90,7 @@ class Issuetrak(HttpTracker[Options]):
         try:
             await self._http.download(path, decoded, accept="application/json")
         except errors.RejectedError as error:
-            raise gone(error, f"attachment {attachment.id}") from None
+            raise as_gone(error, f"attachment {attachment.id}") from None
         rest = decoded.finish()
         told, came = integer(rest.get("FileSizeInBytes")), decoded.size
         if not isinstance(rest.get("FileContent"), str) and told != 0:
@@ -129,13 +129,13 @@ class Issuetrak(HttpTracker[Options]):
         try:
             return await self._get(f"issues/false/{number}")
         except errors.RejectedError as error:
-            raise gone(error, f"{KIND} {number}", 400) from None
+            raise as_gone(error, f"{KIND} {number}", 400) from None
 
     async def _user(self, path: str, what: str) -> dict[str, Any]:
         try:
             return await self._get(path)
         except errors.RejectedError as error:
-            raise gone(error, what, 400, 405, 422) from None
+            raise as_gone(error, what, 400, 405, 422) from None
 
     async def _get(self, path: str) -> dict[str, Any]:
         return object_in(await self._http.get_json(f"api/v1/{path}"))

@@ -32,11 +32,11 @@ from migrator.trackers.lenient import non_negative
 from migrator.trackers.listing import Items
 
 ROUTES = ("issuenumber", "issue")
-NO_ROUTE = "nosuchlist"  # asked to see what the server says of a route that it surely doesn't have
-SEEN_KEPT = 500  # issues that are asked for a list while none has answered
-WITNESSES = 3  # issues with files that are asked whether the route still answers
-SIDE_BY_SIDE = 8
-TRIES = 3  # so often all others are asked in vain, as what they answer is no list and no refusal either
+UNKNOWN_ROUTE = "nosuchlist"  # asked to see what the server says of a route that it surely doesn't have
+MAX_SEEN_ISSUES = 500  # issues that are asked for a list while none has answered
+MAX_WITNESSES = 3  # issues with files that are asked whether the route still answers
+MAX_CONCURRENT = 8
+MAX_ATTEMPTS = 3  # so often all others are asked in vain, as what they answer is no list and no refusal either
 
 Get = Callable[[str], Awaitable[dict[str, Any]]]
 """Asks for a path below the API; `RejectedError` with its status for what is refused."""
@@ -45,17 +45,19 @@ Numbers = Callable[[bool], AsyncIterator[str]]
 
 
 class Lists:
-    """The lists of one server. `there` raises what is wrong with an issue; `route` is the one that has answered."""
+    """The lists of one server. `require_issue` raises what is wrong with an issue; `route` has answered before."""
 
-    def __init__(self, get: Get, configured: str, there: Callable[[str], Awaitable[object]], others: Numbers) -> None:
-        self._get, self._there, self._others = get, there, others
+    def __init__(
+        self, get: Get, configured: str, require_issue: Callable[[str], Awaitable[object]], others: Numbers
+    ) -> None:
+        self._get, self._require_issue, self._others = get, require_issue, others
         self._routes = (configured.lower(),) if configured else ROUTES
         self._configured = bool(configured)
-        self._seen: deque[str] = deque(maxlen=SEEN_KEPT)
-        self._witnesses: deque[str] = deque(maxlen=WITNESSES)
+        self._seen: deque[str] = deque(maxlen=MAX_SEEN_ISSUES)
+        self._witnesses: deque[str] = deque(maxlen=MAX_WITNESSES)
         self._proving, self._scouted = asyncio.Lock(), {False: False, True: False}
         self._fruitless: list[BaseException] = []
-        self._came, self._asking = 0, asyncio.Lock()
+        self._lists_received, self._asking = 0, asyncio.Lock()
         self.route: str | None = None
 
     def note(self, numbers: Iterable[str]) -> None:
@@ -72,13 +74,13 @@ class Lists:
         answer = await self.asked(number)
         if isinstance(answer, list):
             return answer
-        came = self._came
-        await self._there(number)
+        came = self._lists_received
+        await self._require_issue(number)
         trusting = trusting or self._configured
         await self.prove(whole=not trusting)
         if self.route is not None:
-            none = _none(answer.get(self.route) or next(iter(answer.values())))
-            await self._expect_route(came)
+            none = _no_files(answer.get(self.route) or next(iter(answer.values())))
+            await self._require_route(came)
             return none
         if forbidden := next((error for error in answer.values() if isinstance(error, ForbiddenError)), None):
             raise forbidden
@@ -95,16 +97,16 @@ class Lists:
                 continue
             self.route, self._routes = route, (route,)
             self._seen.clear()
-            self._came += 1
+            self._lists_received += 1
             if (items or not self._witnesses) and number not in self._witnesses:
                 self._witnesses.append(number)
             return items
         return refused
 
-    async def _expect_route(self, came: int) -> None:
+    async def _require_route(self, came: int) -> None:
         """`RetriableError` where no list has come since there were `came`, and none comes from who has one."""
         async with self._asking:
-            if self._came > came:
+            if self._lists_received > came:
                 return
             for witness in [*self._witnesses]:
                 if isinstance(await self.asked(witness), list):
@@ -118,7 +120,7 @@ class Lists:
         async with self._proving:
             if self.route is not None or self._scouted[whole]:
                 return
-            if len(self._fruitless) >= TRIES:
+            if len(self._fruitless) >= MAX_ATTEMPTS:
                 raise self._fruitless[0]
             failures = await self._ask_all([*self._seen])
             async for some in _chunks(self._others(whole)):
@@ -133,9 +135,9 @@ class Lists:
     async def _ask_all(self, numbers: list[str]) -> list[BaseException]:
         """Ask these, a few at once, as long as none has answered; gives what went wrong."""
         failures: list[BaseException] = []
-        for at in range(0, len(numbers), SIDE_BY_SIDE):
+        for at in range(0, len(numbers), MAX_CONCURRENT):
             if self.route is None:
-                some = numbers[at : at + SIDE_BY_SIDE]
+                some = numbers[at : at + MAX_CONCURRENT]
                 tried = await asyncio.gather(*(self.asked(number) for number in some), return_exceptions=True)
                 failures += [one for one in tried if isinstance(one, BaseException)]
         return failures
@@ -145,7 +147,7 @@ class Lists:
         answer = await self.asked(number)
         if isinstance(answer, list):
             return any(str(item.get("AttachmentID")) == file for item in answer)
-        await self._there(number)
+        await self._require_issue(number)
         for witness in [*self._witnesses]:
             if witness != number and isinstance(await self.asked(witness), list):
                 return False
@@ -153,10 +155,12 @@ class Lists:
 
     async def _unproven(self, number: str, refused: Mapping[str, RejectedError], *, trusting: bool) -> Items:
         routes = " and ".join(f"attachments/{route}" for route in refused)
-        names = {*ROUTES, *refused, NO_ROUTE}
-        unknown = {_told(await self._refusal_of_none(number), names) for _ in range(2)}
+        names = {*ROUTES, *refused, UNKNOWN_ROUTE}
+        unknown = {_wording(await self._refusal_of_none(number), names) for _ in range(2)}
         known = [
-            error for error in refused.values() if isinstance(error, GoneError) and _told(error, names) not in unknown
+            error
+            for error in refused.values()
+            if isinstance(error, GoneError) and _wording(error, names) not in unknown
         ]
         if not known or len(unknown) > 1:
             raise TrackerUnreachableError(
@@ -171,7 +175,7 @@ class Lists:
 
     async def _refusal_of_none(self, number: str) -> RejectedError:
         try:
-            await self._get(f"attachments/{NO_ROUTE}/{number}/false")
+            await self._get(f"attachments/{UNKNOWN_ROUTE}/{number}/false")
         except RejectedError as error:
             return error
         return RejectedError("any route answers")
@@ -181,7 +185,7 @@ async def _chunks(numbers: AsyncIterator[str]) -> AsyncIterator[list[str]]:
     some: list[str] = []
     async for number in numbers:
         some.append(number)
-        if len(some) == SIDE_BY_SIDE:
+        if len(some) == MAX_CONCURRENT:
             yield some
             some = []
     yield some
@@ -195,14 +199,14 @@ def _whole(answer: Mapping[str, Any], route: str) -> Items:
     return items
 
 
-def _none(error: RejectedError) -> Items:
+def _no_files(error: RejectedError) -> Items:
     """No files, as a route says that has answered with a list before; any other refusal is one."""
     if isinstance(error, GoneError):
         return []
     raise error
 
 
-def _told(error: RejectedError, names: Collection[str]) -> str:
+def _wording(error: RejectedError, names: Collection[str]) -> str:
     """What a refusal says, without what it repeats of the question: routes and numbers, or an address that has them."""
     words = re.split(r"[\s/]+", str(error).lower())
     return " ".join(word for word in words if word not in names and not re.search("[0-9]", word))

@@ -32,10 +32,10 @@ from migrator.trackers.cursors import Keyset
 from migrator.trackers.issuetrak.parse import range_in
 from migrator.trackers.lenient import text
 
-STEP = 20  # numbers asked for with one page
-SAMPLE = 200  # numbers asked to see how files are listed
-WITNESSES = 3  # issues that answered, of which one has to do so still where others are missing
-TRIES = 3  # attempts at a broken issue before it becomes a failure of its own, and the rest is read
+NUMBERS_PER_PAGE = 20  # numbers asked for with one page
+SAMPLE_SIZE = 200  # numbers asked to see how files are listed
+MAX_WITNESSES = 3  # issues that answered, of which one has to do so still where others are missing
+MAX_ATTEMPTS = 3  # attempts at a broken issue before it becomes a failure of its own, and the rest is read
 
 Ask = Callable[[str], Awaitable[dict[str, Any]]]
 """Asks for the issue with a number; `GoneError` if it isn't there."""
@@ -57,14 +57,14 @@ class Numbered:
         first, last = range_in(self._numbers)
         state, known = Keyset.parse(cursor), _known_in(cursor)
         start = first if state.after is None else max(first, state.after + 1)
-        numbers = range(start, min(start + STEP, last + 1))
+        numbers = range(start, min(start + NUMBERS_PER_PAGE, last + 1))
         tried = await asyncio.gather(*(self._ask(str(number)) for number in numbers), return_exceptions=True)
-        found = self._sorted_out(numbers, tried, begun=bool(state.seen))
-        known = [*known, *(entity.ref.id for entity in found.entities)][-WITNESSES:]
+        found = self._page_of(numbers, tried, begun=bool(state.seen))
+        known = [*known, *(entity.ref.id for entity in found.entities)][-MAX_WITNESSES:]
         if any(isinstance(one, GoneError) for one in tried):
-            await self._expect_one_of(known)
+            await self._require_one_of(known)
         seen = None if state.seen is None else state.seen + len(found.ask) + len(found.unread)
-        if start + STEP <= last:
+        if start + NUMBERS_PER_PAGE <= last:
             following = {"after": numbers[-1], **({} if seen is None else {"seen": seen}), "known": known}
             return replace(found, next=json.dumps(following))
         if seen == 0:
@@ -72,7 +72,7 @@ class Numbered:
             raise TrackerUnreachableError(reason)
         return found
 
-    async def _expect_one_of(self, known: Sequence[str]) -> None:
+    async def _require_one_of(self, known: Sequence[str]) -> None:
         for number in reversed(known):
             with suppress(RejectedError):
                 await self._ask(number)
@@ -82,7 +82,7 @@ class Numbered:
                 f"Issue {known[-1]} answered before and does so no more, so no gap in the numbers is believed"
             )
 
-    def _sorted_out(self, numbers: range, tried: list[dict[str, Any] | BaseException], *, begun: bool) -> Page:
+    def _page_of(self, numbers: range, tried: list[dict[str, Any] | BaseException], *, begun: bool) -> Page:
         entities, closed, unread = [], [], []
         broken: dict[str, RetriableError | AuthError] = {}
         for number, one in zip(map(str, numbers), tried, strict=True):
@@ -99,23 +99,23 @@ class Numbered:
                 raise one
         if not begun and numbers and len(closed) == len(numbers):
             raise AuthError(f"{tried[0]}; is the API key right, and this machine's clock?")
-        self._expect_broken_for_good(broken, others=len(broken) < len(numbers))
+        self._require_final(broken, others=len(broken) < len(numbers))
         failed = [Unread(EntityRef(self._kind, number), str(error)) for number, error in broken.items()]
         ask = (*entities, *closed, *(Entity(one.ref) for one in failed))
         return Page(tuple(entities), ask=ask, unread=(*unread, *failed))
 
-    def _expect_broken_for_good(self, broken: Mapping[str, RetriableError | AuthError], *, others: bool) -> None:
-        """Raise the first of these, unless each came `TRIES` times and others answer. Their files may be there."""
+    def _require_final(self, broken: Mapping[str, RetriableError | AuthError], *, others: bool) -> None:
+        """Raise the first of these, unless each came `MAX_ATTEMPTS` times and others answer; their files may exist."""
         self._broken.update(broken.keys())
         for number, error in broken.items():
             of_all = isinstance(error, ConnectError | ThrottledError) or not others
-            if of_all or self._broken[number] < TRIES:
+            if of_all or self._broken[number] < MAX_ATTEMPTS:
                 raise error
 
     async def sample(self, *, whole: bool) -> AsyncIterator[str]:
         """A few hundred numbers all over the range, from its end on; or all of them."""
         first, last = range_in(self._numbers)
-        for step in (-max(1, (last - first) // SAMPLE), *([-1] if whole else [])):
+        for step in (-max(1, (last - first) // SAMPLE_SIZE), *([-1] if whole else [])):
             for number in range(last, first - 1, step):
                 yield str(number)
 

@@ -20,7 +20,7 @@ from migrator.trackers.strict import number_in, objects_in
 _RANGE = re.compile(r"\s*([0-9]{1,10})\s*-\s*([0-9]{1,10})\s*", re.ASCII)
 
 
-def gone(error: RejectedError, what: str, *also: int) -> RejectedError:
+def as_gone(error: RejectedError, what: str, *also: int) -> RejectedError:
     """`GoneError` for 404 and 410, and for the other statuses that mean the same here; any other error unchanged."""
     missing = error.status in {404, 410, *also}
     return GoneError(f"{what} is not there ({error})", status=error.status) if missing else error
@@ -44,7 +44,7 @@ def query(index: int, size: int) -> dict[str, Any]:
     }
 
 
-def window(offset: int, longest: int) -> tuple[int, int]:
+def page_window(offset: int, longest: int) -> tuple[int, int]:
     """The page, as (index, size), that holds the item at `offset` and the most after it: pages go by index only here.
 
     At least one more comes after it, as no offset below 10^8 is the last item of a page in every size tried.
@@ -70,11 +70,11 @@ def attachment_in(found: Mapping[str, Any], owner: EntityRef) -> Attachment:
         size=non_negative(found.get("FileSizeInBytes")),
         created_at=text(found.get("CreatedDate")),
         created_by=text(found.get("CreatedBy")),
-        raw=timeless({**found, "FileContent": None}),
+        raw=without_query_date({**found, "FileContent": None}),
     )
 
 
-def timeless(found: Mapping[str, Any]) -> str:
+def without_query_date(found: Mapping[str, Any]) -> str:
     """What is kept of an item: all but the moment at which it was asked for, so that what didn't change looks alike."""
     metadata = found.get("Metadata")
     if isinstance(metadata, list):
@@ -83,13 +83,13 @@ def timeless(found: Mapping[str, Any]) -> str:
     return raw_json(found)
 
 
-def made_in(answer: object) -> str | None:
+def created_in(answer: object) -> str | None:
     """The number of a new attachment: alone, as text, or inside an object; None if it is missing."""
     number = integer(answer if not isinstance(answer, dict) else answer.get("AttachmentID"))
     return str(number) if number is not None and number > 0 else None
 
 
-def written(moment: str, zone: tzinfo) -> str:
+def api_date(moment: str, zone: tzinfo) -> str:
     """A date as the API takes it: without offset, in the server's zone; now for one that can't be read."""
     try:
         when = datetime.fromisoformat(moment)

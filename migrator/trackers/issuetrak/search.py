@@ -12,15 +12,15 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from migrator.errors import RejectedError, RetriableError, ShortListingError, UnexpectedBodyError
-from migrator.trackers.issuetrak.parse import collection_in, query, window
+from migrator.trackers.issuetrak.parse import collection_in, page_window, query
 from migrator.trackers.lenient import non_negative
 from migrator.trackers.listing import Items, Listing, PageItems, PageOrder, PageRequest
 from migrator.trackers.strict import number_in, object_in
 from migrator.wire import HttpClient
 
 PATHS = ("api/v1/issues/search", "api/v1/issues/search/")  # the vendor's sample, and what a client in use sends
-SHORTEST_CUT = 10  # issues on a page of a server that cuts pages and doesn't say so; fewer are a page that is short
-TRIES = 3  # of one page, while its size turns out to be another
+MIN_CUT_PAGE = 10  # issues on a page of a server that cuts pages and doesn't say so; fewer are a page that is short
+MAX_ATTEMPTS = 3  # of one page, while its size turns out to be another
 
 
 class Search:
@@ -37,7 +37,7 @@ class Search:
 
     def listing(self) -> Listing:
         """All issues in the order of their numbers."""
-        orders = (PageOrder.BY_ID, PageOrder.AS_IT_COMES)
+        orders = (PageOrder.OFFSET_SORTED, PageOrder.OFFSET_UNSORTED)
         return Listing(self._found, lambda issue: number_in(issue, "IssueNumber"), self._size, orders)
 
     async def page(self, index: int, size: int) -> tuple[Items, int | None]:
@@ -52,7 +52,7 @@ class Search:
         due = len(issues) if total is None else min(size, total - index * size)
         if told < size or len(issues) > size:
             raise _OtherSizeError(max(told, len(issues)))
-        if SHORTEST_CUT <= len(issues) < due:
+        if MIN_CUT_PAGE <= len(issues) < due:
             raise _OtherSizeError(len(issues))
         if len(issues) < due:
             raise ShortListingError(f"issues/search: page {index} holds {len(issues)} issues, of {total} in all")
@@ -79,22 +79,24 @@ class Search:
                 for issue in issues:
                     yield str(non_negative(issue.get("IssueNumber")) or 0)
 
-    async def _found(self, way: PageRequest) -> PageItems:
+    async def _found(self, request: PageRequest) -> PageItems:
         """The issues after an offset: at least two, if there are that many."""
-        for _ in range(TRIES):
+        for _ in range(MAX_ATTEMPTS):
             try:
-                return await self._behind(way)
+                return await self._behind(request)
             except _OtherSizeError as other:
                 self.fixed = other.size
         raise UnexpectedBodyError("issues/search: its pages are of another size each time")
 
-    async def _behind(self, way: PageRequest) -> PageItems:
-        index, size = (way.skip // self.fixed, self.fixed) if self.fixed else window(way.skip, way.take)
+    async def _behind(self, request: PageRequest) -> PageItems:
+        index, size = (
+            (request.skip // self.fixed, self.fixed) if self.fixed else page_window(request.skip, request.take)
+        )
         issues, total = await self.page(index, size)
         if 0 < len(issues) < size and (await self.page(index + 1, size))[0]:
             raise _OtherSizeError(len(issues))
-        issues = issues[way.skip - index * size :]
-        if len(issues) == 1 and (way.skip + 1) % size == 0:
+        issues = issues[request.skip - index * size :]
+        if len(issues) == 1 and (request.skip + 1) % size == 0:
             issues += (await self.page(index + 1, size))[0]
         return PageItems(issues, total=total)
 

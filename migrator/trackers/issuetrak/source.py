@@ -13,7 +13,7 @@ from migrator.model import Attachment, Cursor, Entity, EntityRef, Page
 from migrator.ports import Sink, Source
 from migrator.trackers.issuetrak.client import KIND, NO_LIST, Issuetrak, Options
 from migrator.trackers.issuetrak.numbers import Numbered
-from migrator.trackers.issuetrak.parse import range_in, timeless
+from migrator.trackers.issuetrak.parse import range_in, without_query_date
 from migrator.trackers.issuetrak.zip_batches import ZipBatches
 from migrator.trackers.lenient import text
 from migrator.trackers.strict import digits, number_in
@@ -26,7 +26,7 @@ class IssuetrakSource(Issuetrak, Source):
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
         self.capabilities = replace(self.capabilities, reports_size=False)
-        self._archives = ZipBatches(self._archive)
+        self._zips = ZipBatches(self._zip)
         self._numbered = Numbered(KIND, options.issue_numbers, self._issue, self._entity)
 
     @override
@@ -66,15 +66,15 @@ class IssuetrakSource(Issuetrak, Source):
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
         files = tuple(replace(file, size=file.size or None) for file in await self.find_attachments(entity.ref))
         if self._options.zip:
-            self._archives.plan(entity.ref, files)
+            self._zips.plan(entity.ref, files)
         return files
 
     @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        if not await self._archives.give(attachment, sink):
+        if not await self._zips.give(attachment, sink):
             await super().download(attachment, sink)
 
-    async def _archive(self, owner: EntityRef) -> dict[str, Any]:
+    async def _zip(self, owner: EntityRef) -> dict[str, Any]:
         return await self._get(f"attachments/compressed/issuenumber/{digits(owner.id)}")
 
     async def _found(self, cursor: Cursor | None) -> Page:
@@ -101,4 +101,4 @@ class IssuetrakSource(Issuetrak, Source):
 
     def _entity(self, issue: Mapping[str, Any]) -> Entity:
         ref = EntityRef(KIND, str(number_in(issue, "IssueNumber")))
-        return Entity(ref, text(issue.get("Subject")), str(self._http.base), timeless(issue))
+        return Entity(ref, text(issue.get("Subject")), str(self._http.base), without_query_date(issue))

@@ -13,7 +13,7 @@ from migrator.model import Attachment, Draft, EntityRef
 from migrator.ports import Body, CreatesNothing, Target
 from migrator.trackers.issuetrak.authors import Authors
 from migrator.trackers.issuetrak.client import Issuetrak, Options
-from migrator.trackers.issuetrak.parse import attachment_in, made_in, written, zone_in
+from migrator.trackers.issuetrak.parse import api_date, attachment_in, created_in, zone_in
 from migrator.trackers.strict import digits
 from migrator.wire import Base64JsonBody, HttpClient, Request
 
@@ -23,7 +23,7 @@ UNPROVEN = (
 )
 
 
-LIKELY_LIMIT = 20_000_000  # IIS takes 30 MB by default, of base64; it answers 404 to more
+LIKELY_LIMIT_BYTES = 20_000_000  # IIS takes 30 MB by default, of base64; it answers 404 to more
 
 
 _ILLEGAL = re.compile(r"[<>:\"/\\|?*\x00-\x1f\ud800-\udfff]")
@@ -40,7 +40,7 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
         self._zone = zone_in(options.time_zone)
         self._authors = Authors(self._user, options.created_by, keep=options.keep_author)
         self._first = asyncio.Lock()
-        self._blind: EntityRef | None = None
+        self._unlisted: EntityRef | None = None
 
     @override
     async def check(self) -> str:
@@ -66,7 +66,7 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
     @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """`TrackerUnreachableError` where lists can't be read: each load would send everything again."""
-        self._expect_lists(owner)
+        self._require_lists(owner)
         files = await self._lists.of(digits(owner.id), trusting=True)
         return tuple(attachment_in(found, owner) for found in files)
 
@@ -102,23 +102,23 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
             made = await self._send_as(author, owner, draft, body)
             with contextlib.suppress(errors.RetriableError):
                 if not isinstance(await self._lists.asked(digits(owner.id)), list):
-                    self._blind = owner
+                    self._unlisted = owner
             return made
 
-    def _expect_lists(self, owner: EntityRef) -> None:
+    def _require_lists(self, owner: EntityRef) -> None:
         """An issue that was given a file and lists none ends the load, once its upload is recorded; the others wait."""
-        if self._blind is not None:
-            reason = f"{self._blind} was given a file, and still no route lists any; see options.list_route"
-            raise errors.TrackerUnreachableError(reason) if owner == self._blind else errors.RejectedError(reason)
+        if self._unlisted is not None:
+            reason = f"{self._unlisted} was given a file, and still no route lists any; see options.list_route"
+            raise errors.TrackerUnreachableError(reason) if owner == self._unlisted else errors.RejectedError(reason)
 
     async def _send_as(self, author: str, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         try:
             return await self._send(owner, draft, body, author)
         except errors.RejectedError as error:
-            spare = self._authors.instead_of(author)
-            if error.status != 400 or not spare:
+            fallback = self._authors.instead_of(author)
+            if error.status != 400 or not fallback:
                 raise
-        sent = await self._send(owner, draft, body, spare)
+        sent = await self._send(owner, draft, body, fallback)
         self._authors.strike(author)
         return sent
 
@@ -136,14 +136,14 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
             "IssueNumber": int(digits(owner.id)),
             "FileName": draft.name,
             "CreatedBy": author,
-            "CreatedDate": written(draft.created_at, self._zone),
+            "CreatedDate": api_date(draft.created_at, self._zone),
             "FileSizeInBytes": draft.size,
         }
         try:
             call = Request("POST", "api/v1/attachments", body=Base64JsonBody(values, "FileContent", body))
-            made = made_in((await self._http.write(call)).json())
+            made = created_in((await self._http.write(call)).json())
         except errors.RejectedError as error:
-            if error.status in {404, 413} and draft.size > LIKELY_LIMIT:
+            if error.status in {404, 413} and draft.size > LIKELY_LIMIT_BYTES:
                 raise errors.RejectedError(
                     f"{error}; {draft.size} bytes are probably too many for this server"
                 ) from None

@@ -24,10 +24,10 @@ from migrator.trackers.issuetrak.parse import collection_in
 from migrator.trackers.lenient import as_object, as_objects, integer, text
 from migrator.wire import CHUNK
 
-FEWEST = 4  # files of an issue that are worth it
-MOST_BYTES = 2_000_000  # of all files of an issue together: they are held in memory
-MOST_KEPT = 8  # archives in memory at once
-MOST_PLANNED = 2000
+MIN_FILES = 4  # files of an issue that are worth it
+MAX_ZIP_BYTES = 2_000_000  # of all files of an issue together: they are held in memory
+MAX_OPEN_ZIPS = 8  # archives in memory at once
+MAX_PLANNED = 2000
 
 _ODD = (zipfile.BadZipFile, zlib.error, KeyError, RuntimeError, EOFError, OSError, ValueError)
 
@@ -47,14 +47,14 @@ class ZipBatch:
         }
         try:
             packed = base64.b64decode(text(answer.get("CompressedAttachmentsContent")), validate=True)
-            self._archive = zipfile.ZipFile(io.BytesIO(packed))
+            self._zip = zipfile.ZipFile(io.BytesIO(packed))
         except _ODD:
             raise UnexpectedBodyError("the answer holds no ZIP archive") from None
 
     def content(self, id_: str, size: int) -> bytes | None:
         """The file, if it is there and of exactly this size."""
         try:
-            with self._archive.open(self._names[id_]) as entry:
+            with self._zip.open(self._names[id_]) as entry:
                 content = entry.read(size + 1)
         except _ODD:
             return None
@@ -66,7 +66,7 @@ class _Plan:
     """What is still to be given out of one archive, and the archive once it is there."""
 
     waiting: set[str]
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     unpacked: ZipBatch | None = None
 
 
@@ -80,10 +80,10 @@ class ZipBatches:
     def plan(self, owner: EntityRef, files: tuple[Attachment, ...]) -> None:
         """Take note of an issue's files, if an archive of them is worth it."""
         sizes = [file.size for file in files if file.size is not None]
-        if len(files) >= FEWEST and len(sizes) == len(files) and sum(sizes) <= MOST_BYTES:
+        if len(files) >= MIN_FILES and len(sizes) == len(files) and sum(sizes) <= MAX_ZIP_BYTES:
             self._plans[owner] = _Plan({file.id for file in files})
         # What is unchanged since an earlier run is never asked for.
-        while len(self._plans) > MOST_PLANNED:
+        while len(self._plans) > MAX_PLANNED:
             self._forget(*next(iter(self._plans.items())))
 
     async def give(self, attachment: Attachment, sink: Sink) -> bool:
@@ -101,7 +101,7 @@ class ZipBatches:
         plan = self._plans.get(attachment.owner)
         if plan is None or attachment.size is None:
             return None
-        async with plan.turn:
+        async with plan.lock:
             if attachment.id not in plan.waiting:
                 return None
             plan.waiting.discard(attachment.id)
@@ -118,7 +118,7 @@ class ZipBatches:
             self._forget(owner, plan)
             return None
         others = [(whose, other) for whose, other in self._plans.items() if other.unpacked and other is not plan]
-        for oldest, old in others[: max(0, len(others) + 1 - MOST_KEPT)]:
+        for oldest, old in others[: max(0, len(others) + 1 - MAX_OPEN_ZIPS)]:
             self._forget(oldest, old)
         return plan.unpacked
 

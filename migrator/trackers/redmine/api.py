@@ -30,8 +30,8 @@ from migrator.wire import HttpClient
 
 T = TypeVar("T")
 
-PAGE = 100  # more is cut down to this without a word
-TRIES = 3
+PAGE_SIZE = 100  # more is cut down to this without a word
+MAX_ATTEMPTS = 3
 """Attempts at a broken route before it becomes a failure of its own, and the rest is read."""
 SWITCHED_OFF = (
     "the REST API of this Redmine is switched off (Administration -> Settings -> API), so no credentials are looked at"
@@ -43,7 +43,7 @@ class Api:
 
     def __init__(self, http: HttpClient) -> None:
         self._http = http
-        self._broken: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
 
     async def account(self) -> dict[str, Any]:
         """Whose the credentials are; the one route that surely refuses wrong ones. `AuthError` with the reason."""
@@ -69,7 +69,7 @@ class Api:
         query = {"status_id": "*", "sort": "id", "limit": "2", "offset": "0"}
         return object_in(await self.get("issues.json", query))
 
-    async def whole(self, path: str, key: str, query: Mapping[str, str] | None = None) -> Items:
+    async def complete_list(self, path: str, key: str, query: Mapping[str, str] | None = None) -> Items:
         """Every item of a list that has no order to go by, by number.
 
         `ShortListingError` where it isn't all, or changed.
@@ -77,7 +77,7 @@ class Api:
         found: dict[int, dict[str, Any]] = {}
         total, came = None, 0
         while True:
-            window = {"limit": str(PAGE), "offset": str(came)}
+            window = {"limit": str(PAGE_SIZE), "offset": str(came)}
             answer = object_in(await self.get(path, {**(query or {}), **window}))
             items, told, known = objects_in(answer, key), integer(answer.get("total_count")), len(found)
             if came and told != total:
@@ -90,16 +90,16 @@ class Api:
             raise ShortListingError(f"GET {path}: {len(found)} of {total} items were listed")
         return [found[number] for number in sorted(found)]
 
-    async def tried(self, name: str, call: Awaitable[T]) -> T | ItemFailedError:
-        """What a call gives, or its error where that is definite or came `TRIES` times; else the error is raised."""
+    async def result_or_final_error(self, name: str, call: Awaitable[T]) -> T | ItemFailedError:
+        """What a call gives, or its error if that is definite or came `MAX_ATTEMPTS` times; else raises it."""
         try:
             result = await call
         except RejectedError as error:
             return error
         except RetriableError as error:
-            self._broken[name] += 1
-            if self._broken[name] < TRIES or isinstance(error, ConnectError | ThrottledError):
+            self._failures[name] += 1
+            if self._failures[name] < MAX_ATTEMPTS or isinstance(error, ConnectError | ThrottledError):
                 raise
             return error
-        self._broken.pop(name, None)
+        self._failures.pop(name, None)
         return result

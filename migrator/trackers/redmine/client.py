@@ -14,8 +14,8 @@ from migrator.ports import Capabilities, Sink
 from migrator.trackers.base import HttpTracker
 from migrator.trackers.lenient import integer, text
 from migrator.trackers.listing import Items, Listing, PageItems, PageOrder, PageRequest
-from migrator.trackers.redmine.api import PAGE, Api
-from migrator.trackers.redmine.containers import BESIDE
+from migrator.trackers.redmine.api import PAGE_SIZE, Api
+from migrator.trackers.redmine.containers import OTHER_STREAMS
 from migrator.trackers.redmine.parse import ISSUE, KINDS, attachments_in
 from migrator.trackers.strict import digits, list_in, number_in, numbered, object_in, objects_in, split
 from migrator.wire import HttpClient
@@ -23,7 +23,7 @@ from migrator.wire import HttpClient
 # Names: 255 characters, whatever they are. Connections: a small server answers one at a time, and kept-alive ones
 # then wait for each other (measured: 90 files in 2 s by one, 13 s by eight).
 CAPABILITIES = Capabilities(
-    streams=("issues", *BESIDE),
+    streams=("issues", *OTHER_STREAMS),
     kinds=KINDS,
     max_connections=4,
     max_name_bytes=4 * 255,
@@ -32,7 +32,7 @@ CAPABILITIES = Capabilities(
     deletes=True,
 )
 
-Beside = Literal["wiki", "news", "versions", "files", "custom_fields"]
+OtherStream = Literal["wiki", "news", "versions", "files", "custom_fields"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Options:
     """
 
     project: str = ""
-    also: tuple[Beside, ...] = get_args(Beside)
+    also: tuple[OtherStream, ...] = get_args(OtherStream)
     file_fields: tuple[str, ...] = ()
     max_bytes: int = 0
     create_project: str = ""
@@ -112,14 +112,14 @@ class RedmineTracker(HttpTracker[Options]):
         # Without the second, a setting (`display_subprojects_issues`) would decide whether those below come, too.
         query |= {"project_id": project, "subproject_id": "*"} if project else {}
 
-        async def ask(way: PageRequest) -> PageItems:
-            if not way.skip:
+        async def ask(request: PageRequest) -> PageItems:
+            if not request.skip:
                 await self.api.account()
-            window = {"limit": str(way.take), "offset": str(way.skip)}
+            window = {"limit": str(request.take), "offset": str(request.skip)}
             answer = object_in(await self._http.get_json("issues.json", query | window))
-            found, unread = read(answer, f"issues.json, from {way.skip}")
+            found, unread = read(answer, f"issues.json, from {request.skip}")
             if len(found) < 2:  # the end: of what this account may see
                 await self.api.account()
             return PageItems(found, total=integer(answer.get("total_count")), unread=unread)
 
-        return Listing(ask, number_in, PAGE, (PageOrder.BY_ID, PageOrder.AS_IT_COMES))
+        return Listing(ask, number_in, PAGE_SIZE, (PageOrder.OFFSET_SORTED, PageOrder.OFFSET_UNSORTED))

@@ -55,18 +55,18 @@ LISTS = {
     "files": (PROJECT, "files", "files.json"),
 }
 """For each stream the kind of what a project's list holds, the module that must be on, and the list's path."""
-BESIDE = (*LISTS, "custom_fields")
-STEPS = (PROJECT, VERSION, USER, GROUP, TIME_ENTRY)
+OTHER_STREAMS = (*LISTS, "custom_fields")
+KINDS_WITH_FIELDS = (PROJECT, VERSION, USER, GROUP, TIME_ENTRY)
 """Kinds whose custom fields are read in a stream of their own; those of issues come along with the issues."""
-MODULES = {VERSION: "issue_tracking", TIME_ENTRY: "time_tracking"}
+REQUIRED_MODULES = {VERSION: "issue_tracking", TIME_ENTRY: "time_tracking"}
 """What must be on in a project for the kinds among these that each project has a list of."""
-AT_ONCE = 4  # projects
-USERS = ("1", "2", "3")  # active, registered, locked; more than one at once is not for every version
+PROJECTS_PER_PAGE = 4  # projects
+USER_STATUSES = ("1", "2", "3")  # active, registered, locked; more than one at once is not for every version
 _LIST = re.compile(r"projects/([A-Za-z0-9_-]+)/(wiki/index|news|versions|time_entries|files)\.json")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ListPart:
     """What one list of one project brought."""
 
     entities: tuple[Entity, ...] = ()
@@ -80,8 +80,8 @@ class Containers:
 
     def __init__(self, api: Api, projects: Projects, fields: Fields, base: object, *, files: bool) -> None:
         self._api, self._projects, self._fields, self._base, self._files = api, projects, fields, base, files
-        self._said: set[str] = set()
-        self._readers: dict[str, Callable[[str, Project], Awaitable[Part]]] = {
+        self._warned: set[str] = set()
+        self._readers: dict[str, Callable[[str, Project], Awaitable[ListPart]]] = {
             "wiki/index": self._wiki,
             "news": self._news,
             "versions": self._versions,
@@ -97,37 +97,39 @@ class Containers:
         kind, module, path = LISTS[stream]
         listed = await self._projects.all(anew=cursor is None)
         todo = [project for project in listed if project.number > after and project.has(module)]
-        parts = await together(self._part(kind, f"projects/{one.key}/{path}", one) for one in todo[:AT_ONCE])
+        parts = await together(
+            self._list_part(kind, f"projects/{one.key}/{path}", one) for one in todo[:PROJECTS_PER_PAGE]
+        )
         await self._api.account()  # what came is all that it may see, not what anybody may
         return Page(
             entities=tuple(entity for part in parts for entity in part.entities),
             attachments=tuple(file for part in parts for file in part.attachments),
             ask=tuple(entity for part in parts for entity in part.ask),
             unread=tuple(one for part in parts for one in part.unread),
-            next=json.dumps({"after": todo[AT_ONCE - 1].number}) if len(todo) > AT_ONCE else None,
-            warnings=self._once(self._projects.odd),
+            next=json.dumps({"after": todo[PROJECTS_PER_PAGE - 1].number}) if len(todo) > PROJECTS_PER_PAGE else None,
+            warnings=self._not_warned_yet(self._projects.odd),
         )
 
-    def _once(self, sentences: Iterable[str]) -> tuple[str, ...]:
-        fresh = tuple(sentence for sentence in sentences if sentence not in self._said)
-        self._said.update(fresh)
+    def _not_warned_yet(self, sentences: Iterable[str]) -> tuple[str, ...]:
+        fresh = tuple(sentence for sentence in sentences if sentence not in self._warned)
+        self._warned.update(fresh)
         return fresh
 
-    async def _part(self, kind: str, path: str, project: Project) -> Part:
+    async def _list_part(self, kind: str, path: str, project: Project) -> ListPart:
         """One list of one project; where it can't be read, what stands for it is to be asked for."""
-        found = await self._api.tried(path, self._read(path, project))
-        return Part(ask=(Entity(EntityRef(kind, path)),)) if isinstance(found, MigratorError) else found
+        found = await self._api.result_or_final_error(path, self._read(path, project))
+        return ListPart(ask=(Entity(EntityRef(kind, path)),)) if isinstance(found, MigratorError) else found
 
-    async def _read(self, path: str, project: Project) -> Part:
+    async def _read(self, path: str, project: Project) -> ListPart:
         match = _LIST.fullmatch(path)
         if match is None:
             raise GoneError(f"{path[:60]!r} is no list of a Redmine")
         return await self._readers[match[2]](path, project)
 
-    async def _wiki(self, path: str, project: Project) -> Part:
+    async def _wiki(self, path: str, project: Project) -> ListPart:
         listed = list_in(await self._api.get(path), "wiki_pages")
         pages, unread = split(listed, partial(self._wiki_page, project=project), path, WIKI)
-        return Part(tuple(pages), ask=tuple(pages), unread=unread)
+        return ListPart(tuple(pages), ask=tuple(pages), unread=unread)
 
     def _wiki_page(self, item: Mapping[str, Any], project: Project) -> Entity:
         title = text(item.get("title"))
@@ -136,30 +138,30 @@ class Containers:
         url = f"{self._base}/projects/{project.key}/wiki/{quote(title, safe='')}"
         return Entity(EntityRef(WIKI, f"{project.key}/{title}"), title, url, raw_json(item))
 
-    async def _news(self, path: str, project: Project) -> Part:  # noqa: ARG002 - as all readers
-        news = tuple(entity_in(item, NEWS, self._base) for item in await self._api.whole(path, "news"))
-        return Part(news, ask=news)
+    async def _news(self, path: str, project: Project) -> ListPart:  # noqa: ARG002 - as all readers
+        news = tuple(entity_in(item, NEWS, self._base) for item in await self._api.complete_list(path, "news"))
+        return ListPart(news, ask=news)
 
-    async def _versions(self, path: str, project: Project) -> Part:
-        own = await self._owned(path, "versions", project)
-        return Part(tuple(entity_in(item, VERSION, self._base) for item in own))
+    async def _versions(self, path: str, project: Project) -> ListPart:
+        own = await self._own_items(path, "versions", project)
+        return ListPart(tuple(entity_in(item, VERSION, self._base) for item in own))
 
-    async def _time_entries(self, path: str, project: Project) -> Part:
-        own = await self._owned(path, "time_entries", project)
-        return Part(tuple(entity_in(item, TIME_ENTRY, self._base) for item in own))
+    async def _time_entries(self, path: str, project: Project) -> ListPart:
+        own = await self._own_items(path, "time_entries", project)
+        return ListPart(tuple(entity_in(item, TIME_ENTRY, self._base) for item in own))
 
-    async def _owned(self, path: str, name: str, project: Project) -> Items:
+    async def _own_items(self, path: str, name: str, project: Project) -> Items:
         """Without what projects around this one share with it, or have below it: that comes with their own."""
-        listed = await self._api.whole(path, name)
+        listed = await self._api.complete_list(path, name)
         return [item for item in listed if as_object(item.get("project")).get("id", project.number) == project.number]
 
-    async def _files_of_project(self, path: str, project: Project) -> Part:
+    async def _files_of_project(self, path: str, project: Project) -> ListPart:
         """Each names its version, if it belongs to one."""
         listed = list_in(await self._api.get(path), "files")
         files, unread = split(listed, partial(self._file, path=path, project=project), path, PROJECT)
         versions = {file.owner: version for file, version in files if version}
         entities = (project.entity(self._base), *versions.values())
-        return Part(entities, tuple(file for file, _ in files), unread=unread)
+        return ListPart(entities, tuple(file for file, _ in files), unread=unread)
 
     def _file(self, item: Mapping[str, Any], path: str, project: Project) -> tuple[Attachment, Entity | None]:
         version = as_object(item.get("version"))
@@ -170,47 +172,47 @@ class Containers:
             owner, text(version.get("name")), f"{self._base}/versions/{owner.id}"
         )
 
-    async def _with_fields(self, items: Sequence[Mapping[str, Any]], kind: str) -> Part:
+    async def _with_fields(self, items: Sequence[Mapping[str, Any]], kind: str) -> ListPart:
         """Those of some items that have files in their custom fields."""
         having = [item for item in items if await self._fields.numbers(item, kind)]
         entities = tuple(entity_in(item, kind, self._base) for item in having)
-        return Part(entities, ask=entities)
+        return ListPart(entities, ask=entities)
 
     async def _fields_page(self, step: int) -> Page:
-        """One page for each of `STEPS`."""
-        found, doubtful = Part(), self._fields.warnings(())
-        for kind in STEPS[step : step + 1]:
-            items, broken = await self._holding(kind)
+        """One page for each of `KINDS_WITH_FIELDS`."""
+        found, doubtful = ListPart(), self._fields.warnings(())
+        for kind in KINDS_WITH_FIELDS[step : step + 1]:
+            items, broken = await self._items_of(kind)
             found, doubtful = await self._with_fields(items, kind), self._fields.warnings(items)
             found = replace(found, ask=(*found.ask, *broken))
         await self._api.account()
         return Page(
             entities=found.entities,
             ask=found.ask,
-            next=json.dumps({"after": step + 1}) if step + 1 < len(STEPS) else None,
-            warnings=(*self._once((*self._projects.odd, *await self._fields.not_told())), *doubtful),
+            next=json.dumps({"after": step + 1}) if step + 1 < len(KINDS_WITH_FIELDS) else None,
+            warnings=(*self._not_warned_yet((*self._projects.odd, *await self._fields.unknowns())), *doubtful),
         )
 
-    async def _holding(self, kind: str) -> tuple[Items, tuple[Entity, ...]]:
+    async def _items_of(self, kind: str) -> tuple[Items, tuple[Entity, ...]]:
         """All that may have files in their custom fields, and lists that can't be read. Users belong to no project."""
         if kind == PROJECT:
             return [dict(project.item) for project in await self._projects.all()], ()
-        if not await self._fields.are_on(kind) or (kind in {USER, GROUP} and self._projects.root):
+        if not await self._fields.may_have_files(kind) or (kind in {USER, GROUP} and self._projects.root):
             return [], ()
-        if kind in MODULES:
+        if kind in REQUIRED_MODULES:
             return await self._of_all_projects(kind)
         path, name = f"{RECORDS[kind][0]}.json", RECORDS[kind][0]
-        queries = [{"status": status} for status in USERS] if kind == USER else [{}]
-        lists = [await self._api.whole(path, name, query) for query in queries]
+        queries = [{"status": status} for status in USER_STATUSES] if kind == USER else [{}]
+        lists = [await self._api.complete_list(path, name, query) for query in queries]
         return [item for items in lists for item in items], ()
 
     async def _of_all_projects(self, kind: str) -> tuple[Items, tuple[Entity, ...]]:
         """Project by project, as the module must be on in each."""
         having, name = await self._projects.all(), RECORDS[kind][0]
-        having = tuple(project for project in having if project.has(MODULES[kind]))
+        having = tuple(project for project in having if project.has(REQUIRED_MODULES[kind]))
         paths = [f"projects/{project.key}/{name}.json" for project in having]
-        calls = (self._owned(path, name, project) for path, project in zip(paths, having, strict=True))
-        lists = await together(map(self._api.tried, paths, calls))
+        calls = (self._own_items(path, name, project) for path, project in zip(paths, having, strict=True))
+        lists = await together(map(self._api.result_or_final_error, paths, calls))
         told = [item for found in lists if isinstance(found, list) for item in found]
         broken = [path for path, found in zip(paths, lists, strict=True) if isinstance(found, MigratorError)]
         return told, tuple(Entity(EntityRef(kind, path)) for path in broken)
@@ -218,9 +220,9 @@ class Containers:
     async def attachments_of(self, ref: EntityRef) -> tuple[Attachment, ...]:
         """The files of a container of any kind, or of a list that could not be read."""
         if match := _LIST.fullmatch(ref.id):
-            return await self._below(ref.id, match[1])
-        item = await self._record(ref)
-        files = await self._own(ref, item)
+            return await self._files_below(ref.id, match[1])
+        item = await self._record_of(ref)
+        files = await self._own_files(ref, item)
         return (*files, *await self._fields.files(await self._fields.numbers(item, ref.kind), ref))
 
     async def still_lists(self, file: Attachment) -> bool:
@@ -228,12 +230,12 @@ class Containers:
         if _LIST.fullmatch(file.locator):
             listed = objects_in(object_in(await self._api.get(file.locator)), "files")
             return any(str(number_in(other)) == file.id for other in listed)
-        item = await self._record(file.owner)
+        item = await self._record_of(file.owner)
         if any(file.id in one.numbers for one in values_in(item)):
             return True
-        return any(other.id == file.id for other in await self._own(file.owner, item))
+        return any(other.id == file.id for other in await self._own_files(file.owner, item))
 
-    async def _below(self, path: str, key: str) -> tuple[Attachment, ...]:
+    async def _files_below(self, path: str, key: str) -> tuple[Attachment, ...]:
         """All files of what a list holds."""
         part = await self._read(path, await self._project(key))
         if part.unread:
@@ -246,7 +248,7 @@ class Containers:
         path = f"projects/{quote(key, safe='')}.json"
         return project_of(object_in(await self._api.get(path, {"include": "enabled_modules"}), "project"))
 
-    async def _record(self, ref: EntityRef) -> dict[str, Any]:
+    async def _record_of(self, ref: EntityRef) -> dict[str, Any]:
         """The record of what carries files, with those that it tells of."""
         if ref.kind == WIKI:
             key, _, title = ref.id.partition("/")
@@ -266,7 +268,7 @@ class Containers:
             raise UnexpectedBodyError(f"{ref}: the record of {found.get('id')} came in its place")
         return found
 
-    async def _own(self, ref: EntityRef, item: Mapping[str, Any]) -> tuple[Attachment, ...]:
+    async def _own_files(self, ref: EntityRef, item: Mapping[str, Any]) -> tuple[Attachment, ...]:
         """The files of one, apart from those in its custom fields."""
         if ref.kind in {ISSUE, NEWS, WIKI}:
             return attachments_in(item, ref)

@@ -37,18 +37,18 @@ class Fields:
     def __init__(self, api: Api, named: Sequence[str], *, wanted: bool) -> None:
         self._api, self._named, self._wanted = api, frozenset(named), wanted
         self._types: dict[str, dict[str, str]] | None = None
-        self._closed = ""
-        self._told: set[str] = set()
+        self._refusal = ""
+        self._warned: set[str] = set()
 
     async def types(self) -> Mapping[str, Mapping[str, str]] | None:
         """For each type the names of its fields for files, by number. None: this account may not know."""
-        if self._types is None and not self._closed:
+        if self._types is None and not self._refusal:
             try:
                 found = objects_in(object_in(await self._api.get(LIST)), "custom_fields")
             except (ForbiddenError, GoneError) as error:
                 if (await self._api.account()).get("admin") is True:
                     raise  # who may list them is not refused, so this says nothing of the account
-                self._closed = str(error)
+                self._refusal = str(error)
                 return None
             self._types = {}
             for field in found:
@@ -57,7 +57,7 @@ class Fields:
                     names[str(integer(field.get("id")))] = text(field.get("name"))
         return self._types
 
-    async def are_on(self, kind: str) -> bool:
+    async def may_have_files(self, kind: str) -> bool:
         """Whether a kind may have fields for files: the list names one, or an option names some and nobody knows.
 
         Users and groups are for those who know.
@@ -65,13 +65,13 @@ class Fields:
         types = await self.types()
         return bool(self._named) and kind not in {USER, GROUP} if types is None else bool(types.get(TYPES[kind]))
 
-    async def not_told(self) -> tuple[str, ...]:
+    async def unknowns(self) -> tuple[str, ...]:
         """What can't be known of files in custom fields, in sentences."""
         if not self._wanted:
             return ()
         types = await self.types()
         if types is None:
-            why = f"custom fields can't be listed, which is for administrators ({self._closed})"
+            why = f"custom fields can't be listed, which is for administrators ({self._refusal})"
             return (f"{why}: files in those that `file_fields` doesn't name are not read",)
         others = {kind: names for kind, names in types.items() if kind not in TYPES.values()}
         known = {word for names in types.values() for pair in names.items() for word in pair}
@@ -84,13 +84,13 @@ class Fields:
             for kind, names in sorted(others.items())
         )
 
-    def may_be(self, item: Mapping[str, Any]) -> bool:
+    def may_hold_files(self, item: Mapping[str, Any]) -> bool:
         """Whether an item has any value that could be a file."""
         return self._wanted and any(True for _ in values_in(item))
 
     async def numbers(self, item: Mapping[str, Any], kind: str) -> tuple[str, ...]:
         """The numbers of the files in an item's custom fields."""
-        if not self.may_be(item):
+        if not self.may_hold_files(item):
             return ()
         known = ((await self.types()) or {}).get(TYPES.get(kind, ""), {})
         found = [one for one in values_in(item) if one.id in known or not self._named.isdisjoint(one[:2])]
@@ -101,10 +101,10 @@ class Fields:
         if self._types is not None or not self._wanted:
             return ()
         doubtful = {one.name or one.id for item in items for one in values_in(item) if self._named.isdisjoint(one[:2])}
-        fresh = sorted(doubtful - self._told)
-        self._told.update(fresh)
+        fresh = sorted(doubtful - self._warned)
+        self._warned.update(fresh)
         told = "{} may hold files, which are not read then ({}); name it in `file_fields` if it does"
-        return tuple(told.format(f"custom field {name!r}", self._closed) for name in fresh)
+        return tuple(told.format(f"custom field {name!r}", self._refusal) for name in fresh)
 
     async def files(self, numbers: Sequence[str], owner: EntityRef) -> list[Attachment]:
         """The files with these numbers. One whose record can't be seen is listed by its number alone."""

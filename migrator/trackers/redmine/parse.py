@@ -33,7 +33,7 @@ RECORDS = {
 """Where the record of one is, and under which name it stands there; a wiki page has no number, and so no place here."""
 
 
-class Valued(NamedTuple):
+class FieldValues(NamedTuple):
     """A custom field of one item, and the whole numbers that are its values: files, if it is a field for files."""
 
     id: str
@@ -62,7 +62,7 @@ def attachments_in(item: Mapping[str, Any], owner: EntityRef) -> tuple[Attachmen
     return tuple(attachment_in(found, owner) for found in objects_in(item, "attachments"))
 
 
-def files_told(item: Mapping[str, Any], owner: EntityRef) -> tuple[list[Attachment], tuple[Unread, ...]] | None:
+def listed_files(item: Mapping[str, Any], owner: EntityRef) -> tuple[list[Attachment], tuple[Unread, ...]] | None:
     """Those that make sense, and the others; None where it tells of none in its form: its own record is to be asked."""
     try:
         told = list_in(item, "attachments")
@@ -72,14 +72,14 @@ def files_told(item: Mapping[str, Any], owner: EntityRef) -> tuple[list[Attachme
     return files, tuple(replace(one, ref=owner) for one in unread)
 
 
-def values_in(item: Mapping[str, Any]) -> Iterator[Valued]:
+def values_in(item: Mapping[str, Any]) -> Iterator[FieldValues]:
     """The custom fields of an item whose values may be files."""
     for field in as_objects(item.get("custom_fields")):
         value = field.get("value")
         told = [text(one) or str(one) for one in (value if isinstance(value, list) else [value])]
         numbers = tuple(one for one in told if one.isascii() and one.isdecimal() and int(one))
         if numbers:
-            yield Valued(str(integer(field.get("id"))), text(field.get("name")), numbers)
+            yield FieldValues(str(integer(field.get("id"))), text(field.get("name")), numbers)
 
 
 def ref_in(issue: Mapping[str, Any]) -> EntityRef:

@@ -23,7 +23,7 @@ from migrator.trackers.strict import number_in, objects_in
 PATH = "projects.json"
 QUERY = {"status": "1|5", "include": "enabled_modules"}
 NOT_IN_API = {"documents": "documents", "boards": "forums"}
-NAMED = 5
+MAX_NAMED = 5
 """Projects that a message names; the others are counted."""
 
 
@@ -78,12 +78,14 @@ class Projects:
         for module, what in NOT_IN_API.items():
             having = [project.key for project in known if project.modules is not None and project.has(module)]
             if having:
-                found.append(f"files of {what} are not in Redmine's API, and are not read: {few(having)} may have some")
+                found.append(
+                    f"files of {what} are not in Redmine's API, and are not read: {some_names(having)} may have some"
+                )
         return tuple(found)
 
     async def _listed(self) -> Sequence[Project]:
         try:
-            items = await self._api.whole(PATH, "projects", QUERY)
+            items = await self._api.complete_list(PATH, "projects", QUERY)
         except GoneError as error:
             if await self._are_named():
                 raise
@@ -117,8 +119,8 @@ def _parent(project: Project) -> object:
     return as_object(project.item.get("parent")).get("id")
 
 
-def few(names: Iterable[str]) -> str:
+def some_names(names: Iterable[str]) -> str:
     """Some of them by name, and how many more there are."""
     listed = [*names]
-    more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
-    return ", ".join(listed[:NAMED]) + more
+    more = f" and {len(listed) - MAX_NAMED} more" if len(listed) > MAX_NAMED else ""
+    return ", ".join(listed[:MAX_NAMED]) + more

@@ -20,7 +20,7 @@ from migrator.ports import Source
 from migrator.trackers.lenient import as_objects, integer
 from migrator.trackers.prefetch import Prefetcher
 from migrator.trackers.redmine.client import CAPABILITIES, Options, RedmineTracker, leniently
-from migrator.trackers.redmine.containers import BESIDE, Containers
+from migrator.trackers.redmine.containers import OTHER_STREAMS, Containers
 from migrator.trackers.redmine.custom_fields import LIST, Fields
 from migrator.trackers.redmine.parse import (
     ISSUE,
@@ -30,14 +30,14 @@ from migrator.trackers.redmine.parse import (
     VERSION,
     WIKI,
     entity_in,
-    files_told,
+    listed_files,
     ref_in,
 )
-from migrator.trackers.redmine.projects import Projects, few
+from migrator.trackers.redmine.projects import Projects, some_names
 from migrator.trackers.strict import number_in
 from migrator.wire import HttpClient
 
-TOLD_BY = {
+KINDS_SHOWN_BY = {
     "issues": {ISSUE},
     "wiki": {WIKI},
     "news": {NEWS},
@@ -55,11 +55,11 @@ class RedmineSource(RedmineTracker, Source):
     """Issues in the order of their numbers, each with its files, and what `also` names."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
-        streams = ("issues", *(stream for stream in BESIDE if stream in options.also))
-        kinds = tuple(kind for kind in KINDS if any(kind in TOLD_BY[stream] for stream in streams))
+        streams = ("issues", *(stream for stream in OTHER_STREAMS if stream in options.also))
+        kinds = tuple(kind for kind in KINDS if any(kind in KINDS_SHOWN_BY[stream] for stream in streams))
         left_out = tuple(kind for kind in KINDS if kind not in kinds)
         super().__init__(http, options, replace(CAPABILITIES, streams=streams, kinds=kinds, left_out=left_out))
-        self._ahead = Prefetcher(number_in)
+        self._prefetcher = Prefetcher(number_in)
         self._projects = Projects(self.api, options.project)
         self._fields = Fields(self.api, options.file_fields, wanted="custom_fields" in options.also)
         files = "files" in options.also
@@ -67,7 +67,7 @@ class RedmineSource(RedmineTracker, Source):
 
     @override
     async def close(self) -> None:
-        await self._ahead.close()
+        await self._prefetcher.close()
         await super().close()
 
     @override
@@ -75,7 +75,7 @@ class RedmineSource(RedmineTracker, Source):
         if stream != "issues":
             return await self._containers.page(stream, cursor)
         try:
-            found = await self._ahead.over(self.issues(self._options.project, leniently)).read(cursor)
+            found = await self._prefetcher.wrap(self.issues(self._options.project, leniently)).read(cursor)
         except ForbiddenError:
             if await self._are_off():
                 return Page()
@@ -94,15 +94,15 @@ class RedmineSource(RedmineTracker, Source):
         on = [project.key for project in known if project.has(MODULE)]
         if on and any(project.is_called(self._options.project) for project in known if not project.has(MODULE)):
             raise RejectedError(
-                f"issues are off in {self._options.project}, so those of {few(on)} are not to be had by it"
+                f"issues are off in {self._options.project}, so those of {some_names(on)} are not to be had by it"
             )
         return bool(known) and not on
 
     async def _page(self, issues: Sequence[Mapping[str, Any]]) -> Page:
         """What some issues tell. Where they don't tell all of their files, each is to be asked for."""
         entities = tuple(entity_in(issue, ISSUE, self._http.base) for issue in issues)
-        told = [files_told(issue, entity.ref) for issue, entity in zip(issues, entities, strict=True)]
-        broken = await self._broken(issues)
+        told = [listed_files(issue, entity.ref) for issue, entity in zip(issues, entities, strict=True)]
+        broken = await self._unreadable_fields(issues)
         more = [not broken and bool(await self._fields.numbers(issue, ISSUE)) for issue in issues]
         return Page(
             entities=entities,
@@ -112,11 +112,11 @@ class RedmineSource(RedmineTracker, Source):
             warnings=self._fields.warnings(issues),
         )
 
-    async def _broken(self, issues: Sequence[Mapping[str, Any]]) -> tuple[Unread, ...]:
+    async def _unreadable_fields(self, issues: Sequence[Mapping[str, Any]]) -> tuple[Unread, ...]:
         """Where nobody tells which values are files, as the list of custom fields is broken."""
-        if not any(map(self._fields.may_be, issues)):
+        if not any(map(self._fields.may_hold_files, issues)):
             return ()
-        known = await self.api.tried(LIST, self._fields.types())
+        known = await self.api.result_or_final_error(LIST, self._fields.types())
         return (Unread(EntityRef(ISSUE, LIST), str(known)),) if isinstance(known, MigratorError) else ()
 
     @override
@@ -140,7 +140,7 @@ class RedmineSource(RedmineTracker, Source):
     async def oddities(self) -> tuple[str, ...]:
         """What refuses to tell is odd itself."""
         found: list[str] = []
-        for part in (self._odd_issues, self._odd_projects, self._fields.not_told):
+        for part in (self._odd_issues, self._odd_projects, self._fields.unknowns):
             try:
                 found += await part()
             except ItemFailedError as error:

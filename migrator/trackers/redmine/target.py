@@ -21,7 +21,7 @@ from migrator.trackers.redmine.parse import ISSUE, ref_in
 from migrator.trackers.strict import digits, number_in, object_in, objects_in
 from migrator.wire import HttpClient, RawBody, Request
 
-LONGEST_DESCRIPTION = 255  # characters; with one more the whole file is dropped without a word
+MAX_DESCRIPTION_CHARACTERS = 255  # characters; with one more the whole file is dropped without a word
 
 _ILLEGAL = re.compile(r"[\\/?%*:|\"'<>\n\r\0\ud800-\udfff]")
 
@@ -56,7 +56,7 @@ class RedmineTarget(RedmineTracker, Target):
         return await self._look_up(owner, remote_id)
 
     async def _attach(self, number: str, token: str, draft: Draft) -> None:
-        upload = {"token": token, "filename": draft.name, "description": _short(draft.description)}
+        upload = {"token": token, "filename": draft.name, "description": _shortened(draft.description)}
         if draft.media_type:
             upload["content_type"] = draft.media_type[:255]
         await self._http.write_json("PUT", f"issues/{number}.json", {"issue": {"uploads": [upload]}})
@@ -73,7 +73,7 @@ class RedmineTarget(RedmineTracker, Target):
 
     @override
     async def describe(self, remote: Attachment, description: str) -> None:
-        change = {"attachment": {"description": _short(description)}}
+        change = {"attachment": {"description": _shortened(description)}}
         await self._http.send_json("PATCH", f"attachments/{digits(remote.id)}.json", change)
 
     @override
@@ -83,13 +83,16 @@ class RedmineTarget(RedmineTracker, Target):
 
     @override
     async def expect_creating(self) -> None:
-        self._home()
+        self._target_project()
         if self._options.create_kind:
             await self._kind.number()
 
     @override
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
-        issue: dict[str, Any] = {"project_id": self._home(), "subject": draft.title[:255].strip() or "untitled"}
+        issue: dict[str, Any] = {
+            "project_id": self._target_project(),
+            "subject": draft.title[:255].strip() or "untitled",
+        }
         issue["description"] = draft.marked
         if self._options.create_kind:
             issue["tracker_id"] = await self._kind.number()
@@ -104,10 +107,10 @@ class RedmineTarget(RedmineTracker, Target):
         return await self._marks.find(draft.mark)
 
     async def _described_issues(self) -> AsyncIterator[tuple[EntityRef, str]]:
-        async for issue in self.issues(self._home()).all():
+        async for issue in self.issues(self._target_project()).all():
             yield ref_in(issue), text(issue.get("description"))
 
-    def _home(self) -> str:
+    def _target_project(self) -> str:
         home = self._options.create_project or self._options.project
         if not home:
             raise ConfigError("target.options.create_project is needed to create issues: a project's identifier")
@@ -118,6 +121,6 @@ class RedmineTarget(RedmineTracker, Target):
         return [(number_in(one), text(one.get("name"))) for one in known]
 
 
-def _short(description: str) -> str:
-    fits = len(description) <= LONGEST_DESCRIPTION
-    return description if fits else description[: LONGEST_DESCRIPTION - 1] + "…"
+def _shortened(description: str) -> str:
+    fits = len(description) <= MAX_DESCRIPTION_CHARACTERS
+    return description if fits else description[: MAX_DESCRIPTION_CHARACTERS - 1] + "…"

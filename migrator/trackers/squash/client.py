@@ -36,7 +36,7 @@ from migrator.wire import HttpClient
 API = "api/rest/latest"
 
 
-PARTLY_KEPT = 100  # owners of which it is remembered what a failed try got
+MAX_PARTIAL_OWNERS = 100  # owners of which it is remembered what a failed try got
 
 
 CAPABILITIES = Capabilities(
@@ -71,7 +71,7 @@ class SquashTM(HttpTracker[Options]):
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options, CAPABILITIES)
         self._records = Records(self._get)
-        self._partly: dict[EntityRef, dict[str, Attachment]] = {}
+        self._partial: dict[EntityRef, dict[str, Attachment]] = {}
         self._facts = FileFacts(self._get)
 
     @override
@@ -97,10 +97,10 @@ class SquashTM(HttpTracker[Options]):
     async def _odd_files(self) -> tuple[str, ...]:
         """What can't be had of the first file that is found on a few owners."""
         for kind in ("test-cases", "campaigns", "requirement-folders"):
-            for item in await self._records.few(kind):
+            for item in await self._records.first_items(kind):
                 owner = EntityRef(kind, str(number_of(item)))
                 with contextlib.suppress(RejectedError, UnexpectedBodyError):
-                    for told in (await self._told(owner)).values():
+                    for told in (await self._listed_files(owner)).values():
                         return () if await self._has_size(told, owner) else (NO_RECORDS,)
         return ()
 
@@ -116,30 +116,30 @@ class SquashTM(HttpTracker[Options]):
     @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """By id. What a try got before it failed is kept: the next one asks for the rest."""
-        items = await self._told(owner)
-        known = self._partly.pop(owner, {})
+        items = await self._listed_files(owner)
+        known = self._partial.pop(owner, {})
         lacking = [item for number, item in items.items() if number not in known]
         tried = await asyncio.gather(*(self._facts.of(item, owner) for item in lacking), return_exceptions=True)
         known.update((file.id, file) for file in tried if isinstance(file, Attachment))
         for failure in tried:
             if isinstance(failure, BaseException):
-                self._partly = dict([*self._partly.items(), (owner, known)][-PARTLY_KEPT:])
+                self._partial = dict([*self._partial.items(), (owner, known)][-MAX_PARTIAL_OWNERS:])
                 raise failure
         return tuple(known[number] for number in sorted(items, key=int))
 
     @override
     async def still_lists(self, attachment: Attachment) -> bool:
         """By the owner's own record."""
-        return attachment.id in await self._told(attachment.owner)
+        return attachment.id in await self._listed_files(attachment.owner)
 
-    async def _told(self, owner: EntityRef) -> dict[str, dict[str, Any]]:
+    async def _listed_files(self, owner: EntityRef) -> dict[str, dict[str, Any]]:
         """What an owner's record tells of its files, by id."""
         found = await self._get(path_of(owner))
         told = found.get("attachments")
-        files = await self._linked(owner, text(found.get("_type"))) if told is None else objects_in(told)
+        files = await self._files_by_link(owner, text(found.get("_type"))) if told is None else objects_in(told)
         return {str(number_of(item)): item for item in files}
 
-    async def _linked(self, owner: EntityRef, kind: str) -> Items:
+    async def _files_by_link(self, owner: EntityRef, kind: str) -> Items:
         """The files by their own listing, for a record that doesn't tell them. It is documented nowhere."""
         try:
             first = listing(f"{path_of(owner)}/attachments", self._options.page_size)

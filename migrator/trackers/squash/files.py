@@ -15,8 +15,8 @@ from migrator.model import Attachment, EntityRef
 from migrator.trackers.squash.hal import Get
 from migrator.trackers.squash.parse import attachment_in
 
-STUMBLES = 3  # times that a record is asked for, before a failure is taken for its last word
-HOPELESS = 10  # files without a record, and none with one, before each is asked for only once
+MAX_ATTEMPTS = 3  # times that a record is asked for, before a failure is taken for its last word
+MAX_WITHOUT_RECORD = 10  # files without a record, and none with one, before each is asked for only once
 
 
 class FileFacts:
@@ -24,7 +24,7 @@ class FileFacts:
 
     def __init__(self, get: Get) -> None:
         self._get = get
-        self._stumbles: Counter[str] = Counter()
+        self._attempts: Counter[str] = Counter()
         self._without_record, self._has_records = 0, False
 
     async def of(self, item: Mapping[str, Any], owner: EntityRef) -> Attachment:
@@ -52,10 +52,10 @@ class FileFacts:
 
     def _has_no_record(self, number: str) -> bool:
         """Whether it failed often enough; once is enough on a server of which no record was ever had."""
-        self._stumbles[number] += 1
-        patient = self._has_records or self._without_record < HOPELESS
-        if self._stumbles[number] < (STUMBLES if patient else 1):
+        self._attempts[number] += 1
+        patient = self._has_records or self._without_record < MAX_WITHOUT_RECORD
+        if self._attempts[number] < (MAX_ATTEMPTS if patient else 1):
             return False
-        del self._stumbles[number]
+        del self._attempts[number]
         self._without_record += 1
         return True

@@ -25,7 +25,7 @@ _MEDIA_TYPE = re.compile(
 _ABOUT_TYPES = re.compile(r"whitelist|extension|file[ _-]?type", re.IGNORECASE)
 
 
-def made_in(body: bytes) -> Items | None:
+def created_in(body: bytes) -> Items | None:
     """The files that the answer to an upload tells of; None if it can't be understood."""
     answer = parse_json_or_none(body)
     if not isinstance(answer, dict):
@@ -61,7 +61,7 @@ def date_in(value: object) -> str:
         return ""
 
 
-def explain(error: RejectedError, owner: EntityRef, draft: Draft) -> NoReturn:
+def raise_explained(error: RejectedError, owner: EntityRef, draft: Draft) -> NoReturn:
     """Say what a refused upload was refused for, where that can be known."""
     told = str(error)
     if type(error) is not RejectedError:
@@ -73,11 +73,11 @@ def explain(error: RejectedError, owner: EntityRef, draft: Draft) -> NoReturn:
             f"{owner}: larger than the server's limit{most} (uploadfilter.upload.sizeLimitInBytes)"
         ) from None
     if _ABOUT_TYPES.search(told):
-        raise RejectedError(f"{owner}: {whitelist(draft)} ({told})") from None
+        raise RejectedError(f"{owner}: {whitelist_hint(draft)} ({told})") from None
     raise error
 
 
-def whitelist(draft: Draft) -> str:
+def whitelist_hint(draft: Draft) -> str:
     """What to say of a file that the server made nothing of."""
     ext = draft.name.rpartition(".")[2]
     return f"the extension .{ext} is probably not on its whitelist (uploadfilter.fileExtensions.whitelist)"

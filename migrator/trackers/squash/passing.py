@@ -18,7 +18,7 @@ from migrator.model import Attachment, Draft, EntityRef
 from migrator.ports import Body
 from migrator.trackers.keyed_lock import KeyedLock
 
-MOST_KEPT = 1000  # uploads that are remembered not to be sent again
+MAX_REMEMBERED_UPLOADS = 1000  # uploads that are remembered not to be sent again
 
 Find = Callable[[EntityRef], Awaitable[tuple[Attachment, ...]]]
 Send = Callable[[EntityRef, Draft, Body], Awaitable[Attachment | None]]
@@ -37,12 +37,12 @@ class Passing:
         """Send a file, for `Target.upload`. What an earlier try left is finished first."""
         async with self._locks.hold(owner):
             under = replace(draft, name=await passing_name(draft.name, body))
-            made = await self._left(owner, under) or await self._sent_once(owner, under, body)
+            made = await self._earlier_attempt(owner, under) or await self._sent_once(owner, under, body)
             renamed = await self._rename(made, draft.name)
             self._sent.pop((owner, under.name), None)
             return renamed
 
-    async def _left(self, owner: EntityRef, under: Draft) -> Attachment | None:
+    async def _earlier_attempt(self, owner: EntityRef, under: Draft) -> Attachment | None:
         there = await self._find(owner)
         return next((file for file in there if file.name == under.name and file.size in {None, under.size}), None)
 
@@ -51,7 +51,7 @@ class Passing:
         key = (owner, under.name)
         if key not in self._sent:
             self._sent[key] = None
-            while len(self._sent) > MOST_KEPT:
+            while len(self._sent) > MAX_REMEMBERED_UPLOADS:
                 del self._sent[next(iter(self._sent))]
             try:
                 self._sent[key] = await self._send(owner, under, body)
@@ -59,7 +59,7 @@ class Passing:
                 if not isinstance(error, OutcomeUnknownError) or error.finished:
                     self._sent.pop(key, None)
                 raise
-        if made := self._sent.get(key) or await self._left(owner, under):
+        if made := self._sent.get(key) or await self._earlier_attempt(owner, under):
             return made
         raise OutcomeUnknownError(f"{owner}: sent, but not found under the name it was sent with")
 

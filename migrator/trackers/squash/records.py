@@ -26,7 +26,7 @@ from migrator.errors import (
 )
 from migrator.trackers.lenient import as_object, as_objects, non_negative
 from migrator.trackers.listing import Items
-from migrator.trackers.squash.hal import Get, Step, items_in, number_of, read_page
+from migrator.trackers.squash.hal import Get, PageStep, items_in, number_of, read_page
 from migrator.trackers.strict import objects_in
 
 STREAMS = (
@@ -39,7 +39,7 @@ STREAMS = (
     "campaigns",
 )
 PLANS = ("iteration-test-plan-items", "test-plan-items")  # the second since version 14
-ABOVE = {
+PARENTS = {
     "iterations": ("campaigns", "iterations"),
     "executions": ("iterations", "test-plan"),
     "plan": ("iterations", "test-plan"),
@@ -49,13 +49,15 @@ NO_RECORDS = (
     "files tell neither size nor date (GET attachments/{id} is not there, or makes no sense): "
     "they are backed up and loaded, but sizes are not compared"
 )
-PLEAS = 2  # lists that ask for patience (429, 503), before no other is asked: a server that is down has each say so
-FEW = 4  # things of a kind that are asked whether the route to their records is there
+MAX_THROTTLED_LISTS = (
+    2  # lists that ask for patience (429, 503), before no other is asked: a server that is down has each say so
+)
+SAMPLE_SIZE = 4  # things of a kind that are asked whether the route to their records is there
 
 
-def listing(path: str, page_size: int) -> Step:
+def listing(path: str, page_size: int) -> PageStep:
     """The first page of one. Steps of a test case have an order of their own; a page must hold two items at least."""
-    return Step(path, size=max(2, page_size), sorts=not path.endswith("/steps"))
+    return PageStep(path, size=max(2, page_size), sorts=not path.endswith("/steps"))
 
 
 class Records:
@@ -64,7 +66,7 @@ class Records:
     def __init__(self, get: Get) -> None:
         self._get = get
         self._plans: tuple[str, ...] = PLANS
-        self._lately: defaultdict[str, deque[str]] = defaultdict(lambda: deque(maxlen=FEW))
+        self._recent: defaultdict[str, deque[str]] = defaultdict(lambda: deque(maxlen=SAMPLE_SIZE))
 
     async def first_answer(self) -> tuple[str, dict[str, Any]]:
         """The first of the seven lists that answers, and what it says: any one proves that the API is there.
@@ -73,10 +75,12 @@ class Records:
         """
         failures: list[ItemFailedError] = []
         for stream in STREAMS:
-            if len(failures) >= PLEAS and all(isinstance(failure, ThrottledError) for failure in failures):
+            if len(failures) >= MAX_THROTTLED_LISTS and all(
+                isinstance(failure, ThrottledError) for failure in failures
+            ):
                 break
             try:
-                answer = await self._get(stream, listing(stream, FEW).query(0, FEW))
+                answer = await self._get(stream, listing(stream, SAMPLE_SIZE).query(0, SAMPLE_SIZE))
                 items_in(answer, stream)
             except (ConnectError, LoginPageError):
                 raise
@@ -99,8 +103,8 @@ class Records:
         return list({number_of(version): version for version in versions}.values())
 
     async def executions(
-        self, step: Step, odd: list[str] | None = None, *, short: bool = False
-    ) -> tuple[Items, Step | None]:
+        self, step: PageStep, odd: list[str] | None = None, *, short: bool = False
+    ) -> tuple[Items, PageStep | None]:
         """Those of an item of a test plan, by whichever of the two paths this server knows."""
         _, rest = step.path.split("/", 1)
         for plan in self._plans:
@@ -114,20 +118,20 @@ class Records:
             raise NotExposedError("the items of a test plan are under neither of the two paths")
         raise GoneError(f"GET {step.path}: no longer there")
 
-    def note(self, steps: Iterable[Step]) -> None:
+    def remember(self, steps: Iterable[PageStep]) -> None:
         """Things that a listing has just shown, and whose children are about to be read."""
         for step in steps:
             family, _, rest = step.path.partition("/")
-            if rest and (number := rest.partition("/")[0]) not in self._lately[family]:
-                self._lately[family].append(number)
+            if rest and (number := rest.partition("/")[0]) not in self._recent[family]:
+                self._recent[family].append(number)
 
-    async def deleted(self, path: str) -> bool:
+    async def was_deleted(self, path: str) -> bool:
         """Whether what is asked for below a thing is not there because that thing was deleted since it was listed."""
         family, _, rest = path.partition("/")
         number = rest.partition("/")[0]
         if not rest or await self._answers(family, number) is not False:
             return False
-        others = {*self._lately[family]} - {number}
+        others = {*self._recent[family]} - {number}
         return await self._any_answers(family, others) or await self._any_answers(
             family, {*await self._sample(family)} - {number} - others
         )
@@ -144,7 +148,7 @@ class Records:
             if family == "requirements":
                 await self.versions(f"{family}/{number}")
             elif family == "plan":
-                await self.executions(listing(f"{family}/{number}/executions", FEW))
+                await self.executions(listing(f"{family}/{number}/executions", SAMPLE_SIZE))
             else:
                 await self._get(f"{family}/{number}", {})
         except GoneError:
@@ -156,19 +160,21 @@ class Records:
     async def _sample(self, family: str) -> list[str]:
         """A few numbers of things of a kind, as the server lists them now; none where it doesn't."""
         if family in STREAMS:
-            return [str(number_of(item)) for item in await self.few(family)]
-        if family not in ABOVE:
+            return [str(number_of(item)) for item in await self.first_items(family)]
+        if family not in PARENTS:
             return []
-        above, part = ABOVE[family]
-        items = [item for number in await self._sample(above) for item in await self.few(f"{above}/{number}/{part}")]
+        above, part = PARENTS[family]
+        items = [
+            item for number in await self._sample(above) for item in await self.first_items(f"{above}/{number}/{part}")
+        ]
         if family == "executions":
             items = [execution for item in items for execution in as_objects(item.get("executions"))]
         return [str(number_of(item)) for item in items]
 
-    async def few(self, path: str) -> Items:
+    async def first_items(self, path: str) -> Items:
         """The first items of a listing; none where there is no such listing."""
         try:
-            items, _ = await read_page(self._get, listing(path, FEW))
+            items, _ = await read_page(self._get, listing(path, SAMPLE_SIZE))
         except (RejectedError, UnexpectedBodyError):
             return []
         return items

@@ -10,7 +10,7 @@ from migrator.errors import (
 from migrator.model import Attachment, Cursor, Entity, Page
 from migrator.ports import Source
 from migrator.trackers.squash.client import API, Options, SquashTM
-from migrator.trackers.squash.tree import Tree, is_closed
+from migrator.trackers.squash.tree import OwnerTree, is_unreadable_listing
 from migrator.wire import HttpClient
 
 
@@ -20,7 +20,7 @@ class SquashSource(SquashTM, Source):
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
         projects = options.project_files == "read"
-        self._tree = Tree(self._get, self._records, f"{http.base}/{API}", options.page_size, projects=projects)
+        self._tree = OwnerTree(self._get, self._records, f"{http.base}/{API}", options.page_size, projects=projects)
 
     @override
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
@@ -29,10 +29,10 @@ class SquashSource(SquashTM, Source):
     @override
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
         """What stands for a closed way is refused, so that it is recorded, or has all files below it."""
-        if not is_closed(entity.ref):
+        if not is_unreadable_listing(entity.ref):
             return await self.find_attachments(entity.ref)
         files: list[Attachment] = []
-        cursor: Cursor | None = await self._tree.reopened(entity.ref)
+        cursor: Cursor | None = await self._tree.resume_listing(entity.ref)
         while cursor is not None:
             page = await self._tree.page("", cursor)
             for unread in page.unread:

@@ -15,19 +15,19 @@ from migrator.errors import (
 from migrator.model import Attachment, Draft, EntityRef
 from migrator.ports import Body, CreatesNothing, Target
 from migrator.trackers.squash.client import API, Options, SquashTM
-from migrator.trackers.squash.parse import attachment_in, explain, made_in, whitelist
+from migrator.trackers.squash.parse import attachment_in, created_in, raise_explained, whitelist_hint
 from migrator.trackers.squash.passing import Passing
 from migrator.trackers.squash.tree import path_of
 from migrator.trackers.strict import digits, object_in
 from migrator.wire import HttpClient, MultipartBody, Request
 
-LONGEST_NAME = 255  # characters, the column's width
+MAX_NAME_CHARACTERS = 255  # characters, the column's width
 
 
-LONGEST_EXTENSION = 10  # characters, the column's width
+MAX_EXTENSION_CHARACTERS = 10  # characters, the column's width
 
 
-_NEVER = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_ILLEGAL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 _NOT_IN_HEADERS = re.compile(r'["/\\]')
@@ -49,16 +49,16 @@ class SquashTarget(CreatesNothing, SquashTM, Target):
     @override
     def legal_name(self, name: str) -> str:
         """A name has a stem and an extension of one to ten characters, or the server breaks on it."""
-        legal = _NEVER.sub("_", name)
+        legal = _ILLEGAL.sub("_", name)
         stem, dot, ext = legal.rpartition(".")
-        if not dot or not ext.strip() or len(ext) > LONGEST_EXTENSION or _NOT_IN_HEADERS.search(ext):
+        if not dot or not ext.strip() or len(ext) > MAX_EXTENSION_CHARACTERS or _NOT_IN_HEADERS.search(ext):
             stem, ext = legal, self._options.extension
         return f"{stem}.{ext}" if stem.strip() else f"_{stem}.{ext}"
 
     @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """If a name can't be sent unchanged, what an earlier attempt left behind is finished first."""
-        if draft.name != self.legal_name(draft.name) or len(draft.name) > LONGEST_NAME:
+        if draft.name != self.legal_name(draft.name) or len(draft.name) > MAX_NAME_CHARACTERS:
             raise RejectedError(f"{owner}: {draft.name!r} is no name that Squash TM can hold")
         if not _NOT_IN_HEADERS.search(draft.name):
             return await self._send(owner, draft, body)
@@ -70,11 +70,11 @@ class SquashTarget(CreatesNothing, SquashTM, Target):
             "POST", f"{API}/{path_of(owner)}/attachments", headers={"Accept": "application/json"}, body=parts
         )
         try:
-            made = made_in((await self._http.write(call)).body)
+            made = created_in((await self._http.write(call)).body)
         except RejectedError as error:
-            explain(error, owner, draft)
+            raise_explained(error, owner, draft)
         if made == []:
-            raise RejectedError(f"{owner}: taken, and no file made of it; {whitelist(draft)}")
+            raise RejectedError(f"{owner}: taken, and no file made of it; {whitelist_hint(draft)}")
         if made is None or len(made) != 1:
             return None
         try:
@@ -85,7 +85,7 @@ class SquashTarget(CreatesNothing, SquashTM, Target):
 
     async def _renamed(self, made: Attachment, name: str) -> Attachment:
         """May be repeated. `name` is a parameter, and without the extension, which stays."""
-        self._partly.pop(made.owner, None)
+        self._partial.pop(made.owner, None)
         query = {"name": name.rpartition(".")[0]}
         call = Request("PATCH", f"{API}/attachments/{made.id}", query, {"Accept": "application/json"})
         return attachment_in(object_in((await self._http.send(call)).json()), made.owner)

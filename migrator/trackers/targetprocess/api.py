@@ -17,7 +17,7 @@ from typing import Any
 from migrator import errors
 from migrator.model import Cursor
 from migrator.trackers.lenient import text
-from migrator.trackers.listing import Listing, PageItems, PageOrder, PageRequest, Stretch, is_refusal
+from migrator.trackers.listing import Listing, ListingPage, PageItems, PageOrder, PageRequest, is_refusal
 from migrator.trackers.prefetch import Prefetcher
 from migrator.trackers.strict import list_in, numbered, split
 from migrator.trackers.targetprocess.parse import id_of, listed, parsed
@@ -26,10 +26,10 @@ from migrator.wire import HttpClient
 FACTS = "Id,Name,Description,Date,MimeType,Size"
 FILE = f"{FACTS},Uri,Owner[Id,FirstName,LastName,Login]"
 _KIND = "General[Id,Name,EntityType[Name]]"
-_DEFAULT_PAGE = 25  # items per page unless the request asks for another number; vendor page "Paging"
+_DEFAULT_PAGE_SIZE = 25  # items per page unless the request asks for another number; vendor page "Paging"
 _MESSAGE = "[Id,Generals[Id,Name,EntityType[Name]],Attachments[Id]]"
 
-CREATED = ("UserStory", "Bug", "Feature", "Epic", "Request", "Build", "Impediment")
+CREATABLE = ("UserStory", "Bug", "Feature", "Epic", "Request", "Build", "Impediment")
 """Kinds of entities that need only a name and a project."""
 
 
@@ -38,9 +38,9 @@ class Collection:
     """A collection, and what to ask of its items: the fullest first, less for servers that don't know all of it."""
 
     name: str
-    asks: tuple[Mapping[str, str], ...]
+    queries: tuple[Mapping[str, str], ...]
     orders: tuple[PageOrder, ...] = tuple(PageOrder)
-    most: int = 1000
+    max_page_size: int = 1000
 
     @property
     def streams(self) -> bool:
@@ -61,17 +61,17 @@ GENERALS = Collection(
 )
 COMMENTS = Collection("Comments", ({"include": f"[Id,Description,{_KIND}]"}, {"include": "[Id,Description,General]"}))
 # Inner collections share one limit over the whole page: few messages at a time.
-MESSAGES = Collection("Messages", ({"include": _MESSAGE, "innerTake": "1000"},), most=20)
+MESSAGES = Collection("Messages", ({"include": _MESSAGE, "innerTake": "1000"},), max_page_size=20)
 OF_ENTITY = Collection(
     "Generals/{}/Attachments",
     ({"include": f"[{FILE}]"}, {"include": f"[{FACTS},Owner]"}),
-    orders=(PageOrder.AS_IT_COMES,),
+    orders=(PageOrder.OFFSET_UNSORTED,),
 )
 # What all attachments are filtered for; old servers refuse it (vendor page "Work with Attachments", Filtering).
 OF_ENTITY_AMONG_ALL = Collection(
     "Attachments?{}",
     ({"include": f"[{FILE},General]", "where": "General.Id eq {}"},),
-    orders=(PageOrder.AS_IT_COMES,),
+    orders=(PageOrder.OFFSET_UNSORTED,),
 )
 
 
@@ -80,9 +80,9 @@ class Api:
 
     def __init__(self, http: HttpClient, form: str, page_size: int) -> None:
         self._http, self._form, self._page_size = http, form, page_size
-        self._known: dict[str, int] = {}  # listing -> the first of its `asks` that this server didn't refuse
-        self._ahead: dict[tuple[str, int], Prefetcher] = {}
-        self._tells_next = False  # it was seen to write `Next`
+        self._known: dict[str, int] = {}  # listing -> the first of its `queries` that this server didn't refuse
+        self._prefetchers: dict[tuple[str, int], Prefetcher] = {}
+        self._writes_next = False  # it was seen to write `Next`
 
     async def ask(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         """One answer, in the shape of JSON; `path` is below api/v1. A login page means `AuthError`."""
@@ -93,10 +93,10 @@ class Api:
             raise errors.AuthError(str(error)) from error
         return parsed(answer, f"GET {path}")
 
-    async def page(self, collection: Collection, cursor: Cursor | None, *of: str) -> Stretch:
+    async def page(self, collection: Collection, cursor: Cursor | None, *of: str) -> ListingPage:
         """A page and the cursor after it, see `Listing.read`; asks for less where the server refuses the full."""
         refusal: errors.MigratorError | None = None
-        for number in range(self._known.get(collection.name, 0), len(collection.asks)):
+        for number in range(self._known.get(collection.name, 0), len(collection.queries)):
             try:
                 found = await self._listing(collection, number, *of, first=cursor is None).read(cursor)
             except errors.ItemFailedError as error:
@@ -109,41 +109,46 @@ class Api:
         raise refusal or errors.UnexpectedBodyError(f"{collection.name}: there is no way to ask for it")
 
     def _listing(self, collection: Collection, number: int, *of: str, first: bool) -> Listing:
-        path, take = collection.name.format(*of).partition("?")[0], max(2, min(self._page_size, collection.most))
-        asks = {name: value.format(*of) for name, value in collection.asks[number].items()}
+        path, take = (
+            collection.name.format(*of).partition("?")[0],
+            max(2, min(self._page_size, collection.max_page_size)),
+        )
+        queries = {name: value.format(*of) for name, value in collection.queries[number].items()}
 
         def number_of(item: Mapping[str, Any]) -> int:
             return id_of(item, path)
 
-        async def ask(way: PageRequest) -> PageItems:
-            place = {"skip": str(way.skip)} if way.after is None else {"where": f"Id gt {way.after}"}
-            query = {**asks, **({"orderBy": "Id"} if way.sorts else {}), **place}
-            return self._found(collection, path, await self.ask(path, {**query, "take": str(way.take)}), way)
+        async def ask(request: PageRequest) -> PageItems:
+            place = {"skip": str(request.skip)} if request.after is None else {"where": f"Id gt {request.after}"}
+            query = {**queries, **({"orderBy": "Id"} if request.sorts else {}), **place}
+            return self._found(collection, path, await self.ask(path, {**query, "take": str(request.take)}), request)
 
         refused = partial(is_refusal, first=first)
         listing = Listing(ask, number_of, take, collection.orders, refused)
-        return listing if of else self._ahead.setdefault((path, number), Prefetcher(number_of)).over(listing)
+        return listing if of else self._prefetchers.setdefault((path, number), Prefetcher(number_of)).wrap(listing)
 
-    def _found(self, collection: Collection, path: str, answer: Mapping[str, Any], way: PageRequest) -> PageItems:
+    def _found(self, collection: Collection, path: str, answer: Mapping[str, Any], request: PageRequest) -> PageItems:
         """A page, and whether others follow. Of one entity it has to be readable whole."""
         more, came = bool(answer.get("Next")), list_in(answer, "Items")
         # Nothing behind a page without `Next`: there was none since nothing followed.
-        self._tells_next = self._tells_next or more or (not came and bool(way.after or way.skip))
+        self._writes_next = self._writes_next or more or (not came and bool(request.after or request.skip))
         if not collection.streams:
-            known = self._tells_next or len(came) < _DEFAULT_PAGE
+            known = self._writes_next or len(came) < _DEFAULT_PAGE_SIZE
             return PageItems(listed(answer, path), more if more or known else None)
-        place = f"GET api/v1/{path}, " + (f"behind {way.skip} items" if way.after is None else f"after id {way.after}")
+        place = f"GET api/v1/{path}, " + (
+            f"behind {request.skip} items" if request.after is None else f"after id {request.after}"
+        )
         items, unread = split(came, partial(numbered, key="Id"), place, collection.name)
-        return PageItems(items, more if more or self._tells_next or not came else None, unread=unread)
+        return PageItems(items, more if more or self._writes_next or not came else None, unread=unread)
 
-    def asks_less_of(self, collection: Collection) -> bool:
+    def asks_less_for(self, collection: Collection) -> bool:
         """Whether the server refused to tell all that was asked of this listing."""
         return self._known.get(collection.name, 0) > 0
 
     async def close(self) -> None:
         """No page that was asked ahead is wanted any more."""
-        for ahead in self._ahead.values():
-            await ahead.close()
+        for prefetcher in self._prefetchers.values():
+            await prefetcher.close()
 
     async def projects(self) -> list[tuple[int, str]]:
         """Numbers and names."""

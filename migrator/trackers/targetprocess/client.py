@@ -124,20 +124,20 @@ class Targetprocess(HttpTracker[Options]):
     async def download(self, attachment: Attachment, sink: Sink) -> None:
         """`NotExposedError` for an image inside of a text, where only a browser may fetch it."""
         if attachment.id.startswith(INLINE):
-            return await self._inline(attachment, sink)
+            return await self._download_inline(attachment, sink)
         try:
             return await self._stream(attachment, "Attachment.aspx", sink, {"AttachmentID": attachment.id})
         except (errors.LoginPageError, errors.AuthError, errors.RejectedError) as error:
-            if not await self._elsewhere(attachment, sink, error):
+            if not await self._by_other_address(attachment, sink, error):
                 raise error if isinstance(error, errors.RejectedError) else told_why(error, inline=False) from error
 
-    async def _inline(self, image: Attachment, sink: Sink) -> None:
+    async def _download_inline(self, image: Attachment, sink: Sink) -> None:
         try:
             await self._http.download(encoded_once(image.locator), sink)
         except (errors.LoginPageError, errors.AuthError, errors.RejectedError) as error:
             raise told_why(error, inline=True) from error
 
-    async def _elsewhere(self, attachment: Attachment, sink: Sink, refusal: errors.MigratorError) -> bool:
+    async def _by_other_address(self, attachment: Attachment, sink: Sink, refusal: errors.MigratorError) -> bool:
         """Whether another address gave the file: the one of its `Uri`, or the same one in lower case."""
         ways = [attachment.locator] if attachment.locator else []
         if isinstance(refusal, errors.GoneError):

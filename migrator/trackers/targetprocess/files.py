@@ -26,16 +26,16 @@ from migrator.trackers.targetprocess.parse import attachment, id_of, inner, list
 from migrator.wire import HttpClient
 
 _NO_ROUTE = {400, 404, 405, 410, 501}
-_STUMBLED = 500  # what a server says to a question that it can't answer, whatever is wrong with it
+_SERVER_ERROR = 500  # what a server says to a question that it can't answer, whatever is wrong with it
 _COUNT = {"append": "[Attachments-Count]"}
-_INSIDE: tuple[Mapping[str, str], ...] = (
+_INCLUSIONS: tuple[Mapping[str, str], ...] = (
     {"include": f"[Id,Attachments[{FACTS},Uri,Owner]]", "innerTake": "1000", **_COUNT},
     {"include": f"[Id,Attachments[{FACTS}]]", "innerTake": "1000", **_COUNT},
     {"include": "[Attachments]", "innerTake": "1000", **_COUNT},
     {"include": "[Attachments]", "innerTake": "1000"},
     {"include": "[Attachments]"},
 )
-_CUTS = {25, 1000}  # where inner collections end, whatever there is
+_CUT_LENGTHS = {25, 1000}  # where inner collections end, whatever there is
 
 Files = dict[str, Attachment]
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class EntityFiles:
         except errors.ItemFailedError as error:
             if not _may_be_the_route(error):
                 raise
-            return await self._instead(owner, error)
+            return await self._included_instead(owner, error)
         self._listed = True
         return found
 
@@ -73,11 +73,11 @@ class EntityFiles:
         if count is not None and len(files) >= count:
             return files
         if count is not None:
-            inside, now = await self._if_told(self._included(owner), ({}, None))
+            inside, now = await self._if_answered(self._included(owner), ({}, None))
             files, count = {**inside, **files}, count if now is None else now
         if len(files) >= (count or 0) and not self._may_be_cut(files, count):
             return files
-        among_all = await self._if_told(self._walked(OF_ENTITY_AMONG_ALL, owner), None)
+        among_all = await self._if_answered(self._walked(OF_ENTITY_AMONG_ALL, owner), None)
         files = {**(among_all or {}), **files}
         if len(files) < (count or 0):
             raise errors.ShortListingError(f"{owner} tells of {count} files, and {len(files)} of them are listed")
@@ -86,9 +86,9 @@ class EntityFiles:
         return files
 
     def _may_be_cut(self, files: Files, count: int | None) -> bool:
-        return count is None and self.by_inclusion and len(files) in _CUTS
+        return count is None and self.by_inclusion and len(files) in _CUT_LENGTHS
 
-    async def _if_told(self, question: Awaitable[T], otherwise: T) -> T:
+    async def _if_answered(self, question: Awaitable[T], otherwise: T) -> T:
         try:
             return await question
         except errors.GoneError:
@@ -98,9 +98,9 @@ class EntityFiles:
 
     async def count_of(self, owner: EntityRef) -> int | None:
         """The number of files that an entity states now; None if it states none. `GoneError` if it no longer exists."""
-        return (await self._if_told(self._included(owner), ({}, None)))[1]
+        return (await self._if_answered(self._included(owner), ({}, None)))[1]
 
-    async def _instead(self, owner: EntityRef, refusal: errors.ItemFailedError) -> Files:
+    async def _included_instead(self, owner: EntityRef, refusal: errors.ItemFailedError) -> Files:
         """What the entity holds in itself, where its list is not there. Which of both is missing, its answer tells.
 
         Where the list is there and can't be read, what the entity holds counts only if that is some, and surely all.
@@ -111,7 +111,7 @@ class EntityFiles:
         except errors.ItemFailedError as error:
             told = is_missing and (error.status not in _NO_ROUTE or isinstance(error, errors.GoneError))
             raise error if told else refusal from None
-        if not is_missing and (not found or (len(found) in _CUTS if count is None else len(found) < count)):
+        if not is_missing and (not found or (len(found) in _CUT_LENGTHS if count is None else len(found) < count)):
             raise refusal
         self.by_inclusion, self.stands_in = is_missing and not self._listed, True
         return found
@@ -119,7 +119,7 @@ class EntityFiles:
     async def _included(self, owner: EntityRef) -> tuple[Files, int | None]:
         """The files that stand inside of the entity, and their number; what the server refuses to tell is left out."""
         refusal: errors.MigratorError | None = None
-        for query in _INSIDE:
+        for query in _INCLUSIONS:
             try:
                 item = await self._api.ask(f"Generals/{quote(owner.id, safe='')}", query)
             except errors.ItemFailedError as error:
@@ -128,13 +128,13 @@ class EntityFiles:
                 refusal = error
                 continue
             if isinstance(item.get("Attachments"), dict | list) or item.get("Attachments") == "":
-                files = [await self._whole(file) for file in inner(item.get("Attachments"))]
+                files = [await self._completed(file) for file in inner(item.get("Attachments"))]
                 return self._by_id(files, owner), integer(item.get("Attachments-Count"))
         raise refusal or errors.RejectedError(
             f"GET api/v1/Generals/{owner.id}: the answer holds no Attachments", status=501
         )
 
-    async def _whole(self, file: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _completed(self, file: Mapping[str, Any]) -> Mapping[str, Any]:
         """What stands inside of an entity, with the facts that its own record tells and that are missing there."""
         if "Size" in file or integer(file.get("Id")) is None:
             return file
@@ -161,7 +161,7 @@ def _may_be_the_route(error: errors.ItemFailedError) -> bool:
     """Whether a list can't be read for a reason that may be its route's alone: refused, unknown, broken, a page."""
     if isinstance(error, errors.RejectedError):
         return True
-    return error.status == _STUMBLED or (
+    return error.status == _SERVER_ERROR or (
         isinstance(error, errors.UnexpectedBodyError) and type(error) is not errors.ShortListingError
     )
 

@@ -27,7 +27,7 @@ from migrator.wire import Answer, error_reason, is_login_form, looks_like_html, 
 INLINE = "inline:"
 """Begins the ids of images that stand in a text and are no attachments."""
 
-_VAGUE = {"", "General", "Assignable"}
+_VAGUE_TYPES = {"", "General", "Assignable"}
 _QUOTED = re.compile(r"Attachment(?:Thumbnail)?\.aspx\?(?:[\w=&;-]*[&;])?AttachmentID=([0-9]{1,18})", re.IGNORECASE)
 _IMAGE = re.compile(r"""["']~/((?:images|uploads)/[^"'<>]+)["']|\(~/((?:images|uploads)/[^)\s]+)\)""", re.IGNORECASE)
 _BUILT = re.compile(r"(?:^|/)Attachment\.aspx\?AttachmentID=([0-9]+)$", re.IGNORECASE)
@@ -105,7 +105,7 @@ def inner(collection: object) -> list[dict[str, Any]]:
 def kind_of(item: Mapping[str, Any]) -> str:
     """The name of the entity's type; empty where the item doesn't tell."""
     resource = text(item.get("ResourceType"))
-    return text(as_object(item.get("EntityType")).get("Name")) or ("" if resource in _VAGUE else resource)
+    return text(as_object(item.get("EntityType")).get("Name")) or ("" if resource in _VAGUE_TYPES else resource)
 
 
 def attachment(item: Mapping[str, Any], owner: EntityRef, path_of: Callable[[str], str] | None = None) -> Attachment:
@@ -204,7 +204,7 @@ def uploaded(body: bytes, owner: EntityRef) -> Attachment | None:
     return attachment({**item, "Name": "", "Description": ""} if nameless else item, owner)
 
 
-def tells_of_a_file(body: bytes) -> bool:
+def names_a_file(body: bytes) -> bool:
     """Whether this is what the upload page answers with, in HTML or not."""
     return uploaded(body, EntityRef("", "")) is not None
 

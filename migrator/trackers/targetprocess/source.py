@@ -34,7 +34,7 @@ from migrator.trackers.targetprocess.parse import (
 )
 from migrator.wire import HttpClient, read_json
 
-_LOST = {
+_LOSSES = {
     "Attachments": "files are found by their entities only, and those of comments, of e-mails and of nobody are not",
     "Generals": "files that only their entity lists are not found, nor entities without files",
     "Comments": "files of comments stay without their entity (Unlinked)",
@@ -42,7 +42,7 @@ _LOST = {
 }
 """What a backup lacks where a list can't be read."""
 
-CHANGED_MEANWHILE = 0.01
+MAX_ADDED_SHARE = 0.01
 """The share of files that people may add between the reading of two lists; more is a contradiction of the lists."""
 
 
@@ -66,7 +66,7 @@ class TargetprocessSource(Targetprocess, Source):
         except errors.GoneError as error:
             if cursor is not None or await self._has(stream):
                 raise
-            return Page(warnings=(f"this server has no {stream} ({error}): {_LOST[stream]}",))
+            return Page(warnings=(f"this server has no {stream} ({error}): {_LOSSES[stream]}",))
 
     @override
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
@@ -86,29 +86,29 @@ class TargetprocessSource(Targetprocess, Source):
     async def oddities(self) -> tuple[str, ...]:
         found = list(await super().oddities())
         for collection in (ATTACHMENTS, GENERALS, COMMENTS, MESSAGES):
-            found += await self._odd(collection)
+            found += await self._oddities_of(collection)
         return tuple(found)
 
-    async def _odd(self, collection: Collection) -> list[str]:
+    async def _oddities_of(self, collection: Collection) -> list[str]:
         name = collection.name
         try:
             page = await self._api.page(collection, None)
             items, cursor = page.items, page.next
         except errors.ItemFailedError as error:
-            return [f"{name} can't be listed ({error}): {_LOST[name]}"]
+            return [f"{name} can't be listed ({error}): {_LOSSES[name]}"]
         found = []
         if collection is GENERALS:
-            found += await self._odd_files(items)
+            found += await self._oddities_of_files(items)
         if collection is ATTACHMENTS and not items and await self._some_have_files():
-            found.append(f"the list of all attachments is empty, though entities tell of files: {_LOST[name]}")
-        if self._api.asks_less_of(collection):
+            found.append(f"the list of all attachments is empty, though entities tell of files: {_LOSSES[name]}")
+        if self._api.asks_less_for(collection):
             what = (
                 "every entity is asked for its files" if collection is GENERALS else "the rest is asked for one by one"
             )
             found.append(f"{name}: not all that is asked for is told; {what}")
         if mode_of(cursor) is Offset:
             found.append(f"{name} are listed by position and not by id: what is deleted meanwhile costs some requests")
-        wanted = min(self._options.page_size, collection.most)
+        wanted = min(self._options.page_size, collection.max_page_size)
         if cursor is not None and 0 < len(items) < wanted and (await self._api.page(collection, cursor)).items:
             found.append(f"{name}: {len(items)} at once are listed, though {wanted} were asked for")
         return found
@@ -120,7 +120,7 @@ class TargetprocessSource(Targetprocess, Source):
             return False
         return any(integer(item.get("Attachments-Count")) for item in items)
 
-    async def _odd_files(self, items: Sequence[Mapping[str, Any]]) -> list[str]:
+    async def _oddities_of_files(self, items: Sequence[Mapping[str, Any]]) -> list[str]:
         """What is odd about the list of files of one entity, the first that has some."""
         some = next((item for item in items if integer(item.get("Attachments-Count"))), None)
         if some is None:
@@ -149,24 +149,24 @@ class TargetprocessSource(Targetprocess, Source):
         owners = [await self._entity(item.get("General")) for item in page.items]
         refs = [owner.ref if owner else NOBODY for owner in owners]
         files = [attachment(item, ref, self._http.path_of) for item, ref in zip(page.items, refs, strict=True)]
-        self._tally.note(files, first=cursor is None, last=page.next is None)
+        self._tally.count_page(files, first=cursor is None, last=page.next is None)
         return Page(distinct(owners), tuple(files), next=page.next, unread=page.unread)
 
     async def _generals(self, cursor: Cursor | None) -> Page:
         page = await self._api.page(GENERALS, cursor)
         entities = [(item, entity) for item in page.items if (entity := await self._entity(item, raw=raw_json(item)))]
-        wanted = tuple(entity for item, entity in entities if self._asks_for(item, entity.ref))
+        wanted = tuple(entity for item, entity in entities if self._is_asked(item, entity.ref))
         texts = [(text(item.get("Description")), entity.ref, None) for item, entity in entities]
         files, links = self._in_texts(texts)
-        self._tally.note_told((integer(item.get("Attachments-Count")) for item in page.items), first=cursor is None)
-        unread, warnings = self._lacking() if page.next is None else ((), ())
+        self._tally.count_stated((integer(item.get("Attachments-Count")) for item in page.items), first=cursor is None)
+        unread, warnings = self._contradiction() if page.next is None else ((), ())
         unread = (*page.unread, *unread)
         return Page(tuple(entity for _, entity in entities), files, links, wanted, page.next, unread, warnings)
 
-    def _lacking(self) -> tuple[tuple[Unread, ...], tuple[str, ...]]:
+    def _contradiction(self) -> tuple[tuple[Unread, ...], tuple[str, ...]]:
         """A list of all attachments that is empty, while entities tell of files, is none; a short one is odd."""
-        told, listed = self._tally.told, self._tally.listed
-        if not told or listed is None or told - listed <= told * CHANGED_MEANWHILE:
+        told, listed = self._tally.stated, self._tally.listed
+        if not told or listed is None or told - listed <= told * MAX_ADDED_SHARE:
             return (), ()
         reason = f"the entities tell of {told} files, and the list of all attachments holds {listed}"
         if not listed:
@@ -192,7 +192,7 @@ class TargetprocessSource(Targetprocess, Source):
                 links += [Link(str(id_of(file, "Messages")), owner.ref) for file in files]
         return Page(distinct(owners), links=tuple(links), next=page.next, unread=page.unread)
 
-    def _asks_for(self, item: Mapping[str, Any], ref: EntityRef) -> bool:
+    def _is_asked(self, item: Mapping[str, Any], ref: EntityRef) -> bool:
         """Whether the entity is asked for its own list of files; without a count there is no telling."""
         count, check = integer(item.get("Attachments-Count")), self._options.cross_check
         if check == "off":
@@ -220,10 +220,10 @@ class TargetprocessSource(Targetprocess, Source):
         number = integer(item.get("Id"))
         if number is None:
             return None
-        ref = EntityRef(kind_of(item) or await self._looked_up(number), str(number))
+        ref = EntityRef(kind_of(item) or await self._kind_of(number), str(number))
         return Entity(ref, text(item.get("Name")), f"{self._http.base}/entity/{number}", raw)
 
-    async def _looked_up(self, number: int) -> str:
+    async def _kind_of(self, number: int) -> str:
         """The kind of an entity that the listing leaves open; "General" if it can't be had."""
         if number not in self._kinds:
             try:
@@ -245,16 +245,16 @@ class Tally:
         self._counts: Counter[EntityRef] = Counter()
         self._listed: int | None = None
         self._latest: frozenset[str] = frozenset()
-        self._whole = False
-        self.told: int | None = None
+        self._complete = False
+        self.stated: int | None = None
         """All that the entities stated; None if their list was not read from its beginning, or one stated no number."""
 
     @property
     def listed(self) -> int | None:
         """All that the list brought; None where not all of it was read."""
-        return self._listed if self._whole else None
+        return self._listed if self._complete else None
 
-    def note(self, files: Iterable[Attachment], *, first: bool, last: bool) -> None:
+    def count_page(self, files: Iterable[Attachment], *, first: bool, last: bool) -> None:
         """Count a page; what the page before it had already (an overlap, a page read again) counts once."""
         if first:
             self._counts, self._listed, self._latest = Counter(), 0, frozenset()
@@ -264,13 +264,13 @@ class Tally:
             self._listed += len(new)
             if self._by_entity:
                 self._counts.update(new)
-        self._latest, self._whole = frozenset(found), last
+        self._latest, self._complete = frozenset(found), last
 
-    def note_told(self, counts: Iterable[int | None], *, first: bool) -> None:
+    def count_stated(self, counts: Iterable[int | None], *, first: bool) -> None:
         """Add what the entities of a page tell of."""
-        before, told = 0 if first else self.told, [*counts]
+        before, told = 0 if first else self.stated, [*counts]
         known = [count for count in told if count is not None]
-        self.told = before + sum(known) if before is not None and len(known) == len(told) else None
+        self.stated = before + sum(known) if before is not None and len(known) == len(told) else None
 
     def lacks(self, ref: EntityRef, count: int) -> bool:
         """Whether all of the list was read, and brought fewer files of this entity than that."""

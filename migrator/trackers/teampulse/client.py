@@ -27,7 +27,7 @@ from migrator.trackers.teampulse.parse import UNTYPED, attachment_in, entity_in,
 from migrator.wire import HttpClient
 
 PREFIXES = ("api/v1", "api")
-PROOFS = ("users/me", "workitems", "attachments")
+PROBES = ("users/me", "workitems", "attachments")
 """Requests that show that there is an API; the account first, as its name is shown to people."""
 CAPABILITIES = Capabilities(
     streams=("workitems", "attachments"),
@@ -65,21 +65,21 @@ class TeamPulse(HttpTracker[Options]):
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options, replace(CAPABILITIES, max_attachment_bytes=options.max_bytes or None))
         self._prefix = ""
-        self._records = FileRecords(self._record, self._some)
+        self._records = FileRecords(self._record, self._sample)
 
     @override
     async def check(self) -> str:
         """A server that doesn't tell who is logged in is known by what it lists."""
-        proof, answer, refusal = await self._proven()
-        if proof != PROOFS[0]:
-            return f"TeamPulse; its {proof} answer, but it doesn't tell as whom ({refusal})"
+        probe, answer, refusal = await self._probe()
+        if probe != PROBES[0]:
+            return f"TeamPulse; its {probe} answer, but it doesn't tell as whom ({refusal})"
         me = as_object(answer)
         return f"TeamPulse as {text(me.get('displayName')) or text(me.get('name')) or 'somebody without a name'}"
 
     @override
     async def oddities(self) -> tuple[str, ...]:
-        proof, _, refusal = await self._proven()
-        if proof == PROOFS[0]:
+        probe, _, refusal = await self._probe()
+        if probe == PROBES[0]:
             return ()
         return (f"it doesn't tell whom it lets in ({refusal}); what this account may see is unknown",)
 
@@ -118,36 +118,36 @@ class TeamPulse(HttpTracker[Options]):
                 refusal = refusal if number else error
         raise refusal
 
-    async def _proven(self) -> tuple[str, Any, errors.MigratorError | None]:
+    async def _probe(self) -> tuple[str, Any, errors.MigratorError | None]:
         """What of the API answers first, what it says, and what the question for the account was refused with.
 
         Finds out on the way which API there is.
         """
         refusals: list[errors.MigratorError] = []
         for prefix in (self._prefix,) if self._prefix else PREFIXES:
-            for proof in PROOFS:
+            for probe in PROBES:
                 try:
-                    answer = await self._answer(f"{prefix}/{proof}")
+                    answer = await self._answer(f"{prefix}/{probe}")
                 except (errors.ConnectError, errors.ThrottledError):
                     raise
                 except errors.ItemFailedError as error:
                     refusals.append(error)
                     continue
                 self._prefix = prefix
-                return proof, answer, next(iter(refusals), None)
+                return probe, answer, next(iter(refusals), None)
         if others := [refusal for refusal in refusals if not isinstance(refusal, errors.GoneError)]:
             raise others[0]
         raise errors.TrackerUnreachableError("no API of TeamPulse at this address; is `url` right?")
 
     async def _answer(self, path: str) -> Any:
         """One answer in its right form, to see whether there is an API; the first of a list only."""
-        if path.endswith(PROOFS[0]):
+        if path.endswith(PROBES[0]):
             return await self._http.get_json(path)
         return objects_in(await self._http.get_json(path, {"$top": "2"}), "results")
 
     async def _path(self, path: str) -> str:
         if not self._prefix:
-            await self._proven()
+            await self._probe()
         return f"{self._prefix}/{path}"
 
     async def _get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
@@ -159,17 +159,17 @@ class TeamPulse(HttpTracker[Options]):
     def _listing(self, path: str, *, first: bool = True) -> Listing:
         """A collection, held against the number of items that the server tells; `first`: it begins."""
 
-        async def ask(way: PageRequest) -> PageItems:
-            query = {"$top": str(way.take), **({"$orderby": "id asc"} if way.sorts else {})}
-            where = {"$skip": str(way.skip)} if way.after is None else {"$filter": f"id gt {way.after}"}
-            return await self._found(path, way, await self._get(path, query | where))
+        async def ask(request: PageRequest) -> PageItems:
+            query = {"$top": str(request.take), **({"$orderby": "id asc"} if request.sorts else {})}
+            where = {"$skip": str(request.skip)} if request.after is None else {"$filter": f"id gt {request.after}"}
+            return await self._found(path, request, await self._get(path, query | where))
 
-        return Listing(ask, number_in, max(2, self._options.page_size), refused=partial(is_refusal, first=first))
+        return Listing(ask, number_in, max(2, self._options.page_size), is_unsupported=partial(is_refusal, first=first))
 
-    async def _found(self, path: str, way: PageRequest, answer: object) -> PageItems:
+    async def _found(self, path: str, request: PageRequest, answer: object) -> PageItems:
         if path not in self.capabilities.streams:
             return PageItems(objects_in(answer, "results"), total=total_in(answer))
-        where = f"behind {way.skip} items" if way.after is None else f"after id {way.after}"
+        where = f"behind {request.skip} items" if request.after is None else f"after id {request.after}"
         place = f"GET {await self._path(path)}, {where}"
         items, unread = split(list_in(answer, "results"), numbered, place, path)
         return PageItems(items, total=total_in(answer), unread=unread)
@@ -177,16 +177,16 @@ class TeamPulse(HttpTracker[Options]):
     async def _record(self, number: str) -> object:
         return await self._get(f"attachments/{digits(number)}")
 
-    async def _some(self) -> list[str]:
+    async def _sample(self) -> list[str]:
         return [str(number_in(item)) for item in await self._list("attachments", {"$top": "3"})]
 
-    async def _filtered(self, condition: str, most: int) -> Items | None:
+    async def _filtered(self, condition: str, count: int) -> Items | None:
         """The work items that meet a condition; None where the server refuses to list such, or stumbles over it.
 
         A page in its place, too, says no more: something on the way may dislike the question.
         """
         try:
-            return await self._list("workitems", {"$filter": condition, "$top": str(most)})
+            return await self._list("workitems", {"$filter": condition, "$top": str(count)})
         except (errors.RejectedError, errors.UnexpectedBodyError):
             return None
         except errors.RetriableError as error:

@@ -25,7 +25,7 @@ _TOTALS = ("totalresults", "totalcount", "odata.count", "@odata.count", "total",
 _ADDRESS = re.compile(r"(?:^|/)(Attachment(?:Download|Streaming)/.*)", re.DOTALL)
 
 
-def made_in(body: bytes) -> dict[str, Any] | None:
+def created_in(body: bytes) -> dict[str, Any] | None:
     """The file in the answer to an upload: alone, in a list or in `results`; None if there is none."""
     answer = parse_json_or_none(body)
     answer = as_object(answer).get("results", answer)

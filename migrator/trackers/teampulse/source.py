@@ -22,8 +22,8 @@ from migrator.trackers.teampulse.client import Options, TeamPulse
 from migrator.trackers.teampulse.parse import UNTYPED, attachment_in
 from migrator.wire import HttpClient
 
-OWNERS = 20  # in one filter: servers of this age allow it 100 nodes, and `id eq 1 or` makes four
-STUMBLES = 3  # times that a work item is asked for, before a failure is taken for its last word
+MAX_IDS_PER_FILTER = 20  # in one filter: servers of this age allow it 100 nodes, and `id eq 1 or` makes four
+MAX_ATTEMPTS = 3  # times that a work item is asked for, before a failure is taken for its last word
 
 
 class TeamPulseSource(TeamPulse, Source):
@@ -31,21 +31,21 @@ class TeamPulseSource(TeamPulse, Source):
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
-        self._ahead = {stream: Prefetcher(number_in) for stream in self.capabilities.streams}
-        self._stumbles: Counter[int] = Counter()
+        self._prefetchers = {stream: Prefetcher(number_in) for stream in self.capabilities.streams}
+        self._attempts: Counter[int] = Counter()
         self._knows_owners = False  # a work item was found where it was looked up, so one that is not is not there
 
     @override
     async def close(self) -> None:
-        for ahead in self._ahead.values():
-            await ahead.close()
+        for prefetcher in self._prefetchers.values():
+            await prefetcher.close()
         await super().close()
 
     @override
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
         """Files of a work item that can't be read belong to nobody."""
         listing = self._listing(stream, first=cursor is None)
-        came = await self._ahead[stream].over(listing).read(cursor)
+        came = await self._prefetchers[stream].wrap(listing).read(cursor)
         page = await (self._work_items(came.items) if stream == "workitems" else self._attachments(came.items))
         return replace(page, next=came.next, unread=(*came.unread, *page.unread))
 
@@ -53,10 +53,10 @@ class TeamPulseSource(TeamPulse, Source):
     async def oddities(self) -> tuple[str, ...]:
         found = list(await super().oddities())
         for stream in self.capabilities.streams:
-            found += await self._odd(stream)
+            found += await self._oddities_of(stream)
         return tuple(found)
 
-    async def _odd(self, stream: str) -> list[str]:
+    async def _oddities_of(self, stream: str) -> list[str]:
         try:
             items, cursor = await self._listing(stream).page(None)
         except errors.ItemFailedError as error:
@@ -92,14 +92,16 @@ class TeamPulseSource(TeamPulse, Source):
     async def _owners(self, numbers: Sequence[int]) -> tuple[dict[int, EntityRef], list[Unread]]:
         """Those of these work items that can be read: many at once where filters work, else one by one."""
         found: dict[int, EntityRef] = {}
-        for at in range(0, len(numbers), OWNERS):
-            some = " or ".join(f"id eq {number}" for number in numbers[at : at + OWNERS])
-            found |= {number_in(item): self._entity(item).ref for item in await self._filtered(some, OWNERS) or []}
+        for at in range(0, len(numbers), MAX_IDS_PER_FILTER):
+            some = " or ".join(f"id eq {number}" for number in numbers[at : at + MAX_IDS_PER_FILTER])
+            found |= {
+                number_in(item): self._entity(item).ref for item in await self._filtered(some, MAX_IDS_PER_FILTER) or []
+            }
         failures: dict[int, errors.MigratorError] = {}
         missing = await self._one_by_one([number for number in numbers if number not in found], found, failures)
-        reasons = {number: str(error) for number, error in self._last_words(failures).items()}
+        reasons = {number: str(error) for number, error in self._final_failures(failures).items()}
         self._knows_owners = self._knows_owners or bool(found)
-        if missing and not await self._looks_up():
+        if missing and not await self._can_look_up():
             reasons |= dict.fromkeys(missing, "no work item can be looked up, so this one may be there")
         told = {number: f"{reason}; its files are kept as nobody's" for number, reason in sorted(reasons.items())}
         return found, [Unread(EntityRef(UNTYPED, str(number)), reason) for number, reason in told.items()]
@@ -121,7 +123,7 @@ class TeamPulseSource(TeamPulse, Source):
                 found[number] = owner.ref
         return missing
 
-    async def _looks_up(self) -> bool:
+    async def _can_look_up(self) -> bool:
         """Whether a work item that is there is found, so that one which is not found is not there."""
         if not self._knows_owners:
             some: Items = []
@@ -130,10 +132,10 @@ class TeamPulseSource(TeamPulse, Source):
             self._knows_owners = any([await self._owner(number_in(item)) for item in some])
         return self._knows_owners
 
-    def _last_words(self, failures: Mapping[int, errors.MigratorError]) -> Mapping[int, errors.MigratorError]:
+    def _final_failures(self, failures: Mapping[int, errors.MigratorError]) -> Mapping[int, errors.MigratorError]:
         """Why work items can't be read, if it was tried often enough of each; raises one of the failures if not."""
-        self._stumbles.update([*failures])
+        self._attempts.update([*failures])
         for number, error in failures.items():
-            if isinstance(error, errors.ConnectError | errors.ThrottledError) or self._stumbles[number] < STUMBLES:
+            if isinstance(error, errors.ConnectError | errors.ThrottledError) or self._attempts[number] < MAX_ATTEMPTS:
                 raise error
         return failures

@@ -17,10 +17,10 @@ from migrator.trackers.markers import MarkerIndex
 from migrator.trackers.name_lookup import NameLookup
 from migrator.trackers.strict import digits, number_in
 from migrator.trackers.teampulse.client import Options, TeamPulse
-from migrator.trackers.teampulse.parse import attachment_in, description_in, made_in
+from migrator.trackers.teampulse.parse import attachment_in, created_in, description_in
 from migrator.wire import HttpClient, MultipartBody, Request, says_too_large
 
-CREATED = ("Story", "Bug", "Issue", "Risk", "Feedback", "Feature")  # a Task needs a Story, too
+CREATABLE = ("Story", "Bug", "Issue", "Risk", "Feedback", "Feature")  # a Task needs a Story, too
 
 
 _NOT_IN_WINDOWS_NAMES = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]|[. ](?=[. ]*$)')
@@ -47,7 +47,7 @@ class TeamPulseTarget(TeamPulse, Target):
         query = {"type": self._options.upload_type}
         call = Request("POST", await self._path(path), query, {"Accept": "application/json"}, parts)
         try:
-            made = made_in((await self._http.write(call)).body)
+            made = created_in((await self._http.write(call)).body)
         except (errors.GoneError, errors.OutcomeUnknownError) as error:
             raise await self._refusal(owner, error) from None
         if not made:
@@ -78,7 +78,7 @@ class TeamPulseTarget(TeamPulse, Target):
 
     @override
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
-        kind = self._options.create_kind or (draft.kind if draft.kind in CREATED else CREATED[0])
+        kind = self._options.create_kind or (draft.kind if draft.kind in CREATABLE else CREATABLE[0])
         fields = {"Name": draft.title or "untitled", "Description": as_html(draft.marked)}
         shape = {"type": kind, "projectId": await self._project.number(), "fields": fields}
         return await self._marks.created(draft.mark, self._create(kind, shape))
