@@ -39,7 +39,7 @@ class Row:
 
 
 Pair = tuple[EntityRef, EntityRef]
-"""A row as it stands in the file: a source entity and the target entity that it becomes."""
+"""A row of the file: a source entity and the target entity that it becomes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +83,17 @@ def read_mapping(path: Path, *, may_lack: bool = False) -> Mapping:
 def add_rows(path: Path, rows: Iterable[Row]) -> int:
     """Append a row for each source entity that has none in the file now; returns the number of rows added.
 
-    A missing file is created. If this is killed at any moment, the file is complete, or as it was before.
+    A missing file is created. A kill at any moment leaves the file complete or as it was before.
     `StorageError` if it can't be written, `ConfigError` if its content is not a mapping.
     """
     content = _content(path) or ""
     if not content.strip("\ufeff \t\r\n"):
         content = ",".join((*COLUMNS, *NOTE_COLUMNS)) + "\n"
     known = _read(content, path.name)
-    fresh = {(row.source, row.target): row for row in rows if row.source not in known}
-    if fresh:
-        replace_file(path, _with_rows(content, fresh.values()))
-    return len(fresh)
+    new = {(row.source, row.target): row for row in rows if row.source not in known}
+    if new:
+        replace_file(path, _with_rows(content, new.values()))
+    return len(new)
 
 
 def replace_file(path: Path, content: str) -> None:
@@ -138,16 +138,19 @@ def _with_rows(content: str, rows: Iterable[Row]) -> str:
     byte_order_mark = "\ufeff" if content.startswith("\ufeff") else ""
     plain = content.removeprefix("\ufeff")
     lines = list(io.StringIO(plain, newline=""))
+    # A quoted cell of the header may hold line breaks, so the header may be several lines.
     head, body = "".join(lines[: reader.line_num]), "".join(lines[reader.line_num :])
     end = next((end for end in ("\r\n", "\n", "\r") if end in plain), "\n")
     names = [cell.strip().lower() for cell in header]
-    new = [column for column in NOTE_COLUMNS if column not in names]
-    if new:
-        head = head.rstrip("\r\n") + "".join(_delimiter(plain) + column for column in new) + end
+    # Columns that the header lacks go to its end. Existing rows stay as they are: a short row has empty cells there.
+    lacking = [column for column in NOTE_COLUMNS if column not in names]
+    if lacking:
+        head = head.rstrip("\r\n") + "".join(_delimiter(plain) + column for column in lacking) + end
+    # The last line may have no end yet.
     body += "" if (head + body).endswith(("\n", "\r")) else end
     added = io.StringIO(newline="")
     writer = csv.writer(added, delimiter=_delimiter(plain), lineterminator=end)
-    writer.writerows(_cells(row, [*names, *new]) for row in rows)
+    writer.writerows(_cells(row, [*names, *lacking]) for row in rows)
     return byte_order_mark + head + body + added.getvalue()
 
 
