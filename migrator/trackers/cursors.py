@@ -2,7 +2,7 @@
 
 A keyset (`id` greater than the last) cannot miss anything. Where a server only knows offsets, each page overlaps the
 one before by one item, the anchor. If the anchor is missing, something before it was deleted and all later items moved
-up: go back one page and continue from there. Items may come twice, but none may be skipped.
+up: the walk goes back one page and continues from there. Items may come twice, but none is skipped.
 
 Beware: an offset listing must be ordered by id, or the anchor means nothing. For a server that lists the newest first,
 pass the ids negated.
@@ -18,14 +18,15 @@ from migrator.errors import ArchiveDamagedError, ShortListingError
 from migrator.model import Cursor
 
 MAX_LOST_ANCHORS = 20
-"""So often an anchor may be lost without the walk coming any further; each time something was deleted before it."""
+"""How often an anchor may be lost without progress. Each loss means that an item before it was deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keyset:
-    """Go on after this id; None at the start. `seen` is the number of items so far, None where nobody counted.
+    """Continue after the id `after`; None at the start.
 
-    `total` is the number of all items that the server told at the start, None where it told none.
+    `seen` is the number of items so far, None in a checkpoint of a version that did not count. `total` is the number of
+    all items that the server stated at the start, None if it stated none.
     """
 
     after: int | None = None
@@ -37,14 +38,14 @@ class Keyset:
         """From the text of a cursor."""
         if cursor is None:
             return cls()
-        told = _parsed(cursor)
-        seen, total = (_number(cursor, key) if key in told else None for key in ("seen", "of"))
+        fields = _parsed(cursor)
+        seen, total = (_number(cursor, key) if key in fields else None for key in ("seen", "of"))
         return cls(_number(cursor, "after"), seen, total)
 
     def next_cursor(self, ids: Sequence[int], unread: int = 0, total: int | None = None) -> Cursor | None:
-        """The cursor after a page with these ids, and some items that can't be read; None if no id was new.
+        """The cursor after a page with these ids and `unread` items that can't be read; None if no id was new.
 
-        `total` is the number that the server told with this page.
+        `total` is the number of all items that the server stated with this page.
         """
         last = max(ids, default=None)
         if last is None or (self.after is not None and last <= self.after):
@@ -56,10 +57,10 @@ class Keyset:
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """Go on behind `offset` items, the last of which was `anchor`; `backtracking` while looking for a lost anchor.
+    """Continue after `offset` items, the last of which was `anchor`; `backtracking` while looking for a lost anchor.
 
-    `lost` is how often it was lost since the walk came as far as the id `farthest`. `seen` is how many items came so
-    far, None in a checkpoint of a version that did not count; `total` as in `Keyset`.
+    `lost` is how often the anchor was lost since the walk came as far as the id `farthest`. `seen` and `total` as in
+    `Keyset`.
     """
 
     offset: int = 0
@@ -75,15 +76,15 @@ class Offset:
         """From the text of a cursor."""
         if cursor is None:
             return cls()
-        told = _parsed(cursor)
-        lost, farthest = (_number(cursor, key) if key in told else 0 for key in ("lost", "far"))
-        seen, total = (_number(cursor, key) if key in told else None for key in ("seen", "of"))
+        fields = _parsed(cursor)
+        lost, farthest = (_number(cursor, key) if key in fields else 0 for key in ("lost", "far"))
+        seen, total = (_number(cursor, key) if key in fields else None for key in ("seen", "of"))
         offset, anchor, backtracking = (_number(cursor, key) for key in ("offset", "anchor", "back"))
         return cls(offset, anchor, bool(backtracking), lost, farthest, seen, total)
 
     @property
     def skip(self) -> int:
-        """The offset to ask for: one item of overlap."""
+        """The offset of the next request: one item before the end, so that pages overlap."""
         return max(0, self.offset - 1)
 
     @property
@@ -91,26 +92,26 @@ class Offset:
         return self.offset > 0 or self.anchor != 0
 
     def is_repeat(self, ids: Sequence[int]) -> bool:
-        """Whether a page at `skip` has more than the anchor, and nothing behind it: this may be the page before."""
+        """Whether a page at `skip` has several items and none after the anchor, as if the page before came again."""
         return self.skip > 0 and len(ids) > 1 and max(ids) <= self.anchor
 
     def seen_with(self, ids: Sequence[int], unread: int = 0) -> int | None:
-        """How many items came, these included; `ids` in walking order. The anchor was counted with the page before."""
+        """The number of items so far, these included; `ids` ascend. The anchor was counted with the page before."""
         if self.seen is None:
             return None
         new = [number for number in ids if not self._begun or number > self.anchor]
-        again = max(0, list(ids).count(self.anchor) - 1) if self._begun else 0
-        return self.seen + len(new) + again + unread
+        repeated_anchors = max(0, list(ids).count(self.anchor) - 1) if self._begun else 0
+        return self.seen + len(new) + repeated_anchors + unread
 
     def next_cursor(
         self, ids: Sequence[int], page_size: int, unread: int = 0, total: int | None = None
     ) -> Cursor | None:
         """The cursor after the page at `skip` brought these ids; None at the end of the listing.
 
-        The end is a page with the anchor alone: so pages must hold two items at least. Of `unread` items of the page
-        no id is known: one of them may be what comes behind the anchor, or stands where it should be.
-        `ShortListingError` where anchors are lost again and again at one place: what is lacking there is not deleted.
-        `total` is the number that the server told with this page.
+        The end is a page with the anchor alone, so pages must hold at least two items. The ids of `unread` items are
+        unknown: one of them may be the anchor, or come after it. `total` is the number of all items that the server
+        stated with this page. `ShortListingError` if anchors are lost again and again at one place: items are missing
+        there, and not because they were deleted.
         """
         if self.offset and not unread and (not ids or min(ids) > self.anchor):
             return self._backtracked(page_size, total)
@@ -142,7 +143,7 @@ class Offset:
 
 
 def mode_of(cursor: Cursor | None) -> type[Keyset | Offset] | None:
-    """Which of the two wrote this cursor; None at the start."""
+    """Which of the two classes wrote this cursor; None at the start."""
     if cursor is None:
         return None
     return Keyset if "after" in _parsed(cursor) else Offset
@@ -150,12 +151,12 @@ def mode_of(cursor: Cursor | None) -> type[Keyset | Offset] | None:
 
 def _parsed(cursor: Cursor) -> dict[str, object]:
     try:
-        found = json.loads(cursor)
+        fields = json.loads(cursor)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        fields = None
+    if not isinstance(fields, dict):
         raise ArchiveDamagedError(f"a checkpoint of another version: {cursor[:40]!r}; delete the row in `checkpoints`")
-    return found
+    return fields
 
 
 def _number(cursor: Cursor, key: str) -> int:

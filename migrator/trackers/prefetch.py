@@ -1,12 +1,12 @@
-"""Requests the next pages of a listing before they are needed, so that several are under way at once.
+"""Prefetches the pages of a listing, so that several requests are under way at once.
 
-In a listing by ids nobody knows where the page after the next begins. But a page may begin too early, since repeated
-items are cut off, so its start is estimated from how dense the ids have been. An estimate beyond a gap is held back
-until the walk gets there.
+In a walk by keyset nobody knows where the page after the next starts. But a page may start too early, because repeated
+items are removed, so its start is estimated from the density of the ids so far. A page whose start was estimated too
+high is kept until the walk gets there.
 
-Beware: a prefetched page is older than one requested now. That does no harm, because items that exist all the time are
-on it, and the walk checks where it begins as for any other page. Nothing else may be concluded from it: if it failed or
-brings nothing new, the page is requested again.
+Beware: a prefetched page is older than one requested now. That does no harm to its items: those that exist during the
+whole walk are on it, and the walk checks its start like that of any other page. Nothing else may be concluded from it:
+if it failed or has no new items, the page is requested again.
 """
 
 from __future__ import annotations
@@ -21,47 +21,47 @@ from migrator.errors import MigratorError
 from migrator.trackers.listing import FAR_OFFSET, Listing, PageItems, PageRequest, is_as_requested
 
 MAX_PREFETCHED = 3
-"""The most pages of a listing that are requested ahead."""
+"""The most pages of a listing that are prefetched at once."""
 GUESS_MARGIN = 8
-"""The estimated distance is shortened by this fraction, because gaps in the ids are never evenly spread."""
+"""The estimated distance is shortened by 1/GUESS_MARGIN, because gaps in the ids are never evenly spread."""
 
 Fetch = Callable[[PageRequest], Awaitable[PageItems]]
 
 
 class Prefetcher:
-    """Of one listing that is walked by one reader. `close` belongs at its end."""
+    """Prefetches the pages of one listing for one reader. `close` it at the end."""
 
     def __init__(self, id_of: Callable[[Mapping[str, Any]], int]) -> None:
         self._id_of = id_of
         self._pending: dict[PageRequest, asyncio.Task[PageItems]] = {}
-        self._abandoned: set[asyncio.Task[PageItems]] = (
-            set()
-        )  # not wanted any more; cut off, it would cost the connection
+        # No longer needed; left to finish, because cancelling them would close their connections.
+        self._abandoned: set[asyncio.Task[PageItems]] = set()
         self._allowed = 1
 
     def wrap(self, listing: Listing) -> Listing:
-        """The same listing, its pages asked ahead."""
+        """The same listing, with its pages prefetched."""
         return replace(listing, fetch=partial(self.fetch, fetch=listing.fetch))
 
     async def fetch(self, request: PageRequest, fetch: Fetch) -> PageItems:
-        """A page, as `fetch` gives it; further ones are on their way when this returns, but for the first page: whoever
-        reads that may only want to see whether there is something.
+        """The page, as `fetch` returns it; the next ones are under way when this returns.
+
+        Nothing is prefetched after the first page, because its reader may need no other.
         """
         if request.skip >= FAR_OFFSET:
             return await fetch(request)
         if not request.after and not request.skip:
-            self._drop_all()  # a walk that begins wants nothing from before it
+            self._drop_all()  # a new walk needs nothing of the one before
             return await fetch(request)
-        found = await self._prefetched(request) or await fetch(request)
-        self._prefetch_after(request, found, fetch)
-        return found
+        page = await self._prefetched(request) or await fetch(request)
+        self._prefetch_after(request, page, fetch)
+        return page
 
     async def close(self) -> None:
-        """Nothing of what was asked ahead is wanted any more; none of it is under way when this returns."""
+        """Cancel all prefetching; no request is under way when this returns."""
         self._drop_all()
-        for task in (passed := list(self._abandoned)):
+        for task in (abandoned := list(self._abandoned)):
             task.cancel()
-        await asyncio.gather(*passed, return_exceptions=True)
+        await asyncio.gather(*abandoned, return_exceptions=True)
 
     def _drop_all(self) -> None:
         for request in list(self._pending):
@@ -73,67 +73,66 @@ class Prefetcher:
         task.add_done_callback(self._abandoned.discard)
 
     async def _prefetched(self, request: PageRequest) -> PageItems | None:
-        """The page from what was asked ahead, if that goes as far back and brings something."""
-        places = [asked for asked in self._pending if _covers_start_of(asked, request)]
-        for asked in list(self._pending):
-            if asked in places[:-1] or not _may_be_needed(asked, request):
-                self._drop(asked)
-        if not places:
+        """The page, if a prefetched one covers its start and has new items."""
+        covering = [pending for pending in self._pending if _covers_start_of(pending, request)]
+        for pending in list(self._pending):
+            if pending in covering[:-1] or not _may_be_needed(pending, request):
+                self._drop(pending)
+        if not covering:
             return None
-        task = self._pending.pop(places[-1])
+        task = self._pending.pop(covering[-1])
         try:
-            found = await task
-            as_asked = is_as_requested(places[-1], [self._id_of(item) for item in found.items])
+            page = await task
+            is_valid = is_as_requested(covering[-1], [self._id_of(item) for item in page.items])
         except MigratorError:
-            as_asked = False
-        if not as_asked:
+            is_valid = False
+        if not is_valid:
             self._allowed = 1
             return None
         self._allowed = min(self._allowed + 1, MAX_PREFETCHED)
-        fresh = [item for item in found.items if request.after is None or self._id_of(item) > request.after]
-        if not fresh or len(fresh) == len(found.items):
-            return found if fresh else None
-        # Its count is of what follows another id: the end of the listing is asked for anew.
-        return PageItems(fresh, more=found.more or None, unread=found.unread)
+        new = [item for item in page.items if request.after is None or self._id_of(item) > request.after]
+        if not new or len(new) == len(page.items):
+            return page if new else None
+        # Its total counts from another id, and `more=False` may be out of date: the end is requested again.
+        return PageItems(new, more=page.more or None, unread=page.unread)
 
-    def _prefetch_after(self, request: PageRequest, found: PageItems, fetch: Fetch) -> None:
-        """Ask for what comes next, if the answer says that something does; else for nothing more."""
-        ids = [self._id_of(item) for item in found.items]
-        if len(ids) < 2 or not (found.more or (found.more is None and len(ids) >= request.take)):
+    def _prefetch_after(self, request: PageRequest, page: PageItems, fetch: Fetch) -> None:
+        """Request the pages after this one, if it is not the last; drop everything pending if it is."""
+        ids = [self._id_of(item) for item in page.items]
+        if len(ids) < 2 or not (page.more or (page.more is None and len(ids) >= request.take)):
             self._drop_all()
             return
-        following = next(reversed(self._pending), None)
+        last = next(reversed(self._pending), None)
         while len(self._pending) < self._allowed:
-            following = _next_request(request, ids) if following is None else _guess_after(following, ids)
-            self._pending[following] = task = asyncio.ensure_future(fetch(following))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # raised where the page is wanted
+            last = _next_request(request, ids) if last is None else _guess_after(last, ids)
+            self._pending[last] = task = asyncio.ensure_future(fetch(last))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # raised where the page is needed
 
 
-def _may_be_needed(asked: PageRequest, wanted: PageRequest) -> bool:
-    """Whether a walk that is there may still come to what was asked: one by ids does, one by offset only at once."""
-    if wanted.after is None:
-        return asked == wanted or (asked.after is None and asked.skip > wanted.skip and asked.sorts == wanted.sorts)
-    return asked.after is not None
+def _may_be_needed(pending: PageRequest, current: PageRequest) -> bool:
+    """Whether a walk that is at `current` may still use a pending page: by offset only if it is an exact later one."""
+    if current.after is None:
+        is_later = pending.after is None and pending.skip > current.skip and pending.sorts == current.sorts
+        return pending == current or is_later
+    return pending.after is not None
 
 
-def _covers_start_of(asked: PageRequest, wanted: PageRequest) -> bool:
-    """Whether what was asked holds the begin of what is wanted."""
-    if asked.after is None or wanted.after is None:
-        return asked == wanted
-    return asked.after <= wanted.after and replace(asked, after=wanted.after) == wanted
+def _covers_start_of(pending: PageRequest, current: PageRequest) -> bool:
+    """Whether a pending page has the first item of the page `current`."""
+    if pending.after is None or current.after is None:
+        return pending == current
+    return pending.after <= current.after and replace(pending, after=current.after) == current
 
 
 def _next_request(request: PageRequest, ids: list[int]) -> PageRequest:
-    """The page that the walk asks for after this one."""
-    return (
-        replace(request, skip=request.skip + len(ids) - 1)
-        if request.after is None
-        else replace(request, after=max(ids))
-    )
+    """The request that the walk makes after a page with these ids."""
+    if request.after is None:
+        return replace(request, skip=request.skip + len(ids) - 1)
+    return replace(request, after=max(ids))
 
 
 def _guess_after(request: PageRequest, ids: list[int]) -> PageRequest:
-    """The page behind one that is on its way, judging by these ids."""
+    """The request after one whose page has not arrived, estimated from the density of these ids."""
     if request.after is None:
         return replace(request, skip=request.skip + len(ids) - 1)
     span = request.take * (max(ids) - min(ids) + 1) // len(ids)
