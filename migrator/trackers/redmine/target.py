@@ -21,13 +21,14 @@ from migrator.trackers.redmine.parse import ISSUE, ref_in
 from migrator.trackers.strict import digits, number_in, object_in, objects_in
 from migrator.wire import HttpClient, RawBody, Request
 
-MAX_DESCRIPTION_CHARACTERS = 255  # characters; with one more the whole file is dropped without a word
+MAX_DESCRIPTION_CHARACTERS = 255
+"""With a longer description Redmine silently drops the whole file."""
 
 _ILLEGAL = re.compile(r"[\\/?%*:|\"'<>\n\r\0\ud800-\udfff]")
 
 
 class RedmineTarget(RedmineTracker, Target):
-    """Files are added to issues that exist."""
+    """Redmine as a target. Files are added to issues."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options, replace(CAPABILITIES, kinds=(ISSUE,)))
@@ -37,20 +38,20 @@ class RedmineTarget(RedmineTracker, Target):
 
     @override
     def legal_name(self, name: str) -> str:
-        """Redmine drops everything up to a slash and makes `_` of some others; blank is no name."""
+        """Redmine removes everything before a slash, turns some characters into `_`, and takes no blank name."""
         legal = _ILLEGAL.sub("_", name)
         return legal if legal.strip() else "_"
 
     @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """Nothing happens to the issue before the last step, so all before it may be repeated."""
+        """Only the last step changes the issue, so all before it may be repeated."""
         number = issue_number(owner)
         answer = await self._http.send(Request("POST", "uploads.json", {"filename": draft.name}, body=RawBody(body)))
         uploaded = object_in(answer.json(), "upload")
         token = text(uploaded.get("token"))
-        # Before 4.0 the answer holds the token alone; it begins with the number.
+        # Before 4.0 the answer holds only the token, which begins with the number.
         remote_id = str(number_in({"id": uploaded.get("id") or token.partition(".")[0]}))
-        # Redmine refuses two changes of one issue at the same moment, so ours take turns.
+        # Redmine refuses two concurrent changes of one issue.
         async with self._locks.hold(number):
             await self._attach(number, token, draft)
         return await self._look_up(owner, remote_id)
@@ -63,13 +64,13 @@ class RedmineTarget(RedmineTracker, Target):
 
     async def _look_up(self, owner: EntityRef, remote_id: str) -> Attachment:
         try:
-            found = {file.id: file for file in await self.find_attachments(owner)}
+            files = {file.id: file for file in await self.find_attachments(owner)}
         except ItemFailedError as error:
             raise OutcomeUnknownError(f"sent, but it could not be looked up ({error})") from None
-        if remote_id not in found:
+        if remote_id not in files:
             reason = "Redmine said yes, but doesn't list the file; may this account edit the issue?"
             raise OutcomeUnknownError(f"{owner}: {reason}", accepted=True)
-        return found[remote_id]
+        return files[remote_id]
 
     @override
     async def describe(self, remote: Attachment, description: str) -> None:
@@ -78,7 +79,7 @@ class RedmineTarget(RedmineTracker, Target):
 
     @override
     async def delete(self, remote: Attachment) -> None:
-        """It, too, is a change of the issue and stands in its history."""
+        """The deletion is a change of the issue, and appears in its history."""
         await self._http.send(Request("DELETE", f"attachments/{digits(remote.id)}.json"))
 
     @override
@@ -103,7 +104,7 @@ class RedmineTarget(RedmineTracker, Target):
 
     @override
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
-        """Not every Redmine searches descriptions, so the project's issues are walked once."""
+        """Not every Redmine can search descriptions, so the project's issues are walked once."""
         return await self._marks.find(draft.mark)
 
     async def _described_issues(self) -> AsyncIterator[tuple[EntityRef, str]]:
@@ -111,14 +112,14 @@ class RedmineTarget(RedmineTracker, Target):
             yield ref_in(issue), text(issue.get("description"))
 
     def _target_project(self) -> str:
-        home = self._options.create_project or self._options.project
-        if not home:
+        project = self._options.create_project or self._options.project
+        if not project:
             raise ConfigError("target.options.create_project is needed to create issues: a project's identifier")
-        return home
+        return project
 
     async def _kinds(self) -> Iterable[tuple[int, str]]:
-        known = objects_in(await self._http.get_json("trackers.json"), "trackers")
-        return [(number_in(one), text(one.get("name"))) for one in known]
+        kinds = objects_in(await self._http.get_json("trackers.json"), "trackers")
+        return [(number_in(kind), text(kind.get("name"))) for kind in kinds]
 
 
 def _shortened(description: str) -> str:
