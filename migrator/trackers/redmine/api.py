@@ -9,20 +9,18 @@ refused with an empty 403, whereas a wrong key gets a 401 (Redmine 5.0, `require
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
 
 from migrator.errors import (
     AuthError,
-    ConnectError,
     ForbiddenError,
     ItemFailedError,
     RejectedError,
     RetriableError,
     ShortListingError,
-    ThrottledError,
 )
+from migrator.trackers.failed_attempts import FailedAttempts
 from migrator.trackers.lenient import integer
 from migrator.trackers.listing import Items
 from migrator.trackers.strict import number_in, object_in, objects_in
@@ -44,7 +42,7 @@ class Api:
 
     def __init__(self, http: HttpClient) -> None:
         self._http = http
-        self._failures: Counter[str] = Counter()
+        self._attempts = FailedAttempts(MAX_ATTEMPTS)
 
     async def account(self) -> dict[str, Any]:
         """The account of these credentials, or `AuthError`: no other route is sure to refuse wrong credentials."""
@@ -98,9 +96,8 @@ class Api:
         except RejectedError as error:
             return error
         except RetriableError as error:
-            self._failures[name] += 1
-            if self._failures[name] < MAX_ATTEMPTS or isinstance(error, ConnectError | ThrottledError):
+            if not self._attempts.is_final(name, error):
                 raise
             return error
-        self._failures.pop(name, None)
+        self._attempts.forget(name)
         return result

@@ -78,8 +78,9 @@ class Projects:
         for module, contents in NOT_IN_API.items():
             enabled_in = [project.key for project in known if project.modules is not None and project.has(module)]
             if enabled_in:
+                owners = some_names(enabled_in)
                 sentences.append(
-                    f"files of {contents} are not in Redmine's API, and are not read: {some_names(enabled_in)} may have some"
+                    f"files of {contents} are not in Redmine's API, and are not read: {owners} may have some"
                 )
         return tuple(sentences)
 

@@ -33,7 +33,7 @@ class RedmineTarget(RedmineTracker, Target):
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options, replace(CAPABILITIES, kinds=(ISSUE,)))
         self._locks = KeyedLock()
-        self._marks = MarkerIndex(self._described_issues)
+        self._markers = MarkerIndex(self._described_issues)
         self._kind = NameLookup("target.options.create_kind", options.create_kind, self._kinds)
 
     @override
@@ -97,7 +97,7 @@ class RedmineTarget(RedmineTracker, Target):
         issue["description"] = draft.marked
         if self._options.create_kind:
             issue["tracker_id"] = await self._kind.number()
-        return await self._marks.created(draft.mark, self._create(issue))
+        return await self._markers.created(draft.mark, self._create(issue))
 
     async def _create(self, issue: Mapping[str, Any]) -> EntityRef:
         return ref_in(object_in((await self._http.write_json("POST", "issues.json", {"issue": issue})).json(), "issue"))
@@ -105,7 +105,7 @@ class RedmineTarget(RedmineTracker, Target):
     @override
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
         """Not every Redmine can search descriptions, so the project's issues are walked once."""
-        return await self._marks.find(draft.mark)
+        return await self._markers.find(draft.mark)
 
     async def _described_issues(self) -> AsyncIterator[tuple[EntityRef, str]]:
         async for issue in self.issues(self._target_project()).all():
