@@ -21,7 +21,7 @@ from migrator.wire import HttpClient
 
 
 class IssuetrakSource(Issuetrak, Source):
-    """Issues in the order of their numbers; the files of each must be asked for."""
+    """Issues in the order of their numbers; the files of each are requested separately."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
@@ -36,29 +36,29 @@ class IssuetrakSource(Issuetrak, Source):
             await self._log_in()
             return f"Issuetrak accepts the API key; issues {first} to {last} will be asked for"
         try:
-            found = await self._search.count()
+            count = await self._search.count()
         except errors.RejectedError as error:
             raise await self._without_search(error) from None
-        return f"Issuetrak accepts the API key and finds {'some' if found is None else found} issues"
+        return f"Issuetrak accepts the API key and finds {'some' if count is None else count} issues"
 
     @override
     async def oddities(self) -> tuple[str, ...]:
-        told, numbers = [], self._options.issue_numbers
+        sentences, numbers = [], self._options.issue_numbers
         page = await self.read("issues", None)
         if numbers:
-            told.append(f"issues are asked for one by one; those outside of {numbers} are not backed up")
+            sentences.append(f"issues are asked for one by one; those outside of {numbers} are not backed up")
         elif not page.entities:
-            told.append("no issue is found, so nothing is backed up")
+            sentences.append("no issue is found, so nothing is backed up")
         if self._search.fixed:
-            told.append(f"a search gives {self._search.fixed} issues at once, not {self._options.page_size}")
+            sentences.append(f"a search gives {self._search.fixed} issues at once, not {self._options.page_size}")
         await self._lists.prove()
         if self._lists.route is None:
-            told.append(NO_LIST)
-        return tuple(told)
+            sentences.append(NO_LIST)
+        return tuple(sentences)
 
     @override
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
-        page = await (self._numbered.page(cursor) if self._options.issue_numbers else self._found(cursor))
+        page = await (self._numbered.page(cursor) if self._options.issue_numbers else self._found_by_search(cursor))
         self._lists.note(entity.ref.id for entity in page.ask)
         return page
 
@@ -77,16 +77,16 @@ class IssuetrakSource(Issuetrak, Source):
     async def _zip(self, owner: EntityRef) -> dict[str, Any]:
         return await self._get(f"attachments/compressed/issuenumber/{digits(owner.id)}")
 
-    async def _found(self, cursor: Cursor | None) -> Page:
-        """The issues on a page of a search. That it is refused is definite only before it ever answered."""
+    async def _found_by_search(self, cursor: Cursor | None) -> Page:
+        """A page of issues found by search. A refusal is final only if no search was ever answered."""
         try:
-            issues, following = await self._search.listing().page(cursor)
+            issues, next_cursor = await self._search.listing().page(cursor)
         except errors.RejectedError as error:
             if self._search.worked:
                 raise
             raise await self._without_search(error) from None
         entities = tuple(self._entity(issue) for issue in issues)
-        return Page(entities=entities, ask=entities, next=following)
+        return Page(entities=entities, ask=entities, next=next_cursor)
 
     async def _without_search(self, error: errors.RejectedError) -> errors.ConfigError:
         await self._log_in()

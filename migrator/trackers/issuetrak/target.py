@@ -1,4 +1,4 @@
-"""Issuetrak as a target: files are added to issues that exist; none can be deleted."""
+"""Issuetrak as a target: files are added to issues that exist, and can't be deleted."""
 
 from __future__ import annotations
 
@@ -22,18 +22,15 @@ UNPROVEN = (
     "and if it isn't, the load ends; see options.list_route"
 )
 
-
-LIKELY_LIMIT_BYTES = 20_000_000  # IIS takes 30 MB by default, of base64; it answers 404 to more
-
+LIKELY_LIMIT_BYTES = 20_000_000
+"""By default, IIS accepts 30 MB of base64, which is a file of 22 MB, and answers 404 to more."""
 
 _ILLEGAL = re.compile(r"[<>:\"/\\|?*\x00-\x1f\ud800-\udfff]")
-
-
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|(?:com|lpt)[0-9¹²³])\s*(?:\.|\Z)", re.IGNORECASE)
 
 
 class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
-    """Files are added to issues that exist, in the name of their authors where those exist and are active."""
+    """Issuetrak as a target. Files are added in the name of their authors, if those are active users there."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
@@ -65,20 +62,20 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
 
     @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """`TrackerUnreachableError` where lists can't be read: each load would send everything again."""
+        """`TrackerUnreachableError` if lists can't be read, because each load would then send everything again."""
         self._require_lists(owner)
         files = await self._lists.of(digits(owner.id), trusting=True)
-        return tuple(attachment_in(found, owner) for found in files)
+        return tuple(attachment_in(record, owner) for record in files)
 
     @override
     def legal_name(self, name: str) -> str:
-        """What Windows takes as a file name."""
+        """The nearest name that Windows accepts."""
         legal = _ILLEGAL.sub("_", name).rstrip(" .") or "_"
         return f"_{legal}" if _DEVICE.match(legal) else legal
 
     @override
     async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
-        """Each author is asked for once."""
+        """Also if its author is no active user and there is no fallback user."""
         try:
             await self._authors.of(draft.created_by)
         except errors.RejectedError as error:
@@ -87,7 +84,7 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
 
     @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """A 400 took nothing, so it is sent once more in another's name where that may be the cause."""
+        """A 400 stored nothing and may be due to the author, so the file is sent again in the fallback user's name."""
         limit = self._options.max_bytes
         if limit and draft.size > limit:
             raise errors.RejectedError(f"{draft.size} bytes; options.max_bytes is {limit}")
@@ -97,16 +94,16 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
         async with self._first:
             try:
                 await self.find_attachments(owner)
-            except errors.UnexpectedBodyError as error:  # of an upload it would mean that it was sent
+            except errors.UnexpectedBodyError as error:  # during an upload, this error would mean that it was sent
                 raise errors.RetriableError(f"{owner}: {error}") from None
-            made = await self._send_as(author, owner, draft, body)
+            file = await self._send_as(author, owner, draft, body)
             with contextlib.suppress(errors.RetriableError):
                 if not isinstance(await self._lists.asked(digits(owner.id)), list):
                     self._unlisted = owner
-            return made
+            return file
 
     def _require_lists(self, owner: EntityRef) -> None:
-        """An issue that was given a file and lists none ends the load, once its upload is recorded; the others wait."""
+        """Raise an error after an upload that no route lists: for its issue, one that ends the load."""
         if self._unlisted is not None:
             reason = f"{self._unlisted} was given a file, and still no route lists any; see options.list_route"
             raise errors.TrackerUnreachableError(reason) if owner == self._unlisted else errors.RejectedError(reason)
@@ -118,17 +115,17 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
             fallback = self._authors.instead_of(author)
             if error.status != 400 or not fallback:
                 raise
-        sent = await self._send(owner, draft, body, fallback)
+        file = await self._send(owner, draft, body, fallback)
         self._authors.strike(author)
-        return sent
+        return file
 
     @override
     async def describe(self, remote: Attachment, description: str) -> None:
-        """Files of an Issuetrak have no description."""
+        """Does nothing: files of an Issuetrak have no description."""
 
     @override
     async def delete(self, remote: Attachment) -> None:
-        """There is no way."""
+        """Always `RejectedError`."""
         raise errors.RejectedError(f"{remote.owner}: Issuetrak's API can't delete files")
 
     async def _send(self, owner: EntityRef, draft: Draft, body: Body, author: str) -> Attachment | None:
@@ -140,8 +137,8 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
             "FileSizeInBytes": draft.size,
         }
         try:
-            call = Request("POST", "api/v1/attachments", body=Base64JsonBody(values, "FileContent", body))
-            made = created_in((await self._http.write(call)).json())
+            request = Request("POST", "api/v1/attachments", body=Base64JsonBody(values, "FileContent", body))
+            number = created_in((await self._http.write(request)).json())
         except errors.RejectedError as error:
             if error.status in {404, 413} and draft.size > LIKELY_LIMIT_BYTES:
                 raise errors.RejectedError(
@@ -149,5 +146,5 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
                 ) from None
             raise
         date = str(values["CreatedDate"])
-        found = Attachment(made or "", owner, draft.name, draft.size, created_at=date, created_by=author)
-        return found if made else None
+        file = Attachment(number or "", owner, draft.name, draft.size, created_at=date, created_by=author)
+        return file if number else None
