@@ -34,7 +34,7 @@ from migrator.trackers.squash.hal import decode, items_in
 from migrator.trackers.squash.parse import attachment_in, created_in
 from migrator.trackers.squash.passing import passing_name
 from migrator.trackers.squash.records import STREAMS
-from migrator.trackers.squash.tree import KINDS, LISTINGS_PER_STEP
+from migrator.trackers.squash.tree import KINDS, STEPS_PER_PAGE
 from migrator.wire.auth import RequestToSign
 from migrator.wire.client import HttpClient
 from tests.contract import Bytes, Expected, MemorySink, nowhere
@@ -693,7 +693,7 @@ async def test_step_of_a_crawl_is_a_few_small_requests():
             most = max(most, sandbox.requests.total() - before)
             if (cursor := page.next) is None:
                 break
-    assert most <= 2 * LISTINGS_PER_STEP
+    assert most <= 2 * STEPS_PER_PAGE
 
 
 async def test_item_that_cannot_be_read_is_named_with_its_place_and_the_rest_is_read(tmp_path):
