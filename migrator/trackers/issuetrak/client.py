@@ -130,11 +130,11 @@ class Issuetrak(HttpTracker[Options]):
         except errors.RejectedError as error:
             raise as_gone(error, f"{KIND} {number}", 400) from None
 
-    async def _user(self, path: str, what: str) -> dict[str, Any]:
+    async def _user(self, path: str, subject: str) -> dict[str, Any]:
         try:
             return await self._get(path)
         except errors.RejectedError as error:
-            raise as_gone(error, what, 400, 405, 422) from None
+            raise as_gone(error, subject, 400, 405, 422) from None
 
     async def _get(self, path: str) -> dict[str, Any]:
         return object_in(await self._http.get_json(f"api/v1/{path}"))

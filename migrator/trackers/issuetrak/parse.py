@@ -20,10 +20,10 @@ from migrator.trackers.strict import number_in, objects_in
 _RANGE = re.compile(r"\s*([0-9]{1,10})\s*-\s*([0-9]{1,10})\s*", re.ASCII)
 
 
-def as_gone(error: RejectedError, what: str, *also: int) -> RejectedError:
+def as_gone(error: RejectedError, subject: str, *also: int) -> RejectedError:
     """`GoneError` for the statuses 404 and 410, and for those in `also`; any other error unchanged."""
     missing = error.status in {404, 410, *also}
-    return GoneError(f"{what} is not there ({error})", status=error.status) if missing else error
+    return GoneError(f"{subject} is not there ({error})", status=error.status) if missing else error
 
 
 def query(index: int, size: int) -> dict[str, Any]:

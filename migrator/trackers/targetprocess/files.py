@@ -171,11 +171,11 @@ def records_of(api: Api) -> FileRecords:
     async def ask(number: str) -> object:
         return await api.ask(f"Attachments/{quote(number, safe='')}", {"include": "[Id]"})
 
-    async def some() -> list[str]:
+    async def sample() -> list[str]:
         items = listed(await api.ask("Attachments", {"include": "[Id]", "take": "3"}), "Attachments")
         return [str(id_of(item, "Attachments")) for item in items]
 
-    return FileRecords(ask, some)
+    return FileRecords(ask, sample)
 
 
 async def text_now(api: Api, owner: EntityRef, comment_id: str | None) -> str:

@@ -34,31 +34,31 @@ _BUILT = re.compile(r"(?:^|/)Attachment\.aspx\?AttachmentID=([0-9]+)$", re.IGNOR
 _DATE = re.compile(r"/Date\((-?\d{1,18})(?:([+-])(\d\d)(\d\d))?\)/", re.ASCII)
 
 
-def parsed(answer: Answer, what: str) -> dict[str, Any]:
+def parsed(answer: Answer, place: str) -> dict[str, Any]:
     """An answer in JSON or XML, in the shape of JSON; `AuthError` for a login page."""
     if looks_like_html(answer.body):
-        page = f"{what}: a web page ({error_reason(answer.body)}) instead of an answer"
+        page = f"{place}: a web page ({error_reason(answer.body)}) instead of an answer"
         if is_login_form(answer.body):
             raise errors.AuthError(f"{page}; check the auth")
         raise errors.UnexpectedBodyError(page)
     is_xml = answer.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     try:
-        value = _page_in(answer.xml(), what) if is_xml else answer.json()
+        value = _page_in(answer.xml(), place) if is_xml else answer.json()
     except (errors.UnexpectedBodyError, RecursionError) as error:
         reason = str(error)
-        raise errors.UnexpectedBodyError(reason if reason.startswith(what) else f"{what}: {reason}") from None
+        raise errors.UnexpectedBodyError(reason if reason.startswith(place) else f"{place}: {reason}") from None
     if not isinstance(value, dict):
-        raise errors.UnexpectedBodyError(f"{what}: the answer is no object")
+        raise errors.UnexpectedBodyError(f"{place}: the answer is no object")
     return value
 
 
-def _page_in(root: Element, what: str) -> Any:
+def _page_in(root: Element, place: str) -> Any:
     """An answer in XML. It is a list only if it holds nothing but items, or is empty and named after the request.
 
     Otherwise the error page of the server or of a proxy would be a list without items.
     """
     value = from_xml(root, root=True)
-    name, requested = root.tag.rpartition("}")[2].lower(), what.rpartition("/")[2].lower()
+    name, requested = root.tag.rpartition("}")[2].lower(), place.rpartition("/")[2].lower()
     is_list = len(root) or name == requested or "Next" in root.attrib
     if isinstance(value, dict) and not (is_list and all(len(child) or child.attrib for child in root)):
         value.pop("Items", None)
@@ -81,19 +81,19 @@ def from_xml(element: Element, *, root: bool = False) -> Any:
     return fields
 
 
-def listed(page: Mapping[str, Any], what: str) -> list[dict[str, Any]]:
+def listed(page: Mapping[str, Any], place: str) -> list[dict[str, Any]]:
     """The items of a page; `UnexpectedBodyError` if it is not a page, or one of them is not an object."""
     try:
         return objects_in(page, "Items")
     except errors.UnexpectedBodyError as error:
-        raise errors.UnexpectedBodyError(f"{what}: {error}") from None
+        raise errors.UnexpectedBodyError(f"{place}: {error}") from None
 
 
-def id_of(item: Mapping[str, Any], what: str) -> int:
+def id_of(item: Mapping[str, Any], place: str) -> int:
     """The id of an item; `UnexpectedBodyError` if it has none."""
     number = non_negative(item.get("Id"))
     if number is None:
-        raise errors.UnexpectedBodyError(f"{what}: an item of the answer has no Id")
+        raise errors.UnexpectedBodyError(f"{place}: an item of the answer has no Id")
     return number
 
 
