@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 MAX_SHOWN_CHARACTERS = 40
-"""Of the file's name, in the name that it has while it is written; so that is never too long."""
+"""How much of the file's name its temporary name shows, so that the temporary name is never too long."""
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
 
 
 def _sync_names(folder: Path) -> None:
-    """Make the new name durable, where the file system can sync a folder; some of the network's can't."""
+    """Make the new name durable, if the file system can sync a folder; some network file systems can't."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

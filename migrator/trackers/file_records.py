@@ -22,7 +22,7 @@ class FileRecords:
         self._proven = False
 
     async def still_list(self, attachment: Attachment, files_of: FilesOf) -> bool:
-        """Whether the file still has a record, or stands in the list of its entity.
+        """Whether the file still has a record, or is in the list of its entity.
 
         `GoneError` if there is no record of any other file either, which proves nothing.
         """

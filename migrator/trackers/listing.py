@@ -87,7 +87,7 @@ def is_plain_refusal(error: MigratorError) -> bool:
 
 
 def is_refusal(error: MigratorError, *, first: bool) -> bool:
-    """The same; at the start of a listing also a 500, with which some servers answer a query that they don't know."""
+    """A plain refusal, or at the start of a listing a 500, with which some servers answer an unknown query."""
     return is_plain_refusal(error) or (first and isinstance(error, RetriableError) and error.status == 500)
 
 
@@ -160,8 +160,8 @@ class Listing:
         if state.is_repeat(ids) and await self._returns_everything(request, len(ids), more):
             return None
         cursor = state.next_cursor(ids, self.size, unread, answer.total)
-        looking_back = cursor is not None and Offset.parse(cursor).backtracking
-        return None if more is False and not looking_back else cursor
+        is_backtracking = cursor is not None and Offset.parse(cursor).backtracking
+        return None if more is False and not is_backtracking else cursor
 
     async def _require_complete(self, request: PageRequest, state: Keyset | Offset, answer: PageItems) -> None:
         """`ShortListingError` if this is the last page, but the server's own count says that more should follow."""

@@ -84,7 +84,7 @@ class Issuetrak(HttpTracker[Options]):
 
     @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """The size stands before or after the content. If it is missing, the number of bytes counts."""
+        """The size comes before or after the content; if it is missing, the number of bytes counts."""
         path, decoded = f"api/v1/attachments/{digits(attachment.id)}/true", Base64Sink(sink, "FileContent")
         try:
             await self._http.download(path, decoded, accept="application/json")

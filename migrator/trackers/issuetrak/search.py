@@ -20,7 +20,7 @@ from migrator.wire import HttpClient
 
 PATHS = ("api/v1/issues/search", "api/v1/issues/search/")  # the vendor's sample; what a client in use sends
 MIN_CUT_PAGE = 10
-"""A page that is too short is the server's own page size if it has at least so many issues; else some are missing."""
+"""A short page with at least this many issues shows the server's own page size; a shorter one lacks issues."""
 MAX_ATTEMPTS = 3
 """Attempts at one page while the server's page size turns out to be another."""
 
