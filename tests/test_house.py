@@ -52,8 +52,8 @@ HOMES = {
     "aiofiles": ("migrator.store.blobs",),
     "aiohappyeyeballs": ("migrator.wire.h1.pool",),
     "aiohttp": (
-        "migrator.wire.client",
-        "migrator.wire.transport",
+        "migrator.wire.aiohttp_transport",
+        "migrator.wire.failures",
         "migrator.wire.cookies",
         "migrator.wire.resolver",
         "migrator.sandbox",
@@ -80,14 +80,18 @@ HOMES = {
         "migrator.wire.cookies",
         "migrator.wire.redirects",
         "migrator.wire.client",
+        "migrator.wire.exchange",
         "migrator.wire.h1.pool",
+        "migrator.wire.redaction",
+        "migrator.wire.request",
+        "migrator.wire.split_transport",
+        "migrator.wire.transport",
     ),
 }
 
 LONG = {
     "migrator/pipeline/summary.py": "the public JSON of all commands, in one place",
     "migrator/layers/retry.py": "retries of a source and of a target, and the rehearsal, by one policy",
-    "migrator/wire/client.py": "one client: signing, bodies, redirects and judging an answer belong to each attempt",
 }
 """Modules over LONGEST lines, each with its reason."""
 LONGEST = 300

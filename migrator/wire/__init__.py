@@ -2,11 +2,12 @@
 
 from migrator.wire.auth import HeaderAuth, HmacAuth, QueryTokenAuth, Signer, WrapAuth, basic, bearer
 from migrator.wire.base64_field import Base64Sink
-from migrator.wire.client import Answer, HttpClient, Request
+from migrator.wire.client import Answer, HttpClient
 from migrator.wire.content_coding import UNDONE, Undoing, is_begun
 from migrator.wire.json_codec import read_json, written_json
 from migrator.wire.rate import RateLimiter
 from migrator.wire.reading import CHUNK
+from migrator.wire.request import Request
 from migrator.wire.request_body import Base64JsonBody, MultipartBody, RawBody
 from migrator.wire.route import OLD, Proxy, Route, TlsFiles
 from migrator.wire.status import (

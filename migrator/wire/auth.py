@@ -48,6 +48,9 @@ class Signature:
     clock: float = 0.0
 
 
+UNSIGNED = Signature()
+
+
 class Signer(Protocol):
     """Credentials at work."""
 

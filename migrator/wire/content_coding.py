@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from migrator.errors import UnexpectedBodyError
 from migrator.wire.reading import Readable, StallGuard, gathered
+from migrator.wire.transport import Response
 
 PIECE = 256 * 1024
 """Maximum number of bytes that come out at once."""
@@ -151,3 +152,9 @@ class Unpacked(Readable):
         if not self._undoing.whole:
             raise UnexpectedBodyError(f"{self._what}: the body broke off")
         return b""
+
+
+def body_of_answer(response: Response, timeout: float, what: str) -> StallGuard | Unpacked:
+    """The body of a response that is not a file, without the coding that it travels in."""
+    body, coding = StallGuard(response.content, timeout, what), coding_of(response.headers)
+    return Unpacked(body, coding, what) if coding in UNDONE else body

@@ -17,7 +17,10 @@ from yarl import URL
 
 from migrator import errors
 from migrator.wire.addresses import is_own, is_same_origin, place
-from migrator.wire.status import error_for_status, error_reason, looks_like_login
+from migrator.wire.cookies import Cookies
+from migrator.wire.request import Request
+from migrator.wire.status import looks_like_login
+from migrator.wire.transport import Response
 
 _WHOLE = re.compile(r"bytes\s+0-([0-9]{1,18})/([0-9]{1,18})", re.ASCII | re.IGNORECASE)
 
@@ -75,12 +78,33 @@ class Hop:
         return errors.RetriableError(str(fault), retry_after=getattr(fault, "retry_after", None))
 
 
-def refused_abroad(status: int, headers: Mapping[str, str], what: str, body: bytes) -> errors.MigratorError:
-    """What another host refuses, no matter which credentials it wants; what that means, `Hop.judged` says."""
-    if status not in {401, 407}:
-        return error_for_status(status, headers, what, body)
-    reason = error_reason(body)
-    return errors.RejectedError(f"{what}: status {status}" + (f", {reason}" if reason else ""))
+class Redirects:
+    """The redirects of one tracker, whose origin is `home`, and the cookies that some of them want to see again."""
+
+    def __init__(self, home: URL) -> None:
+        self._home, self.cookies = home, Cookies()
+
+    def next_hop(self, request: Request, hop: Hop, response: Response) -> Hop:
+        """Where a redirect leads. An error for an API call, except if the redirect only wants a cookie to be shown."""
+        following = hop.next(self._home, response.headers.get("Location", ""))
+        repeatable = request.method == "GET" or response.status in {307, 308}
+        if not (self._takes_cookie(hop, following, response) and repeatable) and not request.file:
+            shown = following.url.with_user(None).with_query(None)
+            raise following.judged(
+                errors.RejectedError(f"{hop.what}: the tracker redirects to {shown}; is `url` right?")
+            )
+        return following
+
+    def only_sets_cookie(self, hop: Hop, response: Response) -> bool:
+        """Whether a redirect leads to the same address, with a cookie, which is kept."""
+        try:
+            following = hop.next(self._home, response.headers.get("Location", ""))
+        except errors.MigratorError:
+            return False
+        return self._takes_cookie(hop, following, response)
+
+    def _takes_cookie(self, hop: Hop, following: Hop, response: Response) -> bool:
+        return hop.is_same_address(following) and self.cookies.take(hop.url, response.headers.items())
 
 
 def length_of_part(headers: Mapping[str, str]) -> int | None:

@@ -12,7 +12,7 @@ from migrator import errors
 from migrator.layers import checked_sink, verify
 from migrator.layers.verify import ParanoidSource, VerifiedSource
 from migrator.model import Attachment
-from migrator.wire import client as http
+from migrator.wire import judging
 from migrator.wire import status as answers
 from migrator.wire.auth import HeaderAuth
 from migrator.wire.client import HttpClient
@@ -232,5 +232,5 @@ async def test_404_is_not_repeated_and_a_404_that_were_would_be_noticed():
     def careless(status, headers, what, body=b""):
         return errors.RetriableError(what) if status == 404 else real(status, headers, what, body)
 
-    with patch.object(http, "error_for_status", careless):
+    with patch.object(judging, "error_for_status", careless):
         assert await times_asked_for_a_file_that_is_gone() == 1 + PATIENCE.retries

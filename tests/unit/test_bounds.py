@@ -28,7 +28,7 @@ async def got(sent: bytes, then: str = "close") -> Answer:
 
 
 async def test_bomb_in_a_compressed_answer_ends_at_the_limit_and_takes_no_memory(monkeypatch):
-    monkeypatch.setattr("migrator.wire.client.ANSWER_LIMIT", MB)
+    monkeypatch.setattr("migrator.wire.client.MAX_ANSWER_BYTES", MB)
     bomb = answer(gzip.compress(bytes(300 * MB), 1), "application/json", "Content-Encoding: gzip")
     tracemalloc.start()
     try:
@@ -85,7 +85,7 @@ async def test_xml_with_entities_or_a_dtd_is_a_wrong_body(body):
 
 @pytest.mark.parametrize("status", [b"200 OK", b"500 No"])
 async def test_answer_that_never_ends_is_given_up(monkeypatch, status):
-    monkeypatch.setattr("migrator.wire.client.ANSWER_LIMIT", MB)
+    monkeypatch.setattr("migrator.wire.client.MAX_ANSWER_BYTES", MB)
     with pytest.raises(errors.MigratorError):
         await got(b"HTTP/1.1 " + status + b"\r\nContent-Type: application/json\r\n\r\n", "flood")
 

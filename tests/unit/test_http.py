@@ -24,10 +24,11 @@ from yarl import URL
 
 from migrator import errors
 from migrator.wire.auth import HeaderAuth, QueryTokenAuth, WrapAuth, basic
-from migrator.wire.client import Answer, HttpClient, Request
+from migrator.wire.client import Answer, HttpClient
+from migrator.wire.failures import translate_error
 from migrator.wire.rate import RateLimiter
+from migrator.wire.request import Request
 from migrator.wire.request_body import MultipartBody, RawBody
-from migrator.wire.transport import translate_error
 from tests.contract import LARGEST_CHUNK, Bytes, MemorySink, nowhere
 
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -884,6 +885,6 @@ async def test_answer_without_end_is_refused(serve, connect, monkeypatch):
         with contextlib.suppress(ConnectionError):
             return web.Response(body=endless())
 
-    monkeypatch.setattr("migrator.wire.client.ANSWER_LIMIT", 1_000_000)
+    monkeypatch.setattr("migrator.wire.client.MAX_ANSWER_BYTES", 1_000_000)
     with pytest.raises(errors.RejectedError, match="larger than"):
         await connect(await serve(answer)).get("a")

@@ -9,14 +9,16 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import pytest
+from aiohttp import ClientTimeout
 from yarl import URL
 
 from migrator import errors
 from migrator.wire.addresses import is_own, is_same_origin, place
 from migrator.wire.auth import HeaderAuth, WrapAuth
-from migrator.wire.client import HttpClient, Request
+from migrator.wire.client import HttpClient
 from migrator.wire.rate import RateLimiter
 from migrator.wire.redirects import Hop
+from migrator.wire.request import Request
 from tests.contract import MemorySink, nowhere
 from tests.support.tls import Certificates
 
@@ -94,7 +96,7 @@ async def test_other_host_speaks_for_itself_alone(status):
     ):
         with pytest.raises(errors.MigratorError) as caught:
             await http.download("file", MemorySink())
-        assert http._gate.limit == 4
+        assert http._limiter.limit == 4
     assert type(caught.value) is (errors.RejectedError if status in REFUSALS else errors.RetriableError)
     assert caught.value.status is None
     assert str(caught.value) == (
@@ -130,10 +132,10 @@ async def test_other_host_that_cannot_be_asked_is_not_the_tracker(tmp_path, trou
     async with Site(lambda _: says.get(trouble, b"")).serving("127.0.0.2", **secure) as other:
         there = places.get(trouble, other.url)
         async with Site(lambda _: to(there + "/x")).serving() as home, client(home.url) as http:
-            http._timeout = http._timeout.__class__(total=None, sock_connect=2, sock_read=0.2)
+            http._transport._general._timeout = ClientTimeout(total=None, sock_connect=2, sock_read=0.2)
             with pytest.raises(errors.RetriableError) as caught:
                 await http.download("file", MemorySink())
-            assert http._gate.limit == 4
+            assert http._limiter.limit == 4
     silent.close()
     assert type(caught.value) is (errors.UnexpectedBodyError if trouble == "cut" else errors.RetriableError)
     assert f"redirected to {there.partition('://')[2]}: " in str(caught.value)
@@ -401,7 +403,7 @@ async def test_cookie_does_not_replace_one_of_the_credentials():
         behind("route=a1", reply(200, b"{}")) as home,
         client(home.url, HeaderAuth("Cookie", "sid=me; x=1")) as http,
     ):
-        http._cookies.take(URL(home.url), [("Set-Cookie", "sid=anonymous; Path=/")])
+        http._exchange._redirects.cookies.take(URL(home.url), [("Set-Cookie", "sid=anonymous; Path=/")])
         await http.download("a", MemorySink())
         await http.get("a")
     assert [head.partition("Cookie: ")[2].partition("\r\n")[0] for head in home.heads] == [
@@ -420,7 +422,7 @@ async def test_cookies_go_to_no_other_host_and_others_than_those_are_not_kept():
             return reply(200, b"{}", "Set-Cookie: session=anonymous; Path=/")
 
         async with Site(say).serving() as home, client(home.url) as http:
-            http._cookies.take(URL(home.url), [("Set-Cookie", "route=a1; Path=/")])
+            http._exchange._redirects.cookies.take(URL(home.url), [("Set-Cookie", "route=a1; Path=/")])
             await http.get("a")
             await http.download("file", MemorySink())
             await http.get("a")

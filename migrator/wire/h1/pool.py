@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import cast
 
 from aiohappyeyeballs import start_connection
@@ -21,13 +21,12 @@ from yarl import URL
 
 from migrator.wire.h1.response import H1Response, NoResponseError
 from migrator.wire.resolver import looked_up
+from migrator.wire.transport import AGENT, MAX_CLOSE_SECONDS, OutgoingRequest, Transport
 
 IDLE = 15.0
 """Seconds after which an idle connection is not used again."""
 BLOCK = 256 * 1024
 _CONNECT = 30.0
-CLOSING = 3.0
-"""Seconds that connections get to end; those that nobody tells the end of are forgotten then."""
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -38,7 +37,7 @@ class NoConnectionError(ConnectionError):
         self.host, self.port = host, port
 
 
-class ConnectionPool:
+class ConnectionPool(Transport):
     """GETs to one origin. Building it does no I/O.
 
     `timeout` is in seconds: so long may a head take, and then each wait for more of the body; a connection half of a
@@ -53,6 +52,10 @@ class ConnectionPool:
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
 
+    @override
+    def send(self, request: OutgoingRequest) -> Awaitable[H1Response]:
+        return self.get(request.url.raw_path_qs, {**AGENT, **request.headers})
+
     async def get(self, target: str, headers: Mapping[str, str]) -> H1Response:
         """The answer, its head there, to be entered and left. `target` is sent as it is, path and query encoded."""
         request = self._spelled(target, headers)
@@ -63,13 +66,13 @@ class ConnectionPool:
                 pass  # the server closed it meanwhile
         return await _asked(await self._connect(), request)
 
+    @override
     async def close(self) -> None:
-        """Close all connections, within CLOSING seconds; may be called twice."""
         opened = tuple(self._open)
         for connection in opened:
             connection.close()
         if opened:
-            await asyncio.wait([connection.gone for connection in opened], timeout=CLOSING)
+            await asyncio.wait([connection.gone for connection in opened], timeout=MAX_CLOSE_SECONDS)
         for connection in opened:
             connection.forget()
 
@@ -148,8 +151,8 @@ async def _asked(connection: _Connection, request: bytes) -> H1Response:
 class _Connection(asyncio.BufferedProtocol):
     """One connection, with at most one request under way."""
 
-    def __init__(self, lane: ConnectionPool, loop: asyncio.AbstractEventLoop) -> None:
-        self._lane, self._loop = lane, loop
+    def __init__(self, pool: ConnectionPool, loop: asyncio.AbstractEventLoop) -> None:
+        self._pool, self._loop = pool, loop
         self._block = memoryview(bytearray(BLOCK))
         self._answer: H1Response | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -165,7 +168,7 @@ class _Connection(asyncio.BufferedProtocol):
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport, self._made = cast("asyncio.Transport", transport), True
-        self._lane.opened(self)
+        self._pool.opened(self)
 
     def ask(self, request: bytes) -> H1Response:
         self._answer = answer = H1Response(self)
@@ -192,7 +195,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lane.lost(self)
+        self._pool.lost(self)
         self._stop()
         if self._answer is not None:
             self._answer.ended(exc)
@@ -203,7 +206,7 @@ class _Connection(asyncio.BufferedProtocol):
         # One timer runs on over many waits: a timer for each of them would cost more than the wait.
         self.since = self._loop.time()
         if self._timer is None:
-            self._timer = self._loop.call_later(self._lane.timeout, self._look)
+            self._timer = self._loop.call_later(self._pool.timeout, self._look)
 
     def pause(self) -> None:
         self._transport.pause_reading()
@@ -216,7 +219,7 @@ class _Connection(asyncio.BufferedProtocol):
         answer, self._answer = self._answer, None
         if answer is not None and answer.reusable and self.usable:
             self.since = self._loop.time()
-            self._lane.keep(self)
+            self._pool.keep(self)
         else:
             self.close()
 
@@ -228,7 +231,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._timer = None
         if self._answer is None or not self._answer.waiting:
             return
-        left = self.since + self._lane.timeout - self._loop.time()
+        left = self.since + self._pool.timeout - self._loop.time()
         if left > 0:
             self._timer = self._loop.call_later(left, self._look)
         else:

@@ -16,9 +16,9 @@ from typing import Protocol, Self, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from multidict import CIMultiDict
 
-LINE_LIMIT = 64 * 1024
-"""Bytes in one line of an answer's head; a sign-on in front of a tracker sends long ones."""
-HEAD_LIMIT = 2 * LINE_LIMIT
+from migrator.wire.transport import MAX_LINE_BYTES
+
+HEAD_LIMIT = 2 * MAX_LINE_BYTES
 """Bytes in all lines of an answer together, its trailers and those of 1xx answers before it included."""
 _LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:([^\r\n]*)", re.IGNORECASE)
 HELD = 512 * 1024
@@ -212,7 +212,7 @@ class H1Response:
         """A line of the head; or a trailer, which is counted and never looked at."""
         size = len(name) + len(value)
         self._lines += size
-        if size > LINE_LIMIT or self._lines > HEAD_LIMIT or b"\0" in value:
+        if size > MAX_LINE_BYTES or self._lines > HEAD_LIMIT or b"\0" in value:
             raise ProtocolError
         self._head.append((name, value))
 
