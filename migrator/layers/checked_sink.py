@@ -24,18 +24,16 @@ from typing_extensions import override
 from migrator.errors import LoginPageError, UnexpectedBodyError
 from migrator.model import Attachment
 from migrator.ports import BodyFacts, Sink
-from migrator.wire import (
-    SNIFF,
-    UNDONE,
-    Undoing,
+from migrator.sniffing import (
+    SNIFFED_BYTES,
     expects_html,
     expects_json,
-    is_begun,
     is_error_page,
     looks_like_error,
     looks_like_html,
     page_instead,
 )
+from migrator.wire import UNDONE, Undoing, is_begun
 
 AGREED = 3
 """Downloads in a row that have to bring the same bytes before another length than the listed one is believed."""
@@ -176,18 +174,18 @@ class CheckedSink(Sink):
         self._hash = hashlib.sha256() if odd else None
 
     async def _take(self, chunk: bytes) -> None:
-        if len(self._head) < SNIFF:
-            self._head += chunk[: SNIFF - len(self._head)]
+        if len(self._head) < SNIFFED_BYTES:
+            self._head += chunk[: SNIFFED_BYTES - len(self._head)]
         before, self._size = self._size, self._size + len(chunk)
         if self._hash is not None:
             self._hash.update(chunk)
-        if self._listed is not None and self._size > self._listed and len(self._excess) < SNIFF:
-            self._excess += chunk[max(0, self._listed - before) :][:SNIFF]
+        if self._listed is not None and self._size > self._listed and len(self._excess) < SNIFFED_BYTES:
+            self._excess += chunk[max(0, self._listed - before) :][:SNIFFED_BYTES]
         if self._limit is None or self._size <= self._limit:
             await self._inner.write(chunk)
         elif self._undoing is not None or self._may_be_packed():
             raise self._again(PLAIN if self._undoing is None else PACKED)
-        elif len(self._excess) >= SNIFF:  # until then it may turn out to be a page
+        elif len(self._excess) >= SNIFFED_BYTES:  # until then it may turn out to be a page
             self._refuse_excess()
 
     def _stop_bomb(self, undoing: Undoing) -> None:

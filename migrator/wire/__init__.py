@@ -1,8 +1,9 @@
 """HTTP to one tracker: a request becomes an answer or one of `migrator.errors`."""
 
+from migrator.wire.answer import Answer
 from migrator.wire.auth import HeaderAuth, HmacAuth, QueryTokenAuth, Signer, WrapAuth, basic, bearer
 from migrator.wire.base64_field import Base64Sink
-from migrator.wire.client import Answer, HttpClient
+from migrator.wire.client import HttpClient
 from migrator.wire.content_coding import UNDONE, Undoing, is_begun
 from migrator.wire.json_codec import read_json, written_json
 from migrator.wire.rate import RateLimiter
@@ -11,15 +12,7 @@ from migrator.wire.request import Request
 from migrator.wire.request_body import Base64JsonBody, MultipartBody, RawBody
 from migrator.wire.route import OLD, Proxy, Route, TlsFiles
 from migrator.wire.status import (
-    SNIFF,
     error_reason,
-    expects_html,
-    expects_json,
-    is_error_page,
-    is_login_form,
-    looks_like_error,
-    looks_like_html,
-    page_instead,
     parse_json_or_none,
     says_too_large,
 )
@@ -28,7 +21,6 @@ from migrator.wire.waits import Waits
 __all__ = [
     "CHUNK",
     "OLD",
-    "SNIFF",
     "UNDONE",
     "Answer",
     "Base64JsonBody",
@@ -51,14 +43,7 @@ __all__ = [
     "basic",
     "bearer",
     "error_reason",
-    "expects_html",
-    "expects_json",
     "is_begun",
-    "is_error_page",
-    "is_login_form",
-    "looks_like_error",
-    "looks_like_html",
-    "page_instead",
     "parse_json_or_none",
     "read_json",
     "says_too_large",

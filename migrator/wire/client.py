@@ -15,16 +15,17 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
-from xml.etree.ElementTree import Element  # a type only
 
 from yarl import URL
 
 from migrator import errors
 from migrator.ports import Sink
+from migrator.sniffing import SNIFFED_BYTES, is_error_page, is_login_form, page_instead
 from migrator.wire.addresses import place
+from migrator.wire.answer import Answer
 from migrator.wire.auth import Signer
 from migrator.wire.concurrency import AdaptiveLimiter
 from migrator.wire.content_coding import Unpacked, body_of_answer, shown
@@ -37,15 +38,6 @@ from migrator.wire.request import Request, json_request
 from migrator.wire.route import DEFAULT_ROUTE, Route
 from migrator.wire.session import Session
 from migrator.wire.split_transport import transport_to
-from migrator.wire.status import (
-    SNIFF,
-    expect_no_page,
-    is_error_page,
-    is_login_form,
-    json_in,
-    page_instead,
-    xml_in,
-)
 from migrator.wire.transport import Response
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -53,39 +45,6 @@ ANY_TYPE = "*/*"
 """The `Accept` of a file: any type, unchanged."""
 
 _log = logging.getLogger("migrator.answers")
-
-
-def _ignore(what: str, count: int) -> None:
-    """Nobody wants to know what was replaced in an answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Status, headers and the whole body of an API call.
-
-    `on_replaced` is called with `what` and the number of characters that were no text and became U+FFFD.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    what: str = ""
-    on_replaced: Callable[[str, int], None] = _ignore
-
-    def json(self) -> Any:
-        """The body as JSON; see `status.json_in`."""
-        if self.status in {204, 205}:
-            raise errors.UnexpectedBodyError(
-                f"{self.what}: the answer says that it has no content (status {self.status})"
-            )
-        return json_in(self, self._replaced)
-
-    def xml(self) -> Element:
-        """The root of the body as XML; see `status.xml_in`."""
-        return xml_in(self, self._replaced)
-
-    def _replaced(self, count: int) -> None:
-        self.on_replaced(self.what, count)
 
 
 class HttpClient:
@@ -134,7 +93,7 @@ class HttpClient:
             await self._exchange.spend(len(body))
             answer = Answer(response.status, response.headers, body, request.what, self._report_replaced)
             if request.method != "GET" and not request.framed(body):
-                expect_no_page(answer)
+                answer.require_no_page()
             return answer
 
         return await self._session.attempt(request, whole)
@@ -220,8 +179,8 @@ class HttpClient:
             body = body_of_answer(response, self._exchange.timeout, hop.what)
             facts = replace(facts, length=None, coding="") if facts.coding else facts
         length = facts.length
-        chunk = await body.more(SNIFF if length is None or length > CHUNK else length)
-        head = shown(facts.coding, chunk, SNIFF) if facts.coding else chunk
+        chunk = await body.more(SNIFFED_BYTES if length is None or length > CHUNK else length)
+        head = shown(facts.coding, chunk, SNIFFED_BYTES) if facts.coding else chunk
         if is_error_page(facts, head, html_expected=html_expected and not (hop.login and is_login_form(head))):
             raise errors.LoginPageError(f"{hop.what}: {page_instead(head)}")
         await sink.start(facts)

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from yarl import URL
 
 from migrator import errors
+from migrator.sniffing import looks_like_login
 from migrator.wire.addresses import is_own, is_same_origin, place
 from migrator.wire.cookies import Cookies
 from migrator.wire.request import Request
-from migrator.wire.status import looks_like_login
 from migrator.wire.transport import Response
 
 _WHOLE = re.compile(r"bytes\s+0-([0-9]{1,18})/([0-9]{1,18})", re.ASCII | re.IGNORECASE)

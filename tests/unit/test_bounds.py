@@ -10,8 +10,9 @@ import pytest
 from migrator import errors
 from migrator.layers.checked_sink import AGREED
 from migrator.layers.verify import VerifiedSource
+from migrator.wire.answer import Answer
 from migrator.wire.auth import HeaderAuth
-from migrator.wire.client import Answer, HttpClient
+from migrator.wire.client import HttpClient
 from tests.contract import MemorySink
 from tests.support.web import OneFile, answer, sends
 

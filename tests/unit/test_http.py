@@ -23,8 +23,9 @@ from aiohttp.test_utils import TestServer
 from yarl import URL
 
 from migrator import errors
+from migrator.wire.answer import Answer
 from migrator.wire.auth import HeaderAuth, QueryTokenAuth, WrapAuth, basic
-from migrator.wire.client import Answer, HttpClient
+from migrator.wire.client import HttpClient
 from migrator.wire.failures import translate_error
 from migrator.wire.rate import RateLimiter
 from migrator.wire.request import Request

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from migrator import errors
-from migrator.sniffing import Kind, is_page, page_in, shown
-from migrator.wire.client import Answer
-from migrator.wire.status import error_for_status, error_reason, page_instead
+from migrator.sniffing import Kind, is_page, page_in, page_instead, shown
+from migrator.wire.answer import Answer
+from migrator.wire.status import error_for_status, error_reason
 
 LONG = "<p>" + "Lorem ipsum dolor sit amet. " * 100 + "</p>"
 LOGIN_FORM = '<form action="/login"><input name="u"><input type="password" name="p"></form>'
