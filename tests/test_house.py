@@ -91,7 +91,6 @@ HOMES = {
 
 LONG = {
     "migrator/pipeline/summary.py": "the public JSON of all commands, in one place",
-    "migrator/layers/retry.py": "retries of a source and of a target, and the rehearsal, by one policy",
 }
 """Modules over LONGEST lines, each with its reason."""
 LONGEST = 300

@@ -36,43 +36,12 @@ from typing_extensions import override
 
 from migrator.errors import UnexpectedBodyError
 from migrator.layers.checked_sink import checked
-from migrator.model import Attachment, Cursor, Entity, Page
-from migrator.ports import BodyFacts, Sink, Source
+from migrator.layers.forwarding import SourceWrapper
+from migrator.model import Attachment
+from migrator.ports import BodyFacts, Sink
 
 
-class _Around(Source):
-    """A source whose downloads alone are watched."""
-
-    def __init__(self, inner: Source) -> None:
-        self._inner = inner
-        self.capabilities = inner.capabilities
-
-    @override
-    async def check(self) -> str:
-        return await self._inner.check()
-
-    @override
-    async def oddities(self) -> tuple[str, ...]:
-        return await self._inner.oddities()
-
-    @override
-    async def close(self) -> None:
-        await self._inner.close()
-
-    @override
-    async def still_lists(self, attachment: Attachment) -> bool:
-        return await self._inner.still_lists(attachment)
-
-    @override
-    async def read(self, stream: str, cursor: Cursor | None) -> Page:
-        return await self._inner.read(stream, cursor)
-
-    @override
-    async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        return await self._inner.attachments_of(entity)
-
-
-class VerifiedSource(_Around):
+class VerifiedSource(SourceWrapper):
     """Compares each download with what was listed and announced."""
 
     @override
@@ -81,7 +50,7 @@ class VerifiedSource(_Around):
         await checked(lambda watched: self._inner.download(attachment, watched), attachment, sink)
 
 
-class ParanoidSource(_Around):
+class ParanoidSource(SourceWrapper):
     """Downloads a file twice and compares, where neither the listing nor the answer gives its length."""
 
     @override

@@ -84,7 +84,7 @@ def _without(call: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 async def _download_without_rewind(self: Any, attachment: Any, sink: Any) -> None:
-    await self._patience.call(lambda: self._inner.download(attachment, sink))
+    await self._policy.call(lambda: self._inner.download(attachment, sink))
 
 
 async def _sent_without_a_look(self: Any, upload: Any, draft: Any, there: Any, waits: Any) -> bool:
@@ -104,7 +104,7 @@ async def _read_back_unchecked(self: Any, remote: Any, sink: Any) -> None:
         sink.rewind()
         await self._inner.read_back(remote, sink)
 
-    await self._patience.call(once)
+    await self._policy.call(once)
 
 
 async def _gone_at_once(self: Any, attachment: Any, error: Any) -> Any:
