@@ -86,8 +86,3 @@ class RateLimiter:
         """A request succeeded: go a little faster."""
         if self._spacing:
             self._spacing = self._spacing * 0.9 if self._spacing > self.SPACING_FIRST / 10 else 0.0
-
-    @property
-    def spacing(self) -> float:
-        """Seconds between the starts of two requests; 0 at full speed."""
-        return self._spacing

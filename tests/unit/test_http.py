@@ -185,7 +185,7 @@ async def test_slow_down_slows_every_worker_of_this_tracker(serve, connect):
     pacer = RateLimiter()
     with pytest.raises(errors.ThrottledError):
         await connect(await serve(answer), pacer=pacer).get("a")
-    assert pacer.spacing > 0
+    assert pacer._spacing > 0
 
 
 # --- where a request goes

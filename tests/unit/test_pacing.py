@@ -96,23 +96,23 @@ async def test_workers_start_one_after_the_other_after_a_slow_down(clock):
         await pacer.acquire()
         starts.append(clock.now)
     gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
-    assert gaps == pytest.approx([pacer.spacing] * 3)
-    assert pacer.spacing == RateLimiter.SPACING_FIRST * 2
+    assert gaps == pytest.approx([pacer._spacing] * 3)
+    assert pacer._spacing == RateLimiter.SPACING_FIRST * 2
 
 
 async def test_space_between_starts_has_an_end(clock):
     pacer = RateLimiter()
     for _ in range(100):
         pacer.throttled(0)
-    assert pacer.spacing == RateLimiter.SPACING_MAX
+    assert pacer._spacing == RateLimiter.SPACING_MAX
 
 
 async def test_speed_comes_back_with_answers_that_go_well(clock):
     pacer = RateLimiter()
     pacer.throttled(0)
     spacings = []
-    while pacer.spacing:
-        spacings.append(pacer.spacing)
+    while pacer._spacing:
+        spacings.append(pacer._spacing)
         pacer.on_success()
         assert len(spacings) < 100, "full speed never comes back"
     assert spacings == sorted(spacings, reverse=True)

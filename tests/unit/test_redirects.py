@@ -102,7 +102,7 @@ async def test_other_host_speaks_for_itself_alone(status):
     assert str(caught.value) == (
         f"GET file, redirected to {other.url.removeprefix('http://')}: status {status}, go away"
     )
-    assert pacer.spacing == 0
+    assert pacer._spacing == 0
     if status in PASSING:
         assert caught.value.retry_after == 7
 
@@ -116,7 +116,7 @@ async def test_other_host_that_asks_to_slow_down_is_asked_again_and_slows_nobody
     ):
         with pytest.raises(errors.RetriableError) as caught:
             await http.download("file", MemorySink())
-    assert (type(caught.value), caught.value.retry_after, pacer.spacing) == (errors.RetriableError, 7, 0)
+    assert (type(caught.value), caught.value.retry_after, pacer._spacing) == (errors.RetriableError, 7, 0)
 
 
 @pytest.mark.parametrize("trouble", ["dead", "no name", "no trust", "silent", "cut", "nonsense"])
