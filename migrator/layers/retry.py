@@ -20,8 +20,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from typing_extensions import override
 
 from migrator import errors
-from migrator.layers.checked_sink import checked
 from migrator.layers.forwarding import SourceWrapper, TargetWrapper
+from migrator.layers.verifying_sink import verified_download
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page
 from migrator.ports import Body, Sink, Source, Target
 from migrator.wire import Waits
@@ -197,7 +197,7 @@ class RetryingSource(SourceWrapper):
         return self._policy.login_pages if passing else 0
 
     def _mistakes_of_entity(self, error: errors.MigratorError) -> int:
-        """For an entity, what the account may not see is final, and a 404 is checked once."""
+        """For an entity, what the account may not see is final, and a 404 is verified_download once."""
         if not self._answered or isinstance(error, errors.ForbiddenError | errors.NotExposedError):
             return 0
         return 1 if isinstance(error, errors.RejectedError) else self._policy.retries
@@ -263,7 +263,9 @@ class RetryingTarget(TargetWrapper):
 
         async def once() -> None:
             sink.rewind()
-            await checked(lambda watched: self._inner.read_back(remote, watched), remote, sink, strict=True)
+            await verified_download(
+                lambda verifying: self._inner.read_back(remote, verifying), remote, sink, strict=True
+            )
 
         await self._policy.call(once)
 

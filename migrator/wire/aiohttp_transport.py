@@ -72,7 +72,7 @@ class AiohttpTransport(Transport):
 
     def _options(self, *, own: bool) -> dict[str, Any]:
         """Certificates and proxy for the tracker itself or for another host."""
-        context, proxy = self._route.home if own else self._route.abroad, self._route.proxy
+        context, proxy = self._route.own_origin if own else self._route.other_origins, self._route.proxy
         options: dict[str, Any] = {} if context is None else {"ssl": context}
         if proxy is not None:
             options["proxy"] = proxy.url

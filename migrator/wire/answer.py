@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element  # a type only
 from migrator import errors
 from migrator.sniffing import Kind, is_page, page_in
 from migrator.wire.json_codec import read_json
-from migrator.wire.waits import LONGEST, retry_after
+from migrator.wire.waits import DEFAULT_MAX_WAIT_SECONDS, retry_after
 from migrator.wire.xml_reader import read_xml
 
 
@@ -93,7 +93,7 @@ class Answer:
             return errors.LoginPageError(message)
         if page.kind is Kind.OTHER or not self.what.startswith("GET "):
             return errors.UnexpectedBodyError(message)
-        wait = retry_after(self.headers, longest=LONGEST)
+        wait = retry_after(self.headers, longest=DEFAULT_MAX_WAIT_SECONDS)
         return errors.RetriableError(message, retry_after=wait, status=self.status)
 
     def _report_replaced(self, count: int) -> None:

@@ -134,8 +134,8 @@ class HmacAuth(_Plain):
     refusal's Date shows that the server's clock is not ours, the time is told by the server's from then on.
     """
 
-    TOLERANCE = 5.0  # seconds; Date is in whole ones, and an answer takes a while
-    FARTHEST = 100 * 365 * 86_400.0  # seconds; no clock is that wrong, and dates end with the year 9999
+    CLOCK_TOLERANCE_SECONDS = 5.0  # seconds; Date is in whole ones, and an answer takes a while
+    MAX_CLOCK_ERROR_SECONDS = 100 * 365 * 86_400.0  # seconds; no clock is that wrong, and dates end with the year 9999
 
     def __init__(self, key: str, prefix: str = "X-Issuetrak-API-") -> None:
         self._key, self._prefix = key.encode(), prefix
@@ -167,7 +167,7 @@ class HmacAuth(_Plain):
             ahead = parsedate_to_datetime(headers.get("Date", "")).timestamp() - time.time()
         except (ValueError, TypeError, OverflowError):
             return False
-        if abs(ahead - signature.clock) <= self.TOLERANCE or abs(ahead) > self.FARTHEST:
+        if abs(ahead - signature.clock) <= self.CLOCK_TOLERANCE_SECONDS or abs(ahead) > self.MAX_CLOCK_ERROR_SECONDS:
             return False
         self._clock = ahead
         return True

@@ -20,7 +20,7 @@ from typing_extensions import override
 from migrator.errors import UnexpectedBodyError
 from migrator.ports import BodyFacts, Sink
 
-LIMIT = 1024 * 1024
+MAX_REST_BYTES = 1024 * 1024
 """Maximum number of bytes in an answer besides the file."""
 
 _SPACE = b" \t\r\n"
@@ -126,8 +126,8 @@ class Base64Field:
                 self._in_string(byte)
             elif self._starts_file(byte):
                 return position + 1
-        if len(self._rest) > LIMIT:
-            raise UnexpectedBodyError(f"the answer has more than {LIMIT} bytes beside the file")
+        if len(self._rest) > MAX_REST_BYTES:
+            raise UnexpectedBodyError(f"the answer has more than {MAX_REST_BYTES} bytes beside the file")
         return len(chunk)
 
     def _in_string(self, byte: int) -> None:

@@ -24,15 +24,15 @@ from yarl import URL
 from migrator import errors
 from migrator.ports import Sink
 from migrator.sniffing import SNIFFED_BYTES, is_error_page, is_login_form, page_instead
-from migrator.wire.addresses import place
+from migrator.wire.addresses import parsed_url
 from migrator.wire.answer import Answer
 from migrator.wire.auth import Signer
 from migrator.wire.concurrency import AdaptiveLimiter
-from migrator.wire.content_coding import Unpacked, body_of_answer, shown
+from migrator.wire.content_coding import DecodedBody, body_of_answer, decoded_head
 from migrator.wire.exchange import Exchange
 from migrator.wire.judging import facts_of, unknown_outcome
 from migrator.wire.rate import RateLimiter
-from migrator.wire.reading import CHUNK, StallGuard
+from migrator.wire.reading import CHUNK_BYTES, StallGuard
 from migrator.wire.redirects import Hop
 from migrator.wire.request import Request, json_request
 from migrator.wire.route import DEFAULT_ROUTE, Route
@@ -159,7 +159,7 @@ class HttpClient:
         not a URL.
         """
         try:
-            address = place(url)
+            address = parsed_url(url)
         except ValueError:
             raise errors.UnexpectedBodyError("the tracker wrote an address that is none") from None
         path = address.raw_path_qs
@@ -172,22 +172,22 @@ class HttpClient:
 
     async def _stream(self, response: Response, sink: Sink, hop: Hop, *, html_expected: bool, unchanged: bool) -> None:
         facts = facts_of(response)
-        body: StallGuard | Unpacked
+        body: StallGuard | DecodedBody
         if unchanged:
             body = StallGuard(response.content, self._exchange.timeout, hop.what)
         else:
             body = body_of_answer(response, self._exchange.timeout, hop.what)
             facts = replace(facts, length=None, coding="") if facts.coding else facts
         length = facts.length
-        chunk = await body.more(SNIFFED_BYTES if length is None or length > CHUNK else length)
-        head = shown(facts.coding, chunk, SNIFFED_BYTES) if facts.coding else chunk
+        chunk = await body.read_at_least(SNIFFED_BYTES if length is None or length > CHUNK_BYTES else length)
+        head = decoded_head(facts.coding, chunk, SNIFFED_BYTES) if facts.coding else chunk
         if is_error_page(facts, head, html_expected=html_expected and not (hop.login and is_login_form(head))):
             raise errors.LoginPageError(f"{hop.what}: {page_instead(head)}")
         await sink.start(facts)
         while chunk:
             await self._exchange.spend(len(chunk))
             await sink.write(chunk)
-            chunk = await body.more(CHUNK)
+            chunk = await body.read_at_least(CHUNK_BYTES)
 
     def _report_replaced(self, what: str, count: int) -> None:
         """Log that characters of an answer were replaced, once for each kind of request."""

@@ -13,14 +13,14 @@ from urllib.parse import urlencode
 from yarl import URL
 
 from migrator import errors
-from migrator.wire.addresses import spelled_path, spelled_query
+from migrator.wire.addresses import encoded_path, encoded_query
 from migrator.wire.auth import UNSIGNED, RequestToSign, Signature, Signer
 from migrator.wire.concurrency import AdaptiveLimiter
 from migrator.wire.content_coding import body_of_answer
 from migrator.wire.failures import TRANSPORT_ERRORS, is_silence, send, translate_error
 from migrator.wire.judging import fault_of, is_challenge, is_taken
 from migrator.wire.rate import RateLimiter
-from migrator.wire.reading import limited
+from migrator.wire.reading import read_up_to
 from migrator.wire.redaction import without_credentials
 from migrator.wire.redirects import Hop, Redirects
 from migrator.wire.request import Request
@@ -95,7 +95,7 @@ class Exchange:
 
     async def read(self, response: Response, limit: int, what: str) -> tuple[bytes, bool]:
         """A body without its coding, up to a limit or a little more, and whether that is all of it."""
-        return await limited(body_of_answer(response, self.timeout, what), limit)
+        return await read_up_to(body_of_answer(response, self.timeout, what), limit)
 
     async def spend(self, size: int) -> None:
         """Count bytes that came or went: for the bandwidth, and for how many requests at once are worth it."""
@@ -123,12 +123,12 @@ class Exchange:
             yield chunk
 
     def _succeeded(self, hop: Hop) -> None:
-        if not hop.abroad:
+        if not hop.foreign:
             self._pacer.on_success()
 
     def _failure(self, hop: Hop, error: Exception, acquired_at: float) -> errors.MigratorError:
         """The error that a failed transport means. A timeout slows all requests down, unless it is another host's."""
-        if is_silence(error) and not hop.abroad:
+        if is_silence(error) and not hop.foreign:
             self._limiter.on_overload(acquired_at)
         return hop.judged(translate_error(error, hop.what))
 
@@ -145,4 +145,4 @@ class Exchange:
     def _address(self, path: str) -> URL:
         """A URL below the base, whatever the path contains; existing percent-encoding is kept."""
         plain, mark, query = path.lstrip("/").partition("?")
-        return URL(f"{self._stem}{spelled_path(plain)}{mark}{spelled_query(query) if query else ''}", encoded=True)
+        return URL(f"{self._stem}{encoded_path(plain)}{mark}{encoded_query(query) if query else ''}", encoded=True)

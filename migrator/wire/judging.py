@@ -42,7 +42,7 @@ def fault_of(response: Response, hop: Hop, body: bytes, longest_wait: float) -> 
     status, headers, what = response.status, response.headers, hop.what
     if status < 400:
         return hop.judged(errors.UnexpectedBodyError(f"{what}: status {status}, which is not what was asked for"))
-    if hop.abroad and status in {401, 407}:
+    if hop.foreign and status in {401, 407}:
         reason = error_reason(body)
         fault: errors.MigratorError = errors.RejectedError(
             f"{what}: status {status}" + (f", {reason}" if reason else "")

@@ -13,7 +13,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from migrator.wire.waits import LONGEST, Waits
+from migrator.wire.waits import DEFAULT_MAX_WAIT_SECONDS, Waits
 
 
 @dataclass(slots=True)
@@ -41,16 +41,16 @@ class RateLimiter:
     `longest` is how many seconds a tracker may make everybody wait; `waits` reports a long wait, once.
     """
 
-    SPACING_FIRST = 0.05
-    SPACING_MAX = 5.0
-    PAUSE_DEFAULT = 1.0
+    FIRST_SPACING_SECONDS = 0.05
+    MAX_SPACING_SECONDS = 5.0
+    DEFAULT_PAUSE_SECONDS = 1.0
 
     def __init__(
         self,
         requests_per_second: float = 0,
         bytes_per_second: float = 0,
         *,
-        longest: float = LONGEST,
+        longest: float = DEFAULT_MAX_WAIT_SECONDS,
         waits: Waits | None = None,
     ) -> None:
         self.longest, self._waits = longest, waits or Waits()
@@ -77,12 +77,12 @@ class RateLimiter:
 
     def throttled(self, retry_after: float | None, status: int | None = None) -> None:
         """The tracker asked to slow down: nobody starts before the pause is over, and then with more space."""
-        pause = self.PAUSE_DEFAULT if retry_after is None else min(retry_after, self.longest)
+        pause = self.DEFAULT_PAUSE_SECONDS if retry_after is None else min(retry_after, self.longest)
         self._waits.asked(pause, status)
         self._next_start = max(self._next_start, time.monotonic() + pause)
-        self._spacing = min(self.SPACING_MAX, max(self.SPACING_FIRST, self._spacing * 2))
+        self._spacing = min(self.MAX_SPACING_SECONDS, max(self.FIRST_SPACING_SECONDS, self._spacing * 2))
 
     def on_success(self) -> None:
         """A request succeeded: go a little faster."""
         if self._spacing:
-            self._spacing = self._spacing * 0.9 if self._spacing > self.SPACING_FIRST / 10 else 0.0
+            self._spacing = self._spacing * 0.9 if self._spacing > self.FIRST_SPACING_SECONDS / 10 else 0.0

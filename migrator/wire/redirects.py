@@ -17,7 +17,7 @@ from yarl import URL
 
 from migrator import errors
 from migrator.sniffing import looks_like_login
-from migrator.wire.addresses import is_own, is_same_origin, place
+from migrator.wire.addresses import is_own, is_same_origin, parsed_url
 from migrator.wire.cookies import Cookies
 from migrator.wire.request import Request
 from migrator.wire.transport import Response
@@ -31,7 +31,7 @@ class Hop:
 
     own     credentials may go there: it is the tracker
     direct  it is the very origin that was configured
-    abroad  another host had a word in where this is: what comes says nothing about the tracker
+    foreign  another host had a word in where this is: what comes says nothing about the tracker
     login   a redirect on the way looked like one to a login page, and what was asked for did not
     """
 
@@ -40,13 +40,13 @@ class Hop:
     what: str
     own: bool = True
     direct: bool = True
-    abroad: bool = False
+    foreign: bool = False
     login: bool = False
 
     def next(self, home: URL, location: str) -> Hop:
         """Where a redirect leads; `RejectedError` if it is nowhere."""
         try:
-            there = self.url.join(place(location, self.url.scheme))
+            there = self.url.join(parsed_url(location, self.url.scheme))
             usable = bool(location and there.host) and there.scheme in {"http", "https"}
         except ValueError:
             usable = False
@@ -58,7 +58,7 @@ class Hop:
         else:
             what += f", redirected to {there.host_port_subcomponent}"
         login = self.login or (looks_like_login(location) and not looks_like_login(str(self.url)))
-        return Hop(there, {}, what, own, is_same_origin(home, there), self.abroad or not own, login)
+        return Hop(there, {}, what, own, is_same_origin(home, there), self.foreign or not own, login)
 
     def is_same_address(self, other: Hop) -> bool:
         """Whether both are one address of the tracker, whatever the query; such a redirect hands out a cookie."""
@@ -71,7 +71,7 @@ class Hop:
             return errors.LoginPageError(
                 f"{self.what}: redirected to a login page; are these credentials good for this?"
             )
-        if not self.abroad or isinstance(fault, errors.UnexpectedBodyError):
+        if not self.foreign or isinstance(fault, errors.UnexpectedBodyError):
             return fault
         if definite:
             return errors.RejectedError(str(fault))

@@ -18,7 +18,7 @@ def transport_to(origin: URL, route: Route, *, connections: int, timeout: float)
     general = AiohttpTransport(route, connections=connections, timeout=timeout)
     if route.proxy is not None:
         return general
-    return SplitTransport(general, ConnectionPool(origin, most=connections, timeout=timeout, context=route.home))
+    return SplitTransport(general, ConnectionPool(origin, most=connections, timeout=timeout, context=route.own_origin))
 
 
 class SplitTransport(Transport):

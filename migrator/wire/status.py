@@ -11,7 +11,7 @@ from typing import Any
 from migrator import errors
 from migrator.ports import BodyFacts
 from migrator.sniffing import Kind, is_about_licence, is_page, page_in
-from migrator.wire.waits import LONGEST, remaining, retry_after, until_reset
+from migrator.wire.waits import DEFAULT_MAX_WAIT_SECONDS, remaining, retry_after, until_reset
 
 _MESSAGE = re.compile(r"<Message>(.*?)</Message>|<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
@@ -101,7 +101,7 @@ def _definite(status: int, message: str) -> errors.RejectedError:
     return errors.RejectedError(message, status=status)
 
 
-def wait_of(status: int, headers: Mapping[str, str], longest: float = LONGEST) -> float | None:
+def wait_of(status: int, headers: Mapping[str, str], longest: float = DEFAULT_MAX_WAIT_SECONDS) -> float | None:
     """Seconds that a refusal asks to wait, at most `longest`; None where it doesn't."""
     wait = retry_after(headers, longest=longest)
     return until_reset(headers, longest=longest) if wait is None and status in {403, 429, 503} else wait

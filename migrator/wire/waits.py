@@ -18,13 +18,13 @@ from email.utils import parsedate_to_datetime
 
 from migrator.units import human_duration
 
-LONGEST = 900.0
+DEFAULT_MAX_WAIT_SECONDS = 900.0
 """Maximum wait in seconds, unless the configuration says otherwise."""
-NOTABLE = 10.0
+MIN_LOGGED_SECONDS = 10.0
 """Waits longer than this many seconds are logged."""
-_PLAUSIBLE = 3600.0
+_MAX_PLAUSIBLE_SECONDS = 3600.0
 """A larger number of seconds is taken for milliseconds, unless a longer wait is configured."""
-_DECADE = 10 * 365 * 86_400.0
+_DECADE_SECONDS = 10 * 365 * 86_400.0
 
 _QUANTITY = re.compile(r"([+-]?[0-9]{1,18}(?:[.,][0-9]{1,9})?)\s*([a-z]+)?(?:\s*[,;].*)?", re.IGNORECASE | re.DOTALL)
 _UNITS = (("ms", 0.001), ("mil", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0))
@@ -94,9 +94,9 @@ def _with_unit(number: float, unit: str, now: datetime, longest: float) -> float
 def _meant(number: float, now: datetime, longest: float) -> float:
     """Seconds meant by a bare number: a wait or a Unix timestamp, either of them possibly in milliseconds."""
     for moment in (number, number / 1000):
-        if abs(moment - now.timestamp()) < _DECADE:
+        if abs(moment - now.timestamp()) < _DECADE_SECONDS:
             return moment - now.timestamp()
-    return number / 1000 if max(_PLAUSIBLE, longest) < number < float("inf") else number
+    return number / 1000 if max(_MAX_PLAUSIBLE_SECONDS, longest) < number < float("inf") else number
 
 
 def _when(value: str) -> datetime | None:
@@ -127,6 +127,6 @@ class Waits:
 
     def _begin(self, seconds: float, told: str) -> None:
         until = self._clock() + seconds
-        if seconds > NOTABLE and until > self._told_until + NOTABLE:
+        if seconds > MIN_LOGGED_SECONDS and until > self._told_until + MIN_LOGGED_SECONDS:
             self._told_until = until
             _log.warning("%s; going on at %s", told, time.strftime("%H:%M:%S", time.localtime(until)))

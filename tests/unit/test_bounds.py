@@ -8,8 +8,8 @@ import tracemalloc
 import pytest
 
 from migrator import errors
-from migrator.layers.checked_sink import AGREED
 from migrator.layers.verify import VerifiedSource
+from migrator.layers.verifying_sink import MIN_EQUAL_DOWNLOADS
 from migrator.wire.answer import Answer
 from migrator.wire.auth import HeaderAuth
 from migrator.wire.client import HttpClient
@@ -105,7 +105,7 @@ class Counting(MemorySink):
 async def test_bomb_in_place_of_a_file_ends_at_the_listed_size_or_at_the_measure_of_what_came(
     monkeypatch, size, written
 ):
-    monkeypatch.setattr("migrator.layers.checked_sink.ROOM", 10 * MB)
+    monkeypatch.setattr("migrator.layers.verifying_sink.MAX_UNANNOUNCED_BYTES", 10 * MB)
     packed = gzip.compress(bytes(1000 * MB), 1)
     async with sends(answer(packed, "image/png", "Content-Encoding: gzip")) as url:
         client, bucket = HttpClient(url, HeaderAuth("X-Key", "k"), timeout=20), Counting()
@@ -117,6 +117,6 @@ async def test_bomb_in_place_of_a_file_ends_at_the_listed_size_or_at_the_measure
         finally:
             tracemalloc.stop()
             await client.close()
-    assert bucket.written < written + (AGREED + 1) * len(packed)
+    assert bucket.written < written + (MIN_EQUAL_DOWNLOADS + 1) * len(packed)
     assert bucket.most <= MB
     assert "said to be compressed (gzip), kept as it came" in bucket.warnings

@@ -84,7 +84,7 @@ async def test_slow_down_without_a_time_means_a_short_pause(clock):
     pacer = RateLimiter()
     pacer.throttled(None)
     await pacer.acquire()
-    assert clock.now == pytest.approx(1000 + RateLimiter.PAUSE_DEFAULT)
+    assert clock.now == pytest.approx(1000 + RateLimiter.DEFAULT_PAUSE_SECONDS)
 
 
 async def test_workers_start_one_after_the_other_after_a_slow_down(clock):
@@ -97,14 +97,14 @@ async def test_workers_start_one_after_the_other_after_a_slow_down(clock):
         starts.append(clock.now)
     gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
     assert gaps == pytest.approx([pacer._spacing] * 3)
-    assert pacer._spacing == RateLimiter.SPACING_FIRST * 2
+    assert pacer._spacing == RateLimiter.FIRST_SPACING_SECONDS * 2
 
 
 async def test_space_between_starts_has_an_end(clock):
     pacer = RateLimiter()
     for _ in range(100):
         pacer.throttled(0)
-    assert pacer._spacing == RateLimiter.SPACING_MAX
+    assert pacer._spacing == RateLimiter.MAX_SPACING_SECONDS
 
 
 async def test_speed_comes_back_with_answers_that_go_well(clock):

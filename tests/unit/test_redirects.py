@@ -13,7 +13,7 @@ from aiohttp import ClientTimeout
 from yarl import URL
 
 from migrator import errors
-from migrator.wire.addresses import is_own, is_same_origin, place
+from migrator.wire.addresses import is_own, is_same_origin, parsed_url
 from migrator.wire.auth import HeaderAuth, WrapAuth
 from migrator.wire.client import HttpClient
 from migrator.wire.rate import RateLimiter
@@ -169,27 +169,27 @@ async def test_tracker_that_redirects_to_itself_still_speaks_for_itself(status, 
 
 
 @pytest.mark.parametrize("path", ["/auth/7", "/sso", "/login.php?file=7", "/users/sign_in", "/oauth/authorize"])
-@pytest.mark.parametrize("abroad", [False, True])
-async def test_word_in_an_address_makes_no_login_page_of_a_file(path, abroad):
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_word_in_an_address_makes_no_login_page_of_a_file(path, foreign):
     async with Site(lambda _: reply(200, FILE)).serving("127.0.0.2") as other:
 
         def say(target):
-            return reply(200, FILE) if target == path else to((other.url if abroad else "") + path)
+            return reply(200, FILE) if target == path else to((other.url if foreign else "") + path)
 
         async with Site(say).serving() as home, client(home.url) as http:
             bucket = MemorySink()
             await http.download("file", bucket)
     assert bucket.content == FILE
-    assert [("X-Key" in head) for head in other.heads] == [False] * abroad
+    assert [("X-Key" in head) for head in other.heads] == [False] * foreign
 
 
-@pytest.mark.parametrize("abroad", [False, True])
+@pytest.mark.parametrize("foreign", [False, True])
 @pytest.mark.parametrize("path", ["/auth/7", "/x"])
 @pytest.mark.parametrize("status", [200, 401, 404])
-async def test_login_page_is_no_file_wherever_the_redirect_leads(path, abroad, status):
+async def test_login_page_is_no_file_wherever_the_redirect_leads(path, foreign, status):
     page = reply(status, PAGE, "Content-Type: text/html")
     async with Site(lambda _: page).serving("127.0.0.2") as other:
-        there = (other.url if abroad else "") + path
+        there = (other.url if foreign else "") + path
         async with (
             Site(lambda target: page if target == path else to(there)).serving() as home,
             client(home.url) as http,
@@ -200,7 +200,7 @@ async def test_login_page_is_no_file_wherever_the_redirect_leads(path, abroad, s
     assert not bucket.started
     if status == 200 or path == "/auth/7":
         assert type(caught.value) is errors.LoginPageError
-    assert not (abroad and isinstance(caught.value, errors.AuthError | errors.GoneError))
+    assert not (foreign and isinstance(caught.value, errors.AuthError | errors.GoneError))
 
 
 @pytest.mark.parametrize("there", ["/login", "http://127.0.0.2:1/login", "https://sso.invalid/x"])
@@ -255,8 +255,8 @@ async def test_tracker_under_a_path_or_name_like_a_login_is_taken_at_its_word():
     ],
 )
 def test_origins_are_compared_by_the_standard(one, other, same):
-    assert is_same_origin(URL(one), place(other)) is same
-    assert is_own(URL(one), place(other)) is same
+    assert is_same_origin(URL(one), parsed_url(other)) is same
+    assert is_own(URL(one), parsed_url(other)) is same
 
 
 @pytest.mark.parametrize(
@@ -271,9 +271,9 @@ def test_origins_are_compared_by_the_standard(one, other, same):
     ],
 )
 def test_credentials_follow_to_https_of_the_same_host_and_never_back(one, other, own):
-    assert is_own(URL(one), place(other)) is own
+    assert is_own(URL(one), parsed_url(other)) is own
     hop = Hop(URL(one + "/file"), {}, "GET file").next(URL(one), other)
-    assert (hop.own, hop.direct, hop.abroad) == (own, False, not own)
+    assert (hop.own, hop.direct, hop.foreign) == (own, False, not own)
 
 
 @pytest.mark.parametrize(
@@ -328,13 +328,13 @@ SPELLINGS: list[tuple[str | bytes, str]] = [
 
 
 @pytest.mark.parametrize(("location", "sent"), SPELLINGS)
-@pytest.mark.parametrize("abroad", [False, True])
-async def test_address_of_a_redirect_is_sent_encoded_and_only_once(location, sent, abroad):
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_address_of_a_redirect_is_sent_encoded_and_only_once(location, sent, foreign):
     raw = location if isinstance(location, bytes) else location.encode()
-    if abroad and not raw.startswith(b"/"):
+    if foreign and not raw.startswith(b"/"):
         pytest.skip("relative to the tracker")
     async with Site(lambda _: reply(200, FILE)).serving("127.0.0.2") as other:
-        raw = other.url.encode() + raw if abroad else raw
+        raw = other.url.encode() + raw if foreign else raw
 
         def say(target):
             return reply(200, FILE) if home.heads[1:] else to(raw)
@@ -343,7 +343,7 @@ async def test_address_of_a_redirect_is_sent_encoded_and_only_once(location, sen
             bucket = MemorySink()
             await http.download("file", bucket)
     assert bucket.content == FILE
-    assert (other if abroad else home).targets[-1] == sent
+    assert (other if foreign else home).targets[-1] == sent
 
 
 @pytest.mark.parametrize(
@@ -466,13 +466,13 @@ STATUSES = [201, 202, 203, 204, 205, 206, 207, 208, 226, 299, 300, 304, 305, 306
 
 
 @pytest.mark.parametrize("status", STATUSES)
-@pytest.mark.parametrize("abroad", [False, True])
-async def test_only_200_is_a_file(status, abroad):
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_only_200_is_a_file(status, foreign):
     told = reply(status, b"" if status in {204, 205, 304} else FILE)
     meaning = errors.UnexpectedBodyError if status < 300 or status == 304 else errors.RejectedError
     async with (
         Site(lambda _: told).serving("127.0.0.2") as other,
-        Site(lambda _: to(other.url + "/x") if abroad else told).serving() as home,
+        Site(lambda _: to(other.url + "/x") if foreign else told).serving() as home,
         client(home.url) as http,
     ):
         bucket = MemorySink()

@@ -22,7 +22,7 @@ from migrator.model import Attachment, EntityRef
 from migrator.ports import BodyFacts, Sink
 from migrator.trackers.issuetrak.parse import collection_in
 from migrator.trackers.lenient import as_object, as_objects, integer, text
-from migrator.wire import CHUNK
+from migrator.wire import CHUNK_BYTES
 
 FEWEST = 4  # files of an issue that are worth it
 MOST_BYTES = 2_000_000  # of all files of an issue together: they are held in memory
@@ -92,8 +92,8 @@ class ZipBatches:
         if content is None:
             return False
         await sink.start(BodyFacts(length=len(content), named=True))
-        for at in range(0, len(content), CHUNK):
-            await sink.write(content[at : at + CHUNK])
+        for at in range(0, len(content), CHUNK_BYTES):
+            await sink.write(content[at : at + CHUNK_BYTES])
         return True
 
     async def take(self, attachment: Attachment) -> bytes | None:

@@ -20,13 +20,13 @@ from typing_extensions import override
 from yarl import URL
 
 from migrator.wire.h1.response import H1Response, NoResponseError
-from migrator.wire.resolver import looked_up
+from migrator.wire.resolver import resolve
 from migrator.wire.transport import AGENT, MAX_CLOSE_SECONDS, OutgoingRequest, Transport
 
-IDLE = 15.0
+MAX_IDLE_SECONDS = 15.0
 """Seconds after which an idle connection is not used again."""
-BLOCK = 256 * 1024
-_CONNECT = 30.0
+READ_BYTES = 256 * 1024
+MAX_CONNECT_SECONDS = 30.0
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -104,7 +104,7 @@ class ConnectionPool(Transport):
         now = asyncio.get_running_loop().time()
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable and now - connection.since < IDLE:
+            if connection.usable and now - connection.since < MAX_IDLE_SECONDS:
                 return connection
             connection.close()
         return None
@@ -115,8 +115,8 @@ class ConnectionPool(Transport):
         tls = self._tls()
         named = host.rstrip(".") if tls else None
         try:
-            async with asyncio.timeout(min(self.timeout, _CONNECT)):
-                found = await looked_up(host, port)
+            async with asyncio.timeout(min(self.timeout, MAX_CONNECT_SECONDS)):
+                found = await resolve(host, port)
                 # Not by create_connection alone: uvloop's tries one address after the other.
                 plug = await start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
                 connection = _Connection(self, loop)
@@ -153,7 +153,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def __init__(self, pool: ConnectionPool, loop: asyncio.AbstractEventLoop) -> None:
         self._pool, self._loop = pool, loop
-        self._block = memoryview(bytearray(BLOCK))
+        self._block = memoryview(bytearray(READ_BYTES))
         self._answer: H1Response | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport

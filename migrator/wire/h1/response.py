@@ -18,10 +18,10 @@ from multidict import CIMultiDict
 
 from migrator.wire.transport import MAX_LINE_BYTES
 
-HEAD_LIMIT = 2 * MAX_LINE_BYTES
+MAX_HEAD_BYTES = 2 * MAX_LINE_BYTES
 """Bytes in all lines of an answer together, its trailers and those of 1xx answers before it included."""
 _LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:([^\r\n]*)", re.IGNORECASE)
-HELD = 512 * 1024
+MAX_BUFFERED_BYTES = 512 * 1024
 """Bytes of a body that may lie here unread; then the connection is not read on. One more block may be under way."""
 
 
@@ -155,7 +155,7 @@ class H1Response:
             self._headless += len(block)
             if self._repeats:
                 self._read_anew()
-            if self._headless > 2 * HEAD_LIMIT:  # what is no header is not counted, a reason without end for one
+            if self._headless > 2 * MAX_HEAD_BYTES:  # what is no header is not counted, a reason without end for one
                 self.fail(ProtocolError())
 
     def _read_anew(self) -> None:
@@ -212,7 +212,7 @@ class H1Response:
         """A line of the head; or a trailer, which is counted and never looked at."""
         size = len(name) + len(value)
         self._lines += size
-        if size > MAX_LINE_BYTES or self._lines > HEAD_LIMIT or b"\0" in value:
+        if size > MAX_LINE_BYTES or self._lines > MAX_HEAD_BYTES or b"\0" in value:
             raise ProtocolError
         self._head.append((name, value))
 
@@ -238,7 +238,7 @@ class H1Response:
             raise ProtocolError
         self._parts.append(piece)
         self._size += len(piece)
-        if self._size > HELD and not self._paused:
+        if self._size > MAX_BUFFERED_BYTES and not self._paused:
             self._paused = True
             self._way.pause()
         self._wake()

@@ -24,7 +24,7 @@ from migrator.wire.auth import HeaderAuth, Signature
 from migrator.wire.client import HttpClient
 from migrator.wire.h1 import pool, response
 from migrator.wire.h1.pool import ConnectionPool
-from migrator.wire.h1.response import HEAD_LIMIT, HELD, H1Response, IncompleteBodyError, ProtocolError
+from migrator.wire.h1.response import MAX_BUFFERED_BYTES, MAX_HEAD_BYTES, H1Response, IncompleteBodyError, ProtocolError
 from migrator.wire.rate import RateLimiter
 from migrator.wire.route import DEFAULT_ROUTE, Route, TlsFiles
 from migrator.wire.route import Proxy as Through
@@ -229,8 +229,8 @@ async def test_answer_that_cannot_be_read_may_be_asked_for_again(sent, caplog):
 @pytest.mark.parametrize(
     "flood",
     [
-        b"X-Long: " + b"x" * HEAD_LIMIT,
-        b"X: y\r\n" * HEAD_LIMIT,
+        b"X-Long: " + b"x" * MAX_HEAD_BYTES,
+        b"X: y\r\n" * MAX_HEAD_BYTES,
         b"Set-Cookie: " + b"x" * (4 * MIB),
     ],
     ids=["long", "many", "longer than any block"],
@@ -366,7 +366,7 @@ async def test_new_connection_that_breaks_is_not_tried_again():
 
 
 async def test_connection_that_was_idle_too_long_is_not_used_again(monkeypatch):
-    monkeypatch.setattr(pool, "IDLE", 0.0)
+    monkeypatch.setattr(pool, "MAX_IDLE_SECONDS", 0.0)
     found, peer = await fetched_from((answer(FILE), answer(FILE)), times=2)
     assert found == [FILE, FILE]
     assert peer.asked == [0, 1]
@@ -405,7 +405,7 @@ async def test_body_that_nobody_wants_any_more_costs_its_connection():
 
 
 async def test_connection_whose_reading_was_held_back_is_not_used_again():
-    async with Peer((answer(bytes(HELD + 1)), stall), (answer(OTHER),)).serving() as peer:
+    async with Peer((answer(bytes(MAX_BUFFERED_BYTES + 1)), stall), (answer(OTHER),)).serving() as peer:
         road = ConnectionPool(URL(peer.url), most=2, timeout=5)
         async with await road.get("/a", {}) as found:
             await eventually(lambda: found.complete)
@@ -797,7 +797,7 @@ async def test_connection_that_is_cancelled_when_it_has_just_been_made_holds_nob
     made = Certificates(tmp_path)
     route = Route(*TlsFiles("t", ca_file=made.ca).contexts()) if secure else DEFAULT_ROUTE
     async with Peer((stall,)).serving(made.server() if secure else None) as peer:
-        road = ConnectionPool(URL(peer.url), most=4, timeout=5, context=route.home)
+        road = ConnectionPool(URL(peer.url), most=4, timeout=5, context=route.own_origin)
         opened = road.opened
 
         def opened_and_cancelled(connection):
