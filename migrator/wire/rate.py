@@ -1,10 +1,10 @@
-"""How fast one tracker is asked: a burst-limited rate, a bandwidth, and a common step back when it says 'slow down'.
+"""Limits the rate of requests to one tracker and their bandwidth, and slows all of them down when it asks for that.
 
-All requests to one tracker share one `RateLimiter`, so a single 429 slows every worker, and speed returns gradually
-with each answer that goes well. It is asked for each request, not for each verb of the port, because one verb may take
-several requests.
+All requests to one tracker share one `RateLimiter`, so a single 429 slows every worker, and each success makes them a
+little faster again. It is acquired for each request, not for each verb of the port, because one verb may need several
+requests.
 
-Beware: time spent waiting here is not the tracker's time, so no timeout may run meanwhile.
+Beware: no timeout may run while a request waits here, because it is not the tracker that is slow.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from migrator.wire.waits import DEFAULT_MAX_WAIT_SECONDS, Waits
 
 @dataclass(slots=True)
 class TokenBucket:
-    """A token bucket: `rate` units a second, of which at most one second's worth is saved. Rate 0 means no limit."""
+    """A token bucket: `rate` units a second, with a burst of one second's worth. Rate 0 means no limit."""
 
     rate: float
     _level: float = 0.0
     _at: float = 0.0
 
     def take(self, amount: float, now: float) -> float:
-        """Take this amount, and return how many seconds to wait before going on."""
+        """Take this amount; the seconds to wait before going on."""
         if not self.rate:
             return 0.0
         if not self._at:
@@ -36,9 +36,9 @@ class TokenBucket:
 
 
 class RateLimiter:
-    """Paces the requests to one tracker. Limits are in requests and bytes a second; 0 means no limit.
+    """Limits the requests to one tracker, in requests and bytes a second; 0 means no limit.
 
-    `longest` is how many seconds a tracker may make everybody wait; `waits` reports a long wait, once.
+    `longest` is how many seconds a tracker may make everybody wait; `waits` logs the long waits.
     """
 
     FIRST_SPACING_SECONDS = 0.05
@@ -76,7 +76,7 @@ class RateLimiter:
             await asyncio.sleep(wait)
 
     def throttled(self, retry_after: float | None, status: int | None = None) -> None:
-        """The tracker asked to slow down: nobody starts before the pause is over, and then with more space."""
+        """The tracker asked to slow down: no request starts before the pause is over, and then with more space."""
         pause = self.DEFAULT_PAUSE_SECONDS if retry_after is None else min(retry_after, self.longest)
         self._waits.asked(pause, status)
         self._next_start = max(self._next_start, time.monotonic() + pause)

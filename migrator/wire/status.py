@@ -14,19 +14,18 @@ from migrator.sniffing import Kind, is_about_licence, is_page, page_in
 from migrator.wire.waits import DEFAULT_MAX_WAIT_SECONDS, remaining, retry_after, until_reset
 
 _MESSAGE = re.compile(r"<Message>(.*?)</Message>|<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
-
 _SCHEME = re.compile(r"(?:^|,)\s*(ntlm|negotiate|kerberos|basic|digest|bearer|apikey|token|wrap)\b", re.IGNORECASE)
-_WINDOWS = {"ntlm", "negotiate", "kerberos"}
-_REDMINE = 'realm="Redmine API"'
-_PASSING = {Kind.MAINTENANCE, Kind.GUARD}
-"""Pages that say nothing about what was asked for: the tracker is down, or somebody stands before it."""
-_TELLING = {*_PASSING, Kind.SIGN_ON, Kind.LICENCE}
+_WINDOWS_SCHEMES = {"ntlm", "negotiate", "kerberos"}
+_REDMINE_REALM = 'realm="Redmine API"'
+_PASSING_PAGES = {Kind.MAINTENANCE, Kind.GUARD}
+"""Pages that say nothing about the request: the tracker is down, or a guard is in front of it."""
+_TITLED_PAGES = {*_PASSING_PAGES, Kind.SIGN_ON, Kind.LICENCE}
 
 RETRIABLE = frozenset({408, 423, 425, 429})
 
 
 def body_facts(headers: Mapping[str, str]) -> BodyFacts:
-    """What the head of an answer tells of its body. The length is one that the wire has found to be a number."""
+    """What the headers say about the body. `Content-Length` is a number, else the transport would have refused it."""
     media_type, length = headers.get("Content-Type"), headers.get("Content-Length")
     if media_type is not None:
         media_type = media_type.partition(";")[0].strip().lower()
@@ -36,7 +35,7 @@ def body_facts(headers: Mapping[str, str]) -> BodyFacts:
 
 
 def parse_json_or_none(body: bytes) -> Any:
-    """What a write was answered with, as JSON; None for what is none: it was done all the same."""
+    """The answer to a write, as JSON; None if it isn't JSON, because the write was done anyway."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -44,13 +43,13 @@ def parse_json_or_none(body: bytes) -> Any:
 
 
 def says_too_large(error: errors.RejectedError) -> bool:
-    """Whether a refusal surely means the size: by its status, or by what ASP.NET and IIS write into their pages."""
-    told = str(error).lower()
-    return error.status == 413 or "request length exceeded" in told or "404.13" in told
+    """Whether a refusal certainly means the size, by its status or by the text of a page of ASP.NET or IIS."""
+    message = str(error).lower()
+    return error.status == 413 or "request length exceeded" in message or "404.13" in message
 
 
 def error_reason(body: bytes) -> str:
-    """The sentence for people in an error body: JSON, XML or the title of an HTML page; at most 300 characters."""
+    """The message for people in an error body (JSON, XML or the title of a page), at most 300 characters."""
     text = body.decode("utf-8", "replace")
     with contextlib.suppress(ValueError, RecursionError):
         return _clip(_from_json(json.loads(text)))
@@ -75,20 +74,20 @@ def _clip(text: str) -> str:
 
 
 def error_for_status(status: int, headers: Mapping[str, str], what: str, body: bytes = b"") -> errors.MigratorError:
-    """The only place where a status becomes an error. `what` is method and path."""
+    """The error that a status means; decided nowhere else. `what` is method and path."""
     page = page_in(body, brief=status >= 500) if is_page(body) else None
-    told = str(page) if page and page.kind in _TELLING else error_reason(body)
-    message = f"{what}: status {status}" + (f", {told}" if told else "")
+    reason = str(page) if page and page.kind in _TITLED_PAGES else error_reason(body)
+    message = f"{what}: status {status}" + (f", {reason}" if reason else "")
     wait = wait_of(status, headers)
     if status in {429, 503} or (status == 403 and (wait or remaining(headers) == 0)):
         return errors.ThrottledError(message, retry_after=wait, status=status)
-    if status in RETRIABLE or (status >= 500 and status != 501) or (page and page.kind in _PASSING):
+    if status in RETRIABLE or (status >= 500 and status != 501) or (page and page.kind in _PASSING_PAGES):
         return errors.RetriableError(message, retry_after=wait, status=status)
     if status == 401:
-        return errors.AuthError(f"{what}: {_refusal(headers, told)}")
+        return errors.AuthError(f"{what}: {_unauthorized(headers, reason)}")
     if status == 407:
         return errors.AuthError(f"{what}: the proxy refused its credentials (status 407); see `proxy_auth`")
-    if is_about_licence(told):
+    if is_about_licence(reason):
         return errors.RejectedError(message, status=status)
     return _definite(status, message)
 
@@ -102,21 +101,21 @@ def _definite(status: int, message: str) -> errors.RejectedError:
 
 
 def wait_of(status: int, headers: Mapping[str, str], longest: float = DEFAULT_MAX_WAIT_SECONDS) -> float | None:
-    """Seconds that a refusal asks to wait, at most `longest`; None where it doesn't."""
+    """Seconds that a refusal asks to wait, at most `longest`; None if it doesn't."""
     wait = retry_after(headers, longest=longest)
     return until_reset(headers, longest=longest) if wait is None and status in {403, 429, 503} else wait
 
 
-def _refusal(headers: Mapping[str, str], reason: str) -> str:
-    """A 401 in words, with the remedy where the server wants what is not to be had here, or has its API off."""
-    asked = [value for name, value in headers.items() if name.lower() == "www-authenticate"]
-    schemes = {word.lower() for value in asked for word in _SCHEME.findall(value)}
+def _unauthorized(headers: Mapping[str, str], reason: str) -> str:
+    """A 401 in words, with the remedy if the server wants a login that we can't do, or has its API switched off."""
+    challenges = [value for name, value in headers.items() if name.lower() == "www-authenticate"]
+    schemes = {word.lower() for value in challenges for word in _SCHEME.findall(value)}
     message = f"the tracker refused the credentials (status 401{reason and ', '}{reason})"
-    if schemes and not schemes - _WINDOWS:
+    if schemes and not schemes - _WINDOWS_SCHEMES:
         return (
             f"{message}: it wants a Windows login (NTLM or Kerberos), which migrator can't do; create an API token, or "
             "let the address of the API take Basic or anonymous access, with the tracker's own login behind it"
         )
-    if any(_REDMINE in value for value in asked):
+    if any(_REDMINE_REALM in value for value in challenges):
         return f"{message}; a Redmine before 4.1 says so, too, while its REST API is off: Administration, Settings, API"
     return message

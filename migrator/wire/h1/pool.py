@@ -1,9 +1,8 @@
 """Plain GETs to one origin over pooled connections, used for downloads.
 
-A file needs no general client: a request is a few lines, `response` reads the answer, and what remains is a stack of
-idle connections.
+A download needs no general client: a request is a few lines, and `response` reads the rest.
 
-Beware: the server may close a kept connection at the moment it is used again. A GET that got no byte of an answer is
+Beware: the server may close a kept connection at the moment it is used again. A GET without a byte of a response is
 sent once more over a new connection; anything else is left to the retry layer.
 """
 
@@ -31,7 +30,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class NoConnectionError(ConnectionError):
-    """Nobody is there, or nobody to be trusted, or nobody who answers in time; `__cause__` tells why."""
+    """There is no connection; `__cause__` says why."""
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
@@ -40,10 +39,8 @@ class NoConnectionError(ConnectionError):
 class ConnectionPool(Transport):
     """GETs to one origin. Building it does no I/O.
 
-    `timeout` is in seconds: so long may a head take, and then each wait for more of the body; a connection half of a
-    minute at most.
-
-    At most `most` connections are kept while nobody uses them; how many are in use is the caller's business.
+    `timeout` is the maximum wait in seconds for the head of a response and for each further read; connecting is limited
+    to MAX_CONNECT_SECONDS, too. At most `most` idle connections are kept; how many are in use is the caller's business.
     """
 
     def __init__(self, origin: URL, *, most: int, timeout: float, context: ssl.SSLContext | None = None) -> None:
@@ -57,7 +54,7 @@ class ConnectionPool(Transport):
         return self.get(request.url.raw_path_qs, {**AGENT, **request.headers})
 
     async def get(self, target: str, headers: Mapping[str, str]) -> H1Response:
-        """The answer, its head there, to be entered and left. `target` is sent as it is, path and query encoded."""
+        """The response, once its head is there; a context. `target` is an encoded path and query, sent as it is."""
         request = self._spelled(target, headers)
         if (kept := self._kept()) is not None:
             try:
@@ -77,18 +74,18 @@ class ConnectionPool(Transport):
             connection.forget()
 
     def keep(self, connection: _Connection) -> None:
-        """The connection is idle."""
+        """Keep an idle connection for another request, or close it if there are enough."""
         if len(self._idle) < self._most:
             self._idle.append(connection)
         else:
             connection.close()
 
     def opened(self, connection: _Connection) -> None:
-        """The connection is there."""
+        """A connection was made."""
         self._open.add(connection)
 
     def lost(self, connection: _Connection) -> None:
-        """The connection was lost."""
+        """A connection was lost."""
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
@@ -116,12 +113,12 @@ class ConnectionPool(Transport):
         named = host.rstrip(".") if tls else None
         try:
             async with asyncio.timeout(min(self.timeout, MAX_CONNECT_SECONDS)):
-                found = await resolve(host, port)
+                addresses = await resolve(host, port)
                 # Not by create_connection alone: uvloop's tries one address after the other.
-                plug = await start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
+                plain_socket = await start_connection(addresses, happy_eyeballs_delay=0.25, interleave=1)
                 connection = _Connection(self, loop)
                 try:
-                    await loop.create_connection(lambda: connection, sock=plug, ssl=tls, server_hostname=named)
+                    await loop.create_connection(lambda: connection, sock=plain_socket, ssl=tls, server_hostname=named)
                 except BaseException:
                     connection.forget()
                     raise
@@ -182,12 +179,12 @@ class _Connection(asyncio.BufferedProtocol):
     @override
     def buffer_updated(self, nbytes: int) -> None:
         if self._answer is None:
-            self.close()  # nobody asked for it
+            self.close()  # nothing was requested
         else:
             self._answer.feed(self._block[:nbytes])
 
     def forget(self) -> None:
-        """It ends, whether or not somebody says so: uvloop tells nothing where `create_connection` is cancelled."""
+        """End the connection without being told: uvloop says nothing if `create_connection` is cancelled."""
         if not self.gone.done():
             if self._made:
                 self._transport.abort()
@@ -224,7 +221,7 @@ class _Connection(asyncio.BufferedProtocol):
             self.close()
 
     def close(self) -> None:
-        """At once: what is still to come is of no interest."""
+        """Close at once, whatever is still to come."""
         self._transport.abort()
 
     def _look(self) -> None:
