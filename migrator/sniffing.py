@@ -26,9 +26,9 @@ _MAX_SHORT_CHARACTERS = 1500
 _START = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^<>]*>(.*?)(?:</title|\Z)", re.IGNORECASE | re.DOTALL)
 _HEADING = re.compile(r"<h[12][^<>]*>(.*?)(?:</h[12]|\Z)", re.IGNORECASE | re.DOTALL)
-_UNSEEN = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
-_OPAQUE = re.compile(r"\S*=\S*|[\w+/.-]{25,}")
-"""Possibly an address with its query, or a key; never shown."""
+_INVISIBLE = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
+_POSSIBLE_SECRET = re.compile(r"\S*=\S*|[\w+/.-]{25,}")
+"""An address with its query, or a key; never shown."""
 
 _HTML = re.compile(
     rb"^(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
@@ -73,7 +73,7 @@ _LICENCE = re.compile(
 )
 
 
-class Kind(Enum):
+class PageKind(Enum):
     """The kinds of pages, each with its description for messages."""
 
     LOGIN = "a login page{title}; are these credentials good for this?"
@@ -99,35 +99,35 @@ def is_page(body: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class PersonsPage:
+class WebPage:
     """A web page made for people. `title` is one short printable line without anything that may be a secret."""
 
-    kind: Kind
+    kind: PageKind
     title: str
 
     @property
     def asks_for_login(self) -> bool:
         """Whether somebody has to log in, at the tracker itself or at a sign-on in front of it."""
-        return self.kind in {Kind.LOGIN, Kind.SIGN_ON}
+        return self.kind in {PageKind.LOGIN, PageKind.SIGN_ON}
 
     def __str__(self) -> str:
         title = f' ("{self.title}")' if self.title else ""
         return self.kind.value.format(title=title.replace("{", "(").replace("}", ")"))
 
 
-def page_in(body: bytes, *, brief: bool = True) -> PersonsPage:
+def page_in(body: bytes, *, brief: bool = True) -> WebPage:
     """The kind and title of a page. `brief`: the text of a short page counts, too.
 
     The text of a refusal must not count: below each 404, IIS writes that the resource may be "temporarily unavailable".
     """
     text = body[:_MAX_BYTES].decode("utf-8", "replace")
     title = _TITLE.search(text)
-    return PersonsPage(_kind(text, title[1] if title else "", brief), shown(title[1] if title else ""))
+    return WebPage(_kind(text, title[1] if title else "", brief), shown(title[1] if title else ""))
 
 
 def shown(text: str) -> str:
     """Text of a page as it may be shown: one line of at most 80 characters, without possible secrets."""
-    line = " ".join(_OPAQUE.sub("...", html.unescape(text[:1000])).split())[:80]
+    line = " ".join(_POSSIBLE_SECRET.sub("...", html.unescape(text[:1000])).split())[:80]
     return "".join(char if char.isprintable() else "\ufffd" for char in line)
 
 
@@ -136,29 +136,29 @@ def is_about_licence(reason: str) -> bool:
     return _LICENCE.search(reason) is not None
 
 
-def _kind(text: str, title: str, brief: bool) -> Kind:
+def _kind(text: str, title: str, brief: bool) -> PageKind:
     password = _PASSWORD.search(text) is not None
     if _GUARD_TITLE.search(title) or (_GUARDED.search(text) and not password):
-        return Kind.GUARD
+        return PageKind.GUARD
     if _SURE_SIGN_ON.search(text) or (brief and _SIGN_ON.search(text) and not password):
-        return Kind.SIGN_ON
+        return PageKind.SIGN_ON
     words = " ".join([title, *_HEADING.findall(text)])
     if password and not _MAINTENANCE.search(title) and not _LICENCE.search(words):
-        return Kind.LOGIN
-    visible = " ".join(_UNSEEN.sub(" ", text).split())
+        return PageKind.LOGIN
+    visible = " ".join(_INVISIBLE.sub(" ", text).split())
     return _kind_by_words(words + " " + visible if brief and len(visible) <= _MAX_SHORT_CHARACTERS else words) or (
-        Kind.LOGIN if password or _LOGIN.search(title) or _LOGIN_PATH.search(text) else Kind.OTHER
+        PageKind.LOGIN if password or _LOGIN.search(title) or _LOGIN_PATH.search(text) else PageKind.OTHER
     )
 
 
-def _kind_by_words(words: str) -> Kind | None:
+def _kind_by_words(words: str) -> PageKind | None:
     if _LICENCE.search(words):
-        return Kind.LICENCE
-    return Kind.MAINTENANCE if _MAINTENANCE.search(words) else None
+        return PageKind.LICENCE
+    return PageKind.MAINTENANCE if _MAINTENANCE.search(words) else None
 
 
 def looks_like_html(head: bytes) -> bool:
-    """Whether these first bytes begin an HTML page."""
+    """Whether a file begins like an HTML page. Stricter than `is_page`: a file may be XML or any text."""
     return _HTML.match(head[:SNIFFED_BYTES]) is not None
 
 
@@ -191,14 +191,14 @@ def looks_like_error(facts: BodyFacts, head: bytes) -> bool:
 
 def is_login_form(head: bytes) -> bool:
     """Whether a web page is a login page of the tracker."""
-    return page_in(head).kind is Kind.LOGIN
+    return page_in(head).kind is PageKind.LOGIN
 
 
 def page_instead(head: bytes) -> str:
     """The description of a web page that came in place of a file."""
     page = page_in(head)
-    if page.kind in {Kind.LOGIN, Kind.OTHER}:
-        name = "login" if page.kind is Kind.LOGIN else "web"
+    if page.kind in {PageKind.LOGIN, PageKind.OTHER}:
+        name = "login" if page.kind is PageKind.LOGIN else "web"
         title = f' ("{page.title}")' if page.title else ""
         return f"a {name} page instead of the file{title}; are these credentials good for files?"
     return f"{page}; it came instead of the file"

@@ -197,7 +197,7 @@ class RetryingSource(SourceWrapper):
         return self._policy.login_pages if passing else 0
 
     def _mistakes_of_entity(self, error: errors.MigratorError) -> int:
-        """For an entity, what the account may not see is final, and a 404 is verified_download once."""
+        """For an entity, what the account may not see is final, and a 404 is checked once."""
         if not self._answered or isinstance(error, errors.ForbiddenError | errors.NotExposedError):
             return 0
         return 1 if isinstance(error, errors.RejectedError) else self._policy.retries

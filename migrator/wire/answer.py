@@ -14,7 +14,7 @@ from typing import Any
 from xml.etree.ElementTree import Element  # a type only
 
 from migrator import errors
-from migrator.sniffing import Kind, is_page, page_in
+from migrator.sniffing import PageKind, is_page, page_in
 from migrator.wire.json_codec import read_json
 from migrator.wire.waits import DEFAULT_MAX_WAIT_SECONDS, retry_after
 from migrator.wire.xml_reader import read_xml
@@ -68,12 +68,12 @@ class Answer:
         A login page is `LoginPageError`, an expired licence `RejectedError`; after the others the write may go well.
         """
         page = page_in(self.body) if is_page(self.body) else None
-        if page is None or page.kind is Kind.OTHER:
+        if page is None or page.kind is PageKind.OTHER:
             return
         message = f"{self.what}: status {self.status}, but what came is {page}"
         if page.asks_for_login:
             raise errors.LoginPageError(message, status=self.status)
-        if page.kind is Kind.LICENCE:
+        if page.kind is PageKind.LICENCE:
             raise errors.RejectedError(message, status=self.status)
         raise errors.RetriableError(message, status=self.status)
 
@@ -91,7 +91,7 @@ class Answer:
         message = f"{beginning} the answer is not {form}: {page}"
         if page.asks_for_login:
             return errors.LoginPageError(message)
-        if page.kind is Kind.OTHER or not self.what.startswith("GET "):
+        if page.kind is PageKind.OTHER or not self.what.startswith("GET "):
             return errors.UnexpectedBodyError(message)
         wait = retry_after(self.headers, longest=DEFAULT_MAX_WAIT_SECONDS)
         return errors.RetriableError(message, retry_after=wait, status=self.status)

@@ -25,7 +25,7 @@ class SplitTransport(Transport):
     """Sends GETs for files of the configured origin over `files`, everything else over `general`.
 
     Beware: some proxies state a response's length twice, which aiohttp refuses. Such a proxy does it in every response,
-    so after the first of them all GETs go over `files`, which can read it (see `h1.response.told_once`).
+    so after the first of them all GETs go over `files`, which can read it (see `h1.response.with_one_length`).
     """
 
     def __init__(self, general: Transport, files: Transport) -> None:

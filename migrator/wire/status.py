@@ -10,16 +10,16 @@ from typing import Any
 
 from migrator import errors
 from migrator.ports import BodyFacts
-from migrator.sniffing import Kind, is_about_licence, is_page, page_in
+from migrator.sniffing import PageKind, is_about_licence, is_page, page_in
 from migrator.wire.waits import DEFAULT_MAX_WAIT_SECONDS, remaining, retry_after, until_reset
 
 _MESSAGE = re.compile(r"<Message>(.*?)</Message>|<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _SCHEME = re.compile(r"(?:^|,)\s*(ntlm|negotiate|kerberos|basic|digest|bearer|apikey|token|wrap)\b", re.IGNORECASE)
 _WINDOWS_SCHEMES = {"ntlm", "negotiate", "kerberos"}
 _REDMINE_REALM = 'realm="Redmine API"'
-_PASSING_PAGES = {Kind.MAINTENANCE, Kind.GUARD}
+_PASSING_PAGES = {PageKind.MAINTENANCE, PageKind.GUARD}
 """Pages that say nothing about the request: the tracker is down, or a guard is in front of it."""
-_TITLED_PAGES = {*_PASSING_PAGES, Kind.SIGN_ON, Kind.LICENCE}
+_TITLED_PAGES = {*_PASSING_PAGES, PageKind.SIGN_ON, PageKind.LICENCE}
 
 RETRIABLE = frozenset({408, 423, 425, 429})
 

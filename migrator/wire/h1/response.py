@@ -163,7 +163,7 @@ class H1Response:
     def _read_anew(self) -> None:
         """Read the head again once it is complete, without the lines that only repeat the length."""
         came = bytes(self._before)
-        if (mended := told_once(came)) is None:
+        if (mended := with_one_length(came)) is None:
             return
         self._repeats, self._before = False, bytearray()
         if mended == came:
@@ -252,7 +252,7 @@ class H1Response:
             self._wake()
 
 
-def told_once(answer: bytes) -> bytes | None:
+def with_one_length(answer: bytes) -> bytes | None:
     """The beginning of a response with its length stated once; None if its head is not complete yet.
 
     Equal lengths come from proxies that repeat each other; they count as one (RFC 9110, 8.6), but llhttp refuses them.
@@ -262,7 +262,7 @@ def told_once(answer: bytes) -> bytes | None:
     if not end:
         return None
     if head.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")):
-        rest = told_once(body)
+        rest = with_one_length(body)
         return None if rest is None else head + end + rest
     values = {value.strip() for line in _LENGTH.findall(head) for value in line.split(b",")}
     if len(values) != 1:
