@@ -99,7 +99,7 @@ class Once:
     """A middleware of aiohttp for one request that must go out a single time.
 
     aiohttp sends PUT and DELETE again by itself when a kept connection breaks, as RFC 9110, 9.2.2, allows for
-    idempotent methods. Whether the tracker took the first one, only a look at it can tell.
+    idempotent methods. But only a look at the tracker shows whether it took the first one.
     """
 
     def __init__(self) -> None:
