@@ -209,12 +209,12 @@ class Target(Tracker, Protocol):
         """Remove one file; may be repeated. `GoneError` if it no longer exists, `RejectedError` if the API can't."""
 
     @abstractmethod
-    async def expect_creating(self) -> None:
+    async def require_creating(self) -> None:
         """`ConfigError` if an option that `create_entity` needs is missing or wrong. Only reads."""
 
     @abstractmethod
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
-        """Create one entity that contains the mark, once. `ConfigError` as for `expect_creating`.
+        """Create one entity that contains the mark, once. `ConfigError` as for `require_creating`.
 
         `OutcomeUnknownError`: it was sent, but no answer came. Nobody may repeat it blindly.
         """
@@ -227,7 +227,7 @@ class Target(Tracker, Protocol):
 class CreatesNothing:
     """The verbs about creating, for a target that can't create entities."""
 
-    async def expect_creating(self) -> None:
+    async def require_creating(self) -> None:
         """Always `ConfigError`."""
         raise ConfigError("[mapping] create_missing: entities of this target can't be created from here")
 

@@ -95,8 +95,8 @@ class TargetWrapper(Target):
         await self._inner.delete(remote)
 
     @override
-    async def expect_creating(self) -> None:
-        await self._inner.expect_creating()
+    async def require_creating(self) -> None:
+        await self._inner.require_creating()
 
     @override
     async def create_entity(self, draft: EntityDraft) -> EntityRef:

@@ -275,8 +275,8 @@ class RetryingTarget(TargetWrapper):
         await self._policy.call(lambda: self._inner.delete(remote))
 
     @override
-    async def expect_creating(self) -> None:
-        await self._policy.call(self._inner.expect_creating)
+    async def require_creating(self) -> None:
+        await self._policy.call(self._inner.require_creating)
 
     @override
     async def create_entity(self, draft: EntityDraft) -> EntityRef:

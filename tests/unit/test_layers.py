@@ -61,7 +61,7 @@ def test_every_verb_that_asks_the_tracker_is_repeated():
 
 def test_verbs_that_a_rehearsal_passes_on_are_those_that_only_read():
     reads = {"check", "oddities", "close", "legal_name", "refuses", "find_attachments", "read_back"}
-    assert verbs(Target) - set(vars(DryRunTarget)) == reads | {"expect_creating", "find_entity"}
+    assert verbs(Target) - set(vars(DryRunTarget)) == reads | {"require_creating", "find_entity"}
 
 
 # --- patience

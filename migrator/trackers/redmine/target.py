@@ -82,7 +82,7 @@ class RedmineTarget(RedmineTracker, Target):
         await self._http.send(Request("DELETE", f"attachments/{digits(remote.id)}.json"))
 
     @override
-    async def expect_creating(self) -> None:
+    async def require_creating(self) -> None:
         self._home()
         if self._options.create_kind:
             await self._kind.number()
