@@ -34,6 +34,7 @@ COMMANDS = {
     "status": "runs, counts, what is pending, what failed and why",
     "snapshots": "the states that the archive remembers, one for each complete backup",
     "diff": "what changed between two snapshots",
+    "restore": "put files that the source lost back onto it",
     "prune": "forget snapshots by rules, and delete what nothing needs any more",
     "export": "write the files under their own names: a folder, a bag or a ZIP file",
     "report": "write one page for the files: source, archive and target, entity by entity",

@@ -56,7 +56,7 @@ def _headline(out: Console, summary: dict[str, Any], title: str = "") -> None:
 
 
 def _run(out: Console, summary: dict[str, Any]) -> None:
-    """backup, load and rollback."""
+    """backup, load, restore and rollback."""
     _headline(out, summary)
     failures = print_whole_failures(out, summary.get("failures", []))
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -197,7 +197,7 @@ def _status(out: Console, summary: dict[str, Any]) -> None:
     if who := summary["at_work"]:
         by = f"`{who['command']}` is at work (process {who['pid']} on {who['host']}, since {who['since']})"
         out.print(Text(printable(by)))
-    for what in ("attachments", "uploads"):
+    for what in ("attachments", "uploads", *(["restored"] if "restored" in holds else [])):
         counts = ", ".join(f"{count} {status}" for status, count in holds[what].items())
         out.print(f"{what}: {counts or 'none'}")
     if altered := holds.get("altered"):

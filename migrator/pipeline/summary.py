@@ -224,6 +224,31 @@ class LoadSummary(RunSummary):
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreCounts:
+    """What the source lost, and what became of it."""
+
+    planned: int
+    uploaded: int
+    already_there: int
+    skipped: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreSummary(RunSummary):
+    """`altered` are files that the source altered as it took them back; `dry_run` and `rehearsal` as in a load."""
+
+    command = "restore"
+
+    uploads: RestoreCounts
+    dry_run: DryRunCounts | None = field(default=None, metadata=OPTIONAL)
+    rehearsal: tuple[DryRunRow, ...] | None = field(default=None, metadata=OPTIONAL)
+    altered: tuple[dict[str, Any], ...] | None = field(default=None, metadata=OPTIONAL)
+    warnings: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeletionCounts:
     """What a rollback had to delete, and what became of it."""
 

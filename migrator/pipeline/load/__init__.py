@@ -28,7 +28,17 @@ from migrator.ports import Target
 from migrator.progress import Progress, Silent
 from migrator.store import Archive, Catalog
 
-__all__ = ["LoadSettings", "Remapped", "fits", "is_passing", "likeness", "load", "resembles", "to_delete"]
+__all__ = [
+    "LoadSettings",
+    "Remapped",
+    "fits",
+    "is_passing",
+    "likeness",
+    "load",
+    "load_job",
+    "resembles",
+    "to_delete",
+]
 
 
 UNSETTLED = {UploadStatus.PLANNED, UploadStatus.IN_DOUBT, UploadStatus.FAILED}
@@ -53,6 +63,14 @@ async def load(
         uploader = Uploader(target, archive, settings, context, progress or Silent())
         work = _Load(uploader, target, settings, context, left)
         return left.whole(await context.execute(work, stop or asyncio.Event()))
+
+
+def load_job(
+    target: Target, archive: Archive, settings: LoadSettings, context: RunContext, progress: Progress
+) -> Job[LoadSummary]:
+    """The work of a load, for a run that has begun."""
+    uploader = Uploader(target, archive, settings, context, progress)
+    return _Load(uploader, target, settings, context, Left(context.catalog, settings))
 
 
 class _Load(Job[LoadSummary]):

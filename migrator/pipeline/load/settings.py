@@ -16,6 +16,7 @@ class LoadSettings:
 
     `create_missing` creates a stub for each entity without a row, enters it in `mapping` and gives it to `add_rows`.
     `rows` is the mapping as it was written, if it comes from a file; `source_kinds` are all that the source can have.
+    `restores`: the target is the archive's own source, and the mapping sends what that lost back to where it was.
     `strict`: files without a row, and rows that name nothing, make the run incomplete.
     """
 
@@ -33,3 +34,4 @@ class LoadSettings:
     source_kinds: tuple[str, ...] = ()
     strict: bool = False
     second: float | None = None
+    restores: bool = False

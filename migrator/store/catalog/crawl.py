@@ -14,6 +14,7 @@ from typing import Any
 from migrator.model import Attachment, Blob, Cursor, Entity, EntityRef, Link, Outcome, Status
 from migrator.store.catalog.changed_content import RECORD_LISTED
 from migrator.store.catalog.database import FAILURES_KEY
+from migrator.store.catalog.lineage import OWN_SOURCE
 from migrator.store.catalog.part import CatalogPart
 from migrator.store.catalog.rows import COLUMNS, attachment_from, row_of, statements_for
 from migrator.store.catalog.scope import kinds_condition
@@ -262,7 +263,8 @@ class CrawlRecords(CatalogPart):
                 [crawl.start],
             ).fetchone()
             wanted = kinds_condition(kinds, left_out)
-            vanished = Vanished() if holes or crawl.partial or not whole else self._vanished(crawl, *wanted, max_gone)
+            seen_all = not (holes or crawl.partial) and whole
+            vanished = self._vanished(crawl, *wanted, max_gone) if seen_all else Vanished()
             if vanished.files and vanished.believed:
                 self._db.execute(
                     "UPDATE attachments SET status = 'gone', error = NULL, changed_run = NULL "
@@ -270,8 +272,20 @@ class CrawlRecords(CatalogPart):
                     "AND status != 'gone'",
                     [crawl.start, *wanted[1]],
                 )
+            if seen_all and vanished.believed:
+                self._forget_restored(crawl, *wanted)
             self._drop_checkpoints(partial=crawl.partial)
         return vanished
+
+    def _forget_restored(self, crawl: Crawl, wanted: str, kinds: Sequence[str]) -> None:
+        """What a restore put back before this crawl, and no backup has ever listed, was deleted again."""
+        self._db.execute(
+            "UPDATE uploads SET status = 'rolled_back', error = NULL "
+            "WHERE target = ? AND status IN ('uploaded', 'already_there') AND accepted IS NULL AND run_id < ? "
+            "AND NOT EXISTS (SELECT 1 FROM attachments WHERE attachment_id = uploads.remote_id) "
+            f"AND EXISTS (SELECT 1 FROM attachments WHERE attachment_id = uploads.attachment_id {wanted})",
+            [OWN_SOURCE, crawl.start, *kinds],
+        )
 
     def _vanished(self, crawl: Crawl, wanted: str, kinds: Sequence[str], max_gone: float | None) -> Vanished:
         count = f"SELECT count(*) FROM attachments WHERE status != 'gone' {wanted}"
