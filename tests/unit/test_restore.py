@@ -183,6 +183,117 @@ async def test_of_equal_files_as_many_are_there_afterwards_as_were_before(tmp_pa
     assert names_on(tracker, owner) == {"same.txt": 3}
 
 
+async def test_the_lost_one_of_two_equal_files_is_not_taken_for_the_restored_one(tmp_path):
+    tracker, owner = tracker_with(*[("same.txt", b"same")] * 2)
+    await back_up(tracker, tmp_path)
+    one, other = tracker.files
+    tracker.remove(other)
+    await back_up(tracker, tmp_path)
+    await run_restore(tracker, tmp_path)
+    tracker.remove(one)
+    await back_up(tracker, tmp_path)
+    assert (await run_restore(tracker, tmp_path))["uploads"] == counted(planned=1, uploaded=1)
+    assert names_on(tracker, owner) == {"same.txt": 2}
+
+
+async def test_files_that_followed_each_other_are_put_back_as_one(tmp_path):
+    tracker, owner = tracker_with(("a.txt", b"a"))
+    first = (await back_up(tracker, tmp_path))["run"]
+    for _ in range(2):
+        tracker.remove(named(tracker, "a.txt"))
+        await back_up(tracker, tmp_path)
+        tracker.attach(owner, "a.txt", b"a")
+        await back_up(tracker, tmp_path)
+    tracker.remove(named(tracker, "a.txt"))
+    await back_up(tracker, tmp_path)
+    assert (await run_restore(tracker, tmp_path, snapshot=first))["uploads"] == counted(planned=1, uploaded=1)
+    assert (await run_restore(tracker, tmp_path))["uploads"] == counted(planned=1, already_there=1)
+    await back_up(tracker, tmp_path)
+    assert (await run_restore(tracker, tmp_path))["uploads"] == NOTHING
+    assert names_on(tracker, owner) == {"a.txt": 1}
+
+
+async def test_a_file_that_was_restored_elsewhere_stays_there(tmp_path):
+    """It was moved before it was lost: its snapshots have it on two entities."""
+    tracker, owner = tracker_with(("a.txt", b"a"))
+    other = tracker.add("Bug")
+    first = (await back_up(tracker, tmp_path))["run"]
+    id_ = named(tracker, "a.txt")
+    tracker.files[id_] = replace(tracker.files[id_], owner=other)
+    await back_up(tracker, tmp_path)
+    tracker.remove(id_)
+    await back_up(tracker, tmp_path)
+    assert (await run_restore(tracker, tmp_path))["uploads"] == counted(planned=1, uploaded=1)
+    assert (await run_restore(tracker, tmp_path, snapshot=first))["uploads"] == counted(planned=1, already_there=1)
+    assert (names_on(tracker, owner), names_on(tracker, other)) == ({}, {"a.txt": 1})
+
+
+async def killed_once(tracker: MemoryTracker, root: Path, verb: str, **changes: object) -> None:
+    """A restore that ends, as by a kill, when the tracker is asked for this."""
+
+    class KilledError(BaseException):
+        pass
+
+    async def on_call(called: str, _: str) -> None:
+        if called == verb:
+            raise KilledError
+
+    tracker.on_call = on_call
+    with pytest.raises(KilledError):
+        await run_restore(tracker, root, **changes)
+    tracker.on_call = None
+
+
+async def test_what_is_in_doubt_is_settled_as_it_was_sent(tmp_path):
+    """Also if another state of the file is wanted by then."""
+    tracker, owner = tracker_with(("a.txt", b"old"))
+    first = (await back_up(tracker, tmp_path))["run"]
+    id_ = named(tracker, "a.txt")
+    tracker.content[id_], tracker.files[id_] = b"newer", replace(tracker.files[id_], size=5)
+    await back_up(tracker, tmp_path)
+    tracker.remove(id_)
+    await back_up(tracker, tmp_path)
+    await killed_once(tracker, tmp_path, "uploaded", snapshot=first)
+    assert rows(tmp_path, "SELECT status FROM uploads") == [("in_doubt",)]
+    assert (await run_restore(tracker, tmp_path))["uploads"] == counted(planned=1, already_there=1)
+    assert files_on(tracker, owner) == {("a.txt", b"old", "of a.txt"): 1}
+
+
+async def test_what_is_in_doubt_and_back_by_itself_is_settled(tmp_path):
+    tracker, owner = tracker_with(("a.txt", b"a"))
+    await back_up(tracker, tmp_path)
+    id_ = named(tracker, "a.txt")
+    file = tracker.files[id_]
+    tracker.remove(id_)
+    await back_up(tracker, tmp_path)
+    await killed_once(tracker, tmp_path, "upload")
+    tracker.files[id_], tracker.content[id_] = file, b"a"
+    await back_up(tracker, tmp_path)
+    assert rows(tmp_path, "SELECT status FROM uploads") == [("in_doubt",)]
+    assert (await run_restore(tracker, tmp_path))["uploads"] == counted(planned=1, already_there=1)
+    assert names_on(tracker, owner) == {"a.txt": 1}
+    assert (await run_restore(tracker, tmp_path))["uploads"] == NOTHING
+
+
+@pytest.mark.parametrize("verb", ["find_attachments", "upload", "uploaded"])
+async def test_prune_keeps_what_an_unfinished_restore_needs(tmp_path, verb):
+    tracker, owner = await lost(tmp_path)
+    await killed_once(tracker, tmp_path, verb)
+    await run_prune(tmp_path, Retention(last=1))
+    assert (await run_restore(tracker, tmp_path))["status"] == "complete"
+    assert names_on(tracker, owner) == {"a.txt": 1, "b.txt": 1}
+
+
+async def test_prune_deletes_what_was_restored_and_is_lost_again(tmp_path):
+    tracker, _ = await lost(tmp_path)
+    await run_restore(tracker, tmp_path)
+    await back_up(tracker, tmp_path)
+    tracker.remove(named(tracker, "b.txt"))
+    await back_up(tracker, tmp_path)
+    assert (await run_prune(tmp_path, Retention(last=1)))["blobs"] == {"kept": 1, "removed": 1}
+    assert (await run_restore(tracker, tmp_path))["uploads"] == NOTHING
+
+
 @pytest.mark.parametrize("seen", [True, False])
 async def test_a_file_that_somebody_put_back_is_not_put_back_again(tmp_path, seen):
     tracker, owner = await lost(tmp_path)

@@ -108,7 +108,7 @@ class Restoring(CatalogPart):
             self._db.execute("CREATE UNIQUE INDEX temp.lost_by_id ON lost (attachment_id)")
             self._db.execute("CREATE INDEX temp.lost_by_owner ON lost (kind, entity_id)")
             self._db.conn.executemany(_INSERT, [(id_, state.rowid) for id_, state in self._lost(snapshot).items()])
-            self._add_doubtful()
+            self._keep_as_sent()
             self._db.execute("CREATE TEMP VIEW attachments AS SELECT * FROM lost")
         owners = self._db.execute("SELECT DISTINCT kind, entity_id FROM lost ORDER BY 1, 2").fetchall()
         return [EntityRef(*owner) for owner in owners]
@@ -145,7 +145,13 @@ class Restoring(CatalogPart):
         ).fetchall()
         return rows
 
-    def _add_doubtful(self) -> None:
+    def _keep_as_sent(self) -> None:
+        """What was sent back and no backup has seen keeps its place, and what is in doubt its content, too.
+
+        The state that is wanted now may be on another entity, or have other bytes.
+        """
+        for id_, (_, to) in self._sent_and_not_seen().items():
+            self._db.execute("UPDATE lost SET kind = ?, entity_id = ? WHERE attachment_id = ?", [*to, id_])
         for id_, kind, entity_id, _, _, sha256 in self._doubtful():
             self._db.execute(_INSERT_DOUBTFUL, [id_])
             self._db.execute(
@@ -172,7 +178,7 @@ class Restoring(CatalogPart):
                 newest = [member.attachment for member in seen if member.attachment not in continued]
                 lost[newest[-1] if newest else file] = max(states, key=lambda state: state.until)
         sent = self._sent_and_not_seen()
-        copies = [replace(lost[id_], since=run, until=inf, rowid=0) for id_, run in sent.items() if id_ in lost]
+        copies = [replace(lost[id_], since=run, until=inf, rowid=0) for id_, (run, _) in sent.items() if id_ in lost]
         there = [state for owner in {state.owner for state in lost.values()} for state in self._present(owner, lineage)]
         last = _last_of_equal([*chain.from_iterable(by_file.values()), *copies, *there])
         return {id_: state for id_, state in lost.items() if id_ in sent or state.rowid in last}
@@ -185,14 +191,18 @@ class Restoring(CatalogPart):
         )
         return {id_: _Member(id_, bool(present), since) for id_, present, since in rows.fetchall()}
 
-    def _sent_and_not_seen(self) -> dict[str, int]:
-        """What was sent back, or may have been, and no backup has seen yet, with the run that sent or found it."""
+    def _sent_and_not_seen(self) -> dict[str, tuple[int, EntityRef]]:
+        """What was sent back, or may have been, and no backup has seen yet: the run that sent or found it, and where.
+
+        Whatever is in doubt is among it.
+        """
         rows = self._db.execute(
-            "SELECT attachment_id, run_id FROM uploads u WHERE target = ? AND status IN ('uploaded', 'already_there', "
-            "'in_doubt') AND NOT EXISTS (SELECT 1 FROM main.attachments a WHERE a.attachment_id = u.remote_id)",
+            "SELECT attachment_id, run_id, target_kind, target_id FROM uploads u WHERE target = ? "
+            "AND status IN ('uploaded', 'already_there', 'in_doubt') "
+            "AND NOT EXISTS (SELECT 1 FROM main.attachments a WHERE a.attachment_id = u.remote_id)",
             [OWN_SOURCE],
         )
-        return dict(rows.fetchall())
+        return {id_: (run, EntityRef(kind, entity_id)) for id_, run, kind, entity_id in rows.fetchall()}
 
     def _present(self, owner: EntityRef, lineage: Lineage) -> list[_State]:
         rows = self._db.execute(
