@@ -342,6 +342,7 @@ async def test_files_without_their_entity_are_failures_that_say_so(tmp_path):
     reasons = {failure["name"]: failure["reason"] for failure in done["failures"]}
     assert "entity itself is gone" in reasons["c.txt"]
     assert "nothing owned this file" in reasons["loose.txt"]
+    assert rows(tmp_path, "SELECT status FROM uploads") == [("uploaded",)], "a later status has nothing to complain of"
     assert names_on(tracker, owner) == {"a.txt": 1, "b.txt": 1}
 
 

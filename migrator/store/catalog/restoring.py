@@ -122,10 +122,14 @@ class Restoring(CatalogPart):
         return {id_ for (id_,) in rows}
 
     def drop_plan(self) -> None:
-        """Forget what was planned and not sent, so that `prune` does not keep it for a restore that has ended."""
+        """Forget what a restore that has ended did not do; the next one finds out anew what is lost.
+
+        Otherwise `prune` would keep it, and `status` would tell of a failed restore for ever.
+        """
         with self._database.transaction():
             self._db.execute(
-                "DELETE FROM uploads WHERE target = ? AND status = 'planned' AND sent_run IS NULL", [OWN_SOURCE]
+                "DELETE FROM uploads WHERE target = ? AND status IN ('planned', 'failed') AND remote_id IS NULL",
+                [OWN_SOURCE],
             )
 
     def _settle_by_backup(self) -> None:
