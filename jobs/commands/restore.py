@@ -33,8 +33,8 @@ def command(
 ) -> RestoreSummary:
     """Put files that the source of CONFIG lost back onto their own entities.
 
-    Lost is what a snapshot of the archive holds and the last backup found to be gone, so run a backup first (with
-    --accept-gone, if it doubts that so many files are gone). Each file gets its last name and content or, with --at,
+    A file is lost if a snapshot of the archive holds it and the last backup found it gone, so run a backup first (with
+    --accept-gone, if it reports that too many files are gone). Each file gets its last name and content or, with --at,
     those of that snapshot. What was renamed, moved or replaced at the source is not lost, and stays as it is. If the
     entity itself is gone, its files are listed with that reason (exit status 3).
 

@@ -1,10 +1,11 @@
 """Restore: what the source lost is put back onto its own entities, by the machinery of a load.
 
 The target of this load is the archive's own source, and each entity is mapped to itself. What has to go back is a view
-of the catalog (see `migrator.store.catalog.restoring`); a file that the archive knows as another one is never taken for
-a lost one.
+of the catalog (see `migrator.store.catalog.restoring`). A file on an entity that the archive knows by its id is never
+mistaken for a lost one.
 
-Beware: only the last backup knows what is lost. What was renamed, moved or replaced at the source is not touched.
+Beware: the archive knows only what the last backup found. What was renamed, moved or replaced at the source is not
+lost, and is not touched.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ async def restore(
 
 
 class _Restore(Job[RestoreSummary]):
-    """The work of a load, told of as a restore."""
+    """The work of a load, reported as a restore."""
 
     def __init__(self, load: Job[LoadSummary]) -> None:
         self._load = load

@@ -163,3 +163,7 @@ async def test_a_redmine_takes_the_files_of_issues_back(tmp_path, redmine):
     assert (file.filename, file.content) == ("a.txt", b"a")
     assert file.description.startswith("the first")
     assert wiki.id not in redmine.files
+    assert (await run("backup", config)).code == 0
+    again = (await run("--json", "restore", config)).document["uploads"]
+    assert again == {"planned": 2, "uploaded": 0, "already_there": 0, "skipped": 0, "failed": 2}
+    assert redmine.of(kept) == [file]

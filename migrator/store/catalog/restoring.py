@@ -1,10 +1,10 @@
 """What the source lost and snapshots still hold: the files that a restore puts back.
 
-Lost is a file that is gone and that a snapshot holds. It is put back in its last state, or in that of one snapshot. A
-file that was put back and lost again is put back once; see `Lineage`.
+A file is lost if it is gone and a snapshot holds it. It is put back as it was last, or as it was in one snapshot. If it
+is lost again later, it is still one file, whatever ids it has had; see `Lineage`.
 
-Beware: somebody may have put a file back by hand. One of the same entity, name and content that came after the lost one
-had gone counts as the same file; one that was there at the same time is another.
+Beware: somebody may have put a file back by hand. A file of the same entity, name and content that came after the lost
+one had gone counts as the same file; one that was there at the same time is another.
 """
 
 from __future__ import annotations
@@ -114,9 +114,9 @@ class Restoring(CatalogPart):
         return [EntityRef(*owner) for owner in owners]
 
     def known(self, to: EntityRef, ids: Collection[str]) -> set[str]:
-        """Those of the files listed on an entity that the archive knows by their ids: none of them is a lost one.
+        """Which of the files that an entity lists are known to the archive by their ids, and so are no lost ones.
 
-        A file that came after something was sent there whose arrival is in doubt may be just that.
+        If an upload to this entity is in doubt, a file that came later doesn't count as known: it may be that upload.
         """
         rows = self._db.execute(_KNOWN, [json.dumps([*ids]), OWN_SOURCE, to.kind, to.id]).fetchall()
         return {id_ for (id_,) in rows}
@@ -150,7 +150,7 @@ class Restoring(CatalogPart):
         return rows
 
     def _keep_as_sent(self) -> None:
-        """What was sent back and no backup has seen keeps its place, and what is in doubt its content, too.
+        """Correct the view for what was sent back and no backup has seen: its entity and, if it is in doubt, its content.
 
         The state that is wanted now may be on another entity, or have other bytes.
         """
@@ -220,7 +220,8 @@ class Restoring(CatalogPart):
 def _last_of_equal(states: Iterable[_State]) -> set[int]:
     """The row numbers of the states that no other one of the same entity, name and content follows.
 
-    A state follows one at most, if it can that of the same file. So as many stay as were there at the same time.
+    A state follows at most one other, preferably one of the same file. The number that remains is the number that were
+    there at the same time.
     """
     equal: defaultdict[tuple[EntityRef, str, str], list[_State]] = defaultdict(list)
     for state in sorted(states, key=lambda state: state.since):
