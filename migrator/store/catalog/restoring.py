@@ -150,7 +150,7 @@ class Restoring(CatalogPart):
         return rows
 
     def _keep_as_sent(self) -> None:
-        """Correct the view for what was sent back and no backup has seen: its entity and, if it is in doubt, its content.
+        """Correct the view for what was sent back and not seen by a backup: its entity and, if in doubt, its content.
 
         The state that is wanted now may be on another entity, or have other bytes.
         """
