@@ -86,6 +86,8 @@ async def run_restore(
                 selection=Selection(entities=frozenset(entities)),
             )
             catalog.settings.require_source(source.identity)
+            if not catalog.snapshots.all():
+                output.warn("this archive has no snapshot yet; a complete backup makes one")
             output.note(f"source: {await cancel_on_stop(source.tracker.check(), stop)}")
             with output.progress("restore") as progress:
                 summary = await restore(source.tracker, archive, catalog, settings, progress=progress, stop=stop)

@@ -126,6 +126,13 @@ async def test_a_wrong_choice_is_named_and_nothing_is_done(tmp_path, issuetrak, 
     assert not issuetrak.state.uploads
 
 
+async def test_an_archive_without_a_snapshot_says_why_nothing_is_lost(tmp_path, issuetrak):
+    config = configure(tmp_path, issuetrak)
+    assert (await run("backup", config, "--limit", "2")).code == 0
+    finished = await run("restore", config)
+    assert (finished.code, "has no snapshot yet; a complete backup makes one" in finished.err) == (0, True)
+
+
 async def test_the_archive_of_another_source_is_no_source_to_restore(tmp_path, issuetrak):
     config = await lived(tmp_path, issuetrak)
     async with SANDBOXES["issuetrak"](WORLD) as other:
