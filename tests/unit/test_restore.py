@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from migrator.errors import ConfigError
+from migrator.errors import ConfigError, OutcomeUnknownError
 from migrator.model import EntityRef
 from migrator.pipeline.prune import Retention
 from migrator.pipeline.rebuild import rebuild
@@ -273,6 +273,29 @@ async def test_what_is_in_doubt_and_back_by_itself_is_settled(tmp_path):
     assert (await run_restore(tracker, tmp_path))["uploads"] == counted(planned=1, already_there=1)
     assert names_on(tracker, owner) == {"a.txt": 1}
     assert (await run_restore(tracker, tmp_path))["uploads"] == NOTHING
+
+
+@pytest.mark.parametrize("lags", [0, 1, 3])
+async def test_an_answer_that_is_lost_and_a_list_that_lags_double_nothing(tmp_path, lags):
+    """The other file of the entity is equal to the lost one, and has nothing to do with it."""
+    tracker, owner = tracker_with(*[("same.txt", b"same")] * 2)
+    await back_up(tracker, tmp_path)
+    tracker.remove(next(iter(tracker.files)))
+    await back_up(tracker, tmp_path)
+    tracker.lags, losses = lags, [True]
+
+    async def on_call(verb: str, _: str) -> None:
+        if verb == "uploaded" and losses:
+            losses.clear()
+            raise OutcomeUnknownError("no answer came", at_work=True)
+
+    tracker.on_call = on_call
+    for _ in range(3):
+        await run_restore(tracker, tmp_path, second=1.0)
+    assert tracker.uploads == 1
+    tracker.lags = 0
+    assert (await run_restore(tracker, tmp_path, second=1.0))["uploads"] == counted(planned=1, already_there=1)
+    assert names_on(tracker, owner) == {"same.txt": 2}
 
 
 @pytest.mark.parametrize("verb", ["find_attachments", "upload", "uploaded"])
