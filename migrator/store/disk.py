@@ -29,22 +29,22 @@ _NO_SPACE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "this account's sha
 
 
 @contextmanager
-def disk_errors(what: str) -> Iterator[None]:
-    """Turn a disk's refusal into `StorageError`; `what` names the file or folder."""
+def disk_errors(subject: str) -> Iterator[None]:
+    """Turn a disk's refusal into `StorageError`; `subject` names the file or folder."""
     try:
         yield
     except OSError as error:
         if error.errno in _NO_SPACE:
-            room = f"{_NO_SPACE[error.errno]}: {what} can't be written{_left_for(what)}"
-            raise StorageError(f"{room}; nothing is lost, run the same command again once there is room") from error
+            message = f"{_NO_SPACE[error.errno]}: {subject} can't be written{_left_for(subject)}"
+            raise StorageError(f"{message}; nothing is lost, run the same command again once there is room") from error
         remedy = "`ulimit -n` allows more" if error.errno in _TOO_MANY_FILES else "it can be written"
-        message = f"{what}: {error.strerror or error}; nothing is lost, run the same command again once {remedy}"
+        message = f"{subject}: {error.strerror or error}; nothing is lost, run the same command again once {remedy}"
         raise StorageError(message) from error
 
 
-def _left_for(what: str) -> str:
+def _left_for(subject: str) -> str:
     """How much space is free near this path, if it is a path."""
-    place = Path(what)
+    place = Path(subject)
     folder = (
         next((parent for parent in (place, *place.parents) if parent.is_dir()), None) if place.is_absolute() else None
     )
@@ -55,14 +55,14 @@ def _left_for(what: str) -> str:
 
 
 @contextmanager
-def own_limits(what: str) -> Iterator[None]:
+def own_limits(subject: str) -> Iterator[None]:
     """Turn read errors caused by this process's rights and limits, not by the file, into `StorageError`."""
     try:
         yield
     except OSError as error:
         if error.errno not in {*_TOO_MANY_FILES, errno.ENOMEM, errno.EACCES, errno.EPERM}:
             raise
-        with disk_errors(what):
+        with disk_errors(subject):
             raise
 
 

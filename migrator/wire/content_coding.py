@@ -111,8 +111,8 @@ def decoded_head(coding: str, first: bytes, size: int) -> bytes:
 class DecodedBody(Readable):
     """The body of an answer, decoded if it is in the coding that its header declares, and as it is if not."""
 
-    def __init__(self, body: StallGuard, coding: str, what: str) -> None:
-        self._body, self._coding, self._what = body, coding, what
+    def __init__(self, body: StallGuard, coding: str, subject: str) -> None:
+        self._body, self._coding, self._subject = body, coding, subject
         self._decoder: ContentDecoder | None = None
         self._pieces: Iterator[bytes] = iter(())
         self._begun = False
@@ -124,7 +124,7 @@ class DecodedBody(Readable):
             return await (self._more() if self._begun else self._begin())
         except ValueError:
             raise UnexpectedBodyError(
-                f"{self._what}: said to be compressed ({self._coding}), and can't be read so"
+                f"{self._subject}: said to be compressed ({self._coding}), and can't be read so"
             ) from None
 
     async def read_at_least(self, size: int) -> bytes:
@@ -150,11 +150,11 @@ class DecodedBody(Readable):
                 break
             self._pieces = self._decoder.decode(chunk)
         if not self._decoder.is_whole:
-            raise UnexpectedBodyError(f"{self._what}: the body broke off")
+            raise UnexpectedBodyError(f"{self._subject}: the body broke off")
         return b""
 
 
-def body_of_answer(response: Response, timeout: float, what: str) -> StallGuard | DecodedBody:
+def body_of_answer(response: Response, timeout: float, subject: str) -> StallGuard | DecodedBody:
     """The body of a response that is an answer and not a file."""
-    body, coding = StallGuard(response.content, timeout, what), coding_of(response.headers)
-    return DecodedBody(body, coding, what) if coding in DECODABLE else body
+    body, coding = StallGuard(response.content, timeout, subject), coding_of(response.headers)
+    return DecodedBody(body, coding, subject) if coding in DECODABLE else body

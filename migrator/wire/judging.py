@@ -39,16 +39,16 @@ def facts_of(response: Response) -> BodyFacts:
 
 def fault_of(response: Response, hop: Hop, body: bytes, longest_wait: float) -> errors.MigratorError:
     """The error that a response other than what was requested means."""
-    status, headers, what = response.status, response.headers, hop.what
+    status, headers, subject = response.status, response.headers, hop.subject
     if status < 400:
-        return hop.judged(errors.UnexpectedBodyError(f"{what}: status {status}, which is not what was asked for"))
+        return hop.judged(errors.UnexpectedBodyError(f"{subject}: status {status}, which is not what was asked for"))
     if hop.foreign and status in {401, 407}:
         reason = error_reason(body)
         fault: errors.MigratorError = errors.RejectedError(
-            f"{what}: status {status}" + (f", {reason}" if reason else "")
+            f"{subject}: status {status}" + (f", {reason}" if reason else "")
         )
     else:
-        fault = error_for_status(status, headers, what, body)
+        fault = error_for_status(status, headers, subject, body)
     if isinstance(fault, errors.RetriableError):
         fault.retry_after = wait_of(status, headers, longest_wait)
     return hop.judged(fault)
@@ -59,5 +59,5 @@ def unknown_outcome(request: Request, error: errors.RetriableError) -> errors.Ou
     status, login = error.status or 0, isinstance(error, errors.LoginPageError)
     known = login or status in {500, 503} or 200 <= status < 300
     at_work = isinstance(error, errors.ReadTimeoutError) or (status >= 500 and not known)
-    message = f"{request.what}: its fate is unknown ({error})"
+    message = f"{request.subject}: its fate is unknown ({error})"
     return errors.OutcomeUnknownError(message, finished=known, at_work=at_work, login=login)

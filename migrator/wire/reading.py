@@ -30,8 +30,8 @@ class Readable(Protocol):
 class StallGuard(Readable):
     """A body as it comes; `RetriableError` once it is too slow for `timeout` seconds of waiting."""
 
-    def __init__(self, content: Readable, timeout: float, what: str) -> None:
-        self._content, self._timeout, self._what = content, timeout, what
+    def __init__(self, content: Readable, timeout: float, subject: str) -> None:
+        self._content, self._timeout, self._subject = content, timeout, subject
         self._waited, self._received = 0.0, 0
 
     @override
@@ -42,7 +42,7 @@ class StallGuard(Readable):
         self._received += len(chunk)
         if chunk and self._waited > self._timeout:
             if self._received < MIN_BYTES_PER_SECOND * self._waited:
-                raise RetriableError(f"{self._what}: too slow: less than {MIN_BYTES_PER_SECOND} bytes a second")
+                raise RetriableError(f"{self._subject}: too slow: less than {MIN_BYTES_PER_SECOND} bytes a second")
             self._waited, self._received = 0.0, 0
         return chunk
 

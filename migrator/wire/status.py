@@ -21,7 +21,7 @@ _PASSING_PAGES = {PageKind.MAINTENANCE, PageKind.GUARD}
 """Pages that say nothing about the request: the tracker is down, or a guard is in front of it."""
 _TITLED_PAGES = {*_PASSING_PAGES, PageKind.SIGN_ON, PageKind.LICENCE}
 
-RETRIABLE = frozenset({408, 423, 425, 429})
+_RETRIABLE_STATUSES = frozenset({408, 423, 425, 429})
 
 
 def body_facts(headers: Mapping[str, str]) -> BodyFacts:
@@ -73,26 +73,31 @@ def _clip(text: str) -> str:
     return " ".join(text.split())[:300].encode("utf-8", "replace").decode()
 
 
-def error_for_status(status: int, headers: Mapping[str, str], what: str, body: bytes = b"") -> errors.MigratorError:
-    """The error that a status means; decided nowhere else. `what` is method and path."""
+def error_for_status(status: int, headers: Mapping[str, str], subject: str, body: bytes = b"") -> errors.MigratorError:
+    """The error that a status means; decided nowhere else. `subject` is the method and path, for the message."""
     page = page_in(body, brief=status >= 500) if is_page(body) else None
     reason = str(page) if page and page.kind in _TITLED_PAGES else error_reason(body)
-    message = f"{what}: status {status}" + (f", {reason}" if reason else "")
+    message = f"{subject}: status {status}" + (f", {reason}" if reason else "")
     wait = wait_of(status, headers)
     if status in {429, 503} or (status == 403 and (wait or remaining(headers) == 0)):
         return errors.ThrottledError(message, retry_after=wait, status=status)
-    if status in RETRIABLE or (status >= 500 and status != 501) or (page and page.kind in _PASSING_PAGES):
+    if status in _RETRIABLE_STATUSES or (status >= 500 and status != 501) or (page and page.kind in _PASSING_PAGES):
         return errors.RetriableError(message, retry_after=wait, status=status)
     if status == 401:
-        return errors.AuthError(f"{what}: {_unauthorized(headers, reason)}")
+        return errors.AuthError(f"{subject}: {_unauthorized(headers, reason)}")
     if status == 407:
-        return errors.AuthError(f"{what}: the proxy refused its credentials (status 407); see `proxy_auth`")
+        return proxy_refusal(subject)
     if is_about_licence(reason):
         return errors.RejectedError(message, status=status)
-    return _definite(status, message)
+    return _rejection(status, message)
 
 
-def _definite(status: int, message: str) -> errors.RejectedError:
+def proxy_refusal(subject: str) -> errors.AuthError:
+    """The error for a 407, whether it answers a request or a CONNECT."""
+    return errors.AuthError(f"{subject}: the proxy refused its credentials (status 407); see `proxy_auth`")
+
+
+def _rejection(status: int, message: str) -> errors.RejectedError:
     if status == 403:
         return errors.ForbiddenError(message, status=status)
     if status in {404, 410}:
