@@ -114,7 +114,7 @@ def _client(
         parts.signer(keys),
         files=file_signer,
         pacer=RateLimiter(
-            limits.requests_per_second, limits.bandwidth, longest=limits.retry_after_max, waits=(waits := Waits())
+            limits.requests_per_second, limits.bandwidth, max_wait=limits.retry_after_max, waits=(waits := Waits())
         ),
         timeout=limits.timeout,
         connections=min(parts.capabilities.max_connections, limits.downloads + limits.uploads),

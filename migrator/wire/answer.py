@@ -93,7 +93,7 @@ class Answer:
             return errors.LoginPageError(message)
         if page.kind is PageKind.OTHER or not self.subject.startswith("GET "):
             return errors.UnexpectedBodyError(message)
-        wait = retry_after(self.headers, longest=DEFAULT_MAX_WAIT_SECONDS)
+        wait = retry_after(self.headers, max_wait=DEFAULT_MAX_WAIT_SECONDS)
         return errors.RetriableError(message, retry_after=wait, status=self.status)
 
     def _report_replaced(self, count: int) -> None:

@@ -140,7 +140,7 @@ class Exchange:
         body = b""
         with suppress(errors.UnexpectedBodyError):
             body, _ = await self.read(response, MAX_ERROR_BYTES, hop.subject)
-        fault = fault_of(response, hop, without_credentials(body, signature), self._pacer.longest)
+        fault = fault_of(response, hop, without_credentials(body, signature), self._pacer.max_wait)
         if isinstance(fault, errors.ThrottledError):
             self._pacer.throttled(fault.retry_after, fault.status)
         return fault
