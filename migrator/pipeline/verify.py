@@ -148,7 +148,7 @@ class _Verify:
         async def one(name: str) -> Blob | None:
             async with hashers:
                 blob = await asyncio.to_thread(_hash, self.archive.blobs / folder / name, self.stop)
-            self.progress.moved(blob.size if blob else 0)
+            self.progress.transferred(blob.size if blob else 0)
             self.progress.done(failed=blob is None)
             return blob
 

@@ -42,7 +42,7 @@ class StoreSink(Sink):
 
     @override
     async def write(self, chunk: bytes) -> None:
-        self._progress.moved(len(chunk))
+        self._progress.transferred(len(chunk))
         self._size += len(chunk)
         if self._file is None and self._size > SMALL:
             self._file = LargeFile(self._archive)

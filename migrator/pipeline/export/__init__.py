@@ -175,7 +175,7 @@ class _Export:
 
     def _moved(self, size: int) -> None:
         """From a thread: tell the progress, and end the work at hand if the run is being stopped."""
-        self._loop.call_soon_threadsafe(self._progress.moved, size)
+        self._loop.call_soon_threadsafe(self._progress.transferred, size)
         if self._stop.is_set():
             raise ExportStoppedError
 

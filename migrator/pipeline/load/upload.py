@@ -226,7 +226,7 @@ class Uploader:
             self._expect_login(error)
             raise
         self._login_pages = 0
-        self._progress.moved(draft.size)
+        self._progress.transferred(draft.size)
         await self._take(upload, draft, remote, state)
         return None
 
