@@ -17,7 +17,7 @@ from migrator.store.catalog.history import KEEP_PAST
 from migrator.store.catalog.holders import holders_of
 from migrator.store.journal import Journal, catch_up, manifest
 from migrator.store.layout import CATALOG
-from migrator.store.schema import migrations
+from migrator.store.schema import has_table, migrations
 
 FAILURES_KEY = "failures"
 """The key in `settings` for failures of the last backup that belong to no file or entity."""
@@ -98,7 +98,7 @@ class CatalogDatabase:
 
     def _require_tables(self, root: Path) -> None:
         """Require tables: a run that was killed right at its start leaves a catalog without any."""
-        if not self.db.execute("SELECT 1 FROM sqlite_master WHERE name = 'settings'").fetchone():
+        if not has_table(self.db, "settings"):
             self.db.close()
             raise ConfigError(f"{root} is no archive yet: its {CATALOG} is empty")
 

@@ -31,7 +31,7 @@ from migrator.store.journal import (
     tables_of,
 )
 from migrator.store.layout import CATALOG, JOURNAL
-from migrator.store.schema import checkpoint_checksum
+from migrator.store.schema import checkpoint_checksum, has_table
 
 Finding = tuple[str, str, str]
 """Code (see `pipeline.verify.CODES`), file, and detail."""
@@ -108,9 +108,7 @@ def _opened(root: Path) -> Database:
 
 def _position(db: Database) -> JournalPosition | str | None:
     """None for an archive that has no manifest yet."""
-    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'settings'").fetchone():
-        return None
-    return recorded_position(db)
+    return recorded_position(db) if has_table(db, "settings") else None
 
 
 def _manifest(path: Path, position: JournalPosition | str) -> Iterator[Finding]:
