@@ -215,6 +215,11 @@ def has_table(db: Database, name: str) -> bool:
     return db.execute("SELECT 1 FROM main.sqlite_master WHERE name = ?", [name]).fetchone() is not None
 
 
+def columns_of(db: Database, table: str) -> set[str]:
+    """The names of a table's columns; an archive that no newer program has worked on may lack the newest."""
+    return {row[1] for row in db.execute(f"PRAGMA table_info({table})").fetchall()}
+
+
 def checkpoint_checksum(partial: bool, stream: str, cursor: str | None, done: bool, run: int) -> str:
     """The `checksum` of a row of `checkpoints`, 16 hex digits: this table is not in the journal to compare with."""
     text = json.dumps([bool(partial), stream, cursor, bool(done), run])

@@ -11,7 +11,7 @@ from migrator.store.schema import has_table
 
 
 class Blobs(CatalogPart):
-    """Rows of blobs: each names a content by its SHA-256."""
+    """Queries about blobs, and the problems that `verify` records."""
 
     def in_folder(self, folder: str) -> dict[str, Blob]:
         """The blobs whose hashes begin with these two hex digits."""
@@ -35,11 +35,11 @@ class Blobs(CatalogPart):
         return [*self.problems()]
 
     def problems(self) -> dict[str, str]:
-        """The same blobs, each with its problem."""
+        """The blobs that `verify` found damaged or missing, each with its problem."""
         return dict(self._db.execute("SELECT sha256, problem FROM blobs WHERE problem IS NOT NULL").fetchall())
 
     def record_problems(self, problems: Mapping[str, str], *, whole: bool) -> None:
-        """Record what `verify` found of each blob. A check of the `whole` archive also clears earlier problems."""
+        """Record the problem of each blob. A check of the `whole` archive also clears earlier problems."""
         if self._database.read_only:
             return
         with self._database.transaction():

@@ -244,10 +244,9 @@ class CrawlRecords(CatalogPart):
     def record_general_failures(self, failures: Sequence[tuple[str, str]]) -> None:
         """Replace the failures (name, reason) that belong to no file or entity by those of this backup."""
         text = json.dumps([*failures], ensure_ascii=False)
-        recorded = self._db.execute("SELECT value FROM settings WHERE key = ?", [FAILURES_KEY]).fetchone()
-        if text != (recorded[0] if recorded else "[]"):
-            with self._database.transaction():
-                self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", [FAILURES_KEY, text])
+        settings = Settings(self._database)
+        if text != (settings.get(FAILURES_KEY) or "[]"):
+            settings.set(FAILURES_KEY, text)
 
     def end(
         self,
