@@ -91,6 +91,8 @@ LONG = {
 }
 """Modules over LONGEST lines, each with its reason."""
 LONGEST = 300
+MAX_TEST_NAME = 70
+"""Characters."""
 
 
 def _name(path: Path) -> str:
@@ -252,6 +254,17 @@ def test_modules_are_short_or_say_why_not():
     assert {name for name, count in lines.items() if count > LONGEST} == set(LONG)
 
 
+def test_names_of_tests_are_short():
+    """A name is the first line of a failure, and is read there once."""
+    names = [
+        f"{path.name}::{node.name}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    ]
+    assert [name for name in names if len(name.partition("::")[2]) > MAX_TEST_NAME] == []
+
+
 def test_nothing_is_left_open_in_the_code():
     left = re.compile(r"\b(TODO|FIXME|XXX|HACK|NotImplementedError)\b")
     found = [f"{module}: {word}" for module, path in MODULES.items() for word in left.findall(path.read_text())]
@@ -313,7 +326,7 @@ def test_every_option_of_a_tracker_is_told_of(name):
 
 
 @pytest.mark.parametrize("name", sorted(TRACKERS))
-def test_largest_file_that_the_options_tell_is_the_largest_that_the_target_takes(name):
+def test_the_largest_file_in_the_options_is_the_largest_the_target_takes(name):
     parts = adapter(name)
     if "max_bytes" not in parts.options.__dataclass_fields__:
         pytest.skip("this tracker has no such option")

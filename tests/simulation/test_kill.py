@@ -186,7 +186,7 @@ def test_a_backup_killed_at_any_step_ends_as_if_it_had_not_been(tmp_path):
 
 
 @pytest.mark.timeout(300)
-def test_a_limited_backup_killed_at_any_step_goes_on_as_such_and_leaves_the_rest_to_a_whole_one(tmp_path):
+def test_a_limited_backup_killed_at_any_step_goes_on_with_the_same_limit(tmp_path):
     tracker, few = tiny_tracker(), Selection(limit=2)
 
     def work_in(root):
@@ -317,7 +317,7 @@ def test_a_rollback_killed_at_any_step_is_finished_by_the_next(tmp_path):
 
 
 @pytest.mark.timeout(300)
-def test_a_load_after_a_rollback_that_was_killed_at_any_step_puts_every_file_back_exactly_once(tmp_path):
+def test_a_load_after_a_killed_rollback_puts_every_file_back_exactly_once(tmp_path):
     source = tiny_tracker()
     states = killed_rollbacks(source, tmp_path)
     _, undisturbed = next(states)

@@ -84,7 +84,7 @@ for seed in range(int(sys.argv[1])):
 
 
 @pytest.mark.timeout(300)
-def test_whatever_happens_on_the_wire_nothing_is_lost_and_nothing_done_twice(tmp_path):
+def test_whatever_happens_over_http_nothing_is_lost_or_done_twice(tmp_path):
     told = in_a_process(STORM, STORMS, tmp_path)
     for edge in ("request GET", "answer GET", "begin", "commit"):
         assert re.search(rf"killed at edge \d+, {edge}", told), edge

@@ -58,7 +58,7 @@ def edited(file, change) -> list[str]:
 # --- rows that name nothing
 
 
-async def test_a_mapping_none_of_whose_rows_names_anything_is_status_2_and_nothing_is_done(backed_up, target):
+async def test_a_mapping_whose_rows_name_nothing_is_status_2_and_does_nothing(backed_up, target):
     config, file = backed_up
     edited(file, lambda _, line: re.sub("^[^,]*", lambda kind: kind[0].lower(), line))
     for command in ("load", "migrate"):
@@ -117,7 +117,7 @@ async def test_whoever_runs_it_is_told_of_all_and_the_catalog_of_some(tmp_path, 
 # --- kinds and filters
 
 
-async def test_a_kind_that_the_target_cannot_have_is_status_2_with_its_line_and_the_nearest(tmp_path):
+async def test_a_kind_unknown_to_the_target_is_status_2_with_line_and_nearest(tmp_path):
     file = tmp_path / "mapping.csv"
     file.write_text("source_kind,source_id,target_kind,target_id\nBug,1,Story,1\nBug,2,story,2\n")
     known = read_rows(file)
@@ -127,7 +127,7 @@ async def test_a_kind_that_the_target_cannot_have_is_status_2_with_its_line_and_
         known.require_target_kinds(("Story", "Bug"))
 
 
-async def test_a_kind_that_is_only_spelled_in_another_way_is_a_mistake_and_one_without_entities_a_warning(tmp_path):
+async def test_a_misspelled_kind_is_an_error_and_one_without_entities_a_warning(tmp_path):
     source = small_tracker()
     await run_backup(source, tmp_path)
     target, mapping = twin_of(source)

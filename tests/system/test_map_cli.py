@@ -105,7 +105,7 @@ async def test_a_rule_that_is_none_is_status_2(tmp_path, source, target):
     assert "titel" in found.err
 
 
-async def test_map_without_an_archive_is_status_2_and_without_a_target_that_answers_status_4(tmp_path, source, target):
+async def test_map_without_an_archive_is_status_2_and_without_a_target_status_4(tmp_path, source, target):
     config = config_of(tmp_path, source, target)
     assert (await run("--json", "map", config)).code == 2
     await run("backup", config)
@@ -139,7 +139,7 @@ async def test_create_missing_needs_no_mapping_file_and_makes_stubs_with_a_link(
     assert_everything_is_there_once(tmp_path, empty)
 
 
-async def test_a_load_that_creates_and_is_killed_again_and_again_creates_each_stub_once(tmp_path, source, empty):
+async def test_a_load_killed_again_and_again_creates_each_stub_once(tmp_path, source, empty):
     config = config_of(tmp_path, source, empty, **CREATE)
     await run("backup", config)
     empty.faults.latency = 0.02

@@ -86,7 +86,7 @@ def route(certificates: Certificates, minimum: str = "") -> Route:
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-async def test_old_tls_is_refused_with_the_reason_and_the_remedy_and_taken_where_it_is_asked_for(certificates, version):
+async def test_old_tls_is_refused_with_reason_and_remedy_and_taken_on_request(certificates, version):
     async with served(ok, old(certificates, version)) as base:
         for told in await both(base, route(certificates)):
             assert "only a TLS older than 1.2" in told

@@ -108,7 +108,7 @@ async def test_an_archive_that_can_not_be_written_can_be_read_and_nothing_else(s
     assert (await run("-q", "--json", "backup", config)).code == 0
 
 
-async def test_a_catalog_or_folder_that_refuses_this_account_is_status_7_in_one_line(sealed, source):
+async def test_a_catalog_or_folder_that_refuses_us_is_status_7_in_one_line(sealed, source):
     config, root = configure(sealed, source, source__options={"inline_images": "skip"}), sealed / "archive"
     assert (await run("-q", "backup", config)).code == 0
     seal(root)
@@ -160,7 +160,7 @@ async def test_a_blob_that_nobody_may_write_to_is_repaired_by_its_owner(sealed, 
 README = "README.txt"
 
 
-async def test_the_blobs_of_an_archive_made_before_are_sealed_once_and_who_may_read_them_stays(tmp_path, monkeypatch):
+async def test_blobs_of_older_archives_are_sealed_once_and_stay_readable(tmp_path, monkeypatch):
     tracker = small_tracker()
     await run_backup(tracker, tmp_path)
     blobs = sorted(tmp_path.glob("blobs/*/*"))
@@ -215,7 +215,7 @@ def few_files(count: int):
     return limit
 
 
-async def test_with_few_open_files_each_command_works_or_says_ulimit_before_it_begins(tmp_path, source):
+async def test_with_few_open_files_a_command_works_or_says_ulimit_at_its_start(tmp_path, source):
     async with TeamPulseSandbox(WORLD.without_attachments()) as target:
         few = {"downloads": 2, "uploads": 1}
         config, root = (
@@ -252,7 +252,7 @@ async def test_a_limit_that_the_program_may_raise_is_raised(tmp_path, source):
     assert (await run_process("-q", "backup", config, preexec_fn=soft_only)).code == 0
 
 
-async def test_a_blob_that_could_not_be_opened_for_want_of_descriptors_is_not_called_damaged(tmp_path, monkeypatch):
+async def test_a_blob_not_opened_for_want_of_descriptors_is_not_called_damaged(tmp_path, monkeypatch):
     root = tmp_path / "archive"
     await run_backup(small_tracker(), root)
     archive, catalog = Archive(root), Catalog(root)

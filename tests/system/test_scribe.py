@@ -76,7 +76,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-async def test_the_first_large_batch_starts_it_and_what_it_writes_is_an_archive_s_files(root, scribe):
+async def test_the_first_large_batch_starts_it_and_it_writes_an_archive_s_files(root, scribe):
     archive = Archive(root, scribe)
     archive.store_batch(files("few", 3), [])
     assert scribe._process is None
@@ -90,7 +90,7 @@ async def test_the_first_large_batch_starts_it_and_what_it_writes_is_an_archive_
     assert archive.untrusted == set()
 
 
-async def test_a_batch_with_large_files_may_be_repeated_and_leaves_nothing_behind(root, scribe):
+async def test_a_repeated_batch_with_large_files_leaves_nothing_behind(root, scribe):
     await at_work(scribe)
     archive, some = Archive(root, scribe), files("small", 3)
     (archive.incoming / "large").write_bytes(b"large")
@@ -163,7 +163,7 @@ async def test_closing_ends_it_and_may_be_repeated(scribe):
     assert not scribe.write([])
 
 
-async def test_it_holds_the_archive_until_it_has_ended_though_its_parent_was_killed(root):
+async def test_it_holds_the_archive_until_its_end_though_its_parent_was_killed(root):
     with subprocess.Popen(
         [sys.executable, "-c", HOLD_AND_WRITE, str(root)],
         stdin=subprocess.PIPE,

@@ -74,7 +74,7 @@ def blobs_on_disk(root: Path) -> set[str]:
 
 
 @pytest.mark.timeout(300)
-async def test_a_backup_of_thousands_of_files_killed_again_and_again_ends_as_one_that_was_not(tmp_path):
+async def test_a_backup_killed_again_and_again_ends_as_if_it_had_not_been(tmp_path):
     print(f"SIGKILL_SEED={SEED}")  # noqa: T201 - shown when it fails
     rng = random.Random(SEED)
     world = World.generate(entities=800, seed=7, attachments=FILES, median_bytes=3000, large_bytes=1_000_000)
@@ -127,7 +127,7 @@ async def test_a_backup_of_thousands_of_files_killed_again_and_again_ends_as_one
 
 
 @pytest.mark.timeout(300)
-async def test_a_load_killed_again_and_again_puts_every_file_at_the_target_exactly_once(tmp_path):
+async def test_a_load_killed_again_and_again_puts_every_file_there_exactly_once(tmp_path):
     print(f"SIGKILL_SEED={SEED}")  # noqa: T201 - shown when it fails
     rng = random.Random(SEED)
     world = World.generate(entities=100, seed=8, attachments=UPLOADS, median_bytes=3000, large_bytes=1_000_000)

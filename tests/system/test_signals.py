@@ -54,7 +54,7 @@ def assert_stopped(finished, *, document: bool = True) -> None:
 # While the program waits for something
 
 
-async def test_a_stop_does_not_wait_for_the_backoff_of_a_download_and_keeps_what_is_finished(tmp_path, source):
+async def test_a_stop_waits_for_no_backoff_and_keeps_what_is_finished(tmp_path, source):
     config, root = (
         config_of(tmp_path, source, limits={"backoff": "600 s", "backoff_max": "600 s"}),
         tmp_path / "archive",
@@ -130,7 +130,7 @@ async def test_a_verify_ends_soon_however_large_a_file_is(tmp_path, source):
 # Whatever it is that stops it
 
 
-async def test_a_signal_to_the_whole_group_is_as_good_and_a_second_one_ends_at_once(tmp_path, source):
+async def test_a_signal_to_the_group_stops_a_run_and_a_second_ends_it_at_once(tmp_path, source):
     config = config_of(tmp_path, source, limits={"downloads": 4})
     source.faults.stalled, source.faults.stall_seconds = 0.3, 60.0
     process = await start("--json", "backup", config, start_new_session=True)
@@ -148,7 +148,7 @@ async def test_a_signal_to_the_whole_group_is_as_good_and_a_second_one_ends_at_o
     assert (await run("-q", "verify", tmp_path / "archive")).code == 0
 
 
-async def test_a_terminal_that_is_closed_stops_a_run_well_and_nohup_lets_it_go_on(tmp_path, source):
+async def test_a_closed_terminal_stops_a_run_cleanly_and_nohup_lets_it_go_on(tmp_path, source):
     source.faults.latency = 0.05
     config = config_of(tmp_path / "a", source, limits={"downloads": 2})
     process = await _bereft_of_its_terminal(config, source, _own_terminal)
@@ -218,7 +218,7 @@ def _read_some(terminal: int) -> None:
 # Nobody listens
 
 
-async def test_a_reader_that_has_gone_is_no_error_and_a_full_disk_behind_stdout_is(tmp_path, source):
+async def test_a_closed_pipe_is_no_error_and_a_full_disk_behind_stdout_is_one(tmp_path, source):
     config, root = config_of(tmp_path, source), tmp_path / "archive"
     for words in ["backup", config], ["--json", "status", root], ["status", root]:
         reading, writing = os.pipe()

@@ -48,7 +48,7 @@ def the_log_as_it_was():
 
 
 @pytest.mark.usefixtures("the_log_as_it_was")
-def test_warning_stands_above_the_bar_while_there_is_one_and_by_itself_afterwards(monkeypatch):
+def test_warning_stands_above_the_bar_and_by_itself_without_one(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     output, log = Output(), logging.getLogger("migrator.waits")

@@ -417,7 +417,7 @@ async def test_list_that_never_answered_is_not_believed_whatever_its_words(statu
             assert (await run_backup(None, tmp_path, source=source(sandbox.url, **options)))["status"] == "incomplete"
 
 
-async def test_list_that_never_answered_is_believed_only_if_it_is_named_and_the_server_knows_it_from_others():
+async def test_list_that_never_answered_is_believed_only_where_it_can_be_told():
     async with IssuetrakSandbox(SMALL.without_attachments()) as sandbox:
         with pytest.raises(errors.NotExposedError, match="list_route"):
             await source(sandbox.url).attachments_of(Entity(issue(SMALL.entities[0].id)))
@@ -430,7 +430,7 @@ async def test_list_that_never_answered_is_believed_only_if_it_is_named_and_the_
 
 @pytest.mark.parametrize("options", [{}, {"issue_numbers": NUMBERS}, {"page_size": 20}])
 @pytest.mark.parametrize("route", ["issue", "issuenumber"])
-async def test_issues_without_files_before_the_first_with_one_are_believed_to_have_none(route, options):
+async def test_issues_before_the_first_with_a_file_are_believed_to_have_none(route, options):
     """The server answers 404 for none; another issue shows that the route is there."""
     async with IssuetrakSandbox(MANY, routes=(route,)) as sandbox:
         last = sandbox.world.entities[-1].id
@@ -473,7 +473,7 @@ async def test_list_that_is_refused_otherwise_than_by_404_is_a_failure(status):
 
 
 @pytest.mark.parametrize("options", [{}, {"list_route": "issueNumber"}])
-async def test_route_of_lists_that_goes_away_in_mid_run_leaves_no_issue_without_files(options):
+async def test_list_route_that_vanishes_in_mid_run_leaves_no_issue_without_files(options):
     """As when a proxy gets new rules: from then on each list answers 404, and no issue has lost its files."""
 
     class Walling(IssuetrakSandbox):
@@ -618,7 +618,7 @@ async def test_refused_search_says_what_to_set(status):
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 500, 200])
-async def test_search_that_is_refused_in_mid_listing_is_repeated_and_no_mistake_in_the_configuration(status):
+async def test_search_refused_in_mid_listing_is_retried_as_a_passing_fault(status):
     class Odd(IssuetrakSandbox):
         odd = 0
 
@@ -713,7 +713,7 @@ async def test_search_that_ends_before_the_number_that_it_tells_is_short(kept, b
             await all_issues(sandbox, page_size=50)
 
 
-async def test_search_with_a_slash_at_its_end_is_tried_where_the_other_is_not_known():
+async def test_search_with_a_trailing_slash_is_tried_where_the_other_is_unknown():
     class Slashed(IssuetrakSandbox):
         async def _search(self, request):
             if not request.path.endswith("/"):
@@ -771,7 +771,7 @@ class Vanishing(IssuetrakSandbox):
         return await super()._issue(request)
 
 
-async def test_gap_in_the_numbers_is_believed_only_while_an_issue_that_answered_still_does():
+async def test_gap_in_the_numbers_is_believed_only_while_a_known_issue_answers():
     async with Vanishing(MANY) as sandbox:
         numbers = sorted(entity.id for entity in sandbox.entities())
         whole = await read_to_the_end(source(sandbox.url, issue_numbers=f"1-{numbers[-1]}"), "issues")
@@ -784,7 +784,7 @@ async def test_gap_in_the_numbers_is_believed_only_while_an_issue_that_answered_
             await source(sandbox.url, issue_numbers=f"1-{numbers[-1]}").read("issues", resumed)
 
 
-async def test_gap_in_the_numbers_is_believed_though_the_issue_before_it_was_deleted_meanwhile():
+async def test_gap_in_the_numbers_is_believed_though_the_issue_before_it_goes():
     class Deleting(IssuetrakSandbox):
         deleted = ""
 
@@ -820,7 +820,7 @@ async def test_one_broken_issue_of_a_range_is_one_failure_and_its_files_are_had(
 
 
 @pytest.mark.parametrize("others", [True, False])
-async def test_broken_number_is_told_beside_gaps_and_none_is_where_all_are_broken(others):
+async def test_broken_number_is_told_beside_gaps_but_not_where_all_are_broken(others):
     async def ask(number: str) -> dict[str, object]:
         if number == "7" or not others:
             raise errors.RetriableError("status 500", status=500)
@@ -842,7 +842,7 @@ async def test_range_that_the_account_may_not_read_at_all_is_a_wrong_key():
             await source(sandbox.url, "wrong", issue_numbers="1-200").read("issues", None)
 
 
-async def test_pages_that_are_too_small_to_overlap_are_a_mistake_in_the_configuration():
+async def test_pages_too_small_to_overlap_are_a_configuration_error():
     with pytest.raises(errors.ConfigError, match="page_size"):
         source(nowhere(), page_size=19)
 
@@ -978,7 +978,7 @@ async def test_file_whose_size_is_told_as_none_is_the_file(told, last):
 
 @pytest.mark.parametrize("listed", [1, 2, 4, 3 + 10**6, 10**17])
 @pytest.mark.parametrize("told", ["3", "null"])
-async def test_file_whose_size_is_listed_wrongly_is_taken_where_the_answer_is_whole(listed, told):
+async def test_file_with_a_wrong_listed_size_is_taken_if_the_answer_is_whole(listed, told):
     answer = f'{{"FileSizeInBytes": {told}, "FileContent": "QUJD"}}'
     async with serving(web.get("/api/v1/attachments/1/true", always(text=answer))) as url:
         bucket = await fetch(VerifiedSource(source(url)), Attachment("1", issue(1), "a.txt", listed))
@@ -994,7 +994,7 @@ async def test_only_404_and_410_say_that_a_file_is_gone(status):
         assert isinstance(caught.value, errors.GoneError) == (status in {404, 410})
 
 
-async def test_server_that_knows_only_the_size_of_the_file_sends_an_empty_one_as_null():
+async def test_server_that_tells_only_the_file_size_sends_an_empty_one_as_null():
     answer = {"AttachmentID": 1, "FileSizeInBytes": 0, "FileContent": None}
     async with serving(web.get("/api/v1/attachments/1/true", always(text=json.dumps(answer)))) as url:
         bucket = MemorySink()
@@ -1164,7 +1164,7 @@ async def test_file_of_an_unknown_or_inactive_author_goes_to_the_configured_user
         assert sandbox.requests["GET /api/v1/users/{user}/{photo}"] <= 1
 
 
-async def test_without_a_configured_user_the_file_of_an_unknown_author_is_refused_unsent():
+async def test_file_of_an_unknown_author_is_refused_unsent_without_default_user():
     async with IssuetrakSandbox(SMALL) as sandbox:
         with pytest.raises(errors.RejectedError, match="created_by"):
             await send(target(sandbox.url, created_by=""), busiest(sandbox), author="Nobody")
@@ -1179,7 +1179,7 @@ async def test_authors_are_not_kept_where_the_configuration_says_so():
 
 
 @pytest.mark.parametrize("user", ["Nobody", "José Núñez"])
-async def test_configured_user_that_is_no_active_one_is_a_mistake_in_the_configuration(user):
+async def test_configured_user_that_is_not_active_is_a_configuration_error(user):
     async with IssuetrakSandbox(SMALL) as sandbox:
         with pytest.raises(errors.ConfigError, match="created_by"):
             await target(sandbox.url, created_by=user).check()

@@ -302,7 +302,7 @@ async def test_name_and_password_work_as_well(fake):
     await http.close()
 
 
-async def test_wrong_key_is_noticed_before_what_an_anonymous_visitor_may_see_is_taken(fake):
+async def test_wrong_key_is_noticed_before_anonymous_answers_are_believed(fake):
     with pytest.raises(errors.AuthError):
         await source(fake.url, "wrong").read("issues", None)
     assert [path for _, path, _ in fake.requests] == ["users/current.json"]
@@ -472,7 +472,7 @@ async def test_upload_too_large_is_refused_in_redmines_words(fake):
         await upload(fake, Draft("large.bin", "", "", len(content)), content)
 
 
-async def test_file_that_redmine_took_with_a_yes_and_does_not_list_was_dropped_or_is_late(fake):
+async def test_file_accepted_by_redmine_but_not_listed_was_dropped_or_is_late(fake):
     fake.attaches = False
     with pytest.raises(errors.OutcomeUnknownError, match="may this account edit the issue") as told:
         await upload(fake, Draft("a.txt", "text/plain", "", 1), b"a")

@@ -192,7 +192,7 @@ def test_a_page_is_written_while_its_rows_are_read():
     assert page.getvalue().count('href="https://x.example/%E2%80%8C%3F"') == 3_000
 
 
-async def test_the_table_has_a_row_for_each_file_and_runs_nothing_in_a_spreadsheet(moved, tmp_path):
+async def test_the_table_has_a_row_per_file_and_runs_nothing_in_a_spreadsheet(moved, tmp_path):
     source, _, root = moved
     write(root, tmp_path / "report.csv")
     with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
@@ -237,7 +237,7 @@ async def test_a_report_that_fails_leaves_the_earlier_one(moved, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"archive", "report.html"}
 
 
-async def test_an_archive_of_an_earlier_version_is_reported_without_being_changed(moved, tmp_path):
+async def test_an_archive_of_an_earlier_version_is_reported_and_not_changed(moved, tmp_path):
     _, _, root = moved
     with sqlite3.connect(root / "catalog.db") as db:
         db.execute("ALTER TABLE uploads DROP COLUMN remote_locator")
@@ -247,7 +247,7 @@ async def test_an_archive_of_an_earlier_version_is_reported_without_being_change
     assert rows(root, "SELECT sql FROM sqlite_master") == before
 
 
-async def test_an_archive_of_an_earlier_version_is_brought_up_to_date_by_the_next_run(moved):
+async def test_an_archive_of_an_earlier_version_is_upgraded_by_the_next_run(moved):
     source, _target, root = moved
     with sqlite3.connect(root / "catalog.db") as db:
         db.execute("ALTER TABLE uploads DROP COLUMN remote_locator")
@@ -308,7 +308,7 @@ def test_address_of_a_file_stays_below_the_tracker_whatever_its_id(tracker):
 # The real program
 
 
-async def test_the_program_reports_during_a_run_with_addresses_that_both_trackers_answer(tmp_path):
+async def test_the_program_reports_during_a_run_with_addresses_of_both_trackers(tmp_path):
     world = World.generate(entities=10, seed=3, attachments=20, median_bytes=500, large_bytes=2_000)
     empty = world.without_attachments()
     async with TargetprocessSandbox(world) as source, TeamPulseSandbox(empty) as target:
