@@ -1,9 +1,8 @@
 """Dies at the n-th step for every n, resumes, compares: nothing lost, nothing twice.
 
 A child process (a fork of this one) does the work and ends itself with `_exit` at its n-th step, which is what
-SIGKILL looks like from inside: no cleanup runs. Steps are the edges where the world is told something: before and
-after each verb of the tracker, each flush to disk, each rename, each commit. The target outlives its client: it is
-written to disk at each upload.
+SIGKILL looks like from inside: no cleanup runs. Steps are the crash points: before and after each verb of the tracker, each
+flush to disk, each rename, each commit. The target outlives its client: it is written to disk at each upload.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ STRIDE = 1 if FULL else 4
 
 
 def tiny_tracker() -> MemoryTracker:
-    """Enough of everything to pass every edge: both ways of listing, a large file, equal files, nobody's file."""
+    """Enough of everything to pass every crash point: both ways of listing, large and equal files, nobody's file."""
     tracker = MemoryTracker(page_size=2)
     for number, kind in enumerate(["Bug", "Story", "Bug", "Story"]):
         owner = tracker.add(kind)
@@ -83,7 +82,7 @@ class Steps:
 
 
 def with_steps(steps: Steps) -> None:
-    """Put steps at the edges of disk and database; only ever called in a child."""
+    """Put steps at the crash points of disk and database; only ever called in a child."""
     for name in ("sync_files", "sync_folders", "write_file", "rename", "write_at"):
         setattr(disk, name, steps.around(getattr(disk, name)))
     CatalogDatabase.transaction = _stepping_transactions(steps, CatalogDatabase.transaction)

@@ -14,7 +14,7 @@ from tests.support.parts import FULL
 from tests.system.test_pairs import FOUR
 
 SEEDS = 240 if FULL else 80
-STORMS = 20 if FULL else 12
+HTTP_SEEDS = 20 if FULL else 12
 FOUND = (
     2321,  # `rebuild` was killed before the name of the new catalog was safe, and nothing made it safe later
     1686,  # an interrupted backup tells what failed in the run before, which is right
@@ -45,12 +45,12 @@ for seed in map(int, sys.argv[1:]):
 
 @pytest.mark.timeout(300)
 def test_whatever_happens_nothing_is_lost_and_nothing_done_twice():
-    """A violation tells its seed: python -m tests.simulation --seeds N. The runs meet every kind of edge and end."""
+    """A violation tells its seed: python -m tests.simulation --seeds N. Every kind of crash point and end is met."""
     told = in_a_process(SEEDS_HOLD, *range(SEEDS))
-    for edge in ("begin", "commit", "committed", "create", "write_all", "sync_files", "rename", "sync_folders"):
-        assert re.search(rf"killed at edge \d+, (before |after )?{edge};", told), edge
+    for crash_point in ("begin", "commit", "committed", "create", "write_all", "sync_files", "rename", "sync_folders"):
+        assert re.search(rf"killed at crash point \d+, (before |after )?{crash_point};", told), crash_point
     for verb in ("read", "attachments_of", "download", "find_attachments", "upload", "uploaded", "delete", "read_back"):
-        assert re.search(rf"killed at edge \d+, {verb} ", told), verb
+        assert re.search(rf"killed at crash point \d+, {verb} ", told), verb
     for end in ("complete", "incomplete", "interrupted", "StorageError", "AuthError", "TrackerUnreachableError"):
         assert f": {end}" in told, end
 
@@ -74,20 +74,20 @@ def test_a_seed_gives_the_same_run_in_every_process():
     assert said[0] == said[1]
 
 
-STORM = """
+OVER_HTTP = """
 import sys
 from pathlib import Path
-from tests.simulation.storm import storm
+from tests.simulation.over_http import simulate_over_http
 for seed in range(int(sys.argv[1])):
-    print("\\n".join(storm(seed, Path(sys.argv[2]) / str(seed)).log))
+    print("\\n".join(simulate_over_http(seed, Path(sys.argv[2]) / str(seed)).log))
 """
 
 
 @pytest.mark.timeout(300)
 def test_whatever_happens_over_http_nothing_is_lost_or_done_twice(tmp_path):
-    told = in_a_process(STORM, STORMS, tmp_path)
-    for edge in ("request GET", "answer GET", "begin", "commit"):
-        assert re.search(rf"killed at edge \d+, {edge}", told), edge
+    told = in_a_process(OVER_HTTP, HTTP_SEEDS, tmp_path)
+    for crash_point in ("request GET", "answer GET", "begin", "commit"):
+        assert re.search(rf"killed at crash point \d+, {crash_point}", told), crash_point
     faults = ("error_500", "dropped", "truncated", "stalled", "login_page", "wrong_size", "lose_upload_answers", "gone")
     for fault in faults:
         assert fault in told, fault
