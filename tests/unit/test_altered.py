@@ -24,7 +24,7 @@ from migrator.pipeline.reading import same_text
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from migrator.trackers.squash.passing import passing_name
 from tests.contract import Bytes
-from tests.simulation.test_kill import DIED, DONE, STRIDE, LastingTarget, _restore, in_child
+from tests.support.killed import DIED, DONE, STRIDE, LastingTarget, in_child, restore
 from tests.support.parts import PATIENCE, rows, run_backup, run_load, run_rollback, twin_of
 
 ALTERATIONS = {
@@ -511,7 +511,7 @@ def test_a_load_with_altered_names_killed_at_any_step_sends_each_file_once(tmp_p
     def work_in(root, state):
         async def work(steps):
             target, mapping = twin()
-            _restore(target, state)
+            restore(target, state)
             lasting = RetryingTarget(LastingTarget(target, state, steps), PATIENCE)
             await run_load(target, root, mapping, target=lasting, uploads=2)
 
@@ -527,7 +527,7 @@ def test_a_load_with_altered_names_killed_at_any_step_sends_each_file_once(tmp_p
         assert code == DIED, step
         assert in_child(work_in(root, state), die_at=0)[0] == DONE, step
         target, _ = twin()
-        _restore(target, state)
+        restore(target, state)
         assert contents(target) == sorted(content for _, content in FILES[:5]), step
         open_ones = rows(root, "SELECT status FROM uploads WHERE status NOT IN ('uploaded', 'already_there')")
         assert open_ones == [], step

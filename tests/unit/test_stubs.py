@@ -17,7 +17,7 @@ from migrator.model import NOBODY, Entity, EntityRef
 from migrator.pipeline.load.stubs import plain_text, stub_of
 from migrator.trackers.lenient import as_html
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
-from tests.simulation.test_kill import DIED, DONE, LastingTarget, in_child
+from tests.support.killed import DIED, DONE, STRIDE, LastingTarget, in_child
 from tests.support.parts import PATIENCE, files_on, run_backup, run_load, small_tracker
 
 
@@ -210,7 +210,7 @@ def test_a_load_killed_at_any_step_creates_each_stub_once(tmp_path):
 
         return work
 
-    for step in itertools.count(1):
+    for step in itertools.count(1, STRIDE):
         folder = tmp_path / str(step)
         shutil.copytree(tmp_path / "archive", folder / "archive")
         code, _ = in_child(work_in(folder), die_at=step)
