@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from migrator import errors
 from migrator.model import NOBODY, Attachment, Cursor, Entity, EntityRef, Page
 from migrator.ports import Source
 from tests.contract import LARGEST_CHUNK, Expected, MemorySink
+from tests.support.parts import FULL
 
 
 @dataclass
@@ -155,7 +157,7 @@ class SourceContract:
 
     async def test_crawl_from_every_stored_cursor_misses_nothing(self, bound):
         whole = await crawl(bound.source)
-        for at, (stream, cursor, _) in enumerate(whole.steps):
+        for at, (stream, cursor, _) in itertools.islice(enumerate(whole.steps), None, None, 1 if FULL else 4):
             assert cursor is None or isinstance(cursor, str)
             another = bound.build()
             try:
@@ -189,7 +191,7 @@ class SourceContract:
     async def test_calls_side_by_side_do_not_disturb_each_other(self, bound):
         files = list((await crawl(bound.source)).attachments.values())
         crawls, buckets = await asyncio.gather(
-            asyncio.gather(*(crawl(bound.source) for _ in range(3))),
+            asyncio.gather(*(crawl(bound.source) for _ in range(2))),
             asyncio.gather(*(fetch(bound.source, file) for file in files * 2)),
         )
         assert all(other.attachments.keys() == {file.id for file in files} for other in crawls)

@@ -17,7 +17,7 @@ from migrator.wire.auth import HeaderAuth
 from migrator.wire.client import HttpClient
 from migrator.wire.route import Route, TlsFiles, why_not_connected
 from tests.contract import MemorySink, nowhere
-from tests.support.program import run_process
+from tests.support.program import run
 from tests.support.tls import Certificates, served
 
 VERSIONS = {"1.0": ssl.TLSVersion.TLSv1, "1.1": ssl.TLSVersion.TLSv1_1, "1.2": ssl.TLSVersion.TLSv1_2}
@@ -174,7 +174,7 @@ async def test_each_run_warns_of_an_old_tls(tmp_path, minimum, warned):
     url = nowhere().replace("http:", "https:")
     place.write_text(CONFIG.format(url=url, tls=f'minimum = "{minimum}"', limits=""))
     for _ in range(2):
-        finished = await run_process("backup", place, cwd=tmp_path)
+        finished = await run("backup", place)
         assert (f'warning: source.tls.minimum = "{minimum}": ' in finished.err) is warned
         assert finished.code == 4
 
@@ -183,6 +183,6 @@ async def test_each_run_warns_of_an_old_tls(tmp_path, minimum, warned):
 async def test_minimum_that_is_no_version_is_a_mistake_in_the_configuration(tmp_path, minimum):
     place = tmp_path / "c.toml"
     place.write_text(CONFIG.format(url="https://tracker.example", tls=f'minimum = "{minimum}"', limits=""))
-    finished = await run_process("backup", place, cwd=tmp_path)
+    finished = await run("backup", place)
     assert finished.code == 2
     assert "source.tls.minimum" in finished.err

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from migrator.sandbox import SANDBOXES
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.world.model import World
-from tests.support.program import configure, run_process
+from tests.support.program import configure, run
+
+
+@pytest.fixture(autouse=True)
+def no_umask():
+    """A program that does not look after modes itself makes files that all may read and write."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
 
 
 def open_to_others(folder: Path) -> dict[str, str]:
@@ -28,7 +39,7 @@ async def test_archive_is_private_after_every_command_whatever_the_umask(tmp_pat
     async with SANDBOXES["targetprocess"](world) as source, SANDBOXES["teampulse"](world) as target:
         config, root = _configured(tmp_path, source, target), tmp_path / "archive"
         for words in (["backup", config], ["load", config], ["verify", root], ["status", root]):
-            finished = await run_process("-q", *words, umask=0)
+            finished = await run("-q", *words)
             assert finished.code == 0, (words, finished.err)
             assert open_to_others(root) == {}, words
 
@@ -52,6 +63,6 @@ async def test_what_is_written_beside_an_archive_is_private_too(tmp_path):
             ["export", root, made / "files.zip", "--format", "zip"],
         )
         for words in calls:
-            finished = await run_process("-q", *words, umask=0)
+            finished = await run("-q", *words)
             assert finished.code == 0, (words, finished.err)
             assert open_to_others(made) == {}, words

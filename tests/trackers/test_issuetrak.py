@@ -428,8 +428,10 @@ async def test_list_that_never_answered_is_believed_only_where_it_can_be_told():
             await source(sandbox.url, list_route="issueNumber").attachments_of(Entity(issue(SMALL.entities[0].id)))
 
 
-@pytest.mark.parametrize("options", [{}, {"issue_numbers": NUMBERS}, {"page_size": 20}])
-@pytest.mark.parametrize("route", ["issue", "issuenumber"])
+@pytest.mark.parametrize(
+    ("route", "options"),
+    [("issue", {}), ("issuenumber", {}), ("issue", {"issue_numbers": NUMBERS}), ("issuenumber", {"page_size": 20})],
+)
 async def test_issues_before_the_first_with_a_file_are_believed_to_have_none(route, options):
     """The server answers 404 for none; another issue shows that the route is there."""
     async with IssuetrakSandbox(MANY, routes=(route,)) as sandbox:

@@ -103,7 +103,7 @@ class Counting(MemorySink):
 @pytest.mark.parametrize(("size", "written"), [(5 * MB, 5 * MB), (None, 300 * MB)], ids=["listed", "not listed"])
 async def test_bomb_in_place_of_a_file_ends_at_its_listed_size_or_ratio_limit(monkeypatch, size, written):
     monkeypatch.setattr("migrator.layers.checked_sink.ROOM", 10 * MB)
-    packed = gzip.compress(bytes(1000 * MB), 1)
+    packed = gzip.compress(bytes(400 * MB), 1)
     async with sends(answer(packed, "image/png", "Content-Encoding: gzip")) as url:
         client, bucket = HttpClient(url, HeaderAuth("X-Key", "k"), timeout=20), Counting()
         tracemalloc.start()

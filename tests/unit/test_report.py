@@ -27,7 +27,7 @@ from migrator.store.catalog import Catalog
 from migrator.store.lock import ArchiveLock
 from migrator.trackers import TRACKERS, adapter
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
-from tests.support.parts import PATIENCE, rows, run_backup, run_load, small_tracker, twin_of
+from tests.support.parts import FULL, PATIENCE, rows, run_backup, run_load, small_tracker, twin_of
 from tests.support.program import configure, run
 
 XSS = (
@@ -257,7 +257,10 @@ async def test_an_archive_of_an_earlier_version_is_upgraded_by_the_next_run(move
     assert rows(root, "SELECT DISTINCT remote_locator, content_check FROM uploads") == [("", None)]
 
 
-async def test_a_report_of_a_hundred_thousand_files_is_made_in_reasonable_time(tmp_path):
+MANY = 100_000 if FULL else 20_000
+
+
+async def test_a_report_of_very_many_files_is_made_in_reasonable_time(tmp_path):
     tracker = MemoryTracker(asked=())
     tracker.attach(tracker.add("Bug"), "x.txt", b"x")
     await run_backup(tracker, tmp_path / "archive")
@@ -265,14 +268,14 @@ async def test_a_report_of_a_hundred_thousand_files_is_made_in_reasonable_time(t
         columns = [row[1] for row in db.execute("PRAGMA table_info(attachments)")]
         others = ", ".join(column for column in columns if column not in {"attachment_id", "entity_id"})
         db.execute(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) "
+            f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {MANY}) "
             f"INSERT INTO attachments (attachment_id, entity_id, {others}) "
             f"SELECT 'n' || i, 'e' || (i / 5), {others} FROM n, attachments"
         )
     began = time.monotonic()
-    assert write(tmp_path / "archive", tmp_path / "report.html")["attachments"] == 100_001
+    assert write(tmp_path / "archive", tmp_path / "report.html")["attachments"] == MANY + 1
     assert time.monotonic() - began < 60
-    assert (tmp_path / "report.html").stat().st_size < 60_000_000
+    assert (tmp_path / "report.html").stat().st_size < MANY * 600
 
 
 # Addresses
