@@ -42,7 +42,7 @@ from tests.contract.source import BoundSource, SourceContract, crawl, read_to_th
 from tests.contract.target import BoundTarget, TargetContract, sha256
 from tests.support.parts import PATIENCE, no_wait, rows, run_backup, run_load
 
-WORLD = World.generate(entities=130, seed=7, median_bytes=2_000, large_bytes=2_500_000)
+WORLD = World.generate(entities=70, seed=7, median_bytes=2_000, large_bytes=2_500_000)
 SMALL = World.generate(entities=30, seed=3, median_bytes=500, large_bytes=0)
 NO_PATIENCE = RetryPolicy(backoff=0, backoff_max=0)
 
