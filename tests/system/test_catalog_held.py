@@ -25,7 +25,7 @@ from migrator.store.layout import CATALOG
 from migrator.store.repair.auditing import audit
 from migrator.trackers.memory import MemorySource
 from tests.support.parts import expected, rows, run_backup, run_verify, small_tracker, stored
-from tests.support.program import configure, run, run_process
+from tests.support.program import config_of, run, run_process
 from tests.system.test_rights import mere_owner, modes_hold
 
 WORLD = World.generate(entities=6, seed=3, attachments=12, median_bytes=200, large_bytes=4000)
@@ -73,7 +73,7 @@ COMMANDS = (
 async def test_commands_that_write_end_with_status_6_and_those_that_read_work(tmp_path, impatient):
     base = tmp_path / "base"
     async with TargetprocessSandbox(WORLD) as source, TeamPulseSandbox(WORLD.without_attachments()) as target:
-        config = configure(base, source, target, source__options={"inline_images": "skip"})
+        config = config_of(base, source, target)
         assert (await run("-q", "backup", config)).code == 0
 
         async def refused(command: str, words: list[str]) -> None:

@@ -11,18 +11,11 @@ from jobs.commands.check import _source_attempts, _tried
 from migrator.errors import RejectedError
 from migrator.model import EntityRef, Unread
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
-from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
 from migrator.trackers.memory import MemorySource, MemoryTracker
 from tests.support.program import configure, run
 
 WORLD = World.generate(entities=4, seed=3, attachments=4, median_bytes=200)
-
-
-@pytest.fixture
-async def target():
-    async with TeamPulseSandbox(WORLD.without_attachments()) as sandbox:
-        yield sandbox
 
 
 def marks(document: dict, side: str) -> dict[str, tuple[bool, bool]]:

@@ -8,7 +8,6 @@ import json
 import re
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,10 +22,9 @@ from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
 from migrator.store.disk import disk_errors
 from tests.support.parts import overwrite
-from tests.support.program import ROOT, configure, ended, kill, run, run_process, start, until
+from tests.support.program import ROOT, catalog, config_of, ended, kill, run, run_process, start, until
 
 WORLD = World.generate(entities=20, seed=3, attachments=60, median_bytes=2000, large_bytes=400_000)
-SKIP = {"inline_images": "skip"}
 OWNED = sum(WORLD.owner_of(file) is not None for file in WORLD.attachments)
 ATTACHMENTS = {"listed", "stored", "unchanged", "skipped", "gone", "failed"}
 UPLOADS = {"planned", "uploaded", "already_there", "unmapped", "skipped", "failed"}
@@ -34,27 +32,6 @@ BACKUP = {"command", "run", "status", "entities", "attachments", "changes", "byt
 DELETIONS = {"planned", "deleted", "already_gone", "changed", "impossible", "failed"}
 LOAD = {"command", "run", "status", "uploads", "bytes", "seconds", "failures"}
 FAILURE = {"kind", "entity", "attachment", "name", "reason"}
-
-
-@pytest.fixture
-async def source():
-    async with TargetprocessSandbox(WORLD) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def target():
-    async with TeamPulseSandbox(WORLD.without_attachments()) as sandbox:
-        yield sandbox
-
-
-def config_of(folder: Path, source, target=None, **sections) -> Path:
-    return configure(folder, source, target, **{"source__options": SKIP, **sections})
-
-
-def catalog(root: Path, statement: str) -> list[tuple]:
-    with sqlite3.connect(f"file:{root / 'catalog.db'}?mode=ro", uri=True) as db:
-        return db.execute(statement).fetchall()
 
 
 def assert_one_clear_line(err: str) -> None:

@@ -14,35 +14,20 @@ from migrator.mapping.file import read_rows
 from migrator.model import EntityRef
 from migrator.pipeline.load import left_out
 from migrator.sandbox.issuetrak.app import IssuetrakSandbox
-from migrator.sandbox.targetprocess.app import TargetprocessSandbox
-from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
 from migrator.selection import Selection
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.support.parts import PATIENCE, rows, run_backup, run_load, small_tracker, twin_of
-from tests.support.program import configure, ended, run, start
+from tests.support.program import config_of, ended, run, start
 
 WORLD = World.generate(entities=6, seed=3, attachments=12, median_bytes=200, large_bytes=0)
 OWNED = sum(WORLD.owner_of(file) is not None for file in WORLD.attachments)
-SKIP = {"inline_images": "skip"}
-
-
-@pytest.fixture
-async def source():
-    async with TargetprocessSandbox(WORLD) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def target():
-    async with TeamPulseSandbox(WORLD.without_attachments()) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture
 async def backed_up(tmp_path, source, target):
     """A configuration whose source is backed up, and its mapping file."""
-    config = configure(tmp_path, source, target, source__options=SKIP)
+    config = config_of(tmp_path, source, target)
     assert (await run("-q", "backup", config)).code == 0
     return config, tmp_path / "mapping.csv"
 
@@ -159,7 +144,7 @@ async def test_a_rehearsal_names_what_the_target_is_known_to_refuse(tmp_path):
 
 async def test_a_rehearsal_knows_the_authors_that_an_issuetrak_does_not(tmp_path, source):
     async with IssuetrakSandbox(WORLD.without_attachments()) as issuetrak:
-        config = configure(tmp_path, source, issuetrak, source__options=SKIP)
+        config = config_of(tmp_path, source, issuetrak)
         checked = await run("--json", "check", config)
         odd = [one for one in checked.document["target"]["checks"] if one["check"] == "oddity"]
         assert [(one["ok"], one["warning"]) for one in odd if "created_by" in one["detail"]] == [(True, True)]

@@ -29,7 +29,7 @@ from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
 from migrator.store.layout import CATALOG
 from tests.support.parts import overwrite, run_backup, small_tracker
-from tests.support.program import configure, run, run_process
+from tests.support.program import config_of, run, run_process
 
 WORLD = World.generate(entities=10, seed=3, attachments=25, median_bytes=2000, large_bytes=400_000)
 DROP, OVERRIDE, SEARCH = 24, 1, 2
@@ -60,12 +60,6 @@ def allow(root) -> None:
 
 
 @pytest.fixture
-async def source():
-    async with TargetprocessSandbox(WORLD) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
 def sealed(tmp_path):
     """A folder for a test that seals its archive; it can be deleted afterwards."""
     yield tmp_path
@@ -87,7 +81,7 @@ def runs(root) -> list[tuple]:
 
 
 async def test_an_archive_that_can_not_be_written_can_be_read_and_nothing_else(sealed, source):
-    config, root = configure(sealed, source, source__options={"inline_images": "skip"}), sealed / "archive"
+    config, root = config_of(sealed, source), sealed / "archive"
     assert (await run("-q", "backup", config)).code == 0
     seal(root)
     for words in (
@@ -111,7 +105,7 @@ async def test_an_archive_that_can_not_be_written_can_be_read_and_nothing_else(s
 
 
 async def test_a_catalog_or_folder_that_refuses_us_is_status_7_in_one_line(sealed, source):
-    config, root = configure(sealed, source, source__options={"inline_images": "skip"}), sealed / "archive"
+    config, root = config_of(sealed, source), sealed / "archive"
     assert (await run("-q", "backup", config)).code == 0
     seal(root)
     allow(root)
@@ -144,7 +138,7 @@ async def test_a_blob_that_nobody_may_write_to_is_repaired_by_its_owner(sealed):
     """Large ones, which have files of their own while they come in, and small ones."""
     large = [replace(file, size=SMALL + number) for number, file in enumerate(WORLD.attachments[:3], 1)]
     async with TargetprocessSandbox(replace(WORLD, attachments=(*large, *WORLD.attachments[3:]))) as source:
-        config, root = configure(sealed, source, source__options={"inline_images": "skip"}), sealed / "archive"
+        config, root = config_of(sealed, source), sealed / "archive"
         assert (await run_process("-q", "backup", config, preexec_fn=mere_owner)).code == 0
         assert modes(root) == {0o400}
         sizes = {path: path.stat().st_size for path in root.glob("blobs/*/*")}
@@ -224,7 +218,7 @@ async def test_with_few_open_files_a_command_works_or_says_ulimit_at_its_start(t
     async with TeamPulseSandbox(WORLD.without_attachments()) as target:
         few = {"downloads": 2, "uploads": 1}
         config, root = (
-            configure(tmp_path, source, target, source__options={"inline_images": "skip"}),
+            config_of(tmp_path, source, target),
             tmp_path / "archive",
         )
         refused = await run_process("-q", "--json", "backup", config, preexec_fn=few_files(40))
@@ -252,7 +246,7 @@ async def test_a_limit_that_the_program_may_raise_is_raised(tmp_path, source):
 
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 92:
         pytest.skip("this system lets no process open 92 files")
-    config = configure(tmp_path, source, source__options={"inline_images": "skip"})
+    config = config_of(tmp_path, source)
     source.faults.latency = 0.2  # so that many are under way at once
     assert (await run_process("-q", "backup", config, preexec_fn=soft_only)).code == 0
 

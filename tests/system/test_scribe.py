@@ -24,7 +24,7 @@ from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
 from migrator.store.lock import ArchiveLock
 from migrator.store.writer import Scribe
-from tests.support.program import ROOT, configure, run, start, until
+from tests.support.program import ROOT, config_of, run, start, until
 
 HOLD_AND_WRITE = (
     "import sys, pathlib, time; from migrator.store.lock import ArchiveLock; from migrator.store.writer import Scribe\n"
@@ -191,7 +191,7 @@ async def test_it_holds_the_archive_until_its_end_though_its_parent_was_killed(r
 async def test_a_backup_goes_on_without_it(tmp_path):
     world = World.generate(entities=100, seed=3, attachments=1500, median_bytes=2000, large_bytes=5000)
     async with TargetprocessSandbox(world) as sandbox:
-        config = configure(tmp_path, sandbox, source__options={"inline_images": "skip"})
+        config = config_of(tmp_path, sandbox)
         process = await start("-q", "--json", "backup", config)
         await until(lambda: process.returncode is not None or bool(children(process.pid)))
         await until(lambda: sandbox.downloads.total() > 400)

@@ -22,7 +22,7 @@ from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
 from tests.support.parts import FULL
-from tests.support.program import configure, kill, run, start, until
+from tests.support.program import config_of, configure, kill, run, start, until
 
 KILLS = 10 if FULL else 4
 FILES = 5_000 if FULL else 2_000
@@ -135,7 +135,7 @@ async def test_a_load_killed_again_and_again_puts_every_file_there_exactly_once(
         TargetprocessSandbox(world) as source,
         TeamPulseSandbox(world.without_attachments()) as target,
     ):
-        config = configure(tmp_path, source, target, source__options={"inline_images": "skip"})
+        config = config_of(tmp_path, source, target)
         root = tmp_path / "archive"
         assert (await run("-q", "backup", config)).code == 0
         target.faults.upload_delay_after_accept = 0.04

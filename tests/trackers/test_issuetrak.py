@@ -46,6 +46,7 @@ from migrator.wire.client import HttpClient
 from tests.contract import Bytes, Expected, MemorySink, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, fetch, read_to_the_end
 from tests.contract.target import NASTY, BoundTarget, TargetContract, sha256
+from tests.support.opened import closed_later
 from tests.support.parts import run_backup, run_load
 
 WORLD = World.generate(entities=40, seed=7, median_bytes=2_000, large_bytes=2_500_000)
@@ -59,20 +60,9 @@ ISSUE = "GET /api/v1/issues/{notes}/{number}"
 UPLOAD = "POST /api/v1/attachments{slash}"
 DATE = "2014-05-06T07:08:09"
 
-_opened: list[HttpClient] = []
-
-
-@pytest.fixture(autouse=True)
-async def closing():
-    """Whatever a test opened is closed after it."""
-    yield
-    while _opened:
-        await _opened.pop().close()
-
 
 def client(url: str, key: str = IssuetrakSandbox.key) -> HttpClient:
-    _opened.append(HttpClient(url, ADAPTER.signer({"api_key": key}), timeout=20))
-    return _opened[-1]
+    return closed_later(HttpClient(url, ADAPTER.signer({"api_key": key}), timeout=20))
 
 
 def source(url: str, key: str = IssuetrakSandbox.key, **options: object) -> IssuetrakSource:
@@ -1411,7 +1401,7 @@ async def test_teampulse_goes_to_issuetrak_exactly_once_in_spite_of_lost_answers
         archive, catalog = Archive(tmp_path), Catalog(tmp_path)
         archive.prepare()
         http = HttpClient(old.url, adapter("teampulse").signer(old.credentials))
-        _opened.append(http)
+        closed_later(http)
         found = adapter("teampulse").source(http, adapter("teampulse").options())
         await backup(found, archive, catalog, BackupSettings("teampulse", downloads=4))
         mapping = {EntityRef(old.kind_of(e.id), str(e.id)): (issue(e.id),) for e in SMALL.entities}

@@ -24,6 +24,7 @@ from migrator.wire.client import HttpClient
 from tests.contract import SAMPLES, Bytes, Expected, MemorySink, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, read_to_the_end
 from tests.contract.target import BoundTarget, TargetContract, Truth
+from tests.support.opened import closed_later
 from tests.trackers.fake_redmine import KEY, LOGIN, PASSWORD, FakeRedmine, page
 from tests.trackers.fake_redmine_beside import Space
 
@@ -35,25 +36,12 @@ real = [
 ]
 
 
-_opened: list[HttpClient | RedmineSource] = []
-
-
-@pytest.fixture(autouse=True)
-async def closing():
-    """Whatever a test opened is closed after it."""
-    yield
-    while _opened:
-        await _opened.pop().close()
-
-
 def client(url: str, key: str) -> HttpClient:
-    _opened.append(HttpClient(url, ADAPTER.signer({"api_key": key}), timeout=20))
-    return _opened[-1]
+    return closed_later(HttpClient(url, ADAPTER.signer({"api_key": key}), timeout=20))
 
 
 def source(url: str, key: str = KEY, options: Options | None = None) -> RedmineSource:
-    _opened.append(RedmineSource(client(url, key), options or Options()))
-    return _opened[-1]
+    return closed_later(RedmineSource(client(url, key), options or Options()))
 
 
 def target(url: str, key: str = KEY, project: str = "secret", kind: str = "Task") -> RedmineTarget:

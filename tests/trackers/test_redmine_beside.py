@@ -22,7 +22,7 @@ from tests.contract.source import crawl, fetch, read_to_the_end
 from tests.support.parts import run_backup
 from tests.trackers.fake_redmine import FakeRedmine
 from tests.trackers.fake_redmine_beside import Space
-from tests.trackers.test_redmine import closing, seeded_beside, source, target  # noqa: F401 - a fixture
+from tests.trackers.test_redmine import seeded_beside, source, target
 
 
 @pytest.fixture

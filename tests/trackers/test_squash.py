@@ -40,6 +40,7 @@ from migrator.wire.client import HttpClient
 from tests.contract import Bytes, Expected, MemorySink, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, read_to_the_end
 from tests.contract.target import BoundTarget, TargetContract, sha256
+from tests.support.opened import closed_later
 from tests.support.parts import PATIENCE, no_wait, rows, run_backup, run_load
 
 WORLD = World.generate(entities=70, seed=7, median_bytes=2_000, large_bytes=2_500_000)
@@ -47,24 +48,8 @@ SMALL = World.generate(entities=30, seed=3, median_bytes=500, large_bytes=0)
 NO_PATIENCE = RetryPolicy(backoff=0, backoff_max=0)
 
 
-_opened: list[HttpClient] = []
-
-
-@pytest.fixture(autouse=True)
-async def closing():
-    """Whatever a test opened is closed after it."""
-    yield
-    while _opened:
-        await _opened.pop().close()
-
-
-def opened(http: HttpClient) -> HttpClient:
-    _opened.append(http)
-    return http
-
-
 def client(sandbox: SquashSandbox, **auth: str) -> HttpClient:
-    return opened(HttpClient(sandbox.url, ADAPTER.signer(auth or sandbox.credentials)))
+    return closed_later(HttpClient(sandbox.url, ADAPTER.signer(auth or sandbox.credentials)))
 
 
 def source(sandbox: SquashSandbox, options: Options | None = None, **auth: str) -> SquashSource:
@@ -991,7 +976,7 @@ async def test_server_that_takes_no_passwords_is_said_to_want_a_token():
 
 async def test_wrong_context_path_is_named():
     async with running() as (sandbox, _):
-        http = opened(HttpClient(sandbox.url.removesuffix("/squash"), ADAPTER.signer(sandbox.credentials)))
+        http = closed_later(HttpClient(sandbox.url.removesuffix("/squash"), ADAPTER.signer(sandbox.credentials)))
         made = SquashSource(http, Options())
         with pytest.raises(errors.TrackerUnreachableError, match="/squash"):
             await made.check()
@@ -1424,7 +1409,7 @@ async def backed_up(root) -> EntityRef:
 
 
 async def load_into(sandbox: SquashSandbox, root, owner: EntityRef, die_at: int = 0, *, before: bool = True) -> Mortal:
-    http = opened(Mortal(sandbox.url, ADAPTER.signer(sandbox.credentials)))
+    http = closed_later(Mortal(sandbox.url, ADAPTER.signer(sandbox.credentials)))
     http.die_at, http.before = die_at, before
     goal = RetryingTarget(SquashTarget(http, Options()), PATIENCE)
     await run_load(sandbox, root, {owner: (first(sandbox, "iterations"),)}, target=goal)

@@ -26,11 +26,12 @@ from tests.contract.target import TargetContract
 from tests.trackers.targetprocess_bound import (
     SKIP,
     WORLD,
+    all_in,
+    all_of,
     answering,
     bound_source,
     bound_target,
     client,
-    expected_files,
     owner_of,
     running,
     source_of,
@@ -91,14 +92,6 @@ def settled(done: Crawl) -> dict[str, Attachment]:
             found = files[link.attachment_id]
             files[found.id] = replace(found, owner=link.owner, comment_id=link.comment_id)
     return files
-
-
-async def all_of(source: TargetprocessSource) -> Counter:
-    return Counter(told(file) for file in (await crawl(source)).attachments.values())
-
-
-def all_in(sandbox: TargetprocessSandbox) -> Counter:
-    return Counter((file.owner, file.name, file.description) for file in expected_files(sandbox))
 
 
 # What one list hides the other shows

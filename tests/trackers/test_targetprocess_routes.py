@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from urllib.parse import unquote_plus
@@ -21,8 +20,8 @@ from migrator.sandbox.targetprocess.lists import TargetprocessLists
 from migrator.trackers.targetprocess import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
 from migrator.trackers.targetprocess.parse import attachment, iso_date
 from tests.contract import Bytes, MemorySink
-from tests.contract.source import crawl, fetch, read_to_the_end, told
-from tests.trackers.targetprocess_bound import SKIP, WORLD, answering, client, expected_files
+from tests.contract.source import crawl, fetch, read_to_the_end
+from tests.trackers.targetprocess_bound import SKIP, WORLD, all_in, all_of, answering, client
 
 NO_ROUTE = [400, 404, 405, 501]
 CROWDED = replace(
@@ -60,14 +59,6 @@ async def odd(options=SKIP, world=WORLD, **how):
         source = TargetprocessSource(client(sandbox.url), options)
         yield sandbox, source
         await source.close()
-
-
-async def all_of(source):
-    return Counter(told(file) for file in (await crawl(source)).attachments.values())
-
-
-def all_in(sandbox):
-    return Counter((file.owner, file.name, file.description) for file in expected_files(sandbox))
 
 
 def with_files(sandbox):

@@ -28,7 +28,7 @@ from migrator.store.lock import ArchiveLock
 from migrator.trackers import TRACKERS, adapter
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.support.parts import FULL, PATIENCE, rows, run_backup, run_load, small_tracker, twin_of
-from tests.support.program import configure, run
+from tests.support.program import config_of, run
 
 XSS = (
     "<script>alert(1)</script>.txt",
@@ -315,7 +315,7 @@ async def test_the_program_reports_during_a_run_with_addresses_of_both_trackers(
     world = World.generate(entities=10, seed=3, attachments=20, median_bytes=500, large_bytes=2_000)
     empty = world.without_attachments()
     async with TargetprocessSandbox(world) as source, TeamPulseSandbox(empty) as target:
-        config = configure(tmp_path, source, target, source__options={"inline_images": "skip"})
+        config = config_of(tmp_path, source, target)
         assert (await run("migrate", config)).code == 0
         checked = await run("--json", "load", config, "--verify", "content")
         assert checked.code == 0
