@@ -10,6 +10,7 @@ import gc
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,13 @@ PROCESSES = {"start", "run_process", "subprocess", "in_child", "dies_at"}
 
 
 def pytest_configure() -> None:
-    """Before pytest makes its first folder. Tests that were started by `nohup` would hand that on to every program."""
+    """Before pytest makes its first folder. Tests that were started by `nohup` would hand that on to every program.
+
+    Bytecode is kept, whatever the environment says: without it each program that a test starts compiles all modules.
+    """
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     wanted = "MIGRATOR_TEST_DISK" not in os.environ and "PYTEST_DEBUG_TEMPROOT" not in os.environ
     if wanted and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ENOUGH:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
