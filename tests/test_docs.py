@@ -51,7 +51,7 @@ SPAN_CALLS = [words for words in calls(SPANS) if words]
 
 
 # A command keeps the help option that it makes first, for the tests that come after these.
-CONTEXT = click.Context(group, help_option_names=["-h", "--help"])
+CONTEXT = click.Context(group, **group.context_settings)
 
 
 def known_options(command: click.Command) -> set[str]:
@@ -63,7 +63,7 @@ def parsed(words: list[str]) -> str:
     before = list(takewhile(lambda word: word.startswith("-"), words))
     assert set(before) <= known_options(group)
     name, *rest = words[len(before) :]
-    context = click.Context(group, obj=Output(), help_option_names=["-h", "--help"])
+    context = click.Context(group, obj=Output(), **group.context_settings)
     group.get_command(context, name).make_context(name, rest, parent=context)
     return name
 

@@ -97,6 +97,8 @@ LONG = {
 }
 """Modules over LONGEST lines, each with its reason."""
 LONGEST = 300
+MAX_TEST_NAME = 70
+"""Characters."""
 
 
 def _name(path: Path) -> str:
@@ -111,15 +113,18 @@ def tree(module: str) -> ast.Module:
     return ast.parse(MODULES[module].read_text(encoding="utf-8"))
 
 
-def imports(module: str) -> Iterator[tuple[str, int]]:
+@cache
+def imports(module: str) -> list[tuple[str, int]]:
     """Every module that one imports, at its top or inside a function, and the column: 0 is the top."""
+    imported = []
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, node.col_offset) for alias in node.names)
+            imported += [(alias.name, node.col_offset) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: imports are absolute"
             whole = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from ((name if name in MODULES else str(node.module), node.col_offset) for name in whole)
+            imported += [(name if name in MODULES else str(node.module), node.col_offset) for name in whole]
+    return imported
 
 
 def part_of(module: str) -> str:
@@ -139,12 +144,14 @@ def test_every_part_stands_in_the_table():
     assert {part_of(module) for module in INSIDE} == {*MAY_IMPORT, "jobs"}
 
 
-@pytest.mark.parametrize("module", INSIDE)
-def test_a_module_imports_what_the_table_allows(module):
-    part = part_of(module)
-    allowed = {*MAY_IMPORT} if part == "jobs" else {*MAY_IMPORT[part].split()}
-    ours = {part_of(name) for name, _ in imports(module) if name in MODULES and part_of(name)}
-    assert ours - {part} - allowed == set()
+def test_a_module_imports_what_the_table_allows():
+    forbidden = {}
+    for module in INSIDE:
+        part = part_of(module)
+        allowed = {*MAY_IMPORT} if part == "jobs" else {*MAY_IMPORT[part].split()}
+        ours = {part_of(name) for name, _ in imports(module) if name in MODULES and part_of(name)}
+        forbidden[module] = ours - {part} - allowed
+    assert {module: parts for module, parts in forbidden.items() if parts} == {}
 
 
 def test_the_map_is_the_table():
@@ -166,18 +173,20 @@ def door_of(module: str, target: str) -> str | None:
     return next((door for door in above if door in DOORS and not is_in(module, door)), None)
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_nobody_imports_past_a_door(module):
-    """From outside of a package only what its `__init__` lists in `__all__`, and from there. A door may look inside."""
-    past = []
+def imported_past_a_door(module: str) -> Iterator[str]:
     for node in ast.walk(tree(module)):
         inside = isinstance(node, ast.ImportFrom) and module in DOORS and is_in(node.module, module)
         if isinstance(node, ast.ImportFrom) and not inside and (door := door_of(module, node.module)):
             listed = import_module(door).__all__
-            past += [
-                f"{node.module}.{alias.name}" for alias in node.names if node.module != door or alias.name not in listed
-            ]
-    assert past == []
+            for alias in node.names:
+                if node.module != door or alias.name not in listed:
+                    yield f"{node.module}.{alias.name}"
+
+
+def test_nobody_imports_past_a_door():
+    """From outside of a package only what its `__init__` lists in `__all__`, and from there. A door may look inside."""
+    past = {module: [*imported_past_a_door(module)] for module in MODULES}
+    assert {module: names for module, names in past.items() if names} == {}
 
 
 def test_what_a_door_lists_is_there():
@@ -193,11 +202,15 @@ def test_imports_run_in_no_circle():
     ).prepare()
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_every_library_has_one_home(module):
-    foreign = {name.partition(".")[0] for name, _ in imports(module)} - set(sys.stdlib_module_names) - set(OURS)
-    for library in foreign | ({"sqlite3"} & {name for name, _ in imports(module)}):
-        assert any(is_in(module, home) for home in HOMES.get(library, ())), f"{library} is not at home in {module}"
+def test_every_library_has_one_home():
+    ours = {*sys.stdlib_module_names, *OURS} - {"sqlite3"}
+    astray = [
+        f"{library} is not at home in {module}"
+        for module in MODULES
+        for library in {name.partition(".")[0] for name, _ in imports(module)} - ours
+        if not any(is_in(module, home) for home in HOMES.get(library, ()))
+    ]
+    assert astray == []
 
 
 def test_every_library_is_a_declared_dependency():
@@ -215,10 +228,15 @@ def test_a_start_loads_no_library_but_click():
     assert {name.partition(".")[0] for name in loaded.split()} & set(HOMES) - {"sqlite3"} == {"click"}
 
 
-@pytest.mark.parametrize("module", [name for name in sorted(MODULES) if is_in(name, "migrator")])
-def test_library_neither_prints_nor_exits(module):
-    called = {ast.unparse(node.func) for node in ast.walk(tree(module)) if isinstance(node, ast.Call)}
-    assert called & {"print", "input", "exit", "quit", "sys.exit", "os._exit", "sys.stdout.write"} == set()
+def test_library_neither_prints_nor_exits():
+    unwanted = {"print", "input", "exit", "quit", "sys.exit", "os._exit", "sys.stdout.write"}
+    calls = [
+        f"{module}: {ast.unparse(node.func)}"
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if is_in(module, "migrator") and isinstance(node, ast.Call) and ast.unparse(node.func) in unwanted
+    ]
+    assert calls == []
 
 
 def public(node: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str, ast.AST]]:
@@ -230,9 +248,8 @@ def public(node: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str, 
                 yield from public(child, f"{prefix}.{child.name}")
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_every_public_name_has_a_docstring(module):
-    named = [(module, tree(module)), *public(tree(module), module)]
+def test_every_public_name_has_a_docstring():
+    named = [pair for module in sorted(MODULES) for pair in [(module, tree(module)), *public(tree(module), module)]]
     assert [name for name, node in named if not (ast.get_docstring(node) or overrides(node))] == []
 
 
@@ -283,6 +300,17 @@ def chain(made: type) -> list[type]:
     is_data = is_dataclass(made) or hasattr(made, "model_fields")
     counts = not (is_data or getattr(made, "_is_protocol", False) or issubclass(made, BaseException))
     return [made, *bases] if counts and made.__module__.partition(".")[0] in OURS else bases
+
+
+def test_names_of_tests_are_short():
+    """A name is the first line of a failure, and is read there once."""
+    names = [
+        f"{path.name}::{node.name}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    ]
+    assert [name for name in names if len(name.partition("::")[2]) > MAX_TEST_NAME] == []
 
 
 def test_nothing_is_left_open_in_the_code():
@@ -346,7 +374,7 @@ def test_every_option_of_a_tracker_is_told_of(name):
 
 
 @pytest.mark.parametrize("name", sorted(TRACKERS))
-def test_largest_file_that_the_options_tell_is_the_largest_that_the_target_takes(name):
+def test_the_largest_file_in_the_options_is_the_largest_the_target_takes(name):
     parts = adapter(name)
     if "max_bytes" not in parts.options.__dataclass_fields__:
         pytest.skip("this tracker has no such option")

@@ -133,7 +133,7 @@ def test_the_configuration_that_is_changed_is_in_order_at_first(folder):
 
 @examples(300)
 @given(place=st.sampled_from(PLACES), value=VALUES)
-def test_any_value_under_any_key_is_taken_or_refused_with_the_name_of_the_key(folder, place, value):
+def test_any_value_is_taken_or_refused_with_the_name_of_its_key(folder, place, value):
     content = deepcopy(WHOLE)
     inner = content
     for key in place[:-1]:

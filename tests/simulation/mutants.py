@@ -1,7 +1,7 @@
-"""Defects that the story has to find: each is a way in which tools of this kind lose or double files.
+"""Mutation testing: defects that the simulation has to find, each a way in which such tools lose or double files.
 
-The one idea: a mutant replaces one method of the program by one that has the defect, for as long as a context lasts.
-A new promise of the story gets a mutant, or nobody knows whether the story would notice.
+A mutant replaces one method of the program by one with the defect while a context lasts. Each promise of the simulation
+needs a mutant, or nobody knows whether a breach would be noticed.
 """
 
 from __future__ import annotations
@@ -162,10 +162,21 @@ MUTANTS: dict[str, Mutant] = {
     "errors of a download are swallowed": lambda: patch.object(Fetcher, "_fetched", _page_swallows_errors),
 }
 
-TOLD_BY = {
+FOUND_BY = {
+    "the checkpoint before the rows": 12,
+    "the rows before the bytes": 59,
+    "what a killed run named is trusted": 8,
     "the name of a new manifest is not flushed": 50,
-    "a catalog does not catch up with its manifest": 81,
+    "a catalog does not catch up with its manifest": 30,
+    "a rebuilt catalog has its name before it is whole": 1,
+    "a retry without rewind": 1,
+    "an upload is repeated without a look": 10,
+    "a load that resumes does not look": 5,
+    "an intent is not recorded": 2,
+    "sizes are not compared": 4,
     "what is read back is not checked": 9102,
-    "errors of a download are swallowed": 30,
+    "a 404 is for ever": 3,
+    "a listing that ends early is believed": 7,
+    "errors of a download are swallowed": 3,
 }
-"""Seeds that told these when they were last looked for; they are tried first, which saves time and decides nothing."""
+"""Seeds that found these when they were last looked for; they are tried first, which saves time and decides nothing."""

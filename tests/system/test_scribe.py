@@ -24,7 +24,7 @@ from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
 from migrator.store.lock import ArchiveLock
 from migrator.store.writer import Scribe
-from tests.support.program import ROOT, configure, run, start, until
+from tests.support.program import ROOT, config_of, run, start, until
 
 HOLD_AND_WRITE = (
     "import sys, pathlib, time; from migrator.store.lock import ArchiveLock; from migrator.store.writer import Scribe\n"
@@ -76,7 +76,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-async def test_the_first_large_batch_starts_it_and_what_it_writes_is_an_archive_s_files(root, scribe):
+async def test_the_first_large_batch_starts_it_and_it_writes_an_archive_s_files(root, scribe):
     archive = Archive(root, scribe)
     archive.store_batch(files("few", 3), [])
     assert scribe._process is None
@@ -90,7 +90,7 @@ async def test_the_first_large_batch_starts_it_and_what_it_writes_is_an_archive_
     assert archive.untrusted == set()
 
 
-async def test_a_batch_with_large_files_may_be_repeated_and_leaves_nothing_behind(root, scribe):
+async def test_a_repeated_batch_with_large_files_leaves_nothing_behind(root, scribe):
     await at_work(scribe)
     archive, some = Archive(root, scribe), files("small", 3)
     (archive.incoming / "large").write_bytes(b"large")
@@ -163,7 +163,7 @@ async def test_closing_ends_it_and_may_be_repeated(scribe):
     assert not scribe.write([])
 
 
-async def test_it_holds_the_archive_until_it_has_ended_though_its_parent_was_killed(root):
+async def test_it_holds_the_archive_until_its_end_though_its_parent_was_killed(root):
     with subprocess.Popen(
         [sys.executable, "-c", HOLD_AND_WRITE, str(root)],
         stdin=subprocess.PIPE,
@@ -191,7 +191,7 @@ async def test_it_holds_the_archive_until_it_has_ended_though_its_parent_was_kil
 async def test_a_backup_goes_on_without_it(tmp_path):
     world = World.generate(entities=100, seed=3, attachments=1500, median_bytes=2000, large_bytes=5000)
     async with TargetprocessSandbox(world) as sandbox:
-        config = configure(tmp_path, sandbox, source__options={"inline_images": "skip"})
+        config = config_of(tmp_path, sandbox)
         process = await start("-q", "--json", "backup", config)
         await until(lambda: process.returncode is not None or bool(children(process.pid)))
         await until(lambda: sandbox.downloads.total() > 400)

@@ -105,7 +105,7 @@ async def test_a_flipped_bit_in_any_byte_of_the_manifest_is_found(tmp_path):
 
 
 @pytest.mark.timeout(900)
-async def test_a_flipped_bit_in_any_byte_of_the_catalog_is_found_or_changes_nothing(tmp_path, monkeypatch):
+async def test_a_flipped_bit_anywhere_in_the_catalog_is_found_or_changes_nothing(tmp_path, monkeypatch):
     await tiny_archive(tmp_path)
     path = tmp_path / "catalog.db"
     told = replay(manifest.path_in(tmp_path))
@@ -230,7 +230,7 @@ async def test_a_row_that_was_changed_taken_or_added_is_found_and_rebuilt(tmp_pa
     assert stored(tmp_path) == expected(tracker)
 
 
-async def test_lines_of_the_manifest_swapped_taken_or_doubled_are_found_and_written_anew(tmp_path):
+async def test_manifest_lines_swapped_removed_or_doubled_are_found_and_rewritten(tmp_path):
     tracker = await tiny_archive(tmp_path)
     path = manifest.path_in(tmp_path)
     lines = path.read_bytes().splitlines(keepends=True)

@@ -51,7 +51,7 @@ async def end(task):
         await task
 
 
-async def test_a_batch_is_written_while_the_one_before_it_is_recorded_and_never_recorded_before_it_is_written(tmp_path):
+async def test_a_batch_is_written_while_the_one_before_is_recorded(tmp_path):
     async with recorder(tmp_path, 68) as (made, archive, catalog, files):
         record, store, written, begun = catalog.crawl.record_outcomes, archive.store_batch, set(), threading.Event()
         overlaps = []
@@ -79,7 +79,7 @@ async def test_a_batch_is_written_while_the_one_before_it_is_recorded_and_never_
 
 
 @pytest.mark.parametrize("fails", ["store_batch", "record_outcomes"])
-async def test_what_could_not_be_written_or_recorded_is_told_once_and_recorded_by_the_flush(tmp_path, fails):
+async def test_a_failed_write_or_record_is_told_once_and_recorded_by_the_flush(tmp_path, fails):
     async with recorder(tmp_path, 60) as (made, archive, catalog, files):
         whole = archive if fails == "store_batch" else catalog.crawl
         does, failures = getattr(whole, fails), [StorageError("full")]
@@ -99,7 +99,7 @@ async def test_what_could_not_be_written_or_recorded_is_told_once_and_recorded_b
         assert len(recorded(catalog)) == len(files)
 
 
-async def test_a_file_settled_while_nothing_else_happens_is_recorded_all_the_same(tmp_path):
+async def test_a_file_settled_while_nothing_else_happens_is_recorded_too(tmp_path):
     async with recorder(tmp_path, 1) as (made, _, catalog, files):
         told = asyncio.Event()
         task = asyncio.create_task(made.run())

@@ -141,7 +141,7 @@ async def lived(schedule: list[Step], ways: list[str], size: int, root: Path) ->
     return happened
 
 
-def test_what_was_there_all_the_time_is_in_the_archive_with_its_bytes_and_its_owner(tmp_path):
+def test_what_was_there_all_the_time_is_archived_with_bytes_and_owner(tmp_path):
     happened = 0
     with asyncio.Runner() as runner:
 
@@ -199,7 +199,7 @@ async def test_a_page_that_comes_again_a_few_times_is_no_circle(tmp_path):
     assert stored(tmp_path) == expected(tracker)
 
 
-async def test_a_file_that_vanished_between_listing_and_download_is_gone_and_the_run_complete(tmp_path):
+async def test_a_file_that_vanished_before_its_download_is_gone_and_no_failure(tmp_path):
     tracker = small_tracker()
     victim = next(iter(tracker.files))
 
