@@ -8,12 +8,14 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from jobs.terminal import printable, say, tell
 from migrator.errors import StorageError
-from migrator.pipeline.summary import Summary
 from migrator.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from migrator.pipeline.summary import Summary
 
 
 def _document(value: dict[str, Any]) -> str:

@@ -9,16 +9,16 @@ when the rows are added.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+
+from typing_extensions import override
 
 from migrator import errors
 from migrator.mapping import Index, Mapping, Match, Row, Rule, match
 from migrator.model import Entity, EntityRef, RunStatus
+from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.summary import MapCounts, MapSummary, OpenEntity
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
@@ -39,28 +39,31 @@ async def propose(
 ) -> MapSummary:
     """One run: adds a row for each entity of the archive that has none and was found at the target.
 
-    Gives the summary; its lists are `ambiguous` and `unmatched`, of entities with files only. Whoever calls holds the
-    archive. May be cancelled while it lists.
+    The caller holds the archive. The summary lists, as `ambiguous` and `unmatched`, entities with files only. Nothing
+    is in flight while the target is listed, so this is stopped by cancelling it.
     """
-    began, progress = time.monotonic(), progress or Silent()
-    run = catalog.begin_run("map")
-    status = RunStatus.FAILED
-    summary: MapSummary | None = None
-    try:
-        index = await _listed(target, settings.rules, progress)
-        summary = await asyncio.to_thread(_proposed, catalog, index, settings)
-        status = RunStatus.COMPLETE
-    except asyncio.CancelledError:
-        status = RunStatus.INTERRUPTED
-        raise
-    finally:
-        seconds = time.monotonic() - began
-        told: dict[str, Any] = {"command": "map", "run": run, "status": str(status), "seconds": round(seconds, 2)}
-        if summary is not None:
-            summary = replace(summary, run=run, status=status, seconds=seconds)
-            told = {key: value for key, value in summary.as_json().items() if key not in {"ambiguous", "unmatched"}}
-        catalog.end_run(run, status, told)
-    return summary
+    async with run_context(catalog, "map", mends_journal=False) as context:
+        return await context.execute(_Map(target, settings, context, progress or Silent()))
+
+
+class _Map(Job[MapSummary]):
+    def __init__(self, target: Source, settings: MapSettings, context: RunContext, progress: Progress) -> None:
+        self._target, self._settings, self._context, self._progress = target, settings, context, progress
+        self._summary = MapSummary()
+
+    @override
+    async def work(self) -> None:
+        index = await _listed(self._target, self._settings.rules, self._progress)
+        call, catalog = self._context.executor.call, self._context.catalog
+        self._summary = await call(_proposed, catalog, index, self._settings)
+
+    @override
+    async def flush(self) -> None:
+        """Rows are added to the mapping file in one step."""
+
+    @override
+    def summary(self, status: RunStatus) -> MapSummary:
+        return self._summary
 
 
 async def _listed(target: Source, rules: Sequence[Rule], progress: Progress) -> Index:

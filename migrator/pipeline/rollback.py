@@ -60,7 +60,7 @@ async def rollback(
     """
     async with run_context(catalog, "rollback", lambda: _expect_load(catalog, settings.load)) as context:
         work = _Rollback(target, settings, context, progress or Silent())
-        return await context.execute(work, stop or asyncio.Event())
+        return await context.execute(work, stop)
 
 
 def _expect_load(catalog: Catalog, load: int | None) -> None:

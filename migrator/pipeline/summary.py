@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from migrator.model import EntityRef, RunStatus, Upload
 
 OPTIONAL = {"optional": True}
@@ -105,16 +107,36 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary(Summary):
-    """Of a run that goes through items one by one: what it could not do, and how many seconds it took."""
+    """Of a run that goes through `RunContext`, with the seconds that it took."""
 
     seconds: float | None = field(default=None, metadata=OPTIONAL)
-    failures: tuple[Failure, ...] = ()
-    incomplete: bool = field(default=False, metadata=HIDDEN)
-    """Makes a complete run incomplete, as failures do."""
+
+    def status_after(self, ended: RunStatus) -> RunStatus:
+        """The status of a run whose work ended like this."""
+        return ended
+
+    def as_record(self) -> dict[str, Any]:
+        """The part of the JSON that the catalog keeps."""
+        return self.as_json()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackupSummary(RunSummary):
+class ItemsSummary(RunSummary):
+    """Of a run that handles items one by one: `failures` are those that it could not do.
+
+    `incomplete` makes a run incomplete although nothing failed.
+    """
+
+    failures: tuple[Failure, ...] = ()
+    incomplete: bool = field(default=False, metadata=HIDDEN)
+
+    @override
+    def status_after(self, ended: RunStatus) -> RunStatus:
+        return RunStatus.INCOMPLETE if ended is RunStatus.COMPLETE and (self.failures or self.incomplete) else ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupSummary(ItemsSummary):
     """`attachments` counts what was listed and what became of it; `changes`, against the archive as it was."""
 
     command = "backup"
@@ -201,7 +223,7 @@ class UnmatchedRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadSummary(RunSummary):
+class LoadSummary(ItemsSummary):
     """`stubs` counts created entities; `altered` are uploads that the target altered; `moved` counts deletions at
     former entities.
     """
@@ -236,7 +258,7 @@ class DeletionCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RollbackSummary(RunSummary):
+class RollbackSummary(ItemsSummary):
     """`dry_run` has the number of files that would be deleted."""
 
     command = "rollback"
@@ -267,7 +289,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VerifySummary(Summary):
+class VerifySummary(RunSummary):
     """`blobs` of `of` were hashed; `round_complete`: with those of earlier runs, that was all of them."""
 
     command = "verify"
@@ -277,8 +299,11 @@ class VerifySummary(Summary):
     checked: int = 0
     of: int | None = field(default=None, metadata=OPTIONAL)
     round_complete: bool | None = field(default=None, metadata=OPTIONAL)
-    seconds: float | None = field(default=None, metadata=OPTIONAL)
     problems: tuple[Problem, ...] = ()
+
+    @override
+    def status_after(self, ended: RunStatus) -> RunStatus:
+        return RunStatus.DAMAGED if self.problems and ended is not RunStatus.FAILED else ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +321,7 @@ class RebuildSummary(Summary):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportSummary(RunSummary):
+class ExportSummary(ItemsSummary):
     """`files` and `bytes` are what stands at the destination, 0 where nothing was left there."""
 
     command = "export"
@@ -307,16 +332,20 @@ class ExportSummary(RunSummary):
     bytes: int
     problems: tuple[Problem, ...]
 
+    @override
+    def status_after(self, ended: RunStatus) -> RunStatus:
+        return RunStatus.DAMAGED if self.problems and ended is RunStatus.COMPLETE else ended
+
 
 @dataclass(frozen=True, slots=True)
 class MapCounts:
     """What became of the entities of the archive."""
 
-    kept: int
-    proposed: int
-    ambiguous: int
-    unmatched: int
-    without_files: int
+    kept: int = 0
+    proposed: int = 0
+    ambiguous: int = 0
+    unmatched: int = 0
+    without_files: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,22 +361,26 @@ class OpenEntity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MapSummary(Summary):
+class MapSummary(RunSummary):
     """`found_by` and `sure` count the new rows by rule and by certainty; `mapping` and `open` are the files written."""
 
     command = "map"
     last = ("seconds", "mapping", "open")
 
-    entities: int
-    targets: int
-    rows: MapCounts
-    found_by: dict[str, int]
-    sure: dict[str, int]
-    ambiguous: tuple[OpenEntity, ...]
-    unmatched: tuple[OpenEntity, ...]
-    seconds: float | None = field(default=None, metadata=OPTIONAL)
+    entities: int = 0
+    targets: int = 0
+    rows: MapCounts = field(default_factory=MapCounts)
+    found_by: dict[str, int] = field(default_factory=dict)
+    sure: dict[str, int] = field(default_factory=dict)
+    ambiguous: tuple[OpenEntity, ...] = ()
+    unmatched: tuple[OpenEntity, ...] = ()
     mapping: str | None = field(default=None, metadata=OPTIONAL)
     open: str | None = field(default=None, metadata=OPTIONAL)
+
+    @override
+    def as_record(self) -> dict[str, Any]:
+        """Without the two lists, which may be as long as the archive."""
+        return {key: value for key, value in self.as_json().items() if key not in {"ambiguous", "unmatched"}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

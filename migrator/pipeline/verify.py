@@ -14,12 +14,17 @@ import math
 import os
 import time
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from typing_extensions import override
 
 from migrator.errors import ArchiveDamagedError
 from migrator.model import Blob, RunStatus
+from migrator.pipeline.run import Job, RunContext, run_context
+from migrator.pipeline.stop import StopToken
 from migrator.pipeline.summary import Problem, VerifySummary
+from migrator.pipeline.workers import run_workers
 from migrator.progress import Progress, Silent
 from migrator.store import BLOB_FOLDERS, CATALOG, Archive, Catalog, audit, blob_name, hash_file, own_limits
 
@@ -42,9 +47,11 @@ CODES = {
 """Code of each kind of damage, and its word. A code is never given to anything else."""
 OF_BLOBS = frozenset({"E01", "E02", "E04", "E05", "E06"})
 HASHERS = 2
-SOME = 64
-PLACE = "verify_at"
-"""Under which the catalog keeps where the last verify of a part ended."""
+"""Blobs hashed at the same time."""
+MAX_BLOBS_AT_ONCE = 64
+"""Blobs hashed before they are judged."""
+POSITION_KEY = "verify_at"
+"""The setting that holds where the last partial verify ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +85,15 @@ async def verify(
         catalog = Catalog(archive.root, read_only=not os.access(archive.root, os.W_OK))
     except ArchiveDamagedError as error:
         return _unopened([problem("E11", "", CATALOG, str(error))])
+
+    def mark_journal() -> None:
+        damage = [found.code for found in problems if found.code > "E20"]
+        if damage and not catalog.read_only:
+            catalog.mark_journal_damaged(damage[0])
+
     with closing(catalog):
-        work = _Verify(archive, catalog, part, progress or Silent(), stop or asyncio.Event(), problems)
-        return await work.run(began)
+        async with run_context(catalog, "verify", mark_journal, mends_journal=False, began=began) as context:
+            return await context.execute(_Verify(archive, part, problems, context, progress or Silent()), stop)
 
 
 def _unopened(problems: list[Problem]) -> VerifySummary:
@@ -88,128 +101,145 @@ def _unopened(problems: list[Problem]) -> VerifySummary:
 
 
 @dataclass(slots=True)
-class _Verify:
-    archive: Archive
-    catalog: Catalog
-    part: Part
-    progress: Progress
-    stop: asyncio.Event
-    problems: list[Problem]
-    count: int = 0
-    size: int = 0
-    until: float = math.inf
-    most: float = field(default=math.inf, init=False)
+class _Folder:
+    """A folder of blobs: those that the catalog knows, the names on disk, and the names still to be checked."""
 
-    async def run(self, began: float) -> VerifySummary:
-        distrusted = [found.code for found in self.problems if found.code > "E20"]
-        if distrusted and not self.catalog.read_only:
-            self.catalog.mark_journal_damaged(distrusted[0])
-        run = self.catalog.begin_run("verify")
-        of = self.catalog.totals()["blobs"]["count"]
-        if self.part.share is not None:
-            self.most = math.ceil(of * self.part.share)
-        if self.part.seconds is not None:
-            self.until = began + self.part.seconds
-        at = "" if self.part.whole else self.catalog.setting(PLACE) or ""
-        at = await self._blobs(at)
-        self.problems += [problem("E02", sha256, blob_name(sha256)) for sha256 in self.catalog.dangling()]
-        self.problems += [problem("E03", "", name) for name in self.archive.unknown_files()]
-        return self._finish(run, at, of, time.monotonic() - began)
+    name: str
+    known: dict[str, Blob]
+    on_disk: set[str]
+    left: list[str]
 
-    async def _blobs(self, at: str) -> str:
-        """Look at blobs from a place on; gives the place to go on from, nothing at the end."""
-        began_at, _, after = at.partition("/")
-        for folder in BLOB_FOLDERS[BLOB_FOLDERS.index(began_at or "00") :]:
-            known, names = self.catalog.blobs_in(folder), {name for name, _ in self.archive.files_in(folder)}
-            left = sorted(name for name in known.keys() | names if name > after)
-            self.progress.known(len(left), sum(known[name].size for name in left if name in known))
-            while left:
-                if self._enough():
-                    return f"{folder}/{after}"
-                some, left = left[: self._room()], left[self._room() :]
-                if not await self._look(folder, some, known, names):
-                    return f"{folder}/{after}"
-                after = some[-1]
-            after = ""
-        return ""
 
-    def _enough(self) -> bool:
-        return self.stop.is_set() or self.count >= self.most or time.monotonic() >= self.until
+class _Verify(Job[VerifySummary]):
+    """The position is where a later verify goes on, `FOLDER/NAME` of the last blob checked; empty at the end."""
 
-    def _room(self) -> int:
-        return int(min(SOME, self.most - self.count))
+    def __init__(
+        self, archive: Archive, part: Part, problems: list[Problem], context: RunContext, progress: Progress
+    ) -> None:
+        self._archive, self._part, self._problems, self._progress = archive, part, problems, progress
+        self._catalog, self._executor, self._stop = context.catalog, context.executor, context.stop
+        self._position = "00/"
+        self._total = self._checked = self._bytes = 0
+        self._max_blobs, self._until = math.inf, math.inf
+        if part.seconds is not None:
+            self._until = context.began + part.seconds
 
-    async def _look(self, folder: str, some: list[str], known: dict[str, Blob], names: set[str]) -> bool:
-        """Hash some and judge them; False if a stop came first: then nothing is said of them."""
-        hashers = asyncio.Semaphore(HASHERS)
+    @override
+    async def work(self) -> None:
+        with self._stop.in_flight():
+            call = self._executor.call
+            await call(self._begin)
+            if not await self._check_blobs():
+                return
+            self._position = ""
+            await call(self._check_rest)
 
-        async def one(name: str) -> Blob | None:
-            async with hashers:
-                blob = await asyncio.to_thread(_hash, self.archive.blobs / folder / name, self.stop)
-            self.progress.moved(blob.size if blob else 0)
-            self.progress.done(failed=blob is None)
-            return blob
+    @override
+    async def flush(self) -> None:
+        """What was found is recorded with the summary."""
 
-        there = [name for name in some if name in names]
-        found = dict(zip(there, await asyncio.gather(*map(one, there)), strict=True))
-        if self.stop.is_set():
-            return False
-        for name in some:
-            if code := self._judged(known.get(name), found.get(name), there=name in names):
-                self.problems.append(problem(code, name, f"blobs/{folder}/{name}"))
-        here = [known[name] for name in some if name in known]
-        self.count += len(here)
-        self.size += sum(blob.size for blob in here)
+    @override
+    def summary(self, status: RunStatus) -> VerifySummary:
+        catalog, whole, at_end = self._catalog, self._part.whole, not self._position
+        problems = with_files(catalog, self._problems)
+        of_blobs = {found.sha256: found.problem for found in problems if found.code in OF_BLOBS}
+        catalog.record_problems(of_blobs, whole=whole and at_end)
+        if not catalog.read_only and (not whole or at_end):
+            catalog.set_setting(POSITION_KEY, self._position)
+        return VerifySummary(
+            blobs=self._checked,
+            bytes=self._bytes,
+            checked=self._checked,
+            of=self._total,
+            round_complete=at_end,
+            problems=tuple(problems),
+        )
+
+    def _begin(self) -> None:
+        self._total = self._catalog.totals()["blobs"]["count"]
+        if self._part.share is not None:
+            self._max_blobs = math.ceil(self._total * self._part.share)
+        if not self._part.whole:
+            self._position = self._catalog.setting(POSITION_KEY) or self._position
+
+    async def _check_blobs(self) -> bool:
+        """Check blobs from the position on; False if some are left."""
+        began_at, _, after = self._position.partition("/")
+        for name in BLOB_FOLDERS[BLOB_FOLDERS.index(began_at) :]:
+            folder = await self._executor.call(self._folder, name, after)
+            self._position, after = f"{name}/{after}", ""
+            self._progress.known(
+                len(folder.left), sum(folder.known[blob].size for blob in folder.left if blob in folder.known)
+            )
+            while folder.left:
+                if self._is_enough() or not await self._check_some(folder):
+                    self._stop.left_undone |= self._stop.requested
+                    return False
         return True
 
-    def _judged(self, blob: Blob | None, found: Blob | None, *, there: bool) -> str:
-        """The code of what is wrong with a blob, or a file where blobs are; nothing for none."""
-        if blob is None:
+    def _folder(self, name: str, after: str) -> _Folder:
+        known, on_disk = self._catalog.blobs_in(name), {file for file, _ in self._archive.files_in(name)}
+        return _Folder(name, known, on_disk, sorted(file for file in known.keys() | on_disk if file > after))
+
+    def _is_enough(self) -> bool:
+        return self._stop.requested or self._checked >= self._max_blobs or time.monotonic() >= self._until
+
+    async def _check_some(self, folder: _Folder) -> bool:
+        """Hash some blobs and judge them; False if a stop came first: then nothing is said of them."""
+        count = int(min(MAX_BLOBS_AT_ONCE, self._max_blobs - self._checked))
+        names, actual = folder.left[:count], dict[str, Blob | None]()
+
+        async def hash_one(name: str) -> None:
+            actual[name] = blob = await asyncio.to_thread(_hash, self._archive.blobs / folder.name / name, self._stop)
+            self._progress.moved(blob.size if blob else 0)
+            self._progress.done(failed=blob is None)
+
+        await run_workers([name for name in names if name in folder.on_disk], hash_one, HASHERS, self._stop)
+        if self._stop.requested:
+            return False
+        await self._executor.call(self._judge, folder, names, actual)
+        del folder.left[:count]
+        self._position = f"{folder.name}/{names[-1]}"
+        return True
+
+    def _judge(self, folder: _Folder, names: list[str], actual: dict[str, Blob | None]) -> None:
+        for name in names:
+            if code := self._code_of(folder.known.get(name), actual.get(name), on_disk=name in folder.on_disk):
+                self._problems.append(problem(code, name, f"blobs/{folder.name}/{name}"))
+        checked = [folder.known[name] for name in names if name in folder.known]
+        self._checked += len(checked)
+        self._bytes += sum(blob.size for blob in checked)
+
+    def _code_of(self, known: Blob | None, actual: Blob | None, *, on_disk: bool) -> str:
+        """The code of what is wrong with a blob, or with a file in its place; empty if nothing is."""
+        if known is None:
             return "E03"
-        if not there:
+        if not on_disk:
             return "E02"
-        if found is None:
+        if actual is None:
             return "E06"
-        if found == blob:
+        if actual == known:
             return ""
-        if self.catalog.knows_blob(found.sha256):
+        if self._catalog.knows_blob(actual.sha256):
             return "E05"
-        return "E01" if found.size == blob.size else "E04"
+        return "E01" if actual.size == known.size else "E04"
 
-    def _finish(self, run: int, at: str, of: int, seconds: float) -> VerifySummary:
-        self.problems = with_files(self.catalog, self.problems)
-        stopped = self.stop.is_set() and bool(at)
-        status = RunStatus.DAMAGED if self.problems else RunStatus.INTERRUPTED if stopped else RunStatus.COMPLETE
-        summary = VerifySummary(
-            run=run,
-            status=status,
-            blobs=self.count,
-            bytes=self.size,
-            checked=self.count,
-            of=of,
-            round_complete=not at,
-            seconds=seconds,
-            problems=tuple(self.problems),
-        )
-        of_blobs = {found.sha256: found.problem for found in self.problems if found.code in OF_BLOBS}
-        self.catalog.record_problems(of_blobs, whole=self.part.whole and not at)
-        if not self.catalog.read_only and (not self.part.whole or not at):
-            self.catalog.set_setting(PLACE, at)
-        self.catalog.end_run(run, status, summary.as_json())
-        return summary
+    def _check_rest(self) -> None:
+        """Blobs that only an attachment knows of, and files that belong to no archive."""
+        self._problems += [problem("E02", sha256, blob_name(sha256)) for sha256 in self._catalog.dangling()]
+        self._problems += [problem("E03", "", name) for name in self._archive.unknown_files()]
 
 
-def _hash(path: Path, stop: asyncio.Event) -> Blob | None:
-    """What a file really is; None for one that is no regular file or can't be read."""
+def _hash(path: Path, stop: StopToken) -> Blob | None:
+    """What a file really holds; None if it is no regular file or can't be read, or after a stop."""
 
-    def go_on(_: int) -> None:
-        if stop.is_set():
-            raise InterruptedError
+    def expect_no_stop(_: int) -> None:
+        if stop.requested:
+            raise InterruptedError  # an OSError
 
     try:
-        go_on(0)
         with own_limits(str(path)):
-            return hash_file(path, go_on) if path.is_file() and not path.is_symlink() else None
+            return hash_file(path, expect_no_stop) if path.is_file() and not path.is_symlink() else None
     except OSError:
         return None
 

@@ -64,7 +64,7 @@ async def backup(
     async with run_context(catalog, "backup", lambda: catalog.claim_source(settings.identity)) as context:
         work = _Backup(source, archive, settings, context, progress or Silent())
         await context.executor.call(work.begin)
-        return await context.execute(work, stop or asyncio.Event())
+        return await context.execute(work, stop)
 
 
 class _Backup(Job[BackupSummary]):

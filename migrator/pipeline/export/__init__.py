@@ -14,27 +14,29 @@ import asyncio
 import hashlib
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from typing_extensions import override
 
 from migrator.errors import ConfigError
 from migrator.filenames import MAX_FOLDER, MAX_KIND, MAX_PATH, UNSAFE_IN_A_BAG, fold, legal, length, readable, unique
 from migrator.model import Blob, EntityRef, RunStatus
 from migrator.pipeline.export.copies import BlobDamagedError, can_clone
 from migrator.pipeline.export.formats import FORMATS, INDEX, ExportItem, ExportStoppedError
+from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.summary import ExportSummary, Failure, Problem
 from migrator.progress import Progress, Silent
 from migrator.store import README, Archive, Catalog, FreeSpace, blob_name, disk_errors, sync_filesystem
 
 __all__ = ["ExportSettings", "export"]
 
-TOGETHER = 64
-"""Files placed in one hop to a thread."""
+FILES_PER_CALL = 64
+"""Files placed by one call on the executor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,9 @@ async def export(
 
     A damaged or missing blob is named, and everything else exported: the status is `damaged` then.
     """
-    place = Destination(archive.root, settings.destination, file=settings.shape == "zip")
-    run = await asyncio.to_thread(catalog.begin_run, "export")
-    work = _Export(archive, catalog, settings, place, run, progress or Silent(), stop or asyncio.Event())
-    return await work.run()
+    destination = Destination(archive.root, settings.destination, file=settings.shape == "zip")
+    async with run_context(catalog, "export", mends_journal=False) as context:
+        return await context.execute(_Export(archive, settings, destination, context, progress or Silent()), stop)
 
 
 class Destination:
@@ -122,122 +123,115 @@ class Destination:
         self.partial.unlink(missing_ok=True)
 
 
-@dataclass(slots=True)
-class _Tally:
-    files: int = 0
-    size: int = 0
-    problems: dict[str, Problem] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
+class _Export(Job[ExportSummary]):
+    """Everything that blocks is on the executor: files are placed one after the other."""
 
-
-class _Export:
     def __init__(
         self,
         archive: Archive,
-        catalog: Catalog,
         settings: ExportSettings,
-        place: Destination,
-        run: int,
+        destination: Destination,
+        context: RunContext,
         progress: Progress,
-        stop: asyncio.Event,
     ) -> None:
-        self._archive, self._catalog, self._settings, self._place = archive, catalog, settings, place
-        self._run, self._progress, self._stop = run, progress, stop
-        self._loop = asyncio.get_running_loop()
-        self._tally = _Tally()
-        self._shape = FORMATS[settings.shape](place.partial, self._moved, links=settings.links)
+        self._archive, self._settings, self._destination = archive, settings, destination
+        self._catalog, self._executor, self._stop = context.catalog, context.executor, context.stop
+        self._progress, self._loop = progress, asyncio.get_running_loop()
+        self._format = FORMATS[settings.shape](destination.partial, self._on_bytes, links=settings.links)
+        self._files = self._bytes = 0
+        self._finished = False
+        self._problems: dict[str, Problem] = {}
+        self._failures: list[Failure] = []
 
-    async def run(self) -> ExportSummary:
-        began, status = time.monotonic(), RunStatus.FAILED
-        try:
-            with disk_errors(str(self._place.path)):
-                await asyncio.to_thread(self._begin)
-                await self._all()
-                status = await asyncio.to_thread(self._end)
-        finally:
-            if status in {RunStatus.FAILED, RunStatus.INTERRUPTED}:
-                with suppress(OSError):
-                    self._shape.abandon()
-                    await asyncio.to_thread(self._place.sweep)
-            summary = self._summary(status, time.monotonic() - began)
-            await asyncio.to_thread(self._record, status, summary)
-        return summary
+    @override
+    async def work(self) -> None:
+        call = self._executor.call
+        with disk_errors(str(self._destination.path)), suppress(ExportStoppedError):
+            await call(self._begin)
+            self._progress.known(*await call(self._catalog.exportable_size, gone=self._settings.gone))
+            items = await call(self._items)
+            while batch := await call(lambda: list(islice(items, FILES_PER_CALL))):
+                failed = await call(self._place, batch)
+                for number in range(len(batch)):
+                    self._progress.done(failed=number < failed)
+            with self._stop.in_flight():
+                await call(self._finish)
+        self._stop.left_undone |= not self._finished
 
-    def _moved(self, size: int) -> None:
-        """From a thread: tell the progress, and end the work at hand if the run is being stopped."""
+    @override
+    async def flush(self) -> None:
+        """Remove what is not whole."""
+        if not self._finished:
+            await self._executor.call(self._discard)
+
+    @override
+    def summary(self, status: RunStatus) -> ExportSummary:
+        self._catalog.record_problems(
+            {sha256: problem.problem for sha256, problem in self._problems.items()}, whole=False
+        )
+        return ExportSummary(
+            format=self._settings.shape,
+            destination=readable(self._settings.destination),
+            files=self._files if self._finished else 0,
+            bytes=self._bytes if self._finished else 0,
+            problems=tuple(self._problems.values()),
+            failures=tuple(self._failures),
+        )
+
+    def _on_bytes(self, size: int) -> None:
+        """Called by the format for each chunk, on the executor; once a stop is requested, it ends the work at hand."""
         self._loop.call_soon_threadsafe(self._progress.moved, size)
-        if self._stop.is_set():
+        if self._stop.requested:
             raise ExportStoppedError
 
     def _begin(self) -> None:
-        self._place.prepare()
-        self._expect_room()
-        self._shape.begin()
+        self._destination.prepare()
+        self._require_space()
+        self._format.begin()
 
-    def _expect_room(self) -> None:
+    def _require_space(self) -> None:
         """Copies need as much as the files, clones nothing; how far a ZIP file shrinks isn't known beforehand."""
-        to, settings = self._place.partial.parent, self._settings
-        linked = settings.links and to.stat().st_dev == self._archive.blobs.stat().st_dev
+        folder, settings = self._destination.partial.parent, self._settings
+        linked = settings.links and folder.stat().st_dev == self._archive.blobs.stat().st_dev
         if settings.shape != "zip" and not linked and not self._clones():
-            FreeSpace(to).require(self._catalog.exportable_size(gone=settings.gone)[1])
+            FreeSpace(folder).require(self._catalog.exportable_size(gone=settings.gone)[1])
 
     def _clones(self) -> bool:
-        return can_clone(self._archive.root / README, self._place.partial)
+        return can_clone(self._archive.root / README, self._destination.partial)
 
-    async def _all(self) -> None:
-        count, size = await asyncio.to_thread(self._catalog.exportable_size, gone=self._settings.gone)
-        self._progress.known(count, size)
+    def _items(self) -> Iterator[ExportItem]:
         avoid = UNSAFE_IN_A_BAG if self._settings.shape == "bagit" else ""
-        items = named(self._catalog.exportable(gone=self._settings.gone), avoid)
-        while not self._stop.is_set() and (some := await asyncio.to_thread(lambda: list(islice(items, TOGETHER)))):
-            with suppress(ExportStoppedError):
-                failed = await asyncio.to_thread(self._place_some, some)
-                for number in range(len(some)):
-                    self._progress.done(failed=number < failed)
+        return named(self._catalog.exportable(gone=self._settings.gone), avoid)
 
-    def _place_some(self, items: list[ExportItem]) -> int:
-        """Place files; gives how many of them could not be."""
-        before = len(self._tally.failures)
+    def _place(self, items: list[ExportItem]) -> int:
+        """Place files; returns how many of them could not be."""
+        before = len(self._failures)
         for item in items:
             try:
-                self._shape.add(item, self._archive.path_of(item.blob.sha256))
-                self._tally.files, self._tally.size = self._tally.files + 1, self._tally.size + item.blob.size
+                self._format.add(item, self._archive.path_of(item.blob.sha256))
+                self._files, self._bytes = self._files + 1, self._bytes + item.blob.size
             except BlobDamagedError as error:
-                self._damaged(item, str(error))
-        return len(self._tally.failures) - before
+                self._note_damage(item, str(error))
+        return len(self._failures) - before
 
-    def _damaged(self, item: ExportItem, problem: str) -> None:
+    def _note_damage(self, item: ExportItem, problem: str) -> None:
         sha256, code = item.blob.sha256, "E02" if problem == "missing" else "E01"
         path = blob_name(sha256)
-        self._tally.problems[sha256] = Problem(code, problem, sha256, path)
+        self._problems[sha256] = Problem(code, problem, sha256, path)
         owner, reason = EntityRef(item.kind, item.entity_id), f"its blob is {problem}: {path}"
-        self._tally.failures.append(Failure(owner, item.attachment_id, item.name, reason))
+        self._failures.append(Failure(owner, item.attachment_id, item.name, reason))
 
-    def _end(self) -> RunStatus:
-        if self._stop.is_set():
-            return RunStatus.INTERRUPTED
-        self._shape.end(self._catalog.setting("source") or "")
-        self._place.finish()
-        return RunStatus.DAMAGED if self._tally.problems else RunStatus.COMPLETE
+    def _finish(self) -> None:
+        if self._stop.requested:
+            raise ExportStoppedError
+        self._format.end(self._catalog.setting("source") or "")
+        self._destination.finish()
+        self._finished = True
 
-    def _summary(self, status: RunStatus, seconds: float) -> ExportSummary:
-        kept = status in {RunStatus.COMPLETE, RunStatus.DAMAGED}
-        return ExportSummary(
-            run=self._run,
-            status=status,
-            format=self._settings.shape,
-            destination=readable(self._settings.destination),
-            files=self._tally.files if kept else 0,
-            bytes=self._tally.size if kept else 0,
-            seconds=seconds,
-            problems=tuple(self._tally.problems.values()),
-            failures=tuple(self._tally.failures),
-        )
-
-    def _record(self, status: RunStatus, summary: ExportSummary) -> None:
-        problems = {sha256: problem.problem for sha256, problem in self._tally.problems.items()}
-        self._catalog.record_problems(problems, whole=False)
-        self._catalog.end_run(self._run, status, summary.as_json())
+    def _discard(self) -> None:
+        with suppress(OSError):
+            self._format.abandon()
+            self._destination.sweep()
 
 
 def named(rows: Iterator[dict[str, Any]], avoid: str = "") -> Iterator[ExportItem]:

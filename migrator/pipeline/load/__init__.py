@@ -52,7 +52,7 @@ async def load(
     async with run_context(catalog, "load", left.expect_something) as context:
         uploader = Uploader(target, archive, settings, context, progress or Silent())
         work = _Load(uploader, target, settings, context, left)
-        return left.whole(await context.execute(work, stop or asyncio.Event()))
+        return left.whole(await context.execute(work, stop))
 
 
 class _Load(Job[LoadSummary]):
