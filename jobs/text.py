@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.commands.lists import (
+from jobs.lists import (
     MAX_SHOWN,
     counted,
     print_altered,
