@@ -71,7 +71,7 @@ def _open_rows(left: Sequence[OpenEntity]) -> str:
     rows = csv.writer(written, lineterminator="\n")
     rows.writerow(["source_kind", "source_id", "title", "url", "why", "candidates"])
     for one in left:
-        candidates = (f"{ref['target_kind']} {ref['target_id']}".strip() for ref in one.candidates)
+        candidates = map(str, one.candidates)
         rows.writerow([_cell(getattr(one, column)) for column in _COLUMNS] + [_cell("; ".join(candidates))])
     return written.getvalue()
 

@@ -5,16 +5,14 @@ What verify or an export found of a blob holds until a backup has fetched it aga
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from migrator.filenames import readable
 from migrator.model import RunStatus, UploadStatus
-from migrator.pipeline.summary import Failure, Problem, StatusSummary
+from migrator.pipeline.summary import ArchiveTotals, Failure, Problem, RunRow, StatusSummary
 from migrator.pipeline.verify import OF_BLOBS, with_files
 from migrator.store import Catalog, blob_name, holder_of, recorded_position
-
-KILLED = "killed"
 
 
 def condition(catalog: Catalog, root: Path) -> StatusSummary:
@@ -33,17 +31,17 @@ def condition(catalog: Catalog, root: Path) -> StatusSummary:
         source=catalog.setting("source"),
         at_work=holder,
         problems=tuple(problems),
-        totals=catalog.totals(),
-        runs=tuple(_as_it_is(run, holder) for run in catalog.runs()),
+        totals=ArchiveTotals.of_row(catalog.totals()),
+        runs=tuple(_as_it_is(RunRow(**run), holder) for run in catalog.runs()),
         failures=failures,
     )
 
 
-def _as_it_is(run: dict[str, Any], holder: dict[str, str] | None) -> dict[str, Any]:
-    """A run that the catalog calls `running` is, if it began while the archive was held by who holds it now."""
-    if run["status"] != RunStatus.RUNNING or (holder and run["started_at"] >= holder["since"]):
+def _as_it_is(run: RunRow, holder: dict[str, str] | None) -> RunRow:
+    """A run that the catalog calls `running` really is if it began after the present holder took the archive."""
+    if run.status != RunStatus.RUNNING or (holder and run.started_at >= holder["since"]):
         return run
-    return {**run, "status": str(RunStatus.INTERRUPTED), KILLED: True}
+    return replace(run, status=str(RunStatus.INTERRUPTED), killed=True)
 
 
 def _failed_uploads(catalog: Catalog, *, at_work: bool) -> list[dict[str, str | None]]:

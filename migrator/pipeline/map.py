@@ -19,7 +19,7 @@ from migrator import errors
 from migrator.mapping import Index, Mapping, Match, Row, Rule, match
 from migrator.model import Entity, EntityRef, RunStatus
 from migrator.pipeline.run import Job, RunContext, run_context
-from migrator.pipeline.summary import MapCounts, MapSummary, OpenEntity
+from migrator.pipeline.summary import MapCounts, MapSummary, OpenEntity, TargetRef
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
 from migrator.store import Catalog
@@ -127,5 +127,5 @@ def _open(one: Match, entities: dict[EntityRef, Entity]) -> OpenEntity:
         entity.title,
         entity.url,
         one.why,
-        tuple({"target_kind": ref.kind, "target_id": ref.id} for ref in one.candidates),
+        tuple(map(TargetRef.of, one.candidates)),
     )

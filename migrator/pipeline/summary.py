@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from migrator.model import EntityRef, RunStatus, Upload
+from migrator.model import Altered, EntityRef, RunStatus, Upload
 
 OPTIONAL = {"optional": True}
 """Metadata of a field that stands in the JSON only where there is something to say."""
@@ -36,13 +36,13 @@ def as_json(value: object) -> Any:
 
 
 def _fields_of(value: Any) -> dict[str, Any]:
-    found = {}
-    for each in fields(value):
-        held = getattr(value, each.name)
-        left_out = each.metadata.get("hidden") or (each.metadata.get("optional") and held is None)
+    document = {}
+    for key in fields(value):
+        held = getattr(value, key.name)
+        left_out = key.metadata.get("hidden") or (key.metadata.get("optional") and held is None)
         if not left_out:
-            found[each.name] = round(held, 2) if each.name == "seconds" else as_json(held)
-    return found
+            document[key.name] = round(held, 2) if key.name == "seconds" else as_json(held)
+    return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Failure:
 
     def as_json(self) -> dict[str, str | None]:
         """Five keys, and three more where an upload failed."""
-        told: dict[str, str | None] = {
+        document: dict[str, str | None] = {
             "kind": self.owner.kind,
             "entity": self.owner.id,
             "attachment": self.attachment,
@@ -82,8 +82,8 @@ class Failure:
             "reason": self.reason,
         }
         if self.target is not None:
-            told |= {"target_kind": self.target.kind, "target_id": self.target.id, "status": self.status}
-        return told
+            document |= {"target_kind": self.target.kind, "target_id": self.target.id, "status": self.status}
+        return document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +99,10 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """The JSON document: command, run and status first, what is long last."""
-        found = _fields_of(self)
+        keys = _fields_of(self)
         head = {"command": self.command, **({} if self.run is None else {"run": self.run}), "status": str(self.status)}
-        middle = {key: value for key, value in found.items() if key not in {"status", "run", *self.last}}
-        return {**head, **middle, **{key: found[key] for key in self.last if key in found}}
+        middle = {key: value for key, value in keys.items() if key not in {"status", "run", *self.last}}
+        return {**head, **middle, **{key: keys[key] for key in self.last if key in keys}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +197,23 @@ class ContentCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetRef:
+    """An entity at the target."""
+
+    target_kind: str
+    target_id: str
+
+    @classmethod
+    def of(cls, ref: EntityRef) -> TargetRef:
+        """The same entity, by the keys of the JSON."""
+        return cls(ref.kind, ref.id)
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.target_kind} {self.target_id}".strip()
+
+
+@dataclass(frozen=True, slots=True)
 class ChangedRow:
     """A file at an entity that the mapping no longer names: where it belongs now, and why it stays, if it has to."""
 
@@ -207,7 +224,7 @@ class ChangedRow:
     target_kind: str
     target_id: str
     remote_id: str | None
-    now: tuple[dict[str, str], ...]
+    now: tuple[TargetRef, ...]
     stays: str | None
 
 
@@ -220,6 +237,29 @@ class UnmatchedRow:
     target_kind: str
     target_id: str
     line: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AlteredUpload:
+    """A file that arrived and that the target altered; `how` names what was altered, as in `Upload.altered`."""
+
+    kind: str
+    entity: str
+    attachment: str
+    name: str
+    target_kind: str
+    target_id: str
+    how: Altered
+
+
+@dataclass(frozen=True, slots=True)
+class UnmappedFile:
+    """A stored file of an entity that has no row in the mapping."""
+
+    kind: str
+    entity: str
+    attachment: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,9 +277,9 @@ class LoadSummary(ItemsSummary):
     content: ContentCounts | None = field(default=None, metadata=OPTIONAL)
     stubs: dict[str, int] | None = field(default=None, metadata=OPTIONAL)
     changed: tuple[ChangedRow, ...] | None = field(default=None, metadata=OPTIONAL)
-    altered: tuple[dict[str, Any], ...] | None = field(default=None, metadata=OPTIONAL)
+    altered: tuple[AlteredUpload, ...] | None = field(default=None, metadata=OPTIONAL)
     unmatched_rows: tuple[UnmatchedRow, ...] | None = field(default=None, metadata=OPTIONAL)
-    unmapped_files: tuple[dict[str, Any], ...] | None = field(default=None, metadata=OPTIONAL)
+    unmapped_files: tuple[UnmappedFile, ...] | None = field(default=None, metadata=OPTIONAL)
     warnings: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
     bytes: int
     moved: DeletionCounts | None = field(default=None, metadata=OPTIONAL)
@@ -268,6 +308,17 @@ class RollbackSummary(ItemsSummary):
 
 
 @dataclass(frozen=True, slots=True)
+class BlobFile:
+    """A file whose content a blob is."""
+
+    kind: str
+    entity: str
+    attachment: str
+    name: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """Damage that was found.
 
@@ -279,12 +330,12 @@ class Problem:
     sha256: str
     path: str
     detail: str | None = field(default=None, metadata=OPTIONAL)
-    files: tuple[dict[str, Any], ...] | None = field(default=None, metadata=OPTIONAL)
+    files: tuple[BlobFile, ...] | None = field(default=None, metadata=OPTIONAL)
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> Problem:
         """As it stands in the JSON of an earlier run."""
-        files = tuple(row["files"]) if "files" in row else None
+        files = tuple(BlobFile(**file) for file in row["files"]) if "files" in row else None
         return cls(row["code"], row["problem"], row["sha256"], row["path"], row.get("detail"), files)
 
 
@@ -357,7 +408,7 @@ class OpenEntity:
     title: str
     url: str
     why: str
-    candidates: tuple[dict[str, str], ...]
+    candidates: tuple[TargetRef, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,8 +430,12 @@ class MapSummary(RunSummary):
 
     @override
     def as_record(self) -> dict[str, Any]:
-        """Without the two lists, which may be as long as the archive."""
-        return {key: value for key, value in self.as_json().items() if key not in {"ambiguous", "unmatched"}}
+        """Without the two lists, which may be as long as the archive; without counts if nothing was matched."""
+        document = self.as_json()
+        keys = document.keys() - {"ambiguous", "unmatched"}
+        if self.status is not RunStatus.COMPLETE:
+            keys = {"command", "run", "status", "seconds"}
+        return {key: value for key, value in document.items() if key in keys}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -397,6 +452,44 @@ class ReportSummary(Summary):
     redirected: int | None = field(default=None, metadata=OPTIONAL)
 
 
+@dataclass(frozen=True, slots=True)
+class BlobTotals:
+    """How many blobs there are, and their bytes."""
+
+    count: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveTotals:
+    """What an archive holds, and what is unfinished; `attachments` and `uploads` by status."""
+
+    altered: int | None = field(default=None, metadata=OPTIONAL)
+    entities: int
+    attachments: dict[str, int]
+    blobs: BlobTotals
+    uploads: dict[str, int]
+    crawl_under_way: bool
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> ArchiveTotals:
+        """As `Catalog.totals` gives them."""
+        return cls(**{**row, "blobs": BlobTotals(**row["blobs"])})
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run in the list of them, with the JSON that the catalog keeps of it. `killed`: it never came to its end."""
+
+    run: int
+    command: str
+    status: str
+    started_at: str
+    ended_at: str | None
+    summary: dict[str, Any] | None
+    killed: bool | None = field(default=None, metadata=OPTIONAL)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusSummary(Summary):
     """The condition of an archive, its totals and its last runs; `at_work` is who holds it."""
@@ -408,8 +501,8 @@ class StatusSummary(Summary):
     source: str | None
     at_work: dict[str, str] | None
     problems: tuple[Problem, ...]
-    totals: dict[str, Any]
-    runs: tuple[dict[str, Any], ...]
+    totals: ArchiveTotals
+    runs: tuple[RunRow, ...]
     failures: tuple[Failure, ...]
 
 

@@ -23,7 +23,7 @@ from migrator.errors import ArchiveDamagedError
 from migrator.model import Blob, RunStatus
 from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.stop import StopToken
-from migrator.pipeline.summary import Problem, VerifySummary
+from migrator.pipeline.summary import BlobFile, Problem, VerifySummary
 from migrator.pipeline.workers import run_workers
 from migrator.progress import Progress, Silent
 from migrator.store import BLOB_FOLDERS, CATALOG, Archive, Catalog, audit, blob_name, hash_file, own_limits
@@ -254,6 +254,8 @@ def with_files(catalog: Catalog, problems: list[Problem]) -> list[Problem]:
     blobs = {found.sha256 for found in problems if found.code in OF_BLOBS}
     files = catalog.files_with(blobs) if blobs else {}
     return [
-        replace(found, files=tuple(files.get(found.sha256, ()))) if found.code in OF_BLOBS else found
+        replace(found, files=tuple(BlobFile(**file) for file in files.get(found.sha256, ())))
+        if found.code in OF_BLOBS
+        else found
         for found in problems
     ]

@@ -22,7 +22,7 @@ from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.load.stubs import StubCreator
 from migrator.pipeline.load.upload import Uploader
 from migrator.pipeline.run import Job, RunContext, run_context
-from migrator.pipeline.summary import Failure, LoadSummary, UploadCounts
+from migrator.pipeline.summary import AlteredUpload, Failure, LoadSummary, UploadCounts
 from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
@@ -121,7 +121,7 @@ class _Load(Job[LoadSummary]):
             content=self._content.counts() if self._content else None,
             stubs=self._stubs.summary(dry_run=dry_run) if self._stubs else None,
             changed=(former(catalog, identity, self._settings.mapping) or None) if self._planned else None,
-            altered=tuple(catalog.altered_uploads(identity, self._run)) or None,
+            altered=tuple(AlteredUpload(**row) for row in catalog.altered_uploads(identity, self._run)) or None,
             bytes=catalog.uploaded_bytes(identity, self._run),
             failures=tuple(failures),
         )

@@ -6,6 +6,7 @@ leaves something behind is a choice, and what it leaves is named.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
@@ -13,7 +14,7 @@ from migrator.errors import ConfigError
 from migrator.mapping import Rows, nearest
 from migrator.model import EntityRef
 from migrator.pipeline.load.settings import LoadSettings
-from migrator.pipeline.summary import LoadSummary, UnmatchedRow
+from migrator.pipeline.summary import LoadSummary, UnmappedFile, UnmatchedRow
 from migrator.store import Catalog
 
 KEPT = 1000
@@ -55,7 +56,7 @@ class Left:
 
         `taken` of the `planned` uploads were asked for.
         """
-        files = tuple(islice(self._catalog.files_of(self.without), KEPT))
+        files = tuple(islice(self._files(), KEPT))
         nothing = planned and not taken
         return replace(
             summary,
@@ -68,8 +69,11 @@ class Left:
     def whole(self, summary: LoadSummary) -> LoadSummary:
         """The summary, with all that was left behind."""
         if len(summary.unmapped_files or ()) == KEPT:
-            summary = replace(summary, unmapped_files=tuple(self._catalog.files_of(self.without)))
+            summary = replace(summary, unmapped_files=tuple(self._files()))
         return replace(summary, unmatched_rows=self._rows()) if summary.unmatched_rows is not None else summary
+
+    def _files(self) -> Iterator[UnmappedFile]:
+        return (UnmappedFile(**row) for row in self._catalog.files_of(self.without))
 
     def _rows(self) -> tuple[UnmatchedRow, ...]:
         lines = rows_of(self._settings).lines

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from migrator.mapping import Mapping
 from migrator.model import EntityRef, Upload
-from migrator.pipeline.summary import ChangedRow
+from migrator.pipeline.summary import ChangedRow, TargetRef
 from migrator.store import Catalog
 
 Remapped = frozenset[tuple[str, EntityRef]]
@@ -45,7 +45,7 @@ def _row(catalog: Catalog, identity: str, upload: Upload, mapping: Mapping) -> C
         upload.to.kind,
         upload.to.id,
         upload.remote_id,
-        tuple({"target_kind": to.kind, "target_id": to.id} for to in now),
+        tuple(map(TargetRef.of, now)),
         stays,
     )
 
