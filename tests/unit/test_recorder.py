@@ -56,10 +56,10 @@ async def test_a_batch_is_written_while_the_one_before_it_is_recorded_and_never_
         record, store, written, begun = catalog.record_outcomes, archive.store_batch, set(), threading.Event()
         overlaps = []
 
-        def storing(bodies, known):
+        def storing(bodies):
             if written:
                 begun.set()
-            store(bodies, known)
+            store(bodies)
             written.update(blob.sha256 for blob, _ in bodies)
 
         def recording(run, outcomes):

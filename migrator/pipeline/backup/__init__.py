@@ -21,16 +21,16 @@ from migrator.model import RunStatus
 from migrator.pipeline.backup.crawl import Crawler
 from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.backup.findings import Findings
-from migrator.pipeline.backup.recorder import Recorder, missing_blobs
+from migrator.pipeline.backup.recorder import Recorder
 from migrator.pipeline.backup.relocation import relocate
 from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.summary import BackupSummary, Failure
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
 from migrator.selection import EVERYTHING, Selection, Selector
-from migrator.store import Archive, Catalog, Crawl, FreeSpace, Vanished
+from migrator.store import Archive, Catalog, Crawl, FreeSpace, Vanished, scan_blobs
 
-__all__ = ["BackupSettings", "backup", "missing_blobs", "relocate"]
+__all__ = ["BackupSettings", "backup", "relocate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +157,10 @@ class _Backup(Job[BackupSummary]):
 
     async def _requeue_lost_blobs(self) -> None:
         """Blobs that verify found damaged, or whose file is missing, are wanted again."""
-        suspects = await self._executor.call(self._catalog.problem_blobs)
-        self._archive.untrusted.update(suspects)
-        lost = list({*suspects, *await self._executor.call(missing_blobs, self._archive, self._catalog)})
+        damaged = await self._executor.call(self._catalog.problem_blobs)
+        scan = await self._executor.call(scan_blobs, self._archive, self._catalog)
+        self._archive.untrusted.update(damaged, (name for _, name in scan.unknown))
+        lost = list({*damaged, *scan.missing})
         if lost and (count := await self._executor.call(self._catalog.requeue, lost)):
             self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import partial
 
 from migrator import errors
-from migrator.dates import same_moment
 from migrator.model import Attachment, Cursor, Entity, Page, Status
 from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.backup.findings import Findings
@@ -16,7 +15,7 @@ from migrator.pipeline.run import RunContext
 from migrator.ports import Source
 from migrator.progress import Progress
 from migrator.selection import Selector
-from migrator.store import Crawl, FreeSpace
+from migrator.store import Crawl, FreeSpace, is_content_changed
 
 PAGES_IN_FLIGHT = 4
 """Pages that are worked on at once. More would only be held in memory: the files of these keep all downloads busy."""
@@ -174,14 +173,9 @@ class Crawler:
         while some := await self._executor.call(self._catalog.unfinished, self._crawl, after):
             after = some[-1].id
             for attachment in some:
-                if (failed := self._in_progress.get(attachment.id)) and not _same_content(failed, attachment):
+                if (failed := self._in_progress.get(attachment.id)) and is_content_changed(failed, attachment):
                     del self._in_progress[attachment.id]
             await self._fetch(
                 [attachment for attachment in some if not self._partial or self._selector.select(attachment)]
             )
         await self._fetch(self._fetcher.take_doubted(), again=True)
-
-
-def _same_content(one: Attachment, other: Attachment) -> bool:
-    """Whether two listings tell of the same content, as far as they tell."""
-    return one.size == other.size and same_moment(one.created_at, other.created_at)

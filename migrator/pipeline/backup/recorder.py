@@ -19,7 +19,7 @@ from migrator.model import Attachment, Blob, Outcome, Status
 from migrator.pipeline.executor import SerialExecutor
 from migrator.ports import BodyFacts, Sink
 from migrator.progress import Progress
-from migrator.store import BLOB_FOLDERS, Archive, Catalog, Content, FreeSpace, LargeFile
+from migrator.store import Archive, Catalog, Content, FreeSpace, LargeFile
 
 SMALL = 256 * 1024
 HANDED_OVER = 64
@@ -161,7 +161,7 @@ class Recorder:
             written, self._written = self._written, batch
             self._tell()
             try:
-                await asyncio.gather(*await self._writing(batch), *self._recording(written))
+                await asyncio.gather(*self._writing(batch), *self._recording(written))
             except BaseException:
                 self._waiting, self._written = written + batch + self._waiting, []
                 raise
@@ -169,26 +169,10 @@ class Recorder:
                 self._room.release()
                 settled.recorded(settled.outcome.attachment, settled.outcome.status)
 
-    async def _writing(self, batch: list[FetchResult]) -> list[asyncio.Future[None]]:
+    def _writing(self, batch: list[FetchResult]) -> list[asyncio.Future[None]]:
         bodies = [(s.outcome.blob, s.body) for s in batch if s.outcome.blob is not None and s.body is not None]
-        if not bodies:
-            return []
-        known = await self._executor.call(self._catalog.known_blobs, [blob.sha256 for blob, _ in bodies])
-        return [self._writer.submit(self._archive.store_batch, bodies, known)]
+        return [self._writer.submit(self._archive.store_batch, bodies)] if bodies else []
 
     def _recording(self, batch: list[FetchResult]) -> list[asyncio.Future[None]]:
         outcomes = [settled.outcome for settled in batch]
         return [self._executor.submit(self._catalog.record_outcomes, self._run, outcomes)] if batch else []
-
-
-def missing_blobs(archive: Archive, catalog: Catalog) -> list[str]:
-    """Blobs whose files are not there, or which only an attachment knows of."""
-    return [
-        *catalog.dangling(),
-        *(
-            sha256
-            for folder in BLOB_FOLDERS
-            if (known := catalog.blobs_in(folder))
-            for sha256 in archive.missing(folder, known.values())
-        ),
-    ]

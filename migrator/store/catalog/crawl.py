@@ -13,12 +13,13 @@ from itertools import chain
 
 from migrator.model import Attachment, Blob, Cursor, Entity, EntityRef, Link, Outcome, Status
 from migrator.store.catalog.database import CatalogDatabase
+from migrator.store.content_change import CONTENT_CHANGED
 
 COLUMNS = (
     "attachment_id, kind, entity_id, comment_id, name, size, media_type, description, created_at, created_by, "
     "locator, raw"
 )
-# Once an owner is known, it is never removed. New content (another size or date) has to be fetched again. A file that
+# Once an owner is known, it is never removed. New content (see `content_change`) has to be fetched again. A file that
 # was gone and is listed again is back; if it was its download that said "gone" (such rows carry an error), it is tried
 # again, once in each run. A stored file that this run skips keeps its old size and date, so that the run that fetches
 # it later can still see the change.
@@ -38,9 +39,7 @@ ON CONFLICT (attachment_id) DO UPDATE SET
     locator = excluded.locator, raw = excluded.raw, last_run = excluded.last_run,
     status = CASE
         WHEN excluded.status = 'skipped' THEN iif(status = 'stored', 'stored', 'skipped')
-        WHEN size != excluded.size THEN 'pending'
-        WHEN excluded.created_at != '' AND created_at != excluded.created_at
-            AND NOT same_moment(created_at, excluded.created_at) THEN 'pending'
+        WHEN {CONTENT_CHANGED} THEN 'pending'
         WHEN status = 'gone' AND last_run = excluded.last_run THEN 'gone'
         WHEN status = 'gone' THEN iif(sha256 IS NULL OR error IS NOT NULL, 'pending', 'stored')
         WHEN status = 'skipped' THEN 'pending'

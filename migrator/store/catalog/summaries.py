@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from migrator.model import Blob, Entity, EntityRef, Status, UploadStatus
@@ -188,12 +188,6 @@ class SummaryTables(CatalogDatabase):
     def knows_blob(self, sha256: str) -> bool:
         """Whether the catalog has such a blob."""
         return self.db.execute("SELECT 1 FROM blobs WHERE sha256 = ?", [sha256]).fetchone() is not None
-
-    def known_blobs(self, hashes: Sequence[str]) -> set[str]:
-        """Those of these hashes (one batch) that are in the catalog."""
-        placeholders = ", ".join("?" * len(hashes))
-        rows = self.db.execute(f"SELECT sha256 FROM blobs WHERE sha256 IN ({placeholders})", [*hashes])
-        return {row[0] for row in rows.fetchall()}
 
     def problem_blobs(self) -> list[str]:
         """The blobs that `verify` found damaged or missing."""

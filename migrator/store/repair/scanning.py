@@ -1,0 +1,31 @@
+"""Compare the blobs that the catalog knows with the files on disk, by name and length; `verify` hashes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from migrator.store.blobs import Archive
+from migrator.store.catalog import Catalog
+from migrator.store.layout import BLOB_FOLDERS
+
+
+@dataclass(frozen=True, slots=True)
+class BlobScan:
+    """`missing`: blobs without a file of their length, and those that only an attachment knows of.
+
+    `unknown`: files that the catalog doesn't know, each as folder and name. A run that was killed may have named them
+    before their bytes were safe.
+    """
+
+    missing: tuple[str, ...]
+    unknown: tuple[tuple[str, str], ...]
+
+
+def scan_blobs(archive: Archive, catalog: Catalog) -> BlobScan:
+    """Look at all blobs; blocks."""
+    missing, unknown = [*catalog.dangling()], list[tuple[str, str]]()
+    for folder in BLOB_FOLDERS:
+        known, sizes = catalog.blobs_in(folder), dict(archive.files_in(folder))
+        missing += (blob.sha256 for blob in known.values() if sizes.get(blob.sha256) != blob.size)
+        unknown += ((folder, name) for name in sorted(sizes.keys() - known.keys()))
+    return BlobScan(tuple(missing), tuple(unknown))
