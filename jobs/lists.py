@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from jobs.terminal import printable
 from migrator.model import Altered
 from migrator.pipeline.summary import (
     AlteredUpload,
@@ -18,6 +17,7 @@ from migrator.pipeline.summary import (
     Problem,
     UnmappedFile,
 )
+from migrator.printable import LINES, printable
 
 MAX_SHOWN = 10
 """Lines shown of a list; `--json` has all of them."""
@@ -28,9 +28,14 @@ def counted(number: int, singular: str, plural: str = "") -> str:
     return f"{number} {singular if number == 1 else plural or f'{singular}s'}"
 
 
+def shown(text: str, style: str = "") -> Text:
+    """Text that may come from a tracker, safe to print."""
+    return Text(printable(text, LINES), style)
+
+
 def print_line(out: Console, text: str, style: str = "") -> None:
     """Print text that may come from a tracker, on one line."""
-    out.print(Text(" ".join(printable(text).split("\n")), style))
+    out.print(shown(" ".join(text.split("\n")), style))
 
 
 def print_first(out: Console, lines: Sequence[str], more: str = "(--json shows all)") -> None:
@@ -48,7 +53,7 @@ def print_general_failures(out: Console, failures: Iterable[Failure]) -> list[Fa
         if failure.owner.kind or failure.owner.id or failure.attachment:
             others.append(failure)
         else:
-            out.print(Text(printable(f"{failure.name}: {failure.reason}"), "red"))
+            out.print(shown(f"{failure.name}: {failure.reason}", "red"))
     return others
 
 
@@ -103,7 +108,7 @@ def print_failures(out: Console, failures: Iterable[Failure]) -> None:
         words += [f"(attachment {failure.attachment})"] if failure.attachment else []
         by_reason.setdefault(failure.reason, []).append(" ".join(filter(None, words)))
     for reason, items in sorted(by_reason.items(), key=lambda group: -len(group[1])):
-        out.print(Text(printable(f"{len(items)} failed: {reason}"), "yellow"))
+        out.print(shown(f"{len(items)} failed: {reason}", "yellow"))
         print_first(out, items)
 
 
@@ -111,7 +116,7 @@ def print_problems(out: Console, problems: Sequence[Problem]) -> None:
     """Each problem with its files, and what to do next."""
     for problem in problems:
         detail = f" ({problem.detail})" if problem.detail is not None else ""
-        out.print(Text(printable(f"  {problem.code} {problem.problem}: {problem.path}{detail}"), "red"))
+        out.print(shown(f"  {problem.code} {problem.problem}: {problem.path}{detail}", "red"))
         for line in _file_lines(problem.files or ()):
             print_line(out, f"      {line}")
     for line in _remedies(problems):

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from jobs.terminal import printable, say, tell
+from jobs.terminal import say, tell
 from migrator.errors import StorageError
+from migrator.printable import LINES, printable
 from migrator.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def _document(value: dict[str, Any]) -> str:
 class _LogFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         mark = "warning: " if record.levelno == logging.WARNING else ""
-        return mark + printable(super().format(record))
+        return mark + printable(super().format(record), LINES)
 
 
 class _LogHandler(logging.StreamHandler[TextIO]):
@@ -62,15 +63,15 @@ class Output:
     def note(self, text: str) -> None:
         """A line for the person at the terminal, unless quiet."""
         if not self.quiet:
-            tell(printable(text))
+            tell(printable(text, LINES))
 
     def warn(self, text: str) -> None:
         """A line that a person has to see, quiet or not."""
-        tell(f"warning: {printable(text)}")
+        tell(f"warning: {printable(text, LINES)}")
 
     def error(self, text: str) -> None:
         """One line that says why the command ended."""
-        tell(f"migrator: {printable(text)}")
+        tell(f"migrator: {printable(text, LINES)}")
 
     def result(self, summary: Summary) -> None:
         """The result of a command."""

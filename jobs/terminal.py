@@ -1,4 +1,4 @@
-"""stdout and stderr: text that is safe to show there, and writing that survives a reader that has gone.
+"""stdout and stderr: writing that survives a reader that has gone.
 
 Results go to stdout, where a disk that is full is an error. Everything else goes to stderr, which may vanish at any
 time without ending a run.
@@ -14,11 +14,6 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from migrator.errors import StorageError
-
-
-def printable(text: str) -> str:
-    """The text without control characters that a terminal would obey; names and reasons come from a tracker."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
 
 
 def say(text: str) -> None:

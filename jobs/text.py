@@ -21,8 +21,8 @@ from jobs.lists import (
     print_left,
     print_line,
     print_problems,
+    shown,
 )
-from jobs.terminal import printable
 from migrator.pipeline.summary import (
     BackupSummary,
     Check,
@@ -113,7 +113,7 @@ def _rows_of(counts: Counts | dict[str, int], group: str = "") -> Iterator[tuple
 def _print_table(out: Console, rows: Iterable[tuple[str, str]]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in rows:
-        table.add_row(Text(printable(name)), value)
+        table.add_row(shown(name), value)
     out.print(table)
 
 
@@ -199,14 +199,14 @@ def _print_rebuild(out: Console, summary: RebuildSummary) -> None:
 def _print_export(out: Console, summary: ExportSummary) -> None:
     _print_headline(out, summary)
     written = f"{counted(summary.files, 'file')}, {human_size(summary.bytes)} in {summary.destination}"
-    out.print(Text(printable(f"{written}, {counted(len(summary.problems), 'damaged or missing blob')}")))
+    out.print(shown(f"{written}, {counted(len(summary.problems), 'damaged or missing blob')}"))
     print_failures(out, summary.failures)
 
 
 def _print_report(out: Console, summary: ReportSummary) -> None:
     for path in (summary.out, summary.redirects):
         if path:
-            out.print(Text(printable(f"written: {path}")))
+            out.print(shown(f"written: {path}"))
     entities, attachments = counted(summary.entities, "entity", "entities"), counted(summary.attachments, "attachment")
     out.print(f"{entities}, {attachments}, {summary.differing} differ")
 
@@ -222,7 +222,7 @@ def _print_check(out: Console, summary: CheckSummary) -> None:
         if isinstance(checked, CheckedSide):
             out.print(f"{side}: {checked.tracker}")
             for check in checked.checks:
-                out.print("  ", _mark(check), " ", Text(printable(f"{check.check}: {check.detail}")), sep="")
+                out.print("  ", _mark(check), " ", shown(f"{check.check}: {check.detail}"), sep="")
     _print_headline(out, summary)
 
 
@@ -233,10 +233,10 @@ def _print_status(out: Console, summary: StatusSummary) -> None:
         print_problems(out, summary.problems)
     blobs = f"{counted(totals.blobs.count, 'blob')}, {human_size(totals.blobs.bytes)}"
     entities = counted(totals.entities, "entity", "entities")
-    out.print(Text(printable(f"archive of {summary.source or 'nothing yet'}: {blobs}, {entities}")))
+    out.print(shown(f"archive of {summary.source or 'nothing yet'}: {blobs}, {entities}"))
     if holder := summary.at_work:
         process = f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
-        out.print(Text(printable(f"`{holder['command']}` is at work ({process})")))
+        out.print(shown(f"`{holder['command']}` is at work ({process})"))
     for name, statuses in (("attachments", totals.attachments), ("uploads", totals.uploads)):
         counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
         out.print(f"{name}: {counts or 'none'}")

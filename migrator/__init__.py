@@ -2,19 +2,21 @@
 
 The map: what each module or package may import of the others. `tests/test_house.py` holds the code to it.
 
-    model, errors, dates, progress <- nothing
-    sniffing, filenames, units     <- nothing
-    ports, selection, mapping      <- model, errors
-    store                          <- model, errors, dates, units
-    config                         <- errors, filenames, units, mapping
-    wire                           <- model, errors, ports, sniffing, units
-    layers, trackers               <- model, errors, ports, wire
-    pipeline                       <- model, errors, dates, filenames, units, ports, progress, selection, mapping, store
-    sandbox                        <- nothing
-    jobs                           <- everything
+    model, errors, dates      <- nothing
+    filenames, printable      <- nothing
+    progress, units           <- nothing
+    sniffing                  <- printable
+    ports, selection, mapping <- model, errors
+    store                     <- model, errors, dates, units
+    config                    <- errors, filenames, printable, units, mapping
+    wire                      <- model, errors, ports, sniffing, units
+    layers, trackers          <- model, errors, ports, wire
+    pipeline                  <- model, errors, filenames, printable, units, ports, progress, selection, mapping, store
+    sandbox                   <- nothing
+    jobs                      <- everything
 
 - `model` has the words as types, `errors` what can go wrong, `ports` the interface between trackers and jobs.
-- `units` reads and writes quantities: sizes, rates, durations, shares.
+- `units` reads and writes quantities: sizes, rates, durations, shares; `printable` makes text safe to show.
 - `wire` speaks HTTP to one tracker: a request becomes an answer or one of our errors.
 - `trackers` holds a package for each tracker, and the toolbox that they share.
 - `layers` is behaviour around any tracker: retries, checks of what came, a dry run.

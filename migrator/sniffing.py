@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+from migrator.printable import printable
+
 _LOOKED_AT = 64 * 1024
 _SHORT = 1500
 """Characters of text up to which a page is believed to be about one thing."""
@@ -106,7 +108,7 @@ def page_in(body: bytes, *, brief: bool = True) -> PersonsPage:
 def shown(text: str) -> str:
     """Words of a page that may be shown: one line of at most 80 characters."""
     line = " ".join(_OPAQUE.sub("...", html.unescape(text[:1000])).split())[:80]
-    return "".join(char if char.isprintable() else "\ufffd" for char in line)
+    return printable(line)
 
 
 def is_about_licence(reason: str) -> bool:

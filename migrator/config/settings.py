@@ -21,6 +21,7 @@ from yarl import URL
 from migrator.errors import ConfigError
 from migrator.filenames import on_disk
 from migrator.mapping import rule
+from migrator.printable import printable
 from migrator.units import parse_duration, parse_rate, parse_share
 
 
@@ -188,7 +189,7 @@ def read_configuration(path: Path) -> Configuration:
 
 def _complaint(item: Any, model: type[BaseModel], where: str) -> str:
     place = [str(part) for part in item["loc"] if not str(part).startswith(("dict[", "str", "constrained"))]
-    key = _in_one_line(".".join(place))
+    key = printable(".".join(place))
     if item["type"] == "extra_forbidden":
         return unknown_key(where, key, _keys_beside(model, place))
     if item["type"] == "missing":
@@ -196,13 +197,9 @@ def _complaint(item: Any, model: type[BaseModel], where: str) -> str:
     return f"{where}: {key}: {str(item['msg']).removeprefix('Value error, ')}"
 
 
-def _in_one_line(key: str) -> str:
-    return "".join(char if char.isprintable() else "\ufffd" for char in key)
-
-
 def unknown_key(where: str, key: str, known: list[str]) -> str:
     """The message for an unknown key, with the most similar known one."""
-    key = _in_one_line(key)
+    key = printable(key)
     parent, _, last = key.rpartition(".")
     near = difflib.get_close_matches(last, known, n=1, cutoff=0.5) or [word for word in known if last.startswith(word)]
     if near:

@@ -20,6 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from migrator.pipeline.report.data import LARGEST, SIZES, THERE, EntityReport, Totals
+from migrator.printable import printable
 from migrator.units import human_size
 
 MAX_REASONS = 30
@@ -77,9 +78,7 @@ def _template() -> Template:
 
 def _shown(value: object) -> object:
     """What the template puts on the page; in text from elsewhere, what is not printable is made visible."""
-    if isinstance(value, Markup) or (text := str(value)).isprintable():
-        return value
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+    return value if isinstance(value, Markup) else printable(str(value))
 
 
 def _web_address(url: str) -> str:
