@@ -6,9 +6,9 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from jobs.terminal import say, tell
 from migrator.errors import StorageError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from migrator.pipeline.summary import Summary
 
 
-def _document(value: dict[str, Any]) -> str:
+def _document(value: Mapping[str, object]) -> str:
     """JSON on one line, unescaped if the stream can encode all of Unicode."""
     return json.dumps(value, ensure_ascii=(sys.stdout.encoding or "").lower() not in {"utf-8", "utf8"})
 

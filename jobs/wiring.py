@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from migrator.config import Configuration, Limits, Secrets, SourceSection, TargetSection, credentials, options_of
 from migrator.errors import ConfigError
 from migrator.layers import DryRunTarget, ParanoidSource, RetryingSource, RetryingTarget, RetryPolicy, VerifiedSource
+from migrator.mapping import Rows, read_rows
 from migrator.pipeline.stop import back_off
 from migrator.ports import Source, Target
 from migrator.selection import require_known_kinds
@@ -82,6 +83,13 @@ def target_section(configuration: Configuration) -> TargetSection:
     if configuration.settings.target is None:
         raise ConfigError("the configuration has no [target] section")
     return configuration.settings.target
+
+
+def mapping_rows(configuration: Configuration, target: Target) -> Rows:
+    """The mapping file, its kinds checked against those of the target. `ConfigError` names the line."""
+    rows = read_rows(configuration.mapping_file, may_lack=configuration.settings.mapping.create_missing)
+    rows.require_target_kinds(target.capabilities.kinds)
+    return rows
 
 
 def identity(section: SourceSection | TargetSection) -> str:

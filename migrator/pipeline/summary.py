@@ -7,7 +7,7 @@ Whoever changes a name here changes what scripts rely on.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar
 
 from typing_extensions import override
@@ -18,6 +18,14 @@ OPTIONAL = {"optional": True}
 """Metadata of a field that stands in the JSON only where there is something to say."""
 HIDDEN = {"hidden": True}
 """Metadata of a field that is not part of the JSON."""
+
+
+_WORST_FIRST = (RunStatus.INTERRUPTED, RunStatus.DAMAGED, RunStatus.INCOMPLETE, RunStatus.COMPLETE)
+
+
+def worst_of(*statuses: RunStatus) -> RunStatus:
+    """The status of several runs together."""
+    return min(statuses, key=_WORST_FIRST.index)
 
 
 def as_json(value: object) -> Any:
@@ -283,6 +291,11 @@ class LoadSummary(ItemsSummary):
     warnings: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
     bytes: int
     moved: DeletionCounts | None = field(default=None, metadata=OPTIONAL)
+
+    def with_moved(self, rollback: RollbackSummary) -> LoadSummary:
+        """The same after a rollback of what had to go from former entities."""
+        status, failures = worst_of(self.status, rollback.status), (*self.failures, *rollback.failures)
+        return replace(self, status=status, moved=rollback.deletions, failures=failures)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class _Load(Job[LoadSummary]):
             context.run,
             context.stop,
         )
-        self._stubs = self._may_create() if settings.create_missing else None
+        self._stubs = self._may_create() if settings.creates else None
         self._planned = False
         self._unmapped = 0
         self._content: ContentCheck | None = None

@@ -34,7 +34,7 @@ class Left:
         rows, known = rows_of(self._settings), self._catalog.known_refs()
         self.astray = rows.unmatched(known)
         kinds = {ref.kind for ref in known}
-        if self.astray and len(self.astray) == len(rows.lines) and not self._settings.create_missing:
+        if self.astray and len(self.astray) == len(rows.lines) and not self._settings.creates:
             source = self.astray[0][0]
             hint = "the archive holds nothing yet" if not known else f"it has no {source}"
             if known and source.kind not in kinds:

@@ -33,3 +33,8 @@ class LoadSettings:
     source_kinds: tuple[str, ...] = ()
     strict: bool = False
     second: float | None = None
+
+    @property
+    def creates(self) -> bool:
+        """Whether missing entities are created: never with a selection, which may leave out all of their files."""
+        return self.create_missing and not self.selection.partial
