@@ -88,9 +88,9 @@ def command(
 def _may_delete(configuration: Configuration, summary: LoadSummary, *, yes: bool) -> bool:
     """Whether what is at former entities goes; what was loaded stays told of if it doesn't."""
     from jobs.wiring import target_section
-    from migrator.pipeline.load import to_delete
+    from migrator.pipeline.load import deletable
 
-    count, url = len(to_delete(summary.changed or ())), target_section(configuration).url
+    count, url = len(deletable(summary.changed or ())), target_section(configuration).url
     try:
         if count:
             require_yes(f"Delete {count} files at former entities of {url}?", yes=yes)
@@ -161,11 +161,11 @@ async def _moved(
     """Roll back what is at former entities and has arrived at the new ones; `moved` in the summary counts it."""
     from jobs.runtime import cancel_on_stop, held_archive
     from jobs.wiring import wire_target
-    from migrator.pipeline.load import to_delete
+    from migrator.pipeline.load import deletable
     from migrator.pipeline.rollback import RollbackSettings, rollback
 
     target = wire_target(configuration, dry_run=dry_run)
-    uploads, only = configuration.settings.limits.uploads, to_delete(summary.changed or ())
+    uploads, only = configuration.settings.limits.uploads, deletable(summary.changed or ())
     undo = RollbackSettings(target.identity, None, uploads, dry_run=dry_run, only=only)
     try:
         with held_archive(configuration.archive, "load") as (_, catalog):

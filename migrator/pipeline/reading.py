@@ -20,7 +20,7 @@ from migrator import errors
 from migrator.model import Attachment, Blob
 from migrator.ports import Body, BodyFacts, Sink, Target
 
-TEXT_LIMIT = 4 * 1024 * 1024
+MAX_TEXT_BYTES = 4 * 1024 * 1024
 """Texts up to this many bytes are compared as text."""
 
 _MARKS = (
@@ -115,7 +115,7 @@ class Reader:
         """The hash of what is there, if that is the blob's text in another encoding; None if it isn't."""
         if not may_be_re_encoded(remote, blob):
             return None
-        sink = HashSink(keep=4 * TEXT_LIMIT)
+        sink = HashSink(keep=4 * MAX_TEXT_BYTES)
         await self._target.read_back(remote, sink)
         body = self._blobs.body(blob)
         if body is None or sink.content is None:
@@ -126,7 +126,7 @@ class Reader:
 
 def may_be_re_encoded(remote: Attachment, blob: Blob) -> bool:
     """Whether a file may be the blob's text in another encoding, going by sizes; no encoding takes four times more."""
-    small, most = 0 < blob.size <= TEXT_LIMIT, 4 * blob.size + 4
+    small, most = 0 < blob.size <= MAX_TEXT_BYTES, 4 * blob.size + 4
     return small and (remote.size is None or 0 < remote.size <= most)
 
 

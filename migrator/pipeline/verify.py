@@ -55,7 +55,7 @@ POSITION_KEY = "verify_at"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Portion:
     """How much of the blobs: a share of them between 0 and 1, or seconds; None is no limit. Both: what comes first."""
 
     share: float | None = None
@@ -67,13 +67,13 @@ class Part:
         return self.share is None and self.seconds is None
 
 
-WHOLE = Part()
+WHOLE = Portion()
 
 
 async def verify(
-    archive: Archive, *, part: Part = WHOLE, progress: Progress | None = None, stop: asyncio.Event | None = None
+    archive: Archive, *, portion: Portion = WHOLE, progress: Progress | None = None, stop: asyncio.Event | None = None
 ) -> VerifySummary:
-    """One run over the whole archive, or over the next part of its blobs; the caller holds the archive.
+    """One run over the whole archive, or over the next portion of its blobs; the caller holds the archive.
 
     May be repeated at any time. A catalog that can't be opened is a finding; blobs are not looked at then.
     """
@@ -93,7 +93,7 @@ async def verify(
 
     with closing(catalog):
         async with run_context(catalog, "verify", mark_journal, mends_journal=False, began=began) as context:
-            return await context.execute(_Verify(archive, part, problems, context, progress or Silent()), stop)
+            return await context.execute(_Verify(archive, portion, problems, context, progress or Silent()), stop)
 
 
 def _unopened(problems: list[Problem]) -> VerifySummary:
@@ -114,15 +114,15 @@ class _Verify(Job[VerifySummary]):
     """The position is where a later verify goes on, `FOLDER/NAME` of the last blob checked; empty at the end."""
 
     def __init__(
-        self, archive: Archive, part: Part, problems: list[Problem], context: RunContext, progress: Progress
+        self, archive: Archive, portion: Portion, problems: list[Problem], context: RunContext, progress: Progress
     ) -> None:
-        self._archive, self._part, self._problems, self._progress = archive, part, problems, progress
+        self._archive, self._portion, self._problems, self._progress = archive, portion, problems, progress
         self._catalog, self._executor, self._stop = context.catalog, context.executor, context.stop
         self._position = "00/"
         self._total = self._checked = self._bytes = 0
         self._max_blobs, self._until = math.inf, math.inf
-        if part.seconds is not None:
-            self._until = context.began + part.seconds
+        if portion.seconds is not None:
+            self._until = context.began + portion.seconds
 
     @override
     async def work(self) -> None:
@@ -140,7 +140,7 @@ class _Verify(Job[VerifySummary]):
 
     @override
     def summary(self, status: RunStatus) -> VerifySummary:
-        catalog, whole, at_end = self._catalog, self._part.whole, not self._position
+        catalog, whole, at_end = self._catalog, self._portion.whole, not self._position
         problems = with_files(catalog, self._problems)
         of_blobs = {found.sha256: found.problem for found in problems if found.code in OF_BLOBS}
         catalog.record_problems(of_blobs, whole=whole and at_end)
@@ -157,9 +157,9 @@ class _Verify(Job[VerifySummary]):
 
     def _begin(self) -> None:
         self._total = self._catalog.totals()["blobs"]["count"]
-        if self._part.share is not None:
-            self._max_blobs = math.ceil(self._total * self._part.share)
-        if not self._part.whole:
+        if self._portion.share is not None:
+            self._max_blobs = math.ceil(self._total * self._portion.share)
+        if not self._portion.whole:
             self._position = self._catalog.setting(POSITION_KEY) or self._position
 
     async def _check_blobs(self) -> bool:

@@ -118,7 +118,7 @@ def simulated(fate: FaultInjector) -> Iterator[None]:
         patch.object(layout, "token_hex", lambda _: f"{next(numbers):016x}"),
         patch.object(CatalogDatabase, "transaction", _transactions(fate, CatalogDatabase.transaction)),
         patch.object(Database, "execute", _reads(fate, Database.execute)),
-        patch.object(recorder, "SMALL", SMALL),
+        patch.object(recorder, "MAX_IN_MEMORY_BYTES", SMALL),
         patch.object(aiohttp.ClientSession, "_request", _requests(fate, aiohttp.ClientSession._request)),
         patch.object(ConnectionPool, "get", _downloads(fate, ConnectionPool.get)),
     ):

@@ -153,7 +153,7 @@ class _Backup(Job[BackupSummary]):
             await self._crawler.retry_unfinished()
             for task in helpers:
                 task.cancel()
-        self._fetcher.expect_some()
+        self._fetcher.require_some()
 
     async def _requeue_lost_blobs(self) -> None:
         """Blobs that verify found damaged, or whose file is missing, are wanted again."""

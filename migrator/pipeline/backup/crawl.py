@@ -70,17 +70,17 @@ class Crawler:
                     before = pages.create_task(self._page(stream, page, before))
                     cursor = page.next
                     ended = cursor is None
-        self._findings.expect_answers()
+        self._findings.require_answers()
 
     async def _read(self, stream: str, cursor: Cursor | None, loop: LoopDetector) -> Page | None:
         """A page of a listing; None if the listing can't be read any further, which is noted."""
         try:
             page = await self._source.read(stream, cursor)
-            loop.note(page)
+            loop.check(page)
         except errors.ConnectError as error:
             raise errors.TrackerUnreachableError(f"the listing {stream!r} can't be read: {error}") from error
         except errors.ItemFailedError as error:
-            self._findings.can_not_list(stream, str(error))
+            self._findings.add_unread(stream, str(error))
             return None
         self._findings.answered = True
         self._findings.warn(*page.warnings)

@@ -18,14 +18,14 @@ from migrator.ports import Source
 from migrator.progress import Progress, Silent
 from migrator.store import Archive
 
-SOME_REFUSED, MANY_REFUSED = 3, 1000
+MIN_REFUSED, MAX_REFUSED = 3, 1000
 """If this many files were refused and none was fetched, the credentials are wrong.
 
 Judged at the end of a run, and at once.
 """
-FEW_EMPTY = 3
+MAX_EMPTY = 3
 """This many files of unknown size may be empty before one that isn't; more look like a storage outage."""
-MANY_DOUBTED = 10_000
+MAX_DOUBTED = 10_000
 """At most this many of those are fetched again in the same run, if the storage turns out to be there."""
 
 
@@ -63,11 +63,11 @@ class Fetcher:
         while not self._stop.requested:
             attachment, recorded = await self._queue.get()
             with self._stop.in_flight():
-                await self._recorder.put(await self._fetched(attachment, recorded))
+                await self._recorder.add(await self._fetched(attachment, recorded))
 
-    def expect_some(self) -> None:
+    def require_some(self) -> None:
         """All files are settled: `AuthError` if several were asked for and every one was refused."""
-        if self._refused >= SOME_REFUSED and self._refused == self._tried:
+        if self._refused >= MIN_REFUSED and self._refused == self._tried:
             raise errors.AuthError(f"{self._refusal} (all {self._refused} files)")
 
     @property
@@ -90,11 +90,11 @@ class Fetcher:
         try:
             await self._source.download(attachment, sink)
             blob, body = await sink.finish()
-            await self._expect_content(attachment, blob, sink)
+            await self._require_content(attachment, blob, sink)
         except errors.ConnectError as error:
             raise errors.TrackerUnreachableError(str(error)) from error
         except errors.ItemFailedError as error:
-            status, reason = await self._judged(attachment, error)
+            status, reason = await self._outcome_of(attachment, error)
             self._progress.done(failed=status is Status.FAILED)
             return FetchResult(Outcome(attachment, status, None, reason), None, recorded)
         finally:
@@ -108,7 +108,7 @@ class Fetcher:
         doubted, self._doubted = self._doubted if self._some_content else [], []
         return doubted
 
-    async def _expect_content(self, attachment: Attachment, blob: Blob, sink: StoreSink) -> None:
+    async def _require_content(self, attachment: Attachment, blob: Blob, sink: StoreSink) -> None:
         """An empty body proves nothing where no size is listed: a few are believed, with a warning.
 
         So are all others once a file of unlisted size comes with content: the storage behind the tracker is there.
@@ -118,8 +118,8 @@ class Fetcher:
         if blob.size:
             self._some_content = True
             return
-        if self._empty >= FEW_EMPTY and not await self._gives_content():
-            if len(self._doubted) < MANY_DOUBTED:
+        if self._empty >= MAX_EMPTY and not await self._gives_content():
+            if len(self._doubted) < MAX_DOUBTED:
                 self._doubted.append(attachment)
             raise errors.UnexpectedBodyError(
                 "empty, as all files before it of which no size is listed; is the storage behind the tracker away?"
@@ -142,7 +142,7 @@ class Fetcher:
                     self._witness = _nobody
         return self._some_content
 
-    async def _judged(self, attachment: Attachment, error: errors.MigratorError) -> tuple[Status, str]:
+    async def _outcome_of(self, attachment: Attachment, error: errors.MigratorError) -> tuple[Status, str]:
         """What an error makes of a file, and the reason."""
         if isinstance(error, errors.GoneError):
             return await self._gone(attachment, error)
@@ -150,7 +150,7 @@ class Fetcher:
             return Status.SKIPPED, str(error)
         if isinstance(error, errors.LoginPageError | errors.UnauthorizedError):
             self._refused, self._refusal = self._refused + 1, str(error)
-            if self._refused >= MANY_REFUSED and not self._stored:
+            if self._refused >= MAX_REFUSED and not self._stored:
                 raise errors.AuthError(f"{error} (the first {self._refused} files)") from error
         return Status.FAILED, str(error)
 

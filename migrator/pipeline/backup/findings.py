@@ -29,12 +29,12 @@ class Findings:
         """Name and reason of each, the one that says most first."""
         return [*self._others, *((f"listing of {stream}", reason) for stream, reason in self.unread.items())]
 
-    def can_not_list(self, stream: str, reason: str) -> None:
+    def add_unread(self, stream: str, reason: str) -> None:
         """A listing, or the rest of it, can't be read."""
         self.unread[stream] = reason
         self._progress.note(f"the listing of {stream} can't be read: {reason}")
 
-    def expect_answers(self) -> None:
+    def require_answers(self) -> None:
         """All listings were tried: `TrackerUnreachableError` if none could be read."""
         if self.unread and not self.answered:
             stream, reason = next(iter(self.unread.items()))

@@ -12,7 +12,7 @@ from collections import Counter
 from migrator.errors import RejectedError
 from migrator.model import Page
 
-MOST = 10
+MAX_REPEATS = 10
 """So often the same place of a stream, or the same page in a row, is a circle."""
 
 
@@ -24,7 +24,7 @@ class LoopDetector:
         self._places: Counter[int] = Counter()
         self._last, self._row = 0, 0
 
-    def note(self, page: Page) -> None:
+    def check(self, page: Page) -> None:
         """Take note of a page that was read; `RejectedError` where the stream leads in a circle."""
         if page.next is None:
             return
@@ -32,8 +32,10 @@ class LoopDetector:
         self._places[place] += 1
         self._row = self._row + 1 if content and content == self._last else 0
         self._last = content
-        if self._places[place] > MOST or self._row >= MOST:
-            raise RejectedError(f"the listing {self._stream!r} leads in a circle: the same page came {MOST} times")
+        if self._places[place] > MAX_REPEATS or self._row >= MAX_REPEATS:
+            raise RejectedError(
+                f"the listing {self._stream!r} leads in a circle: the same page came {MAX_REPEATS} times"
+            )
 
 
 def _content(page: Page) -> int:

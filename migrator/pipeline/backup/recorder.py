@@ -1,7 +1,7 @@
 """From download to record: bodies are collected, written as a batch, and recorded once they are safe on disk.
 
 A worker hands a file over and continues; one flusher writes everything that came meanwhile, with one flush to disk and
-one transaction. At most HANDED_OVER + `downloads` finished files are not yet recorded (those in memory are small). A
+one transaction. At most MAX_UNRECORDED + `downloads` finished files are not yet recorded (those in memory are small). A
 kill loses those and the downloads in flight, nothing else.
 """
 
@@ -21,9 +21,9 @@ from migrator.ports import BodyFacts, Sink
 from migrator.progress import Progress
 from migrator.store import Archive, Catalog, Content, FreeSpace, LargeFile
 
-SMALL = 256 * 1024
-HANDED_OVER = 64
-GATHER = 0.02
+MAX_IN_MEMORY_BYTES = 256 * 1024
+MAX_UNRECORDED = 64
+BATCH_DELAY_SECONDS = 0.02
 
 
 class StoreSink(Sink):
@@ -44,7 +44,7 @@ class StoreSink(Sink):
     async def write(self, chunk: bytes) -> None:
         self._progress.moved(len(chunk))
         self._size += len(chunk)
-        if self._file is None and self._size > SMALL:
+        if self._file is None and self._size > MAX_IN_MEMORY_BYTES:
             self._file = LargeFile(self._archive)
             for part in self._parts:
                 await self._file.write(part)
@@ -106,23 +106,23 @@ class Recorder:
 
     def __init__(self, archive: Archive, catalog: Catalog, executor: SerialExecutor, run: int, downloads: int) -> None:
         self._archive, self._catalog, self._executor, self._run = archive, catalog, executor, run
-        self._room = asyncio.Semaphore(HANDED_OVER + downloads)
-        self._batch = (HANDED_OVER + downloads) * 2 // 5
+        self._slots = asyncio.Semaphore(MAX_UNRECORDED + downloads)
+        self._batch_size = (MAX_UNRECORDED + downloads) * 2 // 5
         self._waiting: list[FetchResult] = []
-        self._awake, self._enough = asyncio.Event(), asyncio.Event()
-        self._writer, self._turn = SerialExecutor(), asyncio.Lock()
+        self._not_empty, self._batch_full = asyncio.Event(), asyncio.Event()
+        self._writer, self._lock = SerialExecutor(), asyncio.Lock()
         self._written: list[FetchResult] = []
         self._disk = FreeSpace(archive.root)
 
-    async def put(self, settled: FetchResult) -> None:
+    async def add(self, settled: FetchResult) -> None:
         """Hand a file over; waits while too many are waiting."""
-        await self._room.acquire()
+        await self._slots.acquire()
         self._waiting.append(settled)
         self._tell()
 
     def _tell(self) -> None:
         """Wake who waits for any, and who waits for enough."""
-        for event, wanted in ((self._awake, 1), (self._enough, self._batch)):
+        for event, wanted in ((self._not_empty, 1), (self._batch_full, self._batch_size)):
             if len(self._waiting) >= wanted:
                 event.set()
             else:
@@ -134,11 +134,11 @@ class Recorder:
         `StorageError` when the disk is all but full: what was recorded before stays.
         """
         while True:
-            await self._awake.wait()
-            if not self._enough.is_set():
+            await self._not_empty.wait()
+            if not self._batch_full.is_set():
                 with suppress(TimeoutError):  # wait_for may swallow a cancellation
-                    async with asyncio.timeout(GATHER):
-                        await self._enough.wait()
+                    async with asyncio.timeout(BATCH_DELAY_SECONDS):
+                        await self._batch_full.wait()
             await self._step()
             if not self._waiting:
                 await self._step()
@@ -156,8 +156,8 @@ class Recorder:
         """Write a batch while the one that was written before it is recorded. What fails waits again: both may be
         repeated.
         """
-        async with self._turn:
-            batch, self._waiting = self._waiting[: self._batch], self._waiting[self._batch :]
+        async with self._lock:
+            batch, self._waiting = self._waiting[: self._batch_size], self._waiting[self._batch_size :]
             written, self._written = self._written, batch
             self._tell()
             try:
@@ -166,7 +166,7 @@ class Recorder:
                 self._waiting, self._written = written + batch + self._waiting, []
                 raise
             for settled in written:
-                self._room.release()
+                self._slots.release()
                 settled.recorded(settled.outcome.attachment, settled.outcome.status)
 
     def _writing(self, batch: list[FetchResult]) -> list[asyncio.Future[None]]:

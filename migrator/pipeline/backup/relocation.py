@@ -16,11 +16,11 @@ from migrator.pipeline.executor import SerialExecutor
 from migrator.ports import Source
 from migrator.store import Catalog
 
-SAMPLE = 12
+SAMPLE_ENTITIES = 12
 """At most this many entities with files are asked for."""
-PAGES = 3
+MAX_PAGES = 3
 """Pages of each listing that are looked at where the archive holds no file of an entity."""
-SHOWN = 3
+MAX_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ async def relocate(source: Source, catalog: Catalog, old: str, new: str) -> str:
             return f"the archive is that of {new} already"
         if held != old:
             raise ConfigError(f"this archive holds {held or 'nothing yet'}, and not {old}: nothing was changed")
-        found = await _compared(source, await executor.call(catalog.sample_of_files, SAMPLE))
+        found = await _compared(source, await executor.call(catalog.sample_of_files, SAMPLE_ENTITIES))
         if not found.is_same:
             raise ConfigError(_refusal(found, new))
         await executor.call(catalog.move_source, old, new)
@@ -80,7 +80,7 @@ async def _first_pages(source: Source) -> list[Attachment]:
     found: list[Attachment] = []
     for stream in source.capabilities.streams:
         cursor = None
-        for _ in range(PAGES):
+        for _ in range(MAX_PAGES):
             page = await source.read(stream, cursor)
             found += page.attachments
             if (cursor := page.next) is None:
@@ -108,7 +108,7 @@ def _refusal(found: Comparison, new: str) -> str:
     asked = found.same + len(found.differing)
     if not asked:
         return f"the archive holds no file by which {new} could be known again; nothing was changed: use another folder"
-    some = "; ".join(found.differing[:SHOWN]) + ("; ..." if len(found.differing) > SHOWN else "")
+    some = "; ".join(found.differing[:MAX_SHOWN]) + ("; ..." if len(found.differing) > MAX_SHOWN else "")
     return f"{new} is another tracker: {found.same} of {asked} files agree; {some}. Nothing was changed"
 
 

@@ -230,7 +230,7 @@ class _Export(Job[ExportSummary]):
 
     def _discard(self) -> None:
         with suppress(OSError):
-            self._format.abandon()
+            self._format.discard()
             self._destination.sweep()
 
 

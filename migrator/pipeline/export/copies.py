@@ -19,11 +19,11 @@ from typing import BinaryIO
 from migrator.model import Blob
 from migrator.store import OWNER_ONLY, own_limits
 
-CHUNK = 1024 * 1024
+READ_BYTES = 1024 * 1024
 FICLONE = 0x40049409
 """ioctl_ficlone(2): one file gets the blocks of another, and keeps them when that changes. btrfs, XFS, NFS 4.2, ..."""
 
-Remapped = Callable[[int], None]
+OnBytes = Callable[[int], None]
 """Told of each chunk; may raise to end the work."""
 
 
@@ -33,20 +33,20 @@ class BlobDamagedError(Exception):
 
 def chunks(file: BinaryIO | io.FileIO) -> Iterator[bytes]:
     """What is left of a file."""
-    while chunk := file.read(CHUNK):
+    while chunk := file.read(READ_BYTES):
         yield chunk
 
 
-def is_sound(wanted: Blob, blob: Path, moved: Remapped) -> bool:
+def is_sound(wanted: Blob, blob: Path, on_bytes: OnBytes) -> bool:
     """Whether a blob is what its name says."""
     try:
         with _opened(blob) as file:
-            return _hashed(chunks(file), moved) == wanted
+            return _hashed(chunks(file), on_bytes) == wanted
     except OSError:
         return False
 
 
-def copy_blob(wanted: Blob, blob: Path, path: Path, moved: Remapped, created_at: str = "") -> None:
+def copy_blob(wanted: Blob, blob: Path, path: Path, on_bytes: OnBytes, created_at: str = "") -> None:
     """A new file at `path` with the content of a blob.
 
     `BlobDamagedError`, and no file, if that is not what its name says.
@@ -56,7 +56,7 @@ def copy_blob(wanted: Blob, blob: Path, path: Path, moved: Remapped, created_at:
     except OSError as error:
         raise damaged(blob) from error
     with file, io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, OWNER_ONLY), "r+b") as out:
-        found = _hashed(chunks(out) if _cloned(file, out) else _copied(file, out), moved)
+        found = _hashed(chunks(out) if _cloned(file, out) else _copied(file, out), on_bytes)
         _date(out, created_at)
     if found != wanted:
         path.unlink()
@@ -90,12 +90,12 @@ def _cloned(file: io.FileIO, out: io.FileIO) -> bool:
     return True
 
 
-def _hashed(pieces: Iterator[bytes], moved: Remapped) -> Blob:
+def _hashed(pieces: Iterator[bytes], on_bytes: OnBytes) -> Blob:
     sha256, size = hashlib.sha256(), 0
     for piece in pieces:
         sha256.update(piece)
         size += len(piece)
-        moved(len(piece))
+        on_bytes(len(piece))
     return Blob(sha256.hexdigest(), size)
 
 

@@ -25,12 +25,12 @@ from typing_extensions import override
 
 from migrator.filenames import on_disk
 from migrator.model import Blob
-from migrator.pipeline.export.copies import Remapped, chunks, copy_blob, damaged, is_sound
+from migrator.pipeline.export.copies import OnBytes, chunks, copy_blob, damaged, is_sound
 from migrator.store import OWNER_ONLY
 
 INDEX = "index.csv"
 COLUMNS = ("path", "kind", "entity_id", "attachment_id", "name", "size", "sha256")
-SAMPLE = 64 * 1024
+SAMPLE_BYTES = 64 * 1024
 """So much of a file tells whether deflating it is worth the time."""
 
 
@@ -67,7 +67,7 @@ class ExportFormat(Protocol):
         """All files are placed."""
 
     @abstractmethod
-    def abandon(self) -> None:
+    def discard(self) -> None:
         """Let go of what is open."""
 
 
@@ -88,8 +88,8 @@ class _Index:
 class Tree(ExportFormat):
     """A folder of files: copies, or with `links` hard links into the archive where there can be some."""
 
-    def __init__(self, root: Path, moved: Remapped, *, links: bool) -> None:
-        self._root, self._moved, self._links = root, moved, links
+    def __init__(self, root: Path, on_bytes: OnBytes, *, links: bool) -> None:
+        self._root, self._on_bytes, self._links = root, on_bytes, links
         self._sound: dict[str, bool] = {}
         self._index: _Index | None = None
         self._folder: Path | None = None
@@ -114,14 +114,14 @@ class Tree(ExportFormat):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder = path.parent
         if not (self._links and self._linked(item.blob, blob, path)):
-            copy_blob(item.blob, blob, path, self._moved, item.created_at)
+            copy_blob(item.blob, blob, path, self._on_bytes, item.created_at)
         if self._index:
             self._index.add(item)
 
     def _linked(self, wanted: Blob, blob: Path, path: Path) -> bool:
         """False where there can be no link: another file system, or too many links to one file."""
         if wanted.sha256 not in self._sound:
-            self._sound[wanted.sha256] = is_sound(wanted, blob, self._moved)
+            self._sound[wanted.sha256] = is_sound(wanted, blob, self._on_bytes)
         if not self._sound[wanted.sha256]:
             raise damaged(blob)
         try:
@@ -135,10 +135,10 @@ class Tree(ExportFormat):
     @override
     def end(self, source: str) -> None:
         """All files are placed."""
-        self.abandon()
+        self.discard()
 
     @override
-    def abandon(self) -> None:
+    def discard(self) -> None:
         """Let go of what is open."""
         if self._index:
             self._index.file.close()
@@ -147,8 +147,8 @@ class Tree(ExportFormat):
 class Bag(Tree):
     """A bag: the tree under `data/`, with manifests."""
 
-    def __init__(self, root: Path, moved: Remapped, *, links: bool) -> None:
-        super().__init__(root, moved, links=links)
+    def __init__(self, root: Path, on_bytes: OnBytes, *, links: bool) -> None:
+        super().__init__(root, on_bytes, links=links)
         self._manifest: io.TextIOWrapper | None = None
         self._count = self._size = 0
 
@@ -178,7 +178,7 @@ class Bag(Tree):
             self._index.file.close()
         index = (self.top / INDEX).read_bytes()
         self._list(INDEX, Blob(hashlib.sha256(index).hexdigest(), len(index)))
-        self.abandon()
+        self.discard()
         (self._root / "bagit.txt").write_bytes(b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
         told = {
             "Source-Organization": source,
@@ -193,8 +193,8 @@ class Bag(Tree):
         (self._root / "tagmanifest-sha256.txt").write_bytes("".join(sums).encode())
 
     @override
-    def abandon(self) -> None:
-        super().abandon()
+    def discard(self) -> None:
+        super().discard()
         if self._manifest:
             self._manifest.close()
 
@@ -202,8 +202,8 @@ class Bag(Tree):
 class Zip(ExportFormat):
     """A ZIP64 file; what gets smaller by deflating is deflated, the rest stored."""
 
-    def __init__(self, root: Path, moved: Remapped, *, links: bool) -> None:  # noqa: ARG002 - no links in a ZIP file
-        self._path, self._moved = root, moved
+    def __init__(self, root: Path, on_bytes: OnBytes, *, links: bool) -> None:  # noqa: ARG002 - no links in a ZIP file
+        self._path, self._on_bytes = root, on_bytes
         self._sound: dict[str, bool] = {}
         self._text = io.StringIO()
         self._index = csv.writer(self._text)
@@ -221,16 +221,16 @@ class Zip(ExportFormat):
     def add(self, item: ExportItem, blob: Path) -> None:
         wanted = item.blob
         if wanted.sha256 not in self._sound:
-            self._sound[wanted.sha256] = is_sound(wanted, blob, self._moved)
+            self._sound[wanted.sha256] = is_sound(wanted, blob, self._on_bytes)
         if not self._sound[wanted.sha256] or self._zip is None:
             raise damaged(blob)
         with blob.open("rb", buffering=0) as file:
-            entry = _entry(item.path, item.created_at, file.read(SAMPLE), wanted.size)
+            entry = _entry(item.path, item.created_at, file.read(SAMPLE_BYTES), wanted.size)
             file.seek(0)
             with self._zip.open(entry, "w", force_zip64=wanted.size >= 2**31) as out:
                 for chunk in chunks(file):
                     out.write(chunk)
-                    self._moved(0)
+                    self._on_bytes(0)
         self._index.writerow(
             [item.path, item.kind, item.entity_id, item.attachment_id, item.name, wanted.size, wanted.sha256]
         )
@@ -239,13 +239,13 @@ class Zip(ExportFormat):
     def end(self, source: str) -> None:
         if self._zip is not None:
             body = self._text.getvalue().encode("utf-8", "backslashreplace")
-            self._zip.writestr(_entry(INDEX, "", body[:SAMPLE], len(body)), body)
+            self._zip.writestr(_entry(INDEX, "", body[:SAMPLE_BYTES], len(body)), body)
             self._zip.comment = " ".join(f"files of {source}".split()).encode()[:1000]
             self._zip.close()
             self._file.close()
 
     @override
-    def abandon(self) -> None:
+    def discard(self) -> None:
         """The file is thrown away, so what its end would tell is not written."""
         if self._zip is not None:
             self._zip.fp = None

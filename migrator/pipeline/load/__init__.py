@@ -16,8 +16,8 @@ from typing_extensions import override
 from migrator.model import EntityRef, RunStatus, UploadStatus
 from migrator.pipeline.load.arrivals import fits, is_passing, likeness, resembles
 from migrator.pipeline.load.content_check import ContentCheck
-from migrator.pipeline.load.left_out import Left
-from migrator.pipeline.load.remapped import Remapped, former, to_delete
+from migrator.pipeline.load.left_out import Leftovers
+from migrator.pipeline.load.remapped import Remapped, deletable, remapped_uploads
 from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.load.stubs import StubCreator
 from migrator.pipeline.load.upload import Uploader
@@ -28,7 +28,7 @@ from migrator.ports import Target
 from migrator.progress import Progress, Silent
 from migrator.store import Archive, Catalog
 
-__all__ = ["LoadSettings", "Remapped", "fits", "is_passing", "likeness", "load", "resembles", "to_delete"]
+__all__ = ["LoadSettings", "Remapped", "deletable", "fits", "is_passing", "likeness", "load", "resembles"]
 
 
 UNSETTLED = {UploadStatus.PLANNED, UploadStatus.IN_DOUBT, UploadStatus.FAILED}
@@ -48,18 +48,18 @@ async def load(
     Gives the summary of `contract.md`. In a dry run nothing is sent, and nothing recorded but the run and its plan.
     `ConfigError`, and there was no run, where no row of the mapping names anything in the archive.
     """
-    left = Left(catalog, settings)
-    async with run_context(catalog, "load", left.expect_something) as context:
+    leftovers = Leftovers(catalog, settings)
+    async with run_context(catalog, "load", leftovers.require_matches) as context:
         uploader = Uploader(target, archive, settings, context, progress or Silent())
-        work = _Load(uploader, target, settings, context, left)
-        return left.whole(await context.execute(work, stop))
+        work = _Load(uploader, target, settings, context, leftovers)
+        return leftovers.complete(await context.execute(work, stop))
 
 
 class _Load(Job[LoadSummary]):
     def __init__(
-        self, uploader: Uploader, target: Target, settings: LoadSettings, context: RunContext, left: Left
+        self, uploader: Uploader, target: Target, settings: LoadSettings, context: RunContext, leftovers: Leftovers
     ) -> None:
-        self._uploader, self._target, self._settings, self._left = uploader, target, settings, left
+        self._uploader, self._target, self._settings, self._leftovers = uploader, target, settings, leftovers
         self._catalog, self._executor, self._run, self._stop = (
             context.catalog,
             context.executor,
@@ -83,7 +83,7 @@ class _Load(Job[LoadSummary]):
         """A row for every upload to come; files of entities without a row in the mapping are counted."""
         mapping = self._settings.mapping
         without = {owner: count for owner, count in self._catalog.owners() if not mapping.get(owner)}
-        self._left.without, self._unmapped = list(without), sum(without.values())
+        self._leftovers.without, self._unmapped = list(without), sum(without.values())
         pairs = ((owner, to) for owner, targets in mapping.items() for to in targets)
         self._catalog.plan_uploads(self._run, self._settings.identity, pairs)
         self._planned = True
@@ -120,17 +120,17 @@ class _Load(Job[LoadSummary]):
             rehearsal=self._uploader.dry_run.rows if dry_run else None,
             content=self._content.counts() if self._content else None,
             stubs=self._stubs.summary(dry_run=dry_run) if self._stubs else None,
-            changed=(former(catalog, identity, self._settings.mapping) or None) if self._planned else None,
+            changed=(remapped_uploads(catalog, identity, self._settings.mapping) or None) if self._planned else None,
             altered=tuple(AlteredUpload(**row) for row in catalog.altered_uploads(identity, self._run)) or None,
             bytes=catalog.uploaded_bytes(identity, self._run),
             failures=tuple(failures),
         )
-        return self._left.added_to(summary, asked_for, planned=planned)
+        return self._leftovers.add_to(summary, asked_for, planned=planned)
 
     @override
     async def work(self) -> None:
         if self._stubs:
-            await self._stubs.expect()
+            await self._stubs.require_creatable()
         if self._stubs and not self._settings.dry_run:
             await self._stubs.create()
         await self._executor.call(self._plan)

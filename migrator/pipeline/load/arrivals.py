@@ -20,7 +20,7 @@ from migrator import errors
 from migrator.model import Altered, Attachment, Blob, Upload
 from migrator.pipeline.reading import Contents, Reader
 
-ALIKE = 0.6
+MIN_LIKENESS = 0.6
 """From this likeness on (0 to 1) one name may be what a target made of another."""
 
 _PASSING = re.compile(r"migrator-[0-9a-f]{32}\.")
@@ -127,7 +127,7 @@ async def _holds_it(upload: Upload, file: Attachment, reader: Reader) -> bool:
 
 def resembles(sent: str, found: str) -> bool:
     """Whether a target may have made one name of the other: it cut, composed, replaced, escaped or appended."""
-    return likeness(sent, found) >= ALIKE
+    return likeness(sent, found) >= MIN_LIKENESS
 
 
 def likeness(sent: str, found: str) -> float:

@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 
 from migrator.model import Upload
 
-LOOKS = 4
+MIN_LOOKS = 4
 """How often what was sent is looked for at the least; the wait between two looks doubles."""
-UNANSWERED = 30.0
+UNANSWERED_SECONDS = 30.0
 """After so long an upload without an answer that is not listed is taken for one that never arrived."""
-ACCEPTED = 600.0
+ACCEPTED_SECONDS = 600.0
 """After so long one that was accepted, or a target whose lists lag, by a later run, if the list is newer than it."""
-WHATEVER = 86_400.0
+MAX_DOUBT_SECONDS = 86_400.0
 """After so long in any case."""
 PROMPT, LATE = "prompt", "late"
 
@@ -50,11 +50,11 @@ class Evidence:
 
     def waits(self) -> list[float]:
         """Seconds to wait before each look for what was sent."""
-        return [0.0, *(self._wait * 2**number for number in range(LOOKS - 1))]
+        return [0.0, *(self._wait * 2**number for number in range(MIN_LOOKS - 1))]
 
     def last_waits(self) -> list[float]:
         """Seconds to wait before each look until what was sent without an answer is that old."""
-        return [self._wait * seconds for seconds in (1.0, 2.0, 4.0, 8.0, UNANSWERED - 15.0)]
+        return [self._wait * seconds for seconds in (1.0, 2.0, 4.0, 8.0, UNANSWERED_SECONDS - 15.0)]
 
     def is_absent(self, upload: Upload, *, newer: bool, finished: bool = False, broke: bool = False) -> bool:
         """Whether a sent upload that is not listed surely isn't there.
@@ -63,14 +63,14 @@ class Evidence:
         `broke`: its connection was seen to end. Else the target may be at work on it still, however prompt its lists.
         """
         age = self._age(upload)
-        if age >= WHATEVER * self._unit and upload.sent_run != self._run:
+        if age >= MAX_DOUBT_SECONDS * self._unit and upload.sent_run != self._run:
             return True
         if upload.accepted or self.verdict == LATE:
-            return upload.sent_run != self._run and newer and age >= ACCEPTED * self._unit
-        return finished or (broke and self.verdict == PROMPT) or age >= UNANSWERED * self._unit
+            return upload.sent_run != self._run and newer and age >= ACCEPTED_SECONDS * self._unit
+        return finished or (broke and self.verdict == PROMPT) or age >= UNANSWERED_SECONDS * self._unit
 
     def _age(self, upload: Upload) -> float:
         """Seconds since it was sent; an earlier version did not note when."""
         if not upload.sent_at:
-            return WHATEVER
+            return MAX_DOUBT_SECONDS
         return (datetime.now(UTC) - datetime.fromisoformat(upload.sent_at)).total_seconds()

@@ -17,29 +17,29 @@ from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.summary import LoadSummary, UnmappedFile, UnmatchedRow
 from migrator.store import Catalog
 
-KEPT = 1000
+MAX_RECORDED = 1000
 """How many of each are kept with the run in the catalog; the caller gets all of them."""
 
 
-class Left:
+class Leftovers:
     """What one load leaves. `without` are the entities that have files and no row, once that is known."""
 
     def __init__(self, catalog: Catalog, settings: LoadSettings) -> None:
         self._catalog, self._settings = catalog, settings
         self.without: list[EntityRef] = []
-        self.astray: list[tuple[EntityRef, EntityRef]] = []
+        self.unmatched: list[tuple[EntityRef, EntityRef]] = []
 
-    def expect_something(self) -> None:
+    def require_matches(self) -> None:
         """`ConfigError` where no row names anything in the archive, or a kind is asked for that can't be there."""
         rows, known = rows_of(self._settings), self._catalog.known_refs()
-        self.astray = rows.unmatched(known)
+        self.unmatched = rows.unmatched(known)
         kinds = {ref.kind for ref in known}
-        if self.astray and len(self.astray) == len(rows.lines) and not self._settings.creates:
-            source = self.astray[0][0]
+        if self.unmatched and len(self.unmatched) == len(rows.lines) and not self._settings.creates:
+            source = self.unmatched[0][0]
             hint = "the archive holds nothing yet" if not known else f"it has no {source}"
             if known and source.kind not in kinds:
                 hint = f"it has no kind {source.kind!r}; {nearest(source.kind, kinds)}"
-            where = f"{rows.name} line {rows.lines[self.astray[0]]}" if rows.name else "the first row"
+            where = f"{rows.name} line {rows.lines[self.unmatched[0]]}" if rows.name else "the first row"
             raise ConfigError(f"no row of the mapping names anything in the archive ({where}: {hint})")
         for kind in sorted(self._settings.selection.kinds - kinds):
             self._expect_kind(kind, kinds)
@@ -51,24 +51,24 @@ class Left:
         if mistyped or (possible and kind not in possible):
             raise ConfigError(f"the source has no kind {kind!r}; {nearest(kind, {*kinds, *possible})}")
 
-    def added_to(self, summary: LoadSummary, taken: int, *, planned: int) -> LoadSummary:
-        """The summary with what is left, as far as the catalog keeps it.
+    def add_to(self, summary: LoadSummary, taken: int, *, planned: int) -> LoadSummary:
+        """The summary with what is leftovers, as far as the catalog keeps it.
 
         `taken` of the `planned` uploads were asked for.
         """
-        files = tuple(islice(self._files(), KEPT))
+        files = tuple(islice(self._files(), MAX_RECORDED))
         nothing = planned and not taken
         return replace(
             summary,
-            unmatched_rows=self._rows()[:KEPT] if self.astray else None,
+            unmatched_rows=self._rows()[:MAX_RECORDED] if self.unmatched else None,
             unmapped_files=files or None,
             warnings=("nothing in the archive fits the filters, so nothing was done",) if nothing else None,
-            incomplete=self._settings.strict and bool(files or self.astray),
+            incomplete=self._settings.strict and bool(files or self.unmatched),
         )
 
-    def whole(self, summary: LoadSummary) -> LoadSummary:
-        """The summary, with all that was left behind."""
-        if len(summary.unmapped_files or ()) == KEPT:
+    def complete(self, summary: LoadSummary) -> LoadSummary:
+        """The summary, with all that was leftovers behind."""
+        if len(summary.unmapped_files or ()) == MAX_RECORDED:
             summary = replace(summary, unmapped_files=tuple(self._files()))
         return replace(summary, unmatched_rows=self._rows()) if summary.unmatched_rows is not None else summary
 
@@ -79,7 +79,7 @@ class Left:
         lines = rows_of(self._settings).lines
         return tuple(
             UnmatchedRow(source.kind, source.id, target.kind, target.id, lines.get((source, target)) or None)
-            for source, target in self.astray
+            for source, target in self.unmatched
         )
 
 

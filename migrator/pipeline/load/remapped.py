@@ -20,7 +20,7 @@ Remapped = frozenset[tuple[str, EntityRef]]
 """Attachments, each with the target entity that it should no longer be on."""
 
 
-def former(catalog: Catalog, identity: str, mapping: Mapping) -> tuple[ChangedRow, ...]:
+def remapped_uploads(catalog: Catalog, identity: str, mapping: Mapping) -> tuple[ChangedRow, ...]:
     """For the summary of a load: each file at a former entity, where it belongs now, and why it stays, if it has to.
 
     To be called after the load has planned by this mapping.
@@ -50,6 +50,6 @@ def _row(catalog: Catalog, identity: str, upload: Upload, mapping: Mapping) -> C
     )
 
 
-def to_delete(changed: Iterable[ChangedRow]) -> Remapped:
+def deletable(changed: Iterable[ChangedRow]) -> Remapped:
     """Which of them may go."""
     return frozenset((row.attachment, EntityRef(row.target_kind, row.target_id)) for row in changed if not row.stays)

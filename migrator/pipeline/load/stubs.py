@@ -19,7 +19,7 @@ from migrator import errors
 from migrator.mapping import Row, field_of
 from migrator.model import NOBODY, Entity, EntityDraft, EntityRef
 from migrator.pipeline.executor import SerialExecutor
-from migrator.pipeline.load.evidence import LOOKS
+from migrator.pipeline.load.evidence import MIN_LOOKS
 from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.stop import StopToken
 from migrator.pipeline.summary import Failure
@@ -27,9 +27,9 @@ from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
 from migrator.store import Catalog
 
-LONGEST_TEXT = 30_000
+MAX_TEXT_CHARACTERS = 30_000
 """Characters of the original's description that a stub takes over."""
-BATCH = 50
+MIN_ROWS_PER_WRITE = 50
 
 _BREAKS = {"br", "p", "div", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "table", "pre", "blockquote"}
 _SILENT = {"script", "style"}
@@ -48,7 +48,7 @@ class StubCreator:
         self._written = self.created = self.found = 0
         self.failures: list[Failure] = []
 
-    async def expect(self) -> None:
+    async def require_creatable(self) -> None:
         """`ConfigError` where some are missing and the target can't create them as it is configured."""
         if await self._executor.call(self.missing):
             try:
@@ -74,7 +74,7 @@ class StubCreator:
 
     async def _one(self, ref: EntityRef) -> None:
         entity = await self._executor.call(self._catalog.entity, ref)
-        draft = stub_of(entity, self._source)
+        draft = stub_for(entity, self._source)
         try:
             to = await self._target.find_entity(draft)
             self.found += to is not None
@@ -87,7 +87,7 @@ class StubCreator:
             return
         self._settings.mapping[ref] = (to,)
         self._rows.append(Row(ref, to, "created", "high"))
-        if len(self._rows) >= max(BATCH, self._written // 4):
+        if len(self._rows) >= max(MIN_ROWS_PER_WRITE, self._written // 4):
             await self._write_rows()
 
     async def _created(self, draft: EntityDraft) -> EntityRef:
@@ -95,7 +95,7 @@ class StubCreator:
         try:
             to = await self._target.create_entity(draft)
         except errors.OutcomeUnknownError as error:
-            for _ in range(LOOKS):
+            for _ in range(MIN_LOOKS):
                 if found := await self._target.find_entity(draft):
                     self.created += 1
                     return found
@@ -117,11 +117,11 @@ class StubCreator:
         return {"created": self.created, "found": self.found, "failed": len(self.failures)}
 
 
-def stub_of(entity: Entity, source: str) -> EntityDraft:
+def stub_for(entity: Entity, source: str) -> EntityDraft:
     """What is to arrive of a source entity."""
     told = [f"Migrated from {source}: {entity.ref}", entity.url, "", plain_text(field_of(entity.raw, "description"))]
     mark = hashlib.sha256(f"{source}\n{entity.ref.kind}\n{entity.ref.id}".encode("utf-8", "replace")).hexdigest()
-    text = "\n".join(told).strip()[:LONGEST_TEXT]
+    text = "\n".join(told).strip()[:MAX_TEXT_CHARACTERS]
     return EntityDraft(entity.ref.kind, entity.title or str(entity.ref), text, f"migrator-{mark[:24]}")
 
 
