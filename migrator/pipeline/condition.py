@@ -1,6 +1,7 @@
 """The condition of an archive: what is damaged, what failed, who is at work. Reads only, and works during a run.
 
-What verify or an export found of a blob holds until a backup has fetched it again or a verify found it sound.
+A blob that verify or an export found damaged counts as damaged until a backup has fetched it again or a later verify
+found it sound.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ from migrator.store import Catalog, blob_name, holder_of, recorded_position
 
 
 def condition(catalog: Catalog, root: Path) -> StatusSummary:
-    """The summary of `status`: `damaged`, `incomplete` where something failed, else `complete`.
+    """The summary of `status`: `damaged`, or `incomplete` if something failed, else `complete`.
 
-    `at_work` is who holds the archive. A run that was killed is `interrupted`, which the next one records, and has
-    `killed`.
+    A run that was killed is shown as `interrupted`, with `killed`; the next run records that.
     """
     holder = holder_of(root)
     rows = [*catalog.failures(), *_failed_uploads(catalog, at_work=bool(holder))]
@@ -45,21 +45,18 @@ def _as_it_is(run: RunRow, holder: dict[str, str] | None) -> RunRow:
 
 
 def _failed_uploads(catalog: Catalog, *, at_work: bool) -> list[dict[str, str | None]]:
-    """While somebody is at work, what has no answer yet is under way."""
+    """While a run is at work, uploads without an answer are under way, and have not failed."""
     return [upload for upload in catalog.upload_failures() if not at_work or upload["status"] != UploadStatus.IN_DOUBT]
 
 
 def _problems(catalog: Catalog) -> list[Problem]:
-    """For blobs, what the catalog holds.
-
-    For the rest, what the last full check found and nothing has repaired since.
-    """
+    """Damaged blobs as the catalog has them now; other damage that the last check found and nothing has repaired."""
     last = [Problem.of_row(row) for row in catalog.last_problems()]
-    codes = {found.sha256: found.code for found in last if found.code in OF_BLOBS}
+    codes = {problem.sha256: problem.code for problem in last if problem.code in OF_BLOBS}
     blobs = [
-        Problem(codes.get(sha256, "E02" if what == "missing" else "E01"), what, sha256, blob_name(sha256))
-        for sha256, what in catalog.blob_problems().items()
+        Problem(codes.get(sha256, "E02" if damage == "missing" else "E01"), damage, sha256, blob_name(sha256))
+        for sha256, damage in catalog.blob_problems().items()
     ]
-    distrusted = isinstance(recorded_position(catalog.db), str)
-    rest = [found for found in last if found.code not in OF_BLOBS and (distrusted or found.code < "E20")]
-    return [*with_files(catalog, blobs), *rest]
+    journal_damaged = isinstance(recorded_position(catalog.db), str)
+    others = [problem for problem in last if problem.code not in OF_BLOBS]
+    return [*with_files(catalog, blobs), *(other for other in others if journal_damaged or other.code < "E20")]

@@ -1,10 +1,10 @@
 """Map: list the target -> match -> add rows to the mapping file.
 
-The target is read like a source, for its entities alone; the archive's catalog knows those of the source. What the
-rules match becomes rows of the mapping file; what they don't match is listed for a person.
+The target is read like a source, for its entities only; those of the source are in the catalog. What the rules match
+becomes rows of the mapping file; the rest is listed for a person.
 
-Beware: listing the target may take minutes, in which a person may edit the file. What counts is what the file holds
-when the rows are added.
+Beware: a person may edit the file while the target is listed, which may take minutes. What counts is what the file
+holds when the rows are added.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from migrator.store import Catalog
 
 @dataclass(frozen=True, slots=True)
 class MapSettings:
-    """`known` is the current mapping; `add_rows` adds rows to it and returns how many it accepted."""
+    """`known` is the current mapping; `add_rows` adds rows to the file and returns how many it accepted."""
 
     rules: Sequence[Rule]
     known: Mapping
@@ -67,8 +67,8 @@ class _Map(Job[MapSummary]):
 
 
 async def _listed(target: Source, rules: Sequence[Rule], progress: Progress) -> Index:
-    """All entities of the target. Those that are only referred to count if nothing more is known of them."""
-    index, bare = Index(rules), {}
+    """All entities of the target, also those that are only referred to."""
+    index, only_referred_to = Index(rules), {}
     for stream in target.capabilities.entity_streams or target.capabilities.streams:
         cursor = None
         while True:
@@ -80,37 +80,37 @@ async def _listed(target: Source, rules: Sequence[Rule], progress: Progress) -> 
                 ) from error
             for entity in (*page.entities, *page.ask):
                 if entity.raw is None:
-                    bare[entity.ref] = entity
+                    only_referred_to[entity.ref] = entity
                 else:
                     index.add(entity)
             progress.entities(len(page.entities))
             cursor = page.next
             if cursor is None:
                 break
-    for entity in bare.values():
+    for entity in only_referred_to.values():
         index.add(entity)
     return index
 
 
 def _proposed(catalog: Catalog, index: Index, settings: MapSettings) -> MapSummary:
     entities = {entity.ref: entity for entity in catalog.entities()}
-    fresh = [entity for entity in entities.values() if entity.ref not in settings.known]
+    unmapped = [entity for entity in entities.values() if entity.ref not in settings.known]
     taken = [to for targets in settings.known.values() for to in targets]
-    found = list(match(fresh, index, taken))
-    rows = [Row(one.source, one.target, one.found_by, one.sure) for one in found if one.target]
+    matches = list(match(unmapped, index, taken))
+    rows = [Row(made.source, made.target, made.found_by, made.sure) for made in matches if made.target]
     with_files = {ref for ref, _ in catalog.owners()}
-    left = [one for one in found if one.target is None and one.source in with_files]
-    ambiguous = tuple(_open(one, entities) for one in left if one.candidates)
-    unmatched = tuple(_open(one, entities) for one in left if not one.candidates)
+    left = [failed for failed in matches if failed.target is None and failed.source in with_files]
+    ambiguous = tuple(_open(failed, entities) for failed in left if failed.candidates)
+    unmatched = tuple(_open(failed, entities) for failed in left if not failed.candidates)
     return MapSummary(
         entities=len(entities),
         targets=len(index),
         rows=MapCounts(
-            kept=len(entities) - len(fresh),
+            kept=len(entities) - len(unmapped),
             proposed=settings.add_rows(rows),
             ambiguous=len(ambiguous),
             unmatched=len(unmatched),
-            without_files=len(found) - len(rows) - len(left),
+            without_files=len(matches) - len(rows) - len(left),
         ),
         found_by=dict(Counter(row.found_by for row in rows)),
         sure=dict(Counter(row.sure for row in rows)),
@@ -119,13 +119,6 @@ def _proposed(catalog: Catalog, index: Index, settings: MapSettings) -> MapSumma
     )
 
 
-def _open(one: Match, entities: dict[EntityRef, Entity]) -> OpenEntity:
-    entity = entities[one.source]
-    return OpenEntity(
-        one.source.kind,
-        one.source.id,
-        entity.title,
-        entity.url,
-        one.why,
-        tuple(map(TargetRef.of, one.candidates)),
-    )
+def _open(failed: Match, entities: dict[EntityRef, Entity]) -> OpenEntity:
+    entity, candidates = entities[failed.source], tuple(map(TargetRef.of, failed.candidates))
+    return OpenEntity(entity.ref.kind, entity.ref.id, entity.title, entity.url, failed.why, candidates)

@@ -1,7 +1,7 @@
-"""Rebuild: catalog and journal restored, each from the other, and compared with the blobs.
+"""Rebuild: restore catalog and journal from each other, and compare them with the blobs.
 
-A catalog that is lost, or differs from its journal, is made anew from the journal; a journal that is lost or damaged,
-from a sound catalog. What both have lost, the next backup fetches.
+A catalog that is lost, or differs from its journal, is made anew from the journal; a journal that is lost or damaged is
+made anew from a sound catalog. What both have lost is fetched by the next backup.
 
 It waits for nothing but the disk, so it is synchronous, and a signal interrupts it at once.
 
@@ -14,14 +14,14 @@ from contextlib import closing
 
 from migrator.model import RunStatus
 from migrator.pipeline.summary import RebuildSummary
-from migrator.pipeline.verify import problem, with_files
+from migrator.pipeline.verify import problem_of, with_files
 from migrator.store import JOURNAL, Archive, Catalog, audit, blob_name, remake, scan_blobs
 
 
 def rebuild(archive: Archive) -> RebuildSummary:
     """One run; the caller holds the archive. Blobs are checked by name and length; `verify` hashes them.
 
-    `damaged` if blobs are missing or unknown, or lines of the manifest were lost together with the catalog.
+    `damaged` if blobs are missing or unknown, or if lines of the journal were lost together with the catalog.
     """
     codes = [code for code, _, _ in audit(archive.root)]
     made = any(code < "E20" for code in codes)
@@ -31,13 +31,13 @@ def rebuild(archive: Archive) -> RebuildSummary:
             catalog.mark_journal_damaged(codes[0])
         catalog.ensure_journal(anew=made)
         run = catalog.begin_run("rebuild")
-        problems = [problem("E21", "", JOURNAL, part) for part in lost]
+        problems = [problem_of("E21", "", JOURNAL, part) for part in lost]
         scan = scan_blobs(archive, catalog)
         if scan.missing:
             catalog.requeue(scan.missing)
-        problems += with_files(catalog, [problem("E02", sha256, blob_name(sha256)) for sha256 in scan.missing])
-        problems += [problem("E03", name, f"blobs/{folder}/{name}") for folder, name in scan.unknown]
-        problems += [problem("E03", "", name) for name in archive.unknown_files()]
+        problems += with_files(catalog, [problem_of("E02", sha256, blob_name(sha256)) for sha256 in scan.missing])
+        problems += [problem_of("E03", name, f"blobs/{folder}/{name}") for folder, name in scan.unknown]
+        problems += [problem_of("E03", "", name) for name in archive.unknown_files()]
         status = RunStatus.DAMAGED if problems else RunStatus.COMPLETE
         totals = catalog.totals()
         summary = RebuildSummary(

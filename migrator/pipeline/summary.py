@@ -1,7 +1,8 @@
 """What each command reports when it ends: the JSON of `--json`, the catalog's record of a run, the terminal's text.
 
-A field is a key of the JSON, under the same name and in this order. Fields of `OPTIONAL` that are None are left out.
-Whoever changes a name here changes what scripts rely on.
+A field is a key of the JSON, under the same name and in this order. `OPTIONAL` fields that are None are left out.
+
+Beware: scripts rely on these names.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing_extensions import override
 from migrator.model import Altered, EntityRef, RunStatus, Upload
 
 OPTIONAL = {"optional": True}
-"""Metadata of a field that stands in the JSON only where there is something to say."""
+"""Metadata of a field that is left out of the JSON if it is None."""
 HIDDEN = {"hidden": True}
-"""Metadata of a field that is not part of the JSON."""
+"""Metadata of a field that is never in the JSON."""
 
 
 _WORST_FIRST = (RunStatus.INTERRUPTED, RunStatus.DAMAGED, RunStatus.INCOMPLETE, RunStatus.COMPLETE)
@@ -29,7 +30,7 @@ def worst_of(*statuses: RunStatus) -> RunStatus:
 
 
 def as_json(value: object) -> Any:
-    """Dataclasses as objects, enums as their words, tuples as lists; everything else as it is."""
+    """Dataclasses as objects, statuses as words, tuples as lists; everything else unchanged."""
     if isinstance(value, Failure | Summary):
         return value.as_json()
     if is_dataclass(value) and not isinstance(value, type):
@@ -55,9 +56,7 @@ def _fields_of(value: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One file or one entity that a run could not do. `target` is set where it is about an upload; `status` then says
-    how that stands.
-    """
+    """One file or one entity that failed. For an upload, `target` is its target entity and `status` its status."""
 
     owner: EntityRef
     attachment: str | None
@@ -68,20 +67,20 @@ class Failure:
 
     @classmethod
     def of_upload(cls, upload: Upload, reason: str, status: str = "") -> Failure:
-        """The upload of a file. Its status is that of the upload, if no other is given."""
-        of = upload.attachment
-        return cls(of.owner, of.id, of.name, reason, upload.to, status or str(upload.status))
+        """The failure of an upload; its status is that of the upload unless another is given."""
+        attachment, status = upload.attachment, status or str(upload.status)
+        return cls(attachment.owner, attachment.id, attachment.name, reason, upload.to, status)
 
     @classmethod
     def of_row(cls, row: Mapping[str, str | None]) -> Failure:
-        """As the catalog tells of one, by the keys of the JSON."""
+        """From a row of the catalog with the keys of the JSON."""
         target = EntityRef(row["target_kind"] or "", row["target_id"] or "") if "target_kind" in row else None
         owner = EntityRef(row["kind"] or "", row["entity"] or "")
         status = row.get("status") or ""
         return cls(owner, row["attachment"], row["name"] or "", row["reason"] or "", target, status)
 
     def as_json(self) -> dict[str, str | None]:
-        """Five keys, and three more where an upload failed."""
+        """Five keys, and three more for an upload."""
         document: dict[str, str | None] = {
             "kind": self.owner.kind,
             "entity": self.owner.id,
@@ -96,17 +95,17 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What all have. `run` is the run's number in the catalog; None for a command that is no run."""
+    """What all summaries have. `run` is the run's id; None for a command that is not recorded as a run."""
 
     command: ClassVar[str]
     last: ClassVar[tuple[str, ...]] = ("seconds", "problems", "failures")
-    """Keys that stand at the end of the JSON, in this order, whatever else there is."""
+    """Keys at the end of the JSON, in this order."""
 
     status: RunStatus = RunStatus.COMPLETE
     run: int | None = field(default=None, metadata=OPTIONAL)
 
     def as_json(self) -> dict[str, Any]:
-        """The JSON document: command, run and status first, what is long last."""
+        """The JSON document: command, run and status first, long lists last."""
         keys = _fields_of(self)
         head = {"command": self.command, **({} if self.run is None else {"run": self.run}), "status": str(self.status)}
         middle = {key: value for key, value in keys.items() if key not in {"status", "run", *self.last}}
@@ -145,7 +144,7 @@ class ItemsSummary(RunSummary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupSummary(ItemsSummary):
-    """`attachments` counts what was listed and what became of it; `changes`, against the archive as it was."""
+    """`attachments` counts the files by outcome; `changes` compares the source with the archive as it was before."""
 
     command = "backup"
 
@@ -158,7 +157,7 @@ class BackupSummary(ItemsSummary):
 
 @dataclass(frozen=True, slots=True)
 class UploadCounts:
-    """What a load planned, and what became of it."""
+    """The uploads that a load planned, by outcome."""
 
     planned: int
     uploaded: int
@@ -181,7 +180,7 @@ class DryRunCounts:
 
 @dataclass(frozen=True, slots=True)
 class DryRunRow:
-    """What would become of one upload."""
+    """What would happen to one upload."""
 
     kind: str
     entity: str
@@ -223,7 +222,7 @@ class TargetRef:
 
 @dataclass(frozen=True, slots=True)
 class ChangedRow:
-    """A file at an entity that the mapping no longer names: where it belongs now, and why it stays, if it has to."""
+    """A file at an entity to which the mapping no longer sends it: where it belongs `now`, and why it `stays`."""
 
     kind: str
     entity: str
@@ -238,7 +237,7 @@ class ChangedRow:
 
 @dataclass(frozen=True, slots=True)
 class UnmatchedRow:
-    """A row of the mapping that names nothing in the archive; `line` is that of the file."""
+    """A row of the mapping that names nothing in the archive; `line` is its line in the file."""
 
     kind: str
     entity: str
@@ -272,9 +271,7 @@ class UnmappedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSummary(ItemsSummary):
-    """`stubs` counts created entities; `altered` are uploads that the target altered; `moved` counts deletions at
-    former entities.
-    """
+    """`stubs` counts created entities; `moved` counts deletions at former entities."""
 
     command = "load"
     last = ("seconds", "failures", "moved")
@@ -293,14 +290,14 @@ class LoadSummary(ItemsSummary):
     moved: DeletionCounts | None = field(default=None, metadata=OPTIONAL)
 
     def with_moved(self, rollback: RollbackSummary) -> LoadSummary:
-        """The same after a rollback of what had to go from former entities."""
+        """The summary of a load that was followed by a rollback at former entities."""
         status, failures = worst_of(self.status, rollback.status), (*self.failures, *rollback.failures)
         return replace(self, status=status, moved=rollback.deletions, failures=failures)
 
 
 @dataclass(frozen=True, slots=True)
 class DeletionCounts:
-    """What a rollback had to delete, and what became of it."""
+    """The files that a rollback had to delete, by outcome."""
 
     planned: int
     deleted: int
@@ -322,7 +319,7 @@ class RollbackSummary(ItemsSummary):
 
 @dataclass(frozen=True, slots=True)
 class BlobFile:
-    """A file whose content a blob is."""
+    """A file that has a damaged blob as its content."""
 
     kind: str
     entity: str
@@ -333,10 +330,7 @@ class BlobFile:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Damage that was found.
-
-    `code` never changes its meaning, `detail` is for people, `files` has what a blob holds.
-    """
+    """Damage. A `code` never changes its meaning, `detail` is for people, `files` have the damaged blob as content."""
 
     code: str
     problem: str
@@ -347,14 +341,14 @@ class Problem:
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> Problem:
-        """As it stands in the JSON of an earlier run."""
+        """From the JSON of an earlier run."""
         files = tuple(BlobFile(**file) for file in row["files"]) if "files" in row else None
         return cls(row["code"], row["problem"], row["sha256"], row["path"], row.get("detail"), files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifySummary(RunSummary):
-    """`blobs` of `of` were hashed; `round_complete`: with those of earlier runs, that was all of them."""
+    """`blobs` of `of` were hashed; `round_complete`: together with those of earlier runs, all of them."""
 
     command = "verify"
 
@@ -372,7 +366,7 @@ class VerifySummary(RunSummary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildSummary(Summary):
-    """`made_from`: manifest, if the catalog was made anew from it; else catalog. The counts are what it holds now."""
+    """`made_from`: `manifest` if the catalog was made anew, else `catalog`. The counts are what the catalog has now."""
 
     command = "rebuild"
 
@@ -386,7 +380,7 @@ class RebuildSummary(Summary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportSummary(ItemsSummary):
-    """`files` and `bytes` are what stands at the destination, 0 where nothing was left there."""
+    """`files` and `bytes` are what is at the destination: 0 if the export did not finish."""
 
     command = "export"
 
@@ -403,7 +397,7 @@ class ExportSummary(ItemsSummary):
 
 @dataclass(frozen=True, slots=True)
 class MapCounts:
-    """What became of the entities of the archive."""
+    """The entities of the archive, by outcome."""
 
     kept: int = 0
     proposed: int = 0
@@ -414,7 +408,7 @@ class MapCounts:
 
 @dataclass(frozen=True, slots=True)
 class OpenEntity:
-    """An entity with files that no rule found at the target, or found more than once: why, and the candidates."""
+    """An entity with files and without a row: no rule matched it, or rules matched several `candidates`."""
 
     kind: str
     entity: str
@@ -453,7 +447,7 @@ class MapSummary(RunSummary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportSummary(Summary):
-    """The files that were written, and what they tell of; `redirected` counts the rows of the table of redirects."""
+    """The files that were written, and what is in them; `redirected` counts the rows of the table of redirects."""
 
     command = "report"
 
@@ -486,13 +480,13 @@ class ArchiveTotals:
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> ArchiveTotals:
-        """As `Catalog.totals` gives them."""
+        """From what `Catalog.totals` returns."""
         return cls(**{**row, "blobs": BlobTotals(**row["blobs"])})
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run in the list of them, with the JSON that the catalog keeps of it. `killed`: it never came to its end."""
+    """A run, with the JSON that the catalog has of it. `killed`: it did not record its end."""
 
     run: int
     command: str
@@ -505,7 +499,7 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusSummary(Summary):
-    """The condition of an archive, its totals and its last runs; `at_work` is who holds it."""
+    """The condition of an archive, its totals and its latest runs; `at_work` is the process that holds it."""
 
     command = "status"
     last = ("failures",)
@@ -521,7 +515,7 @@ class StatusSummary(Summary):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was tried: whether it works, and what is to be said of it. `warning` where it works and is odd."""
+    """One thing that was tried: whether it works, and details. `warning`: it works, but is odd."""
 
     check: str
     ok: bool
@@ -539,7 +533,7 @@ class CheckedSide:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckSummary(Summary):
-    """`target` is an empty object where none is configured."""
+    """`target` is an empty object if none is configured."""
 
     command = "check"
 
@@ -549,7 +543,7 @@ class CheckSummary(Summary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrateSummary(Summary):
-    """The two runs; `load` is an empty object where the backup was stopped."""
+    """The two runs; `load` is an empty object if the backup was stopped."""
 
     command = "migrate"
 
@@ -559,7 +553,7 @@ class MigrateSummary(Summary):
 
 @dataclass(frozen=True, slots=True)
 class DemoStep:
-    """One step of the demo, and whether it went as it should."""
+    """One step of the demo, and whether it went as expected."""
 
     step: str
     what: str
@@ -568,7 +562,7 @@ class DemoStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoSummary(Summary):
-    """`kept` is the folder that was asked for, None where all was thrown away."""
+    """`kept` is the folder that was asked for; None if everything was deleted."""
 
     command = "demo"
 

@@ -1,4 +1,4 @@
-"""Verify: hash every blob again, and compare catalog, disk and journal with one another.
+"""Verify: hash every blob again, and compare catalog, disk and journal with each other.
 
 Each kind of damage has a code that never changes. A damaged blob is marked in the catalog, and the next backup fetches
 it again if the source still has it. A damaged catalog is repaired by `migrator rebuild`, a damaged journal by the next
@@ -32,20 +32,21 @@ CODES = {
     "E01": "damaged",  # the content of a blob is not what its name says
     "E02": "missing",  # the catalog knows a blob, the disk doesn't
     "E03": "unknown",  # the disk has a file that the catalog doesn't know
-    "E04": "damaged",  # a blob is cut, or longer than it was
+    "E04": "damaged",  # a blob is shorter or longer than it was
     "E05": "damaged",  # a blob has the content of another one
-    "E06": "damaged",  # in place of a blob stands a link, a folder, or a file that can't be read
-    "E10": "missing",  # there is a manifest and no catalog
+    "E06": "damaged",  # in place of a blob there is a link, a folder, or a file that can't be read
+    "E10": "missing",  # there is a manifest, but no catalog
     "E11": "damaged",  # the catalog can't be read, or its tables are not what they were
-    "E12": "damaged",  # a row of the catalog is not what the manifest tells
-    "E13": "missing",  # the manifest tells of a row that the catalog doesn't have
-    "E14": "unknown",  # the catalog has a row that the manifest doesn't tell of
+    "E12": "damaged",  # a row of the catalog differs from the manifest
+    "E13": "missing",  # the manifest has a row that the catalog doesn't have
+    "E14": "unknown",  # the catalog has a row that the manifest doesn't have
     "E21": "damaged",  # lines of the manifest are not what was written
     "E22": "missing",  # the catalog knows of a manifest, the disk doesn't
-    "E23": "missing",  # the manifest is shorter than the catalog knows
+    "E23": "missing",  # the manifest is shorter than it was
 }
-"""Code of each kind of damage, and its word. A code is never given to anything else."""
+"""Code of each kind of damage, and the word for it. A code never changes its meaning."""
 OF_BLOBS = frozenset({"E01", "E02", "E04", "E05", "E06"})
+"""Codes of damage to a blob."""
 HASHERS = 2
 """Blobs hashed at the same time."""
 MAX_BLOBS_AT_ONCE = 64
@@ -56,14 +57,14 @@ POSITION_KEY = "verify_at"
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """How much of the blobs: a share of them between 0 and 1, or seconds; None is no limit. Both: what comes first."""
+    """How many blobs to check: a share of them (0 to 1), or as many as `seconds` allow. None is no limit."""
 
     share: float | None = None
     seconds: float | None = None
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether all blobs are checked."""
         return self.share is None and self.seconds is None
 
 
@@ -75,19 +76,21 @@ async def verify(
 ) -> VerifySummary:
     """One run over the whole archive, or over the next portion of its blobs; the caller holds the archive.
 
-    May be repeated at any time. A catalog that can't be opened is a finding; blobs are not looked at then.
+    May be repeated at any time. If the catalog can't be opened, that is the only problem reported.
     """
     began = time.monotonic()
-    problems = [problem(code, "", path, detail) for code, path, detail in await asyncio.to_thread(audit, archive.root)]
-    if any(found.code in {"E10", "E11"} for found in problems):
+    problems = [
+        problem_of(code, "", path, detail) for code, path, detail in await asyncio.to_thread(audit, archive.root)
+    ]
+    if any(problem.code in {"E10", "E11"} for problem in problems):
         return _unopened(problems)
     try:
         catalog = Catalog(archive.root, read_only=not os.access(archive.root, os.W_OK))
     except ArchiveDamagedError as error:
-        return _unopened([problem("E11", "", CATALOG, str(error))])
+        return _unopened([problem_of("E11", "", CATALOG, str(error))])
 
     def mark_journal() -> None:
-        damage = [found.code for found in problems if found.code > "E20"]
+        damage = [problem.code for problem in problems if problem.code > "E20"]
         if damage and not catalog.read_only:
             catalog.mark_journal_damaged(damage[0])
 
@@ -111,7 +114,7 @@ class _Folder:
 
 
 class _Verify(Job[VerifySummary]):
-    """The position is where a later verify goes on, `FOLDER/NAME` of the last blob checked; empty at the end."""
+    """The position is `FOLDER/NAME` of the last blob checked, where a partial verify continues; empty at the end."""
 
     def __init__(
         self, archive: Archive, portion: Portion, problems: list[Problem], context: RunContext, progress: Progress
@@ -142,8 +145,8 @@ class _Verify(Job[VerifySummary]):
     def summary(self, status: RunStatus) -> VerifySummary:
         catalog, whole, at_end = self._catalog, self._portion.whole, not self._position
         problems = with_files(catalog, self._problems)
-        of_blobs = {found.sha256: found.problem for found in problems if found.code in OF_BLOBS}
-        catalog.record_problems(of_blobs, whole=whole and at_end)
+        damaged = {problem.sha256: problem.problem for problem in problems if problem.code in OF_BLOBS}
+        catalog.record_problems(damaged, whole=whole and at_end)
         if not catalog.read_only and (not whole or at_end):
             catalog.set_setting(POSITION_KEY, self._position)
         return VerifySummary(
@@ -185,7 +188,7 @@ class _Verify(Job[VerifySummary]):
         return self._stop.requested or self._checked >= self._max_blobs or time.monotonic() >= self._until
 
     async def _check_some(self, folder: _Folder) -> bool:
-        """Hash some blobs and judge them; False if a stop came first: then nothing is said of them."""
+        """Hash the next blobs and judge them; False, and none is judged, if a stop came first."""
         count = int(min(MAX_BLOBS_AT_ONCE, self._max_blobs - self._checked))
         names, actual = folder.left[:count], dict[str, Blob | None]()
 
@@ -205,7 +208,7 @@ class _Verify(Job[VerifySummary]):
     def _judge(self, folder: _Folder, names: list[str], actual: dict[str, Blob | None]) -> None:
         for name in names:
             if code := self._code_of(folder.known.get(name), actual.get(name), on_disk=name in folder.on_disk):
-                self._problems.append(problem(code, name, f"blobs/{folder.name}/{name}"))
+                self._problems.append(problem_of(code, name, f"blobs/{folder.name}/{name}"))
         checked = [folder.known[name] for name in names if name in folder.known]
         self._checked += len(checked)
         self._bytes += sum(blob.size for blob in checked)
@@ -226,8 +229,8 @@ class _Verify(Job[VerifySummary]):
 
     def _check_rest(self) -> None:
         """Blobs that only an attachment knows of, and files that belong to no archive."""
-        self._problems += [problem("E02", sha256, blob_name(sha256)) for sha256 in self._catalog.dangling()]
-        self._problems += [problem("E03", "", name) for name in self._archive.unknown_files()]
+        self._problems += [problem_of("E02", sha256, blob_name(sha256)) for sha256 in self._catalog.dangling()]
+        self._problems += [problem_of("E03", "", name) for name in self._archive.unknown_files()]
 
 
 def _hash(path: Path, stop: StopToken) -> Blob | None:
@@ -244,18 +247,17 @@ def _hash(path: Path, stop: StopToken) -> Blob | None:
         return None
 
 
-def problem(code: str, sha256: str, path: str, detail: str = "") -> Problem:
-    """One finding, with the word for its code."""
+def problem_of(code: str, sha256: str, path: str, detail: str = "") -> Problem:
+    """A problem, with the word for its code."""
     return Problem(code, CODES[code], sha256, path, detail or None)
 
 
 def with_files(catalog: Catalog, problems: list[Problem]) -> list[Problem]:
-    """Findings; those about a blob with the `files` that it is the content of, which may be none."""
-    blobs = {found.sha256 for found in problems if found.code in OF_BLOBS}
+    """The same problems; each damaged blob with the `files` whose content it is, of which there may be none."""
+    blobs = {problem.sha256 for problem in problems if problem.code in OF_BLOBS}
     files = catalog.files_with(blobs) if blobs else {}
-    return [
-        replace(found, files=tuple(BlobFile(**file) for file in files.get(found.sha256, ())))
-        if found.code in OF_BLOBS
-        else found
-        for found in problems
-    ]
+
+    def with_its_files(problem: Problem) -> Problem:
+        return replace(problem, files=tuple(BlobFile(**file) for file in files.get(problem.sha256, ())))
+
+    return [with_its_files(problem) if problem.code in OF_BLOBS else problem for problem in problems]

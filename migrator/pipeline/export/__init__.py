@@ -1,7 +1,7 @@
 """Export: the files of an archive under their own names, as a folder, a bag or a ZIP file.
 
-Everything is built under another name and becomes DEST in one step when it is whole. So what a kill leaves behind is
-never mistaken for an export; the next export of this archive to the same place removes it.
+Everything is built under another name and renamed to DEST when it is complete. So what a kill leaves behind is never
+mistaken for an export; the next export of this archive to the same place removes it.
 
 Only files that are `stored` are exported, as by a load; files `gone` from the source only on request.
 
@@ -41,8 +41,8 @@ FILES_PER_CALL = 64
 
 @dataclass(frozen=True, slots=True)
 class ExportSettings:
-    """`shape` is tree, bagit or zip; `links`: hard links into the archive in place of copies, where there can be some;
-    `gone` takes files that the source no longer has.
+    """`shape` is tree, bagit or zip. `links`: hard links into the archive instead of copies, where possible. `gone`
+    includes files that the source no longer has.
     """
 
     destination: Path
@@ -59,9 +59,9 @@ async def export(
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
 ) -> ExportSummary:
-    """One run; the caller holds the archive. `ConfigError` if there is something at the destination already.
+    """One run; the caller holds the archive. `ConfigError` if the destination is in use.
 
-    A damaged or missing blob is named, and everything else exported: the status is `damaged` then.
+    If a blob is damaged or missing, everything else is exported, and the status is `damaged`.
     """
     destination = Destination(archive.root, settings.destination, file=settings.shape == "zip")
     async with run_context(catalog, "export", mends_journal=False) as context:
@@ -69,7 +69,7 @@ async def export(
 
 
 class Destination:
-    """Where an export is built, and how it gets its name. Building one refuses a destination that is in use."""
+    """Where an export is built, and how it gets its name. `ConfigError` if the destination is in use."""
 
     def __init__(self, root: Path, destination: Path, *, file: bool) -> None:
         self.path, self._file = Path(os.path.realpath(destination)), file
@@ -77,41 +77,41 @@ class Destination:
             raise ConfigError(f"{readable(destination)} is inside of the archive")
         exists = os.path.lexists(self.path)
         key = hashlib.sha256(os.fsencode(f"{os.path.realpath(root)}\0{self.path}")).hexdigest()[:12]
-        # An empty folder that is a mount point, or stands where we may not write, can't be replaced: it is filled.
+        # An empty folder can't be replaced if it is a mount point or we may not write to its parent: it is filled.
         self._inside = exists and (self.path.is_mount() or not os.access(self.path.parent, os.W_OK))
         self.partial = (self.path if self._inside else self.path.parent) / f".export-{key}.partial"
         if exists and (
-            file or not self.path.is_dir() or {part.name for part in self.path.iterdir()} - {self.partial.name}
+            file or not self.path.is_dir() or {entry.name for entry in self.path.iterdir()} - {self.partial.name}
         ):
             raise ConfigError(f"{readable(destination)} exists{'' if file else ' and is no empty folder'}")
 
     def prepare(self) -> None:
-        """Sweep away what an earlier export left half-done."""
+        """Remove what an earlier export left half done."""
         self.partial.parent.mkdir(parents=True, exist_ok=True)
         self.sweep()
 
     def sweep(self) -> None:
-        """Nothing of it is left."""
+        """Remove all that was built."""
         if self.partial.is_dir():
             shutil.rmtree(self.partial)
         else:
             self.partial.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """It is whole and safe on disk: give it its name. Never takes the place of anything but an empty folder."""
+        """Make it safe on disk, then give it its name. It never replaces anything but an empty folder."""
         sync_filesystem(self.partial.parent)
         if self._file:
             self._name_file()
         elif self._inside:
-            for part in sorted(self.partial.iterdir(), key=lambda part: part.name in {INDEX, "bagit.txt"}):
-                part.rename(self.path / part.name)
+            for entry in sorted(self.partial.iterdir(), key=lambda entry: entry.name in {INDEX, "bagit.txt"}):
+                entry.rename(self.path / entry.name)
             self.partial.rmdir()
         else:
             self.partial.rename(self.path)
         sync_filesystem(self.path.parent)
 
     def _name_file(self) -> None:
-        """A link refuses a name in use; where there are no links, looking has to do."""
+        """A hard link fails if the name is in use. A file system without links is only asked before."""
         try:
             self.path.hardlink_to(self.partial)
         except FileExistsError:
@@ -124,7 +124,7 @@ class Destination:
 
 
 class _Export(Job[ExportSummary]):
-    """Everything that blocks is on the executor: files are placed one after the other."""
+    """Everything that blocks runs on the executor, so files are placed one after the other."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class _Export(Job[ExportSummary]):
 
     @override
     async def flush(self) -> None:
-        """Remove what is not whole."""
+        """Remove an unfinished export."""
         if not self._finished:
             await self._executor.call(self._discard)
 
@@ -179,7 +179,7 @@ class _Export(Job[ExportSummary]):
         )
 
     def _on_bytes(self, size: int) -> None:
-        """Called by the format for each chunk, on the executor; once a stop is requested, it ends the work at hand."""
+        """The format calls this for each chunk, on the executor. After a stop it raises, which ends the work."""
         self._loop.call_soon_threadsafe(self._progress.moved, size)
         if self._stop.requested:
             raise ExportStoppedError
@@ -190,7 +190,7 @@ class _Export(Job[ExportSummary]):
         self._format.begin()
 
     def _require_space(self) -> None:
-        """Copies need as much as the files, clones nothing; how far a ZIP file shrinks isn't known beforehand."""
+        """Copies need as much space as the files, clones none; how much a ZIP file needs isn't known beforehand."""
         folder, settings = self._destination.partial.parent, self._settings
         linked = settings.links and folder.stat().st_dev == self._archive.blobs.stat().st_dev
         if settings.shape != "zip" and not linked and not self._clones():
@@ -235,9 +235,9 @@ class _Export(Job[ExportSummary]):
 
 
 def named(rows: Iterator[dict[str, Any]], avoid: str = "") -> Iterator[ExportItem]:
-    """Each file (in the order of kinds and entities) with its path in the tree; no two are the same anywhere.
+    """Each row (ordered by kind and entity) with its path in the tree, different from all others on any file system.
 
-    `avoid`: characters that no path has, though they are legal.
+    `avoid`: characters that must not be in a path although they are legal.
     """
     kinds, folders, names = {fold(INDEX)}, set[str](), set[str]()
     kind = folder = ""
