@@ -1,13 +1,13 @@
-"""Backup: crawl -> fetch -> store -> record, all of them at once, checkpoints in order.
+"""Backup: crawl -> fetch -> store -> record, all at the same time, with checkpoints in order.
 
 Each page of a listing is a task. It records what it lists, has the workers fetch the missing files, waits until these
 are recorded and the page before it is done, and then commits its cursor. So listing continues while files stream, and
 a checkpoint never claims more than is on disk.
 
-A listing that can't be read is one failure, and the others are read; only if none can be is the tracker unreachable.
-Fatal errors (credentials refused, nobody there, disk full) stop everything, after recording what was finished.
+A listing that can't be read is one failure, and the others are still read; the tracker is unreachable only if none can
+be. Fatal errors (credentials refused, nobody answers, disk full) stop everything, after recording what was finished.
 
-Beware: nothing is called gone unless all of the source was seen.
+Beware: nothing is called gone unless the whole source was seen.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ __all__ = ["BackupSettings", "backup", "relocate"]
 
 @dataclass(frozen=True, slots=True)
 class BackupSettings:
-    """`identity` names the source; `kinds` empty means all. A `selection` that leaves something out makes a crawl of
-    its own, which resumes as such and leaves that of the whole alone. `max_gone` is the share of what is held that may
-    vanish from the source at once, 0 to 1; None: all of it.
+    """`identity` names the source; empty `kinds` means all. A partial `selection` has a crawl of its own, with its own
+    checkpoints. `max_gone` is the share of the held files (0 to 1) that may vanish from the source at once; None: all.
     """
 
     identity: str
@@ -57,14 +56,11 @@ async def backup(
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
 ) -> BackupSummary:
-    """One run: resumes the crawl that was under way, or starts one. The caller holds the archive.
-
-    `stop` ends it as `interrupted`. Raises what is fatal, with the run recorded as `failed` and finished files kept.
-    """
+    """One run: resumes the crawl under way, or starts one. The caller holds the archive."""
     async with run_context(catalog, "backup", lambda: catalog.claim_source(settings.identity)) as context:
-        work = _Backup(source, archive, settings, context, progress or Silent())
-        await context.executor.call(work.begin)
-        return await context.execute(work, stop)
+        job = _Backup(source, archive, settings, context, progress or Silent())
+        await context.executor.call(job.begin)
+        return await context.execute(job, stop)
 
 
 class _Backup(Job[BackupSummary]):
@@ -102,7 +98,7 @@ class _Backup(Job[BackupSummary]):
         )
 
     def begin(self) -> None:
-        """Resume the crawl that was under way, or start one."""
+        """Resume the crawl under way, or start one."""
         kinds, selection = sorted(self._settings.kinds), self._settings.selection
         scope = repr((kinds, selection.key)) if self._partial else repr(kinds)
         self._crawl = self._catalog.begin_crawl(self._run, scope, kinds, partial=self._partial)
@@ -116,7 +112,7 @@ class _Backup(Job[BackupSummary]):
 
     @override
     def summary(self, status: RunStatus) -> BackupSummary:
-        """A crawl that came to its end is over, also where some of it could not be read."""
+        """If the work came to its end, so did the crawl, even if some of it could not be read."""
         catalog, start, findings = self._catalog, self._crawl.start, self._findings
         vanished = Vanished()
         if status is RunStatus.COMPLETE:
@@ -156,7 +152,7 @@ class _Backup(Job[BackupSummary]):
         self._fetcher.require_some()
 
     async def _requeue_lost_blobs(self) -> None:
-        """Blobs that verify found damaged, or whose file is missing, are wanted again."""
+        """Queue files again whose blob is missing, or was found damaged by verify."""
         damaged = await self._executor.call(self._catalog.problem_blobs)
         scan = await self._executor.call(scan_blobs, self._archive, self._catalog)
         self._archive.untrusted.update(damaged, (name for _, name in scan.unknown))
@@ -165,6 +161,6 @@ class _Backup(Job[BackupSummary]):
             self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")
 
     def _require_space(self) -> None:
-        """What an earlier run listed is known before anything is asked for."""
+        """Files that an earlier run listed need space; check that before any request."""
         if size := self._catalog.bytes_to_come(self._crawl.start, self._space.largest()):
             self._space.require(size)

@@ -1,7 +1,7 @@
-"""What a load leaves behind: files of entities without a row, rows that name nothing, a selection that matches nothing.
+"""What a load leaves out: files of entities without a row, rows that match nothing, a selection that matches nothing.
 
-A mapping or a selection that matches nothing at all is a mistake, and is reported before anything is done. One that
-leaves something behind is a choice, and what it leaves is named.
+A mapping that matches nothing at all is a mistake, and is reported before anything is done. One that leaves something
+out is a choice, and what it leaves out is listed.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ from migrator.pipeline.summary import LoadSummary, UnmappedFile, UnmatchedRow
 from migrator.store import Catalog
 
 MAX_RECORDED = 1000
-"""How many of each are kept with the run in the catalog; the caller gets all of them."""
+"""How many of each the catalog records with the run; the caller gets all of them."""
 
 
 class Leftovers:
-    """What one load leaves. `without` are the entities that have files and no row, once that is known."""
+    """What one load leaves out.
+
+    `unmatched` are rows that name nothing in the archive; `unmapped`, set by the load, entities with files and no row.
+    """
 
     def __init__(self, catalog: Catalog, settings: LoadSettings) -> None:
         self._catalog, self._settings = catalog, settings
-        self.without: list[EntityRef] = []
+        self.unmapped: list[EntityRef] = []
         self.unmatched: list[tuple[EntityRef, EntityRef]] = []
 
     def require_matches(self) -> None:
-        """`ConfigError` where no row names anything in the archive, or a kind is asked for that can't be there."""
+        """`ConfigError` if no row names anything in the archive, or if the selection has a kind that can't exist."""
         rows, known = rows_of(self._settings), self._catalog.known_refs()
         self.unmatched = rows.unmatched(known)
         kinds = {ref.kind for ref in known}
@@ -42,22 +45,19 @@ class Leftovers:
             where = f"{rows.name} line {rows.lines[self.unmatched[0]]}" if rows.name else "the first row"
             raise ConfigError(f"no row of the mapping names anything in the archive ({where}: {hint})")
         for kind in sorted(self._settings.selection.kinds - kinds):
-            self._expect_kind(kind, kinds)
+            self._require_kind(kind, kinds)
 
-    def _expect_kind(self, kind: str, kinds: set[str]) -> None:
-        """One that merely has no entity is no mistake; one that is only spelled in another way is."""
+    def _require_kind(self, kind: str, kinds: set[str]) -> None:
+        """A kind without entities is no mistake; one in a different spelling is."""
         possible = self._settings.source_kinds
-        mistyped = kind.casefold() in {one.casefold() for one in kinds}
+        mistyped = kind.casefold() in {known.casefold() for known in kinds}
         if mistyped or (possible and kind not in possible):
             raise ConfigError(f"the source has no kind {kind!r}; {nearest(kind, {*kinds, *possible})}")
 
-    def add_to(self, summary: LoadSummary, taken: int, *, planned: int) -> LoadSummary:
-        """The summary with what is leftovers, as far as the catalog keeps it.
-
-        `taken` of the `planned` uploads were asked for.
-        """
+    def add_to(self, summary: LoadSummary, *, planned: int, selected: int) -> LoadSummary:
+        """The summary with what was left out, as far as the catalog records it. The numbers are those of uploads."""
         files = tuple(islice(self._files(), MAX_RECORDED))
-        nothing = planned and not taken
+        nothing = planned and not selected
         return replace(
             summary,
             unmatched_rows=self._rows()[:MAX_RECORDED] if self.unmatched else None,
@@ -67,13 +67,13 @@ class Leftovers:
         )
 
     def complete(self, summary: LoadSummary) -> LoadSummary:
-        """The summary, with all that was leftovers behind."""
+        """The summary with everything that was left out."""
         if len(summary.unmapped_files or ()) == MAX_RECORDED:
             summary = replace(summary, unmapped_files=tuple(self._files()))
         return replace(summary, unmatched_rows=self._rows()) if summary.unmatched_rows is not None else summary
 
     def _files(self) -> Iterator[UnmappedFile]:
-        return (UnmappedFile(**row) for row in self._catalog.files_of(self.without))
+        return (UnmappedFile(**row) for row in self._catalog.files_of(self.unmapped))
 
     def _rows(self) -> tuple[UnmatchedRow, ...]:
         lines = rows_of(self._settings).lines
@@ -84,6 +84,6 @@ class Leftovers:
 
 
 def rows_of(settings: LoadSettings) -> Rows:
-    """The rows of the mapping, as they were written or as they would be."""
+    """The rows of the mapping file, or, if it comes from no file, the rows it would have."""
     pairs = ((source, target) for source, targets in settings.mapping.items() for target in targets)
     return settings.rows or Rows(settings.mapping, dict.fromkeys(pairs, 0), "")

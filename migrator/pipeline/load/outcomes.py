@@ -1,4 +1,4 @@
-"""Where a load writes down what becomes of each upload: the catalog, or the report of a dry run."""
+"""Where a load records the outcome of each upload: in the catalog, or in the report of a dry run."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from migrator.store import Catalog
 
 
 class Outcomes(Protocol):
-    """What the uploads of one run come to."""
+    """Records the outcomes of one run."""
 
     @abstractmethod
     async def intend(self, upload: Upload, name: str) -> None:
-        """It is about to be sent under this name; safe on disk when this returns."""
+        """An upload is about to be sent under this name; that is safe on disk when this returns."""
 
     @abstractmethod
     async def record(
         self, upload: Upload, status: UploadStatus, *, error: str | None = None, name: str | None = None, **facts: Any
     ) -> None:
-        """The latest word on an upload: see `Catalog.record_upload` for the facts."""
+        """The outcome of an upload; it replaces an earlier one. `facts` are those of `Catalog.record_upload`."""
 
     @abstractmethod
     async def fail(self, upload: Upload, status: UploadStatus, reason: str, name: str | None) -> None:
-        """It did not go; `name` is the one that it would have got."""
+        """An upload failed; `name` is the name it would have had."""
 
     @abstractmethod
     async def keep(self, key: str, value: str) -> None:
-        """A setting for later runs."""
+        """Keep a setting for later runs."""
 
 
 class CatalogOutcomes(Outcomes):
-    """They are rows of the catalog."""
+    """Records outcomes in the catalog."""
 
     def __init__(self, catalog: Catalog, executor: SerialExecutor, run: int, identity: str) -> None:
         self._catalog, self._executor, self._run, self._identity = catalog, executor, run, identity
@@ -55,7 +55,7 @@ class CatalogOutcomes(Outcomes):
 
     @override
     async def fail(self, upload: Upload, status: UploadStatus, reason: str, name: str | None) -> None:
-        """A name that was never used is not written down."""
+        """The name was never used, so it is not recorded."""
         await self.record(upload, status, error=reason)
 
     @override
@@ -64,7 +64,7 @@ class CatalogOutcomes(Outcomes):
 
 
 class DryRunOutcomes(Outcomes):
-    """They go into a report, and nowhere else."""
+    """Records outcomes in the report of a dry run, and nowhere else."""
 
     def __init__(self, report: DryRunReport) -> None:
         self._report = report
@@ -83,7 +83,7 @@ class DryRunOutcomes(Outcomes):
         name: str | None = None,
         **_: Any,
     ) -> None:
-        """What would be dropped from the plan is no upload."""
+        """An upload that would be dropped from the plan is not reported."""
         if status is not UploadStatus.ROLLED_BACK:
             self._report.add(upload, status, name, error)
 
@@ -93,4 +93,4 @@ class DryRunOutcomes(Outcomes):
 
     @override
     async def keep(self, key: str, value: str) -> None:
-        """A dry run has learned nothing."""
+        """A dry run learns nothing."""

@@ -1,10 +1,10 @@
 """Uploads whose mapping row changed after they were sent.
 
-A load only reports them. Deleting them is a rollback of exactly these files, which looks, compares, deletes and records
-like any other; this module says which files they are.
+A load only reports them. To delete them is a rollback of exactly these files, with all its checks; this module says
+which files they are.
 
-Beware: a row that was simply removed names no new place, so what it brought stays. And nothing is deleted before it has
-arrived wherever the mapping points now.
+Beware: a row that was removed names no new entity, so its files stay. And no file is deleted before it has arrived
+everywhere the mapping sends it now.
 """
 
 from __future__ import annotations
@@ -21,27 +21,24 @@ Remapped = frozenset[tuple[str, EntityRef]]
 
 
 def remapped_uploads(catalog: Catalog, identity: str, mapping: Mapping) -> tuple[ChangedRow, ...]:
-    """For the summary of a load: each file at a former entity, where it belongs now, and why it stays, if it has to.
-
-    To be called after the load has planned by this mapping.
-    """
+    """Each file at a former entity, where it belongs now, and why it stays, if so. Call this after planning."""
     return tuple(_row(catalog, identity, upload, mapping) for upload in catalog.strays(identity))
 
 
 def _row(catalog: Catalog, identity: str, upload: Upload, mapping: Mapping) -> ChangedRow:
-    of, now = upload.attachment, mapping.get(upload.attachment.owner, ())
+    file, now = upload.attachment, mapping.get(upload.attachment.owner, ())
     stays = None
     if not now:
         stays = "its row is gone, and no other says where it belongs"
     elif upload.sent_run is None:
         stays = "it was there before, or may have been: no load is known to have sent it"
-    elif not set(now) <= catalog.arrived_at(identity, of.id):
+    elif not set(now) <= catalog.arrived_at(identity, file.id):
         stays = "it has not arrived at the new entity"
     return ChangedRow(
-        of.owner.kind,
-        of.owner.id,
-        of.id,
-        of.name,
+        file.owner.kind,
+        file.owner.id,
+        file.id,
+        file.name,
         upload.to.kind,
         upload.to.id,
         upload.remote_id,
@@ -51,5 +48,5 @@ def _row(catalog: Catalog, identity: str, upload: Upload, mapping: Mapping) -> C
 
 
 def deletable(changed: Iterable[ChangedRow]) -> Remapped:
-    """Which of them may go."""
+    """Which of them may be deleted."""
     return frozenset((row.attachment, EntityRef(row.target_kind, row.target_id)) for row in changed if not row.stays)
