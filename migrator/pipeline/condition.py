@@ -12,7 +12,7 @@ from pathlib import Path
 from migrator.filenames import readable
 from migrator.model import RunStatus, UploadStatus
 from migrator.pipeline.summary import ArchiveTotals, Failure, Problem, RunRow, StatusSummary
-from migrator.pipeline.verify import OF_BLOBS, with_files
+from migrator.pipeline.verify import BLOB_CODES, with_files
 from migrator.store import Catalog, blob_name, holder_of, recorded_position
 
 
@@ -52,11 +52,11 @@ def _failed_uploads(catalog: Catalog, *, at_work: bool) -> list[dict[str, str | 
 def _problems(catalog: Catalog) -> list[Problem]:
     """Damaged blobs as the catalog has them now; other damage that the last check found and nothing has repaired."""
     last = [Problem.of_row(row) for row in catalog.last_problems()]
-    codes = {problem.sha256: problem.code for problem in last if problem.code in OF_BLOBS}
+    codes = {problem.sha256: problem.code for problem in last if problem.code in BLOB_CODES}
     blobs = [
         Problem(codes.get(sha256, "E02" if damage == "missing" else "E01"), damage, sha256, blob_name(sha256))
         for sha256, damage in catalog.blob_problems().items()
     ]
     journal_damaged = isinstance(recorded_position(catalog.db), str)
-    others = [problem for problem in last if problem.code not in OF_BLOBS]
+    others = [problem for problem in last if problem.code not in BLOB_CODES]
     return [*with_files(catalog, blobs), *(other for other in others if journal_damaged or other.code < "E20")]

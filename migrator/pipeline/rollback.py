@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 from typing_extensions import override
 
@@ -78,7 +77,7 @@ class _Rollback(Job[RollbackSummary]):
 
     @override
     async def flush(self) -> None:
-        """Every deletion is recorded as soon as it is done."""
+        """Every deletion is recorded as soon as it is done, so nothing waits here."""
 
     @override
     def summary(self, _: RunStatus) -> RollbackSummary:
@@ -245,10 +244,12 @@ class _Rollback(Job[RollbackSummary]):
         await self._record(upload, UploadStatus.ROLLED_BACK)
         self._count(upload, DELETED)
 
-    async def _record(self, upload: Upload, status: UploadStatus, **facts: Any) -> None:
+    async def _record(
+        self, upload: Upload, status: UploadStatus, *, remote_id: str | None = None, error: str | None = None
+    ) -> None:
         if not self._settings.dry_run:
             write, identity = self._catalog.record_upload, self._settings.identity
-            await self._executor.call(write, self._run, identity, upload, status, **facts)
+            await self._executor.call(write, self._run, identity, upload, status, remote_id=remote_id, error=error)
 
     def _count(self, upload: Upload, result: str, reason: str | None = None) -> None:
         """Count how a deletion ended; with a reason it is a failure."""

@@ -16,6 +16,10 @@ GRACE_SECONDS = 8.0
 """Seconds that work in flight gets to finish after a stop."""
 
 
+class StopRequestedError(Exception):
+    """A stop was requested: raised in a thread, to end a long call."""
+
+
 class StopToken:
     """`requested`: begin nothing new. `left_undone`: something was not done because of that."""
 
@@ -35,6 +39,11 @@ class StopToken:
         finally:
             self._end()
             _AT_WORK.reset(token)
+
+    def check(self) -> None:
+        """For calls in other threads: `StopRequestedError` after a stop."""
+        if self.requested:
+            raise StopRequestedError
 
     async def run(self, work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
         """Run the work; when `stop` is set, let what is in flight finish, then cancel the rest.

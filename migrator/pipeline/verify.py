@@ -22,7 +22,7 @@ from typing_extensions import override
 from migrator.errors import ArchiveDamagedError
 from migrator.model import Blob, RunStatus
 from migrator.pipeline.run import Job, RunContext, run_context
-from migrator.pipeline.stop import StopToken
+from migrator.pipeline.stop import StopRequestedError, StopToken
 from migrator.pipeline.summary import BlobFile, Problem, VerifySummary
 from migrator.pipeline.workers import run_workers
 from migrator.progress import Progress, Silent
@@ -45,7 +45,7 @@ CODES = {
     "E23": "missing",  # the manifest is shorter than it was
 }
 """Code of each kind of damage, and the word for it. A code never changes its meaning."""
-OF_BLOBS = frozenset({"E01", "E02", "E04", "E05", "E06"})
+BLOB_CODES = frozenset({"E01", "E02", "E04", "E05", "E06"})
 """Codes of damage to a blob."""
 HASHERS = 2
 """Blobs hashed at the same time."""
@@ -145,7 +145,7 @@ class _Verify(Job[VerifySummary]):
     def summary(self, status: RunStatus) -> VerifySummary:
         catalog, whole, at_end = self._catalog, self._portion.whole, not self._position
         problems = with_files(catalog, self._problems)
-        damaged = {problem.sha256: problem.problem for problem in problems if problem.code in OF_BLOBS}
+        damaged = {problem.sha256: problem.problem for problem in problems if problem.code in BLOB_CODES}
         catalog.record_problems(damaged, whole=whole and at_end)
         if not catalog.read_only and (not whole or at_end):
             catalog.set_setting(POSITION_KEY, self._position)
@@ -236,14 +236,10 @@ class _Verify(Job[VerifySummary]):
 def _hash(path: Path, stop: StopToken) -> Blob | None:
     """What a file really holds; None if it is no regular file or can't be read, or after a stop."""
 
-    def expect_no_stop(_: int) -> None:
-        if stop.requested:
-            raise InterruptedError  # an OSError
-
     try:
         with own_limits(str(path)):
-            return hash_file(path, expect_no_stop) if path.is_file() and not path.is_symlink() else None
-    except OSError:
+            return hash_file(path, lambda _: stop.check()) if path.is_file() and not path.is_symlink() else None
+    except (OSError, StopRequestedError):
         return None
 
 
@@ -254,10 +250,10 @@ def problem_of(code: str, sha256: str, path: str, detail: str = "") -> Problem:
 
 def with_files(catalog: Catalog, problems: list[Problem]) -> list[Problem]:
     """The same problems; each damaged blob with the `files` whose content it is, of which there may be none."""
-    blobs = {problem.sha256 for problem in problems if problem.code in OF_BLOBS}
+    blobs = {problem.sha256 for problem in problems if problem.code in BLOB_CODES}
     files = catalog.files_with(blobs) if blobs else {}
 
     def with_its_files(problem: Problem) -> Problem:
         return replace(problem, files=tuple(BlobFile(**file) for file in files.get(problem.sha256, ())))
 
-    return [with_its_files(problem) if problem.code in OF_BLOBS else problem for problem in problems]
+    return [with_its_files(problem) if problem.code in BLOB_CODES else problem for problem in problems]

@@ -27,8 +27,9 @@ from migrator.errors import ConfigError
 from migrator.filenames import MAX_FOLDER, MAX_KIND, MAX_PATH, UNSAFE_IN_A_BAG, fold, legal, length, readable, unique
 from migrator.model import Blob, EntityRef, RunStatus
 from migrator.pipeline.export.copies import BlobDamagedError, can_clone
-from migrator.pipeline.export.formats import FORMATS, INDEX, ExportItem, ExportStoppedError
+from migrator.pipeline.export.formats import FORMATS, INDEX, ExportItem
 from migrator.pipeline.run import Job, RunContext, run_context
+from migrator.pipeline.stop import StopRequestedError
 from migrator.pipeline.summary import ExportSummary, Failure, Problem
 from migrator.progress import Progress, Silent
 from migrator.store import README, Archive, Catalog, FreeSpace, blob_name, disk_errors, sync_filesystem
@@ -146,7 +147,7 @@ class _Export(Job[ExportSummary]):
     @override
     async def work(self) -> None:
         call = self._executor.call
-        with disk_errors(str(self._destination.path)), suppress(ExportStoppedError):
+        with disk_errors(str(self._destination.path)), suppress(StopRequestedError):
             await call(self._begin)
             self._progress.known(*await call(self._catalog.exportable_size, gone=self._settings.gone))
             items = await call(self._items)
@@ -179,10 +180,9 @@ class _Export(Job[ExportSummary]):
         )
 
     def _on_bytes(self, size: int) -> None:
-        """The format calls this for each chunk, on the executor. After a stop it raises, which ends the work."""
+        """The format calls this for each chunk, on the executor."""
         self._loop.call_soon_threadsafe(self._progress.moved, size)
-        if self._stop.requested:
-            raise ExportStoppedError
+        self._stop.check()
 
     def _begin(self) -> None:
         self._destination.prepare()
@@ -222,8 +222,7 @@ class _Export(Job[ExportSummary]):
         self._failures.append(Failure(owner, item.attachment_id, item.name, reason))
 
     def _finish(self) -> None:
-        if self._stop.requested:
-            raise ExportStoppedError
+        self._stop.check()
         self._format.end(self._catalog.setting("source") or "")
         self._destination.finish()
         self._finished = True

@@ -34,10 +34,6 @@ SAMPLE_BYTES = 64 * 1024
 """Bytes of a file that decide whether deflating it is worth the time."""
 
 
-class ExportStoppedError(Exception):
-    """The run is stopped."""
-
-
 @dataclass(frozen=True, slots=True)
 class ExportItem:
     """One file of an export, with its path in the tree; `name` is the tracker's own."""

@@ -52,7 +52,8 @@ async def load(
     async with run_context(catalog, "load", leftovers.require_matches) as context:
         uploader = Uploader(target, archive, settings, context, progress or Silent())
         job = _Load(uploader, target, settings, context, leftovers)
-        return leftovers.complete(await context.execute(job, stop))
+        summary = await context.execute(job, stop)
+        return await context.executor.call(leftovers.complete, summary)
 
 
 class _Load(Job[LoadSummary]):
@@ -72,7 +73,7 @@ class _Load(Job[LoadSummary]):
 
     @override
     async def flush(self) -> None:
-        """Nothing waits: every upload is recorded as soon as it is settled."""
+        """Every upload is recorded as soon as it is settled, so nothing waits here."""
 
     def _plan(self) -> None:
         """Add a row for every upload to come, and count the files of entities without a row in the mapping."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from migrator import errors
 from migrator.model import Altered, Attachment, Draft, Upload, UploadStatus
 from migrator.pipeline.load.arrivals import altered_of, recognise
 from migrator.pipeline.load.evidence import LATE
 from migrator.pipeline.load.finding import Finder, not_seen
-from migrator.pipeline.load.outcomes import Outcomes
+from migrator.pipeline.load.outcomes import Outcomes, UploadFacts
 from migrator.pipeline.load.target_state import Accepted, TargetState, TargetView
 from migrator.pipeline.stop import back_off
 from migrator.ports import Target
@@ -47,24 +46,25 @@ class Confirmer:
         """Record an upload that is there: see what the target altered, and describe the file if it is ours."""
         state.take(remote, draft.name)
         ours = status is UploadStatus.UPLOADED or _is_ours(upload, remote)
-        facts: dict[str, Any] = {"name": remote.name or draft.name, "remote_id": remote.id, "ours": ours}
+        facts: UploadFacts = {"name": remote.name or draft.name, "remote_id": remote.id, "ours": ours}
         facts["altered"] = await self._altered(upload, draft, remote, state, facts) if ours else {}
         wanted = draft.description
         if ours and wanted and wanted != remote.description and self._target.capabilities.sets_description:
-            await self._outcomes.record(upload, UploadStatus.IN_DOUBT, error="being described", **facts)
+            await self._outcomes.record(upload, UploadStatus.IN_DOUBT, **facts | {"error": "being described"})
             await self._target.describe(remote, wanted)
         unlisted = status is UploadStatus.ALREADY_THERE and remote.id not in state.listed
-        await self._outcomes.record(upload, status, locator=remote.locator or None, accepted=unlisted, **facts)
+        facts |= {"locator": remote.locator or None, "accepted": unlisted}
+        await self._outcomes.record(upload, status, **facts)
 
     async def _altered(
-        self, upload: Upload, draft: Draft, remote: Attachment, state: TargetState, facts: dict[str, Any]
+        self, upload: Upload, draft: Draft, remote: Attachment, state: TargetState, facts: UploadFacts
     ) -> Altered:
         """What the target altered. If that can't be found out, the upload is in doubt, with its id."""
         try:
             return await altered_of(draft.name, upload.blob, remote, state.reader)
         except errors.ItemFailedError as error:
             reason = f"arrived as {remote.name!r}, {remote.size} bytes; sent were {draft.name!r}, {draft.size} bytes"
-            await self._outcomes.record(upload, UploadStatus.IN_DOUBT, error=f"{reason}: {error}", **facts)
+            await self._outcomes.record(upload, UploadStatus.IN_DOUBT, **facts | {"error": f"{reason}: {error}"})
             raise errors.RejectedError(reason) from error
 
     async def doubt(self, upload: Upload, reason: str) -> None:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Protocol
+from typing import Protocol, TypedDict, Unpack
 
 from typing_extensions import override
 
-from migrator.model import Upload, UploadStatus
+from migrator.model import Altered, Upload, UploadStatus
 from migrator.pipeline.executor import SerialExecutor
 from migrator.pipeline.load.dry_run import DryRunReport
 from migrator.store import Catalog
+
+
+class UploadFacts(TypedDict, total=False):
+    """What may be recorded of an upload besides its status, as in `Catalog.record_upload`."""
+
+    name: str | None
+    remote_id: str | None
+    locator: str | None
+    error: str | None
+    ours: bool
+    accepted: bool
+    altered: Altered | None
 
 
 class Outcomes(Protocol):
@@ -21,10 +33,8 @@ class Outcomes(Protocol):
         """An upload is about to be sent under this name; that is safe on disk when this returns."""
 
     @abstractmethod
-    async def record(
-        self, upload: Upload, status: UploadStatus, *, error: str | None = None, name: str | None = None, **facts: Any
-    ) -> None:
-        """The outcome of an upload; it replaces an earlier one. `facts` are those of `Catalog.record_upload`."""
+    async def record(self, upload: Upload, status: UploadStatus, **facts: Unpack[UploadFacts]) -> None:
+        """The outcome of an upload; it replaces an earlier one."""
 
     @abstractmethod
     async def fail(self, upload: Upload, status: UploadStatus, reason: str, name: str | None) -> None:
@@ -47,11 +57,8 @@ class CatalogOutcomes(Outcomes):
         await self._executor.call(write, self._run, self._identity, upload, name, seen, upload.sent_at)
 
     @override
-    async def record(
-        self, upload: Upload, status: UploadStatus, *, error: str | None = None, name: str | None = None, **facts: Any
-    ) -> None:
-        write = self._catalog.record_upload
-        await self._executor.call(write, self._run, self._identity, upload, status, error=error, name=name, **facts)
+    async def record(self, upload: Upload, status: UploadStatus, **facts: Unpack[UploadFacts]) -> None:
+        await self._executor.call(self._catalog.record_upload, self._run, self._identity, upload, status, **facts)
 
     @override
     async def fail(self, upload: Upload, status: UploadStatus, reason: str, name: str | None) -> None:
@@ -74,18 +81,10 @@ class DryRunOutcomes(Outcomes):
         """Nothing is sent."""
 
     @override
-    async def record(
-        self,
-        upload: Upload,
-        status: UploadStatus,
-        *,
-        error: str | None = None,
-        name: str | None = None,
-        **_: Any,
-    ) -> None:
+    async def record(self, upload: Upload, status: UploadStatus, **facts: Unpack[UploadFacts]) -> None:
         """An upload that would be dropped from the plan is not reported."""
         if status is not UploadStatus.ROLLED_BACK:
-            self._report.add(upload, status, name, error)
+            self._report.add(upload, status, facts.get("name"), facts.get("error"))
 
     @override
     async def fail(self, upload: Upload, status: UploadStatus, reason: str, name: str | None) -> None:
