@@ -1,4 +1,4 @@
-"""Text that a terminal or a page may show: names, titles and reasons come from a tracker."""
+"""Text that is safe to show on a terminal, on a page or in a spreadsheet: names and titles come from a tracker."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ def printable(text: str, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in keep else "\ufffd" for char in text)
+
+
+def spreadsheet_cell(text: str) -> str:
+    """The text, with an apostrophe before it if a spreadsheet would run it as a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -9,6 +9,8 @@ holds when the rows are added.
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from migrator.model import Entity, EntityRef, RunStatus
 from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.summary import MapCounts, MapSummary, OpenEntity, TargetRef
 from migrator.ports import Source
+from migrator.printable import spreadsheet_cell
 from migrator.progress import Progress, Silent
 from migrator.store import Catalog
 
@@ -64,6 +67,18 @@ class _Map(Job[MapSummary]):
     @override
     def summary(self, status: RunStatus) -> MapSummary:
         return self._summary
+
+
+def open_rows(summary: MapSummary) -> str:
+    """A CSV file of the entities that were not mapped, for a person to continue from."""
+    written = io.StringIO(newline="")
+    rows = csv.writer(written, lineterminator="\n")
+    rows.writerow(["source_kind", "source_id", "title", "url", "why", "candidates"])
+    for entity in (*summary.ambiguous, *summary.unmatched):
+        candidates = "; ".join(map(str, entity.candidates))
+        cells = (entity.kind, entity.entity, entity.title, entity.url, entity.why, candidates)
+        rows.writerow([spreadsheet_cell(cell) for cell in cells])
+    return written.getvalue()
 
 
 async def _listed(target: Source, rules: Sequence[Rule], progress: Progress) -> Index:
