@@ -21,7 +21,7 @@ config_argument = click.argument("config", type=click.Path(path_type=Path, dir_o
 
 
 def _archive(_context: click.Context, _parameter: click.Parameter, given: Path) -> Path:
-    """The folder itself, or the archive of a configuration."""
+    """The folder itself, or the archive that a configuration names."""
     from migrator.config import read_configuration
 
     return read_configuration(given).archive if given.is_file() else given
@@ -40,7 +40,7 @@ yes_option = click.option("--yes", is_flag=True, help="Delete without asking. Wi
 def require_yes(question: str, *, yes: bool) -> None:
     """Ask on stderr before something is deleted, if this is a terminal; "no" raises `click.Abort` (exit status 130).
 
-    `UsageError` if a person is there, but would not see the question.
+    `UsageError` if stdin is a terminal and stderr is not, so that nobody would see the question.
     """
     if yes or not sys.stdin.isatty():
         return

@@ -86,7 +86,7 @@ def command(
 
 
 def _may_delete(configuration: Configuration, summary: LoadSummary, *, yes: bool) -> bool:
-    """Whether what is at former entities goes; what was loaded stays told of if it doesn't."""
+    """Ask whether files at former entities may be deleted; "no" keeps the result of the load."""
     from jobs.wiring import target_section
     from migrator.pipeline.load import deletable
 
@@ -158,7 +158,7 @@ async def run_load(
 async def _moved(
     configuration: Configuration, summary: LoadSummary, output: Output, stop: asyncio.Event, *, dry_run: bool
 ) -> LoadSummary:
-    """Roll back what is at former entities and has arrived at the new ones; `moved` in the summary counts it."""
+    """Roll back files at former entities that have arrived at the new ones; `moved` in the summary counts them."""
     from jobs.runtime import cancel_on_stop, held_archive
     from jobs.wiring import wire_target
     from migrator.pipeline.load import deletable
@@ -171,7 +171,7 @@ async def _moved(
         with held_archive(configuration.archive, "load") as (_, catalog):
             await cancel_on_stop(target.tracker.check(), stop)
             with output.progress("move") as progress:
-                done = await rollback(target.tracker, catalog, undo, progress=progress, stop=stop)
+                undone = await rollback(target.tracker, catalog, undo, progress=progress, stop=stop)
     finally:
         await target.tracker.close()
-    return summary.with_moved(done)
+    return summary.with_moved(undone)

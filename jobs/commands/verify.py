@@ -40,7 +40,7 @@ def span(value: str) -> float:
 @click.option("--max-time", type=span, metavar="TIME", help="Stop after this time, e.g. 90s, 10m or 2h; see above.")
 @click.pass_obj
 def command(output: Output, /, *, archive: Path, sample: float | None, max_time: float | None) -> VerifySummary:
-    """Hash every blob of ARCHIVE again and hold the catalog against the disk, and against its manifest.
+    """Hash every blob of ARCHIVE again, and compare the catalog with the disk and with its manifest.
 
     Each problem has a code. Files: E01 damaged, E02 missing, E03 unknown, E04 wrong length, E05 content of another
     file, E06 not a regular file; the next backup fetches them again, if the source still has them. Catalog: E10
