@@ -32,13 +32,13 @@ def condition(catalog: Catalog, root: Path) -> StatusSummary:
         at_work=holder,
         problems=tuple(problems),
         totals=ArchiveTotals.of_row(catalog.totals()),
-        runs=tuple(_as_it_is(RunRow(**run), holder) for run in catalog.runs()),
+        runs=tuple(_with_real_status(RunRow(**run), holder) for run in catalog.runs()),
         failures=failures,
     )
 
 
-def _as_it_is(run: RunRow, holder: dict[str, str] | None) -> RunRow:
-    """A run that the catalog calls `running` really is if it began after the present holder took the archive."""
+def _with_real_status(run: RunRow, holder: dict[str, str] | None) -> RunRow:
+    """The run. One that the catalog calls `running` was killed, unless the present holder of the archive began it."""
     if run.status != RunStatus.RUNNING or (holder and run.started_at >= holder["since"]):
         return run
     return replace(run, status=str(RunStatus.INTERRUPTED), killed=True)

@@ -30,7 +30,10 @@ from migrator.store import Catalog
 
 @dataclass(frozen=True, slots=True)
 class MapSettings:
-    """`known` is the current mapping; `add_rows` adds rows to the file and returns how many it accepted."""
+    """The settings of a map. `known` is the current mapping.
+
+    `add_rows` adds rows to the mapping file and returns how many it accepted.
+    """
 
     rules: Sequence[Rule]
     known: Mapping

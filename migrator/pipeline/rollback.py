@@ -33,9 +33,10 @@ NO_DELETE = "this tracker's API can't delete files: it has to be done by hand"
 
 @dataclass(frozen=True, slots=True)
 class RollbackSettings:
-    """`identity` names the target. `load` is the id of the run to undo; None undoes all loads into this target.
+    """The settings of a rollback. `identity` names the target.
 
-    With `only`, no other attachments and target entities than these are looked at.
+    `load` is the id of the run to undo; None undoes all loads into this target. `only` restricts it to these
+    attachments on these target entities.
     """
 
     identity: str

@@ -21,7 +21,7 @@ class StopRequestedError(Exception):
 
 
 class StopToken:
-    """`requested`: begin nothing new. `left_undone`: something was not done because of that."""
+    """The stop of one run. `requested`: begin nothing new. `left_undone`: something was not done because of that."""
 
     def __init__(self) -> None:
         self.requested = self.left_undone = False
@@ -31,7 +31,7 @@ class StopToken:
 
     @contextmanager
     def in_flight(self) -> Iterator[None]:
-        """A stop lets what happens inside finish, unless it takes longer than GRACE_SECONDS."""
+        """Count what happens inside as in flight: a stop lets it finish, unless that takes over GRACE_SECONDS."""
         token = _AT_WORK.set((self, asyncio.current_task()))
         self._begin()
         try:

@@ -114,7 +114,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary(Summary):
-    """Of a run that goes through `RunContext`, with the seconds that it took."""
+    """The summary of a run that goes through `RunContext`."""
 
     seconds: float | None = field(default=None, metadata=OPTIONAL)
 
@@ -129,7 +129,7 @@ class RunSummary(Summary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemsSummary(RunSummary):
-    """Of a run that handles items one by one: `failures` are those that it could not do.
+    """The summary of a run that handles items one by one; `failures` are the items that failed.
 
     `incomplete` makes a run incomplete although nothing failed.
     """
@@ -144,7 +144,7 @@ class ItemsSummary(RunSummary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupSummary(ItemsSummary):
-    """`attachments` counts the files by outcome; `changes` compares the source with the archive as it was before."""
+    """The summary of a backup. `attachments` counts files by outcome; `changes` is relative to the archive before."""
 
     command = "backup"
 
@@ -271,7 +271,7 @@ class UnmappedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSummary(ItemsSummary):
-    """`stubs` counts created entities; `moved` counts deletions at former entities."""
+    """The summary of a load. `stubs` counts created entities; `moved` counts deletions at former entities."""
 
     command = "load"
     last = ("seconds", "failures", "moved")
@@ -309,7 +309,7 @@ class DeletionCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollbackSummary(ItemsSummary):
-    """`dry_run` has the number of files that would be deleted."""
+    """The summary of a rollback. `dry_run` has the number of files that would be deleted."""
 
     command = "rollback"
 
@@ -348,7 +348,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifySummary(RunSummary):
-    """`blobs` of `of` were hashed; `round_complete`: together with those of earlier runs, all of them."""
+    """The summary of a verify. `blobs` of `of` were hashed; `round_complete`: with earlier runs, all of them."""
 
     command = "verify"
 
@@ -366,7 +366,10 @@ class VerifySummary(RunSummary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildSummary(Summary):
-    """`made_from`: `manifest` if the catalog was made anew, else `catalog`. The counts are what the catalog has now."""
+    """The summary of a rebuild. `made_from` is `manifest` if the catalog was made anew, else `catalog`.
+
+    The counts are what the catalog has now.
+    """
 
     command = "rebuild"
 
@@ -380,7 +383,7 @@ class RebuildSummary(Summary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportSummary(ItemsSummary):
-    """`files` and `bytes` are what is at the destination: 0 if the export did not finish."""
+    """The summary of an export. `files` and `bytes` are what is at the destination: 0 if it did not finish."""
 
     command = "export"
 
@@ -420,7 +423,10 @@ class OpenEntity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapSummary(RunSummary):
-    """`found_by` and `sure` count the new rows by rule and by certainty; `mapping` and `open` are the files written."""
+    """The summary of a map. `found_by` and `sure` count the new rows by rule and by certainty.
+
+    `mapping` and `open` are the files written.
+    """
 
     command = "map"
     last = ("seconds", "mapping", "open")
@@ -447,7 +453,7 @@ class MapSummary(RunSummary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportSummary(Summary):
-    """The files that were written, and what is in them; `redirected` counts the rows of the table of redirects."""
+    """The summary of a report: the files written, and what is in them. `redirected` counts rows of redirects."""
 
     command = "report"
 
@@ -499,7 +505,7 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusSummary(Summary):
-    """The condition of an archive, its totals and its latest runs; `at_work` is the process that holds it."""
+    """The condition of an archive, with totals and the latest runs; `at_work` is the process that holds it."""
 
     command = "status"
     last = ("failures",)
@@ -533,7 +539,7 @@ class CheckedSide:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckSummary(Summary):
-    """`target` is an empty object if none is configured."""
+    """The result of a check. `target` is an empty object if none is configured."""
 
     command = "check"
 
@@ -543,7 +549,7 @@ class CheckSummary(Summary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrateSummary(Summary):
-    """The two runs; `load` is an empty object if the backup was stopped."""
+    """The summaries of backup and load; `load` is an empty object if the backup was stopped."""
 
     command = "migrate"
 
@@ -562,7 +568,7 @@ class DemoStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoSummary(Summary):
-    """`kept` is the folder that was asked for; None if everything was deleted."""
+    """What happened in a demo. `kept` is the folder of `--keep`; None if everything was deleted."""
 
     command = "demo"
 

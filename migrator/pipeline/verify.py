@@ -114,7 +114,9 @@ class _Folder:
 
 
 class _Verify(Job[VerifySummary]):
-    """The position is `FOLDER/NAME` of the last blob checked, where a partial verify continues; empty at the end."""
+    """One verify. The position is `FOLDER/NAME` of the last blob checked, from which a partial verify continues; it is
+    empty at the end.
+    """
 
     def __init__(
         self, archive: Archive, portion: Portion, problems: list[Problem], context: RunContext, progress: Progress

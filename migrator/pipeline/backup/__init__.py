@@ -35,8 +35,10 @@ __all__ = ["BackupSettings", "backup", "relocate"]
 
 @dataclass(frozen=True, slots=True)
 class BackupSettings:
-    """`identity` names the source; empty `kinds` means all. A partial `selection` has a crawl of its own, with its own
-    checkpoints. `max_gone` is the share of the held files (0 to 1) that may vanish from the source at once; None: all.
+    """The settings of a backup. `identity` names the source; empty `kinds` means all.
+
+    A partial `selection` has a crawl of its own, with its own checkpoints. `max_gone` is the share of the held files (0
+    to 1) that may vanish from the source at once; None: all.
     """
 
     identity: str

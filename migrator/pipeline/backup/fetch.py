@@ -140,7 +140,7 @@ class Fetcher:
                     pass  # it says nothing about the others
                 finally:
                     sink.discard()
-                    self._witness = _nobody
+                    self._witness = _no_witness
         return self._some_content
 
     async def _outcome_of(self, attachment: Attachment, error: errors.MigratorError) -> tuple[Status, str]:
@@ -168,5 +168,5 @@ class Fetcher:
         return Status.FAILED, f"{error}, though the tracker still lists it"
 
 
-async def _nobody() -> None:
-    """A witness is asked only once."""
+async def _no_witness() -> None:
+    """Takes the place of a witness: it is asked only once."""

@@ -42,8 +42,10 @@ FILES_PER_CALL = 64
 
 @dataclass(frozen=True, slots=True)
 class ExportSettings:
-    """`shape` is tree, bagit or zip. `links`: hard links into the archive instead of copies, where possible. `gone`
-    includes files that the source no longer has.
+    """The settings of an export. `shape` is tree, bagit or zip.
+
+    `links`: hard links into the archive instead of copies, where possible. `gone` includes files that the source no
+    longer has.
     """
 
     destination: Path
@@ -125,7 +127,7 @@ class Destination:
 
 
 class _Export(Job[ExportSummary]):
-    """Everything that blocks runs on the executor, so files are placed one after the other."""
+    """One export. Everything that blocks runs on the executor, so files are placed one after the other."""
 
     def __init__(
         self,

@@ -122,7 +122,10 @@ class Finder:
         return begun or self.evidence.is_absent(upload, newer=newer, finished=finished, broke=broke)
 
     def waits_after(self, failure: errors.OutcomeUnknownError) -> list[float]:
-        """Seconds to wait before each look for an upload that failed like this."""
+        """Seconds to wait before each look for an upload that failed like this.
+
+        One look is enough after an error of the target itself, if its lists are known to be prompt.
+        """
         if failure.finished and self.evidence.verdict == PROMPT:
             return [0.0]
         return [0.0, *self.evidence.last_waits()] if failure.at_work else self.evidence.waits()

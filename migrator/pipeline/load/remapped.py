@@ -48,5 +48,5 @@ def _row(catalog: Catalog, identity: str, upload: Upload, mapping: Mapping) -> C
 
 
 def deletable(changed: Iterable[ChangedRow]) -> Remapped:
-    """Which of them may be deleted."""
+    """Those that may be deleted."""
     return frozenset((row.attachment, EntityRef(row.target_kind, row.target_id)) for row in changed if not row.stays)

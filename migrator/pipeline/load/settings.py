@@ -11,7 +11,7 @@ from migrator.selection import EVERYTHING, Selection
 
 @dataclass(frozen=True, slots=True)
 class LoadSettings:
-    """`identity` names the target.
+    """The settings of a load. `identity` names the target.
 
     `create_missing` creates a stub for each entity without a row, enters it in `mapping` and gives it to `add_rows`.
     `rows` are the rows of the mapping file, if there is one; `source_kinds` are all kinds that the source can have.

@@ -201,7 +201,7 @@ def _differences_of_upload(attachment: Attachment, upload: UploadReport) -> Iter
 
 
 def _differences_at_target(attachment: Attachment, upload: UploadReport) -> Iterator[tuple[str, bool]]:
-    """Of a file that has arrived."""
+    """Differences of a file that has arrived."""
     if upload.name != attachment.name:
         by = " (the target altered it)" if "name" in upload.altered else ""
         yield f"has another name at the target{by}", False
