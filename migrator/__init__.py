@@ -20,8 +20,8 @@ The map: what each module or package may import of the others. `tests/test_house
 - `wire` speaks HTTP to one tracker: a request becomes an answer or one of our errors.
 - `trackers` holds a package for each tracker, and the toolbox that they share.
 - `layers` is behaviour around any tracker: retries, checks of what came, a dry run.
-- `store` is an archive on disk: blobs, catalog, journal, lock. Nothing above opens a file of it. `content_change` in
-  it decides when the content of a file counts as changed.
+- `store` is an archive on disk: blobs, catalog, journal, lock. Nothing above opens a file of it. Its
+  `catalog.changed_content` decides when the content of a file counts as another one.
 - `mapping` says which target entity each source entity becomes; `config` reads the TOML file.
 - `pipeline` has the jobs as stories; `jobs` (beside this package) the commands around them.
 - `sandbox` has embedded trackers for demo and tests: they know nothing of the rest, and must not.

@@ -233,6 +233,6 @@ def _changed_names(archive: Path) -> dict[str, str]:
 
     catalog = Catalog(archive, read_only=True)
     try:
-        return catalog.changed_names()
+        return catalog.exports.changed_names()
     finally:
         catalog.close()

@@ -190,8 +190,8 @@ def _compare_rows(mapping: MappingFile) -> Result:
     if not is_archive(mapping.archive):
         return Result("no archive yet: a load names the rows that name nothing in it")
     with closing(Catalog(mapping.archive, read_only=True)) as catalog:
-        known = catalog.known_refs()
-        without = sum(count for owner, count in catalog.owners() if owner not in rows.mapping)
+        known = catalog.entities.refs()
+        without = sum(count for owner, count in catalog.entities.owners() if owner not in rows.mapping)
     problems = []
     if unmatched := rows.unmatched(known):
         line = rows.lines[unmatched[0]]

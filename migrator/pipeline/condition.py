@@ -22,17 +22,17 @@ def condition(catalog: Catalog, root: Path) -> StatusSummary:
     A run that was killed is shown as `interrupted`, with `killed`; the next run records that.
     """
     holder = holder_of(root)
-    rows = [*catalog.failures(), *_failed_uploads(catalog, at_work=bool(holder))]
+    rows = [*catalog.summaries.failures(), *_failed_uploads(catalog, at_work=bool(holder))]
     problems, failures = _problems(catalog), tuple(map(Failure.of_row, rows))
     status = RunStatus.DAMAGED if problems else RunStatus.INCOMPLETE if failures else RunStatus.COMPLETE
     return StatusSummary(
         status=status,
         archive=readable(root),
-        source=catalog.setting("source"),
+        source=catalog.settings.get("source"),
         at_work=holder,
         problems=tuple(problems),
-        totals=ArchiveTotals.of_row(catalog.totals()),
-        runs=tuple(_with_real_status(RunRow(**run), holder) for run in catalog.runs()),
+        totals=ArchiveTotals.of_row(catalog.summaries.totals()),
+        runs=tuple(_with_real_status(RunRow(**run), holder) for run in catalog.runs.latest()),
         failures=failures,
     )
 
@@ -46,16 +46,20 @@ def _with_real_status(run: RunRow, holder: dict[str, str] | None) -> RunRow:
 
 def _failed_uploads(catalog: Catalog, *, at_work: bool) -> list[dict[str, str | None]]:
     """While a run is at work, uploads without an answer are under way, and have not failed."""
-    return [upload for upload in catalog.upload_failures() if not at_work or upload["status"] != UploadStatus.IN_DOUBT]
+    return [
+        upload
+        for upload in catalog.summaries.upload_failures()
+        if not at_work or upload["status"] != UploadStatus.IN_DOUBT
+    ]
 
 
 def _problems(catalog: Catalog) -> list[Problem]:
     """Damaged blobs as the catalog has them now; other damage that the last check found and nothing has repaired."""
-    last = [Problem.of_row(row) for row in catalog.last_problems()]
+    last = [Problem.of_row(row) for row in catalog.runs.last_problems()]
     codes = {problem.sha256: problem.code for problem in last if problem.code in BLOB_CODES}
     blobs = [
         Problem(codes.get(sha256, "E02" if damage == "missing" else "E01"), damage, sha256, blob_name(sha256))
-        for sha256, damage in catalog.blob_problems().items()
+        for sha256, damage in catalog.blobs.problems().items()
     ]
     journal_damaged = isinstance(recorded_position(catalog.db), str)
     others = [problem for problem in last if problem.code not in BLOB_CODES]

@@ -111,12 +111,12 @@ async def _listed(target: Source, rules: Sequence[Rule], progress: Progress) -> 
 
 
 def _proposed(catalog: Catalog, index: Index, settings: MapSettings) -> MapSummary:
-    entities = {entity.ref: entity for entity in catalog.entities()}
+    entities = {entity.ref: entity for entity in catalog.entities.all()}
     unmapped = [entity for entity in entities.values() if entity.ref not in settings.known]
     taken = [to for targets in settings.known.values() for to in targets]
     matches = list(match(unmapped, index, taken))
     rows = [Row(made.source, made.target, made.found_by, made.sure) for made in matches if made.target]
-    with_files = {ref for ref, _ in catalog.owners()}
+    with_files = {ref for ref, _ in catalog.entities.owners()}
     left = [failed for failed in matches if failed.target is None and failed.source in with_files]
     ambiguous = tuple(_open(failed, entities) for failed in left if failed.candidates)
     unmatched = tuple(_open(failed, entities) for failed in left if not failed.candidates)

@@ -30,16 +30,16 @@ def rebuild(archive: Archive) -> RebuildSummary:
         if codes and not made:
             catalog.mark_journal_damaged(codes[0])
         catalog.ensure_journal(anew=made)
-        run = catalog.begin_run("rebuild")
+        run = catalog.runs.begin("rebuild")
         problems = [problem_of("E21", "", JOURNAL, part) for part in lost]
         scan = scan_blobs(archive, catalog)
         if scan.missing:
-            catalog.requeue(scan.missing)
+            catalog.crawl.requeue(scan.missing)
         problems += with_files(catalog, [problem_of("E02", sha256, blob_name(sha256)) for sha256 in scan.missing])
         problems += [problem_of("E03", name, f"blobs/{folder}/{name}") for folder, name in scan.unknown]
         problems += [problem_of("E03", "", name) for name in archive.unknown_files()]
         status = RunStatus.DAMAGED if problems else RunStatus.COMPLETE
-        totals = catalog.totals()
+        totals = catalog.summaries.totals()
         summary = RebuildSummary(
             run=run,
             status=status,
@@ -50,5 +50,5 @@ def rebuild(archive: Archive) -> RebuildSummary:
             blobs=totals["blobs"]["count"],
             problems=tuple(problems),
         )
-        catalog.end_run(run, status, summary.as_json())
+        catalog.runs.end(run, status, summary.as_json())
         return summary

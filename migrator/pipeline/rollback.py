@@ -63,7 +63,7 @@ async def rollback(
 
 
 def _require_load(catalog: Catalog, load: int | None) -> None:
-    if load is not None and not catalog.is_load(load):
+    if load is not None and not catalog.runs.is_load(load):
         raise errors.ConfigError(f"run {load} is not a load of this archive; `migrator status` lists the runs")
 
 
@@ -99,7 +99,9 @@ class _Rollback(Job[RollbackSummary]):
     @override
     async def work(self) -> None:
         settings = self._settings
-        entities = await self._executor.call(self._catalog.entities_to_roll_back, settings.identity, settings.load)
+        entities = await self._executor.call(
+            self._catalog.uploads.entities_to_roll_back, settings.identity, settings.load
+        )
         if (only := settings.only) is not None:
             entities = {to: sum(other == to for _, other in only) for to in {to for _, to in only} & entities.keys()}
         self._planned = sum(entities.values())
@@ -110,7 +112,7 @@ class _Rollback(Job[RollbackSummary]):
     async def _roll_back_entity(self, to: EntityRef) -> None:
         """All files that were sent to one target entity, one after the other."""
         settings = self._settings
-        uploads = await self._executor.call(self._catalog.uploads_to_roll_back, settings.identity, to, settings.load)
+        uploads = await self._executor.call(self._catalog.uploads.to_roll_back, settings.identity, to, settings.load)
         uploads = [upload for upload in uploads if self._is_meant(upload)]
         self._progress.entities(1)
         if not self._target.capabilities.deletes:
@@ -167,7 +169,7 @@ class _Rollback(Job[RollbackSummary]):
 
         The target may have altered its name. A file whose name can't come from that one may be somebody else's.
         """
-        arrived = await self._executor.call(self._catalog.arrived, self._settings.identity, upload.to)
+        arrived = await self._executor.call(self._catalog.uploads.arrived, self._settings.identity, upload.to)
         known = {remote_id for remote_id, _, _ in arrived.values()} | upload.seen
         sent_name = upload.sent_name or upload.name or ""
         fresh = [remote for remote in files.values() if remote.id not in known and fits(upload, remote)]
@@ -249,7 +251,7 @@ class _Rollback(Job[RollbackSummary]):
         self, upload: Upload, status: UploadStatus, *, remote_id: str | None = None, error: str | None = None
     ) -> None:
         if not self._settings.dry_run:
-            write, identity = self._catalog.record_upload, self._settings.identity
+            write, identity = self._catalog.uploads.record, self._settings.identity
             await self._executor.call(write, self._run, identity, upload, status, remote_id=remote_id, error=error)
 
     def _count(self, upload: Upload, result: str, reason: str | None = None) -> None:

@@ -109,7 +109,7 @@ class RunContext:
         summary = job.summary(status)
         seconds = time.monotonic() - self.began
         summary = replace(summary, status=summary.status_after(status), run=self.run, seconds=seconds)
-        self.catalog.end_run(self.run, summary.status, summary.as_record())
+        self.catalog.runs.end(self.run, summary.status, summary.as_record())
         return summary
 
 
@@ -133,6 +133,6 @@ async def run_context(
         await executor.call(prepare)
         if mends_journal:
             await executor.call(catalog.ensure_journal)
-        yield RunContext(await executor.call(catalog.begin_run, command), catalog, executor, began)
+        yield RunContext(await executor.call(catalog.runs.begin, command), catalog, executor, began)
     finally:
         await executor.close()

@@ -486,7 +486,7 @@ class ArchiveTotals:
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> ArchiveTotals:
-        """From what `Catalog.totals` returns."""
+        """From what `Summaries.totals` returns."""
         return cls(**{**row, "blobs": BlobTotals(**row["blobs"])})
 
 

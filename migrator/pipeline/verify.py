@@ -148,9 +148,9 @@ class _Verify(Job[VerifySummary]):
         catalog, whole, at_end = self._catalog, self._portion.whole, not self._position
         problems = with_files(catalog, self._problems)
         damaged = {problem.sha256: problem.problem for problem in problems if problem.code in BLOB_CODES}
-        catalog.record_problems(damaged, whole=whole and at_end)
+        catalog.blobs.record_problems(damaged, whole=whole and at_end)
         if not catalog.read_only and (not whole or at_end):
-            catalog.set_setting(POSITION_KEY, self._position)
+            catalog.settings.set(POSITION_KEY, self._position)
         return VerifySummary(
             blobs=self._checked,
             bytes=self._bytes,
@@ -161,11 +161,11 @@ class _Verify(Job[VerifySummary]):
         )
 
     def _begin(self) -> None:
-        self._total = self._catalog.totals()["blobs"]["count"]
+        self._total = self._catalog.summaries.totals()["blobs"]["count"]
         if self._portion.share is not None:
             self._max_blobs = math.ceil(self._total * self._portion.share)
         if not self._portion.whole:
-            self._position = self._catalog.setting(POSITION_KEY) or self._position
+            self._position = self._catalog.settings.get(POSITION_KEY) or self._position
 
     async def _check_blobs(self) -> bool:
         """Check blobs from the position on; False if some are left."""
@@ -183,7 +183,7 @@ class _Verify(Job[VerifySummary]):
         return True
 
     def _folder(self, name: str, after: str) -> _Folder:
-        known, on_disk = self._catalog.blobs_in(name), {file for file, _ in self._archive.files_in(name)}
+        known, on_disk = self._catalog.blobs.in_folder(name), {file for file, _ in self._archive.files_in(name)}
         return _Folder(name, known, on_disk, sorted(file for file in known.keys() | on_disk if file > after))
 
     def _is_enough(self) -> bool:
@@ -225,13 +225,13 @@ class _Verify(Job[VerifySummary]):
             return "E06"
         if actual == known:
             return ""
-        if self._catalog.knows_blob(actual.sha256):
+        if self._catalog.blobs.has(actual.sha256):
             return "E05"
         return "E01" if actual.size == known.size else "E04"
 
     def _check_rest(self) -> None:
         """Blobs that only an attachment knows of, and files that belong to no archive."""
-        self._problems += [problem_of("E02", sha256, blob_name(sha256)) for sha256 in self._catalog.dangling()]
+        self._problems += [problem_of("E02", sha256, blob_name(sha256)) for sha256 in self._catalog.blobs.dangling()]
         self._problems += [problem_of("E03", "", name) for name in self._archive.unknown_files()]
 
 
@@ -253,7 +253,7 @@ def problem_of(code: str, sha256: str, path: str, detail: str = "") -> Problem:
 def with_files(catalog: Catalog, problems: list[Problem]) -> list[Problem]:
     """The same problems; each damaged blob with the `files` whose content it is, of which there may be none."""
     blobs = {problem.sha256 for problem in problems if problem.code in BLOB_CODES}
-    files = catalog.files_with(blobs) if blobs else {}
+    files = catalog.files.with_content(blobs) if blobs else {}
 
     def with_its_files(problem: Problem) -> Problem:
         return replace(problem, files=tuple(BlobFile(**file) for file in files.get(problem.sha256, ())))

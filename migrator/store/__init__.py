@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from migrator.store.blobs import Archive, LargeFile, hash_file
     from migrator.store.catalog import Catalog
-    from migrator.store.catalog.crawl import Crawl
-    from migrator.store.catalog.crawl_end import Vanished
+    from migrator.store.catalog.changed_content import is_content_changed
+    from migrator.store.catalog.crawl import Crawl, Vanished
     from migrator.store.catalog.database import is_archive, sqlite_errors
     from migrator.store.clock import now
-    from migrator.store.content_change import is_content_changed
     from migrator.store.disk import OWNER_ONLY, disk_errors, own_limits, require_descriptors, sync_filesystem
     from migrator.store.journal.keeper import recorded_position
     from migrator.store.layout import BLOB_FOLDERS, CATALOG, JOURNAL, README, blob_name
@@ -71,7 +70,7 @@ _HOMES = {
     "README": "migrator.store.layout",
     "FreeSpace": "migrator.store.space",
     "Scribe": "migrator.store.writer",
-    "Vanished": "migrator.store.catalog.crawl_end",
+    "Vanished": "migrator.store.catalog.crawl",
     "audit": "migrator.store.repair.auditing",
     "blob_name": "migrator.store.layout",
     "disk_errors": "migrator.store.disk",
@@ -80,7 +79,7 @@ _HOMES = {
     "hash_file": "migrator.store.blobs",
     "holder_of": "migrator.store.lock",
     "is_archive": "migrator.store.catalog.database",
-    "is_content_changed": "migrator.store.content_change",
+    "is_content_changed": "migrator.store.catalog.changed_content",
     "now": "migrator.store.clock",
     "own_limits": "migrator.store.disk",
     "recorded_position": "migrator.store.journal.keeper",

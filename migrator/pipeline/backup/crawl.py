@@ -100,11 +100,11 @@ class Crawler:
             if asked := [entity for entity in page.ask if self._selector.may_select(entity.ref)]:
                 await self._list_and_fetch((), await self._ask(asked))
             for unread in page.unread:
-                write = partial(self._catalog.record_entity_error, self._run, Entity(unread.ref), unread.reason)
+                write = partial(self._catalog.crawl.record_entity_error, self._run, Entity(unread.ref), unread.reason)
                 await self._executor.call(write)
             if previous is not None:
                 await previous
-            checkpoint = self._catalog.record_checkpoint
+            checkpoint = self._catalog.crawl.record_checkpoint
             await self._executor.call(checkpoint, self._run, stream, page.next, page.links, partial=self._partial)
         finally:
             self._page_slots.release()
@@ -124,7 +124,7 @@ class Crawler:
             except errors.ItemFailedError as error:
                 expected = isinstance(error, errors.ForbiddenError) and self._allow_forbidden
                 reason = f"listed, and then not there: {error}" if isinstance(error, errors.GoneError) else str(error)
-                write = self._catalog.record_entity_error
+                write = self._catalog.crawl.record_entity_error
                 await self._executor.call(write, self._run, entity, reason, expected=expected)
                 return None
 
@@ -135,8 +135,8 @@ class Crawler:
         by_id = {attachment.id: attachment for attachment in attachments}
         listed = [(file, Status.PENDING if self._selector.select(file) else Status.SKIPPED) for file in by_id.values()]
         if self._selector.selection.limit is not None:
-            await self._executor.call(self._catalog.record_selected, self._crawl, list(self._selector.selected))
-        wanted = await self._executor.call(self._catalog.record_listing, self._run, entities, listed)
+            await self._executor.call(self._catalog.crawl.record_selected, self._crawl, list(self._selector.selected))
+        wanted = await self._executor.call(self._catalog.crawl.record_listing, self._run, entities, listed)
         await self._fetch([by_id[id_] for id_ in by_id if id_ in wanted])
 
     async def _fetch(self, attachments: Sequence[Attachment], *, again: bool = False) -> None:
@@ -171,9 +171,9 @@ class Crawler:
         for entity in self._failed:
             if self._selector.may_select(entity.ref) and (files := await self._attachments_of(entity)) is not None:
                 await self._list_and_fetch((), files)
-                await self._executor.call(self._catalog.record_entity_error, self._run, entity, None)
+                await self._executor.call(self._catalog.crawl.record_entity_error, self._run, entity, None)
         after = ""
-        while unfinished := await self._executor.call(self._catalog.unfinished, self._crawl, after):
+        while unfinished := await self._executor.call(self._catalog.crawl.unfinished, self._crawl, after):
             after = unfinished[-1].id
             for attachment in unfinished:
                 if (failed := self._in_progress.get(attachment.id)) and is_content_changed(failed, attachment):

@@ -174,4 +174,4 @@ class Recorder:
 
     def _recording(self, batch: list[FetchResult]) -> list[asyncio.Future[None]]:
         outcomes = [result.outcome for result in batch]
-        return [self._executor.submit(self._catalog.record_outcomes, self._run, outcomes)] if batch else []
+        return [self._executor.submit(self._catalog.crawl.record_outcomes, self._run, outcomes)] if batch else []

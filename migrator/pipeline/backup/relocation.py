@@ -45,15 +45,15 @@ async def relocate(source: Source, catalog: Catalog, old: str, new: str) -> str:
     """
     executor = SerialExecutor()
     try:
-        current = await executor.call(catalog.setting, "source")
+        current = await executor.call(catalog.settings.get, "source")
         if current == new:
             return f"the archive is that of {new} already"
         if current != old:
             raise ConfigError(f"this archive holds {current or 'nothing yet'}, and not {old}: nothing was changed")
-        comparison = await _compare(source, await executor.call(catalog.sample_of_files, SAMPLE_ENTITIES))
+        comparison = await _compare(source, await executor.call(catalog.files.sample, SAMPLE_ENTITIES))
         if not comparison.is_same:
             raise ConfigError(_refusal(comparison, new))
-        await executor.call(catalog.move_source, old, new)
+        await executor.call(catalog.settings.move_source, old, new)
         return f"{new} is the tracker that was {old}: {_files_there(comparison.same)} as the archive has it"
     finally:
         await executor.close()

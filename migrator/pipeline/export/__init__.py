@@ -151,7 +151,7 @@ class _Export(Job[ExportSummary]):
         call = self._executor.call
         with disk_errors(str(self._destination.path)), suppress(StopRequestedError):
             await call(self._begin)
-            self._progress.known(*await call(self._catalog.exportable_size, gone=self._settings.gone))
+            self._progress.known(*await call(self._catalog.exports.size, gone=self._settings.gone))
             items = await call(self._items)
             while batch := await call(lambda: list(islice(items, FILES_PER_CALL))):
                 failed = await call(self._place, batch)
@@ -169,7 +169,7 @@ class _Export(Job[ExportSummary]):
 
     @override
     def summary(self, status: RunStatus) -> ExportSummary:
-        self._catalog.record_problems(
+        self._catalog.blobs.record_problems(
             {sha256: problem.problem for sha256, problem in self._problems.items()}, whole=False
         )
         return ExportSummary(
@@ -196,14 +196,14 @@ class _Export(Job[ExportSummary]):
         folder, settings = self._destination.partial.parent, self._settings
         linked = settings.links and folder.stat().st_dev == self._archive.blobs.stat().st_dev
         if settings.shape != "zip" and not linked and not self._clones():
-            FreeSpace(folder).require(self._catalog.exportable_size(gone=settings.gone)[1])
+            FreeSpace(folder).require(self._catalog.exports.size(gone=settings.gone)[1])
 
     def _clones(self) -> bool:
         return can_clone(self._archive.root / README, self._destination.partial)
 
     def _items(self) -> Iterator[ExportItem]:
         avoid = UNSAFE_IN_A_BAG if self._settings.shape == "bagit" else ""
-        return named(self._catalog.exportable(gone=self._settings.gone), avoid)
+        return named(self._catalog.exports.files(gone=self._settings.gone), avoid)
 
     def _place(self, items: list[ExportItem]) -> int:
         """Place files; returns how many of them could not be."""
@@ -225,7 +225,7 @@ class _Export(Job[ExportSummary]):
 
     def _finish(self) -> None:
         self._stop.check()
-        self._format.end(self._catalog.setting("source") or "")
+        self._format.end(self._catalog.settings.get("source") or "")
         self._destination.finish()
         self._finished = True
 

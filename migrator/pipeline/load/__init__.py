@@ -78,25 +78,25 @@ class _Load(Job[LoadSummary]):
     def _plan(self) -> None:
         """Add a row for every upload to come, and count the files of entities without a row in the mapping."""
         mapping = self._settings.mapping
-        unmapped = {owner: count for owner, count in self._catalog.owners() if not mapping.get(owner)}
+        unmapped = {owner: count for owner, count in self._catalog.entities.owners() if not mapping.get(owner)}
         self._leftovers.unmapped, self._unmapped = list(unmapped), sum(unmapped.values())
         pairs = ((owner, to) for owner, targets in mapping.items() for to in targets)
-        self._catalog.plan_uploads(self._run, self._settings.identity, pairs)
+        self._catalog.uploads.plan(self._run, self._settings.identity, pairs)
         self._planned = True
         if self._settings.selection.partial:
             self._select()
 
     def _select(self) -> None:
         """Apply the selection also to settled uploads, so that a repeated run selects the same entities."""
-        for attachment, to, status in self._catalog.planned_uploads(self._settings.identity):
+        for attachment, to, status in self._catalog.uploads.planned(self._settings.identity):
             if not self._uploader.selector.select(attachment) and status in UNSETTLED:
                 self._skipped.add((attachment.id, to))
 
     @override
     def summary(self, _: RunStatus) -> LoadSummary:
         catalog, identity, dry_run = self._catalog, self._settings.identity, self._settings.dry_run
-        counts = catalog.upload_counts(identity, self._run)
-        failed = [Failure.of_row(row) for row in catalog.upload_failures(identity)]
+        counts = catalog.summaries.upload_counts(identity, self._run)
+        failed = [Failure.of_row(row) for row in catalog.summaries.upload_failures(identity)]
         failed = [failure for failure in failed if (failure.attachment, failure.target) not in self._skipped]
         failures = self._uploader.dry_run.failures if dry_run else failed
         failures = [*failures, *(self._content.unread if self._content else ())]
@@ -117,8 +117,9 @@ class _Load(Job[LoadSummary]):
             content=self._content.counts() if self._content else None,
             stubs=self._stubs.summary(dry_run=dry_run) if self._stubs else None,
             changed=(remapped_uploads(catalog, identity, self._settings.mapping) or None) if self._planned else None,
-            altered=tuple(AlteredUpload(**row) for row in catalog.altered_uploads(identity, self._run)) or None,
-            bytes=catalog.uploaded_bytes(identity, self._run),
+            altered=tuple(AlteredUpload(**row) for row in catalog.summaries.altered_uploads(identity, self._run))
+            or None,
+            bytes=catalog.summaries.uploaded_bytes(identity, self._run),
             failures=tuple(failures),
         )
         return self._leftovers.add_to(summary, planned=planned, selected=selected)
@@ -131,7 +132,7 @@ class _Load(Job[LoadSummary]):
             await self._stubs.create()
         await self._executor.call(self._plan)
         await self._uploader.prepare()
-        entities = await self._executor.call(self._catalog.unsettled_entities, self._settings.identity)
+        entities = await self._executor.call(self._catalog.uploads.unsettled_entities, self._settings.identity)
         count = min(self._settings.uploads, self._target.capabilities.max_writes)
         await run_workers(entities, self._uploader.process_entity, count, self._stop)
         if self._settings.verify_content and not self._stop.requested:
@@ -139,7 +140,7 @@ class _Load(Job[LoadSummary]):
 
     async def _check_content(self) -> None:
         """Read back the files that this run settled; if there were none, all that are recorded as arrived."""
-        arrived, identity = self._catalog.arrived_uploads, self._settings.identity
+        arrived, identity = self._catalog.uploads.all_arrived, self._settings.identity
         uploads = await self._executor.call(arrived, identity, self._run) or await self._executor.call(
             arrived, identity
         )

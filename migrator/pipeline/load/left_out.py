@@ -34,7 +34,7 @@ class Leftovers:
 
     def require_matches(self) -> None:
         """`ConfigError` if no row names anything in the archive, or if the selection has a kind that can't exist."""
-        rows, known = rows_of(self._settings), self._catalog.known_refs()
+        rows, known = rows_of(self._settings), self._catalog.entities.refs()
         self.unmatched = rows.unmatched(known)
         kinds = {ref.kind for ref in known}
         if self.unmatched and len(self.unmatched) == len(rows.lines) and not self._settings.creates:
@@ -73,7 +73,7 @@ class Leftovers:
         return replace(summary, unmatched_rows=self._rows()) if summary.unmatched_rows is not None else summary
 
     def _files(self) -> Iterator[UnmappedFile]:
-        return (UnmappedFile(**row) for row in self._catalog.files_of(self.unmapped))
+        return (UnmappedFile(**row) for row in self._catalog.files.of(self.unmapped))
 
     def _rows(self) -> tuple[UnmatchedRow, ...]:
         lines = rows_of(self._settings).lines

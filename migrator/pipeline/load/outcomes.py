@@ -14,7 +14,7 @@ from migrator.store import Catalog
 
 
 class UploadFacts(TypedDict, total=False):
-    """What may be recorded of an upload besides its status, as in `Catalog.record_upload`."""
+    """What may be recorded of an upload besides its status, as in `UploadRecords.record`."""
 
     name: str | None
     remote_id: str | None
@@ -53,12 +53,12 @@ class CatalogOutcomes(Outcomes):
 
     @override
     async def intend(self, upload: Upload, name: str) -> None:
-        write, seen = self._catalog.record_intent, upload.seen
+        write, seen = self._catalog.uploads.record_intent, upload.seen
         await self._executor.call(write, self._run, self._identity, upload, name, seen, upload.sent_at)
 
     @override
     async def record(self, upload: Upload, status: UploadStatus, **facts: Unpack[UploadFacts]) -> None:
-        await self._executor.call(self._catalog.record_upload, self._run, self._identity, upload, status, **facts)
+        await self._executor.call(self._catalog.uploads.record, self._run, self._identity, upload, status, **facts)
 
     @override
     async def fail(self, upload: Upload, status: UploadStatus, reason: str, name: str | None) -> None:
@@ -67,7 +67,7 @@ class CatalogOutcomes(Outcomes):
 
     @override
     async def keep(self, key: str, value: str) -> None:
-        await self._executor.call(self._catalog.set_setting, key, value)
+        await self._executor.call(self._catalog.settings.set, key, value)
 
 
 class DryRunOutcomes(Outcomes):

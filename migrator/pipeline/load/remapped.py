@@ -22,7 +22,7 @@ Remapped = frozenset[tuple[str, EntityRef]]
 
 def remapped_uploads(catalog: Catalog, identity: str, mapping: Mapping) -> tuple[ChangedRow, ...]:
     """Each file at a former entity, where it belongs now, and why it stays, if so. Call this after planning."""
-    return tuple(_row(catalog, identity, upload, mapping) for upload in catalog.strays(identity))
+    return tuple(_row(catalog, identity, upload, mapping) for upload in catalog.uploads.strays(identity))
 
 
 def _row(catalog: Catalog, identity: str, upload: Upload, mapping: Mapping) -> ChangedRow:
@@ -32,7 +32,7 @@ def _row(catalog: Catalog, identity: str, upload: Upload, mapping: Mapping) -> C
         stays = "its row is gone, and no other says where it belongs"
     elif upload.sent_run is None:
         stays = "it was there before, or may have been: no load is known to have sent it"
-    elif not set(now) <= catalog.arrived_at(identity, file.id):
+    elif not set(now) <= catalog.uploads.arrived_at(identity, file.id):
         stays = "it has not arrived at the new entity"
     return ChangedRow(
         file.owner.kind,

@@ -136,11 +136,11 @@ class _Groups(Generic[T]):
 
 def entity_reports(catalog: Catalog, url_of: Callable[[str], UrlOf]) -> Iterator[EntityReport]:
     """The whole archive, entity by entity. `url_of` returns the function for the tracker of an identity."""
-    source = catalog.setting("source") or ""
-    attachments = _Groups(catalog.all_attachments(), lambda row: row[0].owner)
-    uploads = _Groups(catalog.all_uploads(), lambda row: str(row["attachment_id"]))
-    loaded = bool(catalog.totals()["uploads"])
-    for entity in catalog.all_entities():
+    source = catalog.settings.get("source") or ""
+    attachments = _Groups(catalog.exports.attachments(), lambda row: row[0].owner)
+    uploads = _Groups(catalog.exports.uploads(), lambda row: str(row["attachment_id"]))
+    loaded = bool(catalog.summaries.totals()["uploads"])
+    for entity in catalog.exports.entities():
         ref = EntityRef(entity["kind"], entity["entity_id"])
         files = []
         for attachment, archived in attachments.take(ref):

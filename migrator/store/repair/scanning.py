@@ -23,9 +23,9 @@ class BlobScan:
 
 def scan_blobs(archive: Archive, catalog: Catalog) -> BlobScan:
     """Look at all blobs; blocks."""
-    missing, unknown = [*catalog.dangling()], list[tuple[str, str]]()
+    missing, unknown = [*catalog.blobs.dangling()], list[tuple[str, str]]()
     for folder in BLOB_FOLDERS:
-        known, sizes = catalog.blobs_in(folder), dict(archive.files_in(folder))
+        known, sizes = catalog.blobs.in_folder(folder), dict(archive.files_in(folder))
         missing += (blob.sha256 for blob in known.values() if sizes.get(blob.sha256) != blob.size)
         unknown += ((folder, name) for name in sorted(sizes.keys() - known.keys()))
     return BlobScan(tuple(missing), tuple(unknown))
