@@ -9,7 +9,6 @@ the library when they are used.
 
 from __future__ import annotations
 
-import difflib
 import gc
 import logging
 import os
@@ -21,6 +20,7 @@ import click
 from jobs.output import Output
 from jobs.signals import interrupt_on_signals
 from migrator import __version__, errors
+from migrator.hints import did_you_mean
 from migrator.model import RunStatus
 
 COMMANDS = {
@@ -69,9 +69,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Refuse an unknown command, and name the nearest known one, or all."""
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(COMMANDS)}"
-            ctx.fail(f"no such command {args[0]!r}; {hint}")
+            ctx.fail(f"no such command {args[0]!r}; {did_you_mean(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

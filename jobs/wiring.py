@@ -137,7 +137,7 @@ def _route(configuration: Configuration, section: SourceSection | TargetSection,
     if section.tls is None:
         return Route(proxy=proxy), warnings
     paths = section.tls.model_dump(include={"ca_file", "client_cert", "client_key"}, exclude_none=True)
-    files = {key: configuration.place(written) for key, written in paths.items()}
+    files = {key: configuration.resolve(written) for key, written in paths.items()}
     tls = section.tls
     own_origin, other_origins = TlsFiles(
         f"{where}.tls", **files, verify=tls.verify, minimum=tls.minimum or ""

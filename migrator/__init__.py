@@ -2,21 +2,25 @@
 
 The map: what each module or package may import of the others. `tests/test_house.py` holds the code to it.
 
-    model, errors, dates      <- nothing
-    filenames, printable      <- nothing
-    progress, units           <- nothing
-    sniffing                  <- printable
-    ports, selection, mapping <- model, errors
-    store                     <- model, errors, dates, units
-    config                    <- errors, filenames, printable, units, mapping
-    wire                      <- model, errors, ports, sniffing, units
-    layers, trackers          <- model, errors, ports, wire
-    pipeline                  <- model, errors, filenames, printable, units, ports, progress, selection, mapping, store
-    sandbox                   <- nothing
-    jobs                      <- everything
+    model, errors, dates        <- nothing
+    filenames, hints, printable <- nothing
+    progress, units, whole_file <- nothing
+    sniffing                    <- printable
+    ports                       <- model, errors
+    selection                   <- model, errors, hints
+    mapping                     <- model, errors, hints, whole_file
+    store                       <- model, errors, dates, units
+    config                      <- errors, filenames, hints, printable, units, mapping
+    wire                        <- model, errors, ports, sniffing, units
+    layers, trackers            <- model, errors, ports, wire
+    pipeline                    <- model, errors, filenames, hints, printable, units, whole_file, ports, progress,
+                                   selection, mapping, store
+    sandbox                     <- nothing
+    jobs                        <- everything
 
 - `model` has the words as types, `errors` what can go wrong, `ports` the interface between trackers and jobs.
-- `units` reads and writes quantities: sizes, rates, durations, shares; `printable` makes text safe to show.
+- `units` reads and writes quantities: sizes, rates, durations, shares. `hints` says which word somebody may have meant,
+  `printable` makes text safe to show, `whole_file` writes a file whole or not at all.
 - `wire` speaks HTTP to one tracker: a request becomes an answer or one of our errors.
 - `trackers` holds a package for each tracker, and the toolbox that they share.
 - `layers` is behaviour around any tracker: retries, checks of what came, a dry run.

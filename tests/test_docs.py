@@ -59,7 +59,7 @@ def parsed(words: list[str]) -> str:
     before = list(takewhile(lambda word: word.startswith("-"), words))
     assert set(before) <= known_options(group)
     name, *rest = words[len(before) :]
-    context = click.Context(group, obj=Output())
+    context = click.Context(group, obj=Output(), **group.context_settings)  # a command keeps the help option of these
     group.get_command(context, name).make_context(name, rest, parent=context)
     return name
 

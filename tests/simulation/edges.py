@@ -27,7 +27,7 @@ from migrator.pipeline.backup import recorder
 from migrator.ports import BodyFacts, Sink
 from migrator.store import disk, layout
 from migrator.store.catalog.database import CatalogDatabase
-from migrator.trackers.memory import CHUNK, MemoryTracker
+from migrator.trackers.memory import CHUNK_BYTES, MemoryTracker
 from migrator.wire.h1.pool import ConnectionPool
 from tests.simulation.disk import ForgetfulDisk
 from tests.simulation.loop import Killed
@@ -267,8 +267,8 @@ class Weathered(MemoryTracker):
         told = None if self.capabilities.reports_size else len(content)
         await sink.start(BodyFacts(attachment.media_type, told, named=fate.rng.random() < 0.5))
         cut = content[: fate.rng.randrange(len(content) + 1)]
-        for at in range(0, len(cut), CHUNK):
-            await sink.write(cut[at : at + CHUNK])
+        for at in range(0, len(cut), CHUNK_BYTES):
+            await sink.write(cut[at : at + CHUNK_BYTES])
         way = fate.rng.choice(["breaks off", "ends early", "page"])
         page = b"<!DOCTYPE html><html><title>Log in</title></html>" if way == "page" else b""
         if page:

@@ -11,7 +11,8 @@ from dataclasses import replace
 from itertools import islice
 
 from migrator.errors import ConfigError
-from migrator.mapping import Rows, nearest
+from migrator.hints import did_you_mean
+from migrator.mapping import Rows
 from migrator.model import EntityRef
 from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.summary import LoadSummary, UnmappedFile, UnmatchedRow
@@ -41,7 +42,7 @@ class Leftovers:
             source = self.unmatched[0][0]
             hint = "the archive holds nothing yet" if not known else f"it has no {source}"
             if known and source.kind not in kinds:
-                hint = f"it has no kind {source.kind!r}; {nearest(source.kind, kinds)}"
+                hint = f"it has no kind {source.kind!r}; {did_you_mean(source.kind, sorted(kinds), shown=repr)}"
             where = f"{rows.name} line {rows.lines[self.unmatched[0]]}" if rows.name else "the first row"
             raise ConfigError(f"no row of the mapping names anything in the archive ({where}: {hint})")
         for kind in sorted(self._settings.selection.kinds - kinds):
@@ -52,7 +53,8 @@ class Leftovers:
         possible = self._settings.source_kinds
         mistyped = kind.casefold() in {known.casefold() for known in kinds}
         if mistyped or (possible and kind not in possible):
-            raise ConfigError(f"the source has no kind {kind!r}; {nearest(kind, {*kinds, *possible})}")
+            hint = did_you_mean(kind, sorted({*kinds, *possible}), shown=repr)
+            raise ConfigError(f"the source has no kind {kind!r}; {hint}")
 
     def add_to(self, summary: LoadSummary, *, planned: int, selected: int) -> LoadSummary:
         """The summary with what was left out, as far as the catalog records it. The numbers are those of uploads."""
