@@ -1,4 +1,4 @@
-"""Lists in summaries for people: the first files that failed, are damaged, were altered or left behind."""
+"""Parts of summaries for people: the headline, and lists of files that failed, are damaged, altered or left behind."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from migrator.pipeline.summary import (
     Failure,
     LoadSummary,
     Problem,
+    RunSummary,
+    Summary,
     UnmappedFile,
 )
 from migrator.printable import LINES, printable
@@ -22,10 +24,22 @@ from migrator.printable import LINES, printable
 MAX_SHOWN = 10
 """Lines shown of a list; `--json` has all of them."""
 
+_COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
+
 
 def counted(number: int, singular: str, plural: str = "") -> str:
     """`1 file`, `2 files`."""
     return f"{number} {singular if number == 1 else plural or f'{singular}s'}"
+
+
+def print_headline(out: Console, summary: Summary, title: str = "") -> None:
+    """The command, its run, how it ended, and after how many seconds."""
+    number = f" (run {summary.run})" if summary.run else ""
+    seconds, status = summary.seconds if isinstance(summary, RunSummary) else None, str(summary.status)
+    duration = "" if seconds is None else f" in {seconds:.1f} s"
+    out.print(
+        Text(f"{title or summary.command}{number}: "), Text(status, _COLOURS.get(status, "red")), duration, sep=""
+    )
 
 
 def shown(text: str, style: str = "") -> Text:

@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
+from datetime import datetime
 
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +19,7 @@ from jobs.lists import (
     print_changed,
     print_failures,
     print_general_failures,
+    print_headline,
     print_left,
     print_line,
     print_problems,
@@ -31,6 +33,7 @@ from migrator.pipeline.summary import (
     ContentCounts,
     DeletionCounts,
     DemoSummary,
+    DiffSummary,
     DryRunCounts,
     ExportSummary,
     LoadSummary,
@@ -38,10 +41,11 @@ from migrator.pipeline.summary import (
     MapSummary,
     MigrateSummary,
     OpenEntity,
+    PruneSummary,
     RebuildSummary,
     ReportSummary,
     RollbackSummary,
-    RunSummary,
+    SnapshotsSummary,
     StatusSummary,
     Summary,
     UploadCounts,
@@ -51,8 +55,6 @@ from migrator.units import human_size
 
 DEFAULT_WIDTH = 140
 """Columns, if there is no terminal to ask."""
-
-_COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
 
 Counts = UploadCounts | DeletionCounts | DryRunCounts | ContentCounts | MapCounts
 
@@ -90,15 +92,14 @@ def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for
             _print_check(out, summary)
         case StatusSummary():
             _print_status(out, summary)
+        case SnapshotsSummary():
+            _print_snapshots(out, summary)
+        case DiffSummary():
+            _print_diff(out, summary)
+        case PruneSummary():
+            _print_prune(out, summary)
         case DemoSummary():
             _print_demo(out, summary)
-
-
-def _print_headline(out: Console, summary: Summary) -> None:
-    number = f" (run {summary.run})" if summary.run else ""
-    seconds, status = summary.seconds if isinstance(summary, RunSummary) else None, str(summary.status)
-    duration = "" if seconds is None else f" in {seconds:.1f} s"
-    out.print(Text(f"{summary.command}{number}: "), Text(status, _COLOURS.get(status, "red")), duration, sep="")
 
 
 def _rows_of(counts: Counts | dict[str, int], group: str = "") -> Iterator[tuple[str, str]]:
@@ -118,7 +119,7 @@ def _print_table(out: Console, rows: Iterable[tuple[str, str]]) -> None:
 
 
 def _print_backup(out: Console, summary: BackupSummary) -> None:
-    _print_headline(out, summary)
+    print_headline(out, summary)
     failures = print_general_failures(out, summary.failures)
     entities, size = ("entities", str(summary.entities)), ("bytes", human_size(summary.bytes))
     _print_table(out, [entities, *_rows_of(summary.attachments), size])
@@ -130,7 +131,7 @@ def _print_backup(out: Console, summary: BackupSummary) -> None:
 
 
 def _print_load(out: Console, summary: LoadSummary) -> None:
-    _print_headline(out, summary)
+    print_headline(out, summary)
     failures = print_general_failures(out, summary.failures)
     groups = {"dry run": summary.dry_run, "content": summary.content, "stubs": summary.stubs, "moved": summary.moved}
     rows = [*_rows_of(summary.uploads)]
@@ -144,14 +145,14 @@ def _print_load(out: Console, summary: LoadSummary) -> None:
 
 
 def _print_rollback(out: Console, summary: RollbackSummary) -> None:
-    _print_headline(out, summary)
+    print_headline(out, summary)
     failures = print_general_failures(out, summary.failures)
     _print_table(out, [*_rows_of(summary.deletions), *_rows_of(summary.dry_run or {}, "dry run")])
     print_failures(out, failures)
 
 
 def _print_map(out: Console, summary: MapSummary) -> None:
-    _print_headline(out, summary)
+    print_headline(out, summary)
     out.print(f"{summary.entities} entities in the archive, {summary.targets} at the target")
     by_rule = ((f"found by: {rule}", str(count)) for rule, count in summary.found_by.items())
     by_certainty = ((f"sure: {sure}", str(count)) for sure, count in summary.sure.items())
@@ -172,11 +173,43 @@ def _print_migrate(out: Console, summary: MigrateSummary) -> None:
     _print_backup(out, summary.backup)
     if isinstance(summary.load, LoadSummary):
         _print_load(out, summary.load)
-    _print_headline(out, summary)
+    print_headline(out, summary)
+
+
+def _print_snapshots(out: Console, summary: SnapshotsSummary) -> None:
+    if not summary.snapshots:
+        out.print("no snapshot yet; a complete backup makes one")
+        return
+    table = Table(box=None, pad_edge=False)
+    columns = ("run", "at", "entities", "attachments", "bytes", "added", "removed", "renamed", "moved", "replaced")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "at" else "right", no_wrap=True)
+    for row in summary.snapshots:
+        at = datetime.fromisoformat(row.at).astimezone().isoformat(" ", "minutes")
+        held = (row.run, at, row.entities, row.attachments, human_size(row.bytes))
+        table.add_row(*map(str, (*held, row.added, row.removed, row.renamed, row.moved, row.replaced)))
+    out.print(table)
+
+
+def _print_prune(out: Console, summary: PruneSummary) -> None:
+    print_headline(out, summary, "prune, dry run" if summary.dry_run else "")
+    kept, removed, blobs = summary.snapshots["kept"], summary.snapshots["removed"], summary.blobs
+    which = f": {', '.join(map(str, removed))}" if removed else ""
+    out.print(f"snapshots: {len(kept)} kept, {len(removed)} removed{which}")
+    out.print(f"blobs: {blobs['kept']} kept, {blobs['removed']} removed, {human_size(summary.bytes)} freed")
+
+
+def _print_diff(out: Console, summary: DiffSummary) -> None:
+    counts = ", ".join(f"{count} {change}" for change, count in summary.counts.items())
+    out.print(f"from snapshot {summary.older} to {summary.newer}: {counts}")
+    for row in summary.changes:
+        owner = f"{row.kind} {row.entity}".strip()
+        was = f" (was {row.was})" if row.was is not None else ""
+        print_line(out, f"  {row.change:8} {owner} {row.name}{was}")
 
 
 def _print_verify(out: Console, summary: VerifySummary) -> None:
-    _print_headline(out, summary)
+    print_headline(out, summary)
     partial = summary.round_complete is False
     rest = f" of {summary.of}, the next such verify goes on from there" if partial else ""
     checked = f"{counted(summary.blobs, 'blob')}{rest}, {human_size(summary.bytes)}"
@@ -185,7 +218,7 @@ def _print_verify(out: Console, summary: VerifySummary) -> None:
 
 
 def _print_rebuild(out: Console, summary: RebuildSummary) -> None:
-    _print_headline(out, summary)
+    print_headline(out, summary)
     holds = (
         counted(summary.entities, "entity", "entities"),
         counted(summary.attachments, "attachment"),
@@ -197,7 +230,7 @@ def _print_rebuild(out: Console, summary: RebuildSummary) -> None:
 
 
 def _print_export(out: Console, summary: ExportSummary) -> None:
-    _print_headline(out, summary)
+    print_headline(out, summary)
     written = f"{counted(summary.files, 'file')}, {human_size(summary.bytes)} in {summary.destination}"
     out.print(shown(f"{written}, {counted(len(summary.problems), 'damaged or missing blob')}"))
     print_failures(out, summary.failures)
@@ -223,7 +256,7 @@ def _print_check(out: Console, summary: CheckSummary) -> None:
             out.print(f"{side}: {checked.tracker}")
             for check in checked.checks:
                 out.print("  ", _mark(check), " ", shown(f"{check.check}: {check.detail}"), sep="")
-    _print_headline(out, summary)
+    print_headline(out, summary)
 
 
 def _print_status(out: Console, summary: StatusSummary) -> None:
@@ -257,6 +290,6 @@ def _print_demo(out: Console, summary: DemoSummary) -> None:
     for step in summary.steps:
         table.add_row(Text(step.step, "green" if step.ok else "red"), Text(step.what))
     out.print(table)
-    _print_headline(out, summary)
+    print_headline(out, summary)
     if summary.kept:
         out.print(Text(f"kept in {summary.kept}; try: migrator status {summary.kept}/archive"))

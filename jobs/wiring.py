@@ -14,7 +14,7 @@ from migrator.ports import Source, Target
 from migrator.selection import require_known_kinds
 from migrator.store import require_descriptors
 from migrator.trackers import Adapter, adapter
-from migrator.wire import OLD, HttpClient, Proxy, RateLimiter, Route, TlsFiles, Waits
+from migrator.wire import OBSOLETE_TLS_VERSIONS, HttpClient, Proxy, RateLimiter, Route, TlsFiles, Waits
 
 T = TypeVar("T")
 BASE_OPEN_FILES = 32
@@ -142,7 +142,7 @@ def _route(configuration: Configuration, section: SourceSection | TargetSection,
     own_origin, other_origins = TlsFiles(
         f"{where}.tls", **files, verify=tls.verify, minimum=tls.minimum or ""
     ).contexts()
-    if tls.minimum in OLD:
+    if tls.minimum in OBSOLETE_TLS_VERSIONS:
         warnings = [OUTDATED.format(where=where, url=section.url, minimum=tls.minimum), *warnings]
     if not tls.verify:
         warnings = [UNVERIFIED.format(where=where, url=section.url), *warnings]

@@ -5,14 +5,14 @@ The map: what each module or package may import of the others. `tests/test_house
     model, errors, dates        <- nothing
     filenames, hints, printable <- nothing
     progress, units, whole_file <- nothing
-    sniffing                    <- printable
     ports                       <- model, errors
+    sniffing                    <- model, ports, printable
     selection                   <- model, errors, hints
     mapping                     <- model, errors, hints, whole_file
     store                       <- model, errors, dates, units
     config                      <- errors, filenames, hints, printable, units, mapping
     wire                        <- model, errors, ports, sniffing, units
-    layers, trackers            <- model, errors, ports, wire
+    layers, trackers            <- model, errors, ports, sniffing, wire
     pipeline                    <- model, errors, filenames, hints, printable, units, whole_file, ports, progress,
                                    selection, mapping, store
     sandbox                     <- nothing
@@ -21,6 +21,7 @@ The map: what each module or package may import of the others. `tests/test_house
 - `model` has the words as types, `errors` what can go wrong, `ports` the interface between trackers and jobs.
 - `units` reads and writes quantities: sizes, rates, durations, shares. `hints` says which word somebody may have meant,
   `printable` makes text safe to show, `whole_file` writes a file whole or not at all.
+- `sniffing` looks at bodies: a login page, an error message, or the file?
 - `wire` speaks HTTP to one tracker: a request becomes an answer or one of our errors.
 - `trackers` holds a package for each tracker, and the toolbox that they share.
 - `layers` is behaviour around any tracker: retries, checks of what came, a dry run.

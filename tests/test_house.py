@@ -36,17 +36,17 @@ MAY_IMPORT = {
     "filenames": "",
     "printable": "",
     "units": "",
-    "sniffing": "printable",
     "hints": "",
     "whole_file": "",
     "ports": "model errors",
+    "sniffing": "model ports printable",
     "selection": "model errors hints",
     "mapping": "model errors hints whole_file",
     "store": "model errors dates units",
     "config": "errors filenames hints printable units mapping",
     "wire": "model errors ports sniffing units",
-    "layers": "model errors ports wire",
-    "trackers": "model errors ports wire",
+    "layers": "model errors ports sniffing wire",
+    "trackers": "model errors ports sniffing wire",
     "pipeline": "model errors filenames hints printable units whole_file ports progress selection mapping store",
     "sandbox": "",
 }
@@ -56,8 +56,8 @@ HOMES = {
     "aiofiles": ("migrator.store.blobs",),
     "aiohappyeyeballs": ("migrator.wire.h1.pool",),
     "aiohttp": (
-        "migrator.wire.client",
-        "migrator.wire.transport",
+        "migrator.wire.aiohttp_transport",
+        "migrator.wire.failures",
         "migrator.wire.cookies",
         "migrator.wire.resolver",
         "migrator.sandbox",
@@ -84,14 +84,17 @@ HOMES = {
         "migrator.wire.cookies",
         "migrator.wire.redirects",
         "migrator.wire.client",
+        "migrator.wire.exchange",
         "migrator.wire.h1.pool",
+        "migrator.wire.redaction",
+        "migrator.wire.request",
+        "migrator.wire.split_transport",
+        "migrator.wire.transport",
     ),
 }
 
 LONG = {
     "migrator/pipeline/summary.py": "the public JSON of all commands, in one place",
-    "migrator/layers/retry.py": "retries of a source and of a target, and the rehearsal, by one policy",
-    "migrator/wire/client.py": "one client: signing, bodies, redirects and judging an answer belong to each attempt",
 }
 """Modules over LONGEST lines, each with its reason."""
 LONGEST = 300

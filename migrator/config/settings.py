@@ -125,6 +125,20 @@ class Limits(_Section):
     retry_after_max: Seconds = 900.0
 
 
+Count = Annotated[int, Field(strict=True, ge=0)]
+
+
+class RetentionSection(_Section):
+    """[retention]; see `migrator.pipeline.prune`. `keep_within` in seconds."""
+
+    keep_last: Count = 0
+    keep_within: Annotated[float, BeforeValidator(parse_duration), Field(ge=0)] = 0.0
+    keep_daily: Count = 0
+    keep_weekly: Count = 0
+    keep_monthly: Count = 0
+    keep_yearly: Count = 0
+
+
 class Settings(_Section):
     """The whole file."""
 
@@ -133,6 +147,7 @@ class Settings(_Section):
     target: TargetSection | None = None
     mapping: MappingSection = MappingSection()
     limits: Limits = Limits()
+    retention: RetentionSection = RetentionSection()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

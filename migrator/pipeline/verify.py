@@ -183,7 +183,9 @@ class _Verify(Job[VerifySummary]):
         return True
 
     def _folder(self, name: str, after: str) -> _Folder:
-        known, on_disk = self._catalog.blobs.in_folder(name), {file for file, _ in self._archive.files_in(name)}
+        known = self._catalog.blobs.in_folder(name)
+        on_disk = {file for file, _ in self._archive.files_in(name)}
+        on_disk -= self._catalog.blobs.removed_in(name) - known.keys()
         return _Folder(name, known, on_disk, sorted(file for file in known.keys() | on_disk if file > after))
 
     def _is_enough(self) -> bool:

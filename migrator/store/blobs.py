@@ -13,7 +13,7 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -170,6 +170,14 @@ class Archive:
         self.untrusted.update(blobs)
         yield
         self.untrusted.difference_update(blobs)
+
+    def remove(self, hashes: Iterable[str]) -> None:
+        """Delete the files of these blobs, safely. The catalog must have forgotten them before. May be repeated."""
+        paths = [self.path_of(sha256) for sha256 in hashes]
+        with disk_errors(str(self.root)):
+            for path in paths:
+                disk.remove(path)
+            disk.sync_folders({path.parent for path in paths}, self.root)
 
     def files_in(self, folder: str) -> Iterator[tuple[str, int]]:
         """Name and size of every file in one blob folder."""

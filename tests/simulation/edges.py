@@ -27,6 +27,7 @@ from migrator.pipeline.backup import recorder
 from migrator.ports import BodyFacts, Sink
 from migrator.store import disk, layout
 from migrator.store.catalog.database import CatalogDatabase
+from migrator.store.journal import keeper
 from migrator.trackers.memory import CHUNK_BYTES, MemoryTracker
 from migrator.wire.h1.pool import ConnectionPool
 from tests.simulation.disk import ForgetfulDisk
@@ -119,6 +120,7 @@ def simulated(fate: FaultInjector) -> Iterator[None]:
         patch.object(CatalogDatabase, "transaction", _transactions(fate, CatalogDatabase.transaction)),
         patch.object(Database, "execute", _reads(fate, Database.execute)),
         patch.object(recorder, "MAX_IN_MEMORY_BYTES", SMALL),
+        patch.object(keeper, "MIN_GROWTH_BYTES", 0),
         patch.object(aiohttp.ClientSession, "_request", _requests(fate, aiohttp.ClientSession._request)),
         patch.object(ConnectionPool, "get", _downloads(fate, ConnectionPool.get)),
     ):

@@ -9,7 +9,7 @@ import pytest
 
 from migrator.dates import same_moment
 from migrator.model import Attachment, EntityRef
-from migrator.store.catalog.changed_content import CHANGED, is_content_changed
+from migrator.store.catalog.changed_content import NEW_CONTENT, is_content_changed
 
 SIZES = (None, 1, 2)
 DATES = ("", "2024-01-31T10:00:00Z", "2024-01-31T11:00:00+01:00", "2024-02-01T10:00:00Z")
@@ -25,7 +25,7 @@ def in_sql():
     db = sqlite3.connect(":memory:")
     db.create_function("same_moment", 2, same_moment)
     statement = (
-        f"SELECT (SELECT {CHANGED} FROM (SELECT ? AS size, ? AS created_at)) "
+        f"SELECT (SELECT {NEW_CONTENT} FROM (SELECT ? AS size, ? AS created_at)) "
         "FROM (SELECT ? AS size, ? AS created_at) AS excluded"
     )
     yield lambda before, listed: bool(db.execute(statement, [*before, *listed]).fetchone()[0])

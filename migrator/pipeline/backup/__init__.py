@@ -128,6 +128,9 @@ class _Backup(Job[BackupSummary]):
             findings.judge(catalog, self._crawl, self._settings.selection, self._settings.kinds, vanished)
             findings.warn(*self._fetcher.warnings)
         catalog.crawl.record_general_failures(findings.failures)
+        failures = tuple(map(Failure.of_row, catalog.summaries.failures(start)))
+        if status is RunStatus.COMPLETE and not failures and not self._partial:
+            catalog.snapshots.take(self._run, start, self._settings.kinds, self._source.capabilities.left_out)
         gone = vanished.files if vanished.believed else 0
         return BackupSummary(
             entities=catalog.entities.count(start),
@@ -135,7 +138,7 @@ class _Backup(Job[BackupSummary]):
             changes=catalog.runs.changes(),
             bytes=catalog.summaries.stored_bytes(self._run),
             warnings=tuple(findings.warnings),
-            failures=tuple(map(Failure.of_row, catalog.summaries.failures(start))),
+            failures=failures,
         )
 
     @override
@@ -157,7 +160,7 @@ class _Backup(Job[BackupSummary]):
         """Queue files again whose blob is missing, or was found damaged by verify."""
         damaged = await self._executor.call(self._catalog.blobs.damaged)
         scan = await self._executor.call(scan_blobs, self._archive, self._catalog)
-        self._archive.untrusted.update(damaged, (name for _, name in scan.unknown))
+        self._archive.untrusted.update(damaged, scan.unrecorded)
         lost = list({*damaged, *scan.missing})
         if lost and (count := await self._executor.call(self._catalog.crawl.requeue, lost)):
             self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")

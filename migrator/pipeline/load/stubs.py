@@ -53,7 +53,7 @@ class StubCreator:
         """`ConfigError` if entities are missing and the target, as it is configured, can't create them."""
         if await self._executor.call(self.missing):
             try:
-                await self._target.expect_creating()
+                await self._target.require_creating()
             except errors.ItemFailedError as error:
                 raise errors.TrackerUnreachableError(str(error)) from error
 
