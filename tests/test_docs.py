@@ -14,7 +14,7 @@ import click
 import pytest
 
 import migrator
-from jobs.cli import COMMANDS, EXIT, group
+from jobs.cli import COMMANDS, EXIT_STATUS, group
 from jobs.output import Output
 from migrator.config.settings import options_of, read_configuration
 from migrator.errors import MigratorError
@@ -104,11 +104,11 @@ def exit_codes(error: type[MigratorError] = MigratorError) -> set[int]:
 
 def test_readme_tells_of_every_exit_status_and_of_no_other():
     told = [int(code) for code in re.findall(r"^\| (\d+) \|", section("Exit status"), re.MULTILINE)]
-    assert told == sorted({*EXIT.values(), *exit_codes()})
+    assert told == sorted({*EXIT_STATUS.values(), *exit_codes()})
 
 
 def test_help_tells_of_every_exit_status():
-    for code in {*EXIT.values(), *exit_codes()}:
+    for code in {*EXIT_STATUS.values(), *exit_codes()}:
         assert re.search(rf"\b{code} [a-z]", group.epilog), code
 
 

@@ -78,7 +78,7 @@ async def run_backup(
     accept_gone: bool = False,
     moved_from: str | None = None,
 ) -> BackupSummary:
-    """Log in, hold the archive, back up; `moved_from` is the address that the tracker had before."""
+    """Log in, lock the archive, back up; `moved_from` is the tracker's previous address."""
     from jobs.runtime import cancel_on_stop, held_archive
     from jobs.wiring import wire_source
     from migrator.pipeline.backup import BackupSettings, backup, relocate

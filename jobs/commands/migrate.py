@@ -11,12 +11,10 @@ import click
 from jobs.options import config_argument, paranoid_option
 from jobs.output import Output
 from migrator.model import RunStatus
-from migrator.pipeline.summary import MigrateSummary
+from migrator.pipeline.summary import MigrateSummary, worst_of
 
 if TYPE_CHECKING:
     from migrator.config import Configuration
-
-_WORST = (RunStatus.INTERRUPTED, RunStatus.DAMAGED, RunStatus.INCOMPLETE, RunStatus.COMPLETE)
 
 
 @click.command("migrate")
@@ -40,9 +38,9 @@ async def _migrate(
     configuration: Configuration, output: Output, stop: asyncio.Event, *, paranoid: bool
 ) -> MigrateSummary:
     from jobs.commands.backup import run_backup
-    from jobs.commands.load import mapping_rows, run_load
+    from jobs.commands.load import run_load
     from jobs.runtime import cancel_on_stop
-    from jobs.wiring import wire_target
+    from jobs.wiring import mapping_rows, wire_target
 
     target = wire_target(configuration)
     try:
@@ -53,6 +51,6 @@ async def _migrate(
     backup, load = await run_backup(configuration, output, stop, paranoid=paranoid), None
     if not stop.is_set():
         load = await run_load(configuration, output, stop)
-    statuses = {backup.status, *([load.status] if load else []), *([RunStatus.INTERRUPTED] if stop.is_set() else [])}
-    status = next(status for status in _WORST if status in statuses)
+    statuses = [backup.status, load.status if load else backup.status]
+    status = RunStatus.INTERRUPTED if stop.is_set() else worst_of(*statuses)
     return MigrateSummary(status=status, backup=backup, load=load or {})

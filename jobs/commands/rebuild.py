@@ -15,7 +15,7 @@ from migrator.pipeline.summary import RebuildSummary
 @archive_argument
 @click.pass_obj
 def command(_: Output, /, *, archive: Path) -> RebuildSummary:
-    """Make the catalog of ARCHIVE anew, where it is lost, damaged or not what its manifest tells.
+    """Rebuild the catalog of ARCHIVE if it is lost, damaged or differs from its manifest.
 
     A damaged catalog is kept as catalog.db.damaged-N. The next backup fetches missing files again. Apart from them, a
     backup downloads nothing, and a load uploads nothing, that was recorded before. A sound catalog stays, and a

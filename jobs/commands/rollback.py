@@ -54,7 +54,7 @@ def _ask(configuration: Configuration, load: int | None) -> None:
 async def run_rollback(
     configuration: Configuration, output: Output, stop: asyncio.Event, load: int | None = None, *, dry_run: bool = False
 ) -> RollbackSummary:
-    """Log in, hold the archive, roll back all loads into this target, or one."""
+    """Log in, lock the archive, roll back one load, or all into this target."""
     from jobs.runtime import cancel_on_stop, held_archive
     from jobs.wiring import wire_target
     from migrator.pipeline.rollback import NO_DELETE, RollbackSettings, rollback

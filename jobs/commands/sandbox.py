@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
 
 import click
 
@@ -47,7 +46,7 @@ async def _serve(
         await sandbox.start(port)
     except OSError as error:
         raise ConfigError(f"port {port} can't be used: {error.strerror}") from None
-    facts: dict[str, Any] = {"command": "sandbox", "status": "complete", "tracker": tracker, "url": sandbox.url}
+    facts = {"command": "sandbox", "status": "complete", "tracker": tracker, "url": sandbox.url}
     if output.as_json:
         click.echo(json.dumps({**facts, "auth": sandbox.credentials}))
     else:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.commands.check import _source_attempts, _tried
 from migrator.errors import RejectedError
 from migrator.model import EntityRef, Unread
+from migrator.pipeline.check import check_source
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.world.model import World
 from migrator.trackers.memory import MemorySource, MemoryTracker
@@ -87,11 +87,7 @@ def test_oddities_are_a_warning_and_a_failing_listing_is_told_once():
     async def checked() -> list[dict]:
         tracker = MemoryTracker()
         tracker.attach(tracker.add("Bug"), "a.txt", b"a")
-        source = Odd(tracker)
-        checks = []
-        for name, attempt in _source_attempts((), source):
-            await _tried(checks, name, attempt)
-        return checks
+        return (await check_source(Odd(tracker), "memory")).checks
 
     checks = {one.check: one for one in asyncio.run(checked())}
     assert (checks["listing of listed"].ok, checks["listing of listed"].warning) == (True, True)

@@ -90,7 +90,7 @@ async def test_whoever_runs_it_is_told_of_all_and_the_catalog_of_some(tmp_path, 
     source = small_tracker()
     await run_backup(source, tmp_path)
     target, mapping = twin_of(source)
-    monkeypatch.setattr(left_out, "KEPT", 3)
+    monkeypatch.setattr(left_out, "MAX_RECORDED", 3)
     one = next(ref for ref in mapping if source.of(ref))
     astray = {EntityRef("Bug", f"99{n}"): (EntityRef("Issue", "1"),) for n in range(5)}
     summary = await run_load(target, tmp_path, {one: mapping[one], **astray})

@@ -18,7 +18,7 @@ from dataclasses import replace
 import pytest
 
 from migrator.errors import StorageError
-from migrator.pipeline.backup.recorder import SMALL
+from migrator.pipeline.backup.recorder import MAX_IN_MEMORY_BYTES
 from migrator.pipeline.export import ExportSettings, export
 from migrator.pipeline.verify import verify
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
@@ -136,7 +136,7 @@ def modes(root) -> set[int]:
 
 async def test_a_blob_that_nobody_may_write_to_is_repaired_by_its_owner(sealed):
     """Large ones, which have files of their own while they come in, and small ones."""
-    large = [replace(file, size=SMALL + number) for number, file in enumerate(WORLD.attachments[:3], 1)]
+    large = [replace(file, size=MAX_IN_MEMORY_BYTES + number) for number, file in enumerate(WORLD.attachments[:3], 1)]
     async with TargetprocessSandbox(replace(WORLD, attachments=(*large, *WORLD.attachments[3:]))) as source:
         config, root = config_of(sealed, source), sealed / "archive"
         assert (await run_process("-q", "backup", config, preexec_fn=mere_owner)).code == 0

@@ -78,7 +78,7 @@ def is_alive(pid: int) -> bool:
 
 async def test_the_first_large_batch_starts_it_and_it_writes_an_archive_s_files(root, scribe):
     archive = Archive(root, scribe)
-    archive.store_batch(files("few", 3), [])
+    archive.store_batch(files("few", 3))
     assert scribe._process is None
     await at_work(scribe)
     some = files("more")
@@ -97,14 +97,15 @@ async def test_a_repeated_batch_with_large_files_leaves_nothing_behind(root, scr
     (archive.incoming / "same").write_bytes(b"large")
     (archive.incoming / "known").write_bytes(some[0][1])
     large = Blob(hashlib.sha256(b"large").hexdigest(), 5)
-    archive.store_batch(some[:1], [])
+    archive.store_batch(some[:1])
     for _ in range(2):
-        archive.store_batch([*some, (large, "large"), (large, "same"), (some[0][0], "known")], {some[0][0].sha256})
+        archive.store_batch([*some, (large, "large"), (large, "same"), (some[0][0], "known")])
+        archive.untrusted.add(large.sha256)
         assert archive.path_of(large.sha256).read_bytes() == b"large"
         assert list(archive.incoming.iterdir()) == []
     archive.path_of(large.sha256).unlink()
     with pytest.raises(StorageError, match="No such file"):
-        archive.store_batch([(large, "large")], [])
+        archive.store_batch([(large, "large")])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -116,7 +117,7 @@ async def test_a_signal_that_ends_a_run_in_order_does_not_end_it(scribe, number)
 async def test_a_batch_is_written_here_when_it_dies(root, scribe):
     os.kill(await at_work(scribe), signal.SIGKILL)
     archive, some = Archive(root, scribe), files("left over")
-    archive.store_batch(some, [])
+    archive.store_batch(some)
     assert all(archive.has(blob) for blob, _ in some)
     assert not scribe.write([(blob.sha256, body) for blob, body in some]), "it is not started again"
 
@@ -131,18 +132,19 @@ async def test_a_disk_that_refuses_is_told_in_the_same_words(root, scribe):
     with pytest.raises(OSError, match="No such file") as error:
         scribe.write([(blob.sha256, body) for blob, body in some])
     assert error.value.errno == errno.ENOENT
+    others = [*files("nowhere either"), some[3]]
     with pytest.raises(StorageError, match=f"{root}: No such file or directory"):
-        archive.store_batch(some, [])
-    assert archive.untrusted == {blob.sha256 for blob, _ in some}
+        archive.store_batch(others)
+    assert archive.untrusted == {blob.sha256 for blob, _ in others}
     folder.mkdir()
-    archive.store_batch(some, [])
-    assert all(archive.has(blob) for blob, _ in some)
+    archive.store_batch(others)
+    assert all(archive.has(blob) for blob, _ in others)
 
 
 async def test_where_no_process_can_be_started_all_is_written_here(root, scribe, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(root / "no python"))
     archive, some = Archive(root, scribe), files("alone")
-    archive.store_batch(some, [])
+    archive.store_batch(some)
     assert all(archive.has(blob) for blob, _ in some)
     assert scribe._process is None
 

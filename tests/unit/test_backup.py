@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import stat
 from dataclasses import replace
@@ -53,6 +54,16 @@ async def test_a_content_that_is_there_is_not_written_again(tmp_path):
     assert (await run_backup(tracker, tmp_path))["attachments"]["stored"] == 1
     assert stored(tmp_path) == expected(tracker)
     assert {path: path.stat().st_ino for path in tmp_path.glob("blobs/*/*")} == files
+
+
+async def test_a_blob_that_a_killed_run_named_and_did_not_record_is_written_again(tmp_path):
+    tracker = small_tracker()
+    Archive(tmp_path).prepare()
+    content = next(content for content in tracker.content.values() if content)
+    name = hashlib.sha256(content).hexdigest()
+    (tmp_path / "blobs" / name[:2] / name).write_bytes(bytes(len(content)))
+    await run_backup(tracker, tmp_path)
+    assert stored(tmp_path) == expected(tracker)
 
 
 async def test_a_failed_file_that_is_listed_changed_is_fetched_in_the_same_run(tmp_path):

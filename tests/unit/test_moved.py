@@ -6,7 +6,7 @@ import pytest
 
 from migrator.errors import TrackerUnreachableError
 from migrator.layers.retry import RetryingTarget
-from migrator.pipeline.load.remapped import to_delete
+from migrator.pipeline.load.remapped import deletable
 from migrator.pipeline.rollback import RollbackSettings, rollback
 from migrator.pipeline.summary import ChangedRow
 from migrator.store.blobs import Archive
@@ -34,7 +34,7 @@ async def moved(root, target: MemoryTracker, summary, **changes):
     try:
         tracker = RetryingTarget(MemoryTarget(target), PATIENCE)
         settings = RollbackSettings(
-            "memory", only=to_delete(ChangedRow(**row) for row in summary.get("changed", [])), **changes
+            "memory", only=deletable(ChangedRow(**row) for row in summary.get("changed", [])), **changes
         )
         return (await rollback(tracker, catalog, settings)).as_json()
     finally:

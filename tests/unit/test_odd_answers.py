@@ -24,7 +24,7 @@ from migrator.errors import (
 )
 from migrator.layers.retry import RetryingSource
 from migrator.model import EntityRef, Unread
-from migrator.pipeline.backup.fetch import FEW_EMPTY
+from migrator.pipeline.backup.fetch import MAX_EMPTY
 from migrator.ports import BodyFacts, Capabilities
 from migrator.selection import Selection, require_known_kinds
 from migrator.store import disk
@@ -120,32 +120,32 @@ async def test_storage_that_gives_empty_files_is_believed_of_a_few_only(tmp_path
         tracker.attach(story(tracker), f"full {number}.txt", b"full")
     summary = await run_backup(tracker, tmp_path, source=Empty(tracker, away=True))
     assert summary["status"] == "incomplete"
-    assert summary["attachments"]["stored"] == FEW_EMPTY
+    assert summary["attachments"]["stored"] == MAX_EMPTY
     assert "came empty" in summary["warnings"][-1]
     assert "storage behind the tracker away" in reasons(summary)[0]
     summary = await run_backup(tracker, tmp_path, source=Empty(tracker, away=False))
-    assert (summary["status"], summary["attachments"]["stored"]) == ("complete", len(tracker.files) - FEW_EMPTY)
+    assert (summary["status"], summary["attachments"]["stored"]) == ("complete", len(tracker.files) - MAX_EMPTY)
 
 
 async def test_empty_files_are_fetched_again_once_others_have_content(tmp_path):
     tracker = MemoryTracker(reports_size=False)
-    for number in range(2 * FEW_EMPTY):
+    for number in range(2 * MAX_EMPTY):
         tracker.attach(tracker.add("Story"), f"{number}.txt", b"")
     tracker.attach(tracker.add("Story"), "full.txt", b"full")
     summary = await run_backup(tracker, tmp_path, downloads=1)
-    assert (summary["status"], summary["attachments"]["stored"]) == ("complete", 2 * FEW_EMPTY + 1)
+    assert (summary["status"], summary["attachments"]["stored"]) == ("complete", 2 * MAX_EMPTY + 1)
 
 
 async def test_a_file_that_the_archive_has_tells_whether_the_storage_is_there(tmp_path):
     tracker = MemoryTracker(reports_size=False)
     tracker.attach(tracker.add("Story"), "full.txt", b"full")
     await run_backup(tracker, tmp_path)
-    for number in range(2 * FEW_EMPTY):
+    for number in range(2 * MAX_EMPTY):
         tracker.attach(tracker.add("Story"), f"{number}.txt", b"")
     before = tracker.downloads.copy()
     summary = await run_backup(tracker, tmp_path, downloads=1)
-    assert (summary["status"], summary["attachments"]["stored"]) == ("complete", 2 * FEW_EMPTY)
-    assert sum((tracker.downloads - before).values()) == 2 * FEW_EMPTY + 1
+    assert (summary["status"], summary["attachments"]["stored"]) == ("complete", 2 * MAX_EMPTY)
+    assert sum((tracker.downloads - before).values()) == 2 * MAX_EMPTY + 1
 
 
 async def test_tracker_that_lists_nothing_is_complete_and_says_so(tmp_path):

@@ -56,10 +56,10 @@ async def test_a_batch_is_written_while_the_one_before_is_recorded(tmp_path):
         record, store, written, begun = catalog.crawl.record_outcomes, archive.store_batch, set(), threading.Event()
         overlaps = []
 
-        def storing(bodies, known):
+        def storing(bodies):
             if written:
                 begun.set()
-            store(bodies, known)
+            store(bodies)
             written.update(blob.sha256 for blob, _ in bodies)
 
         def recording(run, outcomes):
@@ -71,7 +71,7 @@ async def test_a_batch_is_written_while_the_one_before_is_recorded(tmp_path):
         archive.store_batch, catalog.crawl.record_outcomes = storing, recording
         task = asyncio.create_task(made.run())
         async with asyncio.timeout(20):
-            await asyncio.gather(*(made.put(file) for file in files))
+            await asyncio.gather(*(made.add(file) for file in files))
             await made.flush()
         await end(task)
         assert overlaps == [True]
@@ -92,7 +92,7 @@ async def test_a_failed_write_or_record_is_told_once_and_recorded_by_the_flush(t
         setattr(whole, fails, refusing)
         task = asyncio.create_task(made.run())
         for file in files:
-            await made.put(file)
+            await made.add(file)
         with pytest.raises(StorageError, match="full"):
             await asyncio.wait_for(task, 10)
         await made.flush()
@@ -103,7 +103,7 @@ async def test_a_file_settled_while_nothing_else_happens_is_recorded_too(tmp_pat
     async with recorder(tmp_path, 1) as (made, _, catalog, files):
         told = asyncio.Event()
         task = asyncio.create_task(made.run())
-        await made.put(FetchResult(files[0].outcome, files[0].body, lambda *_: told.set()))
+        await made.add(FetchResult(files[0].outcome, files[0].body, lambda *_: told.set()))
         await asyncio.wait_for(told.wait(), 10)
         assert recorded(catalog) == {"0000"}
         await end(task)
@@ -114,11 +114,11 @@ async def test_a_file_settled_while_nothing_else_happens_is_recorded_too(tmp_pat
 async def test_it_ends_when_it_is_cancelled_at_whatever_moment(tmp_path, ticks):
     async with recorder(tmp_path, 40) as (made, _, catalog, files):
         task = asyncio.create_task(made.run())
-        await made.put(files[0])
+        await made.add(files[0])
         for _ in range(3):
             await asyncio.sleep(0)
         for file in files[1:]:
-            await made.put(file)
+            await made.add(file)
         for _ in range(ticks):
             await asyncio.sleep(0)
         task.cancel()

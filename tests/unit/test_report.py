@@ -179,14 +179,14 @@ async def test_a_page_of_nothing_differing_says_so(tmp_path):
 def test_a_page_is_written_while_its_rows_are_read():
     page, written = io.StringIO(), []
 
-    def chapters():
+    def entities():
         for number in range(3_000):
             written.append(page.tell())
             of = Attachment(f"{number}", EntityRef("Bug", f"{number}"), "a.txt")
             filed = FileReport(of, "stored", "", 1, "https://x.example/\u200c\udc80", (), ())
             yield EntityReport(of.owner, "", "", "", (filed,))
 
-    write_page(page, Totals("memory", ""), chapters())
+    write_page(page, Totals("memory", ""), entities())
     assert written[1_000] < written[2_000] < page.tell()
     assert page.tell() - written[-1] < 20_000, "little of it is held back"
     assert page.getvalue().count('href="https://x.example/%E2%80%8C%3F"') == 3_000

@@ -15,7 +15,7 @@ from migrator.layers.dry_run import DryRunTarget
 from migrator.layers.retry import RetryingTarget
 from migrator.mapping.file import add_rows, read_mapping
 from migrator.model import NOBODY, Entity, EntityRef
-from migrator.pipeline.load.stubs import plain_text, stub_of
+from migrator.pipeline.load.stubs import plain_text, stub_for
 from migrator.trackers.lenient import as_html
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.support.killed import DIED, DONE, STRIDE, LastingTarget, in_child
@@ -229,7 +229,7 @@ def test_a_load_killed_at_any_step_creates_each_stub_once(tmp_path):
 
 def test_a_stub_links_its_original_and_has_its_description_as_plain_text():
     raw = '{"Id": 4711, "Description": "<div>First &amp; <b>second</b><br>line</div><script>x()</script>"}'
-    draft = stub_of(
+    draft = stub_for(
         Entity(EntityRef("Bug", "4711"), "Login fails", "https://tp.example/entity/4711", raw), "tp https://tp.example"
     )
     assert draft.title == "Login fails"
@@ -244,7 +244,7 @@ def test_a_stub_links_its_original_and_has_its_description_as_plain_text():
 
 def test_marks_differ_by_source_kind_and_id_and_never_by_title():
     marks = {
-        stub_of(Entity(EntityRef(kind, number), title), source).mark
+        stub_for(Entity(EntityRef(kind, number), title), source).mark
         for source in ("a", "b")
         for kind in ("Bug", "Story")
         for number in ("1", "11")
