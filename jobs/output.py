@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from jobs.terminal import printable, say, tell
 from migrator.errors import StorageError
+from migrator.jobs.terminal import printable, say, tell
 from migrator.pipeline.summary import Summary
 from migrator.progress import Progress, Silent
 
@@ -75,7 +75,7 @@ class Output:
         if self.as_json:
             say(_document(summary.as_json()) + "\n")
         else:
-            from jobs.text import summary_text
+            from migrator.jobs.text import summary_text
 
             say(summary_text(summary))
 
@@ -99,7 +99,7 @@ class Output:
         if self.quiet:
             yield Silent()
         elif sys.stderr.isatty() and not self.as_json:
-            from jobs.progress_bar import bar
+            from migrator.jobs.progress_bar import bar
 
             with bar(label) as progress:
                 self._log.above = progress.note
@@ -108,7 +108,7 @@ class Output:
                 finally:
                     self._log.above = None
         else:
-            from jobs.progress_bar import LineProgress
+            from migrator.jobs.progress_bar import LineProgress
 
             lines = LineProgress(label, self.note)
             yield lines

@@ -1,7 +1,8 @@
 """Which signals stop the program, and what they do while no job runs.
 
 Ctrl-C, `systemctl stop` and a terminal that is closed are the same: a job is told once and ends in order
-(`jobs.runtime`). Outside of one, while a configuration is read or a result printed, a signal is a `KeyboardInterrupt`.
+(`migrator.jobs.runtime`). Outside of one, while a configuration is read or a result printed, a signal is a
+`KeyboardInterrupt`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import signal
 import threading
 
-from jobs.terminal import leave_terminal
+from migrator.jobs.terminal import leave_terminal
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.commands.lists import (
+from migrator.jobs.commands.lists import (
     MAX_SHOWN,
     counted,
     print_altered,
@@ -21,7 +21,7 @@ from jobs.commands.lists import (
     print_problems,
     print_whole_failures,
 )
-from jobs.terminal import printable
+from migrator.jobs.terminal import printable
 from migrator.pipeline.summary import Summary
 from migrator.units import human_size
 

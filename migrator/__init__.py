@@ -20,7 +20,7 @@ The map: what each module or package may import of the others. `tests/test_house
 - `layers` is behaviour around any tracker: retries, checks of what came, a dry run.
 - `store` is an archive on disk: blobs, catalog, journal, lock. Nothing above opens a file of it.
 - `mapping` says which target entity each source entity becomes; `config` reads the TOML file.
-- `pipeline` has the jobs as stories; `jobs` (beside this package) the commands around them.
+- `pipeline` has the jobs as stories, `jobs` the commands around them; here it is a link to the folder beside this one.
 - `sandbox` has embedded trackers for demo and tests: they know nothing of the rest, and must not.
 
 Read in this order: `ports`, `pipeline.backup`, `trackers.memory`, `trackers.redmine`, `layers.retry`, `store.catalog`.

@@ -14,10 +14,10 @@ import click
 import pytest
 
 import migrator
-from jobs.cli import COMMANDS, EXIT, group
-from jobs.output import Output
 from migrator.config.settings import options_of, read_configuration
 from migrator.errors import MigratorError
+from migrator.jobs.cli import COMMANDS, EXIT, group
+from migrator.jobs.output import Output
 from migrator.mapping.file import read_mapping
 from migrator.trackers import TRACKERS, adapter
 
@@ -59,7 +59,7 @@ def parsed(words: list[str]) -> str:
     before = list(takewhile(lambda word: word.startswith("-"), words))
     assert set(before) <= known_options(group)
     name, *rest = words[len(before) :]
-    context = click.Context(group, obj=Output())
+    context = click.Context(group, obj=Output(), **group.context_settings)
     group.get_command(context, name).make_context(name, rest, parent=context)
     return name
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.options import config_argument
-from jobs.output import Output
 from migrator.errors import ConfigError, ItemFailedError, RejectedError
+from migrator.jobs.options import config_argument
+from migrator.jobs.output import Output
 from migrator.model import RunStatus
 from migrator.pipeline.summary import Check, CheckedSide, CheckSummary
 
 if TYPE_CHECKING:
-    from jobs.wiring import Wired
     from migrator.config import Configuration, SourceSection, TargetSection
+    from migrator.jobs.wiring import Wired
     from migrator.model import Attachment, Page
     from migrator.ports import Source, Target
 
@@ -46,15 +46,15 @@ def command(output: Output, /, *, config: Path) -> CheckSummary:
     Reports what will work (ok), what will not (FAIL, exit status 3) and what works but is odd (warn). Refused
     credentials or a tracker that doesn't answer end it with status 4.
     """
-    from jobs.runtime import cancel_on_stop, run_job
     from migrator.config import read_configuration
+    from migrator.jobs.runtime import cancel_on_stop, run_job
 
     configuration = read_configuration(config)
     return run_job(lambda stop: cancel_on_stop(_check(configuration, output), stop))
 
 
 async def _check(configuration: Configuration, output: Output) -> CheckSummary:
-    from jobs.wiring import wire_source, wire_target
+    from migrator.jobs.wiring import wire_source, wire_target
 
     settings = configuration.settings
     listings = partial(_source_attempts, settings.source.kinds)
@@ -189,7 +189,7 @@ async def _first_files(source: Source, stream: str) -> list[Attachment]:
 
 async def _mapped(configuration: Configuration, target: Target) -> str:
     """Whether the mapping file is usable and its first target entity exists."""
-    from jobs.commands.load import mapping_rows
+    from migrator.jobs.commands.load import mapping_rows
 
     if not configuration.mapping_file.exists():
         return OddResult(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import archive_argument
-from jobs.output import Output
+from migrator.jobs.options import archive_argument
+from migrator.jobs.output import Output
 from migrator.pipeline.summary import ExportSummary
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def command(
     The files are copies, dated like the attachments, to do with as you like; they take no space if the file system can
     clone files (btrfs, XFS). With --link they are the archive's own files, and read-only.
     """
-    from jobs.runtime import run_job
+    from migrator.jobs.runtime import run_job
     from migrator.pipeline.export import ExportSettings
 
     if link and copy:
@@ -56,7 +56,7 @@ def command(
 
 
 async def _export(root: Path, settings: ExportSettings, output: Output, stop: asyncio.Event) -> ExportSummary:
-    from jobs.runtime import held_archive
+    from migrator.jobs.runtime import held_archive
     from migrator.pipeline.export import export
 
     with held_archive(root, "export", reads=True) as (archive, catalog), output.progress("export") as progress:

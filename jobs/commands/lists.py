@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from jobs.terminal import printable
+from migrator.jobs.terminal import printable
 
 MAX_SHOWN = 10
 """Failures shown for each reason; `--json` has all of them."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from jobs.options import archive_argument
-from jobs.output import Output
+from migrator.jobs.options import archive_argument
+from migrator.jobs.output import Output
 from migrator.pipeline.summary import StatusSummary
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from jobs.cli import main
+from migrator.jobs.cli import main
 from migrator.sandbox.server import Sandbox
 
 ROOT = Path(__file__).parents[2]

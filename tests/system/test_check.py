@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.commands.check import _source_attempts, _tried
 from migrator.errors import RejectedError
+from migrator.jobs.commands.check import _source_attempts, _tried
 from migrator.model import EntityRef, Unread
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox

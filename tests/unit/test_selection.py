@@ -10,8 +10,8 @@ from datetime import datetime
 
 import pytest
 
-from jobs.options import date, entity, size
 from migrator.errors import ForbiddenError, TrackerUnreachableError
+from migrator.jobs.options import date, entity, size
 from migrator.layers.retry import DryRunTarget, RetryingTarget
 from migrator.model import NOBODY, Attachment, EntityRef
 from migrator.selection import EVERYTHING, Selection, Selector
