@@ -170,7 +170,7 @@ def test_files_that_the_readme_names_exist():
 
 
 def test_scripts_can_be_run():
-    for script in ("tests/run", ".ci/run", ".ci/with-redmine"):
+    for script in ("tests/run", ".ci/run", ".ci/lowest", ".ci/with-redmine"):
         assert (ROOT / script).stat().st_mode & 0o111, script
 
 
