@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib import import_module
@@ -251,6 +252,33 @@ def test_functions_are_short():
 def test_modules_are_short_or_say_why_not():
     lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in MODULES.values()}
     assert {name for name, count in lines.items() if count > LONGEST} == set(LONG)
+
+
+DEEP = {
+    "migrator.trackers": "a tracker's source and target share a base, and the bases of all trackers share HttpTracker",
+}
+"""Where a class may have two bases of ours, one behind the other, each with its reason."""
+
+
+def test_a_class_has_one_base_of_ours_at_most():
+    """Parts are composed, not derived from each other."""
+    made = [value for name in INSIDE for value in vars(import_module(name)).values() if inspect.isclass(value)]
+    deep = {kind for kind in made if len(chain(kind)) > 2}
+    assert {
+        kind for kind in deep if len(chain(kind)) > 3 or not any(is_in(kind.__module__, home) for home in DEEP)
+    } == set()
+    assert {home for home in DEEP if any(is_in(kind.__module__, home) for kind in deep)} == set(DEEP)
+
+
+def chain(made: type) -> list[type]:
+    """A class of ours and its bases, one behind the other; the longest such list.
+
+    Protocols and exceptions don't count, and neither does data (dataclasses, models), whose bases only bring fields.
+    """
+    bases = max((chain(base) for base in made.__bases__), key=len, default=[])
+    is_data = is_dataclass(made) or hasattr(made, "model_fields")
+    counts = not (is_data or getattr(made, "_is_protocol", False) or issubclass(made, BaseException))
+    return [made, *bases] if counts and made.__module__.partition(".")[0] in OURS else bases
 
 
 def test_nothing_is_left_open_in_the_code():

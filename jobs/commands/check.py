@@ -219,8 +219,8 @@ async def _rows(configuration: Configuration) -> str:
     if not is_archive(configuration.archive):
         return "no archive yet: a load names the rows that name nothing in it"
     with closing(Catalog(configuration.archive, read_only=True)) as catalog:
-        known = catalog.known_refs()
-        without = sum(count for owner, count in catalog.owners() if owner not in rows.mapping)
+        known = catalog.entities.refs()
+        without = sum(count for owner, count in catalog.entities.owners() if owner not in rows.mapping)
     unmatched = rows.unmatched(known)
     if not unmatched and not without:
         return "each row names something in the archive, and each file has a row"

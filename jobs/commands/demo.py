@@ -219,8 +219,8 @@ def _compare(source: Sandbox, target: Sandbox, names: dict[str, str]) -> tuple[s
     good = True
     for entity in world.entities:
         files = [*world.attachments_of(entity.id), *(unlinked if entity is first else ())]
-        wanted = Counter((names.get(str(file.id), file.name), source.sha256_of(file)) for file in files)
-        found = Counter((file.name, file.sha256) for file in target.files_of(entity.id))
+        wanted = Counter((names.get(str(file.id), file.name), source.state.sha256_of(file)) for file in files)
+        found = Counter((file.name, file.sha256) for file in target.state.files_of(entity.id))
         same += (wanted & found).total()
         good &= wanted == found
     what = f"{same} of {len(world.attachments)} files there exactly once, by name and SHA-256"
@@ -232,6 +232,6 @@ def _changed_names(archive: Path) -> dict[str, str]:
 
     catalog = Catalog(archive, read_only=True)
     try:
-        return catalog.changed_names()
+        return catalog.exports.changed_names()
     finally:
         catalog.close()

@@ -46,7 +46,7 @@ def _ask(configuration: Configuration, load: int | None) -> None:
 
     section = target_section(configuration)
     with held_archive(configuration.archive, "rollback") as (_, catalog):
-        count = sum(catalog.entities_to_roll_back(identity(section), load).values())
+        count = sum(catalog.uploads.entities_to_roll_back(identity(section), load).values())
     if count:
         require_yes(f"Delete {count} files from {section.url}?", yes=False)
 

@@ -24,17 +24,17 @@ def condition(catalog: Catalog, root: Path) -> StatusSummary:
     `killed`.
     """
     holder = holder_of(root)
-    rows = [*catalog.failures(), *_failed_uploads(catalog, at_work=bool(holder))]
+    rows = [*catalog.summaries.failures(), *_failed_uploads(catalog, at_work=bool(holder))]
     problems, failures = _problems(catalog), tuple(map(Failure.of_row, rows))
     status = RunStatus.DAMAGED if problems else RunStatus.INCOMPLETE if failures else RunStatus.COMPLETE
     return StatusSummary(
         status=status,
         archive=readable(root),
-        source=catalog.setting("source"),
+        source=catalog.settings.get("source"),
         at_work=holder,
         problems=tuple(problems),
-        totals=catalog.totals(),
-        runs=tuple(_as_it_is(run, holder) for run in catalog.runs()),
+        totals=catalog.summaries.totals(),
+        runs=tuple(_as_it_is(run, holder) for run in catalog.runs.latest()),
         failures=failures,
     )
 
@@ -48,7 +48,11 @@ def _as_it_is(run: dict[str, Any], holder: dict[str, str] | None) -> dict[str, A
 
 def _failed_uploads(catalog: Catalog, *, at_work: bool) -> list[dict[str, str | None]]:
     """While somebody is at work, what has no answer yet is under way."""
-    return [upload for upload in catalog.upload_failures() if not at_work or upload["status"] != UploadStatus.IN_DOUBT]
+    return [
+        upload
+        for upload in catalog.summaries.upload_failures()
+        if not at_work or upload["status"] != UploadStatus.IN_DOUBT
+    ]
 
 
 def _problems(catalog: Catalog) -> list[Problem]:
@@ -56,11 +60,11 @@ def _problems(catalog: Catalog) -> list[Problem]:
 
     For the rest, what the last full check found and nothing has repaired since.
     """
-    last = [Problem.of_row(row) for row in catalog.last_problems()]
+    last = [Problem.of_row(row) for row in catalog.runs.last_problems()]
     codes = {found.sha256: found.code for found in last if found.code in OF_BLOBS}
     blobs = [
         Problem(codes.get(sha256, "E02" if what == "missing" else "E01"), what, sha256, blob_name(sha256))
-        for sha256, what in catalog.blob_problems().items()
+        for sha256, what in catalog.blobs.problems().items()
     ]
     distrusted = isinstance(recorded_position(catalog.db), str)
     rest = [found for found in last if found.code not in OF_BLOBS and (distrusted or found.code < "E20")]

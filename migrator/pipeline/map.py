@@ -43,7 +43,7 @@ async def propose(
     archive. May be cancelled while it lists.
     """
     began, progress = time.monotonic(), progress or Silent()
-    run = catalog.begin_run("map")
+    run = catalog.runs.begin("map")
     status = RunStatus.FAILED
     summary: MapSummary | None = None
     try:
@@ -59,7 +59,7 @@ async def propose(
         if summary is not None:
             summary = replace(summary, run=run, status=status, seconds=seconds)
             told = {key: value for key, value in summary.as_json().items() if key not in {"ambiguous", "unmatched"}}
-        catalog.end_run(run, status, told)
+        catalog.runs.end(run, status, told)
     return summary
 
 
@@ -90,12 +90,12 @@ async def _listed(target: Source, rules: Sequence[Rule], progress: Progress) -> 
 
 
 def _proposed(catalog: Catalog, index: Index, settings: MapSettings) -> MapSummary:
-    entities = {entity.ref: entity for entity in catalog.entities()}
+    entities = {entity.ref: entity for entity in catalog.entities.all()}
     fresh = [entity for entity in entities.values() if entity.ref not in settings.known]
     taken = [to for targets in settings.known.values() for to in targets]
     found = list(match(fresh, index, taken))
     rows = [Row(one.source, one.target, one.found_by, one.sure) for one in found if one.target]
-    with_files = {ref for ref, _ in catalog.owners()}
+    with_files = {ref for ref, _ in catalog.entities.owners()}
     left = [one for one in found if one.target is None and one.source in with_files]
     ambiguous = tuple(_open(one, entities) for one in left if one.candidates)
     unmatched = tuple(_open(one, entities) for one in left if not one.candidates)

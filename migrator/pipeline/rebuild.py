@@ -32,12 +32,12 @@ def rebuild(archive: Archive) -> RebuildSummary:
         if found and not made:
             catalog.mark_journal_damaged(found[0])
         catalog.ensure_journal(anew=made)
-        run = catalog.begin_run("rebuild")
+        run = catalog.runs.begin("rebuild")
         problems = [problem("E21", "", JOURNAL, what) for what in lost]
         problems += with_files(catalog, _missing(archive, catalog))
         problems += _unknown(archive, catalog)
         status = RunStatus.DAMAGED if problems else RunStatus.COMPLETE
-        totals = catalog.totals()
+        totals = catalog.summaries.totals()
         summary = RebuildSummary(
             run=run,
             status=status,
@@ -48,7 +48,7 @@ def rebuild(archive: Archive) -> RebuildSummary:
             blobs=totals["blobs"]["count"],
             problems=tuple(problems),
         )
-        catalog.end_run(run, status, summary.as_json())
+        catalog.runs.end(run, status, summary.as_json())
         return summary
 
 
@@ -56,13 +56,13 @@ def _missing(archive: Archive, catalog: Catalog) -> list[Problem]:
     """Blobs that are not there; what they belong to is wanted again."""
     missing = missing_blobs(archive, catalog)
     if missing:
-        catalog.requeue(missing)
+        catalog.crawl.requeue(missing)
     return [problem("E02", sha256, blob_name(sha256)) for sha256 in missing]
 
 
 def _unknown(archive: Archive, catalog: Catalog) -> Iterator[Problem]:
     for folder in BLOB_FOLDERS:
-        known = catalog.blobs_in(folder)
+        known = catalog.blobs.in_folder(folder)
         for name in sorted(name for name, _ in archive.files_in(folder) if name not in known):
             yield problem("E03", name, f"blobs/{folder}/{name}")
     yield from (problem("E03", "", name) for name in archive.unknown_files())

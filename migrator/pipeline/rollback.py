@@ -64,7 +64,7 @@ async def rollback(
 
 
 def _expect_load(catalog: Catalog, load: int | None) -> None:
-    if load is not None and not catalog.is_load(load):
+    if load is not None and not catalog.runs.is_load(load):
         raise errors.ConfigError(f"run {load} is not a load of this archive; `migrator status` lists the runs")
 
 
@@ -104,7 +104,9 @@ class _Rollback(Job[RollbackSummary]):
     @override
     async def work(self) -> None:
         settings = self._settings
-        entities = await self._executor.call(self._catalog.entities_to_roll_back, settings.identity, settings.load)
+        entities = await self._executor.call(
+            self._catalog.uploads.entities_to_roll_back, settings.identity, settings.load
+        )
         if (only := settings.only) is not None:
             entities = {to: sum(other == to for _, other in only) for to in {to for _, to in only} & entities.keys()}
         self._planned = sum(entities.values())
@@ -116,7 +118,7 @@ class _Rollback(Job[RollbackSummary]):
     async def _clear(self, to: EntityRef) -> None:
         """All that was sent to one target entity, one after the other."""
         settings = self._settings
-        uploads = await self._executor.call(self._catalog.uploads_to_roll_back, settings.identity, to, settings.load)
+        uploads = await self._executor.call(self._catalog.uploads.to_roll_back, settings.identity, to, settings.load)
         uploads = [upload for upload in uploads if self._is_meant(upload)]
         self._progress.entities(1)
         if not self._target.capabilities.deletes:
@@ -174,7 +176,7 @@ class _Rollback(Job[RollbackSummary]):
 
         The target may have altered its name; one that no target makes of that name may be another's.
         """
-        arrived = await self._executor.call(self._catalog.arrived, self._settings.identity, upload.to)
+        arrived = await self._executor.call(self._catalog.uploads.arrived, self._settings.identity, upload.to)
         known = {remote_id for remote_id, _, _ in arrived.values()} | upload.seen
         sent_name = upload.sent_name or upload.name or ""
         fresh = [remote for remote in there.values() if remote.id not in known and fits(upload, remote)]
@@ -256,7 +258,7 @@ class _Rollback(Job[RollbackSummary]):
 
     async def _record(self, upload: Upload, status: UploadStatus, **facts: Any) -> None:
         if not self._settings.dry_run:
-            write, identity = self._catalog.record_upload, self._settings.identity
+            write, identity = self._catalog.uploads.record, self._settings.identity
             await self._executor.call(write, self._run, identity, upload, status, **facts)
 
     def _tell(self, upload: Upload, what: str, reason: str | None = None) -> None:

@@ -107,7 +107,7 @@ class RunContext:
         if status is RunStatus.COMPLETE and (summary.failures or summary.incomplete):
             status = RunStatus.INCOMPLETE
         summary = replace(summary, status=status, run=self.run, seconds=time.monotonic() - began)
-        self.catalog.end_run(self.run, status, summary.as_json())
+        self.catalog.runs.end(self.run, status, summary.as_json())
         return summary
 
 
@@ -123,6 +123,6 @@ async def run_context(
     try:
         await executor.call(first)
         await executor.call(catalog.ensure_journal)
-        yield RunContext(command, await executor.call(catalog.begin_run, command), catalog, executor)
+        yield RunContext(command, await executor.call(catalog.runs.begin, command), catalog, executor)
     finally:
         await executor.close()

@@ -104,15 +104,15 @@ class _Verify:
         distrusted = [found.code for found in self.problems if found.code > "E20"]
         if distrusted and not self.catalog.read_only:
             self.catalog.mark_journal_damaged(distrusted[0])
-        run = self.catalog.begin_run("verify")
-        of = self.catalog.totals()["blobs"]["count"]
+        run = self.catalog.runs.begin("verify")
+        of = self.catalog.summaries.totals()["blobs"]["count"]
         if self.part.share is not None:
             self.most = math.ceil(of * self.part.share)
         if self.part.seconds is not None:
             self.until = began + self.part.seconds
-        at = "" if self.part.whole else self.catalog.setting(PLACE) or ""
+        at = "" if self.part.whole else self.catalog.settings.get(PLACE) or ""
         at = await self._blobs(at)
-        self.problems += [problem("E02", sha256, blob_name(sha256)) for sha256 in self.catalog.dangling()]
+        self.problems += [problem("E02", sha256, blob_name(sha256)) for sha256 in self.catalog.blobs.dangling()]
         self.problems += [problem("E03", "", name) for name in self.archive.unknown_files()]
         return self._finish(run, at, of, time.monotonic() - began)
 
@@ -120,7 +120,7 @@ class _Verify:
         """Look at blobs from a place on; gives the place to go on from, nothing at the end."""
         began_at, _, after = at.partition("/")
         for folder in BLOB_FOLDERS[BLOB_FOLDERS.index(began_at or "00") :]:
-            known, names = self.catalog.blobs_in(folder), {name for name, _ in self.archive.files_in(folder)}
+            known, names = self.catalog.blobs.in_folder(folder), {name for name, _ in self.archive.files_in(folder)}
             left = sorted(name for name in known.keys() | names if name > after)
             self.progress.known(len(left), sum(known[name].size for name in left if name in known))
             while left:
@@ -172,7 +172,7 @@ class _Verify:
             return "E06"
         if found == blob:
             return ""
-        if self.catalog.knows_blob(found.sha256):
+        if self.catalog.blobs.has(found.sha256):
             return "E05"
         return "E01" if found.size == blob.size else "E04"
 
@@ -192,10 +192,10 @@ class _Verify:
             problems=tuple(self.problems),
         )
         of_blobs = {found.sha256: found.problem for found in self.problems if found.code in OF_BLOBS}
-        self.catalog.record_problems(of_blobs, whole=self.part.whole and not at)
+        self.catalog.blobs.record_problems(of_blobs, whole=self.part.whole and not at)
         if not self.catalog.read_only and (not self.part.whole or not at):
-            self.catalog.set_setting(PLACE, at)
-        self.catalog.end_run(run, status, summary.as_json())
+            self.catalog.settings.set(PLACE, at)
+        self.catalog.runs.end(run, status, summary.as_json())
         return summary
 
 
@@ -222,7 +222,7 @@ def problem(code: str, sha256: str, path: str, detail: str = "") -> Problem:
 def with_files(catalog: Catalog, problems: list[Problem]) -> list[Problem]:
     """Findings; those about a blob with the `files` that it is the content of, which may be none."""
     blobs = {found.sha256 for found in problems if found.code in OF_BLOBS}
-    files = catalog.files_with(blobs) if blobs else {}
+    files = catalog.files.with_content(blobs) if blobs else {}
     return [
         replace(found, files=tuple(files.get(found.sha256, ()))) if found.code in OF_BLOBS else found
         for found in problems

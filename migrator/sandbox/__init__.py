@@ -1,9 +1,10 @@
-"""Embedded trackers on the loopback interface: to rehearse against, for the demo, and for tests.
+"""Embedded trackers on the loopback interface: for rehearsals, for the demo, and for tests.
 
-There is one made-up world (`world`), which each tracker presents in its own terms and with its own quirks; faults can
-be injected (`faults.py`).
+There is one made-up world (`world`), which each tracker presents in its own terms and with its own quirks. Each is a
+`Sandbox` (`server.py`), which serves the tracker and injects faults; it has the `TrackerState` and the handlers of its
+requests.
 
-Beware: the sandboxes must not import the adapters. But a wrong belief that both share goes unnoticed.
+Beware: the sandboxes share no code with the adapters. But a mistake in what both assume of a tracker goes unnoticed.
 """
 
 from migrator.sandbox.faults import Faults

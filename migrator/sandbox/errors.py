@@ -1,12 +1,12 @@
-"""What the handlers of a sandbox tracker raise to refuse a request."""
+"""The error with which the handlers of a sandbox tracker refuse a request."""
 
 from typing import Any
 
 
 class RefusedError(Exception):
-    """An answer with an error status; each tracker gives it its own form.
+    """A request is refused; each tracker makes it an answer in its own form.
 
-    `details` are what a tracker says beside the message: the name of the error, a date, the fields that are wrong.
+    `details` are what the tracker says beside the message: the name of the error, a date, the fields that are wrong.
     """
 
     def __init__(self, status: int, message: str = "", **details: Any) -> None:
@@ -15,5 +15,5 @@ class RefusedError(Exception):
 
     @property
     def body(self) -> dict[str, Any]:
-        """Details and message, for trackers that answer with a flat object."""
+        """Details and message, for trackers whose answer is a flat object."""
         return {**self.details, "message": self.message} if self.message else self.details

@@ -1,9 +1,9 @@
-"""Faults that a sandbox tracker injects on demand: a middleware for requests, and hooks for bodies and uploads.
+"""Faults that a sandbox tracker injects on demand, into answers, bodies and uploads.
 
-Whether the n-th request of a kind fails depends on (seed, method, path and query, n) alone, and no request fails more
+Whether a request fails depends only on the seed, the request, and how often it was made before, and none fails more
 than twice in a row. So the same run meets the same faults, and a client that retries succeeds.
 
-Beware: uploads share one path, so they are distinguished by owner and file name instead (see `of_upload`).
+Beware: uploads are told apart by owner and file name, because their paths are often the same (see `of_upload`).
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from typing import Self
 
 from aiohttp import web
 
-IN_A_ROW = 2
-"""The most failures in a row that rates inflict on one request."""
+MAX_IN_A_ROW = 2
+"""How often in a row the rates let one request fail."""
 
-_BEFORE = ("error_500", "unavailable", "throttled", "dropped")
-_ANY = (*_BEFORE, "truncated")
-_FILE = ("stalled", "login_page", "redirected", "gzipped", "wrong_size", "dribbled", "cut")
+_BEFORE_ANSWER = ("error_500", "unavailable", "throttled", "dropped")
+_WITH_ANSWER = (*_BEFORE_ANSWER, "truncated")
+_WITH_FILE = ("stalled", "login_page", "redirected", "gzipped", "wrong_size", "dribbled", "cut")
 
 
 @dataclass
 class Faults:
-    """What goes wrong; by default nothing. Rates go from 0 to 1. May be changed while a sandbox runs."""
+    """What goes wrong; by default nothing. Rates are from 0 to 1. May be changed while a sandbox runs."""
 
     seed: int = 0
     # Rates, for any request except uploads (a POST that fails this way has done nothing):
@@ -51,11 +51,11 @@ class Faults:
     retry_after: int = 1
     retry_after_as_date: bool = False
     latency: float = 0.0  # seconds before each answer
-    # What never works:
-    gone: set[int] = field(default_factory=set)  # attachments whose download is 404
+    # What always fails:
+    gone: set[int] = field(default_factory=set)  # ids of attachments whose download is 404
     broken: set[int] = field(default_factory=set)  # ... 500
     forbidden: set[int] = field(default_factory=set)  # ... 403
-    forbidden_entities: set[int] = field(default_factory=set)
+    forbidden_entities: set[int] = field(default_factory=set)  # ids of entities that are 403
     # Uploads (whole numbers are counted down):
     lose_upload_answers: int = 0  # stored, then the connection ends without an answer
     lose_upload_rate: float = 0.0
@@ -67,11 +67,11 @@ class Faults:
     injected: Counter[str] = field(default_factory=Counter)
     """How often each fault was injected."""
     _seen: Counter[str] = field(default_factory=Counter, repr=False)
-    _row: Counter[str] = field(default_factory=Counter, repr=False)
+    _in_a_row: Counter[str] = field(default_factory=Counter, repr=False)
 
     @classmethod
     def transient(cls, rate: float, seed: int = 0) -> Self:
-        """A mixture of faults that a client which retries must survive; about `rate` of all requests meet one."""
+        """A mixture of faults that a client must survive by retrying; about `rate` of all requests meet one."""
         share = rate / 6
         return cls(
             seed,
@@ -86,20 +86,20 @@ class Faults:
         )
 
     def of_request(self, key: str, *, file: bool) -> str | None:
-        """The fault for this request, if any; counts it."""
-        names = _ANY + _FILE if file else _ANY if key.startswith("GET ") else _BEFORE
+        """The fault of this request, if any, which is counted."""
+        names = _WITH_ANSWER + _WITH_FILE if file else _WITH_ANSWER if key.startswith("GET ") else _BEFORE_ANSWER
         rates = [(name, float(getattr(self, name))) for name in names]
-        return self._drawn(key, [(name, rate) for name, rate in rates if rate > 0])
+        return self._draw(key, [(name, rate) for name, rate in rates if rate > 0])
 
     def of_upload(self, entity_id: int | None, name: str) -> str | None:
-        """`fail_uploads` or `lose_upload_answers`, if one of them applies to this upload; counts it."""
+        """The fault of this upload, if any, which is counted: `fail_uploads` or `lose_upload_answers`."""
         for fault in ("fail_uploads", "lose_upload_answers"):
             if getattr(self, fault) > 0:
                 setattr(self, fault, getattr(self, fault) - 1)
                 self.injected[fault] += 1
                 return fault
         rates = [("fail_uploads", self.fail_upload_rate), ("lose_upload_answers", self.lose_upload_rate)]
-        return self._drawn(f"upload|{entity_id}|{name}", [(fault, rate) for fault, rate in rates if rate > 0])
+        return self._draw(f"upload|{entity_id}|{name}", [(fault, rate) for fault, rate in rates if rate > 0])
 
     def refusal(self, attachment_id: int) -> int | None:
         """The status with which downloads of this attachment always fail; None if they don't."""
@@ -119,24 +119,24 @@ class Faults:
     def refuse(self, fault: str) -> web.Response:
         """The answer for `error_500`, `fail_uploads`, `unavailable` or `throttled`."""
         status = {"unavailable": 503, "throttled": 429}.get(fault, 500)
-        moment = datetime.now(UTC) + timedelta(seconds=self.retry_after)
-        when = format_datetime(moment, usegmt=True) if self.retry_after_as_date else str(self.retry_after)
-        headers = {} if status == 500 else {"Retry-After": when}
+        date = format_datetime(datetime.now(UTC) + timedelta(seconds=self.retry_after), usegmt=True)
+        retry_after = date if self.retry_after_as_date else str(self.retry_after)
+        headers = {} if status == 500 else {"Retry-After": retry_after}
         return web.Response(status=status, text=f"fault: {fault}", headers=headers)
 
-    def _drawn(self, key: str, rates: list[tuple[str, float]]) -> str | None:
+    def _draw(self, key: str, rates: list[tuple[str, float]]) -> str | None:
         if not rates:
             return None
         self._seen[key] += 1
         drawn = random.Random(f"{self.seed}|{key}|{self._seen[key]}").random()
-        fault = next(_struck(drawn, rates), None) if self._row[key] < IN_A_ROW else None
-        self._row[key] = self._row[key] + 1 if fault else 0
+        fault = next(_struck_by(drawn, rates), None) if self._in_a_row[key] < MAX_IN_A_ROW else None
+        self._in_a_row[key] = self._in_a_row[key] + 1 if fault else 0
         if fault:
             self.injected[fault] += 1
         return fault
 
 
-def _struck(drawn: float, rates: list[tuple[str, float]]) -> Iterator[str]:
+def _struck_by(drawn: float, rates: list[tuple[str, float]]) -> Iterator[str]:
     reached = 0.0
     for name, rate in rates:
         reached += rate
@@ -145,13 +145,13 @@ def _struck(drawn: float, rates: list[tuple[str, float]]) -> Iterator[str]:
 
 
 async def request_key(request: web.Request) -> str:
-    """A name for a request: its repetitions have the same, and no other request does, except for uploads."""
+    """A name for a request, which only its repetitions share; uploads to one path share it too."""
     body = b"" if request.content_type.startswith("multipart/") else await request.read()
     return f"{request.method} {request.path_qs} {hashlib.sha1(body, usedforsecurity=False).hexdigest()}"
 
 
 def drop(request: web.Request) -> web.Response:
-    """End the connection without an answer; the response returned here reaches nobody."""
+    """Cut the connection without an answer. What is returned here reaches nobody."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()

@@ -1,8 +1,7 @@
 """What all sandbox trackers share: a server on the loopback interface, faults and counters.
 
-A tracker only lists its routes and answers requests; serving, counting and failing are done here.
-
-Beware: an upload has to be recognised by its route (`UPLOAD_ROUTE`), because its body is not read beforehand.
+Beware: a tracker has to name its routes of uploads (`UPLOAD_ROUTE`). The body of any other request is read before it
+is handled, because its fault depends on it.
 """
 
 import asyncio
@@ -20,18 +19,20 @@ from aiohttp import web
 
 from migrator.sandbox.faults import Faults, drop, request_key, send
 from migrator.sandbox.state import TrackerState
+from migrator.sandbox.uploads import DispositionParser, ReceivedFile, TooLargeError, disposition, receive
 from migrator.sandbox.world import World, WorldAttachment
 
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 FILE_ROUTE = "file"
-"""The name (up to a dot) of routes that answer with file contents; these meet more faults."""
+"""The name of routes that answer with the content of a file, and so meet more faults; a dot and more may follow."""
 UPLOAD_ROUTE = "upload"
+"""The name of routes that receive files; a dot and more may follow."""
 
 SANDBOX: web.AppKey["Sandbox"] = web.AppKey("SANDBOX")
 
 _FAULT: ContextVar[str | None] = ContextVar("fault", default=None)
-"""The fault for the request that this task answers."""
+"""The fault of the request that this task answers."""
 
 LOGIN_PAGE = (
     '<!DOCTYPE html>\n<html><head><title>Log in</title></head><body><form action="login.aspx" method="post">'
@@ -39,10 +40,10 @@ LOGIN_PAGE = (
 )
 
 
-class Sandbox(TrackerState, ABC):
-    """An embedded tracker: `async with TargetprocessSandbox(world) as sandbox:` serves at `sandbox.url`.
+class Sandbox(ABC):
+    """An embedded tracker: `async with TargetprocessSandbox(world) as sandbox:` serves it at `sandbox.url`.
 
-    It can be stopped and started again; uploads stay for as long as the object exists.
+    It can be stopped and started again. Its state stays as long as the object exists.
     """
 
     tracker: ClassVar[str]
@@ -50,19 +51,24 @@ class Sandbox(TrackerState, ABC):
     password: ClassVar[str] = "p&s+s%41:wd"  # noqa: S105 - made to be awkward to encode
 
     def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "") -> None:
-        super().__init__(world, self.user)
+        self.state = TrackerState(world, self.user)
         self.faults = faults or Faults()
         self.base_path = base_path.rstrip("/")
         self.requests: Counter[str] = Counter()
-        """Requests by method and route, e.g. `GET /api/v1/Attachments/{id}`, including those that met a fault."""
+        """Requests by method and route, like `GET /api/v1/Attachments/{id}`, including those that met a fault."""
         self.downloads: Counter[int] = Counter()
-        """Answers that began to send a file, by attachment id."""
+        """How often a file was sent, even in part, by attachment id."""
         self._runner: web.AppRunner | None = None
         self._port = 0
 
     @property
+    def world(self) -> World:
+        """What the tracker held at first."""
+        return self.state.world
+
+    @property
     def url(self) -> str:
-        """The base URL, with the virtual directory; only while it runs."""
+        """The base URL, with the virtual directory. Valid only while it runs."""
         return f"http://127.0.0.1:{self._port}{self.base_path}"
 
     @property
@@ -88,8 +94,8 @@ class Sandbox(TrackerState, ABC):
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
-        here = listening and web.SockSite(self._runner, listening)
-        await (here or web.TCPSite(self._runner, "127.0.0.1", port)).start()
+        socket_site = listening and web.SockSite(self._runner, listening)
+        await (socket_site or web.TCPSite(self._runner, "127.0.0.1", port)).start()
         self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
@@ -105,6 +111,16 @@ class Sandbox(TrackerState, ABC):
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    async def receive(
+        self, request: web.Request, parse: DispositionParser = disposition
+    ) -> tuple[dict[str, str], list[ReceivedFile]]:
+        """The fields (by lower-case name) and files of an upload; `TooLargeError` if it is over the limit."""
+        try:
+            return await receive(request, self.faults.max_upload_bytes, parse)
+        except TooLargeError:
+            self.faults.injected["max_upload_bytes"] += 1
+            raise
+
     async def after_upload(self, request: web.Request, fault: str | None, answer: web.Response) -> web.Response:
         """Answer an upload that was stored: late, or not at all, according to the faults."""
         if self.faults.upload_delay_after_accept:
@@ -116,7 +132,7 @@ class Sandbox(TrackerState, ABC):
         self, request: web.Request, attachment: WorldAttachment, headers: dict[str, str]
     ) -> web.StreamResponse:
         """Answer with the content of an attachment, subject to the faults."""
-        return await self.send_body(request, attachment, self.chunks_of(attachment), attachment.size, headers)
+        return await self.send_body(request, attachment, self.state.chunks_of(attachment), attachment.size, headers)
 
     async def send_body(
         self,
@@ -126,28 +142,28 @@ class Sandbox(TrackerState, ABC):
         size: int,
         headers: dict[str, str],
     ) -> web.StreamResponse:
-        """Answer with `size` bytes that contain an attachment in some encoding, subject to the faults."""
+        """Answer with `size` bytes in which an attachment is encoded, subject to the faults."""
         if status := self.faults.refusal(attachment.id):
             return web.Response(status=status, text=f"refused with {status}")
         self.downloads[attachment.id] += 1
         return await send(request, chunks, size, headers, _FAULT.get(), self.faults.stall_seconds)
 
     def template(self, request: web.Request) -> str:
-        """The route of a request, for `requests`."""
+        """The route of a request, as a key of `requests`."""
         resource = request.match_info.route.resource
         canonical = (resource.canonical if resource else request.path).removeprefix(self.base_path)
-        return re.sub(r"\{(p_\w+)\}", lambda match: _PROPER[match[1]], canonical)
+        return re.sub(r"\{(p_\w+)\}", lambda match: _PATHS[match[1]], canonical)
 
 
 def in_any_case(path: str) -> str:
     """A route pattern for this path in any letter case and after any number of slashes, as IIS accepts it."""
     name = "p_" + re.sub(r"\W", "_", path)
-    _PROPER[name] = path
+    _PATHS[name] = path
     return f"/{{{name}:/*(?i:{re.escape(path)})}}"
 
 
-_PROPER: dict[str, str] = {}
-"""The proper paths, by the names that they have in routes."""
+_PATHS: dict[str, str] = {}
+"""The paths as their vendor spells them, by the names that they have in route patterns."""
 
 
 def to_login(sandbox: Sandbox) -> web.Response:
@@ -167,7 +183,7 @@ def attachment_disposition(name: str) -> str:
 
 
 @web.middleware
-async def _through_faults(request: web.Request, handler: Answer) -> web.StreamResponse:
+async def _through_faults(request: web.Request, handler: Handler) -> web.StreamResponse:
     sandbox = request.app[SANDBOX]
     if request.match_info.http_exception is not None:
         return await handler(request)
@@ -182,7 +198,9 @@ async def _through_faults(request: web.Request, handler: Answer) -> web.StreamRe
     return await _with_fault(request, handler, sandbox, fault)
 
 
-async def _with_fault(request: web.Request, handler: Answer, sandbox: Sandbox, fault: str | None) -> web.StreamResponse:
+async def _with_fault(
+    request: web.Request, handler: Handler, sandbox: Sandbox, fault: str | None
+) -> web.StreamResponse:
     if fault in {"error_500", "unavailable", "throttled"}:
         return sandbox.faults.refuse(fault)
     if fault == "dropped":
@@ -199,10 +217,9 @@ async def _with_fault(request: web.Request, handler: Answer, sandbox: Sandbox, f
 
 
 async def _cut(request: web.Request, response: web.Response) -> web.StreamResponse:
-    body = response.body
-    whole = body if isinstance(body, bytes) else b""
+    body = response.body if isinstance(response.body, bytes) else b""
 
-    async def once() -> AsyncIterator[bytes]:
-        yield whole
+    async def chunks() -> AsyncIterator[bytes]:
+        yield body
 
-    return await send(request, once(), len(whole), {"Content-Type": response.headers["Content-Type"]}, "truncated")
+    return await send(request, chunks(), len(body), {"Content-Type": response.headers["Content-Type"]}, "truncated")

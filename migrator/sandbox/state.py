@@ -2,7 +2,7 @@
 
 An uploaded file becomes a `WorldAttachment` like the others, so that a tracker lists and serves one kind of thing.
 
-Beware: the world is shared and never changes; deletions and new descriptions are kept here, beside it.
+Beware: trackers may share a world, so it never changes. Deletions, new names and new descriptions are kept here.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from migrator.sandbox.world import World, WorldAttachment, WorldEntity
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file as the tracker holds it, from the world or uploaded."""
+    """A file of the tracker, from the world or uploaded."""
 
     id: int
     name: str
@@ -49,12 +49,13 @@ class TrackerState:
     def __init__(self, world: World, user: str) -> None:
         self.world = world
         self.uploads: dict[int, WorldAttachment] = {}
-        """What was uploaded, by its new id, including files deleted since."""
+        """Uploaded files by their id, including those deleted since."""
         self.created: dict[int, WorldEntity] = {}
         self.deleted: set[int] = set()
         self._stored: dict[int, _Upload] = {}
         self._descriptions: dict[int, str | None] = {}
-        self._sums: dict[int, str] = {}
+        self._names: dict[int, str] = {}
+        self._checksums: dict[int, str] = {}
         self._uploads_by_owner: dict[int, list[int]] = defaultdict(list)
         self.comments = [
             CommentRow(comment.id, entity.id, comment.text) for entity in world.entities for comment in entity.comments
@@ -80,16 +81,18 @@ class TrackerState:
         return self.created[number]
 
     def attachment(self, attachment_id: int) -> WorldAttachment | None:
-        """An attachment that is not deleted, with its present description."""
-        found = self.world.attachment(attachment_id) or self.uploads.get(attachment_id)
-        if found is None or attachment_id in self.deleted:
+        """An attachment that is not deleted, with its present name and description."""
+        file = self.world.attachment(attachment_id) or self.uploads.get(attachment_id)
+        if file is None or attachment_id in self.deleted:
             return None
         if attachment_id in self._descriptions:
-            return replace(found, description=self._descriptions[attachment_id])
-        return found
+            file = replace(file, description=self._descriptions[attachment_id])
+        if attachment_id in self._names:
+            file = replace(file, name=self._names[attachment_id])
+        return file
 
     def attachments(self) -> list[WorldAttachment]:
-        """All attachments that are not deleted, by id. The list is cached, and grows."""
+        """All attachments that are not deleted, by id. The list is cached, and an upload is appended to it."""
         if self._listed[0] != self.changes:
             ids = (*(file.id for file in self.world.attachments), *self.uploads)
             self._listed = (self.changes, [file for file in map(self.attachment, ids) if file is not None])
@@ -101,7 +104,7 @@ class TrackerState:
         return [file for file in map(self.attachment, ids) if file is not None]
 
     def files_of(self, entity_id: int) -> list[StoredFile]:
-        """What an entity holds, with checksums: for tests, and for checking a load."""
+        """The attachments of an entity with their checksums: for tests, and to check a load."""
         return [
             StoredFile(file.id, file.name, file.media_type, file.description, file.size, self.sha256_of(file))
             for file in self.attachments_of(entity_id)
@@ -111,16 +114,21 @@ class TrackerState:
         """The SHA-256 of an attachment's content, in hex."""
         if attachment.id in self._stored:
             return self._stored[attachment.id].sha256
-        if attachment.id not in self._sums:
+        if attachment.id not in self._checksums:
             digest = hashlib.sha256()
             for chunk in self.world.chunks(attachment):
                 digest.update(chunk)
-            self._sums[attachment.id] = digest.hexdigest()
-        return self._sums[attachment.id]
+            self._checksums[attachment.id] = digest.hexdigest()
+        return self._checksums[attachment.id]
 
     def describe(self, attachment_id: int, description: str | None) -> None:
         """Change the description of an attachment."""
         self._descriptions[attachment_id] = description
+        self.changes += 1
+
+    def rename(self, attachment_id: int, name: str) -> None:
+        """Change the name of an attachment."""
+        self._names[attachment_id] = name
         self.changes += 1
 
     def delete(self, attachment_id: int) -> None:

@@ -1,6 +1,4 @@
-"""Receives multipart uploads into files of a temporary folder, and reads them back.
-
-A file is written to disk and hashed as it arrives, so its size does not matter.
+"""Receives multipart uploads of any size, hashes them as they arrive, and reads them back.
 
 Beware: file names come in three spellings (RFC 5987 `filename*`, a browser's %22, backslashes). Only a quote, a line
 end or a doubled backslash is ever unescaped; every other character belongs to the name.
@@ -20,10 +18,10 @@ from urllib.parse import unquote
 from aiohttp import BodyPartReader, MultipartReader, web
 from typing_extensions import override
 
-CHUNK = 256 * 1024
+CHUNK_BYTES = 256 * 1024
 MAX_IN_MEMORY_BYTES = 1024 * 1024
 
-Named = Callable[[str], tuple[str, str | None]]
+DispositionParser = Callable[[str], tuple[str, str | None]]
 """Parses the field name and the file name of a Content-Disposition."""
 
 _EXTENDED = re.compile(r"""filename\*\s*=\s*utf-8''([^;\s]+)""", re.IGNORECASE)
@@ -36,9 +34,9 @@ class TooLargeError(Exception):
 
 
 class StoredContent:
-    """The bytes of an upload, written once and then read by any number at once.
+    """The bytes of an upload, written once, then read by any number of readers at once.
 
-    More than MAX_IN_MEMORY_BYTES go to a file without a name, so nothing is left behind, however the process ends.
+    From MAX_IN_MEMORY_BYTES on they are in a file without a name: nothing is left behind, however the process ends.
     """
 
     def __init__(self) -> None:
@@ -63,12 +61,12 @@ class StoredContent:
         self._memory.clear()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """What was written, in chunks."""
-        for start in range(0, self.size, CHUNK):
+        """All that was written, in chunks."""
+        for start in range(0, self.size, CHUNK_BYTES):
             if self._disk >= 0:
-                yield os.pread(self._disk, min(CHUNK, self.size - start), start)
+                yield os.pread(self._disk, min(CHUNK_BYTES, self.size - start), start)
             else:
-                yield bytes(self._memory[start : start + CHUNK])
+                yield bytes(self._memory[start : start + CHUNK_BYTES])
             await asyncio.sleep(0)
 
 
@@ -95,19 +93,18 @@ class _FlatReader(MultipartReader):
 
 
 async def receive(
-    request: web.Request, limit: int | None, named: Named | None = None
+    request: web.Request, limit: int | None, parse: DispositionParser
 ) -> tuple[dict[str, str], list[ReceivedFile]]:
-    """Read a request into (fields by lower-case name, files); `TooLargeError` if it is over `limit`."""
-    named = named or disposition
+    """The fields (by lower-case name) and files of a request; `TooLargeError` if it is over `limit` bytes."""
     if limit is not None and (request.content_length or 0) > limit + 64 * 1024:
         raise TooLargeError
     fields: dict[str, str] = {}
     files: list[ReceivedFile] = []
-    # As "mixed", because for form-data aiohttp parses the names as well, and fails at a `;` in one.
-    kind = request.headers["Content-Type"].replace("form-data", "mixed", 1)
-    async for part in _FlatReader({"Content-Type": kind}, request.content):
+    # As "mixed", because of form-data aiohttp parses the names itself, and fails at a `;` in one.
+    content_type = request.headers["Content-Type"].replace("form-data", "mixed", 1)
+    async for part in _FlatReader({"Content-Type": content_type}, request.content):
         assert isinstance(part, BodyPartReader)  # noqa: S101 - the reader makes no others
-        name, filename = named(part.headers.get("Content-Disposition", ""))
+        name, filename = parse(part.headers.get("Content-Disposition", ""))
         if filename is None:
             fields[name.lower()] = await part.text()
         else:
@@ -117,7 +114,7 @@ async def receive(
 
 async def _store(part: BodyPartReader, field: str, name: str, limit: int | None) -> ReceivedFile:
     digest, content = hashlib.sha256(), StoredContent()
-    while chunk := await part.read_chunk(CHUNK):
+    while chunk := await part.read_chunk(CHUNK_BYTES):
         if limit is not None and content.size + len(chunk) > limit:
             raise TooLargeError
         digest.update(chunk)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from migrator.store.blobs import Archive, LargeFile, hash_file
     from migrator.store.catalog import Catalog
-    from migrator.store.catalog.crawl import Crawl
-    from migrator.store.catalog.crawl_end import Vanished
+    from migrator.store.catalog.crawl import Crawl, Vanished
     from migrator.store.catalog.database import is_archive, sqlite_errors
     from migrator.store.clock import now
     from migrator.store.disk import OWNER_ONLY, disk_errors, own_limits, require_descriptors, sync_filesystem
@@ -65,7 +64,7 @@ _HOMES = {
     "README": "migrator.store.layout",
     "FreeSpace": "migrator.store.space",
     "Scribe": "migrator.store.writer",
-    "Vanished": "migrator.store.catalog.crawl_end",
+    "Vanished": "migrator.store.catalog.crawl",
     "audit": "migrator.store.repair.auditing",
     "blob_name": "migrator.store.layout",
     "disk_errors": "migrator.store.disk",

@@ -55,5 +55,5 @@ class FreeSpace:
         try:
             self.require(sum(wanted))
         except StorageError:
-            if wanted := wanted - catalog.sizes_stored(wanted):
+            if wanted := wanted - catalog.blobs.sizes_stored(wanted):
                 self.require(sum(wanted))

@@ -57,12 +57,12 @@ def record(catalog: Catalog, run: int, start: int, end: int) -> float:
         page = [attachment(number) for number in range(first, min(end, first + PAGE))]
         owners = {file.owner: Entity(file.owner, f"story {file.owner.id}", raw=ENTITY_RAW) for file in page}
         began = time.monotonic()
-        catalog.record_listing(run, list(owners.values()), [(file, Status.PENDING) for file in page])
+        catalog.crawl.record_listing(run, list(owners.values()), [(file, Status.PENDING) for file in page])
         listing += time.monotonic() - began
         stored = [Outcome(file, Status.STORED, Blob(hashlib.sha256(file.id.encode()).hexdigest(), 1)) for file in page]
         for part in range(0, len(stored), BATCH):
-            catalog.record_outcomes(run, stored[part : part + BATCH])
-        catalog.record_checkpoint(run, "Attachments", str(first))
+            catalog.crawl.record_outcomes(run, stored[part : part + BATCH])
+        catalog.crawl.record_checkpoint(run, "Attachments", str(first))
     return listing
 
 
@@ -81,8 +81,8 @@ def million(root: Path, count: int) -> None:
     """A tenth of them, the rest, then what a person and the next run ask."""
     catalog = Catalog(root)
     catalog.ensure_journal()
-    run = catalog.begin_run("backup")
-    crawl = catalog.begin_crawl(run, "[]")
+    run = catalog.runs.begin("backup")
+    crawl = catalog.crawl.begin(run, "[]")
     took, listing = timed(lambda: record(catalog, run, 0, count // 10))
     low = rss("VmRSS")
     row(f"{count // 10:,} listed and recorded", took, f"{count / 10 / took:,.0f} a second, RSS {low:.0f} MB")
@@ -94,32 +94,38 @@ def million(root: Path, count: int) -> None:
     row("size of the catalog", 0, f"{own:.0f} bytes for each, beyond the tracker's own JSON")
     catalog.close()
     catalog = Catalog(root)
-    row("resumed: what is missing", timed(lambda: catalog.unfinished(catalog.begin_crawl(run, "[]")))[0])
-    row("resumed: are all blobs known", timed(lambda: sum(len(catalog.blobs_in(f"{n:02x}")) for n in range(256)))[0])
-    row("resumed: has each file its blob", timed(lambda: len([*catalog.dangling()]))[0])
-    row("status: totals", timed(catalog.totals)[0])
-    row("failures", timed(lambda: catalog.failures(0))[0])
-    row("summary of a run", timed(lambda: (catalog.backup_counts(run, run), catalog.stored_bytes(run)))[0])
-    row("end of the crawl", timed(lambda: catalog.end_crawl(crawl))[0], f"peak RSS {rss('VmHWM'):.0f} MB")
+    row("resumed: what is missing", timed(lambda: catalog.crawl.unfinished(catalog.crawl.begin(run, "[]")))[0])
+    row(
+        "resumed: are all blobs known",
+        timed(lambda: sum(len(catalog.blobs.in_folder(f"{n:02x}")) for n in range(256)))[0],
+    )
+    row("resumed: has each file its blob", timed(lambda: len([*catalog.blobs.dangling()]))[0])
+    row("status: totals", timed(catalog.summaries.totals)[0])
+    row("failures", timed(lambda: catalog.summaries.failures(0))[0])
+    row(
+        "summary of a run",
+        timed(lambda: (catalog.summaries.backup_counts(run, run), catalog.summaries.stored_bytes(run)))[0],
+    )
+    row("end of the crawl", timed(lambda: catalog.crawl.end(crawl))[0], f"peak RSS {rss('VmHWM'):.0f} MB")
     catalog.close()
 
 
 def plan(root: Path, count: int) -> None:
     """A mapping of as many entities as 100,000 files are on, read and planned by."""
     catalog = Catalog(root)
-    run = catalog.begin_run("backup")
+    run = catalog.runs.begin("backup")
     record(catalog, run, 0, count)
-    catalog.end_run(run, RunStatus.COMPLETE, {})
+    catalog.runs.end(run, RunStatus.COMPLETE, {})
     lines = (f"UserStory,{number},Issue,{number + 7}\n" for number in range(count // OF_ENTITY))
     (root / "mapping.csv").write_text("source_kind,source_id,target_kind,target_id\n" + "".join(lines))
     took, mapping = timed(lambda: read_mapping(root / "mapping.csv"))
     row(f"mapping of {len(mapping):,} rows read", took)
     pairs = [(of, to) for of, targets in mapping.items() for to in targets]
-    row(f"{count:,} uploads planned", timed(lambda: catalog.plan_uploads(run, "target", pairs))[0])
-    row("planned again", timed(lambda: catalog.plan_uploads(run, "target", pairs))[0])
-    row("entities to settle", timed(lambda: catalog.unsettled_entities("target"))[0])
-    row("files without a row", timed(lambda: sum(n for of, n in catalog.owners() if of not in mapping))[0])
-    row("summary", timed(lambda: catalog.upload_counts("target", run))[0], f"peak RSS {rss('VmHWM'):.0f} MB")
+    row(f"{count:,} uploads planned", timed(lambda: catalog.uploads.plan(run, "target", pairs))[0])
+    row("planned again", timed(lambda: catalog.uploads.plan(run, "target", pairs))[0])
+    row("entities to settle", timed(lambda: catalog.uploads.unsettled_entities("target"))[0])
+    row("files without a row", timed(lambda: sum(n for of, n in catalog.entities.owners() if of not in mapping))[0])
+    row("summary", timed(lambda: catalog.summaries.upload_counts("target", run))[0], f"peak RSS {rss('VmHWM'):.0f} MB")
     catalog.close()
 
 

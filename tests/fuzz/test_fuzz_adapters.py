@@ -22,7 +22,7 @@ from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, Draft, Entity, EntityDraft, EntityRef, Page
 from migrator.ports import Source, Target
 from migrator.sandbox.world.model import World
-from migrator.store.catalog.crawl import _row
+from migrator.store.catalog.rows import row_of
 from migrator.trackers import Adapter, adapter
 from migrator.wire.client import HttpClient
 from migrator.wire.rate import RateLimiter
@@ -190,7 +190,7 @@ def recordable(entities: Any, attachments: Any, page: Page | None = None) -> Non
         for entity in entities:
             db.execute("SELECT ?, ?, ?, ?, ?", [entity.ref.kind, entity.ref.id, entity.title, entity.url, entity.raw])
         for file in attachments:
-            row = _row(file)
+            row = row_of(file)
             db.execute(f"SELECT {', '.join('?' * len(row))}", row)
             assert file.id
             assert file.size is None or isinstance(file.size, int)

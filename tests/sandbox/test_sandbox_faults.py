@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from migrator.sandbox.faults import IN_A_ROW, Faults
+from migrator.sandbox.faults import MAX_IN_A_ROW, Faults
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.world.model import World
 
@@ -171,16 +171,16 @@ async def test_an_upload_whose_answer_is_lost_is_stored(client: Client, sandbox:
     sandbox.faults.lose_upload_answers = 1
     with pytest.raises(aiohttp.ServerDisconnectedError):
         await upload(client, sandbox)
-    assert len(sandbox.uploads) == 1
+    assert len(sandbox.state.uploads) == 1
     assert sandbox.faults.injected == {"lose_upload_answers": 1}
     assert await upload(client, sandbox) == 200
-    assert len(sandbox.uploads) == 2
+    assert len(sandbox.state.uploads) == 2
 
 
 async def test_an_upload_that_fails_is_not_stored(client: Client, sandbox: TargetprocessSandbox) -> None:
     sandbox.faults.fail_uploads = 1
     assert await upload(client, sandbox) == 500
-    assert not sandbox.uploads
+    assert not sandbox.state.uploads
     assert await upload(client, sandbox) == 200
     assert sandbox.faults.injected == {"fail_uploads": 1}
 
@@ -193,14 +193,14 @@ async def test_upload_rates_strike_twice_in_a_row_at_most(client: Client, sandbo
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await upload(client, sandbox)
     assert await upload(client, sandbox) == 200
-    assert len(sandbox.uploads) == 4
+    assert len(sandbox.state.uploads) == 4
 
 
 async def test_an_upload_is_stored_before_a_delayed_answer(client: Client, sandbox: TargetprocessSandbox) -> None:
     sandbox.faults.upload_delay_after_accept = 30
     task = asyncio.create_task(upload(client, sandbox))
     async with asyncio.timeout(5):
-        while not sandbox.uploads:
+        while not sandbox.state.uploads:
             await asyncio.sleep(0.01)
     assert not task.done()
     task.cancel()
@@ -212,7 +212,7 @@ async def test_an_upload_over_the_limit_is_413(client: Client, sandbox: Targetpr
     sandbox.faults.max_upload_bytes = 1_000
     assert await upload(client, sandbox, b"x" * 1_000) == 200
     assert await upload(client, sandbox, b"x" * size) == 413
-    assert len(sandbox.uploads) == 1
+    assert len(sandbox.state.uploads) == 1
     assert sandbox.faults.injected == {"max_upload_bytes": 1}
 
 
@@ -240,8 +240,8 @@ def test_transient_faults_strike_about_as_often_as_asked_and_never_thrice_in_a_r
     faults = Faults.transient(0.3, seed)
     for number in range(300):
         row = [faults.of_request(f"GET /{number}", file=True) for _ in range(20)]
-        for start in range(len(row) - IN_A_ROW):
-            assert None in row[start : start + IN_A_ROW + 1]
+        for start in range(len(row) - MAX_IN_A_ROW):
+            assert None in row[start : start + MAX_IN_A_ROW + 1]
     assert 0.22 < faults.injected.total() / 6000 < 0.34
     assert set(faults.injected) == {
         "error_500", "unavailable", "throttled", "dropped", "truncated", "wrong_size",
@@ -253,7 +253,7 @@ async def test_a_client_that_repeats_gets_through_transient_faults(
 ) -> None:
     sandbox.faults = Faults.transient(0.6)
     for file in world.attachments[:60]:
-        for _ in range(2 * IN_A_ROW + 1):
+        for _ in range(2 * MAX_IN_A_ROW + 1):
             try:
                 status, body, _ = await fetch(client, sandbox, f"/Attachment.aspx?AttachmentID={file.id}")
             except aiohttp.ClientError:
@@ -288,7 +288,7 @@ async def test_a_sandbox_can_be_started_again_and_keeps_its_uploads(client: Clie
             assert await upload(client, sandbox) == 200
     async with sandbox:
         assert (await fetch(client, sandbox, "/Attachment.aspx?AttachmentID=601"))[1] == b"hello"
-    assert len(sandbox.uploads) == 2
+    assert len(sandbox.state.uploads) == 2
 
 
 def open_files() -> list[str]:

@@ -54,7 +54,7 @@ async def upload(sandbox, **changes):
 
 def owner(sandbox):
     """An issue with files."""
-    return next(entity.id for entity in sandbox.entities() if len(sandbox.attachments_of(entity.id)) > 2)
+    return next(entity.id for entity in sandbox.state.entities() if len(sandbox.state.attachments_of(entity.id)) > 2)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,9 @@ async def test_archive_has_an_entry_for_each_file_under_the_name_that_is_told(sa
         [pair] = item["ExtensionData"]
         content = archive.read(pair["Value"])
         assert pair["Key"] == "CompressedEntryName"
-        assert hashlib.sha256(content).hexdigest() == sandbox.sha256_of(sandbox.attachment(item["AttachmentID"]))
+        assert hashlib.sha256(content).hexdigest() == sandbox.state.sha256_of(
+            sandbox.state.attachment(item["AttachmentID"])
+        )
 
 
 async def test_upload_answers_with_its_number_and_is_there(sandbox):
@@ -155,11 +157,11 @@ async def test_upload_answers_with_its_number_and_is_there(sandbox):
 )
 async def test_upload_that_breaks_a_rule_is_400_and_stores_nothing(sandbox, changes):
     assert (await upload(sandbox, **changes))[0] == 400
-    assert not sandbox.uploads
+    assert not sandbox.state.uploads
 
 
 async def test_nothing_can_be_deleted(sandbox):
-    for file in sandbox.attachments()[:1]:
+    for file in sandbox.state.attachments()[:1]:
         assert (await ask(sandbox, "DELETE", f"/api/v1/attachments/{file.id}/true"))[0] == 405
 
 
@@ -176,7 +178,7 @@ async def test_search_lists_issues_by_number_in_pages(sandbox):
         _, page = await ask(sandbox, "POST", "/api/v1/issues/search", body)
         assert page["TotalCount"] == 12
         numbers += [item["IssueNumber"] for item in page["Collection"]]
-    assert numbers == [entity.id for entity in sandbox.entities()]
+    assert numbers == [entity.id for entity in sandbox.state.entities()]
     assert (await ask(sandbox, "POST", "/api/v1/issues/search", b"{}"))[0] == 400
 
 
@@ -216,4 +218,4 @@ async def test_sample_of_an_upload_on_the_vendors_page_is_taken(sandbox):
     status, made = await ask(
         sandbox, "POST", "/api/v1/attachments/", body.replace("100", str(owner(sandbox)), 1).encode()
     )
-    assert (status, [sandbox.attachment(made).name]) == (201, ["Test-Attachment.txt"])
+    assert (status, [sandbox.state.attachment(made).name]) == (201, ["Test-Attachment.txt"])

@@ -144,12 +144,12 @@ async def test_include_and_exclude_exclude_each_other_and_an_unknown_field_is_na
 
 
 async def test_attachments_stand_inside_of_their_entity(client: Client, targetprocess: TargetprocessSandbox) -> None:
-    entity = next(one for one in targetprocess.entities() if targetprocess.attached(one.id))
+    entity = next(one for one in targetprocess.state.entities() if targetprocess.lists.attached(one.id))
     collection = PLURALS[targetprocess.kind_of(entity.id)]
     for path in (f"Generals/{entity.id}", f"{collection}/{entity.id}"):
         text, _ = await got(client, f"{targetprocess.url}/api/v1/{path}?include=[Attachments]", **BASIC, **JSON)
         inside = json.loads(text)["Attachments"]["Items"]
-        assert [file["Id"] for file in inside] == [file.id for file in targetprocess.attached(entity.id)]
+        assert [file["Id"] for file in inside] == [file.id for file in targetprocess.lists.attached(entity.id)]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ async def test_attachments_stand_inside_of_their_entity(client: Client, targetpr
 async def test_paths_are_taken_in_any_case_and_behind_any_slashes(
     client: Client, targetprocess: TargetprocessSandbox, path: str
 ) -> None:
-    file = targetprocess.attachments()[0]
+    file = targetprocess.state.attachments()[0]
     await got(client, targetprocess.url + path.replace("=ID", f"={file.id}"), **BASIC)
     [request] = targetprocess.requests
     proper = ("/api/v1/Context", "/Attachment.aspx", "/AttachmentThumbnail.aspx", "/login.aspx")
@@ -277,11 +277,11 @@ async def test_every_query_of_the_page_on_filters_is_answered(
 async def test_attachment_is_deleted_by_either_of_the_vendors_spellings(
     client: Client, teampulse: TeamPulseSandbox
 ) -> None:
-    first, second = [file.id for file in teampulse.attachments() if teampulse.world.owner_of(file)][:2]
+    first, second = [file.id for file in teampulse.state.attachments() if teampulse.world.owner_of(file)][:2]
     for path in (f"attachments/{first}", f"attachment/{second}"):
         async with client.delete(f"{teampulse.url}/api/v1/{path}", headers=COOKIE) as answer:
             assert answer.status == 200
-    assert {first, second}.isdisjoint(file.id for file in teampulse.attachments())
+    assert {first, second}.isdisjoint(file.id for file in teampulse.state.attachments())
 
 
 async def test_challenge_names_the_client_bare_as_documented_and_in_quotes_as_the_sdk_reads_it(

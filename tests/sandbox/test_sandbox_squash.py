@@ -136,7 +136,7 @@ async def test_all_files_of_a_request_are_taken_and_told_without_size(client: Cl
 @pytest.mark.parametrize("name", ["no dot", ".hidden", "dot.", "a.elevenchars", "n" * 252 + ".txt"])
 async def test_name_that_no_column_holds_breaks_the_server(client: Client, sandbox: SquashSandbox, name: str) -> None:
     await upload(client, sandbox, name, status=500)
-    assert not sandbox.uploads
+    assert not sandbox.state.uploads
     if len(name) < 255:
         await upload(client, sandbox, fitting(name))
 
@@ -156,7 +156,7 @@ async def test_upload_of_another_kind_or_name_is_refused(client: Client, sandbox
     sandbox.faults.max_upload_bytes = 2
     told = await upload(client, sandbox, "a.txt", status=413)
     assert told == {"maxUploadError": {"maxSize": 2}}
-    assert not sandbox.uploads
+    assert not sandbox.state.uploads
 
 
 async def test_extension_off_the_whitelist_is_left_out_without_a_word(client: Client, sandbox: SquashSandbox) -> None:
@@ -229,7 +229,7 @@ async def test_sample_of_an_upload_on_the_vendors_page_is_taken(
     told = [(file["name"], file["file_type"]) for file in made["_embedded"]["attachments"]]
     assert told == [("new attachment 1", "docx"), ("new attachment 2", "pdf")]
     ids = [file["id"] for file in made["_embedded"]["attachments"]]
-    assert [sandbox.attachment(number).size for number in ids] == [len("something right"), len("even more")]
+    assert [sandbox.state.attachment(number).size for number in ids] == [len("something right"), len("even more")]
     content = {"Content-Type": "application/json", "Accept": "application/octet-stream"}
     url = f"{sandbox.url}/api/rest/latest/attachments/{ids[0]}/content"
     async with client.get(url, headers={"Authorization": f"Bearer {sandbox.token}", **content}) as answer:
@@ -249,4 +249,4 @@ async def test_part_of_any_media_type_is_a_file(client: Client, sandbox: SquashS
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     made = await call(client, sandbox, path, 201, "POST", data=body.encode(), headers=headers)
     [file] = made["_embedded"]["attachments"]
-    assert sandbox.attachment(file["id"]).size == 3
+    assert sandbox.state.attachment(file["id"]).size == 3

@@ -437,7 +437,7 @@ async def test_an_upload_is_answered_in_camel_case_and_can_be_read_back(
     assert (item["id"], item["name"], item["description"], item["size"]) == (601, "a.txt", "a.txt", 12)
     assert item["general"]["id"] == 101
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+01:00", item["date"])
-    stored = sandbox.files_of(101)[-1]
+    stored = sandbox.state.files_of(101)[-1]
     assert (stored.id, stored.name, stored.media_type, stored.size) == (601, "a.txt", "text/plain", 12)
     assert 601 in await ids(client, sandbox, "Generals/101/Attachments?take=1000")
     async with client.get(f"{sandbox.url}/Attachment.aspx?AttachmentID=601", headers=BASIC) as download:
@@ -463,13 +463,13 @@ async def test_a_file_name_is_kept_verbatim(
 ) -> None:
     answer = json.loads(await upload(client, sandbox, "101", disposition))
     assert answer["items"][0]["name"] == name
-    assert sandbox.files_of(101)[-1].name == name
+    assert sandbox.state.files_of(101)[-1].name == name
 
 
 async def test_an_upload_to_an_unknown_entity_fails_with_a_title(client: Client, sandbox: TargetprocessSandbox) -> None:
     page = await upload(client, sandbox, "99999", 'name="file"; filename="a.txt"', status=500)
     assert "<title>General with Id 99999 was not found</title>" in page
-    assert not sandbox.uploads
+    assert not sandbox.state.uploads
 
 
 async def test_old_servers_answer_an_upload_with_positions_or_inside_html(client: Client, world: World) -> None:
@@ -492,7 +492,7 @@ async def test_a_description_can_be_changed_and_a_file_deleted(
         assert answer.status == 200
     await ask(client, sandbox, "Attachments/1", status=404)
     assert world.attachment(1) is not None
-    assert sandbox.attachment(1) is None
+    assert sandbox.state.attachment(1) is None
 
 
 @pytest.mark.parametrize(

@@ -283,7 +283,7 @@ async def test_an_upload_answers_201_with_one_object(client: Client, sandbox: Te
     item = json.loads(await upload(client, sandbox, "?type=Feedback"))
     assert (item["id"], item["name"], item["size"], item["type"]) == (601, "Größe 1.txt", 5, "Feedback")
     assert (item["workItemId"], item["description"], item["commentId"]) == (101, None, None)
-    stored = sandbox.files_of(101)[-1]
+    stored = sandbox.state.files_of(101)[-1]
     assert (stored.id, stored.name, stored.media_type, stored.description) == (
         601,
         "Größe 1.txt",
@@ -299,7 +299,7 @@ async def test_an_upload_has_to_be_named_files_and_of_a_known_type(client: Clien
     assert "files" in json.loads(await upload(client, sandbox, field="file", status=400))
     assert "type" in json.loads(await upload(client, sandbox, "?type=FeedbackPortal", status=400))
     await send(client, sandbox, "POST", "workitems/101/attachments", {}, 400)
-    assert not sandbox.uploads
+    assert not sandbox.state.uploads
 
 
 @pytest.mark.parametrize("status", [404, 413])
@@ -361,7 +361,7 @@ async def test_an_incomplete_record_is_400_and_names_the_field(
     client: Client, sandbox: TeamPulseSandbox, path: str, body: Any, field: str
 ) -> None:
     assert list(await send(client, sandbox, "POST", path, body, 400)) == [field]
-    assert not sandbox.created
+    assert not sandbox.state.created
 
 
 async def test_a_comment_is_created_on_a_work_item(client: Client, sandbox: TeamPulseSandbox) -> None:
@@ -399,7 +399,7 @@ async def test_faults_strike_here_too(client: Client, sandbox: TeamPulseSandbox)
     sandbox.faults.unavailable, sandbox.faults.lose_upload_answers = 0.0, 1
     with pytest.raises(aiohttp.ServerDisconnectedError):
         await upload(client, sandbox)
-    assert len(sandbox.uploads) == 1
+    assert len(sandbox.state.uploads) == 1
     assert sandbox.faults.injected == {"wrong_size": 2, "unavailable": 2, "lose_upload_answers": 1}
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from migrator.sandbox.world.model import BLOCK, World, WorldAttachment
+from migrator.sandbox.world.model import BLOCK_BYTES, World, WorldAttachment
 
 
 def by_entity(world: World) -> dict[int, list[WorldAttachment]]:
@@ -133,7 +133,7 @@ def test_only_intended_contents_are_shared(world: World) -> None:
 def test_a_large_content_comes_in_blocks_that_differ(world: World) -> None:
     large = max(world.attachments, key=lambda attachment: attachment.size)
     chunks = list(world.chunks(large))
-    assert all(len(chunk) <= BLOCK for chunk in chunks)
+    assert all(len(chunk) <= BLOCK_BYTES for chunk in chunks)
     assert len(set(chunks)) == len(chunks) > 40
 
 
@@ -141,7 +141,7 @@ def test_a_two_gigabyte_file_costs_nothing_until_it_is_read() -> None:
     world = World.generate(entities=50, large_bytes=2 * 1024**3)
     large = max(world.attachments, key=lambda attachment: attachment.size)
     assert large.size == 2 * 1024**3
-    assert len(next(iter(world.chunks(large)))) == BLOCK
+    assert len(next(iter(world.chunks(large)))) == BLOCK_BYTES
 
 
 def test_a_real_html_attachment_looks_like_a_login_page(world: World) -> None:

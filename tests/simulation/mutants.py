@@ -22,7 +22,7 @@ from migrator.pipeline.load.upload import Uploader
 from migrator.store import disk, writer
 from migrator.store.blobs import Archive
 from migrator.store.catalog import database
-from migrator.store.catalog.uploads import UploadTables
+from migrator.store.catalog.uploads import UploadRecords
 from migrator.store.journal import manifest
 from migrator.store.journal.keeper import Journal
 from migrator.store.repair import remaking
@@ -32,7 +32,7 @@ async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> N
     try:
         if before is not None:
             await before
-        write = self._catalog.record_checkpoint
+        write = self._catalog.crawl.record_checkpoint
         await self._executor.call(write, self._run, stream, page.next, page.links, partial=self._partial)
         await self._list_and_fetch(page.entities, page.attachments)
         await self._list_and_fetch((), await self._ask(page.ask))
@@ -41,7 +41,7 @@ async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> N
 
 
 async def _rows_first(self: Any, batch: list[Any]) -> Any:
-    await self._executor.call(self._catalog.record_outcomes, self._run, [settled.outcome for settled in batch])
+    await self._executor.call(self._catalog.crawl.record_outcomes, self._run, [settled.outcome for settled in batch])
     return await _writing(self, batch)
 
 
@@ -129,7 +129,7 @@ async def _page_swallows_errors(self: Any, attachment: Any, recorded: Any) -> An
 
 
 def _uploaded_at_once(self: Any, run: int, target: str, upload: Any, name: str, before: Any, at: str) -> None:
-    self.record_upload(run, target, upload, UploadStatus.UPLOADED, name=name, remote_id="1", ours=True)
+    self.record(run, target, upload, UploadStatus.UPLOADED, name=name, remote_id="1", ours=True)
 
 
 Mutant = Callable[[], AbstractContextManager[object]]
@@ -153,8 +153,8 @@ MUTANTS: dict[str, Mutant] = {
     "a retry without rewind": lambda: patch.object(retry.RetryingSource, "download", _download_without_rewind),
     "an upload is repeated without a look": lambda: patch.object(Uploader, "_find_sent", _sent_without_a_look),
     "a load that resumes does not look": lambda: patch.object(Uploader, "_find", _resumed_without_a_look),
-    "an intent is not recorded": lambda: patch.object(UploadTables, "record_intent", _intent_not_recorded),
-    "an upload is recorded before it is sent": lambda: patch.object(UploadTables, "record_intent", _uploaded_at_once),
+    "an intent is not recorded": lambda: patch.object(UploadRecords, "record_intent", _intent_not_recorded),
+    "an upload is recorded before it is sent": lambda: patch.object(UploadRecords, "record_intent", _uploaded_at_once),
     "sizes are not compared": lambda: patch.object(checked_sink.CheckedSink, "judge", lambda *_: None),
     "what is read back is not checked": lambda: patch.object(retry.RetryingTarget, "read_back", _read_back_unchecked),
     "a 404 is for ever": lambda: patch.object(Fetcher, "_gone", _gone_at_once),

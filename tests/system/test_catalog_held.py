@@ -19,7 +19,7 @@ from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog, database
-from migrator.store.catalog.database import sqlite_errors
+from migrator.store.catalog.database import CatalogDatabase, sqlite_errors
 from migrator.store.catalog.holders import LOCKS, holders_of
 from migrator.store.layout import CATALOG
 from migrator.store.repair.auditing import audit
@@ -140,7 +140,7 @@ async def test_held_in_the_midst_of_a_run_it_ends_and_the_next_one_fetches_what_
 @pytest.mark.skipif(not LOCKS.exists(), reason="this system has no table of locks")
 async def test_whoever_has_no_lock_is_not_named_and_looking_loses_no_lock_of_ours(tmp_path):
     await run_backup(small_tracker(), tmp_path)
-    with held(tmp_path, "SELECT 2"), closing(Catalog(tmp_path)) as catalog, catalog.transaction():
+    with held(tmp_path, "SELECT 2"), closing(CatalogDatabase(tmp_path)) as catalog, catalog.transaction():
         catalog.db.execute("UPDATE runs SET command = 'x'")
         assert holders_of(tmp_path / CATALOG) == []
         refused = f"import sqlite3; sqlite3.connect({str(tmp_path / CATALOG)!r}, timeout=0).execute('DELETE FROM runs')"
@@ -187,7 +187,7 @@ async def test_what_a_killed_program_left_beside_the_catalog_is_taken_up_by_the_
     killed(tmp_path, *LEFT[left])
     assert [path.name for path in tmp_path.glob("catalog.db-*") if path.stat().st_size]
     with closing(Catalog(tmp_path, read_only=True)) as catalog, sqlite_errors(tmp_path):
-        assert catalog.totals()["attachments"] == {"stored": len(tracker.files)}
+        assert catalog.summaries.totals()["attachments"] == {"stored": len(tracker.files)}
     assert (await run_backup(tracker, tmp_path))["status"] == "complete"
     assert stored(tmp_path) == expected(tracker)
     assert "half" not in {command for (command,) in rows(tmp_path, "SELECT command FROM runs")}
@@ -251,7 +251,7 @@ async def test_a_catalog_that_is_damaged_is_said_to_be_and_rebuilt(tmp_path, dam
             sqlite_errors(tmp_path),
             closing(Catalog(tmp_path, read_only=read_only)) as catalog,
         ):
-            catalog.totals()
+            catalog.summaries.totals()
     assert {found["code"] for found in (await run_verify(tmp_path))["problems"]} == {"E11"}
     assert rebuild(Archive(tmp_path)).as_json()["problems"] == []
     assert (await run_verify(tmp_path))["problems"] == []

@@ -218,13 +218,13 @@ async def test_the_documents_have_the_keys_of_the_contract_and_nothing_else_is_o
     rehearsal = await run("--json", "load", config, "--dry-run")
     assert rehearsal.code == 0
     assert rehearsal.document["uploads"]["planned"] == OWNED
-    assert len(target.uploads) == 0
+    assert len(target.state.uploads) == 0
 
     load = await run("--json", "load", config)
     assert load.code == 0
     assert load.document.keys() == LOAD | {"unmapped_files"}
     assert load.document["uploads"].keys() == UPLOADS
-    assert load.document["uploads"]["uploaded"] == OWNED == len(target.uploads)
+    assert load.document["uploads"]["uploaded"] == OWNED == len(target.state.uploads)
     assert load.document["uploads"]["unmapped"] == 60 - OWNED == len(load.document["unmapped_files"])
 
     verify = await run("--json", "verify", root)
@@ -270,8 +270,8 @@ async def test_migrate_moves_everything_in_one_go(tmp_path, source, target):
     finished = await run("--json", "migrate", config_of(tmp_path, source, target))
     assert (finished.code, finished.document["status"]) == (0, "complete"), finished.err
     for entity in WORLD.entities:
-        ours = sorted(file.sha256 for file in source.files_of(entity.id))
-        assert sorted(file.sha256 for file in target.files_of(entity.id)) == ours
+        ours = sorted(file.sha256 for file in source.state.files_of(entity.id))
+        assert sorted(file.sha256 for file in target.state.files_of(entity.id)) == ours
 
 
 async def test_the_sandbox_command_serves_what_it_says_until_it_is_stopped(tmp_path):
@@ -354,7 +354,7 @@ async def test_a_file_that_is_listed_and_answers_404_has_failed_and_is_told_firs
 async def test_files_that_are_no_longer_listed_are_an_alarm_until_a_person_accepts_it(tmp_path, source):
     config = config_of(tmp_path, source)
     assert (await run("backup", config)).code == 0
-    source.world, source.changes = WORLD.without_attachments(), source.changes + 1
+    source.state.world, source.state.changes = WORLD.without_attachments(), source.state.changes + 1
     alarm = await run("--json", "backup", config)
     assert (alarm.code, alarm.document["status"], alarm.document["attachments"]["gone"]) == (3, "incomplete", 0)
     assert "60 of 60 files are no longer listed" in alarm.document["failures"][0]["reason"]
@@ -379,7 +379,7 @@ async def test_an_upload_that_the_target_refuses_is_status_3_and_goes_with_the_n
     assert (failure["name"], failure.keys() >= FAILURE) == ("database.bin", True)
     target.faults.max_upload_bytes = None
     assert (await run("--json", "load", config)).document["uploads"]["uploaded"] == 1
-    assert len(target.uploads) == OWNED
+    assert len(target.state.uploads) == OWNED
 
 
 # The archive
@@ -391,7 +391,7 @@ async def test_the_archive_can_be_read_without_the_program(tmp_path, source):
     recipe = re.search(r"(find blobs .*)\n", (root / "README.txt").read_text())[1]
     checked = subprocess.run(["sh", "-c", recipe], cwd=root, capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
-    truth = {(str(file.id), file.name, source.sha256_of(file)) for file in WORLD.attachments}
+    truth = {(str(file.id), file.name, source.state.sha256_of(file)) for file in WORLD.attachments}
     assert set(catalog(root, "SELECT attachment_id, name, sha256 FROM attachments")) == truth
     for table, columns in {
         "entities": "kind, entity_id, title, url, raw, first_run, last_run",
@@ -591,14 +591,14 @@ async def test_a_stopped_load_is_status_130_and_the_next_sends_only_the_rest(tmp
     assert (await run("-q", "backup", config)).code == 0
     target.faults.upload_delay_after_accept = 0.05
     process = await start("--json", "load", config)
-    await until(lambda: len(target.uploads) >= 10)
+    await until(lambda: len(target.state.uploads) >= 10)
     process.send_signal(signal.SIGTERM)
     finished = await ended(process, within=15)
     assert (finished.code, finished.document["status"]) == (130, "interrupted")
-    sent = len(target.uploads)
+    sent = len(target.state.uploads)
     assert finished.document["uploads"]["uploaded"] == sent < OWNED
     again = await run("--json", "load", config)
-    assert (again.code, len(target.uploads)) == (0, OWNED)
+    assert (again.code, len(target.state.uploads)) == (0, OWNED)
     assert again.document["uploads"]["uploaded"] == OWNED - sent
 
 
@@ -614,10 +614,10 @@ async def test_a_demo_migration_of_a_few_entities_then_the_rest(tmp_path, source
     assert len(owners) == 3
     some = await run("--json", "load", config, "--limit", "2")
     assert (some.code, some.document["status"]) == (0, "complete")
-    assert len({file.entity_id for file in target.attachments()}) == 2
-    assert some.document["uploads"]["skipped"] == some.document["uploads"]["planned"] - len(target.uploads) > 0
+    assert len({file.entity_id for file in target.state.attachments()}) == 2
+    assert some.document["uploads"]["skipped"] == some.document["uploads"]["planned"] - len(target.state.uploads) > 0
     whole = await run("--json", "migrate", config)
-    assert (whole.code, len(target.uploads)) == (0, OWNED)
+    assert (whole.code, len(target.state.uploads)) == (0, OWNED)
     assert whole.document["backup"]["attachments"]["unchanged"] == few.document["attachments"]["stored"]
 
 
@@ -645,7 +645,7 @@ async def test_a_rehearsal_lists_every_upload_and_sums_up_on_the_terminal(tmp_pa
     refused = [entry for entry in entries if entry["what"] == "refused"]
     assert len(refused) == large == finished.document["dry_run"]["would_fail"]
     assert all("too large" in entry["reason"] for entry in refused)
-    assert len(target.uploads) == 0
+    assert len(target.state.uploads) == 0
     people = await run("-q", "load", config, "--dry-run")
     assert f"{OWNED - large}" in re.search(r"dry run: would upload +(.*)", people.out)[1]
     assert "too large" in people.out
@@ -657,15 +657,15 @@ async def test_a_rehearsal_lists_every_upload_and_sums_up_on_the_terminal(tmp_pa
 async def test_rollback_deletes_what_a_load_put_there_and_says_so(tmp_path, source, target):
     config = config_of(tmp_path, source, target)
     assert (await run("-q", "migrate", config)).code == 0
-    assert sum(len(target.files_of(entity.id)) for entity in WORLD.entities) == OWNED
+    assert sum(len(target.state.files_of(entity.id)) for entity in WORLD.entities) == OWNED
     rehearsal = await run("--json", "rollback", config, "--dry-run")
     assert (rehearsal.code, rehearsal.document["dry_run"]) == (0, {"would_delete": OWNED})
-    assert rehearsal.document["deletions"]["deleted"] == len(target.deleted) == 0
+    assert rehearsal.document["deletions"]["deleted"] == len(target.state.deleted) == 0
     finished = await run("--json", "rollback", config)
     assert (finished.code, finished.document["status"]) == (0, "complete")
     assert finished.document["deletions"].keys() == DELETIONS
-    assert finished.document["deletions"]["deleted"] == OWNED == len(target.deleted)
-    assert sum(len(target.files_of(entity.id)) for entity in WORLD.entities) == 0
+    assert finished.document["deletions"]["deleted"] == OWNED == len(target.state.deleted)
+    assert sum(len(target.state.files_of(entity.id)) for entity in WORLD.entities) == 0
     again = await run("rollback", config)
     assert again.code == 0
     assert "planned" in again.out
@@ -674,12 +674,12 @@ async def test_rollback_deletes_what_a_load_put_there_and_says_so(tmp_path, sour
 async def test_a_file_that_was_changed_at_the_target_makes_a_rollback_status_3(tmp_path, source, target):
     config = config_of(tmp_path, source, target)
     assert (await run("-q", "migrate", config)).code == 0
-    number = next(iter(target.uploads))
-    target.uploads[number] = replace(target.uploads[number], name="renamed by somebody.txt")
+    number = next(iter(target.state.uploads))
+    target.state.uploads[number] = replace(target.state.uploads[number], name="renamed by somebody.txt")
     finished = await run("--json", "rollback", config)
     assert (finished.code, finished.document["status"]) == (3, "incomplete")
-    assert (finished.document["deletions"]["changed"], len(target.deleted)) == (1, OWNED - 1)
-    assert number not in target.deleted
+    assert (finished.document["deletions"]["changed"], len(target.state.deleted)) == (1, OWNED - 1)
+    assert number not in target.state.deleted
     assert "renamed by somebody.txt" in finished.document["failures"][0]["reason"]
 
 
@@ -694,16 +694,16 @@ async def test_a_killed_or_stopped_rollback_is_finished_by_the_next(tmp_path, so
     assert (await run("-q", "migrate", config)).code == 0
     target.faults.latency = 0.01
     process = await start("--json", "rollback", config)
-    await until(lambda: len(target.deleted) >= 5)
+    await until(lambda: len(target.state.deleted) >= 5)
     assert await kill(process)
     process = await start("--json", "rollback", config)
-    await until(lambda: len(target.deleted) >= 10)
+    await until(lambda: len(target.state.deleted) >= 10)
     process.send_signal(signal.SIGTERM)
     finished = await ended(process, within=15)
     assert (finished.code, finished.document["status"]) == (130, "interrupted")
-    assert len(target.deleted) < OWNED
+    assert len(target.state.deleted) < OWNED
     finished = await run("--json", "rollback", config)
-    assert (finished.code, len(target.deleted)) == (0, OWNED)
+    assert (finished.code, len(target.state.deleted)) == (0, OWNED)
     assert finished.document["deletions"]["already_gone"] == 0
     target.faults.latency = 0.0
     assert (await run("--json", "load", config)).document["uploads"]["uploaded"] == OWNED

@@ -66,7 +66,7 @@ async def test_a_mapping_none_of_whose_rows_names_anything_is_status_2_and_nothi
         assert (finished.code, finished.document["error"]["code"]) == (2, 2), finished
         assert "no row of the mapping names anything in the archive (mapping.csv line 2:" in finished.err
         assert "did you mean" in finished.err
-    assert len(target.uploads) == 0
+    assert len(target.state.uploads) == 0
     assert rows(config.parent / "archive", "SELECT count(*) FROM runs WHERE command = 'load'") == [(0,)]
 
 
@@ -165,7 +165,7 @@ async def test_a_rehearsal_knows_the_authors_that_an_issuetrak_does_not(tmp_path
         assert [(one["ok"], one["warning"]) for one in odd if "created_by" in one["detail"]] == [(True, True)]
         assert (await run("-q", "backup", config)).code == 0
         told = (await run("--json", "load", config, "--dry-run")).document
-        assert len(issuetrak.uploads) == 0
+        assert len(issuetrak.state.uploads) == 0
         done = (await run("--json", "load", config)).document
     refused = [sorted((one["attachment"], one["reason"]) for one in one["failures"]) for one in (told, done)]
     assert refused[0] == refused[1] != []
@@ -194,7 +194,7 @@ async def on_terminal(*words: object, answer: bytes) -> tuple[int, str, str]:
 
 def there(target) -> int:
     """How many files the target holds."""
-    return sum(len(target.files_of(entity.id)) for entity in WORLD.entities)
+    return sum(len(target.state.files_of(entity.id)) for entity in WORLD.entities)
 
 
 async def test_a_rollback_asks_on_a_terminal_with_the_number_and_the_address(backed_up, target):
@@ -227,8 +227,8 @@ async def test_a_rollback_without_a_terminal_goes_on_without_asking(backed_up, t
 async def test_moving_what_changed_asks_on_a_terminal_too(backed_up, target):
     config, file = backed_up
     assert (await run("-q", "load", config)).code == 0
-    owner, spare = sorted((e.id for e in WORLD.entities), key=lambda id_: -len(target.files_of(id_)))[:2]
-    before = len(target.files_of(owner))
+    owner, spare = sorted((e.id for e in WORLD.entities), key=lambda id_: -len(target.state.files_of(id_)))[:2]
+    before = len(target.state.files_of(owner))
     edited(file, lambda _, line: line.replace(f",{target.kind_of(owner)},{owner}", f",{target.kind_of(spare)},{spare}"))
     code, _, shown = await on_terminal("-q", "load", config, "--move-changed", answer=b"n\n")
     assert f"Delete {before} files at former entities of {target.url}? [y/N]" in shown

@@ -64,8 +64,8 @@ async def test_map_proposes_rows_by_title_and_a_load_by_them_moves_everything(tm
 
 
 async def test_map_keeps_the_rows_of_a_person_and_lists_what_it_can_not_tell(tmp_path, source, target):
-    target.created[5000] = WorldEntity(5000, "bug", WORLD.entities[0].title)  # a second one of this title
-    target.created[1000 + WORLD.entities[1].id] = WorldEntity(1, "bug", "x")
+    target.state.created[5000] = WorldEntity(5000, "bug", WORLD.entities[0].title)  # a second one of this title
+    target.state.created[1000 + WORLD.entities[1].id] = WorldEntity(1, "bug", "x")
     config = config_of(tmp_path, source, target)
     mine = f"{source.kind_of(WORLD.entities[2].id)};{WORLD.entities[2].id};;4711;by hand\r\n"
     (tmp_path / "mapping.csv").write_bytes(("\ufeff" + HEADER.replace(",", ";") + ";note\r\n" + mine).encode())
@@ -120,10 +120,10 @@ CREATE = {"mapping": {"create_missing": True}, "target__options": {"create_proje
 def assert_everything_is_there_once(folder: Path, target) -> None:
     mapping = read_mapping(folder / "mapping.csv")
     assert {int(of.id) for of in mapping} == WITH_FILES
-    assert sorted(int(to.id) for (to,) in mapping.values()) == sorted(target.created)
+    assert sorted(int(to.id) for (to,) in mapping.values()) == sorted(target.state.created)
     for of, (to,) in mapping.items():
-        assert target.entity(int(to.id)).title == WORLD.entity(int(of.id)).title
-        there = sorted(file.sha256 for file in target.files_of(int(to.id)))
+        assert target.state.entity(int(to.id)).title == WORLD.entity(int(of.id)).title
+        there = sorted(file.sha256 for file in target.state.files_of(int(to.id)))
         assert there == sorted(sha256(WORLD.content(file)) for file in WORLD.attachments_of(int(of.id)))
 
 
@@ -133,7 +133,7 @@ async def test_create_missing_needs_no_mapping_file_and_makes_stubs_with_a_link(
     assert found.code == 0, found.err
     assert found.document["load"]["stubs"] == {"created": len(WITH_FILES), "found": 0, "failed": 0}
     assert_everything_is_there_once(tmp_path, empty)
-    for number, stub in empty.created.items():
+    for number, stub in empty.state.created.items():
         assert f'<a href="{source.url}/entity/' in stub.text, number
     assert (await run("--json", "load", config)).document["stubs"]["created"] == 0
     assert_everything_is_there_once(tmp_path, empty)
@@ -145,7 +145,9 @@ async def test_a_load_that_creates_and_is_killed_again_and_again_creates_each_st
     empty.faults.latency = 0.02
     for count in range(1, len(WITH_FILES), 3):
         process = await start("load", config)
-        await until(lambda count=count, process=process: len(empty.created) >= count or process.returncode is not None)
+        await until(
+            lambda count=count, process=process: len(empty.state.created) >= count or process.returncode is not None
+        )
         await kill(process)
     empty.faults.latency = 0
     assert (await run("--json", "load", config)).code == 0
@@ -160,7 +162,7 @@ async def test_creating_without_a_project_is_status_2_and_names_the_projects(tmp
         assert found.code == 2
         assert "create_project" in found.err
         assert "Sandbox (1)" in found.err
-    assert empty.created == {}
+    assert empty.state.created == {}
 
 
 async def test_a_rehearsal_that_would_create_says_how_much_and_creates_nothing(tmp_path, source, empty):
@@ -169,7 +171,7 @@ async def test_a_rehearsal_that_would_create_says_how_much_and_creates_nothing(t
     found = await run("--json", "load", config, "--dry-run")
     assert (found.code, found.document["stubs"]) == (0, {"would_create": len(WITH_FILES)})
     assert f"{len(WITH_FILES)} entities would be created first" in found.err
-    assert empty.created == {}
+    assert empty.state.created == {}
 
 
 async def test_a_row_added_is_loaded_and_a_changed_one_is_told_and_moved(tmp_path, source, target):
@@ -185,22 +187,22 @@ async def test_a_row_added_is_loaded_and_a_changed_one_is_told_and_moved(tmp_pat
     path.write_text(whole)
     assert (await run("--json", "load", config)).document["uploads"]["uploaded"] == count
 
-    new = target.create_entity("bug", "better", "").id
+    new = target.state.create_entity("bug", "better", "").id
     path.write_text(whole.replace(line, f"{','.join(line.split(',')[:2])},Bug,{new}"))
     told = await run("load", config)
     assert told.code == 0
     assert f"{count} files are at entities that the mapping names no more" in told.out
     assert "--move-changed" in told.out
     old = number + 1000
-    assert len(target.files_of(old)) == len(target.files_of(new)) == count
+    assert len(target.state.files_of(old)) == len(target.state.files_of(new)) == count
     dry = await run("--json", "load", config, "--move-changed", "--dry-run")
-    assert len(target.files_of(old)) == count, dry.out
+    assert len(target.state.files_of(old)) == count, dry.out
     moved = await run("--json", "load", config, "--move-changed")
     assert (moved.code, moved.document["moved"]["deleted"]) == (0, count), moved
     assert [row["attachment"] for row in moved.document["changed"]] == [
         str(file.id) for file in sorted(WORLD.attachments_of(number), key=lambda file: str(file.id))
     ]
-    assert (len(target.files_of(old)), len(target.files_of(new))) == (0, count)
+    assert (len(target.state.files_of(old)), len(target.state.files_of(new))) == (0, count)
     again = (await run("--json", "load", config, "--move-changed")).document
     assert "changed" not in again
     assert again["uploads"]["uploaded"] == 0

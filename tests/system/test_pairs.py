@@ -73,7 +73,7 @@ def assert_there_once(root: Path, target: Sandbox, pairs: list[tuple[EntityRef, 
         wanted.setdefault(into[kind, entity], Counter())[name, sha256] += 1
         texts.setdefault(into[kind, entity], []).append(text)
     for entity in {to.id for _, to in pairs}:
-        files = target.files_of(int(entity))
+        files = target.state.files_of(int(entity))
         assert Counter((file.name, file.sha256) for file in files) == wanted[entity], entity
         if describes:
             found = [file.description or "" for file in files]
@@ -104,7 +104,7 @@ async def test_any_source_loads_into_any_target_exactly_once(tmp_path, monkeypat
         describes = wire_target(configuration).tracker.capabilities.sets_description
         count = assert_there_once(tmp_path, target, pairs, describes)
         undone = (await run_rollback(configuration, output, stop)).as_json()
-        left = sum(len(target.files_of(int(to.id))) for to in {to for _, to in pairs})
+        left = sum(len(target.state.files_of(int(to.id))) for to in {to for _, to in pairs})
     deletes = target_name != "issuetrak"  # its API can't
     assert (undone["deletions"]["deleted"], undone["deletions"]["impossible"]) == (
         (count, 0) if deletes else (0, count)
@@ -131,8 +131,8 @@ async def test_any_pair_killed_ten_times_ends_exactly_once(tmp_path, source_name
         target.faults = Faults(upload_delay_after_accept=0.05)
         kills = 0
         while kills < 10:
-            before, process = len(target.uploads), await start("-q", "load", path)
-            while process.returncode is None and len(target.uploads) < before + rng.randrange(1, 6):
+            before, process = len(target.state.uploads), await start("-q", "load", path)
+            while process.returncode is None and len(target.state.uploads) < before + rng.randrange(1, 6):
                 await asyncio.sleep(0.002)
             await asyncio.sleep(rng.uniform(0, 0.08))
             if process.returncode is not None:

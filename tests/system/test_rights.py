@@ -256,7 +256,7 @@ async def test_a_blob_that_could_not_be_opened_for_want_of_descriptors_is_not_ca
     root = tmp_path / "archive"
     await run_backup(small_tracker(), root)
     archive, catalog = Archive(root), Catalog(root)
-    blob = next(iter(catalog.blobs_in(next((root / "blobs").glob("*/*")).parent.name).values()))
+    blob = next(iter(catalog.blobs.in_folder(next((root / "blobs").glob("*/*")).parent.name).values()))
     with open(os.devnull) as spare:  # noqa: PTH123 - to know the next free number
         top = spare.fileno()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -109,7 +109,7 @@ async def test_a_backup_of_thousands_of_files_killed_again_and_again_ends_as_one
         assert sandbox.downloads.total() <= FILES + KILLS * AGAIN
         assert last.document["attachments"]["listed"] == FILES
 
-        truth = {str(file.id): sandbox.sha256_of(file) for file in world.attachments}
+        truth = {str(file.id): sandbox.state.sha256_of(file) for file in world.attachments}
     assert dict(look(root, files)) == dict(look(tmp_path / "whole" / "archive", files)) == truth
     assert blobs_on_disk(root) == blobs_on_disk(tmp_path / "whole" / "archive") == set(truth.values())
     assert list((root / "incoming").iterdir()) == []
@@ -142,7 +142,7 @@ async def test_a_load_killed_again_and_again_puts_every_file_at_the_target_exact
         between = 0
         for _ in range(KILLS):
             some, moment = rng.randrange(1, UPLOADS // (KILLS + 3)), rng.uniform(0, 0.1)
-            await strike(target, target.uploads.__len__, some, moment, "-q", "load", config)
+            await strike(target, target.state.uploads.__len__, some, moment, "-q", "load", config)
             await asyncio.sleep(0.1)  # the server has taken what it was to take
             between += len(accepted_in_doubt(root, target))
         assert target.faults.injected["upload_delay_after_accept"] >= KILLS
@@ -154,13 +154,15 @@ async def test_a_load_killed_again_and_again_puts_every_file_at_the_target_exact
         assert (last.code, last.document["status"]) == (0, "complete"), (last.out, last.err)
         planned = last.document["uploads"]["planned"]
         assert planned == UPLOADS - last.document["uploads"]["unmapped"] == len(mapped(world))
-        assert len(target.uploads) == planned, "no file is there twice, none is missing"
+        assert len(target.state.uploads) == planned, "no file is there twice, none is missing"
         for entity in world.entities:
-            there = Counter((file.name, file.sha256, file.description or "") for file in target.files_of(entity.id))
+            there = Counter(
+                (file.name, file.sha256, file.description or "") for file in target.state.files_of(entity.id)
+            )
             assert there == wanted(root, str(entity.id)), entity
         again = await run("-q", "--json", "load", config)
         assert (again.code, again.document["uploads"]["uploaded"]) == (0, 0)
-        assert len(target.uploads) == planned
+        assert len(target.state.uploads) == planned
 
 
 def mapped(world: World) -> list[int]:
@@ -175,7 +177,7 @@ def accepted_in_doubt(root: Path, target: TeamPulseSandbox) -> list[int]:
     doubtful = set(look(root, open_))
     return [
         id_
-        for id_, file in target.uploads.items()
+        for id_, file in target.state.uploads.items()
         if str(id_) not in noted and (str(file.entity_id), file.name) in doubtful
     ]
 

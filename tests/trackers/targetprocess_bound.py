@@ -64,14 +64,14 @@ def expected_files(sandbox: TargetprocessSandbox) -> list[Expected]:
     """Every file of the world, as it has to arrive."""
     return [
         Expected.of(owner_of(sandbox, file), file.name, sandbox.world.content(file), file.description or "")
-        for file in sandbox.attachments()
+        for file in sandbox.state.attachments()
     ]
 
 
 def inline_images(sandbox: TargetprocessSandbox) -> list[Expected]:
     return [
         Expected.of(EntityRef(sandbox.kind_of(entity.id), str(entity.id)), f"inline-{entity.id}.png", PIXEL)
-        for entity in sandbox.entities()
+        for entity in sandbox.state.entities()
         if "~/images/" in entity.text
     ]
 
@@ -85,7 +85,7 @@ def bound_source(sandbox: TargetprocessSandbox, options: Options, **auth: str) -
     return BoundSource(
         build(),
         build,
-        {EntityRef(sandbox.kind_of(entity.id), str(entity.id)) for entity in sandbox.entities()},
+        {EntityRef(sandbox.kind_of(entity.id), str(entity.id)) for entity in sandbox.state.entities()},
         expected_files(sandbox) + inline,
         gone=Attachment("99999", NOBODY, "gone.txt"),
         missing=Entity(EntityRef("Bug", "99999")),
@@ -98,10 +98,10 @@ CREATING = replace(SKIP, create_project="Sandbox")
 
 
 def bound_target(sandbox: TargetprocessSandbox) -> BoundTarget:
-    owner = next(e for e in sandbox.entities() if 1 < len(sandbox.attached(e.id)) < 10)
+    owner = next(e for e in sandbox.state.entities() if 1 < len(sandbox.lists.attached(e.id)) < 10)
 
     async def files_of(ref: EntityRef) -> list[Truth]:
-        described = [(f.name, f.size, f.sha256, f.description) for f in sandbox.files_of(int(ref.id))]
+        described = [(f.name, f.size, f.sha256, f.description) for f in sandbox.state.files_of(int(ref.id))]
         return [(name, size, sha, "" if text in {None, name} else text) for name, size, sha, text in described]
 
     def build() -> TargetprocessTarget:

@@ -30,6 +30,7 @@ from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.issuetrak.app import IssuetrakSandbox
 from migrator.sandbox.issuetrak.files import complaint_about, zipped
+from migrator.sandbox.issuetrak.reads import Reads
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
 from migrator.store.blobs import Archive
@@ -87,6 +88,13 @@ def issue(number: object) -> EntityRef:
     return EntityRef("Issue", str(number))
 
 
+def answered_by(reads: type[Reads], world: World) -> IssuetrakSandbox:
+    """A server that answers reads in another way."""
+    sandbox = IssuetrakSandbox(world)
+    sandbox.reads = reads(sandbox, sandbox.quirks, sandbox.records, sandbox.users)
+    return sandbox
+
+
 def told(sandbox: IssuetrakSandbox) -> list[Expected]:
     """All files that a source should find."""
     world = sandbox.world
@@ -99,7 +107,7 @@ def busiest(sandbox: IssuetrakSandbox) -> int:
 
 
 def empty_issue(sandbox: IssuetrakSandbox) -> int:
-    return next(entity.id for entity in sandbox.entities() if not sandbox.attachments_of(entity.id))
+    return next(entity.id for entity in sandbox.state.entities() if not sandbox.state.attachments_of(entity.id))
 
 
 async def send(goal, number: object, name: str = "a.txt", content: bytes = b"a", author: str = "", date: str = DATE):
@@ -109,7 +117,7 @@ async def send(goal, number: object, name: str = "a.txt", content: bytes = b"a",
 
 def record(sandbox: IssuetrakSandbox, made: Attachment) -> tuple[str, str]:
     """Author and date as the server has them."""
-    return sandbox.dates[int(made.id)]
+    return sandbox.records.given[int(made.id)]
 
 
 # --- the contracts
@@ -179,7 +187,7 @@ class TestSourceThatRefusesWith403AndEscapes(SourceBound):
 
 def bound_target(sandbox: IssuetrakSandbox, wrap=lambda target: target) -> BoundTarget:
     async def files_of(ref: EntityRef):
-        return [(f.name, f.size, f.sha256, "") for f in sandbox.files_of(int(ref.id))]
+        return [(f.name, f.size, f.sha256, "") for f in sandbox.state.files_of(int(ref.id))]
 
     return BoundTarget(
         wrap(target(sandbox.url)),
@@ -316,7 +324,7 @@ async def test_wrong_clock_is_put_right_by_the_server_and_stays_so(status, offse
         await goal.read_back(made, bucket)
         assert bytes(bucket.content) == b"x" * 300_000
         assert sandbox.requests["GET /api/v1/attachments/{number}/{content}"] == 1
-        assert len(sandbox.uploads) == 1
+        assert len(sandbox.state.uploads) == 1
 
 
 async def test_many_workers_with_a_wrong_clock_all_get_through():
@@ -392,22 +400,22 @@ async def test_server_without_any_list_of_files_never_looks_empty(status, words)
                 await target(sandbox.url).find_attachments(issue(number))
 
 
-class Walled(IssuetrakSandbox):
+class Walled(Reads):
     """Something before the server answers for both spellings, in words of its own, each time others."""
 
     status, words = 404, "Nothing here"
 
-    async def _files(self, request):
+    async def files(self, request):
         if request.match_info["route"].lower() in {"issue", "issuenumber"}:
             raise RefusedError(self.status, self.words)
-        return await super()._files(request)
+        return await super().files(request)
 
 
 @pytest.mark.parametrize("status", [404, 405, 410, 422])
 @pytest.mark.parametrize("options", [{}, {"issue_numbers": "101-140"}])
 async def test_list_that_never_answered_is_not_believed_whatever_its_words(status, options, tmp_path):
-    async with Walled(SMALL) as sandbox:
-        sandbox.status = status
+    async with answered_by(Walled, SMALL) as sandbox:
+        sandbox.reads.status = status
         found = source(sandbox.url, **options)
         for entity in SMALL.entities[:3]:
             with pytest.raises((errors.NotExposedError, errors.TrackerUnreachableError), match="list_route"):
@@ -434,22 +442,22 @@ async def test_issues_without_files_before_the_first_with_one_are_believed_to_ha
     """The server answers 404 for none; another issue shows that the route is there."""
     async with IssuetrakSandbox(MANY, routes=(route,)) as sandbox:
         last = sandbox.world.entities[-1].id
-        shown = sandbox.attachments_of
-        sandbox.attachments_of = lambda id_: shown(busiest(sandbox))[:1] if id_ == last else []
+        shown = sandbox.state.attachments_of
+        sandbox.state.attachments_of = lambda id_: shown(busiest(sandbox))[:1] if id_ == last else []
         done = await crawl(source(sandbox.url, **options))
         assert {ref.id for ref, files in done.asked.items() if files} == {str(last)}
         assert len(done.asked) == len(MANY.entities)
 
 
 async def test_empty_list_proves_that_the_route_is_there():
-    class Empty(IssuetrakSandbox):
-        async def _files(self, request):
+    class Empty(Reads):
+        async def files(self, request):
             number = int(request.match_info["number"])
-            if number == self.world.entities[-1].id:
+            if number == self._state.world.entities[-1].id:
                 return web.json_response({"Collection": [], "CountForPage": 0, "TotalCount": 0})
             raise RefusedError(404, "Nothing here")
 
-    async with Empty(SMALL) as sandbox:
+    async with answered_by(Empty, SMALL) as sandbox:
         done = await crawl(source(sandbox.url))
         assert set(done.asked.values()) == {()}
 
@@ -458,13 +466,13 @@ async def test_empty_list_proves_that_the_route_is_there():
 async def test_list_that_is_refused_otherwise_than_by_404_is_a_failure(status):
     """Also of a route that has answered before, for an issue that is there."""
 
-    class Odd(IssuetrakSandbox):
-        async def _files(self, request):
-            if int(request.match_info["number"]) == self.world.entities[-1].id:
+    class Odd(Reads):
+        async def files(self, request):
+            if int(request.match_info["number"]) == self._state.world.entities[-1].id:
                 raise RefusedError(status, "odd")
-            return await super()._files(request)
+            return await super().files(request)
 
-    async with Odd(SMALL) as sandbox:
+    async with answered_by(Odd, SMALL) as sandbox:
         found = source(sandbox.url)
         assert await found.attachments_of(Entity(issue(busiest(sandbox))))
         with pytest.raises(errors.RejectedError, match="odd") as caught:
@@ -476,16 +484,16 @@ async def test_list_that_is_refused_otherwise_than_by_404_is_a_failure(status):
 async def test_route_of_lists_that_goes_away_in_mid_run_leaves_no_issue_without_files(options):
     """As when a proxy gets new rules: from then on each list answers 404, and no issue has lost its files."""
 
-    class Walling(IssuetrakSandbox):
+    class Walling(Reads):
         lists = 0
 
-        async def _files(self, request):
+        async def files(self, request):
             self.lists += 1
             if self.lists > 3:
                 raise RefusedError(404, "Nothing here")
-            return await super()._files(request)
+            return await super().files(request)
 
-    async with Walling(SMALL) as sandbox:
+    async with answered_by(Walling, SMALL) as sandbox:
         found = source(sandbox.url, **options)
         assert await found.attachments_of(Entity(issue(busiest(sandbox))))
         assert await found.attachments_of(Entity(issue(empty_issue(sandbox)))) == ()
@@ -500,7 +508,7 @@ async def test_issues_without_files_cost_one_question_for_many():
         found = source(sandbox.url)
         assert await found.attachments_of(Entity(issue(busiest(sandbox))))
         before = sandbox.requests[LIST]
-        empty = [entity.id for entity in sandbox.entities() if not sandbox.attachments_of(entity.id)]
+        empty = [entity.id for entity in sandbox.state.entities() if not sandbox.state.attachments_of(entity.id)]
         assert len(empty) > 10
         await asyncio.gather(*(found.attachments_of(Entity(issue(number))) for number in empty))
         assert sandbox.requests[LIST] - before < 1.5 * len(empty)
@@ -515,11 +523,11 @@ async def test_route_that_is_named_wrongly_is_no_empty_tracker():
 async def test_lists_that_make_no_sense_are_not_asked_for_again_and_again():
     """Whoever gets a 404 asks others whether they have a list: not without end."""
 
-    class Senseless(IssuetrakSandbox):
-        async def _files(self, request):
-            return web.json_response(json.loads((await super()._files(request)).text)["Collection"])
+    class Senseless(Reads):
+        async def files(self, request):
+            return web.json_response(json.loads((await super().files(request)).text)["Collection"])
 
-    async with Senseless(MANY) as sandbox:
+    async with answered_by(Senseless, MANY) as sandbox:
         found = source(sandbox.url)
         for entity in MANY.entities:
             with pytest.raises(errors.UnexpectedBodyError):
@@ -528,14 +536,14 @@ async def test_lists_that_make_no_sense_are_not_asked_for_again_and_again():
 
 
 async def test_list_that_is_shorter_than_it_counts_is_no_list():
-    class Short(IssuetrakSandbox):
-        async def _files(self, request):
-            told = json.loads((await super()._files(request)).text)
+    class Short(Reads):
+        async def files(self, request):
+            told = json.loads((await super().files(request)).text)
             return web.json_response({**told, "Collection": told["Collection"][:-1], "CountForPage": self.counts})
 
-    async with Short(SMALL) as sandbox:
+    async with answered_by(Short, SMALL) as sandbox:
         for counts in (None, len(crowded(sandbox)) - 1, len(crowded(sandbox))):
-            sandbox.counts = counts
+            sandbox.reads.counts = counts
             with pytest.raises(errors.UnexpectedBodyError):
                 await source(sandbox.url).attachments_of(Entity(issue(busiest(sandbox))))
 
@@ -547,7 +555,7 @@ async def test_file_is_listed_no_more_only_if_the_route_of_lists_answers():
         files = [file for file in done.attachments.values() if file.owner == issue(busiest(sandbox))]
         for file in files:
             assert await found.still_lists(file)
-            sandbox.delete(int(file.id))
+            sandbox.state.delete(int(file.id))
             assert not await found.still_lists(file)
         sandbox.quirks.routes = ()
         for file in done.attachments.values():
@@ -582,7 +590,7 @@ async def test_id_that_is_no_number_never_gets_into_a_path():
 
 async def test_numbers_are_read_to_the_end_of_the_range_and_no_further():
     async with IssuetrakSandbox(SMALL, search_status=404) as sandbox:
-        numbers = sorted(entity.id for entity in sandbox.entities())
+        numbers = sorted(entity.id for entity in sandbox.state.entities())
         done = await crawl(source(sandbox.url, issue_numbers=f"1-{numbers[4]}"))
         assert done.entities == {issue(number) for number in numbers[:5]}
         assert not sandbox.requests[SEARCH]
@@ -619,23 +627,23 @@ async def test_refused_search_says_what_to_set(status):
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 500, 200])
 async def test_search_that_is_refused_in_mid_listing_is_repeated_and_no_mistake_in_the_configuration(status):
-    class Odd(IssuetrakSandbox):
+    class Odd(Reads):
         odd = 0
 
-        async def _search(self, request):
+        async def search(self, request):
             self.odd -= 1
             if self.odd == 0 or self.odd < -100:
                 return web.Response(status=status, text="<html>Down for maintenance</html>", content_type="text/html")
-            return await super()._search(request)
+            return await super().search(request)
 
-    async with Odd(MANY) as sandbox:
-        for sandbox.odd in range(2, 8):
+    async with answered_by(Odd, MANY) as sandbox:
+        for sandbox.reads.odd in range(2, 8):
             patient = RetryingSource(source(sandbox.url, page_size=20), NO_PATIENCE)
             pages = await read_to_the_end(patient, "issues")
             assert {e.ref for page in pages for e in page.entities} == {issue(entity.id) for entity in MANY.entities}
         found = source(sandbox.url, page_size=20)
         page = await found.read("issues", None)
-        sandbox.odd = -200
+        sandbox.reads.odd = -200
         with pytest.raises(errors.RetriableError):
             await found.read("issues", page.next)
 
@@ -650,21 +658,22 @@ CUTS = {
 }
 
 
-class Cutting(IssuetrakSandbox):
+class Cutting(Reads):
     """Gives its own number of issues on a page, whatever is asked for; `base` is the index of its first page."""
 
     own, base = 25, 0
     tell = staticmethod(CUTS["the page size is told"])
 
-    async def _search(self, request):
+    async def search(self, request):
         asked = json.loads(await request.read())
         size = self.own or asked["PageSize"]
         index = asked["PageIndex"] - self.base
         some = [
-            self._issue_record(entity) for entity in self.entities()[max(0, index) * size : max(0, index + 1) * size]
+            self._records.issue(entity)
+            for entity in self._state.entities()[max(0, index) * size : max(0, index + 1) * size]
         ]
         told = {"PageIndex": asked["PageIndex"], "CountForPage": len(some), "PageSize": asked["PageSize"]}
-        told |= {"TotalCount": len(self.entities()), "Collection": some, "IsPageIndexZeroBased": not self.base}
+        told |= {"TotalCount": len(self._state.entities()), "Collection": some, "IsPageIndexZeroBased": not self.base}
         return web.json_response(self.tell(told, size))
 
 
@@ -675,8 +684,8 @@ async def all_issues(sandbox: IssuetrakSandbox, **options: object) -> Counter[En
 
 @pytest.mark.parametrize("own", [1, 2, 3, 10, 25, 50, 109, 110, 111, 150, 1000])
 async def test_server_with_a_page_size_of_its_own_is_read_to_its_end(own):
-    async with Cutting(MANY) as sandbox:
-        sandbox.own = own
+    async with answered_by(Cutting, MANY) as sandbox:
+        sandbox.reads.own = own
         for page_size in (20, 50, 100):
             assert set(await all_issues(sandbox, page_size=page_size)) == {issue(e.id) for e in MANY.entities}
             assert f"{len(MANY.entities)} issues" in await source(sandbox.url, page_size=page_size).check()
@@ -685,14 +694,14 @@ async def test_server_with_a_page_size_of_its_own_is_read_to_its_end(own):
 @pytest.mark.parametrize("tell", CUTS.values(), ids=CUTS)
 @pytest.mark.parametrize("own", [10, 25, 50, 1000])
 async def test_pages_that_the_server_cuts_are_noticed_whatever_it_tells_of_them(own, tell):
-    async with Cutting(MANY) as sandbox:
-        sandbox.own, sandbox.tell = own, tell
+    async with answered_by(Cutting, MANY) as sandbox:
+        sandbox.reads.own, sandbox.reads.tell = own, tell
         assert set(await all_issues(sandbox)) == {issue(entity.id) for entity in MANY.entities}
 
 
 async def test_server_that_counts_its_pages_from_one_is_read_to_its_end():
-    async with Cutting(MANY) as sandbox:
-        sandbox.own, sandbox.base = None, 1
+    async with answered_by(Cutting, MANY) as sandbox:
+        sandbox.reads.own, sandbox.reads.base = None, 1
         assert set(await all_issues(sandbox, page_size=20)) == {issue(entity.id) for entity in MANY.entities}
 
 
@@ -701,26 +710,26 @@ async def test_server_that_counts_its_pages_from_one_is_read_to_its_end():
 async def test_search_that_ends_before_the_number_that_it_tells_is_short(kept, behind):
     """The pages behind some issue hold a few issues or none, though the number of all is more."""
 
-    class Short(IssuetrakSandbox):
-        async def _search(self, request):
-            told = json.loads((await super()._search(request)).text)
-            if [one for one in told["Collection"] if one["IssueNumber"] >= self.entities()[behind].id]:
+    class Short(Reads):
+        async def search(self, request):
+            told = json.loads((await super().search(request)).text)
+            if [one for one in told["Collection"] if one["IssueNumber"] >= self._state.entities()[behind].id]:
                 told["Collection"] = told["Collection"][:kept]
             return web.json_response({**told, "CountForPage": len(told["Collection"])})
 
-    async with Short(MANY) as sandbox:
+    async with answered_by(Short, MANY) as sandbox:
         with pytest.raises(errors.ShortListingError):
             await all_issues(sandbox, page_size=50)
 
 
 async def test_search_with_a_slash_at_its_end_is_tried_where_the_other_is_not_known():
-    class Slashed(IssuetrakSandbox):
-        async def _search(self, request):
+    class Slashed(Reads):
+        async def search(self, request):
             if not request.path.endswith("/"):
                 raise RefusedError(404, "no")
-            return await super()._search(request)
+            return await super().search(request)
 
-    async with Slashed(MANY) as sandbox:
+    async with answered_by(Slashed, MANY) as sandbox:
         assert set(await all_issues(sandbox)) == {issue(entity.id) for entity in MANY.entities}
 
 
@@ -737,14 +746,14 @@ async def test_range_of_numbers_without_a_single_issue_is_a_failure(status):
 
 
 async def test_issue_of_a_range_that_is_refused_is_named_and_the_others_are_read():
-    class Odd(IssuetrakSandbox):
-        async def _issue(self, request):
-            if request.match_info["number"] == str(self.entities()[3].id):
+    class Odd(Reads):
+        async def issue(self, request):
+            if request.match_info["number"] == str(self._state.entities()[3].id):
                 raise RefusedError(405, "odd")
-            return await super()._issue(request)
+            return await super().issue(request)
 
-    async with Odd(SMALL) as sandbox:
-        numbers = [entity.id for entity in sandbox.entities()]
+    async with answered_by(Odd, SMALL) as sandbox:
+        numbers = [entity.id for entity in sandbox.state.entities()]
         forbidden, odd = numbers[2], numbers[3]
         sandbox.faults.forbidden_entities.add(forbidden)
         found = source(sandbox.url, issue_numbers="1-200")
@@ -758,25 +767,25 @@ async def test_issue_of_a_range_that_is_refused_is_named_and_the_others_are_read
             await found.attachments_of(asked)
 
 
-class Vanishing(IssuetrakSandbox):
+class Vanishing(Reads):
     """Issues answer up to a number, and from then on nobody does, as when a proxy gets new rules."""
 
     last = 0
 
-    async def _issue(self, request):
+    async def issue(self, request):
         if self.last and int(request.match_info["number"]) > self.last:
-            self.quirks.routes, self.walled = (), True
+            self._quirks.routes, self.walled = (), True
         if getattr(self, "walled", False):
             raise RefusedError(404, "Nothing here")
-        return await super()._issue(request)
+        return await super().issue(request)
 
 
 async def test_gap_in_the_numbers_is_believed_only_while_an_issue_that_answered_still_does():
-    async with Vanishing(MANY) as sandbox:
-        numbers = sorted(entity.id for entity in sandbox.entities())
+    async with answered_by(Vanishing, MANY) as sandbox:
+        numbers = sorted(entity.id for entity in sandbox.state.entities())
         whole = await read_to_the_end(source(sandbox.url, issue_numbers=f"1-{numbers[-1]}"), "issues")
         assert [entity.ref for page in whole for entity in page.entities] == [issue(number) for number in numbers]
-        sandbox.last = numbers[50]
+        sandbox.reads.last = numbers[50]
         with pytest.raises(errors.RetriableError, match="no gap in the numbers is believed"):
             await read_to_the_end(source(sandbox.url, issue_numbers=f"1-{numbers[-1]}"), "issues")
         resumed = next(page.next for page in whole if page.next and json.loads(page.next)["after"] > numbers[50])
@@ -785,32 +794,32 @@ async def test_gap_in_the_numbers_is_believed_only_while_an_issue_that_answered_
 
 
 async def test_gap_in_the_numbers_is_believed_though_the_issue_before_it_was_deleted_meanwhile():
-    class Deleting(IssuetrakSandbox):
+    class Deleting(Reads):
         deleted = ""
 
-        async def _issue(self, request):
+        async def issue(self, request):
             if request.match_info["number"] == self.deleted:
                 raise RefusedError(404, "Nothing here")
-            return await super()._issue(request)
+            return await super().issue(request)
 
-    async with Deleting(MANY) as sandbox:
-        numbers = sorted(entity.id for entity in sandbox.entities())
+    async with answered_by(Deleting, MANY) as sandbox:
+        numbers = sorted(entity.id for entity in sandbox.state.entities())
         found = source(sandbox.url, issue_numbers=f"1-{numbers[-1]}")
         pages = await read_to_the_end(found, "issues")
         page = next(page for page in pages if len(page.entities) > 1 and page.next)
-        sandbox.deleted = page.entities[-1].ref.id
+        sandbox.reads.deleted = page.entities[-1].ref.id
         assert (await found.read("issues", page.next)).entities
 
 
 @pytest.mark.parametrize("broken", [(500, b"odd"), (200, b'{"IssueNumber":'), (401, b"")])
 async def test_one_broken_issue_of_a_range_is_one_failure_and_its_files_are_had(broken, tmp_path):
-    class Broken(IssuetrakSandbox):
-        async def _issue(self, request):
-            if request.match_info["number"] == str(busiest(self)):
+    class Broken(Reads):
+        async def issue(self, request):
+            if request.match_info["number"] == str(busiest(self._sandbox)):
                 return web.Response(status=broken[0], body=broken[1])
-            return await super()._issue(request)
+            return await super().issue(request)
 
-    async with Broken(SMALL) as sandbox:
+    async with answered_by(Broken, SMALL) as sandbox:
         found = RetryingSource(source(sandbox.url, issue_numbers="1-200"), NO_PATIENCE)
         await found.check()
         summary = await run_backup(None, tmp_path, source=found)
@@ -856,13 +865,13 @@ async def test_range_that_is_none_is_a_mistake_in_the_configuration(numbers):
 async def test_issue_deleted_while_pages_are_read_hides_no_other():
     async with IssuetrakSandbox(MANY) as sandbox:
         found, seen, cursor = source(sandbox.url, page_size=20), set(), None
-        all_ids = [entity.id for entity in sandbox.entities()]
-        shown = sandbox.entities
+        all_ids = [entity.id for entity in sandbox.state.entities()]
+        shown = sandbox.state.entities
         while True:
             page = await found.read("issues", cursor)
             seen |= {entity.ref for entity in page.entities}
             if cursor is None:
-                sandbox.entities = lambda: [entity for entity in shown() if entity.id != min(all_ids)]
+                sandbox.state.entities = lambda: [entity for entity in shown() if entity.id != min(all_ids)]
             if (cursor := page.next) is None:
                 break
         assert seen == {issue(number) for number in all_ids}
@@ -900,11 +909,11 @@ def test_window_holds_the_item_and_a_good_many_after_it(offset, longest):
 
 @pytest.mark.parametrize("status", [403, 404, 405])
 async def test_any_listing_that_answers_proves_that_the_api_is_there(status):
-    class Lacking(IssuetrakSandbox):
-        async def _priorities(self, _):
+    class Lacking(Reads):
+        async def priorities(self, _):
             raise RefusedError(status, "no")
 
-    async with Lacking(SMALL) as sandbox:
+    async with answered_by(Lacking, SMALL) as sandbox:
         for tracker in (source(sandbox.url), source(sandbox.url, issue_numbers="101-200"), target(sandbox.url)):
             assert await tracker.check()
 
@@ -1216,7 +1225,7 @@ async def test_file_that_is_too_large_for_the_server_is_reported_as_such(status,
     async with IssuetrakSandbox(SMALL, Faults(max_upload_bytes=200_000), too_large_status=status) as sandbox:
         with pytest.raises(errors.RejectedError, match="too many for this server"):
             await send(target(sandbox.url), busiest(sandbox), content=b"x" * 160_000)
-        assert not sandbox.uploads
+        assert not sandbox.state.uploads
 
 
 async def test_file_over_the_configured_limit_is_not_sent():
@@ -1251,28 +1260,26 @@ async def test_nothing_is_loaded_where_lists_cannot_be_read(words, full, tmp_pat
     async with IssuetrakSandbox(world, routes=(), no_route=(404, words)) as sandbox:
         for _ in range(2):
             assert await loaded(sandbox, tmp_path) == 4
-        assert not sandbox.uploads
+        assert not sandbox.state.uploads
 
 
 @pytest.mark.parametrize("full", [True, False])
 async def test_nothing_is_sent_twice_where_lists_turn_out_not_to_be_readable(full, tmp_path):
     """In words that make a list look known and empty: the first file shows that it is not, and ends the load."""
-    async with Walled(SMALL if full else SMALL.without_attachments()) as sandbox:
-        sent = [(await loaded(sandbox, tmp_path), len(sandbox.uploads)) for _ in range(3)]
+    async with answered_by(Walled, SMALL if full else SMALL.without_attachments()) as sandbox:
+        sent = [(await loaded(sandbox, tmp_path), len(sandbox.state.uploads)) for _ in range(3)]
         assert [count for _, count in sent] == [1, 2, 3]
         assert [status for status, _ in sent][:2] == [4, 4]
-        assert (
-            len({file.name for e in SMALL.entities for file in sandbox.files_of(e.id) if file.id in sandbox.uploads})
-            == 3
-        )
+        files = [file for entity in SMALL.entities for file in sandbox.state.files_of(entity.id)]
+        assert len({file.name for file in files if file.id in sandbox.state.uploads}) == 3
         await loaded(sandbox, tmp_path)
-        assert len(sandbox.uploads) == 3
+        assert len(sandbox.state.uploads) == 3
 
 
 async def test_first_file_of_an_empty_tracker_shows_where_lists_are(tmp_path):
     async with IssuetrakSandbox(SMALL.without_attachments(), routes=("issue",)) as sandbox:
         assert [await loaded(sandbox, tmp_path) for _ in range(2)] == [0, 0]
-        assert len(sandbox.uploads) == 3
+        assert len(sandbox.state.uploads) == 3
 
 
 async def test_upload_without_an_answer_is_unanswered_and_sent_once():
@@ -1280,13 +1287,13 @@ async def test_upload_without_an_answer_is_unanswered_and_sent_once():
         goal = RetryingTarget(target(sandbox.url), NO_PATIENCE)
         with pytest.raises(errors.OutcomeUnknownError):
             await send(goal, busiest(sandbox))
-        assert len(sandbox.uploads) == 1
+        assert len(sandbox.state.uploads) == 1
 
 
 async def test_answer_without_a_number_means_look():
     async with IssuetrakSandbox(SMALL, answer="quoted") as sandbox:
         made = await send(target(sandbox.url), busiest(sandbox))
-        assert made.id in {str(number) for number in sandbox.uploads}
+        assert made.id in {str(number) for number in sandbox.state.uploads}
     assert [made_in(answer) for answer in (7, "7", " 7\n", {"AttachmentID": 7})] == ["7"] * 4
     assert [made_in(answer) for answer in (None, True, -1, 0, "x", [], {}, 1.5)] == [None] * 8
 
@@ -1387,7 +1394,7 @@ async def test_oddities_are_told_with_what_they_mean():
         for tracker in (source(sandbox.url), target(sandbox.url)):
             [words] = await tracker.oddities()
             assert "list_route" in words
-        sandbox.entities = list
+        sandbox.state.entities = list
         assert "no issue is found" in (await source(sandbox.url).oddities())[0]
 
 
@@ -1420,10 +1427,10 @@ async def test_teampulse_goes_to_issuetrak_exactly_once_in_spite_of_lost_answers
         assert summaries[-1]["status"] == "complete", summaries[-1]["failures"]
         assert faults.injected["lose_upload_answers"] > 0
         expected = Counter((file.owner.id, file.sha256) for file in told(IssuetrakSandbox(SMALL)))
-        arrived = [(str(e.id), file) for e in SMALL.entities for file in new.files_of(e.id)]
+        arrived = [(str(e.id), file) for e in SMALL.entities for file in new.state.files_of(e.id)]
         assert Counter((owner, file.sha256) for owner, file in arrived) == expected
         assert all(complaint_about(file.name) == "" for _, file in arrived)
-        assert len(new.uploads) == expected.total()
-        authors = {author for author, _ in new.dates.values()}
+        assert len(new.state.uploads) == expected.total()
+        authors = {author for author, _ in new.records.given.values()}
         assert "Ann Lee" in authors
         assert not authors & {"José Núñez"}

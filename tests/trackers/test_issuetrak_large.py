@@ -26,8 +26,8 @@ async def main():
     async with IssuetrakSandbox(world) as source, IssuetrakSandbox(world.without_attachments()) as target:
         print(json.dumps([source.url, target.url, [e.id for e in world.entities]]), flush=True)
         await asyncio.to_thread(input)
-        found = [f for f in target.files_of(world.owner_of(big)) if f.size == {SIZE}]
-        print(json.dumps([[f.sha256 for f in found], source.sha256_of(big)]), flush=True)
+        found = [f for f in target.state.files_of(world.owner_of(big)) if f.size == {SIZE}]
+        print(json.dumps([[f.sha256 for f in found], source.state.sha256_of(big)]), flush=True)
 
 asyncio.run(main())
 """

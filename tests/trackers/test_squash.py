@@ -23,9 +23,12 @@ from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.squash.app import SquashSandbox
+from migrator.sandbox.squash.reads import Reads
+from migrator.sandbox.squash.records import Records
 from migrator.sandbox.squash.tree import CALL_STEPS, Node
 from migrator.sandbox.squash.tree import KINDS as OWNERS
-from migrator.sandbox.squash.web import DEFAULT_WHITELIST
+from migrator.sandbox.squash.web import DEFAULT_WHITELIST, Pages
+from migrator.sandbox.squash.writes import Writes
 from migrator.sandbox.world.model import World
 from migrator.trackers import adapter
 from migrator.trackers.memory import MemoryTracker
@@ -56,6 +59,18 @@ async def closing():
     yield
     while _opened:
         await _opened.pop().close()
+
+
+def composed(
+    world: World, *, pages=Pages, records=Records, reads=Reads, writes=Writes, **quirks: object
+) -> SquashSandbox:
+    """A server with handlers of its own."""
+    made = SquashSandbox(world, **quirks)
+    made.pages = pages(made, made.quirks)
+    made.records = records(made, made.quirks, made.tree, made.lookup)
+    made.reads = reads(made, made.quirks, made.tree, made.lookup, made.records, made.pages)
+    made.writes = writes(made, made.quirks, made.lookup, made.records)
+    return made
 
 
 def opened(http: HttpClient) -> HttpClient:
@@ -172,7 +187,9 @@ def bound_target(sandbox: SquashSandbox, kind: str = "", wrap=lambda target: tar
     owner = owners.most_common(1)[0][0]
 
     async def files_of(ref: EntityRef):
-        return [(f.name, f.size, f.sha256, f.description or "") for f in sandbox.files_of(entity_of(sandbox, ref))]
+        return [
+            (f.name, f.size, f.sha256, f.description or "") for f in sandbox.state.files_of(entity_of(sandbox, ref))
+        ]
 
     return BoundTarget(
         wrap(target(sandbox)),
@@ -261,12 +278,14 @@ async def test_deletion_during_a_listing_hides_nothing(kind):
                     page = await made.read(kind, cursor)
                     seen |= {entity.ref for entity in page.entities}
                     if steps == at:
-                        sandbox.removed.add(sandbox.tree.kinds[kind][victim].key)
+                        sandbox.tree.removed.add(sandbox.tree.kinds[kind][victim].key)
                     steps, cursor = steps + 1, page.next
                     if cursor is None:
                         break
                 left = {
-                    EntityRef(*map(str, node.key)) for node in sandbox.tree.kinds[kind] if not sandbox.is_removed(node)
+                    EntityRef(*map(str, node.key))
+                    for node in sandbox.tree.kinds[kind]
+                    if not sandbox.tree.is_removed(node)
                 }
                 assert left <= seen
 
@@ -283,7 +302,7 @@ async def test_step_deleted_during_a_listing_hides_no_other_though_steps_are_not
                 page = await made.read("test-cases", cursor)
                 seen |= {entity.ref.id for entity in page.entities if entity.ref.kind == "test-steps"}
                 if taken == at:
-                    sandbox.removed.add(steps[-2].key)
+                    sandbox.tree.removed.add(steps[-2].key)
                 taken, cursor = taken + 1, page.next
                 if cursor is None:
                     break
@@ -291,12 +310,12 @@ async def test_step_deleted_during_a_listing_hides_no_other_though_steps_are_not
 
 
 async def test_server_that_gives_always_the_same_page_is_not_believed():
-    class Stuck(SquashSandbox):
+    class Stuck(Pages):
         def page(self, request, items, *, sorts=True):
             query = {**request.query, "page": "0"}
             return super().page(request.clone(rel_url=request.rel_url.with_query(query)), items, sorts=sorts)
 
-    async with Stuck(SMALL) as sandbox:
+    async with composed(SMALL, pages=Stuck) as sandbox:
         made = source(sandbox, Options(page_size=2))
         with pytest.raises(errors.UnexpectedBodyError):
             await crawl(made)
@@ -331,15 +350,15 @@ async def test_what_may_not_be_read_is_named_and_the_rest_is_read():
 
 
 async def test_refused_listing_is_named_as_an_entity_and_stays_refused():
-    class Closed(SquashSandbox):
+    class Closed(Reads):
         closed = True
 
-        async def _test_plan(self, request):
+        async def test_plan(self, request):
             if self.closed:
                 raise RefusedError(403, "Access is denied")
-            return await super()._test_plan(request)
+            return await super().test_plan(request)
 
-    async with Closed(SMALL) as sandbox:
+    async with composed(SMALL, reads=Closed) as sandbox:
         made = source(sandbox)
         asked_for = await asked_by(made, "campaigns")
         path = f"iterations/{first(sandbox, 'iterations').id}/test-plan"
@@ -347,7 +366,7 @@ async def test_refused_listing_is_named_as_an_entity_and_stays_refused():
         assert entity.ref.kind == "executions"
         with pytest.raises(errors.ForbiddenError):
             await made.attachments_of(entity)
-        sandbox.closed = False
+        sandbox.reads.closed = False
         iteration = sandbox.tree.nodes["iterations", int(first(sandbox, "iterations").id)]
         below = {file.name for file in told(sandbox) if is_below(sandbox, file.owner, iteration)}
         assert below
@@ -361,31 +380,31 @@ def is_below(sandbox: SquashSandbox, ref: EntityRef, iteration: Node) -> bool:
 
 
 async def test_way_that_was_closed_is_named_until_it_is_open_and_its_files_are_fetched_then(tmp_path):
-    class Closed(SquashSandbox):
+    class Closed(Reads):
         closed = True
 
-        async def _test_plan(self, request):
+        async def test_plan(self, request):
             if self.closed:
                 raise RefusedError(403, "Access is denied")
-            return await super()._test_plan(request)
+            return await super().test_plan(request)
 
-    async with Closed(SMALL) as sandbox:
+    async with composed(SMALL, reads=Closed) as sandbox:
         summary = await run_backup(None, tmp_path, source=source(sandbox))
         assert summary["status"] == "incomplete"
         assert {failure["kind"] for failure in summary["failures"]} == {"executions"}
         assert (await run_backup(None, tmp_path, source=source(sandbox)))["status"] == "incomplete"
-        sandbox.closed = False
+        sandbox.reads.closed = False
         assert (await run_backup(None, tmp_path, source=source(sandbox)))["status"] == "complete"
         kept = rows(tmp_path, "SELECT kind, entity_id, name, sha256 FROM attachments WHERE status = 'stored'")
         assert Counter(kept) == Counter((f.owner.kind, f.owner.id, f.name, f.sha256) for f in told(sandbox))
 
 
 async def test_listings_that_always_fail_are_recorded_and_the_rest_is_backed_up(tmp_path):
-    class Broken(SquashSandbox):
-        async def _test_plan(self, request):
+    class Broken(Reads):
+        async def test_plan(self, request):
             raise RefusedError(500, "could not extract ResultSet")
 
-    async with Broken(WORLD) as sandbox:
+    async with composed(WORLD, reads=Broken) as sandbox:
         patient = RetryingSource(source(sandbox), RetryPolicy(retries=8, sleep=no_wait))
         summary = await run_backup(None, tmp_path, source=patient)
         plans = {f"iterations/{node.number}/test-plan" for node in sandbox.tree.kinds["iterations"]}
@@ -405,12 +424,14 @@ async def test_server_that_fails_altogether_is_no_closed_way():
     class Down(SquashSandbox):
         down = False
 
-        def _unknown(self, request):
-            return web.json_response({}, status=500) if self.down else super()._unknown(request)
+        def answering(self, handler):
+            given = super().answering(handler)
 
-        async def _test_plan(self, request):
-            self.down = True
-            raise RefusedError(500)
+            async def answer(request):
+                self.down = self.down or request.path.endswith("/test-plan")
+                return web.json_response({}, status=500) if self.down else await given(request)
+
+            return answer
 
     async with Down(SMALL) as sandbox:
         patient = RetryingSource(source(sandbox), RetryPolicy(retries=20, sleep=no_wait))
@@ -487,9 +508,9 @@ def numbers_of(sandbox: SquashSandbox, family: str) -> list[int]:
 
 def remove(sandbox: SquashSandbox, family: str, number: int) -> None:
     if family == "requirements":
-        sandbox.removed |= {version.key for version in sandbox.tree.requirements[number].versions}
+        sandbox.tree.removed |= {version.key for version in sandbox.tree.requirements[number].versions}
     else:
-        sandbox.removed.add((family, number))
+        sandbox.tree.removed.add((family, number))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -529,7 +550,7 @@ async def test_all_of_a_kind_deleted_at_once_is_a_failure_of_what_is_below_each(
     async with running() as (sandbox, _):
         made, steps = source(sandbox), {f"test-cases/{number}/steps" for number in numbers_of(sandbox, "test-cases")}
         page = await made.read("test-cases", None)
-        sandbox.removed |= {node.key for node in sandbox.tree.kinds["test-cases"]}
+        sandbox.tree.removed |= {node.key for node in sandbox.tree.kinds["test-cases"]}
         page = await made.read("test-cases", page.next)
         assert {entity.ref.id for entity in page.ask} == steps
         with pytest.raises(errors.NotExposedError):
@@ -570,11 +591,11 @@ async def test_owner_that_tells_nothing_of_files_is_named_or_ignored_by_option()
 async def test_files_stay_as_their_owner_tells_them_where_their_own_records_cannot_be_had(status):
     """The download decides what is there; the list of the owner says so as well."""
 
-    class Without(SquashSandbox):
-        async def _file(self, request):
+    class Without(Reads):
+        async def file(self, request):
             raise RefusedError(status, "No such path")
 
-    async with Without(SMALL) as sandbox:
+    async with composed(SMALL, reads=Without) as sandbox:
         made = source(sandbox)
         files = list((await crawl(made)).attachments.values())
         assert Counter((file.owner, file.name) for file in files) == Counter((f.owner, f.name) for f in told(sandbox))
@@ -591,40 +612,40 @@ async def test_files_stay_as_their_owner_tells_them_where_their_own_records_cann
 async def test_records_that_never_make_sense_cost_no_file(fault, few):
     """Neither those of the owner's other files, nor the file itself, which the owner's record tells of."""
 
-    class Broken(SquashSandbox):
-        async def _file(self, request):
+    class Broken(Reads):
+        async def file(self, request):
             number = int(request.match_info["id"])
             self.asked[number] += 1
             if few and number % 4:
-                return await super()._file(request)
+                return await super().file(request)
             if fault == "page":
                 return web.Response(text="<html><title>Oops</title></html>", content_type="text/html")
             if fault == "another":
                 return web.json_response({"_type": "attachment", "id": number + 1, "name": "x", "file_type": "y"})
             raise RefusedError(fault, "no")
 
-    async with Broken(SMALL) as sandbox:
-        sandbox.asked = Counter()
+    async with composed(SMALL, reads=Broken) as sandbox:
+        sandbox.reads.asked = Counter()
         patient = RetryingSource(source(sandbox), RetryPolicy(retries=3, sleep=no_wait))
         files = list((await crawl(patient)).attachments.values())
         assert Counter((file.owner, file.name) for file in files) == Counter((f.owner, f.name) for f in told(sandbox))
         assert {file.size is None for file in files} == ({True, False} if few else {True})
-        assert max(sandbox.asked.values()) == 3
+        assert max(sandbox.reads.asked.values()) == 3
         if not few:
-            assert sum(count > 1 for count in sandbox.asked.values()) < len(sandbox.asked)
+            assert sum(count > 1 for count in sandbox.reads.asked.values()) < len(sandbox.reads.asked)
             [words] = await patient.oddities()
             assert "neither size nor date" in words
 
 
 async def test_file_deleted_while_its_owner_is_read_is_listed_no_more_when_it_is_asked_for_anew():
-    class Racing(SquashSandbox):
-        async def _file(self, request):
-            self.delete(victim)
-            return await super()._file(request)
+    class Racing(Reads):
+        async def file(self, request):
+            self._state.delete(victim)
+            return await super().file(request)
 
-    async with Racing(SMALL) as sandbox:
+    async with composed(SMALL, reads=Racing) as sandbox:
         owner = Counter(file.owner for file in told(sandbox)).most_common(1)[0][0]
-        files = sandbox.files_of(entity_of(sandbox, owner))
+        files = sandbox.state.files_of(entity_of(sandbox, owner))
         victim = files[-1].id
         made = source(sandbox)
         found = await made.attachments_of(Entity(owner))
@@ -637,11 +658,11 @@ async def test_file_deleted_while_its_owner_is_read_is_listed_no_more_when_it_is
 async def test_what_a_failed_try_got_is_remembered_for_a_few_owners_only(monkeypatch):
     monkeypatch.setattr("migrator.trackers.squash.client.PARTLY_KEPT", 2)
 
-    class Broken(SquashSandbox):
-        async def _file(self, request):
+    class Broken(Reads):
+        async def file(self, request):
             raise RefusedError(500, "later")
 
-    async with Broken(SMALL) as sandbox:
+    async with composed(SMALL, reads=Broken) as sandbox:
         made = source(sandbox)
         for owner in {file.owner for file in told(sandbox)}:
             with pytest.raises(errors.RetriableError):
@@ -650,12 +671,12 @@ async def test_what_a_failed_try_got_is_remembered_for_a_few_owners_only(monkeyp
 
 
 async def test_record_of_another_file_is_not_taken_for_that_of_a_file():
-    class Mixing(SquashSandbox):
-        def file_record(self, file, *, whole):
-            found = super().file_record(file, whole=whole)
+    class Mixing(Records):
+        def file(self, file, *, whole):
+            found = super().file(file, whole=whole)
             return {**found, "id": file.id + 1} if whole else found
 
-    async with Mixing(SMALL) as sandbox:
+    async with composed(SMALL, records=Mixing) as sandbox:
         with pytest.raises(errors.UnexpectedBodyError, match="was asked for"):
             await source(sandbox).attachments_of(Entity(told(sandbox)[0].owner))
 
@@ -697,7 +718,7 @@ async def test_step_of_a_crawl_is_a_few_small_requests():
 
 
 async def test_item_that_cannot_be_read_is_named_with_its_place_and_the_rest_is_read(tmp_path):
-    class Odd(SquashSandbox):
+    class Odd(Pages):
         def page(self, request, items, *, sorts=True):
             if "/campaigns" in request.path and request.path.endswith("/iterations"):
                 items = [*items, ("iterations", 10**7, {"name": "no id"})]
@@ -705,7 +726,7 @@ async def test_item_that_cannot_be_read_is_named_with_its_place_and_the_rest_is_
                 items = [("campaigns", 0, {"id": "x"}), *items]
             return super().page(request, items, sorts=sorts)
 
-    async with Odd(SMALL) as sandbox:
+    async with composed(SMALL, pages=Odd) as sandbox:
         made, unread, found = source(sandbox), [], set()
         for stream in made.capabilities.streams:
             pages = await read_to_the_end(made, stream)
@@ -732,9 +753,9 @@ def children(sandbox: SquashSandbox, campaign: int) -> list[Node]:
 
 
 async def test_files_listed_by_their_owner_short_of_their_number_are_no_list():
-    class Short(SquashSandbox):
-        def _files(self, kind):
-            whole = super()._files(kind)
+    class Short(Reads):
+        def files(self, kind):
+            whole = super().files(kind)
 
             async def answer(request):
                 told = json.loads((await whole(request)).text)
@@ -743,7 +764,7 @@ async def test_files_listed_by_their_owner_short_of_their_number_are_no_list():
 
             return answer
 
-    async with Short(SMALL, untold=OWNERS, lists_files=True) as sandbox:
+    async with composed(SMALL, reads=Short, untold=OWNERS, lists_files=True) as sandbox:
         owner = Counter(file.owner for file in told(sandbox)).most_common(1)[0][0]
         with pytest.raises(errors.ShortListingError):
             await source(sandbox).attachments_of(Entity(owner))
@@ -751,7 +772,7 @@ async def test_files_listed_by_their_owner_short_of_their_number_are_no_list():
 
 @pytest.mark.parametrize("way", ["campaign-folders", "test-cases/{}/steps"])
 async def test_page_that_is_short_or_empty_though_there_is_more_is_a_failure(way):
-    class Short(SquashSandbox):
+    class Short(Pages):
         def page(self, request, items, *, sorts=True):
             answer = super().page(request, items, sorts=sorts)
             if request.path.endswith(way.split("{}")[-1]):
@@ -759,7 +780,7 @@ async def test_page_that_is_short_or_empty_though_there_is_more_is_a_failure(way
                 return web.json_response({key: value for key, value in told.items() if key != "_embedded"})
             return answer
 
-    async with Short(SMALL) as sandbox:
+    async with composed(SMALL, pages=Short) as sandbox:
         patient = RetryingSource(source(sandbox), RetryPolicy(retries=8, sleep=no_wait))
         stream = way.split("/")[0]
         if "/" not in way:
@@ -773,14 +794,14 @@ async def test_page_that_is_short_or_empty_though_there_is_more_is_a_failure(way
 
 @pytest.mark.parametrize("way", ["campaign-folders", "steps"])
 async def test_page_that_stays_short_of_its_total_is_a_failure_and_what_is_on_it_is_kept(way, tmp_path):
-    class Counting(SquashSandbox):
+    class Counting(Pages):
         def page(self, request, items, *, sorts=True):
             told = json.loads(super().page(request, items, sorts=sorts).text)
             if request.path.endswith(way):
                 told["page"]["totalElements"] += 1
             return web.json_response(told)
 
-    async with Counting(SMALL) as sandbox:
+    async with composed(SMALL, pages=Counting) as sandbox:
         summary = await run_backup(None, tmp_path, source=source(sandbox))
         assert summary["status"] == "incomplete"
         assert summary["attachments"]["stored"] == len(told(sandbox))
@@ -791,8 +812,8 @@ async def test_page_that_stays_short_of_its_total_is_a_failure_and_what_is_on_it
 
 async def test_requirement_without_any_version_is_a_failure_and_one_without_a_current_one_is_read():
     class Odd(SquashSandbox):
-        def answering(self, act):
-            given = super().answering(act)
+        def answering(self, handler):
+            given = super().answering(handler)
 
             async def answer(request):
                 made = await given(request)
@@ -812,7 +833,7 @@ async def test_requirement_without_any_version_is_a_failure_and_one_without_a_cu
 
 
 async def test_executions_that_are_null_are_asked_for():
-    class Odd(SquashSandbox):
+    class Odd(Pages):
         def page(self, request, items, *, sorts=True):
             told = json.loads(super().page(request, items, sorts=sorts).text)
             for one in (item for group in told.get("_embedded", {}).values() for item in group):
@@ -820,17 +841,17 @@ async def test_executions_that_are_null_are_asked_for():
                     one["executions"] = None
             return web.json_response(told)
 
-    async with Odd(SMALL) as sandbox:
+    async with composed(SMALL, pages=Odd) as sandbox:
         assert (await crawl(source(sandbox))).entities == refs(sandbox)
 
 
 async def test_list_that_tells_no_files_of_anything_is_not_believed():
-    class Mute(SquashSandbox):
-        def _record(self, node, *, whole):
-            found = super()._record(node, whole=whole)
+    class Mute(Records):
+        def node(self, node, *, whole):
+            found = super().node(node, whole=whole)
             return found if whole else {**found, "attachments": []}
 
-    async with Mute(SMALL) as sandbox:
+    async with composed(SMALL, records=Mute) as sandbox:
         done = await crawl(source(sandbox))
         assert Counter((f.owner, f.name) for f in done.attachments.values()) == Counter(
             (f.owner, f.name) for f in told(sandbox)
@@ -883,8 +904,8 @@ def lacking(streams: list[str], status: int) -> SquashSandbox:
     """A server without some of its lists."""
 
     class Lacking(SquashSandbox):
-        def answering(self, act):
-            answer = super().answering(act)
+        def answering(self, handler):
+            answer = super().answering(handler)
 
             async def perhaps(request):
                 refused = request.method == "GET" and request.path.rpartition("/")[2] in streams
@@ -915,7 +936,7 @@ async def test_server_that_asks_for_patience_is_not_asked_for_every_list():
 
 async def test_address_without_the_api_is_told_with_what_is_there():
     class Elsewhere(SquashSandbox):
-        def answering(self, act):
+        def answering(self, handler):
             async def answer(request):
                 return web.Response(text="<html><title>Welcome</title></html>", content_type="text/html")
 
@@ -927,11 +948,11 @@ async def test_address_without_the_api_is_told_with_what_is_there():
 
 
 async def test_files_without_records_of_their_own_are_an_oddity():
-    class Without(SquashSandbox):
-        async def _file(self, request):
+    class Without(Reads):
+        async def file(self, request):
             raise RefusedError(404, "No such path")
 
-    async with Without(SMALL) as sandbox:
+    async with composed(SMALL, reads=Without) as sandbox:
         [words] = await target(sandbox).oddities()
         assert "neither size nor date" in words
 
@@ -1007,7 +1028,7 @@ async def sent(sandbox: SquashSandbox, name: str, content: bytes = b"x", kind: s
 
 def names_on(sandbox: SquashSandbox, kind: str = "test-cases") -> list[str]:
     owner = entity_of(sandbox, first(sandbox, kind))
-    return [file.name for file in sandbox.files_of(owner) if file.id in sandbox.uploads]
+    return [file.name for file in sandbox.state.files_of(owner) if file.id in sandbox.state.uploads]
 
 
 @pytest.mark.parametrize(
@@ -1084,20 +1105,20 @@ async def test_ordinary_name_is_sent_as_it_is_and_not_renamed():
         assert not sandbox.requests["PATCH /api/rest/latest/attachments/{id}"]
 
 
-class Unrenaming(SquashSandbox):
+class Unrenaming(Writes):
     """Fails to rename, so many times."""
 
     failures = 1
 
-    async def _rename(self, request):
+    async def rename(self, request):
         if self.failures:
             self.failures -= 1
             raise RefusedError(500, "later")
-        return await super()._rename(request)
+        return await super().rename(request)
 
 
 async def test_file_left_between_upload_and_renaming_is_finished_and_not_sent_again():
-    async with Unrenaming(SMALL) as sandbox:
+    async with composed(SMALL, writes=Unrenaming) as sandbox:
         with pytest.raises(errors.RetriableError):
             await sent(sandbox, 'a"b.txt', b"one")
         [left] = names_on(sandbox)
@@ -1109,7 +1130,7 @@ async def test_file_left_between_upload_and_renaming_is_finished_and_not_sent_ag
 
 
 async def test_only_the_same_file_counts_as_left_between():
-    async with Unrenaming(SMALL) as sandbox:
+    async with composed(SMALL, writes=Unrenaming) as sandbox:
         with pytest.raises(errors.RetriableError):
             await sent(sandbox, 'a"b.txt', b"one")
         await sent(sandbox, 'a"b.txt', b"two")
@@ -1128,12 +1149,12 @@ async def test_equal_files_with_odd_names_are_all_kept_when_sent_side_by_side():
 
 
 async def test_answer_that_tells_no_file_is_looked_up_by_the_name_it_was_sent_under():
-    class Mumbling(SquashSandbox):
-        async def _upload(self, request, node):
-            await super()._upload(request, node)
+    class Mumbling(Writes):
+        async def upload(self, request, node):
+            await super().upload(request, node)
             return web.Response(status=201, text="done")
 
-    async with Mumbling(SMALL) as sandbox:
+    async with composed(SMALL, writes=Mumbling) as sandbox:
         assert await sent(sandbox, "a.txt") is None
         made = await sent(sandbox, "a/b.txt")
         assert made.name == "a/b.txt"
@@ -1207,62 +1228,64 @@ async def test_upload_whose_answer_is_lost_has_an_open_fate():
 
 @pytest.mark.parametrize("status", [403, 404, 405, 500])
 async def test_upload_is_what_its_answer_tells_where_the_file_cannot_be_looked_up(status):
-    class Blind(SquashSandbox):
-        async def _file(self, request):
+    class Blind(Reads):
+        async def file(self, request):
             raise RefusedError(status, "not now")
 
-    async with Blind(SMALL) as sandbox:
+    async with composed(SMALL, reads=Blind) as sandbox:
         made = await sent(sandbox, "a.txt", b"four")
         assert (made.name, made.size) == ("a.txt", 4)
-        assert {made.id} == {str(number) for number in sandbox.uploads}
+        assert {made.id} == {str(number) for number in sandbox.state.uploads}
 
 
 async def test_name_that_no_header_carries_arrives_where_files_cannot_be_looked_up():
-    class Blind(SquashSandbox):
-        async def _file(self, request):
+    class Blind(Reads):
+        async def file(self, request):
             raise RefusedError(404, "No such path")
 
-    async with Blind(SMALL) as sandbox:
+    async with composed(SMALL, reads=Blind) as sandbox:
         for _ in range(2):
             assert (await sent(sandbox, 'say "a".txt')).name == 'say "a".txt'
         assert names_on(sandbox) == ['say "a".txt'] * 2
 
 
-class Lagging(SquashSandbox):
+class Lagging(Writes):
     """Its records are those of a replica that is behind; answers to uploads tell nothing if it mumbles."""
 
     mumbles = True
 
-    async def _upload(self, request, node):
-        answer = await super()._upload(request, node)
-        return web.Response(status=201, text="done") if self.mumbles else answer
+    def __init__(self, *parts):
+        super().__init__(*parts)
+        state, shown = self._state, self._state.attachments_of
+        state.attachments_of = lambda id_: [file for file in shown(id_) if file.id not in state.uploads]
 
-    def attachments_of(self, entity_id):
-        return [file for file in super().attachments_of(entity_id) if file.id not in self.uploads]
+    async def upload(self, request, node):
+        answer = await super().upload(request, node)
+        return web.Response(status=201, text="done") if self.mumbles else answer
 
 
 @pytest.mark.parametrize("mumbles", [True, False])
 async def test_name_that_no_header_carries_is_never_sent_twice_to_a_list_that_lags(mumbles):
-    async with Lagging(SMALL) as sandbox:
-        sandbox.mumbles = mumbles
+    async with composed(SMALL, writes=Lagging) as sandbox:
+        sandbox.writes.mumbles = mumbles
         goal, owner = target(sandbox), first(sandbox, "test-cases")
         draft = Draft('a"b.txt', "", "", 1)
         for _ in range(3 if mumbles else 1):
             with contextlib.suppress(errors.OutcomeUnknownError):
                 assert (await goal.upload(owner, draft, Bytes(b"x"))).name == draft.name
-        assert len(sandbox.uploads) == 1
+        assert len(sandbox.state.uploads) == 1
 
 
 async def test_renaming_that_fails_sends_nothing_again_though_the_list_lags():
     class Both(Lagging, Unrenaming):
         mumbles, failures = False, 2
 
-    async with Both(SMALL) as sandbox:
+    async with composed(SMALL, writes=Both) as sandbox:
         goal, owner = target(sandbox), first(sandbox, "test-cases")
         patient = RetryingTarget(goal, NO_PATIENCE)
         made = await patient.upload(owner, Draft('a"b.txt', "", "", 1), Bytes(b"x"))
         assert made.name == 'a"b.txt'
-        assert len(sandbox.uploads) == 1
+        assert len(sandbox.state.uploads) == 1
 
 
 async def test_file_is_deleted_from_its_owner_once():
@@ -1299,7 +1322,7 @@ NONSENSE = [
 
 def answering(body: object):
     class Nonsense(SquashSandbox):
-        def answering(self, act):
+        def answering(self, handler):
             async def answer(request):
                 return web.json_response(body)
 
@@ -1433,7 +1456,7 @@ async def load_into(sandbox: SquashSandbox, root, owner: EntityRef, die_at: int 
 
 def assert_all_there_once(sandbox: SquashSandbox) -> None:
     owner = entity_of(sandbox, first(sandbox, "iterations"))
-    there = Counter((file.name, file.sha256) for file in sandbox.files_of(owner))
+    there = Counter((file.name, file.sha256) for file in sandbox.state.files_of(owner))
     wanted = Counter()
     for number, name in enumerate(ODD):
         content = b"same" if name == "same.txt" else b"%d" % (number // 3)
@@ -1472,15 +1495,15 @@ async def test_load_through_lost_answers_leaves_each_file_there_once(tmp_path):
 
 @pytest.mark.parametrize("status", [404, 405])
 async def test_load_to_a_server_without_records_of_files_sends_each_file_once(tmp_path, status):
-    class Blind(SquashSandbox):
-        async def _file(self, request):
+    class Blind(Reads):
+        async def file(self, request):
             raise RefusedError(status, "No such path")
 
     owner = await backed_up(tmp_path)
-    async with Blind(SMALL.without_attachments()) as sandbox:
+    async with composed(SMALL.without_attachments(), reads=Blind) as sandbox:
         for _ in range(3):
             await load_into(sandbox, tmp_path, owner)
             assert_all_there_once(sandbox)
-        assert len(sandbox.uploads) == len(ODD)
+        assert len(sandbox.state.uploads) == len(ODD)
         [(failed,)] = rows(tmp_path, "SELECT count(*) FROM uploads WHERE status NOT IN ('uploaded', 'already_there')")
         assert failed == 0

@@ -120,7 +120,7 @@ async def test_file_that_the_collection_hides_is_found_at_its_entity_and_the_oth
 async def test_entities_are_asked_for_their_files_as_the_option_says(check):
     async with running() as sandbox, source_of(sandbox, replace(SKIP, cross_check=check)) as source:
         await crawl(source)
-        with_files = sum(bool(sandbox.attached(entity.id)) for entity in sandbox.entities())
+        with_files = sum(bool(sandbox.lists.attached(entity.id)) for entity in sandbox.state.entities())
         asked = sandbox.requests["GET /api/v1/Generals/{id}/Attachments"]
     assert 0 < with_files < len(WORLD.entities)
     assert asked == {"counts": with_files, "all": len(WORLD.entities), "off": 0}[check]
@@ -164,12 +164,12 @@ async def test_file_of_nobody_is_kept():
 
 async def test_description_in_markdown_or_html_tells_the_owner_of_a_file_too():
     async with running() as sandbox, source_of(sandbox) as source:
-        for entity in sandbox.entities()[:2]:
-            sandbox.created[entity.id + 1] = replace(
+        for entity in sandbox.state.entities()[:2]:
+            sandbox.state.created[entity.id + 1] = replace(
                 entity, id=entity.id + 1, text="[a](Attachment.aspx?AttachmentID=7)"
             )
         links = {link for _, _, page in (await crawl(source)).steps for link in page.links}
-        kinds = [sandbox.kind_of(entity.id) for entity in sandbox.entities()[:4:2]]
+        kinds = [sandbox.kind_of(entity.id) for entity in sandbox.state.entities()[:4:2]]
     assert {Link("7", EntityRef(kinds[0], "102")), Link("7", EntityRef(kinds[1], "105"))} <= links
 
 
@@ -222,9 +222,11 @@ async def test_list_that_is_refused_is_a_failure_and_not_an_empty_one(stream, st
 
 async def test_image_inside_a_text_is_listed_with_its_entity_and_said_to_be_out_of_reach():
     async with running(base_path="/tp") as sandbox, source_of(sandbox, Options(page_size=40)) as source:
-        comment = sandbox.add_comment(101, "<p><img src='~/uploads/my%20shot (1).png?x=1'> ![](~/images/a.gif)</p>")
+        comment = sandbox.state.add_comment(
+            101, "<p><img src='~/uploads/my%20shot (1).png?x=1'> ![](~/images/a.gif)</p>"
+        )
         found = [file for file in settled(await crawl(source)).values() if file.id.startswith("inline:")]
-        texts = {entity.id for entity in sandbox.entities() if "~/images/" in entity.text}
+        texts = {entity.id for entity in sandbox.state.entities() if "~/images/" in entity.text}
         assert {file.owner.id for file in found if file.comment_id is None} == {str(number) for number in texts}
         assert {(file.name, file.comment_id, file.locator) for file in found if file.comment_id} == {
             ("my shot (1).png", str(comment.id), "uploads/my%20shot (1).png"),
@@ -289,7 +291,7 @@ async def test_deletion_during_the_crawl_of_an_old_server_hides_nothing(pages, d
             page = await source.read("Attachments", cursor)
             cursor, seen = page.next, seen + [file.id for file in page.attachments]
         for number in seen[:deleted]:
-            sandbox.delete(int(number))
+            sandbox.state.delete(int(number))
         rest = await crawl(source, ("Attachments", cursor))
         assert set(seen) | rest.attachments.keys() == {str(file.id) for file in WORLD.attachments}
 
@@ -465,7 +467,7 @@ async def test_upload_without_an_answer_is_unanswered():
         sandbox.faults.lose_upload_answers = 1
         with pytest.raises(errors.OutcomeUnknownError):
             await target.upload(STORY, DRAFT, Bytes(b"x"))
-        assert [file.name for file in sandbox.uploads.values()] == ["a.txt"]
+        assert [file.name for file in sandbox.state.uploads.values()] == ["a.txt"]
 
 
 async def test_upload_whose_description_failed_says_so_and_is_not_sent_again():
@@ -473,10 +475,10 @@ async def test_upload_whose_description_failed_says_so_and_is_not_sent_again():
         sandbox.faults.error_500 = 1.0
         made = await target.upload(STORY, DRAFT, Bytes(b"x"))
         assert made.description == ""
-        assert list(sandbox.uploads) == [int(made.id)]
+        assert list(sandbox.state.uploads) == [int(made.id)]
         sandbox.faults.error_500 = 0.0
         await target.describe(made, "told")
-        assert sandbox.files_of(101)[-1].description == "told"
+        assert sandbox.state.files_of(101)[-1].description == "told"
 
 
 async def test_file_over_the_servers_limit_is_a_definite_no():
@@ -600,5 +602,5 @@ async def test_server_that_often_fails_is_read_whole_and_every_file_is_right():
         files = (await crawl(source)).attachments
         assert Counter(told(file) for file in files.values()) == all_in(sandbox)
         for file in files.values():
-            assert (await fetch(source, file)).sha256 == sandbox.sha256_of(sandbox.attachment(int(file.id)))
+            assert (await fetch(source, file)).sha256 == sandbox.state.sha256_of(sandbox.state.attachment(int(file.id)))
         assert len(sandbox.faults.injected) >= 3

@@ -15,9 +15,10 @@ from migrator import errors
 from migrator.config.settings import read_configuration
 from migrator.jobs.wiring import wire_source
 from migrator.model import NOBODY, Attachment, Draft, Entity, EntityRef
+from migrator.sandbox.targetprocess.api import Api
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.targetprocess.files import PIXEL
-from migrator.sandbox.targetprocess.lists import TargetprocessLists
+from migrator.sandbox.targetprocess.lists import Lists
 from migrator.trackers.targetprocess import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
 from migrator.trackers.targetprocess.parse import attachment, iso_date
 from tests.contract import Bytes, MemorySink
@@ -42,16 +43,31 @@ class OddSandbox(TargetprocessSandbox):
         self.change, self.refuses = change or (lambda _request, tree: tree), refuses or {}
         self.asked: list[str] = []
 
-    async def _answered(self, request, act):
+    def answering(self, handler):
+        given = super().answering(handler)
+
+        async def answer(request):
+            return await self._answered(request, given)
+
+        return answer
+
+    async def _answered(self, request, given):
         path = request.path.removeprefix(self.base_path + "/api/v1/")
         self.asked.append(path)
         for part, status in self.refuses.items():
             if part in f"{path}?{unquote_plus(request.query_string)}":
                 return web.json_response({"Message": "no such thing"}, status=status)
-        answer = await super()._answered(request, act)
+        answer = await given(request)
         if answer.status != 200 or answer.content_type != "application/json":
             return answer
         return web.json_response(self.change(request, json.loads(answer.text)))
+
+
+def with_lists(sandbox: TargetprocessSandbox, lists: type[Lists]) -> TargetprocessSandbox:
+    """The same server with lists of another kind."""
+    sandbox.lists = lists(sandbox, sandbox.quirks, sandbox.place)
+    sandbox.api = Api(sandbox.state, sandbox.access, sandbox.lists, sandbox.place)
+    return sandbox
 
 
 @asynccontextmanager
@@ -72,8 +88,8 @@ def all_in(sandbox):
 
 def with_files(sandbox):
     """An entity with several files, as the listing tells of it."""
-    entity = next(one for one in sandbox.entities() if len(sandbox.attached(one.id)) > 1)
-    return EntityRef(sandbox.kind_of(entity.id), str(entity.id)), len(sandbox.attached(entity.id))
+    entity = next(one for one in sandbox.state.entities() if len(sandbox.lists.attached(one.id)) > 1)
+    return EntityRef(sandbox.kind_of(entity.id), str(entity.id)), len(sandbox.lists.attached(entity.id))
 
 
 def counted(ref, count):
@@ -164,14 +180,13 @@ async def test_pages_that_are_shorter_than_asked_for_are_read_on(cut, sortable):
 
 @pytest.mark.parametrize("cap", [7, 25, 40])
 async def test_server_that_never_tells_of_a_next_page_is_read_to_its_end(cap):
-    class Silent(TargetprocessLists):
+    class Silent(Lists):
         def page(self, request, resource, rows):
             query = {**request.query, "take": str(min(cap, int(request.query.get("take", 25))))}
             page = super().page(request.clone(rel_url=request.rel_url.with_query(query)), resource, rows)
             return {name: value for name, value in page.items() if name != "Next"}
 
-    async with OddSandbox(CROWDED if cap > 7 else WORLD) as sandbox:
-        sandbox.lists = Silent(sandbox)
+    async with with_lists(OddSandbox(CROWDED if cap > 7 else WORLD), Silent) as sandbox:
         source = TargetprocessSource(client(sandbox.url), SKIP)
         assert await all_of(source) == all_in(sandbox)
         await source.close()
@@ -239,24 +254,24 @@ async def crawl_listings(source):
 async def test_file_that_was_deleted_since_the_entity_was_listed_is_no_failure():
     async with odd() as (sandbox, source):
         ref, count = with_files(sandbox)
-        sandbox.delete(sandbox.attached(int(ref.id))[0].id)
+        sandbox.state.delete(sandbox.lists.attached(int(ref.id))[0].id)
         assert len(await source.attachments_of(counted(ref, count))) == count - 1
 
 
 async def test_file_that_only_the_list_of_all_shows_counts_for_its_entity():
-    class Hiding(OddSandbox):
+    class Hiding(Lists):
         def attached(self, entity_id):
             files = super().attached(entity_id)
             return files[:-1] if self.hiding else files
 
         hiding = False
 
-    async with Hiding() as sandbox:
+    async with with_lists(OddSandbox(), Hiding) as sandbox:
         source = TargetprocessSource(client(sandbox.url), SKIP)
         ref, count = with_files(sandbox)
         listed = (await source.read("Generals", None)).entities
         entity = next(one for one in listed if one.ref == ref)
-        sandbox.hiding = True
+        sandbox.lists.hiding = True
         sandbox.change = lambda _, tree: {**tree, "Attachments-Count": count} if "Attachments-Count" in tree else tree
         assert len(await source.attachments_of(entity)) == count
         sandbox.quirks.sortable = False  # no filter of all attachments either
@@ -282,18 +297,18 @@ async def test_where_entities_have_no_list_what_stands_inside_of_them_is_read(st
 
 async def test_only_the_vendors_own_spelling_is_understood_and_the_records_tell_the_rest():
     class Plain(OddSandbox):
-        async def _answered(self, request, act):
+        async def _answered(self, request, given):
             query = request.query
             bare = query.get("include") == "[Attachments]" and not {"innerTake", "append"} & query.keys()
             if "/Generals/" in request.path and not bare:
                 return web.json_response({"Message": "no"}, status=400)
-            return await super()._answered(request, act)
+            return await super()._answered(request, given)
 
     hidden = {file.id for file in WORLD.attachments if file.entity_id is not None}
     async with Plain(hidden_from_collection=hidden) as sandbox:
         source = TargetprocessSource(client(sandbox.url), SKIP)
         for entity in (await source.read("Generals", None)).ask:
-            there = sandbox.attached(int(entity.ref.id))
+            there = sandbox.lists.attached(int(entity.ref.id))
             if len(there) > 25:  # so many stand inside of an entity where nobody may say how many
                 with pytest.raises(errors.ShortListingError, match=f"{len(there)} files, and 25"):
                     await source.attachments_of(entity)
@@ -324,17 +339,17 @@ async def test_filter_that_a_server_ignores_adds_no_files_of_others():
         inside = tree.get("Attachments")
         return {**tree, "Attachments": {"Items": inside["Items"][:1]}} if inside else tree
 
-    class Ignoring(TargetprocessLists):
+    class Ignoring(Lists):
         def page(self, request, resource, rows):
             query = {name: value for name, value in request.query.items() if "General.Id" not in value}
             return super().page(request.clone(rel_url=request.rel_url.with_query(query)), resource, rows)
 
-    async with OddSandbox(change=change, refuses={"/Attachments?": 404}) as sandbox:
-        sandbox.lists = Ignoring(sandbox)
+    odd_one = OddSandbox(change=change, refuses={"/Attachments?": 404})
+    async with with_lists(odd_one, Ignoring) as sandbox:
         source = TargetprocessSource(client(sandbox.url), SKIP)
         ref, count = with_files(sandbox)
         files = await source.attachments_of(counted(ref, count))
-        assert {int(file.id) for file in files} == {file.id for file in sandbox.attached(int(ref.id))}
+        assert {int(file.id) for file in files} == {file.id for file in sandbox.lists.attached(int(ref.id))}
         await source.close()
 
 
@@ -509,7 +524,7 @@ async def test_file_that_does_not_come_is_still_listed_while_its_record_is_there
         loose = next(file for file in WORLD.attachments if WORLD.owner_of(file) is None)
         own = next(file for file in WORLD.attachments if file.entity_id is not None and file.comment_id is None)
         for file in (comment, loose, own):
-            sandbox.delete(file.id)
+            sandbox.state.delete(file.id)
             owner = NOBODY if file is loose else EntityRef("Bug", str(WORLD.owner_of(file)))
             known = Attachment(str(file.id), owner, file.name, comment_id=file.comment_id and str(file.comment_id))
             assert not await source.still_lists(known)
@@ -518,10 +533,10 @@ async def test_file_that_does_not_come_is_still_listed_while_its_record_is_there
 async def test_where_no_record_can_be_had_the_list_of_the_entity_may_tell_but_its_silence_proves_nothing():
     async with odd(refuses={"Attachments/": 404}) as (sandbox, source):
         ref, _ = with_files(sandbox)
-        file = sandbox.attached(int(ref.id))[0]
+        file = sandbox.lists.attached(int(ref.id))[0]
         known = Attachment(str(file.id), ref, file.name)
         assert await source.still_lists(known)
-        sandbox.delete(file.id)
+        sandbox.state.delete(file.id)
         for unknown in (known, Attachment("99999", NOBODY, "x")):
             with pytest.raises(errors.GoneError):
                 await source.still_lists(unknown)

@@ -22,7 +22,11 @@ from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import show_login, to_login
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.teampulse.lists import Lists
+from migrator.sandbox.teampulse.reads import Reads
+from migrator.sandbox.teampulse.records import Records
 from migrator.sandbox.teampulse.web import FilePages
+from migrator.sandbox.teampulse.writes import Writes
 from migrator.sandbox.world.model import World
 from migrator.trackers import adapter
 from migrator.trackers.teampulse import ADAPTER, Options, TeamPulseSource, TeamPulseTarget
@@ -140,10 +144,10 @@ class TestSourceByCookie(SourceContract):
 
 def bound_target(sandbox: TeamPulseSandbox, wrap=lambda target: target) -> BoundTarget:
     busiest = Counter(file.owner for file in told(sandbox)).most_common(1)[0][0]
-    sandbox.quirks.null_sizes = {sandbox.files_of(int(busiest.id))[0].id}
+    sandbox.quirks.null_sizes = {sandbox.state.files_of(int(busiest.id))[0].id}
 
     async def files_of(ref: EntityRef):
-        return [(f.name, f.size, f.sha256, f.description or "") for f in sandbox.files_of(int(ref.id))]
+        return [(f.name, f.size, f.sha256, f.description or "") for f in sandbox.state.files_of(int(ref.id))]
 
     return BoundTarget(
         wrap(target(sandbox)),
@@ -188,6 +192,18 @@ class TestTargetWhoseTokensDieAtOnce(TargetContract):
 # What is odd about TeamPulse
 
 
+def composed(
+    world: World = SMALL, *faults: Faults, records=Records, lists=Lists, reads=Reads, writes=Writes, **quirks
+) -> TeamPulseSandbox:
+    """A server with handlers of its own."""
+    made = TeamPulseSandbox(world, *faults, **quirks)
+    made.records = records(made.state, made.quirks, made.records.place)
+    made.lists = lists(made.quirks)
+    made.reads = reads(made.state, made.quirks, made.records, made.lookup, made.lists)
+    made.writes = writes(made, made.quirks, made.records, made.lookup)
+    return made
+
+
 class UnversionedSandbox(TeamPulseSandbox):
     """A server that has the API without a version only."""
 
@@ -195,23 +211,23 @@ class UnversionedSandbox(TeamPulseSandbox):
         return [route for route in super().routes() if "api/v1" not in route.path]
 
 
-class SimpleSandbox(TeamPulseSandbox):
-    """A server that doesn't know some parts of a query: it refuses them, or doesn't look at them."""
+class SimpleLists(Lists):
+    """Lists that don't know some parts of a query: they refuse them, or don't look at them."""
 
     refuses: tuple[str, ...] = ()
     ignores: tuple[str, ...] = ()
 
-    def _page(self, request, rows, record, known):
+    def page(self, request, rows, record, known):
         if any(part in request.query for part in self.refuses):
             raise RefusedError(400, message="What is this?")
         query = {key: value for key, value in request.query.items() if key not in self.ignores}
-        return super()._page(request.clone(rel_url=request.rel_url.with_query(query)), rows, record, known)
+        return super().page(request.clone(rel_url=request.rel_url.with_query(query)), rows, record, known)
 
 
-class ShySandbox(TeamPulseSandbox):
-    """A server that lists work items it lets nobody read."""
+class ShyReads(Reads):
+    """Hides all work items from their list."""
 
-    async def _work_items(self, request):
+    async def work_items(self, request):
         return web.json_response({"totalResults": 0, "results": []})
 
 
@@ -230,28 +246,28 @@ class LoginFirst(FilePages):
         return to_login(self._sandbox)
 
 
-class SilentSandbox(TeamPulseSandbox):
-    """A server that answers to an upload with a text of its own."""
+class SilentWrites(Writes):
+    """Answers an upload with a text of its own."""
 
     answer = ""
 
-    def _created(self, collection, record):
+    def created(self, collection, record):
         return web.Response(text=self.answer.replace("RECORD", json.dumps(record)), content_type="application/json")
 
 
-class StubbornSandbox(TeamPulseSandbox):
-    """A server that takes no description, and no upload over 1,000 bytes."""
+class StubbornWrites(Writes):
+    """Takes no description, and no upload over 1,000 bytes."""
 
     refusal = 404, "<title>404 - File or directory not found.</title>"
 
-    async def _describe(self, request):
+    async def describe_attachment(self, request):
         return web.Response(status=500)
 
-    async def _upload(self, request):
+    async def upload(self, request):
         if request.content_length > 1_000:
             status, text = self.refusal
             return web.Response(status=status, text=text, content_type="text/html")
-        return await super()._upload(request)
+        return await super().upload(request)
 
 
 @asynccontextmanager
@@ -320,8 +336,8 @@ async def test_address_without_the_api_is_told_as_a_wrong_url():
     ],
 )
 async def test_server_that_knows_less_of_queries_is_read_whole(refuses, ignores):
-    made = SimpleSandbox(SMALL, top_cap=4 if "$skip" not in ignores else 1000)
-    made.refuses, made.ignores = refuses, ignores
+    made = composed(lists=SimpleLists, top_cap=4 if "$skip" not in ignores else 1000)
+    made.lists.refuses, made.lists.ignores = refuses, ignores
     async with serving(made, page_size=4) as (sandbox, src, dst):
         done = await crawl(src)
         assert Counter((file.owner, file.name) for file in done.attachments.values()) == expected_names(sandbox)
@@ -332,8 +348,8 @@ async def test_server_that_knows_less_of_queries_is_read_whole(refuses, ignores)
 
 
 async def test_server_that_gives_the_same_page_again_and_again_is_not_believed():
-    made = SimpleSandbox(SMALL, top_cap=4)
-    made.ignores = ("$filter", "$skip")
+    made = composed(lists=SimpleLists, top_cap=4)
+    made.lists.ignores = ("$filter", "$skip")
     async with serving(made, page_size=4) as (_, src, _):
         with pytest.raises(errors.RejectedError, match="same page"):
             await read_to_the_end(src, "workitems")
@@ -341,8 +357,8 @@ async def test_server_that_gives_the_same_page_again_and_again_is_not_believed()
 
 @pytest.mark.parametrize("change", ["deleted", "added"])
 async def test_listing_by_offset_that_changes_meanwhile_misses_nothing(change):
-    made = SimpleSandbox(SMALL)
-    made.refuses = ("$filter", "$orderby")
+    made = composed(lists=SimpleLists)
+    made.lists.refuses = ("$filter", "$orderby")
     async with serving(made, page_size=4) as (sandbox, src, dst):
         seen, cursor = {}, None
         while True:
@@ -353,8 +369,8 @@ async def test_listing_by_offset_that_changes_meanwhile_misses_nothing(change):
                 break
             if change == "deleted" and len(seen) == 4:
                 for number in sorted(map(int, seen))[1:]:
-                    sandbox.delete(number)
-            if change == "added" and len(sandbox.uploads) < 12:
+                    sandbox.state.delete(number)
+            if change == "added" and len(sandbox.state.uploads) < 12:
                 for _ in range(6):
                     await dst.upload(EntityRef("Story", "101"), draft(), Bytes(b"x"))
         assert {str(file.id) for file in SMALL.attachments if SMALL.owner_of(file)} <= seen.keys()
@@ -370,13 +386,14 @@ async def test_owners_of_a_page_are_asked_for_together():
 
 
 async def test_owners_that_no_list_shows_are_asked_for_one_by_one():
-    async with serving(ShySandbox(SMALL)) as (sandbox, src, _):
+    async with serving(composed(reads=ShyReads)) as (sandbox, src, _):
         assert await names(src) == expected_names(sandbox)
 
 
 async def test_files_of_work_items_that_cannot_be_read_belong_to_nobody():
     hidden = told(TeamPulseSandbox(SMALL))[0].owner
-    async with serving(ShySandbox(SMALL, Faults(forbidden_entities={int(hidden.id)}))) as (sandbox, src, _):
+    faults = Faults(forbidden_entities={int(hidden.id)})
+    async with serving(composed(SMALL, faults, reads=ShyReads)) as (sandbox, src, _):
         found = (await crawl(src)).attachments.values()
         of_nobody = [file for file in found if file.owner == NOBODY]
         assert len(of_nobody) == len([file for file in told(sandbox) if file.owner == hidden]) > 0
@@ -480,11 +497,11 @@ async def test_login_page_in_place_of_a_web_page_without_a_size_is_not_taken_for
 
 
 async def test_file_of_which_no_address_is_told_is_out_of_reach():
-    class Tacit(TeamPulseSandbox):
+    class Tacit(Records):
         def address(self, file, page=""):
             return ""
 
-    async with serving(Tacit(SMALL)) as (_, src, _):
+    async with serving(composed(records=Tacit)) as (_, src, _):
         with pytest.raises(errors.NotExposedError):
             await fetch(src, (await src.read("attachments", None)).attachments[0])
 
@@ -550,8 +567,8 @@ async def test_everything_arrives_through_faults_of_all_kinds():
     ],
 )
 async def test_answer_to_an_upload_is_understood_in_all_its_forms(answer, understood):
-    made = SilentSandbox(SMALL.without_attachments())
-    made.answer = answer
+    made = composed(SMALL.without_attachments(), writes=SilentWrites)
+    made.writes.answer = answer
     async with serving(made) as (_, _, dst):
         owner = EntityRef("Story", "101")
         told_of = await dst.upload(owner, draft(description="told"), Bytes(b"x"))
@@ -581,7 +598,7 @@ async def test_upload_over_the_limit_is_told_as_too_large(status):
         with pytest.raises(errors.RejectedError, match=r"too large|404\.13") as caught:
             await dst.upload(EntityRef("Story", "101"), draft(size=1_001), Bytes(b"x" * 1_001))
         assert not isinstance(caught.value, errors.GoneError | errors.OutcomeUnknownError)
-        assert not s.uploads
+        assert not s.state.uploads
         assert not s.requests["GET /api/v1/workitems/{id}"], "what is said needs no second question"
 
 
@@ -593,8 +610,8 @@ async def test_upload_over_the_limit_is_told_as_too_large(status):
     ],
 )
 async def test_other_ways_to_say_too_large_are_understood(refusal):
-    made = StubbornSandbox(SMALL)
-    made.refusal = refusal
+    made = composed(writes=StubbornWrites)
+    made.writes.refusal = refusal
     async with serving(made) as (_, _, dst):
         with pytest.raises(errors.RejectedError, match="too large") as caught:
             await dst.upload(EntityRef("Story", "101"), draft(size=2_000), Bytes(b"x" * 2_000))
@@ -602,17 +619,17 @@ async def test_other_ways_to_say_too_large_are_understood(refusal):
 
 
 async def test_missing_work_item_is_not_mistaken_for_too_large_a_file():
-    async with serving(StubbornSandbox(SMALL)) as (_, _, dst):
+    async with serving(composed(writes=StubbornWrites)) as (_, _, dst):
         with pytest.raises(errors.GoneError):
             await dst.upload(EntityRef("Story", "4711"), draft(size=2_000), Bytes(b"x" * 2_000))
 
 
 async def test_description_that_is_not_taken_does_not_have_the_file_sent_again():
-    async with serving(StubbornSandbox(SMALL.without_attachments())) as (sandbox, _, dst):
+    async with serving(composed(SMALL.without_attachments(), writes=StubbornWrites)) as (sandbox, _, dst):
         retrying = RetryingTarget(dst, NO_PATIENCE)
         made = await retrying.upload(EntityRef("Story", "101"), draft(description="told"), Bytes(b"x"))
         assert (made.name, made.description) == ("a.txt", "")
-        assert len(sandbox.uploads) == 1
+        assert len(sandbox.state.uploads) == 1
 
 
 async def test_upload_whose_answer_is_lost_is_sent_once_and_found():
@@ -621,7 +638,7 @@ async def test_upload_whose_answer_is_lost_is_sent_once_and_found():
         with pytest.raises(errors.OutcomeUnknownError):
             await RetryingTarget(dst, NO_PATIENCE).upload(owner, draft(), Bytes(b"x"))
         assert [file.name for file in await dst.find_attachments(owner)] == ["a.txt"]
-        assert len(sb.uploads) == 1
+        assert len(sb.state.uploads) == 1
 
 
 async def test_upload_with_a_dead_token_logs_in_and_sends_it_again_whole():
@@ -629,7 +646,7 @@ async def test_upload_with_a_dead_token_logs_in_and_sends_it_again_whole():
         content = bytes(range(256)) * 200
         for _ in range(3):
             await dst.upload(EntityRef("Story", "101"), draft("b.bin", len(content)), Bytes(content))
-        assert [(file.size, file.sha256) for file in sb.files_of(101)] == [(len(content), sha256(content))] * 3
+        assert [(file.size, file.sha256) for file in sb.state.files_of(101)] == [(len(content), sha256(content))] * 3
         assert sb.login.refreshes == 3
 
 
@@ -647,7 +664,7 @@ async def test_more_files_than_a_page_holds_are_found_on_one_work_item():
     async with serving(TeamPulseSandbox(world, comment_files_in_workitem=True)) as (sandbox, src, dst):
         owner = EntityRef(sandbox.kind_of(101), "101")
         found = await dst.find_attachments(owner)
-        assert Counter(file.name for file in found) == Counter(file.name for file in sandbox.files_of(101))
+        assert Counter(file.name for file in found) == Counter(file.name for file in sandbox.state.files_of(101))
         assert len(found) > 100
         assert await src.attachments_of(Entity(owner)) == found
 
@@ -705,12 +722,12 @@ def test_answer_to_an_upload_may_be_anything(body):
     assert made_in(body) is None or isinstance(made_in(body), dict)
 
 
-class Babbling(TeamPulseSandbox):
-    """A server that answers every list with the same words."""
+class BabblingLists(Lists):
+    """Answers every list with the same words."""
 
     answer = ""
 
-    def _page(self, *_):
+    def page(self, *_):
         return web.Response(text=self.answer, content_type="application/json")
 
 
@@ -719,8 +736,8 @@ class Babbling(TeamPulseSandbox):
     [('{"results": [7]}', "it is no JSON object"), ('{"results": [{}], "totalResults": 1}', "has no id")],
 )
 async def test_item_that_cannot_be_read_is_one_failure_with_its_place(answer, what):
-    made = Babbling(SMALL)
-    made.answer = answer
+    made = composed(lists=BabblingLists)
+    made.lists.answer = answer
     async with serving(made) as (_, src, dst):
         for stream in src.capabilities.streams:
             page = await src.read(stream, None)
@@ -734,8 +751,8 @@ async def test_item_that_cannot_be_read_is_one_failure_with_its_place(answer, wh
 
 @pytest.mark.parametrize("answer", ["[]", "7", "null", '{"results": 7}', "<html>"])
 async def test_list_that_is_none_is_an_error_and_not_an_empty_tracker(answer):
-    made = Babbling(SMALL)
-    made.answer = answer
+    made = composed(lists=BabblingLists)
+    made.lists.answer = answer
     async with serving(made) as (_, src, _):
         for stream in src.capabilities.streams:
             with pytest.raises(errors.UnexpectedBodyError):

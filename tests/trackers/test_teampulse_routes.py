@@ -12,11 +12,12 @@ from aiohttp import web
 from migrator import errors
 from migrator.model import NOBODY, Attachment, EntityRef
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.teampulse.writes import Writes
 from migrator.trackers.teampulse import ADAPTER
 from migrator.trackers.teampulse.parse import total_in
 from tests.contract import Bytes
 from tests.contract.source import crawl, read_to_the_end
-from tests.trackers.test_teampulse import SMALL, draft, expected_names, names, serving, told
+from tests.trackers.test_teampulse import SMALL, composed, draft, expected_names, names, serving, told
 
 
 class OddSandbox(TeamPulseSandbox):
@@ -26,8 +27,8 @@ class OddSandbox(TeamPulseSandbox):
         super().__init__(world, **oddities)
         self.change, self.refuses = change or (lambda _request, tree: tree), refuses or {}
 
-    def _answering(self, act):
-        given = super()._answering(act)
+    def answering(self, handler):
+        given = super().answering(handler)
 
         async def answer(request):
             for part, status in self.refuses.items():
@@ -195,7 +196,7 @@ async def test_item_that_cannot_be_read_does_not_make_the_total_wrong():
             found = {entity.ref.id for page in pages for entity in page.entities}
             found |= {file.id for page in pages for file in page.attachments}
             assert str(left) not in found
-            assert len(found) == len(sandbox.entities() if stream == "workitems" else told(sandbox)) - 1
+            assert len(found) == len(sandbox.state.entities() if stream == "workitems" else told(sandbox)) - 1
 
 
 # Owners
@@ -206,7 +207,7 @@ async def test_server_that_refuses_or_stumbles_over_filters_is_read_whole(status
     async with serving(OddSandbox(refuses={"$filter": status}), page_size=5) as (sandbox, src, _):
         done = await crawl(src)
         assert Counter((file.owner, file.name) for file in done.attachments.values()) == expected_names(sandbox)
-        assert {ref.id for ref in done.entities} == {str(entity.id) for entity in sandbox.entities()}
+        assert {ref.id for ref in done.entities} == {str(entity.id) for entity in sandbox.state.entities()}
 
 
 async def test_work_item_that_never_can_be_read_is_one_failure_and_its_files_are_kept():
@@ -239,8 +240,8 @@ async def test_work_items_that_never_can_be_read_are_a_failure_each_and_the_file
 
 async def test_page_of_a_proxy_in_place_of_filtered_work_items_is_no_more_than_a_refusal():
     class Guarded(OddSandbox):
-        def _answering(self, act):
-            given = super()._answering(act)
+        def answering(self, handler):
+            given = super().answering(handler)
 
             async def answer(request):
                 if "id eq" in request.query.get("$filter", ""):
@@ -296,7 +297,7 @@ async def test_file_that_does_not_come_is_still_listed_while_its_record_is_there
             assert await src.still_lists(file)
             assert await src.still_lists(replace(file, owner=NOBODY))
         for file in files[:2]:
-            sandbox.delete(int(file.id))
+            sandbox.state.delete(int(file.id))
             assert not await src.still_lists(file)
             assert not await src.still_lists(replace(file, owner=NOBODY))
 
@@ -305,7 +306,7 @@ async def test_where_no_record_can_be_had_the_list_of_the_work_item_may_tell_but
     async with serving(OddSandbox(refuses={"v1/attachments/": 404})) as (sandbox, src, _):
         file = (await src.read("attachments", None)).attachments[0]
         assert await src.still_lists(file)
-        sandbox.delete(int(file.id))
+        sandbox.state.delete(int(file.id))
         for unknown in (file, replace(file, owner=NOBODY), Attachment("99999", EntityRef("Bug", "99999"), "x")):
             with pytest.raises(errors.GoneError):
                 await src.still_lists(unknown)
@@ -315,14 +316,11 @@ async def test_where_no_record_can_be_had_the_list_of_the_work_item_may_tell_but
 
 
 async def test_answer_to_an_upload_that_leaves_the_name_open_tells_the_id():
-    def change(_request, tree):
-        return tree
-
-    class Curt(OddSandbox):
-        def _created(self, collection, record):
+    class Curt(Writes):
+        def created(self, collection, record):
             return web.json_response({"id": record["id"]}, status=201)
 
-    async with serving(Curt(change=change)) as (_, _, dst):
+    async with serving(composed(writes=Curt)) as (_, _, dst):
         made = await dst.upload(EntityRef("Story", "101"), draft("b.txt"), Bytes(b"x"))
         assert made.name == "b.txt"
         assert made.id in {file.id for file in await dst.find_attachments(EntityRef("Story", "101"))}

@@ -19,25 +19,25 @@ FAILED = 3
 def fill(root: Path, count: int) -> Catalog:
     """So many stored files, each on an entity of its own, and a few that failed or could not be listed."""
     catalog = Catalog(root)
-    run = catalog.begin_run("backup")
+    run = catalog.runs.begin("backup")
     owners = [Entity(EntityRef("Bug", str(number)), raw="{}") for number in range(count)]
     files = [Attachment(owner.ref.id, owner.ref, "name", 1) for owner in owners]
-    catalog.record_listing(run, owners, [(file, Status.PENDING) for file in files])
+    catalog.crawl.record_listing(run, owners, [(file, Status.PENDING) for file in files])
     fine, bad = files[FAILED:], files[:FAILED]
     outcomes = [Outcome(file, Status.STORED, Blob(f"{int(file.id):064x}", 1)) for file in fine]
-    catalog.record_outcomes(run, [*outcomes, *(Outcome(file, Status.FAILED, error="why") for file in bad)])
+    catalog.crawl.record_outcomes(run, [*outcomes, *(Outcome(file, Status.FAILED, error="why") for file in bad)])
     for owner in owners[:FAILED]:
-        catalog.record_entity_error(run, owner, "refused")
+        catalog.crawl.record_entity_error(run, owner, "refused")
     return catalog
 
 
 ASKED = {
-    "what failed": lambda catalog: catalog.failures(1),
-    "what is missing": lambda catalog: catalog.unfinished(Crawl(1, {})),
-    "whose files could not be listed": lambda catalog: catalog.failed_entities(Crawl(1, {})),
-    "which blobs are lost": lambda catalog: catalog.problem_blobs(),
-    "which uploads failed": lambda catalog: catalog.upload_failures(),
-    "a crawl that resumes": lambda catalog: catalog.begin_crawl(1, "[]").cursors,
+    "what failed": lambda catalog: catalog.summaries.failures(1),
+    "what is missing": lambda catalog: catalog.crawl.unfinished(Crawl(1, {})),
+    "whose files could not be listed": lambda catalog: catalog.crawl.failed_entities(Crawl(1, {})),
+    "which blobs are lost": lambda catalog: catalog.blobs.damaged(),
+    "which uploads failed": lambda catalog: catalog.summaries.upload_failures(),
+    "a crawl that resumes": lambda catalog: catalog.crawl.begin(1, "[]").cursors,
 }
 
 
@@ -63,7 +63,7 @@ def test_a_question_costs_the_same_however_many_files_are_done(tmp_path, what):
         root = tmp_path / str(count)
         root.mkdir()
         catalog = fill(root, count)
-        catalog.begin_crawl(1, "[]")
+        catalog.crawl.begin(1, "[]")
         costs.append(steps(catalog, ASKED[what]))
         catalog.close()
     assert costs[0] > 0
@@ -72,12 +72,12 @@ def test_a_question_costs_the_same_however_many_files_are_done(tmp_path, what):
 
 def test_failures_and_counts_are_told_of_all_rows(tmp_path):
     catalog = fill(tmp_path, 50)
-    assert len(catalog.failures(1)) == 2 * FAILED
-    assert catalog.totals()["attachments"] == {"failed": FAILED, "stored": 47}
-    assert catalog.backup_counts(1, 1)["stored"] == 47
-    later = catalog.backup_counts(1, 2)
+    assert len(catalog.summaries.failures(1)) == 2 * FAILED
+    assert catalog.summaries.totals()["attachments"] == {"failed": FAILED, "stored": 47}
+    assert catalog.summaries.backup_counts(1, 1)["stored"] == 47
+    later = catalog.summaries.backup_counts(1, 2)
     assert (later["stored"], later["unchanged"], later["failed"], later["listed"]) == (0, 47, FAILED, 50)
-    assert catalog.backup_counts(2, 2)["listed"] == 0
+    assert catalog.summaries.backup_counts(2, 2)["listed"] == 0
     catalog.close()
 
 
@@ -85,9 +85,9 @@ def listed(catalog: Catalog, run: int, count: int) -> set[str]:
     """What is wanted of a page of so many files, whose outcomes are recorded then."""
     owner = Entity(EntityRef("Bug", "1"), raw="{}")
     files = [Attachment(str(number), owner.ref, f"{number}.txt", 1) for number in range(count)]
-    wanted = catalog.record_listing(run, [owner], [(file, Status.PENDING) for file in files])
+    wanted = catalog.crawl.record_listing(run, [owner], [(file, Status.PENDING) for file in files])
     stored = [Outcome(file, Status.STORED, Blob(f"{int(file.id):064x}", 1)) for file in files]
-    catalog.record_outcomes(run, stored)
+    catalog.crawl.record_outcomes(run, stored)
     return wanted
 
 
@@ -98,7 +98,7 @@ def test_a_page_is_as_many_statements_however_many_files_are_on_it(tmp_path):
         root.mkdir()
         catalog, told = Catalog(root), list[str]()
         catalog.ensure_journal()
-        run = catalog.begin_run("backup")
+        run = catalog.runs.begin("backup")
         catalog.db.conn.set_trace_callback(told.append)
         listed(catalog, run, size)
         catalog.db.conn.set_trace_callback(None)
@@ -111,12 +111,12 @@ def test_a_page_is_as_many_statements_however_many_files_are_on_it(tmp_path):
 def test_every_file_of_a_page_is_recorded_whatever_its_length(tmp_path, count):
     catalog = Catalog(tmp_path)
     catalog.ensure_journal()
-    run = catalog.begin_run("backup")
+    run = catalog.runs.begin("backup")
     assert listed(catalog, run, count) == {str(number) for number in range(count)}
-    assert catalog.totals()["attachments"] == {"stored": count}
-    assert catalog.totals()["blobs"]["count"] == count
-    assert catalog.entity_count() == 1
-    assert listed(catalog, catalog.begin_run("backup"), count) == set()
+    assert catalog.summaries.totals()["attachments"] == {"stored": count}
+    assert catalog.summaries.totals()["blobs"]["count"] == count
+    assert catalog.entities.count() == 1
+    assert listed(catalog, catalog.runs.begin("backup"), count) == set()
     catalog.close()
     assert audit(tmp_path) == []  # the manifest tells of each, too
 
@@ -127,6 +127,6 @@ def test_a_catalog_opens_and_writes_though_somebody_keeps_every_cursor(tmp_path,
     for run in (1, 2):
         catalog = Catalog(tmp_path)
         catalog.ensure_journal()
-        assert catalog.begin_run("backup") == run
+        assert catalog.runs.begin("backup") == run
         kept.clear()
         catalog.close()

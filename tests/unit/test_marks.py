@@ -62,7 +62,7 @@ async def test_after_a_write_without_an_answer_it_is_looked_for_until_it_is_foun
 
 
 async def test_a_teampulse_that_ignores_filters_is_walked(monkeypatch):
-    monkeypatch.setattr("migrator.sandbox.teampulse.reads.parse_filter", lambda *_: None)
+    monkeypatch.setattr("migrator.sandbox.teampulse.lists.parse_filter", lambda *_: None)
     async with TeamPulseSandbox(World.generate(entities=30, attachments=0)) as sandbox:
         http = HttpClient(sandbox.url, ADAPTER.signer(sandbox.credentials))
         target = TeamPulseTarget(http, Options(page_size=7, create_project="Sandbox"))

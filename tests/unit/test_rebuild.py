@@ -170,11 +170,11 @@ async def test_an_intent_that_was_never_answered_is_still_in_doubt(tmp_path):
     target, mapping = twin_of(tracker)
     with closing(Catalog(tmp_path)) as catalog:
         catalog.ensure_journal()
-        run = catalog.begin_run("load")
-        catalog.plan_uploads(run, "memory", [(of, to) for of, targets in mapping.items() for to in targets])
+        run = catalog.runs.begin("load")
+        catalog.uploads.plan(run, "memory", [(of, to) for of, targets in mapping.items() for to in targets])
         to = next(iter(mapping.values()))[0]
-        upload = catalog.unsettled_uploads("memory", to)[0]
-        catalog.record_intent(run, "memory", upload, upload.attachment.name, ["7"])
+        upload = catalog.uploads.unsettled("memory", to)[0]
+        catalog.uploads.record_intent(run, "memory", upload, upload.attachment.name, ["7"])
     target.attach(to, upload.attachment.name, tracker.content[upload.attachment.id])  # the answer was lost
     lose(tmp_path)
     rebuild(Archive(tmp_path))
@@ -375,10 +375,10 @@ def test_every_text_and_number_comes_back_as_it_was(tmp_path_factory, name, raw,
     owner = EntityRef("Bug", "1")
     with closing(Catalog(root)) as catalog:
         catalog.ensure_journal()
-        run = catalog.begin_run("backup")
+        run = catalog.runs.begin("backup")
         file = Attachment("1", owner, name, size, comment, raw=raw)
-        catalog.record_listing(run, [Entity(owner, title, raw=raw)], [(file, Status.PENDING)])
-        catalog.end_run(run, RunStatus.COMPLETE, {"note": title})
+        catalog.crawl.record_listing(run, [Entity(owner, title, raw=raw)], [(file, Status.PENDING)])
+        catalog.runs.end(run, RunStatus.COMPLETE, {"note": title})
     made = replay(manifest.path_in(root))
     with closing(made.db):
         for table in TABLES[1:]:

@@ -24,9 +24,9 @@ async def recorder(root, count):
     """A recorder, its archive and catalog, and so many files that the catalog expects, settled."""
     archive, catalog, executor = Archive(root), Catalog(root), SerialExecutor()
     archive.prepare()
-    run = catalog.begin_run("backup")
+    run = catalog.runs.begin("backup")
     files = [Attachment(f"{number:04}", EntityRef("Bug", "1"), "x") for number in range(count)]
-    catalog.record_listing(run, [], [(file, Status.PENDING) for file in files])
+    catalog.crawl.record_listing(run, [], [(file, Status.PENDING) for file in files])
     made = Recorder(archive, catalog, executor, run, DOWNLOADS)
     try:
         yield made, archive, catalog, [settled(file) for file in files]
@@ -53,7 +53,7 @@ async def end(task):
 
 async def test_a_batch_is_written_while_the_one_before_it_is_recorded_and_never_recorded_before_it_is_written(tmp_path):
     async with recorder(tmp_path, 68) as (made, archive, catalog, files):
-        record, store, written, begun = catalog.record_outcomes, archive.store_batch, set(), threading.Event()
+        record, store, written, begun = catalog.crawl.record_outcomes, archive.store_batch, set(), threading.Event()
         overlaps = []
 
         def storing(bodies, known):
@@ -68,7 +68,7 @@ async def test_a_batch_is_written_while_the_one_before_it_is_recorded_and_never_
             assert {outcome.blob.sha256 for outcome in outcomes} <= written
             record(run, outcomes)
 
-        archive.store_batch, catalog.record_outcomes = storing, recording
+        archive.store_batch, catalog.crawl.record_outcomes = storing, recording
         task = asyncio.create_task(made.run())
         async with asyncio.timeout(20):
             await asyncio.gather(*(made.put(file) for file in files))
@@ -81,7 +81,7 @@ async def test_a_batch_is_written_while_the_one_before_it_is_recorded_and_never_
 @pytest.mark.parametrize("fails", ["store_batch", "record_outcomes"])
 async def test_what_could_not_be_written_or_recorded_is_told_once_and_recorded_by_the_flush(tmp_path, fails):
     async with recorder(tmp_path, 60) as (made, archive, catalog, files):
-        whole = archive if fails == "store_batch" else catalog
+        whole = archive if fails == "store_batch" else catalog.crawl
         does, failures = getattr(whole, fails), [StorageError("full")]
 
         def refusing(*args):

@@ -119,7 +119,7 @@ async def test_an_export_of_copies_is_refused_where_they_do_not_fit_and_one_of_l
     root, to = tmp_path / "archive", tmp_path / "out"
     await run_backup(small_tracker(), root)
     catalog = Catalog(root)
-    size = catalog.exportable_size(gone=False)[1]
+    size = catalog.exports.size(gone=False)[1]
     limit(monkeypatch, size - 1)
     monkeypatch.setattr(copies, "_cloned", lambda *_: False)
     try:

@@ -61,7 +61,7 @@ async def backup(
 
     `stop` ends it as `interrupted`. Raises what is fatal, with the run recorded as `failed` and finished files kept.
     """
-    async with run_context(catalog, "backup", lambda: catalog.claim_source(settings.identity)) as context:
+    async with run_context(catalog, "backup", lambda: catalog.settings.claim_source(settings.identity)) as context:
         work = _Backup(source, archive, settings, context, progress or Silent())
         await context.executor.call(work.begin)
         return await context.execute(work, stop or asyncio.Event())
@@ -82,7 +82,7 @@ class _Backup(Job[BackupSummary]):
             progress,
             downloads=settings.downloads,
             allow_forbidden=settings.allow_forbidden,
-            witness=lambda: context.executor.call(context.catalog.stored_of_unlisted_size),
+            witness=lambda: context.executor.call(context.catalog.files.stored_of_unlisted_size),
         )
         self._findings = Findings(progress)
         self._space = FreeSpace(archive.root)
@@ -105,10 +105,10 @@ class _Backup(Job[BackupSummary]):
         """Resume the crawl that was under way, or start one."""
         kinds, selection = sorted(self._settings.kinds), self._settings.selection
         scope = repr((kinds, selection.key)) if self._partial else repr(kinds)
-        self._crawl = self._catalog.begin_crawl(self._run, scope, kinds, partial=self._partial)
-        self._selector.selected.update(self._catalog.selected_entities(self._crawl))
-        self._crawler.resume(self._crawl, self._catalog.failed_entities(self._crawl), partial=self._partial)
-        self._catalog.count_changes(self._run)
+        self._crawl = self._catalog.crawl.begin(self._run, scope, kinds, partial=self._partial)
+        self._selector.selected.update(self._catalog.crawl.selected_entities(self._crawl))
+        self._crawler.resume(self._crawl, self._catalog.crawl.failed_entities(self._crawl), partial=self._partial)
+        self._catalog.runs.count_changes(self._run)
 
     @override
     async def flush(self) -> None:
@@ -120,7 +120,7 @@ class _Backup(Job[BackupSummary]):
         catalog, start, findings = self._catalog, self._crawl.start, self._findings
         vanished = Vanished()
         if status is RunStatus.COMPLETE:
-            vanished = catalog.end_crawl(
+            vanished = catalog.crawl.end(
                 self._crawl,
                 self._settings.kinds,
                 left_out=self._source.capabilities.left_out,
@@ -129,15 +129,15 @@ class _Backup(Job[BackupSummary]):
             )
             findings.judge(catalog, self._crawl, self._settings.selection, self._settings.kinds, vanished)
             findings.warn(*self._fetcher.warnings)
-        catalog.record_failures_of_the_whole(findings.failures)
+        catalog.crawl.record_general_failures(findings.failures)
         gone = vanished.files if vanished.believed else 0
         return BackupSummary(
-            entities=catalog.entity_count(start),
-            attachments=catalog.backup_counts(start, self._run, gone),
-            changes=catalog.changes(),
-            bytes=catalog.stored_bytes(self._run),
+            entities=catalog.entities.count(start),
+            attachments=catalog.summaries.backup_counts(start, self._run, gone),
+            changes=catalog.runs.changes(),
+            bytes=catalog.summaries.stored_bytes(self._run),
             warnings=tuple(findings.warnings),
-            failures=tuple(map(Failure.of_row, catalog.failures(start))),
+            failures=tuple(map(Failure.of_row, catalog.summaries.failures(start))),
         )
 
     @override
@@ -157,13 +157,13 @@ class _Backup(Job[BackupSummary]):
 
     async def _requeue_lost_blobs(self) -> None:
         """Blobs that verify found damaged, or whose file is missing, are wanted again."""
-        suspects = await self._executor.call(self._catalog.problem_blobs)
+        suspects = await self._executor.call(self._catalog.blobs.damaged)
         self._archive.untrusted.update(suspects)
         lost = list({*suspects, *await self._executor.call(missing_blobs, self._archive, self._catalog)})
-        if lost and (count := await self._executor.call(self._catalog.requeue, lost)):
+        if lost and (count := await self._executor.call(self._catalog.crawl.requeue, lost)):
             self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")
 
     def _require_space(self) -> None:
         """What an earlier run listed is known before anything is asked for."""
-        if size := self._catalog.bytes_to_come(self._crawl.start, self._space.largest()):
+        if size := self._catalog.files.bytes_to_come(self._crawl.start, self._space.largest()):
             self._space.require(size)

@@ -99,11 +99,11 @@ class Crawler:
             if asked := [entity for entity in page.ask if self._selector.may_select(entity.ref)]:
                 await self._list_and_fetch((), await self._ask(asked))
             for unread in page.unread:
-                write = partial(self._catalog.record_entity_error, self._run, Entity(unread.ref), unread.reason)
+                write = partial(self._catalog.crawl.record_entity_error, self._run, Entity(unread.ref), unread.reason)
                 await self._executor.call(write)
             if before is not None:
                 await before
-            checkpoint = self._catalog.record_checkpoint
+            checkpoint = self._catalog.crawl.record_checkpoint
             await self._executor.call(checkpoint, self._run, stream, page.next, page.links, partial=self._partial)
         finally:
             self._page_slots.release()
@@ -123,7 +123,7 @@ class Crawler:
             except errors.ItemFailedError as error:
                 expected = isinstance(error, errors.ForbiddenError) and self._allow_forbidden
                 reason = f"listed, and then not there: {error}" if isinstance(error, errors.GoneError) else str(error)
-                write = self._catalog.record_entity_error
+                write = self._catalog.crawl.record_entity_error
                 await self._executor.call(write, self._run, entity, reason, expected=expected)
                 return None
 
@@ -134,8 +134,8 @@ class Crawler:
         by_id = {attachment.id: attachment for attachment in attachments}
         listed = [(a, Status.PENDING if self._selector.select(a) else Status.SKIPPED) for a in by_id.values()]
         if self._selector.selection.limit is not None:
-            await self._executor.call(self._catalog.record_selected, self._crawl, list(self._selector.selected))
-        wanted = await self._executor.call(self._catalog.record_listing, self._run, entities, listed)
+            await self._executor.call(self._catalog.crawl.record_selected, self._crawl, list(self._selector.selected))
+        wanted = await self._executor.call(self._catalog.crawl.record_listing, self._run, entities, listed)
         await self._fetch([by_id[id_] for id_ in by_id if id_ in wanted])
 
     async def _fetch(self, attachments: Sequence[Attachment], *, again: bool = False) -> None:
@@ -169,9 +169,9 @@ class Crawler:
         for entity in self._failed:
             if self._selector.may_select(entity.ref) and (found := await self._attachments_of(entity)) is not None:
                 await self._list_and_fetch((), found)
-                await self._executor.call(self._catalog.record_entity_error, self._run, entity, None)
+                await self._executor.call(self._catalog.crawl.record_entity_error, self._run, entity, None)
         after = ""
-        while some := await self._executor.call(self._catalog.unfinished, self._crawl, after):
+        while some := await self._executor.call(self._catalog.crawl.unfinished, self._crawl, after):
             after = some[-1].id
             for attachment in some:
                 if (failed := self._in_progress.get(attachment.id)) and not _same_content(failed, attachment):

@@ -57,15 +57,15 @@ class Findings:
             )
             self._others.append(("files no longer listed", reason))
         for ref in sorted(selection.entities):
-            if not catalog.is_listed(ref, crawl.start):
+            if not catalog.entities.is_listed(ref, crawl.start):
                 self._others.append((f"--entity {_written(ref)}", "the tracker lists no such entity"))
         self._warn_of_kinds(catalog, crawl, [*kinds, *sorted(selection.kinds)])
-        if not (self.failures or catalog.entity_count(crawl.start) or catalog.lists_any(crawl.start)):
+        if not (self.failures or catalog.entities.count(crawl.start) or catalog.files.any_listed(crawl.start)):
             self.warn("the tracker lists nothing, no entity and no file; what may this account see?")
 
     def _warn_of_kinds(self, catalog: Catalog, crawl: Crawl, kinds: Sequence[str]) -> None:
-        unseen = [kind for kind in kinds if kind != UNLINKED and not catalog.lists_kind(kind, crawl.start)]
-        known = sorted(catalog.kinds_listed(crawl.start)) if unseen else []
+        unseen = [kind for kind in kinds if kind != UNLINKED and not catalog.entities.has_kind(kind, crawl.start)]
+        known = sorted(catalog.entities.kinds(crawl.start)) if unseen else []
         for kind in unseen:
             near = get_close_matches(kind, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known) or 'no entities at all'}"

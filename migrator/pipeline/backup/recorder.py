@@ -173,22 +173,22 @@ class Recorder:
         bodies = [(s.outcome.blob, s.body) for s in batch if s.outcome.blob is not None and s.body is not None]
         if not bodies:
             return []
-        known = await self._executor.call(self._catalog.known_blobs, [blob.sha256 for blob, _ in bodies])
+        known = await self._executor.call(self._catalog.blobs.known, [blob.sha256 for blob, _ in bodies])
         return [self._writer.submit(self._archive.store_batch, bodies, known)]
 
     def _recording(self, batch: list[FetchResult]) -> list[asyncio.Future[None]]:
         outcomes = [settled.outcome for settled in batch]
-        return [self._executor.submit(self._catalog.record_outcomes, self._run, outcomes)] if batch else []
+        return [self._executor.submit(self._catalog.crawl.record_outcomes, self._run, outcomes)] if batch else []
 
 
 def missing_blobs(archive: Archive, catalog: Catalog) -> list[str]:
     """Blobs whose files are not there, or which only an attachment knows of."""
     return [
-        *catalog.dangling(),
+        *catalog.blobs.dangling(),
         *(
             sha256
             for folder in BLOB_FOLDERS
-            if (known := catalog.blobs_in(folder))
+            if (known := catalog.blobs.in_folder(folder))
             for sha256 in archive.missing(folder, known.values())
         ),
     ]

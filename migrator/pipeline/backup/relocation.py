@@ -44,15 +44,15 @@ async def relocate(source: Source, catalog: Catalog, old: str, new: str) -> str:
     """
     executor = SerialExecutor()
     try:
-        held = await executor.call(catalog.setting, "source")
+        held = await executor.call(catalog.settings.get, "source")
         if held == new:
             return f"the archive is that of {new} already"
         if held != old:
             raise ConfigError(f"this archive holds {held or 'nothing yet'}, and not {old}: nothing was changed")
-        found = await _compared(source, await executor.call(catalog.sample_of_files, SAMPLE))
+        found = await _compared(source, await executor.call(catalog.files.sample, SAMPLE))
         if not found.is_same:
             raise ConfigError(_refusal(found, new))
-        await executor.call(catalog.move_source, old, new)
+        await executor.call(catalog.settings.move_source, old, new)
         return f"{new} is the tracker that was {old}: {_told(found.same)} as the archive has it"
     finally:
         await executor.close()

@@ -62,7 +62,7 @@ async def export(
     A damaged or missing blob is named, and everything else exported: the status is `damaged` then.
     """
     place = Destination(archive.root, settings.destination, file=settings.shape == "zip")
-    run = await asyncio.to_thread(catalog.begin_run, "export")
+    run = await asyncio.to_thread(catalog.runs.begin, "export")
     work = _Export(archive, catalog, settings, place, run, progress or Silent(), stop or asyncio.Event())
     return await work.run()
 
@@ -179,16 +179,16 @@ class _Export:
         to, settings = self._place.partial.parent, self._settings
         linked = settings.links and to.stat().st_dev == self._archive.blobs.stat().st_dev
         if settings.shape != "zip" and not linked and not self._clones():
-            FreeSpace(to).require(self._catalog.exportable_size(gone=settings.gone)[1])
+            FreeSpace(to).require(self._catalog.exports.size(gone=settings.gone)[1])
 
     def _clones(self) -> bool:
         return can_clone(self._archive.root / README, self._place.partial)
 
     async def _all(self) -> None:
-        count, size = await asyncio.to_thread(self._catalog.exportable_size, gone=self._settings.gone)
+        count, size = await asyncio.to_thread(self._catalog.exports.size, gone=self._settings.gone)
         self._progress.known(count, size)
         avoid = UNSAFE_IN_A_BAG if self._settings.shape == "bagit" else ""
-        items = named(self._catalog.exportable(gone=self._settings.gone), avoid)
+        items = named(self._catalog.exports.files(gone=self._settings.gone), avoid)
         while not self._stop.is_set() and (some := await asyncio.to_thread(lambda: list(islice(items, TOGETHER)))):
             with suppress(ExportStoppedError):
                 failed = await asyncio.to_thread(self._place_some, some)
@@ -216,7 +216,7 @@ class _Export:
     def _end(self) -> RunStatus:
         if self._stop.is_set():
             return RunStatus.INTERRUPTED
-        self._shape.end(self._catalog.setting("source") or "")
+        self._shape.end(self._catalog.settings.get("source") or "")
         self._place.finish()
         return RunStatus.DAMAGED if self._tally.problems else RunStatus.COMPLETE
 
@@ -236,8 +236,8 @@ class _Export:
 
     def _record(self, status: RunStatus, summary: ExportSummary) -> None:
         problems = {sha256: problem.problem for sha256, problem in self._tally.problems.items()}
-        self._catalog.record_problems(problems, whole=False)
-        self._catalog.end_run(self._run, status, summary.as_json())
+        self._catalog.blobs.record_problems(problems, whole=False)
+        self._catalog.runs.end(self._run, status, summary.as_json())
 
 
 def named(rows: Iterator[dict[str, Any]], avoid: str = "") -> Iterator[ExportItem]:

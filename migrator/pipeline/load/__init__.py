@@ -82,25 +82,25 @@ class _Load(Job[LoadSummary]):
     def _plan(self) -> None:
         """A row for every upload to come; files of entities without a row in the mapping are counted."""
         mapping = self._settings.mapping
-        without = {owner: count for owner, count in self._catalog.owners() if not mapping.get(owner)}
+        without = {owner: count for owner, count in self._catalog.entities.owners() if not mapping.get(owner)}
         self._left.without, self._unmapped = list(without), sum(without.values())
         pairs = ((owner, to) for owner, targets in mapping.items() for to in targets)
-        self._catalog.plan_uploads(self._run, self._settings.identity, pairs)
+        self._catalog.uploads.plan(self._run, self._settings.identity, pairs)
         self._planned = True
         if self._settings.selection.partial:
             self._pick()
 
     def _pick(self) -> None:
         """Take what the selection wants, settled or not, so that a repeated run takes the same entities."""
-        for attachment, to, status in self._catalog.planned_uploads(self._settings.identity):
+        for attachment, to, status in self._catalog.uploads.planned(self._settings.identity):
             if not self._uploader.choice.select(attachment) and status in UNSETTLED:
                 self._skipped.add((attachment.id, to))
 
     @override
     def summary(self, _: RunStatus) -> LoadSummary:
         catalog, identity, dry_run = self._catalog, self._settings.identity, self._settings.dry_run
-        counts = catalog.upload_counts(identity, self._run)
-        failed = [Failure.of_row(row) for row in catalog.upload_failures(identity)]
+        counts = catalog.summaries.upload_counts(identity, self._run)
+        failed = [Failure.of_row(row) for row in catalog.summaries.upload_failures(identity)]
         failed = [failure for failure in failed if (failure.attachment, failure.target) not in self._skipped]
         failures = self._uploader.dry_run.failures if dry_run else failed
         failures = [*failures, *(self._content.unread if self._content else ())]
@@ -121,8 +121,8 @@ class _Load(Job[LoadSummary]):
             content=self._content.counts() if self._content else None,
             stubs=self._stubs.summary(dry_run=dry_run) if self._stubs else None,
             changed=(former(catalog, identity, self._settings.mapping) or None) if self._planned else None,
-            altered=tuple(catalog.altered_uploads(identity, self._run)) or None,
-            bytes=catalog.uploaded_bytes(identity, self._run),
+            altered=tuple(catalog.summaries.altered_uploads(identity, self._run)) or None,
+            bytes=catalog.summaries.uploaded_bytes(identity, self._run),
             failures=tuple(failures),
         )
         return self._left.added_to(summary, asked_for, planned=planned)
@@ -135,7 +135,7 @@ class _Load(Job[LoadSummary]):
             await self._stubs.create()
         await self._executor.call(self._plan)
         await self._uploader.prepare()
-        entities = await self._executor.call(self._catalog.unsettled_entities, self._settings.identity)
+        entities = await self._executor.call(self._catalog.uploads.unsettled_entities, self._settings.identity)
         count = min(self._settings.uploads, self._target.capabilities.max_writes)
         await run_workers(entities, self._uploader.process_entity, count, self._stop)
         if self._settings.verify_content and not self._stop.requested:
@@ -143,7 +143,7 @@ class _Load(Job[LoadSummary]):
 
     async def _check_content(self) -> None:
         """Read back what this run settled; all that is recorded as there, if it had nothing to settle."""
-        arrived, identity = self._catalog.arrived_uploads, self._settings.identity
+        arrived, identity = self._catalog.uploads.all_arrived, self._settings.identity
         wanted = await self._executor.call(arrived, identity, self._run) or await self._executor.call(arrived, identity)
         self._content = ContentCheck(
             self._target, self._catalog, identity, self._executor, self._uploader.reader(), self._stop

@@ -63,7 +63,9 @@ class ContentCheck:
                 self.unread.append(Failure.of_upload(upload, f"could not be read back: {error}"))
                 continue
             self._same, self._differ = self._same + (not problem), self._differ + bool(problem)
-            await self._executor.call(self._catalog.record_content_check, self._identity, upload, problem, altered)
+            await self._executor.call(
+                self._catalog.uploads.record_content_check, self._identity, upload, problem, altered
+            )
 
     async def _compare(self, upload: Upload, listed: Attachment | None) -> tuple[str | None, Altered | None]:
         """How the file at the target differs from what was sent, None if it doesn't; and what is newly altered."""

@@ -30,7 +30,7 @@ class Left:
 
     def expect_something(self) -> None:
         """`ConfigError` where no row names anything in the archive, or a kind is asked for that can't be there."""
-        rows, known = rows_of(self._settings), self._catalog.known_refs()
+        rows, known = rows_of(self._settings), self._catalog.entities.refs()
         self.astray = rows.unmatched(known)
         kinds = {ref.kind for ref in known}
         if self.astray and len(self.astray) == len(rows.lines) and not self._settings.create_missing:
@@ -55,7 +55,7 @@ class Left:
 
         `taken` of the `planned` uploads were asked for.
         """
-        files = tuple(islice(self._catalog.files_of(self.without), KEPT))
+        files = tuple(islice(self._catalog.files.of(self.without), KEPT))
         nothing = planned and not taken
         return replace(
             summary,
@@ -68,7 +68,7 @@ class Left:
     def whole(self, summary: LoadSummary) -> LoadSummary:
         """The summary, with all that was left behind."""
         if len(summary.unmapped_files or ()) == KEPT:
-            summary = replace(summary, unmapped_files=tuple(self._catalog.files_of(self.without)))
+            summary = replace(summary, unmapped_files=tuple(self._catalog.files.of(self.without)))
         return replace(summary, unmatched_rows=self._rows()) if summary.unmatched_rows is not None else summary
 
     def _rows(self) -> tuple[UnmatchedRow, ...]:

@@ -24,7 +24,7 @@ class Outcomes(Protocol):
     async def record(
         self, upload: Upload, status: UploadStatus, *, error: str | None = None, name: str | None = None, **facts: Any
     ) -> None:
-        """The latest word on an upload: see `Catalog.record_upload` for the facts."""
+        """The latest word on an upload: see `UploadRecords.record` for the facts."""
 
     @abstractmethod
     async def fail(self, upload: Upload, status: UploadStatus, reason: str, name: str | None) -> None:
@@ -43,14 +43,14 @@ class CatalogOutcomes(Outcomes):
 
     @override
     async def intend(self, upload: Upload, name: str) -> None:
-        write, seen = self._catalog.record_intent, upload.seen
+        write, seen = self._catalog.uploads.record_intent, upload.seen
         await self._executor.call(write, self._run, self._identity, upload, name, seen, upload.sent_at)
 
     @override
     async def record(
         self, upload: Upload, status: UploadStatus, *, error: str | None = None, name: str | None = None, **facts: Any
     ) -> None:
-        write = self._catalog.record_upload
+        write = self._catalog.uploads.record
         await self._executor.call(write, self._run, self._identity, upload, status, error=error, name=name, **facts)
 
     @override
@@ -60,7 +60,7 @@ class CatalogOutcomes(Outcomes):
 
     @override
     async def keep(self, key: str, value: str) -> None:
-        await self._executor.call(self._catalog.set_setting, key, value)
+        await self._executor.call(self._catalog.settings.set, key, value)
 
 
 class DryRunOutcomes(Outcomes):

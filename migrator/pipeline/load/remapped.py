@@ -25,7 +25,7 @@ def former(catalog: Catalog, identity: str, mapping: Mapping) -> tuple[ChangedRo
 
     To be called after the load has planned by this mapping.
     """
-    return tuple(_row(catalog, identity, upload, mapping) for upload in catalog.strays(identity))
+    return tuple(_row(catalog, identity, upload, mapping) for upload in catalog.uploads.strays(identity))
 
 
 def _row(catalog: Catalog, identity: str, upload: Upload, mapping: Mapping) -> ChangedRow:
@@ -35,7 +35,7 @@ def _row(catalog: Catalog, identity: str, upload: Upload, mapping: Mapping) -> C
         stays = "its row is gone, and no other says where it belongs"
     elif upload.sent_run is None:
         stays = "it was there before, or may have been: no load is known to have sent it"
-    elif not set(now) <= catalog.arrived_at(identity, of.id):
+    elif not set(now) <= catalog.uploads.arrived_at(identity, of.id):
         stays = "it has not arrived at the new entity"
     return ChangedRow(
         of.owner.kind,

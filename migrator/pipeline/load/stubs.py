@@ -58,11 +58,13 @@ class StubCreator:
 
     def missing(self) -> list[EntityRef]:
         """Entities with files and without a row. Files without an owner have no original to make a stub of."""
-        return [ref for ref, _ in self._catalog.owners() if ref != NOBODY and not self._settings.mapping.get(ref)]
+        return [
+            ref for ref, _ in self._catalog.entities.owners() if ref != NOBODY and not self._settings.mapping.get(ref)
+        ]
 
     async def create(self) -> None:
         """Find or create all of them, several side by side, and write their rows; until a stop."""
-        source = await self._executor.call(self._catalog.setting, "source")
+        source = await self._executor.call(self._catalog.settings.get, "source")
         self._source = source or ""
         missing = await self._executor.call(self.missing)
         with self._stop.in_flight():  # all of it: a stop waits for the rows, too
@@ -73,7 +75,7 @@ class StubCreator:
                 await self._write_rows()
 
     async def _one(self, ref: EntityRef) -> None:
-        entity = await self._executor.call(self._catalog.entity, ref)
+        entity = await self._executor.call(self._catalog.entities.get, ref)
         draft = stub_of(entity, self._source)
         try:
             to = await self._target.find_entity(draft)

@@ -78,7 +78,7 @@ class TargetView:
     async def look(self, to: EntityRef) -> TargetState:
         """The entity as it is listed now."""
         listed = await self._target.find_attachments(to)
-        arrived = (await self._executor.call(self._catalog.arrived, self._identity, to)).values()
+        arrived = (await self._executor.call(self._catalog.uploads.arrived, self._identity, to)).values()
         accounted = {remote_id: sent_at for remote_id, _, sent_at in arrived}
         free = [remote for remote in listed if remote.id not in accounted]
         names = {remote.name for remote in listed} | {name for _, name, _ in arrived}

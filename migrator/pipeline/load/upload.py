@@ -63,13 +63,13 @@ class Uploader:
 
     async def prepare(self) -> None:
         """Before the first entity: what earlier runs saw of this target's lists."""
-        verdict = await self._executor.call(self._catalog.setting, self._finder.setting) or ""
+        verdict = await self._executor.call(self._catalog.settings.get, self._finder.setting) or ""
         self._finder.learned(verdict)
         self._confirmer.learned(verdict)
 
     async def process_entity(self, to: EntityRef) -> None:
         """All uploads to one target entity, one after the other, then a look at what arrived."""
-        uploads = await self._executor.call(self._catalog.unsettled_uploads, self._settings.identity, to)
+        uploads = await self._executor.call(self._catalog.uploads.unsettled, self._settings.identity, to)
         uploads = [upload for upload in uploads if self.choice.select(_with_size(upload))]
         if uploads:
             self._progress.entities(1)

@@ -134,11 +134,11 @@ class _Side(Generic[T]):
 
 def story(catalog: Catalog, url_of: Callable[[str], UrlOf]) -> Iterator[EntityReport]:
     """All of the archive, entity by entity. `url_of` gives the function for the tracker of an identity."""
-    source = catalog.setting("source") or ""
-    files = _Side(catalog.all_attachments(), lambda row: row[0].owner)
-    uploads = _Side(catalog.all_uploads(), lambda row: str(row["attachment_id"]))
-    loaded = bool(catalog.totals()["uploads"])
-    for entity in catalog.all_entities():
+    source = catalog.settings.get("source") or ""
+    files = _Side(catalog.exports.attachments(), lambda row: row[0].owner)
+    uploads = _Side(catalog.exports.uploads(), lambda row: str(row["attachment_id"]))
+    loaded = bool(catalog.summaries.totals()["uploads"])
+    for entity in catalog.exports.entities():
         ref = EntityRef(entity["kind"], entity["entity_id"])
         filed = []
         for of, archived in files.take(ref):

@@ -33,8 +33,8 @@ def report(
     writer = _WRITERS.get(out.suffix.lower()) if out else None
     if out and writer is None:
         raise ConfigError(f"{out.name}: the ending decides; known are {', '.join(sorted(_WRITERS))}")
-    source = catalog.setting("source") or ""
-    with catalog.snapshot():
+    source = catalog.settings.get("source") or ""
+    with catalog.exports.snapshot():
         totals = sums(story(catalog, url_of), source)
         if out and writer:
             with whole_file(out) as file:

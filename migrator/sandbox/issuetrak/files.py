@@ -1,9 +1,9 @@
-"""Files in the JSON of a sandbox Issuetrak: sent as base64 in chunks, and received like that, whatever their size.
+"""Files inside of JSON, as base64: sent and received in chunks, whatever their size.
 
-Of a received object only the text of `FileContent` is large. It is decoded as it comes, and the rest is parsed as JSON
-with an empty text in its place.
+Only the text of `FileContent` is large. It is decoded while it arrives; the rest is parsed as JSON with an empty text
+in its place.
 
-Beware: this must not share a line with the program that sends what it reads.
+Beware: this must share no code with the adapter, or a mistake of both would go unnoticed.
 """
 
 import base64
@@ -21,14 +21,15 @@ from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.uploads import ReceivedFile, StoredContent
 
 _OPENING = re.compile(rb'(?<!\\)"FileContent"\s*:\s*"')
-_HEAD = 64 * 1024
-BLOCK = 48 * 1024  # a multiple of three, so that base64 needs no padding between blocks
+_MAX_HEAD_BYTES = 64 * 1024
+_BLOCK_BYTES = 48 * 1024  # a multiple of three, so that base64 needs no padding between blocks
+_BOMB_BYTES = 50_000_000
 _RESERVED = {"CON", "PRN", "AUX", "NUL"} | {f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10)}
-LONGEST_NAME = 150
+MAX_NAME_LENGTH = 150
 
 
 class UploadBody:
-    """The body of an upload, fed chunk by chunk; `parts` are the values, and `content` is the file."""
+    """The body of an upload, fed piece by piece; `content` is the file."""
 
     def __init__(self) -> None:
         self.content = StoredContent()
@@ -41,19 +42,19 @@ class UploadBody:
         """Take the next bytes; `RefusedError` if they are malformed."""
         if self._state == "before":
             self._rest += piece
-            found = _OPENING.search(self._rest)
-            if found is None:
-                if len(self._rest) > _HEAD:
+            opening = _OPENING.search(self._rest)
+            if opening is None:
+                if len(self._rest) > _MAX_HEAD_BYTES:
                     raise RefusedError(400, "The request is invalid.")
                 return
-            piece, self._rest = self._rest[found.end() :], self._rest[: found.end()]
+            piece, self._rest = self._rest[opening.end() :], self._rest[: opening.end()]
             self._state = "inside"
         if self._state == "inside":
-            text, quote, behind = piece.partition(b'"')
+            text, quote, rest = piece.partition(b'"')
             self._decode(text, last=bool(quote))
             if not quote:
                 return
-            self._state, piece = "behind", quote + behind
+            self._state, piece = "after", quote + rest
         self._rest += piece
 
     def _decode(self, text: bytes, *, last: bool) -> None:
@@ -68,27 +69,27 @@ class UploadBody:
         self.content.write(content)
 
     def values(self) -> dict[str, Any]:
-        """The other values; `RefusedError` if the body was not an object with a FileContent."""
+        """The values except the file; `RefusedError` unless the body was an object with a FileContent."""
         try:
             values = json.loads(self._rest)
         except ValueError:
             values = None
-        if not isinstance(values, dict) or self._state != "behind":
+        if not isinstance(values, dict) or self._state != "after":
             raise RefusedError(400, "The request is invalid.")
         return values
 
     def file(self, name: str) -> ReceivedFile:
-        """The file, in the form that the store takes."""
-        kind = "application/octet-stream"
-        return ReceivedFile("FileContent", name, kind, self.content.size, self._digest.hexdigest(), self.content)
+        """The file, as the state takes it."""
+        media_type = "application/octet-stream"
+        return ReceivedFile("FileContent", name, media_type, self.content.size, self._digest.hexdigest(), self.content)
 
 
 def complaint_about(name: object) -> str:
-    """What is wrong with a file name on Windows; empty if nothing."""
+    """What is wrong with a file name on Windows; empty if it is fine."""
     if not isinstance(name, str) or not name:
         return "FileName is required."
-    if len(name.encode("utf-16-le", "surrogatepass")) // 2 > LONGEST_NAME:
-        return f"FileName is longer than {LONGEST_NAME} characters."
+    if len(name.encode("utf-16-le", "surrogatepass")) // 2 > MAX_NAME_LENGTH:
+        return f"FileName is longer than {MAX_NAME_LENGTH} characters."
     if any(c in '<>:"/\\|?*' or c < " " for c in name) or name[-1] in " .":
         return "FileName holds characters that a file name can't have."
     if name.split(".")[0].rstrip().upper() in _RESERVED:
@@ -96,16 +97,18 @@ def complaint_about(name: object) -> str:
     return ""
 
 
-async def wrapped(record: dict[str, Any], chunks: AsyncIterator[bytes], *, escaped: bool) -> AsyncIterator[bytes]:
-    """A record as JSON, with the file as its FileContent, in chunks."""
+async def json_with_content(
+    record: dict[str, Any], chunks: AsyncIterator[bytes], *, escaped: bool
+) -> AsyncIterator[bytes]:
+    """A record as JSON, in pieces, with the file as its FileContent."""
     head, tail = json.dumps({**record, "FileContent": "\0"}).split('"\\u0000"')
     yield head.encode() + b'"'
     rest = b""
     async for chunk in chunks:
         rest += chunk
-        cut = len(rest) - len(rest) % BLOCK
-        for start in range(0, cut, BLOCK):
-            yield _encoded(rest[start : start + BLOCK], escaped=escaped)
+        cut = len(rest) - len(rest) % _BLOCK_BYTES
+        for start in range(0, cut, _BLOCK_BYTES):
+            yield _encoded(rest[start : start + _BLOCK_BYTES], escaped=escaped)
         rest = rest[cut:]
     yield _encoded(rest, escaped=escaped) + b'"' + tail.encode()
 
@@ -116,10 +119,10 @@ def _encoded(content: bytes, *, escaped: bool) -> bytes:
 
 
 def zipped(contents: list[bytes], *, bomb: bool) -> tuple[list[str], bytes]:
-    """A ZIP of these contents under random names; a bomb holds much more."""
+    """Random names, and a ZIP of these contents under them; a `bomb` unpacks to far more."""
     names = [f"{secrets.token_hex(4)}.{secrets.token_hex(2)[:3]}" for _ in contents]
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in zip(names, contents, strict=True):
-            archive.writestr(name, b"\0" * 50_000_000 if bomb else content)
+            archive.writestr(name, b"\0" * _BOMB_BYTES if bomb else content)
     return names, packed.getvalue()

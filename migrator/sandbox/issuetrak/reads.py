@@ -1,166 +1,40 @@
 """What can be read from a sandbox Issuetrak: issues, users, and files with or without their content.
 
-A handler answers a request whose signature is valid; it refuses by raising `RefusedError`.
-
-Beware: only issues have files. Those of comments and e-mails appear as the issue's, unlinked ones don't appear at all,
-and an issue without files answers 404.
+Beware: only issues have files. A file of a comment or an e-mail is listed as one of the issue, a file without an owner
+not at all, and an issue without files answers 404.
 """
 
 import base64
 import json
-from collections.abc import Awaitable, Callable
 from datetime import UTC
-from typing import Any, ClassVar
+from typing import Any
 
 from aiohttp import web
-from typing_extensions import override
 
 from migrator.sandbox.errors import RefusedError
-from migrator.sandbox.faults import Faults
-from migrator.sandbox.issuetrak.auth import IssuetrakQuirks, SignatureAuth, refused
-from migrator.sandbox.issuetrak.files import wrapped, zipped
+from migrator.sandbox.issuetrak.auth import IssuetrakQuirks, SignatureAuth
+from migrator.sandbox.issuetrak.files import json_with_content, zipped
 from migrator.sandbox.server import Sandbox
-from migrator.sandbox.world import PEOPLE, World, WorldAttachment, WorldEntity
+from migrator.sandbox.state import TrackerState
+from migrator.sandbox.world import WorldAttachment, WorldEntity
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_UNLIMITED = 2147483647
+"""The page size that lists of files give: they have no pages."""
 
 
-class IssuetrakReads(Sandbox):
-    """The part of a sandbox Issuetrak that answers reads."""
+class Records:
+    """The JSON of issues and attachments."""
 
-    user: ClassVar[str] = "APIUser"
-    key: ClassVar[str] = "wV4JA/59PUf6XjiMF1om+Eg+D4rQlE8WGRTybNIkdrs="
-
-    def __init__(self, world: World, faults: Faults | None = None, *, base_path: str = "", **quirks: Any) -> None:
-        super().__init__(world, faults, base_path=base_path)
-        self.quirks = IssuetrakQuirks(**quirks)
-        self.auth = SignatureAuth(self.key, self.quirks)
-        self.users: dict[str, bool] = {"Admin": True, self.user: True, **dict.fromkeys(PEOPLE, True)}
-        """User ids, and whether they are active."""
-        self.users["José Núñez"] = False
-        self.dates: dict[int, tuple[str, str]] = {}
+    def __init__(self, state: TrackerState, auth: SignatureAuth) -> None:
+        self._state, self._auth = state, auth
+        self.given: dict[int, tuple[str, str]] = {}
         """Author and date of each uploaded attachment, as given in the upload."""
 
-    @property
-    @override
-    def credentials(self) -> dict[str, str]:
-        """The content of [source.auth] or [target.auth]."""
-        return {"api_key": self.key}
-
-    def _signed(self, handler: Handler) -> Handler:
-        async def answer(request: web.Request) -> web.StreamResponse:
-            try:
-                signature = self.auth.check(request)
-                signature.feed(await request.read())
-                signature.finish()
-                return await handler(request)
-            except RefusedError as error:
-                return refused(error)
-
-        return answer
-
-    async def _search(self, request: web.Request) -> web.Response:
-        if self.quirks.search_status is not None:
-            raise RefusedError(self.quirks.search_status, "Not available.")
-        try:
-            asked = json.loads(await request.read())
-            index, size = int(asked["PageIndex"]), min(int(asked["PageSize"]), self.quirks.page_cap)
-            [ordering] = asked["QueryOrderingDefinitions"]
-            [[expression]] = [known["QuerySetExpressions"] for known in asked["QuerySetDefinitions"]]
-        except (ValueError, KeyError, TypeError):
-            raise RefusedError(400, "The query is invalid.") from None
-        if (expression["QueryExpressionOperation"], expression["FieldName"]) != ("NotEqual", "IssueNumber"):
-            raise RefusedError(400, "The query is invalid.")
-        shown = [e for e in self.entities() if str(e.id) != expression["FieldFilterValue1"]]
-        if ordering != {"FieldName": "IssueNumber", "QueryOrderingDirection": "Asc"}:
-            shown.reverse()
-        page = [self._issue_record(entity) for entity in shown[index * size : (index + 1) * size]]
-        return web.json_response(_collection(page, len(shown), index, size))
-
-    async def _issue(self, request: web.Request) -> web.Response:
-        _flag(request.match_info["notes"])
-        return web.json_response(self._issue_record(self._entity(request)))
-
-    async def _priorities(self, _: web.Request) -> web.Response:
-        return web.json_response([{"PriorityID": 1, "PriorityName": "Normal"}])
-
-    async def _user_record(self, request: web.Request) -> web.Response:
-        wanted = request.match_info["user"].lower()
-        found = next((user for user in self.users if user.lower() == wanted), None)
-        if found is None:
-            raise RefusedError(404, "There is no such user.")
-        shown: dict[str, Any] = {"UserID": found, "UserName": found, "OrganizationID": 1}
-        return web.json_response(shown | {"IsActive": self.users[found]} if self.quirks.tells_active else shown)
-
-    async def _files(self, request: web.Request) -> web.StreamResponse:
-        if request.match_info["route"].lower() not in self.quirks.routes:
-            status, words = self.quirks.no_route
-            usual = f"No HTTP resource was found that matches the request URI '{request.url}'."
-            raise RefusedError(status, words or usual)
-        content = _flag(request.match_info.get("content", "true"))
-        files = self._attachments(request)
-        records = [self._attachment_record(file) for file in files]
-        if content:
-            for record, file in zip(records, files, strict=True):
-                content_of = b"".join([chunk async for chunk in self.chunks_of(file)])
-                record["FileContent"] = _base64(content_of)
-        return web.json_response(_collection(records, len(records), 0, 2147483647))
-
-    async def _record(self, request: web.Request) -> web.Response:
-        return web.json_response(self._attachment_record(self._attachment(request)))
-
-    async def _file(self, request: web.Request) -> web.StreamResponse:
-        file, escaped = self._attachment(request), self.quirks.escaped
-        record = self._attachment_record(file, content=True)
-        if not file.size and self.quirks.empty_is_null:
-            return web.json_response(record)
-        size = 0
-        async for piece in wrapped(record, self.chunks_of(file), escaped=escaped):
-            size += len(piece)
-        pieces = wrapped(record, self.chunks_of(file), escaped=escaped)
-        headers = {"Content-Type": "application/json; charset=utf-8"}
-        return await self.send_body(request, file, pieces, size, headers)
-
-    async def _zip(self, request: web.Request) -> web.Response:
-        files = self._attachments(request)
-        contents = [b"".join([chunk async for chunk in self.chunks_of(file)]) for file in files]
-        names, packed = zipped(contents, bomb=self.quirks.zip_bomb)
-        records = [self._attachment_record(file) for file in files]
-        for record, name in zip(records, names, strict=True):
-            record["ExtensionData"] = [{"Key": "CompressedEntryName", "Value": name}]
-        found = {"QueryResults": _collection(records, len(records), 0, 2147483647)}
-        return web.json_response(
-            {"ExtensionData": [], "Metadata": self._metadata(), **found}
-            | {"CompressedAttachmentsContent": _base64(packed)}
-        )
-
-    def _entity(self, request: web.Request) -> WorldEntity:
-        found = self.entity(_number(request))
-        if found is None:
-            raise RefusedError(self.quirks.missing_status, "There is no such issue.")
-        if self.faults.forbids(found.id):
-            raise RefusedError(403, "Forbidden.")
-        return found
-
-    def _attachments(self, request: web.Request) -> list[WorldAttachment]:
-        files = self.attachments_of(self._entity(request).id)
-        if not files:
-            raise RefusedError(404, "There is no attachment.")
-        return files
-
-    def _attachment(self, request: web.Request) -> WorldAttachment:
-        found = self.attachment(_number(request))
-        if found is None or self._owner(found) is None:
-            raise RefusedError(self.quirks.missing_status, "There is no such attachment.")
-        return found
-
-    def _owner(self, file: WorldAttachment) -> int | None:
-        return file.entity_id if file.id in self.uploads else self.world.owner_of(file)
-
-    def _issue_record(self, entity: WorldEntity) -> dict[str, Any]:
+    def issue(self, entity: WorldEntity) -> dict[str, Any]:
+        """An issue."""
         return {
             "ExtensionData": [],
-            "Metadata": self._metadata(),
+            "Metadata": self.metadata(),
             "IssueNumber": entity.id,
             "Subject": entity.title,
             "Description": entity.text,
@@ -169,15 +43,15 @@ class IssuetrakReads(Sandbox):
             "Notes": None,
         }
 
-    def _attachment_record(self, file: WorldAttachment, *, content: bool = False) -> dict[str, Any]:
-        author, date = self.dates.get(
-            file.id, (file.author, file.created_at.astimezone(UTC).replace(tzinfo=None).isoformat())
-        )
+    def attachment(self, file: WorldAttachment, *, content: bool = False) -> dict[str, Any]:
+        """An attachment without its content; `content` is what it says about that."""
+        created_at = file.created_at.astimezone(UTC).replace(tzinfo=None).isoformat()
+        author, date = self.given.get(file.id, (file.author, created_at))
         return {
             "ExtensionData": [{"Key": "includeAttachmentContent", "Value": content}],
-            "Metadata": self._metadata(),
+            "Metadata": self.metadata(),
             "AttachmentID": file.id,
-            "IssueNumber": self._owner(file),
+            "IssueNumber": self._state.world.owner_of(file),
             "FileName": file.name,
             "CreatedBy": author,
             "CreatedDate": date,
@@ -185,9 +59,124 @@ class IssuetrakReads(Sandbox):
             "FileContent": None,
         }
 
-    def _metadata(self) -> list[dict[str, str]]:
-        moment = self.auth.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        return [{"Key": "APIVersion", "Value": "v1"}, {"Key": "QueryDate", "Value": moment}]
+    def metadata(self) -> list[dict[str, str]]:
+        """What each record says about the server."""
+        now = self._auth.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return [{"Key": "APIVersion", "Value": "v1"}, {"Key": "QueryDate", "Value": now}]
+
+
+class Reads:
+    """The handlers of whatever can be read; they refuse a request by raising `RefusedError`."""
+
+    def __init__(self, sandbox: Sandbox, quirks: IssuetrakQuirks, records: Records, users: dict[str, bool]) -> None:
+        self._sandbox, self._state = sandbox, sandbox.state
+        self._quirks, self._records, self._users = quirks, records, users
+
+    async def search(self, request: web.Request) -> web.Response:
+        """A page of the issues that a query selects."""
+        if self._quirks.search_status is not None:
+            raise RefusedError(self._quirks.search_status, "Not available.")
+        try:
+            query = json.loads(await request.read())
+            index, size = int(query["PageIndex"]), min(int(query["PageSize"]), self._quirks.page_cap)
+            [ordering] = query["QueryOrderingDefinitions"]
+            [[expression]] = [definition["QuerySetExpressions"] for definition in query["QuerySetDefinitions"]]
+        except (ValueError, KeyError, TypeError):
+            raise RefusedError(400, "The query is invalid.") from None
+        if (expression["QueryExpressionOperation"], expression["FieldName"]) != ("NotEqual", "IssueNumber"):
+            raise RefusedError(400, "The query is invalid.")
+        issues = [entity for entity in self._state.entities() if str(entity.id) != expression["FieldFilterValue1"]]
+        if ordering != {"FieldName": "IssueNumber", "QueryOrderingDirection": "Asc"}:
+            issues.reverse()
+        page = [self._records.issue(entity) for entity in issues[index * size : (index + 1) * size]]
+        return web.json_response(_collection(page, len(issues), index, size))
+
+    async def issue(self, request: web.Request) -> web.Response:
+        """One issue."""
+        _flag(request.match_info["notes"])
+        return web.json_response(self._records.issue(self._entity(request)))
+
+    async def priorities(self, _: web.Request) -> web.Response:
+        """The priorities that an issue may have."""
+        return web.json_response([{"PriorityID": 1, "PriorityName": "Normal"}])
+
+    async def user(self, request: web.Request) -> web.Response:
+        """One user."""
+        wanted = request.match_info["user"].lower()
+        name = next((user for user in self._users if user.lower() == wanted), None)
+        if name is None:
+            raise RefusedError(404, "There is no such user.")
+        record: dict[str, Any] = {"UserID": name, "UserName": name, "OrganizationID": 1}
+        if self._quirks.tells_active:
+            record["IsActive"] = self._users[name]
+        return web.json_response(record)
+
+    async def files(self, request: web.Request) -> web.StreamResponse:
+        """The files of an issue, with their content unless the path says no."""
+        if request.match_info["route"].lower() not in self._quirks.routes:
+            status, message = self._quirks.no_route
+            usual = f"No HTTP resource was found that matches the request URI '{request.url}'."
+            raise RefusedError(status, message or usual)
+        with_content = _flag(request.match_info.get("content", "true"))
+        files = self._attachments(request)
+        records = [self._records.attachment(file) for file in files]
+        if with_content:
+            for record, file in zip(records, files, strict=True):
+                record["FileContent"] = _base64(await self._content(file))
+        return web.json_response(_collection(records, len(records), 0, _UNLIMITED))
+
+    async def file_record(self, request: web.Request) -> web.Response:
+        """One file without its content."""
+        return web.json_response(self._records.attachment(self._attachment(request)))
+
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        """One file with its content."""
+        file, escaped = self._attachment(request), self._quirks.escaped
+        record = self._records.attachment(file, content=True)
+        if not file.size and self._quirks.empty_is_null:
+            return web.json_response(record)
+        size = 0
+        async for piece in json_with_content(record, self._state.chunks_of(file), escaped=escaped):
+            size += len(piece)
+        pieces = json_with_content(record, self._state.chunks_of(file), escaped=escaped)
+        headers = {"Content-Type": "application/json; charset=utf-8"}
+        return await self._sandbox.send_body(request, file, pieces, size, headers)
+
+    async def zip(self, request: web.Request) -> web.Response:
+        """All files of an issue, in a ZIP inside of JSON."""
+        files = self._attachments(request)
+        names, packed = zipped([await self._content(file) for file in files], bomb=self._quirks.zip_bomb)
+        records = [self._records.attachment(file) for file in files]
+        for record, name in zip(records, names, strict=True):
+            record["ExtensionData"] = [{"Key": "CompressedEntryName", "Value": name}]
+        results = {"QueryResults": _collection(records, len(records), 0, _UNLIMITED)}
+        return web.json_response(
+            {"ExtensionData": [], "Metadata": self._records.metadata(), **results}
+            | {"CompressedAttachmentsContent": _base64(packed)}
+        )
+
+    async def _content(self, file: WorldAttachment) -> bytes:
+        return b"".join([chunk async for chunk in self._state.chunks_of(file)])
+
+    def _entity(self, request: web.Request) -> WorldEntity:
+        entity = self._state.entity(_number(request))
+        if entity is None:
+            raise RefusedError(self._quirks.missing_status, "There is no such issue.")
+        if self._sandbox.faults.forbids(entity.id):
+            raise RefusedError(403, "Forbidden.")
+        return entity
+
+    def _attachments(self, request: web.Request) -> list[WorldAttachment]:
+        files = self._state.attachments_of(self._entity(request).id)
+        if not files:
+            raise RefusedError(404, "There is no attachment.")
+        return files
+
+    def _attachment(self, request: web.Request) -> WorldAttachment:
+        file = self._state.attachment(_number(request))
+        if file is None or self._state.world.owner_of(file) is None:
+            raise RefusedError(self._quirks.missing_status, "There is no such attachment.")
+        return file
 
 
 def _base64(content: bytes) -> str:

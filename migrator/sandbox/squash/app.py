@@ -1,36 +1,68 @@
 """A sandbox Squash TM: the REST plugin over the made-up world, with the quirks that its clients report.
 
-`reads.py` answers what can be read; here is what writes: uploads, renaming, deleting.
-
-Beware: a file's name is stored as one text and shown as two, split at the last dot. A name without a dot, or with
-nothing on one side of it, can't be stored and ends in a 500.
+Beware: seven kinds have a list of all; the others are found only below their parent.
 """
 
+import base64
 from collections.abc import Iterable
-from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from aiohttp import web
 from typing_extensions import override
 
 from migrator.sandbox.errors import RefusedError
-from migrator.sandbox.server import UPLOAD_ROUTE
-from migrator.sandbox.squash.reads import SquashReads
-from migrator.sandbox.squash.tree import CALL_STEPS, KINDS, Node
-from migrator.sandbox.squash.web import Handler, embedded, not_found
-from migrator.sandbox.uploads import ReceivedFile, TooLargeError, disposition, plain_disposition, receive
+from migrator.sandbox.faults import Faults
+from migrator.sandbox.server import FILE_ROUTE, UPLOAD_ROUTE, Handler, Sandbox
+from migrator.sandbox.squash.reads import Reads
+from migrator.sandbox.squash.records import Lookup, Records
+from migrator.sandbox.squash.tree import KINDS, Tree, world_of
+from migrator.sandbox.squash.web import API, Access, Pages, SquashQuirks
+from migrator.sandbox.squash.writes import Writes
+from migrator.sandbox.world import World
 
-LONGEST = 255
-_ONE = r"/{id:\d+}"
+_LISTED = ("requirement-folders", "test-case-folders", "test-cases", "campaign-folders", "campaigns", "projects")
+_BELOW = (
+    ("test-cases", "steps", "test-steps"),
+    ("campaigns", "iterations", "iterations"),
+    ("iterations", "test-suites", "test-suites"),
+    ("executions", "execution-steps", "execution-steps"),
+)
+_ITEM = r"/{id:\d+}"
 
 
-class SquashSandbox(SquashReads):
+class SquashSandbox(Sandbox):
     """An embedded Squash TM: `SquashSandbox(world, faults, base_path="/squash", **quirks)`.
 
     Its keywords are the fields of `web.SquashQuirks`.
     """
 
     tracker: ClassVar[str] = "squash"
+    user: ClassVar[str] = "admin"
+    token: ClassVar[str] = "eyJhbGciOiJIUzUxMiJ9.eyJzdWIiOiJhZG1pbiJ9.c2FuZGJveC_-c2lnbmF0dXJl"  # noqa: S105
+
+    def __init__(
+        self, world: World, faults: Faults | None = None, *, base_path: str = "/squash", **quirks: Any
+    ) -> None:
+        super().__init__(world_of(world), faults, base_path=base_path)
+        self.quirks = SquashQuirks(**quirks)
+        self.tree = Tree(self.world.entities, own_numbers=self.quirks.own_numbers)
+        self.access = Access(self.user, self.password, self.token, self.quirks)
+        self.lookup = Lookup(self, self.tree)
+        self.records = Records(self, self.quirks, self.tree, self.lookup)
+        self.pages = Pages(self, self.quirks)
+        self.reads = Reads(self, self.quirks, self.tree, self.lookup, self.records, self.pages)
+        self.writes = Writes(self, self.quirks, self.lookup, self.records)
+
+    @property
+    @override
+    def credentials(self) -> dict[str, str]:
+        """The content of the configuration's [source.auth] or [target.auth]."""
+        return {"token": self.token}
+
+    @property
+    def wrapped_token(self) -> str:
+        """The token as the web pages show it: base64-encoded once more."""
+        return base64.b64encode(self.token.encode()).decode()
 
     @override
     def kind_of(self, entity_id: int) -> str:
@@ -42,86 +74,44 @@ class SquashSandbox(SquashReads):
         return self.tree.of_entity[entity_id].number
 
     @override
+    def routes(self) -> Iterable[web.RouteDef]:
+        """The routes of the API."""
+        for method, path, handler, name in self.handlers():
+            yield web.RouteDef(method, API + path, self.answering(handler), {"name": name} if name else {})
+
+    def answering(self, handler: Handler) -> Handler:
+        """A handler that authenticates first, and turns refusals into answers."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            if challenge := self.access.challenge(request):
+                return challenge
+            try:
+                self.access.permit(request)
+                return await handler(request)
+            except RefusedError as error:
+                return web.json_response(error.body, status=error.status)
+
+        return answer
+
     def handlers(self) -> Iterable[tuple[str, str, Handler, str]]:
         """Method, path, handler and route name of each route."""
-        yield from super().handlers()
-        yield "PATCH", f"/attachments{_ONE}", self._rename, ""
+        reads, writes = self.reads, self.writes
+        for kind in _LISTED:
+            yield "GET", f"/{kind}", reads.everything(kind), ""
+        yield "GET", "/requirements", reads.requirements, ""
+        for path in ("/requirements", "/high-level-requirements"):
+            yield "GET", path + _ITEM, reads.requirement, ""
+        for kind, path, below in _BELOW:
+            yield "GET", f"/{kind}{_ITEM}/{path}", reads.children(kind, path, below), ""
+        yield "GET", f"/iterations{_ITEM}/test-plan", reads.test_plan, ""
+        yield "GET", r"/{items:(?:iteration-)?test-plan-items}" + _ITEM + "/executions", reads.executions, ""
+        yield "GET", f"/attachments{_ITEM}", reads.file, ""
+        yield "GET", f"/attachments{_ITEM}/content", reads.content, FILE_ROUTE
+        yield "PATCH", f"/attachments{_ITEM}", writes.rename, ""
         for kind in KINDS:
+            yield "GET", f"/{kind}{_ITEM}", reads.single(kind), ""
+            yield "GET", f"/{kind}{_ITEM}/attachments", reads.files(kind), ""
             for slash in ("", "/"):
-                path = f"/{kind}{_ONE}/attachments{slash}"
-                yield "POST", path, self._upload_to(kind), f"{UPLOAD_ROUTE}.{kind}{'.slash' * bool(slash)}"
-                yield "DELETE", path, self._delete_from(kind), ""
-
-    async def _rename(self, request: web.Request) -> web.StreamResponse:
-        file = self.file_of(request)
-        stem = request.query.get("name", "")
-        if not stem.strip():
-            raise RefusedError(400, "Required request parameter 'name' is not present")
-        name = f"{stem}.{file.name.rpartition('.')[2]}"
-        _hold(name)
-        self.names[file.id] = name
-        self.changes += 1
-        return web.json_response(self.file_record(replace(file, name=name), whole=True))
-
-    def _delete_from(self, kind: str) -> Handler:
-        async def answer(request: web.Request) -> web.StreamResponse:
-            node = self.node(kind, request)
-            attached = {file.id for file in self.attachments_of(node.entity_id)}
-            for number in request.query.get("attachmentIds", "").split(","):
-                if not number.isdecimal() or int(number) not in attached:
-                    raise not_found("attachment.Attachment", int(number) if number.isdecimal() else 0)
-                self.delete(int(number))
-            return web.Response(status=204)
-
-        return answer
-
-    def _upload_to(self, kind: str) -> Handler:
-        async def answer(request: web.Request) -> web.StreamResponse:
-            number = int(request.match_info["id"])
-            if kind == "test-steps" and ("test-cases", number - CALL_STEPS) in self.tree.nodes:
-                raise RefusedError(400, "This step can't hold attachments")
-            return await self._upload(request, self.node(kind, request))
-
-        return answer
-
-    async def _upload(self, request: web.Request, node: Node) -> web.StreamResponse:
-        if request.content_type != "multipart/form-data":
-            raise RefusedError(415, "Content type not supported")
-        limit = self.faults.max_upload_bytes
-        named = plain_disposition if self.quirks.path_names else disposition
-        try:
-            _, files = await receive(request, limit, named)
-        except TooLargeError:
-            self.faults.injected["max_upload_bytes"] += 1
-            raise RefusedError(413, maxUploadError={"maxSize": limit}) from None
-        if not files or {file.field for file in files} != {"files"}:
-            raise RefusedError(400, "Required request part 'files' is not present")
-        taken = [file for file in map(self._named, files) if self._takes(file)]
-        for file in taken:
-            _hold(file.name)
-        fault = self.faults.of_upload(node.entity_id, files[0].name)
-        if fault == "fail_uploads":
-            return self.faults.refuse(fault)
-        kept = [self.keep(file, node.entity_id, None) for file in taken]
-        items = [("attachments", file.id, self.file_record(file, whole=False)) for file in kept]
-        return await self.after_upload(request, fault, web.json_response(embedded(items), status=201))
-
-    def _named(self, file: ReceivedFile) -> ReceivedFile:
-        if not self.quirks.path_names:
-            return file
-        return replace(file, name=file.name.replace("\\", "/").rpartition("/")[2])
-
-    def _takes(self, file: ReceivedFile) -> bool:
-        extension = file.name.rpartition(".")[2].lower()
-        if self.quirks.whitelist is None or extension in self.quirks.whitelist:
-            return True
-        if self.quirks.whitelist_refuses:
-            raise RefusedError(400, f"The file type {extension} is not allowed")
-        return False
-
-
-def _hold(name: str) -> None:
-    """Refuse what a column can't hold, as the database does."""
-    stem, dot, extension = name.rpartition(".")
-    if not (dot and stem.strip() and extension.strip()) or len(extension) > 10 or len(name) > LONGEST or "\0" in name:
-        raise RefusedError(500, "could not execute statement")
+                path = f"/{kind}{_ITEM}/attachments{slash}"
+                yield "POST", path, writes.upload_to(kind), f"{UPLOAD_ROUTE}.{kind}{'.slash' * bool(slash)}"
+                yield "DELETE", path, writes.delete_from(kind), ""

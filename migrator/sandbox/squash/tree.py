@@ -1,10 +1,10 @@
 """The world as a tree of Squash TM: which entity is a project, a folder or a step, and what its parent is.
 
-An entity's position in the world decides its kind, by a pattern whose first twelve are the twelve kinds, parents before
-children. So twelve entities are enough to have them all.
+An entity's kind follows from its position in the world, by a pattern that begins with the twelve kinds, parents before
+children. So a world of twelve entities has them all.
 
-Beware: requirements and items of a test plan carry no files and correspond to no entity. Their ids are also used by
-other things, as happens on a server that counts each kind separately.
+Beware: requirements and items of a test plan carry no files and are no entities. Their ids are also used by other
+things, as happens on a server that counts each kind separately.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ KINDS = (
     "executions",
     "execution-steps",
 )
-"""What may carry files, as the API spells it."""
+"""The kinds of what may carry files, as the API spells them."""
 
 _PATTERN = (
     *KINDS,
@@ -80,7 +80,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """Something that has versions; the last one is the current one."""
+    """A requirement and its versions; the last one is the current one."""
 
     number: int
     versions: list[Node]
@@ -91,6 +91,13 @@ class Tree:
     """All nodes, by kind, by id and by parent."""
 
     def __init__(self, entities: Iterable[WorldEntity], *, own_numbers: bool) -> None:
+        self._own_numbers = own_numbers
+        self.removed: set[tuple[str, int]] = set()
+        """The keys of what was deleted, which hides everything below it too."""
+        self.build(entities)
+
+    def build(self, entities: Iterable[WorldEntity]) -> None:
+        """Put these entities in place of all that was there."""
         self.nodes: dict[tuple[str, int], Node] = {}
         self.of_entity: dict[int, Node] = {}
         self.kinds: dict[str, list[Node]] = {kind: [] for kind in KINDS}
@@ -102,12 +109,16 @@ class Tree:
         for position, entity in enumerate(entities):
             kind = _PATTERN[position % len(_PATTERN)]
             self._counts[kind] += 1
-            node = self._node(kind, entity, latest, own_numbers=own_numbers)
+            node = self._node(kind, entity, latest)
             if kind == "projects":
                 latest = {}
             latest[kind] = node
             self._add(node, same_requirement=before == kind)
             before = kind
+
+    def is_removed(self, node: Node) -> bool:
+        """Whether it, or one of its ancestors, was deleted."""
+        return bool(self.removed) and any(above.key in self.removed for above in (node, *node.ancestors()))
 
     def below(self, node: Node, kind: str) -> list[Node]:
         """The children of one kind, in order."""
@@ -129,12 +140,12 @@ class Tree:
             return _OTHER_TEST_CASES[node.number % 3]
         return node.kind.removesuffix("s")
 
-    def _node(self, kind: str, entity: WorldEntity, latest: dict[str, Node], *, own_numbers: bool) -> Node:
+    def _node(self, kind: str, entity: WorldEntity, latest: dict[str, Node]) -> Node:
         above = latest.get(_ABOVE.get(kind, ""))
         if kind.endswith("-folders") and self._counts[kind] % 2 == 0:
-            above = latest.get(kind, above)  # a folder in a folder
+            above = latest.get(kind, above)  # every other folder is in a folder
         siblings = self.below(above, kind) if above else []
-        number = self._counts[kind] if own_numbers else entity.id
+        number = self._counts[kind] if self._own_numbers else entity.id
         return Node(kind, number, entity.id, entity.title, entity.text, above, len(siblings))
 
     def _add(self, node: Node, *, same_requirement: bool) -> None:

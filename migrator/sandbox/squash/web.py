@@ -1,30 +1,25 @@
-"""Squash TM around its API: authentication, the form of errors, and the pages of a collection.
+"""What surrounds the API of Squash TM: who may use it, and the pages of a collection.
 
-Code refuses by raising `RefusedError` anywhere; one place turns it into an answer.
-
-Beware: links reflect what the server believes about itself: plain http, another host, no context path.
+Beware: links have the address that the server believes to have: plain http, another host, no context path.
 """
 
 import base64
 import random
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from aiohttp import web
-from typing_extensions import override
 
 from migrator.sandbox.errors import RefusedError
-from migrator.sandbox.faults import Faults
+from migrator.sandbox.query import number_in
 from migrator.sandbox.server import Sandbox
-from migrator.sandbox.squash.tree import Tree, world_of
-from migrator.sandbox.world import World
 
 API = "/api/rest/latest"
+INTERNAL_HOST = "http://squash-internal:8080"
 DEFAULT_WHITELIST = ("txt", "doc", "xls", "ppt", "docx", "xlsx", "pptx", "odt", "ods", "odp", "pdf")
 """The extensions that a server accepts if nobody changed the setting."""
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Item = tuple[str, int, dict[str, Any]]
 """Embedded key, id, and the record as a list shows it."""
 
@@ -35,7 +30,7 @@ _WHO = "Please authenticate by 1/ basic authentication or 2/ fetching a cookie J
 
 @dataclass(slots=True)
 class SquashQuirks:
-    """How real servers differ; may be changed while the sandbox runs."""
+    """How real servers differ. May be changed while the sandbox runs."""
 
     own_numbers: bool = False  # each kind counts its ids from 1, so ids repeat
     basic_allowed: bool = True  # False: as Squash 15 is delivered
@@ -55,111 +50,84 @@ class SquashQuirks:
 
 
 def not_found(what: str, number: int) -> RefusedError:
-    """The error for something that doesn't exist."""
+    """What to raise for something that doesn't exist."""
     name = f"org.squashtest.tm.domain.{what}"
     return RefusedError(404, exception=_NOT_FOUND, message=f"Unable to find {name} with id {number}")
 
 
-class SquashWeb(Sandbox):
-    """Authentication, errors and pages of a sandbox Squash TM; `SquashSandbox` adds the content."""
+def href(path: str) -> dict[str, str]:
+    """A link to this path of the API."""
+    return {"href": f"{INTERNAL_HOST}{API}/{path}"}
 
-    user: ClassVar[str] = "admin"
-    internal: ClassVar[str] = "http://squash-internal:8080"
-    token: ClassVar[str] = "eyJhbGciOiJIUzUxMiJ9.eyJzdWIiOiJhZG1pbiJ9.c2FuZGJveC_-c2lnbmF0dXJl"  # noqa: S105
 
-    def __init__(
-        self, world: World, faults: Faults | None = None, *, base_path: str = "/squash", **quirks: Any
-    ) -> None:
-        super().__init__(world_of(world), faults, base_path=base_path)
-        self.quirks = SquashQuirks(**quirks)
-        self.tree = Tree(self.world.entities, own_numbers=self.quirks.own_numbers)
-        self._shuffles = random.Random(world.seed)
+class Access:
+    """Lets in requests with the token, or with the password if that is allowed."""
 
-    @property
-    @override
-    def credentials(self) -> dict[str, str]:
-        """The content of the configuration's [source.auth] or [target.auth]."""
-        return {"token": self.token}
+    def __init__(self, user: str, password: str, token: str, quirks: SquashQuirks) -> None:
+        self._user, self._password, self._token, self._quirks = user, password, token, quirks
 
-    @property
-    def wrapped_token(self) -> str:
-        """The token as the web pages show it: base64-encoded once more."""
-        return base64.b64encode(self.token.encode()).decode()
+    def challenge(self, request: web.Request) -> web.Response | None:
+        """A 401 for a request without access; None if it has access."""
+        scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+        if scheme == "Bearer" and value == self._token:
+            return None
+        if scheme == "Basic" and not self._quirks.basic_allowed:
+            return web.Response(status=401, text=_NO_BASIC)
+        if scheme == "Basic" and base64.b64decode(value).decode("latin-1") == f"{self._user}:{self._password}":
+            return None
+        return web.Response(status=401, text=_WHO, headers={"WWW-Authenticate": 'Basic realm="squah-api"'})
 
-    def answering(self, handler: Handler) -> Handler:
-        """A handler that authenticates first, and turns refusals into answers."""
+    def permit(self, request: web.Request) -> None:
+        """Refuse writes of an account that may only read."""
+        if self._quirks.read_only and request.method != "GET":
+            raise RefusedError(403, "Access is denied")
 
-        async def answer(request: web.Request) -> web.StreamResponse:
-            if refusal := self._unknown(request):
-                return refusal
-            try:
-                self._permit_writes(request)
-                return await handler(request)
-            except RefusedError as error:
-                return web.json_response(error.body, status=error.status)
 
-        return answer
+class Pages:
+    """Pages of a collection. Without `sort` their order is another one each time."""
 
-    def href(self, path: str) -> dict[str, str]:
-        """A link to this path."""
-        return {"href": f"{self.internal}{API}/{path}"}
+    def __init__(self, sandbox: Sandbox, quirks: SquashQuirks) -> None:
+        self._root, self._quirks = sandbox.base_path + API, quirks
+        self._rng = random.Random(sandbox.world.seed)
 
     def page(self, request: web.Request, items: Sequence[Item], *, sorts: bool = True) -> web.Response:
-        """The requested page; without `sort` in any order, unless the collection has one of its own."""
-        number, asked = _whole(request, "page", 0), _whole(request, "size", 20)
-        size = min(max(1, asked), self.quirks.size_cap)
-        ordered = self._ordered(request, items) if sorts else _in_their_order(request, items)
-        items_shown = ordered[number * size : (number + 1) * size]
+        """The requested page; not `sorts`: of a collection that has an order of its own."""
+        number, wanted = _number(request, "page", 0), _number(request, "size", 20)
+        size = min(max(1, wanted), self._quirks.size_cap)
+        ordered = self._ordered(request, items) if sorts else _in_own_order(request, items)
+        shown = ordered[number * size : (number + 1) * size]
         pages = -(-len(items) // size)
-        path = request.path.removeprefix(self.base_path + API).lstrip("/")
-        links = {"self": self.href(f"{path}?page={number}&size={size}")}
+        path = request.path.removeprefix(self._root).lstrip("/")
+        links = {"self": href(f"{path}?page={number}&size={size}")}
         if number + 1 < pages:
-            links["next"] = self.href(f"{path}?page={number + 1}&size={size}")
+            links["next"] = href(f"{path}?page={number + 1}&size={size}")
         page = {"size": size, "totalElements": len(items), "totalPages": pages, "number": number}
-        return web.json_response({**embedded(items_shown), "_links": links, "page": page})
+        return web.json_response({**embedded(shown), "_links": links, "page": page})
 
     def _ordered(self, request: web.Request, items: Sequence[Item]) -> list[Item]:
         match request.query.get("sort", "").split(","):
             case [""]:
-                return self._shuffles.sample(items, len(items))
+                return self._rng.sample(items, len(items))
             case ["id"] | ["id", "asc"]:
                 return sorted(items, key=lambda item: item[1])
             case ["id", "desc"]:
                 return sorted(items, key=lambda item: -item[1])
         raise RefusedError(400, "No property of that name to sort by")
 
-    def _permit_writes(self, request: web.Request) -> None:
-        if self.quirks.read_only and request.method != "GET":
-            raise RefusedError(403, "Access is denied")
-
-    def _unknown(self, request: web.Request) -> web.Response | None:
-        """A 401 for a request without access; None if it has access."""
-        scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-        if scheme == "Bearer" and value == self.token:
-            return None
-        if scheme == "Basic" and not self.quirks.basic_allowed:
-            return web.Response(status=401, text=_NO_BASIC)
-        if scheme == "Basic" and base64.b64decode(value).decode("latin-1") == f"{self.user}:{self.password}":
-            return None
-        return web.Response(status=401, text=_WHO, headers={"WWW-Authenticate": 'Basic realm="squah-api"'})
-
 
 def embedded(items: Sequence[Item]) -> dict[str, Any]:
-    """Records grouped under their keys; no key at all where there are no records."""
+    """Records grouped under their keys; without records not even the outer key is there."""
     groups: dict[str, list[dict[str, Any]]] = {}
-    for key, _, found in items:
-        groups.setdefault(key, []).append(found)
+    for key, _, record in items:
+        groups.setdefault(key, []).append(record)
     return {"_embedded": groups} if groups else {}
 
 
-def _in_their_order(request: web.Request, items: Sequence[Item]) -> Sequence[Item]:
+def _in_own_order(request: web.Request, items: Sequence[Item]) -> Sequence[Item]:
     if "sort" in request.query:
         raise RefusedError(400, "This collection has an order of its own")
     return items
 
 
-def _whole(request: web.Request, name: str, default: int) -> int:
-    value = request.query.get(name, str(default))
-    if not value.isdecimal():
-        raise RefusedError(400, f"{name} has to be a number")
-    return int(value)
+def _number(request: web.Request, name: str, default: int) -> int:
+    return number_in(request.query, name, default, lambda _: RefusedError(400, f"{name} has to be a number"))

@@ -1,4 +1,4 @@
-"""Targetprocess's resources: which fields each has, and how a row is shown as JSON or XML.
+"""How a row of a Targetprocess resource is filtered and shown, as JSON or XML.
 
 A field declares what it refers to, so an unknown field is noticed even on an empty page.
 
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from migrator.sandbox.targetprocess.query import ZONE, BadRequestError, Condition, Include, holds
+from migrator.sandbox.targetprocess.query import ZONE, Condition, Include, bad_request, holds
 
 TYPES = {
     "story": ("UserStory", "UserStories", 4),
@@ -34,7 +34,7 @@ TYPES = {
     "epic": ("Epic", "Epics", 27),
     "portfolio epic": ("PortfolioEpic", "PortfolioEpics", 28),
 }
-"""Neutral kind -> entity type, its collection, its EntityType id. A world has entities of the first five."""
+"""By kind: the entity type, its collection, its EntityType id. A world has entities of the first five."""
 
 PLURALS = {name: plural for name, plural, _ in TYPES.values()} | {
     "Attachment": "Attachments",
@@ -72,7 +72,7 @@ class Resource:
             if known.lower() == name.lower():
                 return known, field
         dto = f"Tp.Integration.Services.Rest.Dto.{self.name}Field"
-        raise BadRequestError(f"Invalid {purpose} field '{name}'. It isn't defined in '{dto}'")
+        raise bad_request(f"Invalid {purpose} field '{name}'. It isn't defined in '{dto}'")
 
 
 Resources = Mapping[str, Resource]
@@ -80,7 +80,7 @@ Resources = Mapping[str, Resource]
 
 @dataclass(slots=True)
 class Budget:
-    """How many inner items a page may still show."""
+    """How many rows of inner collections a page may still show."""
 
     left: int
 
@@ -100,31 +100,30 @@ def check_include(resources: Resources, resource: Resource, include: Include, *,
             continue
         known, field = resource.find(name)
         if field.many and inner:
-            raise BadRequestError(f"Inner collection '{known}' of a collection is not supported.")
+            raise bad_request(f"Inner collection '{known}' of a collection is not supported.")
         if below is not None:
             if not field.to:
-                raise BadRequestError(f"Field '{known}' has no inner fields.")
+                raise bad_request(f"Field '{known}' has no inner fields.")
             check_include(resources, resources[field.to], below, inner=inner or field.many)
 
 
 def value_at(resources: Resources, resource: Resource, path: Sequence[str], row: Any) -> Any:
     """The value at the end of a path of fields; a reference itself counts as its id."""
     value: Any = row
-    here = resource
     for name in path:
-        _, field = here.find(name, "where")
+        _, field = resource.find(name, "where")
         value = None if value is None else field.get(value)
-        here = resources[field.to] if field.to else here
+        resource = resources.get(field.to, resource)
     return value.id if hasattr(value, "id") else value
 
 
 def chosen(resources: Resources, resource: Resource, conditions: list[Condition], rows: Sequence[Any]) -> Sequence[Any]:
     """The rows that satisfy all conditions."""
     for condition in conditions:
-        here = resource
+        last = resource
         for name in condition.path:
-            _, field = here.find(name, "where")
-            here = resources.get(field.to, here)
+            _, field = last.find(name, "where")
+            last = resources.get(field.to, last)
         rows = [row for row in rows if holds(condition, value_at(resources, resource, condition.path, row))]
     return rows
 
@@ -142,8 +141,8 @@ def shown(
         known, field = resource.find(name)
         value = field.get(row)
         if field.many:
-            items = [shown(resources, resources[field.to], one, below, budget) for one in budget.take(value)]
-            tree[known] = {"Items": items}
+            inner = resources[field.to]
+            tree[known] = {"Items": [shown(resources, inner, item, below, budget) for item in budget.take(value)]}
         elif field.to and value is not None:
             tree[known] = shown(resources, resources[field.to], value, below or _brief(resources[field.to]), budget)
         else:
@@ -161,7 +160,7 @@ def _measured(resources: Resources, resource: Resource, metric: re.Match[str], r
     if metric[3].lower() == "count":
         return len(rows)
     _, of_each = resources[field.to].find(metric[2])
-    values = [value for one in rows if (value := of_each.get(one)) is not None]
+    values = [value for inner_row in rows if (value := of_each.get(inner_row)) is not None]
     return METRICS[metric[3].lower()](values) if values else None
 
 
@@ -184,9 +183,9 @@ def as_json(tree: Any) -> str:
     return json.dumps(tree, ensure_ascii=False, default=_ms_date)
 
 
-def _ms_date(moment: datetime) -> str:
-    offset = moment.astimezone(ZONE).strftime("%z")
-    return f"/Date({round(moment.timestamp() * 1000)}{offset})/"
+def _ms_date(date: datetime) -> str:
+    offset = date.astimezone(ZONE).strftime("%z")
+    return f"/Date({round(date.timestamp() * 1000)}{offset})/"
 
 
 def as_xml(name: str, tree: Any) -> str:
@@ -195,12 +194,12 @@ def as_xml(name: str, tree: Any) -> str:
         return f'<{name} nil="true"/>'
     if not isinstance(tree, dict):
         return f"<{name}>{escape(_plain(tree))}</{name}>"
-    heads = [key for key in ("ResourceType", "Id", "Name", "Next", "Prev") if tree.get(key) is not None]
-    attributes = "".join(f' {key}="{escape(str(tree[key]))}"' for key in heads)
+    in_head = [key for key in ("ResourceType", "Id", "Name", "Next", "Prev") if tree.get(key) is not None]
+    attributes = "".join(f' {key}="{escape(str(tree[key]))}"' for key in in_head)
     if "Items" in tree:
         inside = "".join(as_xml(item.get("ResourceType", "Item"), item) for item in tree["Items"])
     else:
-        inside = "".join(as_xml(key, value) for key, value in tree.items() if key not in heads)
+        inside = "".join(as_xml(key, value) for key, value in tree.items() if key not in in_head)
     return f"<{name}{attributes}>{inside}</{name}>" if inside else f"<{name}{attributes}/>"
 
 
@@ -210,5 +209,5 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-EPOCH = datetime(2020, 1, 1, 9, tzinfo=UTC)
+CREATED_AT = datetime(2020, 1, 1, 9, tzinfo=UTC)
 """When all entities and comments of a sandbox were created."""

@@ -1,18 +1,18 @@
 """Which resources a sandbox Targetprocess has, and how their fields come from the world.
 
-Rows are the world's own objects; a field is a small function of one.
+Rows are the world's own objects; a field is a small function of a row.
 
 Beware: a file of a comment or of a message has no General, and a comment no Attachments.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from migrator.sandbox.state import CommentRow
-from migrator.sandbox.targetprocess.files import owner_id, unique_name
-from migrator.sandbox.targetprocess.resources import EPOCH, TYPES, Field, Resource
-from migrator.sandbox.world import PEOPLE, World, WorldAttachment, WorldEntity
+from migrator.sandbox.state import CommentRow, TrackerState
+from migrator.sandbox.targetprocess.files import file_uri, owner_id, thumbnail_uri, unique_name
+from migrator.sandbox.targetprocess.resources import CREATED_AT, TYPES, Field, Resource
+from migrator.sandbox.world import PEOPLE, WorldAttachment, WorldEntity
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,112 +29,95 @@ EVERYBODY = (NamedRow(1, "System"), *(NamedRow(owner_id(name), name) for name in
 PROJECTS = (NamedRow(1, "Sandbox"), NamedRow(2, "Старые дела"))
 
 
-class SandboxView(Protocol):
-    """What the schema needs to know of a sandbox."""
-
-    world: World
-    comments: list[CommentRow]
-
-    def entities(self) -> list[WorldEntity]:
-        """All entities, by id."""
-
-    def entity(self, entity_id: int) -> WorldEntity | None:
-        """An entity by its id."""
-
-    def attached(self, entity_id: int) -> list[WorldAttachment]:
-        """The attachments of an entity."""
-
-    def uri(self, file: WorldAttachment, *, thumbnail: bool = False) -> str:
-        """The address of a file."""
+def build_resources(
+    state: TrackerState, place: str, attached: Callable[[int], list[WorldAttachment]]
+) -> Mapping[str, Resource]:
+    """The table of resources; `attached` gives the attachments of an entity, by its id."""
+    resources = [_attachment(state, place), _comment(state), _message(state), *_small()]
+    resources += [_general(state, name, attached) for name in ("General", *(names[0] for names in TYPES.values()))]
+    return {resource.name: resource for resource in resources}
 
 
-def build_resources(sandbox: SandboxView) -> Mapping[str, Resource]:
-    """The table of resources."""
-    found = [_attachment(sandbox), _comment(sandbox), _message(sandbox), *_small()]
-    found += [_general(sandbox, name) for name in ("General", *(names[0] for names in TYPES.values()))]
-    return {resource.name: resource for resource in found}
-
-
-def _attachment(sandbox: SandboxView) -> Resource:
-    messages = {message.id: message for message in sandbox.world.messages}
+def _attachment(state: TrackerState, place: str) -> Resource:
+    messages = {message.id: message for message in state.world.messages}
     fields = {
         "Id": Field(lambda file: file.id),
         "Name": Field(lambda file: file.name),
         "UniqueFileName": Field(unique_name),
         "Description": Field(lambda file: file.name if file.description is None else file.description),
         "Date": Field(lambda file: file.created_at),
-        "Uri": Field(sandbox.uri),
-        "ThumbnailUri": Field(lambda file: sandbox.uri(file, thumbnail=True)),
+        "Uri": Field(lambda file: file_uri(place, file)),
+        "ThumbnailUri": Field(lambda file: thumbnail_uri(place, file)),
         "MimeType": Field(lambda file: file.media_type),
         "Size": Field(lambda file: file.size),
         "Owner": Field(lambda file: NamedRow(owner_id(file.author), file.author), "GeneralUser"),
-        "General": Field(lambda file: sandbox.entity(file.entity_id) if file.entity_id else None, "General"),
+        "General": Field(lambda file: state.entity(file.entity_id) if file.entity_id else None, "General"),
         "Message": Field(lambda file: messages.get(file.message_id), "Message"),
     }
     default = ("Name", "UniqueFileName", "Description", "Date", "Owner", "General", "Message")
     return Resource("Attachment", fields, default)
 
 
-def _comment(sandbox: SandboxView) -> Resource:
+def _comment(state: TrackerState) -> Resource:
     fields = {
         "Id": Field(lambda comment: comment.id),
         "Description": Field(lambda comment: comment.text),
         "ParentId": Field(lambda _: None),
-        "CreateDate": Field(lambda _: EPOCH),
+        "CreateDate": Field(lambda _: CREATED_AT),
         "IsPrivate": Field(lambda _: False),
-        "General": Field(lambda comment: sandbox.entity(comment.entity_id), "General"),
+        "General": Field(lambda comment: state.entity(comment.entity_id), "General"),
         "Owner": Field(lambda comment: _person(comment.id), "GeneralUser"),
     }
     return Resource("Comment", fields, ("Description", "ParentId", "CreateDate", "IsPrivate", "General", "Owner"))
 
 
-def _message(sandbox: SandboxView) -> Resource:
+def _message(state: TrackerState) -> Resource:
     def files(message: Any) -> Sequence[WorldAttachment]:
-        return [file for file in sandbox.world.attachments if file.message_id == message.id]
+        return [file for file in state.world.attachments if file.message_id == message.id]
 
     fields = {
         "Id": Field(lambda message: message.id),
         "Subject": Field(lambda message: message.subject),
-        "CreateDate": Field(lambda _: EPOCH),
-        "Generals": Field(lambda message: [sandbox.entity(message.entity_id)], "General", many=True),
+        "CreateDate": Field(lambda _: CREATED_AT),
+        "Generals": Field(lambda message: [state.entity(message.entity_id)], "General", many=True),
         "Attachments": Field(files, "Attachment", many=True),
     }
     return Resource("Message", fields, ("Subject", "CreateDate"))
 
 
-def _general(sandbox: SandboxView, name: str) -> Resource:
+def _general(state: TrackerState, name: str, attached: Callable[[int], list[WorldAttachment]]) -> Resource:
     def comments(entity: WorldEntity) -> list[CommentRow]:
-        return [one for one in sandbox.comments if one.entity_id == entity.id]
+        return [comment for comment in state.comments if comment.entity_id == entity.id]
 
     fields = {
         "Id": Field(lambda entity: entity.id),
         "Name": Field(lambda entity: entity.title),
         "Description": Field(lambda entity: entity.text),
-        "CreateDate": Field(lambda _: EPOCH),
+        "CreateDate": Field(lambda _: CREATED_AT),
         "EntityType": Field(lambda entity: NamedRow(TYPES[entity.kind][2], TYPES[entity.kind][0]), "EntityType"),
         "Project": Field(lambda entity: PROJECTS[entity.id % 4 == 0], "Project"),
         "Owner": Field(lambda entity: _person(entity.id), "GeneralUser"),
-        "Attachments": Field(lambda entity: sandbox.attached(entity.id), "Attachment", many=True),
+        "Attachments": Field(lambda entity: attached(entity.id), "Attachment", many=True),
         "Comments": Field(comments, "Comment", many=True),
     }
-    fields |= {} if name == "General" else _planned(sandbox)
+    fields |= {} if name == "General" else _planned(state)
     return Resource(name, fields, ("Name", "Description", "CreateDate", "EntityType", "Project", "Owner"))
 
 
-def _planned(sandbox: SandboxView) -> dict[str, Field]:
-    """Fields of what is planned and done, for entities of a type; here nothing is in a release or an iteration."""
+def _planned(state: TrackerState) -> dict[str, Field]:
+    """The fields of planning that every entity type has; here nothing is in a release or an iteration."""
 
     def below(kind: str) -> Callable[[WorldEntity], list[WorldEntity]]:
         """The tasks or bugs of a story: those between it and the next one."""
 
-        def found(entity: WorldEntity) -> list[WorldEntity]:
-            if entity.kind != "story":
+        def rows(story: WorldEntity) -> list[WorldEntity]:
+            if story.kind != "story":
                 return []
-            after = [one for one in sandbox.entities() if one.id > entity.id]
-            until = next((one.id for one in after if one.kind == "story"), None)
-            return [one for one in after if one.kind == kind and (until is None or one.id < until)]
+            later = [entity for entity in state.entities() if entity.id > story.id]
+            end = next((entity.id for entity in later if entity.kind == "story"), None)
+            return [entity for entity in later if entity.kind == kind and (end is None or entity.id < end)]
 
-        return found
+        return rows
 
     return {
         "EntityState": Field(lambda entity: STATES[entity.id // 3 % 3], "EntityState"),

@@ -1,18 +1,19 @@
-"""The part of OData that TeamPulse understands: `$filter`, `$orderby`, `$top` and `$skip`, as pure functions.
+"""The part of OData that TeamPulse understands: `$filter` and `$orderby`.
 
-A filter becomes one function of a record. A bare comparison of the id also yields a range, so that keyset paging need
-not look at every record.
+A filter becomes one function of a record. If it does nothing but compare the id, it also has a range of ids, so that
+keyset paging need not look at every record.
 
-Beware: names are accepted in any case, and those of `fields` stand without the prefix.
+Beware: field names are accepted in any case, and those inside of `fields` stand without that prefix.
 """
 
 import operator
 import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from migrator.sandbox.errors import RefusedError
 
 Record = Mapping[str, Any]
 Test = Callable[[Record], bool]
@@ -24,20 +25,17 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 
 
-class BadQueryError(Exception):
-    """A query that the server doesn't understand: 400; `parameter` says which part."""
-
-    def __init__(self, parameter: str, message: str) -> None:
-        super().__init__(message)
-        self.parameter = parameter
+def bad_query(parameter: str, message: str) -> RefusedError:
+    """What to raise for a query that the server doesn't understand."""
+    return RefusedError(400, **{parameter: message})
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter; `bound` is set if it does nothing but compare the id with a number."""
+    """A filter; `id_range` is set if it does nothing but compare the id with a number."""
 
     test: Test
-    bound: tuple[str, int] | None = None
+    id_range: tuple[str, int] | None = None
 
 
 def parse_filter(text: str, known: Collection[str]) -> Filter:
@@ -45,8 +43,8 @@ def parse_filter(text: str, known: Collection[str]) -> Filter:
     parser = _Parser(text, known)
     test = parser.either()
     parser.end()
-    simple = re.fullmatch(r"\s*\(?\s*id\s+(gt|ge|lt|le)\s+(\d+)\s*\)?\s*", text, re.IGNORECASE)
-    return Filter(test, (simple[1].lower(), int(simple[2])) if simple else None)
+    bare = re.fullmatch(r"\s*\(?\s*id\s+(gt|ge|lt|le)\s+(\d+)\s*\)?\s*", text, re.IGNORECASE)
+    return Filter(test, (bare[1].lower(), int(bare[2])) if bare else None)
 
 
 class _Parser:
@@ -58,14 +56,14 @@ class _Parser:
         while position < len(text):
             match = _TOKEN.match(text, position)
             if match is None:
-                raise BadQueryError("$filter", f"Syntax error at position {position}.")
+                raise bad_query("$filter", f"Syntax error at position {position}.")
             self.tokens.append(match[1])
             position = match.end()
 
     def end(self) -> None:
         """Raise if anything is left."""
         if self.tokens:
-            raise BadQueryError("$filter", f"Unexpected '{self.tokens[0]}'.")
+            raise bad_query("$filter", f"Unexpected '{self.tokens[0]}'.")
 
     def either(self) -> Test:
         """Parse conditions joined by `or`."""
@@ -91,7 +89,7 @@ class _Parser:
         name = self._field(word)
         compare = _COMPARISONS.get(self._take().lower())
         if compare is None:
-            raise BadQueryError("$filter", f"'{name}' has to be compared with something.")
+            raise bad_query("$filter", f"'{name}' has to be compared with something.")
         wanted = _literal(self._take())
         return lambda record: _compared(compare, record.get(name), wanted)
 
@@ -109,12 +107,12 @@ class _Parser:
 
     def _field(self, name: str) -> str:
         if name not in self.known:
-            raise BadQueryError("$filter", f"There is no field '{name}'.")
+            raise bad_query("$filter", f"There is no field '{name}'.")
         return name
 
     def _take(self) -> str:
         if not self.tokens:
-            raise BadQueryError("$filter", "The filter ends too early.")
+            raise bad_query("$filter", "The filter ends too early.")
         return self.tokens.pop(0)
 
     def _skip(self, token: str) -> bool:
@@ -125,27 +123,27 @@ class _Parser:
 
     def _expect(self, token: str) -> None:
         if not self._skip(token):
-            raise BadQueryError("$filter", f"'{token}' is missing.")
+            raise bad_query("$filter", f"'{token}' is missing.")
 
 
 def _literal(token: str) -> Any:
     if token.startswith("'"):
         return token[1:-1].replace("''", "'")
     if token.lower().startswith("datetime'"):
-        return _moment(token[9:-1])
+        return _date(token[9:-1])
     if re.fullmatch(r"-?\d+(\.\d+)?", token):
         return float(token) if "." in token else int(token)
     words = {"null": None, "true": True, "false": False}
     if token.lower() not in words:
-        raise BadQueryError("$filter", f"'{token}' is no value.")
+        raise bad_query("$filter", f"'{token}' is no value.")
     return words[token.lower()]
 
 
-def _moment(text: str) -> datetime:
+def _date(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:
-        raise BadQueryError("$filter", f"'{text}' is no date.") from error
+        raise bad_query("$filter", f"'{text}' is no date.") from error
 
 
 def _compared(compare: Callable[[Any, Any], bool], value: Any, wanted: Any) -> bool:
@@ -154,7 +152,7 @@ def _compared(compare: Callable[[Any, Any], bool], value: Any, wanted: Any) -> b
     if value is None or wanted is None:
         return compare in {operator.eq, operator.ne} and compare(value, wanted)
     if isinstance(value, str) != isinstance(wanted, str):
-        raise BadQueryError("$filter", f"'{wanted}' does not compare with '{value}'.")
+        raise bad_query("$filter", f"'{wanted}' does not compare with '{value}'.")
     return compare(value, wanted)
 
 
@@ -164,17 +162,9 @@ def parse_order(text: str, known: Collection[str]) -> list[tuple[str, bool]]:
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\w+)(?:\s+(asc|desc))?\s*", part, re.IGNORECASE)
         if match is None or match[1].lower() not in known:
-            raise BadQueryError("$orderby", f"Cannot order by '{part}'.")
+            raise bad_query("$orderby", f"Cannot order by '{part}'.")
         order.append((match[1].lower(), (match[2] or "").lower() == "desc"))
     return order
-
-
-def within(rows: Sequence[Any], bound: tuple[str, int]) -> Sequence[Any]:
-    """Of rows that are sorted by id, those whose id compares like that with a number."""
-    name, number = bound
-    after = name in {"gt", "le"}
-    cut = (bisect_right if after else bisect_left)(rows, number, key=lambda row: row.id)
-    return rows[cut:] if name in {"gt", "ge"} else rows[:cut]
 
 
 def flat(record: Record) -> dict[str, Any]:
@@ -186,11 +176,3 @@ def flat(record: Record) -> dict[str, Any]:
 def sort_key(value: Any) -> tuple[bool, Any]:
     """A key that sorts nulls before everything else."""
     return (value is not None, 0 if value is None else value)
-
-
-def whole(query: Mapping[str, str], name: str, default: int) -> int:
-    """Parse a number that is not negative."""
-    text = query.get(name, str(default))
-    if not text.isdecimal():
-        raise BadQueryError(name, f"'{text}' is no number.")
-    return int(text)

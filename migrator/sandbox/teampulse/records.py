@@ -1,21 +1,21 @@
-"""TeamPulse's records: projects, work items, comments and attachments of the world, as its API presents them.
+"""TeamPulse's records: projects, users, work items, comments and attachments, as its API presents them.
 
-A record is a plain dict, built anew each time it is shown.
-
-Beware: dates carry no zone, and nobody knows which one they are in (here: UTC).
+Beware: dates carry no zone. Here they are in UTC; in which zone they are on a real server is not documented.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
-from migrator.sandbox.state import CommentRow
-from migrator.sandbox.world import PEOPLE, World, WorldAttachment, WorldEntity
+from migrator.sandbox.state import CommentRow, TrackerState
+from migrator.sandbox.teampulse.web import TeamPulseQuirks, address_number
+from migrator.sandbox.world import PEOPLE, WorldAttachment, WorldEntity
 
 KINDS = {"story": "Story", "bug": "Bug", "task": "Task", "feature": "Feature", "request": "Feedback"}
-"""Neutral kind -> type of work item."""
+"""Type of work item, by kind."""
 
 WORK_ITEM_TYPES = (*KINDS.values(), "Issue", "Risk")
-CREATED = "2020-01-01T09:00:00.673"
+CREATED_AT = "2020-01-01T09:00:00.673"
 
 
 class Project(NamedTuple):
@@ -28,7 +28,7 @@ class Project(NamedTuple):
 PROJECTS = (Project(1, "Sandbox"), Project(2, "Старые дела"))
 
 
-class Person(NamedTuple):
+class User(NamedTuple):
     """A user."""
 
     id: int
@@ -43,7 +43,7 @@ class Named(NamedTuple):
     project_id: int
 
 
-PEOPLE_HERE = tuple(Person(number, name) for number, name in enumerate(("Ann Lee", *PEOPLE[1:]), 8))
+USERS = tuple(User(number, name) for number, name in enumerate(("Ann Lee", *PEOPLE[1:]), 8))
 COLLECTIONS: Mapping[str, tuple[Named, ...]] = {
     "areas": (Named(1, "Everywhere", 1),),
     "iterations": (Named(1, "Sprint 1", 1), Named(2, "Sprint 2", 1)),
@@ -55,42 +55,27 @@ COLLECTIONS: Mapping[str, tuple[Named, ...]] = {
     "timeentries": (),
     "activities": (),
 }
-"""Collections that the API has and that the world doesn't contain, as they are here; `users` are `PEOPLE_HERE`."""
-
-
-class SandboxView(Protocol):
-    """What the records need to know of a sandbox."""
-
-    world: World
-    uploads: dict[int, WorldAttachment]
-    quirks: Any
-
-    def create_entity(self, kind: str, title: str, text: str) -> WorldEntity:
-        """Add an entity."""
-
-    def address(self, file: WorldAttachment, page: str = "AttachmentDownload") -> str:
-        """The address of a file."""
+"""Collections that the API has and the world doesn't. Those without rows are empty, except `users`: see `USERS`."""
 
 
 class Records:
-    """Builds records, and remembers what was changed in them."""
+    """Builds records, and remembers what was changed in them.
 
-    def __init__(self, sandbox: SandboxView) -> None:
-        self._sandbox = sandbox
+    `place` is the address that the server believes to have, with another host and the virtual directory.
+    """
+
+    def __init__(self, state: TrackerState, quirks: TeamPulseQuirks, place: str) -> None:
+        self._state, self._quirks, self.place = state, quirks, place
         self._changes: dict[int, dict[str, Any]] = {}
         self._projects: dict[int, int] = {}
         self.types: dict[int, str] = {}
         """The `type` of uploaded attachments."""
 
-    def owner(self, file: WorldAttachment) -> int | None:
-        """The work item of an attachment."""
-        return file.entity_id if file.id in self._sandbox.uploads else self._sandbox.world.owner_of(file)
-
-    def create(self, kind: str, given: Mapping[str, Any], fields: Mapping[str, Any]) -> WorldEntity:
-        """Add a work item of a type."""
-        neutral = {spelled: kind for kind, spelled in KINDS.items()}.get(kind, kind)
-        entity = self._sandbox.create_entity(neutral, fields["Name"], fields.get("Description") or "")
-        self._projects[entity.id] = given["projectId"]
+    def create(self, work_item_type: str, project_id: int, fields: Mapping[str, Any]) -> WorldEntity:
+        """Add a work item."""
+        kind = {spelled: kind for kind, spelled in KINDS.items()}.get(work_item_type, work_item_type)
+        entity = self._state.create_entity(kind, fields["Name"], fields.get("Description") or "")
+        self._projects[entity.id] = project_id
         self.change(entity.id, fields)
         return entity
 
@@ -102,20 +87,18 @@ class Records:
         """The JSON of a project."""
         return {"id": project.id, "name": project.name, "description": None}
 
-    def person(self, person: Person) -> dict[str, Any]:
+    def user(self, user: User) -> dict[str, Any]:
         """The JSON of a user."""
-        first, _, last = person.name.partition(" ")
-        name = {"name": first.lower(), "firstName": first, "lastName": last, "displayName": person.name}
-        return {"id": person.id, **name, "email": f"{first.lower()}@sandbox.example"}
+        first, _, last = user.name.partition(" ")
+        name = {"name": first.lower(), "firstName": first, "lastName": last, "displayName": user.name}
+        return {"id": user.id, **name, "email": f"{first.lower()}@sandbox.example"}
 
     def named(self, row: Named) -> dict[str, Any]:
         """The JSON of a named item of a project."""
         return {"id": row.id, "name": row.name, "projectId": row.project_id}
 
-    def work_item(self, entity: WorldEntity | None) -> dict[str, Any]:
-        """The JSON of a work item, which has to exist."""
-        if entity is None:
-            raise LookupError("no such work item")
+    def work_item(self, entity: WorldEntity) -> dict[str, Any]:
+        """The JSON of a work item."""
         status = "Deleted" if entity.id % 50 == 1 else "Not Done"
         fields = {"Name": entity.title, "Description": entity.text, "Status": status, "ParentID": None}
         return {
@@ -123,11 +106,11 @@ class Records:
             "type": KINDS.get(entity.kind, entity.kind),
             "projectId": self._project_of(entity.id),
             "fields": fields | self._changes.get(entity.id, {}),
-            **_signed(PEOPLE[entity.id % len(PEOPLE)], CREATED),
+            **_signed(PEOPLE[entity.id % len(PEOPLE)], CREATED_AT),
         }
 
     def parent(self, entity: WorldEntity) -> Any:
-        """The work item that a task belongs to."""
+        """The id of the work item that a task belongs to."""
         return self._changes.get(entity.id, {}).get("ParentID")
 
     def comment(self, comment: CommentRow) -> dict[str, Any]:
@@ -138,13 +121,13 @@ class Records:
             "workItemId": comment.entity_id,
             "description": comment.text,
             "type": "TeamPulse",
-            **_signed(PEOPLE[comment.id % len(PEOPLE)], CREATED),
+            **_signed(PEOPLE[comment.id % len(PEOPLE)], CREATED_AT),
         }
 
     def attachment(self, file: WorldAttachment) -> dict[str, Any]:
         """The JSON of an attachment."""
-        owner = self.owner(file)
-        hidden = file.id in self._sandbox.quirks.null_sizes
+        owner = self._state.world.owner_of(file)
+        is_hidden = file.id in self._quirks.null_sizes
         return {
             "id": file.id,
             "name": file.name,
@@ -152,25 +135,29 @@ class Records:
             "workItemId": owner,
             "type": self.types.get(file.id, "TeamPulse"),
             "description": file.description,
-            "size": None if hidden else file.size,
-            "url": self._sandbox.address(file, "AttachmentStreaming"),
-            "downloadUrl": self._sandbox.address(file),
+            "size": None if is_hidden else file.size,
+            "url": self.address(file, "AttachmentStreaming"),
+            "downloadUrl": self.address(file),
             "commentId": file.comment_id,
-            "friendlySize": None if hidden else _friendly(file.size),
+            "friendlySize": None if is_hidden else _friendly(file.size),
             **_signed(file.author, file.created_at.replace(tzinfo=None).isoformat()),
         }
+
+    def address(self, file: WorldAttachment, page: str = "AttachmentDownload") -> str:
+        """The address of a file on one of the `FilePages`."""
+        return f"{self.place}/{page}/{address_number(file.id)}/AttachmentName/{quote(file.name, safe='')}"
 
     def _project_of(self, number: int) -> int:
         return self._projects.get(number, 2 if number % 4 == 0 else 1)
 
 
 def known_names(record: Mapping[str, Any]) -> frozenset[str]:
-    """The names that a filter may use on such a record."""
+    """The names that a filter may use on such a record, in lower case."""
     return frozenset(name.lower() for name in record)
 
 
-def _signed(author: str, moment: str) -> dict[str, Any]:
-    return {"createdBy": author, "createdAt": moment, "lastModifiedBy": author, "lastModifiedAt": moment}
+def _signed(author: str, date: str) -> dict[str, Any]:
+    return {"createdBy": author, "createdAt": date, "lastModifiedBy": author, "lastModifiedAt": date}
 
 
 def _friendly(size: int) -> str:

@@ -2,7 +2,8 @@
 
 A token is valid only as the exact text that form-decoding the answer once gives.
 
-Beware: addresses are absolute, with the host that the server believes in, and their file numbers are not the API's.
+Beware: addresses are absolute, with the host that the server believes to have, and the numbers in them are not the ids
+of the API.
 """
 
 from collections.abc import Collection, Iterable
@@ -19,7 +20,7 @@ CLIENT_ID = "uri:TeamPulse"
 
 @dataclass(slots=True)
 class TeamPulseQuirks:
-    """How real servers differ; may be changed while the sandbox runs."""
+    """How real servers differ. May be changed while the sandbox runs."""
 
     token_lifetime_requests: int | None = None  # API requests after which an access token expires
     refresh_dies: bool = False  # the refresh token is refused; only a new login helps
@@ -32,9 +33,9 @@ class TeamPulseQuirks:
 
 
 class WrapLogin:
-    """OAuth WRAP: gives tokens for a password, and says which requests carry a valid one, or the cookie.
+    """OAuth WRAP: gives tokens for a password, and knows which requests carry a valid one, or the cookie.
 
-    `place` is the address up to which the server believes its own paths to be.
+    `place` is the address that the server believes to have, with another host and the virtual directory.
     """
 
     def __init__(self, user: str, password: str, cookie: str, place: str, quirks: TeamPulseQuirks) -> None:
@@ -113,7 +114,7 @@ class WrapLogin:
 
 
 class FilePages:
-    """The web pages that files are downloaded from; they need a login like any page of the site."""
+    """The web pages that files are downloaded from; like any page of the site they need a login."""
 
     def __init__(self, sandbox: Sandbox, login: WrapLogin) -> None:
         self._sandbox, self._login = sandbox, login
@@ -135,10 +136,10 @@ class FilePages:
     async def _file(self, request: web.Request, how: str) -> web.StreamResponse:
         if not self._login.authenticated(request):
             return to_login(self._sandbox)
-        file = self._sandbox.attachment(attachment_number(int(request.match_info["number"])))
+        file = self._sandbox.state.attachment(attachment_number(int(request.match_info["number"])))
         if file is None or request.match_info["name"] != file.name:
             return web.Response(status=404, text="Not found")
-        owner = self._sandbox.world.owner_of(file) if file.id not in self._sandbox.uploads else file.entity_id
+        owner = self._sandbox.state.world.owner_of(file)
         if owner is not None and self._sandbox.faults.forbids(owner):
             return web.Response(status=403, text="Forbidden")
         disposition = attachment_disposition(file.name).replace("attachment", how, 1)

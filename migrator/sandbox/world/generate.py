@@ -1,7 +1,6 @@
-"""Attaches files to the bare entities of a world: first the odd ones, then one crowd, then ordinary ones.
+"""Attaches files to the bare entities of a world: first the odd ones, then a crowd on one entity, then ordinary ones.
 
-The rows (owner, name, ...) are planned first and numbered last, in a shuffled order, so that ids reveal nothing about
-owners.
+They are planned first, then shuffled and numbered, so that ids reveal nothing about owners.
 
 Beware: texts quote attachment ids, so entities and comments get their texts only after the numbering.
 """
@@ -10,23 +9,23 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from migrator.sandbox.world.model import WorldAttachment, WorldComment, WorldEntity, WorldMessage, some_moment
+from migrator.sandbox.world.model import WorldAttachment, WorldComment, WorldEntity, WorldMessage, random_date
 from migrator.sandbox.world.samples import DESCRIPTIONS, LOGIN_LIKE_HTML, ODD, ORDINARY, PEOPLE
 
 _SIGMA = 1.2
-_SMALLEST = 32
+_MIN_BYTES = 32
 _MAIN_TYPES = {".txt": "text/plain", ".png": "image/png", ".pdf": "application/pdf", ".html": "text/html"}
 
 
 @dataclass(slots=True)
 class _Plan:
-    """A planned attachment: `on` is the position of its entity, None for an unlinked one."""
+    """A planned attachment."""
 
-    on: int | None
+    owner: int | None  # the position of its entity; None for an unlinked one
     name: str
     media_type: str = ""
     size: int | None = None
-    content: str = ""  # plans of equal, non-empty content get equal bytes
+    content: str = ""  # plans with the same word here get the same bytes; empty: bytes of their own
     via: str = "entity"  # or comment, message
     description: str | None = None
 
@@ -34,7 +33,7 @@ class _Plan:
 def generate(
     entities: tuple[WorldEntity, ...], total: int, rng: random.Random, median: int, large: int
 ) -> tuple[tuple[WorldEntity, ...], tuple[WorldAttachment, ...], tuple[WorldMessage, ...]]:
-    """Attach exactly `total` attachments to the entities (none if there are none), and mention them in the texts."""
+    """Attach exactly `total` files to the entities, and mention some in the texts; none if there are no entities."""
     plans = _plans(len(entities), total, rng, large) if entities else []
     rng.shuffle(plans)
     messages: list[WorldMessage] = []
@@ -60,7 +59,7 @@ def _plans(entities: int, total: int, rng: random.Random, large: int) -> list[_P
 
 
 def _odd(entities: int, large: int) -> Iterator[_Plan]:
-    """The attachments that every world should have, the most revealing first."""
+    """The attachments that reveal the most mistakes; a small world has only the first of them."""
     at = [position % entities for position in (0, 2, 4, 6, 8, 10, 12, 14, 16, 18)]
     yield _Plan(at[0], "log.txt")
     yield _Plan(at[0], "log.txt")
@@ -90,7 +89,7 @@ def _ordinary(owner: int, rng: random.Random) -> _Plan:
 
 
 def _size(plan: _Plan, rng: random.Random, median: int) -> int:
-    drawn = max(_SMALLEST, min(round(median * rng.lognormvariate(0, _SIGMA)), 50 * median))
+    drawn = max(_MIN_BYTES, min(round(median * rng.lognormvariate(0, _SIGMA)), 50 * median))
     return drawn if plan.size is None else plan.size
 
 
@@ -100,12 +99,12 @@ def _attachment(
     extension = plan.name[plan.name.rfind(".") :].lower() if "." in plan.name else ""
     return WorldAttachment(
         id=number,
-        entity_id=entities[plan.on].id if plan.on is not None and plan.via == "entity" else None,
+        entity_id=entities[plan.owner].id if plan.owner is not None and plan.via == "entity" else None,
         comment_id=None,
         name=plan.name,
         media_type=plan.media_type or _MAIN_TYPES.get(extension, "application/octet-stream"),
         description=plan.description,
-        created_at=some_moment(rng),
+        created_at=random_date(rng),
         author=rng.choice(PEOPLE),
         size=size,
         content_seed=number,
@@ -113,7 +112,7 @@ def _attachment(
 
 
 def _share(attachment: WorldAttachment, content: str, contents: dict[str, tuple[int, int]]) -> WorldAttachment:
-    """Make attachments with the same named content share its bytes."""
+    """Make attachments with the same `content` share its bytes."""
     if not content:
         return attachment
     size, seed = contents.setdefault(content, (attachment.size, attachment.content_seed))
@@ -128,15 +127,16 @@ def _attach(
     quotes: dict[int, list[WorldAttachment]],
 ) -> WorldAttachment:
     """Attach it to its comment or message, if it has one."""
-    if plan.on is None or plan.via == "entity":
+    if plan.owner is None or plan.via == "entity":
         return attachment
     if plan.via == "message":
-        message = WorldMessage(7001 + len(messages), entities[plan.on].id, f"Re: {entities[plan.on].title}")
+        message = WorldMessage(7001 + len(messages), entities[plan.owner].id, f"Re: {entities[plan.owner].title}")
         messages.append(message)
         return replace(attachment, message_id=message.id)
-    hung = replace(attachment, comment_id=_comment_id(plan.on) + len(quotes.get(plan.on, ())))
-    quotes.setdefault(plan.on, []).append(hung)
-    return hung
+    comment_id = _comment_id(plan.owner) + len(quotes.get(plan.owner, ()))
+    pasted = replace(attachment, comment_id=comment_id)
+    quotes.setdefault(plan.owner, []).append(pasted)
+    return pasted
 
 
 def _comment_id(position: int) -> int:
@@ -144,7 +144,7 @@ def _comment_id(position: int) -> int:
 
 
 def _written(entity: WorldEntity, position: int, quotes: dict[int, list[WorldAttachment]]) -> WorldEntity:
-    """Add comments: one for each pasted attachment, and now and then one without."""
+    """Add comments: one for each attachment pasted into one, and to every fifth entity another."""
     first = _comment_id(position)
     pasted = quotes.get(position, [])
     comments = [
@@ -157,7 +157,7 @@ def _written(entity: WorldEntity, position: int, quotes: dict[int, list[WorldAtt
 
 
 def _with_inline(entities: list[WorldEntity], attachments: list[WorldAttachment]) -> tuple[WorldEntity, ...]:
-    """Put images into some texts: old ones that are no attachments, and attachments of the entity."""
+    """Put images into some texts: some are attachments of the entity, others no attachments at all."""
     first = {file.entity_id: file for file in reversed(attachments)}
     result = []
     markdown_done = False

@@ -1,9 +1,9 @@
 """The data that all sandbox trackers present: entities, comments and attachments, generated from a seed.
 
-Contents are computed from (seed, content_seed, size) whenever they are read, so a hundred thousand attachments, or one
-of 2 GB, need no memory and no disk.
+Contents are computed whenever they are read, so a hundred thousand attachments, or one of 2 GB, need no memory and no
+disk.
 
-Beware: an attachment of a comment or of an e-mail message names only that; `World.owner_of` finds the entity.
+Beware: an attachment of a comment or of an e-mail names only that; `World.owner_of` finds the entity.
 """
 
 import random
@@ -16,8 +16,8 @@ from typing import Self
 
 from migrator.sandbox.world.samples import KINDS, LOGIN_LIKE_HTML, THINGS, VERBS, WHEN
 
-BLOCK = 64 * 1024
-"""Bytes of a chunk. Longer contents repeat one random block, each time with a counter in front."""
+BLOCK_BYTES = 64 * 1024
+"""The size of a chunk. Longer contents repeat one random block, each time with a counter in front."""
 
 _MAGIC = {"image/png": b"\x89PNG\r\n\x1a\n", "application/pdf": b"%PDF-1.7\n", "text/html": LOGIN_LIKE_HTML}
 
@@ -32,7 +32,7 @@ class WorldComment:
 
 @dataclass(frozen=True, slots=True)
 class WorldEntity:
-    """Something that carries attachments; `kind` is neutral (`story`, ...), and each tracker spells it its own way."""
+    """Something that carries attachments. Each tracker has its own word for its `kind`, like `story`."""
 
     id: int
     kind: str
@@ -43,7 +43,7 @@ class WorldEntity:
 
 @dataclass(frozen=True, slots=True)
 class WorldMessage:
-    """An e-mail that became part of an entity, and may carry attachments of its own."""
+    """An e-mail that became part of an entity and may have attachments."""
 
     id: int
     entity_id: int
@@ -72,7 +72,7 @@ class WorldAttachment:
 
 @dataclass(frozen=True)
 class World:
-    """Everything a tracker holds at first. It never changes, and any number of sandbox trackers can share it."""
+    """Everything a tracker holds at first. It never changes, so any number of sandboxes can share it."""
 
     seed: int
     entities: tuple[WorldEntity, ...]
@@ -130,11 +130,11 @@ class World:
         return b"".join(self.chunks(attachment))
 
     def chunks(self, attachment: WorldAttachment) -> Iterator[bytes]:
-        """The content in chunks of at most `BLOCK` bytes; the same bytes each time."""
-        block = random.Random(f"{self.seed}|{attachment.content_seed}").randbytes(min(attachment.size, BLOCK))
+        """The content in chunks of at most `BLOCK_BYTES` bytes; the same bytes each time."""
+        block = random.Random(f"{self.seed}|{attachment.content_seed}").randbytes(min(attachment.size, BLOCK_BYTES))
         head = _MAGIC.get(attachment.media_type, b"")
         first = head + block[len(head) :] if attachment.size >= len(head) + 16 else block
-        for start in range(0, attachment.size, BLOCK):
+        for start in range(0, attachment.size, BLOCK_BYTES):
             chunk = first if start == 0 else start.to_bytes(8, "big") + block[8:]
             yield chunk[: attachment.size - start]
 
@@ -173,6 +173,6 @@ def _entity(rng: random.Random, number: int) -> WorldEntity:
     return WorldEntity(101 + 3 * number, KINDS[number % len(KINDS)], title, text)
 
 
-def some_moment(rng: random.Random) -> datetime:
+def random_date(rng: random.Random) -> datetime:
     """A random time in the years 2015 to 2025, to the second, in UTC."""
     return datetime.fromtimestamp(rng.randrange(1_420_070_400, 1_766_000_000), UTC)

@@ -1,8 +1,8 @@
-"""File names, words and people of the made-up world: data, no code.
+"""File names, words and people of the made-up world.
 
-Every name that ever broke an importer is here once, so that each run over a sandbox meets them all.
+The odd names are of every kind that is known to break importers, so that each run over a sandbox meets them all.
 
-Beware: the names are legal where people made them, but not at every target or on every disk.
+Beware: they are legal where people made them, but not at every target or on every disk.
 """
 
 KINDS = ("story", "bug", "task", "feature", "request")

@@ -7,45 +7,16 @@ start is what the source holds now.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from migrator.model import Attachment, Blob, Cursor, Entity, EntityRef, Link, Outcome, Status
-from migrator.store.catalog.database import CatalogDatabase
+from migrator.store.catalog.changed_content import RECORD_LISTED
+from migrator.store.catalog.database import FAILURES_KEY
+from migrator.store.catalog.part import CatalogPart
+from migrator.store.catalog.rows import COLUMNS, attachment_from, row_of, statements_for
+from migrator.store.catalog.settings import Settings
 
-COLUMNS = (
-    "attachment_id, kind, entity_id, comment_id, name, size, media_type, description, created_at, created_by, "
-    "locator, raw"
-)
-# Once an owner is known, it is never removed. New content (another size or date) has to be fetched again. A file that
-# was gone and is listed again is back; if it was its download that said "gone" (such rows carry an error), it is tried
-# again, once in each run. A stored file that this run skips keeps its old size and date, so that the run that fetches
-# it later can still see the change.
-_LEFT = "excluded.status = 'skipped' AND status = 'stored'"
-_ATTACHMENTS = f"""
-INSERT INTO attachments ({COLUMNS}, status, first_run, last_run)
-SELECT * FROM (VALUES {{rows}}) WHERE column1 IS NOT NULL
-ON CONFLICT (attachment_id) DO UPDATE SET
-    kind = iif(excluded.kind = 'Unlinked', kind, excluded.kind),
-    entity_id = iif(excluded.kind = 'Unlinked', entity_id, excluded.entity_id),
-    comment_id = coalesce(excluded.comment_id, comment_id),
-    name = excluded.name, size = iif({_LEFT}, size, coalesce(excluded.size, size)), media_type = excluded.media_type,
-    description = excluded.description,
-    created_at = iif(excluded.created_at = '' OR {_LEFT}, created_at, excluded.created_at),
-    created_by = excluded.created_by,
-    error = iif(excluded.status = 'skipped' AND status != 'stored', NULL, error),
-    locator = excluded.locator, raw = excluded.raw, last_run = excluded.last_run,
-    status = CASE
-        WHEN excluded.status = 'skipped' THEN iif(status = 'stored', 'stored', 'skipped')
-        WHEN size != excluded.size THEN 'pending'
-        WHEN excluded.created_at != '' AND created_at != excluded.created_at
-            AND NOT same_moment(created_at, excluded.created_at) THEN 'pending'
-        WHEN status = 'gone' AND last_run = excluded.last_run THEN 'gone'
-        WHEN status = 'gone' THEN iif(sha256 IS NULL OR error IS NOT NULL, 'pending', 'stored')
-        WHEN status = 'skipped' THEN 'pending'
-        ELSE status END
-"""
 _ENTITIES = """
 INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run)
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
@@ -67,24 +38,8 @@ _LINK = """
 UPDATE attachments SET kind = ?, entity_id = ?, comment_id = coalesce(?, comment_id)
 WHERE attachment_id = ? AND kind = 'Unlinked'
 """
-
-
-ROWS_PER_STATEMENT = 512
-"""Rows per SQL statement. Each statement releases the GIL, and may wait for milliseconds to get it back."""
-
-
-def _statements_for(statement: str, rows: Sequence[Sequence[object]]) -> Iterator[tuple[str, list[object]]]:
-    """Statements that write these rows, each with its parameters; `{rows}` in `statement` is the place of the rows.
-
-    SQLite compiles the statement anew for each number of rows. So that there are few such numbers, each batch is filled
-    up to a power of two with NULL rows, which the statement has to skip.
-    """
-    for start in range(0, len(rows), ROWS_PER_STATEMENT):
-        batch = rows[start : start + ROWS_PER_STATEMENT]
-        width, length = len(batch[0]), 1 << (len(batch) - 1).bit_length()
-        placeholders = f"({', '.join('?' * width)})"
-        padding = [None] * (width * (length - len(batch)))
-        yield statement.format(rows=", ".join([placeholders] * length)), [*chain.from_iterable(batch), *padding]
+FEW_GONE_FILES = 10
+"""This many files may vanish at once, whatever their share of the archive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,52 +54,76 @@ class Crawl:
     partial: bool = False
 
 
-class CrawlTables(CatalogDatabase):
-    """Methods of `Catalog`."""
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """What the archive held as present and a complete crawl did not list: `files` out of `held`.
 
-    def begin_crawl(self, run: int, scope: str, kinds: Sequence[str] = (), *, partial: bool = False) -> Crawl:
+    `believed` is False if too many vanished at once; they then stay present.
+    """
+
+    files: int = 0
+    held: int = 0
+    believed: bool = True
+
+
+class CrawlRecords(CatalogPart):
+    """What a backup records as it goes: pages, outcomes, checkpoints, and what is gone at the end.
+
+    Beware: a file that is not listed is gone only if the whole source was seen and not too many vanish at once.
+    """
+
+    def begin(self, run: int, scope: str, kinds: Sequence[str] = (), *, partial: bool = False) -> Crawl:
         """Resume the crawl under way, or start one if there is none or its scope was different.
 
         A partial crawl leaves the checkpoints of the full crawl alone. A full crawl ends a partial one, and requeues
         what that skipped of its `kinds`.
         """
-        rows = self.db.execute(
+        rows = self._db.execute(
             "SELECT stream, cursor, done, run_id FROM checkpoints WHERE partial = ?", [partial]
         ).fetchall()
         same_scope = [row for row in rows if row[0] == "" and row[1] == scope]
-        with self.transaction():
+        with self._database.transaction():
             if not partial:
                 self._end_partial(kinds)
             if not same_scope:
-                self.db.execute("DELETE FROM checkpoints WHERE partial = ?", [partial])
-                self.db.execute("INSERT INTO checkpoints VALUES (?, '', ?, 0, ?)", [partial, scope, run])
+                self._db.execute("DELETE FROM checkpoints WHERE partial = ?", [partial])
+                self._db.execute("INSERT INTO checkpoints VALUES (?, '', ?, 0, ?)", [partial, scope, run])
                 return Crawl(run, {}, partial)
         cursors = {stream: None if done else cursor for stream, cursor, done, _ in rows if stream}
         return Crawl(same_scope[0][3], cursors, partial)
 
     def _end_partial(self, kinds: Sequence[str]) -> None:
         of_kinds = f"AND kind IN ('Unlinked', {', '.join('?' * len(kinds))})" if kinds else ""
-        self.db.execute("DELETE FROM checkpoints WHERE partial")
-        self.db.execute(
+        self._db.execute("DELETE FROM checkpoints WHERE partial")
+        self._db.execute(
             f"UPDATE attachments SET status = 'pending' WHERE status = 'skipped' AND error IS NULL {of_kinds}", [*kinds]
         )
+
+    def selected_entities(self, crawl: Crawl) -> list[EntityRef]:
+        """The entities that a crawl with a limit has selected so far."""
+        start, refs = json.loads(Settings(self._database).get("taken") or "[0, []]")
+        return [EntityRef(kind, id_) for kind, id_ in refs] if crawl.partial and start == crawl.start else []
+
+    def record_selected(self, crawl: Crawl, selected: Iterable[EntityRef]) -> None:
+        """Record the entities that a crawl with a limit has selected, before anything of them is recorded."""
+        Settings(self._database).set("taken", json.dumps([crawl.start, [(ref.kind, ref.id) for ref in selected]]))
 
     def record_listing(
         self, run: int, entities: Sequence[Entity], attachments: Iterable[tuple[Attachment, Status]]
     ) -> set[str]:
         """Record what a page lists; returns the ids of attachments that still have to be fetched."""
         seen = [(*e.ref, e.title, e.url, e.raw, run, run) for e in entities]
-        listed = [(*_row(attachment), status.value, run, run) for attachment, status in attachments]
-        with self.transaction():
-            for statement, values in (*_statements_for(_ENTITIES, seen), *_statements_for(_ATTACHMENTS, listed)):
-                self.db.execute(statement, values)
+        listed = [(*row_of(attachment), status.value, run, run) for attachment, status in attachments]
+        with self._database.transaction():
+            for statement, values in (*statements_for(_ENTITIES, seen), *statements_for(RECORD_LISTED, listed)):
+                self._db.execute(statement, values)
         return self._unfinished([row[0] for row in listed])
 
     def _unfinished(self, ids: Sequence[object]) -> set[str]:
         unfinished: set[str] = set()
         for start in range(0, len(ids), 500):
             batch = ids[start : start + 500]
-            row = self.db.execute(
+            row = self._db.execute(
                 "SELECT json_group_array(attachment_id) FROM attachments WHERE status IN ('pending', 'failed') "
                 f"AND attachment_id IN ({', '.join('?' * len(batch))})",
                 batch,
@@ -158,8 +137,8 @@ class CrawlTables(CatalogDatabase):
         None: they can be listed again. An entity that no page has listed gets its row here, or its error would be lost.
         """
         column = "note" if expected else "error"
-        with self.transaction():
-            self.db.execute(
+        with self._database.transaction():
+            self._db.execute(
                 f"INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run, {column}) "
                 f"VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
                 f"ON CONFLICT DO UPDATE SET {column} = excluded.{column}, last_run = excluded.last_run",
@@ -168,66 +147,45 @@ class CrawlTables(CatalogDatabase):
 
     def failed_entities(self, crawl: Crawl) -> list[Entity]:
         """The entities whose attachments an earlier run of this crawl could not list."""
-        rows = self.db.execute(
+        rows = self._db.execute(
             "SELECT kind, entity_id, title, url, raw FROM entities "
             "WHERE coalesce(error, note) IS NOT NULL AND error IS NOT NULL AND +last_run >= ?",
             [crawl.start],
         ).fetchall()
         return [Entity(EntityRef(kind, id_), title, url, raw) for kind, id_, title, url, raw in rows]
 
-    def sample_of_files(self, entities: int) -> list[Attachment]:
-        """Stored files of this many entities: any, but the same ones each time. Reads all attachments.
-
-        Files that an entity's own list may lack are left out: those of comments, and images inside a text.
-        """
-        own = "status = 'stored' AND comment_id IS NULL AND attachment_id NOT LIKE 'inline:%'"
-        rows = self.db.execute(
-            f"SELECT {COLUMNS} FROM attachments WHERE {own} AND (kind, entity_id) IN (SELECT kind, entity_id "
-            f"FROM attachments WHERE {own} GROUP BY kind, entity_id ORDER BY min(sha256) LIMIT ?) "
-            "ORDER BY kind, entity_id, attachment_id LIMIT 500",
-            [entities],
-        ).fetchall()
-        return [attachment_from(row) for row in rows]
-
     def record_outcomes(self, run: int, outcomes: Iterable[Outcome]) -> None:
         """Record the outcome of each file. Its blob must be safe on disk before."""
         outcomes = list(outcomes)
         stored = [(o.attachment.id, o.blob, o.warning) for o in outcomes if o.blob]
         others = [(o.status.value, o.error, o.attachment.id) for o in outcomes if not o.blob]
-        with self.transaction():
+        with self._database.transaction():
             if stored:
                 self._record_stored(run, stored)
             if others:
-                self.db.conn.executemany("UPDATE attachments SET status = ?, error = ? WHERE attachment_id = ?", others)
+                self._db.conn.executemany(
+                    "UPDATE attachments SET status = ?, error = ? WHERE attachment_id = ?", others
+                )
 
     def _record_stored(self, run: int, stored: Sequence[tuple[str, Blob, str | None]]) -> None:
         blobs = [*{blob.sha256: (blob.sha256, blob.size) for _, blob, _ in stored}.values()]
         done = [(id_, blob.sha256, warning) for id_, blob, warning in stored]
-        for statement, values in _statements_for(_BLOBS, blobs):
-            self.db.execute(statement, values)
-        for statement, values in _statements_for(_STORED, done):
-            self.db.execute(statement, [*values, run])
+        for statement, values in statements_for(_BLOBS, blobs):
+            self._db.execute(statement, values)
+        for statement, values in statements_for(_STORED, done):
+            self._db.execute(statement, [*values, run])
 
     def record_checkpoint(
         self, run: int, stream: str, cursor: Cursor | None, links: Iterable[Link] = (), *, partial: bool = False
     ) -> None:
         """All of a page is recorded: the stream continues at `cursor`; None means it is done."""
-        with self.transaction():
-            self.db.conn.executemany(_LINK, [(x.owner.kind, x.owner.id, x.comment_id, x.attachment_id) for x in links])
-            self.db.execute(
+        with self._database.transaction():
+            self._db.conn.executemany(_LINK, [(x.owner.kind, x.owner.id, x.comment_id, x.attachment_id) for x in links])
+            self._db.execute(
                 "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?) ON CONFLICT (partial, stream) DO UPDATE SET "
                 "cursor = excluded.cursor, done = excluded.done, run_id = excluded.run_id",
                 [partial, stream, cursor, cursor is None, run],
             )
-
-    def stored_of_unlisted_size(self) -> Attachment | None:
-        """The smallest stored file that is not empty and whose size the tracker doesn't list."""
-        columns = ", ".join(f"a.{column}" for column in COLUMNS.split(", "))
-        row = self.db.execute(
-            f"SELECT {columns} FROM attachments a JOIN blobs b USING (sha256) WHERE a.status = 'stored' "
-            "AND coalesce(a.size, -1) < 0 AND b.size > 0 ORDER BY b.size LIMIT 1"
-        ).fetchone()
-        return attachment_from(row) if row else None
 
     def unfinished(self, crawl: Crawl, after: str = "") -> list[Attachment]:
         """What this crawl has listed and still has to fetch: the next few hundred, by id.
@@ -235,66 +193,73 @@ class CrawlTables(CatalogDatabase):
         For a partial crawl that includes what was skipped, as its owner may have become known since.
         """
         wanted = "status IN ('pending', 'failed')" + (" OR status = 'skipped' AND error IS NULL" * crawl.partial)
-        rows = self.db.execute(
+        rows = self._db.execute(
             f"SELECT {COLUMNS} FROM attachments WHERE ({wanted}) "
             "AND attachment_id > ? AND last_run >= ? ORDER BY attachment_id LIMIT 500",
             [after, crawl.start],
         ).fetchall()
         return [attachment_from(row) for row in rows]
 
-    def record_problems(self, problems: Mapping[str, str], *, whole: bool) -> None:
-        """Record what `verify` found of each blob. A check of the `whole` archive also clears earlier problems."""
-        if self.read_only:
-            return
-        with self.transaction():
-            if whole:
-                self.db.execute("UPDATE blobs SET problem = NULL WHERE problem IS NOT NULL")
-            self.db.conn.executemany(
-                "UPDATE blobs SET problem = ? WHERE sha256 = ?",
-                [(problem, sha256) for sha256, problem in problems.items()],
-            )
-
     def requeue(self, lost: Iterable[str]) -> int:
         """Queue the attachments of these damaged or missing blobs to be fetched again; returns how many there are."""
-        with self.transaction():
-            return self.db.execute(
+        with self._database.transaction():
+            return self._db.execute(
                 "UPDATE attachments SET status = 'pending', error = 'its blob is damaged or missing' "
                 "WHERE status = 'stored' AND sha256 IN (SELECT value FROM json_each(?))",
                 [json.dumps([*lost])],
             ).rowcount
 
+    def record_general_failures(self, failures: Sequence[tuple[str, str]]) -> None:
+        """Replace the failures (name, reason) that belong to no file or entity by those of this backup."""
+        text = json.dumps([*failures], ensure_ascii=False)
+        recorded = self._db.execute("SELECT value FROM settings WHERE key = ?", [FAILURES_KEY]).fetchone()
+        if text != (recorded[0] if recorded else "[]"):
+            with self._database.transaction():
+                self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", [FAILURES_KEY, text])
 
-def _row(attachment: Attachment) -> tuple[object, ...]:
-    """The values of `COLUMNS`."""
-    return (
-        attachment.id,
-        attachment.owner.kind,
-        attachment.owner.id,
-        attachment.comment_id,
-        attachment.name,
-        attachment.size,
-        attachment.media_type,
-        attachment.description,
-        attachment.created_at,
-        attachment.created_by,
-        attachment.locator,
-        attachment.raw,
-    )
+    def end(
+        self,
+        crawl: Crawl,
+        kinds: Sequence[str] = (),
+        *,
+        left_out: Sequence[str] = (),
+        whole: bool = True,
+        max_gone: float | None = None,
+    ) -> Vanished:
+        """Finish the crawl: the next backup starts a new one, and what this one did not see is gone.
+
+        Only files of these `kinds` were looked for (all kinds if empty), except those `left_out`. Nothing is marked
+        gone if some entity could not be asked for its files, or if the crawl is not `whole` for another reason, because
+        the files may still be there. Nor is anything if too much would go: more than FEW_GONE_FILES, and
+        more than the share `max_gone` of the files held as present. A partial crawl marks nothing gone.
+        """
+        with self._database.transaction():
+            holes = self._db.execute(
+                "SELECT 1 FROM entities WHERE coalesce(error, note) IS NOT NULL AND +last_run >= ? LIMIT 1",
+                [crawl.start],
+            ).fetchone()
+            wanted = _wanted(kinds, left_out)
+            vanished = Vanished() if holes or crawl.partial or not whole else self._vanished(crawl, *wanted, max_gone)
+            if vanished.files and vanished.believed:
+                self._db.execute(
+                    f"UPDATE attachments SET status = 'gone', error = NULL WHERE last_run < ? {wanted[0]} "
+                    "AND status != 'gone'",
+                    [crawl.start, *wanted[1]],
+                )
+            self._db.execute("DELETE FROM checkpoints WHERE partial = ?", [crawl.partial])
+        return vanished
+
+    def _vanished(self, crawl: Crawl, wanted: str, kinds: Sequence[str], max_gone: float | None) -> Vanished:
+        count = f"SELECT count(*) FROM attachments WHERE status != 'gone' {wanted}"
+        files = int(self._db.execute(f"{count} AND last_run < ?", [*kinds, crawl.start]).fetchone()[0])
+        if files <= FEW_GONE_FILES or max_gone is None:
+            return Vanished(files)
+        held = int(self._db.execute(f"{count} AND first_run < ?", [*kinds, crawl.start]).fetchone()[0])
+        return Vanished(files, held, believed=files <= max_gone * held)
 
 
-def attachment_from(row: Sequence[object]) -> Attachment:
-    """The attachment in a row of `COLUMNS`."""
-    (id_, kind, entity, comment, name, size, media_type, description, created_at, created_by, locator, raw) = row
-    return Attachment(
-        id=str(id_),
-        owner=EntityRef(str(kind), str(entity)),
-        name=str(name),
-        size=size if isinstance(size, int) else None,
-        comment_id=None if comment is None else str(comment),
-        media_type=str(media_type),
-        description=str(description),
-        created_at=str(created_at),
-        created_by=str(created_by),
-        locator=str(locator),
-        raw=str(raw),
-    )
+def _wanted(kinds: Sequence[str], left_out: Sequence[str]) -> tuple[str, list[str]]:
+    """An SQL condition and its parameters: these kinds, or all if there are none, except those left out."""
+    among = f"AND kind IN ({', '.join('?' * len(kinds))}) " if kinds else ""
+    without = f"AND kind NOT IN ({', '.join('?' * len(left_out))})" if left_out else ""
+    return among + without, [*kinds, *left_out]

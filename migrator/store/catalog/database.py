@@ -18,11 +18,6 @@ from migrator.store.journal import Journal, catch_up, manifest
 from migrator.store.layout import CATALOG
 from migrator.store.schema import migrations
 
-IS_MAPPED = (
-    "EXISTS (SELECT 1 FROM mapped m WHERE m.kind = a.kind AND m.id = a.entity_id "
-    "AND m.target_kind = u.target_kind AND m.target_id = u.target_id)"
-)
-"""SQL: whether the mapping sends the owner of attachment `a` to the target entity of upload `u`."""
 FAILURES_KEY = "failures"
 """The key in `settings` for failures of the last backup that belong to no file or entity."""
 REBUILD = "`migrator rebuild` makes a new one from what the archive holds"
@@ -103,13 +98,6 @@ class CatalogDatabase:
     def close(self) -> None:
         """Close the file."""
         self.db.close()
-
-    def prepare_mapped_table(self) -> None:
-        """Create the temporary table `mapped` for a load's mapping. It is empty until the load is planned."""
-        self.db.execute(
-            "CREATE TEMP TABLE IF NOT EXISTS mapped (kind, id, target_kind, target_id, "
-            "PRIMARY KEY (kind, id, target_kind, target_id)) WITHOUT ROWID"
-        )
 
     def ensure_journal(self, *, anew: bool = False) -> None:
         """Before a run that works on the archive: have a complete manifest, and add every change to it from now on.

@@ -9,12 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+
+from sqlite_utils import Database
 
 from migrator.model import Altered, Attachment, Blob, EntityRef, Upload, UploadStatus
-from migrator.store.catalog.crawl import COLUMNS, attachment_from
-from migrator.store.catalog.database import IS_MAPPED, CatalogDatabase
+from migrator.store.catalog.part import CatalogPart
+from migrator.store.catalog.rows import COLUMNS_OF_A, attachment_from, upload_from
 
+IS_MAPPED = (
+    "EXISTS (SELECT 1 FROM mapped m WHERE m.kind = a.kind AND m.id = a.entity_id "
+    "AND m.target_kind = u.target_kind AND m.target_id = u.target_id)"
+)
+"""SQL: whether the mapping sends the owner of attachment `a` to the target entity of upload `u`."""
 _UNSETTLED = "status IN ('planned', 'in_doubt', 'failed')"
 _OURS = (
     "u.sent_run IS NOT NULL AND (u.status IN ('uploaded', 'already_there', 'in_doubt') "
@@ -23,58 +29,36 @@ _OURS = (
 _TO = "u.target_kind = ? AND u.target_id = ? AND "
 
 
-class UploadTables(CatalogDatabase):
-    """Methods of `Catalog`. `target` identifies a target tracker: its name and address."""
+class UploadRecords(CatalogPart):
+    """What a load plans, sends and confirms. `target` identifies a target tracker: its name and address."""
 
-    def owners(self) -> Iterator[tuple[EntityRef, int]]:
-        """Every entity with stored files, and their number, in a fixed order."""
-        for kind, entity, count in self.db.execute(
-            "SELECT kind, entity_id, count(*) FROM attachments WHERE status = 'stored' GROUP BY kind, entity_id"
-        ):
-            yield EntityRef(kind, entity), count
-
-    def known_refs(self) -> set[EntityRef]:
-        """Every entity that was seen, or owns a file."""
-        rows = self.db.execute("SELECT kind, entity_id FROM entities UNION SELECT kind, entity_id FROM attachments")
-        return {EntityRef(kind, id_) for kind, id_ in rows}
-
-    def files_of(self, owners: Iterable[EntityRef]) -> Iterator[dict[str, str]]:
-        """The stored files of these entities, as a summary shows them."""
-        for owner in owners:
-            for id_, name in self.db.execute(
-                "SELECT attachment_id, name FROM attachments WHERE kind = ? AND entity_id = ? AND status = 'stored' "
-                "ORDER BY attachment_id",
-                [owner.kind, owner.id],
-            ).fetchall():
-                yield {"kind": owner.kind, "entity": owner.id, "attachment": id_, "name": name}
-
-    def plan_uploads(self, run: int, target: str, pairs: Iterable[tuple[EntityRef, EntityRef]]) -> None:
+    def plan(self, run: int, target: str, pairs: Iterable[tuple[EntityRef, EntityRef]]) -> None:
         """Add a row for every stored attachment of each source entity and its target entity, unless there is one.
 
         What an earlier mapping planned, and no run has sent, is removed; what was rolled back is planned again.
         """
-        self.prepare_mapped_table()
-        with self.transaction():
-            self.db.execute("DELETE FROM mapped")
-            self.db.conn.executemany(
+        prepare_mapped_table(self._db)
+        with self._database.transaction():
+            self._db.execute("DELETE FROM mapped")
+            self._db.conn.executemany(
                 "INSERT OR IGNORE INTO mapped VALUES (?, ?, ?, ?)",
                 [(of.kind, of.id, to.kind, to.id) for of, to in pairs],
             )
-            self.db.execute(
+            self._db.execute(
                 "DELETE FROM uploads WHERE target = ? AND remote_id IS NULL AND status IN ('planned', 'failed') "
                 "AND NOT EXISTS (SELECT 1 FROM mapped m JOIN attachments a ON a.kind = m.kind AND a.entity_id = m.id "
                 "WHERE a.attachment_id = uploads.attachment_id "
                 "AND m.target_kind = uploads.target_kind AND m.target_id = uploads.target_id)",
                 [target],
             )
-            self.db.execute(
+            self._db.execute(
                 "INSERT OR IGNORE INTO uploads (target, attachment_id, target_kind, target_id, status, run_id) "
                 "SELECT ?, a.attachment_id, m.target_kind, m.target_id, 'planned', ? FROM mapped m "
                 "JOIN attachments a ON a.kind = m.kind AND a.entity_id = m.id "
                 "WHERE a.status = 'stored'",
                 [target, run],
             )
-            self.db.execute(
+            self._db.execute(
                 "UPDATE uploads SET status = 'planned', remote_id = NULL, name = NULL, attempts = 0, error = NULL, "
                 "sent_run = NULL, seen = NULL, sent_sha256 = NULL, sent_name = NULL, sent_at = NULL, "
                 "accepted = NULL, altered = NULL, run_id = ? "
@@ -85,14 +69,13 @@ class UploadTables(CatalogDatabase):
                 [run, target],
             )
 
-    def planned_uploads(self, target: str) -> Iterator[tuple[Attachment, EntityRef, UploadStatus]]:
+    def planned(self, target: str) -> Iterator[tuple[Attachment, EntityRef, UploadStatus]]:
         """Every upload that isn't rolled back: its attachment with the blob's size, by source entity in a fixed order.
 
         Beware: nothing else may use the catalog until the iteration has ended.
         """
-        columns = ", ".join(f"a.{column}" for column in COLUMNS.split(", "))
-        rows = self.db.execute(
-            f"SELECT u.target_kind, u.target_id, u.status, b.size, {columns} FROM uploads u "
+        rows = self._db.execute(
+            f"SELECT u.target_kind, u.target_id, u.status, b.size, {COLUMNS_OF_A} FROM uploads u "
             "JOIN attachments a USING (attachment_id) JOIN blobs b USING (sha256) "
             "WHERE target = ? AND u.status != 'rolled_back' ORDER BY a.kind, a.entity_id, a.attachment_id",
             [target],
@@ -105,7 +88,7 @@ class UploadTables(CatalogDatabase):
 
         By then the other entities may have shown how soon this target lists what was sent.
         """
-        rows = self.db.execute(
+        rows = self._db.execute(
             "SELECT target_kind, target_id FROM ("
             f"SELECT target_kind, target_id, status FROM uploads WHERE target = ? AND {_UNSETTLED} UNION ALL "
             "SELECT target_kind, target_id, status FROM uploads WHERE target = ? AND accepted = 1) "
@@ -114,7 +97,7 @@ class UploadTables(CatalogDatabase):
         )
         return [EntityRef(kind, id_) for kind, id_ in rows.fetchall()]
 
-    def unsettled_uploads(self, target: str, to: EntityRef) -> list[Upload]:
+    def unsettled(self, target: str, to: EntityRef) -> list[Upload]:
         """The uploads to one target entity that are not settled, or not yet seen on a list; those in doubt first."""
         return self._uploads(
             "b.sha256 = a.sha256",
@@ -135,7 +118,7 @@ class UploadTables(CatalogDatabase):
 
     def arrived_at(self, target: str, attachment_id: str) -> set[EntityRef]:
         """The target entities at which an attachment has arrived."""
-        rows = self.db.execute(
+        rows = self._db.execute(
             "SELECT target_kind, target_id FROM uploads WHERE target = ? AND attachment_id = ? "
             "AND status IN ('uploaded', 'already_there')",
             [target, attachment_id],
@@ -144,13 +127,13 @@ class UploadTables(CatalogDatabase):
 
     def _uploads(self, of: str, wanted: str, args: Sequence[object], to: str = _TO) -> list[Upload]:
         """Uploads that match `wanted`, by default to one target entity; `of` selects the blob."""
-        columns = ", ".join(f"a.{column}" for column in COLUMNS.split(", "))
-        rows = self.db.execute(
+        rows = self._db.execute(
             "SELECT u.target_kind, u.target_id, u.status, u.remote_id, u.name, u.attempts, u.sent_run, u.seen, "
             "u.content_check = 'differs', "
             "u.status = 'in_doubt' AND u.run_id IN (SELECT run_id FROM runs WHERE command = 'rollback'), "
             "u.remote_locator, coalesce(u.sent_name, u.name), u.sent_at, u.accepted, u.altered, "
-            f"b.sha256, b.size, {columns} FROM uploads u JOIN attachments a USING (attachment_id) JOIN blobs b ON {of} "
+            f"b.sha256, b.size, {COLUMNS_OF_A} "
+            f"FROM uploads u JOIN attachments a USING (attachment_id) JOIN blobs b ON {of} "
             f"WHERE u.target = ? AND {to}{wanted}",
             args,
         )
@@ -158,14 +141,14 @@ class UploadTables(CatalogDatabase):
 
     def entities_to_roll_back(self, target: str, run: int | None = None) -> dict[EntityRef, int]:
         """Target entities that hold, or may hold, what loads (or one load) sent, and how many files each."""
-        rows = self.db.execute(
+        rows = self._db.execute(
             "SELECT target_kind, target_id, count(*) FROM uploads u WHERE target = ? AND (? IS NULL OR sent_run = ?) "
             f"AND {_OURS} GROUP BY 1, 2",
             [target, run, run],
         )
         return {EntityRef(kind, id_): count for kind, id_, count in rows.fetchall()}
 
-    def uploads_to_roll_back(self, target: str, to: EntityRef, run: int | None = None) -> list[Upload]:
+    def to_roll_back(self, target: str, to: EntityRef, run: int | None = None) -> list[Upload]:
         """What loads sent to one target entity, each with the blob that was sent, whatever the source holds now."""
         return self._uploads(
             "b.sha256 = coalesce(u.sent_sha256, a.sha256)",
@@ -173,14 +156,9 @@ class UploadTables(CatalogDatabase):
             [target, to.kind, to.id, run, run],
         )
 
-    def is_load(self, run: int) -> bool:
-        """Whether this is the id of a load."""
-        row = self.db.execute("SELECT 1 FROM runs WHERE run_id = ? AND command = 'load'", [run]).fetchone()
-        return row is not None
-
     def arrived(self, target: str, to: EntityRef) -> dict[str, tuple[str, str, str]]:
         """Remote id, name and `sent_at` of each attachment known to have arrived at a target entity."""
-        rows = self.db.execute(
+        rows = self._db.execute(
             "SELECT attachment_id, remote_id, name, coalesce(sent_at, '') FROM uploads "
             "WHERE target = ? AND target_kind = ? AND target_id = ? "
             "AND remote_id IS NOT NULL AND status != 'rolled_back'",
@@ -188,7 +166,7 @@ class UploadTables(CatalogDatabase):
         )
         return {str(id_): (str(remote), str(name), str(at)) for id_, remote, name, at in rows.fetchall()}
 
-    def record_upload(
+    def record(
         self,
         run: int,
         target: str,
@@ -209,8 +187,8 @@ class UploadTables(CatalogDatabase):
         Once the file is known, the record of which files were there before (`seen`) is dropped.
         """
         altered_json = None if altered is None else json.dumps(altered, ensure_ascii=False) if altered else ""
-        with self.transaction():
-            self.db.execute(
+        with self._database.transaction():
+            self._db.execute(
                 "UPDATE uploads SET status = ?, name = coalesce(?, name), remote_id = coalesce(?, remote_id), "
                 "remote_locator = coalesce(?, remote_locator), error = ?, sent_run = iif(?, sent_run, NULL), "
                 "seen = iif(? IN ('uploaded', 'already_there', 'rolled_back'), NULL, seen), "
@@ -233,8 +211,8 @@ class UploadTables(CatalogDatabase):
         in doubt, the `seen` of the first attempt stays. What was known about an earlier file is dropped.
         """
         before = json.dumps(sorted(seen)) if seen else None
-        with self.transaction():
-            self.db.execute(
+        with self._database.transaction():
+            self._db.execute(
                 "UPDATE uploads SET status = 'in_doubt', name = ?, sent_name = ?, sent_at = ?, error = NULL, "
                 "attempts = attempts + 1, run_id = ?, sent_run = ?, "
                 "seen = iif(status = 'in_doubt' AND remote_id IS NULL, seen, ?), "
@@ -242,16 +220,56 @@ class UploadTables(CatalogDatabase):
                 [name, name, sent_at, run, run, before, upload.blob.sha256, *_key(target, upload)],
             )
 
-    def altered_uploads(self, target: str, run: int) -> list[dict[str, Any]]:
-        """What the target altered in the files that one run settled, as its summary shows it."""
-        rows = self.db.execute(
-            "SELECT a.kind, a.entity_id, a.attachment_id, a.name, u.target_kind, u.target_id, u.altered "
-            "FROM uploads u JOIN attachments a USING (attachment_id) WHERE u.target = ? AND u.run_id = ? "
-            "AND u.altered IS NOT NULL AND u.status IN ('uploaded', 'already_there') ORDER BY 1, 2, 3",
+    def record_content_check(
+        self, target: str, upload: Upload, problem: str | None, altered: Altered | None = None
+    ) -> None:
+        """Record the result of reading an upload back: None if it was the same, otherwise how it differs and so failed.
+
+        `altered` is what the target is now known to have altered; None leaves it as it was.
+        """
+        altered_json = json.dumps(altered, ensure_ascii=False) if altered else None
+        key = (target, upload.attachment.id, upload.to.kind, upload.to.id)
+        with self._database.transaction():
+            self._db.execute(
+                "UPDATE uploads SET content_check = ?, status = iif(? IS NULL, status, 'failed'), error = ?, "
+                "altered = coalesce(?, altered) "
+                "WHERE target = ? AND attachment_id = ? AND target_kind = ? AND target_id = ?",
+                ["differs" if problem else "same", problem, problem, altered_json, *key],
+            )
+
+    def all_arrived(self, target: str, run: int | None = None) -> dict[EntityRef, list[Upload]]:
+        """The uploads recorded as being at a target, by target entity: all of them, or those that one run settled."""
+        rows = self._db.execute(
+            "SELECT target_kind, target_id, u.status, u.remote_id, u.name, u.attempts, u.remote_locator, u.altered, "
+            f"u.accepted, b.sha256, b.size, {COLUMNS_OF_A} "
+            "FROM uploads u JOIN attachments a USING (attachment_id) JOIN blobs b USING (sha256) "
+            "WHERE target = ? AND u.status IN ('uploaded', 'already_there') AND u.run_id = coalesce(?, u.run_id) "
+            "ORDER BY target_kind, target_id, u.attachment_id",
             [target, run],
         )
-        keys = ("kind", "entity", "attachment", "name", "target_kind", "target_id", "how")
-        return [dict(zip(keys, [*row[:-1], json.loads(row[-1])], strict=True)) for row in rows.fetchall()]
+        by_entity: dict[EntityRef, list[Upload]] = {}
+        for row in rows.fetchall():
+            to = EntityRef(row[0], row[1])
+            known = (UploadStatus(row[2]), row[3], row[4], row[5])
+            upload = Upload(
+                attachment_from(row[11:]),
+                Blob(row[9], row[10]),
+                to,
+                *known,
+                locator=row[6],
+                altered=json.loads(row[7] or "{}"),
+                accepted=bool(row[8]),
+            )
+            by_entity.setdefault(to, []).append(upload)
+        return by_entity
+
+
+def prepare_mapped_table(db: Database) -> None:
+    """Create the temporary table `mapped` for a load's mapping. It is empty until the load is planned."""
+    db.execute(
+        "CREATE TEMP TABLE IF NOT EXISTS mapped (kind, id, target_kind, target_id, "
+        "PRIMARY KEY (kind, id, target_kind, target_id)) WITHOUT ROWID"
+    )
 
 
 _ROW = "WHERE target = ? AND attachment_id = ? AND target_kind = ? AND target_id = ?"
@@ -259,28 +277,3 @@ _ROW = "WHERE target = ? AND attachment_id = ? AND target_kind = ? AND target_id
 
 def _key(target: str, upload: Upload) -> tuple[str, str, str, str]:
     return target, upload.attachment.id, upload.to.kind, upload.to.id
-
-
-def upload_from(row: Sequence[Any]) -> Upload:
-    """The upload in a row that `_uploads` selected."""
-    kind, id_, status, remote_id, name, attempts, sent_run, seen, differs, deleting, *sent = row[:15]
-    locator, sent_name, sent_at, accepted, altered = sent
-    sha256, size, *attachment = row[15:]
-    return Upload(
-        attachment_from(attachment),
-        Blob(sha256, size),
-        EntityRef(kind, id_),
-        UploadStatus(status),
-        remote_id,
-        name,
-        attempts,
-        sent_run,
-        frozenset(json.loads(seen or "[]")),
-        differs=bool(differs),
-        deleting=bool(deleting),
-        locator=locator,
-        sent_name=sent_name,
-        sent_at=sent_at or "",
-        accepted=bool(accepted),
-        altered=json.loads(altered or "{}"),
-    )

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from migrator.model import EntityRef
 from migrator.sandbox import SANDBOXES
 from migrator.sandbox.server import Sandbox
-from migrator.sandbox.squash.tree import Tree
 from migrator.sandbox.world.model import World, WorldAttachment, WorldEntity
 from migrator.sandbox.world.samples import KINDS
 
@@ -118,17 +117,17 @@ class Living(Sandbox):
         self.owners: dict[int, set[EntityRef]] = {number: {ref} for number, ref in self.unharmed.items()}
         self.moved: set[int] = set()
         self.numbers = {entity.id for entity in self.world.entities}
-        self.contents = {file.id: {self.sha256_of(file)} for file in self.present()}
+        self.contents = {file.id: {self.state.sha256_of(file)} for file in self.present()}
 
     def present(self) -> list[WorldAttachment]:
         """The files that are there now."""
-        return [file for file in self.attachments() if self.is_there(file.entity_id or 0)]
+        return [file for file in self.state.attachments() if self.is_there(file.entity_id or 0)]
 
     def is_there(self, entity_id: int) -> bool:
         """Whether an entity can be seen."""
         if self.tracker == "squash":
-            return not self.is_removed(self.tree.of_entity[entity_id])
-        return self.entity(entity_id) is not None
+            return not self.tree.is_removed(self.tree.of_entity[entity_id])
+        return self.state.entity(entity_id) is not None
 
     def owner_ref(self, file: WorldAttachment) -> EntityRef:
         """The entity of a file, as the tracker names it."""
@@ -162,10 +161,10 @@ class Living(Sandbox):
         """The new state."""
         kept = self.world.entities if entities is None else tuple(sorted(entities, key=lambda one: one.id))
         some = self.world.attachments if files is None else tuple(sorted(files, key=lambda one: one.id))
-        self.world = World(self.world.seed, kept, some)
-        self.changes += 1
+        self.state.world = World(self.world.seed, kept, some)
+        self.state.changes += 1
         if self.tracker == "squash":
-            self.tree = Tree(kept, own_numbers=self.quirks.own_numbers)
+            self.tree.build(kept)
         still = {file.id for file in self.present()}
         self.unharmed = {number: ref for number, ref in self.unharmed.items() if number in still}
 
@@ -206,7 +205,7 @@ class Living(Sandbox):
 
     def _remove_entity(self, _: Step, entity: WorldEntity) -> None:
         if self.tracker == "squash":
-            self.removed.add(self.tree.of_entity[entity.id].key)
+            self.tree.removed.add(self.tree.of_entity[entity.id].key)
             return self.put()
         files = [one for one in self.world.attachments if one.entity_id != entity.id]
         return self.put([one for one in self.world.entities if one.id != entity.id], files)

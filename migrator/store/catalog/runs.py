@@ -1,0 +1,101 @@
+"""The runs in a catalog: how each began and ended, and what it changed in the files of earlier runs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from migrator.model import RunStatus
+from migrator.store.catalog.part import CatalogPart
+from migrator.store.clock import now
+
+# What a backup changes in the archive, counted by triggers as it happens, because it can't be told afterwards.
+# A file that this run saw for the first time counts as added, and as nothing else.
+_CHANGES = """
+CREATE TEMP TABLE changes (run, added, removed, renamed, moved, replaced);
+INSERT INTO changes VALUES ({run}, 0, 0, 0, 0, 0);
+CREATE TEMP TRIGGER file_added AFTER INSERT ON main.attachments WHEN new.status != 'skipped' BEGIN
+    UPDATE changes SET added = added + 1;
+END;
+CREATE TEMP TRIGGER file_changed AFTER UPDATE OF name, kind, entity_id, sha256, status ON main.attachments
+WHEN old.first_run < {run} AND (
+    old.name != new.name OR old.kind != new.kind OR old.entity_id != new.entity_id OR old.sha256 != new.sha256
+    OR (old.status = 'gone') != (new.status = 'gone')
+) BEGIN
+    UPDATE changes SET renamed = renamed + (old.name != new.name),
+        moved = moved + (old.kind != new.kind OR old.entity_id != new.entity_id),
+        replaced = replaced + coalesce(old.sha256 != new.sha256, 0),
+        added = added + (old.status = 'gone' AND new.status = 'stored'),
+        removed = removed + (old.status != 'gone' AND new.status = 'gone' AND (
+            old.sha256 IS NOT NULL OR new.error IS NULL));
+END;
+"""
+
+
+class Runs(CatalogPart):
+    """One row for each run of a command that works on the archive."""
+
+    def begin(self, command: str) -> int:
+        """Start a run and return its id. The caller holds the archive's lock, so runs still `running` were killed.
+
+        In a catalog that is opened read-only the id is 0, and nothing is recorded.
+        """
+        if self._database.read_only:
+            return 0
+        with self._database.transaction():
+            self._db.execute(
+                "UPDATE runs SET status = ?, ended_at = ? WHERE status = ?",
+                [RunStatus.INTERRUPTED, now(), RunStatus.RUNNING],
+            )
+            row = self._db.execute(
+                "INSERT INTO runs (command, status, started_at) VALUES (?, ?, ?) RETURNING run_id",
+                [command, RunStatus.RUNNING, now()],
+            ).fetchone()
+        return int(row[0])
+
+    def end(self, run: int, status: RunStatus, summary: dict[str, Any]) -> None:
+        """Record how a run ended; may be called again."""
+        if self._database.read_only:
+            return
+        with self._database.transaction():
+            self._db.execute(
+                "UPDATE runs SET status = ?, ended_at = ?, summary = ? WHERE run_id = ?",
+                [status, now(), json.dumps(summary, ensure_ascii=False), run],
+            )
+
+    def is_load(self, run: int) -> bool:
+        """Whether this is the id of a load."""
+        row = self._db.execute("SELECT 1 FROM runs WHERE run_id = ? AND command = 'load'", [run]).fetchone()
+        return row is not None
+
+    def latest(self, limit: int = 20) -> list[dict[str, Any]]:
+        """The latest runs, newest first, with their summaries."""
+        rows = self._db.execute(
+            "SELECT run_id, command, status, started_at, ended_at, summary FROM runs ORDER BY run_id DESC LIMIT ?",
+            [limit],
+        ).fetchall()
+        keys = ("run", "command", "status", "started_at", "ended_at")
+        return [
+            {**dict(zip(keys, row, strict=False)), "summary": json.loads(row[5]) if row[5] else None} for row in rows
+        ]
+
+    def last_problems(self) -> list[dict[str, Any]]:
+        """What the last verify or rebuild found."""
+        row = self._db.execute(
+            "SELECT summary FROM runs WHERE command IN ('verify', 'rebuild') AND summary IS NOT NULL "
+            "ORDER BY run_id DESC LIMIT 1"
+        ).fetchone()
+        return list(json.loads(row[0])["problems"]) if row else []
+
+    def count_changes(self, run: int) -> None:
+        """From now on, count what this connection changes in the files of earlier runs. Call it once per run."""
+        self._db.conn.executescript(
+            "DROP TRIGGER IF EXISTS file_added; DROP TRIGGER IF EXISTS file_changed; DROP TABLE IF EXISTS temp.changes;"
+            + _CHANGES.format(run=int(run))
+        )
+
+    def changes(self) -> dict[str, int]:
+        """The counts so far: `added`, `removed`, `renamed`, `moved`, `replaced`."""
+        names = ("added", "removed", "renamed", "moved", "replaced")
+        row = self._db.execute(f"SELECT {', '.join(names)} FROM temp.changes").fetchone()
+        return dict(zip(names, row, strict=True))

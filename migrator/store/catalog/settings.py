@@ -1,0 +1,42 @@
+"""Values kept with an archive, its source's identity among them."""
+
+from __future__ import annotations
+
+from migrator.errors import ConfigError
+from migrator.store.catalog.part import CatalogPart
+
+
+class Settings(CatalogPart):
+    """Text values by key."""
+
+    def get(self, key: str) -> str | None:
+        """A value kept with the archive; None if it was never set."""
+        row = self._db.execute("SELECT value FROM settings WHERE key = ?", [key]).fetchone()
+        return None if row is None else str(row[0])
+
+    def set(self, key: str, value: str) -> None:
+        """Keep a value with the archive."""
+        with self._database.transaction():
+            self._db.execute(
+                "INSERT INTO settings VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", [key, value]
+            )
+
+    def claim_source(self, identity: str) -> None:
+        """Bind the archive to its source, the first one that was backed up into it; `ConfigError` for any other."""
+        held = self.get("source")
+        if held is None:
+            self.set("source", identity)
+        elif held != identity:
+            raise ConfigError(
+                f"this archive holds {held}; use another `archive` folder for {identity}, or, if that is the same "
+                f"tracker under a new address, `migrator backup CONFIG --moved-from {held.partition(' ')[2]}`"
+            )
+
+    def move_source(self, old: str, new: str) -> None:
+        """Rename this archive's source from `old` to `new`, completely or not at all. Repeating it is harmless.
+
+        A crawl under way starts again, because what it listed may contain old addresses; stored files stay.
+        """
+        with self._database.transaction():
+            self._db.execute("UPDATE settings SET value = ? WHERE key = 'source' AND value = ?", [new, old])
+            self._db.execute("DELETE FROM checkpoints")
