@@ -9,7 +9,6 @@ parts of the library when they are used.
 
 from __future__ import annotations
 
-import difflib
 import gc
 import logging
 import os
@@ -19,6 +18,7 @@ from importlib import import_module
 import click
 
 from migrator import __version__, errors
+from migrator.hints import did_you_mean
 from migrator.jobs.output import Output
 from migrator.jobs.signals import interrupt_on_signals
 from migrator.model import RunStatus
@@ -32,6 +32,9 @@ COMMANDS = {
     "migrate": "backup, then load, then a check of the target",
     "rollback": "delete from the target exactly what a load put there",
     "status": "runs, counts, what is pending, what failed and why",
+    "snapshots": "the states that the archive remembers, one for each complete backup",
+    "diff": "what changed between two snapshots",
+    "prune": "forget snapshots by rules, and delete what nothing needs any more",
     "export": "write the files under their own names: a folder, a bag or a ZIP file",
     "report": "write one page for the files: source, archive and target, entity by entity",
     "verify": "hash every blob again and compare the catalog with the disk",
@@ -69,9 +72,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """An unknown command is refused with the nearest known one, or with all."""
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(COMMANDS)}"
-            ctx.fail(f"no such command {args[0]!r}; {hint}")
+            ctx.fail(f"no such command {args[0]!r}; {did_you_mean(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

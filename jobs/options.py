@@ -28,6 +28,11 @@ def _archive(_context: click.Context, _parameter: click.Parameter, given: Path) 
 archive_argument = click.argument("archive", type=click.Path(path_type=Path), callback=_archive)
 """ARCHIVE, or the configuration that names it."""
 
+at_option = click.option(
+    "--at", default="", metavar="RUN|DATE", help="As it was in this snapshot, or in the last one at that date."
+)
+"""A date without a time means the end of that day; a time without an offset is local."""
+
 paranoid_option = click.option(
     "--paranoid", is_flag=True, help="Download files of unknown length twice, and compare the two."
 )

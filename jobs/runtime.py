@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from migrator.errors import ConfigError
 from migrator.jobs.signals import active_signals, interrupt_on_signals
 from migrator.jobs.terminal import leave_terminal, tell
+from migrator.pipeline.snapshots import view_at
 from migrator.store import (
     CATALOG,
     JOURNAL,
@@ -106,6 +107,17 @@ def held_archive(
         read_only = reads and not os.access(root, os.W_OK)
         with closing(Catalog(root, read_only=read_only)) as catalog, sqlite_errors(root):
             yield archive, catalog
+
+
+@contextmanager
+def read_archive(root: Path, at: str = "") -> Iterator[Catalog]:
+    """The catalog of an archive, read-only and without a lock, so that it works while a run is under way.
+
+    `at`: as it was in that snapshot, see `migrator.pipeline.snapshots.view_at`.
+    """
+    with closing(Catalog(root, read_only=True)) as catalog, sqlite_errors(root):
+        view_at(catalog, at)
+        yield catalog
 
 
 @contextmanager

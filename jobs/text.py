@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -114,6 +115,39 @@ def _verify(out: Console, summary: dict[str, Any]) -> None:
     print_problems(out, summary)
 
 
+def _snapshots(out: Console, summary: dict[str, Any]) -> None:
+    rows = summary["snapshots"]
+    if not rows:
+        out.print("no snapshot yet; a complete backup makes one")
+        return
+    table = Table(box=None, pad_edge=False)
+    columns = ("run", "at", "entities", "attachments", "bytes", "added", "removed", "renamed", "moved", "replaced")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "at" else "right", no_wrap=True)
+    for row in rows:
+        at = datetime.fromisoformat(row["at"]).astimezone().isoformat(" ", "minutes")
+        shown = {**row, "at": at, "bytes": human_size(row["bytes"])}
+        table.add_row(*(str(shown[column]) for column in columns))
+    out.print(table)
+
+
+def _prune(out: Console, summary: dict[str, Any]) -> None:
+    _headline(out, summary, "prune, dry run" if "dry_run" in summary else "")
+    snapshots, blobs = summary["snapshots"], summary["blobs"]
+    removed = f": {', '.join(map(str, snapshots['removed']))}" if snapshots["removed"] else ""
+    out.print(f"snapshots: {len(snapshots['kept'])} kept, {len(snapshots['removed'])} removed{removed}")
+    out.print(f"blobs: {blobs['kept']} kept, {blobs['removed']} removed, {human_size(summary['bytes'])} freed")
+
+
+def _diff(out: Console, summary: dict[str, Any]) -> None:
+    counts = ", ".join(f"{count} {change}" for change, count in summary["counts"].items())
+    out.print(f"from snapshot {summary['older']} to {summary['newer']}: {counts}")
+    for row in summary["changes"]:
+        owner = f"{row['kind']} {row['entity']}".strip()
+        was = f" (was {row['was']})" if "was" in row else ""
+        out.print(Text(" ".join(printable(f"  {row['change']:8} {owner} {row['name']}{was}").split("\n"))))
+
+
 def _rebuild(out: Console, summary: dict[str, Any]) -> None:
     _headline(out, summary)
     what = (("entity", "entities"), ("attachment", "attachments"), ("blob", "blobs"), ("upload", "uploads"))
@@ -197,5 +231,8 @@ _PRINTERS: dict[str, Callable[[Console, dict[str, Any]], None]] = {
     "report": _proof,
     "check": _check,
     "status": _status,
+    "snapshots": _snapshots,
+    "diff": _diff,
+    "prune": _prune,
     "demo": _demo,
 }

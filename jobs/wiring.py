@@ -13,7 +13,7 @@ from migrator.ports import Source, Target
 from migrator.selection import require_known_kinds
 from migrator.store import require_descriptors
 from migrator.trackers import Adapter, adapter
-from migrator.wire import OLD, HttpClient, Proxy, RateLimiter, Route, TlsFiles, Waits
+from migrator.wire import OBSOLETE_TLS_VERSIONS, HttpClient, Proxy, RateLimiter, Route, TlsFiles, Waits
 
 T = TypeVar("T")
 BASE_OPEN_FILES = 32
@@ -129,12 +129,12 @@ def _route(configuration: Configuration, section: SourceSection | TargetSection,
     if section.tls is None:
         return Route(proxy=proxy), warnings
     paths = section.tls.model_dump(include={"ca_file", "client_cert", "client_key"}, exclude_none=True)
-    files = {key: configuration.place(written) for key, written in paths.items()}
+    files = {key: configuration.resolve(written) for key, written in paths.items()}
     tls = section.tls
     own_origin, other_origins = TlsFiles(
         f"{where}.tls", **files, verify=tls.verify, minimum=tls.minimum or ""
     ).contexts()
-    if tls.minimum in OLD:
+    if tls.minimum in OBSOLETE_TLS_VERSIONS:
         warnings = [OUTDATED.format(where=where, url=section.url, minimum=tls.minimum), *warnings]
     if not tls.verify:
         warnings = [UNVERIFIED.format(where=where, url=section.url), *warnings]

@@ -3,18 +3,25 @@
 The map: what each module or package may import of the others. `tests/test_house.py` holds the code to it.
 
     model, errors, dates, progress <- nothing
-    sniffing, filenames, units     <- nothing
-    ports, selection, mapping      <- model, errors
+    filenames, units               <- nothing
+    hints, whole_file              <- nothing
+    ports                          <- model, errors
+    sniffing                       <- model, ports
+    selection                      <- model, errors, hints
+    mapping                        <- model, errors, hints, whole_file
     store                          <- model, errors, dates, units
-    config                         <- errors, filenames, units, mapping
+    config                         <- errors, filenames, hints, units, mapping
     wire                           <- model, errors, ports, sniffing, units
-    layers, trackers               <- model, errors, ports, wire
-    pipeline                       <- model, errors, dates, filenames, units, ports, progress, selection, mapping, store
+    layers, trackers               <- model, errors, ports, sniffing, wire
+    pipeline                       <- model, errors, dates, filenames, units, ports, progress, hints, whole_file,
+                                      selection, mapping, store
     sandbox                        <- nothing
     jobs                           <- everything
 
 - `model` has the words as types, `errors` what can go wrong, `ports` the interface between trackers and jobs.
-- `units` reads and writes quantities: sizes, rates, durations, shares.
+- `units` reads and writes quantities: sizes, rates, durations, shares. `hints` says which word somebody may have meant,
+  `whole_file` writes a file whole or not at all.
+- `sniffing` looks at bodies: a login page, an error message, or the file?
 - `wire` speaks HTTP to one tracker: a request becomes an answer or one of our errors.
 - `trackers` holds a package for each tracker, and the toolbox that they share.
 - `layers` is behaviour around any tracker: retries, checks of what came, a dry run.

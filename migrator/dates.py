@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 
 def same_moment(text: str, other: str) -> bool:
-    """Whether two ISO 8601 texts mean the same moment. Texts that are no dates have to be equal.
+    """Whether two ISO 8601 texts mean the same moment. Texts that are not dates have to be equal.
 
     A text without an offset may be in UTC or in the other's time zone, because a tracker that changes from JSON to XML
     drops the offset. If either has no fraction of a second, whole seconds are compared.

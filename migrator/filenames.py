@@ -1,8 +1,8 @@
-"""File names that are legal on every file system, for exports, and names that are legal at a target.
+"""File names that are legal on every file system (for exports), and names that are legal at a target.
 
 On disk, a name is first made legal, then unique. Names count as equal if any of Linux, macOS and Windows confuses them:
-composed or decomposed, upper or lower case, with or without invisible characters. Beware: trailing white space of any
-kind is removed, not only what Windows drops, because programs that read a manifest strip each line.
+composed or decomposed, upper or lower case, with or without invisible characters. Trailing white space of any kind is
+removed, not only what Windows drops, because programs that read a manifest strip each line.
 
 At a target, legal names stay as they are, even if two files of one entity share a name. A name that had to be changed
 keeps its extension and must not collide with any other. A limit counts bytes in an encoding; Windows's characters are
@@ -17,19 +17,19 @@ import unicodedata
 from collections.abc import Callable, Container
 from pathlib import Path
 
-MAX_PATH = 230
-"""Characters of a whole path inside the export, in UTF-16 as Windows counts (many programs there allow only 260)."""
-MAX_KIND, MAX_FOLDER = 40, 80
-"""Of those, at most this many for a kind and for an entity, which leaves at least 108 for a name."""
+MAX_PATH_CHARACTERS = 230
+"""The longest path inside an export, in characters as Windows counts them; many programs there allow only 260."""
+MAX_KIND_CHARACTERS, MAX_FOLDER_CHARACTERS = 40, 80
+"""Of those, at most this many for a kind and for an entity's folder, which leaves at least 108 for a name."""
 MAX_NAME_BYTES = 255
-"""Bytes of one part of a path in decomposed UTF-8, as the strictest file system counts."""
+"""The longest part of a path, in bytes of decomposed UTF-8, as the strictest file system counts."""
+MAX_EXTENSION_BYTES = 32
+"""What is longer than this is not an extension but part of the name."""
 
 _ILLEGAL = re.compile(r"[<>:\"/\\|?*\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 UNSAFE_IN_A_BAG = "%\u2028\u2029"
-"""Legal everywhere, but BagIt implementations disagree on them: some read %0A as a line break, some split lines at
-them.
-"""
-_END = re.compile(r"[.\s]+$")
+"""Legal everywhere, but BagIt implementations disagree on them: %0A may be a line break, and U+2028 may end a line."""
+_TRAILING = re.compile(r"[.\s]+$")
 _RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³])\s*(?=\.|$)", re.IGNORECASE)
 
 
@@ -80,15 +80,15 @@ def length(text: str) -> int:
 
 
 def _trimmed(name: str) -> str:
-    return _END.sub("", name).lstrip()
+    return _TRAILING.sub("", name).lstrip()
 
 
-def _cut(name: str, mark: str, limit: int, *, extension: bool = True) -> str:
-    """The name with `mark` before its extension; the stem is shortened to fit."""
+def _cut(name: str, suffix: str, limit: int, *, extension: bool = True) -> str:
+    """The name with `suffix` before its extension; the stem is shortened to fit."""
     stem, ext = split_extension(name) if extension else (name, "")
-    while stem and not _fits(stem + mark + ext, limit):
+    while stem and not _fits(stem + suffix + ext, limit):
         stem = stem[:-1]
-    return _trimmed(stem + mark + ext) if stem.strip() else "_" + mark + ext
+    return _trimmed(stem + suffix + ext) if stem.strip() else "_" + suffix + ext
 
 
 def _fits(name: str, limit: int) -> bool:
@@ -106,9 +106,9 @@ def shorten(name: str, limit: int, encoding: str = "utf-8") -> str:
 
 
 def split_extension(name: str) -> tuple[str, str]:
-    """`report.tar.gz` -> (`report.tar`, `.gz`). A leading dot starts no extension; an overlong one doesn't count."""
+    """`report.tar.gz` -> (`report.tar`, `.gz`). A leading dot starts no extension, and a very long one is none."""
     stem, dot, ext = name.rpartition(".")
-    if not stem or not dot or len(ext.encode()) > 32:
+    if not stem or not dot or len(ext.encode()) > MAX_EXTENSION_BYTES:
         return name, ""
     return stem, dot + ext
 
@@ -117,7 +117,7 @@ def name_at_target(
     original: str, legal: Callable[[str], str], limit: int, taken: Container[str], encoding: str = "utf-8"
 ) -> str:
     """The name under which to send a file; `taken` are the names in use on the entity."""
-    # `legal` again after shortening: the shortened name may end in something that no name may end in.
+    # Once more `legal`: the shortened name may end in something that no name may end in.
     name = legal(shorten(legal(original) or "unnamed", limit, encoding)) or "unnamed"
     if name == original:
         return name

@@ -1,9 +1,8 @@
-"""What to take of an archive or a tracker: kinds, entities, names, sizes, dates, and a number of entities.
+"""Which files a run takes: by kind, entity, name, size and date, and of how many entities.
 
-`Selection` is a value that judges one file at a time; `Selector` adds the counting of entities. Backup and load use the
-same two.
+`Selection` judges one file at a time; `Selector` also counts entities. Backup and load use the same two.
 
-Beware: what a tracker doesn't report can't exclude a file, so an unknown size or date passes.
+Beware: what a tracker doesn't report can't exclude a file, so a file of unknown size or date passes.
 """
 
 from __future__ import annotations
@@ -11,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from migrator.errors import ConfigError
+from migrator.hints import did_you_mean
 from migrator.model import NOBODY, UNLINKED, Attachment, EntityRef
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Everything, by default. A file must match all fields that are set, and of each field at least one value.
+    """A file must match one value of each field that is set; by default none is, so every file is wanted.
 
     `entities` with an empty kind match any kind. `name_globs` ignore case. Sizes are in bytes, inclusive. `since` is
-    compared with the date of the file; without an offset it is UTC. `limit` is the number of entities that have wanted
+    compared with the date of the file; without an offset it is UTC. `limit` is the number of entities with wanted
     files, in the order in which they arrive.
     """
 
@@ -37,7 +36,7 @@ class Selection:
 
     @property
     def partial(self) -> bool:
-        """Whether it leaves anything out."""
+        """Whether it may leave anything out."""
         return self != EVERYTHING
 
     @property
@@ -55,7 +54,7 @@ class Selection:
         """Whether this file is wanted, regardless of `limit`."""
         return (
             self.wants_entity(attachment.owner)
-            and (not self.name_globs or any(_fits(attachment.name, glob) for glob in self.name_globs))
+            and (not self.name_globs or any(_matches(attachment.name, glob) for glob in self.name_globs))
             and _within(attachment.size, self.min_size, self.max_size)
             and not (self.since and _before(attachment.created_at, self.since))
         )
@@ -68,16 +67,16 @@ def require_known_kinds(wanted: Iterable[str], known: Sequence[str], where: str)
     """`ConfigError` for a kind that this tracker doesn't have; if `known` is empty, any kind may exist."""
     for kind in wanted:
         if known and kind not in {*known, UNLINKED}:
-            near = get_close_matches(kind, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+            hint = did_you_mean(kind, sorted(known), "there are")
             raise ConfigError(f"{where}: this tracker has no kind {kind!r}; {hint}")
 
 
 @dataclass(slots=True)
 class Selector:
-    """Selects the files of a selection's first `limit` entities; `selected` are the entities so far, if limited.
+    """Applies a selection to files one after the other; `selected` are the entities so far, if their number is limited.
 
-    `kinds` are those of the configuration, none for all. Unlinked files pass, because their owner may still be found.
+    `kinds` are those of the configuration; if empty, any kind. Files without an owner pass, because it may still be
+    found.
     """
 
     selection: Selection
@@ -110,7 +109,7 @@ class Selector:
         return not self.kinds or ref.kind in self.kinds or ref.kind == UNLINKED
 
 
-def _fits(name: str, glob: str) -> bool:
+def _matches(name: str, glob: str) -> bool:
     return fnmatchcase(name.casefold(), glob.casefold())
 
 

@@ -51,6 +51,10 @@ BLOCK_CALLS = list(calls(BLOCKS))
 SPAN_CALLS = [words for words in calls(SPANS) if words]
 
 
+# A command keeps the help option that it makes first, for the tests that come after these.
+CONTEXT = click.Context(group, help_option_names=["-h", "--help"])
+
+
 def known_options(command: click.Command) -> set[str]:
     return {option for parameter in command.params for option in parameter.opts}
 
@@ -60,7 +64,7 @@ def parsed(words: list[str]) -> str:
     before = list(takewhile(lambda word: word.startswith("-"), words))
     assert set(before) <= known_options(group)
     name, *rest = words[len(before) :]
-    context = click.Context(group, obj=Output(), **group.context_settings)
+    context = click.Context(group, obj=Output(), help_option_names=["-h", "--help"])
     group.get_command(context, name).make_context(name, rest, parent=context)
     return name
 
@@ -77,7 +81,7 @@ def test_command_to_copy_is_understood(words):
 @pytest.mark.parametrize("words", SPAN_CALLS, ids=" ".join)
 def test_command_told_of_in_passing_exists_with_its_options(words):
     [name] = [word for word in words if word in COMMANDS][:1]
-    command = group.get_command(click.Context(group), name)
+    command = group.get_command(CONTEXT, name)
     assert {word for word in words if word.startswith("-")} <= known_options(command) | known_options(group)
 
 
@@ -88,7 +92,7 @@ def test_command_is_in_the_readme(name):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_command_explains_itself_and_each_of_its_options(name):
-    command = group.get_command(click.Context(group), name)
+    command = group.get_command(CONTEXT, name)
     assert command.name == name
     assert command.help
     options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]

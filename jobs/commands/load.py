@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migrator.jobs.options import config_argument, require_yes, selection_options, yes_option
+from migrator.jobs.options import at_option, config_argument, require_yes, selection_options, yes_option
 from migrator.jobs.output import Output
 from migrator.model import RunStatus
 from migrator.pipeline.summary import LoadSummary
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     help="If a row has changed, delete its files at the old entity once they have arrived at the new one.",
 )
 @click.option("--strict", is_flag=True, help="Exit with status 3 if files have no row, or rows match nothing.")
+@at_option
 @yes_option
 @selection_options
 @click.pass_obj
@@ -43,6 +44,7 @@ def command(
     verify: str | None,
     move_changed: bool,
     strict: bool,
+    at: str,
     yes: bool,
     selection: Selection,
 ) -> LoadSummary:
@@ -60,6 +62,9 @@ def command(
     Afterwards the target is read back: names and sizes always, contents with --verify content. That covers the files of
     this run, or, if there was nothing to do, all files recorded as being there. A file that differs has failed (exit
     status 3). A name or a text that the target altered is reported, and is no failure.
+
+    With --at, what the source held in that snapshot is loaded. A file that has been loaded already is not sent again,
+    even if its content was another one then.
 
     What --limit and the filters leave out is counted as skipped, stays planned, and is loaded by a later run without
     them.
@@ -79,6 +84,7 @@ def command(
             verify_content=verify == "content",
             selection=selection,
             strict=strict,
+            at=at,
         )
     )
     if not move_changed or not summary.changed or summary.status is RunStatus.INTERRUPTED:
@@ -111,12 +117,14 @@ async def run_load(
     verify_content: bool = False,
     selection: Selection | None = None,
     strict: bool = False,
+    at: str = "",
 ) -> LoadSummary:
     """Read the mapping, log in, hold the archive, load."""
     from migrator.jobs.runtime import cancel_on_stop, held_archive
     from migrator.jobs.wiring import target_section, wire_target
     from migrator.mapping import add_rows
     from migrator.pipeline.load import LoadSettings, load
+    from migrator.pipeline.snapshots import view_at
     from migrator.selection import EVERYTHING
     from migrator.trackers import adapter
 
@@ -145,6 +153,7 @@ async def run_load(
     )
     try:
         with held_archive(configuration.archive, "load") as (archive, catalog):
+            view_at(catalog, at)
             output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")
             with output.progress("load") as progress:
                 summary = await load(target.tracker, archive, catalog, settings, progress=progress, stop=stop)

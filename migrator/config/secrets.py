@@ -1,6 +1,6 @@
 """Secrets that a configuration refers to: looked up in the environment, a file or the keyring.
 
-They are looked up only when the part that needs them is built.
+Each is looked up only when the part that needs it is built.
 
 Beware: a message names the key, never the value.
 """
@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from migrator.config.settings import Secrets, placed, unknown_key
+from migrator.config.settings import Secrets, resolved_path, unknown_key
 from migrator.errors import ConfigError
 
 
 def credentials(
     given: Secrets, alternatives: tuple[tuple[str, ...], ...], where: str, folder: Path
 ) -> tuple[dict[str, str], list[str]]:
-    """The secrets of a section, looked up, and a warning for each one that is in the file in plain text."""
+    """The secrets of a section, looked up, and a warning for each that the file has in plain text."""
     known = [key for keys in alternatives for key in keys]
     for key in given:
         if key not in known:
@@ -25,9 +25,9 @@ def credentials(
     if not any(set(keys) == set(given) for keys in alternatives):
         wanted = ", or ".join(" and ".join(keys) for keys in alternatives)
         raise ConfigError(f"configuration: [{where}] needs {wanted}; it has {', '.join(given) or 'nothing'}")
-    found = {key: _secret(secret, f"{where}.{key}", folder) for key, secret in given.items()}
+    values = {key: _secret(secret, f"{where}.{key}", folder) for key, secret in given.items()}
     plain = [key for key, secret in given.items() if isinstance(secret, str) and key != "username"]
-    return found, [f"{where}.{key} stands in the configuration in plain text; better {{ env = ... }}" for key in plain]
+    return values, [f"{where}.{key} stands in the configuration in plain text; better {{ env = ... }}" for key in plain]
 
 
 def _secret(secret: str | dict[str, str], where: str, folder: Path) -> str:
@@ -36,8 +36,8 @@ def _secret(secret: str | dict[str, str], where: str, folder: Path) -> str:
     elif len(secret) != 1 or next(iter(secret)) not in _LOOKUPS:
         raise ConfigError(f"configuration: {where} is neither text nor one of {{ env }}, {{ file }}, {{ keyring }}")
     else:
-        [(way, name)] = secret.items()
-        value = _LOOKUPS[way](name, where, folder)
+        [(place, name)] = secret.items()
+        value = _LOOKUPS[place](name, where, folder)
     if not value or not value.isprintable():
         raise ConfigError(f"configuration: {where} is empty or has characters that no credential has")
     return value
@@ -51,7 +51,7 @@ def _from_env(name: str, where: str, _: Path) -> str:
 
 def _from_file(name: str, where: str, folder: Path) -> str:
     try:
-        return placed(folder, name).read_text(encoding="utf-8-sig").strip()
+        return resolved_path(folder, name).read_text(encoding="utf-8-sig").strip()
     except (OSError, ValueError) as error:
         raise ConfigError(f"configuration: {where}: the file {name} can't be read ({type(error).__name__})") from None
 

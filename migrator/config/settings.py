@@ -9,7 +9,6 @@ Beware: pydantic's errors quote the input. Ours name the key and never the value
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,12 +19,13 @@ from yarl import URL
 
 from migrator.errors import ConfigError
 from migrator.filenames import on_disk
+from migrator.hints import did_you_mean
 from migrator.mapping import rule
 from migrator.units import parse_duration, parse_rate, parse_share
 
 
 def address(value: object) -> str:
-    """A tracker's URL, spelled as the catalog knows it; `ValueError` if it is none."""
+    """A tracker's URL as the catalog spells it; `ValueError` if it is not one."""
     try:
         url = URL(value) if isinstance(value, str) else URL()
     except ValueError:
@@ -61,16 +61,16 @@ class _Section(BaseModel):
 
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 Flag = Annotated[bool, Field(strict=True)]
-Place = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
+PathText = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 Secrets = dict[str, str | dict[str, str]]
 
 
 class TlsSection(_Section):
     """[source.tls] and [target.tls]; see `migrator.wire.route`."""
 
-    ca_file: Place | None = None
-    client_cert: Place | None = None
-    client_key: Place | None = None
+    ca_file: PathText | None = None
+    client_cert: PathText | None = None
+    client_key: PathText | None = None
     verify: Flag = True
     minimum: Literal["1.0", "1.1", "1.2", "1.3"] | None = None
 
@@ -105,7 +105,7 @@ class TargetSection(TrackerSection):
 class MappingSection(_Section):
     """[mapping]; `match` names rules of `migrator.mapping`, the most trusted first."""
 
-    file: Place = "mapping.csv"
+    file: PathText = "mapping.csv"
     match: Annotated[tuple[str, ...], AfterValidator(_rules), Field(min_length=1)] = ("title",)
     create_missing: Flag = False
 
@@ -124,14 +124,29 @@ class Limits(_Section):
     retry_after_max: Seconds = 900.0
 
 
+Count = Annotated[int, Field(strict=True, ge=0)]
+
+
+class RetentionSection(_Section):
+    """[retention]; see `migrator.pipeline.prune`. `keep_within` in seconds."""
+
+    keep_last: Count = 0
+    keep_within: Annotated[float, BeforeValidator(parse_duration), Field(ge=0)] = 0.0
+    keep_daily: Count = 0
+    keep_weekly: Count = 0
+    keep_monthly: Count = 0
+    keep_yearly: Count = 0
+
+
 class Settings(_Section):
     """The whole file."""
 
-    archive: Place = "archive"
+    archive: PathText = "archive"
     source: SourceSection
     target: TargetSection | None = None
     mapping: MappingSection = MappingSection()
     limits: Limits = Limits()
+    retention: RetentionSection = RetentionSection()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -144,33 +159,33 @@ class Configuration:
     @property
     def archive(self) -> Path:
         """The path of the archive."""
-        return placed(self.folder, self.settings.archive)
+        return resolved_path(self.folder, self.settings.archive)
 
     @property
     def open_file(self) -> Path:
-        """Where `map` lists what it found no row for: beside the mapping, e.g. `mapping.open.csv`."""
+        """Where `map` lists the entities for which it found no row: beside the mapping, e.g. `mapping.open.csv`."""
         return self.mapping_file.with_name(f"{self.mapping_file.stem}.open.csv")
 
     @property
     def mapping_file(self) -> Path:
         """The path of the mapping."""
-        return placed(self.folder, self.settings.mapping.file)
+        return resolved_path(self.folder, self.settings.mapping.file)
 
-    def place(self, written: str) -> Path:
+    def resolve(self, written: str) -> Path:
         """A path from the file, resolved against its folder."""
-        return placed(self.folder, written)
+        return resolved_path(self.folder, written)
 
 
-def placed(folder: Path, place: str) -> Path:
+def resolved_path(folder: Path, written: str) -> Path:
     """A path as written in a file of that folder; `~` is the home folder."""
     try:
-        return folder / Path(on_disk(place)).expanduser()
+        return folder / Path(on_disk(written)).expanduser()
     except RuntimeError:
-        raise ConfigError(f"configuration: {place}: there is no such home folder") from None
+        raise ConfigError(f"configuration: {written}: there is no such home folder") from None
 
 
 def read_configuration(path: Path) -> Configuration:
-    """Read and check a file; `ConfigError` says what is wrong in it."""
+    """Read and check a file; `ConfigError` says what is wrong with it."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -182,15 +197,15 @@ def read_configuration(path: Path) -> Configuration:
     try:
         settings = Settings.model_validate(content)
     except ValidationError as error:
-        raise ConfigError("; ".join(_complaint(item, Settings, path.name) for item in error.errors())) from None
+        raise ConfigError("; ".join(_message(item, Settings, path.name) for item in error.errors())) from None
     return Configuration(settings, path.absolute().parent)
 
 
-def _complaint(item: Any, model: type[BaseModel], where: str) -> str:
-    place = [str(part) for part in item["loc"] if not str(part).startswith(("dict[", "str", "constrained"))]
-    key = _in_one_line(".".join(place))
+def _message(item: Any, model: type[BaseModel], where: str) -> str:
+    path = [str(part) for part in item["loc"] if not str(part).startswith(("dict[", "str", "constrained"))]
+    key = _in_one_line(".".join(path))
     if item["type"] == "extra_forbidden":
-        return unknown_key(where, key, _keys_beside(model, place))
+        return unknown_key(where, key, _keys_beside(model, path))
     if item["type"] == "missing":
         return f"{where}: the key {key} is missing"
     return f"{where}: {key}: {str(item['msg']).removeprefix('Value error, ')}"
@@ -203,14 +218,12 @@ def _in_one_line(key: str) -> str:
 def unknown_key(where: str, key: str, known: list[str]) -> str:
     """The message for an unknown key, with the most similar known one."""
     key = _in_one_line(key)
-    parent, _, last = key.rpartition(".")
-    near = difflib.get_close_matches(last, known, n=1, cutoff=0.5) or [word for word in known if last.startswith(word)]
-    if near:
-        return f"{where}: unknown key {key}; did you mean {f'{parent}.' if parent else ''}{near[0]}?"
-    return f"{where}: unknown key {key}; known here are {', '.join(sorted(known))}"
+    parent, dot, last = key.rpartition(".")
+    hint = did_you_mean(last, sorted(known), "known here are", lambda near: f"{parent}{dot}{near}")
+    return f"{where}: unknown key {key}; {hint}"
 
 
-def _keys_beside(model: type[BaseModel], place: list[str]) -> list[str]:
+def _keys_beside(model: type[BaseModel], path: list[str]) -> list[str]:
     sections: dict[str, type[BaseModel]] = {
         "source": SourceSection,
         "target": TargetSection,
@@ -218,7 +231,7 @@ def _keys_beside(model: type[BaseModel], place: list[str]) -> list[str]:
         "mapping": MappingSection,
         "limits": Limits,
     }
-    for part in place[:-1]:
+    for part in path[:-1]:
         model = sections.get(part, model)
     return list(model.model_fields)
 

@@ -1,6 +1,6 @@
 """Which target entity each source entity becomes: the mapping file, and the rules that propose its rows."""
 
-from migrator.mapping.file import Mapping, Row, Rows, add_rows, nearest, read_mapping, read_rows, replace_file
+from migrator.mapping.file import Mapping, Row, Rows, add_rows, read_mapping, read_rows, replace_file
 from migrator.mapping.match import Index, Match, Rule, field_of, match, rule
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "add_rows",
     "field_of",
     "match",
-    "nearest",
     "read_mapping",
     "read_rows",
     "replace_file",

@@ -10,16 +10,15 @@ all accepted; anything that can't be understood is an error that names the line.
 from __future__ import annotations
 
 import csv
-import difflib
 import io
-import os
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from migrator.errors import ConfigError, StorageError
+from migrator.hints import did_you_mean
 from migrator.model import UNLINKED, EntityRef
+from migrator.whole_file import whole_file
 
 COLUMNS = ("source_kind", "source_id", "target_kind", "target_id")
 
@@ -40,7 +39,7 @@ class Row:
 
 
 Pair = tuple[EntityRef, EntityRef]
-"""A row as it stands in the file: a source entity and the target entity that it becomes."""
+"""A row of the file: a source entity and the target entity that it becomes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +58,8 @@ class Rows:
         """`ConfigError` for the first row whose target kind is not one of these (any, if empty)."""
         for (_, target), line in self.lines.items():
             if target.kind and kinds and target.kind not in kinds:
-                raise ConfigError(
-                    f"{self.name} line {line}: the target has no kind {target.kind!r}; {nearest(target.kind, kinds)}"
-                )
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """For an error message: the known word most similar to this one, or else all of them."""
-    names = sorted(known)
-    folded = {name.casefold(): name for name in names[::-1]}
-    near = difflib.get_close_matches(word.casefold(), folded, n=1)
-    return f"did you mean {folded[near[0]]!r}?" if near else f"known are {', '.join(names) or 'none'}"
+                hint = did_you_mean(target.kind, sorted(kinds), shown=repr)
+                raise ConfigError(f"{self.name} line {line}: the target has no kind {target.kind!r}; {hint}")
 
 
 def read_rows(path: Path, *, may_lack: bool = False) -> Rows:
@@ -93,39 +83,25 @@ def read_mapping(path: Path, *, may_lack: bool = False) -> Mapping:
 def add_rows(path: Path, rows: Iterable[Row]) -> int:
     """Append a row for each source entity that has none in the file now; returns the number of rows added.
 
-    A missing file is created. If this is killed at any moment, the file is complete, or as it was before.
+    A missing file is created. A kill at any moment leaves the file complete or as it was before.
     `StorageError` if it can't be written, `ConfigError` if its content is not a mapping.
     """
     content = _content(path) or ""
     if not content.strip("\ufeff \t\r\n"):
         content = ",".join((*COLUMNS, *NOTE_COLUMNS)) + "\n"
     known = _read(content, path.name)
-    fresh = {(row.source, row.target): row for row in rows if row.source not in known}
-    if fresh:
-        replace_file(path, _with_rows(content, fresh.values()))
-    return len(fresh)
+    new = {(row.source, row.target): row for row in rows if row.source not in known}
+    if new:
+        replace_file(path, _with_rows(content, new.values()))
+    return len(new)
 
 
 def replace_file(path: Path, content: str) -> None:
     """Replace a file by a new one, atomically. A symbolic link stays one; `StorageError` if writing fails."""
-    destination = path.resolve()
-    fresh = destination.with_name(f".{destination.name}.new")
     try:
-        with fresh.open("w", encoding="utf-8", newline="") as file:
-            with suppress(FileNotFoundError):
-                os.fchmod(file.fileno(), destination.stat().st_mode & 0o7777)
+        with whole_file(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(destination)
-        folder = os.open(destination.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
     except OSError as error:
-        with suppress(OSError):
-            fresh.unlink(missing_ok=True)
         raise StorageError(f"{path} can't be written: {error.strerror}; the same command goes on once it can") from None
 
 
@@ -162,16 +138,19 @@ def _with_rows(content: str, rows: Iterable[Row]) -> str:
     byte_order_mark = "\ufeff" if content.startswith("\ufeff") else ""
     plain = content.removeprefix("\ufeff")
     lines = list(io.StringIO(plain, newline=""))
+    # A quoted cell of the header may hold line breaks, so the header may be several lines.
     head, body = "".join(lines[: reader.line_num]), "".join(lines[reader.line_num :])
     end = next((end for end in ("\r\n", "\n", "\r") if end in plain), "\n")
     names = [cell.strip().lower() for cell in header]
-    new = [column for column in NOTE_COLUMNS if column not in names]
-    if new:
-        head = head.rstrip("\r\n") + "".join(_delimiter(plain) + column for column in new) + end
+    # Columns that the header lacks go to its end. Existing rows stay as they are: a short row has empty cells there.
+    lacking = [column for column in NOTE_COLUMNS if column not in names]
+    if lacking:
+        head = head.rstrip("\r\n") + "".join(_delimiter(plain) + column for column in lacking) + end
+    # The last line may have no end yet.
     body += "" if (head + body).endswith(("\n", "\r")) else end
     added = io.StringIO(newline="")
     writer = csv.writer(added, delimiter=_delimiter(plain), lineterminator=end)
-    writer.writerows(_cells(row, [*names, *new]) for row in rows)
+    writer.writerows(_cells(row, [*names, *lacking]) for row in rows)
     return byte_order_mark + head + body + added.getvalue()
 
 

@@ -1,7 +1,7 @@
 """Rules that find the likely target entity of each source entity, as pure functions.
 
-Each rule gives a target entity a key, which goes into a table, and looks a source entity up by its key there. So
-matching 100,000 entities with 100,000 takes seconds, and only the names and keys of target entities are kept.
+Each rule has a table of the target entities by a key, in which it looks up the key of a source entity. So matching
+100,000 entities with 100,000 takes seconds, and only the names and keys of target entities are kept.
 
 Beware: a wrong row is worse than none. An entity with two candidates, or one that competes with another for the same
 target, is `ambiguous`: a person has to decide, unless another rule or the kind settles it.
@@ -31,9 +31,9 @@ CONFIDENCE = {"title": "medium", "id": "low", "title:": "medium", "custom:": "hi
 """How sure a match by this rule alone is. If two rules agree, it is `high`."""
 
 MAX_CANDIDATES = 20
-"""At most this many candidates of an entity are shown."""
+"""The most candidates of an entity that are shown."""
 
-_NAMES = ("name", "label", "code", "fieldname")
+_NAME_KEYS = ("name", "label", "code", "fieldname")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,13 @@ def rule(written: str) -> Rule:
     if written == "id":
         return Rule(written, CONFIDENCE["id"], _id, _id)
     if head == "title" and rest:
-        found_in = _pattern(rest)
-        return Rule(written, CONFIDENCE["title:"], _id, lambda entity: found_in(entity.title))
+        id_in = _pattern(rest)
+        return Rule(written, CONFIDENCE["title:"], _id, lambda entity: id_in(entity.title))
     if head == "custom" and rest:
         field, colon, pattern = rest.partition(":")
         if field.strip():
-            found_in = _pattern(pattern) if colon else str.strip
-            return Rule(written, CONFIDENCE["custom:"], _id, lambda entity: found_in(field_of(entity.raw, field)))
+            id_in = _pattern(pattern) if colon else str.strip
+            return Rule(written, CONFIDENCE["custom:"], _id, lambda entity: id_in(field_of(entity.raw, field)))
     raise ValueError(f'{written!r} is no rule; known are "title", "id", "title:PATTERN", "custom:FIELD"')
 
 
@@ -82,11 +82,11 @@ def _pattern(written: str) -> Callable[[str], str]:
     except re.error as error:
         raise ValueError(f"the pattern {written!r} is not one: {error}") from None
 
-    def found_in(words: str) -> str:
+    def id_in(words: str) -> str:
         match = pattern.search(words)
         return (match[1] if pattern.groups else match[0]) or "" if match else ""
 
-    return found_in
+    return id_in
 
 
 def _title(entity: Entity) -> str:
@@ -116,24 +116,25 @@ def field_of(raw: str | None, field: str) -> str:
     except (ValueError, RecursionError):
         return ""
     while level:
-        for shape in level:
-            if isinstance(shape, dict) and (value := _named(shape, wanted)):
+        for node in level:
+            if isinstance(node, dict) and (value := _named(node, wanted)):
                 return value
-        inner = (item for shape in level for item in (shape.values() if isinstance(shape, dict) else shape))
+        inner = (item for node in level for item in (node.values() if isinstance(node, dict) else node))
         level = [item for item in inner if isinstance(item, dict | list)]
     return ""
 
 
-def _named(shape: Mapping[str, Any], wanted: str) -> str:
+def _named(node: Mapping[str, Any], wanted: str) -> str:
+    """The value that an object has for a field, under its name or beside it; empty if there is none."""
     named = False
-    for key, value in shape.items():
+    for key, value in node.items():
         folded = key.casefold()
         if folded == wanted or folded == f"tp_{wanted}_cf":
             if text := _scalar(value):
                 return text
-        elif folded in _NAMES and isinstance(value, str) and value.casefold() == wanted:
+        elif folded in _NAME_KEYS and isinstance(value, str) and value.casefold() == wanted:
             named = True
-    return _scalar(shape.get("value", shape.get("Value"))) if named else ""
+    return _scalar(node.get("value", node.get("Value"))) if named else ""
 
 
 def _scalar(value: object) -> str:
@@ -180,6 +181,7 @@ class Index:
     def _narrowed(
         self, left: Sequence[EntityRef], others: Sequence[Sequence[EntityRef]], kind: str
     ) -> Sequence[EntityRef]:
+        """The candidates on which the other rules agree, rule by rule, and then those of the same kind, if any."""
         original = left
         for other in others:
             if len(left) <= len(other):
@@ -215,7 +217,7 @@ def match(entities: Iterable[Entity], index: Index, taken: Iterable[EntityRef] =
     the same rule, neither does.
     """
     best = [index.best(entity) for entity in entities]
-    held = set(taken)
+    used = set(taken)
     wanted: dict[EntityRef, list[int]] = defaultdict(list)
     for rule_number, candidate in best:
         if candidate.target is not None:
@@ -225,7 +227,7 @@ def match(entities: Iterable[Entity], index: Index, taken: Iterable[EntityRef] =
             yield candidate
             continue
         rivals = sorted(wanted[candidate.target])
-        if candidate.target in held or EntityRef("", candidate.target.id) in held:
+        if candidate.target in used or EntityRef("", candidate.target.id) in used:
             yield _refused(candidate, f"{candidate.target} has a source already")
         elif rivals[0] < rule_number or rivals[1:2] == [rule_number]:
             yield _refused(candidate, f"{candidate.target} is wanted by {len(rivals)}")

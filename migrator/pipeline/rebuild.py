@@ -62,7 +62,7 @@ def _missing(archive: Archive, catalog: Catalog) -> list[Problem]:
 
 def _unknown(archive: Archive, catalog: Catalog) -> Iterator[Problem]:
     for folder in BLOB_FOLDERS:
-        known = catalog.blobs.in_folder(folder)
+        known = catalog.blobs.in_folder(folder).keys() | catalog.blobs.removed_in(folder)
         for name in sorted(name for name, _ in archive.files_in(folder) if name not in known):
             yield problem("E03", name, f"blobs/{folder}/{name}")
     yield from (problem("E03", "", name) for name in archive.unknown_files())

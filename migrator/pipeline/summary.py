@@ -419,6 +419,67 @@ class MigrateSummary(Summary):
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotRow:
+    """One snapshot: when it was complete (ISO 8601, UTC), what it holds, and what changed since the one before."""
+
+    run: int
+    at: str
+    entities: int
+    attachments: int
+    bytes: int
+    added: int
+    removed: int
+    renamed: int
+    moved: int
+    replaced: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotsSummary(Summary):
+    """The oldest snapshot first."""
+
+    command = "snapshots"
+
+    snapshots: tuple[SnapshotRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """How one attachment differs between two snapshots. `was`: its older name, owner or SHA-256."""
+
+    change: str
+    attachment: str
+    kind: str
+    entity: str
+    name: str
+    was: str | None = field(default=None, metadata=OPTIONAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffSummary(Summary):
+    """`older` and `newer` are runs; a file that was renamed and replaced stands in two rows."""
+
+    command = "diff"
+
+    older: int
+    newer: int
+    counts: dict[str, int]
+    changes: tuple[FileChange, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneSummary(Summary):
+    """`snapshots` are runs that were `kept` and `removed`; `blobs` counts them likewise; `bytes` is what was freed."""
+
+    command = "prune"
+
+    dry_run: bool | None = field(default=None, metadata=OPTIONAL)
+    snapshots: dict[str, list[int]]
+    blobs: dict[str, int]
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class DemoStep:
     """One step of the demo, and whether it went as it should."""
 

@@ -120,7 +120,9 @@ class _Verify:
         """Look at blobs from a place on; gives the place to go on from, nothing at the end."""
         began_at, _, after = at.partition("/")
         for folder in BLOB_FOLDERS[BLOB_FOLDERS.index(began_at or "00") :]:
-            known, names = self.catalog.blobs.in_folder(folder), {name for name, _ in self.archive.files_in(folder)}
+            known = self.catalog.blobs.in_folder(folder)
+            names = {name for name, _ in self.archive.files_in(folder)}
+            names -= self.catalog.blobs.removed_in(folder) - known.keys()
             left = sorted(name for name in known.keys() | names if name > after)
             self.progress.known(len(left), sum(known[name].size for name in left if name in known))
             while left:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from migrator.store.catalog import Catalog
     from migrator.store.catalog.crawl import Crawl, Vanished
     from migrator.store.catalog.database import is_archive, sqlite_errors
+    from migrator.store.catalog.snapshots import Snapshot
     from migrator.store.clock import now
     from migrator.store.disk import OWNER_ONLY, disk_errors, own_limits, require_descriptors, sync_filesystem
     from migrator.store.journal.keeper import recorded_position
@@ -34,6 +35,7 @@ __all__ = [
     "FreeSpace",
     "LargeFile",
     "Scribe",
+    "Snapshot",
     "Vanished",
     "audit",
     "blob_name",
@@ -64,6 +66,7 @@ _HOMES = {
     "README": "migrator.store.layout",
     "FreeSpace": "migrator.store.space",
     "Scribe": "migrator.store.writer",
+    "Snapshot": "migrator.store.catalog.snapshots",
     "Vanished": "migrator.store.catalog.crawl",
     "audit": "migrator.store.repair.auditing",
     "blob_name": "migrator.store.layout",

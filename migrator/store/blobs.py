@@ -171,6 +171,14 @@ class Archive:
         yield
         self.untrusted.difference_update(blobs)
 
+    def remove(self, hashes: Iterable[str]) -> None:
+        """Delete the files of these blobs, safely. The catalog must have forgotten them before. May be repeated."""
+        paths = [self.path_of(sha256) for sha256 in hashes]
+        with disk_errors(str(self.root)):
+            for path in paths:
+                disk.remove(path)
+            disk.sync_folders({path.parent for path in paths}, self.root)
+
     def missing(self, folder: str, blobs: Iterable[Blob]) -> list[str]:
         """The hashes of those blobs (all of one folder) that are absent or have the wrong size."""
         sizes = dict(self.files_in(folder))

@@ -1,7 +1,7 @@
 """The registry of trackers: the name in the configuration, and the package that implements it.
 
-A package is imported only when its tracker is used, and its `ADAPTER` has all that wiring needs. A new tracker is one
-line here, and the other places that .github/CONTRIBUTING.md names.
+A package is imported only when its tracker is used; its `ADAPTER` has all that wiring needs. A new tracker is one line
+here (and the other places that .github/CONTRIBUTING.md names).
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ TRACKERS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """What a tracker's module offers.
+    """What a tracker's package offers.
 
-    `auth` lists the sets of keys that [source.auth] may hold, one of them complete; `signer` makes credentials of
-    them. `options` is a frozen dataclass with a default for each field: [source.options] and [target.options].
-    `capabilities` are those that hold whatever the options are: its source and target add what options tell.
-    `listing` is how a target is read for the entities that files can go to, where that isn't all that `source` reads.
-    `url_of` gives the address at which people fetch an attachment, from the tracker's base URL; empty if unknown.
+    `auth` lists the sets of keys of which [source.auth] must hold one; `signer` makes a signer from them. `options` is
+    a frozen dataclass with a default for each field: [source.options] and [target.options]. `capabilities` are those
+    that hold with any options; source and target add what depends on options. `listing` lists the entities of a target
+    to which files can be added, where `source` would read more than those. `url_of` gives the address at which people
+    fetch an attachment, from the tracker's base URL; empty if unknown.
     """
 
     source: Callable[[HttpClient, Any], Source]
@@ -52,5 +52,5 @@ def adapter(name: str) -> Adapter:
     """The adapter of a tracker; `ConfigError` for a name that is not in the registry."""
     if name not in TRACKERS:
         raise ConfigError(f"unknown tracker {name!r}; known are {', '.join(sorted(TRACKERS))}")
-    found: Adapter = import_module(TRACKERS[name]).ADAPTER
-    return found
+    implementation: Adapter = import_module(TRACKERS[name]).ADAPTER
+    return implementation

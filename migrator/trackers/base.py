@@ -1,4 +1,4 @@
-"""What adapters for HTTP APIs share: the verbs of source and target that are the same request.
+"""What adapters for HTTP APIs share: the verbs that a source and a target implement by the same request.
 
 An adapter that can list the files of an entity and download one has half of both ports.
 
@@ -18,13 +18,14 @@ from typing_extensions import override
 from migrator.errors import ItemFailedError
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.ports import Capabilities, Sink, Tracker
-from migrator.wire import HttpClient, expects_html
+from migrator.sniffing import expects_html
+from migrator.wire import HttpClient
 
 O = TypeVar("O")  # noqa: E741 - the options of a tracker
 
 
 class HttpTracker(Tracker, ABC, Generic[O]):
-    """The base of an adapter's source and of its target, with the verbs that both share. Owns its client."""
+    """The base of an adapter's source and of its target. It owns its client."""
 
     def __init__(self, http: HttpClient, options: O, capabilities: Capabilities) -> None:
         self._http, self._options = http, options
@@ -36,7 +37,7 @@ class HttpTracker(Tracker, ABC, Generic[O]):
 
     @override
     async def oddities(self) -> tuple[str, ...]:
-        """Nothing, as far as is known."""
+        """None are known."""
         return ()
 
     async def still_lists(self, attachment: Attachment) -> bool:
@@ -44,7 +45,7 @@ class HttpTracker(Tracker, ABC, Generic[O]):
         return any(file.id == attachment.id for file in await self.find_attachments(attachment.owner))
 
     async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:  # noqa: ARG002
-        """For a target: what is over the limits that the capabilities name."""
+        """For a target: why a file is over the limits that the capabilities name; None if it isn't."""
         return self.capabilities.refuses(draft)
 
     @abstractmethod
@@ -56,7 +57,7 @@ class HttpTracker(Tracker, ABC, Generic[O]):
         """Write the whole file into the sink, once, in constant memory."""
 
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """For a source: all files of an entity, by its list."""
+        """For a source: all files of an entity, from its list."""
         return await self.find_attachments(entity.ref)
 
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
@@ -69,15 +70,16 @@ class HttpTracker(Tracker, ABC, Generic[O]):
 
 
 class Describing(Protocol):
-    """A target that can give a description to a file that is there."""
+    """A target that can give a description to an existing file."""
 
     async def describe(self, remote: Attachment, description: str) -> None:
         """Set the description; may be repeated."""
 
 
 async def described(target: Describing, made: Attachment, description: str) -> Attachment:
-    """A file that was just sent, with its description. Where that fails, what is returned has none: the file is
-    there, and an error would have it sent again.
+    """A file that was just sent, with its description.
+
+    If the description can't be set, the result has none: the file exists, and an error would have it sent again.
     """
     if description in {"", made.description}:
         return made

@@ -2,7 +2,7 @@
 
 A keyset (`id` greater than the last) cannot miss anything. Where a server only knows offsets, each page overlaps the
 one before by one item, the anchor. If the anchor is missing, something before it was deleted and all later items moved
-up: go back one page and continue from there. Items may come twice, but none may be skipped.
+up: the walk goes back one page and continues from there. Items may come twice, but none is skipped.
 
 Beware: an offset listing must be ordered by id, or the anchor means nothing. For a server that lists the newest first,
 pass the ids negated.
@@ -17,129 +17,133 @@ from dataclasses import dataclass, replace
 from migrator.errors import ArchiveDamagedError, ShortListingError
 from migrator.model import Cursor
 
-MOST_LOSSES = 20
-"""So often an anchor may be lost without the walk coming any further; each time something was deleted before it."""
+MAX_LOST_ANCHORS = 20
+"""How often an anchor may be lost without progress. Each loss means that an item before it was deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keyset:
-    """Go on after this id; None at the start. `seen` is the number of items so far, None where nobody counted.
+    """Continue after the id `after`; None at the start.
 
-    `of` is the number of all items that the server told at the start, None where it told none.
+    `seen` is the number of items so far, None in a checkpoint of a version that did not count. `total` is the number of
+    all items that the server stated at the start, None if it stated none.
     """
 
     after: int | None = None
     seen: int | None = 0
-    of: int | None = None
+    total: int | None = None
 
     @classmethod
     def parse(cls, cursor: Cursor | None) -> Keyset:
         """From the text of a cursor."""
         if cursor is None:
             return cls()
-        told = _parsed(cursor)
-        seen, of = (_number(cursor, key) if key in told else None for key in ("seen", "of"))
-        return cls(_number(cursor, "after"), seen, of)
+        fields = _parsed(cursor)
+        seen, total = (_number(cursor, key) if key in fields else None for key in ("seen", "of"))
+        return cls(_number(cursor, "after"), seen, total)
 
-    def following(self, ids: Sequence[int], unread: int = 0, total: int | None = None) -> Cursor | None:
-        """The cursor after a page with these ids, and some items that can't be read; None if no id was new.
+    def next_cursor(self, ids: Sequence[int], unread: int = 0, total: int | None = None) -> Cursor | None:
+        """The cursor after a page with these ids and `unread` items that can't be read; None if no id was new.
 
-        `total` is the number that the server told with this page.
+        `total` is the number of all items that the server stated with this page.
         """
         last = max(ids, default=None)
         if last is None or (self.after is not None and last <= self.after):
             return None
-        of = self.of if self.after is not None else total
-        counts = {"seen": None if self.seen is None else self.seen + len(ids) + unread, "of": of}
+        first_total = self.total if self.after is not None else total
+        counts = {"seen": None if self.seen is None else self.seen + len(ids) + unread, "of": first_total}
         return json.dumps({"after": last, **{key: count for key, count in counts.items() if count is not None}})
 
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """Go on behind `offset` items, the last of which was `anchor`; `back` while looking for a lost anchor.
+    """Continue after `offset` items, the last of which was `anchor`; `backtracking` while looking for a lost anchor.
 
-    `lost` is how often it was lost since the walk came as far as the id `far`. `seen` is how many items came so far,
-    None in a checkpoint of a version that did not count; `of` as in `Keyset`.
+    `lost` is how often the anchor was lost since the walk came as far as the id `farthest`. `seen` and `total` as in
+    `Keyset`.
     """
 
     offset: int = 0
     anchor: int = 0
-    back: bool = False
+    backtracking: bool = False
     lost: int = 0
-    far: int = 0
+    farthest: int = 0
     seen: int | None = 0
-    of: int | None = None
+    total: int | None = None
 
     @classmethod
     def parse(cls, cursor: Cursor | None) -> Offset:
         """From the text of a cursor."""
         if cursor is None:
             return cls()
-        told = _parsed(cursor)
-        lost, far = (_number(cursor, key) if key in told else 0 for key in ("lost", "far"))
-        seen, of = (_number(cursor, key) if key in told else None for key in ("seen", "of"))
-        offset, anchor, back = (_number(cursor, key) for key in ("offset", "anchor", "back"))
-        return cls(offset, anchor, bool(back), lost, far, seen, of)
+        fields = _parsed(cursor)
+        lost, farthest = (_number(cursor, key) if key in fields else 0 for key in ("lost", "far"))
+        seen, total = (_number(cursor, key) if key in fields else None for key in ("seen", "of"))
+        offset, anchor, backtracking = (_number(cursor, key) for key in ("offset", "anchor", "back"))
+        return cls(offset, anchor, bool(backtracking), lost, farthest, seen, total)
 
     @property
-    def request(self) -> int:
-        """The offset to ask for: one item of overlap."""
+    def skip(self) -> int:
+        """The offset of the next request: one item before the end, so that pages overlap."""
         return max(0, self.offset - 1)
 
     @property
     def _begun(self) -> bool:
         return self.offset > 0 or self.anchor != 0
 
-    def brings_nothing_new(self, ids: Sequence[int]) -> bool:
-        """Whether a page at `request` has more than the anchor, and nothing behind it: this may be the page before."""
-        return self.request > 0 and len(ids) > 1 and max(ids) <= self.anchor
+    def is_repeat(self, ids: Sequence[int]) -> bool:
+        """Whether a page at `skip` has several items and none after the anchor, as if the page before came again."""
+        return self.skip > 0 and len(ids) > 1 and max(ids) <= self.anchor
 
     def seen_with(self, ids: Sequence[int], unread: int = 0) -> int | None:
-        """How many items came, these included; `ids` in walking order. The anchor was counted with the page before."""
+        """The number of items so far, these included; `ids` ascend. The anchor was counted with the page before."""
         if self.seen is None:
             return None
         new = [number for number in ids if not self._begun or number > self.anchor]
-        again = max(0, list(ids).count(self.anchor) - 1) if self._begun else 0
-        return self.seen + len(new) + again + unread
+        repeated_anchors = max(0, list(ids).count(self.anchor) - 1) if self._begun else 0
+        return self.seen + len(new) + repeated_anchors + unread
 
-    def following(self, ids: Sequence[int], page_size: int, unread: int = 0, total: int | None = None) -> Cursor | None:
-        """The cursor after the page at `request` brought these ids; None at the end of the listing.
+    def next_cursor(
+        self, ids: Sequence[int], page_size: int, unread: int = 0, total: int | None = None
+    ) -> Cursor | None:
+        """The cursor after the page at `skip` brought these ids; None at the end of the listing.
 
-        The end is a page with the anchor alone: so pages must hold two items at least. Of `unread` items of the page
-        no id is known: one of them may be what comes behind the anchor, or stands where it should be.
-        `ShortListingError` where anchors are lost again and again at one place: what is lacking there is not deleted.
-        `total` is the number that the server told with this page.
+        The end is a page with the anchor alone, so pages must hold at least two items. The ids of `unread` items are
+        unknown: one of them may be the anchor, or come after it. `total` is the number of all items that the server
+        stated with this page. `ShortListingError` if anchors are lost again and again at one place: items are missing
+        there, and not because they were deleted.
         """
         if self.offset and not unread and (not ids or min(ids) > self.anchor):
-            return self._stepped_back(page_size, total)
+            return self._backtracked(page_size, total)
         if not ids:
             return None
         last = max(ids)
-        if self.offset and len(set(ids)) == 1 and last <= self.anchor and not (self.back or unread):
+        if self.offset and len(set(ids)) == 1 and last <= self.anchor and not (self.backtracking or unread):
             return None
-        place = replace(self, offset=self.request + len(ids) + unread, anchor=last, back=False)
-        place = replace(place, lost=self.lost if last <= self.far else 0, seen=self.seen_with(ids, unread))
-        return replace(place, of=self.of if self._begun else total).text
+        place = replace(self, offset=self.skip + len(ids) + unread, anchor=last, backtracking=False)
+        place = replace(place, lost=self.lost if last <= self.farthest else 0, seen=self.seen_with(ids, unread))
+        return replace(place, total=self.total if self._begun else total).text
 
-    def _stepped_back(self, page_size: int, total: int | None) -> Cursor:
-        lost = self.lost if self.back else self.lost + 1
-        if lost > MOST_LOSSES:
-            of = "" if total is None else f", of {total} that the server tells of"
-            raise ShortListingError(f"the listing ends after {self.offset} items or so{of}, and each time otherwise")
-        far = max(self.far, self.anchor) if self.lost else self.anchor
-        return replace(self, offset=max(0, self.request - page_size), back=True, lost=lost, far=far).text
+    def _backtracked(self, page_size: int, total: int | None) -> Cursor:
+        lost = self.lost if self.backtracking else self.lost + 1
+        if lost > MAX_LOST_ANCHORS:
+            of_total = "" if total is None else f", of {total} that the server tells of"
+            reason = f"the listing ends after {self.offset} items or so{of_total}, and each time otherwise"
+            raise ShortListingError(reason)
+        farthest = max(self.farthest, self.anchor) if self.lost else self.anchor
+        return replace(self, offset=max(0, self.skip - page_size), backtracking=True, lost=lost, farthest=farthest).text
 
     @property
     def text(self) -> Cursor:
         """As a cursor."""
-        place = {"offset": self.offset, "anchor": self.anchor, "back": int(self.back)}
-        counts = {"seen": self.seen, "of": self.of}
-        place |= {"lost": self.lost, "far": self.far} if self.lost else {}
+        place = {"offset": self.offset, "anchor": self.anchor, "back": int(self.backtracking)}
+        counts = {"seen": self.seen, "of": self.total}
+        place |= {"lost": self.lost, "far": self.farthest} if self.lost else {}
         return json.dumps(place | {key: count for key, count in counts.items() if count is not None})
 
 
 def mode_of(cursor: Cursor | None) -> type[Keyset | Offset] | None:
-    """Which of the two wrote this cursor; None at the start."""
+    """Which of the two classes wrote this cursor; None at the start."""
     if cursor is None:
         return None
     return Keyset if "after" in _parsed(cursor) else Offset
@@ -147,12 +151,12 @@ def mode_of(cursor: Cursor | None) -> type[Keyset | Offset] | None:
 
 def _parsed(cursor: Cursor) -> dict[str, object]:
     try:
-        found = json.loads(cursor)
+        fields = json.loads(cursor)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        fields = None
+    if not isinstance(fields, dict):
         raise ArchiveDamagedError(f"a checkpoint of another version: {cursor[:40]!r}; delete the row in `checkpoints`")
-    return found
+    return fields
 
 
 def _number(cursor: Cursor, key: str) -> int:

@@ -10,19 +10,22 @@ from collections.abc import Awaitable, Callable, Iterable
 from migrator.errors import GoneError
 from migrator.model import NOBODY, Attachment, EntityRef
 
-Asked = Callable[[str], Awaitable[object]]
+Ask = Callable[[str], Awaitable[object]]
 FilesOf = Callable[[EntityRef], Awaitable[Iterable[Attachment]]]
 
 
 class FileRecords:
-    """The records of single files. `ask` asks for one, `some` gives the ids of a few files that are listed now."""
+    """The records of single files. `ask` requests one; `sample` gives the ids of a few files that are listed now."""
 
-    def __init__(self, ask: Asked, some: Callable[[], Awaitable[Iterable[str]]]) -> None:
-        self._ask, self._some = ask, some
+    def __init__(self, ask: Ask, sample: Callable[[], Awaitable[Iterable[str]]]) -> None:
+        self._ask, self._sample = ask, sample
         self._proven = False
 
     async def still_list(self, attachment: Attachment, files_of: FilesOf) -> bool:
-        """Whether its record, or the list of its entity, still has the file."""
+        """Whether the file still has a record, or is in the list of its entity.
+
+        `GoneError` if there is no record of any other file either, which proves nothing.
+        """
         record = await self._has(attachment.id)
         if record or (attachment.owner != NOBODY and await _lists(attachment, files_of)):
             return True
@@ -33,12 +36,12 @@ class FileRecords:
         return False
 
     async def _has(self, number: str) -> bool | None:
-        """Whether the record is there; None where it isn't, and the route gives no other record either."""
+        """Whether the record exists; None if the route returns neither it nor any other."""
         if await self._answers(number):
             self._proven = True
             return True
         if not self._proven:
-            others = [other for other in await self._some() if other != number]
+            others = [other for other in await self._sample() if other != number]
             self._proven = any([await self._answers(other) for other in others[:2]])
         return False if self._proven else None
 

@@ -1,6 +1,6 @@
 """A lock for each key: work on the same thing is done one after the other, work on different things concurrently.
 
-The locks are kept weakly and vanish with their last user; otherwise a load of a million entities would keep a million.
+A lock vanishes with its last user; otherwise a load of a million entities would keep a million locks.
 """
 
 from __future__ import annotations

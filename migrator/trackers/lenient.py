@@ -28,7 +28,7 @@ def text(value: object) -> str:
 
 def integer(value: object) -> int | None:
     """An integer, also if written as a string (XML) or as 3.0 (some gateways); None for anything else."""
-    if type(value) is int:  # first, as nearly all are
+    if type(value) is int:  # first, because nearly all are
         return value if -_LARGE < value < _LARGE else None
     if isinstance(value, float) and value.is_integer():
         return integer(int(value))

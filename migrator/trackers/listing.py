@@ -1,11 +1,11 @@
-"""Walks a listing in the best way that the server supports: after an id, by sorted offset, or unsorted.
+"""Walks a listing in the best order that the server supports: by keyset, by sorted offset, or by unsorted offset.
 
 The most efficient query is tried first, and a page is trusted only if it matches what was requested, because some
-servers refuse parameters they don't know and others silently ignore them. Where the walk continues is decided in
-`cursors`. Its end is believed only once the server's own count, if it gives one, is reached.
+servers refuse parameters that they don't know and others silently ignore them. `cursors` decides where the walk
+continues. Its end is believed only once the server's own count, if it gives one, is reached.
 
-Beware: a server that ignores the offset returns the same page for ever. A page that brings nothing new is therefore
-compared with one from far behind the end: a server that has items there ignores the offset, and that is an error.
+Beware: a server that ignores the offset returns the same page for ever. After a page without new items a page far
+beyond the end is therefore requested: a server that returns items for it ignores the offset, which is an error.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from migrator.errors import (
 from migrator.model import Cursor, Unread
 from migrator.trackers.cursors import Keyset, Offset, mode_of
 
-BEYOND = 10**9
-"""More items than any listing has."""
+FAR_OFFSET = 10**9
+"""An offset beyond the end of any listing."""
 
 Items = list[dict[str, Any]]
 S = TypeVar("S", bound=Hashable)
@@ -39,14 +39,17 @@ S = TypeVar("S", bound=Hashable)
 class PageOrder(Enum):
     """The ways to page through a listing, best first."""
 
-    BEHIND_ID = "items behind the last id, in the order of ids"
-    BY_ID = "by offset, in the order of ids"
-    AS_IT_COMES = "by offset, in the order of the server: rising or falling by id"
+    KEYSET = "items after the last id, in the order of ids"
+    OFFSET_SORTED = "by offset, in the order of ids"
+    OFFSET_UNSORTED = "by offset, in the order of the server: rising or falling by id"
 
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """One way to ask for a page: `take` items with ids above `after`, or where that is None behind `skip` items."""
+    """A request for `take` items with ids above `after`, or if that is None, for those after the first `skip` items.
+
+    `sorts`: the server is asked to sort by id.
+    """
 
     take: int
     after: int | None = None
@@ -56,11 +59,11 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class PageItems:
-    """The items of one answer; `more` is what the server says of whether others follow, None if it doesn't.
+    """The items of one answer.
 
-    `total` is the number of items that the server tells for this question: all of the listing where it was asked by
-    offset, those behind the id where it was asked for what follows one. None if it tells none.
-    `unread` are the items of the same answer that can't be read, see `required.split`: they count, but have no id.
+    `more` says whether others follow, None if the server doesn't say. `total` is the number of items that the server
+    states for this query: by offset the whole listing, by keyset those after the id; None if it states none. `unread`
+    are the items of the same answer that can't be read (see `strict.split`): they count, but have no id.
     """
 
     items: Items
@@ -70,8 +73,8 @@ class PageItems:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """What one step of a walk brought: items, those that can't be read, and where it goes on; None at the end."""
+class ListingPage:
+    """A page of a walk: its items, those that can't be read, and the cursor after it; None at the end."""
 
     items: Items
     next: Cursor | None
@@ -84,48 +87,48 @@ def is_plain_refusal(error: MigratorError) -> bool:
 
 
 def is_refusal(error: MigratorError, *, first: bool) -> bool:
-    """The same; a 500 at the start of a listing may mean that, too: some servers stumble over what they don't know."""
+    """A plain refusal, or at the start of a listing a 500, with which some servers answer an unknown query."""
     return is_plain_refusal(error) or (first and isinstance(error, RetriableError) and error.status == 500)
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A collection, page by page, `size` (two at least) items at once; the server may give fewer.
+    """A collection, in pages of `size` items (at least two); the server may return fewer.
 
-    `ask` sends one request; `refused` tells which of its errors mean that this way is unknown to the server.
+    `fetch` sends one request; `is_unsupported` says which of its errors mean that the server doesn't know this order.
     """
 
-    ask: Callable[[PageRequest], Awaitable[PageItems]]
+    fetch: Callable[[PageRequest], Awaitable[PageItems]]
     id_of: Callable[[Mapping[str, Any]], int]
     size: int
     orders: Sequence[PageOrder] = tuple(PageOrder)
-    refused: Callable[[MigratorError], bool] = is_plain_refusal
+    is_unsupported: Callable[[MigratorError], bool] = is_plain_refusal
 
     async def page(self, cursor: Cursor | None) -> tuple[Items, Cursor | None]:
-        """As `read`, for who makes sure that `ask` gives no `unread`."""
-        stretch = await self.read(cursor)
-        return stretch.items, stretch.next
+        """Like `read`, for a `fetch` that never returns `unread` items."""
+        page = await self.read(cursor)
+        return page.items, page.next
 
-    async def read(self, cursor: Cursor | None) -> Stretch:
-        """A page and the cursor after it, in the first way that the server goes along with.
+    async def read(self, cursor: Cursor | None) -> ListingPage:
+        """A page and the cursor after it, in the first order that the server supports.
 
-        `RejectedError` where it gives the same page again and again; the last refusal where it takes none of the ways.
+        `RejectedError` if the server returns the same page again and again; its last refusal if it supports no order.
         """
         refusal: MigratorError = UnexpectedBodyError("the listing is sorted otherwise than it was asked for")
-        for way, state in self._ways(cursor):
+        for request, state in self._requests(cursor):
             try:
-                found = await self.ask(way)
+                answer = await self.fetch(request)
             except ItemFailedError as error:
-                if not self.refused(error):
+                if not self.is_unsupported(error):
                     raise
                 refusal = error
                 continue
-            ids = [self.id_of(item) for item in found.items]
-            if is_as_requested(way, ids):
-                following = await self._following(way, state, ids, found)
-                if following is None:
-                    await self._expect_whole(way, state, found)
-                return Stretch(found.items, following, found.unread)
+            ids = [self.id_of(item) for item in answer.items]
+            if is_as_requested(request, ids):
+                next_cursor = await self._next_cursor(request, state, ids, answer)
+                if next_cursor is None:
+                    await self._require_complete(request, state, answer)
+                return ListingPage(answer.items, next_cursor, answer.unread)
         raise refusal
 
     async def all(self) -> AsyncIterator[dict[str, Any]]:
@@ -133,82 +136,77 @@ class Listing:
         async for item in walked(self.page, None):
             yield item
 
-    def _ways(self, cursor: Cursor | None) -> Iterator[tuple[PageRequest, Keyset | Offset]]:
-        """What was begun by offset goes on so; a keyset that is refused later begins again by offset."""
+    def _requests(self, cursor: Cursor | None) -> Iterator[tuple[PageRequest, Keyset | Offset]]:
+        """The requests to try. A walk by offset stays one; a walk by keyset that is refused starts over by offset."""
         by_offset = mode_of(cursor) is Offset
         offset = Offset.parse(cursor) if by_offset else Offset()
         keyset = Keyset() if by_offset else Keyset.parse(cursor)
-        if PageOrder.BEHIND_ID in self.orders and not by_offset:
+        if PageOrder.KEYSET in self.orders and not by_offset:
             yield PageRequest(self.size, after=keyset.after or 0), keyset
-        if PageOrder.BY_ID in self.orders and offset.anchor >= 0:
-            yield PageRequest(self.size, skip=offset.request), offset
-        if PageOrder.AS_IT_COMES in self.orders:
-            yield PageRequest(self.size, skip=offset.request, sorts=False), offset
+        if PageOrder.OFFSET_SORTED in self.orders and offset.anchor >= 0:
+            yield PageRequest(self.size, skip=offset.skip), offset
+        if PageOrder.OFFSET_UNSORTED in self.orders:
+            yield PageRequest(self.size, skip=offset.skip, sorts=False), offset
 
-    async def _following(
-        self, way: PageRequest, state: Keyset | Offset, ids: Sequence[int], found: PageItems
+    async def _next_cursor(
+        self, request: PageRequest, state: Keyset | Offset, ids: Sequence[int], answer: PageItems
     ) -> Cursor | None:
-        more, unread = found.more, len(found.unread)
+        more, unread = answer.more, len(answer.unread)
         if isinstance(state, Keyset):
-            return None if more is False else state.following(ids, unread, found.total)
+            return None if more is False else state.next_cursor(ids, unread, answer.total)
         ids = ascending(ids, state)
-        if not way.sorts:
-            state = replace(state, seen=None)  # new items are recognised by their order
-        if state.brings_nothing_new(ids) and await self._was_all(way, len(ids), more):
+        if not request.sorts:
+            state = replace(state, seen=None)  # new items can be counted only if they are in order
+        if state.is_repeat(ids) and await self._returns_everything(request, len(ids), more):
             return None
-        cursor = state.following(ids, self.size, unread, found.total)
-        looking_back = cursor is not None and Offset.parse(cursor).back
-        return None if more is False and not looking_back else cursor
+        cursor = state.next_cursor(ids, self.size, unread, answer.total)
+        is_backtracking = cursor is not None and Offset.parse(cursor).backtracking
+        return None if more is False and not is_backtracking else cursor
 
-    async def _expect_whole(self, way: PageRequest, state: Keyset | Offset, found: PageItems) -> None:
-        """Nothing follows this page; `ShortListingError` where the server's own count says that something should."""
-        count, total = len(found.items) + len(found.unread), found.total
-        if found.more and not found.items:
+    async def _require_complete(self, request: PageRequest, state: Keyset | Offset, answer: PageItems) -> None:
+        """`ShortListingError` if this is the last page, but the server's own count says that more should follow."""
+        count, total = len(answer.items) + len(answer.unread), answer.total
+        if answer.more and not answer.items:
             raise ShortListingError("the listing ended with an empty page, though the server tells of more")
         if total is None:
             return
         if isinstance(state, Offset):
-            if total > way.skip + count:
-                raise ShortListingError(f"the listing ended after {way.skip + count} of {total} items")
-            if way.sorts:
-                self._expect_all_came(state, found, total)
-        elif total > count and not await self._counts_all(way, state, count, total):
+            if total > request.skip + count:
+                raise ShortListingError(f"the listing ended after {request.skip + count} of {total} items")
+            if request.sorts:
+                self._require_all_arrived(state, answer, total)
+        elif total > count and not await self._counts_everything(request, state, count, total):
             raise ShortListingError(f"the listing ended {total - count} items before the number that the server tells")
         else:
-            await self._expect_all_seen(way, state, count)
+            await self._require_all_seen(request, state, count)
 
-    def _expect_all_came(self, state: Offset, found: PageItems, total: int) -> None:
-        """`ShortListingError` where the pages left items out in their midst, though the server counts them all
-        along.
-        """
-        seen = state.seen_with([self.id_of(item) for item in found.items], len(found.unread))
-        if seen is not None and seen < min(total, total if state.of is None else state.of):
+    def _require_all_arrived(self, state: Offset, answer: PageItems, total: int) -> None:
+        """`ShortListingError` if items are missing in the middle that the server counted from the start."""
+        seen = state.seen_with([self.id_of(item) for item in answer.items], len(answer.unread))
+        if seen is not None and seen < min(total, total if state.total is None else state.total):
             raise ShortListingError(f"the listing brought {seen} of {total} items")
 
-    async def _expect_all_seen(self, way: PageRequest, state: Keyset, count: int) -> None:
-        """`ShortListingError` where the server told of more items at the start, and does so now.
-
-        Some page left one out.
-        """
-        if state.of is None or state.seen is None or state.of <= state.seen + count:
+    async def _require_all_seen(self, request: PageRequest, state: Keyset, count: int) -> None:
+        """`ShortListingError` if the server stated more items at the start, and still does: some page left one out."""
+        if state.total is None or state.seen is None or state.total <= state.seen + count:
             return
-        now = (await self.ask(replace(way, after=0))).total
+        now = (await self.fetch(replace(request, after=0))).total
         if now is not None and now > state.seen + count:
             raise ShortListingError(f"the listing brought {state.seen + count} of {now} items")
 
-    async def _counts_all(self, way: PageRequest, state: Keyset, count: int, total: int) -> bool:
-        """Whether this total is of the whole listing, as some servers count, not of what follows an id; and reached."""
-        if not way.after or (state.seen is not None and total > state.seen + count):
+    async def _counts_everything(self, request: PageRequest, state: Keyset, count: int, total: int) -> bool:
+        """Whether this total is that of the whole listing, as some servers count even by keyset, and is reached."""
+        if not request.after or (state.seen is not None and total > state.seen + count):
             return False
-        return (await self.ask(replace(way, after=0))).total == total
+        return (await self.fetch(replace(request, after=0))).total == total
 
-    async def _was_all(self, way: PageRequest, count: int, more: bool | None) -> bool:
-        """Whether a server that skips nothing takes nothing either, and so gives all there is each time.
+    async def _returns_everything(self, request: PageRequest, count: int, more: bool | None) -> bool:
+        """Whether the server ignores both `skip` and `take` and returns the whole listing each time.
 
-        False: it does skip. `RejectedError` if it gives a part, and always the same.
+        False if it obeys `skip`. `RejectedError` if it returns always the same part of the listing.
         """
         try:
-            beyond = await self.ask(replace(way, skip=BEYOND, take=count - 1))
+            beyond = await self.fetch(replace(request, skip=FAR_OFFSET, take=count - 1))
         except RejectedError:
             return False
         if not beyond.items:
@@ -219,7 +217,7 @@ class Listing:
 
 
 async def walked(step: Callable[[S], Awaitable[tuple[Items, S | None]]], start: S) -> AsyncIterator[dict[str, Any]]:
-    """The items of all steps until there is no next one; `RejectedError` if it leads where it was before."""
+    """The items of all steps until there is no next one; `RejectedError` if a step comes a second time."""
     state: S | None = start
     seen: set[S | None] = set()
     while state not in seen:
@@ -232,13 +230,13 @@ async def walked(step: Callable[[S], Awaitable[tuple[Items, S | None]]], start: 
     raise RejectedError("the listing leads in a circle: its next page was read already")
 
 
-def is_as_requested(way: PageRequest, ids: Sequence[int]) -> bool:
-    """Whether a page is as it was asked for: in order, and behind the last id. Some servers list an item twice."""
-    behind = way.after is None or not ids or ids[0] > way.after
-    return not way.sorts or (behind and all(one <= other for one, other in pairwise(ids)))
+def is_as_requested(request: PageRequest, ids: Sequence[int]) -> bool:
+    """Whether a page matches its request: sorted, and after the last id. Some servers list an item twice."""
+    is_after = request.after is None or not ids or ids[0] > request.after
+    return not request.sorts or (is_after and all(number <= following for number, following in pairwise(ids)))
 
 
 def ascending(ids: Sequence[int], state: Offset) -> list[int]:
-    """The ids, negated where a listing that isn't sorted begins with the newest: rising either way."""
+    """The ids in ascending order: negated, if an unsorted listing starts with the newest."""
     rising = state.anchor > 0 or (state.anchor == 0 and list(ids[:1]) <= list(ids[-1:]))
     return list(ids) if rising else [-number for number in ids]

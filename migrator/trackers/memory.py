@@ -1,13 +1,13 @@
 """The reference adapter: a tracker inside this process. Read it first when you write an adapter; tests use it.
 
-`MemoryTracker` is the server, with entities and files; `MemorySource` and `MemoryTarget` do exactly what the port asks.
+`MemoryTracker` is the server, with entities and files; `MemorySource` and `MemoryTarget` do exactly what the ports say.
 Entities of a kind in `asked` come on the stream `asked` and are put into `Page.ask`; all others come on the stream
 `listed` with their attachments on the page; files without an owner come on `loose`. It is not in the registry: it needs
 an object in the process, which no configuration can name.
 
 Tests set `tracker.on_call`, which is awaited before each verb and may raise, to make the tracker fail at any step. A
-tracker may also alter the names of uploads (`alters_names`), re-encode their content (`alters_content`), and list a
-file only after it was looked for a few times (`lags`).
+tracker may also alter the names of uploads (`alters_names`), re-encode their content (`alters_content`), and leave a
+new file out of the next `lags` lists of its entity.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from migrator.model import NOBODY, Attachment, Cursor, Draft, Entity, EntityDraf
 from migrator.ports import Body, BodyFacts, Capabilities, Sink, Source, Target, Tracker
 from migrator.trackers.cursors import Keyset
 
-CHUNK = 64 * 1024
+CHUNK_BYTES = 64 * 1024
 LISTED, ASKED, LOOSE = "listed", "asked", "loose"
 
 OnCall = Callable[[str, str], Awaitable[None]]
-"""Awaited with the verb and what it is about: a stream, an entity (`Bug 7`) or the id of a file."""
+"""Awaited with the verb and its object: a stream, an entity (`Bug 7`) or the id of a file."""
 
 
 class MemoryTracker:
-    """Entities and files. `downloads` counts by id of the file, `uploads` counts files that arrived."""
+    """Entities and files. `downloads` counts the downloads of each file by its id, `uploads` the files that arrived."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class MemoryTracker:
         self._next = itertools.count(1)
 
     def add(self, kind: str, entity_id: str | None = None, title: str = "", **fields: str) -> EntityRef:
-        """A new entity; its id is new where none is given. `fields` are further keys of its JSON."""
+        """Add an entity, with a new id if none is given. `fields` are further keys of its JSON."""
         number = next(self._next)
         ref = EntityRef(kind, entity_id or str(number))
         raw = json.dumps({"kind": kind, "id": ref.id, "title": title, **fields})
@@ -82,7 +82,7 @@ class MemoryTracker:
         return ref
 
     def attach(self, owner: EntityRef, name: str, content: bytes, **facts: str) -> Attachment:
-        """A new file on an entity (or on `NOBODY`); `facts` are fields of `Attachment`. Its id is always new."""
+        """Add a file to an entity (or to `NOBODY`), always with a new id. `facts` are fields of `Attachment`."""
         size = len(content) if self.capabilities.reports_size else None
         number = str(next(self._next))
         attachment = Attachment(number, owner, name, size, **facts)
@@ -95,29 +95,29 @@ class MemoryTracker:
         del self.files[attachment_id], self.content[attachment_id]
 
     def of(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """All files of one entity, in the order they came."""
-        return tuple(found for found in self.files.values() if found.owner == owner)
+        """All files of one entity, oldest first."""
+        return tuple(file for file in self.files.values() if file.owner == owner)
 
     def take(self, owner: EntityRef, draft: Draft, content: bytes) -> Attachment:
-        """A file that was sent: altered as this tracker does, and missing from the next lists, as it lags."""
+        """Store an upload: altered as this tracker does, and missing from the next `lags` lists."""
         description = draft.description if self.capabilities.sets_description else ""
-        name, kept = self.alters_names(draft.name), self.alters_content(content)
-        made = self.attach(owner, name, kept, media_type=draft.media_type, description=description)
+        name, altered = self.alters_names(draft.name), self.alters_content(content)
+        file = self.attach(owner, name, altered, media_type=draft.media_type, description=description)
         if self.lags:
-            self._unlisted[made.id] = self.lags
+            self._unlisted[file.id] = self.lags
         self.uploads += 1
-        return made
+        return file
 
     def listed(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """What a list of one entity shows now."""
-        there = self.of(owner)
-        late = {file.id for file in there if self.lags and self._unlisted.get(file.id)}
+        """The files that a list of one entity shows now."""
+        files = self.of(owner)
+        late = {file.id for file in files if self.lags and self._unlisted.get(file.id)}
         for id_ in late:
             self._unlisted[id_] -= 1
-        return tuple(file for file in there if file.id not in late)
+        return tuple(file for file in files if file.id not in late)
 
     def after(self, number: int, stream: str) -> list[tuple[int, Entity]]:
-        """The next page of entities of a stream, by the order they came."""
+        """The next page of entities of a stream, oldest first, with their numbers."""
         later = [
             (self._numbers[ref], entity)
             for ref, entity in self.entities.items()
@@ -126,19 +126,19 @@ class MemoryTracker:
         return later[: self.page_size]
 
     async def called(self, verb: str, key: str) -> None:
-        """Give the test its say."""
+        """Call `on_call`, if it is set."""
         if self.on_call is not None:
             await self.on_call(verb, key)
 
     async def send(self, attachment: Attachment, sink: Sink) -> None:
-        """The bytes of a file, in small pieces."""
+        """Write the bytes of a file into the sink, in chunks."""
         if attachment.id not in self.content:
             raise GoneError(f"no file {attachment.id}")
         content = self.content[attachment.id]
         self.downloads[attachment.id] += 1
         await sink.start(BodyFacts(attachment.media_type, len(content), named=True))
-        for at in range(0, len(content), CHUNK):
-            await sink.write(content[at : at + CHUNK])
+        for at in range(0, len(content), CHUNK_BYTES):
+            await sink.write(content[at : at + CHUNK_BYTES])
 
 
 class _Memory(Tracker):
@@ -157,7 +157,7 @@ class _Memory(Tracker):
 
     @override
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """There is nothing to close."""
 
 
 class MemorySource(_Memory, Source):
@@ -169,20 +169,20 @@ class MemorySource(_Memory, Source):
         state = Keyset.parse(cursor)
         if stream == LOOSE:
             return self._loose(state)
-        found = self._tracker.after(state.after or 0, stream)
-        entities = tuple(entity for _, entity in found)
-        following = state.following([number for number, _ in found])
+        numbered = self._tracker.after(state.after or 0, stream)
+        entities = tuple(entity for _, entity in numbered)
+        next_cursor = state.next_cursor([number for number, _ in numbered])
         if stream == ASKED:
-            return Page(entities, ask=entities, next=following)
+            return Page(entities, ask=entities, next=next_cursor)
         refs = {entity.ref for entity in entities}
         attachments = tuple(file for entity in entities for file in self._tracker.of(entity.ref))
         links = tuple(link for link in self._tracker.links if link.owner in refs)
-        return Page(entities, attachments, links, next=following)
+        return Page(entities, attachments, links, next=next_cursor)
 
     def _loose(self, state: Keyset) -> Page:
         later = [file for file in self._tracker.of(NOBODY) if int(file.id) > (state.after or 0)]
-        found = tuple(later[: self._tracker.page_size])
-        return Page(attachments=found, next=state.following([int(file.id) for file in found]))
+        files = tuple(later[: self._tracker.page_size])
+        return Page(attachments=files, next=state.next_cursor([int(file.id) for file in files]))
 
     @override
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
@@ -224,7 +224,7 @@ class MemoryTarget(_Memory, Target):
 
     @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """`on_call` comes twice: as `upload` before anything, as `uploaded` when the file is there."""
+        """`on_call` is awaited twice: with `upload` before anything, with `uploaded` once the file is stored."""
         await self._tracker.called("upload", str(owner))
         if owner not in self._tracker.entities:
             raise GoneError(f"no entity {owner}")
@@ -233,9 +233,9 @@ class MemoryTarget(_Memory, Target):
         content = b"".join([chunk async for chunk in body])
         if len(content) != draft.size:
             raise RejectedError(f"{len(content)} bytes came, {draft.size} were announced")
-        made = self._tracker.take(owner, draft, content)
-        await self._tracker.called("uploaded", made.id)
-        return made
+        file = self._tracker.take(owner, draft, content)
+        await self._tracker.called("uploaded", file.id)
+        return file
 
     @override
     async def describe(self, remote: Attachment, description: str) -> None:
@@ -253,7 +253,7 @@ class MemoryTarget(_Memory, Target):
 
     @override
     async def delete(self, remote: Attachment) -> None:
-        """`on_call` comes twice: as `delete` before anything, as `deleted` when the file is gone."""
+        """`on_call` is awaited twice: with `delete` before anything, with `deleted` once the file is gone."""
         await self._tracker.called("delete", remote.id)
         if not self.capabilities.deletes:
             raise RejectedError("files can't be deleted here")
@@ -263,13 +263,13 @@ class MemoryTarget(_Memory, Target):
         await self._tracker.called("deleted", remote.id)
 
     @override
-    async def expect_creating(self) -> None:
+    async def require_creating(self) -> None:
         if not self.capabilities.creates:
             raise ConfigError("[mapping] create_missing: entities of this target can't be created from here")
 
     @override
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
-        """`on_call` comes twice here, too: as `create_entity` before anything, as `created` after."""
+        """`on_call` is awaited twice: with `create_entity` before anything, with `created` after it."""
         await self._tracker.called("create_entity", draft.mark)
         if not self.capabilities.creates:
             raise RejectedError("no entities are created here")
@@ -280,5 +280,5 @@ class MemoryTarget(_Memory, Target):
     @override
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
         await self._tracker.called("find_entity", draft.mark)
-        found = (ref for ref, entity in self._tracker.entities.items() if draft.mark in (entity.raw or ""))
-        return next(found, None)
+        marked = (ref for ref, entity in self._tracker.entities.items() if draft.mark in (entity.raw or ""))
+        return next(marked, None)

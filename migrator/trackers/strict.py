@@ -1,6 +1,6 @@
 """Reads required fields of an answer: the strict counterpart of `lenient`, where a missing value would hide an item.
 
-A missing field ends in `UnexpectedBodyError`, so that a listing is requested again instead of being taken as empty.
+A missing field is an `UnexpectedBodyError`, so that a listing is requested again instead of being taken as empty.
 
 Beware: ids become parts of paths, and only `digits` makes sure that one cannot lead elsewhere.
 """
@@ -19,24 +19,24 @@ T = TypeVar("T")
 
 def object_in(answer: object, key: str | None = None) -> dict[str, Any]:
     """An answer that has to be one object, or the object that it has under a key."""
-    found = answer if key is None else _under(answer, key)
-    if not isinstance(found, dict):
+    value = answer if key is None else _under(answer, key)
+    if not isinstance(value, dict):
         raise UnexpectedBodyError("the answer is no JSON object" if key is None else f"the answer holds no {key!r}")
-    return found
+    return value
 
 
 def objects_in(answer: object, key: str | None = None) -> list[dict[str, Any]]:
     """An answer that has to be a list of objects and nothing else, or the list that it has under a key."""
     value = answer if key is None else _under(answer, key)
-    found = as_objects(value)
-    if not isinstance(value, list) or len(found) != len(value):
+    objects = as_objects(value)
+    if not isinstance(value, list) or len(objects) != len(value):
         where = "where a list of objects should be" if key is None else f"where its list of {key!r} should be"
         raise UnexpectedBodyError(f"the answer has something else {where}")
-    return found
+    return objects
 
 
 def list_in(answer: object, key: str | None = None) -> list[Any]:
-    """An answer that has to be a list, or the list that it has under a key; of what, `split` finds out."""
+    """An answer that has to be a list, or the list that it has under a key. `split` checks the items."""
     value = answer if key is None else _under(answer, key)
     if not isinstance(value, list):
         raise UnexpectedBodyError("the answer is no list" if key is None else f"the answer holds no list of {key!r}")
@@ -46,28 +46,28 @@ def list_in(answer: object, key: str | None = None) -> list[Any]:
 def split(
     items: Sequence[object], read: Callable[[dict[str, Any]], T], place: str, kind: str = ""
 ) -> tuple[list[T], tuple[Unread, ...]]:
-    """What `read` makes of each item of a list, and one failure for each of which it makes nothing.
+    """The result of `read` for each item of a list, and a failure for each item that can't be read.
 
-    `place` is the path that was asked (and where in it, if it has pages), `kind` what the items are. For
-    `Page.unread`. `UnexpectedBodyError` where none of several can be read: then it is not the items that are wrong.
+    The failures are for `Page.unread`: `place` is the path that was requested (and the page of it), `kind` the kind of
+    the items. `UnexpectedBodyError` if none of several items can be read: then the answer is wrong, not the items.
     """
-    good: list[T] = []
-    bad: list[Unread] = []
-    for at, item in enumerate(items, 1):
+    results: list[T] = []
+    failures: list[Unread] = []
+    for position, item in enumerate(items, 1):
         try:
             if not isinstance(item, dict):
                 raise UnexpectedBodyError("it is no JSON object")  # noqa: TRY301 - it is one of the reasons
-            good.append(read(item))
+            results.append(read(item))
         except (UnexpectedBodyError, RejectedError) as error:
-            reason = str(error)
-            bad.append(Unread(EntityRef(kind, place), f"{place}: item {at} of {len(items)} can't be read: {reason}"))
-    if len(bad) > 1 and not good:
-        raise UnexpectedBodyError(bad[0].reason)
-    return good, tuple(bad)
+            reason = f"{place}: item {position} of {len(items)} can't be read: {error}"
+            failures.append(Unread(EntityRef(kind, place), reason))
+    if len(failures) > 1 and not results:
+        raise UnexpectedBodyError(failures[0].reason)
+    return results, tuple(failures)
 
 
 def numbered(item: dict[str, Any], key: str = "id") -> dict[str, Any]:
-    """The item itself, if it has the number that it must have: for `split` in a listing that goes by ids."""
+    """The item itself, if it has the number that it must have: `read` of `split` for a listing that goes by ids."""
     number_in(item, key)
     return item
 
@@ -81,7 +81,7 @@ def number_in(item: object, key: str = "id") -> int:
 
 
 def digits(number: str) -> str:
-    """An id that may stand in a path; anything that would lead elsewhere is `GoneError`: no tracker has it."""
+    """An id that may stand in a path; `GoneError` for any other, because no tracker has such an id."""
     if not (number.isascii() and number.isdecimal()):
         raise GoneError(f"{number[:40]!r} is no number, so there is no such thing in this tracker")
     return number

@@ -1,4 +1,4 @@
-"""Addresses that a tracker wrote into a text or an answer, as they may be sent."""
+"""Percent-encoding of addresses that a tracker wrote into a text or an answer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def encoded_once(address: str) -> str:
-    """The address in percent-encoding, once: what is encoded stays, and what no address can hold is encoded.
+    """The address with what no address can hold encoded, and what is encoded already left alone.
 
-    A `%` before anything but two hex digits is a `%` of a name, as in `50% off.png`.
+    A `%` before anything but two hex digits belongs to a name, as in `50% off.png`, and is encoded.
     """
     return quote(_BARE_PERCENT.sub("%25", address), safe=_ALLOWED)

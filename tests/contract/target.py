@@ -376,7 +376,7 @@ class TargetContract(TargetReadContract):
     async def test_a_created_entity_is_there_is_found_by_its_mark_and_takes_files(self, bound):
         if not bound.target.capabilities.creates:
             pytest.skip("this tracker creates nothing")
-        await bound.target.expect_creating()
+        await bound.target.require_creating()
         draft, other = stub("Größe & <b>Maß</b>"), stub("another")
         assert await bound.target.find_entity(draft) is None
         made = await bound.target.create_entity(draft)
@@ -413,7 +413,7 @@ class TargetContract(TargetReadContract):
         if bound.target.capabilities.creates:
             pytest.skip("this tracker creates entities")
         with pytest.raises(errors.ConfigError, match="create_missing"):
-            await bound.target.expect_creating()
+            await bound.target.require_creating()
         with pytest.raises(errors.RejectedError):
             await bound.target.create_entity(stub("no"))
 

@@ -22,7 +22,7 @@ from migrator.errors import MigratorError, UnexpectedBodyError
 from migrator.jobs.options import date, entity, size
 from migrator.model import Attachment, EntityRef
 from migrator.selection import Selection
-from migrator.trackers.issuetrak.parse import written
+from migrator.trackers.issuetrak.parse import api_date
 from migrator.trackers.issuetrak.zip_batches import ZipBatch
 from migrator.trackers.squash.parse import date_in
 from migrator.trackers.targetprocess.parse import iso_date
@@ -60,7 +60,7 @@ def test_any_date_is_read_or_left_out(told):
     wait = retry_after({"Retry-After": told})
     assert wait is None or 0 <= wait <= 86_400
     for zone in (UTC, ZoneInfo("America/New_York")):
-        assert len(written(told, zone)) == 27
+        assert len(api_date(told, zone)) == 27
     assert isinstance(
         Selection(since=datetime(2024, 1, 1, tzinfo=UTC)).wants(
             Attachment("1", EntityRef("Bug", "1"), "x", created_at=told)

@@ -27,7 +27,8 @@ from migrator.pipeline.backup import recorder
 from migrator.ports import BodyFacts, Sink
 from migrator.store import disk, layout
 from migrator.store.catalog.database import CatalogDatabase
-from migrator.trackers.memory import CHUNK, MemoryTracker
+from migrator.store.journal import keeper
+from migrator.trackers.memory import CHUNK_BYTES, MemoryTracker
 from migrator.wire.h1.pool import ConnectionPool
 from tests.simulation.disk import ForgetfulDisk
 from tests.simulation.loop import Killed
@@ -119,6 +120,7 @@ def simulated(fate: FaultInjector) -> Iterator[None]:
         patch.object(CatalogDatabase, "transaction", _transactions(fate, CatalogDatabase.transaction)),
         patch.object(Database, "execute", _reads(fate, Database.execute)),
         patch.object(recorder, "SMALL", SMALL),
+        patch.object(keeper, "MIN_GROWTH_BYTES", 0),
         patch.object(aiohttp.ClientSession, "_request", _requests(fate, aiohttp.ClientSession._request)),
         patch.object(ConnectionPool, "get", _downloads(fate, ConnectionPool.get)),
     ):
@@ -267,8 +269,8 @@ class Weathered(MemoryTracker):
         told = None if self.capabilities.reports_size else len(content)
         await sink.start(BodyFacts(attachment.media_type, told, named=fate.rng.random() < 0.5))
         cut = content[: fate.rng.randrange(len(content) + 1)]
-        for at in range(0, len(cut), CHUNK):
-            await sink.write(cut[at : at + CHUNK])
+        for at in range(0, len(cut), CHUNK_BYTES):
+            await sink.write(cut[at : at + CHUNK_BYTES])
         way = fate.rng.choice(["breaks off", "ends early", "page"])
         page = b"<!DOCTYPE html><html><title>Log in</title></html>" if way == "page" else b""
         if page:

@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 from migrator import errors
-from migrator.layers import checked_sink, retry
+from migrator.layers import retry, verifying_sink
 from migrator.model import Outcome, Page, Status, UploadStatus
 from migrator.pipeline.backup.crawl import Crawler
 from migrator.pipeline.backup.fetch import Fetcher
@@ -84,7 +84,7 @@ def _without(call: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 async def _download_without_rewind(self: Any, attachment: Any, sink: Any) -> None:
-    await self._patience.call(lambda: self._inner.download(attachment, sink))
+    await self._policy.call(lambda: self._inner.download(attachment, sink))
 
 
 async def _sent_without_a_look(self: Any, upload: Any, draft: Any, there: Any, waits: Any) -> bool:
@@ -104,7 +104,7 @@ async def _read_back_unchecked(self: Any, remote: Any, sink: Any) -> None:
         sink.rewind()
         await self._inner.read_back(remote, sink)
 
-    await self._patience.call(once)
+    await self._policy.call(once)
 
 
 async def _gone_at_once(self: Any, attachment: Any, error: Any) -> Any:
@@ -155,7 +155,7 @@ MUTANTS: dict[str, Mutant] = {
     "a load that resumes does not look": lambda: patch.object(Uploader, "_find", _resumed_without_a_look),
     "an intent is not recorded": lambda: patch.object(UploadRecords, "record_intent", _intent_not_recorded),
     "an upload is recorded before it is sent": lambda: patch.object(UploadRecords, "record_intent", _uploaded_at_once),
-    "sizes are not compared": lambda: patch.object(checked_sink.CheckedSink, "judge", lambda *_: None),
+    "sizes are not compared": lambda: patch.object(verifying_sink.VerifyingSink, "finish", lambda *_: None),
     "what is read back is not checked": lambda: patch.object(retry.RetryingTarget, "read_back", _read_back_unchecked),
     "a 404 is for ever": lambda: patch.object(Fetcher, "_gone", _gone_at_once),
     "a listing that ends early is believed": lambda: patch.object(Crawler, "_read", _short_listing_believed),

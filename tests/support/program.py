@@ -26,6 +26,7 @@ from unittest.mock import patch
 
 from migrator.jobs.cli import main
 from migrator.sandbox.server import Sandbox
+from tests.support.summary_schema import check_document
 
 ROOT = Path(__file__).parents[2]
 SURROUNDINGS = {"PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200"}
@@ -46,6 +47,7 @@ class Finished:
         found = json.loads(self.out)
         assert isinstance(found, dict)
         assert self.out.count("\n") == 1, "one line, one document"
+        check_document(found)
         return found
 
 

@@ -9,7 +9,8 @@ import re
 import pytest
 
 from migrator.errors import ConfigError
-from migrator.layers.retry import DryRunTarget, RetryingTarget
+from migrator.layers.dry_run import DryRunTarget
+from migrator.layers.retry import RetryingTarget
 from migrator.mapping.file import read_rows
 from migrator.model import EntityRef
 from migrator.pipeline.load import left_out

@@ -17,6 +17,7 @@ from migrator.sandbox.world.model import World
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
 from migrator.store.journal.keeper import Journal
+from migrator.store.schema import checkpoint_checksum
 from migrator.trackers.memory import MemorySource, MemoryTracker
 from tests.support.parts import expected, rows, run_backup, run_verify, small_tracker, stored
 from tests.support.program import configure, run
@@ -159,7 +160,9 @@ async def test_a_crawl_under_way_begins_anew_and_a_kill_leaves_all_or_nothing(tm
     tracker = small_tracker()
     await run_backup(tracker, tmp_path, identity=OLD)
     with closing(Catalog(tmp_path)) as catalog:
-        catalog.db.execute("INSERT INTO checkpoints VALUES (0, '', '[]', 0, 1), (0, 'listed', '3', 0, 1)")
+        for checkpoint in ((0, "", "[]", 0, 1), (0, "listed", "3", 0, 1)):
+            values = [*checkpoint, checkpoint_checksum(*checkpoint)]
+            catalog.db.execute("INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, ?)", values)
     before = kept(tmp_path)
 
     def killed(*_):

@@ -39,7 +39,7 @@ from migrator.trackers import adapter
 from migrator.trackers.issuetrak import ADAPTER, IssuetrakSource, IssuetrakTarget, Options
 from migrator.trackers.issuetrak.authors import is_active
 from migrator.trackers.issuetrak.numbers import Numbered
-from migrator.trackers.issuetrak.parse import attachment_in, collection_in, made_in, window, written
+from migrator.trackers.issuetrak.parse import api_date, attachment_in, collection_in, created_in, page_window
 from migrator.trackers.issuetrak.zip_batches import ZipBatches
 from migrator.trackers.memory import MemoryTracker
 from migrator.wire.auth import HmacAuth, RequestToSign
@@ -901,7 +901,7 @@ async def test_server_that_gives_the_same_page_again_and_again_is_not_believed()
 
 @given(st.integers(0, 10**8), st.integers(20, 1000))
 def test_window_holds_the_item_and_a_good_many_after_it(offset, longest):
-    index, size = window(offset, longest)
+    index, size = page_window(offset, longest)
     assert size <= longest
     assert index * size <= offset
     assert offset + 1 < (index + 1) * size
@@ -1087,15 +1087,15 @@ async def test_zip_bomb_is_not_unpacked_and_the_files_come_alone():
 
 
 async def test_large_files_are_not_held_in_memory_for_an_archive(monkeypatch):
-    monkeypatch.setattr("migrator.trackers.issuetrak.zip_batches.MOST_BYTES", 1000)
+    monkeypatch.setattr("migrator.trackers.issuetrak.zip_batches.MAX_ZIP_BYTES", 1000)
     async with IssuetrakSandbox(SMALL) as sandbox:
         await fetched(source(sandbox.url, zip=True), sandbox)
         assert not sandbox.requests[ZIP]
 
 
 async def test_archives_in_memory_are_few(monkeypatch):
-    monkeypatch.setattr("migrator.trackers.issuetrak.zip_batches.MOST_KEPT", 1)
-    monkeypatch.setattr("migrator.trackers.issuetrak.zip_batches.FEWEST", 2)
+    monkeypatch.setattr("migrator.trackers.issuetrak.zip_batches.MAX_OPEN_ZIPS", 1)
+    monkeypatch.setattr("migrator.trackers.issuetrak.zip_batches.MIN_FILES", 2)
     async with IssuetrakSandbox(SMALL) as sandbox:
         found, expected = source(sandbox.url, zip=True), {file.sha256 for file in told(sandbox)}
         done = await crawl(found)
@@ -1134,7 +1134,7 @@ async def test_odd_archive_leaves_its_files_to_come_alone(change):
 
 
 async def test_plans_of_files_that_nobody_fetches_are_few(monkeypatch):
-    monkeypatch.setattr("migrator.trackers.issuetrak.zip_batches.MOST_PLANNED", 2)
+    monkeypatch.setattr("migrator.trackers.issuetrak.zip_batches.MAX_PLANNED", 2)
     asked = []
 
     async def fetch_archive(owner: EntityRef):
@@ -1206,11 +1206,11 @@ async def test_bad_upload_is_not_blamed_on_its_author():
 
 def test_dates_go_to_the_zone_of_the_server_and_lose_their_offset():
     new_york = ZoneInfo("America/New_York")
-    assert written("2014-07-01T12:00:00Z", new_york) == "2014-07-01T08:00:00.0000000"
-    assert written("2014-01-01T11:30:10.0000000", new_york) == "2014-01-01T11:30:10.0000000"
-    assert written("2014-01-01", timezone(timedelta(hours=9))) == "2014-01-01T00:00:00.0000000"
+    assert api_date("2014-07-01T12:00:00Z", new_york) == "2014-07-01T08:00:00.0000000"
+    assert api_date("2014-01-01T11:30:10.0000000", new_york) == "2014-01-01T11:30:10.0000000"
+    assert api_date("2014-01-01", timezone(timedelta(hours=9))) == "2014-01-01T00:00:00.0000000"
     for nonsense in ("", "yesterday", "0001-01-01T00:00:00+14:00"):
-        assert len(written(nonsense, UTC)) == len("2014-01-01T11:30:10.0000000")
+        assert len(api_date(nonsense, UTC)) == len("2014-01-01T11:30:10.0000000")
 
 
 async def test_unknown_time_zone_is_a_mistake_in_the_configuration():
@@ -1221,7 +1221,7 @@ async def test_unknown_time_zone_is_a_mistake_in_the_configuration():
 
 @pytest.mark.parametrize("status", [404, 413])
 async def test_file_that_is_too_large_for_the_server_is_reported_as_such(status, monkeypatch):
-    monkeypatch.setattr("migrator.trackers.issuetrak.target.LIKELY_LIMIT", 100_000)
+    monkeypatch.setattr("migrator.trackers.issuetrak.target.LIKELY_LIMIT_BYTES", 100_000)
     async with IssuetrakSandbox(SMALL, Faults(max_upload_bytes=200_000), too_large_status=status) as sandbox:
         with pytest.raises(errors.RejectedError, match="too many for this server"):
             await send(target(sandbox.url), busiest(sandbox), content=b"x" * 160_000)
@@ -1294,8 +1294,8 @@ async def test_answer_without_a_number_means_look():
     async with IssuetrakSandbox(SMALL, answer="quoted") as sandbox:
         made = await send(target(sandbox.url), busiest(sandbox))
         assert made.id in {str(number) for number in sandbox.state.uploads}
-    assert [made_in(answer) for answer in (7, "7", " 7\n", {"AttachmentID": 7})] == ["7"] * 4
-    assert [made_in(answer) for answer in (None, True, -1, 0, "x", [], {}, 1.5)] == [None] * 8
+    assert [created_in(answer) for answer in (7, "7", " 7\n", {"AttachmentID": 7})] == ["7"] * 4
+    assert [created_in(answer) for answer in (None, True, -1, 0, "x", [], {}, 1.5)] == [None] * 8
 
 
 # --- names

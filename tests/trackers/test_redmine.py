@@ -75,7 +75,7 @@ async def fake():
 
 @pytest.fixture
 def small_pages(monkeypatch):
-    monkeypatch.setattr("migrator.trackers.redmine.client.PAGE", 2)
+    monkeypatch.setattr("migrator.trackers.redmine.client.PAGE_SIZE", 2)
 
 
 def seeded(fake: FakeRedmine) -> tuple[list[int], list[Expected]]:
@@ -174,8 +174,8 @@ class TestRedmineBeside(SourceContract):
 
     @pytest.fixture
     async def bound(self, fake, monkeypatch):
-        monkeypatch.setattr("migrator.trackers.redmine.containers.AT_ONCE", 1)
-        monkeypatch.setattr("migrator.trackers.redmine.api.PAGE", 2)
+        monkeypatch.setattr("migrator.trackers.redmine.containers.PROJECTS_PER_PAGE", 1)
+        monkeypatch.setattr("migrator.trackers.redmine.api.PAGE_SIZE", 2)
         entities, files = seeded_beside(fake)
         return BoundSource(
             source(fake.url),

@@ -15,8 +15,8 @@ from migrator.config.settings import options_of, read_configuration
 from migrator.jobs.wiring import wire_source, wire_target_listing
 from migrator.model import Attachment, Draft, Entity, EntityRef, Page
 from migrator.trackers.redmine import ADAPTER, Options, RedmineSource
-from migrator.trackers.redmine.api import TRIES
-from migrator.trackers.redmine.containers import BESIDE
+from migrator.trackers.redmine.api import MAX_ATTEMPTS
+from migrator.trackers.redmine.containers import OTHER_STREAMS
 from tests.contract import Bytes
 from tests.contract.source import crawl, fetch, read_to_the_end
 from tests.support.parts import run_backup
@@ -33,7 +33,7 @@ async def fake():
 
 async def asked_in_vain(made: RedmineSource, stream: str) -> Page:
     """The page after so many tries that a broken route is told as such."""
-    for _ in range(TRIES - 1):
+    for _ in range(MAX_ATTEMPTS - 1):
         with pytest.raises(errors.RetriableError):
             await made.read(stream, None)
     return await made.read(stream, None)
@@ -108,7 +108,7 @@ async def test_issues_of_a_project_that_has_them_off_are_none_and_those_below_ar
         await source(fake.url, options=Options(project="demo")).read("issues", None)
 
 
-@pytest.mark.parametrize("also", [(), ("news",), ("files", "wiki"), BESIDE])
+@pytest.mark.parametrize("also", [(), ("news",), ("files", "wiki"), OTHER_STREAMS])
 async def test_only_what_the_option_names_is_read(fake, also):
     seeded_beside(fake)
     made = source(fake.url, options=Options(also=also))
@@ -158,7 +158,7 @@ async def test_issues_are_held_against_their_total(fake, lacking):
 async def test_projects_are_held_against_their_total(fake):
     seeded_beside(fake)
     fake.lists_fewer["projects"] = 1
-    for stream in BESIDE:
+    for stream in OTHER_STREAMS:
         with pytest.raises(errors.ShortListingError, match="2 of 3"):
             await source(fake.url).read(stream, None)
 
@@ -184,7 +184,7 @@ async def test_users_are_held_against_their_total(fake):
 
 async def test_list_that_changes_while_it_is_read_is_read_again(fake, monkeypatch):
     seeded_beside(fake)
-    monkeypatch.setattr("migrator.trackers.redmine.api.PAGE", 1)
+    monkeypatch.setattr("migrator.trackers.redmine.api.PAGE_SIZE", 1)
     original = FakeRedmine._listed
 
     def shrinking(self, request, name, items):
@@ -241,7 +241,7 @@ async def test_list_of_another_server_is_not_reopened(fake):
 async def test_no_list_of_projects_is_a_failure_where_issues_name_projects(fake):
     fake.issue("an issue")
     fake.answers_with["projects.json"] = web.Response(status=404)
-    for stream in BESIDE:
+    for stream in OTHER_STREAMS:
         with pytest.raises(errors.GoneError):
             await source(fake.url).read(stream, None)
 
@@ -250,7 +250,7 @@ async def test_no_list_of_projects_is_told_once_where_nothing_names_any(fake):
     fake.answers_with["projects.json"] = web.Response(status=404)
     fake.answers_with["issues.json"] = web.json_response({"issues": [{"id": 1, "attachments": []}], "total_count": 1})
     made = source(fake.url)
-    pages = [await made.read(stream, None) for stream in BESIDE]
+    pages = [await made.read(stream, None) for stream in OTHER_STREAMS]
     assert [len([told for told in page.warnings if "only issues are read" in told]) for page in pages] == [
         1,
         0,
@@ -265,7 +265,7 @@ async def test_key_that_dies_makes_no_list_empty(fake, monkeypatch):
     made = source(fake.url)
     await made.read("issues", None)
     monkeypatch.setattr("tests.trackers.fake_redmine.KEY", "another key")
-    for stream in BESIDE:
+    for stream in OTHER_STREAMS:
         with pytest.raises(errors.AuthError):
             await made.read(stream, None)
 
@@ -412,7 +412,7 @@ async def test_missing_owner_proves_nothing_of_a_file(fake, kind):
 # --- what is odd
 
 
-@pytest.mark.parametrize("call", ["check", "issues", *BESIDE])
+@pytest.mark.parametrize("call", ["check", "issues", *OTHER_STREAMS])
 async def test_switched_off_api_is_called_that(fake, call):
     seeded_beside(fake)
     fake.rest = False
@@ -493,7 +493,7 @@ async def test_target_is_read_for_issues_only(tmp_path):
     config.write_text("".join(map(sections.format, ("source", "target"))))
     found = read_configuration(config)
     assert wire_target_listing(found).tracker.capabilities.streams == ("issues",)
-    assert set(wire_source(found).tracker.capabilities.streams) == {"issues", *BESIDE}
+    assert set(wire_source(found).tracker.capabilities.streams) == {"issues", *OTHER_STREAMS}
 
 
 # --- whole backups

@@ -33,11 +33,11 @@ from migrator.sandbox.world.model import World
 from migrator.trackers import adapter
 from migrator.trackers.memory import MemoryTracker
 from migrator.trackers.squash import ADAPTER, Options, SquashSource, SquashTarget, unwrapped
-from migrator.trackers.squash.hal import items_in, steps_in
-from migrator.trackers.squash.parse import attachment_in, made_in
+from migrator.trackers.squash.hal import decode, items_in
+from migrator.trackers.squash.parse import attachment_in, created_in
 from migrator.trackers.squash.passing import passing_name
 from migrator.trackers.squash.records import STREAMS
-from migrator.trackers.squash.tree import AT_ONCE, KINDS
+from migrator.trackers.squash.tree import KINDS, STEPS_PER_PAGE
 from migrator.wire.auth import RequestToSign
 from migrator.wire.client import HttpClient
 from tests.contract import Bytes, Expected, MemorySink, nowhere
@@ -656,7 +656,7 @@ async def test_file_deleted_while_its_owner_is_read_is_listed_no_more_when_it_is
 
 
 async def test_what_a_failed_try_got_is_remembered_for_a_few_owners_only(monkeypatch):
-    monkeypatch.setattr("migrator.trackers.squash.client.PARTLY_KEPT", 2)
+    monkeypatch.setattr("migrator.trackers.squash.client.MAX_PARTIAL_OWNERS", 2)
 
     class Broken(Reads):
         async def file(self, request):
@@ -667,7 +667,7 @@ async def test_what_a_failed_try_got_is_remembered_for_a_few_owners_only(monkeyp
         for owner in {file.owner for file in told(sandbox)}:
             with pytest.raises(errors.RetriableError):
                 await made.attachments_of(Entity(owner))
-        assert len(made._partly) == 2
+        assert len(made._partial) == 2
 
 
 async def test_record_of_another_file_is_not_taken_for_that_of_a_file():
@@ -714,7 +714,7 @@ async def test_step_of_a_crawl_is_a_few_small_requests():
             most = max(most, sandbox.requests.total() - before)
             if (cursor := page.next) is None:
                 break
-    assert most <= 2 * AT_ONCE
+    assert most <= 2 * STEPS_PER_PAGE
 
 
 async def test_item_that_cannot_be_read_is_named_with_its_place_and_the_rest_is_read(tmp_path):
@@ -1375,7 +1375,7 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_whatever_is_told_ends_in_a_file_or_in_our_words(value):
-    assert made_in(json.dumps(value).encode()) is None or isinstance(value, dict)
+    assert created_in(json.dumps(value).encode()) is None or isinstance(value, dict)
     if isinstance(value, dict):
         for read in (
             lambda item: items_in(item, "campaigns"),
@@ -1408,7 +1408,7 @@ CURSORS = ["[]", "[[1,0,2,0,1]]", '[["campaigns",0,2]]', '[["campaigns","x",2,0,
 @pytest.mark.parametrize("cursor", CURSORS)
 def test_cursor_of_another_shape_is_refused(cursor):
     with pytest.raises(errors.ArchiveDamagedError):
-        steps_in(cursor)
+        decode(cursor)
 
 
 # --- the whole way

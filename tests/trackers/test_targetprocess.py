@@ -18,7 +18,7 @@ from migrator.sandbox.faults import Faults
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.targetprocess.files import error_page
 from migrator.sandbox.world.model import World
-from migrator.trackers.prefetch import MOST
+from migrator.trackers.prefetch import MAX_PREFETCHED
 from migrator.trackers.targetprocess import Options, TargetprocessSource, TargetprocessTarget
 from tests.contract import Bytes, MemorySink
 from tests.contract.source import Crawl, SourceContract, crawl, fetch, read_to_the_end, told
@@ -136,7 +136,7 @@ async def test_what_a_server_refused_once_is_not_asked_again():
     async with running(counts=False) as sandbox, source_of(sandbox, replace(SKIP, page_size=10)) as source:
         await crawl(source)
         asked = sandbox.requests["GET /api/v1/Generals"]
-        assert 3 + 3 <= asked <= 3 + 3 + MOST  # refused in three ways, then three pages, and some asked ahead
+        assert 3 + 3 <= asked <= 3 + 3 + MAX_PREFETCHED  # refused in three ways, then three pages, and some asked ahead
 
 
 # Files that name no owner
@@ -251,7 +251,7 @@ async def test_pages_hold_a_thousand_items_at_most_and_all_of_them_are_read():
     world = World.generate(entities=5, attachments=2300, median_bytes=40, large_bytes=0)
     async with running(world) as sandbox, source_of(sandbox, replace(SKIP, page_size=9000)) as source:
         assert await all_of(source) == all_in(sandbox)
-        assert 3 <= sandbox.requests["GET /api/v1/Attachments"] <= 3 + MOST
+        assert 3 <= sandbox.requests["GET /api/v1/Attachments"] <= 3 + MAX_PREFETCHED
 
 
 @pytest.mark.parametrize("sortable", [True, False])

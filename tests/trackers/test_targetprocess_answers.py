@@ -28,7 +28,7 @@ from migrator.trackers.targetprocess.parse import (
     quoted_files,
     uploaded,
 )
-from migrator.wire.client import Answer
+from migrator.wire.answer import Answer
 
 BUG = EntityRef("Bug", "4711")
 VENDORS = """<Attachments Next="http://tp/api/v1/Attachments?take=25&amp;skip=25">

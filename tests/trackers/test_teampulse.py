@@ -30,7 +30,7 @@ from migrator.sandbox.teampulse.writes import Writes
 from migrator.sandbox.world.model import World
 from migrator.trackers import adapter
 from migrator.trackers.teampulse import ADAPTER, Options, TeamPulseSource, TeamPulseTarget
-from migrator.trackers.teampulse.parse import attachment_in, entity_in, made_in, paths_in
+from migrator.trackers.teampulse.parse import attachment_in, created_in, entity_in, paths_in
 from migrator.wire.auth import WrapAuth
 from migrator.wire.client import HttpClient
 from tests.contract import Bytes, Expected, MemorySink, nowhere
@@ -704,7 +704,7 @@ def test_malformed_answers_end_in_our_errors(answer):
         lambda: entity_in(item, ""),
         lambda: attachment_in(item, NOBODY, http).raw.encode(),
         lambda: paths_in(answer, http),
-        lambda: made_in(json.dumps(answer).encode()),
+        lambda: created_in(json.dumps(answer).encode()),
     ):
         with contextlib.suppress(errors.MigratorError):
             parse()
@@ -719,7 +719,7 @@ def test_fields_of_the_wrong_kind_count_as_missing():
 
 @given(st.binary())
 def test_answer_to_an_upload_may_be_anything(body):
-    assert made_in(body) is None or isinstance(made_in(body), dict)
+    assert created_in(body) is None or isinstance(created_in(body), dict)
 
 
 class BabblingLists(Lists):

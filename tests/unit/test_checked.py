@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from migrator import errors
-from migrator.layers.checked_sink import AGREED
 from migrator.layers.retry import RetryingTarget, RetryPolicy
 from migrator.layers.verify import VerifiedSource
+from migrator.layers.verifying_sink import MIN_EQUAL_DOWNLOADS
 from migrator.model import Attachment, EntityRef
 from migrator.ports import BodyFacts, Sink
 from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
@@ -54,7 +54,7 @@ async def test_file_of_another_size_than_listed_is_taken_with_a_warning_where_it
     bucket = await come(source, size)
     assert bucket.content == TEXT
     assert bucket.warnings == [f"listed with {size} bytes, {len(TEXT)} came"]
-    assert source.times == AGREED
+    assert source.times == MIN_EQUAL_DOWNLOADS
 
 
 @pytest.mark.parametrize("size", [-1, -(10**9), None])
@@ -179,14 +179,14 @@ async def test_file_inside_of_something_whole_is_all_of_it_whatever_size_was_lis
     """As in base64 inside JSON: nothing is announced, and a cut would be seen."""
     source = Sending(TEXT, announced=False, framed=True, named=True)
     bucket = await come(source, size)
-    assert (bucket.content, source.times) == (TEXT, AGREED)
+    assert (bucket.content, source.times) == (TEXT, MIN_EQUAL_DOWNLOADS)
     assert bucket.warnings == [f"listed with {size} bytes, {len(TEXT)} came"]
     with pytest.raises(errors.UnexpectedBodyError, match="differ"):
         await come(Sending(TEXT, TEXT[:-5], announced=False, framed=True), size)
 
 
 async def test_what_comes_inside_of_something_has_an_end_even_so(monkeypatch):
-    monkeypatch.setattr("migrator.layers.checked_sink.ROOM", 1000)
+    monkeypatch.setattr("migrator.layers.verifying_sink.MAX_UNANNOUNCED_BYTES", 1000)
     with pytest.raises(errors.UnexpectedBodyError, match="too long"):
         await come(Sending(TEXT, announced=False, framed=True), 10)
 

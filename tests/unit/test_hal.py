@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator.errors import MigratorError, ShortListingError, UnexpectedBodyError
-from migrator.trackers.squash.hal import Step, cursor_of, items_in, number_of, read_page, steps_in
+from migrator.trackers.squash.hal import PageStep, decode, encode, items_in, number_of, read_page
 
 
 class Collection:
@@ -46,12 +46,12 @@ class Untold(Collection):
 
 
 async def walk(collection: Collection, size: int, *, sorts: bool) -> set[int]:
-    step: Step | None = Step("things", size=size, sorts=sorts)
+    step: PageStep | None = PageStep("things", size=size, sorts=sorts)
     seen: set[int] = set()
     while step is not None:
         items, following = await read_page(collection.get, step)
         seen |= {number_of(item) for item in items}
-        step = None if following is None else steps_in(cursor_of([following]))[0]
+        step = None if following is None else decode(encode([following]))[0]
         assert collection.requests < 500, "it never ends"
     return seen
 
@@ -80,7 +80,7 @@ async def test_page_that_cannot_tell_its_place_is_refused(answer):
         return answer
 
     with pytest.raises(UnexpectedBodyError):
-        await read_page(get, Step("things", size=2))
+        await read_page(get, PageStep("things", size=2))
 
 
 def test_all_keys_of_a_page_are_read():
@@ -104,7 +104,7 @@ def server(total: int, size: int, tell: Any) -> Any:
 
 
 async def everything(get: Any, size: int = 20) -> list[int]:
-    step: Step | None = Step("things", size=size)
+    step: PageStep | None = PageStep("things", size=size)
     found = []
     while step is not None:
         items, step = await read_page(get, step)
@@ -177,7 +177,7 @@ async def test_page_that_stays_short_is_taken_as_it_is_and_named_if_that_is_want
         some = [one for one in range(1, 91)[number * size : (number + 1) * size] if one not in {20, 33}]
         return page_of(some, number=number, size=size, totalElements=90)
 
-    step, found, lacking = Step("things", size=20), [], []
+    step, found, lacking = PageStep("things", size=20), [], []
     while step is not None:
         with pytest.raises(ShortListingError) if step.page < 2 else contextlib.nullcontext():
             await read_page(get, step, [])
@@ -204,7 +204,7 @@ async def test_page_with_less_than_it_tells_is_short(answer):
         return answer
 
     with pytest.raises(ShortListingError):
-        await read_page(get, Step("things", size=20))
+        await read_page(get, PageStep("things", size=20))
 
 
 async def test_listing_that_ends_with_an_empty_page_before_its_total_is_short():

@@ -107,7 +107,7 @@ def test_every_item_is_found_or_the_listing_ends_in_our_words(ids, knows, size, 
         assert "skip" not in knows
 
 
-@pytest.mark.parametrize("order", [PageOrder.BY_ID, PageOrder.AS_IT_COMES])
+@pytest.mark.parametrize("order", [PageOrder.OFFSET_SORTED, PageOrder.OFFSET_UNSORTED])
 async def test_server_that_gives_the_same_page_for_ever_is_told_so(order):
     server = Server(list(range(1, 21)), {"sort", "take"})
     with pytest.raises(errors.RejectedError, match="same page"):
@@ -116,7 +116,7 @@ async def test_server_that_gives_the_same_page_for_ever_is_told_so(order):
 
 
 async def test_server_that_skips_nothing_but_gives_all_at_once_is_read_whole():
-    assert await found(Server(list(range(1, 21)), {"sort"}), orders=(PageOrder.BY_ID,)) == set(range(1, 21))
+    assert await found(Server(list(range(1, 21)), {"sort"}), orders=(PageOrder.OFFSET_SORTED,)) == set(range(1, 21))
 
 
 async def test_refusal_that_is_none_of_the_way_ends_the_listing():
@@ -203,7 +203,7 @@ def test_item_that_cannot_be_read_costs_no_other(ids, data, size, order, counts)
 def test_page_that_leaves_out_one_of_its_items_is_noticed_at_the_end(hidden, counts, size):
     """As where a filter is put on a page after it was cut: the place is counted, the item doesn't come."""
     ids = list(range(1, 41, 2))
-    orders = (PageOrder.BY_ID,) if counts == "by offset" else (PageOrder.BEHIND_ID,)
+    orders = (PageOrder.OFFSET_SORTED,) if counts == "by offset" else (PageOrder.KEYSET,)
     server = Server(ids, ALL, cap=7, counts=counts.replace("by offset", "all"))
 
     async def ask(way: PageRequest) -> PageItems:
@@ -223,13 +223,13 @@ async def everything(walk: Listing) -> set[int]:
 async def test_server_that_lists_each_item_twice_and_counts_so_is_read_whole(size):
     """As with a join that brings a row for each of two labels."""
     server = Server(sorted([*range(1, 20)] * 2), ALL, counts="all")
-    assert await everything(listing(server, size, orders=(PageOrder.BY_ID,))) == set(range(1, 20))
+    assert await everything(listing(server, size, orders=(PageOrder.OFFSET_SORTED,))) == set(range(1, 20))
 
 
 @given(IDS, st.integers(3, 9))
 def test_server_that_sorts_by_something_else_is_read_whole_where_it_counts(ids, size):
     server = Server(ids, {"skip", "take"}, counts="all")
-    walk = listing(server, size, orders=(PageOrder.BY_ID, PageOrder.AS_IT_COMES))
+    walk = listing(server, size, orders=(PageOrder.OFFSET_SORTED, PageOrder.OFFSET_UNSORTED))
     try:
         assert asyncio.run(everything(walk)) == set(ids)
     except errors.ShortListingError as error:
@@ -238,7 +238,7 @@ def test_server_that_sorts_by_something_else_is_read_whole_where_it_counts(ids, 
 
 @given(st.integers(0, 20), st.sampled_from(["all", "follows", "by offset"]))
 def test_item_that_is_deleted_while_the_listing_is_walked_is_none_that_was_left_out(when, counts):
-    orders = (PageOrder.BY_ID,) if counts == "by offset" else (PageOrder.BEHIND_ID,)
+    orders = (PageOrder.OFFSET_SORTED,) if counts == "by offset" else (PageOrder.KEYSET,)
     server = Server(list(range(1, 41)), ALL, cap=7, counts=counts.replace("by offset", "all"))
 
     async def ask(way: PageRequest) -> PageItems:
@@ -250,7 +250,7 @@ def test_item_that_is_deleted_while_the_listing_is_walked_is_none_that_was_left_
     assert set(range(1, 41)) - {when, when + 20} <= asyncio.run(everything(walk))
 
 
-@pytest.mark.parametrize("order", [PageOrder.BY_ID, PageOrder.AS_IT_COMES])
+@pytest.mark.parametrize("order", [PageOrder.OFFSET_SORTED, PageOrder.OFFSET_UNSORTED])
 @pytest.mark.parametrize("falling", [True, False])
 @pytest.mark.parametrize("end", range(2, 19))
 @pytest.mark.parametrize("cap", [2, 3, 4, 1000])
@@ -274,5 +274,5 @@ async def test_page_that_is_empty_since_items_were_deleted_is_no_error(deleted):
             server.ids = server.ids[deleted:]
         return await server.ask(way)
 
-    walk = Listing(ask, lambda item: int(item["id"]), 5, orders=(PageOrder.BY_ID,))
+    walk = Listing(ask, lambda item: int(item["id"]), 5, orders=(PageOrder.OFFSET_SORTED,))
     assert await everything(walk) >= set(range(deleted + 1, 21))

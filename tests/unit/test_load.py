@@ -17,7 +17,8 @@ from migrator.errors import (
     ThrottledError,
     TrackerUnreachableError,
 )
-from migrator.layers.retry import DryRunTarget, RetryingTarget
+from migrator.layers.dry_run import DryRunTarget
+from migrator.layers.retry import RetryingTarget
 from migrator.model import NOBODY, EntityRef
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.support.parts import PATIENCE, files_on, rows, run_backup, run_load, small_tracker, twin_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -225,7 +226,7 @@ def test_a_kill_before_the_new_file_is_complete_leaves_the_old_one(tmp_path, mon
 
 
 def test_a_place_that_can_not_be_written_is_a_disk_that_refuses(tmp_path):
-    (tmp_path / ".mapping.csv.new").mkdir()
+    (tmp_path / f".mapping.csv.{os.getpid()}.new").mkdir()
     with pytest.raises(StorageError):
         add_rows(tmp_path / "mapping.csv", [NEW])
 

@@ -17,7 +17,8 @@ from migrator.errors import (
     RetriableError,
     TrackerUnreachableError,
 )
-from migrator.layers.retry import DryRunTarget, RetryingTarget
+from migrator.layers.dry_run import DryRunTarget
+from migrator.layers.retry import RetryingTarget
 from migrator.store.catalog import Catalog
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.support.parts import PATIENCE, rows, run_backup, run_load, run_rollback, small_tracker, twin_of

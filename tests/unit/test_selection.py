@@ -12,7 +12,8 @@ import pytest
 
 from migrator.errors import ForbiddenError, TrackerUnreachableError
 from migrator.jobs.options import date, entity, size
-from migrator.layers.retry import DryRunTarget, RetryingTarget
+from migrator.layers.dry_run import DryRunTarget
+from migrator.layers.retry import RetryingTarget
 from migrator.model import NOBODY, Attachment, EntityRef
 from migrator.selection import EVERYTHING, Selection, Selector
 from migrator.trackers.memory import MemoryTarget, MemoryTracker

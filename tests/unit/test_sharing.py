@@ -9,7 +9,7 @@ import pytest
 
 from migrator import errors
 from migrator.trackers.keyed_lock import KeyedLock
-from migrator.trackers.name_lookup import SHOWN, NameLookup
+from migrator.trackers.name_lookup import MAX_SHOWN, NameLookup
 from migrator.trackers.strict import digits, number_in, object_in, objects_in
 
 
@@ -40,7 +40,7 @@ async def test_what_there_is_is_shown_in_part_where_it_is_much():
     there = Projects(*(f"project {number}" for number in range(500)))
     with pytest.raises(errors.ConfigError) as caught:
         await NameLookup("o", "none", there.known).number()
-    assert str(caught.value).count("project") == SHOWN
+    assert str(caught.value).count("project") == MAX_SHOWN
 
 
 async def test_work_on_one_thing_takes_turns_and_work_on_others_goes_side_by_side():

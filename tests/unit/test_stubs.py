@@ -11,7 +11,8 @@ from collections import Counter
 import pytest
 
 from migrator.errors import ConfigError, ForbiddenError, OutcomeUnknownError
-from migrator.layers.retry import DryRunTarget, RetryingTarget
+from migrator.layers.dry_run import DryRunTarget
+from migrator.layers.retry import RetryingTarget
 from migrator.mapping.file import add_rows, read_mapping
 from migrator.model import NOBODY, Entity, EntityRef
 from migrator.pipeline.load.stubs import plain_text, stub_of

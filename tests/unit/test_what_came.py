@@ -157,4 +157,4 @@ async def test_403_that_asks_to_slow_down_slows_all_down():
     async with client(answer, pacer=pacer) as http:
         with pytest.raises(errors.ThrottledError):
             await http.get("a")
-    assert pacer.spacing > 0
+    assert pacer._spacing > 0

@@ -130,6 +130,9 @@ class _Backup(Job[BackupSummary]):
             findings.judge(catalog, self._crawl, self._settings.selection, self._settings.kinds, vanished)
             findings.warn(*self._fetcher.warnings)
         catalog.crawl.record_general_failures(findings.failures)
+        failures = tuple(map(Failure.of_row, catalog.summaries.failures(start)))
+        if status is RunStatus.COMPLETE and not failures and not self._partial:
+            catalog.snapshots.take(self._run, start, self._settings.kinds, self._source.capabilities.left_out)
         gone = vanished.files if vanished.believed else 0
         return BackupSummary(
             entities=catalog.entities.count(start),
@@ -137,7 +140,7 @@ class _Backup(Job[BackupSummary]):
             changes=catalog.runs.changes(),
             bytes=catalog.summaries.stored_bytes(self._run),
             warnings=tuple(findings.warnings),
-            failures=tuple(map(Failure.of_row, catalog.summaries.failures(start))),
+            failures=failures,
         )
 
     @override

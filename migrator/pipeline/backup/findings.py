@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from migrator.errors import TrackerUnreachableError
+from migrator.hints import did_you_mean
 from migrator.model import UNLINKED, EntityRef
 from migrator.progress import Progress
 from migrator.selection import Selection
@@ -67,9 +67,8 @@ class Findings:
         unseen = [kind for kind in kinds if kind != UNLINKED and not catalog.entities.has_kind(kind, crawl.start)]
         known = sorted(catalog.entities.kinds(crawl.start)) if unseen else []
         for kind in unseen:
-            near = get_close_matches(kind, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known) or 'no entities at all'}"
-            self.warn(f"no entity of the kind {kind!r} is listed{hint}")
+            hint = did_you_mean(kind, known or ["no entities at all"], "there are", repr)
+            self.warn(f"no entity of the kind {kind!r} is listed; {hint}")
 
 
 def _written(ref: EntityRef) -> str:

@@ -23,7 +23,17 @@ from pathlib import Path
 from typing import Any
 
 from migrator.errors import ConfigError
-from migrator.filenames import MAX_FOLDER, MAX_KIND, MAX_PATH, UNSAFE_IN_A_BAG, fold, legal, length, readable, unique
+from migrator.filenames import (
+    MAX_FOLDER_CHARACTERS,
+    MAX_KIND_CHARACTERS,
+    MAX_PATH_CHARACTERS,
+    UNSAFE_IN_A_BAG,
+    fold,
+    legal,
+    length,
+    readable,
+    unique,
+)
 from migrator.model import Blob, EntityRef, RunStatus
 from migrator.pipeline.export.copies import BlobDamagedError, can_clone
 from migrator.pipeline.export.formats import FORMATS, INDEX, ExportItem, ExportStoppedError
@@ -252,12 +262,19 @@ def named(rows: Iterator[dict[str, Any]], avoid: str = "") -> Iterator[ExportIte
     for row in rows:
         if row["kind"] != at_kind:
             at_kind, at_entity, folders = row["kind"], None, set()
-            kind = unique(legal(row["kind"], MAX_KIND, avoid=avoid), kinds, MAX_KIND, extension=False)
+            kind = unique(
+                legal(row["kind"], MAX_KIND_CHARACTERS, avoid=avoid), kinds, MAX_KIND_CHARACTERS, extension=False
+            )
         if row["entity_id"] != at_entity:
             at_entity, names = row["entity_id"], set()
             title = f"{row['entity_id']} {row['title']}".strip()
-            folder = unique(legal(title, MAX_FOLDER, "no entity", avoid=avoid), folders, MAX_FOLDER, extension=False)
-        room = MAX_PATH - length(kind) - length(folder) - 2
+            folder = unique(
+                legal(title, MAX_FOLDER_CHARACTERS, "no entity", avoid=avoid),
+                folders,
+                MAX_FOLDER_CHARACTERS,
+                extension=False,
+            )
+        room = MAX_PATH_CHARACTERS - length(kind) - length(folder) - 2
         name = unique(legal(row["name"], room, avoid=avoid), names, room)
         yield ExportItem(
             f"{kind}/{folder}/{name}",

@@ -10,7 +10,8 @@ from dataclasses import replace
 from itertools import islice
 
 from migrator.errors import ConfigError
-from migrator.mapping import Rows, nearest
+from migrator.hints import did_you_mean
+from migrator.mapping import Rows
 from migrator.model import EntityRef
 from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.summary import LoadSummary, UnmatchedRow
@@ -37,7 +38,7 @@ class Left:
             source = self.astray[0][0]
             hint = "the archive holds nothing yet" if not known else f"it has no {source}"
             if known and source.kind not in kinds:
-                hint = f"it has no kind {source.kind!r}; {nearest(source.kind, kinds)}"
+                hint = f"it has no kind {source.kind!r}; {did_you_mean(source.kind, sorted(kinds), shown=repr)}"
             where = f"{rows.name} line {rows.lines[self.astray[0]]}" if rows.name else "the first row"
             raise ConfigError(f"no row of the mapping names anything in the archive ({where}: {hint})")
         for kind in sorted(self._settings.selection.kinds - kinds):
@@ -48,7 +49,8 @@ class Left:
         possible = self._settings.source_kinds
         mistyped = kind.casefold() in {one.casefold() for one in kinds}
         if mistyped or (possible and kind not in possible):
-            raise ConfigError(f"the source has no kind {kind!r}; {nearest(kind, {*kinds, *possible})}")
+            hint = did_you_mean(kind, sorted({*kinds, *possible}), shown=repr)
+            raise ConfigError(f"the source has no kind {kind!r}; {hint}")
 
     def added_to(self, summary: LoadSummary, taken: int, *, planned: int) -> LoadSummary:
         """The summary with what is left, as far as the catalog keeps it.

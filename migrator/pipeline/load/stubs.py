@@ -52,7 +52,7 @@ class StubCreator:
         """`ConfigError` where some are missing and the target can't create them as it is configured."""
         if await self._executor.call(self.missing):
             try:
-                await self._target.expect_creating()
+                await self._target.require_creating()
             except errors.ItemFailedError as error:
                 raise errors.TrackerUnreachableError(str(error)) from error
 

@@ -1,7 +1,5 @@
 """The files of a report: a page (see `html.py`), a table for spreadsheets, a document, and a table of redirects.
 
-Each is written under another name and renamed when it is whole.
-
 Beware: names come from a tracker. The table for spreadsheets puts an apostrophe before anything that a spreadsheet
 would run as a formula; only the document has such names unchanged.
 """
@@ -10,9 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,6 +17,7 @@ from migrator.pipeline.report.data import EntityReport, FileReport, Totals, Uplo
 from migrator.pipeline.report.html import write_page
 from migrator.pipeline.summary import ReportSummary
 from migrator.store import Catalog, disk_errors
+from migrator.whole_file import whole_file
 
 
 def report(
@@ -37,10 +34,10 @@ def report(
     with catalog.exports.snapshot():
         totals = sums(story(catalog, url_of), source)
         if out and writer:
-            with whole_file(out) as file:
+            with disk_errors(str(out)), whole_file(out) as file:
                 writer(file, totals, story(catalog, url_of))
         if redirects:
-            with whole_file(redirects) as file:
+            with disk_errors(str(redirects)), whole_file(redirects) as file:
                 count = write_redirects(file, story(catalog, url_of))
     return ReportSummary(
         out=str(out) if out else None,
@@ -50,22 +47,6 @@ def report(
         differing=totals.differing,
         redirected=count if redirects else None,
     )
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
-    """A file that gets its name when it is whole; only its owner may read it."""
-    partial = path.with_name(f".{os.getpid()}.report.partial")
-    with disk_errors(str(path)):
-        try:
-            handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def write_redirects(file: TextIO, chapters: Iterable[EntityReport]) -> int:

@@ -49,6 +49,15 @@ class Blobs(CatalogPart):
                 [(problem, sha256) for sha256, problem in problems.items()],
             )
 
+    def removed_in(self, folder: str) -> set[str]:
+        """The blobs of one folder that a prune has forgotten, and whose files it has yet to delete."""
+        if not self._db.execute("SELECT 1 FROM main.sqlite_master WHERE name = 'removed_blobs'").fetchone():
+            return set()  # an archive that no newer program has worked on yet
+        rows = self._db.execute(
+            "SELECT sha256 FROM removed_blobs WHERE sha256 >= ? AND sha256 < ?", [folder, folder + "g"]
+        )
+        return {sha256 for (sha256,) in rows.fetchall()}
+
     def dangling(self) -> Iterator[str]:
         """Hashes that a stored attachment names and `blobs` lacks."""
         rows = self._db.execute(

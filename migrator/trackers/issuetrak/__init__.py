@@ -2,11 +2,11 @@
 
 An issue's files are listed without their content, then fetched one by one. Content travels as base64 inside JSON in
 both directions, and is decoded and encoded while it streams. Every attempt is signed anew, body included, so a file is
-read twice for an upload. Issues come from `issues/search`, or from a range of numbers where that is refused.
+read twice for an upload. Issues come from `issues/search`, or if that is refused, from a range of numbers.
 
-Beware: a 404 says little. It may mean that there is no such route (the list of files has two spellings, and servers
-know one or both), no such issue, or that the issue has no files: see `lists`. For an issue, 400 means the same. There
-is no delete, and files have no description. A size of 0 in a list may also mean that the server doesn't know it.
+Beware: a 404 says little. It may mean that there is no such route (the route of the list of files has two spellings,
+and servers know one or both), no such issue, or that the issue has no files: see `lists`. For an issue, 400 means the
+same. The API can't delete, and files have no description. A size of 0 in a list may also mean an unknown size.
 
 Sources: vendor's page "API Operations for Attachments"; its help centre, articles 2296, 2297, 2303 and 2322; the
 vendor's .NET sample. All paths are in lower case, because the sources disagree on whether the signature covers them in

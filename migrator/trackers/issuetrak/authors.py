@@ -1,7 +1,7 @@
 """The user in whose name a file is uploaded to Issuetrak: its author if active there, otherwise a fallback user.
 
-Beware: how an inactive user is reported is not documented. A refused upload therefore also counts as a sign, once the
-same file was accepted in the fallback user's name.
+Beware: how the API reports an inactive user is not documented. An author also counts as inactive if a file is refused
+in the author's name and accepted in that of the fallback user.
 """
 
 from __future__ import annotations
@@ -17,49 +17,49 @@ from migrator.trackers.lenient import text
 _USER = re.compile(r"[\w@+-][\w .@+'-]{0,99}")
 
 Get = Callable[[str, str], Awaitable[dict[str, Any]]]
-"""Asks for a path; the second text says what for, in an error."""
+"""Requests a path; the second argument names its object in errors."""
 
 
 class Authors:
-    """The users of one target. Each is asked for once; `spare` is empty where none is configured."""
+    """The users of one target. Each is looked up once; `fallback` is empty where none is configured."""
 
-    def __init__(self, get: Get, spare: str, *, keep: bool) -> None:
-        self._get, self._spare, self._keep = get, spare, keep
+    def __init__(self, get: Get, fallback: str, *, keep: bool) -> None:
+        self._get, self._fallback, self._keep = get, fallback, keep
         self._known: dict[str, bool] = {}
 
     async def of(self, wanted: str) -> str:
-        """The user for a file of this author; `RejectedError` if there is none."""
+        """The user for a file by this author; `RejectedError` if there is none."""
         if wanted and self._keep and await self.is_active(wanted):
             return wanted
-        if not self._spare:
+        if not self._fallback:
             raise RejectedError(f"{wanted!r} is no active user of this Issuetrak, and options.created_by is not set")
-        return self._spare
+        return self._fallback
 
     def instead_of(self, author: str) -> str:
-        """The spare user for a file that was refused in this author's name; empty if it is no other."""
-        return "" if author.lower() == self._spare.lower() else self._spare
+        """The fallback user for a file that was refused in this author's name; empty if there is no other user."""
+        return "" if author.lower() == self._fallback.lower() else self._fallback
 
     def strike(self, author: str) -> None:
-        """No more files in this author's name."""
+        """Treat an author as inactive from now on."""
         self._known[author.lower()] = False
 
     async def is_active(self, user: str) -> bool:
-        """Whether this is a user's id."""
+        """Whether this is the id of an active user."""
         name = user.lower()
         if name not in self._known and _USER.fullmatch(name):
             try:
-                found = await self._get(f"users/{quote(name, safe='').lower()}/false", f"user {user!r}")
+                record = await self._get(f"users/{quote(name, safe='').lower()}/false", f"user {user!r}")
             except GoneError:
-                found = {}
-            except UnexpectedBodyError as error:  # of an upload it would mean that it was sent
+                record = {}
+            except UnexpectedBodyError as error:  # during an upload, this error would mean that the file was sent
                 raise RetriableError(f"user {user!r}: {error}") from None
-            self._known[name] = is_active(found) and text(found.get("UserID")).lower() in {name, ""}
+            self._known[name] = is_active(record) and text(record.get("UserID")).lower() in {name, ""}
         return self._known.get(name, False)
 
 
 def is_active(user: Mapping[str, Any]) -> bool:
     """Whether there is such a user and nothing says that it is inactive."""
-    told = {name.lower(): value for name, value in user.items()}
-    says_yes = (told.get(name) is not False for name in ("isactive", "active"))
-    says_no = (told.get(name) is True for name in ("isinactive", "inactive"))
-    return bool(told) and all(says_yes) and not any(says_no)
+    fields = {name.lower(): value for name, value in user.items()}
+    not_denied = (fields.get(name) is not False for name in ("isactive", "active"))
+    inactive = (fields.get(name) is True for name in ("isinactive", "inactive"))
+    return bool(fields) and all(not_denied) and not any(inactive)

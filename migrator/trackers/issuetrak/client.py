@@ -1,4 +1,4 @@
-"""What Issuetrak is as a source and as a target alike: options, capabilities, the verbs of both."""
+"""What an Issuetrak source and target share: options, capabilities, login, lists of files, downloads."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from migrator.model import Attachment, EntityRef
 from migrator.ports import Capabilities, Sink
 from migrator.trackers.base import HttpTracker
 from migrator.trackers.issuetrak.lists import Lists
-from migrator.trackers.issuetrak.parse import attachment_in, gone
+from migrator.trackers.issuetrak.parse import as_gone, attachment_in
 from migrator.trackers.issuetrak.search import Search
 from migrator.trackers.lenient import integer
 from migrator.trackers.strict import digits, object_in
 from migrator.wire import Base64Sink, HttpClient
 
 KIND = "Issue"
-SMALLEST_PAGE = 20
-
+MIN_PAGE_SIZE = 20
 
 NO_LIST = (
     "no issue that was asked has a list of files, by neither spelling of its route: as long as none has, "
@@ -47,9 +46,9 @@ class Options:
 
     issue_numbers   source: "1-5000" reads these numbers one by one, for servers that refuse `issues/search`
     page_size       source: issues on a page of `issues/search`, 20 at least
-    list_route      how the list of an issue's files is spelled, "issuenumber" or "issue"; both are tried if left out
+    list_route      the spelling of the route of an issue's files, "issuenumber" or "issue"; left out: both are tried
     zip             source: true fetches issues with many small files as one ZIP each
-    created_by      target: the user that files get whose author is unknown there, or inactive
+    created_by      target: the user for files whose author is unknown or inactive there
     keep_author     target: false gives every file to `created_by`
     time_zone       target: the zone of the server's dates, which carry none, e.g. "America/New_York"
     max_bytes       target: larger files are not sent; 0 sends all
@@ -66,18 +65,18 @@ class Options:
 
 
 class Issuetrak(HttpTracker[Options]):
-    """What the source and the target share."""
+    """What source and target share."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options, replace(CAPABILITIES, max_attachment_bytes=options.max_bytes or None))
-        if options.page_size < SMALLEST_PAGE:
-            raise errors.ConfigError(f"options.page_size: {options.page_size} is less than {SMALLEST_PAGE}")
+        if options.page_size < MIN_PAGE_SIZE:
+            raise errors.ConfigError(f"options.page_size: {options.page_size} is less than {MIN_PAGE_SIZE}")
         self._search = Search(http, options.page_size)
         self._lists = Lists(self._get, options.list_route, self._issue, self._others)
 
     @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        return tuple(attachment_in(found, owner) for found in await self._lists.of(digits(owner.id)))
+        return tuple(attachment_in(record, owner) for record in await self._lists.of(digits(owner.id)))
 
     @override
     async def still_lists(self, attachment: Attachment) -> bool:
@@ -85,25 +84,25 @@ class Issuetrak(HttpTracker[Options]):
 
     @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """The size comes before or after the content; if it is missing, the content has it."""
+        """The size comes before or after the content; if it is missing, the number of bytes counts."""
         path, decoded = f"api/v1/attachments/{digits(attachment.id)}/true", Base64Sink(sink, "FileContent")
         try:
             await self._http.download(path, decoded, accept="application/json")
         except errors.RejectedError as error:
-            raise gone(error, f"attachment {attachment.id}") from None
+            raise as_gone(error, f"attachment {attachment.id}") from None
         rest = decoded.finish()
-        told, came = integer(rest.get("FileSizeInBytes")), decoded.size
-        if not isinstance(rest.get("FileContent"), str) and told != 0:
+        stated, received = integer(rest.get("FileSizeInBytes")), decoded.size
+        if not isinstance(rest.get("FileContent"), str) and stated != 0:
             raise errors.UnexpectedBodyError(f"attachment {attachment.id}: the answer holds no FileContent")
-        if came != told:
-            if not came or (told or 0) > 0:
+        if received != stated:
+            if not received or (stated or 0) > 0:
                 raise errors.UnexpectedBodyError(
-                    f"attachment {attachment.id}: {came} bytes came, its FileSizeInBytes is {told}"
+                    f"attachment {attachment.id}: {received} bytes came, its FileSizeInBytes is {stated}"
                 )
-            sink.warn(f"its FileSizeInBytes is {'null' if told is None else told}; {came} bytes came")
+            sink.warn(f"its FileSizeInBytes is {'null' if stated is None else stated}; {received} bytes came")
 
     async def _log_in(self) -> None:
-        """Anything must answer, but that an issue isn't there is said by any web server."""
+        """Raise an error if no route answers. A 404 proves nothing: any web server says that an issue doesn't exist."""
         refused: list[errors.RejectedError] = []
         for probe in (partial(self._issue, "1"), self._search.count, partial(self._http.get_json, "api/v1/priorities")):
             try:
@@ -118,7 +117,7 @@ class Issuetrak(HttpTracker[Options]):
         raise errors.TrackerUnreachableError(f"no Issuetrak API answers at this address ({first}); is `url` right?")
 
     async def _others(self, whole: bool) -> AsyncIterator[str]:
-        """Numbers of issues all over the tracker, as far as they can be found."""
+        """The numbers of a sample of issues all over the tracker, or of all, as far as they can be found."""
         try:
             async for number in self._search.sample(whole=whole):
                 yield number
@@ -129,13 +128,13 @@ class Issuetrak(HttpTracker[Options]):
         try:
             return await self._get(f"issues/false/{number}")
         except errors.RejectedError as error:
-            raise gone(error, f"{KIND} {number}", 400) from None
+            raise as_gone(error, f"{KIND} {number}", 400) from None
 
-    async def _user(self, path: str, what: str) -> dict[str, Any]:
+    async def _user(self, path: str, subject: str) -> dict[str, Any]:
         try:
             return await self._get(path)
         except errors.RejectedError as error:
-            raise gone(error, what, 400, 405, 422) from None
+            raise as_gone(error, subject, 400, 405, 422) from None
 
     async def _get(self, path: str) -> dict[str, Any]:
         return object_in(await self._http.get_json(f"api/v1/{path}"))

@@ -1,13 +1,13 @@
 """The lists of files of Issuetrak's issues: which of two routes serves them, and when neither can be trusted.
 
 A 404 may mean an issue without files or a missing route, in words that differ by server. It is believed only of a
-route that has answered with a list, for this issue or for another one asked for that purpose. If the route never
-answered, nothing is known, and that is an error. The route may also disappear during a run, for example when a proxy
-gets new rules. A 404 is therefore confirmed by a list that arrives after it: from another issue that is being asked,
-or else from one that is known to have a list.
+route that has returned a list, for this issue or for another one that is requested to find out. If the route never
+returned one, nothing is known, and that is an error. The route may also disappear during a run, for example when a
+proxy gets new rules. A 404 is therefore confirmed by a list that arrives after it, from another issue that is being
+requested anyway, or from a witness: an issue that is known to have a list.
 
-Beware: the first issues of a tracker may have no files at all. Then other issues are asked, once: a few hundred all
-over the tracker, and, if none of them has a list and the result depends on it, all of them.
+Beware: the first issues of a tracker may have no files at all. Then the lists of other issues are requested, once: of a
+few hundred all over the tracker, and if none of them has a list and the result depends on it, of all issues.
 """
 
 from __future__ import annotations
@@ -32,60 +32,66 @@ from migrator.trackers.lenient import non_negative
 from migrator.trackers.listing import Items
 
 ROUTES = ("issuenumber", "issue")
-NO_ROUTE = "nosuchlist"  # asked to see what the server says of a route that it surely doesn't have
-SEEN_KEPT = 500  # issues that are asked for a list while none has answered
-WITNESSES = 3  # issues with files that are asked whether the route still answers
-SIDE_BY_SIDE = 8
-TRIES = 3  # so often all others are asked in vain, as what they answer is no list and no refusal either
+UNKNOWN_ROUTE = "nosuchlist"
+"""A route that no server has, requested to see how the server refuses one."""
+MAX_SEEN_ISSUES = 500
+"""The most issues that are remembered, to request their lists until one answers."""
+MAX_WITNESSES = 3
+MAX_CONCURRENT = 8
+"""The most lists that are requested at once, to find one that answers."""
+MAX_ATTEMPTS = 3
+"""Failed searches for a list that answers, each ended by temporary errors, before the search is given up."""
 
 Get = Callable[[str], Awaitable[dict[str, Any]]]
-"""Asks for a path below the API; `RejectedError` with its status for what is refused."""
+"""Requests a path below the API; `RejectedError` with its status for a refusal."""
 Numbers = Callable[[bool], AsyncIterator[str]]
-"""Numbers of issues that may exist, a few hundred all over the tracker; True: all of them."""
+"""The numbers of a few hundred issues all over the tracker that may exist; True: of all of them."""
 
 
 class Lists:
-    """The lists of one server. `there` raises what is wrong with an issue; `route` is the one that has answered."""
+    """The lists of one server. `require_issue` raises if an issue doesn't exist; `route` is one that has answered."""
 
-    def __init__(self, get: Get, configured: str, there: Callable[[str], Awaitable[object]], others: Numbers) -> None:
-        self._get, self._there, self._others = get, there, others
+    def __init__(
+        self, get: Get, configured: str, require_issue: Callable[[str], Awaitable[object]], others: Numbers
+    ) -> None:
+        self._get, self._require_issue, self._others = get, require_issue, others
         self._routes = (configured.lower(),) if configured else ROUTES
         self._configured = bool(configured)
-        self._seen: deque[str] = deque(maxlen=SEEN_KEPT)
-        self._witnesses: deque[str] = deque(maxlen=WITNESSES)
+        self._seen: deque[str] = deque(maxlen=MAX_SEEN_ISSUES)
+        self._witnesses: deque[str] = deque(maxlen=MAX_WITNESSES)
         self._proving, self._scouted = asyncio.Lock(), {False: False, True: False}
         self._fruitless: list[BaseException] = []
-        self._came, self._asking = 0, asyncio.Lock()
+        self._lists_received, self._asking = 0, asyncio.Lock()
         self.route: str | None = None
 
     def note(self, numbers: Iterable[str]) -> None:
-        """These issues exist: while no list has answered, they may be asked whether theirs does."""
+        """Remember issues that exist, to request their lists while none has answered."""
         if self.route is None:
             self._seen.extend(numbers)
 
     async def of(self, number: str, *, trusting: bool = False) -> Items:
-        """The files of an issue. `GoneError` if there is no such issue.
+        """The files of an issue; `GoneError` if there is no such issue.
 
-        `TrackerUnreachableError` where the server surely has no such route, `NotExposedError` where that isn't known.
-        `trusting`: where it isn't known, but the server knows this route from others, none are believed to be none.
+        `TrackerUnreachableError` if the server surely has no such route, `NotExposedError` if that isn't known.
+        `trusting`: if it isn't known, but the server refuses an invented route in other words, the issue has no files.
         """
         answer = await self.asked(number)
         if isinstance(answer, list):
             return answer
-        came = self._came
-        await self._there(number)
+        received = self._lists_received
+        await self._require_issue(number)
         trusting = trusting or self._configured
         await self.prove(whole=not trusting)
         if self.route is not None:
-            none = _none(answer.get(self.route) or next(iter(answer.values())))
-            await self._expect_route(came)
-            return none
+            no_files = _no_files(answer.get(self.route) or next(iter(answer.values())))
+            await self._require_route(received)
+            return no_files
         if forbidden := next((error for error in answer.values() if isinstance(error, ForbiddenError)), None):
             raise forbidden
         return await self._unproven(number, answer, trusting=trusting)
 
     async def asked(self, number: str) -> Items | dict[str, RejectedError]:
-        """The files, by whichever route has them, or what each route answers instead."""
+        """The files, from the first route that returns them, or the refusal of each route."""
         refused: dict[str, RejectedError] = {}
         for route in self._routes:
             try:
@@ -95,16 +101,16 @@ class Lists:
                 continue
             self.route, self._routes = route, (route,)
             self._seen.clear()
-            self._came += 1
+            self._lists_received += 1
             if (items or not self._witnesses) and number not in self._witnesses:
                 self._witnesses.append(number)
             return items
         return refused
 
-    async def _expect_route(self, came: int) -> None:
-        """`RetriableError` where no list has come since there were `came`, and none comes from who has one."""
+    async def _require_route(self, received: int) -> None:
+        """`RetriableError` if no list arrived after the first `received` ones, and no witness returns one now."""
         async with self._asking:
-            if self._came > came:
+            if self._lists_received > received:
                 return
             for witness in [*self._witnesses]:
                 if isinstance(await self.asked(witness), list):
@@ -114,15 +120,15 @@ class Lists:
         )
 
     async def prove(self, *, whole: bool = False) -> None:
-        """Ask other issues for their lists, until one answers; done once. `whole`: all that there are."""
+        """Request the lists of other issues (`whole`: of all) until one answers; done once."""
         async with self._proving:
             if self.route is not None or self._scouted[whole]:
                 return
-            if len(self._fruitless) >= TRIES:
+            if len(self._fruitless) >= MAX_ATTEMPTS:
                 raise self._fruitless[0]
             failures = await self._ask_all([*self._seen])
-            async for some in _chunks(self._others(whole)):
-                failures += await self._ask_all(some)
+            async for numbers in _chunks(self._others(whole)):
+                failures += await self._ask_all(numbers)
                 if self.route is not None:
                     return
             if failures and self.route is None:
@@ -131,21 +137,21 @@ class Lists:
             self._scouted |= {False: True, whole: True}
 
     async def _ask_all(self, numbers: list[str]) -> list[BaseException]:
-        """Ask these, a few at once, as long as none has answered; gives what went wrong."""
+        """Request these lists, a few at once, until one answers; returns the failures."""
         failures: list[BaseException] = []
-        for at in range(0, len(numbers), SIDE_BY_SIDE):
+        for start in range(0, len(numbers), MAX_CONCURRENT):
             if self.route is None:
-                some = numbers[at : at + SIDE_BY_SIDE]
-                tried = await asyncio.gather(*(self.asked(number) for number in some), return_exceptions=True)
-                failures += [one for one in tried if isinstance(one, BaseException)]
+                calls = (self.asked(number) for number in numbers[start : start + MAX_CONCURRENT])
+                results = await asyncio.gather(*calls, return_exceptions=True)
+                failures += [result for result in results if isinstance(result, BaseException)]
         return failures
 
     async def still_lists(self, number: str, file: str) -> bool:
-        """Whether an issue lists a file, of which it did; `GoneError` where the route may be what is gone."""
+        """Whether an issue still lists a file; `GoneError` if the route itself may be gone."""
         answer = await self.asked(number)
         if isinstance(answer, list):
             return any(str(item.get("AttachmentID")) == file for item in answer)
-        await self._there(number)
+        await self._require_issue(number)
         for witness in [*self._witnesses]:
             if witness != number and isinstance(await self.asked(witness), list):
                 return False
@@ -153,10 +159,12 @@ class Lists:
 
     async def _unproven(self, number: str, refused: Mapping[str, RejectedError], *, trusting: bool) -> Items:
         routes = " and ".join(f"attachments/{route}" for route in refused)
-        names = {*ROUTES, *refused, NO_ROUTE}
-        unknown = {_told(await self._refusal_of_none(number), names) for _ in range(2)}
+        names = {*ROUTES, *refused, UNKNOWN_ROUTE}
+        unknown = {_wording(await self._refusal_of_none(number), names) for _ in range(2)}
         known = [
-            error for error in refused.values() if isinstance(error, GoneError) and _told(error, names) not in unknown
+            error
+            for error in refused.values()
+            if isinstance(error, GoneError) and _wording(error, names) not in unknown
         ]
         if not known or len(unknown) > 1:
             raise TrackerUnreachableError(
@@ -171,38 +179,38 @@ class Lists:
 
     async def _refusal_of_none(self, number: str) -> RejectedError:
         try:
-            await self._get(f"attachments/{NO_ROUTE}/{number}/false")
+            await self._get(f"attachments/{UNKNOWN_ROUTE}/{number}/false")
         except RejectedError as error:
             return error
         return RejectedError("any route answers")
 
 
 async def _chunks(numbers: AsyncIterator[str]) -> AsyncIterator[list[str]]:
-    some: list[str] = []
+    chunk: list[str] = []
     async for number in numbers:
-        some.append(number)
-        if len(some) == SIDE_BY_SIDE:
-            yield some
-            some = []
-    yield some
+        chunk.append(number)
+        if len(chunk) == MAX_CONCURRENT:
+            yield chunk
+            chunk = []
+    yield chunk
 
 
 def _whole(answer: Mapping[str, Any], route: str) -> Items:
-    """The files of a list; `ShortListingError` where it holds fewer than it counts."""
+    """The files of a list; `ShortListingError` if they are fewer than it states."""
     items, total = collection_in(answer), non_negative(answer.get("TotalCount"))
     if total is not None and len(items) < total:
         raise ShortListingError(f"attachments/{route}: {len(items)} of {total} files are listed")
     return items
 
 
-def _none(error: RejectedError) -> Items:
-    """No files, as a route says that has answered with a list before; any other refusal is one."""
+def _no_files(error: RejectedError) -> Items:
+    """No files, if a route that has returned lists says so; any other refusal is raised."""
     if isinstance(error, GoneError):
         return []
     raise error
 
 
-def _told(error: RejectedError, names: Collection[str]) -> str:
-    """What a refusal says, without what it repeats of the question: routes and numbers, or an address that has them."""
+def _wording(error: RejectedError, names: Collection[str]) -> str:
+    """The words of a refusal, without what it repeats of the request: routes, numbers and addresses."""
     words = re.split(r"[\s/]+", str(error).lower())
     return " ".join(word for word in words if word not in names and not re.search("[0-9]", word))

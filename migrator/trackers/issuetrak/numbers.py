@@ -1,17 +1,16 @@
 """Issuetrak's issues by number, for servers that refuse to search: walks a range, a few numbers at once.
 
-Numbers that do not exist are skipped; any other fault of one issue is reported beside the others.
+Numbers that do not exist are skipped; any other failure of one issue is reported beside the others.
 
-Beware: if nothing answers at all, the range may be wrong or the server no Issuetrak; that is never an empty tracker.
-Nor is it the end of the tracker if answers stop: gaps are believed only while an issue that answered before still
-does.
+Beware: if no number exists, the range may be wrong or the server no Issuetrak, so that never means an empty tracker.
+Nor is it the end of the tracker if numbers stop existing: gaps are believed only while an issue that answered before
+still answers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -19,60 +18,62 @@ from typing import Any
 
 from migrator.errors import (
     AuthError,
-    ConnectError,
     ForbiddenError,
     GoneError,
     RejectedError,
     RetriableError,
-    ThrottledError,
     TrackerUnreachableError,
 )
 from migrator.model import Cursor, Entity, EntityRef, Page, Unread
 from migrator.trackers.cursors import Keyset
+from migrator.trackers.failed_attempts import FailedAttempts
 from migrator.trackers.issuetrak.parse import range_in
 from migrator.trackers.lenient import text
 
-STEP = 20  # numbers asked for with one page
-SAMPLE = 200  # numbers asked to see how files are listed
-WITNESSES = 3  # issues that answered, of which one has to do so still where others are missing
-TRIES = 3  # attempts at a broken issue before it becomes a failure of its own, and the rest is read
+NUMBERS_PER_PAGE = 20
+SAMPLE_SIZE = 200
+"""Issues of a sample, whose lists of files are requested to find one that answers."""
+MAX_WITNESSES = 3
+"""Issues that answered before; one of them must still answer for gaps to be believed."""
+MAX_ATTEMPTS = 3
+"""Attempts at a broken issue before its failure is recorded and the rest is read."""
 
 Ask = Callable[[str], Awaitable[dict[str, Any]]]
-"""Asks for the issue with a number; `GoneError` if it isn't there."""
+"""Requests the issue with a number; `GoneError` if it doesn't exist."""
 
 
 class Numbered:
-    """The issues of a range such as `1-5000`; `entity` makes one of what an issue tells."""
+    """The issues of a range such as `1-5000`; `entity` makes an entity from an issue."""
 
     def __init__(self, kind: str, numbers: str, ask: Ask, entity: Callable[[Mapping[str, Any]], Entity]) -> None:
         self._kind, self._numbers, self._ask, self._entity = kind, numbers, ask, entity
-        self._broken: Counter[str] = Counter()
+        self._attempts = FailedAttempts(MAX_ATTEMPTS)
 
     async def page(self, cursor: Cursor | None) -> Page:
         """One page of issues, for `Source.read`.
 
-        `TrackerUnreachableError` where the range ends without a single issue, `RetriableError` where
-        numbers are missing and issues that answered before do so no more.
+        `TrackerUnreachableError` if the range ends without a single issue, `RetriableError` if numbers are missing and
+        issues that answered before no longer do.
         """
         first, last = range_in(self._numbers)
         state, known = Keyset.parse(cursor), _known_in(cursor)
         start = first if state.after is None else max(first, state.after + 1)
-        numbers = range(start, min(start + STEP, last + 1))
-        tried = await asyncio.gather(*(self._ask(str(number)) for number in numbers), return_exceptions=True)
-        found = self._sorted_out(numbers, tried, begun=bool(state.seen))
-        known = [*known, *(entity.ref.id for entity in found.entities)][-WITNESSES:]
-        if any(isinstance(one, GoneError) for one in tried):
-            await self._expect_one_of(known)
-        seen = None if state.seen is None else state.seen + len(found.ask) + len(found.unread)
-        if start + STEP <= last:
-            following = {"after": numbers[-1], **({} if seen is None else {"seen": seen}), "known": known}
-            return replace(found, next=json.dumps(following))
+        numbers = range(start, min(start + NUMBERS_PER_PAGE, last + 1))
+        answers = await asyncio.gather(*(self._ask(str(number)) for number in numbers), return_exceptions=True)
+        page = self._page_of(numbers, answers, begun=bool(state.seen))
+        known = [*known, *(entity.ref.id for entity in page.entities)][-MAX_WITNESSES:]
+        if any(isinstance(answer, GoneError) for answer in answers):
+            await self._require_one_of(known)
+        seen = None if state.seen is None else state.seen + len(page.ask) + len(page.unread)
+        if start + NUMBERS_PER_PAGE <= last:
+            cursor_fields = {"after": numbers[-1], **({} if seen is None else {"seen": seen}), "known": known}
+            return replace(page, next=json.dumps(cursor_fields))
         if seen == 0:
             reason = f"none of the issues {first} to {last} answers; are options.issue_numbers and `url` right?"
             raise TrackerUnreachableError(reason)
-        return found
+        return page
 
-    async def _expect_one_of(self, known: Sequence[str]) -> None:
+    async def _require_one_of(self, known: Sequence[str]) -> None:
         for number in reversed(known):
             with suppress(RejectedError):
                 await self._ask(number)
@@ -82,45 +83,45 @@ class Numbered:
                 f"Issue {known[-1]} answered before and does so no more, so no gap in the numbers is believed"
             )
 
-    def _sorted_out(self, numbers: range, tried: list[dict[str, Any] | BaseException], *, begun: bool) -> Page:
-        entities, closed, unread = [], [], []
+    def _page_of(self, numbers: range, answers: list[dict[str, Any] | BaseException], *, begun: bool) -> Page:
+        entities, forbidden, unread = [], [], []
         broken: dict[str, RetriableError | AuthError] = {}
-        for number, one in zip(map(str, numbers), tried, strict=True):
+        for number, answer in zip(map(str, numbers), answers, strict=True):
             ref = EntityRef(self._kind, number)
-            if isinstance(one, dict):
-                entities.append(self._entity(one))
-            elif isinstance(one, ForbiddenError):
-                closed.append(Entity(ref))
-            elif isinstance(one, RejectedError):
-                unread += [] if isinstance(one, GoneError) else [Unread(ref, str(one))]
-            elif isinstance(one, RetriableError | AuthError):
-                broken[number] = one
+            if isinstance(answer, dict):
+                entities.append(self._entity(answer))
+            elif isinstance(answer, ForbiddenError):
+                forbidden.append(Entity(ref))
+            elif isinstance(answer, RejectedError):
+                unread += [] if isinstance(answer, GoneError) else [Unread(ref, str(answer))]
+            elif isinstance(answer, RetriableError | AuthError):
+                broken[number] = answer
             else:
-                raise one
-        if not begun and numbers and len(closed) == len(numbers):
-            raise AuthError(f"{tried[0]}; is the API key right, and this machine's clock?")
-        self._expect_broken_for_good(broken, others=len(broken) < len(numbers))
+                raise answer
+        if not begun and numbers and len(forbidden) == len(numbers):
+            raise AuthError(f"{answers[0]}; is the API key right, and this machine's clock?")
+        self._require_final(broken, others=len(broken) < len(numbers))
         failed = [Unread(EntityRef(self._kind, number), str(error)) for number, error in broken.items()]
-        ask = (*entities, *closed, *(Entity(one.ref) for one in failed))
+        ask = (*entities, *forbidden, *(Entity(failure.ref) for failure in failed))
         return Page(tuple(entities), ask=ask, unread=(*unread, *failed))
 
-    def _expect_broken_for_good(self, broken: Mapping[str, RetriableError | AuthError], *, others: bool) -> None:
-        """Raise the first of these, unless each came `TRIES` times and others answer. Their files may be there."""
-        self._broken.update(broken.keys())
-        for number, error in broken.items():
-            of_all = isinstance(error, ConnectError | ThrottledError) or not others
-            if of_all or self._broken[number] < TRIES:
-                raise error
+    def _require_final(self, broken: Mapping[str, RetriableError | AuthError], *, others: bool) -> None:
+        """Raise the first of these errors, unless all are final and `others` answered."""
+        temporary = [error for number, error in broken.items() if not self._attempts.is_final(number, error)]
+        if not others:
+            temporary = list(broken.values())
+        if temporary:
+            raise temporary[0]
 
     async def sample(self, *, whole: bool) -> AsyncIterator[str]:
-        """A few hundred numbers all over the range, from its end on; or all of them."""
+        """A few hundred numbers all over the range, the last first; or all of them."""
         first, last = range_in(self._numbers)
-        for step in (-max(1, (last - first) // SAMPLE), *([-1] if whole else [])):
+        for step in (-max(1, (last - first) // SAMPLE_SIZE), *([-1] if whole else [])):
             for number in range(last, first - 1, step):
                 yield str(number)
 
 
 def _known_in(cursor: Cursor | None) -> list[str]:
-    """Issues that answered on pages before."""
-    found = json.loads(cursor).get("known") if cursor else None
-    return [text(number) for number in found] if isinstance(found, list) else []
+    """The issues in a cursor that answered before."""
+    known = json.loads(cursor).get("known") if cursor else None
+    return [text(number) for number in known] if isinstance(known, list) else []

@@ -1,6 +1,6 @@
 """Issuetrak's answers, searches and dates, as pure functions.
 
-Beware: much of the format is documented by example only, so each function reads what it knows and counts the rest as
+Beware: much of the format is documented by example only, so each function reads what it knows and takes the rest as
 missing.
 """
 
@@ -20,15 +20,15 @@ from migrator.trackers.strict import number_in, objects_in
 _RANGE = re.compile(r"\s*([0-9]{1,10})\s*-\s*([0-9]{1,10})\s*", re.ASCII)
 
 
-def gone(error: RejectedError, what: str, *also: int) -> RejectedError:
-    """`GoneError` for 404 and 410, and for the other statuses that mean the same here; any other error unchanged."""
+def as_gone(error: RejectedError, subject: str, *also: int) -> RejectedError:
+    """`GoneError` for the statuses 404 and 410, and for those in `also`; any other error unchanged."""
     missing = error.status in {404, 410, *also}
-    return GoneError(f"{what} is not there ({error})", status=error.status) if missing else error
+    return GoneError(f"{subject} is not there ({error})", status=error.status) if missing else error
 
 
 def query(index: int, size: int) -> dict[str, Any]:
     """The search for all issues, in the order of their numbers."""
-    every = {
+    any_issue = {
         "QueryExpressionOperator": "AND",
         "QueryExpressionOperation": "NotEqual",
         "FieldName": "IssueNumber",
@@ -36,7 +36,7 @@ def query(index: int, size: int) -> dict[str, Any]:
         "FieldFilterValue2": "",
     }
     return {
-        "QuerySetDefinitions": [{"QuerySetIndex": 0, "QuerySetOperator": "AND", "QuerySetExpressions": [every]}],
+        "QuerySetDefinitions": [{"QuerySetIndex": 0, "QuerySetOperator": "AND", "QuerySetExpressions": [any_issue]}],
         "QueryOrderingDefinitions": [{"FieldName": "IssueNumber", "QueryOrderingDirection": "Asc"}],
         "PageIndex": index,
         "PageSize": size,
@@ -44,67 +44,67 @@ def query(index: int, size: int) -> dict[str, Any]:
     }
 
 
-def window(offset: int, longest: int) -> tuple[int, int]:
-    """The page, as (index, size), that holds the item at `offset` and the most after it: pages go by index only here.
+def page_window(offset: int, max_size: int) -> tuple[int, int]:
+    """The index and size of the page that contains the item at `offset`, and as many items after it as possible.
 
-    At least one more comes after it, as no offset below 10^8 is the last item of a page in every size tried.
+    Pages are requested by index, so the size decides. For offsets below 10^8 there is at least one item after it.
     """
-    size = max(range(longest, longest // 2, -1), key=lambda size: size - offset % size)
+    size = max(range(max_size, max_size // 2, -1), key=lambda size: size - offset % size)
     return offset // size, size
 
 
 def collection_in(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The items of an answer; `UnexpectedBodyError` if it has none, or fewer than it counts."""
-    found, count = objects_in(answer, "Collection"), integer(answer.get("CountForPage"))
-    if count is not None and count != len(found):
-        raise UnexpectedBodyError(f"the answer tells of {count} items and holds {len(found)}")
-    return found
+    """The items of an answer; `UnexpectedBodyError` if it has no list, or states another number of items."""
+    items, count = objects_in(answer, "Collection"), integer(answer.get("CountForPage"))
+    if count is not None and count != len(items):
+        raise UnexpectedBodyError(f"the answer tells of {count} items and holds {len(items)}")
+    return items
 
 
-def attachment_in(found: Mapping[str, Any], owner: EntityRef) -> Attachment:
+def attachment_in(record: Mapping[str, Any], owner: EntityRef) -> Attachment:
     """One file of a list."""
     return Attachment(
-        id=str(number_in(found, "AttachmentID")),
+        id=str(number_in(record, "AttachmentID")),
         owner=owner,
-        name=text(found.get("FileName")),
-        size=non_negative(found.get("FileSizeInBytes")),
-        created_at=text(found.get("CreatedDate")),
-        created_by=text(found.get("CreatedBy")),
-        raw=timeless({**found, "FileContent": None}),
+        name=text(record.get("FileName")),
+        size=non_negative(record.get("FileSizeInBytes")),
+        created_at=text(record.get("CreatedDate")),
+        created_by=text(record.get("CreatedBy")),
+        raw=without_query_date({**record, "FileContent": None}),
     )
 
 
-def timeless(found: Mapping[str, Any]) -> str:
-    """What is kept of an item: all but the moment at which it was asked for, so that what didn't change looks alike."""
-    metadata = found.get("Metadata")
+def without_query_date(record: Mapping[str, Any]) -> str:
+    """The JSON of a record without the time of the request, so that an unchanged record has equal JSON each time."""
+    metadata = record.get("Metadata")
     if isinstance(metadata, list):
-        rest = [one for one in metadata if not isinstance(one, dict) or one.get("Key") != "QueryDate"]
-        found = {**found, "Metadata": rest}
-    return raw_json(found)
+        rest = [pair for pair in metadata if not isinstance(pair, dict) or pair.get("Key") != "QueryDate"]
+        record = {**record, "Metadata": rest}
+    return raw_json(record)
 
 
-def made_in(answer: object) -> str | None:
+def created_in(answer: object) -> str | None:
     """The number of a new attachment: alone, as text, or inside an object; None if it is missing."""
     number = integer(answer if not isinstance(answer, dict) else answer.get("AttachmentID"))
     return str(number) if number is not None and number > 0 else None
 
 
-def written(moment: str, zone: tzinfo) -> str:
-    """A date as the API takes it: without offset, in the server's zone; now for one that can't be read."""
+def api_date(moment: str, zone: tzinfo) -> str:
+    """A date as the API takes it: in the server's zone, without an offset; the current time for what is no date."""
     try:
-        when = datetime.fromisoformat(moment)
-        local = when.astimezone(zone) if when.tzinfo else when
+        date = datetime.fromisoformat(moment)
+        local = date.astimezone(zone) if date.tzinfo else date
     except (ValueError, OverflowError):
         local = datetime.now(zone)
     return local.replace(tzinfo=None).isoformat(timespec="microseconds") + "0"
 
 
 def range_in(numbers: str) -> tuple[int, int]:
-    """`1-5000`; `ConfigError` for anything else."""
-    found = _RANGE.fullmatch(numbers)
-    if not found or int(found[1]) > int(found[2]):
+    """The first and last number of a range such as `1-5000`; `ConfigError` for anything else."""
+    match = _RANGE.fullmatch(numbers)
+    if not match or int(match[1]) > int(match[2]):
         raise ConfigError(f'options.issue_numbers: {numbers!r} is no range such as "1-5000"')
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def zone_in(name: str) -> tzinfo:

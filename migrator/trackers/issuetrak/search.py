@@ -1,9 +1,9 @@
 """Issuetrak's `issues/search`: all issues, page by page, on servers that return fewer or more than requested.
 
-Each answer is checked against what it says about itself: its count, the number of all issues, its page size.
+Each answer is checked against what it states: its count, the number of all issues, its page size.
 
-Beware: pages are numbered, so the items after an offset are on a page that begins before it. A server with a page size
-of its own numbers its pages by that, and the search must be repeated with it.
+Beware: pages are numbered, so the items after an offset are on a page that starts before it. A server with a page size
+of its own numbers its pages by that size, and the search must be repeated with it.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from migrator.errors import RejectedError, RetriableError, ShortListingError, UnexpectedBodyError
-from migrator.trackers.issuetrak.parse import collection_in, query, window
+from migrator.trackers.issuetrak.parse import collection_in, page_window, query
 from migrator.trackers.lenient import non_negative
 from migrator.trackers.listing import Items, Listing, PageItems, PageOrder, PageRequest
 from migrator.trackers.strict import number_in, object_in
 from migrator.wire import HttpClient
 
-PATHS = ("api/v1/issues/search", "api/v1/issues/search/")  # the vendor's sample, and what a client in use sends
-SHORTEST_CUT = 10  # issues on a page of a server that cuts pages and doesn't say so; fewer are a page that is short
-TRIES = 3  # of one page, while its size turns out to be another
+PATHS = ("api/v1/issues/search", "api/v1/issues/search/")  # the vendor's sample; what a client in use sends
+MIN_CUT_PAGE = 10
+"""A short page with at least this many issues shows the server's own page size; a shorter one lacks issues."""
+MAX_ATTEMPTS = 3
+"""Attempts at one page while the server's page size turns out to be another."""
 
 
 class Search:
-    """The issues that a server finds. `worked`: it has answered a search. `fixed`: the size of its pages, if it has one
-    of its own.
-    """
+    """The search of one server. `worked`: it has answered. `fixed`: its page size, if it has one of its own."""
 
     def __init__(self, http: HttpClient, size: int) -> None:
         self._http, self._size = http, size
@@ -37,22 +37,22 @@ class Search:
 
     def listing(self) -> Listing:
         """All issues in the order of their numbers."""
-        orders = (PageOrder.BY_ID, PageOrder.AS_IT_COMES)
-        return Listing(self._found, lambda issue: number_in(issue, "IssueNumber"), self._size, orders)
+        orders = (PageOrder.OFFSET_SORTED, PageOrder.OFFSET_UNSORTED)
+        return Listing(self._fetch, lambda issue: number_in(issue, "IssueNumber"), self._size, orders)
 
     async def page(self, index: int, size: int) -> tuple[Items, int | None]:
         """The issues of a page, and their total number, if the server states it.
 
-        `RejectedError` if no search was ever answered; one that is refused later is `RetriableError`.
-        `ShortListingError` where fewer came than there should be.
+        A refusal is a `RejectedError` as long as no search has been answered, then a `RetriableError`.
+        `ShortListingError` if issues are missing.
         """
         answer = await self._answer(index, size)
         issues, total = collection_in(answer), non_negative(answer.get("TotalCount"))
-        told = non_negative(answer.get("PageSize")) or size
+        stated_size = non_negative(answer.get("PageSize")) or size
         due = len(issues) if total is None else min(size, total - index * size)
-        if told < size or len(issues) > size:
-            raise _OtherSizeError(max(told, len(issues)))
-        if SHORTEST_CUT <= len(issues) < due:
+        if stated_size < size or len(issues) > size:
+            raise _OtherSizeError(max(stated_size, len(issues)))
+        if MIN_CUT_PAGE <= len(issues) < due:
             raise _OtherSizeError(len(issues))
         if len(issues) < due:
             raise ShortListingError(f"issues/search: page {index} holds {len(issues)} issues, of {total} in all")
@@ -65,10 +65,10 @@ class Search:
         return non_negative(answer.get("TotalCount"))
 
     async def sample(self, *, whole: bool) -> AsyncIterator[str]:
-        """The numbers of issues on a few pages all over the listing, the last page first; or on all of them."""
+        """The numbers of the issues on a few pages all over the listing, the last page first; or on all pages."""
         last = max(0, (await self.count() or 0) - 1) // (self.fixed or self._size)
-        few = (last, last // 2, last // 4, last * 3 // 4, 0)
-        for index in dict.fromkeys((*few, *range(last + 1))) if whole else dict.fromkeys(few):
+        sample = (last, last // 2, last // 4, last * 3 // 4, 0)
+        for index in dict.fromkeys((*sample, *range(last + 1))) if whole else dict.fromkeys(sample):
             try:
                 issues, _ = await self.page(index, self.fixed or self._size)
             except _OtherSizeError as other:
@@ -79,31 +79,33 @@ class Search:
                 for issue in issues:
                     yield str(non_negative(issue.get("IssueNumber")) or 0)
 
-    async def _found(self, way: PageRequest) -> PageItems:
-        """The issues after an offset: at least two, if there are that many."""
-        for _ in range(TRIES):
+    async def _fetch(self, request: PageRequest) -> PageItems:
+        """The issues after an offset: at least two, if there are two."""
+        for _ in range(MAX_ATTEMPTS):
             try:
-                return await self._behind(way)
+                return await self._fetch_after(request)
             except _OtherSizeError as other:
                 self.fixed = other.size
         raise UnexpectedBodyError("issues/search: its pages are of another size each time")
 
-    async def _behind(self, way: PageRequest) -> PageItems:
-        index, size = (way.skip // self.fixed, self.fixed) if self.fixed else window(way.skip, way.take)
+    async def _fetch_after(self, request: PageRequest) -> PageItems:
+        index, size = (
+            (request.skip // self.fixed, self.fixed) if self.fixed else page_window(request.skip, request.take)
+        )
         issues, total = await self.page(index, size)
         if 0 < len(issues) < size and (await self.page(index + 1, size))[0]:
             raise _OtherSizeError(len(issues))
-        issues = issues[way.skip - index * size :]
-        if len(issues) == 1 and (way.skip + 1) % size == 0:
+        issues = issues[request.skip - index * size :]
+        if len(issues) == 1 and (request.skip + 1) % size == 0:
             issues += (await self.page(index + 1, size))[0]
         return PageItems(issues, total=total)
 
     async def _answer(self, index: int, size: int) -> Mapping[str, Any]:
-        asked = query(index + self._first, size)
+        search = query(index + self._first, size)
         refusals: list[RejectedError] = []
         for path in self._paths:
             try:
-                answer = object_in((await self._http.send_json("POST", path, asked)).json())
+                answer = object_in((await self._http.send_json("POST", path, search)).json())
             except RejectedError as error:
                 refusals.append(error)
                 continue
@@ -118,7 +120,7 @@ class Search:
 
 
 class _OtherSizeError(Exception):
-    """The server gives pages of another size than it was asked for."""
+    """The server returns pages of another size than was requested."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)

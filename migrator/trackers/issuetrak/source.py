@@ -13,7 +13,7 @@ from migrator.model import Attachment, Cursor, Entity, EntityRef, Page
 from migrator.ports import Sink, Source
 from migrator.trackers.issuetrak.client import KIND, NO_LIST, Issuetrak, Options
 from migrator.trackers.issuetrak.numbers import Numbered
-from migrator.trackers.issuetrak.parse import range_in, timeless
+from migrator.trackers.issuetrak.parse import range_in, without_query_date
 from migrator.trackers.issuetrak.zip_batches import ZipBatches
 from migrator.trackers.lenient import text
 from migrator.trackers.strict import digits, number_in
@@ -21,12 +21,12 @@ from migrator.wire import HttpClient
 
 
 class IssuetrakSource(Issuetrak, Source):
-    """Issues in the order of their numbers; the files of each must be asked for."""
+    """Issues in the order of their numbers; the files of each are requested separately."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
         self.capabilities = replace(self.capabilities, reports_size=False)
-        self._archives = ZipBatches(self._archive)
+        self._zips = ZipBatches(self._zip)
         self._numbered = Numbered(KIND, options.issue_numbers, self._issue, self._entity)
 
     @override
@@ -36,29 +36,29 @@ class IssuetrakSource(Issuetrak, Source):
             await self._log_in()
             return f"Issuetrak accepts the API key; issues {first} to {last} will be asked for"
         try:
-            found = await self._search.count()
+            count = await self._search.count()
         except errors.RejectedError as error:
             raise await self._without_search(error) from None
-        return f"Issuetrak accepts the API key and finds {'some' if found is None else found} issues"
+        return f"Issuetrak accepts the API key and finds {'some' if count is None else count} issues"
 
     @override
     async def oddities(self) -> tuple[str, ...]:
-        told, numbers = [], self._options.issue_numbers
+        sentences, numbers = [], self._options.issue_numbers
         page = await self.read("issues", None)
         if numbers:
-            told.append(f"issues are asked for one by one; those outside of {numbers} are not backed up")
+            sentences.append(f"issues are asked for one by one; those outside of {numbers} are not backed up")
         elif not page.entities:
-            told.append("no issue is found, so nothing is backed up")
+            sentences.append("no issue is found, so nothing is backed up")
         if self._search.fixed:
-            told.append(f"a search gives {self._search.fixed} issues at once, not {self._options.page_size}")
+            sentences.append(f"a search gives {self._search.fixed} issues at once, not {self._options.page_size}")
         await self._lists.prove()
         if self._lists.route is None:
-            told.append(NO_LIST)
-        return tuple(told)
+            sentences.append(NO_LIST)
+        return tuple(sentences)
 
     @override
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
-        page = await (self._numbered.page(cursor) if self._options.issue_numbers else self._found(cursor))
+        page = await (self._numbered.page(cursor) if self._options.issue_numbers else self._found_by_search(cursor))
         self._lists.note(entity.ref.id for entity in page.ask)
         return page
 
@@ -66,27 +66,27 @@ class IssuetrakSource(Issuetrak, Source):
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
         files = tuple(replace(file, size=file.size or None) for file in await self.find_attachments(entity.ref))
         if self._options.zip:
-            self._archives.plan(entity.ref, files)
+            self._zips.plan(entity.ref, files)
         return files
 
     @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        if not await self._archives.give(attachment, sink):
+        if not await self._zips.give(attachment, sink):
             await super().download(attachment, sink)
 
-    async def _archive(self, owner: EntityRef) -> dict[str, Any]:
+    async def _zip(self, owner: EntityRef) -> dict[str, Any]:
         return await self._get(f"attachments/compressed/issuenumber/{digits(owner.id)}")
 
-    async def _found(self, cursor: Cursor | None) -> Page:
-        """The issues on a page of a search. That it is refused is definite only before it ever answered."""
+    async def _found_by_search(self, cursor: Cursor | None) -> Page:
+        """A page of issues found by search. A refusal is final only if no search was ever answered."""
         try:
-            issues, following = await self._search.listing().page(cursor)
+            issues, next_cursor = await self._search.listing().page(cursor)
         except errors.RejectedError as error:
             if self._search.worked:
                 raise
             raise await self._without_search(error) from None
         entities = tuple(self._entity(issue) for issue in issues)
-        return Page(entities=entities, ask=entities, next=following)
+        return Page(entities=entities, ask=entities, next=next_cursor)
 
     async def _without_search(self, error: errors.RejectedError) -> errors.ConfigError:
         await self._log_in()
@@ -101,4 +101,4 @@ class IssuetrakSource(Issuetrak, Source):
 
     def _entity(self, issue: Mapping[str, Any]) -> Entity:
         ref = EntityRef(KIND, str(number_in(issue, "IssueNumber")))
-        return Entity(ref, text(issue.get("Subject")), str(self._http.base), timeless(issue))
+        return Entity(ref, text(issue.get("Subject")), str(self._http.base), without_query_date(issue))

@@ -1,6 +1,6 @@
 """Redmine, as source and as target: its files, wherever its API lists them (REST API, Redmine 3.4 or newer).
 
-The list of issues includes their attachments (`include=attachments`); what else has files is in `containers`. An
+The list of issues includes their attachments (`include=attachments`); `containers` reads whatever else has files. An
 upload takes two steps: the bytes go to `/uploads.json`, which answers with a token, and a change of the issue that
 names the token attaches the file. A crash between the two leaves a file that nobody sees and that Redmine deletes
 after a day.
@@ -45,7 +45,7 @@ def signer(auth: Mapping[str, str]) -> Signer:
 
 
 def issues_only(http: HttpClient, options: Options) -> RedmineSource:
-    """A Redmine read for what files can be added to."""
+    """A source that reads only the issues, the one kind to which files can be added."""
     return RedmineSource(http, replace(options, also=()))
 
 

@@ -1,7 +1,7 @@
-"""Requests to a Redmine that verify its answers: the account, whole lists, and what is permanently broken.
+"""Requests to a Redmine, with checks of its answers: the account, complete lists, permanent failures.
 
 Redmine answers 200 to anonymous visitors, with what everybody may see. The account is therefore checked along with
-every listing, and a refusal of one route is not a refusal of the account.
+every listing, and a refusal by one route is not a refusal of the account.
 
 Beware: with its REST API switched off, Redmine ignores the key. Public issues are listed as usual, and the account is
 refused with an empty 403, whereas a wrong key gets a 401 (Redmine 5.0, `require_login`; so recorded).
@@ -9,20 +9,18 @@ refused with an empty 403, whereas a wrong key gets a 401 (Redmine 5.0, `require
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
 
 from migrator.errors import (
     AuthError,
-    ConnectError,
     ForbiddenError,
     ItemFailedError,
     RejectedError,
     RetriableError,
     ShortListingError,
-    ThrottledError,
 )
+from migrator.trackers.failed_attempts import FailedAttempts
 from migrator.trackers.lenient import integer
 from migrator.trackers.listing import Items
 from migrator.trackers.strict import number_in, object_in, objects_in
@@ -30,23 +28,24 @@ from migrator.wire import HttpClient
 
 T = TypeVar("T")
 
-PAGE = 100  # more is cut down to this without a word
-TRIES = 3
-"""Attempts at a broken route before it becomes a failure of its own, and the rest is read."""
+PAGE_SIZE = 100
+"""Items on a page. Redmine silently reduces any larger number to this."""
+MAX_ATTEMPTS = 3
+"""Attempts at a broken route before its failure is recorded and the rest is read."""
 SWITCHED_OFF = (
     "the REST API of this Redmine is switched off (Administration -> Settings -> API), so no credentials are looked at"
 )
 
 
 class Api:
-    """Of one Redmine, for one reader."""
+    """The API of one Redmine, for one reader."""
 
     def __init__(self, http: HttpClient) -> None:
         self._http = http
-        self._broken: Counter[str] = Counter()
+        self._attempts = FailedAttempts(MAX_ATTEMPTS)
 
     async def account(self) -> dict[str, Any]:
-        """Whose the credentials are; the one route that surely refuses wrong ones. `AuthError` with the reason."""
+        """The account of these credentials, or `AuthError`: no other route is sure to refuse wrong credentials."""
         try:
             return object_in(await self._http.get_json("users/current.json"), "user")
         except ForbiddenError as error:
@@ -55,7 +54,7 @@ class Api:
             raise AuthError(str(error)) from None
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
-        """An answer as JSON. A 401 while the account is good elsewhere is that route's own, and may pass."""
+        """An answer as JSON. A 401 of a route although the account is valid is `RetriableError`: it may pass."""
         try:
             return await self._http.get_json(path, query)
         except AuthError:
@@ -65,41 +64,40 @@ class Api:
             ) from None
 
     async def first_issues(self) -> dict[str, Any]:
-        """The answer of the issues' list to a small question: at most two of them, and what it tells beside."""
+        """The answer of the list of issues to a request for two of them."""
         query = {"status_id": "*", "sort": "id", "limit": "2", "offset": "0"}
         return object_in(await self.get("issues.json", query))
 
-    async def whole(self, path: str, key: str, query: Mapping[str, str] | None = None) -> Items:
-        """Every item of a list that has no order to go by, by number.
+    async def complete_list(self, path: str, key: str, query: Mapping[str, str] | None = None) -> Items:
+        """All items of a list that can't be sorted, in the order of their numbers.
 
-        `ShortListingError` where it isn't all, or changed.
+        `ShortListingError` if items are missing, or the list changed meanwhile.
         """
-        found: dict[int, dict[str, Any]] = {}
-        total, came = None, 0
+        by_number: dict[int, dict[str, Any]] = {}
+        total, received = None, 0
         while True:
-            window = {"limit": str(PAGE), "offset": str(came)}
+            window = {"limit": str(PAGE_SIZE), "offset": str(received)}
             answer = object_in(await self.get(path, {**(query or {}), **window}))
-            items, told, known = objects_in(answer, key), integer(answer.get("total_count")), len(found)
-            if came and told != total:
+            items, stated, known = objects_in(answer, key), integer(answer.get("total_count")), len(by_number)
+            if received and stated != total:
                 raise ShortListingError(f"GET {path}: the listing changed while it was read")
-            found.update((number_in(item), item) for item in items)
-            total, came = told, came + len(items)
-            if len(found) == known or (total is not None and came >= total):
+            by_number.update((number_in(item), item) for item in items)
+            total, received = stated, received + len(items)
+            if len(by_number) == known or (total is not None and received >= total):
                 break
-        if total is not None and len(found) < total:
-            raise ShortListingError(f"GET {path}: {len(found)} of {total} items were listed")
-        return [found[number] for number in sorted(found)]
+        if total is not None and len(by_number) < total:
+            raise ShortListingError(f"GET {path}: {len(by_number)} of {total} items were listed")
+        return [by_number[number] for number in sorted(by_number)]
 
-    async def tried(self, name: str, call: Awaitable[T]) -> T | ItemFailedError:
-        """What a call gives, or its error where that is definite or came `TRIES` times; else the error is raised."""
+    async def result_or_final_error(self, name: str, call: Awaitable[T]) -> T | ItemFailedError:
+        """The result of a call, or its error if that is definite or came `MAX_ATTEMPTS` times; else raises it."""
         try:
             result = await call
         except RejectedError as error:
             return error
         except RetriableError as error:
-            self._broken[name] += 1
-            if self._broken[name] < TRIES or isinstance(error, ConnectError | ThrottledError):
+            if not self._attempts.is_final(name, error):
                 raise
             return error
-        self._broken.pop(name, None)
+        self._attempts.forget(name)
         return result

@@ -1,4 +1,4 @@
-"""What a Redmine is as source and as target: its options, the account, the walk of its issues, a download by number."""
+"""What a Redmine source and target share: options, capabilities, login, the list of issues, downloads."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from migrator.ports import Capabilities, Sink
 from migrator.trackers.base import HttpTracker
 from migrator.trackers.lenient import integer, text
 from migrator.trackers.listing import Items, Listing, PageItems, PageOrder, PageRequest
-from migrator.trackers.redmine.api import PAGE, Api
-from migrator.trackers.redmine.containers import BESIDE
+from migrator.trackers.redmine.api import PAGE_SIZE, Api
+from migrator.trackers.redmine.containers import OTHER_STREAMS
 from migrator.trackers.redmine.parse import ISSUE, KINDS, attachments_in
 from migrator.trackers.strict import digits, list_in, number_in, numbered, object_in, objects_in, split
 from migrator.wire import HttpClient
 
-# Names: 255 characters, whatever they are. Connections: a small server answers one at a time, and kept-alive ones
-# then wait for each other (measured: 90 files in 2 s by one, 13 s by eight).
+# Names may have 255 characters of any kind. A small server answers one connection at a time, and kept-alive connections
+# then wait for each other (measured: 90 files take 2 s by one connection, 13 s by eight).
 CAPABILITIES = Capabilities(
-    streams=("issues", *BESIDE),
+    streams=("issues", *OTHER_STREAMS),
     kinds=KINDS,
     max_connections=4,
     max_name_bytes=4 * 255,
@@ -32,7 +32,7 @@ CAPABILITIES = Capabilities(
     deletes=True,
 )
 
-Beside = Literal["wiki", "news", "versions", "files", "custom_fields"]
+OtherStream = Literal["wiki", "news", "versions", "files", "custom_fields"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +40,18 @@ class Options:
     """[source.options] and [target.options].
 
     project     identifier or number of one project: only this one and its subprojects are read
-    also        what is read beside the issues: "wiki", "news", "versions", "files" (the files module), "custom_fields"
+    also        what is read besides the issues: "wiki", "news", "versions", "files" (the files module), "custom_fields"
                 (files in custom fields); all of them if left out
-    file_fields     names or numbers of custom fields that hold files, for an account that is no administrator: it may
-                not ask which do
-    max_bytes   the largest file that the server takes (a setting of its own, 5 MiB at first); 0 where nobody knows
+    file_fields     names or numbers of custom fields that hold files, for an account that is no administrator and so
+                can't list these fields
+    max_bytes   the largest file that the server accepts (one of its settings, 5 MiB by default); 0 if unknown
     create_project  identifier or number of the project in which issues are created, see [mapping] create_missing;
                     `project` if left out
     create_kind     number or name of their tracker in Redmine's sense ("Bug"); left out: the project's first
     """
 
     project: str = ""
-    also: tuple[Beside, ...] = get_args(Beside)
+    also: tuple[OtherStream, ...] = get_args(OtherStream)
     file_fields: tuple[str, ...] = ()
     max_bytes: int = 0
     create_project: str = ""
@@ -59,7 +59,7 @@ class Options:
 
 
 def issue_number(owner: EntityRef) -> str:
-    """The number of an issue that a mapping names; `RejectedError` for any other kind, `GoneError` for no number."""
+    """The number of an issue; `RejectedError` for any other kind, `GoneError` for what is no number."""
     if owner.kind not in {ISSUE, ""}:
         raise RejectedError(
             f"{owner}: files can be added to the issues of a Redmine only, so {owner.kind} is no target"
@@ -68,12 +68,12 @@ def issue_number(owner: EntityRef) -> str:
 
 
 def strictly(answer: Mapping[str, Any], place: str) -> tuple[Items, tuple[Unread, ...]]:  # noqa: ARG001
-    """The issues of an answer, every one of which must make sense."""
+    """The issues of an answer; `UnexpectedBodyError` if one of them can't be read."""
     return objects_in(answer, "issues"), ()
 
 
 def leniently(answer: Mapping[str, Any], place: str) -> tuple[Items, tuple[Unread, ...]]:
-    """Those that have a number, and a failure for each of the others."""
+    """The issues of an answer that have a number, and a failure for each of the others."""
     return split(list_in(answer, "issues"), numbered, place, ISSUE)
 
 
@@ -81,7 +81,7 @@ Reader = Callable[[Mapping[str, Any], str], tuple[Items, tuple[Unread, ...]]]
 
 
 class RedmineTracker(HttpTracker[Options]):
-    """What its source and its target share."""
+    """What source and target share."""
 
     def __init__(self, http: HttpClient, options: Options, capabilities: Capabilities) -> None:
         super().__init__(http, options, replace(capabilities, max_attachment_bytes=options.max_bytes or None))
@@ -103,23 +103,23 @@ class RedmineTracker(HttpTracker[Options]):
 
     @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """By number alone: with a name in the path, a file renamed meanwhile would be a 404."""
+        """By number alone: with a name in the path, a file that was renamed meanwhile would be a 404."""
         await self._stream(attachment, f"attachments/download/{digits(attachment.id)}", sink)
 
     def issues(self, project: str, read: Reader = strictly) -> Listing:
         """All issues, or those of a project, each with its files."""
         query = {"status_id": "*", "sort": "id", "include": "attachments"}
-        # Without the second, a setting (`display_subprojects_issues`) would decide whether those below come, too.
+        # `subproject_id` overrides the setting `display_subprojects_issues`, which may leave out subprojects.
         query |= {"project_id": project, "subproject_id": "*"} if project else {}
 
-        async def ask(way: PageRequest) -> PageItems:
-            if not way.skip:
+        async def fetch(request: PageRequest) -> PageItems:
+            if not request.skip:
                 await self.api.account()
-            window = {"limit": str(way.take), "offset": str(way.skip)}
+            window = {"limit": str(request.take), "offset": str(request.skip)}
             answer = object_in(await self._http.get_json("issues.json", query | window))
-            found, unread = read(answer, f"issues.json, from {way.skip}")
-            if len(found) < 2:  # the end: of what this account may see
+            issues, unread = read(answer, f"issues.json, from {request.skip}")
+            if len(issues) < 2:  # the end, if these are the issues that the account may see
                 await self.api.account()
-            return PageItems(found, total=integer(answer.get("total_count")), unread=unread)
+            return PageItems(issues, total=integer(answer.get("total_count")), unread=unread)
 
-        return Listing(ask, number_in, PAGE, (PageOrder.BY_ID, PageOrder.AS_IT_COMES))
+        return Listing(fetch, number_in, PAGE_SIZE, (PageOrder.OFFSET_SORTED, PageOrder.OFFSET_UNSORTED))

@@ -1,10 +1,10 @@
 """Files in custom fields (format "File", since Redmine 3.4): the value is the id of an attachment.
 
-Only the list of custom fields tells which of them hold files, and only administrators may read it. For any other
-account an option names them; a value that looks like a file but may be none is reported, not guessed.
+Only the list of custom fields says which of them hold files, and only administrators may read it. For any other
+account an option names them; a value that may or may not be a file is reported, not guessed.
 
 Beware: `attachments/N.json` is also 404 if the storage has lost the file (Redmine 5.0, `file_readable`), so it never
-proves that a file is gone. What a field names is listed, and the download decides.
+proves that a file is gone. A file that a field names is listed, and the download decides.
 """
 
 from __future__ import annotations
@@ -28,50 +28,50 @@ TYPES = {
     GROUP: "group",
     TIME_ENTRY: "time_entry",
 }
-"""What each kind is called in the list; nothing else that has custom fields is shown by the API with its values."""
+"""The name of each kind in the list. The API shows the values of no other kind."""
 
 
 class Fields:
-    """The custom fields for files of one Redmine. `named`: names or numbers of some; not `wanted`: none is read."""
+    """The custom fields for files of one Redmine. `named` are names or numbers of some; not `wanted`: none is read."""
 
     def __init__(self, api: Api, named: Sequence[str], *, wanted: bool) -> None:
         self._api, self._named, self._wanted = api, frozenset(named), wanted
         self._types: dict[str, dict[str, str]] | None = None
-        self._closed = ""
-        self._told: set[str] = set()
+        self._refusal = ""
+        self._warned: set[str] = set()
 
     async def types(self) -> Mapping[str, Mapping[str, str]] | None:
-        """For each type the names of its fields for files, by number. None: this account may not know."""
-        if self._types is None and not self._closed:
+        """For each type, the names of its fields for files by their numbers; None if this account may not list them."""
+        if self._types is None and not self._refusal:
             try:
-                found = objects_in(object_in(await self._api.get(LIST)), "custom_fields")
+                fields = objects_in(object_in(await self._api.get(LIST)), "custom_fields")
             except (ForbiddenError, GoneError) as error:
                 if (await self._api.account()).get("admin") is True:
-                    raise  # who may list them is not refused, so this says nothing of the account
-                self._closed = str(error)
+                    raise  # an administrator may list them, so the refusal has another cause
+                self._refusal = str(error)
                 return None
             self._types = {}
-            for field in found:
+            for field in fields:
                 if field.get("field_format") == "attachment":
                     names = self._types.setdefault(text(field.get("customized_type")), {})
                     names[str(integer(field.get("id")))] = text(field.get("name"))
         return self._types
 
-    async def are_on(self, kind: str) -> bool:
-        """Whether a kind may have fields for files: the list names one, or an option names some and nobody knows.
+    async def may_have_files(self, kind: str) -> bool:
+        """Whether a kind may have fields for files: one is listed, or if they can't be listed, an option names some.
 
-        Users and groups are for those who know.
+        Users and groups are read only if the fields can be listed.
         """
         types = await self.types()
         return bool(self._named) and kind not in {USER, GROUP} if types is None else bool(types.get(TYPES[kind]))
 
-    async def not_told(self) -> tuple[str, ...]:
-        """What can't be known of files in custom fields, in sentences."""
+    async def unknowns(self) -> tuple[str, ...]:
+        """Sentences on files in custom fields that are not read."""
         if not self._wanted:
             return ()
         types = await self.types()
         if types is None:
-            why = f"custom fields can't be listed, which is for administrators ({self._closed})"
+            why = f"custom fields can't be listed, which is for administrators ({self._refusal})"
             return (f"{why}: files in those that `file_fields` doesn't name are not read",)
         others = {kind: names for kind, names in types.items() if kind not in TYPES.values()}
         known = {word for names in types.values() for pair in names.items() for word in pair}
@@ -84,38 +84,39 @@ class Fields:
             for kind, names in sorted(others.items())
         )
 
-    def may_be(self, item: Mapping[str, Any]) -> bool:
-        """Whether an item has any value that could be a file."""
+    def may_hold_files(self, item: Mapping[str, Any]) -> bool:
+        """Whether an item has a value that could be a file."""
         return self._wanted and any(True for _ in values_in(item))
 
     async def numbers(self, item: Mapping[str, Any], kind: str) -> tuple[str, ...]:
         """The numbers of the files in an item's custom fields."""
-        if not self.may_be(item):
+        if not self.may_hold_files(item):
             return ()
         known = ((await self.types()) or {}).get(TYPES.get(kind, ""), {})
-        found = [one for one in values_in(item) if one.id in known or not self._named.isdisjoint(one[:2])]
-        return tuple(dict.fromkeys(number for one in found for number in one.numbers))
+        fields = [field for field in values_in(item) if field.id in known or not self._named.isdisjoint(field[:2])]
+        return tuple(dict.fromkeys(number for field in fields for number in field.numbers))
 
     def warnings(self, items: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-        """What may be files in these items, and nobody tells; each field once."""
+        """A sentence on each field of these items whose values may be files, if nobody says so; each field once."""
         if self._types is not None or not self._wanted:
             return ()
-        doubtful = {one.name or one.id for item in items for one in values_in(item) if self._named.isdisjoint(one[:2])}
-        fresh = sorted(doubtful - self._told)
-        self._told.update(fresh)
-        told = "{} may hold files, which are not read then ({}); name it in `file_fields` if it does"
-        return tuple(told.format(f"custom field {name!r}", self._closed) for name in fresh)
+        fields = (field for item in items for field in values_in(item))
+        doubtful = {field.name or field.id for field in fields if self._named.isdisjoint(field[:2])}
+        new = sorted(doubtful - self._warned)
+        self._warned.update(new)
+        sentence = "custom field {!r} may hold files, which are not read then ({}); name it in `file_fields` if it does"
+        return tuple(sentence.format(name, self._refusal) for name in new)
 
     async def files(self, numbers: Sequence[str], owner: EntityRef) -> list[Attachment]:
-        """The files with these numbers. One whose record can't be seen is listed by its number alone."""
+        """The files with these numbers. A file whose record can't be read has a number and nothing else."""
         return [await self._file(number, owner) for number in numbers]
 
     async def _file(self, number: str, owner: EntityRef) -> Attachment:
         try:
-            found = object_in(await self._api.get(f"attachments/{number}.json"), "attachment")
+            record = object_in(await self._api.get(f"attachments/{number}.json"), "attachment")
         except (ForbiddenError, GoneError):
             return Attachment(number, owner, "")
-        return attachment_in(found, owner)
+        return attachment_in(record, owner)
 
 
 def _listed(names: Iterable[str]) -> str:

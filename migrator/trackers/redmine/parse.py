@@ -1,6 +1,6 @@
 """Redmine's answers as our types: files, their owners, and numbers in custom fields that may be files.
 
-What cannot be read of one item is reported beside the others, so that nothing else is lost with it.
+An item that cannot be read is reported beside the others, so that nothing else is lost with it.
 
 Beware: a custom field that holds a file has the file's id as its value, and looks like an integer field.
 """
@@ -30,56 +30,56 @@ RECORDS = {
     GROUP: ("groups", "group"),
     TIME_ENTRY: ("time_entries", "time_entry"),
 }
-"""Where the record of one is, and under which name it stands there; a wiki page has no number, and so no place here."""
+"""For each kind the path of its records and the key of a record. A wiki page has no number, so it is not here."""
 
 
-class Valued(NamedTuple):
-    """A custom field of one item, and the whole numbers that are its values: files, if it is a field for files."""
+class FieldValues(NamedTuple):
+    """A custom field of one item, with those of its values that are integers: ids, if it is a field for files."""
 
     id: str
     name: str
     numbers: tuple[str, ...]
 
 
-def attachment_in(found: Mapping[str, Any], owner: EntityRef, locator: str = "") -> Attachment:
+def attachment_in(record: Mapping[str, Any], owner: EntityRef, locator: str = "") -> Attachment:
     """One file. `locator` is the list that it comes from, if that isn't the record of its owner."""
     return Attachment(
-        id=str(number_in(found)),
+        id=str(number_in(record)),
         owner=owner,
-        name=text(found.get("filename")),
-        size=integer(found.get("filesize")),
-        media_type=text(found.get("content_type")),
-        description=text(found.get("description")),
-        created_at=text(found.get("created_on")),
-        created_by=text(as_object(found.get("author")).get("name")),
+        name=text(record.get("filename")),
+        size=integer(record.get("filesize")),
+        media_type=text(record.get("content_type")),
+        description=text(record.get("description")),
+        created_at=text(record.get("created_on")),
+        created_by=text(as_object(record.get("author")).get("name")),
         locator=locator,
-        raw=raw_json(found),
+        raw=raw_json(record),
     )
 
 
 def attachments_in(item: Mapping[str, Any], owner: EntityRef) -> tuple[Attachment, ...]:
-    """The files that an item's JSON tells of; `UnexpectedBodyError` where one of them makes no sense."""
-    return tuple(attachment_in(found, owner) for found in objects_in(item, "attachments"))
+    """The files in an item's JSON; `UnexpectedBodyError` if one of them can't be read."""
+    return tuple(attachment_in(record, owner) for record in objects_in(item, "attachments"))
 
 
-def files_told(item: Mapping[str, Any], owner: EntityRef) -> tuple[list[Attachment], tuple[Unread, ...]] | None:
-    """Those that make sense, and the others; None where it tells of none in its form: its own record is to be asked."""
+def listed_files(item: Mapping[str, Any], owner: EntityRef) -> tuple[list[Attachment], tuple[Unread, ...]] | None:
+    """The files in an item's JSON, and those that can't be read; None if it has no list, so its record must be read."""
     try:
-        told = list_in(item, "attachments")
-        files, unread = split(told, partial(attachment_in, owner=owner), f"the files of {owner}", owner.kind)
+        records = list_in(item, "attachments")
+        files, unread = split(records, partial(attachment_in, owner=owner), f"the files of {owner}", owner.kind)
     except UnexpectedBodyError:
         return None
-    return files, tuple(replace(one, ref=owner) for one in unread)
+    return files, tuple(replace(failure, ref=owner) for failure in unread)
 
 
-def values_in(item: Mapping[str, Any]) -> Iterator[Valued]:
+def values_in(item: Mapping[str, Any]) -> Iterator[FieldValues]:
     """The custom fields of an item whose values may be files."""
     for field in as_objects(item.get("custom_fields")):
         value = field.get("value")
-        told = [text(one) or str(one) for one in (value if isinstance(value, list) else [value])]
-        numbers = tuple(one for one in told if one.isascii() and one.isdecimal() and int(one))
+        words = [text(word) or str(word) for word in (value if isinstance(value, list) else [value])]
+        numbers = tuple(word for word in words if word.isascii() and word.isdecimal() and int(word))
         if numbers:
-            yield Valued(str(integer(field.get("id"))), text(field.get("name")), numbers)
+            yield FieldValues(str(integer(field.get("id"))), text(field.get("name")), numbers)
 
 
 def ref_in(issue: Mapping[str, Any]) -> EntityRef:
@@ -88,11 +88,11 @@ def ref_in(issue: Mapping[str, Any]) -> EntityRef:
 
 
 def entity_in(item: Mapping[str, Any], kind: str, base: object) -> Entity:
-    """One item with a number, as its kind's lists tell of it. A user's list may hold a key, which is nobody's business.
+    """An item of a list as an entity; its title is its subject, title or name.
 
-    Its title is what people see first: a subject, a title or a name.
+    A list of users may contain their API keys, which are not kept.
     """
     number = str(number_in(item))
     name = text(item.get("subject")) or text(item.get("title")) or text(item.get("name")) or text(item.get("login"))
-    open_fields = {key: value for key, value in item.items() if key != "api_key"}
-    return Entity(EntityRef(kind, number), name, f"{base}/{RECORDS[kind][0]}/{number}", raw_json(open_fields))
+    public_fields = {key: value for key, value in item.items() if key != "api_key"}
+    return Entity(EntityRef(kind, number), name, f"{base}/{RECORDS[kind][0]}/{number}", raw_json(public_fields))

@@ -1,10 +1,10 @@
-"""The projects that an account can see, and the modules enabled in each: what there is to request.
+"""The projects that an account can see, and the modules that are enabled in each.
 
-A disabled module answers 403 or 404, just like a forbidden or broken one. Only the project's own record tells which it
-is. So nobody asks for disabled modules, and any refusal after that is a failure.
+A disabled module answers 403 or 404, just like a forbidden or broken one. Only the project's own record says that it is
+disabled. So disabled modules are not requested, and any refusal of an enabled one is a failure.
 
-Beware: closed projects are left out unless requested by status (`1|5`; seen with 5.0), and archived ones always are:
-nothing of theirs is in the API.
+Beware: closed projects are listed only if requested by status (`1|5`; seen with 5.0), and archived projects never:
+nothing of them is in the API.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from migrator.trackers.strict import number_in, objects_in
 PATH = "projects.json"
 QUERY = {"status": "1|5", "include": "enabled_modules"}
 NOT_IN_API = {"documents": "documents", "boards": "forums"}
-NAMED = 5
-"""Projects that a message names; the others are counted."""
+MAX_NAMED = 5
+"""The most projects that a message names; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """One project as the list tells of it. `modules` that are on; None where the server doesn't tell."""
+    """One project. `modules` are those that are enabled, None if the server doesn't say."""
 
     number: int
     item: Mapping[str, Any]
@@ -45,16 +45,16 @@ class Project:
         return name in {self.key, str(self.number)}
 
     def has(self, module: str) -> bool:
-        """Whether a module is on, or nobody knows."""
+        """Whether a module is enabled, or may be."""
         return self.modules is None or module in self.modules
 
     def entity(self, base: object) -> Entity:
-        """As what carries files."""
+        """The project as an entity."""
         return entity_in(self.item, PROJECT, base)
 
 
 class Projects:
-    """Those that are to be read: all, or `root` (identifier or number) and what is below it."""
+    """The projects to read: all, or `root` (identifier or number) and its subprojects."""
 
     def __init__(self, api: Api, root: str) -> None:
         self._api, self.root = api, root
@@ -62,9 +62,9 @@ class Projects:
         self._absent = ""
 
     async def all(self, *, anew: bool = False) -> tuple[Project, ...]:
-        """In the order of their numbers.
+        """The projects in the order of their numbers; `anew` lists them again.
 
-        `GoneError` if there is no such root, or no list though issues name projects.
+        `GoneError` if there is no such root, or if there is no list although issues name projects.
         """
         if self._known is None or anew:
             self._known = self._below_root(await self._listed())
@@ -72,18 +72,21 @@ class Projects:
 
     @property
     def odd(self) -> tuple[str, ...]:
-        """What a run should say of those that were listed."""
+        """Sentences on what is not read of the listed projects."""
         known = self._known or ()
-        found = [f"{self._absent}, so only issues are read"] if self._absent else []
-        for module, what in NOT_IN_API.items():
-            having = [project.key for project in known if project.modules is not None and project.has(module)]
-            if having:
-                found.append(f"files of {what} are not in Redmine's API, and are not read: {few(having)} may have some")
-        return tuple(found)
+        sentences = [f"{self._absent}, so only issues are read"] if self._absent else []
+        for module, contents in NOT_IN_API.items():
+            enabled_in = [project.key for project in known if project.modules is not None and project.has(module)]
+            if enabled_in:
+                owners = some_names(enabled_in)
+                sentences.append(
+                    f"files of {contents} are not in Redmine's API, and are not read: {owners} may have some"
+                )
+        return tuple(sentences)
 
     async def _listed(self) -> Sequence[Project]:
         try:
-            items = await self._api.whole(PATH, "projects", QUERY)
+            items = await self._api.complete_list(PATH, "projects", QUERY)
         except GoneError as error:
             if await self._are_named():
                 raise
@@ -92,7 +95,7 @@ class Projects:
         return [project_of(item) for item in items]
 
     async def _are_named(self) -> bool:
-        """Whether an issue says which project it belongs to, as any of a real Redmine does."""
+        """Whether an issue names its project, as all issues of a real Redmine do."""
         return any("project" in issue for issue in objects_in(await self._api.first_issues(), "issues"))
 
     def _below_root(self, listed: Sequence[Project]) -> tuple[Project, ...]:
@@ -101,24 +104,24 @@ class Projects:
         within = {project.number for project in listed if project.is_called(self.root)}
         if not within:
             raise GoneError(f"this account sees no project {self.root!r}; is it archived?")
-        while more := {one.number for one in listed if _parent(one) in within} - within:
+        while more := {project.number for project in listed if _parent(project) in within} - within:
             within |= more
         return tuple(project for project in listed if project.number in within)
 
 
 def project_of(item: Mapping[str, Any]) -> Project:
-    """One project, from a list or its own record."""
-    told = "enabled_modules" in item
+    """A project, from a list or from its own record."""
+    has_modules = "enabled_modules" in item
     names = frozenset(text(module.get("name")) for module in as_objects(item.get("enabled_modules")))
-    return Project(number_in(item), item, names if told else None)
+    return Project(number_in(item), item, names if has_modules else None)
 
 
 def _parent(project: Project) -> object:
     return as_object(project.item.get("parent")).get("id")
 
 
-def few(names: Iterable[str]) -> str:
-    """Some of them by name, and how many more there are."""
+def some_names(names: Iterable[str]) -> str:
+    """The first names, and how many more there are."""
     listed = [*names]
-    more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
-    return ", ".join(listed[:NAMED]) + more
+    more = f" and {len(listed) - MAX_NAMED} more" if len(listed) > MAX_NAMED else ""
+    return ", ".join(listed[:MAX_NAMED]) + more

@@ -1,6 +1,6 @@
-"""Redmine as a source: its issues, and what the option `also` names. The package's docstring says how each is read.
+"""Redmine as a source: its issues, and what the option `also` names.
 
-What does not come with the list of issues is requested issue by issue, so that no single issue spoils a page.
+Files that the list of issues does not show are requested issue by issue, so that no single issue spoils a page.
 
 Beware: files in custom fields of issues come with the issues. If the list of custom fields is broken, a failure must
 stand for them, and retrying it means walking the issues again.
@@ -20,7 +20,7 @@ from migrator.ports import Source
 from migrator.trackers.lenient import as_objects, integer
 from migrator.trackers.prefetch import Prefetcher
 from migrator.trackers.redmine.client import CAPABILITIES, Options, RedmineTracker, leniently
-from migrator.trackers.redmine.containers import BESIDE, Containers
+from migrator.trackers.redmine.containers import OTHER_STREAMS, Containers
 from migrator.trackers.redmine.custom_fields import LIST, Fields
 from migrator.trackers.redmine.parse import (
     ISSUE,
@@ -30,14 +30,14 @@ from migrator.trackers.redmine.parse import (
     VERSION,
     WIKI,
     entity_in,
-    files_told,
+    listed_files,
     ref_in,
 )
-from migrator.trackers.redmine.projects import Projects, few
+from migrator.trackers.redmine.projects import Projects, some_names
 from migrator.trackers.strict import number_in
 from migrator.wire import HttpClient
 
-TOLD_BY = {
+KINDS_SHOWN_BY = {
     "issues": {ISSUE},
     "wiki": {WIKI},
     "news": {NEWS},
@@ -45,21 +45,21 @@ TOLD_BY = {
     "files": {PROJECT, VERSION},
     "custom_fields": set(KINDS),
 }
-"""Whose files each stream tells of: what no stream tells of was not looked for, and so isn't gone."""
+"""The kinds whose files each stream shows. A kind that no stream shows is not read, so its files are never `gone`."""
 
 MODULE = "issue_tracking"
-"""Whose issues and versions a project has only while it is on."""
+"""The module of issues and versions."""
 
 
 class RedmineSource(RedmineTracker, Source):
     """Issues in the order of their numbers, each with its files, and what `also` names."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
-        streams = ("issues", *(stream for stream in BESIDE if stream in options.also))
-        kinds = tuple(kind for kind in KINDS if any(kind in TOLD_BY[stream] for stream in streams))
+        streams = ("issues", *(stream for stream in OTHER_STREAMS if stream in options.also))
+        kinds = tuple(kind for kind in KINDS if any(kind in KINDS_SHOWN_BY[stream] for stream in streams))
         left_out = tuple(kind for kind in KINDS if kind not in kinds)
         super().__init__(http, options, replace(CAPABILITIES, streams=streams, kinds=kinds, left_out=left_out))
-        self._ahead = Prefetcher(number_in)
+        self._prefetcher = Prefetcher(number_in)
         self._projects = Projects(self.api, options.project)
         self._fields = Fields(self.api, options.file_fields, wanted="custom_fields" in options.also)
         files = "files" in options.also
@@ -67,7 +67,7 @@ class RedmineSource(RedmineTracker, Source):
 
     @override
     async def close(self) -> None:
-        await self._ahead.close()
+        await self._prefetcher.close()
         await super().close()
 
     @override
@@ -75,89 +75,93 @@ class RedmineSource(RedmineTracker, Source):
         if stream != "issues":
             return await self._containers.page(stream, cursor)
         try:
-            found = await self._ahead.over(self.issues(self._options.project, leniently)).read(cursor)
+            listed = await self._prefetcher.wrap(self.issues(self._options.project, leniently)).read(cursor)
         except ForbiddenError:
             if await self._are_off():
                 return Page()
             raise
-        page = await self._page(found.items)
-        return replace(page, unread=(*found.unread, *page.unread), next=found.next)
+        page = await self._page(listed.items)
+        return replace(page, unread=(*listed.unread, *page.unread), next=listed.next)
 
     async def _are_off(self) -> bool:
-        """Whether the only project that is read has its issues switched off.
+        """Whether issues are disabled in the only project that is read, and in all its subprojects.
 
-        `RejectedError` if one below it has not.
+        `RejectedError` if a subproject has some: the list of the project's issues, which would show them, is refused.
         """
         if not self._options.project:
             return False
         known = await self._projects.all()
-        on = [project.key for project in known if project.has(MODULE)]
-        if on and any(project.is_called(self._options.project) for project in known if not project.has(MODULE)):
+        enabled = [project.key for project in known if project.has(MODULE)]
+        if enabled and any(project.is_called(self._options.project) for project in known if not project.has(MODULE)):
             raise RejectedError(
-                f"issues are off in {self._options.project}, so those of {few(on)} are not to be had by it"
+                f"issues are off in {self._options.project}, so those of {some_names(enabled)} are not to be had by it"
             )
-        return bool(known) and not on
+        return bool(known) and not enabled
 
     async def _page(self, issues: Sequence[Mapping[str, Any]]) -> Page:
-        """What some issues tell. Where they don't tell all of their files, each is to be asked for."""
+        """A page of issues. An issue that doesn't show all of its files is put into `ask`."""
         entities = tuple(entity_in(issue, ISSUE, self._http.base) for issue in issues)
-        told = [files_told(issue, entity.ref) for issue, entity in zip(issues, entities, strict=True)]
-        broken = await self._broken(issues)
+        listed = [listed_files(issue, entity.ref) for issue, entity in zip(issues, entities, strict=True)]
+        broken = await self._unreadable_fields(issues)
         more = [not broken and bool(await self._fields.numbers(issue, ISSUE)) for issue in issues]
         return Page(
             entities=entities,
-            attachments=tuple(file for files in told if files for file in files[0]),
-            ask=tuple(one for one, files, also in zip(entities, told, more, strict=True) if files is None or also),
-            unread=(*broken, *(one for files in told if files for one in files[1])),
+            attachments=tuple(file for files in listed if files for file in files[0]),
+            ask=tuple(
+                entity for entity, files, also in zip(entities, listed, more, strict=True) if files is None or also
+            ),
+            unread=(*broken, *(failure for files in listed if files for failure in files[1])),
             warnings=self._fields.warnings(issues),
         )
 
-    async def _broken(self, issues: Sequence[Mapping[str, Any]]) -> tuple[Unread, ...]:
-        """Where nobody tells which values are files, as the list of custom fields is broken."""
-        if not any(map(self._fields.may_be, issues)):
+    async def _unreadable_fields(self, issues: Sequence[Mapping[str, Any]]) -> tuple[Unread, ...]:
+        """A failure for these issues, if the list that says which of their values are files is broken."""
+        if not any(map(self._fields.may_hold_files, issues)):
             return ()
-        known = await self.api.tried(LIST, self._fields.types())
+        known = await self.api.result_or_final_error(LIST, self._fields.types())
         return (Unread(EntityRef(ISSUE, LIST), str(known)),) if isinstance(known, MigratorError) else ()
 
     @override
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """What stands for a list that could not be read has all the files below it."""
+        """The entity that stands for an unreadable list has all files of that list."""
         if entity.ref != (ISSUE, LIST):
             return await self._containers.attachments_of(entity.ref)
         await self._fields.types()
         files: dict[str, Attachment] = {}
         async for issue in self.issues(self._options.project).all():
-            told = await self._fields.files(await self._fields.numbers(issue, ISSUE), ref_in(issue))
-            files |= {file.id: file for file in told}
+            in_fields = await self._fields.files(await self._fields.numbers(issue, ISSUE), ref_in(issue))
+            files |= {file.id: file for file in in_fields}
         return tuple(files.values())
 
     @override
     async def still_lists(self, attachment: Attachment) -> bool:
-        """Never by the file's own record: that is a 404, too, while the storage is away."""
+        """Never by the file's own record, which is also a 404 while the storage is away."""
         return await self._containers.still_lists(attachment)
 
     @override
     async def oddities(self) -> tuple[str, ...]:
-        """What refuses to tell is odd itself."""
-        found: list[str] = []
-        for part in (self._odd_issues, self._odd_projects, self._fields.not_told):
+        """A list that can't be read is an oddity itself."""
+        sentences: list[str] = []
+        for part in (self._odd_issues, self._odd_projects, self._fields.unknowns):
             try:
-                found += await part()
+                sentences += await part()
             except ItemFailedError as error:
-                found.append(f"{error}: what that would tell can't be read")
-        return tuple(found)
+                sentences.append(f"{error}: what that would tell can't be read")
+        return tuple(sentences)
 
     async def _odd_issues(self) -> Sequence[str]:
-        answer, found = await self.api.first_issues(), []
+        answer, sentences = await self.api.first_issues(), []
         if integer(answer.get("total_count")) is None:
-            found.append("lists tell no `total_count`, so one that the server cuts off can't be told from a whole one")
+            sentences.append(
+                "lists tell no `total_count`, so one that the server cuts off can't be told from a whole one"
+            )
         numbers = [integer(issue.get("id")) or 0 for issue in as_objects(answer.get("issues"))]
         if numbers != sorted(numbers):
-            found.append(
+            sentences.append(
                 "issues are not listed in the order of their numbers, as they are asked for: one that is deleted while "
                 "they are read may hide another from that run"
             )
-        return found
+        return sentences
 
     async def _odd_projects(self) -> Sequence[str]:
         if not self._options.also:

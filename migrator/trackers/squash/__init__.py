@@ -1,10 +1,11 @@
 """Squash TM, as source and as target: the files of all twelve kinds of owner (REST plugin, `api/rest/latest`).
 
-Seven kinds have a list; five are found only below their parents. A cursor is the list of what is still to be
-requested, so that each step is a few small requests. Files come from each owner's own record, never from a list.
+Seven kinds have a list; five are found only below their parents. A cursor lists the pages that are still to be
+requested, so that each page of a stream takes a few small requests. Files come from each owner's own record, never from
+a list.
 
-Beware: a page is not what it seems. Without `sort=id` some items come twice and others never; without items there is
-no `_embedded`; after a deletion everything moves up, so each page after the first must join the one before.
+Beware: without `sort=id` some items come twice and others never; a page without items has no `_embedded`; after a
+deletion everything moves up, so each page after the first must join the one before.
 
 A name travels in a multipart header, where a quote or a slash arrives as something else: see `passing`. Not read:
 files of sprints, of automated suites and of exploratory sessions (the plugin's page names no such owners). Sources:
@@ -30,19 +31,19 @@ __all__ = ["ADAPTER", "Options", "SquashSource", "SquashTarget"]
 
 
 def attachment_url(base: str, attachment: Attachment) -> str:
-    """Where people fetch a file: the link to its content that the API itself gives, for who logs in with it."""
+    """Where people fetch a file: the API's own link to its content, which needs a login."""
     return f"{base}/{API}/attachments/{quote(attachment.id, safe='')}/content"
 
 
 def signer(auth: Mapping[str, str]) -> Signer:
-    """A personal API token, or an account's name and password; the server reads those as ISO 8859-1."""
+    """A personal API token, or the name and password of an account, which the server reads as ISO 8859-1."""
     if "token" in auth:
         return bearer(unwrapped(auth["token"]))
     return basic(auth["username"], auth["password"], "latin-1")
 
 
 def unwrapped(token: str) -> str:
-    """The token itself, three parts with dots between: its web page may show it in base64 once more."""
+    """The token: three parts with dots between them. Its web page may show it in base64 once more."""
     if token.count(".") == 2:
         return token
     try:

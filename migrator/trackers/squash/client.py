@@ -1,4 +1,4 @@
-"""What Squash TM is as a source and as a target alike: options, capabilities, the verbs of both."""
+"""What a Squash TM source and target share: options, capabilities, login, the files of an owner, downloads."""
 
 from __future__ import annotations
 
@@ -35,9 +35,8 @@ from migrator.wire import HttpClient
 
 API = "api/rest/latest"
 
-
-PARTLY_KEPT = 100  # owners of which it is remembered what a failed try got
-
+MAX_PARTIAL_OWNERS = 100
+"""Owners whose files are remembered after an attempt that read only some of them."""
 
 CAPABILITIES = Capabilities(
     streams=STREAMS,
@@ -53,10 +52,10 @@ CAPABILITIES = Capabilities(
 class Options:
     """[source.options] and [target.options].
 
-    page_size       items in one answer of a listing; the server may give fewer
+    page_size       items on a page of a listing; the server may return fewer
     project_files   "read", or "skip" for an account that is no administrator and so may not read projects themselves
-    untold          a source's owner whose record tells nothing of files: "report" it as not read, or "ignore" it
-    extension       what a target adds to names that have no extension; the server's whitelist must allow it
+    untold          source: an owner whose record doesn't mention files: "report" it as not read, or "ignore" it
+    extension       target: the extension for names without one; the server's whitelist must allow it
     """
 
     page_size: int = 100
@@ -66,17 +65,17 @@ class Options:
 
 
 class SquashTM(HttpTracker[Options]):
-    """What the source and the target share."""
+    """What source and target share."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options, CAPABILITIES)
         self._records = Records(self._get)
-        self._partly: dict[EntityRef, dict[str, Attachment]] = {}
+        self._partial: dict[EntityRef, dict[str, Attachment]] = {}
         self._facts = FileFacts(self._get)
 
     @override
     async def check(self) -> str:
-        """Any list that answers will do; none says whose the credentials are."""
+        """Any list that answers proves the login; none says whose it is."""
         try:
             stream, answer = await self._records.first_answer()
         except AuthError as error:
@@ -95,18 +94,18 @@ class SquashTM(HttpTracker[Options]):
         return (*await odd_lists(self._get, self._options.page_size), *await self._odd_files())
 
     async def _odd_files(self) -> tuple[str, ...]:
-        """What can't be had of the first file that is found on a few owners."""
+        """A sentence, if the first file that a few owners have has no record with its size."""
         for kind in ("test-cases", "campaigns", "requirement-folders"):
-            for item in await self._records.few(kind):
+            for item in await self._records.first_items(kind):
                 owner = EntityRef(kind, str(number_of(item)))
                 with contextlib.suppress(RejectedError, UnexpectedBodyError):
-                    for told in (await self._told(owner)).values():
-                        return () if await self._has_size(told, owner) else (NO_RECORDS,)
+                    for file in (await self._listed_files(owner)).values():
+                        return () if await self._has_size(file, owner) else (NO_RECORDS,)
         return ()
 
-    async def _has_size(self, told: Mapping[str, Any], owner: EntityRef) -> bool:
+    async def _has_size(self, file: Mapping[str, Any], owner: EntityRef) -> bool:
         try:
-            return (await self._facts.of(told, owner)).size is not None
+            return (await self._facts.of(file, owner)).size is not None
         except UnexpectedBodyError:
             return False
 
@@ -115,32 +114,32 @@ class SquashTM(HttpTracker[Options]):
 
     @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """By id. What a try got before it failed is kept: the next one asks for the rest."""
-        items = await self._told(owner)
-        known = self._partly.pop(owner, {})
-        lacking = [item for number, item in items.items() if number not in known]
-        tried = await asyncio.gather(*(self._facts.of(item, owner) for item in lacking), return_exceptions=True)
-        known.update((file.id, file) for file in tried if isinstance(file, Attachment))
-        for failure in tried:
-            if isinstance(failure, BaseException):
-                self._partly = dict([*self._partly.items(), (owner, known)][-PARTLY_KEPT:])
-                raise failure
+        """The files in the order of their ids. After a failure, only those that were not read are requested again."""
+        items = await self._listed_files(owner)
+        known = self._partial.pop(owner, {})
+        missing = [item for number, item in items.items() if number not in known]
+        results = await asyncio.gather(*(self._facts.of(item, owner) for item in missing), return_exceptions=True)
+        known.update((file.id, file) for file in results if isinstance(file, Attachment))
+        for result in results:
+            if isinstance(result, BaseException):
+                self._partial = dict([*self._partial.items(), (owner, known)][-MAX_PARTIAL_OWNERS:])
+                raise result
         return tuple(known[number] for number in sorted(items, key=int))
 
     @override
     async def still_lists(self, attachment: Attachment) -> bool:
         """By the owner's own record."""
-        return attachment.id in await self._told(attachment.owner)
+        return attachment.id in await self._listed_files(attachment.owner)
 
-    async def _told(self, owner: EntityRef) -> dict[str, dict[str, Any]]:
-        """What an owner's record tells of its files, by id."""
-        found = await self._get(path_of(owner))
-        told = found.get("attachments")
-        files = await self._linked(owner, text(found.get("_type"))) if told is None else objects_in(told)
+    async def _listed_files(self, owner: EntityRef) -> dict[str, dict[str, Any]]:
+        """The files in an owner's record, by id."""
+        record = await self._get(path_of(owner))
+        listed = record.get("attachments")
+        files = await self._files_by_link(owner, text(record.get("_type"))) if listed is None else objects_in(listed)
         return {str(number_of(item)): item for item in files}
 
-    async def _linked(self, owner: EntityRef, kind: str) -> Items:
-        """The files by their own listing, for a record that doesn't tell them. It is documented nowhere."""
+    async def _files_by_link(self, owner: EntityRef, kind: str) -> Items:
+        """The files in an owner's own listing, which is documented nowhere, for a record that doesn't mention them."""
         try:
             first = listing(f"{path_of(owner)}/attachments", self._options.page_size)
             return [item async for item in walked(partial(read_page, self._get), first)]

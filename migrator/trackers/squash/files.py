@@ -1,6 +1,6 @@
-"""The facts about one file of a Squash TM: what its owner's record says, and what its own record adds.
+"""The metadata of one file of a Squash TM, from its owner's record and from its own.
 
-The owner's record shows that there is a file, and the download decides whether it can be had. The file's own record
+The owner's record shows that there is a file, and the download decides whether it can be fetched. The file's own record
 adds only size and date, so if it is unreadable, no file is lost.
 """
 
@@ -15,47 +15,49 @@ from migrator.model import Attachment, EntityRef
 from migrator.trackers.squash.hal import Get
 from migrator.trackers.squash.parse import attachment_in
 
-STUMBLES = 3  # times that a record is asked for, before a failure is taken for its last word
-HOPELESS = 10  # files without a record, and none with one, before each is asked for only once
+MAX_ATTEMPTS = 3
+"""Attempts at a record before its failure is final."""
+MAX_WITHOUT_RECORD = 10
+"""After this many files without a record, and none with one, each record is requested only once."""
 
 
 class FileFacts:
-    """Of the files of one server. It learns whether records can be had at all."""
+    """The metadata of the files of one server. It learns whether files have records at all."""
 
     def __init__(self, get: Get) -> None:
         self._get = get
-        self._stumbles: Counter[str] = Counter()
+        self._attempts: Counter[str] = Counter()
         self._without_record, self._has_records = 0, False
 
     async def of(self, item: Mapping[str, Any], owner: EntityRef) -> Attachment:
-        """A file with its size and date, as far as they are known; what the owner's record says is kept.
+        """A file with its size and date, as far as they are known; `item` is what the owner's record shows of it.
 
-        Raises what its record failed with, until that has happened STUMBLES times.
+        Raises the failure of the file's own record the first `MAX_ATTEMPTS` - 1 times.
         """
-        told = attachment_in(item, owner)
-        if told.size is not None and told.created_at:
-            return told
+        listed = attachment_in(item, owner)
+        if listed.size is not None and listed.created_at:
+            return listed
         try:
-            found = attachment_in(await self._get(f"attachments/{told.id}", {}), owner)
-            if found.id != told.id:
-                raise UnexpectedBodyError(f"attachment {told.id} was asked for, {found.id} came")
+            file = attachment_in(await self._get(f"attachments/{listed.id}", {}), owner)
+            if file.id != listed.id:
+                raise UnexpectedBodyError(f"attachment {listed.id} was asked for, {file.id} came")
         except RejectedError:
-            return told
+            return listed
         except (ConnectError, ThrottledError):
             raise
         except (RetriableError, AuthError):
-            if not self._has_no_record(told.id):
+            if not self._has_no_record(listed.id):
                 raise
-            return told
+            return listed
         self._has_records = True
-        return found
+        return file
 
     def _has_no_record(self, number: str) -> bool:
-        """Whether it failed often enough; once is enough on a server of which no record was ever had."""
-        self._stumbles[number] += 1
-        patient = self._has_records or self._without_record < HOPELESS
-        if self._stumbles[number] < (STUMBLES if patient else 1):
+        """Count a failed record, and say whether it is final: at once, if this server seems to have no records."""
+        self._attempts[number] += 1
+        patient = self._has_records or self._without_record < MAX_WITHOUT_RECORD
+        if self._attempts[number] < (MAX_ATTEMPTS if patient else 1):
             return False
-        del self._stumbles[number]
+        del self._attempts[number]
         self._without_record += 1
         return True

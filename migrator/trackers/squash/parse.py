@@ -1,7 +1,7 @@
 """The answers of a Squash TM, as pure functions: files, dates, and refusals of an upload.
 
-Beware: why a server refuses a file is found only in the text of its answer, if anywhere, and some servers accept an
-upload without creating a file.
+Beware: the reason why a server refuses a file is only in the text of its answer, if anywhere, and some servers accept
+an upload without creating a file.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _MEDIA_TYPE = re.compile(
 _ABOUT_TYPES = re.compile(r"whitelist|extension|file[ _-]?type", re.IGNORECASE)
 
 
-def made_in(body: bytes) -> Items | None:
-    """The files that the answer to an upload tells of; None if it can't be understood."""
+def created_in(body: bytes) -> Items | None:
+    """The files in the answer to an upload; None if it can't be understood."""
     answer = parse_json_or_none(body)
     if not isinstance(answer, dict):
         return None
@@ -35,17 +35,17 @@ def made_in(body: bytes) -> Items | None:
 
 
 def attachment_in(item: Mapping[str, Any], owner: EntityRef) -> Attachment:
-    """A file. Its name is always shown cut in two, also where it has more than one dot.
+    """A file. Servers state its name without the last extension, and that in `file_type`.
 
-    One client's tests show a media type in place of the extension, and then the name whole.
+    One client's tests show a media type in `file_type`; then the name is complete.
     """
     ext = item.get("file_type", item.get("fileType"))
     media_type = text(ext) if _MEDIA_TYPE.fullmatch(text(ext)) else ""
-    cut = isinstance(ext, str) and not media_type
+    is_cut = isinstance(ext, str) and not media_type
     return Attachment(
         id=str(number_of(item)),
         owner=owner,
-        name=text(item.get("name")) + (f".{text(ext)}" if cut else ""),
+        name=text(item.get("name")) + (f".{text(ext)}" if is_cut else ""),
         size=non_negative(item.get("size")),
         media_type=media_type,
         created_at=date_in(item.get("added_on", item.get("addedOn"))),
@@ -61,23 +61,23 @@ def date_in(value: object) -> str:
         return ""
 
 
-def explain(error: RejectedError, owner: EntityRef, draft: Draft) -> NoReturn:
-    """Say what a refused upload was refused for, where that can be known."""
-    told = str(error)
+def raise_explained(error: RejectedError, owner: EntityRef, draft: Draft) -> NoReturn:
+    """Raise the refusal of an upload, with the reason where it can be known."""
+    refusal = str(error)
     if type(error) is not RejectedError:
         raise error
-    if "status 413" in told:
-        limit = _LIMIT.search(told)
+    if "status 413" in refusal:
+        limit = _LIMIT.search(refusal)
         most = f" of {limit[1]} bytes" if limit else ""
         raise RejectedError(
             f"{owner}: larger than the server's limit{most} (uploadfilter.upload.sizeLimitInBytes)"
         ) from None
-    if _ABOUT_TYPES.search(told):
-        raise RejectedError(f"{owner}: {whitelist(draft)} ({told})") from None
+    if _ABOUT_TYPES.search(refusal):
+        raise RejectedError(f"{owner}: {whitelist_hint(draft)} ({refusal})") from None
     raise error
 
 
-def whitelist(draft: Draft) -> str:
-    """What to say of a file that the server made nothing of."""
+def whitelist_hint(draft: Draft) -> str:
+    """The likely reason why the server did not create a file."""
     ext = draft.name.rpartition(".")[2]
     return f"the extension .{ext} is probably not on its whitelist (uploadfilter.fileExtensions.whitelist)"

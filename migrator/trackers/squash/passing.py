@@ -1,10 +1,10 @@
-"""File names that no multipart header carries to a Squash TM: such a file is sent under another name and renamed.
+"""Files whose name no multipart header can carry to a Squash TM: they are sent under a passing name and renamed.
 
-The temporary name says what the file contains and what it is to be called. Whatever a failure or a kill leaves between
-the two steps is found and finished, and not sent again.
+The passing name is a digest of the file's name and content. So a file that a failure or a kill left under that name is
+found and renamed, not sent again.
 
-Beware: a list may lag behind the uploads (a cache, a replica). What was sent and is not listed yet is remembered, and
-it is not sent a second time until it shows up.
+Beware: a list may lag behind the uploads (a cache, a replica). A file that was sent and is not listed yet is
+remembered, and is not sent a second time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from migrator.model import Attachment, Draft, EntityRef
 from migrator.ports import Body
 from migrator.trackers.keyed_lock import KeyedLock
 
-MOST_KEPT = 1000  # uploads that are remembered not to be sent again
+MAX_REMEMBERED_UPLOADS = 1000
+"""Uploads that are remembered, so that they are not sent again."""
 
 Find = Callable[[EntityRef], Awaitable[tuple[Attachment, ...]]]
 Send = Callable[[EntityRef, Draft, Body], Awaitable[Attachment | None]]
@@ -26,7 +27,7 @@ Rename = Callable[[Attachment, str], Awaitable[Attachment]]
 
 
 class Passing:
-    """Uploads under passing names, by the three requests that it takes."""
+    """Uploads under passing names, by the three requests that they take."""
 
     def __init__(self, find: Find, send: Send, rename: Rename) -> None:
         self._find, self._send, self._rename = find, send, rename
@@ -34,24 +35,24 @@ class Passing:
         self._sent: dict[tuple[EntityRef, str], Attachment | None] = {}
 
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment:
-        """Send a file, for `Target.upload`. What an earlier try left is finished first."""
+        """Send a file, for `Target.upload`; what an earlier attempt left is renamed instead."""
         async with self._locks.hold(owner):
             under = replace(draft, name=await passing_name(draft.name, body))
-            made = await self._left(owner, under) or await self._sent_once(owner, under, body)
-            renamed = await self._rename(made, draft.name)
+            file = await self._earlier_attempt(owner, under) or await self._sent_once(owner, under, body)
+            renamed = await self._rename(file, draft.name)
             self._sent.pop((owner, under.name), None)
             return renamed
 
-    async def _left(self, owner: EntityRef, under: Draft) -> Attachment | None:
-        there = await self._find(owner)
-        return next((file for file in there if file.name == under.name and file.size in {None, under.size}), None)
+    async def _earlier_attempt(self, owner: EntityRef, under: Draft) -> Attachment | None:
+        files = await self._find(owner)
+        return next((file for file in files if file.name == under.name and file.size in {None, under.size}), None)
 
     async def _sent_once(self, owner: EntityRef, under: Draft, body: Body) -> Attachment:
-        """The file under its passing name. While one that was sent is not seen there, no second one is sent."""
+        """The file under its passing name, sent at most once; `OutcomeUnknownError` as long as it is not listed."""
         key = (owner, under.name)
         if key not in self._sent:
             self._sent[key] = None
-            while len(self._sent) > MOST_KEPT:
+            while len(self._sent) > MAX_REMEMBERED_UPLOADS:
                 del self._sent[next(iter(self._sent))]
             try:
                 self._sent[key] = await self._send(owner, under, body)
@@ -59,13 +60,13 @@ class Passing:
                 if not isinstance(error, OutcomeUnknownError) or error.finished:
                     self._sent.pop(key, None)
                 raise
-        if made := self._sent.get(key) or await self._left(owner, under):
-            return made
+        if file := self._sent.get(key) or await self._earlier_attempt(owner, under):
+            return file
         raise OutcomeUnknownError(f"{owner}: sent, but not found under the name it was sent with")
 
 
 async def passing_name(name: str, body: Body) -> str:
-    """The name under which a file is sent whose own can't be: made of what it is called and what is in it."""
+    """The name under which a file is sent and then renamed: a digest of its name and content, and its extension."""
     digest = hashlib.sha256(name.encode() + b"\0")
     async for chunk in body:
         digest.update(chunk)

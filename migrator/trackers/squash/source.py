@@ -1,26 +1,24 @@
-"""Squash TM as a source: what is still to be asked for, step by step, and the files of each owner."""
+"""Squash TM as a source: the walk over all owners, and the files of each."""
 
 from __future__ import annotations
 
 from typing_extensions import override
 
-from migrator.errors import (
-    NotExposedError,
-)
+from migrator.errors import NotExposedError
 from migrator.model import Attachment, Cursor, Entity, Page
 from migrator.ports import Source
 from migrator.trackers.squash.client import API, Options, SquashTM
-from migrator.trackers.squash.tree import Tree, is_closed
+from migrator.trackers.squash.tree import OwnerTree, is_unreadable_listing
 from migrator.wire import HttpClient
 
 
 class SquashSource(SquashTM, Source):
-    """Each of the seven lists, and after each of its pages all that is below what is on it."""
+    """The owners in each of the seven lists; after each page of a list, everything below its items."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
         projects = options.project_files == "read"
-        self._tree = Tree(self._get, self._records, f"{http.base}/{API}", options.page_size, projects=projects)
+        self._tree = OwnerTree(self._get, self._records, f"{http.base}/{API}", options.page_size, projects=projects)
 
     @override
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
@@ -28,15 +26,15 @@ class SquashSource(SquashTM, Source):
 
     @override
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """What stands for a closed way is refused, so that it is recorded, or has all files below it."""
-        if not is_closed(entity.ref):
+        """An entity that stands for an unreadable listing has all files below it, once the listing can be read."""
+        if not is_unreadable_listing(entity.ref):
             return await self.find_attachments(entity.ref)
         files: list[Attachment] = []
-        cursor: Cursor | None = await self._tree.reopened(entity.ref)
+        cursor: Cursor | None = await self._tree.resume_listing(entity.ref)
         while cursor is not None:
             page = await self._tree.page("", cursor)
-            for unread in page.unread:
-                raise NotExposedError(unread.reason)
+            for failure in page.unread:
+                raise NotExposedError(failure.reason)
             for owner in page.ask:
                 files += await self.attachments_of(owner)
             cursor = page.next

@@ -7,58 +7,47 @@ from dataclasses import replace
 
 from typing_extensions import override
 
-from migrator.errors import (
-    ConfigError,
-    RejectedError,
-    RetriableError,
-)
+from migrator.errors import ConfigError, RejectedError, RetriableError
 from migrator.model import Attachment, Draft, EntityRef
 from migrator.ports import Body, CreatesNothing, Target
 from migrator.trackers.squash.client import API, Options, SquashTM
-from migrator.trackers.squash.parse import attachment_in, explain, made_in, whitelist
+from migrator.trackers.squash.parse import attachment_in, created_in, raise_explained, whitelist_hint
 from migrator.trackers.squash.passing import Passing
 from migrator.trackers.squash.tree import path_of
 from migrator.trackers.strict import digits, object_in
 from migrator.wire import HttpClient, MultipartBody, Request
 
-LONGEST_NAME = 255  # characters, the column's width
+MAX_NAME_CHARACTERS, MAX_EXTENSION_CHARACTERS = 255, 10
+"""The widths of the columns in the server's database."""
 
-
-LONGEST_EXTENSION = 10  # characters, the column's width
-
-
-_NEVER = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-
-
+_ILLEGAL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _NOT_IN_HEADERS = re.compile(r'["/\\]')
-
-
 _EXTENSION = re.compile(r"[A-Za-z0-9]{1,10}")
 
 
 class SquashTarget(CreatesNothing, SquashTM, Target):
-    """Files are added to owners that exist; they have no descriptions here."""
+    """Squash TM as a target. Its files have no descriptions."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         if not _EXTENSION.fullmatch(options.extension):
             raise ConfigError("target.options.extension: one to ten letters or digits are wanted, without the dot")
-        # What can't be looked up must not be loaded, or it would be loaded twice.
+        # Files of an owner that can't be listed must not be loaded: each load would send them again.
         super().__init__(http, replace(options, untold="report"))
         self._passing = Passing(self.find_attachments, self._send, self._renamed)
 
     @override
     def legal_name(self, name: str) -> str:
-        """A name has a stem and an extension of one to ten characters, or the server breaks on it."""
-        legal = _NEVER.sub("_", name)
+        """Names need a stem and an extension of one to ten characters; the server fails on any other."""
+        legal = _ILLEGAL.sub("_", name)
         stem, dot, ext = legal.rpartition(".")
-        if not dot or not ext.strip() or len(ext) > LONGEST_EXTENSION or _NOT_IN_HEADERS.search(ext):
+        if not dot or not ext.strip() or len(ext) > MAX_EXTENSION_CHARACTERS or _NOT_IN_HEADERS.search(ext):
             stem, ext = legal, self._options.extension
         return f"{stem}.{ext}" if stem.strip() else f"_{stem}.{ext}"
 
     @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """If a name can't be sent unchanged, what an earlier attempt left behind is finished first."""
-        if draft.name != self.legal_name(draft.name) or len(draft.name) > LONGEST_NAME:
+        """A file whose name no header can carry is sent under a passing name."""
+        if draft.name != self.legal_name(draft.name) or len(draft.name) > MAX_NAME_CHARACTERS:
             raise RejectedError(f"{owner}: {draft.name!r} is no name that Squash TM can hold")
         if not _NOT_IN_HEADERS.search(draft.name):
             return await self._send(owner, draft, body)
@@ -66,37 +55,36 @@ class SquashTarget(CreatesNothing, SquashTM, Target):
 
     async def _send(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         parts = MultipartBody({}, "files", draft.name, draft.media_type, body)
-        call = Request(
-            "POST", f"{API}/{path_of(owner)}/attachments", headers={"Accept": "application/json"}, body=parts
-        )
+        path = f"{API}/{path_of(owner)}/attachments"
+        request = Request("POST", path, headers={"Accept": "application/json"}, body=parts)
         try:
-            made = made_in((await self._http.write(call)).body)
+            created = created_in((await self._http.write(request)).body)
         except RejectedError as error:
-            explain(error, owner, draft)
-        if made == []:
-            raise RejectedError(f"{owner}: taken, and no file made of it; {whitelist(draft)}")
-        if made is None or len(made) != 1:
+            raise_explained(error, owner, draft)
+        if created == []:
+            raise RejectedError(f"{owner}: taken, and no file made of it; {whitelist_hint(draft)}")
+        if created is None or len(created) != 1:
             return None
         try:
-            file = await self._facts.of(made[0], owner)
+            file = await self._facts.of(created[0], owner)
         except RetriableError:
-            file = attachment_in(made[0], owner)
+            file = attachment_in(created[0], owner)
         return file if file.size is not None else replace(file, size=draft.size)
 
-    async def _renamed(self, made: Attachment, name: str) -> Attachment:
-        """May be repeated. `name` is a parameter, and without the extension, which stays."""
-        self._partly.pop(made.owner, None)
+    async def _renamed(self, file: Attachment, name: str) -> Attachment:
+        """Rename a file; may be repeated. The query has the name without its extension, which can't change."""
+        self._partial.pop(file.owner, None)
         query = {"name": name.rpartition(".")[0]}
-        call = Request("PATCH", f"{API}/attachments/{made.id}", query, {"Accept": "application/json"})
-        return attachment_in(object_in((await self._http.send(call)).json()), made.owner)
+        request = Request("PATCH", f"{API}/attachments/{file.id}", query, {"Accept": "application/json"})
+        return attachment_in(object_in((await self._http.send(request)).json()), file.owner)
 
     @override
     async def describe(self, remote: Attachment, description: str) -> None:
-        """There is no way."""
+        """Always `RejectedError`."""
         raise RejectedError(f"{remote.owner}: files have no description in Squash TM")
 
     @override
     async def delete(self, remote: Attachment) -> None:
-        """Take a file off its owner; `GoneError` if it is not there."""
+        """Remove a file from its owner."""
         path, query = f"{API}/{path_of(remote.owner)}/attachments", {"attachmentIds": digits(remote.id)}
         await self._http.write(Request("DELETE", path, query))

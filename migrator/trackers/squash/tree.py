@@ -1,10 +1,10 @@
-"""The way down to the twelve kinds of owners in a Squash TM: seven lists, and what is below each of their items.
+"""The walk to the twelve kinds of owners in a Squash TM: seven lists, and the lists below their items.
 
-What is still to be requested is a list of steps, which is also the cursor. Each page takes a few of them and replaces
-them by what is to be read after them.
+The cursor is a list of steps, the pages that are still to be requested. Each page of a stream takes a few of them and
+puts in their place the steps that follow from their answers.
 
-Beware: a branch that cannot be read (forbidden, unknown to the server, broken) must not look empty. It becomes an
-entity whose id is its path; asking for the files of that entity says what is wrong, and so it is recorded.
+Beware: a listing that cannot be read (forbidden, unknown to the server, broken) must not look empty. An entity whose id
+is the path stands for it; requesting the files of that entity fails with the reason, which is so recorded.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from migrator.errors import (
 from migrator.model import Cursor, Entity, EntityRef, Page, Unread
 from migrator.trackers.lenient import raw_json, text
 from migrator.trackers.listing import Items
-from migrator.trackers.squash.hal import Get, Step, cursor_of, number_of, read_page, steps_in
+from migrator.trackers.squash.hal import Get, PageStep, decode, encode, number_of, read_page
 from migrator.trackers.squash.records import PLANS, STREAMS, Records, listing
 from migrator.trackers.strict import digits, objects_in
 
-BELOW = {
+CHILDREN = {
     "test-cases": ("steps",),
     "campaigns": ("iterations",),
     "iterations": ("test-suites", "test-plan"),
@@ -45,206 +45,215 @@ KIND_OF = {
     "steps": "test-steps",
     "test-plan": "executions",
 }
-"""Kinds of what a listing holds, where it isn't called the same."""
-BARRED = "unauthorized-resource"
-AT_ONCE = 8  # listings asked in one step
-SHORT = 3  # times that a page may lack items before it is accepted, with a failure for what it lacks
-TRIES = 6  # of a listing that fails by an error of the server's own when all else in its step is read
+"""The kind of the items of a listing, where the two have different names."""
+UNAUTHORIZED = "unauthorized-resource"
+STEPS_PER_PAGE = 8
+"""Steps that are taken at once for one page of a stream."""
+MAX_SHORT_ANSWERS = 3
+"""How often a page may lack items before it is accepted, with a failure for what it lacks."""
+MAX_FAILURES = 6
+"""How often a listing may fail by a server error, while others answer, before it counts as unreadable."""
 
 
 @dataclass(frozen=True, slots=True)
-class PageItems:
-    """What a step brought, whose files are to be asked for, what is to be read next, and what can't be read."""
+class StepResult:
+    """The result of a step: owners, those in `ask` whose files are to be read, further steps, and failures."""
 
     entities: tuple[Entity, ...] = ()
     ask: tuple[Entity, ...] = ()
-    below: tuple[Step, ...] = ()
+    below: tuple[PageStep, ...] = ()
     unread: tuple[Unread, ...] = ()
 
 
-class Tree:
-    """The owners of one server. `view` is its address as people see it; `projects`: they are asked for files, too."""
+class OwnerTree:
+    """The owners of one server. `view` is its address for people; `projects`: their files are read, too."""
 
     def __init__(self, get: Get, records: Records, view: str, page_size: int, *, projects: bool) -> None:
         self._get, self._records, self._view, self._page_size = get, records, view, page_size
         self._projects = projects
-        self._telling: set[str] = set()
-        self._failed: Counter[str] = Counter()
-        self._short: Counter[str] = Counter()
-        self._why: dict[EntityRef, str] = {}
+        self._kinds_with_files: set[str] = set()
+        self._failures: Counter[str] = Counter()
+        self._short_answers: Counter[str] = Counter()
+        self._reasons: dict[EntityRef, str] = {}
 
     async def page(self, stream: str, cursor: Cursor | None) -> Page:
         """One page of a stream, for `Source.read`."""
-        todo = [listing(stream, self._page_size)] if cursor is None else steps_in(cursor)
-        self._records.note(todo[:AT_ONCE])
-        tried = await asyncio.gather(*(self._found(step) for step in todo[:AT_ONCE]), return_exceptions=True)
-        found = await self._in_part(tried, todo)
-        todo = [*(step for one in found for step in one.below), *todo[AT_ONCE:]]
+        todo = [listing(stream, self._page_size)] if cursor is None else decode(cursor)
+        steps = todo[:STEPS_PER_PAGE]
+        self._records.remember(steps)
+        answers = await asyncio.gather(*(self._result_of(step) for step in steps), return_exceptions=True)
+        results = await self._without_failures(answers, steps)
+        todo = [*(step for result in results for step in result.below), *todo[STEPS_PER_PAGE:]]
         return Page(
-            entities=tuple(entity for one in found for entity in one.entities),
-            ask=tuple(entity for one in found for entity in one.ask),
-            next=cursor_of(todo) if todo else None,
-            unread=tuple(unread for one in found for unread in one.unread),
+            entities=tuple(entity for result in results for entity in result.entities),
+            ask=tuple(entity for result in results for entity in result.ask),
+            next=encode(todo) if todo else None,
+            unread=tuple(failure for result in results for failure in result.unread),
         )
 
-    async def reopened(self, closed: EntityRef) -> Cursor | None:
-        """The cursor of a way that was closed; None if what it hangs on was deleted since.
-
-        Raises what it is refused for, if it still is.
-        """
-        if why := self._why.get(closed):
-            raise NotExposedError(f"{closed.id}: {why}")
-        step = listing(closed.id.replace(f"{PLANS[0]}/", "plan/"), self._page_size)
+    async def resume_listing(self, ref: EntityRef) -> Cursor | None:
+        """A cursor for a listing that was unreadable; None if its owner was deleted since. Raises if it still fails."""
+        if reason := self._reasons.get(ref):
+            raise NotExposedError(f"{ref.id}: {reason}")
+        step = listing(ref.id.replace(f"{PLANS[0]}/", "plan/"), self._page_size)
         try:
-            await self._taken(step)
+            await self._read(step)
         except GoneError:
-            if await self._records.deleted(step.path):
+            if await self._records.was_deleted(step.path):
                 return None
-            raise NotExposedError(f"{closed.id}: the server knows no such listing") from None
-        return cursor_of([step])
+            raise NotExposedError(f"{ref.id}: the server knows no such listing") from None
+        return encode([step])
 
-    async def _in_part(self, tried: Sequence[PageItems | BaseException], steps: Sequence[Step]) -> list[PageItems]:
-        """What came of these steps; one that failed is read again. Raises a failure if none got any further."""
-        failed = {step: one for one, step in zip(tried, steps, strict=False) if isinstance(one, BaseException)}
-        for failure in failed.values():
-            if not isinstance(failure, RetriableError):
-                raise failure
-        all_failed = all(isinstance(one, BaseException) for one in tried)
-        given_up = await self._given_up(failed) if all_failed else {}
-        again = {step: given_up.get(step, PageItems(below=(step,))) for step in failed}
-        return [one if isinstance(one, PageItems) else again[step] for one, step in zip(tried, steps, strict=False)]
+    async def _without_failures(
+        self, answers: Sequence[StepResult | BaseException], steps: Sequence[PageStep]
+    ) -> list[StepResult]:
+        """The results of these steps. A step that failed is its own next step; if all failed, an error is raised."""
+        failed = {
+            step: answer for answer, step in zip(answers, steps, strict=True) if isinstance(answer, BaseException)
+        }
+        for error in failed.values():
+            if not isinstance(error, RetriableError):
+                raise error
+        all_failed = all(isinstance(answer, BaseException) for answer in answers)
+        unreadable = await self._unreadable(failed) if all_failed else {}
+        again = {step: unreadable.get(step, StepResult(below=(step,))) for step in failed}
+        pairs = zip(answers, steps, strict=True)
+        return [answer if isinstance(answer, StepResult) else again[step] for answer, step in pairs]
 
-    async def _given_up(self, failed: Mapping[Step, BaseException]) -> dict[Step, PageItems]:
-        """Those of which the server makes an error each time, while it answers else: closed ways."""
-        self._failed.update(step.path for step in failed)
-        hopeless = {step: why for step, why in failed.items() if self._failed[step.path] >= TRIES and is_broken(why)}
-        hopeless = {step: why for step, why in hopeless.items() if step.path not in STREAMS}
-        if not hopeless:
+    async def _unreadable(self, failed: Mapping[PageStep, BaseException]) -> dict[PageStep, StepResult]:
+        """Results for the listings that always fail by a server error, while the server answers other requests."""
+        self._failures.update(step.path for step in failed)
+        broken = {step: error for step, error in failed.items() if step.path not in STREAMS and is_broken(error)}
+        unreadable = {step: error for step, error in broken.items() if self._failures[step.path] >= MAX_FAILURES}
+        if not unreadable:
             raise next(iter(failed.values()))
         await self._records.first_answer()
-        self._why.update((closed(step).ref, str(why)) for step, why in hopeless.items())
-        return {step: PageItems(ask=(closed(step),)) for step in hopeless}
+        self._reasons.update((unreadable_listing(step).ref, str(error)) for step, error in unreadable.items())
+        return {step: StepResult(ask=(unreadable_listing(step),)) for step in unreadable}
 
-    async def _found(self, step: Step) -> PageItems:
-        """What a step brings. A way that is closed is asked for as an entity, so that it is recorded, not forgotten."""
+    async def _result_of(self, step: PageStep) -> StepResult:
+        """The result of a step. For an unreadable listing it has an entity to ask, so that the failure is recorded."""
+        unreadable = StepResult(ask=(unreadable_listing(step),))
         try:
-            found = await self._taken(step)
+            result = await self._read(step)
         except GoneError:
             if step.path in STREAMS:
                 raise
-            found = PageItems() if await self._records.deleted(step.path) else PageItems(ask=(closed(step),))
+            result = StepResult() if await self._records.was_deleted(step.path) else unreadable
         except RejectedError:
-            found = PageItems(ask=(closed(step),))
-        self._failed.pop(step.path, None)
-        return found
+            result = unreadable
+        self._failures.pop(step.path, None)
+        return result
 
-    async def _taken(self, step: Step) -> PageItems:
+    async def _read(self, step: PageStep) -> StepResult:
         if step.path.startswith("requirements/"):
-            return self._sorted_out(await self._records.versions(step.path), "versions")
-        odd: list[str] = []
+            return self._classified(await self._records.versions(step.path), "versions")
+        reasons: list[str] = []
         try:
-            items, following = await self._page(step, odd)
+            items, following = await self._page(step, reasons)
         except ShortListingError:
-            self._short[step.path] += 1
-            if self._short[step.path] < SHORT:
+            self._short_answers[step.path] += 1
+            if self._short_answers[step.path] < MAX_SHORT_ANSWERS:
                 raise
-            items, following = await self._page(step, odd, short=True)
-        found = self._sorted_out(items, listing_of(step))
-        unread = tuple(Unread(closed(step).ref, reason) for reason in odd)
-        return replace(found, below=(*found.below, *([following] if following else [])), unread=unread)
+            items, following = await self._page(step, reasons, short=True)
+        result = self._classified(items, listing_of(step))
+        unread = tuple(Unread(unreadable_listing(step).ref, reason) for reason in reasons)
+        return replace(result, below=(*result.below, *([following] if following else [])), unread=unread)
 
-    async def _page(self, step: Step, odd: list[str], *, short: bool = False) -> tuple[Items, Step | None]:
+    async def _page(self, step: PageStep, reasons: list[str], *, short: bool = False) -> tuple[Items, PageStep | None]:
         if step.path.startswith("plan/"):
-            return await self._records.executions(step, odd, short=short)
-        return await read_page(self._get, step, odd, short=short)
+            return await self._records.executions(step, reasons, short=short)
+        return await read_page(self._get, step, reasons, short=short)
 
-    def _sorted_out(self, items: Iterable[Mapping[str, Any]], where: str) -> PageItems:
-        """What the items of a listing are: owners, ways further down, or what may not be read."""
-        there = [item for item in items if item.get("_type") != BARRED]
-        barred = tuple(unreadable(item, where) for item in items if item.get("_type") == BARRED)
+    def _classified(self, items: Iterable[Mapping[str, Any]], where: str) -> StepResult:
+        """The items of a listing as owners, further steps, or entities that stand for unreadable items."""
+        readable = [item for item in items if item.get("_type") != UNAUTHORIZED]
+        unreadable = tuple(unreadable_item(item, where) for item in items if item.get("_type") == UNAUTHORIZED)
         if where == "requirements":
-            return PageItems(ask=barred, below=self._steps(f"requirements/{number_of(item)}" for item in there))
+            return StepResult(ask=unreadable, below=self._steps(f"requirements/{number_of(item)}" for item in readable))
         if where == "test-plan":
-            return self._of_plan(there, barred)
+            return self._of_plan(readable, unreadable)
         kind = KIND_OF.get(where, where)
-        owners = [(item, self._entity(item, kind)) for item in there if carries_files(item, where)]
-        asked = tuple(entity for item, entity in owners if self._is_asked(item, kind))
+        owners = [(item, self._entity(item, kind)) for item in readable if carries_files(item, where)]
+        ask = tuple(entity for item, entity in owners if self._may_have_files(item, kind))
         parts = self._steps(
             f"{kind}/{entity.ref.id}/{part}" for item, entity in owners for part in parts_of(item, kind)
         )
-        return PageItems(tuple(entity for _, entity in owners), (*asked, *barred), parts)
+        return StepResult(tuple(entity for _, entity in owners), (*ask, *unreadable), parts)
 
-    def _of_plan(self, items: Iterable[Mapping[str, Any]], barred: tuple[Entity, ...]) -> PageItems:
-        """The executions that the items of a test plan hold, or where to ask for those of an item that holds none."""
-        known = [item["executions"] for item in items if item.get("executions") is not None]
-        told = [execution for executions in known for execution in objects_in(executions)]
-        found = self._sorted_out(told, "executions")
+    def _of_plan(self, items: Iterable[Mapping[str, Any]], unreadable: tuple[Entity, ...]) -> StepResult:
+        """The executions inside the items of a test plan, and a step for each item that doesn't show its own."""
+        lists = [item["executions"] for item in items if item.get("executions") is not None]
+        executions = [execution for listed in lists for execution in objects_in(listed)]
+        result = self._classified(executions, "executions")
         more = self._steps(f"plan/{number_of(item)}/executions" for item in items if item.get("executions") is None)
-        return PageItems(found.entities, (*found.ask, *barred), (*found.below, *more))
+        return StepResult(result.entities, (*result.ask, *unreadable), (*result.below, *more))
 
-    def _steps(self, paths: Iterable[str]) -> tuple[Step, ...]:
+    def _steps(self, paths: Iterable[str]) -> tuple[PageStep, ...]:
         return tuple(listing(path, self._page_size) for path in paths)
 
-    def _is_asked(self, item: Mapping[str, Any], kind: str) -> bool:
-        """A list usually doesn't mention files. That there are none counts only once it has mentioned some."""
+    def _may_have_files(self, item: Mapping[str, Any], kind: str) -> bool:
+        """Whether an owner may have files. Lists usually don't show files, so an empty list of them counts only for a
+        kind of which some list showed files.
+        """
         if item.get("attachments"):
-            self._telling.add(kind)
-        told_none = item.get("attachments") == [] and kind in self._telling
-        return not told_none and (kind != "projects" or self._projects)
+            self._kinds_with_files.add(kind)
+        has_none = item.get("attachments") == [] and kind in self._kinds_with_files
+        return not has_none and (kind != "projects" or self._projects)
 
     def _entity(self, item: Mapping[str, Any], kind: str) -> Entity:
         ref = EntityRef(kind, str(number_of(item)))
         return Entity(ref, text(item.get("name")), f"{self._view}/{kind}/{ref.id}", raw_json(item))
 
 
-def listing_of(step: Step) -> str:
-    """The last part of its path."""
+def listing_of(step: PageStep) -> str:
+    """The name of a step's listing: the last part of its path."""
     return step.path.rpartition("/")[2]
 
 
 def is_broken(failure: BaseException) -> bool:
-    """Whether the server answered, but with an error of its own or with nonsense."""
+    """Whether the server answered, but with a server error or with nonsense."""
     return (isinstance(failure, RetriableError) and failure.status == 500) or type(failure) in {
         UnexpectedBodyError,
         ShortListingError,
     }
 
 
-def is_closed(ref: EntityRef) -> bool:
-    """Whether this is no owner but a way that is closed."""
+def is_unreadable_listing(ref: EntityRef) -> bool:
+    """Whether an entity stands for an unreadable listing."""
     return "/" in ref.id or ref.id in STREAMS
 
 
-def closed(step: Step) -> Entity:
-    """What stands for a listing that can't be read."""
-    return Entity(refused(step.path.replace("plan/", f"{PLANS[0]}/"), listing_of(step)))
+def unreadable_listing(step: PageStep) -> Entity:
+    """The entity that stands for a listing that can't be read."""
+    return Entity(unreadable_ref(step.path.replace("plan/", f"{PLANS[0]}/"), listing_of(step)))
 
 
-def refused(path: str, where: str) -> EntityRef:
-    """What stands for a path that may not be read; its kind is that of what is there."""
+def unreadable_ref(path: str, where: str) -> EntityRef:
+    """The reference for a path that can't be read; its kind is that of the items there."""
     kind = "requirement-versions" if path.startswith("requirements/") else KIND_OF.get(where, where)
     return EntityRef(kind, path)
 
 
-def unreadable(item: Mapping[str, Any], where: str) -> Entity:
-    """What may not be read, as an entity to be asked for: the refusal is recorded then."""
+def unreadable_item(item: Mapping[str, Any], where: str) -> Entity:
+    """The entity for an item that this account may not read; requesting its files records the refusal."""
     kind, number = f"{text(item.get('resource_type'))}s", str(number_of(item))
-    return Entity(EntityRef(kind, number) if kind in KINDS else refused(f"{where}/{number}", where))
+    return Entity(EntityRef(kind, number) if kind in KINDS else unreadable_ref(f"{where}/{number}", where))
 
 
 def carries_files(item: Mapping[str, Any], where: str) -> bool:
-    """Of the steps of a test case only actions do, not calls of other test cases, nor keywords."""
+    """Whether an item can have files. Of the steps of a test case only actions can, not calls or keywords."""
     return where != "steps" or item.get("_type") in {"action-step", None} or "attachments" in item
 
 
 def parts_of(item: Mapping[str, Any], kind: str) -> tuple[str, ...]:
-    """The listings below an item. Scripted, keyword and exploratory test cases have no steps that carry files."""
+    """The listings below an item. Only plain test cases have steps that carry files."""
     plain = kind != "test-cases" or text(item.get("_type")) in {"test-case", ""}
-    return BELOW.get(kind, ()) if plain else ()
+    return CHILDREN.get(kind, ()) if plain else ()
 
 
 def path_of(owner: EntityRef) -> str:
-    """Where an owner is; `RejectedError` for what is none."""
+    """The path of an owner; `RejectedError` for a kind that carries no files."""
     if owner.kind not in KINDS:
         raise RejectedError(
             f"{owner.kind!r} is no kind of Squash TM that carries files; it knows {', '.join(sorted(KINDS))}"

@@ -1,9 +1,9 @@
 """Targetprocess, REST API version 1, as source and as target.
 
 All entities share one id space, so files are sent to an id, whatever its kind. `client` has what source and target
-share, `api` how lists are requested, `parse` how answers are read, `files` the files of one entity.
+share, `api` requests lists, `parse` reads answers, `files` finds the files of one entity.
 
-Beware: a description that nobody wrote is the file's name.
+Beware: Targetprocess puts the file's name into a description that nobody wrote.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from urllib.parse import quote
 from migrator.model import Attachment
 from migrator.trackers import Adapter
 from migrator.trackers.targetprocess.client import CAPABILITIES, Options
-from migrator.trackers.targetprocess.parse import (
-    INLINE,
-)
+from migrator.trackers.targetprocess.parse import INLINE
 from migrator.trackers.targetprocess.source import TargetprocessSource
 from migrator.trackers.targetprocess.target import TargetprocessTarget
 from migrator.trackers.url_quoting import encoded_once
@@ -26,7 +24,7 @@ __all__ = ["ADAPTER", "Options", "TargetprocessSource", "TargetprocessTarget"]
 
 
 def attachment_url(base: str, attachment: Attachment) -> str:
-    """Where people fetch a file; an image inside of a text has its path."""
+    """Where people fetch a file; an image inside a text is fetched by its path."""
     if attachment.id.startswith(INLINE):
         return f"{base}/{encoded_once(attachment.locator)}"
     return f"{base}/Attachment.aspx?AttachmentID={quote(attachment.id, safe='')}"

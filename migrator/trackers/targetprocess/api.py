@@ -1,10 +1,10 @@
-"""Requests to a Targetprocess: single things, and lists page by page on servers of every age.
+"""Requests to a Targetprocess: single records, and lists page by page on servers of every age.
 
 The most efficient query is tried first, and a page is trusted only if it matches what was requested: old servers
 refuse sorting, filters or fields, and some silently ignore them.
 
 Beware: `Next` is never followed. It contains the server's own idea of its host and drops parameters; it only shows
-that there is more. Its absence is believed only from a server that has been seen to write it.
+that there are more pages. Its absence is believed only from a server that has been seen to write it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from migrator import errors
 from migrator.model import Cursor
 from migrator.trackers.lenient import text
-from migrator.trackers.listing import Listing, PageItems, PageOrder, PageRequest, Stretch, is_refusal
+from migrator.trackers.listing import Listing, ListingPage, PageItems, PageOrder, PageRequest, is_refusal
 from migrator.trackers.prefetch import Prefetcher
 from migrator.trackers.strict import list_in, numbered, split
 from migrator.trackers.targetprocess.parse import id_of, listed, parsed
@@ -26,25 +26,25 @@ from migrator.wire import HttpClient
 FACTS = "Id,Name,Description,Date,MimeType,Size"
 FILE = f"{FACTS},Uri,Owner[Id,FirstName,LastName,Login]"
 _KIND = "General[Id,Name,EntityType[Name]]"
-_DEFAULT_PAGE = 25  # items per page unless the request asks for another number; vendor page "Paging"
+_DEFAULT_PAGE_SIZE = 25  # items per page unless the request asks for another number; vendor page "Paging"
 _MESSAGE = "[Id,Generals[Id,Name,EntityType[Name]],Attachments[Id]]"
 
-CREATED = ("UserStory", "Bug", "Feature", "Epic", "Request", "Build", "Impediment")
+CREATABLE = ("UserStory", "Bug", "Feature", "Epic", "Request", "Build", "Impediment")
 """Kinds of entities that need only a name and a project."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A collection, and what to ask of its items: the fullest first, less for servers that don't know all of it."""
+    """A collection, and the queries for its items: the one for most fields first, others for servers that refuse it."""
 
     name: str
-    asks: tuple[Mapping[str, str], ...]
+    queries: tuple[Mapping[str, str], ...]
     orders: tuple[PageOrder, ...] = tuple(PageOrder)
-    most: int = 1000
+    max_page_size: int = 1000
 
     @property
     def streams(self) -> bool:
-        """Whether it is a listing of the whole tracker, and not one of a single entity."""
+        """Whether it is a listing of the whole tracker, not of a single entity."""
         return "{}" not in self.name
 
 
@@ -60,32 +60,32 @@ GENERALS = Collection(
     ),
 )
 COMMENTS = Collection("Comments", ({"include": f"[Id,Description,{_KIND}]"}, {"include": "[Id,Description,General]"}))
-# Inner collections share one limit over the whole page: few messages at a time.
-MESSAGES = Collection("Messages", ({"include": _MESSAGE, "innerTake": "1000"},), most=20)
+# Inner collections share one limit for the whole page, so only few messages are requested at once.
+MESSAGES = Collection("Messages", ({"include": _MESSAGE, "innerTake": "1000"},), max_page_size=20)
 OF_ENTITY = Collection(
     "Generals/{}/Attachments",
     ({"include": f"[{FILE}]"}, {"include": f"[{FACTS},Owner]"}),
-    orders=(PageOrder.AS_IT_COMES,),
+    orders=(PageOrder.OFFSET_UNSORTED,),
 )
-# What all attachments are filtered for; old servers refuse it (vendor page "Work with Attachments", Filtering).
+# All attachments, filtered by entity; old servers refuse it (vendor page "Work with Attachments", Filtering).
 OF_ENTITY_AMONG_ALL = Collection(
     "Attachments?{}",
     ({"include": f"[{FILE},General]", "where": "General.Id eq {}"},),
-    orders=(PageOrder.AS_IT_COMES,),
+    orders=(PageOrder.OFFSET_UNSORTED,),
 )
 
 
 class Api:
-    """Questions to one server. It learns which of them are too much for it."""
+    """The API of one server. It learns which queries the server refuses."""
 
     def __init__(self, http: HttpClient, form: str, page_size: int) -> None:
         self._http, self._form, self._page_size = http, form, page_size
-        self._known: dict[str, int] = {}  # listing -> the first of its `asks` that this server didn't refuse
-        self._ahead: dict[tuple[str, int], Prefetcher] = {}
-        self._tells_next = False  # it was seen to write `Next`
+        self._known: dict[str, int] = {}  # collection -> the first of its `queries` that this server didn't refuse
+        self._prefetchers: dict[tuple[str, int], Prefetcher] = {}
+        self._writes_next = False  # whether the server was seen to write `Next`
 
     async def ask(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """One answer, in the shape of JSON; `path` is below api/v1. A login page means `AuthError`."""
+        """An answer in the shape of JSON; `path` is below api/v1. `AuthError` for a login page."""
         form, path = self._form, f"api/v1/{path}"
         try:
             answer = await self._http.get(path, {"format": form, **(query or {})}, Accept=f"application/{form}")
@@ -93,65 +93,71 @@ class Api:
             raise errors.AuthError(str(error)) from error
         return parsed(answer, f"GET {path}")
 
-    async def page(self, collection: Collection, cursor: Cursor | None, *of: str) -> Stretch:
-        """A page and the cursor after it, see `Listing.read`; asks for less where the server refuses the full."""
+    async def page(self, collection: Collection, cursor: Cursor | None, *of: str) -> ListingPage:
+        """A page and the cursor after it, see `Listing.read`. If the server refuses a query, the next one is tried."""
         refusal: errors.MigratorError | None = None
-        for number in range(self._known.get(collection.name, 0), len(collection.asks)):
+        for number in range(self._known.get(collection.name, 0), len(collection.queries)):
             try:
-                found = await self._listing(collection, number, *of, first=cursor is None).read(cursor)
+                page = await self._listing(collection, number, *of, first=cursor is None).read(cursor)
             except errors.ItemFailedError as error:
                 if not is_refusal(error, first=cursor is None):
                     raise
                 refusal = error
                 continue
             self._known[collection.name] = number
-            return found
+            return page
         raise refusal or errors.UnexpectedBodyError(f"{collection.name}: there is no way to ask for it")
 
     def _listing(self, collection: Collection, number: int, *of: str, first: bool) -> Listing:
-        path, take = collection.name.format(*of).partition("?")[0], max(2, min(self._page_size, collection.most))
-        asks = {name: value.format(*of) for name, value in collection.asks[number].items()}
+        path, take = (
+            collection.name.format(*of).partition("?")[0],
+            max(2, min(self._page_size, collection.max_page_size)),
+        )
+        fields = {name: value.format(*of) for name, value in collection.queries[number].items()}
 
         def number_of(item: Mapping[str, Any]) -> int:
             return id_of(item, path)
 
-        async def ask(way: PageRequest) -> PageItems:
-            place = {"skip": str(way.skip)} if way.after is None else {"where": f"Id gt {way.after}"}
-            query = {**asks, **({"orderBy": "Id"} if way.sorts else {}), **place}
-            return self._found(collection, path, await self.ask(path, {**query, "take": str(way.take)}), way)
+        async def fetch(request: PageRequest) -> PageItems:
+            place = {"skip": str(request.skip)} if request.after is None else {"where": f"Id gt {request.after}"}
+            query = {**fields, **({"orderBy": "Id"} if request.sorts else {}), **place}
+            return self._items_in(collection, path, await self.ask(path, {**query, "take": str(request.take)}), request)
 
-        refused = partial(is_refusal, first=first)
-        listing = Listing(ask, number_of, take, collection.orders, refused)
-        return listing if of else self._ahead.setdefault((path, number), Prefetcher(number_of)).over(listing)
+        listing = Listing(fetch, number_of, take, collection.orders, partial(is_refusal, first=first))
+        return listing if of else self._prefetchers.setdefault((path, number), Prefetcher(number_of)).wrap(listing)
 
-    def _found(self, collection: Collection, path: str, answer: Mapping[str, Any], way: PageRequest) -> PageItems:
-        """A page, and whether others follow. Of one entity it has to be readable whole."""
-        more, came = bool(answer.get("Next")), list_in(answer, "Items")
-        # Nothing behind a page without `Next`: there was none since nothing followed.
-        self._tells_next = self._tells_next or more or (not came and bool(way.after or way.skip))
+    def _items_in(
+        self, collection: Collection, path: str, answer: Mapping[str, Any], request: PageRequest
+    ) -> PageItems:
+        """The items of a page, and whether others follow. Of a single entity every item must be readable."""
+        more, received = bool(answer.get("Next")), list_in(answer, "Items")
+        # An empty page after one without `Next` shows that `Next` was missing for a reason.
+        self._writes_next = self._writes_next or more or (not received and bool(request.after or request.skip))
         if not collection.streams:
-            known = self._tells_next or len(came) < _DEFAULT_PAGE
+            known = self._writes_next or len(received) < _DEFAULT_PAGE_SIZE
             return PageItems(listed(answer, path), more if more or known else None)
-        place = f"GET api/v1/{path}, " + (f"behind {way.skip} items" if way.after is None else f"after id {way.after}")
-        items, unread = split(came, partial(numbered, key="Id"), place, collection.name)
-        return PageItems(items, more if more or self._tells_next or not came else None, unread=unread)
+        place = f"GET api/v1/{path}, " + (
+            f"behind {request.skip} items" if request.after is None else f"after id {request.after}"
+        )
+        items, unread = split(received, partial(numbered, key="Id"), place, collection.name)
+        return PageItems(items, more if more or self._writes_next or not received else None, unread=unread)
 
-    def asks_less_of(self, collection: Collection) -> bool:
-        """Whether the server refused to tell all that was asked of this listing."""
+    def asks_less_for(self, collection: Collection) -> bool:
+        """Whether the server refused the fullest query for this collection."""
         return self._known.get(collection.name, 0) > 0
 
     async def close(self) -> None:
-        """No page that was asked ahead is wanted any more."""
-        for ahead in self._ahead.values():
-            await ahead.close()
+        """Cancel all prefetching."""
+        for prefetcher in self._prefetchers.values():
+            await prefetcher.close()
 
     async def projects(self) -> list[tuple[int, str]]:
-        """Numbers and names."""
+        """The numbers and names of all projects."""
         items = listed(await self.ask("Projects", {"include": "[Id,Name]", "take": "1000"}), "Projects")
         return [(id_of(item, "Projects"), text(item.get("Name"))) for item in items]
 
     async def create(self, kind: str, title: str, description: str, project: int) -> int:
-        """A new entity; gives its number."""
+        """Create an entity; returns its number."""
         shape = {"Name": title.strip()[:255] or "untitled", "Project": {"Id": project}, "Description": description}
         path = f"api/v1/{kind[:-1] + 'ies' if kind.endswith('y') else kind + 's'}"
         query = {"format": "json", "resultInclude": "[Id,Name]"}
@@ -159,7 +165,7 @@ class Api:
         return id_of(parsed(answer, f"POST {path}"), f"POST {path}")
 
     async def described_with(self, word: str) -> dict[str, Any] | None:
-        """The entity in whose description a word stands. `RejectedError` by a server that doesn't search."""
+        """The entity whose description contains a word; `RejectedError` if the server can't search descriptions."""
         query = {"where": f"Description contains '{word}'", "include": "[Id,Description,EntityType[Name]]", "take": "2"}
         items = listed(await self.ask("Generals", query), "Generals")
         if any(word not in text(item.get("Description")) for item in items):

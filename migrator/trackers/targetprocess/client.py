@@ -1,9 +1,9 @@
-"""What a Targetprocess source and target share: options, capabilities, logging in, and how a file is fetched.
+"""What a Targetprocess source and target share: options, capabilities, login, downloads.
 
-The API is there if any of its lists answers; anything else that is missing is an oddity, and no reason to stop.
+The API exists if any of its lists answers; anything else that is missing is an oddity, and no reason to stop.
 
 Beware: files are fetched by id below the configured URL, because the server's links contain its own idea of its host;
-the rest of a link is only the second way. Tokens may not fetch files (vendor page "Work with Attachments").
+the path of a link is only tried after that. Tokens may not fetch files (vendor page "Work with Attachments").
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KINDS = (
     *("Release", "Iteration", "TeamIteration", "Team", "Build", "TestCase", "TestPlan", "TestPlanRun", "General"),
 )
 """The entity types of every account that carry attachments (the resources with an `Attachments` collection in
-`/api/v1/Index/meta`), and General, where a server doesn't tell the type.
+`/api/v1/Index/meta`), and General for entities whose type the server doesn't state.
 """
 
 
@@ -37,16 +37,16 @@ KINDS = (
 class Options:
     """[source.options] and [target.options].
 
-    format          "xml" asks for XML; what comes is understood either way
-    page_size       items in one answer of a listing, 2 to 1000
-    cross_check     which entities are asked for their own list: those with files ("counts"), "all", or only those that
-                    tell of more files than the list of all attachments has of them ("off")
+    format          "xml" requests XML; either format is understood
+    page_size       items on a page of a listing, 2 to 1000
+    cross_check     of which entities the own list of files is read: those with files ("counts"), "all", or only those
+                    that state more files than the list of all attachments has of them ("off")
     own_kinds       entity types that this account has added itself, so that `kinds` may name them
     create_project  number or name of the project in which entities are created, see [mapping] create_missing
     create_kind     what they become; left out: the original's kind if it needs only a project, else "UserStory"
-    inline_images   "list" takes old images inside of texts as files: only with a browser's cookie in
-                    [source.download_auth] are they handed out, else each is told as failed; "skip" leaves them out
-    max_bytes       the largest file that the server takes (the API doesn't tell it); 0 where nobody knows
+    inline_images   "list" treats old images inside texts as files: they can be fetched only with a browser's cookie in
+                    [source.download_auth], without which each is a failure; "skip" leaves them out
+    max_bytes       the largest file that the server accepts (the API doesn't state it); 0 if unknown
     """
 
     format: Literal["json", "xml"] = "json"
@@ -71,7 +71,7 @@ CAPABILITIES = Capabilities(
 
 
 def capabilities_with(options: Options) -> Capabilities:
-    """The facts, as far as options tell them. Images inside of texts have no size."""
+    """The capabilities with these options. Images inside texts have no size."""
     return replace(
         CAPABILITIES,
         kinds=tuple(dict.fromkeys((*KINDS, *options.own_kinds))),
@@ -95,7 +95,7 @@ class Targetprocess(HttpTracker[Options]):
 
     @override
     async def check(self) -> str:
-        """A server without `Context`, or one that keeps it to itself, is known by its lists."""
+        """A server that doesn't show its `Context` is recognised by its lists."""
         try:
             context = await self._api.ask("Context")
         except errors.ConnectError:
@@ -122,27 +122,27 @@ class Targetprocess(HttpTracker[Options]):
 
     @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """`NotExposedError` for an image inside of a text, where only a browser may fetch it."""
+        """`NotExposedError` for an image inside a text that only a browser may fetch."""
         if attachment.id.startswith(INLINE):
-            return await self._inline(attachment, sink)
+            return await self._download_inline(attachment, sink)
         try:
             return await self._stream(attachment, "Attachment.aspx", sink, {"AttachmentID": attachment.id})
         except (errors.LoginPageError, errors.AuthError, errors.RejectedError) as error:
-            if not await self._elsewhere(attachment, sink, error):
+            if not await self._by_other_address(attachment, sink, error):
                 raise error if isinstance(error, errors.RejectedError) else told_why(error, inline=False) from error
 
-    async def _inline(self, image: Attachment, sink: Sink) -> None:
+    async def _download_inline(self, image: Attachment, sink: Sink) -> None:
         try:
             await self._http.download(encoded_once(image.locator), sink)
         except (errors.LoginPageError, errors.AuthError, errors.RejectedError) as error:
             raise told_why(error, inline=True) from error
 
-    async def _elsewhere(self, attachment: Attachment, sink: Sink, refusal: errors.MigratorError) -> bool:
-        """Whether another address gave the file: the one of its `Uri`, or the same one in lower case."""
-        ways = [attachment.locator] if attachment.locator else []
+    async def _by_other_address(self, attachment: Attachment, sink: Sink, refusal: errors.MigratorError) -> bool:
+        """Whether another address returned the file: that of its `Uri`, or the same one in lower case."""
+        paths = [attachment.locator] if attachment.locator else []
         if isinstance(refusal, errors.GoneError):
-            ways.append(f"attachment.aspx?attachmentid={attachment.id}")
-        for path in [] if isinstance(refusal, errors.AuthError) else ways:
+            paths.append(f"attachment.aspx?attachmentid={attachment.id}")
+        for path in [] if isinstance(refusal, errors.AuthError) else paths:
             try:
                 await self._stream(attachment, path, sink)
             except (errors.LoginPageError, errors.RejectedError):
@@ -151,7 +151,7 @@ class Targetprocess(HttpTracker[Options]):
         return False
 
     async def _known_by(self, refusal: errors.MigratorError) -> str:
-        """Which list answers where `Context` doesn't; the refusal itself where none does."""
+        """Which list answers although `Context` doesn't; raises the refusal if none does."""
         for name in ("Attachments", "Generals"):
             try:
                 listed(await self._api.ask(name, {"take": "2"}), name)

@@ -1,4 +1,4 @@
-"""The files of one Targetprocess entity, by each of the routes that servers have, and the record of one file.
+"""The files of one Targetprocess entity, by each route that a server may have, and the record of one file.
 
 An entity's list counts as complete only if it has as many files as the entity itself reports.
 
@@ -26,58 +26,57 @@ from migrator.trackers.targetprocess.parse import attachment, id_of, inner, list
 from migrator.wire import HttpClient
 
 _NO_ROUTE = {400, 404, 405, 410, 501}
-_STUMBLED = 500  # what a server says to a question that it can't answer, whatever is wrong with it
+_SERVER_ERROR = 500  # the answer to a query that the server can't answer, whatever the reason
 _COUNT = {"append": "[Attachments-Count]"}
-_INSIDE: tuple[Mapping[str, str], ...] = (
+_INCLUSIONS: tuple[Mapping[str, str], ...] = (
     {"include": f"[Id,Attachments[{FACTS},Uri,Owner]]", "innerTake": "1000", **_COUNT},
     {"include": f"[Id,Attachments[{FACTS}]]", "innerTake": "1000", **_COUNT},
     {"include": "[Attachments]", "innerTake": "1000", **_COUNT},
     {"include": "[Attachments]", "innerTake": "1000"},
     {"include": "[Attachments]"},
 )
-_CUTS = {25, 1000}  # where inner collections end, whatever there is
+_CUT_LENGTHS = {25, 1000}  # the limits at which servers cut inner collections
 
 Files = dict[str, Attachment]
 T = TypeVar("T")
 
 
 class EntityFiles:
-    """What entities list of their files. It learns which route the server has."""
+    """The lists of files of entities. It learns which routes the server has."""
 
     def __init__(self, api: Api, http: HttpClient) -> None:
         self._api, self._http = api, http
-        self._listed = False  # the entity's own list was seen to answer
-        self.stands_in = False  # some entity's list could not be read, and what it holds in itself was
-        self.by_inclusion = False  # the server has no such list: what it puts into the entity is read
+        self._listed = False  # some entity's own list has answered
+        self.stands_in = False  # some entity's list could not be read, and the files inside the entity could
+        self.by_inclusion = False  # the server has no lists of entities: the files inside an entity are read
 
     async def of(self, owner: EntityRef) -> Files:
         """The files that the entity lists, by id; `GoneError` if there is no such entity."""
         if self.by_inclusion:
             return (await self._included(owner))[0]
         try:
-            found = await self._walked(OF_ENTITY, owner)
+            files = await self._walked(OF_ENTITY, owner)
         except errors.ItemFailedError as error:
             if not _may_be_the_route(error):
                 raise
-            return await self._instead(owner, error)
+            return await self._included_instead(owner, error)
         self._listed = True
-        return found
+        return files
 
     async def all_of(self, owner: EntityRef, count: int | None) -> Files:
-        """The same, held against the number of files that the entity tells of; `ShortListingError` where they are
-        fewer.
+        """The same, completed by other routes if the entity states more files; `ShortListingError` if some are missing.
 
-        Before that, the other routes are asked for what is missing.
+        `count` is the number of files that the entity states; None if it states none.
         """
         files = await self.of(owner)
         if count is not None and len(files) >= count:
             return files
         if count is not None:
-            inside, now = await self._if_told(self._included(owner), ({}, None))
+            inside, now = await self._if_answered(self._included(owner), ({}, None))
             files, count = {**inside, **files}, count if now is None else now
         if len(files) >= (count or 0) and not self._may_be_cut(files, count):
             return files
-        among_all = await self._if_told(self._walked(OF_ENTITY_AMONG_ALL, owner), None)
+        among_all = await self._if_answered(self._walked(OF_ENTITY_AMONG_ALL, owner), None)
         files = {**(among_all or {}), **files}
         if len(files) < (count or 0):
             raise errors.ShortListingError(f"{owner} tells of {count} files, and {len(files)} of them are listed")
@@ -86,9 +85,9 @@ class EntityFiles:
         return files
 
     def _may_be_cut(self, files: Files, count: int | None) -> bool:
-        return count is None and self.by_inclusion and len(files) in _CUTS
+        return count is None and self.by_inclusion and len(files) in _CUT_LENGTHS
 
-    async def _if_told(self, question: Awaitable[T], otherwise: T) -> T:
+    async def _if_answered(self, question: Awaitable[T], otherwise: T) -> T:
         try:
             return await question
         except errors.GoneError:
@@ -97,29 +96,29 @@ class EntityFiles:
             return otherwise
 
     async def count_of(self, owner: EntityRef) -> int | None:
-        """The number of files that an entity states now; None if it states none. `GoneError` if it no longer exists."""
-        return (await self._if_told(self._included(owner), ({}, None)))[1]
+        """The number of files that an entity states now, None if it states none; `GoneError` if it no longer exists."""
+        return (await self._if_answered(self._included(owner), ({}, None)))[1]
 
-    async def _instead(self, owner: EntityRef, refusal: errors.ItemFailedError) -> Files:
-        """What the entity holds in itself, where its list is not there. Which of both is missing, its answer tells.
+    async def _included_instead(self, owner: EntityRef, refusal: errors.ItemFailedError) -> Files:
+        """The files inside the entity, because its list failed with `refusal`. Raises the error that says more.
 
-        Where the list is there and can't be read, what the entity holds counts only if that is some, and surely all.
+        If the list exists and is broken, the files inside the entity count only if there are some, and surely all.
         """
         is_missing = isinstance(refusal, errors.RejectedError) and refusal.status in _NO_ROUTE
         try:
-            found, count = await self._included(owner)
+            files, count = await self._included(owner)
         except errors.ItemFailedError as error:
-            told = is_missing and (error.status not in _NO_ROUTE or isinstance(error, errors.GoneError))
-            raise error if told else refusal from None
-        if not is_missing and (not found or (len(found) in _CUTS if count is None else len(found) < count)):
+            is_definite = is_missing and (error.status not in _NO_ROUTE or isinstance(error, errors.GoneError))
+            raise error if is_definite else refusal from None
+        if not is_missing and (not files or (len(files) in _CUT_LENGTHS if count is None else len(files) < count)):
             raise refusal
         self.by_inclusion, self.stands_in = is_missing and not self._listed, True
-        return found
+        return files
 
     async def _included(self, owner: EntityRef) -> tuple[Files, int | None]:
-        """The files that stand inside of the entity, and their number; what the server refuses to tell is left out."""
+        """The files inside the entity, and their number as stated; fields that the server refuses are left out."""
         refusal: errors.MigratorError | None = None
-        for query in _INSIDE:
+        for query in _INCLUSIONS:
             try:
                 item = await self._api.ask(f"Generals/{quote(owner.id, safe='')}", query)
             except errors.ItemFailedError as error:
@@ -128,14 +127,14 @@ class EntityFiles:
                 refusal = error
                 continue
             if isinstance(item.get("Attachments"), dict | list) or item.get("Attachments") == "":
-                files = [await self._whole(file) for file in inner(item.get("Attachments"))]
+                files = [await self._completed(file) for file in inner(item.get("Attachments"))]
                 return self._by_id(files, owner), integer(item.get("Attachments-Count"))
         raise refusal or errors.RejectedError(
             f"GET api/v1/Generals/{owner.id}: the answer holds no Attachments", status=501
         )
 
-    async def _whole(self, file: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What stands inside of an entity, with the facts that its own record tells and that are missing there."""
+    async def _completed(self, file: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A file inside an entity, completed from its own record."""
         if "Size" in file or integer(file.get("Id")) is None:
             return file
         with suppress(errors.RejectedError):
@@ -148,7 +147,7 @@ class EntityFiles:
             return stretch.items, stretch.next
 
         items = [item async for item in walked(step, None)]
-        if collection is OF_ENTITY_AMONG_ALL:  # some servers ignore a filter without a word
+        if collection is OF_ENTITY_AMONG_ALL:  # some servers silently ignore a filter
             items = [item for item in items if str(as_object(item.get("General")).get("Id")) == owner.id]
         return self._by_id(items, owner)
 
@@ -158,10 +157,10 @@ class EntityFiles:
 
 
 def _may_be_the_route(error: errors.ItemFailedError) -> bool:
-    """Whether a list can't be read for a reason that may be its route's alone: refused, unknown, broken, a page."""
+    """Whether the reason may be the route alone: refused, unknown, broken, or a web page instead of an answer."""
     if isinstance(error, errors.RejectedError):
         return True
-    return error.status == _STUMBLED or (
+    return error.status == _SERVER_ERROR or (
         isinstance(error, errors.UnexpectedBodyError) and type(error) is not errors.ShortListingError
     )
 
@@ -172,11 +171,11 @@ def records_of(api: Api) -> FileRecords:
     async def ask(number: str) -> object:
         return await api.ask(f"Attachments/{quote(number, safe='')}", {"include": "[Id]"})
 
-    async def some() -> list[str]:
+    async def sample() -> list[str]:
         items = listed(await api.ask("Attachments", {"include": "[Id]", "take": "3"}), "Attachments")
         return [str(id_of(item, "Attachments")) for item in items]
 
-    return FileRecords(ask, some)
+    return FileRecords(ask, sample)
 
 
 async def text_now(api: Api, owner: EntityRef, comment_id: str | None) -> str:

@@ -19,99 +19,100 @@ from xml.etree.ElementTree import Element
 
 from migrator import errors
 from migrator.model import Attachment, EntityRef
+from migrator.sniffing import is_login_form, looks_like_html
 from migrator.trackers.lenient import as_object, as_objects, non_negative, raw_json, text
 from migrator.trackers.strict import objects_in
 from migrator.trackers.url_quoting import encoded_once
-from migrator.wire import Answer, error_reason, is_login_form, looks_like_html, parse_json_or_none
+from migrator.wire import Answer, error_reason, parse_json_or_none
 
 INLINE = "inline:"
-"""Begins the ids of images that stand in a text and are no attachments."""
+"""The start of the ids of images that are in a text and are no attachments."""
 
-_VAGUE = {"", "General", "Assignable"}
+_VAGUE_TYPES = {"", "General", "Assignable"}
 _QUOTED = re.compile(r"Attachment(?:Thumbnail)?\.aspx\?(?:[\w=&;-]*[&;])?AttachmentID=([0-9]{1,18})", re.IGNORECASE)
 _IMAGE = re.compile(r"""["']~/((?:images|uploads)/[^"'<>]+)["']|\(~/((?:images|uploads)/[^)\s]+)\)""", re.IGNORECASE)
 _BUILT = re.compile(r"(?:^|/)Attachment\.aspx\?AttachmentID=([0-9]+)$", re.IGNORECASE)
 _DATE = re.compile(r"/Date\((-?\d{1,18})(?:([+-])(\d\d)(\d\d))?\)/", re.ASCII)
 
 
-def parsed(answer: Answer, what: str) -> dict[str, Any]:
-    """An answer of the API as JSON has it, whichever of JSON and XML it is. A login page means: not logged in."""
+def parsed(answer: Answer, place: str) -> dict[str, Any]:
+    """An answer in JSON or XML, in the shape of JSON; `AuthError` for a login page."""
     if looks_like_html(answer.body):
-        page = f"{what}: a web page ({error_reason(answer.body)}) instead of an answer"
+        page = f"{place}: a web page ({error_reason(answer.body)}) instead of an answer"
         if is_login_form(answer.body):
             raise errors.AuthError(f"{page}; check the auth")
         raise errors.UnexpectedBodyError(page)
     is_xml = answer.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     try:
-        value = _page_in(answer.xml(), what) if is_xml else answer.json()
+        value = _page_in(answer.xml(), place) if is_xml else answer.json()
     except (errors.UnexpectedBodyError, RecursionError) as error:
-        told = str(error)
-        raise errors.UnexpectedBodyError(told if told.startswith(what) else f"{what}: {told}") from None
+        reason = str(error)
+        raise errors.UnexpectedBodyError(reason if reason.startswith(place) else f"{place}: {reason}") from None
     if not isinstance(value, dict):
-        raise errors.UnexpectedBodyError(f"{what}: the answer is no object")
+        raise errors.UnexpectedBodyError(f"{place}: the answer is no object")
     return value
 
 
-def _page_in(root: Element, what: str) -> Any:
-    """The answer in XML. A list holds nothing but items, and an empty one is known by the name of what was asked for.
+def _page_in(root: Element, place: str) -> Any:
+    """An answer in XML. It is a list only if it holds nothing but items, or is empty and named after the request.
 
-    Else an error, or the message of something in between, would be a list without items.
+    Otherwise the error page of the server or of a proxy would be a list without items.
     """
-    shape = from_xml(root, root=True)
-    name, asked = root.tag.rpartition("}")[2].lower(), what.rpartition("/")[2].lower()
-    is_list = len(root) or name == asked or "Next" in root.attrib
-    if isinstance(shape, dict) and not (is_list and all(len(child) or child.attrib for child in root)):
-        shape.pop("Items", None)
-    return shape
+    value = from_xml(root, root=True)
+    name, requested = root.tag.rpartition("}")[2].lower(), place.rpartition("/")[2].lower()
+    is_list = len(root) or name == requested or "Next" in root.attrib
+    if isinstance(value, dict) and not (is_list and all(len(child) or child.attrib for child in root)):
+        value.pop("Items", None)
+    return value
 
 
 def from_xml(element: Element, *, root: bool = False) -> Any:
-    """An element in the shape that JSON has; `root` for the outermost, which is an object even if it is empty.
+    """An element in the shape of JSON; `root`: it is the outermost, which is an object even if it is empty.
 
-    What has no Id itself may be a collection: its children that are objects are its `Items`, too.
+    An element without an Id may be a collection: those of its children that are objects are also its `Items`.
     """
     if any(name.rpartition("}")[2] == "nil" and value == "true" for name, value in element.attrib.items()):
         return None
     if not root and not len(element) and (element.text or not element.attrib):
         return element.text or ""
     children = [(child, from_xml(child)) for child in element]
-    shape = {**element.attrib, **{child.tag: value for child, value in children}}
+    fields = {**element.attrib, **{child.tag: value for child, value in children}}
     if "Id" not in element.attrib:
-        shape["Items"] = [value for _, value in children if isinstance(value, dict)]
-    return shape
+        fields["Items"] = [value for _, value in children if isinstance(value, dict)]
+    return fields
 
 
-def listed(page: Mapping[str, Any], what: str) -> list[dict[str, Any]]:
-    """The items of a page; `UnexpectedBodyError` if it is none, or one of them is no object."""
+def listed(page: Mapping[str, Any], place: str) -> list[dict[str, Any]]:
+    """The items of a page; `UnexpectedBodyError` if it is not a page, or one of them is not an object."""
     try:
         return objects_in(page, "Items")
     except errors.UnexpectedBodyError as error:
-        raise errors.UnexpectedBodyError(f"{what}: {error}") from None
+        raise errors.UnexpectedBodyError(f"{place}: {error}") from None
 
 
-def id_of(item: Mapping[str, Any], what: str) -> int:
+def id_of(item: Mapping[str, Any], place: str) -> int:
     """The id of an item; `UnexpectedBodyError` if it has none."""
     number = non_negative(item.get("Id"))
     if number is None:
-        raise errors.UnexpectedBodyError(f"{what}: an item of the answer has no Id")
+        raise errors.UnexpectedBodyError(f"{place}: an item of the answer has no Id")
     return number
 
 
 def inner(collection: object) -> list[dict[str, Any]]:
-    """The items of a collection inside of an item."""
+    """The items of a collection inside an item."""
     return as_objects(collection.get("Items") if isinstance(collection, dict) else collection)
 
 
 def kind_of(item: Mapping[str, Any]) -> str:
-    """The name of the entity's type; empty where the item doesn't tell."""
+    """The name of the entity's type; empty if the item doesn't state it."""
     resource = text(item.get("ResourceType"))
-    return text(as_object(item.get("EntityType")).get("Name")) or ("" if resource in _VAGUE else resource)
+    return text(as_object(item.get("EntityType")).get("Name")) or ("" if resource in _VAGUE_TYPES else resource)
 
 
 def attachment(item: Mapping[str, Any], owner: EntityRef, path_of: Callable[[str], str] | None = None) -> Attachment:
-    """An item of a list of attachments. Where nobody wrote a description, Targetprocess puts the name there.
+    """A file from an item of a list. A description that is the name is dropped, because Targetprocess put it there.
 
-    `path_of` puts an address below our base: where the `Uri` is another than the one that all files have, it is kept.
+    `path_of` makes an address relative to our base. An unusual `Uri` becomes the locator.
     """
     name, description, size = text(item.get("Name")), text(item.get("Description")), non_negative(item.get("Size"))
     return Attachment(
@@ -129,7 +130,7 @@ def attachment(item: Mapping[str, Any], owner: EntityRef, path_of: Callable[[str
 
 
 def _path_in(uri: str, number: object, path_of: Callable[[str], str]) -> str:
-    """Where a file may be had besides the address that is built from its id; empty where that is the same."""
+    """The path of a `Uri`; empty if it is the one that is built from the id."""
     if not uri or uri.endswith(f"/Attachment.aspx?AttachmentID={number}"):
         return ""
     if (built := _BUILT.search(uri)) and built[1] == str(number):
@@ -140,14 +141,14 @@ def _path_in(uri: str, number: object, path_of: Callable[[str], str]) -> str:
 
 
 def person(user: Mapping[str, Any]) -> str:
-    """First and last name, else the login."""
+    """First and last name, or if both are missing, the login."""
     return f"{text(user.get('FirstName'))} {text(user.get('LastName'))}".strip() or text(user.get("Login"))
 
 
 def iso_date(date: str) -> str:
-    """Microsoft's `/Date(ms+HHMM)/` (UTC, and the zone it was meant in) and ISO 8601 in one spelling; else empty.
+    """ISO 8601 from Microsoft's `/Date(ms+HHMM)/` (UTC, and a zone) or ISO 8601 in any spelling; else empty.
 
-    XML tells no zone; JSON tells the same clock, and its zone.
+    JSON has the local time with its zone, XML the same time without.
     """
     try:
         if not (match := _DATE.fullmatch(date)):
@@ -160,7 +161,7 @@ def iso_date(date: str) -> str:
 
 @cache
 def _epoch(sign: str, hours: str, minutes: str) -> datetime:
-    """When 1970 began in UTC, by the clocks of this zone. There are few."""
+    """The start of 1970 in UTC, expressed in this zone. Cached, because there are few zones."""
     offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
     return datetime(1970, 1, 1, tzinfo=UTC).astimezone(timezone(-offset if sign == "-" else offset) if offset else UTC)
 
@@ -172,21 +173,21 @@ def quoted_files(words: str) -> list[str]:
 
 def inline_paths(words: str) -> list[str]:
     """The paths of images that a text shows and that are no attachments, each once."""
-    found = (html.unescape(in_html or in_markdown) for in_html, in_markdown in _IMAGE.findall(words))
-    return list(dict.fromkeys(path.partition("?")[0].partition("#")[0] for path in found))
+    paths = (html.unescape(in_html or in_markdown) for in_html, in_markdown in _IMAGE.findall(words))
+    return list(dict.fromkeys(path.partition("?")[0].partition("#")[0] for path in paths))
 
 
 def inline_image(path: str, owner: EntityRef, comment_id: str | None) -> Attachment:
-    """Such an image as an attachment; nothing but its path is known."""
+    """An image inside a text as an attachment; only its path is known."""
     name = unquote(path.rpartition("/")[2]) or path
     return Attachment(f"{INLINE}{owner.id}:{path}", owner, name, comment_id=comment_id, locator=path)
 
 
 def uploaded(body: bytes, owner: EntityRef) -> Attachment | None:
-    """The file that the upload page names; its name is empty if the page doesn't know it. None if it names no file.
+    """The file that the answer to an upload names, with an empty name if that is missing; None if it names no file.
 
-    New servers send objects, old ones arrays (id, date, name, type, ...), with `items` around them or not, and some
-    wrap either in HTML for a browser's hidden frame.
+    New servers send objects, old ones arrays (id, date, name, type, ...), in `items` or not, and some wrap either in
+    HTML for a browser's hidden frame.
     """
     answer = body.decode("utf-8", "replace")
     if answer.lstrip().startswith("<"):
@@ -204,13 +205,13 @@ def uploaded(body: bytes, owner: EntityRef) -> Attachment | None:
     return attachment({**item, "Name": "", "Description": ""} if nameless else item, owner)
 
 
-def tells_of_a_file(body: bytes) -> bool:
-    """Whether this is what the upload page answers with, in HTML or not."""
+def names_a_file(body: bytes) -> bool:
+    """Whether an answer, in HTML or not, is that to an upload."""
     return uploaded(body, EntityRef("", "")) is not None
 
 
 def told_why(error: errors.MigratorError, *, inline: bool) -> errors.MigratorError:
-    """The same refusal of a download, with what a person can do about it."""
+    """The error of a refused download, with what a person can do about it."""
     if inline:
         remedy = "a browser's cookie as [source.download_auth] may, and inline_images = 'skip' leaves it out"
         return errors.NotExposedError(f"an image of the text, not handed out by the REST API; {remedy}")

@@ -1,9 +1,9 @@
-"""Targetprocess as a source: every list that may show a file is read, and compared with what the server counts.
+"""Targetprocess as a source: it reads every list that may show a file, and compares them with the server's counts.
 
-It reads all attachments, the attachments of each entity (the vendor's page "Work with Attachments" warns that the
-first list may be short), and the texts of entities and comments, which show the owners of files that name none.
+These are the list of all attachments, the attachments of each entity (the vendor's page "Work with Attachments" warns
+that the first list may be short), and the texts of entities and comments, which show the owners of files without one.
 
-Beware: files of comments and e-mail messages name no owner, and an entity does not list those of its comments.
+Beware: files of comments and e-mail messages name no owner, and an entity does not list the files of its comments.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from migrator.trackers.targetprocess.parse import (
 )
 from migrator.wire import HttpClient, read_json
 
-_LOST = {
+_LOSSES = {
     "Attachments": "files are found by their entities only, and those of comments, of e-mails and of nobody are not",
     "Generals": "files that only their entity lists are not found, nor entities without files",
     "Comments": "files of comments stay without their entity (Unlinked)",
     "Messages": "files of e-mails stay without their entity (Unlinked)",
 }
-"""What a backup lacks where a list can't be read."""
+"""What a backup lacks if a list can't be read."""
 
-CHANGED_MEANWHILE = 0.01
-"""The share of files that people may add between the reading of two lists; more is a contradiction of the lists."""
+MAX_ADDED_SHARE = 0.01
+"""The share of files by which two lists may differ because people add files meanwhile; more is a contradiction."""
 
 
 class TargetprocessSource(Targetprocess, Source):
@@ -66,17 +66,17 @@ class TargetprocessSource(Targetprocess, Source):
         except errors.GoneError as error:
             if cursor is not None or await self._has(stream):
                 raise
-            return Page(warnings=(f"this server has no {stream} ({error}): {_LOST[stream]}",))
+            return Page(warnings=(f"this server has no {stream} ({error}): {_LOSSES[stream]}",))
 
     @override
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """`ShortListingError` where they are fewer than the entity itself tells of."""
+        """`ShortListingError` if they are fewer than the entity itself states."""
         count = self._count_in(entity.raw) if entity.raw is not None else await self._files.count_of(entity.ref)
         return tuple((await self._files.all_of(entity.ref, count)).values())
 
     @override
     async def still_lists(self, attachment: Attachment) -> bool:
-        """By the file's own record; else by the list of its entity; an image by its text."""
+        """By the file's own record or the list of its entity; an image by its text."""
         if attachment.id.startswith(INLINE):
             words = await text_now(self._api, attachment.owner, attachment.comment_id)
             return attachment.locator in inline_paths(words)
@@ -84,34 +84,36 @@ class TargetprocessSource(Targetprocess, Source):
 
     @override
     async def oddities(self) -> tuple[str, ...]:
-        found = list(await super().oddities())
+        sentences = list(await super().oddities())
         for collection in (ATTACHMENTS, GENERALS, COMMENTS, MESSAGES):
-            found += await self._odd(collection)
-        return tuple(found)
+            sentences += await self._oddities_of(collection)
+        return tuple(sentences)
 
-    async def _odd(self, collection: Collection) -> list[str]:
+    async def _oddities_of(self, collection: Collection) -> list[str]:
         name = collection.name
         try:
             page = await self._api.page(collection, None)
             items, cursor = page.items, page.next
         except errors.ItemFailedError as error:
-            return [f"{name} can't be listed ({error}): {_LOST[name]}"]
-        found = []
+            return [f"{name} can't be listed ({error}): {_LOSSES[name]}"]
+        sentences = []
         if collection is GENERALS:
-            found += await self._odd_files(items)
+            sentences += await self._oddities_of_files(items)
         if collection is ATTACHMENTS and not items and await self._some_have_files():
-            found.append(f"the list of all attachments is empty, though entities tell of files: {_LOST[name]}")
-        if self._api.asks_less_of(collection):
-            what = (
+            sentences.append(f"the list of all attachments is empty, though entities tell of files: {_LOSSES[name]}")
+        if self._api.asks_less_for(collection):
+            remedy = (
                 "every entity is asked for its files" if collection is GENERALS else "the rest is asked for one by one"
             )
-            found.append(f"{name}: not all that is asked for is told; {what}")
+            sentences.append(f"{name}: not all that is asked for is told; {remedy}")
         if mode_of(cursor) is Offset:
-            found.append(f"{name} are listed by position and not by id: what is deleted meanwhile costs some requests")
-        wanted = min(self._options.page_size, collection.most)
+            sentences.append(
+                f"{name} are listed by position and not by id: what is deleted meanwhile costs some requests"
+            )
+        wanted = min(self._options.page_size, collection.max_page_size)
         if cursor is not None and 0 < len(items) < wanted and (await self._api.page(collection, cursor)).items:
-            found.append(f"{name}: {len(items)} at once are listed, though {wanted} were asked for")
-        return found
+            sentences.append(f"{name}: {len(items)} at once are listed, though {wanted} were asked for")
+        return sentences
 
     async def _some_have_files(self) -> bool:
         try:
@@ -120,22 +122,22 @@ class TargetprocessSource(Targetprocess, Source):
             return False
         return any(integer(item.get("Attachments-Count")) for item in items)
 
-    async def _odd_files(self, items: Sequence[Mapping[str, Any]]) -> list[str]:
-        """What is odd about the list of files of one entity, the first that has some."""
-        some = next((item for item in items if integer(item.get("Attachments-Count"))), None)
-        if some is None:
+    async def _oddities_of_files(self, items: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Oddities of the list of files of the first entity that has some."""
+        owner = next((item for item in items if integer(item.get("Attachments-Count"))), None)
+        if owner is None:
             return []
         try:
-            files = await self._files.of(EntityRef("General", str(id_of(some, "Generals"))))
+            files = await self._files.of(EntityRef("General", str(id_of(owner, "Generals"))))
         except errors.ItemFailedError as error:
             return [f"an entity's own list of files can't be read ({error}): only the list of all attachments is"]
-        if len(files) < (integer(some.get("Attachments-Count")) or 0):
+        if len(files) < (integer(owner.get("Attachments-Count")) or 0):
             return ["an entity tells of more files than it lists: such entities fail, unless another list has them"]
         instead = "an entity has no list of its files: they are read from inside of it, 1000 at the most"
         return [instead] if self._files.stands_in else []
 
     async def _has(self, resource: str) -> bool:
-        """Whether the server has such a resource at all: it answers a plainer question, or tells of its fields."""
+        """Whether the server has a resource at all: it answers a simpler query, or describes its fields."""
         for path, query in ((resource, {"take": "2"}), (f"{resource}/meta", {})):
             try:
                 await self._api.ask(path, query)
@@ -149,26 +151,26 @@ class TargetprocessSource(Targetprocess, Source):
         owners = [await self._entity(item.get("General")) for item in page.items]
         refs = [owner.ref if owner else NOBODY for owner in owners]
         files = [attachment(item, ref, self._http.path_of) for item, ref in zip(page.items, refs, strict=True)]
-        self._tally.note(files, first=cursor is None, last=page.next is None)
+        self._tally.count_page(files, first=cursor is None, last=page.next is None)
         return Page(distinct(owners), tuple(files), next=page.next, unread=page.unread)
 
     async def _generals(self, cursor: Cursor | None) -> Page:
         page = await self._api.page(GENERALS, cursor)
         entities = [(item, entity) for item in page.items if (entity := await self._entity(item, raw=raw_json(item)))]
-        wanted = tuple(entity for item, entity in entities if self._asks_for(item, entity.ref))
+        ask = tuple(entity for item, entity in entities if self._is_asked(item, entity.ref))
         texts = [(text(item.get("Description")), entity.ref, None) for item, entity in entities]
         files, links = self._in_texts(texts)
-        self._tally.note_told((integer(item.get("Attachments-Count")) for item in page.items), first=cursor is None)
-        unread, warnings = self._lacking() if page.next is None else ((), ())
+        self._tally.count_stated((integer(item.get("Attachments-Count")) for item in page.items), first=cursor is None)
+        unread, warnings = self._contradiction() if page.next is None else ((), ())
         unread = (*page.unread, *unread)
-        return Page(tuple(entity for _, entity in entities), files, links, wanted, page.next, unread, warnings)
+        return Page(tuple(entity for _, entity in entities), files, links, ask, page.next, unread, warnings)
 
-    def _lacking(self) -> tuple[tuple[Unread, ...], tuple[str, ...]]:
-        """A list of all attachments that is empty, while entities tell of files, is none; a short one is odd."""
-        told, listed = self._tally.told, self._tally.listed
-        if not told or listed is None or told - listed <= told * CHANGED_MEANWHILE:
+    def _contradiction(self) -> tuple[tuple[Unread, ...], tuple[str, ...]]:
+        """A failure if the list of all attachments is empty although entities state files; a warning if it is short."""
+        stated, listed = self._tally.stated, self._tally.listed
+        if not stated or listed is None or stated - listed <= stated * MAX_ADDED_SHARE:
             return (), ()
-        reason = f"the entities tell of {told} files, and the list of all attachments holds {listed}"
+        reason = f"the entities tell of {stated} files, and the list of all attachments holds {listed}"
         if not listed:
             return (Unread(EntityRef("Attachments", "GET api/v1/Attachments"), reason),), ()
         return (), (f"{reason}: those of comments, of e-mails and of nobody that it lacks are not found",)
@@ -192,8 +194,8 @@ class TargetprocessSource(Targetprocess, Source):
                 links += [Link(str(id_of(file, "Messages")), owner.ref) for file in files]
         return Page(distinct(owners), links=tuple(links), next=page.next, unread=page.unread)
 
-    def _asks_for(self, item: Mapping[str, Any], ref: EntityRef) -> bool:
-        """Whether the entity is asked for its own list of files; without a count there is no telling."""
+    def _is_asked(self, item: Mapping[str, Any], ref: EntityRef) -> bool:
+        """Whether the entity's own list of files is to be read; an entity without a count may have files."""
         count, check = integer(item.get("Attachments-Count")), self._options.cross_check
         if check == "off":
             return count is not None and self._tally.lacks(ref, count)
@@ -215,16 +217,16 @@ class TargetprocessSource(Targetprocess, Source):
         return tuple(files), tuple(links)
 
     async def _entity(self, general: object, raw: str | None = None) -> Entity | None:
-        """The entity that a General tells of; None if it is null."""
+        """The entity of a General; None if it is null."""
         item = as_object(general)
         number = integer(item.get("Id"))
         if number is None:
             return None
-        ref = EntityRef(kind_of(item) or await self._looked_up(number), str(number))
+        ref = EntityRef(kind_of(item) or await self._kind_of(number), str(number))
         return Entity(ref, text(item.get("Name")), f"{self._http.base}/entity/{number}", raw)
 
-    async def _looked_up(self, number: int) -> str:
-        """The kind of an entity that the listing leaves open; "General" if it can't be had."""
+    async def _kind_of(self, number: int) -> str:
+        """The kind of an entity of which a list doesn't state it; "General" if it can't be read."""
         if number not in self._kinds:
             try:
                 self._kinds[number] = kind_of(await self._api.ask(f"Generals/{number}")) or "General"
@@ -234,10 +236,10 @@ class TargetprocessSource(Targetprocess, Source):
 
 
 class Tally:
-    """How many files the list of all attachments brought, if it was read from its beginning, and how many entities
-    stated.
+    """The number of files in the list of all attachments, and the number that the entities state.
 
-    `by_entity`: those of each entity are counted, too, which takes memory.
+    Both are known only if the lists were read from the start. `by_entity`: also count the files of each entity, which
+    takes memory.
     """
 
     def __init__(self, *, by_entity: bool) -> None:
@@ -245,35 +247,35 @@ class Tally:
         self._counts: Counter[EntityRef] = Counter()
         self._listed: int | None = None
         self._latest: frozenset[str] = frozenset()
-        self._whole = False
-        self.told: int | None = None
-        """All that the entities stated; None if their list was not read from its beginning, or one stated no number."""
+        self._complete = False
+        self.stated: int | None = None
+        """The sum of what the entities stated; None if their list was not read from the start or one stated nothing."""
 
     @property
     def listed(self) -> int | None:
-        """All that the list brought; None where not all of it was read."""
-        return self._listed if self._whole else None
+        """The number of files in the list; None if not all of it was read."""
+        return self._listed if self._complete else None
 
-    def note(self, files: Iterable[Attachment], *, first: bool, last: bool) -> None:
-        """Count a page; what the page before it had already (an overlap, a page read again) counts once."""
+    def count_page(self, files: Iterable[Attachment], *, first: bool, last: bool) -> None:
+        """Count a page, without the files that the page before had already (an overlap, or a page read again)."""
         if first:
             self._counts, self._listed, self._latest = Counter(), 0, frozenset()
-        found = {file.id: file.owner for file in files}
+        owners = {file.id: file.owner for file in files}
         if self._listed is not None:
-            new = [owner for number, owner in found.items() if number not in self._latest]
+            new = [owner for number, owner in owners.items() if number not in self._latest]
             self._listed += len(new)
             if self._by_entity:
                 self._counts.update(new)
-        self._latest, self._whole = frozenset(found), last
+        self._latest, self._complete = frozenset(owners), last
 
-    def note_told(self, counts: Iterable[int | None], *, first: bool) -> None:
-        """Add what the entities of a page tell of."""
-        before, told = 0 if first else self.told, [*counts]
-        known = [count for count in told if count is not None]
-        self.told = before + sum(known) if before is not None and len(known) == len(told) else None
+    def count_stated(self, counts: Iterable[int | None], *, first: bool) -> None:
+        """Add what the entities of a page state."""
+        before, stated = 0 if first else self.stated, [*counts]
+        known = [count for count in stated if count is not None]
+        self.stated = before + sum(known) if before is not None and len(known) == len(stated) else None
 
     def lacks(self, ref: EntityRef, count: int) -> bool:
-        """Whether all of the list was read, and brought fewer files of this entity than that."""
+        """Whether the list was read completely, and has fewer files of this entity than `count`."""
         return self.listed is not None and self._counts[ref] < count
 
 

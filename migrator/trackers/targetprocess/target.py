@@ -14,14 +14,14 @@ from migrator.ports import Body, Target
 from migrator.trackers.base import described
 from migrator.trackers.lenient import as_html
 from migrator.trackers.name_lookup import NameLookup
-from migrator.trackers.targetprocess.api import CREATED, FILE
+from migrator.trackers.targetprocess.api import CREATABLE, FILE
 from migrator.trackers.targetprocess.client import Options, Targetprocess
 from migrator.trackers.targetprocess.parse import (
     attachment,
     id_of,
     kind_of,
+    names_a_file,
     parsed,
-    tells_of_a_file,
     uploaded,
 )
 from migrator.wire import HttpClient, MultipartBody, Request, says_too_large
@@ -36,7 +36,7 @@ class TargetprocessTarget(Targetprocess, Target):
 
     @override
     def legal_name(self, name: str) -> str:
-        """What a header line can't carry, and what IIS takes for the end of a folder or of the name."""
+        """Replaces what a header line can't carry, and what IIS takes for the end of a folder or of the name."""
         bad = {"/", "\\", '"'}
         return (
             "".join("_" if char in bad or unicodedata.category(char) in {"Cc", "Cs"} else char for char in name) or "_"
@@ -44,28 +44,25 @@ class TargetprocessTarget(Targetprocess, Target):
 
     @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """A description that could not be set is missing in what is returned; the file is there."""
+        """If the description can't be set, the result has none."""
         parts = MultipartBody({"generalId": owner.id}, "file", draft.name, draft.media_type, body)
-        call = Request("POST", "UploadFile.ashx", {}, {"Accept": "application/json"}, parts, framed=tells_of_a_file)
+        request = Request("POST", "UploadFile.ashx", {}, {"Accept": "application/json"}, parts, framed=names_a_file)
         try:
-            answer = await self._http.write(call)
+            answer = await self._http.write(request)
         except errors.OutcomeUnknownError as error:
-            raise await self._fate(owner, error) from error
-        made = uploaded(answer.body, owner)
-        if made is not None and not made.name:
-            made = await self._named(made, draft.name)
-        return made and await described(self, made, draft.description)
+            raise await self._outcome(owner, error) from error
+        file = uploaded(answer.body, owner)
+        if file is not None and not file.name:
+            file = await self._with_name(file, draft.name)
+        return file and await described(self, file, draft.description)
 
-    async def _named(self, made: Attachment, name: str) -> Attachment:
-        """A file of which the upload page gave only the id, completed from its record.
-
-        As it was sent, if that fails.
-        """
+    async def _with_name(self, file: Attachment, sent_name: str) -> Attachment:
+        """A file of which the answer gave only the id, completed from its record, or if that fails, as it was sent."""
         try:
-            item = await self._api.ask(f"Attachments/{quote(made.id, safe='')}", {"include": f"[{FILE}]"})
-            return attachment(item, made.owner)
+            item = await self._api.ask(f"Attachments/{quote(file.id, safe='')}", {"include": f"[{FILE}]"})
+            return attachment(item, file.owner)
         except errors.ItemFailedError:
-            return replace(made, name=name)
+            return replace(file, name=sent_name)
 
     @override
     async def describe(self, remote: Attachment, description: str) -> None:
@@ -78,12 +75,12 @@ class TargetprocessTarget(Targetprocess, Target):
         await self._http.send(Request("DELETE", f"api/v1/Attachments/{quote(remote.id, safe='')}"))
 
     @override
-    async def expect_creating(self) -> None:
+    async def require_creating(self) -> None:
         await self._project.number()
 
     @override
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
-        kind = self._options.create_kind or (draft.kind if draft.kind in CREATED else CREATED[0])
+        kind = self._options.create_kind or (draft.kind if draft.kind in CREATABLE else CREATABLE[0])
         project = await self._project.number()
         return EntityRef(kind, str(await self._api.create(kind, draft.title, as_html(draft.marked), project)))
 
@@ -92,8 +89,8 @@ class TargetprocessTarget(Targetprocess, Target):
         item = await self._api.described_with(draft.mark)
         return EntityRef(kind_of(item) or "General", str(id_of(item, "Generals"))) if item else None
 
-    async def _fate(self, owner: EntityRef, error: errors.OutcomeUnknownError) -> errors.MigratorError:
-        """The upload page answers most failures with 500: a definite no where the file can't have arrived."""
+    async def _outcome(self, owner: EntityRef, error: errors.OutcomeUnknownError) -> errors.MigratorError:
+        """The error for an upload with status 500, the answer to most failures: definite if the file can't be there."""
         if says_too_large(error):
             return errors.RejectedError(f"the server takes no file of this size ({error})")
         try:

@@ -1,15 +1,17 @@
 """Telerik TeamPulse, as source and as target: the files of its work items (API version 1, or without a version).
 
-`/attachments` lists every file of the tracker with the id of its work item, so two walks ordered by id are enough. It
-does not give the owner's kind, which is looked up again for each page.
+`/attachments` lists every file of the tracker with the id of its work item, so two walks in the order of ids are
+enough. It does not give the owner's kind, which is looked up for each page.
 
-Beware: a file's address (`downloadUrl`, `url`) contains another number than its id, and the server's own idea of its
+Beware: a file's address (`downloadUrl`, `url`) contains a number that is not its id, and the server's own idea of its
 host. It is never built, only taken from the answer, without the host.
 
 NTLM, for accounts of a Windows domain, is not supported. Log in with a browser and give its cookie (`.ASPXAUTH=...`).
-Author and date of an upload are always the account and the current time. The API gives dates without a time zone; they
-are kept so. Sources: vendor page "Attachments" (paths, fields, the part named `files`); vendor pages "Authentication"
-and "Filtering"; the vendor's time tracking SDK (the fields that may be null, the description set by PUT).
+Author and date of an upload are always the account and the current time. The API gives dates without a time zone, and
+they are stored so.
+
+Sources: vendor page "Attachments" (paths, fields, the part named `files`); vendor pages "Authentication" and
+"Filtering"; the vendor's time tracking SDK (the fields that may be null, the description set by PUT).
 """
 
 from __future__ import annotations
@@ -27,16 +29,13 @@ __all__ = ["ADAPTER", "Options", "TeamPulseSource", "TeamPulseTarget"]
 
 
 def attachment_url(base: str, attachment: Attachment) -> str:
-    """Where people fetch a file: the address that the server gave.
-
-    It can't be built from the id, which is another number.
-    """
+    """Where people fetch a file: the address that the server gave, as it can't be built from the id."""
     path = attachment.locator.partition("\n")[0]
     return f"{base}/{path}" if path else ""
 
 
 def signer(auth: Mapping[str, str]) -> Signer:
-    """An account of TeamPulse's own by password, or whatever account a browser's cookie belongs to."""
+    """An account of TeamPulse itself by its password, or any account by a browser's cookie."""
     return HeaderAuth("Cookie", auth["cookie"]) if "cookie" in auth else WrapAuth(auth["username"], auth["password"])
 
 

@@ -1,9 +1,9 @@
-"""What a TeamPulse source and target share: options, capabilities, which API the server has, and its requests.
+"""What a TeamPulse source and target share: options, capabilities, the API's path, requests.
 
-The API is there if any part of it answers, with a version in its path or without.
+The API exists if any part of it answers, with a version in its path or without.
 
-Beware: `totalResults` counts all matches on some servers and the page on others. A listing therefore goes on until
-nothing new arrives, and is taken for cut off only if it brought less than that number.
+Beware: `totalResults` counts all matches on some servers and the items of the page on others. A listing therefore goes
+on until nothing new arrives, and is incomplete only if it has fewer items than that number.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from migrator.trackers.teampulse.parse import UNTYPED, attachment_in, entity_in,
 from migrator.wire import HttpClient
 
 PREFIXES = ("api/v1", "api")
-PROOFS = ("users/me", "workitems", "attachments")
-"""Requests that show that there is an API; the account first, as its name is shown to people."""
+PROBES = ("users/me", "workitems", "attachments")
+"""Requests that show that there is an API; the account first, because `check` shows its name."""
 CAPABILITIES = Capabilities(
     streams=("workitems", "attachments"),
     kinds=("Story", "Bug", "Task", "Feature", "Issue", "Risk", "Feedback", UNTYPED),
@@ -45,11 +45,11 @@ CAPABILITIES = Capabilities(
 class Options:
     """[source.options] and [target.options].
 
-    page_size     work items or attachments asked for at once; the server may give fewer; 2 at least
-    upload_type   what uploads are marked as: "TeamPulse", or "Feedback" for the feedback portal
-    max_bytes     the largest file that the server takes (the API doesn't tell it); 0 where nobody knows
+    page_size     work items or attachments on a page, at least 2; the server may return fewer
+    upload_type   the type of uploads: "TeamPulse", or "Feedback" for the feedback portal
+    max_bytes     the largest file that the server accepts (the API doesn't state it); 0 if unknown
     create_project  number or name of the project in which work items are created, see [mapping] create_missing
-    create_kind   their type, "Story" or "Bug", say; left out: the original's where there is such a type, else "Story"
+    create_kind   their type, such as "Story"; left out: the original's if there is such a type, else "Story"
     """
 
     page_size: int = 100
@@ -65,51 +65,54 @@ class TeamPulse(HttpTracker[Options]):
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options, replace(CAPABILITIES, max_attachment_bytes=options.max_bytes or None))
         self._prefix = ""
-        self._records = FileRecords(self._record, self._some)
+        self._records = FileRecords(self._record, self._sample)
 
     @override
     async def check(self) -> str:
-        """A server that doesn't tell who is logged in is known by what it lists."""
-        proof, answer, refusal = await self._proven()
-        if proof != PROOFS[0]:
-            return f"TeamPulse; its {proof} answer, but it doesn't tell as whom ({refusal})"
-        me = as_object(answer)
-        return f"TeamPulse as {text(me.get('displayName')) or text(me.get('name')) or 'somebody without a name'}"
+        """A server that doesn't say who is logged in is recognised by its lists."""
+        probe, answer, refusal = await self._probe()
+        if probe != PROBES[0]:
+            return f"TeamPulse; its {probe} answer, but it doesn't tell as whom ({refusal})"
+        user = as_object(answer)
+        return f"TeamPulse as {text(user.get('displayName')) or text(user.get('name')) or 'somebody without a name'}"
 
     @override
     async def oddities(self) -> tuple[str, ...]:
-        proof, _, refusal = await self._proven()
-        if proof == PROOFS[0]:
+        probe, _, refusal = await self._probe()
+        if probe == PROBES[0]:
             return ()
         return (f"it doesn't tell whom it lets in ({refusal}); what this account may see is unknown",)
 
     @override
     async def still_lists(self, attachment: Attachment) -> bool:
-        """By the file's own record; else by the list of its work item."""
+        """By the file's own record or the list of its work item."""
         return await self._records.still_list(attachment, self.find_attachments)
 
     @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """Whether files of its comments are among them, depends on the server."""
+        """Whether the files of its comments are among them depends on the server."""
         listing = self._listing(f"workitems/{digits(owner.id)}/attachments")
         files = [attachment_in(item, owner, self._http) async for item in listing.all()]
         return tuple({file.id: file for file in files}.values())
 
     @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """Where it was said to be; if that is gone, asked anew: a file's name is part of its address."""
-        path, told = f"attachments/{digits(attachment.id)}", attachment.locator.split("\n")
+        """From the addresses that were listed; if they are gone, from those in the file's record now.
+
+        The name of a file is part of its address, so a file that was renamed has another.
+        """
+        record, listed = f"attachments/{digits(attachment.id)}", attachment.locator.split("\n")
         if not attachment.locator:
-            return await self._fetch(attachment, paths_in(await self._get(path), self._http), sink)
+            return await self._fetch(attachment, paths_in(await self._get(record), self._http), sink)
         try:
-            return await self._fetch(attachment, told, sink)
+            return await self._fetch(attachment, listed, sink)
         except errors.GoneError:
-            if (now := paths_in(await self._get(path), self._http)) == told:
+            if (current := paths_in(await self._get(record), self._http)) == listed:
                 raise
-        return await self._fetch(attachment, now, sink)
+        return await self._fetch(attachment, current, sink)
 
     async def _fetch(self, attachment: Attachment, paths: Sequence[str], sink: Sink) -> None:
-        """From the first of these addresses that gives it; only one may be meant for this kind of login."""
+        """From the first of these addresses that returns the file; each may be meant for another kind of login."""
         refusal: errors.MigratorError = errors.NotExposedError(f"attachment {attachment.id}: no address of it is told")
         for number, address in enumerate(paths):
             try:
@@ -118,36 +121,36 @@ class TeamPulse(HttpTracker[Options]):
                 refusal = refusal if number else error
         raise refusal
 
-    async def _proven(self) -> tuple[str, Any, errors.MigratorError | None]:
-        """What of the API answers first, what it says, and what the question for the account was refused with.
+    async def _probe(self) -> tuple[str, Any, errors.MigratorError | None]:
+        """The first of `PROBES` that answers, its answer, and the refusal of the first one that was sent, if any.
 
-        Finds out on the way which API there is.
+        Also finds out the path of the API.
         """
         refusals: list[errors.MigratorError] = []
         for prefix in (self._prefix,) if self._prefix else PREFIXES:
-            for proof in PROOFS:
+            for probe in PROBES:
                 try:
-                    answer = await self._answer(f"{prefix}/{proof}")
+                    answer = await self._answer(f"{prefix}/{probe}")
                 except (errors.ConnectError, errors.ThrottledError):
                     raise
                 except errors.ItemFailedError as error:
                     refusals.append(error)
                     continue
                 self._prefix = prefix
-                return proof, answer, next(iter(refusals), None)
+                return probe, answer, next(iter(refusals), None)
         if others := [refusal for refusal in refusals if not isinstance(refusal, errors.GoneError)]:
             raise others[0]
         raise errors.TrackerUnreachableError("no API of TeamPulse at this address; is `url` right?")
 
     async def _answer(self, path: str) -> Any:
-        """One answer in its right form, to see whether there is an API; the first of a list only."""
-        if path.endswith(PROOFS[0]):
+        """The answer to a probe; `UnexpectedBodyError` if it is not what an API returns."""
+        if path.endswith(PROBES[0]):
             return await self._http.get_json(path)
         return objects_in(await self._http.get_json(path, {"$top": "2"}), "results")
 
     async def _path(self, path: str) -> str:
         if not self._prefix:
-            await self._proven()
+            await self._probe()
         return f"{self._prefix}/{path}"
 
     async def _get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
@@ -157,19 +160,21 @@ class TeamPulse(HttpTracker[Options]):
         return objects_in(await self._get(path, query), "results")
 
     def _listing(self, path: str, *, first: bool = True) -> Listing:
-        """A collection, held against the number of items that the server tells; `first`: it begins."""
+        """A collection, compared with the total that the server states; `first`: its first page is requested."""
 
-        async def ask(way: PageRequest) -> PageItems:
-            query = {"$top": str(way.take), **({"$orderby": "id asc"} if way.sorts else {})}
-            where = {"$skip": str(way.skip)} if way.after is None else {"$filter": f"id gt {way.after}"}
-            return await self._found(path, way, await self._get(path, query | where))
+        async def fetch(request: PageRequest) -> PageItems:
+            query = {"$top": str(request.take), **({"$orderby": "id asc"} if request.sorts else {})}
+            where = {"$skip": str(request.skip)} if request.after is None else {"$filter": f"id gt {request.after}"}
+            return await self._items_in(path, request, await self._get(path, query | where))
 
-        return Listing(ask, number_in, max(2, self._options.page_size), refused=partial(is_refusal, first=first))
+        return Listing(
+            fetch, number_in, max(2, self._options.page_size), is_unsupported=partial(is_refusal, first=first)
+        )
 
-    async def _found(self, path: str, way: PageRequest, answer: object) -> PageItems:
+    async def _items_in(self, path: str, request: PageRequest, answer: object) -> PageItems:
         if path not in self.capabilities.streams:
             return PageItems(objects_in(answer, "results"), total=total_in(answer))
-        where = f"behind {way.skip} items" if way.after is None else f"after id {way.after}"
+        where = f"behind {request.skip} items" if request.after is None else f"after id {request.after}"
         place = f"GET {await self._path(path)}, {where}"
         items, unread = split(list_in(answer, "results"), numbered, place, path)
         return PageItems(items, total=total_in(answer), unread=unread)
@@ -177,16 +182,16 @@ class TeamPulse(HttpTracker[Options]):
     async def _record(self, number: str) -> object:
         return await self._get(f"attachments/{digits(number)}")
 
-    async def _some(self) -> list[str]:
+    async def _sample(self) -> list[str]:
         return [str(number_in(item)) for item in await self._list("attachments", {"$top": "3"})]
 
-    async def _filtered(self, condition: str, most: int) -> Items | None:
-        """The work items that meet a condition; None where the server refuses to list such, or stumbles over it.
+    async def _filtered(self, condition: str, count: int) -> Items | None:
+        """The work items that meet a condition; None if the server refuses the filter.
 
-        A page in its place, too, says no more: something on the way may dislike the question.
+        A web page instead of an answer counts as a refusal, because a proxy may dislike the query.
         """
         try:
-            return await self._list("workitems", {"$filter": condition, "$top": str(most)})
+            return await self._list("workitems", {"$filter": condition, "$top": str(count)})
         except (errors.RejectedError, errors.UnexpectedBodyError):
             return None
         except errors.RetriableError as error:

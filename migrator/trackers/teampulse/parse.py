@@ -1,7 +1,7 @@
 """The answers of a TeamPulse, as pure functions: work items, files and their addresses.
 
-Beware: some servers put a file's name into its address unescaped. If it contains a `?`, a `#` or a `%`, the name has
-to be separated from the address before the address is parsed.
+Beware: some servers put a file's name into its address unescaped. The name may contain a `?`, a `#` or a `%`, so it is
+separated from the address before the address is parsed.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from migrator.trackers.url_quoting import encoded_once
 from migrator.wire import HttpClient, parse_json_or_none
 
 UNTYPED = "WorkItem"
-"""The kind of a work item that tells no type."""
+"""The kind of a work item without a type."""
 
 _TOTALS = ("totalresults", "totalcount", "odata.count", "@odata.count", "total", "count")
 _ADDRESS = re.compile(r"(?:^|/)(Attachment(?:Download|Streaming)/.*)", re.DOTALL)
 
 
-def made_in(body: bytes) -> dict[str, Any] | None:
+def created_in(body: bytes) -> dict[str, Any] | None:
     """The file in the answer to an upload: alone, in a list or in `results`; None if there is none."""
     answer = parse_json_or_none(body)
     answer = as_object(answer).get("results", answer)
@@ -35,17 +35,17 @@ def made_in(body: bytes) -> dict[str, Any] | None:
 
 
 def entity_in(item: Mapping[str, Any], view: str) -> Entity:
-    """A work item; `view` is the address of all of them, up to the number. One that tells no type is `UNTYPED`."""
+    """A work item; `view` is its address without the number. A work item without a type is `UNTYPED`."""
     number, kind = str(number_in(item)), text(item.get("type")).strip() or UNTYPED
     title = text(as_object(item.get("fields")).get("Name"))
     return Entity(EntityRef(kind, number), title, view + number, raw_json(item))
 
 
 def total_in(answer: object) -> int | None:
-    """The number of all items, as far as the answer of a list tells one, in whichever spelling."""
-    told = {key.lower(): value for key, value in as_object(answer).items() if isinstance(key, str)}
-    found = (non_negative(told.get(name)) for name in _TOTALS)
-    return next((number for number in found if number is not None), None)
+    """The number of all items that the answer of a list states under any of its known names; None without one."""
+    fields = {key.lower(): value for key, value in as_object(answer).items() if isinstance(key, str)}
+    totals = (non_negative(fields.get(name)) for name in _TOTALS)
+    return next((total for total in totals if total is not None), None)
 
 
 def description_in(item: Mapping[str, Any]) -> str:
@@ -54,7 +54,7 @@ def description_in(item: Mapping[str, Any]) -> str:
 
 
 def attachment_in(item: Mapping[str, Any], owner: EntityRef, http: HttpClient) -> Attachment:
-    """A file; its addresses, the best first, are lines of the locator."""
+    """A file. The lines of its locator are its addresses, the best first."""
     comment = integer(item.get("commentId"))
     return Attachment(
         id=str(number_in(item)),
@@ -71,9 +71,9 @@ def attachment_in(item: Mapping[str, Any], owner: EntityRef, http: HttpClient) -
 
 
 def paths_in(item: object, http: HttpClient) -> list[str]:
-    """Where a file may be had, below the base, the best first; what is no address is left out."""
-    told = as_object(item)
-    paths = [_path_in(text(told.get(key)), text(told.get("name")), http) for key in ("downloadUrl", "url")]
+    """The addresses of a file as paths below the base, the best first; what is no address is left out."""
+    record = as_object(item)
+    paths = [_path_in(text(record.get(key)), text(record.get("name")), http) for key in ("downloadUrl", "url")]
     return [path for path in paths if path]
 
 
@@ -84,5 +84,5 @@ def _path_in(address: str, name: str, http: HttpClient) -> str:
         path = encoded_once(http.path_of(address))
     except UnexpectedBodyError:
         return ""
-    found = _ADDRESS.search(path)
-    return found[1] if found else path
+    match = _ADDRESS.search(path)
+    return match[1] if match else path

@@ -1,8 +1,7 @@
-"""TeamPulse as a source: two walks in the order of ids; the kinds of owners are looked up."""
+"""TeamPulse as a source: two walks in the order of ids, and a look-up of the owners of files."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +13,7 @@ from migrator import errors
 from migrator.model import NOBODY, Cursor, EntityRef, Page, Unread
 from migrator.ports import Source
 from migrator.trackers.cursors import Offset, mode_of
+from migrator.trackers.failed_attempts import FailedAttempts
 from migrator.trackers.lenient import integer
 from migrator.trackers.listing import Items
 from migrator.trackers.prefetch import Prefetcher
@@ -22,65 +22,67 @@ from migrator.trackers.teampulse.client import Options, TeamPulse
 from migrator.trackers.teampulse.parse import UNTYPED, attachment_in
 from migrator.wire import HttpClient
 
-OWNERS = 20  # in one filter: servers of this age allow it 100 nodes, and `id eq 1 or` makes four
-STUMBLES = 3  # times that a work item is asked for, before a failure is taken for its last word
+MAX_IDS_PER_FILTER = 20
+"""Servers of this age allow 100 nodes in a filter, and `id eq 1 or` makes four."""
+MAX_ATTEMPTS = 3
+"""Attempts at a work item before its failure is final."""
 
 
 class TeamPulseSource(TeamPulse, Source):
-    """Work items of all types, deleted ones too, then all attachments; both in the order of their ids."""
+    """Work items of all types, including deleted ones, then all attachments, both in the order of their ids."""
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
-        self._ahead = {stream: Prefetcher(number_in) for stream in self.capabilities.streams}
-        self._stumbles: Counter[int] = Counter()
-        self._knows_owners = False  # a work item was found where it was looked up, so one that is not is not there
+        self._prefetchers = {stream: Prefetcher(number_in) for stream in self.capabilities.streams}
+        self._attempts = FailedAttempts(MAX_ATTEMPTS)
+        self._knows_owners = False  # whether a look-up has found a work item: then one that isn't found doesn't exist
 
     @override
     async def close(self) -> None:
-        for ahead in self._ahead.values():
-            await ahead.close()
+        for prefetcher in self._prefetchers.values():
+            await prefetcher.close()
         await super().close()
 
     @override
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
-        """Files of a work item that can't be read belong to nobody."""
+        """Files whose work item can't be read belong to nobody."""
         listing = self._listing(stream, first=cursor is None)
-        came = await self._ahead[stream].over(listing).read(cursor)
-        page = await (self._work_items(came.items) if stream == "workitems" else self._attachments(came.items))
-        return replace(page, next=came.next, unread=(*came.unread, *page.unread))
+        listed = await self._prefetchers[stream].wrap(listing).read(cursor)
+        page = await (self._work_items(listed.items) if stream == "workitems" else self._attachments(listed.items))
+        return replace(page, next=listed.next, unread=(*listed.unread, *page.unread))
 
     @override
     async def oddities(self) -> tuple[str, ...]:
-        found = list(await super().oddities())
+        sentences = list(await super().oddities())
         for stream in self.capabilities.streams:
-            found += await self._odd(stream)
-        return tuple(found)
+            sentences += await self._oddities_of(stream)
+        return tuple(sentences)
 
-    async def _odd(self, stream: str) -> list[str]:
+    async def _oddities_of(self, stream: str) -> list[str]:
         try:
             items, cursor = await self._listing(stream).page(None)
         except errors.ItemFailedError as error:
             lost = "no file is found" if stream == "attachments" else "work items without files are not"
             return [f"{stream} can't be listed ({error}): {lost}"]
-        found = []
+        sentences = []
         try:
             if cursor is not None and len(items) < self._options.page_size:
                 await self._listing(stream, first=False).page(cursor)
         except errors.ShortListingError as error:
-            found.append(f"{stream}: {error}; as long as it is so, each backup says that it is incomplete")
+            sentences.append(f"{stream}: {error}; as long as it is so, each backup says that it is incomplete")
         if mode_of(cursor) is Offset:
-            found.append(
+            sentences.append(
                 f"{stream} are listed by position and not by id: what is deleted meanwhile costs some requests"
             )
         if stream == "workitems" and items and await self._filtered(f"id eq {number_in(items[0])}", 1) is None:
-            found.append("it takes no filter of work items: the owners of files are asked for one by one")
-        return found
+            sentences.append("it takes no filter of work items: the owners of files are asked for one by one")
+        return sentences
 
     async def _work_items(self, items: Sequence[Mapping[str, Any]]) -> Page:
         entities = tuple(self._entity(item) for item in items)
         untyped = [entity.ref.id for entity in entities if entity.ref.kind == UNTYPED]
-        told = f"without a type, and so kept as {UNTYPED}: {', '.join(untyped[:10])}"
-        return Page(entities, warnings=(f"{len(untyped)} work items {told}",) if untyped else ())
+        warning = f"{len(untyped)} work items without a type, and so kept as {UNTYPED}: {', '.join(untyped[:10])}"
+        return Page(entities, warnings=(warning,) if untyped else ())
 
     async def _attachments(self, items: Sequence[Mapping[str, Any]]) -> Page:
         numbers = [integer(item.get("workItemId")) for item in items]
@@ -90,24 +92,26 @@ class TeamPulseSource(TeamPulse, Source):
         return Page(attachments=files, unread=tuple(unread))
 
     async def _owners(self, numbers: Sequence[int]) -> tuple[dict[int, EntityRef], list[Unread]]:
-        """Those of these work items that can be read: many at once where filters work, else one by one."""
-        found: dict[int, EntityRef] = {}
-        for at in range(0, len(numbers), OWNERS):
-            some = " or ".join(f"id eq {number}" for number in numbers[at : at + OWNERS])
-            found |= {number_in(item): self._entity(item).ref for item in await self._filtered(some, OWNERS) or []}
+        """The work items that can be read, and failures of others: many at once if filters work, else one by one."""
+        refs: dict[int, EntityRef] = {}
+        for start in range(0, len(numbers), MAX_IDS_PER_FILTER):
+            condition = " or ".join(f"id eq {number}" for number in numbers[start : start + MAX_IDS_PER_FILTER])
+            items = await self._filtered(condition, MAX_IDS_PER_FILTER) or []
+            refs |= {number_in(item): self._entity(item).ref for item in items}
         failures: dict[int, errors.MigratorError] = {}
-        missing = await self._one_by_one([number for number in numbers if number not in found], found, failures)
-        reasons = {number: str(error) for number, error in self._last_words(failures).items()}
-        self._knows_owners = self._knows_owners or bool(found)
-        if missing and not await self._looks_up():
+        missing = await self._one_by_one([number for number in numbers if number not in refs], refs, failures)
+        self._require_final(failures)
+        reasons = {number: str(error) for number, error in failures.items()}
+        self._knows_owners = self._knows_owners or bool(refs)
+        if missing and not await self._can_look_up():
             reasons |= dict.fromkeys(missing, "no work item can be looked up, so this one may be there")
-        told = {number: f"{reason}; its files are kept as nobody's" for number, reason in sorted(reasons.items())}
-        return found, [Unread(EntityRef(UNTYPED, str(number)), reason) for number, reason in told.items()]
+        reasons = {number: f"{reason}; its files are kept as nobody's" for number, reason in sorted(reasons.items())}
+        return refs, [Unread(EntityRef(UNTYPED, str(number)), reason) for number, reason in reasons.items()]
 
     async def _one_by_one(
-        self, numbers: Sequence[int], found: dict[int, EntityRef], failures: dict[int, errors.MigratorError]
+        self, numbers: Sequence[int], refs: dict[int, EntityRef], failures: dict[int, errors.MigratorError]
     ) -> list[int]:
-        """Look each work item up; gives those that are not there for us."""
+        """Look up each work item, and add it to `refs` or `failures`; returns those that this account doesn't see."""
         missing = []
         for number in numbers:
             try:
@@ -118,22 +122,20 @@ class TeamPulseSource(TeamPulse, Source):
             if owner is None:
                 missing.append(number)
             else:
-                found[number] = owner.ref
+                refs[number] = owner.ref
         return missing
 
-    async def _looks_up(self) -> bool:
-        """Whether a work item that is there is found, so that one which is not found is not there."""
+    async def _can_look_up(self) -> bool:
+        """Whether existing work items are found by look-up, so that one that is not found doesn't exist."""
         if not self._knows_owners:
-            some: Items = []
+            sample: Items = []
             with suppress(errors.RejectedError, errors.UnexpectedBodyError):
-                some = await self._list("workitems", {"$top": "2"})
-            self._knows_owners = any([await self._owner(number_in(item)) for item in some])
+                sample = await self._list("workitems", {"$top": "2"})
+            self._knows_owners = any([await self._owner(number_in(item)) for item in sample])
         return self._knows_owners
 
-    def _last_words(self, failures: Mapping[int, errors.MigratorError]) -> Mapping[int, errors.MigratorError]:
-        """Why work items can't be read, if it was tried often enough of each; raises one of the failures if not."""
-        self._stumbles.update([*failures])
-        for number, error in failures.items():
-            if isinstance(error, errors.ConnectError | errors.ThrottledError) or self._stumbles[number] < STUMBLES:
-                raise error
-        return failures
+    def _require_final(self, failures: Mapping[int, errors.MigratorError]) -> None:
+        """Raise the first of these failures that is not final yet."""
+        temporary = [error for number, error in failures.items() if not self._attempts.is_final(number, error)]
+        if temporary:
+            raise temporary[0]
