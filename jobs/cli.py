@@ -17,10 +17,10 @@ from importlib import import_module
 
 import click
 
-from jobs.output import Output
-from jobs.signals import interrupt_on_signals
 from migrator import __version__, errors
 from migrator.hints import did_you_mean
+from migrator.jobs.output import Output
+from migrator.jobs.signals import interrupt_on_signals
 from migrator.model import RunStatus
 
 COMMANDS = {
@@ -64,7 +64,7 @@ class Commands(click.Group):
         """The command with this name; None if there is none."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"jobs.commands.{cmd_name}").command
+        command: click.Command = import_module(f"migrator.jobs.commands.{cmd_name}").command
         return command
 
     def resolve_command(

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import click
 
-from jobs.terminal import tell
+from migrator.jobs.terminal import tell
 from migrator.model import EntityRef
 from migrator.units import parse_size
 

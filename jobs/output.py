@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
-from jobs.terminal import say, tell
 from migrator.errors import StorageError
+from migrator.jobs.terminal import say, tell
 from migrator.printable import LINES, printable
 from migrator.progress import Progress, Silent
 
@@ -78,7 +78,7 @@ class Output:
         if self.as_json:
             say(_document(summary.as_json()) + "\n")
         else:
-            from jobs.text import summary_text
+            from migrator.jobs.text import summary_text
 
             say(summary_text(summary))
 
@@ -102,7 +102,7 @@ class Output:
         if self.quiet:
             yield Silent()
         elif sys.stderr.isatty() and not self.as_json:
-            from jobs.progress_bar import bar
+            from migrator.jobs.progress_bar import bar
 
             with bar(label) as progress:
                 self._log.above = progress.note
@@ -111,7 +111,7 @@ class Output:
                 finally:
                     self._log.above = None
         else:
-            from jobs.progress_bar import LineProgress
+            from migrator.jobs.progress_bar import LineProgress
 
             lines = LineProgress(label, self.note)
             yield lines

@@ -9,7 +9,7 @@ from typing import IO, cast
 
 from typing_extensions import override
 
-from jobs.terminal import SafeStderr
+from migrator.jobs.terminal import SafeStderr
 from migrator.progress import Progress
 from migrator.units import human_size
 

@@ -11,9 +11,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jobs.signals import active_signals, interrupt_on_signals
-from jobs.terminal import leave_terminal, tell
 from migrator.errors import ConfigError
+from migrator.jobs.signals import active_signals, interrupt_on_signals
+from migrator.jobs.terminal import leave_terminal, tell
 from migrator.pipeline.snapshots import view_at
 from migrator.store import (
     CATALOG,

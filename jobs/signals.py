@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 
-from jobs.terminal import leave_terminal
+from migrator.jobs.terminal import leave_terminal
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

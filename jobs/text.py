@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.lists import (
+from migrator.jobs.lists import (
     MAX_SHOWN,
     counted,
     print_altered,

@@ -28,7 +28,7 @@ The map: what each module or package may import of the others. `tests/test_house
 - `store` is an archive on disk: blobs, catalog, journal, lock. Nothing above opens a file of it. Its
   `catalog.changed_content` decides when the content of a file counts as another one.
 - `mapping` says which target entity each source entity becomes; `config` reads the TOML file.
-- `pipeline` has the jobs as stories; `jobs` (beside this package) the commands around them.
+- `pipeline` has the jobs as stories, `jobs` the commands around them; here it is a link to the folder beside this one.
 - `sandbox` has embedded trackers for demo and tests: they know nothing of the rest, and must not.
 
 Read in this order: `ports`, `pipeline.backup`, `trackers.memory`, `trackers.redmine`, `layers.retry`, `store.catalog`.

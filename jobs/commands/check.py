@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import config_argument
-from jobs.output import Output
+from migrator.jobs.options import config_argument
+from migrator.jobs.output import Output
 from migrator.model import RunStatus
 from migrator.pipeline.summary import CheckedSide, CheckSummary
 
@@ -25,8 +25,8 @@ def command(output: Output, /, *, config: Path) -> CheckSummary:
     Reports what will work (ok), what will not (FAIL, exit status 3) and what works but is odd (warn). Refused
     credentials or a tracker that doesn't answer end it with status 4.
     """
-    from jobs.runtime import cancel_on_stop, run_job
     from migrator.config import read_configuration
+    from migrator.jobs.runtime import cancel_on_stop, run_job
 
     configuration = read_configuration(config)
     return run_job(lambda stop: cancel_on_stop(_check(configuration, output), stop))
@@ -41,7 +41,7 @@ async def _check(configuration: Configuration, output: Output) -> CheckSummary:
 
 
 async def _check_source(configuration: Configuration, output: Output) -> CheckedSide:
-    from jobs.wiring import wire_source
+    from migrator.jobs.wiring import wire_source
     from migrator.pipeline.check import check_source
 
     section, wired = configuration.settings.source, wire_source(configuration)
@@ -53,7 +53,7 @@ async def _check_source(configuration: Configuration, output: Output) -> Checked
 
 
 async def _check_target(configuration: Configuration, output: Output) -> CheckedSide:
-    from jobs.wiring import target_section, wire_target
+    from migrator.jobs.wiring import target_section, wire_target
     from migrator.pipeline.check import MappingFile, check_target
 
     section, wired = target_section(configuration), wire_target(configuration)

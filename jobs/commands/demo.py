@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.output import Output
+from migrator.jobs.output import Output
 from migrator.model import RunStatus
 from migrator.pipeline.summary import BackupSummary, DemoStep, DemoSummary, LoadSummary
 
@@ -80,8 +80,8 @@ def command(output: Output, /, *, keep: Path | None) -> DemoSummary:
     Starts a Targetprocess and a TeamPulse, backs up the first while it fails now and then, is interrupted, resumes,
     verifies the archive, loads it into the second, loads again, and checks the target file by file.
     """
-    from jobs.runtime import run_job
     from migrator.errors import ConfigError
+    from migrator.jobs.runtime import run_job
 
     if keep is not None:
         if keep.exists() and any(keep.iterdir()):
@@ -121,10 +121,10 @@ async def _play(
     output: Output, folder: Path, source: Sandbox, target: Sandbox, story: Story, stop: asyncio.Event
 ) -> tuple[BackupSummary, LoadSummary]:
     """Run the steps; each is a row of the story."""
-    from jobs.commands.backup import run_backup
-    from jobs.commands.load import run_load
-    from jobs.runtime import held_folder
     from migrator.config import read_configuration
+    from migrator.jobs.commands.backup import run_backup
+    from migrator.jobs.commands.load import run_load
+    from migrator.jobs.runtime import held_folder
     from migrator.pipeline.verify import verify
 
     configuration = read_configuration(folder / "config.toml")
@@ -173,7 +173,7 @@ async def _interrupted_backup(
     configuration: Configuration, output: Output, source: Sandbox, stop: asyncio.Event
 ) -> BackupSummary:
     """A backup that is stopped, as by Ctrl-C, after some files."""
-    from jobs.commands.backup import run_backup
+    from migrator.jobs.commands.backup import run_backup
 
     enough = asyncio.Event()
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import at_option, config_argument, require_yes, selection_options, yes_option
-from jobs.output import Output
+from migrator.jobs.options import at_option, config_argument, require_yes, selection_options, yes_option
+from migrator.jobs.output import Output
 from migrator.model import RunStatus
 from migrator.pipeline.summary import LoadSummary
 
@@ -66,8 +66,8 @@ def command(
     What --limit and the filters leave out is counted as skipped, stays planned, and is loaded by a later run without
     them.
     """
-    from jobs.runtime import run_job
     from migrator.config import read_configuration
+    from migrator.jobs.runtime import run_job
 
     if dry_run and verify:
         raise click.UsageError("--dry-run and --verify exclude each other: a rehearsal uploads nothing")
@@ -93,7 +93,7 @@ def command(
 
 def _may_delete(configuration: Configuration, summary: LoadSummary, *, yes: bool) -> bool:
     """Ask whether files at former entities may be deleted; "no" keeps the result of the load."""
-    from jobs.wiring import target_section
+    from migrator.jobs.wiring import target_section
     from migrator.pipeline.load import deletable
 
     count, url = len(deletable(summary.changed or ())), target_section(configuration).url
@@ -117,8 +117,8 @@ async def run_load(
     at: str = "",
 ) -> LoadSummary:
     """Read the mapping, log in, hold the archive, load."""
-    from jobs.runtime import cancel_on_stop, held_archive
-    from jobs.wiring import mapping_rows, target_section, wire_target
+    from migrator.jobs.runtime import cancel_on_stop, held_archive
+    from migrator.jobs.wiring import mapping_rows, target_section, wire_target
     from migrator.mapping import add_rows
     from migrator.pipeline.load import LoadSettings, load
     from migrator.pipeline.snapshots import view_at
@@ -168,8 +168,8 @@ async def _moved(
     configuration: Configuration, summary: LoadSummary, output: Output, stop: asyncio.Event, *, dry_run: bool
 ) -> LoadSummary:
     """Roll back files at former entities that have arrived at the new ones; `moved` in the summary counts them."""
-    from jobs.runtime import cancel_on_stop, held_archive
-    from jobs.wiring import wire_target
+    from migrator.jobs.runtime import cancel_on_stop, held_archive
+    from migrator.jobs.wiring import wire_target
     from migrator.pipeline.load import deletable
     from migrator.pipeline.rollback import RollbackSettings, rollback
 

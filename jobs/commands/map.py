@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import config_argument
-from jobs.output import Output
+from migrator.jobs.options import config_argument
+from migrator.jobs.output import Output
 from migrator.pipeline.summary import MapSummary
 
 if TYPE_CHECKING:
@@ -31,16 +31,16 @@ def command(output: Output, /, *, config: Path) -> MapSummary:
     mapping (mapping.open.csv for mapping.csv), from which a person can continue; each run rewrites it. Entities that
     are left over are no failure: the exit status is 0. Run a backup first.
     """
-    from jobs.runtime import cancel_on_stop, run_job
     from migrator.config import read_configuration
+    from migrator.jobs.runtime import cancel_on_stop, run_job
 
     configuration = read_configuration(config)
     return run_job(lambda stop: cancel_on_stop(_map(configuration, output), stop))
 
 
 async def _map(configuration: Configuration, output: Output) -> MapSummary:
-    from jobs.runtime import held_archive
-    from jobs.wiring import wire_target_listing
+    from migrator.jobs.runtime import held_archive
+    from migrator.jobs.wiring import wire_target_listing
     from migrator.mapping import add_rows, read_mapping, replace_file, rule
     from migrator.pipeline.map import MapSettings, open_rows, propose
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import config_argument, paranoid_option
-from jobs.output import Output
+from migrator.jobs.options import config_argument, paranoid_option
+from migrator.jobs.output import Output
 from migrator.model import RunStatus
 from migrator.pipeline.summary import MigrateSummary, worst_of
 
@@ -27,8 +27,8 @@ def command(output: Output, /, *, config: Path, paranoid: bool) -> MigrateSummar
     The load reads the target back, entity by entity; what is not there as it was sent is a failure. Mapping and target
     are checked before the backup begins.
     """
-    from jobs.runtime import run_job
     from migrator.config import read_configuration
+    from migrator.jobs.runtime import run_job
 
     configuration = read_configuration(config)
     return run_job(lambda stop: _migrate(configuration, output, stop, paranoid=paranoid))
@@ -37,10 +37,10 @@ def command(output: Output, /, *, config: Path, paranoid: bool) -> MigrateSummar
 async def _migrate(
     configuration: Configuration, output: Output, stop: asyncio.Event, *, paranoid: bool
 ) -> MigrateSummary:
-    from jobs.commands.backup import run_backup
-    from jobs.commands.load import run_load
-    from jobs.runtime import cancel_on_stop
-    from jobs.wiring import mapping_rows, wire_target
+    from migrator.jobs.commands.backup import run_backup
+    from migrator.jobs.commands.load import run_load
+    from migrator.jobs.runtime import cancel_on_stop
+    from migrator.jobs.wiring import mapping_rows, wire_target
 
     target = wire_target(configuration)
     try:

@@ -7,7 +7,7 @@ import json
 
 import click
 
-from jobs.output import Output
+from migrator.jobs.output import Output
 
 
 @click.command("sandbox")
@@ -25,7 +25,7 @@ def command(output: Output, /, *, tracker: str, port: int, entities: int, seed: 
     Prints its URL and credentials, and serves until it is stopped. All trackers with the same seed hold the same
     entities under the same ids, so one can be migrated into another (start that one with --empty).
     """
-    from jobs.runtime import run_job
+    from migrator.jobs.runtime import run_job
 
     async def serve(stop: asyncio.Event) -> None:
         await _serve(output, stop, tracker, port, entities, seed, empty=empty)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import archive_argument
-from jobs.output import Output
+from migrator.jobs.options import archive_argument
+from migrator.jobs.output import Output
 from migrator.pipeline.summary import VerifySummary
 from migrator.units import parse_duration, parse_share
 
@@ -50,14 +50,14 @@ def command(output: Output, /, *, archive: Path, sample: float | None, max_time:
     With --sample or --max-time it checks a part of the blobs and continues where the last partial verify stopped, so
     that several of them get through all blobs. Catalog and manifest are always checked.
     """
-    from jobs.runtime import run_job
+    from migrator.jobs.runtime import run_job
     from migrator.pipeline.verify import Portion
 
     return run_job(lambda stop: _verify(archive, Portion(sample, max_time), output, stop))
 
 
 async def _verify(root: Path, portion: Portion, output: Output, stop: asyncio.Event) -> VerifySummary:
-    from jobs.runtime import held_folder
+    from migrator.jobs.runtime import held_folder
     from migrator.pipeline.verify import verify
     from migrator.store import sqlite_errors
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.wiring import wire_source, wire_target
 from migrator.config.settings import read_configuration
 from migrator.errors import ConfigError
+from migrator.jobs.wiring import wire_source, wire_target
 from migrator.mapping.file import read_mapping
 from tests.fuzz import examples
 

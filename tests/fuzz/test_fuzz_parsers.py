@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from jobs.options import date, entity, size
 from migrator.errors import MigratorError, UnexpectedBodyError
+from migrator.jobs.options import date, entity, size
 from migrator.model import Attachment, EntityRef
 from migrator.selection import Selection
 from migrator.trackers.issuetrak.parse import api_date

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from jobs.cli import main
+from migrator.jobs.cli import main
 from migrator.sandbox.server import Sandbox
 from tests.support.summary_schema import check_document
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli import COMMANDS
 from migrator.errors import StorageError
+from migrator.jobs.cli import COMMANDS
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
@@ -776,8 +776,15 @@ def test_the_console_script_is_the_same_program():
     import tomllib
 
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts == {"migrator": "jobs.cli:main"}
-    code = "import sys; sys.argv = ['migrator', '--version']; from jobs.cli import main; main()"
+    assert scripts == {"migrator": "migrator.jobs.cli:main"}
+    code = "import sys; sys.argv = ['migrator', '--version']; from migrator.jobs.cli import main; main()"
     ours = [sys.executable, "-c", code], [sys.executable, "-m", "migrator", "--version"]
     said = {subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout for line in ours}
     assert len(said) == 1
+
+
+def test_nothing_but_migrator_is_installed():
+    """The folder `jobs` is installed as `migrator.jobs`: a package of that name may be somebody else's."""
+    from importlib.metadata import distribution
+
+    assert distribution("tracker-migrator").read_text("top_level.txt").split() == ["migrator"]

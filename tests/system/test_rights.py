@@ -143,7 +143,7 @@ async def test_a_blob_that_nobody_may_write_to_is_repaired_by_its_owner(sealed):
         assert modes(root) == {0o400}
         sizes = {path: path.stat().st_size for path in root.glob("blobs/*/*")}
         by_size = sorted((path for path in sizes if sizes[path]), key=sizes.get)
-        assert sizes[by_size[-3]] > SMALL > sizes[by_size[2]]
+        assert sizes[by_size[-3]] > MAX_IN_MEMORY_BYTES > sizes[by_size[2]]
         for damaged, cut, missing in (by_size[:3], by_size[-3:]):
             overwrite(damaged, b"?" * sizes[damaged])
             overwrite(cut, b"")

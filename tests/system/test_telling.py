@@ -11,9 +11,9 @@ import sys
 import pytest
 from aiohttp import web
 
-from jobs.output import Output
-from jobs.wiring import retry_policy, wire_source
 from migrator.config.settings import Limits, read_configuration
+from migrator.jobs.output import Output
+from migrator.jobs.wiring import retry_policy, wire_source
 from tests.support.program import run, start
 from tests.support.tls import served
 

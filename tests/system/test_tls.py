@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from aiohttp import ClientOSError, web
 
-from jobs.wiring import wire_source
 from migrator import errors
 from migrator.config.settings import read_configuration
+from migrator.jobs.wiring import wire_source
 from migrator.wire.auth import HeaderAuth
 from migrator.wire.client import HttpClient
 from migrator.wire.failures import translate_error

@@ -10,9 +10,9 @@ import json
 import pytest
 from aiohttp import web
 
-from jobs.wiring import wire_source, wire_target_listing
 from migrator import errors
 from migrator.config.settings import options_of, read_configuration
+from migrator.jobs.wiring import wire_source, wire_target_listing
 from migrator.model import Attachment, Draft, Entity, EntityRef, Page
 from migrator.trackers.redmine import ADAPTER, Options, RedmineSource
 from migrator.trackers.redmine.api import MAX_ATTEMPTS

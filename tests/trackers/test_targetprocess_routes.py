@@ -10,9 +10,9 @@ from urllib.parse import unquote_plus
 import pytest
 from aiohttp import web
 
-from jobs.wiring import wire_source
 from migrator import errors
 from migrator.config.settings import read_configuration
+from migrator.jobs.wiring import wire_source
 from migrator.model import NOBODY, Attachment, Draft, Entity, EntityRef
 from migrator.sandbox.targetprocess.api import Api
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs.wiring import wire_source, wire_target
 from migrator.config.secrets import credentials
 from migrator.config.settings import options_of, read_configuration
 from migrator.errors import ConfigError
+from migrator.jobs.wiring import wire_source, wire_target
 from migrator.trackers import TRACKERS, adapter
 from tests.support.program import ROOT, run
 from tests.support.tls import Certificates

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.cli import run as program
 from migrator.errors import ArchiveDamagedError
+from migrator.jobs.cli import run as program
 from migrator.model import Attachment, Entity, EntityRef, RunStatus, Status
 from migrator.pipeline.rebuild import rebuild
 from migrator.store import disk

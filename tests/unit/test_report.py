@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.commands.report import command
 from migrator.errors import ConfigError, RejectedError
+from migrator.jobs.commands.report import command
 from migrator.layers.retry import RetryingTarget
 from migrator.model import Attachment, EntityRef
 from migrator.pipeline.report.data import EntityReport, FileReport, Totals

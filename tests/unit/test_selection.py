@@ -10,8 +10,8 @@ from datetime import datetime
 
 import pytest
 
-from jobs.options import date, entity, size
 from migrator.errors import ForbiddenError, TrackerUnreachableError
+from migrator.jobs.options import date, entity, size
 from migrator.layers.dry_run import DryRunTarget
 from migrator.layers.retry import RetryingTarget
 from migrator.model import NOBODY, Attachment, EntityRef

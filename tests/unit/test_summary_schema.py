@@ -12,7 +12,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from jobs.cli import COMMANDS
+from migrator.jobs.cli import COMMANDS
 from tests.support.summary_schema import SCHEMA, check_document, made
 
 OUTPUTS = Path(__file__).parents[1] / "fixtures" / "outputs"
