@@ -56,7 +56,7 @@ async def test_a_content_that_is_there_is_not_written_again(tmp_path):
     assert {path: path.stat().st_ino for path in tmp_path.glob("blobs/*/*")} == files
 
 
-async def test_a_blob_that_a_killed_run_named_and_did_not_record_is_written_again(tmp_path):
+async def test_a_blob_that_a_killed_run_named_but_not_recorded_is_written_again(tmp_path):
     tracker = small_tracker()
     Archive(tmp_path).prepare()
     content = next(content for content in tracker.content.values() if content)

@@ -50,5 +50,5 @@ def test_both_spellings_say_the_same(in_sql, before, listed):
         ((1, ""), (1, DATES[1]), True),
     ],
 )
-def test_another_size_or_date_is_another_content_and_what_is_not_listed_says_nothing(before, listed, changed):
+def test_another_size_or_date_is_another_content_and_silence_is_not(before, listed, changed):
     assert is_content_changed(attachment(*before), attachment(*listed)) is changed
