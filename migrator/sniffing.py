@@ -15,6 +15,7 @@ from enum import Enum
 
 from migrator.model import Attachment
 from migrator.ports import BodyFacts
+from migrator.printable import printable
 
 _MAX_PAGE_BYTES = 64 * 1024
 """How much of a page is examined."""
@@ -128,7 +129,7 @@ def page_in(body: bytes, *, read_text: bool = True) -> WebPage:
 def shown(text: str) -> str:
     """Text of a page as it may be shown: one line of at most 80 characters, without possible secrets."""
     line = " ".join(_POSSIBLE_SECRET.sub("...", html.unescape(text[:1000])).split())[:80]
-    return "".join(char if char.isprintable() else "\ufffd" for char in line)
+    return printable(line)
 
 
 def is_about_licence(reason: str) -> bool:

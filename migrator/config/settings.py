@@ -21,6 +21,7 @@ from migrator.errors import ConfigError
 from migrator.filenames import on_disk
 from migrator.hints import did_you_mean
 from migrator.mapping import rule
+from migrator.printable import printable
 from migrator.units import parse_duration, parse_rate, parse_share
 
 
@@ -203,7 +204,7 @@ def read_configuration(path: Path) -> Configuration:
 
 def _message(item: Any, model: type[BaseModel], where: str) -> str:
     path = [str(part) for part in item["loc"] if not str(part).startswith(("dict[", "str", "constrained"))]
-    key = _in_one_line(".".join(path))
+    key = printable(".".join(path))
     if item["type"] == "extra_forbidden":
         return unknown_key(where, key, _keys_beside(model, path))
     if item["type"] == "missing":
@@ -211,13 +212,9 @@ def _message(item: Any, model: type[BaseModel], where: str) -> str:
     return f"{where}: {key}: {str(item['msg']).removeprefix('Value error, ')}"
 
 
-def _in_one_line(key: str) -> str:
-    return "".join(char if char.isprintable() else "\ufffd" for char in key)
-
-
 def unknown_key(where: str, key: str, known: list[str]) -> str:
     """The message for an unknown key, with the most similar known one."""
-    key = _in_one_line(key)
+    key = printable(key)
     parent, dot, last = key.rpartition(".")
     hint = did_you_mean(last, sorted(known), "known here are", lambda near: f"{parent}{dot}{near}")
     return f"{where}: unknown key {key}; {hint}"

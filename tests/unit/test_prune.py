@@ -113,7 +113,7 @@ class KilledError(BaseException):
     """The process ends here."""
 
 
-async def test_killed_at_any_step_nothing_needed_is_lost_and_the_next_one_goes_on(tmp_path, monkeypatch):
+async def test_a_prune_killed_at_any_step_loses_nothing_and_the_next_goes_on(tmp_path, monkeypatch):
     nights = await lived(tmp_path / "archive", 3)
     wanted, steps = needed(nights, {max(nights.snapshots)}), 0
     assert wanted < on_disk(nights.root)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from migrator.model import Blob
 from migrator.store.catalog.part import CatalogPart
@@ -23,12 +23,6 @@ class Blobs(CatalogPart):
     def has(self, sha256: str) -> bool:
         """Whether the catalog has such a blob."""
         return self._db.execute("SELECT 1 FROM blobs WHERE sha256 = ?", [sha256]).fetchone() is not None
-
-    def known(self, hashes: Sequence[str]) -> set[str]:
-        """Those of these hashes (one batch) that are in the catalog."""
-        placeholders = ", ".join("?" * len(hashes))
-        rows = self._db.execute(f"SELECT sha256 FROM blobs WHERE sha256 IN ({placeholders})", [*hashes])
-        return {row[0] for row in rows.fetchall()}
 
     def damaged(self) -> list[str]:
         """The blobs that `verify` found damaged or missing."""

@@ -276,7 +276,7 @@ async def test_name_of_a_file_in_the_head_may_hold_any_byte_but_nul():
 # --- one connection, many answers
 
 
-async def test_connection_is_used_again_and_nothing_of_an_answer_reaches_the_next():
+async def test_connection_is_reused_and_nothing_of_an_answer_reaches_the_next():
     told_twice = "by its length, told three times"
     whole = [BODIES[how] for how in ("in chunks, with trailers", told_twice, "behind 100 and 103", "in chunks")]
     async with Peer((*whole, stall)).serving() as peer:
@@ -335,7 +335,7 @@ async def test_server_that_closed_a_kept_connection_is_asked_over_a_new_one():
     assert peer.asked == [0, 1]
 
 
-async def test_server_that_closes_a_kept_connection_at_the_request_is_asked_once_more():
+async def test_server_that_closes_a_kept_connection_is_asked_once_more():
     async def close(reader, writer):
         pass
 
@@ -656,7 +656,7 @@ async def test_nobody_there_is_told_in_the_same_words_by_both_ways(url):
 
 
 @pytest.mark.parametrize("shown", [{}, {"expired": True}, {"host": "other.example"}])
-async def test_certificate_that_proves_nothing_is_told_in_the_same_words_by_both_ways(tmp_path, shown):
+async def test_invalid_certificate_is_told_in_the_same_words_by_both_transports(tmp_path, shown):
     made = Certificates(tmp_path)
     route = Route(*TlsFiles("source.tls", ca_file=made.ca).contexts()) if shown else DEFAULT_ROUTE
     async with Peer((answer(FILE),)).serving(made.server(**shown)) as peer, client(peer.url, route=route) as http:
@@ -793,7 +793,7 @@ def test_answer_is_the_same_in_whatever_pieces_it_comes():
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
-async def test_connection_that_is_cancelled_when_it_has_just_been_made_holds_nobody_up(tmp_path, secure):
+async def test_connection_cancelled_just_after_it_was_made_blocks_nobody(tmp_path, secure):
     made = Certificates(tmp_path)
     route = Route(*TlsFiles("t", ca_file=made.ca).contexts()) if secure else DEFAULT_ROUTE
     async with Peer((stall,)).serving(made.server() if secure else None) as peer:
