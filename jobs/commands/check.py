@@ -213,7 +213,7 @@ async def _rows(configuration: Configuration) -> str:
     from migrator.store import Catalog, is_archive
 
     try:
-        rows = read_rows(configuration.mapping_file, may_lack=configuration.settings.mapping.create_missing)
+        rows = read_rows(configuration.mapping_file, may_be_missing=configuration.settings.mapping.create_missing)
     except ConfigError:
         return "no mapping to compare with the archive"
     if not is_archive(configuration.archive):

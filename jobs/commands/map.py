@@ -46,14 +46,14 @@ def command(output: Output, /, *, config: Path) -> MapSummary:
 async def _map(configuration: Configuration, output: Output) -> MapSummary:
     from jobs.runtime import held_archive
     from jobs.wiring import wire_target_listing
-    from migrator.mapping import add_rows, read_mapping, replace_file, rule
+    from migrator.mapping import add_rows, parse_rule, read_mapping, replace_file
     from migrator.pipeline.map import MapSettings, propose
 
     target, path = wire_target_listing(configuration), configuration.mapping_file
     for warning in target.warnings:
         output.warn(warning)
-    rules = [rule(name) for name in configuration.settings.mapping.match]
-    settings = MapSettings(rules, read_mapping(path, may_lack=True), lambda rows: add_rows(path, rows))
+    rules = [parse_rule(name) for name in configuration.settings.mapping.match]
+    settings = MapSettings(rules, read_mapping(path, may_be_missing=True), lambda rows: add_rows(path, rows))
     try:
         with held_archive(configuration.archive, "map") as (_, catalog):
             output.note(f"target: {await target.tracker.check()}")
@@ -62,8 +62,8 @@ async def _map(configuration: Configuration, output: Output) -> MapSummary:
     finally:
         await target.tracker.close()
     left = [*summary.ambiguous, *summary.unmatched]
-    await asyncio.to_thread(replace_file, configuration.open_file, _open_rows(left))
-    return replace(summary, mapping=str(path), open=str(configuration.open_file))
+    await asyncio.to_thread(replace_file, configuration.unmatched_file, _open_rows(left))
+    return replace(summary, mapping=str(path), open=str(configuration.unmatched_file))
 
 
 def _open_rows(left: Sequence[OpenEntity]) -> str:

@@ -20,7 +20,7 @@ from yarl import URL
 from migrator.errors import ConfigError
 from migrator.filenames import on_disk
 from migrator.hints import did_you_mean
-from migrator.mapping import rule
+from migrator.mapping import parse_rule
 from migrator.units import parse_duration, parse_rate, parse_share
 
 
@@ -49,7 +49,7 @@ def _proxy(value: object) -> str:
 
 def _rules(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
-        rule(name)
+        parse_rule(name)
     return names
 
 
@@ -147,7 +147,7 @@ class Configuration:
         return resolved_path(self.folder, self.settings.archive)
 
     @property
-    def open_file(self) -> Path:
+    def unmatched_file(self) -> Path:
         """Where `map` lists the entities for which it found no row: beside the mapping, e.g. `mapping.open.csv`."""
         return self.mapping_file.with_name(f"{self.mapping_file.stem}.open.csv")
 
@@ -221,14 +221,14 @@ def _keys_beside(model: type[BaseModel], path: list[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def options_of(given: Mapping[str, Any], kind: type[Any], where: str) -> Any:
+def options_of(given: Mapping[str, Any], options_class: type[Any], where: str) -> Any:
     """[source.options] or [target.options] as the dataclass that the adapter declares."""
-    known = [field.name for field in dataclasses.fields(kind)]
+    known = [field.name for field in dataclasses.fields(options_class)]
     for key in given:
         if key not in known:
             raise ConfigError(unknown_key("configuration", f"{where}.{key}", known))
     try:
-        return TypeAdapter(kind).validate_python(dict(given))
+        return TypeAdapter(options_class).validate_python(dict(given))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

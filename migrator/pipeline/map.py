@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from migrator import errors
-from migrator.mapping import Index, Mapping, Match, Row, Rule, match
+from migrator.mapping import Index, Mapping, Match, NewRow, Rule, match
 from migrator.model import Entity, EntityRef, RunStatus
 from migrator.pipeline.summary import MapCounts, MapSummary, OpenEntity
 from migrator.ports import Source
@@ -31,7 +31,7 @@ class MapSettings:
 
     rules: Sequence[Rule]
     known: Mapping
-    add_rows: Callable[[Sequence[Row]], int]
+    add_rows: Callable[[Sequence[NewRow]], int]
 
 
 async def propose(
@@ -94,7 +94,7 @@ def _proposed(catalog: Catalog, index: Index, settings: MapSettings) -> MapSumma
     fresh = [entity for entity in entities.values() if entity.ref not in settings.known]
     taken = [to for targets in settings.known.values() for to in targets]
     found = list(match(fresh, index, taken))
-    rows = [Row(one.source, one.target, one.found_by, one.sure) for one in found if one.target]
+    rows = [NewRow(one.source, one.target, one.found_by, one.sure) for one in found if one.target]
     with_files = {ref for ref, _ in catalog.entities.owners()}
     left = [one for one in found if one.target is None and one.source in with_files]
     ambiguous = tuple(_open(one, entities) for one in left if one.candidates)
