@@ -187,13 +187,20 @@ def read_configuration(path: Path) -> Configuration:
 
 
 def _message(item: Any, model: type[BaseModel], where: str) -> str:
-    path = [str(part) for part in item["loc"] if not str(part).startswith(("dict[", "str", "constrained"))]
+    path = [str(part) for part in item["loc"]]
+    if item["type"] != "extra_forbidden":
+        path = [part for part in path if not _is_branch(part)]
     key = _in_one_line(".".join(path))
     if item["type"] == "extra_forbidden":
         return unknown_key(where, key, _keys_beside(model, path))
     if item["type"] == "missing":
         return f"{where}: the key {key} is missing"
     return f"{where}: {key}: {str(item['msg']).removeprefix('Value error, ')}"
+
+
+def _is_branch(part: str) -> bool:
+    """Whether pydantic names a branch of the type of a secret here, as it does after the secret's key."""
+    return part in {"str", "constrained-str"} or part.startswith("dict[")
 
 
 def _in_one_line(key: str) -> str:
