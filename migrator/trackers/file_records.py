@@ -21,7 +21,7 @@ class FileRecords:
         self._ask, self._sample = ask, sample
         self._proven = False
 
-    async def still_list(self, attachment: Attachment, files_of: FilesOf) -> bool:
+    async def still_lists(self, attachment: Attachment, files_of: FilesOf) -> bool:
         """Whether the file still has a record, or is in the list of its entity.
 
         `GoneError` if there is no record of any other file either, which proves nothing.

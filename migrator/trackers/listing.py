@@ -56,6 +56,11 @@ class PageRequest:
     skip: int = 0
     sorts: bool = True
 
+    @property
+    def position(self) -> str:
+        """Where in the listing the page starts, for messages."""
+        return f"behind {self.skip} items" if self.after is None else f"after id {self.after}"
+
 
 @dataclass(frozen=True, slots=True)
 class PageItems:

@@ -67,7 +67,7 @@ def split(
 
 
 def numbered(item: dict[str, Any], key: str = "id") -> dict[str, Any]:
-    """The item itself, if it has the number that it must have: `read` of `split` for a listing that goes by ids."""
+    """The item itself; `UnexpectedBodyError` if it has no number. For `split`, where a listing is walked by ids."""
     number_in(item, key)
     return item
 

@@ -14,8 +14,8 @@ from jobs.wiring import wire_source, wire_target_listing
 from migrator import errors
 from migrator.config.settings import options_of, read_configuration
 from migrator.model import Attachment, Draft, Entity, EntityRef, Page
+from migrator.trackers.failed_attempts import MAX_ATTEMPTS
 from migrator.trackers.redmine import ADAPTER, Options, RedmineSource
-from migrator.trackers.redmine.api import MAX_ATTEMPTS
 from migrator.trackers.redmine.containers import OTHER_STREAMS
 from tests.contract import Bytes
 from tests.contract.source import crawl, fetch, read_to_the_end

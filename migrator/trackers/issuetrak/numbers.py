@@ -35,8 +35,6 @@ SAMPLE_SIZE = 200
 """Issues of a sample, whose lists of files are requested to find one that answers."""
 MAX_WITNESSES = 3
 """Issues that answered before; one of them must still answer for gaps to be believed."""
-MAX_ATTEMPTS = 3
-"""Attempts at a broken issue before its failure is recorded and the rest is read."""
 
 Ask = Callable[[str], Awaitable[dict[str, Any]]]
 """Requests the issue with a number; `GoneError` if it doesn't exist."""
@@ -47,7 +45,7 @@ class Numbered:
 
     def __init__(self, kind: str, numbers: str, ask: Ask, entity: Callable[[Mapping[str, Any]], Entity]) -> None:
         self._kind, self._numbers, self._ask, self._entity = kind, numbers, ask, entity
-        self._attempts = FailedAttempts(MAX_ATTEMPTS)
+        self._attempts = FailedAttempts()
 
     async def page(self, cursor: Cursor | None) -> Page:
         """One page of issues, for `Source.read`.

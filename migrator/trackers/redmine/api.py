@@ -30,8 +30,6 @@ T = TypeVar("T")
 
 PAGE_SIZE = 100
 """Items on a page. Redmine silently reduces any larger number to this."""
-MAX_ATTEMPTS = 3
-"""Attempts at a broken route before its failure is recorded and the rest is read."""
 SWITCHED_OFF = (
     "the REST API of this Redmine is switched off (Administration -> Settings -> API), so no credentials are looked at"
 )
@@ -42,7 +40,7 @@ class Api:
 
     def __init__(self, http: HttpClient) -> None:
         self._http = http
-        self._attempts = FailedAttempts(MAX_ATTEMPTS)
+        self._attempts = FailedAttempts()
 
     async def account(self) -> dict[str, Any]:
         """The account of these credentials, or `AuthError`: no other route is sure to refuse wrong credentials."""
@@ -90,7 +88,7 @@ class Api:
         return [by_number[number] for number in sorted(by_number)]
 
     async def result_or_final_error(self, name: str, call: Awaitable[T]) -> T | ItemFailedError:
-        """The result of a call, or its error if that is definite or came `MAX_ATTEMPTS` times; else raises it."""
+        """The result of a call, or its error if that is definite or final (see `FailedAttempts`); else raises it."""
         try:
             result = await call
         except RejectedError as error:

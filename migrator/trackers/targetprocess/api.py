@@ -136,9 +136,7 @@ class Api:
         if not collection.streams:
             known = self._writes_next or len(received) < _DEFAULT_PAGE_SIZE
             return PageItems(listed(answer, path), more if more or known else None)
-        place = f"GET api/v1/{path}, " + (
-            f"behind {request.skip} items" if request.after is None else f"after id {request.after}"
-        )
+        place = f"GET api/v1/{path}, {request.position}"
         items, unread = split(received, partial(numbered, key="Id"), place, collection.name)
         return PageItems(items, more if more or self._writes_next or not received else None, unread=unread)
 

@@ -80,7 +80,7 @@ class TargetprocessSource(Targetprocess, Source):
         if attachment.id.startswith(INLINE):
             words = await text_now(self._api, attachment.owner, attachment.comment_id)
             return attachment.locator in inline_paths(words)
-        return await self._records.still_list(attachment, self.find_attachments)
+        return await self._records.still_lists(attachment, self.find_attachments)
 
     @override
     async def oddities(self) -> tuple[str, ...]:

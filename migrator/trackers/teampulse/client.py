@@ -86,7 +86,7 @@ class TeamPulse(HttpTracker[Options]):
     @override
     async def still_lists(self, attachment: Attachment) -> bool:
         """By the file's own record or the list of its work item."""
-        return await self._records.still_list(attachment, self.find_attachments)
+        return await self._records.still_lists(attachment, self.find_attachments)
 
     @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
@@ -174,8 +174,7 @@ class TeamPulse(HttpTracker[Options]):
     async def _items_in(self, path: str, request: PageRequest, answer: object) -> PageItems:
         if path not in self.capabilities.streams:
             return PageItems(objects_in(answer, "results"), total=total_in(answer))
-        where = f"behind {request.skip} items" if request.after is None else f"after id {request.after}"
-        place = f"GET {await self._path(path)}, {where}"
+        place = f"GET {await self._path(path)}, {request.position}"
         items, unread = split(list_in(answer, "results"), numbered, place, path)
         return PageItems(items, total=total_in(answer), unread=unread)
 

@@ -24,8 +24,6 @@ from migrator.wire import HttpClient
 
 MAX_IDS_PER_FILTER = 20
 """Servers of this age allow 100 nodes in a filter, and `id eq 1 or` makes four."""
-MAX_ATTEMPTS = 3
-"""Attempts at a work item before its failure is final."""
 
 
 class TeamPulseSource(TeamPulse, Source):
@@ -34,7 +32,7 @@ class TeamPulseSource(TeamPulse, Source):
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
         self._prefetchers = {stream: Prefetcher(number_in) for stream in self.capabilities.streams}
-        self._attempts = FailedAttempts(MAX_ATTEMPTS)
+        self._attempts = FailedAttempts()
         self._knows_owners = False  # whether a look-up has found a work item: then one that isn't found doesn't exist
 
     @override
