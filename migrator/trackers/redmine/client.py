@@ -91,7 +91,7 @@ class RedmineTracker(HttpTracker[Options]):
     async def check(self) -> str:
         try:
             return f"logged in to Redmine as {text((await self.api.account()).get('login'))}"
-        except LoginPageError:
+        except LoginPageError:  # an UnexpectedBodyError too, but it says what is wrong
             raise
         except (GoneError, UnexpectedBodyError):
             raise TrackerUnreachableError("no Redmine answers at this address; is `url` right?") from None

@@ -16,7 +16,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -108,13 +108,13 @@ class Containers:
             ask=tuple(entity for part in parts for entity in part.ask),
             unread=tuple(failure for part in parts for failure in part.unread),
             next=json.dumps({"after": todo[PROJECTS_PER_PAGE - 1].number}) if len(todo) > PROJECTS_PER_PAGE else None,
-            warnings=self._not_warned_yet(self._projects.odd),
+            warnings=self._not_warned_yet(self._projects.oddities),
         )
 
     def _not_warned_yet(self, sentences: Iterable[str]) -> tuple[str, ...]:
-        fresh = tuple(sentence for sentence in sentences if sentence not in self._warned)
-        self._warned.update(fresh)
-        return fresh
+        new = tuple(sentence for sentence in sentences if sentence not in self._warned)
+        self._warned.update(new)
+        return new
 
     async def _list_part(self, kind: str, path: str, project: Project) -> ListPart:
         """One list of one project; if it can't be read, an entity in `ask` stands for it."""
@@ -139,7 +139,7 @@ class Containers:
         url = f"{self._base}/projects/{project.key}/wiki/{quote(title, safe='')}"
         return Entity(EntityRef(WIKI, f"{project.key}/{title}"), title, url, raw_json(item))
 
-    async def _news(self, path: str, project: Project) -> ListPart:  # noqa: ARG002 - as all readers
+    async def _news(self, path: str, project: Project) -> ListPart:  # noqa: ARG002 - all readers take it
         news = tuple(entity_in(item, NEWS, self._base) for item in await self._api.complete_list(path, "news"))
         return ListPart(news, ask=news)
 
@@ -173,7 +173,7 @@ class Containers:
             owner, text(version.get("name")), f"{self._base}/versions/{owner.id}"
         )
 
-    async def _with_fields(self, items: Sequence[Mapping[str, Any]], kind: str) -> ListPart:
+    async def _with_files_in_fields(self, items: Sequence[Mapping[str, Any]], kind: str) -> ListPart:
         """The items that have files in their custom fields."""
         with_files = [item for item in items if await self._fields.numbers(item, kind)]
         entities = tuple(entity_in(item, kind, self._base) for item in with_files)
@@ -181,17 +181,17 @@ class Containers:
 
     async def _fields_page(self, step: int) -> Page:
         """The page of one of `KINDS_WITH_FIELDS`."""
-        part, doubtful = ListPart(), self._fields.warnings(())
-        for kind in KINDS_WITH_FIELDS[step : step + 1]:
-            items, broken = await self._items_of(kind)
-            part, doubtful = await self._with_fields(items, kind), self._fields.warnings(items)
-            part = replace(part, ask=(*part.ask, *broken))
+        kind = KINDS_WITH_FIELDS[min(step, len(KINDS_WITH_FIELDS) - 1)]
+        items, unreadable_lists = await self._items_of(kind)
+        part = await self._with_files_in_fields(items, kind)
+        doubtful_fields = self._fields.warnings(items)
         await self._api.account()
+        unread = self._not_warned_yet((*self._projects.oddities, *await self._fields.unknowns()))
         return Page(
             entities=part.entities,
-            ask=part.ask,
+            ask=(*part.ask, *unreadable_lists),
             next=json.dumps({"after": step + 1}) if step + 1 < len(KINDS_WITH_FIELDS) else None,
-            warnings=(*self._not_warned_yet((*self._projects.odd, *await self._fields.unknowns())), *doubtful),
+            warnings=(*unread, *doubtful_fields),
         )
 
     async def _items_of(self, kind: str) -> tuple[Items, tuple[Entity, ...]]:
