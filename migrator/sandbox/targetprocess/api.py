@@ -27,7 +27,7 @@ ApiHandler = Callable[[web.Request, bytes], Content]
 class Api:
     """The handlers of the API.
 
-    `place` is the address that the server believes to have.
+    `place` is the address that the server believes it has.
     """
 
     def __init__(self, state: TrackerState, access: Access, lists: Lists, place: str) -> None:

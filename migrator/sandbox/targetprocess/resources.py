@@ -118,12 +118,12 @@ def value_at(resources: Resources, resource: Resource, path: Sequence[str], row:
 
 
 def chosen(resources: Resources, resource: Resource, conditions: list[Condition], rows: Sequence[Any]) -> Sequence[Any]:
-    """The rows that satisfy all conditions."""
+    """The rows that satisfy all conditions. An unknown field is refused even if there are no rows."""
     for condition in conditions:
-        last = resource
+        holder = resource
         for name in condition.path:
-            _, field = last.find(name, "where")
-            last = resources.get(field.to, last)
+            _, field = holder.find(name, "where")
+            holder = resources.get(field.to, holder)
         rows = [row for row in rows if holds(condition, value_at(resources, resource, condition.path, row))]
     return rows
 
