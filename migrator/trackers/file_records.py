@@ -31,7 +31,7 @@ class FileRecords:
             return True
         if record is None:
             raise GoneError(
-                f"attachment {attachment.id}: its record isn't there, and nor is that of any other", status=404
+                f"attachment {attachment.id}: neither its record nor that of any other file can be found", status=404
             )
         return False
 

@@ -1083,7 +1083,7 @@ async def test_extension_for_names_without_one_is_an_option():
 @pytest.mark.parametrize("name", ["no extension", ".txt", "n" * 252 + ".txt"])
 async def test_name_that_would_break_the_server_is_never_sent(name):
     async with running() as (sandbox, _):
-        with pytest.raises(errors.RejectedError, match="no name that Squash TM can hold"):
+        with pytest.raises(errors.RejectedError, match="not a name that Squash TM can store"):
             await sent(sandbox, name)
         assert not sandbox.requests
 

@@ -104,7 +104,7 @@ async def test_server_without_a_context_is_known_by_its_lists(status):
     async with odd(refuses={"Context": status}) as (sandbox, source):
         assert f"status {status}" in await source.check()
         assert await all_of(source) == all_in(sandbox)
-        assert any("doesn't tell whom" in one for one in await source.oddities())
+        assert any("shows neither the account" in one for one in await source.oddities())
 
 
 async def test_any_one_list_is_proof_enough():
@@ -143,7 +143,7 @@ async def test_ordinary_server_has_nothing_odd_to_tell(page_size):
 async def test_what_is_odd_about_lists_is_said():
     async with odd(replace(SKIP, page_size=30), counts=False, sortable=False) as (_, source):
         found = "; ".join(await source.oddities())
-    assert "Generals: not all that is asked for is told; every entity is asked" in found
+    assert "Generals: the server refuses some of the requested fields; the files of every entity" in found
     assert "Attachments are listed by position" in found
 
 
@@ -292,7 +292,7 @@ async def test_where_entities_have_no_list_what_stands_inside_of_them_is_read(st
         assert await all_of(source) == all_in(sandbox)
         asked = [path for path in sandbox.asked if path.endswith("/Attachments")]
         assert len(asked) <= 2, "a route that is not there is not tried for each entity"
-        assert any("no list of its files" in one for one in await source.oddities())
+        assert any("no list of their files" in one for one in await source.oddities())
 
 
 async def test_only_the_vendors_own_spelling_is_understood_and_the_records_tell_the_rest():
@@ -376,7 +376,7 @@ async def test_where_the_list_of_an_entity_is_refused_what_stands_inside_of_it_i
     async with odd(refuses={"/Attachments?": status}) as (sandbox, source):
         ref, count = with_files(sandbox)
         assert len(await source.attachments_of(counted(ref, count))) == count
-        assert any("read from inside" in words for words in await source.oddities())
+        assert any("read from the entity itself" in words for words in await source.oddities())
         sandbox.change = lambda _request, tree: (
             {**tree, "Attachments": {"Items": []}} if "Attachments" in tree else tree
         )

@@ -4,7 +4,7 @@ Redmine answers 200 to anonymous visitors, with what everybody may see. The acco
 every listing, and a refusal by one route is not a refusal of the account.
 
 Beware: with its REST API switched off, Redmine ignores the key. Public issues are listed as usual, and the account is
-refused with an empty 403, whereas a wrong key gets a 401 (Redmine 5.0, `require_login`; so recorded).
+refused with an empty 403, whereas a wrong key gets a 401 (`require_login` of Redmine 5.0; recorded from a running one).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ T = TypeVar("T")
 PAGE_SIZE = 100
 """Items on a page. Redmine silently reduces any larger number to this."""
 SWITCHED_OFF = (
-    "the REST API of this Redmine is switched off (Administration -> Settings -> API), so no credentials are looked at"
+    "the REST API of this Redmine is switched off (Administration -> Settings -> API), so it ignores all credentials"
 )
 
 
@@ -58,7 +58,7 @@ class Api:
         except AuthError:
             await self.account()
             raise RetriableError(
-                f"GET {path}: refused (status 401), though the account is good elsewhere", status=401
+                f"GET {path}: refused (status 401), although other routes accept this account", status=401
             ) from None
 
     async def first_issues(self) -> dict[str, Any]:

@@ -124,7 +124,7 @@ class Containers:
     async def _read(self, path: str, project: Project) -> ListPart:
         match = _LIST.fullmatch(path)
         if match is None:
-            raise GoneError(f"{path[:60]!r} is no list of a Redmine")
+            raise GoneError(f"{path[:60]!r} is not a list of a Redmine")
         return await self._readers[match[2]](path, project)
 
     async def _wiki(self, path: str, project: Project) -> ListPart:
@@ -256,7 +256,7 @@ class Containers:
             path = f"projects/{quote(key, safe='')}/wiki/{quote(title, safe='')}.json"
             return object_in(await self._api.get(path, {"include": "attachments"}), "wiki_page")
         if ref.kind not in RECORDS:
-            raise GoneError(f"{ref}: a Redmine has no such kind")
+            raise GoneError(f"{ref}: Redmine has no such kind")
         path, name = RECORDS[ref.kind]
         query = {"include": "enabled_modules" if ref.kind == PROJECT else "attachments"}
         try:

@@ -106,7 +106,7 @@ class Fields:
         doubtful = {field.name or field.id for field in fields if self._named.isdisjoint(field[:2])}
         new = sorted(doubtful - self._warned)
         self._warned.update(new)
-        sentence = "custom field {!r} may hold files, which are not read then ({}); name it in `file_fields` if it does"
+        sentence = "custom field {!r} may hold files; they are not read ({}) unless `file_fields` names it"
         return tuple(sentence.format(name, self._refusal) for name in new)
 
     async def files(self, numbers: Sequence[str], owner: EntityRef) -> list[Attachment]:

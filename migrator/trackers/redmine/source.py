@@ -151,20 +151,18 @@ class RedmineSource(RedmineTracker, Source):
             try:
                 sentences += await part()
             except ItemFailedError as error:
-                sentences.append(f"{error}: what that would tell can't be read")
+                sentences.append(f"{error}: so this part can't be checked")
         return tuple(sentences)
 
     async def _odd_issues(self) -> Sequence[str]:
         answer, sentences = await self.api.first_issues(), []
         if integer(answer.get("total_count")) is None:
-            sentences.append(
-                "lists tell no `total_count`, so one that the server cuts off can't be told from a whole one"
-            )
+            sentences.append("lists have no `total_count`, so a list that was cut off looks like a complete one")
         numbers = [integer(issue.get("id")) or 0 for issue in as_objects(answer.get("issues"))]
         if numbers != sorted(numbers):
             sentences.append(
-                "issues are not listed in the order of their numbers, as they are asked for: one that is deleted while "
-                "they are read may hide another from that run"
+                "issues are not listed in the order of their numbers, although that is requested: if one is deleted "
+                "during a run, the run may miss another"
             )
         return sentences
 
@@ -172,5 +170,5 @@ class RedmineSource(RedmineTracker, Source):
         if not self._options.also:
             return ()
         seen = await self._projects.all(anew=True)
-        no_project = "this account sees no project, so there is nothing that it could read"
+        no_project = "this account sees no project, so there is nothing to read"
         return self._projects.oddities if seen or self._projects.oddities else [no_project]

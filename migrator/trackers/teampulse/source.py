@@ -67,13 +67,13 @@ class TeamPulseSource(TeamPulse, Source):
             if cursor is not None and len(items) < self._options.page_size:
                 await self._listing(stream, first=False).page(cursor)
         except errors.ShortListingError as error:
-            sentences.append(f"{stream}: {error}; as long as it is so, each backup says that it is incomplete")
+            sentences.append(f"{stream}: {error}; until that changes, each backup says that it is incomplete")
         if mode_of(cursor) is Offset:
             sentences.append(
-                f"{stream} are listed by position and not by id: what is deleted meanwhile costs some requests"
+                f"{stream} are listed by position and not by id: each deletion during a run costs some more requests"
             )
         if stream == "workitems" and items and await self._filtered(f"id eq {number_in(items[0])}", 1) is None:
-            sentences.append("it takes no filter of work items: the owners of files are asked for one by one")
+            sentences.append("it refuses filters of work items: the owners of files are requested one by one")
         return sentences
 
     async def _work_items(self, items: Sequence[Mapping[str, Any]]) -> Page:
@@ -102,9 +102,11 @@ class TeamPulseSource(TeamPulse, Source):
         reasons = {number: str(error) for number, error in failures.items()}
         self._knows_owners = self._knows_owners or bool(refs)
         if missing and not await self._can_look_up():
-            reasons |= dict.fromkeys(missing, "no work item can be looked up, so this one may be there")
-        reasons = {number: f"{reason}; its files are kept as nobody's" for number, reason in sorted(reasons.items())}
-        return refs, [Unread(EntityRef(UNTYPED, str(number)), reason) for number, reason in reasons.items()]
+            reasons |= dict.fromkeys(missing, "no work item can be looked up, so this one may exist")
+        return refs, [
+            Unread(EntityRef(UNTYPED, str(number)), f"{reason}; its files are kept without an owner")
+            for number, reason in sorted(reasons.items())
+        ]
 
     async def _one_by_one(
         self, numbers: Sequence[int], refs: dict[int, EntityRef], failures: dict[int, errors.MigratorError]
