@@ -225,6 +225,13 @@ class Listing:
         return True
 
 
+def oddities_of_order(name: str, cursor: Cursor | None) -> list[str]:
+    """A sentence, if the cursor after the first page of a listing shows that the server can't list it by id."""
+    if mode_of(cursor) is not Offset:
+        return []
+    return [f"{name} are listed by position and not by id: each deletion during a run costs some more requests"]
+
+
 async def walked(step: Callable[[S], Awaitable[tuple[Items, S | None]]], start: S) -> AsyncIterator[dict[str, Any]]:
     """The items of all steps until there is no next one; `RejectedError` if a step comes a second time."""
     state: S | None = start

@@ -376,7 +376,7 @@ async def test_refused_listing_is_named_as_an_entity_and_stays_refused():
 def is_below(sandbox: SquashSandbox, ref: EntityRef, iteration: Node) -> bool:
     """Whether this is an execution of the iteration, or a step of one."""
     node = sandbox.tree.nodes[ref.kind, int(ref.id)]
-    return ref.kind in {"executions", "execution-steps"} and iteration in (node.above, node.above.above)
+    return ref.kind in {"executions", "execution-steps"} and iteration in (node.parent, node.parent.parent)
 
 
 async def test_way_that_was_closed_is_named_until_it_is_open_and_its_files_are_fetched_then(tmp_path):
@@ -749,7 +749,7 @@ async def test_item_that_cannot_be_read_is_named_with_its_place_and_the_rest_is_
 
 
 def children(sandbox: SquashSandbox, campaign: int) -> list[Node]:
-    return list(sandbox.tree.below(sandbox.tree.nodes["campaigns", campaign], "iterations"))
+    return list(sandbox.tree.children(sandbox.tree.nodes["campaigns", campaign], "iterations"))
 
 
 async def test_files_listed_by_their_owner_short_of_their_number_are_no_list():

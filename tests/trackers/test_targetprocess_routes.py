@@ -393,7 +393,7 @@ async def test_list_of_all_that_is_empty_though_entities_tell_of_files_is_a_fail
         await source.read("Attachments", None)
         pages = await read_to_the_end(source, "Generals")
         assert any("list of all attachments is empty" in words for words in await source.oddities())
-    assert ["holds 0" in one.reason for page in pages for one in page.unread] == [True]
+    assert ["has 0" in one.reason for page in pages for one in page.unread] == [True]
 
 
 async def test_list_of_all_that_lacks_many_files_that_entities_tell_of_is_odd():
@@ -404,7 +404,7 @@ async def test_list_of_all_that_lacks_many_files_that_entities_tell_of_is_odd():
         assert (await source.read("Attachments", None)).next
         assert not (await source.read("Attachments", '{"after": 999999}')).next
         pages = await read_to_the_end(source, "Generals")
-    assert "the list of all attachments holds 5" in pages[-1].warnings[0]
+    assert "the list of all attachments has 5" in pages[-1].warnings[0]
     async with odd() as (_, source):
         await read_to_the_end(source, "Attachments")
         assert not any(page.warnings for page in await read_to_the_end(source, "Generals"))

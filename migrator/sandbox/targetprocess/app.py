@@ -46,7 +46,7 @@ class TargetprocessSandbox(Sandbox):
     @override
     def kind_of(self, entity_id: int) -> str:
         """The entity type of an entity."""
-        return TYPES[self.state.existing_entity(entity_id).kind][0]
+        return TYPES[self.state.existing_entity(entity_id).kind].name
 
     @override
     def routes(self) -> Iterable[web.RouteDef]:

@@ -90,7 +90,7 @@ class Lists:
         others = {"Comment": self._state.comments, "Message": self._state.world.messages, **FIXED}
         if name in others:
             return others[name]
-        return [entity for entity in self._state.entities() if name in {"General", TYPES[entity.kind][0]}]
+        return [entity for entity in self._state.entities() if name in {"General", TYPES[entity.kind].name}]
 
     def row(self, request: web.Request, resource: Resource) -> Any:
         """The row whose id is in the path; 404 if there is none, 403 if it is forbidden."""
@@ -110,7 +110,7 @@ class Lists:
         if name in {"Comment", "Message", *FIXED}:
             return next((row for row in self.rows_of(name) if row.id == number), None)
         entity = self._state.entity(number)
-        return entity if entity and name in {"General", TYPES[entity.kind][0]} else None
+        return entity if entity and name in {"General", TYPES[entity.kind].name} else None
 
     def page(self, request: web.Request, resource: Resource, rows: Sequence[Any]) -> dict[str, Any]:
         """The page of these rows that a query requests."""

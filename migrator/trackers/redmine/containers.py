@@ -33,7 +33,7 @@ from migrator.trackers.redmine.parse import (
     ISSUE,
     NEWS,
     PROJECT,
-    RECORDS,
+    RECORD_NAMES,
     TIME_ENTRY,
     USER,
     VERSION,
@@ -202,14 +202,14 @@ class Containers:
             return [], ()
         if kind in REQUIRED_MODULES:
             return await self._of_all_projects(kind)
-        path, name = f"{RECORDS[kind][0]}.json", RECORDS[kind][0]
+        name = RECORD_NAMES[kind].list_name
         queries = [{"status": status} for status in USER_STATUSES] if kind == USER else [{}]
-        lists = [await self._api.complete_list(path, name, query) for query in queries]
+        lists = [await self._api.complete_list(f"{name}.json", name, query) for query in queries]
         return [item for items in lists for item in items], ()
 
     async def _of_all_projects(self, kind: str) -> tuple[Items, tuple[Entity, ...]]:
         """Project by project, because the module must be enabled in each."""
-        projects, name = await self._projects.all(), RECORDS[kind][0]
+        projects, name = await self._projects.all(), RECORD_NAMES[kind].list_name
         projects = tuple(project for project in projects if project.has(REQUIRED_MODULES[kind]))
         paths = [f"projects/{project.key}/{name}.json" for project in projects]
         calls = (self._own_items(path, name, project) for path, project in zip(paths, projects, strict=True))
@@ -255,12 +255,12 @@ class Containers:
             key, _, title = ref.id.partition("/")
             path = f"projects/{quote(key, safe='')}/wiki/{quote(title, safe='')}.json"
             return object_in(await self._api.get(path, {"include": "attachments"}), "wiki_page")
-        if ref.kind not in RECORDS:
+        if ref.kind not in RECORD_NAMES:
             raise GoneError(f"{ref}: Redmine has no such kind")
-        path, name = RECORDS[ref.kind]
+        list_name, key = RECORD_NAMES[ref.kind]
         query = {"include": "enabled_modules" if ref.kind == PROJECT else "attachments"}
         try:
-            record = object_in(await self._api.get(f"{path}/{digits(ref.id)}.json", query), name)
+            record = object_in(await self._api.get(f"{list_name}/{digits(ref.id)}.json", query), key)
         except RetriableError as error:
             if ref.kind == NEWS and error.status == 401:
                 raise ForbiddenError(f"{error}; before 4.1 the API tells no files of news", status=401) from None

@@ -17,8 +17,8 @@ from typing_extensions import override
 from migrator import errors
 from migrator.model import NOBODY, Attachment, Cursor, Entity, EntityRef, Link, Page, Unread
 from migrator.ports import Source
-from migrator.trackers.cursors import Offset, mode_of
 from migrator.trackers.lenient import as_object, integer, raw_json, text
+from migrator.trackers.listing import oddities_of_order
 from migrator.trackers.targetprocess.api import ATTACHMENTS, COMMENTS, GENERALS, MESSAGES, Collection
 from migrator.trackers.targetprocess.client import Options, Targetprocess
 from migrator.trackers.targetprocess.files import records_of, text_now
@@ -108,10 +108,7 @@ class TargetprocessSource(Targetprocess, Source):
                 else "the rest is requested item by item"
             )
             sentences.append(f"{name}: the server refuses some of the requested fields; {remedy}")
-        if mode_of(cursor) is Offset:
-            sentences.append(
-                f"{name} are listed by position and not by id: each deletion during a run costs some more requests"
-            )
+        sentences += oddities_of_order(name, cursor)
         wanted = min(self._options.page_size, collection.max_page_size)
         if cursor is not None and 0 < len(items) < wanted and (await self._api.page(collection, cursor)).items:
             sentences.append(f"{name}: a page has {len(items)} items, although {wanted} were requested")

@@ -12,10 +12,9 @@ from typing_extensions import override
 from migrator import errors
 from migrator.model import NOBODY, Cursor, EntityRef, Page, Unread
 from migrator.ports import Source
-from migrator.trackers.cursors import Offset, mode_of
 from migrator.trackers.failed_attempts import FailedAttempts
 from migrator.trackers.lenient import integer
-from migrator.trackers.listing import Items
+from migrator.trackers.listing import Items, oddities_of_order
 from migrator.trackers.prefetch import Prefetcher
 from migrator.trackers.strict import number_in
 from migrator.trackers.teampulse.client import Options, TeamPulse
@@ -68,10 +67,7 @@ class TeamPulseSource(TeamPulse, Source):
                 await self._listing(stream, first=False).page(cursor)
         except errors.ShortListingError as error:
             sentences.append(f"{stream}: {error}; until that changes, each backup says that it is incomplete")
-        if mode_of(cursor) is Offset:
-            sentences.append(
-                f"{stream} are listed by position and not by id: each deletion during a run costs some more requests"
-            )
+        sentences += oddities_of_order(stream, cursor)
         if stream == "workitems" and items and await self._filtered(f"id eq {number_in(items[0])}", 1) is None:
             sentences.append("it refuses filters of work items: the owners of files are requested one by one")
         return sentences
