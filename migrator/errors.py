@@ -1,36 +1,36 @@
-"""Every error that leaves this library, grouped by what to do next, with the exit status of a run that it ends.
+"""All errors of this library, grouped by what to do next, with the exit status of a run that ends with one.
 
     MigratorError                      exit
-    |- ConfigError                       2    mend the configuration; nothing was done
+    |- ConfigError                       2    correct the configuration; nothing was done
     |- FatalError                             stop the run
-    |  |- TrackerUnreachableError        4    nobody answers, in spite of all retries
+    |  |- TrackerUnreachableError        4    no usable answer, in spite of all retries
     |  |- AuthError                      4    the credentials are wrong
-    |  |- ArchiveDamagedError            5    the archive is not what its catalog says
+    |  |- ArchiveDamagedError            5    the archive differs from its catalog
     |  |- ArchiveLockedError             6    another run holds it
     |  `- StorageError                   7    full, read-only or broken
-    `- ItemFailedError                   3    this item can't be had now; go on with the others
+    `- ItemFailedError                   3    this item failed; go on with the others
        |- RetriableError                      try again, later
        |  |- ThrottledError                   429, 503: all workers slow down
-       |  |- ConnectError                     no connection came about
-       |  |- ReadTimeoutError                 nothing came for too long
-       |  `- UnexpectedBodyError              the body is not the file: cut, padded
-       |     |- LoginPageError                a page for people instead
-       |     `- ShortListingError             a listing ended before the number that the tracker gave
-       `- RejectedError                       a definite no
+       |  |- ConnectError                     no connection
+       |  |- ReadTimeoutError                 no byte came for too long
+       |  `- UnexpectedBodyError              the body is not the file or answer
+       |     |- LoginPageError                a login page or another web page instead
+       |     `- ShortListingError             fewer items were listed than the tracker has
+       `- RejectedError                       final; repeating would not help
           |- GoneError                        404, 410: no longer there
           |- ForbiddenError                   403: not for this account
-          |- UnauthorizedError                401 for this one thing, while the tracker takes the credentials
-          |- NotExposedError                  the tracker has it, but its API doesn't hand it out
-          `- OutcomeUnknownError              a write was sent and no answer seen: never repeat it blindly
+          |- UnauthorizedError                401 for this item only; the credentials are right
+          |- NotExposedError                  the tracker has it, but its API doesn't deliver it
+          `- OutcomeUnknownError              a write was sent, and no answer came: look first
 
-Messages hold method and path, never a query, a header or a body: those may carry secrets.
+Messages contain method and path, never a query, a header or a body, because those may contain secrets.
 """
 
 from __future__ import annotations
 
 
 class MigratorError(Exception):
-    """The root. `exit_code` is the status the program ends with when this error ends it."""
+    """The base of all errors. `exit_code` is the exit status of the program if this error ends it."""
 
     exit_code = 1
 
@@ -42,29 +42,29 @@ class ConfigError(MigratorError):
 
 
 class FatalError(MigratorError):
-    """No sense in going on with this run."""
+    """This run can't go on."""
 
 
 class TrackerUnreachableError(FatalError):
-    """The tracker does not answer, or not in a way that makes sense."""
+    """The tracker does not answer, or its answers make no sense."""
 
     exit_code = 4
 
 
 class AuthError(FatalError):
-    """The tracker refused the credentials, also after logging in again."""
+    """The tracker refused the credentials, even after logging in again."""
 
     exit_code = 4
 
 
 class ArchiveDamagedError(FatalError):
-    """The archive is not what its catalog says."""
+    """The archive differs from its catalog."""
 
     exit_code = 5
 
 
 class ArchiveLockedError(FatalError):
-    """Another run holds the archive; the message says who, and since when."""
+    """Another run holds the archive; the message says which one, and since when."""
 
     exit_code = 6
 
@@ -76,10 +76,7 @@ class StorageError(FatalError):
 
 
 class ItemFailedError(MigratorError):
-    """This item can't be had; the run goes on with the others.
-
-    `status` is that of the HTTP answer, if there was one.
-    """
+    """This item failed; the run goes on with the others. `status` is that of the HTTP response, if there was one."""
 
     exit_code = 3
 
@@ -89,7 +86,7 @@ class ItemFailedError(MigratorError):
 
 
 class RetriableError(ItemFailedError):
-    """May go well next time. `retry_after` is the wait in seconds that the tracker asked for, if it did."""
+    """The next try may succeed. `retry_after` is the wait in seconds that the tracker asked for, if it did."""
 
     def __init__(self, message: str, *, retry_after: float | None = None, status: int | None = None) -> None:
         super().__init__(message, status=status)
@@ -97,55 +94,56 @@ class RetriableError(ItemFailedError):
 
 
 class ThrottledError(RetriableError):
-    """The tracker asks everybody to slow down."""
+    """The tracker asks to slow down; this applies to all requests."""
 
 
 class ConnectError(RetriableError):
-    """No connection: refused, no route, no such host, TLS."""
+    """There is no connection: refused, no route, no such host, TLS."""
 
 
 class ReadTimeoutError(RetriableError):
-    """Nothing came for too long; the server may still be working on it."""
+    """No byte came for too long; the server may still be working on the request."""
 
 
 class UnexpectedBodyError(RetriableError):
-    """What came is not the file that was listed."""
+    """The body is not the file that was listed, or not the answer that was requested."""
 
 
 class LoginPageError(UnexpectedBodyError):
-    """A login page, or another page for people, in place of what was asked for."""
+    """The body is a login page or another web page."""
 
 
 class ShortListingError(UnexpectedBodyError):
-    """The tracker tells of more items than it lists; what it listed can't be all."""
+    """The tracker listed fewer items than it says it has."""
 
 
 class RejectedError(ItemFailedError):
-    """A definite no for one item; repeating the request would not change it."""
+    """One item was refused for good; repeating the request would not change that."""
 
 
 class GoneError(RejectedError):
-    """It is no longer there (404, 410)."""
+    """The item no longer exists (404, 410)."""
 
 
 class ForbiddenError(RejectedError):
-    """This account may not (403)."""
+    """This account may not see or change the item (403)."""
 
 
 class UnauthorizedError(RejectedError):
-    """This one thing was refused with a 401, though the tracker itself takes the credentials."""
+    """This item was refused with a 401, although the tracker accepts the credentials."""
 
 
 class NotExposedError(RejectedError):
-    """The tracker has the file, but its API doesn't hand it out."""
+    """The tracker has the file, but its API doesn't deliver it."""
 
 
 class OutcomeUnknownError(RejectedError):
-    """A write went out and may have happened or not: look before sending again.
+    """A write was sent and may have been done or not: look before sending it again.
 
-    `finished`: the tracker did answer, with an error of its own (500, 503), so it is not at work on it any more.
-    `at_work`: it may be; nothing came for too long, or whoever stands before it gave up waiting (502, 504).
-    `login`: a login page came, which says that nothing was done. `accepted`: it said yes, and doesn't show it.
+    finished  the tracker answered with an error of its own (500, 503), so it is no longer working on the write
+    at_work   it may still be working on it: no byte came for too long, or a proxy gave up waiting (502, 504)
+    login     a login page came, so nothing was done
+    accepted  the tracker accepted the write, but does not show its result
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""The domain's words as types: what flows from a source to the archive to a target.
+"""The words of the domain as types: what goes from a source to the archive, and from there to a target.
 
-Everything is a frozen value, and ids are text, whatever the tracker makes of them.
+All of them are frozen values. Ids are text, even where a tracker has numbers.
 
 Beware: `Attachment.name` is the tracker's own name, unchanged. It is never a path.
 """
@@ -15,11 +15,11 @@ UNLINKED = "Unlinked"
 """The kind of a file that nothing owns; its entity id is empty."""
 
 Cursor = str
-"""Where a stream goes on: opaque text that the adapter wrote and only the adapter reads."""
+"""Where a stream goes on: opaque text that only the adapter writes and reads."""
 
 
 class EntityRef(NamedTuple):
-    """What names an entity within its tracker. A tuple, as hundreds of thousands of them are keys."""
+    """The name of an entity within its tracker. A tuple, because hundreds of thousands of them are keys."""
 
     kind: str
     id: str
@@ -34,7 +34,7 @@ NOBODY = EntityRef(UNLINKED, "")
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """What carries attachments. `raw` is the tracker's own JSON, None where only a reference was seen."""
+    """Anything that has attachments. `raw` is the tracker's own JSON, None if only a reference to it was seen."""
 
     ref: EntityRef
     title: str = ""
@@ -44,10 +44,10 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file on an entity, as the tracker tells of it; the bytes are elsewhere.
+    """A file on an entity as the tracker lists it, without its bytes.
 
-    `size` is in bytes, None where the tracker tells none. `created_at` is ISO 8601 text; without an offset
-    where the tracker doesn't tell one. `locator` is what the adapter needs to download it (a path, or nothing).
+    `size` is in bytes, None if the tracker doesn't say. `created_at` is ISO 8601 text, without an offset if the tracker
+    gives none. `locator` is what the adapter needs to download the file (a path, or nothing).
     """
 
     id: str
@@ -65,9 +65,9 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An owner found elsewhere (in a comment's text, on a message) for a file that names none itself.
+    """The owner, found elsewhere (in a comment, on a message), of a file that is listed without one.
 
-    It applies only while the attachment is `Unlinked`: an owner told by the tracker always wins.
+    It applies only while the attachment is `Unlinked`: an owner that the tracker gives always wins.
     """
 
     attachment_id: str
@@ -77,9 +77,9 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """Something that a tracker has and that could not be read: an item of a listing, or a listing below it.
+    """An item of a listing, or a listing below it, that could not be read.
 
-    `ref` is the entity it belongs to, or what names the place: a kind and the path that was asked.
+    `ref` is the entity that it belongs to, or a kind and the path that was requested.
     """
 
     ref: EntityRef
@@ -88,10 +88,10 @@ class Unread:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One step of a listing. `ask` names the entities whose attachments must be asked for one by one.
+    """One page of a listing. `ask` are the entities whose attachments have to be requested one by one.
 
-    `next` is None at the end of the stream. `unread` are failures, one each, beside which the rest of the page is good;
-    `warnings` are sentences on what is odd about it and lost nothing.
+    `next` is None at the end of the stream. `unread` are failures of single items, which leave the rest of the page
+    good. `warnings` are sentences about oddities by which nothing was lost.
     """
 
     entities: tuple[Entity, ...] = ()
@@ -113,10 +113,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One attachment as it is to arrive at a target.
-
-    Author and date are the source's own words, for targets that can keep them.
-    """
+    """One attachment as a target is to get it. Author and date are the source's, for targets that can keep them."""
 
     name: str
     media_type: str
@@ -128,9 +125,9 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class EntityDraft:
-    """A stub of a source entity as it is to arrive at a target. `kind` is the original's, `text` is plain text.
+    """A stub of a source entity, to be created at a target. `kind` is the original's, `text` is plain text.
 
-    `mark` is one word of letters, digits and hyphens that stands nowhere else; it must be kept in what is created.
+    `mark` is a unique word of letters, digits and hyphens; the created entity must contain it.
     """
 
     kind: str
@@ -140,7 +137,7 @@ class EntityDraft:
 
     @property
     def marked(self) -> str:
-        """The text with the mark below it, still plain."""
+        """The plain text with the mark below it."""
         return f"{self.text}\n\n{self.mark}"
 
 
@@ -166,7 +163,7 @@ class UploadStatus(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """How a run stands or ended."""
+    """The state of a run."""
 
     RUNNING = "running"
     COMPLETE = "complete"
@@ -178,9 +175,9 @@ class RunStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one attachment fared in a backup: stored with its blob, or a status with its reason.
+    """The result of one attachment in a backup: stored with its blob, or a status with its reason.
 
-    `warning` says what was odd about a file that was stored.
+    `warning` says what is odd about a file that was stored.
     """
 
     attachment: Attachment
@@ -191,20 +188,23 @@ class Outcome:
 
 
 Altered = dict[str, dict[str, str | int]]
-"""What a target altered of a file: `name`, `size`, or `content` (a text that was re-encoded, by its hash), each as it
-was `sent` and as it is `found` there. Empty where nothing was."""
+"""What a target changed in a file: `name`, `size` or `content` (the hash of a re-encoded text), each as it was `sent`
+and as it was `found` there. Empty if nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One attachment to be sent to one target entity, as the catalog has it.
+    """One attachment to be sent to one target entity, as recorded in the catalog.
 
-    `name` is what it is called there, or is sent under; None before the first try. `sent_run` is the load that sent
-    it, None where nothing was sent or what is there was found. `seen`: ids of the files of others that were on the
-    entity before it was sent. `differs`: it was read back, and its content was not what had been sent. `deleting`: a
-    rollback was about to delete it, and its end is not recorded. `locator` is that of the file there. `sent_name` and
-    `sent_at` (ISO 8601, UTC) are those of the last time it was sent, and `accepted` says that the target then answered
-    to have it, and that no list has shown it yet. `altered`: what the target made of it.
+    name       its name at the target, or the name to send; None before the first try
+    sent_run   the load that sent it; None if nothing was sent or the file was there already
+    seen       ids of the files that were on the entity before it was sent
+    differs    it was read back, and the content was not what had been sent
+    deleting   a rollback was about to delete it, and the result is not recorded
+    locator    the locator of the file at the target
+    sent_name, sent_at   name and time (ISO 8601, UTC) of the last time it was sent
+    accepted   the target then said that it has it, and no listing has shown it yet
+    altered    what the target changed in it
     """
 
     attachment: Attachment
@@ -226,10 +226,10 @@ class Upload:
 
     @property
     def size_there(self) -> int:
-        """How large the target says that it is."""
+        """The size in bytes that the target gives for it."""
         return int(self.altered["size"]["found"]) if "size" in self.altered else self.blob.size
 
     @property
     def sha256_there(self) -> str:
-        """The hash of what the target has of it."""
+        """The hash of the content at the target."""
         return str(self.altered["content"]["found"]) if "content" in self.altered else self.blob.sha256

@@ -1,10 +1,10 @@
-"""The contract between the pipelines and the trackers. Every adapter and every layer keeps it.
+"""The interface between jobs and trackers: `Source`, which is read, and `Target`, which is written.
 
-A tracker is a few verbs as a source and a few as a target. Behaviour (retries, checks, dry run) is a layer that wraps
-a `Source` or `Target` and is one itself.
+An adapter implements them for one tracker. Retries, checks and dry runs are layers: each wraps a `Source` or `Target`
+and is one itself.
 
-All of them promise: they raise only `migrator.errors`; they never retry, sleep or print; creating one does no I/O;
-`close` may be called twice. Every method may be called again after it failed, and concurrently with any other.
+All of them raise only `migrator.errors`. Adapters never retry, sleep or print. Creating one does no I/O, and `close`
+may be called twice. Every method may be called again after it failed, and concurrently with any other.
 
 Beware: a listing may repeat items but must never miss one that existed during the whole crawl.
 """
@@ -24,22 +24,22 @@ from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, Entit
 class Capabilities:
     """Facts about a tracker, not options. Each has a contract test in both directions.
 
-    kinds               every kind that an entity can have, as `EntityRef.kind` spells it; empty where only the tracker
-                        itself can tell
-    left_out            kinds that this tracker has and that options leave out of this source: it says nothing of them
+    kinds               every kind that an entity can have, as `EntityRef.kind` spells it; empty if only the tracker
+                        knows
+    left_out            kinds that this tracker has and that the options exclude from this source
     streams             names of the listings of a source, read one after the other in this order
-    entity_streams      those of them that alone tell of every entity with its JSON; empty: it takes all of them
-    max_connections     how many requests at once the tracker is known to bear
-    max_writes          how many uploads at once it is known to bear
+    entity_streams      those of them that are enough to get every entity with its JSON; empty: all are needed
+    max_connections     how many concurrent requests the tracker is known to bear
+    max_writes          how many concurrent uploads it is known to bear
     reports_size        every attachment is listed with its size in bytes
     sets_description    a target can give an attachment a description
-    keeps_author_and_date   a target can store another author and date than the account's and now; where it doesn't
-                        know the author it takes another, and what `upload` returns names that one
+    keeps_author_and_date   a target can store an author and date other than the account and now; for an unknown author
+                        it takes another one, which `upload` returns
     max_name_bytes      the longest file name, in bytes of `name_encoding`
     name_encoding       how names are measured: utf-8, or utf-16-le where the limit is in (Windows) characters
     creates             a target can create entities
     deletes             a target can delete a file
-    max_attachment_bytes    the largest file a target takes, None where that isn't known
+    max_attachment_bytes    the largest file that a target accepts; None if that isn't known
     """
 
     streams: tuple[str, ...]
@@ -58,7 +58,7 @@ class Capabilities:
     max_attachment_bytes: int | None = None
 
     def refuses(self, draft: Draft) -> str | None:
-        """Why a file is known to be over the limits of a target; None if it isn't."""
+        """The reason if a file is known to exceed a limit of the target."""
         limit = self.max_attachment_bytes
         if limit is not None and draft.size > limit:
             return f"too large: {draft.size} bytes; this target takes at most {limit}"
@@ -69,9 +69,9 @@ class Capabilities:
 class BodyFacts:
     """What the response header says about the body that follows. `length` is in bytes, None if it isn't stated.
 
-    `coding` is what the body is said to be packed with, such as gzip; whether it is, its length has to tell.
-    `framed`: the file is inside of something that has an end of its own, and whoever writes to the sink makes sure
-    that it came, and with the length that is told there: then all of the file came, as long as it may be.
+    `coding` is the declared compression, such as gzip; only the length shows whether the body is compressed.
+    `framed`: the file is embedded in an answer, and the writer checks that this is complete; so the file is complete,
+    too, whatever its length.
     """
 
     media_type: str = ""
@@ -82,14 +82,14 @@ class BodyFacts:
 
 
 class Sink(Protocol):
-    """Where a download goes. `start` once for each try, then `write` any number of times.
+    """Where a download goes: `start` once for each try, then `write` any number of times.
 
-    Only a layer calls `rewind`, which forgets all that was written, and no adapter.
+    Layers call `rewind`; adapters don't.
     """
 
     @abstractmethod
     async def start(self, facts: BodyFacts) -> None:
-        """Say what follows."""
+        """Begin the file with these facts."""
 
     @abstractmethod
     async def write(self, chunk: bytes) -> None:
@@ -97,15 +97,15 @@ class Sink(Protocol):
 
     @abstractmethod
     def rewind(self) -> None:
-        """Forget all that was written; the file is about to come once more from its first byte."""
+        """Discard what was written; the file comes again from its first byte."""
 
     @abstractmethod
     def warn(self, text: str) -> None:
-        """Keep with the file that something about it is odd, such as a wrong size in the listing; it is stored."""
+        """Record that something about the file is odd, such as a wrong size in the listing; it is stored anyway."""
 
 
 class Body(Protocol):
-    """The bytes of an upload: `size` of them, from the start each time it is iterated."""
+    """The bytes of an upload, `size` of them; iterating it again starts again."""
 
     size: int
 
@@ -119,119 +119,115 @@ class Tracker(Protocol):
 
     @abstractmethod
     async def check(self) -> str:
-        """Log in, and say in a few words as whom and to what. Raises `AuthError` or `TrackerUnreachableError`."""
+        """Log in; a few words on the account and the tracker. Raises `AuthError` or `TrackerUnreachableError`."""
 
     @abstractmethod
     async def oddities(self) -> tuple[str, ...]:
-        """Sentences on what is odd about this tracker and what that means for a backup or load; reads only.
+        """Sentences on what is odd about this tracker and what that means for a backup or load. Only reads.
 
-        For `check`, after the login. Raises what `check` raises.
+        Called after `check`, and raises the same errors.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
 
 
 class Source(Tracker, Protocol):
-    """A tracker that is read."""
+    """A tracker to read from."""
 
     @abstractmethod
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
-        """One page of a stream in a stable order; None starts it.
+        """One page of a stream, in a stable order; the cursor None starts it.
 
-        A stored cursor resumes, even days later, with nothing missed; repeats are allowed.
+        A stored cursor resumes it, even days later, without missing anything; repeats are allowed.
         """
 
     @abstractmethod
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """All attachments of one entity: for those that a page names in `ask`.
+        """All attachments of one entity, for the entities in `Page.ask`. `GoneError` if it no longer exists.
 
-        One small call, so that a retry repeats an entity and not a page. `GoneError` if the entity is no more.
+        It is a call of its own, so that a retry repeats an entity and not a page.
         """
 
     @abstractmethod
     async def still_lists(self, attachment: Attachment) -> bool:
-        """Whether the tracker, asked anew, still has the record of a file whose download answered that it is gone.
+        """Whether the tracker still has the record of a file whose download said that it is gone; asks it again.
 
-        By the list of its entity, or the file's own record: whichever route told of it. `GoneError` where that route
-        itself answers so, which proves nothing: what is not there may be the route.
+        It asks the route that listed the file: the list of its entity or the file's own record. `GoneError` if that
+        route is gone, which proves nothing, because only the route may be missing.
         """
 
     @abstractmethod
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """Write the whole file into the sink, once, in constant memory."""
+        """Write the whole file to the sink, once and in constant memory."""
 
 
 class Target(Tracker, Protocol):
-    """A tracker that is written."""
+    """A tracker to write to."""
 
     @abstractmethod
     def legal_name(self, name: str) -> str:
-        """The nearest name that this tracker keeps unchanged: the same one, if it is legal. Pure.
+        """The nearest name that this tracker keeps unchanged; the same one if it is legal. Does no I/O.
 
-        Length is not its business (see `Capabilities.max_name_bytes`), nor is being unique on the entity.
+        It doesn't look at the length (see `Capabilities.max_name_bytes`), nor at the other names on the entity.
         """
 
     @abstractmethod
     async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
-        """Why this target is known to refuse this upload, None where nothing is known against it. Reads only.
+        """The reason if this target is known to refuse this upload. Only reads.
 
-        What it names `upload` refuses; so a rehearsal promises no more than the load can keep.
+        `upload` then refuses it, too, so that a dry run promises only what the load can do.
         """
 
     @abstractmethod
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        """All files that are on an entity now; one entity may carry the same name and size more than once.
+        """All files that are on an entity now; several may have the same name and size.
 
         `GoneError` if there is no such entity.
         """
 
     @abstractmethod
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """Send one file to one entity, once, and say what the tracker made of it.
+        """Send one file to one entity, once; the new file as the answer describes it.
 
-        What is returned is what the answer told: it has the id that the tracker gave the file, and the name and size
-        it has there as far as the answer says; that it is listed already is not promised. None: it was accepted, but
-        the answer doesn't tell which file it is; look. `OutcomeUnknownError`: sent, but no answer seen. Never repeated
-        blindly by anybody.
+        It has the id that the tracker gave it, and the name and size as far as the answer says; it may not be listed
+        yet. None: the file was accepted, but the answer doesn't say which one it is. `OutcomeUnknownError`: it was
+        sent, but no answer came. Nobody may repeat it blindly.
         """
 
     @abstractmethod
     async def describe(self, remote: Attachment, description: str) -> None:
-        """Set the description of a file that is there; may be repeated."""
+        """Set the description of an existing file; may be repeated."""
 
     @abstractmethod
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
-        """Download a file of the target, to compare it."""
+        """Download a file of the target, to compare it with the original."""
 
     @abstractmethod
     async def delete(self, remote: Attachment) -> None:
-        """Remove one file; `GoneError` if it no longer exists, so it may be repeated.
-
-        `RejectedError` where the API can't delete.
-        """
+        """Remove one file; may be repeated. `GoneError` if it no longer exists, `RejectedError` if the API can't."""
 
     @abstractmethod
-    async def expect_creating(self) -> None:
-        """`ConfigError` where the options lack what `create_entity` needs, or name what isn't there. Reads only."""
+    async def require_creating(self) -> None:
+        """`ConfigError` if an option that `create_entity` needs is missing or wrong. Only reads."""
 
     @abstractmethod
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
-        """Create one entity, once; the mark is kept in it. `ConfigError` as for `expect_creating`.
+        """Create one entity that contains the mark, once. `ConfigError` as for `require_creating`.
 
-        `OutcomeUnknownError`: sent, but no answer seen. Never repeated blindly by anybody.
+        `OutcomeUnknownError`: it was sent, but no answer came. Nobody may repeat it blindly.
         """
 
     @abstractmethod
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
-        """The entity that was created with the mark of this draft, by whichever run; None if surely none was."""
+        """The entity that any run created with the mark of this draft; None if there certainly is none."""
 
 
 class CreatesNothing:
-    """The verbs of a target that can't create entities."""
+    """The verbs about creating, for a target that can't create entities."""
 
-    async def expect_creating(self) -> None:
+    async def require_creating(self) -> None:
         """Always `ConfigError`."""
         raise ConfigError("[mapping] create_missing: entities of this target can't be created from here")
 
@@ -240,5 +236,5 @@ class CreatesNothing:
         raise RejectedError(f"{draft.kind}: this tracker takes no new entities from here; create it there and map it")
 
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:  # noqa: ARG002
-        """None was ever created."""
+        """Always None: nothing was ever created."""
         return None

@@ -1,4 +1,4 @@
-"""What a run tells of itself while it works. The library never prints: it calls these."""
+"""How a run reports its progress. The library never prints; it calls a `Progress`."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ class Progress(Protocol):
 
     @abstractmethod
     def known(self, files: int, size: int) -> None:
-        """`files` more files, of `size` bytes together, are wanted."""
+        """`files` more files, of `size` bytes in total, are to be transferred."""
 
     @abstractmethod
     def moved(self, size: int) -> None:
-        """`size` more bytes came or went."""
+        """`size` more bytes were transferred."""
 
     @abstractmethod
     def done(self, *, failed: bool = False) -> None:
-        """One more wanted file is settled."""
+        """One more file is finished."""
 
     @abstractmethod
     def note(self, text: str) -> None:
-        """Something a person should see, once."""
+        """A message for the user, shown once."""
 
 
 class Silent(Progress):
-    """Progress that nobody watches."""
+    """Ignores all progress."""
 
     def entities(self, count: int) -> None:
-        """Nothing."""
+        """Ignored."""
 
     def known(self, files: int, size: int) -> None:
-        """Nothing."""
+        """Ignored."""
 
     def moved(self, size: int) -> None:
-        """Nothing."""
+        """Ignored."""
 
     def done(self, *, failed: bool = False) -> None:
-        """Nothing."""
+        """Ignored."""
 
     def note(self, text: str) -> None:
-        """Nothing."""
+        """Ignored."""

@@ -1,9 +1,9 @@
-"""Web pages that come in place of an answer: which kind each is, what its title says, and what to do about it.
+"""What a body is, judged by its content: a login page, another web page, an error message, or what was requested.
 
 A server under maintenance, a sign-on, a bot check and an expired licence all answer with a page, often with status
-200. A person who reads its title in the error knows at once whose page it is.
+200. Its title is shown in the error, because a person who reads it knows at once whose page it is.
 
-Beware: a login page may mention anything, so only its title, its headings and the text of a short page count.
+Beware: a login page may mention anything, so only the title, the headings and the text of a short page count.
 """
 
 from __future__ import annotations
@@ -13,36 +13,35 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-_LOOKED_AT = 64 * 1024
-_SHORT = 1500
-"""Characters of text up to which a page is believed to be about one thing."""
+from migrator.model import Attachment
+from migrator.ports import BodyFacts
+from migrator.printable import printable
+
+_MAX_BYTES = 64 * 1024
+"""How much of a page is looked at."""
+SNIFFED_BYTES = 512
+"""How much of the beginning of a file is looked at."""
+_MAX_SHORT_CHARACTERS = 1500
+"""A page with no more text than this is believed to be about one thing."""
 
 _START = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^<>]*>(.*?)(?:</title|\Z)", re.IGNORECASE | re.DOTALL)
 _HEADING = re.compile(r"<h[12][^<>]*>(.*?)(?:</h[12]|\Z)", re.IGNORECASE | re.DOTALL)
-_UNSEEN = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
-_OPAQUE = re.compile(r"\S*=\S*|[\w+/.-]{25,}")
-"""What may be an address with its query, or a key: never shown."""
+_INVISIBLE = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
+_POSSIBLE_SECRET = re.compile(r"\S*=\S*|[\w+/.-]{25,}")
+"""An address with its query, or a key; never shown."""
 
-
-class Kind(Enum):
-    """What a page is, with what to say of it."""
-
-    LOGIN = "a login page{title}; are these credentials good for this?"
-    SIGN_ON = (
-        "the page of a single sign-on{title}, which wants a person at a browser: create an API token, or have the "
-        "tracker's API let past the sign-on"
-    )
-    GUARD = (
-        "the page of a guard against robots{title}, such as Cloudflare's, not of the tracker: have this machine's "
-        "address let past it"
-    )
-    MAINTENANCE = "a page that says the tracker is down for maintenance{title}; run the same command again later"
-    LICENCE = (
-        "a page that says the tracker's licence or trial is over{title}: renew it, then run the same command again"
-    )
-    OTHER = "a web page{title}"
-
+_HTML = re.compile(
+    rb"^(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
+)
+_ADDRESS_OF_LOGIN = re.compile(r"(log|sign)[-_]?(in|on)|auth|sso|authenticate|authorize|adfs", re.IGNORECASE)
+_PAGE_EXTENSIONS = frozenset({"", "aspx", "asp", "php", "jsp", "do", "html", "htm", "action", "cgi", "pl"})
+_ERROR_MESSAGE = re.compile(
+    rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:(?:error|errors|errorcode|errormessage|message|exceptionmessage|fault|status|code'
+    rb'|detail|reason)"\s*:|success"\s*:\s*false|type"\s*:\s*"(?:about:blank|https?:))',
+    re.IGNORECASE,
+)
+_HTML_NAMES = (".html", ".htm", ".xhtml", ".mht", ".mhtml", ".svg", ".xml")
 
 _PASSWORD = re.compile(r"type\s*=\s*.?password", re.IGNORECASE)
 _GUARDED = re.compile(
@@ -75,61 +74,142 @@ _LICENCE = re.compile(
 )
 
 
+class PageKind(Enum):
+    """The kinds of pages, each with its description for messages."""
+
+    LOGIN = "a login page{title}; are these credentials good for this?"
+    SIGN_ON = (
+        "the page of a single sign-on{title}, which wants a person at a browser: create an API token, or have the "
+        "tracker's API let past the sign-on"
+    )
+    GUARD = (
+        "the page of a guard against robots{title}, such as Cloudflare's, not of the tracker: have this machine's "
+        "address let past it"
+    )
+    MAINTENANCE = "a page that says the tracker is down for maintenance{title}; run the same command again later"
+    LICENCE = (
+        "a page that says the tracker's licence or trial is over{title}: renew it, then run the same command again"
+    )
+    OTHER = "a web page{title}"
+
+
 def is_page(body: bytes) -> bool:
-    """Whether an answer is a page for people; XHTML, too."""
+    """Whether an answer is a web page, including XHTML."""
     head = body[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")
     return head.startswith(b"<") and _START.search(head) is not None
 
 
 @dataclass(frozen=True, slots=True)
-class PersonsPage:
-    """A page for people; `title` is one short printable line, without what may be an address or a key."""
+class WebPage:
+    """A web page made for people. `title` is one short printable line without anything that may be a secret."""
 
-    kind: Kind
+    kind: PageKind
     title: str
+
+    @property
+    def asks_for_login(self) -> bool:
+        """Whether somebody has to log in, at the tracker itself or at a sign-on in front of it."""
+        return self.kind in {PageKind.LOGIN, PageKind.SIGN_ON}
 
     def __str__(self) -> str:
         title = f' ("{self.title}")' if self.title else ""
         return self.kind.value.format(title=title.replace("{", "(").replace("}", ")"))
 
 
-def page_in(body: bytes, *, brief: bool = True) -> PersonsPage:
-    """What a body that is a page is. Unless `brief` its text says nothing, however short it is: that of a refusal.
+def page_in(body: bytes, *, brief: bool = True) -> WebPage:
+    """The kind and title of a page. `brief`: the text of a short page counts, too.
 
-    IIS writes below each of its 404 that the resource "is temporarily unavailable", perhaps.
+    The text of a refusal must not count: below each 404, IIS writes that the resource may be "temporarily unavailable".
     """
-    text = body[:_LOOKED_AT].decode("utf-8", "replace")
+    text = body[:_MAX_BYTES].decode("utf-8", "replace")
     title = _TITLE.search(text)
-    return PersonsPage(_kind(text, title[1] if title else "", brief), shown(title[1] if title else ""))
+    return WebPage(_kind(text, title[1] if title else "", brief), shown(title[1] if title else ""))
 
 
 def shown(text: str) -> str:
-    """Words of a page that may be shown: one line of at most 80 characters."""
-    line = " ".join(_OPAQUE.sub("...", html.unescape(text[:1000])).split())[:80]
-    return "".join(char if char.isprintable() else "\ufffd" for char in line)
+    """Text of a page as it may be shown: one line of at most 80 characters, without possible secrets."""
+    line = " ".join(_POSSIBLE_SECRET.sub("...", html.unescape(text[:1000])).split())[:80]
+    return printable(line)
 
 
 def is_about_licence(reason: str) -> bool:
-    """Whether words, such as the reason in an error, say that a licence, trial or subscription is over."""
+    """Whether a text, such as the reason in an error, says that a licence, trial or subscription is over."""
     return _LICENCE.search(reason) is not None
 
 
-def _kind(text: str, title: str, brief: bool) -> Kind:
+def _kind(text: str, title: str, brief: bool) -> PageKind:
     password = _PASSWORD.search(text) is not None
     if _GUARD_TITLE.search(title) or (_GUARDED.search(text) and not password):
-        return Kind.GUARD
+        return PageKind.GUARD
     if _SURE_SIGN_ON.search(text) or (brief and _SIGN_ON.search(text) and not password):
-        return Kind.SIGN_ON
+        return PageKind.SIGN_ON
     words = " ".join([title, *_HEADING.findall(text)])
     if password and not _MAINTENANCE.search(title) and not _LICENCE.search(words):
-        return Kind.LOGIN
-    seen = " ".join(_UNSEEN.sub(" ", text).split())
-    return _spoken(words + " " + seen if brief and len(seen) <= _SHORT else words) or (
-        Kind.LOGIN if password or _LOGIN.search(title) or _LOGIN_PATH.search(text) else Kind.OTHER
+        return PageKind.LOGIN
+    visible = " ".join(_INVISIBLE.sub(" ", text).split())
+    return _kind_by_words(words + " " + visible if brief and len(visible) <= _MAX_SHORT_CHARACTERS else words) or (
+        PageKind.LOGIN if password or _LOGIN.search(title) or _LOGIN_PATH.search(text) else PageKind.OTHER
     )
 
 
-def _spoken(words: str) -> Kind | None:
+def _kind_by_words(words: str) -> PageKind | None:
     if _LICENCE.search(words):
-        return Kind.LICENCE
-    return Kind.MAINTENANCE if _MAINTENANCE.search(words) else None
+        return PageKind.LICENCE
+    return PageKind.MAINTENANCE if _MAINTENANCE.search(words) else None
+
+
+def looks_like_html(head: bytes) -> bool:
+    """Whether a file begins like an HTML page. Stricter than `is_page`: a file may be XML or any text."""
+    return _HTML.match(head[:SNIFFED_BYTES]) is not None
+
+
+def looks_like_login(location: str) -> bool:
+    """Whether an address looks like that of a login page. A path with the extension of a file doesn't."""
+    host, path = "", location.partition("?")[0].partition("#")[0]
+    if "://" in path:
+        host, _, path = path.partition("://")[2].partition("/")
+    *words, last = path.split("/")
+    last, _, extension = last.partition(";")[0].partition(".")
+    if extension.lower() not in _PAGE_EXTENSIONS:
+        return False
+    return any(_ADDRESS_OF_LOGIN.fullmatch(word) for word in (*host.split("."), *words, last))
+
+
+def expects_html(attachment: Attachment) -> bool:
+    """Whether this attachment may be HTML, by its name or media type."""
+    return "html" in attachment.media_type.lower() or attachment.name.lower().endswith(_HTML_NAMES)
+
+
+def expects_json(attachment: Attachment) -> bool:
+    """Whether this attachment may be JSON, by its name or media type."""
+    return "json" in attachment.media_type.lower() or "json" in attachment.name.lower().rpartition(".")[2]
+
+
+def looks_like_error(facts: BodyFacts, head: bytes) -> bool:
+    """Whether a body begins like an API's error message in JSON and the server does not call it a file."""
+    return "json" in facts.media_type and not facts.named and _ERROR_MESSAGE.match(head[:SNIFFED_BYTES]) is not None
+
+
+def is_login_form(head: bytes) -> bool:
+    """Whether a web page is a login page of the tracker."""
+    return page_in(head).kind is PageKind.LOGIN
+
+
+def page_instead(head: bytes) -> str:
+    """The description of a web page that came in place of a file."""
+    page = page_in(head)
+    if page.kind in {PageKind.LOGIN, PageKind.OTHER}:
+        name = "login" if page.kind is PageKind.LOGIN else "web"
+        title = f' ("{page.title}")' if page.title else ""
+        return f"a {name} page instead of the file{title}; are these credentials good for files?"
+    return f"{page}; it came instead of the file"
+
+
+def is_error_page(facts: BodyFacts, head: bytes, *, html_expected: bool) -> bool:
+    """Whether a body that should be a file is a web page made for people.
+
+    HTML that the server calls a file (Content-Disposition) is a file.
+    """
+    if not looks_like_html(head) or facts.named:
+        return False
+    return not html_expected and facts.media_type in {"text/html", "application/xhtml+xml", ""}

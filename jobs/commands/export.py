@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import archive_argument
-from jobs.output import Output
+from migrator.jobs.options import archive_argument, at_option
+from migrator.jobs.output import Output
 from migrator.pipeline.summary import ExportSummary
 
 if TYPE_CHECKING:
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 )
 @click.option("--copy", is_flag=True, help="Make copies, which is the default.")
 @click.option("--include-gone", is_flag=True, help="Also export files that were deleted at the source.")
+@at_option
 @click.pass_obj
 def command(
-    output: Output, /, *, archive: Path, dest: Path, shape: str, link: bool, copy: bool, include_gone: bool
+    output: Output, /, *, archive: Path, dest: Path, shape: str, link: bool, copy: bool, include_gone: bool, at: str
 ) -> ExportSummary:
     """Write the files of ARCHIVE to DEST by their own names, for people and other tools.
 
@@ -46,18 +47,22 @@ def command(
     The files are copies, dated like the attachments, to do with as you like; they take no space if the file system can
     clone files (btrfs, XFS). With --link they are the archive's own files, and read-only.
     """
-    from jobs.runtime import run_job
+    from migrator.jobs.runtime import run_job
     from migrator.pipeline.export import ExportSettings
 
     if link and copy:
         raise click.UsageError("--link and --copy exclude each other")
     settings = ExportSettings(dest, shape, links=link, gone=include_gone)
-    return run_job(lambda stop: _export(archive, settings, output, stop))
+    if at and include_gone:
+        raise click.UsageError("--at and --include-gone exclude each other: a snapshot has no deleted files")
+    return run_job(lambda stop: _export(archive, settings, at, output, stop))
 
 
-async def _export(root: Path, settings: ExportSettings, output: Output, stop: asyncio.Event) -> ExportSummary:
-    from jobs.runtime import held_archive
+async def _export(root: Path, settings: ExportSettings, at: str, output: Output, stop: asyncio.Event) -> ExportSummary:
+    from migrator.jobs.runtime import held_archive
     from migrator.pipeline.export import export
+    from migrator.pipeline.snapshots import view_at
 
     with held_archive(root, "export", reads=True) as (archive, catalog), output.progress("export") as progress:
+        view_at(catalog, at)
         return await export(archive, catalog, settings, progress=progress, stop=stop)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from jobs.options import archive_argument
-from jobs.output import Output
+from migrator.jobs.options import archive_argument, at_option
+from migrator.jobs.output import Output
+from migrator.jobs.runtime import read_archive
 from migrator.pipeline.summary import ReportSummary
 
 
@@ -23,14 +24,14 @@ from migrator.pipeline.summary import ReportSummary
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write a table (.csv) of the old and new address of every file that arrived, for rewriting links.",
 )
+@at_option
 @click.pass_obj
-def command(_: Output, /, *, archive: Path, out: Path | None, redirects: Path | None) -> ReportSummary:
+def command(_: Output, /, *, archive: Path, out: Path | None, redirects: Path | None, at: str) -> ReportSummary:
     """Write what was in the source, what is in ARCHIVE, what is at the target, and what differs and why.
 
     The page is self-contained: it can be filed, printed and mailed. Reads only; works while a run is under way.
     """
     from migrator.pipeline.report import UrlOf, report
-    from migrator.store import Catalog, sqlite_errors
     from migrator.trackers import TRACKERS, adapter
 
     if not (out or redirects):
@@ -40,9 +41,5 @@ def command(_: Output, /, *, archive: Path, out: Path | None, redirects: Path | 
         tracker = identity.partition(" ")[0]
         return adapter(tracker).url_of if tracker in TRACKERS else lambda _base, _attachment: ""
 
-    catalog = Catalog(archive, read_only=True)
-    try:
-        with sqlite_errors(archive):
-            return report(catalog, url_of, out, redirects)
-    finally:
-        catalog.close()
+    with read_archive(archive, at) as catalog:
+        return report(catalog, url_of, out, redirects)

@@ -6,26 +6,23 @@ from pathlib import Path
 
 import click
 
-from jobs.options import archive_argument
-from jobs.output import Output
+from migrator.jobs.options import archive_argument, at_option
+from migrator.jobs.output import Output
+from migrator.jobs.runtime import read_archive
 from migrator.pipeline.summary import StatusSummary
 
 
 @click.command("status")
 @archive_argument
+@at_option
 @click.pass_obj
-def command(_: Output, /, *, archive: Path) -> StatusSummary:
+def command(_: Output, /, *, archive: Path, at: str) -> StatusSummary:
     """What is damaged, what failed and why, counts and runs. Reads only; works while a run is under way.
 
     The exit status is that of the archive: 5 if verify or an export found damage that has not been repaired since, 3 if
     files failed, otherwise 0.
     """
     from migrator.pipeline.condition import condition
-    from migrator.store import Catalog, sqlite_errors
 
-    catalog = Catalog(archive, read_only=True)
-    try:
-        with sqlite_errors(archive):
-            return condition(catalog, archive)
-    finally:
-        catalog.close()
+    with read_archive(archive, at) as catalog:
+        return condition(catalog, archive)

@@ -21,6 +21,7 @@ from migrator.errors import ConfigError
 from migrator.filenames import on_disk
 from migrator.hints import did_you_mean
 from migrator.mapping import parse_rule
+from migrator.printable import printable
 from migrator.units import parse_duration, parse_rate, parse_share
 
 
@@ -124,6 +125,20 @@ class Limits(_Section):
     retry_after_max: Seconds = 900.0
 
 
+Count = Annotated[int, Field(strict=True, ge=0)]
+
+
+class RetentionSection(_Section):
+    """[retention]; see `migrator.pipeline.prune`. `keep_within` in seconds."""
+
+    keep_last: Count = 0
+    keep_within: Annotated[float, BeforeValidator(parse_duration), Field(ge=0)] = 0.0
+    keep_daily: Count = 0
+    keep_weekly: Count = 0
+    keep_monthly: Count = 0
+    keep_yearly: Count = 0
+
+
 class Settings(_Section):
     """The whole file."""
 
@@ -132,6 +147,7 @@ class Settings(_Section):
     target: TargetSection | None = None
     mapping: MappingSection = MappingSection()
     limits: Limits = Limits()
+    retention: RetentionSection = RetentionSection()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -190,7 +206,7 @@ def _message(item: Any, model: type[BaseModel], where: str) -> str:
     path = [str(part) for part in item["loc"]]
     if item["type"] != "extra_forbidden":
         path = [part for part in path if not _is_branch(part)]
-    key = _in_one_line(".".join(path))
+    key = printable(".".join(path))
     if item["type"] == "extra_forbidden":
         return unknown_key(where, key, _keys_beside(model, path))
     if item["type"] == "missing":
@@ -203,13 +219,9 @@ def _is_branch(part: str) -> bool:
     return part in {"str", "constrained-str"} or part.startswith("dict[")
 
 
-def _in_one_line(key: str) -> str:
-    return "".join(char if char.isprintable() else "\ufffd" for char in key)
-
-
 def unknown_key(where: str, key: str, known: list[str]) -> str:
     """The message for an unknown key, with the most similar known one."""
-    key = _in_one_line(key)
+    key = printable(key)
     parent, dot, last = key.rpartition(".")
     hint = did_you_mean(last, sorted(known), "known here are", lambda near: f"{parent}{dot}{near}")
     return f"{where}: unknown key {key}; {hint}"

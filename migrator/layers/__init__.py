@@ -1,6 +1,7 @@
 """Behaviour around any `Source` or `Target`; each layer is one itself."""
 
-from migrator.layers.retry import DryRunTarget, RetryingSource, RetryingTarget, RetryPolicy
+from migrator.layers.dry_run import DryRunTarget
+from migrator.layers.retry import RetryingSource, RetryingTarget, RetryPolicy
 from migrator.layers.verify import ParanoidSource, VerifiedSource
 
 __all__ = ["DryRunTarget", "ParanoidSource", "RetryPolicy", "RetryingSource", "RetryingTarget", "VerifiedSource"]

@@ -1,7 +1,7 @@
-"""Behaviour around any tracker: `Retrying(Verified(adapter))` for a source, `DryRun(Retrying(adapter))` for a target.
+"""Retries around any tracker: `Retrying(Verified(adapter))` for a source, `DryRun(Retrying(adapter))` for a target.
 
-Each layer is itself a Source or Target and passes the same contract tests. Calls are retried here and nowhere else.
-The request rate is not a layer, because it applies to each request and not to each verb; it is in `wire.rate`.
+Calls are retried here and nowhere else. The request rate is not a layer, because it applies to each request and not to
+each verb; it is in `wire.rate`.
 
 Beware: an upload is never repeated blindly. Only one that certainly did not arrive (no connection, a 429 or 503) is
 sent again; an `OutcomeUnknownError` goes up to the load, which looks at the target first.
@@ -19,22 +19,9 @@ from typing import TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from typing_extensions import override
 
-from migrator.errors import (
-    AuthError,
-    ForbiddenError,
-    ItemFailedError,
-    LoginPageError,
-    MigratorError,
-    NotExposedError,
-    OutcomeUnknownError,
-    RejectedError,
-    RetriableError,
-    ThrottledError,
-    TrackerUnreachableError,
-    UnauthorizedError,
-    UnexpectedBodyError,
-)
-from migrator.layers.checked_sink import checked
+from migrator import errors
+from migrator.layers.forwarding import SourceWrapper, TargetWrapper
+from migrator.layers.verifying_sink import verified_download
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page
 from migrator.ports import Body, Sink, Source, Target
 from migrator.wire import Waits
@@ -42,13 +29,15 @@ from migrator.wire import Waits
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
 
-Tries = Callable[[MigratorError], int]
+MaxRetries = Callable[[errors.MigratorError], int]
 """How often a call that ended in this error may be repeated."""
 
-_ODD = (RejectedError, AuthError, LoginPageError, TrackerUnreachableError)
-"""What a tracker that has answered before may also say by mistake, once in a while."""
-_USUAL = 10
-"""Files in a row that were refused before a refusal is no passing fault any more, and is asked for once."""
+MAX_FIRST_RETRIES = 3
+"""Retries of the first login, for which a person waits."""
+_MAY_BE_MISTAKEN = (errors.RejectedError, errors.AuthError, errors.LoginPageError, errors.TrackerUnreachableError)
+"""Errors that are final, but that a tracker that has answered before may also give by mistake once in a while."""
+_MAX_REFUSED_FILES = 10
+"""After this many refused files in a row, a refusal is believed at once."""
 _log = logging.getLogger("migrator.retries")
 
 
@@ -56,9 +45,9 @@ _log = logging.getLogger("migrator.retries")
 class RetryPolicy:
     """How often and how long to try again; waits in seconds.
 
-    The first wait is about `backoff`, each further one double, up to `backoff_max`, all with jitter. A tracker's
-    Retry-After is obeyed. All waits together are capped by `max_total_wait`; the work itself takes as long as it takes.
-    `waits` tells a person of the long ones, of each once however many workers wait.
+    The first wait is about `backoff`, each further one is twice as long, up to `backoff_max`, all with jitter. A
+    tracker's Retry-After is obeyed. All waits together are limited by `max_total_wait`; the work itself is not.
+    `login_pages` is how often a login page is retried. `waits` logs the long waits.
     """
 
     retries: int = 8
@@ -69,129 +58,122 @@ class RetryPolicy:
     sleep: Sleep = asyncio.sleep
     waits: Waits = field(default_factory=Waits, compare=False)
 
-    async def call(self, call: Callable[[], Awaitable[T]], odd: Tries = lambda _: 0) -> T:
-        """The result of the call, or its last error when patience is at an end.
+    async def call(self, call: Callable[[], Awaitable[T]], mistakes: MaxRetries = lambda _: 0) -> T:
+        """The result of the call, or its last error once no retries are left.
 
-        `odd` tells of errors that are no passing fault by themselves how often they are repeated all the same.
+        `mistakes` says how often an error that is final, but may be a mistake, is retried all the same.
         """
         try:
             return await call()  # outside of tenacity, which costs a third of a small download
-        except MigratorError as error:
-            if not self._tries(error, odd):
+        except errors.MigratorError as error:
+            if not self._max_retries(error, mistakes):
                 raise
-            return await self._again(call, odd, error)
+            return await self._call_again(call, mistakes, error)
 
-    def _tries(self, error: BaseException | None, odd: Tries) -> int:
-        """How often a call that ended in this error is repeated."""
-        if isinstance(error, RetriableError) and not isinstance(error, LoginPageError):
+    def _max_retries(self, error: BaseException | None, mistakes: MaxRetries) -> int:
+        if isinstance(error, errors.RetriableError) and not isinstance(error, errors.LoginPageError):
             return self.retries
-        told = odd(error) if isinstance(error, _ODD) else 0
-        return max(told, self.login_pages) if isinstance(error, LoginPageError) else told
+        allowed = mistakes(error) if isinstance(error, _MAY_BE_MISTAKEN) else 0
+        return max(allowed, self.login_pages) if isinstance(error, errors.LoginPageError) else allowed
 
-    async def _again(self, call: Callable[[], Awaitable[T]], odd: Tries, error: MigratorError) -> T:
-        """The result of a call that failed once."""
+    async def _call_again(
+        self, call: Callable[[], Awaitable[T]], mistakes: MaxRetries, error: errors.MigratorError
+    ) -> T:
+        """The result of a call that failed once with this error."""
 
-        def ends(state: RetryCallState) -> bool:
-            allowed = self._tries(state.outcome.exception() if state.outcome else None, odd)
-            return state.attempt_number > allowed or state.idle_for + _asked_for(state) > self.max_total_wait
+        def is_last(state: RetryCallState) -> bool:
+            allowed = self._max_retries(state.outcome.exception() if state.outcome else None, mistakes)
+            return state.attempt_number > allowed or state.idle_for + _requested_wait(state) > self.max_total_wait
 
-        failed = [error]
+        first_error = [error]
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception(lambda error: self._tries(error, odd) > 0),
+            retry=retry_if_exception(lambda error: self._max_retries(error, mistakes) > 0),
             wait=self._wait,
-            stop=ends,
+            stop=is_last,
             sleep=self.sleep,
-            before_sleep=self._tell,
+            before_sleep=self._log_wait,
             reraise=True,
         ):
             with attempt:
-                if failed:
-                    raise failed.pop()
+                if first_error:
+                    raise first_error.pop()
                 return await call()
         raise AssertionError  # pragma: no cover - the loop returns or raises
 
     async def call_briefly(self, call: Callable[[], Awaitable[str]]) -> str:
-        """The same for a first login: only a few tries, and whatever is wrong says that there is no going on."""
+        """`call` for the first login: only a few retries, and any failure is `TrackerUnreachableError`."""
         try:
-            return await replace(self, retries=min(self.retries, 3)).call(call)
-        except ItemFailedError as error:
-            raise TrackerUnreachableError(str(error)) from error
+            return await replace(self, retries=min(self.retries, MAX_FIRST_RETRIES)).call(call)
+        except errors.ItemFailedError as error:
+            raise errors.TrackerUnreachableError(str(error)) from error
 
     def _wait(self, state: RetryCallState) -> float:
         step = min(self.backoff_max, self.backoff * 2 ** (state.attempt_number - 1))
         jittered = random.uniform(step / 2, step)  # noqa: S311 - not a secret
-        return max(jittered, _asked_for(state))
+        return max(jittered, _requested_wait(state))
 
-    def _tell(self, state: RetryCallState) -> None:
+    def _log_wait(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         wait = state.next_action.sleep if state.next_action else 0.0
         _log.info("%s; again in %.1f s (try %d)", error, wait, state.attempt_number)
-        if _asked_for(state) >= wait and isinstance(error, ThrottledError):  # another host's wishes are no tracker's
+        # What another host asks for is a plain RetriableError: it is not the tracker that asks.
+        if _requested_wait(state) >= wait and isinstance(error, errors.ThrottledError):
             self.waits.asked(wait, getattr(error, "status", None))
         else:
             self.waits.trying_again(wait, str(error))
 
 
-def _asked_for(state: RetryCallState) -> float:
+def _requested_wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
-    return (error.retry_after or 0.0) if isinstance(error, RetriableError) else 0.0
+    return (error.retry_after or 0.0) if isinstance(error, errors.RetriableError) else 0.0
 
 
-class RetryingSource(Source):
+class RetryingSource(SourceWrapper):
     """Repeats what may go well next time, with the sink rewound before each try.
 
-    A tracker that has answered is believed to be there and to take the credentials: a refusal, a 404 or a page in the
-    middle of a listing is repeated like any other fault; and a 401 that stays speaks for one thing alone, unless
-    `check` is refused, too.
+    Once a tracker has answered, it is there and takes the credentials. From then on a refusal, a 404 or a page in the
+    middle of a listing is retried like any other fault, and a 401 that persists is about this one item, unless `check`
+    is refused, too.
     """
 
-    def __init__(self, inner: Source, patience: RetryPolicy) -> None:
-        self._inner, self._patience = inner, patience
-        self._answered, self._refused = False, 0
-        self.capabilities = inner.capabilities
+    def __init__(self, inner: Source, policy: RetryPolicy) -> None:
+        super().__init__(inner)
+        self._policy = policy
+        self._answered, self._refused_files = False, 0
 
     @override
     async def check(self) -> str:
-        """A person is waiting, so patience is short."""
-        told = await self._patience.call_briefly(self._inner.check)
+        description = await self._policy.call_briefly(self._inner.check)
         self._answered = True
-        return told
+        return description
 
     @override
     async def oddities(self) -> tuple[str, ...]:
-        return await self._patience.call(self._inner.oddities)
-
-    @override
-    async def close(self) -> None:
-        await self._inner.close()
+        return await self._policy.call(self._inner.oddities)
 
     @override
     async def still_lists(self, attachment: Attachment) -> bool:
-        return await self._asked(lambda: self._inner.still_lists(attachment), self._odd_of_one)
+        return await self._call(lambda: self._inner.still_lists(attachment), self._mistakes_of_entity)
 
     @override
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
         """`UnauthorizedError` where this listing alone is refused."""
 
-        def odd(_: MigratorError) -> int:
-            """In the middle of a listing nothing is final; at its beginning little is."""
-            if cursor is not None:
-                return self._patience.retries
-            return self._patience.login_pages if self._answered else 0
+        def mistakes(_: errors.MigratorError) -> int:
+            if cursor is not None:  # in the middle of a listing nothing is final
+                return self._policy.retries
+            return self._policy.login_pages if self._answered else 0
 
-        page = await self._asked(lambda: self._inner.read(stream, cursor), odd)
+        page = await self._call(lambda: self._inner.read(stream, cursor), mistakes)
         self._answered = True
         return page
 
     @override
     async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        """`UnauthorizedError` where this entity alone is refused.
-
-        `GoneError` if it is so when asked twice.
-        """
-        found = await self._asked(lambda: self._inner.attachments_of(entity), self._odd_of_one)
+        """`UnauthorizedError` where this entity alone is refused. `GoneError` only after a second request."""
+        attachments = await self._call(lambda: self._inner.attachments_of(entity), self._mistakes_of_entity)
         self._answered = True
-        return found
+        return attachments
 
     @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
@@ -201,185 +183,113 @@ class RetryingSource(Source):
             sink.rewind()
             await self._inner.download(attachment, sink)
 
+        login_pages = 0 if self._refused_files >= _MAX_REFUSED_FILES else None
         try:
-            await self._asked(once, self._odd_of_file, usual=self._refused >= _USUAL)
-        except (UnauthorizedError, LoginPageError):
-            self._refused += 1
+            await self._call(once, self._mistakes_of_file, login_pages)
+        except (errors.UnauthorizedError, errors.LoginPageError):
+            self._refused_files += 1
             raise
-        self._refused = 0
+        self._refused_files = 0
 
-    def _odd_of_file(self, error: MigratorError) -> int:
-        """For a file: only a 401 may pass, unless that is all that comes; what it may mean, `_asked` tells."""
-        passing = isinstance(error, AuthError) and self._answered and self._refused < _USUAL
-        return self._patience.login_pages if passing else 0
+    def _mistakes_of_file(self, error: errors.MigratorError) -> int:
+        """For a file, only a 401 may be a mistake, unless files get nothing else."""
+        passing = isinstance(error, errors.AuthError) and self._answered and self._refused_files < _MAX_REFUSED_FILES
+        return self._policy.login_pages if passing else 0
 
-    def _odd_of_one(self, error: MigratorError) -> int:
-        """For an entity: what the account may not see is definite, and a 404 is asked for once more."""
-        if not self._answered or isinstance(error, ForbiddenError | NotExposedError):
+    def _mistakes_of_entity(self, error: errors.MigratorError) -> int:
+        """For an entity, what the account may not see is final, and a 404 is checked once."""
+        if not self._answered or isinstance(error, errors.ForbiddenError | errors.NotExposedError):
             return 0
-        return 1 if isinstance(error, RejectedError) else self._patience.retries
+        return 1 if isinstance(error, errors.RejectedError) else self._policy.retries
 
-    async def _asked(self, call: Callable[[], Awaitable[T]], odd: Tries, *, usual: bool = False) -> T:
-        """`usual`: a login page is what comes anyway."""
-        patience = replace(self._patience, login_pages=0) if usual else self._patience
+    async def _call(self, call: Callable[[], Awaitable[T]], mistakes: MaxRetries, login_pages: int | None = None) -> T:
+        policy = self._policy if login_pages is None else replace(self._policy, login_pages=login_pages)
         try:
-            return await patience.call(call, odd)
-        except AuthError as error:
+            return await policy.call(call, mistakes)
+        except errors.AuthError as error:
             if not self._answered or not await self._takes_credentials():
                 raise
-            raise UnauthorizedError(f"{error}; other requests with them are answered") from error
+            raise errors.UnauthorizedError(f"{error}; other requests with them are answered") from error
 
     async def _takes_credentials(self) -> bool:
         try:
             await self._inner.check()
-        except MigratorError:
+        except errors.MigratorError:
             return False
         return True
 
 
-class RetryingTarget(Target):
-    """The same for a target; an upload only where it surely did not arrive."""
+class RetryingTarget(TargetWrapper):
+    """Repeats what may go well next time; uploads only if they certainly did not arrive."""
 
-    def __init__(self, inner: Target, patience: RetryPolicy) -> None:
-        self._inner, self._patience = inner, patience
-        self.capabilities = inner.capabilities
+    def __init__(self, inner: Target, policy: RetryPolicy) -> None:
+        super().__init__(inner)
+        self._policy = policy
 
     @override
     async def check(self) -> str:
-        """A person is waiting, so patience is short."""
-        return await self._patience.call_briefly(self._inner.check)
+        return await self._policy.call_briefly(self._inner.check)
 
     @override
     async def oddities(self) -> tuple[str, ...]:
-        return await self._patience.call(self._inner.oddities)
-
-    @override
-    async def close(self) -> None:
-        await self._inner.close()
-
-    @override
-    def legal_name(self, name: str) -> str:
-        return self._inner.legal_name(name)
+        return await self._policy.call(self._inner.oddities)
 
     @override
     async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
-        return await self._patience.call(lambda: self._inner.refuses(owner, draft))
+        return await self._policy.call(lambda: self._inner.refuses(owner, draft))
 
     @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        return await self._patience.call(lambda: self._inner.find_attachments(owner))
+        return await self._policy.call(lambda: self._inner.find_attachments(owner))
 
     @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         async def once() -> Attachment | None:
             try:
                 return await self._inner.upload(owner, draft, body)
-            except UnexpectedBodyError as error:
-                login = isinstance(error, LoginPageError)
-                raise OutcomeUnknownError(f"the answer to an upload makes no sense ({error})", login=login) from error
+            except errors.UnexpectedBodyError as error:
+                message = f"the answer to an upload makes no sense ({error})"
+                raise errors.OutcomeUnknownError(message, login=isinstance(error, errors.LoginPageError)) from error
 
-        return await self._patience.call(once)
+        return await self._policy.call(once)
 
     @override
     async def describe(self, remote: Attachment, description: str) -> None:
-        await self._patience.call(lambda: self._inner.describe(remote, description))
+        await self._policy.call(lambda: self._inner.describe(remote, description))
 
     @override
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
-        """`UnexpectedBodyError` where what came is not what is listed.
-
-        Cut, it would pass for another file.
-        """
+        """`UnexpectedBodyError` unless the listed size came: a file that was cut would look like another one."""
 
         async def once() -> None:
             sink.rewind()
-            await checked(lambda watched: self._inner.read_back(remote, watched), remote, sink, strict=True)
+            await verified_download(
+                lambda verifying: self._inner.read_back(remote, verifying), remote, sink, strict=True
+            )
 
-        await self._patience.call(once)
+        await self._policy.call(once)
 
     @override
     async def delete(self, remote: Attachment) -> None:
-        """`GoneError` may also mean that an earlier try did delete it, and its answer was lost."""
-        await self._patience.call(lambda: self._inner.delete(remote))
+        """`GoneError` may also mean that an earlier try deleted it and the answer was lost."""
+        await self._policy.call(lambda: self._inner.delete(remote))
 
     @override
-    async def expect_creating(self) -> None:
-        await self._patience.call(self._inner.expect_creating)
+    async def require_creating(self) -> None:
+        await self._policy.call(self._inner.require_creating)
 
     @override
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
-        """Again only where it surely was not created."""
+        """Repeated only if it certainly was not created."""
 
         async def once() -> EntityRef:
             try:
                 return await self._inner.create_entity(draft)
-            except UnexpectedBodyError as error:
-                raise OutcomeUnknownError(f"the answer to a new entity makes no sense ({error})") from error
+            except errors.UnexpectedBodyError as error:
+                raise errors.OutcomeUnknownError(f"the answer to a new entity makes no sense ({error})") from error
 
-        return await self._patience.call(once)
-
-    @override
-    async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
-        return await self._patience.call(lambda: self._inner.find_entity(draft))
-
-
-class DryRunTarget(Target):
-    """A rehearsal: reads pass, writes are answered without being sent."""
-
-    def __init__(self, inner: Target) -> None:
-        self._inner = inner
-        self.capabilities = inner.capabilities
-
-    @override
-    async def check(self) -> str:
-        return await self._inner.check()
-
-    @override
-    async def oddities(self) -> tuple[str, ...]:
-        return await self._inner.oddities()
-
-    @override
-    async def close(self) -> None:
-        await self._inner.close()
-
-    @override
-    def legal_name(self, name: str) -> str:
-        return self._inner.legal_name(name)
-
-    @override
-    async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
-        return await self._inner.refuses(owner, draft)
-
-    @override
-    async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
-        return await self._inner.find_attachments(owner)
-
-    @override
-    async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """What the target would have answered."""
-        return Attachment("", owner, draft.name, draft.size, media_type=draft.media_type, description=draft.description)
-
-    @override
-    async def describe(self, remote: Attachment, description: str) -> None:
-        """Nothing is sent."""
-
-    @override
-    async def read_back(self, remote: Attachment, sink: Sink) -> None:
-        await self._inner.read_back(remote, sink)
-
-    @override
-    async def delete(self, remote: Attachment) -> None:
-        """Nothing is sent."""
-
-    @override
-    async def expect_creating(self) -> None:
-        await self._inner.expect_creating()
-
-    @override
-    async def create_entity(self, draft: EntityDraft) -> EntityRef:
-        """Nothing is sent; nobody knows which id it would have got."""
-        return EntityRef(draft.kind, "")
+        return await self._policy.call(once)
 
     @override
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
-        return await self._inner.find_entity(draft)
+        return await self._policy.call(lambda: self._inner.find_entity(draft))

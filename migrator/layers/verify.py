@@ -1,11 +1,11 @@
-"""Checks that a download is the file: sizes are compared, pages and error messages refused, on demand fetched twice.
+"""Sources that check that a download is the file that was listed.
 
 A body is compared with what the tracker said about it: the listed size, or else the length that the answer announced.
 Where there is neither, only a second download can show a fault (`ParanoidSource`). A body is judged while it arrives,
-because a wrong one usually shows in its first bytes or in the first byte beyond the expected size, and an endless one
-must not fill the disk.
+because a wrong one usually shows in its first bytes or in the first byte beyond the expected size, and because an
+endless one must not fill the disk.
 
-What may arrive, and the reason that `status` gives for refusing it:
+What may come instead, and the reason that `status` gives:
 
     nothing, though a size was listed           empty: 10 bytes were listed
     less than was listed, and not announced     too short: 9 bytes came, 10 were listed
@@ -21,11 +21,11 @@ What may arrive, and the reason that `status` gives for refusing it:
     a refusal by the host of a redirect         redirected to files.example: status 404
     the body ends before its announced end      the body broke off
     nothing for `timeout`                       nothing came for too long
-    a byte now and then (see `bodies.SLOWEST`)  too slow
+    a byte now and then                         too slow
     another content the second time             two downloads of it differ
 
-What is stored all the same, with a warning: another length than was listed, but the one that was announced, each time
-(see `checked.py`: 9 bytes came, 10 were listed); what is said to be compressed, and is the file only as it came.
+Stored with a warning: a body of another length than listed, if it comes with the announced length each time (see
+`verifying_sink`), and a file that is declared as compressed but is the listed one only as it came.
 """
 
 from __future__ import annotations
@@ -35,58 +35,26 @@ import hashlib
 from typing_extensions import override
 
 from migrator.errors import UnexpectedBodyError
-from migrator.layers.checked_sink import checked
-from migrator.model import Attachment, Cursor, Entity, Page
-from migrator.ports import BodyFacts, Sink, Source
+from migrator.layers.forwarding import SourceWrapper
+from migrator.layers.verifying_sink import verified_download
+from migrator.model import Attachment
+from migrator.ports import BodyFacts, Sink
 
 
-class _Around(Source):
-    """A source whose downloads alone are watched."""
-
-    def __init__(self, inner: Source) -> None:
-        self._inner = inner
-        self.capabilities = inner.capabilities
-
-    @override
-    async def check(self) -> str:
-        return await self._inner.check()
-
-    @override
-    async def oddities(self) -> tuple[str, ...]:
-        return await self._inner.oddities()
-
-    @override
-    async def close(self) -> None:
-        await self._inner.close()
-
-    @override
-    async def still_lists(self, attachment: Attachment) -> bool:
-        return await self._inner.still_lists(attachment)
-
-    @override
-    async def read(self, stream: str, cursor: Cursor | None) -> Page:
-        return await self._inner.read(stream, cursor)
-
-    @override
-    async def attachments_of(self, entity: Entity) -> tuple[Attachment, ...]:
-        return await self._inner.attachments_of(entity)
-
-
-class VerifiedSource(_Around):
-    """Compares each download with what was listed and announced."""
+class VerifiedSource(SourceWrapper):
+    """Compares each download with what was listed and announced; a mismatch is `UnexpectedBodyError`."""
 
     @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """`UnexpectedBodyError` where what came is not what was listed."""
-        await checked(lambda watched: self._inner.download(attachment, watched), attachment, sink)
+        await verified_download(lambda verifying: self._inner.download(attachment, verifying), attachment, sink)
 
 
-class ParanoidSource(_Around):
+class ParanoidSource(SourceWrapper):
     """Downloads a file twice and compares, where neither the listing nor the answer gives its length."""
 
     @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """`UnexpectedBodyError` where two downloads differ. The second one is hashed and dropped."""
+        """`UnexpectedBodyError` if the two downloads differ. The second one is only hashed."""
         first = _HashedSink(sink)
         await self._inner.download(attachment, first)
         if attachment.size is not None or first.facts.length is not None:
@@ -98,7 +66,7 @@ class ParanoidSource(_Around):
 
 
 class _HashedSink(Sink):
-    """Hashes what passes; without another sink behind it, that is all."""
+    """Hashes the bytes on their way to another sink, or to none."""
 
     def __init__(self, inner: Sink | None) -> None:
         self._inner = inner

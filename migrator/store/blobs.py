@@ -89,7 +89,8 @@ class LargeFile:
 
 
 class Archive:
-    """The folder `root`. `untrusted` are blobs that may be damaged or not yet safe, to be written again.
+    """The folder `root`. `untrusted` are blobs that may be damaged or not yet safe, to be written again: a backup adds
+    those that `verify` found damaged, and those that a killed run left without recording them.
 
     `scribe`, if given, writes large batches of small files in a process of its own.
     """
@@ -142,13 +143,12 @@ class Archive:
             return self.path_of(blob.sha256).stat().st_size == blob.size
         return False
 
-    def store_batch(self, bodies: Sequence[tuple[Blob, Content]], known: Collection[str]) -> None:
+    def store_batch(self, bodies: Sequence[tuple[Blob, Content]]) -> None:
         """Store files that are already hashed; all are safe on disk when this returns. Repeating it is harmless.
 
-        Contents that are already here are not written again, provided their hash is `known` to the catalog: a run that
-        was killed may have named a blob that was not safe yet.
+        Contents that are already here are not written again, unless they are `untrusted`.
         """
-        present = {blob.sha256 for blob, _ in bodies if blob.sha256 in known and self.has(blob)}
+        present = {blob.sha256 for blob, _ in bodies if self.has(blob)}
         fresh: dict[str, Content] = {}
         with disk_errors(str(self.root)):
             for blob, content in bodies:
@@ -171,10 +171,13 @@ class Archive:
         yield
         self.untrusted.difference_update(blobs)
 
-    def missing(self, folder: str, blobs: Iterable[Blob]) -> list[str]:
-        """The hashes of those blobs (all of one folder) that are absent or have the wrong size."""
-        sizes = dict(self.files_in(folder))
-        return [blob.sha256 for blob in blobs if sizes.get(blob.sha256) != blob.size]
+    def remove(self, hashes: Iterable[str]) -> None:
+        """Delete the files of these blobs, safely. The catalog must have forgotten them before. May be repeated."""
+        paths = [self.path_of(sha256) for sha256 in hashes]
+        with disk_errors(str(self.root)):
+            for path in paths:
+                disk.remove(path)
+            disk.sync_folders({path.parent for path in paths}, self.root)
 
     def files_in(self, folder: str) -> Iterator[tuple[str, int]]:
         """Name and size of every file in one blob folder."""

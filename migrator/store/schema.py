@@ -5,6 +5,9 @@ Beware: never edit a migration that was released; add a new one.
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 from sqlite_utils import Database, Migrations
 
 FORMAT = 1
@@ -151,3 +154,63 @@ CREATE INDEX uploads_altered ON uploads (target, run_id) WHERE altered IS NOT NU
 @migrations(name="0009_altered_by_the_target")
 def _altered_by_the_target(db: Database) -> None:
     _run_all(db, _ALTERED)
+
+
+# `changed_run` is the run since which the archive has held a row as it is, a file with its bytes. It is NULL while a
+# file was never stored, while its changed content is not fetched yet, and once the source no longer has it. When a
+# state ends that a snapshot holds, it is copied to a `past_` table; `until_run` is the last snapshot that holds it.
+# See migrator/store/catalog/history.py. `removed_blobs` are blobs that a prune has forgotten, and not yet deleted.
+_HISTORY = """
+ALTER TABLE attachments ADD COLUMN changed_run INTEGER;
+ALTER TABLE entities ADD COLUMN changed_run INTEGER;
+UPDATE attachments SET changed_run = coalesce(stored_run, last_run) WHERE status = 'stored';
+UPDATE entities SET changed_run = last_run;
+CREATE INDEX attachments_changed ON attachments (changed_run) WHERE changed_run IS NOT NULL;
+DROP INDEX entities_counted;
+CREATE INDEX entities_counted ON entities (last_run, changed_run);
+CREATE TABLE past_attachments (
+    attachment_id TEXT NOT NULL, kind TEXT NOT NULL, entity_id TEXT NOT NULL, comment_id TEXT, name TEXT NOT NULL,
+    size INTEGER, media_type TEXT NOT NULL, description TEXT NOT NULL, created_at TEXT NOT NULL,
+    created_by TEXT NOT NULL, sha256 TEXT NOT NULL, changed_run INTEGER NOT NULL, until_run INTEGER NOT NULL,
+    PRIMARY KEY (attachment_id, until_run)
+);
+CREATE INDEX past_attachments_by_end ON past_attachments (until_run);
+CREATE INDEX past_attachments_by_start ON past_attachments (changed_run);
+CREATE TABLE past_entities (
+    kind TEXT NOT NULL, entity_id TEXT NOT NULL, title TEXT NOT NULL, url TEXT NOT NULL,
+    changed_run INTEGER NOT NULL, until_run INTEGER NOT NULL,
+    PRIMARY KEY (kind, entity_id, until_run)
+);
+CREATE INDEX past_entities_by_end ON past_entities (until_run);
+CREATE TABLE snapshots (
+    run_id INTEGER PRIMARY KEY, at TEXT NOT NULL, entities INTEGER NOT NULL, attachments INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+);
+CREATE TABLE removed_blobs (sha256 TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE VIEW history AS
+SELECT attachment_id, kind, entity_id, name, size, sha256, description, created_at, created_by,
+    (SELECT min(run_id) FROM snapshots WHERE run_id >= p.changed_run) AS from_run,
+    (SELECT max(run_id) FROM snapshots WHERE run_id <= p.until_run) AS to_run
+FROM past_attachments p
+WHERE EXISTS (SELECT 1 FROM snapshots WHERE run_id BETWEEN p.changed_run AND p.until_run)
+UNION ALL
+SELECT attachment_id, kind, entity_id, name, size, sha256, description, created_at, created_by,
+    (SELECT min(run_id) FROM snapshots WHERE run_id >= a.changed_run), NULL
+FROM attachments a
+WHERE a.changed_run <= (SELECT max(run_id) FROM snapshots);
+ALTER TABLE checkpoints ADD COLUMN checksum TEXT NOT NULL DEFAULT '';
+"""
+
+
+@migrations(name="0010_history")
+def _history(db: Database) -> None:
+    _run_all(db, _HISTORY)
+    for row in db.execute("SELECT partial, stream, cursor, done, run_id FROM checkpoints").fetchall():
+        values = [checkpoint_checksum(*row), *row[:2]]
+        db.execute("UPDATE checkpoints SET checksum = ? WHERE partial = ? AND stream = ?", values)
+
+
+def checkpoint_checksum(partial: bool, stream: str, cursor: str | None, done: bool, run: int) -> str:
+    """The value of `checksum` in a row of `checkpoints`, which no journal could correct. 16 hex digits."""
+    text = json.dumps([bool(partial), stream, cursor, bool(done), run])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -18,7 +18,8 @@ from typing_extensions import override
 from migrator.errors import ItemFailedError
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.ports import Capabilities, Sink, Tracker
-from migrator.wire import HttpClient, expects_html
+from migrator.sniffing import expects_html
+from migrator.wire import HttpClient
 
 O = TypeVar("O")  # noqa: E741 - the options of a tracker
 

@@ -263,7 +263,7 @@ class MemoryTarget(_Memory, Target):
         await self._tracker.called("deleted", remote.id)
 
     @override
-    async def expect_creating(self) -> None:
+    async def require_creating(self) -> None:
         if not self.capabilities.creates:
             raise ConfigError("[mapping] create_missing: entities of this target can't be created from here")
 

@@ -1,37 +1,31 @@
 """HTTP to one tracker: a request becomes an answer or one of `migrator.errors`."""
 
+from migrator.wire.answer import Answer
 from migrator.wire.auth import HeaderAuth, HmacAuth, QueryTokenAuth, Signer, WrapAuth, basic, bearer
 from migrator.wire.base64_field import Base64Sink
-from migrator.wire.client import Answer, HttpClient, Request
-from migrator.wire.content_coding import UNDONE, Undoing, is_begun
+from migrator.wire.client import HttpClient
+from migrator.wire.content_coding import DECODABLE, ContentDecoder, may_be_encoded
 from migrator.wire.json_codec import read_json, written_json
 from migrator.wire.rate import RateLimiter
-from migrator.wire.reading import CHUNK
+from migrator.wire.reading import CHUNK_BYTES
+from migrator.wire.request import Request
 from migrator.wire.request_body import Base64JsonBody, MultipartBody, RawBody
-from migrator.wire.route import OLD, Proxy, Route, TlsFiles
+from migrator.wire.route import OBSOLETE_TLS_VERSIONS, Proxy, Route, TlsFiles
 from migrator.wire.status import (
-    SNIFF,
     error_reason,
-    expects_html,
-    expects_json,
-    is_error_page,
-    is_login_form,
-    looks_like_error,
-    looks_like_html,
-    page_instead,
     parse_json_or_none,
     says_too_large,
 )
 from migrator.wire.waits import Waits
 
 __all__ = [
-    "CHUNK",
-    "OLD",
-    "SNIFF",
-    "UNDONE",
+    "CHUNK_BYTES",
+    "DECODABLE",
+    "OBSOLETE_TLS_VERSIONS",
     "Answer",
     "Base64JsonBody",
     "Base64Sink",
+    "ContentDecoder",
     "HeaderAuth",
     "HmacAuth",
     "HttpClient",
@@ -44,20 +38,12 @@ __all__ = [
     "Route",
     "Signer",
     "TlsFiles",
-    "Undoing",
     "Waits",
     "WrapAuth",
     "basic",
     "bearer",
     "error_reason",
-    "expects_html",
-    "expects_json",
-    "is_begun",
-    "is_error_page",
-    "is_login_form",
-    "looks_like_error",
-    "looks_like_html",
-    "page_instead",
+    "may_be_encoded",
     "parse_json_or_none",
     "read_json",
     "says_too_large",

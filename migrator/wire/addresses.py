@@ -1,8 +1,7 @@
-"""Addresses that trackers write: encoded so that they can be sent, and which of them are the tracker's own.
+"""URLs that trackers write: how they are encoded, and which of them are the tracker's own.
 
-What is already percent-encoded is left exactly as it is, because a signature may cover it. Everything else that is not
-allowed in an address is encoded, including a `%` that begins no escape (RFC 3986, 2.4; WHATWG URL, percent-encode
-sets).
+What is percent-encoded already is left as it is, because a signature may cover it. Everything else that a URL may not
+contain is encoded, including a `%` that begins no escape (RFC 3986, 2.4; WHATWG URL, percent-encode sets).
 
 Beware: servers put raw bytes into `Location`, in UTF-8 or any other encoding. Each byte is sent as it came.
 """
@@ -21,43 +20,43 @@ _PATH = "/~!$&'()*+,;=:@%"
 _QUERY = _PATH + "?[]|"
 
 
-def spelled_path(path: str) -> str:
-    """A path, with whatever is not encoded yet encoded."""
-    return path if _PLAIN.fullmatch(path) else _spelled(path, _PATH)
+def encoded_path(path: str) -> str:
+    """A path, percent-encoded where it isn't yet."""
+    return path if _PLAIN.fullmatch(path) else _encoded(path, _PATH)
 
 
-def spelled_query(query: str) -> str:
-    """The part after `?`, without a fragment, with whatever is not encoded yet encoded."""
-    return query if _PLAIN.fullmatch(query) else _spelled(query, _QUERY)
+def encoded_query(query: str) -> str:
+    """A query without its `?`, percent-encoded where it isn't yet."""
+    return query if _PLAIN.fullmatch(query) else _encoded(query, _QUERY)
 
 
-def place(written: str, scheme_there: str = "http") -> URL:
-    """An address, absolute or relative, as a tracker wrote it, ready to be sent; `ValueError` if it is not an address.
+def parsed_url(written: str, page_scheme: str = "http") -> URL:
+    """The URL, absolute or relative, that a tracker wrote, encoded; `ValueError` if it isn't one.
 
-    International host names are converted for DNS, and a fragment is dropped. `scheme_there` is the scheme of the page
-    that contains the address: it decides the default port where none is given.
+    International host names are converted for DNS, and a fragment is dropped. `page_scheme` is the scheme of the page
+    that contains the URL: it decides the default port of a URL without a scheme.
     """
     scheme, authority, path, query = _PARTS.match(written.strip(" \t\r\n\0")).groups()  # type: ignore[union-attr]
     origin = ""
     if authority is not None:
-        origin = str(URL(f"{scheme or scheme_there}://{authority}"))
+        origin = str(URL(f"{scheme or page_scheme}://{authority}"))
         origin = origin.rstrip("/") if scheme else origin.rstrip("/").partition(":")[2]
     elif scheme:
         origin = f"{scheme}:"
-    told = "" if query is None else f"?{spelled_query(query)}"
-    return URL(f"{origin}{spelled_path(path)}{told}", encoded=True)
+    encoded = "" if query is None else f"?{encoded_query(query)}"
+    return URL(f"{origin}{encoded_path(path)}{encoded}", encoded=True)
 
 
 def is_same_origin(one: URL, other: URL) -> bool:
-    """Whether two addresses have scheme, host and port in common (RFC 6454), however they spell them."""
+    """Whether two URLs have the same scheme, host and port (RFC 6454), however these are spelled."""
     return (one.scheme, _host(one), one.port) == (other.scheme, _host(other), other.port)
 
 
 def is_own(home: URL, other: URL) -> bool:
     """Whether requests for `home`, with its credentials, may go to `other`.
 
-    They may at the same origin. They also may where a tracker configured with `http` redirects to `https` on the same
-    host, both on default ports: what was sent in the clear may be sent encrypted, but never the other way round.
+    They may go to the same origin, and from `http` to `https` on the same host if both ports are the default: what may
+    be sent in the clear may be sent encrypted, but not the other way round.
     """
     if is_same_origin(home, other):
         return True
@@ -69,7 +68,7 @@ def _host(url: URL) -> str:
     return (url.raw_host or "").lower().rstrip(".")
 
 
-def _spelled(text: str, safe: str) -> str:
+def _encoded(text: str, safe: str) -> str:
     try:
         raw = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

@@ -1,6 +1,4 @@
-"""Signers: how a request proves who sends it. Signed anew for each attempt, sent to the tracker's own origin only.
-
-`sign` depends only on the request and the clock; only a signer with a session also logs in.
+"""Signers: how a request proves who sends it. Each attempt is signed anew.
 
 Beware: a query token is a secret inside a URL, so no URL may appear in a message.
 """
@@ -24,14 +22,14 @@ from yarl import URL
 from migrator.errors import AuthError, ConfigError, RetriableError
 
 PostForm = Callable[[str, Mapping[str, str]], Awaitable[tuple[int, bytes]]]
-"""Posts a form to a path of the tracker, unsigned; gives status and body."""
+"""Posts an unsigned form to a path of the tracker; returns status and body."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestToSign:
-    """What a signature may cover: the address as it is sent, query included, and the body.
+    """What a signature may cover: the URL as it is sent, with its query, and the body.
 
-    A body that is streamed can be iterated for the signature; it is iterated once more when it is sent.
+    A streamed body may be iterated for the signature; it is iterated again when it is sent.
     """
 
     method: str
@@ -41,52 +39,55 @@ class RequestToSign:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What to add to a request. `clock` tells how many seconds the signer was ahead of our own clock."""
+    """What to add to a request. `clock_offset` is how many seconds the signer's clock was ahead of ours."""
 
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
-    clock: float = 0.0
+    clock_offset: float = 0.0
+
+
+UNSIGNED = Signature()
 
 
 class Signer(Protocol):
-    """Credentials at work."""
+    """Signs requests with one set of credentials. `sign` depends only on the request, the session and the clock."""
 
     @property
     def ready(self) -> bool:
-        """False: log in before the first request."""
+        """False: `login` has to come before the first request."""
 
     async def sign(self, request: RequestToSign) -> Signature:
         """Sign one attempt."""
 
     def refused(self, signature: Signature, headers: Mapping[str, str]) -> bool:
-        """Learn from the headers of a 401 or 403. True: a new signature may do better, sign and send once more."""
+        """Learn from the headers of a 401 or 403. True: sign and send again, a new signature may be accepted."""
 
     async def login(self, post: PostForm) -> bool:
-        """Open a session, or renew it. False: there is none to renew, the credentials are what they are."""
+        """Open a session or renew it. False: these credentials have no session."""
 
     def worked(self) -> None:
-        """Take note that a request went through with the signature of the moment."""
+        """Learn that a request with the current signature was accepted."""
 
 
-class _Plain:
+class _Sessionless:
     """A signer without a session."""
 
     ready = True
 
-    def refused(self, signature: Signature, headers: Mapping[str, str]) -> bool:  # noqa: ARG002 - the protocol's
+    def refused(self, signature: Signature, headers: Mapping[str, str]) -> bool:  # noqa: ARG002
         """Nothing to learn."""
         return False
 
-    async def login(self, post: PostForm) -> bool:  # noqa: ARG002 - the signature is the protocol's
-        """Nothing to renew."""
+    async def login(self, post: PostForm) -> bool:  # noqa: ARG002
+        """No session to renew."""
         return False
 
     def worked(self) -> None:
         """Nothing to learn."""
 
 
-class HeaderAuth(_Plain):
-    """One fixed header: an API key, a Cookie, a Bearer token. `ConfigError` where it can't be one."""
+class HeaderAuth(_Sessionless):
+    """One fixed header: an API key, a cookie, a bearer token. `ConfigError` if no header can hold the value."""
 
     def __init__(self, name: str, value: str) -> None:
         if not value.isprintable():
@@ -94,87 +95,90 @@ class HeaderAuth(_Plain):
         self._headers = {name: value}
 
     async def sign(self, request: RequestToSign) -> Signature:  # noqa: ARG002
-        """The same for every request."""
+        """The same signature for every request."""
         return Signature(headers=self._headers)
 
 
 def basic(username: str, password: str, charset: str = "utf-8") -> HeaderAuth:
-    """HTTP Basic in the encoding that the server reads; UTF-8 for what is not in it."""
+    """HTTP Basic in the encoding that the server expects, or in UTF-8 if it can't hold the characters."""
     pair = f"{username}:{password}"
     try:
-        known = pair.encode(charset)
+        encoded = pair.encode(charset)
     except UnicodeEncodeError:
-        known = pair.encode()
-    return HeaderAuth("Authorization", f"Basic {base64.b64encode(known).decode()}")
+        encoded = pair.encode()
+    return HeaderAuth("Authorization", f"Basic {base64.b64encode(encoded).decode()}")
 
 
 def bearer(token: str) -> HeaderAuth:
-    """A token in the header of its own kind."""
+    """A token as `Authorization: Bearer`."""
     return HeaderAuth("Authorization", f"Bearer {token}")
 
 
-class QueryTokenAuth(_Plain):
-    """A token in the query, for APIs that take it nowhere else."""
+class QueryTokenAuth(_Sessionless):
+    """A token in the query, for APIs that accept it nowhere else."""
 
     def __init__(self, name: str, token: str) -> None:
         self._query = {name: token}
 
     async def sign(self, request: RequestToSign) -> Signature:  # noqa: ARG002
-        """The same for every request."""
+        """The same signature for every request."""
         return Signature(query=self._query)
 
 
-class HmacAuth(_Plain):
+class HmacAuth(_Sessionless):
     """HMAC-SHA512 in three headers over method, id, time, path, query and body (Issuetrak).
 
-    The key is the text of the API key, not what it decodes to. Each attempt gets an id and a time of its own. When a
-    refusal's Date shows that the server's clock is not ours, the time is told by the server's from then on.
+    The key is the text of the API key, not what it decodes to. Each attempt gets its own id and time. When the Date of
+    a refusal shows that the server's clock differs from ours, later signatures use the server's time.
     """
 
-    TOLERANCE = 5.0  # seconds; Date is in whole ones, and an answer takes a while
-    FARTHEST = 100 * 365 * 86_400.0  # seconds; no clock is that wrong, and dates end with the year 9999
+    CLOCK_TOLERANCE_SECONDS = 5.0  # Date is in whole seconds, and a response takes a while
+    MAX_CLOCK_ERROR_SECONDS = 100 * 365 * 86_400.0  # no clock is that wrong, and dates end with the year 9999
 
     def __init__(self, key: str, prefix: str = "X-Issuetrak-API-") -> None:
         self._key, self._prefix = key.encode(), prefix
-        self._clock = 0.0
+        self._clock_offset = 0.0
 
     async def sign(self, request: RequestToSign) -> Signature:
-        """A streamed body is read once for it. The path is signed in lower case, whatever case it is sent in."""
-        number, clock = str(uuid.uuid4()), self._clock
-        moment = datetime.fromtimestamp(time.time() + clock, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")
+        """A streamed body is read once for it. The path is signed in lower case, however it is sent."""
+        request_id, clock_offset = str(uuid.uuid4()), self._clock_offset
+        moment = datetime.fromtimestamp(time.time() + clock_offset, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")
         url = request.url
-        lines = (request.method.upper(), number, moment, url.raw_path.lower(), url.raw_query_string, "")
+        lines = (request.method.upper(), request_id, moment, url.raw_path.lower(), url.raw_query_string, "")
         mac = hmac.new(self._key, "\n".join(lines).encode(), "sha512")
         if isinstance(request.body, bytes):
             mac.update(request.body)
         elif request.body is not None:
             async for chunk in request.body:
                 mac.update(chunk)
-        told = {
-            "Request-ID": number,
+        values = {
+            "Request-ID": request_id,
             "Timestamp": moment,
             "Authorization": base64.b64encode(mac.digest()).decode(),
         }
-        return Signature({self._prefix + name: value for name, value in told.items()}, clock=clock)
+        return Signature({self._prefix + name: value for name, value in values.items()}, clock_offset=clock_offset)
 
     @override
     def refused(self, signature: Signature, headers: Mapping[str, str]) -> bool:
-        """True where the signature went by another clock than the server's."""
+        """True if the signature used a clock other than the server's."""
         try:
             ahead = parsedate_to_datetime(headers.get("Date", "")).timestamp() - time.time()
         except (ValueError, TypeError, OverflowError):
             return False
-        if abs(ahead - signature.clock) <= self.TOLERANCE or abs(ahead) > self.FARTHEST:
+        if (
+            abs(ahead - signature.clock_offset) <= self.CLOCK_TOLERANCE_SECONDS
+            or abs(ahead) > self.MAX_CLOCK_ERROR_SECONDS
+        ):
             return False
-        self._clock = ahead
+        self._clock_offset = ahead
         return True
 
 
 class WrapAuth:
     """OAuth WRAP 0.9 (TeamPulse): a password buys an access token and a refresh token.
 
-    The answer is form-encoded; its values are decoded once and sent as they are then, as the vendor's SDK does. The
-    vendor's documentation wants them encoded, others quote them: both are tried while no token was ever accepted.
+    The answer is form-encoded. Its values are decoded once and sent like that, as the vendor's SDK does. The vendor's
+    documentation wants them encoded, and others quote them; both are tried as long as no token was accepted.
     """
 
     SPELLINGS = ("{token}", "{encoded}", '"{token}"')
@@ -190,26 +194,26 @@ class WrapAuth:
 
     @property
     def ready(self) -> bool:
-        """Once logged in."""
+        """Whether there is a token."""
         return bool(self._access)
 
     def refused(self, signature: Signature, headers: Mapping[str, str]) -> bool:  # noqa: ARG002
-        """A new signature with the same token would not do better; a new login may."""
+        """False: a new signature would have the same token; only a new login may help."""
         return False
 
     async def sign(self, request: RequestToSign) -> Signature:  # noqa: ARG002
-        """The access token of the moment."""
+        """The current access token."""
         spelled = self.SPELLINGS[self._spelling].format(token=self._access, encoded=quote(self._access, safe=""))
         return Signature(headers={"Authorization": f"WRAP access_token={spelled}"})
 
     def worked(self) -> None:
-        """From now on tokens are spelled like this one."""
+        """Spell all further tokens like this one."""
         self._accepted = True
 
     async def login(self, post: PostForm) -> bool:
-        """Refresh if that works, else by password. `AuthError` if that is refused too.
+        """Refresh the token or else log in by password; `AuthError` if that is refused, too.
 
-        While no token was ever accepted, the one at hand is first spelled in each other way.
+        As long as no token was accepted, the current one is first spelled in the other ways.
         """
         if self._access and not self._accepted:
             self._spelling = (self._spelling + 1) % len(self.SPELLINGS)

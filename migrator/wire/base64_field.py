@@ -1,7 +1,7 @@
-"""A file that comes as base64 inside a JSON answer, decoded while it streams, in constant memory (Issuetrak, RT).
+"""A file inside a JSON answer, as base64, decoded while it streams and in constant memory (Issuetrak, RT).
 
 The string that holds the file is decoded as it arrives. The rest of the answer is kept, up to a limit, with an empty
-string in the file's place, and parsed by `json` at the end. Whatever this scanner does not check is checked there.
+string in the file's place, and parsed by `json` at the end, which checks everything that this scanner doesn't.
 
 Beware: JSON may escape any character of that string: `\\/`, `\\n` between lines, `\\u002B` for a plus. An escape, like
 a base64 group of four, may also be split between two chunks.
@@ -20,7 +20,7 @@ from typing_extensions import override
 from migrator.errors import UnexpectedBodyError
 from migrator.ports import BodyFacts, Sink
 
-LIMIT = 1024 * 1024
+MAX_REST_BYTES = 1024 * 1024
 """Maximum number of bytes in an answer besides the file."""
 
 _SPACE = b" \t\r\n"
@@ -30,20 +30,20 @@ _TORN = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 
 
 class Base64Text:
-    """Decodes the text between the quotes of a JSON string, piece by piece."""
+    """Decodes base64 text from inside a JSON string, chunk by chunk."""
 
     def __init__(self) -> None:
         self._torn = b""  # an escape that is not complete yet
         self._group = b""  # a group of four that is not complete yet
         self._ended = False
 
-    def feed(self, piece: bytes) -> bytes:
-        """The bytes that this piece completes; `UnexpectedBodyError` if it is not base64."""
-        piece = self._torn + piece
-        torn = _TORN.search(piece[-5:])
+    def feed(self, chunk: bytes) -> bytes:
+        """The bytes that this chunk completes; `UnexpectedBodyError` if it is not base64."""
+        text = self._torn + chunk
+        torn = _TORN.search(text[-5:])
         self._torn = torn[0] if torn else b""
-        piece = piece[: len(piece) - len(self._torn)]
-        return self._decode(_unescaped(piece) if b"\\" in piece else piece)
+        text = text[: len(text) - len(self._torn)]
+        return self._decode(_unescaped(text) if b"\\" in text else text)
 
     def _decode(self, text: bytes) -> bytes:
         letters = self._group + text.translate(None, b" ")
@@ -58,16 +58,16 @@ class Base64Text:
             raise UnexpectedBodyError("the text of the file is not base64") from None
 
     def close(self) -> None:
-        """End the string; `UnexpectedBodyError` if it ended too early."""
+        """End the text; `UnexpectedBodyError` if it breaks off."""
         if self._torn or self._group:
             raise UnexpectedBodyError("the base64 text of the file breaks off")
 
 
 def _unescaped(text: bytes) -> bytes:
-    """The text without escapes. Line ends and tabs become spaces, any escape that base64 cannot contain becomes `!`."""
+    """The text without escapes. Line ends and tabs become spaces; an escape that base64 can't contain becomes `!`."""
 
-    def plain(found: re.Match[bytes]) -> bytes:
-        code = min(int(found[1], 16), 127) if found[1] else {b"/": 47}.get(found[2], 32)
+    def plain(escape: re.Match[bytes]) -> bytes:
+        code = min(int(escape[1], 16), 127) if escape[1] else {b"/": 47}.get(escape[2], 32)
         return b" " if code in _SPACE else bytes([code]) if code in _LETTERS else b"!"
 
     return _ESCAPE.sub(plain, text)
@@ -118,7 +118,7 @@ class Base64Field:
         return self._text.feed(piece)
 
     def _outside(self, chunk: bytes, at: int) -> int:
-        """Read up to the beginning of the file or the end of the chunk, and return the position reached."""
+        """Read up to the beginning of the file or the end of the chunk; the position reached."""
         for position in range(at, len(chunk)):
             byte = chunk[position]
             self._rest.append(byte)
@@ -126,8 +126,8 @@ class Base64Field:
                 self._in_string(byte)
             elif self._starts_file(byte):
                 return position + 1
-        if len(self._rest) > LIMIT:
-            raise UnexpectedBodyError(f"the answer has more than {LIMIT} bytes beside the file")
+        if len(self._rest) > MAX_REST_BYTES:
+            raise UnexpectedBodyError(f"the answer has more than {MAX_REST_BYTES} bytes beside the file")
         return len(chunk)
 
     def _in_string(self, byte: int) -> None:
@@ -141,7 +141,7 @@ class Base64Field:
             self._string = -1
 
     def _starts_file(self, byte: int) -> bool:
-        """Process a byte outside of strings; true for the quote that opens the file."""
+        """Read a byte outside of strings; true for the quote that opens the file."""
         value_next, self._value_next = self._value_next, False
         if byte == 0x22:
             self._string = len(self._rest) - 1
@@ -170,7 +170,7 @@ class Base64Field:
 
 
 class Base64Sink(Sink):
-    """A `Sink` for such an answer: passes the file in one of its fields on to another sink."""
+    """A `Sink` for a JSON answer that passes the file in one of its fields on to another sink."""
 
     def __init__(self, inner: Sink, field: str) -> None:
         self._inner, self._name = inner, field
@@ -179,7 +179,7 @@ class Base64Sink(Sink):
 
     @override
     async def start(self, facts: BodyFacts) -> None:
-        """What is inside JSON is surely meant as a file, and whole if `finish` says so."""
+        """Start a file that is certainly meant as one, and complete if `finish` says so."""
         self._field, self.size = Base64Field(self._name), 0
         await self._inner.start(BodyFacts(named=True, framed=True))
 
@@ -198,8 +198,5 @@ class Base64Sink(Sink):
         self._inner.warn(text)
 
     def finish(self) -> dict[str, Any]:
-        """All the other fields, after the last write.
-
-        `UnexpectedBodyError` if the answer was not a whole JSON object.
-        """
+        """All other fields, after the last write; `UnexpectedBodyError` if the answer is not a complete JSON object."""
         return self._field.close()

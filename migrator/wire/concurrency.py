@@ -1,11 +1,11 @@
 """How many requests one tracker gets at once: as many as make it faster, and no more.
 
 It starts with a few and doubles them as long as throughput grows, then returns to the last number that helped. Later
-it tries a few more and a few fewer in turn, and keeps whichever number is enough. The capacity of a tracker is found
-within a few rounds, and a slow tracker never sees many requests at once.
+it tries a few more and a few fewer in turn, and keeps the lowest number that is as fast. The capacity of a tracker is
+found within a few rounds, and a slow tracker never sees many requests at once.
 
 Beware: an overload (429, 503, silence) halves the limit, but only once for all requests that were under way together.
-Sixteen complaints about the same moment count as one.
+Sixteen refusals at the same moment count as one.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class AdaptiveLimiter:
         self._before: tuple[int, float] | None = None
         self._cut_at = -1.0
         self._upwards = False
-        self._chances = STARTUP_RETRIES
+        self._startup_retries = STARTUP_RETRIES
 
     async def acquire(self) -> float:
         """Wait for a slot and return the time, which `on_overload` needs. One `release` must follow."""
@@ -77,7 +77,7 @@ class AdaptiveLimiter:
             self._judge(now)
 
     def on_overload(self, acquired_at: float) -> None:
-        """The tracker asked to slow down, or did not answer, a request that got its slot at that time."""
+        """A request that got its slot at that time was not answered, or asked to slow down."""
         if acquired_at > self._cut_at:
             self._cut_at = asyncio.get_running_loop().time()
             self._hold(max(1, self.limit // 2), self._cut_at)
@@ -118,10 +118,10 @@ class AdaptiveLimiter:
 
     def _back(self, limit: int, now: float) -> None:
         """The trial did not help; during start-up it may only have come at a bad moment."""
-        if self._until or not self._chances:
+        if self._until or not self._startup_retries:
             self._hold(limit, now)
             return
-        self._chances -= 1
+        self._startup_retries -= 1
         self._before, self._upwards = None, False
         self._allow(limit, now)
 

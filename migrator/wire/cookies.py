@@ -1,7 +1,7 @@
 """Cookies that a load balancer sets along with a redirect to the very address that was requested.
 
-Without its cookie such a redirect never ends. All other cookies are ignored: a session that the tracker opens by itself
-belongs to nobody, and might be used to identify us in place of the credentials.
+Without its cookie such a redirect never ends. All other cookies are ignored: the tracker might identify us by a session
+that it opened itself, in place of the credentials.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from yarl import URL
 
 
 class Cookies:
-    """The cookies of one tracker; sent to it alone. Building it does no I/O."""
+    """The cookies of one tracker, sent to it alone."""
 
     def __init__(self) -> None:
         self._jar: CookieJar | None = None
 
     @property
     def any(self) -> bool:
-        """Whether there ever were any."""
+        """Whether there are cookies."""
         return self._jar is not None
 
     def take(self, url: URL, headers: Iterable[tuple[str, str]]) -> bool:
-        """Keep what an answer sets; whether it set anything."""
+        """Keep the cookies that a response sets; whether it set any."""
         lines = [value for name, value in headers if name.lower() == "set-cookie"]
         if lines:
-            self._jar = self._jar or CookieJar(unsafe=True)  # which means: from bare addresses, too
+            self._jar = self._jar or CookieJar(unsafe=True)  # that is, also from bare addresses
             self._jar.update_cookies_from_headers(lines, url)
         return bool(lines)
 
     def added_to(self, sent: str, url: URL) -> str:
-        """The value of `Cookie` for a request whose own is `sent`; what the credentials say is left as it is."""
+        """The value of `Cookie` for a request that sends `sent` as its credentials; those are not replaced."""
         if self._jar is None:
             return sent
         names = {pair.partition("=")[0].strip() for pair in sent.split(";")}

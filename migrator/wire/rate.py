@@ -1,10 +1,10 @@
-"""How fast one tracker is asked: a burst-limited rate, a bandwidth, and a common step back when it says 'slow down'.
+"""Limits the rate of requests to one tracker and their bandwidth, and slows all of them down when it asks for that.
 
-All requests to one tracker share one `RateLimiter`, so a single 429 slows every worker, and speed returns gradually
-with each answer that goes well. It is asked for each request, not for each verb of the port, because one verb may take
-several requests.
+All requests to one tracker share one `RateLimiter`, so a single 429 slows every worker, and each success makes them a
+little faster again. It is acquired for each request, not for each verb of the port, because one verb may need several
+requests.
 
-Beware: time spent waiting here is not the tracker's time, so no timeout may run meanwhile.
+Beware: no timeout may run while a request waits here, because it is not the tracker that is slow.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from migrator.wire.waits import LONGEST, Waits
+from migrator.wire.waits import DEFAULT_MAX_WAIT_SECONDS, Waits
 
 
 @dataclass(slots=True)
 class TokenBucket:
-    """A token bucket: `rate` units a second, of which at most one second's worth is saved. Rate 0 means no limit."""
+    """A token bucket: `rate` units a second, with a burst of one second's worth. Rate 0 means no limit."""
 
     rate: float
     _level: float = 0.0
     _at: float = 0.0
 
     def take(self, amount: float, now: float) -> float:
-        """Take this amount, and return how many seconds to wait before going on."""
+        """Take this amount; the seconds to wait before going on."""
         if not self.rate:
             return 0.0
         if not self._at:
@@ -36,21 +36,21 @@ class TokenBucket:
 
 
 class RateLimiter:
-    """Paces the requests to one tracker. Limits are in requests and bytes a second; 0 means no limit.
+    """Limits the requests to one tracker, in requests and bytes a second; 0 means no limit.
 
-    `longest` is how many seconds a tracker may make everybody wait; `waits` reports a long wait, once.
+    `longest` is how many seconds a tracker may make everybody wait; `waits` logs the long waits.
     """
 
-    SPACING_FIRST = 0.05
-    SPACING_MAX = 5.0
-    PAUSE_DEFAULT = 1.0
+    FIRST_SPACING_SECONDS = 0.05
+    MAX_SPACING_SECONDS = 5.0
+    DEFAULT_PAUSE_SECONDS = 1.0
 
     def __init__(
         self,
         requests_per_second: float = 0,
         bytes_per_second: float = 0,
         *,
-        longest: float = LONGEST,
+        longest: float = DEFAULT_MAX_WAIT_SECONDS,
         waits: Waits | None = None,
     ) -> None:
         self.longest, self._waits = longest, waits or Waits()
@@ -76,18 +76,13 @@ class RateLimiter:
             await asyncio.sleep(wait)
 
     def throttled(self, retry_after: float | None, status: int | None = None) -> None:
-        """The tracker asked to slow down: nobody starts before the pause is over, and then with more space."""
-        pause = self.PAUSE_DEFAULT if retry_after is None else min(retry_after, self.longest)
+        """The tracker asked to slow down: no request starts before the pause is over, and then with more space."""
+        pause = self.DEFAULT_PAUSE_SECONDS if retry_after is None else min(retry_after, self.longest)
         self._waits.asked(pause, status)
         self._next_start = max(self._next_start, time.monotonic() + pause)
-        self._spacing = min(self.SPACING_MAX, max(self.SPACING_FIRST, self._spacing * 2))
+        self._spacing = min(self.MAX_SPACING_SECONDS, max(self.FIRST_SPACING_SECONDS, self._spacing * 2))
 
     def on_success(self) -> None:
         """A request succeeded: go a little faster."""
         if self._spacing:
-            self._spacing = self._spacing * 0.9 if self._spacing > self.SPACING_FIRST / 10 else 0.0
-
-    @property
-    def spacing(self) -> float:
-        """Seconds between the starts of two requests; 0 at full speed."""
-        return self._spacing
+            self._spacing = self._spacing * 0.9 if self._spacing > self.FIRST_SPACING_SECONDS / 10 else 0.0

@@ -1,8 +1,6 @@
-"""Reads a body off the network: in chunks, with a maximum size, and not for ever.
+"""Reads a body in chunks, up to a maximum size, and only as long as it comes fast enough.
 
-The caller says how large and how slow is too much.
-
-Beware: a tracker that sends a byte now and then never runs into the timeout, which only detects silence, so speed is
+Beware: the timeout only detects silence, and a tracker that sends a byte now and then is never silent; so speed is
 checked too. Only time spent waiting for the tracker counts; our own bandwidth limit must not make it look slow.
 """
 
@@ -16,57 +14,57 @@ from typing_extensions import override
 
 from migrator.errors import RetriableError
 
-CHUNK = 256 * 1024
-SLOWEST = 128
-"""Bytes a second: less than that over a whole `timeout` of waiting is as good as nothing."""
+CHUNK_BYTES = 256 * 1024
+MIN_BYTES_PER_SECOND = 128
+"""A body that is slower than this over a whole `timeout` of waiting has stalled."""
 
 
 class Readable(Protocol):
-    """A body under way."""
+    """A body that is still arriving."""
 
     @abstractmethod
     async def readany(self) -> bytes:
-        """What is there, at least a byte; nothing at its end."""
+        """The bytes that are there, at least one; none at the end."""
 
 
 class StallGuard(Readable):
-    """A body as it comes; `RetriableError` once `patience` seconds of waiting brought less than SLOWEST bytes each."""
+    """A body as it comes; `RetriableError` once it is too slow for `timeout` seconds of waiting."""
 
-    def __init__(self, content: Readable, patience: float, what: str) -> None:
-        self._content, self._patience, self._what = content, patience, what
-        self._waited, self._came = 0.0, 0
+    def __init__(self, content: Readable, timeout: float, what: str) -> None:
+        self._content, self._timeout, self._what = content, timeout, what
+        self._waited, self._received = 0.0, 0
 
     @override
     async def readany(self) -> bytes:
         began = time.monotonic()
         chunk = await self._content.readany()
         self._waited += time.monotonic() - began
-        self._came += len(chunk)
-        if chunk and self._waited > self._patience:
-            if self._came < SLOWEST * self._waited:
-                raise RetriableError(f"{self._what}: too slow: less than {SLOWEST} bytes a second")
-            self._waited, self._came = 0.0, 0
+        self._received += len(chunk)
+        if chunk and self._waited > self._timeout:
+            if self._received < MIN_BYTES_PER_SECOND * self._waited:
+                raise RetriableError(f"{self._what}: too slow: less than {MIN_BYTES_PER_SECOND} bytes a second")
+            self._waited, self._received = 0.0, 0
         return chunk
 
-    async def more(self, wanted: int) -> bytes:
-        """At least `wanted` bytes; fewer only at the end of the body, and none after it."""
-        return await gathered(self, wanted)
+    async def read_at_least(self, size: int) -> bytes:
+        """At least `size` bytes; fewer only at the end of the body, and none after it."""
+        return await read_at_least(self, size)
 
 
-async def gathered(body: Readable, wanted: int) -> bytes:
-    """At least `wanted` bytes of a body; fewer only at its end, and none after it."""
+async def read_at_least(body: Readable, size: int) -> bytes:
+    """At least `size` bytes of a body; fewer only at its end, and none after it."""
     chunk = await body.readany()
-    if not chunk or len(chunk) >= wanted:
+    if not chunk or len(chunk) >= size:
         return chunk
-    parts, size = [chunk], len(chunk)
-    while size < wanted and (chunk := await body.readany()):
+    parts, received = [chunk], len(chunk)
+    while received < size and (chunk := await body.readany()):
         parts.append(chunk)
-        size += len(chunk)
+        received += len(chunk)
     return b"".join(parts)
 
 
-async def limited(body: Readable, limit: int) -> tuple[bytes, bool]:
-    """What came up to a limit, or a little more, and whether that is all of it."""
+async def read_up_to(body: Readable, limit: int) -> tuple[bytes, bool]:
+    """A body up to a limit, or a little more, and whether that is all of it."""
     parts: list[bytes] = []
     size = 0
     while chunk := await body.readany():

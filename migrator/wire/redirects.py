@@ -1,10 +1,10 @@
-"""One request and where its redirects lead: to the tracker itself, or to hosts that do not speak for it.
+"""Redirects: where they lead, and what the responses of other hosts mean.
 
 A tracker may keep its files on other hosts. Their answers are about themselves: a 404 there does not mean that the
 attachment is gone, a 401 says nothing about our credentials, and a dead host nothing about the tracker.
 
 Beware: a redirect that looks like one to a login page may lead to a file (`/auth/7`, `auth.cdn.example`). It is
-followed and judged by what arrives, and counts as a login page only if no file does.
+followed, and counts as a login page only if no file arrives.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ from dataclasses import dataclass
 from yarl import URL
 
 from migrator import errors
-from migrator.wire.addresses import is_own, is_same_origin, place
-from migrator.wire.status import error_for_status, error_reason, looks_like_login
+from migrator.sniffing import looks_like_login
+from migrator.wire.addresses import is_own, is_same_origin, parsed_url
+from migrator.wire.cookies import Cookies
+from migrator.wire.request import Request
+from migrator.wire.transport import Response
 
 _WHOLE = re.compile(r"bytes\s+0-([0-9]{1,18})/([0-9]{1,18})", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(slots=True)
 class Hop:
-    """Where a request goes. `what` is for messages.
+    """Where a request goes next. `what` is for messages.
 
-    own     credentials may go there: it is the tracker
-    direct  it is the very origin that was configured
-    abroad  another host had a word in where this is: what comes says nothing about the tracker
-    login   a redirect on the way looked like one to a login page, and what was asked for did not
+    own      it is the tracker, so credentials may go there
+    direct   it is the very origin that was configured
+    foreign  another host was on the way, or is where it goes: the response says nothing about the tracker
+    login    a redirect on the way looked like one to a login page, and the request did not
     """
 
     url: URL
@@ -37,56 +40,77 @@ class Hop:
     what: str
     own: bool = True
     direct: bool = True
-    abroad: bool = False
+    foreign: bool = False
     login: bool = False
 
     def next(self, home: URL, location: str) -> Hop:
-        """Where a redirect leads; `RejectedError` if it is nowhere."""
+        """Where a redirect leads; `RejectedError` if its location is not usable."""
         try:
-            there = self.url.join(place(location, self.url.scheme))
-            usable = bool(location and there.host) and there.scheme in {"http", "https"}
+            url = self.url.join(parsed_url(location, self.url.scheme))
+            usable = bool(location and url.host) and url.scheme in {"http", "https"}
         except ValueError:
             usable = False
         if not usable:
             raise self.judged(errors.RejectedError(f"{self.what}: redirected to nowhere"))
-        own, what = is_own(home, there), self.what.partition(", redirected to ")[0]
+        own, what = is_own(home, url), self.what.partition(", redirected to ")[0]
         if own:
-            there = there.with_user(None)
+            url = url.with_user(None)
         else:
-            what += f", redirected to {there.host_port_subcomponent}"
+            what += f", redirected to {url.host_port_subcomponent}"
         login = self.login or (looks_like_login(location) and not looks_like_login(str(self.url)))
-        return Hop(there, {}, what, own, is_same_origin(home, there), self.abroad or not own, login)
+        return Hop(url, {}, what, own, is_same_origin(home, url), self.foreign or not own, login)
 
     def is_same_address(self, other: Hop) -> bool:
-        """Whether both are one address of the tracker, whatever the query; such a redirect hands out a cookie."""
+        """Whether both are one address of the tracker, apart from the query: such a redirect only sets a cookie."""
         return self.direct and other.direct and self.url.raw_path == other.url.raw_path
 
     def judged(self, fault: errors.MigratorError) -> errors.MigratorError:
-        """What a failure means here."""
+        """The error that a failure means at this hop."""
         definite = isinstance(fault, errors.RejectedError | errors.AuthError)
         if self.login and (definite or isinstance(fault, errors.ConnectError)):
             return errors.LoginPageError(
                 f"{self.what}: redirected to a login page; are these credentials good for this?"
             )
-        if not self.abroad or isinstance(fault, errors.UnexpectedBodyError):
+        if not self.foreign or isinstance(fault, errors.UnexpectedBodyError):
             return fault
         if definite:
             return errors.RejectedError(str(fault))
         return errors.RetriableError(str(fault), retry_after=getattr(fault, "retry_after", None))
 
 
-def refused_abroad(status: int, headers: Mapping[str, str], what: str, body: bytes) -> errors.MigratorError:
-    """What another host refuses, no matter which credentials it wants; what that means, `Hop.judged` says."""
-    if status not in {401, 407}:
-        return error_for_status(status, headers, what, body)
-    reason = error_reason(body)
-    return errors.RejectedError(f"{what}: status {status}" + (f", {reason}" if reason else ""))
+class Redirects:
+    """The redirects of one tracker, whose origin is `home`, and the cookies that they set."""
+
+    def __init__(self, home: URL) -> None:
+        self._home, self.cookies = home, Cookies()
+
+    def next_hop(self, request: Request, hop: Hop, response: Response) -> Hop:
+        """Where a redirect leads. For an API call it is an error, except if it only sets a cookie."""
+        following = hop.next(self._home, response.headers.get("Location", ""))
+        repeatable = request.method == "GET" or response.status in {307, 308}
+        if not (self._takes_cookie(hop, following, response) and repeatable) and not request.file:
+            shown = following.url.with_user(None).with_query(None)
+            raise following.judged(
+                errors.RejectedError(f"{hop.what}: the tracker redirects to {shown}; is `url` right?")
+            )
+        return following
+
+    def only_sets_cookie(self, hop: Hop, response: Response) -> bool:
+        """Whether a redirect leads to the same address, with a cookie, which is kept."""
+        try:
+            following = hop.next(self._home, response.headers.get("Location", ""))
+        except errors.MigratorError:
+            return False
+        return self._takes_cookie(hop, following, response)
+
+    def _takes_cookie(self, hop: Hop, following: Hop, response: Response) -> bool:
+        return hop.is_same_address(following) and self.cookies.take(hop.url, response.headers.items())
 
 
 def length_of_part(headers: Mapping[str, str]) -> int | None:
-    """The length of a file whose answer is a 206, if it is all of it (RFC 9110, 14.4); else None."""
-    told = _WHOLE.fullmatch(headers.get("Content-Range", "").strip())
-    if told is None or int(told[1]) + 1 != int(told[2]):
+    """The length of a file in a 206, if that is the whole file (RFC 9110, 14.4); else None."""
+    range_ = _WHOLE.fullmatch(headers.get("Content-Range", "").strip())
+    if range_ is None or int(range_[1]) + 1 != int(range_[2]):
         return None
     length = headers.get("Content-Length")
-    return int(told[2]) if length is None or int(length) == int(told[2]) else None
+    return int(range_[2]) if length is None or int(length) == int(range_[2]) else None

@@ -1,9 +1,9 @@
 """Bodies of uploads: multipart/form-data with one streamed file, the file alone, or base64 inside JSON.
 
-The length of each is sent in advance, because servers as old as our trackers refuse chunked uploads.
+Each has a `Content-Length`, because servers as old as our trackers refuse chunked uploads.
 
-Beware: file names are sent as raw UTF-8 with the browsers' escapes. Where that could be misread, they are sent a second
-time as RFC 5987 `filename*`, which newer servers prefer and older ones ignore.
+Beware: file names are sent as raw UTF-8 with the escapes of browsers. Where that could be misread, they are sent once
+more as `filename*` (RFC 5987), which newer servers prefer and older ones ignore.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ESCAPES = str.maketrans({char: f"%{ord(char):02X}" for char in ('"', *_CONTROLS
 
 
 class MultipartBody:
-    """The body of one upload; iterating it again starts again."""
+    """A multipart body with one file; iterating it again starts again."""
 
     def __init__(self, fields: Mapping[str, str], part: str, name: str, media_type: str, body: Body) -> None:
         boundary = f"migrator-{secrets.token_hex(16)}"
@@ -62,7 +62,7 @@ class RawBody:
 
 
 class Base64JsonBody:
-    """A JSON object that holds the file as the base64 text of its last field; iterating it again starts again."""
+    """A JSON object with the file as base64 in its last field; iterating it again starts again."""
 
     def __init__(self, values: Mapping[str, object], field: str, body: Body) -> None:
         fields = "".join(f"{json.dumps(name)}: {json.dumps(value)}, " for name, value in values.items())
@@ -91,23 +91,23 @@ class Base64JsonBody:
 
 
 StreamedBody = MultipartBody | RawBody | Base64JsonBody
-"""What goes out piece by piece."""
+"""A body that is sent in chunks."""
 
 
 def sendable(media_type: str) -> str:
-    """The media type that a file is sent with: as it is, without parameters that are none, or that of plain bytes.
+    """The media type to send for a file: its own, without malformed parameters, or that of plain bytes.
 
-    `multipart/...` and `message/...` tell a server to look for parts inside of the file, and many do (the file is then
-    refused, or taken apart). What is a media type says RFC 9110, 8.3.1.
+    `multipart/...` and `message/...` are not sent: many servers then look for parts inside the file, and refuse it or
+    take it apart. The syntax is that of RFC 9110, 8.3.1.
     """
-    found = _MEDIA_TYPE.match(media_type.strip(" "))
-    if found is None or found["kind"].lower().startswith(("multipart/", "message/")):
+    match = _MEDIA_TYPE.match(media_type.strip(" "))
+    if match is None or match["kind"].lower().startswith(("multipart/", "message/")):
         return "application/octet-stream"
-    return found[0] if found.end() == len(media_type.strip(" ")) else found["kind"]
+    return match[0] if match.end() == len(media_type.strip(" ")) else match["kind"]
 
 
 def content_disposition(name: str) -> str:
-    """`filename="..."`, and `filename*` besides where the plain form may be misread."""
+    """`filename="..."`, with `filename*` as well where the plain form may be misread."""
     plain = f'filename="{name.translate(_ESCAPES)}"'
     if name.isascii() and name.isprintable() and not set(name) & set('"\\%'):
         return plain

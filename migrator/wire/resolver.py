@@ -1,4 +1,4 @@
-"""Resolves host names, each in a thread that nobody has to wait for.
+"""Resolves host names, each in a thread of its own that nobody has to wait for.
 
 A look-up cannot be cancelled and may take half a minute if the name server is down. In the thread pool of an event loop
 (asyncio's or libuv's) it would delay the end of the program for that long.
@@ -16,39 +16,39 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from typing_extensions import override
 
 AddressInfos = list[tuple[Any, Any, int, str, Any]]
-"""As `socket.getaddrinfo` tells."""
+"""As `socket.getaddrinfo` returns them."""
 
 
-async def looked_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> AddressInfos:
-    """The addresses of a host, for TCP; `OSError` or `ValueError` as from `socket.getaddrinfo`."""
+async def resolve(host: str, port: int, family: int = socket.AF_UNSPEC) -> AddressInfos:
+    """The addresses of a host for TCP; `OSError` or `ValueError` as from `socket.getaddrinfo`."""
     with suppress(socket.gaierror):
         return socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     loop = asyncio.get_running_loop()
-    found: asyncio.Future[AddressInfos] = loop.create_future()
+    result: asyncio.Future[AddressInfos] = loop.create_future()
 
     def look() -> None:
-        told, error = AddressInfos(), None
+        addresses, error = AddressInfos(), None
         try:
-            told = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+            addresses = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
         except (OSError, ValueError) as refused:
             error = refused
-        with suppress(RuntimeError):  # the loop is closed, so nobody wants to know any more
-            loop.call_soon_threadsafe(tell, told, error)
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(report, addresses, error)
 
-    def tell(told: AddressInfos, error: Exception | None) -> None:
-        if found.cancelled():
+    def report(addresses: AddressInfos, error: Exception | None) -> None:
+        if result.cancelled():
             return
         if error is not None:
-            found.set_exception(error)
+            result.set_exception(error)
         else:
-            found.set_result(told)
+            result.set_result(addresses)
 
     threading.Thread(target=look, name=f"look up {host}", daemon=True).start()
-    return await found
+    return await result
 
 
 class Resolver(AbstractResolver):
-    """The same for aiohttp."""
+    """The resolver of aiohttp's sessions."""
 
     @override
     async def resolve(
@@ -56,8 +56,8 @@ class Resolver(AbstractResolver):
     ) -> list[ResolveResult]:
         numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
         return [
-            ResolveResult(hostname=host, host=_address(where), port=port, family=kind, proto=protocol, flags=numeric)
-            for kind, _, protocol, _, where in await looked_up(host, port, family)
+            ResolveResult(hostname=host, host=_host(address), port=port, family=kind, proto=protocol, flags=numeric)
+            for kind, _, protocol, _, address in await resolve(host, port, family)
         ]
 
     @override
@@ -65,6 +65,8 @@ class Resolver(AbstractResolver):
         """Nothing is kept."""
 
 
-def _address(where: tuple[Any, ...]) -> str:
-    """Host of a socket's address; a link-local one in IPv6 is nothing without its scope."""
-    return f"{where[0]}%{where[3]}" if len(where) > 3 and where[3] and "%" not in where[0] else str(where[0])
+def _host(address: tuple[Any, ...]) -> str:
+    """The host of a socket address; a link-local one of IPv6 needs its scope."""
+    return (
+        f"{address[0]}%{address[3]}" if len(address) > 3 and address[3] and "%" not in address[0] else str(address[0])
+    )

@@ -1,7 +1,7 @@
-"""How a tracker is reached: which certificates are trusted, which client certificate is shown, through which proxy.
+"""TLS and proxy settings for a tracker.
 
-What the configuration allows holds for the tracker's own origin only. A file that a tracker keeps on another host is
-fetched with certificates verified and without a client certificate, whatever the section says.
+The configured TLS settings apply to the tracker's own origin only. A file that a tracker keeps on another host is
+fetched with certificates verified and without a client certificate.
 
 Beware: OpenSSL asks at the terminal for the password of an encrypted key, and its errors name neither file nor key.
 Each file is therefore read separately here, so that the message can name the configuration key that is wrong.
@@ -21,8 +21,8 @@ from pathlib import Path
 
 from migrator.errors import ConfigError
 
-OLD = frozenset({"1.0", "1.1"})
-"""Versions of TLS that are no protection any more, and refused unless they are asked for."""
+OBSOLETE_TLS_VERSIONS = frozenset({"1.0", "1.1"})
+"""Versions of TLS that are broken; they are refused unless the configuration allows them."""
 
 _VERSIONS = {
     "1.0": ssl.TLSVersion.TLSv1,
@@ -34,7 +34,7 @@ _VERSIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy, and what it asks for; `password` goes to the proxy alone and stays out of any `repr`."""
+    """An HTTP proxy and the credentials for it; `password` goes to the proxy only and stays out of any `repr`."""
 
     url: str
     username: str = ""
@@ -42,22 +42,20 @@ class Proxy:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The credentials for the proxy.
-
-        Aiohttp sends them as `Proxy-Authorization`, in the CONNECT if there is one.
-        """
+        """The credentials; aiohttp sends them as `Proxy-Authorization`, in the CONNECT if there is one."""
         return {"Authorization": "Basic " + b64encode(f"{self.username}:{self.password}".encode()).decode()}
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The way to a tracker. `home` is for its own origin, `abroad` for where it keeps files elsewhere; None: as usual.
+    """TLS contexts and proxy. `own_origin` is for the tracker itself, `other_origins` for hosts of its files.
 
-    Proxies that the environment names (`HTTPS_PROXY`, ...) are never used: only what a configuration says.
+    None stands for the default context.
+    Proxies of the environment (`HTTPS_PROXY`, ...) are never used, only a configured one.
     """
 
-    home: ssl.SSLContext | None = None
-    abroad: ssl.SSLContext | None = None
+    own_origin: ssl.SSLContext | None = None
+    other_origins: ssl.SSLContext | None = None
     proxy: Proxy | None = None
 
 
@@ -66,7 +64,7 @@ DEFAULT_ROUTE = Route()
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """What a section says, files placed. `where` begins the names of keys in messages, like `source.tls`."""
+    """The `tls` settings of a section, with absolute paths. `where` is its name in messages, like `source.tls`."""
 
     where: str
     ca_file: Path | None = None
@@ -76,27 +74,27 @@ class TlsFiles:
     minimum: str = ""
 
     def contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-        """For the tracker, and for other hosts. Reads the files; `ConfigError` names the key that is not usable.
+        """The contexts for the tracker and for other hosts. Reads the files; `ConfigError` names the key that is wrong.
 
-        A `ca_file` is trusted besides the certificates that the system trusts. `minimum` is for the tracker alone.
+        A `ca_file` is trusted in addition to the system's certificates. `minimum` applies to the tracker only.
         """
-        home, abroad = ssl.create_default_context(), ssl.create_default_context()
-        for context in (home, abroad):
+        own_origin, other_origins = ssl.create_default_context(), ssl.create_default_context()
+        for context in (own_origin, other_origins):
             if self.ca_file is not None:
                 self._trust(context, self.ca_file)
-        self._show(home)
+        self._add_client_certificate(own_origin)
         if not self.verify:
-            home.check_hostname, home.verify_mode = False, ssl.CERT_NONE
+            own_origin.check_hostname, own_origin.verify_mode = False, ssl.CERT_NONE
         if self.minimum:
-            self._go_down(home)
-        return home, abroad
+            self._set_minimum(own_origin)
+        return own_origin, other_origins
 
-    def _go_down(self, context: ssl.SSLContext) -> None:
-        """OpenSSL 3 has neither the old versions nor their signatures (SHA-1) but at security level 0."""
-        if self.minimum in OLD:
+    def _set_minimum(self, context: ssl.SSLContext) -> None:
+        """Set the oldest version. OpenSSL 3 allows the old ones, with SHA-1 signatures, only at security level 0."""
+        if self.minimum in OBSOLETE_TLS_VERSIONS:
             context.set_ciphers("DEFAULT:@SECLEVEL=0")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of Python, for who asks for what is old
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of old versions
             context.minimum_version = _VERSIONS[self.minimum]
 
     def _trust(self, context: ssl.SSLContext, path: Path) -> None:
@@ -106,7 +104,7 @@ class TlsFiles:
         except (ssl.SSLError, ValueError, TypeError):
             raise ConfigError(f"configuration: {self.where}.ca_file: {path} holds no certificate in PEM") from None
 
-    def _show(self, context: ssl.SSLContext) -> None:
+    def _add_client_certificate(self, context: ssl.SSLContext) -> None:
         if self.client_cert is None:
             if self.client_key is not None:
                 raise ConfigError(f"configuration: {self.where}.client_key is of no use without client_cert")
@@ -116,18 +114,20 @@ class TlsFiles:
             raise ConfigError(
                 f"configuration: {self.where}.client_cert: {self.client_cert} holds no certificate in PEM"
             )
-        where, path = ("client_key", self.client_key) if self.client_key else ("client_cert", self.client_cert)
-        key = self._read(path, where)
+        key_name, path = ("client_key", self.client_key) if self.client_key else ("client_cert", self.client_cert)
+        key = self._read(path, key_name)
         if "PRIVATE KEY" not in key:
-            raise ConfigError(f"configuration: {self.where}.{where}: {path} holds no private key in PEM")
+            raise ConfigError(f"configuration: {self.where}.{key_name}: {path} holds no private key in PEM")
         if "ENCRYPTED" in key:
-            raise ConfigError(f"configuration: {self.where}.{where}: the key in {path} is encrypted; store it without")
+            raise ConfigError(
+                f"configuration: {self.where}.{key_name}: the key in {path} is encrypted; store it without"
+            )
         try:
             context.load_cert_chain(self.client_cert, path, password=lambda: "")
         except (ssl.SSLError, ValueError) as error:
             mismatch = isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH"
             wrong = "is not the key of client_cert" if mismatch else "can't be used with client_cert"
-            raise ConfigError(f"configuration: {self.where}.{where}: {path} {wrong}") from None
+            raise ConfigError(f"configuration: {self.where}.{key_name}: {path} {wrong}") from None
 
     def _read(self, path: Path, key: str) -> str:
         try:
@@ -157,14 +157,14 @@ _WHY = (
 
 
 def why_not_connected(cause: BaseException | None) -> str:
-    """Why no connection came about, in words: of a name, an address, a certificate, a handshake."""
+    """Why there is no connection, in words: because of a name, an address, a certificate or a handshake."""
     if isinstance(cause, ssl.SSLCertVerificationError):
         why = getattr(cause, "verify_message", "")
         return f"its certificate is not trusted{why and ': '}{why}"
     if isinstance(cause, ssl.SSLError):
         reason = cause.reason or ""
-        told = next((words for found, words in _WHY if re.search(found, reason)), "")
-        return told or f"TLS: {reason.replace('_', ' ').lower() or 'the handshake failed'}"
+        known = next((words for pattern, words in _WHY if re.search(pattern, reason)), "")
+        return known or f"TLS: {reason.replace('_', ' ').lower() or 'the handshake failed'}"
     if isinstance(cause, ConnectionResetError | BrokenPipeError):
         return f"it broke the handshake off without a word, as servers do that speak only {_TOO_OLD}"
     if isinstance(cause, socket.gaierror):
@@ -173,10 +173,10 @@ def why_not_connected(cause: BaseException | None) -> str:
 
 
 def _in_words(cause: BaseException | None) -> str:
-    """What the system says, also where several addresses were tried and each said it."""
+    """The system's words for an error, also if it is one error for each of several addresses."""
     number = cause.errno if isinstance(cause, OSError) else None
-    if number is None and (named := re.search(r"\[Errno (\d{1,5})\]", str(cause))):
-        number = int(named[1])
+    if number is None and (match := re.search(r"\[Errno (\d{1,5})\]", str(cause))):
+        number = int(match[1])
     if number is None and isinstance(cause, TimeoutError):
         return "nobody answered in time"
     if number == errno.ECONNREFUSED:

@@ -1,31 +1,56 @@
-"""The result of a request, whichever transport carried it: a `Response`, or an error that says what to do next.
+"""What carries a request: the `Transport` protocol, and the `Response` that each transport returns.
 
-Failures of aiohttp and of our own connection pool are translated into `migrator.errors` here and nowhere else.
-
-Beware: a library's error may contain a URL, and a URL a token; only the kind of error gets into a message.
+Two implement it: `aiohttp_transport` can send everything, `h1` only plain GETs, and those faster. `split_transport`
+chooses between them; everything else in this package knows only the protocol.
 """
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Awaitable, Mapping
+from abc import abstractmethod
+from collections.abc import AsyncIterable, Awaitable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-import aiohttp
+from yarl import URL
 
-from migrator import errors
-from migrator.wire.h1 import IncompleteBodyError, NoConnectionError, ProtocolError
+from migrator import __version__
+from migrator.wire.auth import UNSIGNED, Signature
 from migrator.wire.reading import Readable
-from migrator.wire.route import why_not_connected
+
+AGENT = {"User-Agent": f"migrator/{__version__}"}
+"""What every request says of itself; a transport adds it."""
+MAX_LINE_BYTES = 64 * 1024
+"""Limit of one line in the head of a response; a sign-on in front of a tracker sends long ones."""
+MAX_CLOSE_SECONDS = 3.0
+"""How long connections get to close; those that have not reported their end by then are dropped."""
+
+
+@dataclass(slots=True)
+class OutgoingRequest:
+    """A request, signed and complete. Its body is as long as `Content-Length` says.
+
+    file    the response is a file, to be streamed
+    own     it goes to the tracker, whose certificates are configured, and not to another host
+    direct  it goes to the very origin that was configured
+    """
+
+    method: str
+    url: URL
+    headers: Mapping[str, str]
+    body: bytes | AsyncIterable[bytes] | None = None
+    signature: Signature = UNSIGNED
+    file: bool = False
+    own: bool = True
+    direct: bool = True
 
 
 class Response(Protocol):
-    """An answer under way, by whichever way it comes: the head is there, the body is to be read. A context."""
+    """A response whose head has arrived and whose body is still to be read. A context."""
 
     @property
     def status(self) -> int:
-        """As the server says."""
+        """The status code."""
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -42,94 +67,21 @@ class Response(Protocol):
     ) -> None: ...
 
 
-TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError)
-"""The exceptions that `translate_error` can translate."""
+class Transport(Protocol):
+    """Sends requests over connections that it keeps. Creating one does no I/O.
 
-
-class Once:
-    """A middleware of aiohttp for one request that must go out a single time.
-
-    aiohttp sends PUT and DELETE again by itself when a kept connection breaks, as RFC 9110, 9.2.2, allows for what is
-    idempotent; whether a tracker did take the first one, only a look at it can tell.
+    Redirects are not followed, codings are not undone, and no request is sent twice that is not safe (RFC 9110, 9.2.1).
+    It raises the errors that `failures.translate_error` translates.
     """
 
-    def __init__(self) -> None:
-        self._failed: aiohttp.ClientError | None = None
+    @abstractmethod
+    def send(self, request: OutgoingRequest) -> Awaitable[Response]:
+        """The response, as soon as its head is there. Nothing is sent before this is awaited."""
 
-    async def __call__(
-        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        """The answer, or how it failed the first time."""
-        if self._failed is not None:
-            raise self._failed
-        try:
-            return await handler(request)
-        except aiohttp.ClientError as error:
-            self._failed = error
-            raise
+    def reroutes(self, error: Exception, method: str, *, direct: bool) -> bool:  # noqa: ARG002
+        """Whether a request like the one that failed with this error would be sent another way the next time."""
+        return False
 
-
-async def sent(request: Awaitable[Response], what: str) -> Response:
-    """The answer's head. `RejectedError` where address or headers hold what can't be sent, like half a line break."""
-    try:
-        return await request
-    except TRANSPORT_ERRORS:
-        raise
-    except ValueError:
-        raise _unusable(what) from None
-
-
-def translate_error(error: Exception, what: str) -> errors.MigratorError:
-    """What a failure of the wire means. Says the kind of failure only: its text may hold a URL with a token."""
-    if (fault := _not_connected(error, what)) is not None:
-        return fault
-    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return _unusable(what)
-    if isinstance(error, TimeoutError):
-        return errors.ReadTimeoutError(f"{what}: nothing came for too long")
-    if isinstance(error, aiohttp.ClientPayloadError | IncompleteBodyError):
-        return errors.UnexpectedBodyError(f"{what}: the body broke off")
-    if isinstance(error, ProtocolError | aiohttp.ClientResponseError):
-        kind = type(error).__name__
-        return errors.RetriableError(
-            f"{what}: the connection broke ({kind}): what came is no HTTP, or not as it should be"
-        )
-    return errors.RetriableError(f"{what}: the connection broke ({type(error).__name__})")
-
-
-def _not_connected(error: Exception, what: str) -> errors.MigratorError | None:
-    """What it means where no connection came about at all; None if one did."""
-    if isinstance(error, aiohttp.ClientConnectorError | NoConnectionError):
-        return errors.ConnectError(f"{what}: no connection to {error.host}:{error.port} ({_cause(error)})")
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return errors.ConnectError(f"{what}: no connection (nobody answered in time)")
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        if error.status == 407:
-            return errors.AuthError(f"{what}: the proxy refused its credentials (status 407); see `proxy_auth`")
-        return errors.ConnectError(f"{what}: the proxy makes no connection (status {error.status})")
-    if _wants_certificate(error):
-        return errors.ConnectError(f"{what}: the tracker refused our certificate, or wants one; see `tls.client_cert`")
-    return None
-
-
-def is_silence(error: Exception) -> bool:
-    """Whether somebody who should have answered did not."""
-    return isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError)
-
-
-def _unusable(what: str) -> errors.RejectedError:
-    return errors.RejectedError(f"{what}: not a usable address")
-
-
-def _cause(error: aiohttp.ClientConnectorError | NoConnectionError) -> str:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        cause: BaseException | None = error.certificate_error
-    else:
-        cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error.__cause__
-    return why_not_connected(cause)
-
-
-def _wants_certificate(error: BaseException) -> bool:
-    """With TLS 1.3 a server says so only after the handshake, as an alert that ends the connection."""
-    told = error if isinstance(error, ssl.SSLError) else error.__cause__ or error.__context__
-    return isinstance(told, ssl.SSLError) and "ALERT_CERTIFICATE" in (getattr(told, "reason", "") or "")
+    @abstractmethod
+    async def close(self) -> None:
+        """Close the connections, within MAX_CLOSE_SECONDS; may be called twice."""

@@ -1,6 +1,6 @@
 """How long a tracker asks us to wait, and a log that mentions each long wait once.
 
-Whatever a server means by a number, nobody waits longer than the configuration allows.
+Nobody waits longer than the configuration allows, whatever the server asks for.
 
 Beware: servers write milliseconds, Unix timestamps, and dates from clocks that are wrong. A number too large to be a
 wait is taken for one of the first two; a date is compared with the `Date` header of the same answer.
@@ -18,13 +18,13 @@ from email.utils import parsedate_to_datetime
 
 from migrator.units import human_duration
 
-LONGEST = 900.0
+DEFAULT_MAX_WAIT_SECONDS = 900.0
 """Maximum wait in seconds, unless the configuration says otherwise."""
-NOTABLE = 10.0
+MIN_LOGGED_SECONDS = 10.0
 """Waits longer than this many seconds are logged."""
-_PLAUSIBLE = 3600.0
+_MAX_PLAUSIBLE_SECONDS = 3600.0
 """A larger number of seconds is taken for milliseconds, unless a longer wait is configured."""
-_DECADE = 10 * 365 * 86_400.0
+_DECADE_SECONDS = 10 * 365 * 86_400.0
 
 _QUANTITY = re.compile(r"([+-]?[0-9]{1,18}(?:[.,][0-9]{1,9})?)\s*([a-z]+)?(?:\s*[,;].*)?", re.IGNORECASE | re.DOTALL)
 _UNITS = (("ms", 0.001), ("mil", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0))
@@ -39,10 +39,10 @@ _log = logging.getLogger("migrator.waits")
 def retry_after(headers: Mapping[str, str], now: datetime | None = None, longest: float = 86_400.0) -> float | None:
     """Seconds to wait according to Retry-After, from 0 to `longest`. None if it is missing or not understood."""
     now = _clock_of(headers, now)
-    told = _seconds(headers.get("Retry-After", ""), now, longest)
-    if told is None and "Retry-After-Ms" in headers:
-        told = _seconds(f"{headers['Retry-After-Ms']} ms", now, longest)
-    return told
+    seconds = _seconds(headers.get("Retry-After", ""), now, longest)
+    if seconds is None and "Retry-After-Ms" in headers:
+        seconds = _seconds(f"{headers['Retry-After-Ms']} ms", now, longest)
+    return seconds
 
 
 def until_reset(headers: Mapping[str, str], now: datetime | None = None, longest: float = 86_400.0) -> float | None:
@@ -51,8 +51,8 @@ def until_reset(headers: Mapping[str, str], now: datetime | None = None, longest
         return None
     now = _clock_of(headers, now)
     for name in _RESETS:
-        if (told := _seconds(headers.get(name, ""), now, longest)) is not None:
-            return told
+        if (seconds := _seconds(headers.get(name, ""), now, longest)) is not None:
+            return seconds
     rate = _RATE.search(headers.get("RateLimit", ""))
     return _seconds(rate[1], now, longest) if rate else None
 
@@ -74,29 +74,29 @@ def _clock_of(headers: Mapping[str, str], now: datetime | None) -> datetime:
 def _seconds(value: str, now: datetime, longest: float) -> float | None:
     """Seconds from now, from a number with or without a unit, a date, or a Unix timestamp."""
     value = value.strip().removeprefix("PT")
-    told: float | None = None
+    seconds: float | None = None
     if (when := _when(value)) is not None:
-        told = (when - now).total_seconds()
+        seconds = (when - now).total_seconds()
     elif match := _QUANTITY.fullmatch(value):
-        told = _with_unit(float(match[1].replace(",", ".")), (match[2] or "").lower(), now, longest)
+        seconds = _with_unit(float(match[1].replace(",", ".")), (match[2] or "").lower(), now, longest)
     else:
         with suppress(ValueError):
-            told = _meant(float(value), now, longest)
-    return None if told is None else max(0.0, min(told, longest))
+            seconds = _plausible(float(value), now, longest)
+    return None if seconds is None else max(0.0, min(seconds, longest))
 
 
 def _with_unit(number: float, unit: str, now: datetime, longest: float) -> float | None:
     if not unit:
-        return _meant(number, now, longest)
+        return _plausible(number, now, longest)
     return next((number * factor for begin, factor in _UNITS if unit.startswith(begin)), None)
 
 
-def _meant(number: float, now: datetime, longest: float) -> float:
+def _plausible(number: float, now: datetime, longest: float) -> float:
     """Seconds meant by a bare number: a wait or a Unix timestamp, either of them possibly in milliseconds."""
     for moment in (number, number / 1000):
-        if abs(moment - now.timestamp()) < _DECADE:
+        if abs(moment - now.timestamp()) < _DECADE_SECONDS:
             return moment - now.timestamp()
-    return number / 1000 if max(_PLAUSIBLE, longest) < number < float("inf") else number
+    return number / 1000 if max(_MAX_PLAUSIBLE_SECONDS, longest) < number < float("inf") else number
 
 
 def _when(value: str) -> datetime | None:
@@ -111,22 +111,22 @@ def _when(value: str) -> datetime | None:
 
 
 class Waits:
-    """Logs the waits for one tracker. Many workers learn of the same wait at once; it is logged once, as a warning."""
+    """Logs the long waits for one tracker, as warnings; a wait that many workers share is logged once."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._told_until = 0.0
+        self._logged_until = 0.0
 
     def asked(self, seconds: float, status: int | None = None) -> None:
-        """The tracker asked for it, with this status."""
-        self._begin(seconds, f"the tracker asked to wait {human_duration(seconds)}{f' ({status})' if status else ''}")
+        """The tracker asked to wait, with this status."""
+        self._log(seconds, f"the tracker asked to wait {human_duration(seconds)}{f' ({status})' if status else ''}")
 
     def trying_again(self, seconds: float, why: str) -> None:
         """A failed request is tried again after `seconds`."""
-        self._begin(seconds, f"{why}; waiting {human_duration(seconds)} before the next try")
+        self._log(seconds, f"{why}; waiting {human_duration(seconds)} before the next try")
 
-    def _begin(self, seconds: float, told: str) -> None:
+    def _log(self, seconds: float, reason: str) -> None:
         until = self._clock() + seconds
-        if seconds > NOTABLE and until > self._told_until + NOTABLE:
-            self._told_until = until
-            _log.warning("%s; going on at %s", told, time.strftime("%H:%M:%S", time.localtime(until)))
+        if seconds > MIN_LOGGED_SECONDS and until > self._logged_until + MIN_LOGGED_SECONDS:
+            self._logged_until = until
+            _log.warning("%s; going on at %s", reason, time.strftime("%H:%M:%S", time.localtime(until)))

@@ -1,7 +1,7 @@
 """XML as trackers send it: DTDs and custom entities are refused, and malformed text is repaired and parsed again.
 
-A good answer goes straight to the parser. In one that the parser refuses, characters that XML forbids become U+FFFD,
-whether raw or written as a reference, and HTML entities that XML lacks (`&nbsp;`) become their characters.
+A good answer goes straight to the parser. If the parser refuses it, characters that XML forbids become U+FFFD, whether
+raw or written as a reference, and HTML entities that XML lacks (`&nbsp;`) become their characters.
 
 Beware: repairing must not weaken the protection. A DTD is refused before and after, and the repaired text goes through
 the same parser.
@@ -20,7 +20,7 @@ from defusedxml.ElementTree import fromstring
 
 from migrator.wire.json_codec import decoded
 
-_DECLARED = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["']""")
+_DECLARED_ENCODING = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["']""")
 _DECLARATION = re.compile(r"<\?xml\b[^>]*>")
 _PIECE = re.compile(
     r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)"
@@ -29,8 +29,8 @@ _PIECE = re.compile(
     re.DOTALL,
 )
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_OWN = {"amp;", "lt;", "gt;", "quot;", "apos;"}
-_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_XML_ENTITIES = {"amp;", "lt;", "gt;", "quot;", "apos;"}
+_BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
 def read_xml(body: bytes, charset: str, replaced: Callable[[int], None]) -> Element:
@@ -48,13 +48,13 @@ def read_xml(body: bytes, charset: str, replaced: Callable[[int], None]) -> Elem
             pass
         else:
             return root
-    return _read_all_the_same(body, charset, replaced)
+    return _read_repaired(body, charset, replaced)
 
 
 def _is_mislabelled(body: bytes) -> bool:
-    """Whether it declares a single-byte encoding such as Latin-1 but is UTF-8; real Latin-1 hardly ever decodes so."""
-    said = _DECLARED.match(body[:200])
-    if said is None or said[1].lower().startswith((b"utf", b"ucs", b"us-ascii")) or body.isascii():
+    """Whether a body declares a single-byte encoding but is UTF-8; real Latin-1 is hardly ever valid UTF-8."""
+    declared = _DECLARED_ENCODING.match(body[:200])
+    if declared is None or declared[1].lower().startswith((b"utf", b"ucs", b"us-ascii")) or body.isascii():
         return False
     with suppress(ValueError):
         body.decode()
@@ -62,12 +62,12 @@ def _is_mislabelled(body: bytes) -> bool:
     return False
 
 
-def _read_all_the_same(body: bytes, charset: str, replaced: Callable[[int], None]) -> Element:
-    said = _DECLARED.match(body[:200])
-    text, count = decoded(body, _seems(body), charset or (said[1].decode() if said else ""))
+def _read_repaired(body: bytes, charset: str, replaced: Callable[[int], None]) -> Element:
+    declared = _DECLARED_ENCODING.match(body[:200])
+    text, count = decoded(body, _detected_encoding(body), charset or (declared[1].decode() if declared else ""))
     text = text.strip("\ufeff \t\r\n\0")
-    begin = _DECLARATION.match(text)
-    text, more = _mended(text[begin.end() :] if begin else text)
+    declaration = _DECLARATION.match(text)
+    text, more = _repaired(text[declaration.end() :] if declaration else text)
     try:
         root: Element = fromstring(text, forbid_dtd=True)
     except ParseError as error:
@@ -77,34 +77,34 @@ def _read_all_the_same(body: bytes, charset: str, replaced: Callable[[int], None
     return root
 
 
-def _seems(body: bytes) -> str:
-    """The encoding of a body, going by its first bytes."""
-    for mark, encoding in _MARKS.items():
+def _detected_encoding(body: bytes) -> str:
+    """The encoding, judged by the first bytes."""
+    for mark, encoding in _BYTE_ORDER_MARKS.items():
         if body.startswith(mark):
             return encoding
     return {b"<\0": "utf-16-le", b"\0<": "utf-16-be"}.get(body[:2], "utf-8")
 
 
-def _mended(text: str) -> tuple[str, int]:
-    """The text in characters that XML allows, and how many characters were lost."""
+def _repaired(text: str) -> tuple[str, int]:
+    """The text with only characters that XML allows, and how many characters were lost."""
     lost = 0
 
     def piece(match: re.Match[str]) -> str:
         nonlocal lost
-        found, number, name = match[0], match[1], match[2]
-        if found.startswith("<"):
-            found, count = _ILLEGAL.subn("\ufffd", found)
+        part, number, name = match[0], match[1], match[2]
+        if part.startswith("<"):
+            part, count = _ILLEGAL.subn("\ufffd", part)
             lost += count
-            return found
+            return part
         if number:
             legal = _is_legal(int(number[1:], 16) if number[0] == "x" else int(number))
             lost += not legal
-            return found if legal else "\ufffd"
+            return part if legal else "\ufffd"
         if name:
             known = "".join(f"&#{ord(char)};" for char in html5.get(name, ""))
-            return found if name in _OWN else known or "&amp;" + name
-        lost += found != "&"
-        return "&amp;" if found == "&" else "\ufffd"
+            return part if name in _XML_ENTITIES else known or "&amp;" + name
+        lost += part != "&"
+        return "&amp;" if part == "&" else "\ufffd"
 
     return _PIECE.sub(piece, text), lost
 

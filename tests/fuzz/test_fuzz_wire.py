@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from migrator.errors import MigratorError, RetriableError
 from migrator.wire.auth import HmacAuth, QueryTokenAuth, Signer, WrapAuth, basic
-from migrator.wire.client import HttpClient, Request
+from migrator.wire.client import HttpClient
+from migrator.wire.request import Request
 from tests.contract import MemorySink
 from tests.fuzz import examples
 from tests.fuzz.mutations import HEADERS, LOGIN, STATUSES

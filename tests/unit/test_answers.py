@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 
 from migrator import errors
 from migrator.ports import BodyFacts
-from migrator.wire.status import (
-    error_for_status,
-    error_reason,
-    is_error_page,
-    looks_like_html,
-    looks_like_login,
-    retry_after,
-)
+from migrator.sniffing import is_error_page, looks_like_html, looks_like_login
+from migrator.wire.status import error_for_status, error_reason, retry_after
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

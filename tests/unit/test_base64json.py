@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from migrator import errors
 from migrator.ports import BodyFacts
-from migrator.wire.base64_field import LIMIT, Base64Field, Base64Sink, Base64Text
+from migrator.wire.base64_field import MAX_REST_BYTES, Base64Field, Base64Sink, Base64Text
 from migrator.wire.request_body import Base64JsonBody
 from tests.contract import Bytes, MemorySink
 
@@ -170,9 +170,9 @@ def test_file_inside_an_inner_object_is_not_taken_for_the_file():
     assert rest == {"Collection": [{"FileContent": "QUJD"}], "FileContent": None}
 
 
-def test_answer_with_too_much_beside_the_file_is_refused_before_it_fills_the_memory():
+def test_answer_with_too_much_beside_the_file_is_refused_early():
     field = Base64Field(FIELD)
-    for _ in range(LIMIT // 1000):
+    for _ in range(MAX_REST_BYTES // 1000):
         field.feed(b" " * 1000)
     with pytest.raises(errors.UnexpectedBodyError, match="more than"):
         field.feed(b" " * 1000)

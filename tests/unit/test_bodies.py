@@ -9,14 +9,14 @@ from unittest.mock import patch
 import pytest
 
 from migrator import errors
-from migrator.layers import checked_sink, verify
+from migrator.layers import verify, verifying_sink
 from migrator.layers.verify import ParanoidSource, VerifiedSource
 from migrator.model import Attachment
-from migrator.wire import client as http
+from migrator.wire import judging
 from migrator.wire import status as answers
 from migrator.wire.auth import HeaderAuth
 from migrator.wire.client import HttpClient
-from migrator.wire.reading import SLOWEST, StallGuard
+from migrator.wire.reading import MIN_BYTES_PER_SECOND, StallGuard
 from tests.contract import MemorySink
 from tests.support.parts import PATIENCE, rows, run_backup
 from tests.support.web import OneFile, answer, sends
@@ -78,7 +78,7 @@ async def fetched(root, answers: tuple[bytes, ...], then: str, size: int | None,
 
 
 @pytest.mark.parametrize("what", REASONS)
-async def test_body_that_is_not_the_file_is_not_stored_and_its_own_reason_is_recorded(tmp_path, what):
+async def test_body_that_is_not_the_file_is_not_stored_and_its_reason_recorded(tmp_path, what):
     body, then, size, reason = REASONS[what]
     status, told = await fetched(tmp_path, (body,), then, size)
     assert status == "failed"
@@ -154,7 +154,7 @@ async def test_waiting_that_is_our_own_makes_no_tracker_slow():
         came += len(chunk)
         await asyncio.sleep(0.02)
     assert came == 5
-    assert SLOWEST > 1
+    assert MIN_BYTES_PER_SECOND > 1
 
 
 # --- twice
@@ -196,9 +196,9 @@ async def test_file_whose_length_is_told_is_fetched_once(length, size):
 async def test_body_checks_that_are_left_out_are_noticed(tmp_path):
     """Each check is taken away, and that shows."""
     defects = {
-        "short": patch.object(checked_sink.CheckedSink, "judge", lambda self: None),
-        "long": patch.object(checked_sink.CheckedSink, "_refuse_excess", lambda self: None),
-        "JSON error": patch.object(checked_sink, "looks_like_error", lambda *_: False),
+        "short": patch.object(verifying_sink.VerifyingSink, "finish", lambda self: None),
+        "long": patch.object(verifying_sink.VerifyingSink, "_refuse_excess", lambda self: None),
+        "JSON error": patch.object(verifying_sink, "looks_like_error", lambda *_: False),
     }
     for number, (what, defect) in enumerate(defects.items()):
         body, then, size, _ = REASONS[what]
@@ -232,5 +232,5 @@ async def test_404_is_not_repeated_and_a_404_that_were_would_be_noticed():
     def careless(status, headers, what, body=b""):
         return errors.RetriableError(what) if status == 404 else real(status, headers, what, body)
 
-    with patch.object(http, "error_for_status", careless):
+    with patch.object(judging, "error_for_status", careless):
         assert await times_asked_for_a_file_that_is_gone() == 1 + PATIENCE.retries

@@ -8,10 +8,11 @@ import tracemalloc
 import pytest
 
 from migrator import errors
-from migrator.layers.checked_sink import AGREED
 from migrator.layers.verify import VerifiedSource
+from migrator.layers.verifying_sink import MIN_EQUAL_DOWNLOADS
+from migrator.wire.answer import Answer
 from migrator.wire.auth import HeaderAuth
-from migrator.wire.client import Answer, HttpClient
+from migrator.wire.client import HttpClient
 from tests.contract import MemorySink
 from tests.support.web import OneFile, answer, sends
 
@@ -28,7 +29,7 @@ async def got(sent: bytes, then: str = "close") -> Answer:
 
 
 async def test_bomb_in_a_compressed_answer_ends_at_the_limit_and_takes_no_memory(monkeypatch):
-    monkeypatch.setattr("migrator.wire.client.ANSWER_LIMIT", MB)
+    monkeypatch.setattr("migrator.wire.client.MAX_ANSWER_BYTES", MB)
     bomb = answer(gzip.compress(bytes(300 * MB), 1), "application/json", "Content-Encoding: gzip")
     tracemalloc.start()
     try:
@@ -85,7 +86,7 @@ async def test_xml_with_entities_or_a_dtd_is_a_wrong_body(body):
 
 @pytest.mark.parametrize("status", [b"200 OK", b"500 No"])
 async def test_answer_that_never_ends_is_given_up(monkeypatch, status):
-    monkeypatch.setattr("migrator.wire.client.ANSWER_LIMIT", MB)
+    monkeypatch.setattr("migrator.wire.client.MAX_ANSWER_BYTES", MB)
     with pytest.raises(errors.MigratorError):
         await got(b"HTTP/1.1 " + status + b"\r\nContent-Type: application/json\r\n\r\n", "flood")
 
@@ -101,11 +102,9 @@ class Counting(MemorySink):
 
 
 @pytest.mark.parametrize(("size", "written"), [(5 * MB, 5 * MB), (None, 300 * MB)], ids=["listed", "not listed"])
-async def test_bomb_in_place_of_a_file_ends_at_the_listed_size_or_at_the_measure_of_what_came(
-    monkeypatch, size, written
-):
-    monkeypatch.setattr("migrator.layers.checked_sink.ROOM", 10 * MB)
-    packed = gzip.compress(bytes(1000 * MB), 1)
+async def test_bomb_in_place_of_a_file_ends_at_its_listed_size_or_ratio_limit(monkeypatch, size, written):
+    monkeypatch.setattr("migrator.layers.verifying_sink.MAX_UNANNOUNCED_BYTES", 10 * MB)
+    packed = gzip.compress(bytes(400 * MB), 1)
     async with sends(answer(packed, "image/png", "Content-Encoding: gzip")) as url:
         client, bucket = HttpClient(url, HeaderAuth("X-Key", "k"), timeout=20), Counting()
         tracemalloc.start()
@@ -116,6 +115,6 @@ async def test_bomb_in_place_of_a_file_ends_at_the_listed_size_or_at_the_measure
         finally:
             tracemalloc.stop()
             await client.close()
-    assert bucket.written < written + (AGREED + 1) * len(packed)
+    assert bucket.written < written + (MIN_EQUAL_DOWNLOADS + 1) * len(packed)
     assert bucket.most <= MB
     assert "said to be compressed (gzip), kept as it came" in bucket.warnings

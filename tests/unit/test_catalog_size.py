@@ -116,7 +116,10 @@ def test_every_file_of_a_page_is_recorded_whatever_its_length(tmp_path, count):
     assert catalog.summaries.totals()["attachments"] == {"stored": count}
     assert catalog.summaries.totals()["blobs"]["count"] == count
     assert catalog.entities.count() == 1
-    assert listed(catalog, catalog.runs.begin("backup"), count) == set()
+    run = catalog.runs.begin("backup")
+    crawl = catalog.crawl.begin(run, "[]")
+    assert listed(catalog, run, count) == set()
+    catalog.crawl.end(crawl)
     catalog.close()
     assert audit(tmp_path) == []  # the manifest tells of each, too
 

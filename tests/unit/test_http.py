@@ -23,11 +23,13 @@ from aiohttp.test_utils import TestServer
 from yarl import URL
 
 from migrator import errors
+from migrator.wire.answer import Answer
 from migrator.wire.auth import HeaderAuth, QueryTokenAuth, WrapAuth, basic
-from migrator.wire.client import Answer, HttpClient, Request
+from migrator.wire.client import HttpClient
+from migrator.wire.failures import translate_error
 from migrator.wire.rate import RateLimiter
+from migrator.wire.request import Request
 from migrator.wire.request_body import MultipartBody, RawBody
-from migrator.wire.transport import translate_error
 from tests.contract import LARGEST_CHUNK, Bytes, MemorySink, nowhere
 
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -183,7 +185,7 @@ async def test_slow_down_slows_every_worker_of_this_tracker(serve, connect):
     pacer = RateLimiter()
     with pytest.raises(errors.ThrottledError):
         await connect(await serve(answer), pacer=pacer).get("a")
-    assert pacer.spacing > 0
+    assert pacer._spacing > 0
 
 
 # --- where a request goes
@@ -608,7 +610,7 @@ def silent():
         yield f"http://127.0.0.1:{door.getsockname()[1]}"
 
 
-async def test_machine_that_lets_nobody_in_is_not_reached_by_files_or_by_anything_else(silent, connect):
+async def test_host_that_refuses_connections_is_unreachable_for_files_and_api(silent, connect):
     """So a run ends once patience does, and doesn't wait for each file anew."""
     client = connect(silent, timeout=0.2)
     for asked in (client.get("a"), client.download("a", MemorySink())):
@@ -884,6 +886,6 @@ async def test_answer_without_end_is_refused(serve, connect, monkeypatch):
         with contextlib.suppress(ConnectionError):
             return web.Response(body=endless())
 
-    monkeypatch.setattr("migrator.wire.client.ANSWER_LIMIT", 1_000_000)
+    monkeypatch.setattr("migrator.wire.client.MAX_ANSWER_BYTES", 1_000_000)
     with pytest.raises(errors.RejectedError, match="larger than"):
         await connect(await serve(answer)).get("a")

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from migrator import errors
-from migrator.layers.retry import DryRunTarget, RetryingSource, RetryingTarget, RetryPolicy
+from migrator.layers.dry_run import DryRunTarget
+from migrator.layers.forwarding import SourceWrapper, TargetWrapper
+from migrator.layers.retry import RetryingSource, RetryingTarget, RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, Draft, EntityRef
-from migrator.ports import BodyFacts, Sink
+from migrator.ports import BodyFacts, Sink, Source, Target
 from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
 from tests.contract import Bytes, MemorySink
 from tests.contract.source import SourceContract
@@ -41,6 +43,25 @@ class TestDryRunTarget(TargetReadContract):
     @pytest.fixture
     async def bound(self):
         return bound_target(MemoryTracker(), DryRunTarget)
+
+
+def verbs(port: type) -> set[str]:
+    return {name for name in dir(port) if not name.startswith("_")} - {"capabilities"}
+
+
+def test_every_verb_is_passed_on():
+    assert verbs(Source) == {name for name in vars(SourceWrapper) if not name.startswith("_")}
+    assert verbs(Target) - set(vars(TargetWrapper)) == set()
+
+
+def test_every_verb_that_asks_the_tracker_is_repeated():
+    assert verbs(Source) - set(vars(RetryingSource)) == {"close"}
+    assert verbs(Target) - set(vars(RetryingTarget)) == {"close", "legal_name"}
+
+
+def test_verbs_that_a_rehearsal_passes_on_are_those_that_only_read():
+    reads = {"check", "oddities", "close", "legal_name", "refuses", "find_attachments", "read_back"}
+    assert verbs(Target) - set(vars(DryRunTarget)) == reads | {"require_creating", "find_entity"}
 
 
 # --- patience

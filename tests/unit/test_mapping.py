@@ -138,7 +138,7 @@ def test_whatever_was_written_as_csv_is_read_again(tmp_path, rows, delimiter, en
 @given(
     content=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: (HEADER + text).encode(errors="replace"))
 )
-def test_whatever_the_file_holds_it_is_a_mapping_or_an_error_of_the_configuration(tmp_path, content):
+def test_any_file_is_a_mapping_or_a_configuration_error(tmp_path, content):
     with contextlib.suppress(ConfigError):
         found = mapping_of(tmp_path, content)
         assert all(ref.kind and targets and all(to.id for to in targets) for ref, targets in found.items())

@@ -26,6 +26,7 @@ from migrator.sandbox.server import Sandbox
 from migrator.sandbox.world.model import World
 from migrator.trackers import adapter
 from migrator.wire.client import HttpClient
+from migrator.wire.exchange import Exchange
 from tests.contract.source import crawl
 from tests.support.parts import PATIENCE, run_backup, run_load
 from tests.support.tls import served
@@ -135,13 +136,14 @@ async def test_no_other_host_ever_sees_a_credential(tracker, tmp_path):
 
 
 async def test_redirect_that_were_followed_with_credentials_would_be_noticed(tmp_path):
-    real = HttpClient._signed
+    real, signers = Exchange._signed, []
 
-    async def careless(self, call, hop, signer):
-        return await real(self, call, hop, signer or call.signer or self._signer)
+    async def careless(self, request, hop, signer):
+        signers.extend([signer] if signer else [])
+        return await real(self, request, hop, signers[-1])
 
     async with SANDBOXES["targetprocess"](world()) as sandbox, fronted(sandbox) as (front, url):
-        with patch.object(HttpClient, "_signed", careless):
+        with patch.object(Exchange, "_signed", careless):
             source = made(sandbox, url, "source")
             await run_backup(None, tmp_path, source=source)
             await source.close()

@@ -84,7 +84,7 @@ async def test_slow_down_without_a_time_means_a_short_pause(clock):
     pacer = RateLimiter()
     pacer.throttled(None)
     await pacer.acquire()
-    assert clock.now == pytest.approx(1000 + RateLimiter.PAUSE_DEFAULT)
+    assert clock.now == pytest.approx(1000 + RateLimiter.DEFAULT_PAUSE_SECONDS)
 
 
 async def test_workers_start_one_after_the_other_after_a_slow_down(clock):
@@ -96,23 +96,23 @@ async def test_workers_start_one_after_the_other_after_a_slow_down(clock):
         await pacer.acquire()
         starts.append(clock.now)
     gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
-    assert gaps == pytest.approx([pacer.spacing] * 3)
-    assert pacer.spacing == RateLimiter.SPACING_FIRST * 2
+    assert gaps == pytest.approx([pacer._spacing] * 3)
+    assert pacer._spacing == RateLimiter.FIRST_SPACING_SECONDS * 2
 
 
 async def test_space_between_starts_has_an_end(clock):
     pacer = RateLimiter()
     for _ in range(100):
         pacer.throttled(0)
-    assert pacer.spacing == RateLimiter.SPACING_MAX
+    assert pacer._spacing == RateLimiter.MAX_SPACING_SECONDS
 
 
 async def test_speed_comes_back_with_answers_that_go_well(clock):
     pacer = RateLimiter()
     pacer.throttled(0)
     spacings = []
-    while pacer.spacing:
-        spacings.append(pacer.spacing)
+    while pacer._spacing:
+        spacings.append(pacer._spacing)
         pacer.on_success()
         assert len(spacings) < 100, "full speed never comes back"
     assert spacings == sorted(spacings, reverse=True)

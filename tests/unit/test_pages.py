@@ -8,55 +8,61 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from migrator import errors
-from migrator.sniffing import Kind, is_page, page_in, shown
-from migrator.wire.client import Answer
-from migrator.wire.status import error_for_status, error_reason, page_instead
+from migrator.sniffing import PageKind, is_page, page_in, page_instead, shown
+from migrator.wire.answer import Answer
+from migrator.wire.status import error_for_status, error_reason
 
 LONG = "<p>" + "Lorem ipsum dolor sit amet. " * 100 + "</p>"
 LOGIN_FORM = '<form action="/login"><input name="u"><input type="password" name="p"></form>'
 
 PAGES = {
-    "redmine login": (f"<!DOCTYPE html><html><head><title>Redmine</title></head><body>{LOGIN_FORM}</body>", Kind.LOGIN),
-    "login by title": ("<html><head><title>Sign in - Acme</title></head><body></body></html>", Kind.LOGIN),
-    "login by address": ('<html><meta http-equiv="refresh" content="0; url=/login"></html>', Kind.LOGIN),
+    "redmine login": (
+        f"<!DOCTYPE html><html><head><title>Redmine</title></head><body>{LOGIN_FORM}</body>",
+        PageKind.LOGIN,
+    ),
+    "login by title": ("<html><head><title>Sign in - Acme</title></head><body></body></html>", PageKind.LOGIN),
+    "login by address": ('<html><meta http-equiv="refresh" content="0; url=/login"></html>', PageKind.LOGIN),
     "login that announces maintenance": (
         f"<html><title>Acme</title><body><p>Maintenance on Saturday.</p>{LOGIN_FORM}</body>",
-        Kind.LOGIN,
+        PageKind.LOGIN,
     ),
     "adfs": (
         (
             '<html><title>Sign In</title><form method="post" action="https://sts.acme.example/adfs/ls/?wa=wsignin1.0">'
             '<input type="password"></form></html>'
         ),
-        Kind.SIGN_ON,
+        PageKind.SIGN_ON,
     ),
     "saml": (
         (
             '<html><body onload="document.forms[0].submit()"><form method="POST" action="https://idp.example/sso">'
             '<input type="hidden" name="SAMLRequest" value="PHNh"/></form></body></html>'
         ),
-        Kind.SIGN_ON,
+        PageKind.SIGN_ON,
     ),
-    "azure": ('<html><script>location="https://login.microsoftonline.com/x"</script></html>', Kind.SIGN_ON),
-    "oauth": ('<html><a href="https://id.example/oauth2/v1/authorize?client_id=1">Continue</a></html>', Kind.SIGN_ON),
-    "cloudflare": ("<!DOCTYPE html><html><head><title>Just a moment...</title></head></html>", Kind.GUARD),
-    "cloudflare by its script": ("<html><script>window._cf_chl_opt={}</script></html>", Kind.GUARD),
-    "browser check": ("<html><h1>Checking your browser before accessing acme.example</h1></html>", Kind.GUARD),
-    "maintenance by title": (f"<html><title>Down for maintenance</title>{LONG}</html>", Kind.MAINTENANCE),
-    "maintenance by heading": (f"<html><h1>We'll be back soon</h1>{LONG}</html>", Kind.MAINTENANCE),
+    "azure": ('<html><script>location="https://login.microsoftonline.com/x"</script></html>', PageKind.SIGN_ON),
+    "oauth": (
+        '<html><a href="https://id.example/oauth2/v1/authorize?client_id=1">Continue</a></html>',
+        PageKind.SIGN_ON,
+    ),
+    "cloudflare": ("<!DOCTYPE html><html><head><title>Just a moment...</title></head></html>", PageKind.GUARD),
+    "cloudflare by its script": ("<html><script>window._cf_chl_opt={}</script></html>", PageKind.GUARD),
+    "browser check": ("<html><h1>Checking your browser before accessing acme.example</h1></html>", PageKind.GUARD),
+    "maintenance by title": (f"<html><title>Down for maintenance</title>{LONG}</html>", PageKind.MAINTENANCE),
+    "maintenance by heading": (f"<html><h1>We'll be back soon</h1>{LONG}</html>", PageKind.MAINTENANCE),
     "maintenance in a short text": (
         "<html><head><title>Acme</title><style>p{}</style></head><body><p>The site is temporarily unavailable.</p>",
-        Kind.MAINTENANCE,
+        PageKind.MAINTENANCE,
     ),
-    "maintenance in German": ("<html><title>Wartungsarbeiten</title></html>", Kind.MAINTENANCE),
-    "upgrade": ("<html><h2>Jira is being upgraded</h2></html>", Kind.MAINTENANCE),
-    "licence": ("<html><title>Acme</title><h1>Your licence has expired</h1></html>", Kind.LICENCE),
-    "license": ("<html><title>License expired</title></html>", Kind.LICENCE),
-    "trial": (f"<html><h1>Your trial period has ended</h1>{LOGIN_FORM}</html>", Kind.LICENCE),
-    "some page": (f"<html><title>Dashboard</title><body>{LONG} maintenance, licence expired</body>", Kind.OTHER),
+    "maintenance in German": ("<html><title>Wartungsarbeiten</title></html>", PageKind.MAINTENANCE),
+    "upgrade": ("<html><h2>Jira is being upgraded</h2></html>", PageKind.MAINTENANCE),
+    "licence": ("<html><title>Acme</title><h1>Your licence has expired</h1></html>", PageKind.LICENCE),
+    "license": ("<html><title>License expired</title></html>", PageKind.LICENCE),
+    "trial": (f"<html><h1>Your trial period has ended</h1>{LOGIN_FORM}</html>", PageKind.LICENCE),
+    "some page": (f"<html><title>Dashboard</title><body>{LONG} maintenance, licence expired</body>", PageKind.OTHER),
     "xhtml": (
         '<?xml version="1.0"?>\n<html xmlns="http://www.w3.org/1999/xhtml"><title>Hello</title></html>',
-        Kind.OTHER,
+        PageKind.OTHER,
     ),
 }
 
@@ -69,14 +75,14 @@ def test_page_is_called_what_it_is(text, kind):
 
 @pytest.mark.parametrize(("text", "kind"), PAGES.values(), ids=PAGES)
 @pytest.mark.parametrize("form", ["json", "xml"])
-def test_page_in_place_of_an_answer_is_an_error_that_is_repeated_and_names_all_there_is(text, kind, form):
+def test_page_in_place_of_an_answer_is_a_retried_error_that_tells_all(text, kind, form):
     answer = Answer(200, {"Content-Type": "text/html"}, text.encode(), "GET api/things")
     with pytest.raises(errors.RetriableError, match=r"^GET api/things: status 200, but the answer is not ") as caught:
         getattr(answer, form)()
-    assert isinstance(caught.value, errors.LoginPageError) is (kind in {Kind.LOGIN, Kind.SIGN_ON})
+    assert isinstance(caught.value, errors.LoginPageError) is (kind in {PageKind.LOGIN, PageKind.SIGN_ON})
     title = page_in(text.encode()).title
     assert title in str(caught.value)
-    if kind is Kind.MAINTENANCE:
+    if kind is PageKind.MAINTENANCE:
         assert type(caught.value) is errors.RetriableError
         assert "down for maintenance" in str(caught.value)
 
@@ -137,7 +143,7 @@ def test_title_is_one_short_printable_line_without_addresses_and_keys(title, see
 @given(st.binary(max_size=3000))
 def test_any_bytes_are_some_page(body):
     page = page_in(b"<html>" + body)
-    assert page.kind in Kind
+    assert page.kind in PageKind
     assert str(page).isprintable()
 
 
@@ -174,7 +180,7 @@ def test_page_of_what_is_not_there_is_no_maintenance(status):
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 422, 500, 501, 502])
 @pytest.mark.parametrize("page", ["maintenance by title", "cloudflare", "maintenance in German"])
-def test_refusal_of_who_stands_before_the_tracker_says_nothing_of_what_was_asked(status, page):
+def test_refusal_by_a_proxy_says_nothing_about_what_was_asked_for(status, page):
     error = error_for_status(status, {}, "GET a", PAGES[page][0].encode())
     assert type(error) is errors.RetriableError
     assert page_in(PAGES[page][0].encode()).title in str(error)

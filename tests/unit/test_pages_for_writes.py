@@ -11,7 +11,8 @@ from migrator import errors
 from migrator.layers.retry import RetryingTarget
 from migrator.model import Attachment, Draft, EntityRef
 from migrator.trackers import TRACKERS, adapter
-from migrator.wire.client import HttpClient, Request
+from migrator.wire.client import HttpClient
+from migrator.wire.request import Request
 from migrator.wire.request_body import MultipartBody
 from tests.contract import Bytes
 from tests.support.parts import PATIENCE

@@ -9,14 +9,16 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import pytest
+from aiohttp import ClientTimeout
 from yarl import URL
 
 from migrator import errors
-from migrator.wire.addresses import is_own, is_same_origin, place
+from migrator.wire.addresses import is_own, is_same_origin, parsed_url
 from migrator.wire.auth import HeaderAuth, WrapAuth
-from migrator.wire.client import HttpClient, Request
+from migrator.wire.client import HttpClient
 from migrator.wire.rate import RateLimiter
 from migrator.wire.redirects import Hop
+from migrator.wire.request import Request
 from tests.contract import MemorySink, nowhere
 from tests.support.tls import Certificates
 
@@ -94,18 +96,18 @@ async def test_other_host_speaks_for_itself_alone(status):
     ):
         with pytest.raises(errors.MigratorError) as caught:
             await http.download("file", MemorySink())
-        assert http._gate.limit == 4
+        assert http._limiter.limit == 4
     assert type(caught.value) is (errors.RejectedError if status in REFUSALS else errors.RetriableError)
     assert caught.value.status is None
     assert str(caught.value) == (
         f"GET file, redirected to {other.url.removeprefix('http://')}: status {status}, go away"
     )
-    assert pacer.spacing == 0
+    assert pacer._spacing == 0
     if status in PASSING:
         assert caught.value.retry_after == 7
 
 
-async def test_other_host_that_asks_to_slow_down_is_asked_again_and_slows_nobody_else():
+async def test_other_host_that_throttles_is_asked_again_and_slows_nobody_else():
     pacer, told = RateLimiter(), reply(403, b"", "Retry-After: 7")
     async with (
         Site(lambda _: told).serving("127.0.0.2") as other,
@@ -114,7 +116,7 @@ async def test_other_host_that_asks_to_slow_down_is_asked_again_and_slows_nobody
     ):
         with pytest.raises(errors.RetriableError) as caught:
             await http.download("file", MemorySink())
-    assert (type(caught.value), caught.value.retry_after, pacer.spacing) == (errors.RetriableError, 7, 0)
+    assert (type(caught.value), caught.value.retry_after, pacer._spacing) == (errors.RetriableError, 7, 0)
 
 
 @pytest.mark.parametrize("trouble", ["dead", "no name", "no trust", "silent", "cut", "nonsense"])
@@ -130,16 +132,16 @@ async def test_other_host_that_cannot_be_asked_is_not_the_tracker(tmp_path, trou
     async with Site(lambda _: says.get(trouble, b"")).serving("127.0.0.2", **secure) as other:
         there = places.get(trouble, other.url)
         async with Site(lambda _: to(there + "/x")).serving() as home, client(home.url) as http:
-            http._timeout = http._timeout.__class__(total=None, sock_connect=2, sock_read=0.2)
+            http._transport._general._timeout = ClientTimeout(total=None, sock_connect=2, sock_read=0.2)
             with pytest.raises(errors.RetriableError) as caught:
                 await http.download("file", MemorySink())
-            assert http._gate.limit == 4
+            assert http._limiter.limit == 4
     silent.close()
     assert type(caught.value) is (errors.UnexpectedBodyError if trouble == "cut" else errors.RetriableError)
     assert f"redirected to {there.partition('://')[2]}: " in str(caught.value)
 
 
-async def test_tracker_to_which_another_host_sends_us_back_is_not_asked_about_the_file():
+async def test_redirect_from_another_host_back_to_the_tracker_is_not_followed():
     async with contextlib.AsyncExitStack() as stack:
         home = await stack.enter_async_context(
             Site(lambda path: to(f"{other.url}/x") if path == "/file" else reply(404)).serving()
@@ -167,27 +169,27 @@ async def test_tracker_that_redirects_to_itself_still_speaks_for_itself(status, 
 
 
 @pytest.mark.parametrize("path", ["/auth/7", "/sso", "/login.php?file=7", "/users/sign_in", "/oauth/authorize"])
-@pytest.mark.parametrize("abroad", [False, True])
-async def test_word_in_an_address_makes_no_login_page_of_a_file(path, abroad):
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_word_in_an_address_makes_no_login_page_of_a_file(path, foreign):
     async with Site(lambda _: reply(200, FILE)).serving("127.0.0.2") as other:
 
         def say(target):
-            return reply(200, FILE) if target == path else to((other.url if abroad else "") + path)
+            return reply(200, FILE) if target == path else to((other.url if foreign else "") + path)
 
         async with Site(say).serving() as home, client(home.url) as http:
             bucket = MemorySink()
             await http.download("file", bucket)
     assert bucket.content == FILE
-    assert [("X-Key" in head) for head in other.heads] == [False] * abroad
+    assert [("X-Key" in head) for head in other.heads] == [False] * foreign
 
 
-@pytest.mark.parametrize("abroad", [False, True])
+@pytest.mark.parametrize("foreign", [False, True])
 @pytest.mark.parametrize("path", ["/auth/7", "/x"])
 @pytest.mark.parametrize("status", [200, 401, 404])
-async def test_login_page_is_no_file_wherever_the_redirect_leads(path, abroad, status):
+async def test_login_page_is_no_file_wherever_the_redirect_leads(path, foreign, status):
     page = reply(status, PAGE, "Content-Type: text/html")
     async with Site(lambda _: page).serving("127.0.0.2") as other:
-        there = (other.url if abroad else "") + path
+        there = (other.url if foreign else "") + path
         async with (
             Site(lambda target: page if target == path else to(there)).serving() as home,
             client(home.url) as http,
@@ -198,7 +200,7 @@ async def test_login_page_is_no_file_wherever_the_redirect_leads(path, abroad, s
     assert not bucket.started
     if status == 200 or path == "/auth/7":
         assert type(caught.value) is errors.LoginPageError
-    assert not (abroad and isinstance(caught.value, errors.AuthError | errors.GoneError))
+    assert not (foreign and isinstance(caught.value, errors.AuthError | errors.GoneError))
 
 
 @pytest.mark.parametrize("there", ["/login", "http://127.0.0.2:1/login", "https://sso.invalid/x"])
@@ -253,8 +255,8 @@ async def test_tracker_under_a_path_or_name_like_a_login_is_taken_at_its_word():
     ],
 )
 def test_origins_are_compared_by_the_standard(one, other, same):
-    assert is_same_origin(URL(one), place(other)) is same
-    assert is_own(URL(one), place(other)) is same
+    assert is_same_origin(URL(one), parsed_url(other)) is same
+    assert is_own(URL(one), parsed_url(other)) is same
 
 
 @pytest.mark.parametrize(
@@ -269,9 +271,9 @@ def test_origins_are_compared_by_the_standard(one, other, same):
     ],
 )
 def test_credentials_follow_to_https_of_the_same_host_and_never_back(one, other, own):
-    assert is_own(URL(one), place(other)) is own
+    assert is_own(URL(one), parsed_url(other)) is own
     hop = Hop(URL(one + "/file"), {}, "GET file").next(URL(one), other)
-    assert (hop.own, hop.direct, hop.abroad) == (own, False, not own)
+    assert (hop.own, hop.direct, hop.foreign) == (own, False, not own)
 
 
 @pytest.mark.parametrize(
@@ -326,13 +328,13 @@ SPELLINGS: list[tuple[str | bytes, str]] = [
 
 
 @pytest.mark.parametrize(("location", "sent"), SPELLINGS)
-@pytest.mark.parametrize("abroad", [False, True])
-async def test_address_of_a_redirect_is_sent_encoded_and_only_once(location, sent, abroad):
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_address_of_a_redirect_is_sent_encoded_and_only_once(location, sent, foreign):
     raw = location if isinstance(location, bytes) else location.encode()
-    if abroad and not raw.startswith(b"/"):
+    if foreign and not raw.startswith(b"/"):
         pytest.skip("relative to the tracker")
     async with Site(lambda _: reply(200, FILE)).serving("127.0.0.2") as other:
-        raw = other.url.encode() + raw if abroad else raw
+        raw = other.url.encode() + raw if foreign else raw
 
         def say(target):
             return reply(200, FILE) if home.heads[1:] else to(raw)
@@ -341,7 +343,7 @@ async def test_address_of_a_redirect_is_sent_encoded_and_only_once(location, sen
             bucket = MemorySink()
             await http.download("file", bucket)
     assert bucket.content == FILE
-    assert (other if abroad else home).targets[-1] == sent
+    assert (other if foreign else home).targets[-1] == sent
 
 
 @pytest.mark.parametrize(
@@ -354,7 +356,7 @@ async def test_address_of_a_redirect_is_sent_encoded_and_only_once(location, sen
         ("/tp/\ud800", "%3F"),
     ],
 )
-async def test_address_that_the_tracker_wrote_with_a_percent_sign_is_sent_encoded(written, path):
+async def test_percent_sign_in_an_address_of_the_tracker_is_sent_encoded(written, path):
     async with Site(lambda _: reply(200, FILE)).serving() as home, client(home.url + "/tp") as http:
         assert http.path_of(written) == path
         await http.download(http.path_of(written), MemorySink())
@@ -387,7 +389,7 @@ async def behind(cookie: str, answered: bytes, status: int = 302) -> AsyncIterat
 
 
 @pytest.mark.parametrize("verb", ["download", "get"])
-async def test_cookie_that_a_redirect_to_the_same_address_wants_is_shown_from_then_on(verb):
+async def test_cookie_set_by_a_redirect_to_the_same_address_is_sent_from_then_on(verb):
     async with behind("route=a1", reply(200, b"{}")) as home, client(home.url) as http:
         for _ in range(2):
             await (http.download("a?x=1", MemorySink()) if verb == "download" else http.get("a", {"x": "1"}))
@@ -401,7 +403,7 @@ async def test_cookie_does_not_replace_one_of_the_credentials():
         behind("route=a1", reply(200, b"{}")) as home,
         client(home.url, HeaderAuth("Cookie", "sid=me; x=1")) as http,
     ):
-        http._cookies.take(URL(home.url), [("Set-Cookie", "sid=anonymous; Path=/")])
+        http._exchange._redirects.cookies.take(URL(home.url), [("Set-Cookie", "sid=anonymous; Path=/")])
         await http.download("a", MemorySink())
         await http.get("a")
     assert [head.partition("Cookie: ")[2].partition("\r\n")[0] for head in home.heads] == [
@@ -420,7 +422,7 @@ async def test_cookies_go_to_no_other_host_and_others_than_those_are_not_kept():
             return reply(200, b"{}", "Set-Cookie: session=anonymous; Path=/")
 
         async with Site(say).serving() as home, client(home.url) as http:
-            http._cookies.take(URL(home.url), [("Set-Cookie", "route=a1; Path=/")])
+            http._exchange._redirects.cookies.take(URL(home.url), [("Set-Cookie", "route=a1; Path=/")])
             await http.get("a")
             await http.download("file", MemorySink())
             await http.get("a")
@@ -428,7 +430,7 @@ async def test_cookies_go_to_no_other_host_and_others_than_those_are_not_kept():
     assert all("Cookie: route=a1\r\n" in head for head in home.heads)
 
 
-async def test_write_is_repeated_for_a_cookie_only_where_the_redirect_says_that_it_was_not_taken():
+async def test_write_is_repeated_for_a_cookie_only_if_it_surely_was_not_taken():
     for status, sent in ((302, 1), (303, 1), (307, 2), (308, 2)):
         async with behind("route=a1", reply(201, b"{}"), status) as home, client(home.url) as http:
             call = http.write(Request("POST", "a", body=b"{}"))
@@ -464,13 +466,13 @@ STATUSES = [201, 202, 203, 204, 205, 206, 207, 208, 226, 299, 300, 304, 305, 306
 
 
 @pytest.mark.parametrize("status", STATUSES)
-@pytest.mark.parametrize("abroad", [False, True])
-async def test_only_200_is_a_file(status, abroad):
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_only_200_is_a_file(status, foreign):
     told = reply(status, b"" if status in {204, 205, 304} else FILE)
     meaning = errors.UnexpectedBodyError if status < 300 or status == 304 else errors.RejectedError
     async with (
         Site(lambda _: told).serving("127.0.0.2") as other,
-        Site(lambda _: to(other.url + "/x") if abroad else told).serving() as home,
+        Site(lambda _: to(other.url + "/x") if foreign else told).serving() as home,
         client(home.url) as http,
     ):
         bucket = MemorySink()

@@ -10,7 +10,8 @@ from aiohttp import web
 
 from migrator import errors
 from migrator.wire.auth import WrapAuth
-from migrator.wire.client import HttpClient, Request
+from migrator.wire.client import HttpClient
+from migrator.wire.request import Request
 from migrator.wire.request_body import MultipartBody
 from tests.contract import Bytes
 

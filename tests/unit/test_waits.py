@@ -13,7 +13,7 @@ from migrator.errors import ForbiddenError, RejectedError, RetriableError, Throt
 from migrator.layers.retry import RetryPolicy
 from migrator.wire.rate import RateLimiter
 from migrator.wire.status import error_for_status
-from migrator.wire.waits import LONGEST, Waits, retry_after, until_reset
+from migrator.wire.waits import DEFAULT_MAX_WAIT_SECONDS, Waits, retry_after, until_reset
 
 NOW = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
 EPOCH = int(NOW.timestamp())
@@ -36,7 +36,7 @@ EPOCH = int(NOW.timestamp())
         ("30; comment", 30),
         ("30000", 30),
         ("5000", 5),
-        ("3600", LONGEST),
+        ("3600", DEFAULT_MAX_WAIT_SECONDS),
         (f"{EPOCH + 30}", 30),
         (f"{EPOCH - 30}", 0),
         (f"{EPOCH + 30}.5", 30.5),
@@ -44,8 +44,8 @@ EPOCH = int(NOW.timestamp())
         ("Wed, 01 May 2024 12:00:30 GMT", 30),
         ("2024-05-01T12:00:30Z", 30),
         ("2024-05-01 14:00:30+02:00", 30),
-        ("Thu, 02 May 2024 12:00:30 GMT", LONGEST),
-        ("1e300", LONGEST),
+        ("Thu, 02 May 2024 12:00:30 GMT", DEFAULT_MAX_WAIT_SECONDS),
+        ("1e300", DEFAULT_MAX_WAIT_SECONDS),
         ("soon", None),
         ("", None),
         ("30 parsecs and more", None),
@@ -53,7 +53,7 @@ EPOCH = int(NOW.timestamp())
     ],
 )
 def test_wait_is_understood_and_capped(value, seconds):
-    assert retry_after({"Retry-After": value}, NOW, LONGEST) == seconds
+    assert retry_after({"Retry-After": value}, NOW, DEFAULT_MAX_WAIT_SECONDS) == seconds
 
 
 @pytest.mark.parametrize("ahead", [-3600, 0, 3600, 86_400])
@@ -67,7 +67,7 @@ def test_moment_is_held_against_the_clock_of_who_named_it(ahead, spelled):
         "milliseconds": str(until * 1000),
     }[spelled]
     headers = {"Date": theirs.strftime("%a, %d %b %Y %H:%M:%S GMT"), "Retry-After": told}
-    assert retry_after(headers, NOW, LONGEST) == 40
+    assert retry_after(headers, NOW, DEFAULT_MAX_WAIT_SECONDS) == 40
 
 
 def test_number_of_seconds_is_believed_as_far_as_the_configuration_goes():
@@ -103,7 +103,7 @@ def test_any_text_is_a_wait_within_bounds_or_none(value, date, longest):
     ],
 )
 def test_reset_of_a_rate_limit_is_understood(headers, seconds):
-    assert until_reset(headers, NOW, LONGEST) == seconds
+    assert until_reset(headers, NOW, DEFAULT_MAX_WAIT_SECONDS) == seconds
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ SIGNERS = {
 
 @pytest.mark.parametrize("signer", SIGNERS)
 @pytest.mark.parametrize("status", [401, 403, 400, 500])
-async def test_reason_of_a_refusal_is_kept_without_the_credentials_that_it_repeats(signer, status):
+async def test_reason_of_a_refusal_is_kept_without_repeated_credentials(signer, status):
     async def answer(request: web.Request) -> web.Response:
         given = [request.headers.get("X-Key", ""), request.headers.get("Authorization", ""), request.query_string]
         wrapped = given[1].removeprefix("Basic ") if given[1].startswith("Basic ") else ""
@@ -157,4 +157,4 @@ async def test_403_that_asks_to_slow_down_slows_all_down():
     async with client(answer, pacer=pacer) as http:
         with pytest.raises(errors.ThrottledError):
             await http.get("a")
-    assert pacer.spacing > 0
+    assert pacer._spacing > 0

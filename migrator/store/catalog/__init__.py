@@ -23,8 +23,10 @@ from migrator.store.catalog.database import CatalogDatabase, opened_to_read, sql
 from migrator.store.catalog.entities import Entities
 from migrator.store.catalog.exports import Exports
 from migrator.store.catalog.files import Files
+from migrator.store.catalog.pruning import Pruning
 from migrator.store.catalog.runs import Runs
 from migrator.store.catalog.settings import Settings
+from migrator.store.catalog.snapshots import Snapshots
 from migrator.store.catalog.summaries import Summaries
 from migrator.store.catalog.uploads import UploadRecords
 
@@ -43,6 +45,8 @@ class Catalog:
         self.crawl = CrawlRecords(database)
         self.uploads = UploadRecords(database)
         self.runs = Runs(database)
+        self.snapshots = Snapshots(database)
+        self.pruning = Pruning(database)
         self.settings = Settings(database)
         self.entities = Entities(database)
         self.files = Files(database)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from migrator.model import Blob
 from migrator.store.catalog.part import CatalogPart
@@ -22,12 +22,6 @@ class Blobs(CatalogPart):
     def has(self, sha256: str) -> bool:
         """Whether the catalog has such a blob."""
         return self._db.execute("SELECT 1 FROM blobs WHERE sha256 = ?", [sha256]).fetchone() is not None
-
-    def known(self, hashes: Sequence[str]) -> set[str]:
-        """Those of these hashes (one batch) that are in the catalog."""
-        placeholders = ", ".join("?" * len(hashes))
-        rows = self._db.execute(f"SELECT sha256 FROM blobs WHERE sha256 IN ({placeholders})", [*hashes])
-        return {row[0] for row in rows.fetchall()}
 
     def damaged(self) -> list[str]:
         """The blobs that `verify` found damaged or missing."""
@@ -48,6 +42,15 @@ class Blobs(CatalogPart):
                 "UPDATE blobs SET problem = ? WHERE sha256 = ?",
                 [(problem, sha256) for sha256, problem in problems.items()],
             )
+
+    def removed_in(self, folder: str) -> set[str]:
+        """The blobs of one folder that a prune has forgotten, and whose files it has yet to delete."""
+        if not self._db.execute("SELECT 1 FROM main.sqlite_master WHERE name = 'removed_blobs'").fetchone():
+            return set()  # an archive that no newer program has worked on yet
+        rows = self._db.execute(
+            "SELECT sha256 FROM removed_blobs WHERE sha256 >= ? AND sha256 < ?", [folder, folder + "g"]
+        )
+        return {sha256 for (sha256,) in rows.fetchall()}
 
     def dangling(self) -> Iterator[str]:
         """Hashes that a stored attachment names and `blobs` lacks."""

@@ -9,18 +9,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from migrator.model import Attachment, Blob, Cursor, Entity, EntityRef, Link, Outcome, Status
 from migrator.store.catalog.changed_content import RECORD_LISTED
 from migrator.store.catalog.database import FAILURES_KEY
 from migrator.store.catalog.part import CatalogPart
 from migrator.store.catalog.rows import COLUMNS, attachment_from, row_of, statements_for
+from migrator.store.catalog.scope import kinds_condition
 from migrator.store.catalog.settings import Settings
+from migrator.store.schema import checkpoint_checksum
 
 _ENTITIES = """
-INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run)
-SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run, changed_run)
+SELECT *, column7 FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 ON CONFLICT DO UPDATE SET
+    changed_run = iif(changed_run IS NULL OR excluded.title NOT IN ('', title), excluded.last_run, changed_run),
     title = iif(excluded.title = '', title, excluded.title), url = iif(excluded.url = '', url, excluded.url),
     raw = coalesce(excluded.raw, raw), last_run = excluded.last_run,
     error = iif(excluded.raw IS NULL, error, NULL), note = iif(excluded.raw IS NULL, note, NULL)
@@ -32,10 +36,13 @@ ON CONFLICT DO UPDATE SET size = excluded.size, problem = NULL
 """
 _STORED = """
 WITH done (id, hash, oddity) AS (VALUES {rows}) UPDATE attachments
-SET sha256 = hash, status = 'stored', error = NULL, warning = oddity, stored_run = ? FROM done WHERE attachment_id = id
+SET sha256 = hash, status = 'stored', error = NULL, warning = oddity, stored_run = ?,
+    changed_run = iif(changed_run IS NOT NULL AND sha256 = hash, changed_run, ?)
+FROM done WHERE attachment_id = id
 """
 _LINK = """
-UPDATE attachments SET kind = ?, entity_id = ?, comment_id = coalesce(?, comment_id)
+UPDATE attachments SET kind = ?, entity_id = ?, comment_id = coalesce(?, comment_id),
+    changed_run = iif(changed_run IS NULL, NULL, ?)
 WHERE attachment_id = ? AND kind = 'Unlinked'
 """
 FEW_GONE_FILES = 10
@@ -78,23 +85,26 @@ class CrawlRecords(CatalogPart):
         A partial crawl leaves the checkpoints of the full crawl alone. A full crawl ends a partial one, and requeues
         what that skipped of its `kinds`.
         """
-        rows = self._db.execute(
-            "SELECT stream, cursor, done, run_id FROM checkpoints WHERE partial = ?", [partial]
-        ).fetchall()
+        rows = [
+            (stream, cursor, done, began)
+            for *row, checksum in self._db.execute("SELECT * FROM checkpoints WHERE partial = ?", [partial]).fetchall()
+            if checksum == checkpoint_checksum(*row)
+            for _, stream, cursor, done, began in [row]
+        ]
         same_scope = [row for row in rows if row[0] == "" and row[1] == scope]
         with self._database.transaction():
             if not partial:
                 self._end_partial(kinds)
             if not same_scope:
-                self._db.execute("DELETE FROM checkpoints WHERE partial = ?", [partial])
-                self._db.execute("INSERT INTO checkpoints VALUES (?, '', ?, 0, ?)", [partial, scope, run])
+                self._drop_checkpoints(partial=partial)
+                self._write_checkpoint(partial, "", scope, 0, run)
                 return Crawl(run, {}, partial)
         cursors = {stream: None if done else cursor for stream, cursor, done, _ in rows if stream}
         return Crawl(same_scope[0][3], cursors, partial)
 
     def _end_partial(self, kinds: Sequence[str]) -> None:
         of_kinds = f"AND kind IN ('Unlinked', {', '.join('?' * len(kinds))})" if kinds else ""
-        self._db.execute("DELETE FROM checkpoints WHERE partial")
+        self._drop_checkpoints(partial=True)
         self._db.execute(
             f"UPDATE attachments SET status = 'pending' WHERE status = 'skipped' AND error IS NULL {of_kinds}", [*kinds]
         )
@@ -139,10 +149,11 @@ class CrawlRecords(CatalogPart):
         column = "note" if expected else "error"
         with self._database.transaction():
             self._db.execute(
-                f"INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run, {column}) "
-                f"VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-                f"ON CONFLICT DO UPDATE SET {column} = excluded.{column}, last_run = excluded.last_run",
-                [entity.ref.kind, entity.ref.id, entity.title, entity.url, entity.raw, run, run, error],
+                f"INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run, changed_run, {column}) "
+                f"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                f"ON CONFLICT DO UPDATE SET {column} = excluded.{column}, last_run = excluded.last_run, "
+                f"changed_run = coalesce(changed_run, excluded.changed_run)",
+                [*entity.ref, entity.title, entity.url, entity.raw, run, run, run, error],
             )
 
     def failed_entities(self, crawl: Crawl) -> list[Entity]:
@@ -164,7 +175,9 @@ class CrawlRecords(CatalogPart):
                 self._record_stored(run, stored)
             if others:
                 self._db.conn.executemany(
-                    "UPDATE attachments SET status = ?, error = ? WHERE attachment_id = ?", others
+                    "UPDATE attachments SET status = ?1, error = ?2, changed_run = iif(?1 = 'gone', NULL, changed_run) "
+                    "WHERE attachment_id = ?3",
+                    others,
                 )
 
     def _record_stored(self, run: int, stored: Sequence[tuple[str, Blob, str | None]]) -> None:
@@ -173,19 +186,29 @@ class CrawlRecords(CatalogPart):
         for statement, values in statements_for(_BLOBS, blobs):
             self._db.execute(statement, values)
         for statement, values in statements_for(_STORED, done):
-            self._db.execute(statement, [*values, run])
+            self._db.execute(statement, [*values, run, run])
 
     def record_checkpoint(
         self, run: int, stream: str, cursor: Cursor | None, links: Iterable[Link] = (), *, partial: bool = False
     ) -> None:
         """All of a page is recorded: the stream continues at `cursor`; None means it is done."""
         with self._database.transaction():
-            self._db.conn.executemany(_LINK, [(x.owner.kind, x.owner.id, x.comment_id, x.attachment_id) for x in links])
-            self._db.execute(
-                "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?) ON CONFLICT (partial, stream) DO UPDATE SET "
-                "cursor = excluded.cursor, done = excluded.done, run_id = excluded.run_id",
-                [partial, stream, cursor, cursor is None, run],
-            )
+            self._db.conn.executemany(_LINK, [(*x.owner, x.comment_id, run, x.attachment_id) for x in links])
+            self._write_checkpoint(partial, stream, cursor, cursor is None, run)
+
+    def _write_checkpoint(self, *values: Any) -> None:
+        self._db.execute(
+            "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (partial, stream) DO UPDATE SET "
+            "cursor = excluded.cursor, done = excluded.done, run_id = excluded.run_id, checksum = excluded.checksum",
+            [*values, checkpoint_checksum(*values)],
+        )
+
+    def _drop_checkpoints(self, *, partial: bool) -> None:
+        """End a crawl, or give it up: the rows that it saw are written to the journal now, all at once."""
+        start = self._db.execute("SELECT min(run_id) FROM checkpoints WHERE partial = ?", [partial]).fetchone()[0]
+        if start is not None:
+            self._database.journal_seen(start)
+            self._db.execute("DELETE FROM checkpoints WHERE partial = ?", [partial])
 
     def unfinished(self, crawl: Crawl, after: str = "") -> list[Attachment]:
         """What this crawl has listed and still has to fetch: the next few hundred, by id.
@@ -238,15 +261,16 @@ class CrawlRecords(CatalogPart):
                 "SELECT 1 FROM entities WHERE coalesce(error, note) IS NOT NULL AND +last_run >= ? LIMIT 1",
                 [crawl.start],
             ).fetchone()
-            wanted = _wanted(kinds, left_out)
+            wanted = kinds_condition(kinds, left_out)
             vanished = Vanished() if holes or crawl.partial or not whole else self._vanished(crawl, *wanted, max_gone)
             if vanished.files and vanished.believed:
                 self._db.execute(
-                    f"UPDATE attachments SET status = 'gone', error = NULL WHERE last_run < ? {wanted[0]} "
+                    "UPDATE attachments SET status = 'gone', error = NULL, changed_run = NULL "
+                    f"WHERE last_run < ? {wanted[0]} "
                     "AND status != 'gone'",
                     [crawl.start, *wanted[1]],
                 )
-            self._db.execute("DELETE FROM checkpoints WHERE partial = ?", [crawl.partial])
+            self._drop_checkpoints(partial=crawl.partial)
         return vanished
 
     def _vanished(self, crawl: Crawl, wanted: str, kinds: Sequence[str], max_gone: float | None) -> Vanished:
@@ -256,10 +280,3 @@ class CrawlRecords(CatalogPart):
             return Vanished(files)
         held = int(self._db.execute(f"{count} AND first_run < ?", [*kinds, crawl.start]).fetchone()[0])
         return Vanished(files, held, believed=files <= max_gone * held)
-
-
-def _wanted(kinds: Sequence[str], left_out: Sequence[str]) -> tuple[str, list[str]]:
-    """An SQL condition and its parameters: these kinds, or all if there are none, except those left out."""
-    among = f"AND kind IN ({', '.join('?' * len(kinds))}) " if kinds else ""
-    without = f"AND kind NOT IN ({', '.join('?' * len(left_out))})" if left_out else ""
-    return among + without, [*kinds, *left_out]

@@ -13,6 +13,7 @@ from sqlite_utils import Database
 from migrator.dates import same_moment
 from migrator.errors import ArchiveDamagedError, ArchiveLockedError, ConfigError, MigratorError, StorageError
 from migrator.store import disk
+from migrator.store.catalog.history import KEEP_PAST
 from migrator.store.catalog.holders import holders_of
 from migrator.store.journal import Journal, catch_up, manifest
 from migrator.store.layout import CATALOG
@@ -61,13 +62,17 @@ def is_archive(root: Path) -> bool:
 
 
 class CatalogDatabase:
-    """The catalog file in the folder `root`. It may be opened again after any crash; `close` may be called twice."""
+    """The catalog file in the folder `root`. It may be opened again after any crash; `close` may be called twice.
+
+    `viewed_snapshot` is the snapshot whose files and entities are read instead of the present ones; see `Snapshots`.
+    """
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
         path = root / CATALOG
         if not path.exists() and manifest.latest_run(manifest.path_in(root)):
             raise ArchiveDamagedError(f"{root} has no {CATALOG}; {REBUILD}")
         self.read_only = read_only
+        self.viewed_snapshot: int | None = None
         if read_only and not is_archive(root):
             raise ConfigError(f"{root} is no archive: it has no {CATALOG}")
         self._root = root
@@ -88,6 +93,8 @@ class CatalogDatabase:
                 with self.db.atomic():  # includes the library's own table, or a kill could leave it without its index
                     migrations.apply(self.db)
                 self._journal = Journal(self.db, root)
+                for trigger in KEEP_PAST:
+                    self.db.execute(trigger)
 
     def _require_tables(self, root: Path) -> None:
         """Require tables: a run that was killed right at its start leaves a catalog without any."""
@@ -111,6 +118,10 @@ class CatalogDatabase:
         """Mark the manifest as damaged, by a code of `pipeline.verify.CODES`; the next run that uses it rewrites it."""
         with sqlite_errors(self._root):
             self._journal.mark_damaged(code)
+
+    def journal_seen(self, since_run: int) -> None:
+        """A crawl that began with this run ends in this transaction; see `migrator.store.journal.changes`."""
+        self._journal.note_seen(since_run)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -39,4 +39,7 @@ class Settings(CatalogPart):
         """
         with self._database.transaction():
             self._db.execute("UPDATE settings SET value = ? WHERE key = 'source' AND value = ?", [new, old])
-            self._db.execute("DELETE FROM checkpoints")
+            start = self._db.execute("SELECT min(run_id) FROM checkpoints").fetchone()[0]
+            if start is not None:
+                self._database.journal_seen(start)
+                self._db.execute("DELETE FROM checkpoints")

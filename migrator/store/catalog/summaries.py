@@ -122,6 +122,9 @@ class Summaries(CatalogPart):
         altered = 0
         if "altered" in known:  # an archive that no newer program has opened yet may lack it
             (altered,) = execute("SELECT count(*) FROM uploads WHERE altered IS NOT NULL").fetchone()
+        of_snapshot = (
+            "" if self._database.viewed_snapshot is None else "WHERE sha256 IN (SELECT sha256 FROM attachments)"
+        )
         return {
             **({"altered": altered} if altered else {}),
             "entities": Entities(self._database).count(),
@@ -129,7 +132,7 @@ class Summaries(CatalogPart):
             "blobs": dict(
                 zip(
                     ("count", "bytes"),
-                    execute("SELECT count(*), coalesce(sum(size), 0) FROM blobs").fetchone(),
+                    execute(f"SELECT count(*), coalesce(sum(size), 0) FROM blobs {of_snapshot}").fetchone(),
                     strict=True,
                 )
             ),

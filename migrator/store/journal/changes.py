@@ -3,8 +3,9 @@
 Temporary triggers record the key of every row that is written, by whatever statement, so code that writes to the
 catalog need not think of the journal. SQLite itself formats the lines.
 
-Beware: a crawl that finds nothing new still updates `last_run` in every row. Such rows are written as ranges, a few
-bytes per page.
+Beware: a crawl that finds nothing new still updates `last_run` in every row, and writes a checkpoint for each page.
+Neither is written while it runs; when it ends, one line says which rows it saw. Until then the catalog alone knows: a
+catalog that is rebuilt in the middle of a crawl starts that crawl again.
 """
 
 from __future__ import annotations
@@ -22,15 +23,21 @@ JOURNAL_KEY = "manifest"
 """
 MIGRATIONS = "_sqlite_migrations"
 SEEN_COLUMN = "last_run"
-OUTCOME_COLUMNS = {"attachments": {"sha256", "status", "error", "stored_run", "warning"}, "entities": {"error", "note"}}
+OUTCOME_COLUMNS = {
+    "attachments": {"sha256", "status", "error", "stored_run", "warning", "changed_run"},
+    "entities": {"error", "note", "changed_run"},
+}
 """Columns that may change without the others; such a change is written without the rest of the row."""
+PRESENT = {"attachments": "status != 'gone'", "entities": "changed_run IS NOT NULL"}
+"""SQL for the rows that a complete crawl sees, apart from a few."""
+UNRECORDED = {MIGRATIONS, "checkpoints"}
+"""Tables whose changes are not written."""
 ROWS_PER_CHUNK = 1000
 
 
 class Change(IntEnum):
     """What a transaction did to a row; of several changes the highest counts."""
 
-    SEEN_AGAIN = 0
     OUTCOME = 1
     ROW = 2
     DELETED = 3
@@ -66,8 +73,10 @@ def tables_of(db: Database) -> list[Table]:
 
 def _table(db: Database, name: str, *, rowless: bool) -> Table:
     columns = db.execute("SELECT name, type, pk FROM pragma_table_info(?)", [name]).fetchall()
-    keys = [column for column, kind, pk in columns if pk and (rowless or kind == "INTEGER")]
-    key = keys[0] if len(keys) == 1 else "rowid"
+    keys = [(column, kind) for column, kind, pk in columns if pk]
+    # Older journals have lines of `checkpoints` by its first column, which was taken for the key.
+    is_key = name == "checkpoints" or (len(keys) == 1 and (rowless or keys[0][1] == "INTEGER"))
+    key = keys[0][0] if is_key else "rowid"
     return Table(name, key, tuple(column for column, _, _ in columns if column != key))
 
 
@@ -80,18 +89,21 @@ class Changes:
         db.execute("PRAGMA temp_store = MEMORY")
         db.execute("CREATE TEMP TABLE changed (table_index INTEGER, key, change INTEGER)")
         for index, table in enumerate(self.tables):
-            if table.name != MIGRATIONS:
+            if table.name not in UNRECORDED:
                 self._watch(index, table)
+        self._seen_since: int | None = None
+
+    def note_seen(self, since_run: int) -> None:
+        """A crawl that began with this run ends in this transaction."""
+        self._seen_since = min(since_run, self._seen_since or since_run)
 
     def _watch(self, index: int, table: Table) -> None:
         outcome = OUTCOME_COLUMNS.get(table.name, set())
-        seen = {SEEN_COLUMN} & set(table.columns)
-        whole = set(table.columns) - outcome - seen
+        whole = set(table.columns) - outcome - {SEEN_COLUMN}
         self._note(index, table, "INSERT", "new", Change.ROW)
         self._note(index, table, "DELETE", "old", Change.DELETED)
         self._note(index, table, "UPDATE", "new", Change.ROW, whole)
         self._note(index, table, "UPDATE", "new", Change.OUTCOME, outcome)
-        self._note(index, table, "UPDATE", "new", Change.SEEN_AGAIN, seen)
 
     def _note(
         self, index: int, table: Table, event: str, row: str, change: Change, columns: Iterable[str] | None = None
@@ -110,6 +122,7 @@ class Changes:
     def clear(self) -> None:
         """Forget the recorded changes."""
         self._db.execute("DELETE FROM changed")
+        self._seen_since = None
 
     def lines(self) -> Iterator[bytes]:
         """What the transaction changed, in chunks of complete lines; nothing if it changed nothing."""
@@ -120,19 +133,22 @@ class Changes:
         if selects:
             few = sum(count for *_, count in touched) <= ROWS_PER_CHUNK
             yield from self._chunks(" UNION ALL ".join(selects), single_row=few)
-        for index, low, _, _ in touched:
-            if low == Change.SEEN_AGAIN:
-                yield from self._seen_lines(index)
+        if self._seen_since is not None:
+            for table in self.tables:
+                if table.name in PRESENT:
+                    yield from self._seen_lines(table, self._seen_since)
 
     def everything(self) -> Iterator[bytes]:
         """Every row there is, in chunks of complete lines."""
         for table in self.tables:
+            if table.name == "checkpoints":
+                continue
             yield from self._chunks(
                 f"SELECT {table.line(table.columns)} AS line FROM main.{table.name} WHERE {table.without_position}"
             )
 
     def _changed_lines(self, index: int, low: int, high: int) -> Iterator[str]:
-        """SQL for the lines of one table's rows that changed, except those only seen again.
+        """SQL for the lines of one table's rows that changed.
 
         `low` and `high` are the least and the greatest `Change` among its rows.
         """
@@ -153,15 +169,21 @@ class Changes:
         table = self.tables[index]
         return f"SELECT {table.line(columns)} AS line FROM main.{table.name} WHERE {_changed_so(index, table, change)}"
 
-    def _seen_lines(self, index: int) -> Iterator[bytes]:
-        """Lines for the rows of one table that were only seen again."""
-        table = self.tables[index]
-        by_run = self._db.execute(
-            f"SELECT run, json_group_array(row) FROM (SELECT {SEEN_COLUMN} AS run, {table.key} AS row "
-            f"FROM main.{table.name} WHERE {_changed_so(index, table, Change.SEEN_AGAIN)} ORDER BY 1, 2) GROUP BY run"
+    def _seen_lines(self, table: Table, since_run: int) -> Iterator[bytes]:
+        """Lines for the rows of one table that a crawl saw: those, or all present ones but a few."""
+        runs = self._db.execute(
+            f"SELECT {SEEN_COLUMN}, count(*) FROM main.{table.name} WHERE {SEEN_COLUMN} >= ? GROUP BY 1", [since_run]
         ).fetchall()
-        for run, rows in by_run:
-            line = {table.name: _ranges(json.loads(rows)), SEEN_COLUMN: run}
+        for run, seen in runs:
+            exceptions = f"({PRESENT[table.name]}) != ({SEEN_COLUMN} = {run})"
+            (count,) = self._db.execute(f"SELECT count(*) FROM main.{table.name} WHERE {exceptions}").fetchone()
+            rows = self._db.execute(
+                f"SELECT {table.key} FROM main.{table.name} "
+                f"WHERE {exceptions if count < seen else f'{SEEN_COLUMN} = {run}'} ORDER BY 1"
+            )
+            line: dict[str, Any] = {table.name: _ranges(row for (row,) in rows), SEEN_COLUMN: run}
+            if count < seen:
+                line["all_but"] = True
             yield json.dumps(line, separators=(",", ":")).encode() + b"\n"
 
     def _chunks(self, statement: str, *, single_row: bool = False) -> Iterator[bytes]:
@@ -185,7 +207,7 @@ def _changed_so(index: int, table: Table, change: Change) -> str:
     return f"{table.key} IN ({keys})"
 
 
-def _ranges(rows: list[Any]) -> list[list[int]]:
+def _ranges(rows: Iterable[int]) -> list[list[int]]:
     """Sorted row numbers as the first and last of each unbroken range."""
     ranges: list[list[int]] = []
     for row in rows:

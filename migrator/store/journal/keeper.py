@@ -4,6 +4,9 @@
 manifest ahead; whoever opens the catalog next applies what it lacks. So the manifest is never behind the catalog, and
 while it is kept, commits need no flush of their own: flushing the manifest makes them durable.
 
+A manifest that has grown to more than twice what the catalog holds is written anew by the next run, so that it stays as
+large as the archive, not as old.
+
 Beware: a manifest that doesn't match its position (missing, cut, damaged) is left alone by readers. A run that works on
 the archive (`ensure`) rewrites it from the catalog, unless the manifest knows more than the catalog does.
 """
@@ -27,6 +30,9 @@ from migrator.store.journal.manifest import JournalPosition
 from migrator.store.journal.replay import LineReplayer, applied
 from migrator.store.layout import JOURNAL, NEW_JOURNAL
 
+MIN_GROWTH_BYTES = 1 << 20
+"""A manifest grows at least by this much before it is written anew."""
+
 
 def recorded_position(db: Database) -> JournalPosition | str | None:
     """The position that a catalog holds; a string, the code of the reason, if its manifest has to be rewritten.
@@ -47,17 +53,28 @@ def recorded_position(db: Database) -> JournalPosition | str | None:
         return JournalPosition()
 
 
-def record_position(db: Database, position: JournalPosition | str) -> None:
-    """Store a position in a catalog, or the code of the reason why its manifest has to be rewritten."""
-    value = (
-        {"rewrite": position}
-        if isinstance(position, str)
-        else {name: getattr(position, name) for name in JournalPosition.__slots__}
-    )
+def record_position(db: Database, position: JournalPosition | str, *, base: int | None = None) -> None:
+    """Store a position in a catalog, or the code of the reason why its manifest has to be rewritten.
+
+    `base` is the manifest's length in bytes when it was written anew; None: as it was.
+    """
+    value: dict[str, Any] = {"rewrite": position}
+    if isinstance(position, JournalPosition):
+        value = {name: getattr(position, name) for name in JournalPosition.__slots__}
+        value["base"] = recorded_base(db) if base is None else base
     db.execute(
         "INSERT INTO settings VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
         [JOURNAL_KEY, json.dumps(value)],
     )
+
+
+def recorded_base(db: Database) -> int:
+    """The manifest's length in bytes when it was written anew; 0 if that is unknown."""
+    row = db.execute("SELECT value FROM settings WHERE key = ?", [JOURNAL_KEY]).fetchone()
+    try:
+        return int(json.loads(row[0]).get("base", 0)) if row else 0
+    except (ValueError, TypeError, AttributeError):
+        return 0
 
 
 def catch_up(db: Database, root: Path) -> None:
@@ -87,6 +104,7 @@ class Journal:
         position = recorded_position(db)
         fits = isinstance(position, JournalPosition) and manifest.is_at(self._path, position)
         self.position: JournalPosition | None = None
+        self._base = recorded_base(db)
         self._set_position(position if isinstance(position, JournalPosition) and fits and self._same_tables() else None)
         self._changes = Changes(db)
 
@@ -101,6 +119,8 @@ class Journal:
         """
         with disk_errors(JOURNAL):
             disk.sync_folders([self._root], self._root)
+        if self.position is not None and self.position.length > 2 * self._base + MIN_GROWTH_BYTES:
+            self.mark_damaged("")
         if self.position is None:
             latest = self._db.execute("SELECT coalesce(max(run_id), 0) FROM runs").fetchone()[0]
             if not anew and manifest.latest_run(self._path) > latest:
@@ -122,13 +142,18 @@ class Journal:
             return None
         lines = self._changes.lines()
         if (first := next(lines, None)) is None:
+            self._changes.clear()
             return self.position
         with disk_errors(JOURNAL):
             position = manifest.write_batch(self._path, self.position, chain([first], lines))
             manifest.sync(self._path)
-        record_position(self._db, position)
+        record_position(self._db, position, base=self._base)
         self._changes.clear()
         return position
+
+    def note_seen(self, since_run: int) -> None:
+        """A crawl that began with this run ends in this transaction: what it saw is written with it."""
+        self._changes.note_seen(since_run)
 
     def mark_damaged(self, code: str) -> None:
         """Mark the manifest as damaged: the next run that works on the archive rewrites it."""
@@ -151,7 +176,8 @@ class Journal:
                 disk.rename(self._path, spare_name(self._path))
             disk.rename(fresh, self._path)
             disk.sync_folders([self._root], self._root)
-        record_position(self._db, position)
+        self._base = position.length
+        record_position(self._db, position, base=self._base)
         return position
 
 

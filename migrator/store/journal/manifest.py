@@ -12,6 +12,7 @@ A line is one of:
     {"TABLE": ROW, "column": value, ...}                the new state of a row; columns that are left out stay the same
     {"TABLE": ROW, "deleted": true}                     a row that was deleted
     {"TABLE": [[FIRST, LAST], ...], "last_run": RUN}    rows that a run saw again, with no other change
+    {..., "last_run": RUN, "all_but": true}             it saw all present rows but these, and of absent ones only these
     {"batch": NUMBER, "lines": COUNT, "sha256": HASH}   the closing line
 ROW is the SQLite rowid, or the key in `blobs` and `settings`, which have no rowid.
 """

@@ -19,7 +19,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from migrator.store.journal import manifest
-from migrator.store.journal.changes import SEEN_COLUMN, Table, tables_of
+from migrator.store.journal.changes import PRESENT, SEEN_COLUMN, Table, tables_of
 from migrator.store.journal.manifest import JournalPosition
 from migrator.store.schema import migrations
 
@@ -103,14 +103,33 @@ class LineReplayer:
         table = self._tables[name]
         values = {column: value for column, value in change.items() if column != name}
         if isinstance(row, list):
-            self._db.conn.executemany(
-                f"UPDATE {name} SET {SEEN_COLUMN} = ? WHERE {table.key} BETWEEN ? AND ?",
-                [(values[SEEN_COLUMN], first, last) for first, last in row],
-            )
+            self._apply_seen(table, row, values[SEEN_COLUMN], all_but=values.get("all_but") is True)
         elif values.get("deleted") is True:
             self._db.execute(f"DELETE FROM {name} WHERE {table.key} = ?", [row])
         else:
             self._apply_row(table, row, values)
+
+    def _apply_seen(self, table: Table, ranges: list[list[int]], run: int, *, all_but: bool) -> None:
+        """Rows that a run saw: those in these ranges; or all present rows but these, and of these those not present."""
+        if not all_but:
+            self._set_seen(table, "1", [(run, *bounds) for bounds in ranges])
+            return
+        present, among = PRESENT[table.name], f"{table.key} BETWEEN ? AND ?"
+        unseen = [
+            row
+            for bounds in ranges
+            for row in self._db.execute(
+                f"SELECT {SEEN_COLUMN}, {table.key}, {table.key} FROM {table.name} WHERE {among} AND {present}", bounds
+            ).fetchall()
+        ]
+        self._db.execute(f"UPDATE {table.name} SET {SEEN_COLUMN} = ? WHERE {present}", [run])
+        self._set_seen(table, "1", unseen)
+        self._set_seen(table, f"NOT ({present})", [(run, *bounds) for bounds in ranges])
+
+    def _set_seen(self, table: Table, condition: str, values: list[tuple[int, ...]]) -> None:
+        self._db.conn.executemany(
+            f"UPDATE {table.name} SET {SEEN_COLUMN} = ? WHERE {table.key} BETWEEN ? AND ? AND {condition}", values
+        )
 
     def _apply_row(self, table: Table, row: object, values: dict[str, object]) -> None:
         if not values.keys() <= set(table.columns):

@@ -22,7 +22,7 @@ from migrator.model import Attachment, EntityRef
 from migrator.ports import BodyFacts, Sink
 from migrator.trackers.issuetrak.parse import collection_in
 from migrator.trackers.lenient import as_object, as_objects, integer, text
-from migrator.wire import CHUNK
+from migrator.wire import CHUNK_BYTES
 
 MIN_FILES = 4
 """Issues with fewer files are not worth a ZIP."""
@@ -96,8 +96,8 @@ class ZipBatches:
         if content is None:
             return False
         await sink.start(BodyFacts(length=len(content), named=True))
-        for start in range(0, len(content), CHUNK):
-            await sink.write(content[start : start + CHUNK])
+        for start in range(0, len(content), CHUNK_BYTES):
+            await sink.write(content[start : start + CHUNK_BYTES])
         return True
 
     async def take(self, attachment: Attachment) -> bytes | None:

@@ -83,7 +83,7 @@ class RedmineTarget(RedmineTracker, Target):
         await self._http.send(Request("DELETE", f"attachments/{digits(remote.id)}.json"))
 
     @override
-    async def expect_creating(self) -> None:
+    async def require_creating(self) -> None:
         self._target_project()
         if self._options.create_kind:
             await self._kind.number()

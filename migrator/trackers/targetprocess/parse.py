@@ -19,10 +19,11 @@ from xml.etree.ElementTree import Element
 
 from migrator import errors
 from migrator.model import Attachment, EntityRef
+from migrator.sniffing import is_login_form, looks_like_html
 from migrator.trackers.lenient import as_object, as_objects, non_negative, raw_json, text
 from migrator.trackers.strict import objects_in
 from migrator.trackers.url_quoting import encoded_once
-from migrator.wire import Answer, error_reason, is_login_form, looks_like_html, parse_json_or_none
+from migrator.wire import Answer, error_reason, parse_json_or_none
 
 INLINE = "inline:"
 """The start of the ids of images that are in a text and are no attachments."""

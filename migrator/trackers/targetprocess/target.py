@@ -75,7 +75,7 @@ class TargetprocessTarget(Targetprocess, Target):
         await self._http.send(Request("DELETE", f"api/v1/Attachments/{quote(remote.id, safe='')}"))
 
     @override
-    async def expect_creating(self) -> None:
+    async def require_creating(self) -> None:
         await self._project.number()
 
     @override

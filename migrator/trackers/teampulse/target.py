@@ -73,7 +73,7 @@ class TeamPulseTarget(TeamPulse, Target):
         await self._http.send(Request("DELETE", await self._path(f"attachments/{digits(remote.id)}")))
 
     @override
-    async def expect_creating(self) -> None:
+    async def require_creating(self) -> None:
         await self._project.number()
 
     @override

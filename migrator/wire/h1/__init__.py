@@ -1,6 +1,6 @@
 """HTTP/1.1 for downloads: a pool of connections, and the reading of a response, on llhttp."""
 
-from migrator.wire.h1.pool import CLOSING, ConnectionPool, NoConnectionError
-from migrator.wire.h1.response import LINE_LIMIT, IncompleteBodyError, ProtocolError
+from migrator.wire.h1.pool import ConnectionPool, NoConnectionError
+from migrator.wire.h1.response import IncompleteBodyError, ProtocolError
 
-__all__ = ["CLOSING", "LINE_LIMIT", "ConnectionPool", "IncompleteBodyError", "NoConnectionError", "ProtocolError"]
+__all__ = ["ConnectionPool", "IncompleteBodyError", "NoConnectionError", "ProtocolError"]

@@ -1,9 +1,8 @@
 """Plain GETs to one origin over pooled connections, used for downloads.
 
-A file needs no general client: a request is a few lines, `response` reads the answer, and what remains is a stack of
-idle connections.
+A download needs no general client: a request is a few lines, and `response` reads the rest.
 
-Beware: the server may close a kept connection at the moment it is used again. A GET that got no byte of an answer is
+Beware: the server may close a kept connection at the moment it is used again. A GET without a byte of a response is
 sent once more over a new connection; anything else is left to the retry layer.
 """
 
@@ -12,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import cast
 
 from aiohappyeyeballs import start_connection
@@ -20,31 +19,28 @@ from typing_extensions import override
 from yarl import URL
 
 from migrator.wire.h1.response import H1Response, NoResponseError
-from migrator.wire.resolver import looked_up
+from migrator.wire.resolver import resolve
+from migrator.wire.transport import AGENT, MAX_CLOSE_SECONDS, OutgoingRequest, Transport
 
-IDLE = 15.0
+MAX_IDLE_SECONDS = 15.0
 """Seconds after which an idle connection is not used again."""
-BLOCK = 256 * 1024
-_CONNECT = 30.0
-CLOSING = 3.0
-"""Seconds that connections get to end; those that nobody tells the end of are forgotten then."""
+READ_BYTES = 256 * 1024
+MAX_CONNECT_SECONDS = 30.0
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class NoConnectionError(ConnectionError):
-    """Nobody is there, or nobody to be trusted, or nobody who answers in time; `__cause__` tells why."""
+    """There is no connection; `__cause__` says why."""
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
 
 
-class ConnectionPool:
+class ConnectionPool(Transport):
     """GETs to one origin. Building it does no I/O.
 
-    `timeout` is in seconds: so long may a head take, and then each wait for more of the body; a connection half of a
-    minute at most.
-
-    At most `most` connections are kept while nobody uses them; how many are in use is the caller's business.
+    `timeout` is the maximum wait in seconds for the head of a response and for each further read; connecting is limited
+    to MAX_CONNECT_SECONDS, too. At most `most` idle connections are kept; how many are in use is the caller's business.
     """
 
     def __init__(self, origin: URL, *, most: int, timeout: float, context: ssl.SSLContext | None = None) -> None:
@@ -53,8 +49,12 @@ class ConnectionPool:
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
 
+    @override
+    def send(self, request: OutgoingRequest) -> Awaitable[H1Response]:
+        return self.get(request.url.raw_path_qs, {**AGENT, **request.headers})
+
     async def get(self, target: str, headers: Mapping[str, str]) -> H1Response:
-        """The answer, its head there, to be entered and left. `target` is sent as it is, path and query encoded."""
+        """The response, once its head is there; a context. `target` is an encoded path and query, sent as it is."""
         request = self._spelled(target, headers)
         if (kept := self._kept()) is not None:
             try:
@@ -63,29 +63,29 @@ class ConnectionPool:
                 pass  # the server closed it meanwhile
         return await _asked(await self._connect(), request)
 
+    @override
     async def close(self) -> None:
-        """Close all connections, within CLOSING seconds; may be called twice."""
         opened = tuple(self._open)
         for connection in opened:
             connection.close()
         if opened:
-            await asyncio.wait([connection.gone for connection in opened], timeout=CLOSING)
+            await asyncio.wait([connection.gone for connection in opened], timeout=MAX_CLOSE_SECONDS)
         for connection in opened:
             connection.forget()
 
     def keep(self, connection: _Connection) -> None:
-        """The connection is idle."""
+        """Keep an idle connection for another request, or close it if there are enough."""
         if len(self._idle) < self._most:
             self._idle.append(connection)
         else:
             connection.close()
 
     def opened(self, connection: _Connection) -> None:
-        """The connection is there."""
+        """A connection was made."""
         self._open.add(connection)
 
     def lost(self, connection: _Connection) -> None:
-        """The connection was lost."""
+        """A connection was lost."""
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
@@ -101,7 +101,7 @@ class ConnectionPool:
         now = asyncio.get_running_loop().time()
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable and now - connection.since < IDLE:
+            if connection.usable and now - connection.since < MAX_IDLE_SECONDS:
                 return connection
             connection.close()
         return None
@@ -112,13 +112,13 @@ class ConnectionPool:
         tls = self._tls()
         named = host.rstrip(".") if tls else None
         try:
-            async with asyncio.timeout(min(self.timeout, _CONNECT)):
-                found = await looked_up(host, port)
+            async with asyncio.timeout(min(self.timeout, MAX_CONNECT_SECONDS)):
+                addresses = await resolve(host, port)
                 # Not by create_connection alone: uvloop's tries one address after the other.
-                plug = await start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
+                plain_socket = await start_connection(addresses, happy_eyeballs_delay=0.25, interleave=1)
                 connection = _Connection(self, loop)
                 try:
-                    await loop.create_connection(lambda: connection, sock=plug, ssl=tls, server_hostname=named)
+                    await loop.create_connection(lambda: connection, sock=plain_socket, ssl=tls, server_hostname=named)
                 except BaseException:
                     connection.forget()
                     raise
@@ -148,9 +148,9 @@ async def _asked(connection: _Connection, request: bytes) -> H1Response:
 class _Connection(asyncio.BufferedProtocol):
     """One connection, with at most one request under way."""
 
-    def __init__(self, lane: ConnectionPool, loop: asyncio.AbstractEventLoop) -> None:
-        self._lane, self._loop = lane, loop
-        self._block = memoryview(bytearray(BLOCK))
+    def __init__(self, pool: ConnectionPool, loop: asyncio.AbstractEventLoop) -> None:
+        self._pool, self._loop = pool, loop
+        self._block = memoryview(bytearray(READ_BYTES))
         self._answer: H1Response | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
@@ -165,7 +165,7 @@ class _Connection(asyncio.BufferedProtocol):
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport, self._made = cast("asyncio.Transport", transport), True
-        self._lane.opened(self)
+        self._pool.opened(self)
 
     def ask(self, request: bytes) -> H1Response:
         self._answer = answer = H1Response(self)
@@ -179,12 +179,12 @@ class _Connection(asyncio.BufferedProtocol):
     @override
     def buffer_updated(self, nbytes: int) -> None:
         if self._answer is None:
-            self.close()  # nobody asked for it
+            self.close()  # nothing was requested
         else:
             self._answer.feed(self._block[:nbytes])
 
     def forget(self) -> None:
-        """It ends, whether or not somebody says so: uvloop tells nothing where `create_connection` is cancelled."""
+        """End the connection without being told: uvloop says nothing if `create_connection` is cancelled."""
         if not self.gone.done():
             if self._made:
                 self._transport.abort()
@@ -192,7 +192,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lane.lost(self)
+        self._pool.lost(self)
         self._stop()
         if self._answer is not None:
             self._answer.ended(exc)
@@ -203,7 +203,7 @@ class _Connection(asyncio.BufferedProtocol):
         # One timer runs on over many waits: a timer for each of them would cost more than the wait.
         self.since = self._loop.time()
         if self._timer is None:
-            self._timer = self._loop.call_later(self._lane.timeout, self._look)
+            self._timer = self._loop.call_later(self._pool.timeout, self._look)
 
     def pause(self) -> None:
         self._transport.pause_reading()
@@ -216,19 +216,19 @@ class _Connection(asyncio.BufferedProtocol):
         answer, self._answer = self._answer, None
         if answer is not None and answer.reusable and self.usable:
             self.since = self._loop.time()
-            self._lane.keep(self)
+            self._pool.keep(self)
         else:
             self.close()
 
     def close(self) -> None:
-        """At once: what is still to come is of no interest."""
+        """Close at once, whatever is still to come."""
         self._transport.abort()
 
     def _look(self) -> None:
         self._timer = None
         if self._answer is None or not self._answer.waiting:
             return
-        left = self.since + self._lane.timeout - self._loop.time()
+        left = self.since + self._pool.timeout - self._loop.time()
         if left > 0:
             self._timer = self._loop.call_later(left, self._look)
         else:

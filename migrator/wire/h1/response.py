@@ -1,9 +1,9 @@
-"""One answer read from a connection: its head, then its body in chunks. Reading pauses while nobody consumes.
+"""A response read from a connection: its head, then its body in chunks. Reading pauses while nobody consumes.
 
-llhttp (through `httptools`) parses the answer, and each answer gets its own parser, so that nothing left over from one
-answer, such as a trailer or half a line, can end up in the next.
+llhttp (through `httptools`) parses it. Each response gets its own parser, so that nothing left over from one of them,
+such as a trailer or half a line, can end up in the next.
 
-Beware: bytes after an answer belong to no request. They are ignored, and their connection is not used again.
+Beware: bytes after a response belong to no request. They are ignored, and their connection is not used again.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from typing import Protocol, Self, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from multidict import CIMultiDict
 
-LINE_LIMIT = 64 * 1024
-"""Bytes in one line of an answer's head; a sign-on in front of a tracker sends long ones."""
-HEAD_LIMIT = 2 * LINE_LIMIT
-"""Bytes in all lines of an answer together, its trailers and those of 1xx answers before it included."""
+from migrator.wire.transport import MAX_LINE_BYTES
+
+MAX_HEAD_BYTES = 2 * MAX_LINE_BYTES
+"""Limit of all lines of a response together, including trailers and preceding 1xx responses."""
 _LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:([^\r\n]*)", re.IGNORECASE)
-HELD = 512 * 1024
-"""Bytes of a body that may lie here unread; then the connection is not read on. One more block may be under way."""
+MAX_BUFFERED_BYTES = 512 * 1024
+"""Reading pauses when this many bytes of the body are buffered. One more block may still arrive."""
 
 
 class NoResponseError(ConnectionError):
-    """The connection ended before the first byte of an answer."""
+    """The connection ended before the first byte of a response."""
 
 
 class ProtocolError(ConnectionError):
-    """What came is no HTTP, or no head of an answer that we take: malformed, endless, or an upgrade."""
+    """What came is not HTTP, or a head that is malformed, endless, or an upgrade."""
 
 
 class IncompleteBodyError(ConnectionError):
-    """The body ended before its end."""
+    """The body ended too early."""
 
 
 class Connection(Protocol):
-    """The connection that an answer comes by."""
+    """The connection that a response arrives on."""
 
     def watch(self) -> None:
-        """Somebody waits: unless something comes in time, the answer's `fail` is called with a TimeoutError."""
+        """A reader waits: unless bytes come in time, call the response's `fail` with a `TimeoutError`."""
 
     def pause(self) -> None:
         """Stop reading for now."""
@@ -50,17 +50,18 @@ class Connection(Protocol):
         """Read on."""
 
     def release(self) -> None:
-        """The answer was read, or is of no interest any more."""
+        """The response was read, or is no longer needed."""
 
 
 class H1Response:
-    """An answer under way: `status` and `headers` once `head` returned, then the body.
+    """A response that is arriving: `status` and `headers` once `head` has returned, then the body.
 
-    A context: leaving it gives the connection back, or closes it where the body was not read to its end.
+    A context: leaving it gives the connection back, or closes it if the body was not read to its end.
     """
 
     __slots__ = (
         "_before",
+        "_connection",
         "_error",
         "_head",
         "_headless",
@@ -72,7 +73,6 @@ class H1Response:
         "_size",
         "_until_close",
         "_waiter",
-        "_way",
         "began",
         "complete",
         "headers",
@@ -80,12 +80,12 @@ class H1Response:
         "status",
     )
 
-    def __init__(self, way: Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.status = 0
         self.headers: CIMultiDict[str] = CIMultiDict()
         self.began = self.complete = False
         self.keeps = False
-        self._way = way
+        self._connection = connection
         self._parser: HttpResponseParser | None = _parser(self)
         self._head: list[tuple[bytes, bytes]] = []
         self._before = bytearray()  # of a head that does not come in one block
@@ -102,7 +102,7 @@ class H1Response:
 
     async def __aexit__(self, *_: object) -> None:
         self._parser = None
-        self._way.release()
+        self._connection.release()
 
     @property
     def content(self) -> Self:
@@ -111,12 +111,12 @@ class H1Response:
 
     @property
     def waiting(self) -> bool:
-        """Whether somebody waits for more."""
+        """Whether a reader waits for more."""
         return self._waiter is not None
 
     @property
     def reusable(self) -> bool:
-        """Whether the connection may carry another request: all of the answer came and was read, and no byte more."""
+        """Whether the connection may carry another request: exactly the response came, and all of it was read."""
         return self.complete and self.keeps and not self._paused
 
     async def head(self) -> None:
@@ -125,7 +125,7 @@ class H1Response:
             await self._wait()
 
     async def readany(self) -> bytes:
-        """What is there of the body, at least a byte; nothing at its end. `IncompleteBodyError` where it has none."""
+        """The bytes that are there, at least one; none at the end. `IncompleteBodyError` if the body breaks off."""
         if not self._parts and not self.complete:
             await self._wait()
         if self._error is not None:
@@ -133,7 +133,7 @@ class H1Response:
         parts, self._parts, self._size = self._parts, [], 0
         if self._paused:
             self._paused = False
-            self._way.resume()
+            self._connection.resume()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def feed(self, block: memoryview) -> None:
@@ -155,13 +155,15 @@ class H1Response:
             self._headless += len(block)
             if self._repeats:
                 self._read_anew()
-            if self._headless > 2 * HEAD_LIMIT:  # what is no header is not counted, a reason without end for one
+            if (
+                self._headless > 2 * MAX_HEAD_BYTES
+            ):  # `on_header` does not see everything: an endless reason phrase, for example
                 self.fail(ProtocolError())
 
     def _read_anew(self) -> None:
-        """The head once more, as soon as it is whole, without the lines that only repeat its length."""
+        """Read the head again once it is complete, without the lines that only repeat the length."""
         came = bytes(self._before)
-        if (mended := told_once(came)) is None:
+        if (mended := with_one_length(came)) is None:
             return
         self._repeats, self._before = False, bytearray()
         if mended == came:
@@ -171,7 +173,7 @@ class H1Response:
             self.feed(memoryview(mended))
 
     def ended(self, error: Exception | None) -> None:
-        """The connection was lost, which is the end of a body that has no other."""
+        """The connection was lost, which ends a body that is not delimited otherwise."""
         if self._until_close and error is None and self._error is None:
             self.on_message_complete()
         elif self.status:
@@ -191,7 +193,7 @@ class H1Response:
     async def _wait(self) -> None:
         if self._error is None:
             self._waiter = waiter = asyncio.get_running_loop().create_future()
-            self._way.watch()
+            self._connection.watch()
             await waiter
         if self._error is not None:
             raise self._error
@@ -201,23 +203,23 @@ class H1Response:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    # What the parser calls, by names that it gives. An exception ends its work on the block.
+    # The callbacks of the parser. An exception in one ends its work on the block.
 
     def on_message_begin(self) -> None:
-        """The first byte of an answer; a second one was not asked for."""
+        """The first byte of a response; a second response is an error."""
         if self.complete:
             raise ProtocolError
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A line of the head; or a trailer, which is counted and never looked at."""
+        """A line of the head, or a trailer, which is only counted."""
         size = len(name) + len(value)
         self._lines += size
-        if size > LINE_LIMIT or self._lines > HEAD_LIMIT or b"\0" in value:
+        if size > MAX_LINE_BYTES or self._lines > MAX_HEAD_BYTES or b"\0" in value:
             raise ProtocolError
         self._head.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """The head came; one with 1xx is passed over."""
+        """The head is complete; a 1xx is skipped."""
         parser = cast("HttpResponseParser", self._parser)
         status = parser.get_status_code()
         if status < 200:
@@ -233,34 +235,34 @@ class H1Response:
         self._wake()
 
     def on_body(self, piece: bytes) -> None:
-        """A piece of the body; a 1xx answer has none."""
+        """A piece of the body; a 1xx has none."""
         if not self.status:
             raise ProtocolError
         self._parts.append(piece)
         self._size += len(piece)
-        if self._size > HELD and not self._paused:
+        if self._size > MAX_BUFFERED_BYTES and not self._paused:
             self._paused = True
-            self._way.pause()
+            self._connection.pause()
         self._wake()
 
     def on_message_complete(self) -> None:
-        """The answer is whole."""
+        """The response is complete."""
         if self.status:
             self.complete = True
             self._wake()
 
 
-def told_once(answer: bytes) -> bytes | None:
-    """The beginning of a response, its length stated once where it was repeated unchanged; None: more has to be read.
+def with_one_length(answer: bytes) -> bytes | None:
+    """The beginning of a response with its length stated once; None if its head is not complete yet.
 
-    Such lines come from proxies that repeat each other; they may be taken for one (RFC 9110, 8.6), and llhttp doesn't.
-    What tells different lengths stays as it is, and is refused.
+    Equal lengths come from proxies that repeat each other; they count as one (RFC 9110, 8.6), but llhttp refuses them.
+    A head with different lengths is returned as it is, and refused later.
     """
     head, end, body = answer.partition(b"\r\n\r\n")
     if not end:
         return None
     if head.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")):
-        rest = told_once(body)
+        rest = with_one_length(body)
         return None if rest is None else head + end + rest
     values = {value.strip() for line in _LENGTH.findall(head) for value in line.split(b",")}
     if len(values) != 1:
@@ -270,7 +272,7 @@ def told_once(answer: bytes) -> bytes | None:
 
 
 def _parser(answer: H1Response) -> HttpResponseParser:
-    """As lenient as aiohttp's, which reads all other answers: a file's name in a header holds all kinds of bytes."""
+    """A parser as lenient as aiohttp's: file names put all kinds of bytes into a header."""
     parser = HttpResponseParser(answer)
     parser.set_dangerous_leniencies(
         lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True

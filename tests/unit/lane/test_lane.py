@@ -23,11 +23,12 @@ from migrator import errors
 from migrator.wire.auth import HeaderAuth, Signature
 from migrator.wire.client import HttpClient
 from migrator.wire.h1 import pool, response
-from migrator.wire.h1.pool import CLOSING, ConnectionPool
-from migrator.wire.h1.response import HEAD_LIMIT, HELD, H1Response, IncompleteBodyError, ProtocolError
+from migrator.wire.h1.pool import ConnectionPool
+from migrator.wire.h1.response import MAX_BUFFERED_BYTES, MAX_HEAD_BYTES, H1Response, IncompleteBodyError, ProtocolError
 from migrator.wire.rate import RateLimiter
 from migrator.wire.route import DEFAULT_ROUTE, Route, TlsFiles
 from migrator.wire.route import Proxy as Through
+from migrator.wire.transport import MAX_CLOSE_SECONDS
 from tests.contract import MemorySink
 from tests.fuzz import examples
 from tests.support.tls import Certificates, Proxy
@@ -96,8 +97,8 @@ async def client(url: str, **options: Any) -> AsyncIterator[HttpClient]:
         yield http
     finally:
         await http.close()
-        assert not http._lane._open
-        assert http._gate.under_way == 0
+        assert not http._transport._files._open
+        assert http._limiter.under_way == 0
 
 
 async def fetched(http: HttpClient, path: str = "file") -> bytes:
@@ -228,8 +229,8 @@ async def test_answer_that_cannot_be_read_may_be_asked_for_again(sent, caplog):
 @pytest.mark.parametrize(
     "flood",
     [
-        b"X-Long: " + b"x" * HEAD_LIMIT,
-        b"X: y\r\n" * HEAD_LIMIT,
+        b"X-Long: " + b"x" * MAX_HEAD_BYTES,
+        b"X: y\r\n" * MAX_HEAD_BYTES,
         b"Set-Cookie: " + b"x" * (4 * MIB),
     ],
     ids=["long", "many", "longer than any block"],
@@ -275,7 +276,7 @@ async def test_name_of_a_file_in_the_head_may_hold_any_byte_but_nul():
 # --- one connection, many answers
 
 
-async def test_connection_is_used_again_and_nothing_of_an_answer_reaches_the_next():
+async def test_connection_is_reused_and_nothing_of_an_answer_reaches_the_next():
     told_twice = "by its length, told three times"
     whole = [BODIES[how] for how in ("in chunks, with trailers", told_twice, "behind 100 and 103", "in chunks")]
     async with Peer((*whole, stall)).serving() as peer:
@@ -328,13 +329,13 @@ async def test_answer_that_nobody_asked_for_is_never_the_next_one():
 async def test_server_that_closed_a_kept_connection_is_asked_over_a_new_one():
     async with Peer((answer(FILE),)).serving() as peer, client(peer.url) as http:
         assert await fetched(http) == FILE
-        await eventually(lambda: not http._lane._open)
-        assert http._lane._idle == []
+        await eventually(lambda: not http._transport._files._open)
+        assert http._transport._files._idle == []
         assert await fetched(http) == FILE
     assert peer.asked == [0, 1]
 
 
-async def test_server_that_closes_a_kept_connection_at_the_request_is_asked_once_more():
+async def test_server_that_closes_a_kept_connection_is_asked_once_more():
     async def close(reader, writer):
         pass
 
@@ -365,7 +366,7 @@ async def test_new_connection_that_breaks_is_not_tried_again():
 
 
 async def test_connection_that_was_idle_too_long_is_not_used_again(monkeypatch):
-    monkeypatch.setattr(pool, "IDLE", 0.0)
+    monkeypatch.setattr(pool, "MAX_IDLE_SECONDS", 0.0)
     found, peer = await fetched_from((answer(FILE), answer(FILE)), times=2)
     assert found == [FILE, FILE]
     assert peer.asked == [0, 1]
@@ -404,7 +405,7 @@ async def test_body_that_nobody_wants_any_more_costs_its_connection():
 
 
 async def test_connection_whose_reading_was_held_back_is_not_used_again():
-    async with Peer((answer(bytes(HELD + 1)), stall), (answer(OTHER),)).serving() as peer:
+    async with Peer((answer(bytes(MAX_BUFFERED_BYTES + 1)), stall), (answer(OTHER),)).serving() as peer:
         road = ConnectionPool(URL(peer.url), most=2, timeout=5)
         async with await road.get("/a", {}) as found:
             await eventually(lambda: found.complete)
@@ -431,8 +432,8 @@ async def test_download_that_is_cancelled_leaves_nothing_open(step):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert http._gate.under_way == 0
-        await eventually(lambda: not http._lane._open and peer.ended == [0])
+        assert http._limiter.under_way == 0
+        await eventually(lambda: not http._transport._files._open and peer.ended == [0])
         assert await fetched(http) == OTHER
 
 
@@ -445,7 +446,7 @@ async def test_download_that_is_cancelled_while_it_connects_leaves_nothing_open(
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert http._gate.under_way == 0
+            assert http._limiter.under_way == 0
     silent.close()
     gc.collect()
 
@@ -468,7 +469,7 @@ async def test_tracker_that_brings_nothing_for_too_long_is_given_up(begins, drip
 
     async with Peer((then(begins, drip if drips else stall),)).serving() as peer, client(peer.url, timeout=0.2) as http:
         complaints = []
-        http._gate.on_overload = complaints.append
+        http._limiter.on_overload = complaints.append
         with pytest.raises(errors.RetriableError) as caught:
             await fetched(http)
     slow_body = drips and b"\r\n\r\n" in begins and b"200" in begins and b"chunked" not in begins
@@ -508,7 +509,7 @@ async def test_body_is_not_read_faster_than_it_is_taken(tmp_path, secure):
             if not most:
                 await asyncio.sleep(0.2)
                 most = sent
-                [connection] = http._lane._open
+                [connection] = http._transport._files._open
                 assert connection._answer._size <= MIB
             self.largest += len(chunk)
 
@@ -655,7 +656,7 @@ async def test_nobody_there_is_told_in_the_same_words_by_both_ways(url):
 
 
 @pytest.mark.parametrize("shown", [{}, {"expired": True}, {"host": "other.example"}])
-async def test_certificate_that_proves_nothing_is_told_in_the_same_words_by_both_ways(tmp_path, shown):
+async def test_invalid_certificate_is_told_in_the_same_words_by_both_transports(tmp_path, shown):
     made = Certificates(tmp_path)
     route = Route(*TlsFiles("source.tls", ca_file=made.ca).contexts()) if shown else DEFAULT_ROUTE
     async with Peer((answer(FILE),)).serving(made.server(**shown)) as peer, client(peer.url, route=route) as http:
@@ -792,11 +793,11 @@ def test_answer_is_the_same_in_whatever_pieces_it_comes():
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
-async def test_connection_that_is_cancelled_when_it_has_just_been_made_holds_nobody_up(tmp_path, secure):
+async def test_connection_cancelled_just_after_it_was_made_blocks_nobody(tmp_path, secure):
     made = Certificates(tmp_path)
     route = Route(*TlsFiles("t", ca_file=made.ca).contexts()) if secure else DEFAULT_ROUTE
     async with Peer((stall,)).serving(made.server() if secure else None) as peer:
-        road = ConnectionPool(URL(peer.url), most=4, timeout=5, context=route.home)
+        road = ConnectionPool(URL(peer.url), most=4, timeout=5, context=route.own_origin)
         opened = road.opened
 
         def opened_and_cancelled(connection):
@@ -808,7 +809,7 @@ async def test_connection_that_is_cancelled_when_it_has_just_been_made_holds_nob
         await asyncio.wait({task})
         assert task.cancelled()
         assert not road._open
-        async with asyncio.timeout(CLOSING / 2):
+        async with asyncio.timeout(MAX_CLOSE_SECONDS / 2):
             await road.close()
 
 
@@ -859,7 +860,7 @@ async def test_program_does_not_wait_for_a_name_server_that_is_away():
 
 
 async def test_connection_of_whose_end_nobody_tells_is_forgotten(monkeypatch):
-    monkeypatch.setattr(pool, "CLOSING", 0.05)
+    monkeypatch.setattr(pool, "MAX_CLOSE_SECONDS", 0.05)
     async with Peer((answer(FILE), stall)).serving() as peer:
         road = ConnectionPool(URL(peer.url), most=4, timeout=5)
         async with await road.get("/x", {}) as found:
@@ -876,11 +877,11 @@ async def test_session_of_whose_end_nobody_tells_is_forgotten(monkeypatch):
     async def never(self):
         await asyncio.get_running_loop().create_future()
 
-    monkeypatch.setattr("migrator.wire.client.CLOSING", 0.05)
+    monkeypatch.setattr("migrator.wire.aiohttp_transport.MAX_CLOSE_SECONDS", 0.05)
     async with Peer((answer(b"{}"),)).serving() as peer:
         http = HttpClient(peer.url, HeaderAuth("X-Key", "k"))
         await http.get("a")
-        session = http._session
+        session = http._transport._general._session
         with monkeypatch.context() as patched:
             patched.setattr(type(session), "close", never)
             async with asyncio.timeout(5):

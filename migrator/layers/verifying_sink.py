@@ -4,10 +4,10 @@ A body of the listed length is the file. If the length differs, the body is judg
 length that the answer announced; if it claims to be compressed, by which of the two readings fits.
 
 Beware: a listing with wrong sizes (0 after an import, a size from before a conversion) and a proxy that cuts bodies
-look alike: the length differs from the listed one, but is the announced one. Such a file could never be had if it were
-always refused. It is accepted, with a warning in the catalog, but only after it came the same way AGREED times in a
-row, which a passing fault does not do. Never accepted are an empty body (proxies often cut to nothing, and nothing is
-lost), one of unannounced length, and one that looks like a page or an API message.
+look alike: the length differs from the listed one, but is the announced one. If it were always refused, such a file
+could never be backed up. It is accepted, with a warning in the catalog, after MIN_EQUAL_DOWNLOADS equal downloads in a
+row, because a passing fault is not that regular. Never accepted are an empty body (proxies often cut to nothing), a
+body of unannounced length, and one that looks like a page or an API message.
 """
 
 from __future__ import annotations
@@ -24,72 +24,68 @@ from typing_extensions import override
 from migrator.errors import LoginPageError, UnexpectedBodyError
 from migrator.model import Attachment
 from migrator.ports import BodyFacts, Sink
-from migrator.wire import (
-    SNIFF,
-    UNDONE,
-    Undoing,
+from migrator.sniffing import (
+    SNIFFED_BYTES,
     expects_html,
     expects_json,
-    is_begun,
     is_error_page,
     looks_like_error,
     looks_like_html,
     page_instead,
 )
+from migrator.wire import DECODABLE, ContentDecoder, may_be_encoded
 
-AGREED = 3
-"""Downloads in a row that have to bring the same bytes before another length than the listed one is believed."""
-ROOM = 64 * 1024 * 1024
-"""Bytes that may come out of a packed file of unknown length whatever went in; beyond, TIMES what went in is a bomb.
-And bytes that may come beyond a listed length where no other is announced before.
-"""
-TIMES = 200
+MIN_EQUAL_DOWNLOADS = 3
+"""How many downloads in a row must bring the same bytes before a length other than the listed one is accepted."""
+MAX_UNANNOUNCED_BYTES = 64 * 1024 * 1024
+"""How much may come beyond the listed length, or out of a packed file of unknown length, if no length is announced."""
+MAX_EXPANSION = 200
+"""Beyond MAX_UNANNOUNCED_BYTES, a packed file that grows by more than this factor is taken for a bomb."""
 PACKED, PLAIN = "as packed", "as it came"
-"""The two readings of a body that says that it is packed."""
+"""The two ways to read a body that claims to be packed."""
 
 _NEVER_TEXT = re.compile(
     r"image/(?:png|jpeg|gif|webp|bmp|tiff)|application/(?:zip|gzip|x-7z-compressed|vnd\.openxmlformats-.*)"
 )
-_ANY = ("application/octet-stream", "binary/octet-stream")
+_UNKNOWN_TYPES = ("application/octet-stream", "binary/octet-stream")
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _PACKED_NAMES = (".gz", ".tgz", ".taz", ".svgz", ".gzip", ".z", ".dz", ".adz", ".emz", ".wmz", ".cpgz", ".vgz")
 _PACKED_TYPES = ("gzip", "tgz", "x-compress", "gtar-compressed", "x-tar-compressed", "zlib", "deflate")
 
 
 class _OnceMoreError(UnexpectedBodyError):
-    """Another download will tell; for `checked` alone."""
+    """Another download will decide; `verified_download` catches it."""
 
 
-async def checked(
+async def verified_download(
     download: Callable[[Sink], Awaitable[None]], attachment: Attachment, sink: Sink, *, strict: bool = False
 ) -> None:
-    """Download a file into the sink as often as it takes to say what it is; `UnexpectedBodyError` where it is not the
-    file.
+    """Download a file into the sink; `UnexpectedBodyError` if what came is not the file.
 
-    It comes once, but where it is packed in another way than it seemed, or has another length than was listed.
-    `strict`: another length is never the file.
+    It is downloaded again if it was packed in another way than it seemed, or does not have the listed length.
+    `strict`: a body of another length is never accepted.
     """
-    watched = CheckedSink(sink, attachment, strict=strict)
+    verifying = VerifyingSink(sink, attachment, strict=strict)
     while True:
         try:
-            await download(watched)
-            watched.judge()
+            await download(verifying)
+            verifying.finish()
         except _OnceMoreError:
-            watched.rewind()
+            verifying.rewind()
         else:
             return
 
 
-class CheckedSink(Sink):
-    """Counts what passes, keeps its beginning, undoes a coding that was put on on the way, ends what is too long."""
+class VerifyingSink(Sink):
+    """Counts the bytes that pass, keeps the first ones, undoes a transport coding, and stops what is too long."""
 
     def __init__(self, inner: Sink, attachment: Attachment, *, strict: bool = False) -> None:
-        self._inner, self._of, self._strict = inner, attachment, strict
+        self._inner, self._attachment, self._strict = inner, attachment, strict
         self._listed = attachment.size if attachment.size is None or attachment.size >= 0 else None
         self._facts = BodyFacts()
-        self._misread: set[str] = set()  # the readings that were no good
-        self._agreed: list[bytes] = []
-        self._undoing: Undoing | None = None
+        self._misread: set[str] = set()  # the readings that turned out wrong
+        self._equal_hashes: list[bytes] = []
+        self._decoder: ContentDecoder | None = None
         self._hash: Any = None
         self._limit = self._listed
         self._size = 0
@@ -98,8 +94,8 @@ class CheckedSink(Sink):
     @override
     async def start(self, facts: BodyFacts) -> None:
         self._facts = facts
-        if facts.coding in UNDONE and self._seems_packed():
-            self._undoing, self._hash, self._limit = Undoing(facts.coding), None, self._listed
+        if facts.coding in DECODABLE and self._seems_packed():
+            self._decoder, self._hash, self._limit = ContentDecoder(facts.coding), None, self._listed
             await self._inner.start(replace(facts, length=None, coding=""))
         else:
             self._take_as_it_comes()
@@ -107,17 +103,17 @@ class CheckedSink(Sink):
 
     @override
     async def write(self, chunk: bytes) -> None:
-        """Bytes beyond what may be right go nowhere, and soon end it: `UnexpectedBodyError`."""
-        if self._undoing is not None and not self._undoing.came and not is_begun(self._facts.coding, chunk):
+        """Bytes beyond the limit are dropped, and soon end the download with `UnexpectedBodyError`."""
+        if self._decoder is not None and not self._decoder.bytes_in and not may_be_encoded(self._facts.coding, chunk):
             self._misread.add(PACKED)
             self._take_as_it_comes()
-        if self._undoing is None:
+        if self._decoder is None:
             await self._take(chunk)
             return
         try:
-            for piece in self._undoing.pieces(chunk):
+            for piece in self._decoder.decode(chunk):
                 await self._take(piece)
-                self._stop_bomb(self._undoing)
+                self._stop_bomb(self._decoder)
         except ValueError:
             raise self._again(PACKED) from None
 
@@ -130,12 +126,12 @@ class CheckedSink(Sink):
     def warn(self, text: str) -> None:
         self._inner.warn(text)
 
-    def judge(self) -> None:
-        """The whole body came: `UnexpectedBodyError` or `LoginPageError` where it is not the file."""
+    def finish(self) -> None:
+        """Judge the whole body: `UnexpectedBodyError` or `LoginPageError` if it is not the file."""
         size, facts, listed = self._size, self._facts, self._listed
-        packed = self._undoing is not None and self._undoing.came > 0
+        packed = self._decoder is not None and self._decoder.bytes_in > 0
         fits = listed is None or size == listed
-        if self._undoing is not None and packed and not (self._undoing.whole and fits):
+        if self._decoder is not None and packed and not (self._decoder.is_whole and fits):
             raise self._again(PACKED)
         if not packed and not fits and self._may_be_packed():
             raise self._again(PLAIN)
@@ -145,14 +141,14 @@ class CheckedSink(Sink):
             self._judge_size()
         elif not packed and facts.length is not None and size != facts.length:
             raise UnexpectedBodyError(f"{size} bytes came, {facts.length} were announced")
-        if is_error_page(facts, self._head, html_expected=expects_html(self._of)):
+        if is_error_page(facts, self._head, html_expected=expects_html(self._attachment)):
             raise LoginPageError(page_instead(self._head))
         if listed is None:
             self._refuse_words()
-        self._tell(packed=packed)
+        self._warn_if_odd(packed=packed)
 
     def _seems_packed(self) -> bool:
-        """Whether to undo the coding. The listed length decides if a length was announced, otherwise the name does."""
+        """Whether to undo the coding: the listed length decides if a length was announced, otherwise the name."""
         if self._misread:
             return PACKED not in self._misread
         if self._listed is None or self._facts.length is None:
@@ -160,47 +156,47 @@ class CheckedSink(Sink):
         return self._facts.length != self._listed
 
     def _may_be_packed(self) -> bool:
-        return self._facts.coding in UNDONE and PACKED not in self._misread
+        return self._facts.coding in DECODABLE and PACKED not in self._misread
 
     def _is_named_packed(self) -> bool:
-        types = f"{self._of.media_type} {self._facts.media_type}".lower()
-        return self._of.name.lower().endswith(_PACKED_NAMES) or any(word in types for word in _PACKED_TYPES)
+        types = f"{self._attachment.media_type} {self._facts.media_type}".lower()
+        return self._attachment.name.lower().endswith(_PACKED_NAMES) or any(word in types for word in _PACKED_TYPES)
 
     def _take_as_it_comes(self) -> None:
-        """Up to the length that was listed, or to another one that was announced, or will turn out to be."""
+        """Read the body as it is, up to the listed length or, unless `strict`, up to another one that was announced."""
         listed, announced = self._listed, self._facts.length
         if announced is None and self._facts.framed:
-            announced = (listed or 0) + ROOM
+            announced = (listed or 0) + MAX_UNANNOUNCED_BYTES
         odd = listed is not None and announced not in {None, listed} and not self._strict
-        self._undoing, self._limit = None, announced if odd else listed
+        self._decoder, self._limit = None, announced if odd else listed
         self._hash = hashlib.sha256() if odd else None
 
     async def _take(self, chunk: bytes) -> None:
-        if len(self._head) < SNIFF:
-            self._head += chunk[: SNIFF - len(self._head)]
+        if len(self._head) < SNIFFED_BYTES:
+            self._head += chunk[: SNIFFED_BYTES - len(self._head)]
         before, self._size = self._size, self._size + len(chunk)
         if self._hash is not None:
             self._hash.update(chunk)
-        if self._listed is not None and self._size > self._listed and len(self._excess) < SNIFF:
-            self._excess += chunk[max(0, self._listed - before) :][:SNIFF]
+        if self._listed is not None and self._size > self._listed and len(self._excess) < SNIFFED_BYTES:
+            self._excess += chunk[max(0, self._listed - before) :][:SNIFFED_BYTES]
         if self._limit is None or self._size <= self._limit:
             await self._inner.write(chunk)
-        elif self._undoing is not None or self._may_be_packed():
-            raise self._again(PLAIN if self._undoing is None else PACKED)
-        elif len(self._excess) >= SNIFF:  # until then it may turn out to be a page
+        elif self._decoder is not None or self._may_be_packed():
+            raise self._again(PLAIN if self._decoder is None else PACKED)
+        elif len(self._excess) >= SNIFFED_BYTES:  # before that it may still turn out to be a page
             self._refuse_excess()
 
-    def _stop_bomb(self, undoing: Undoing) -> None:
-        if self._listed is None and self._size > max(ROOM, TIMES * undoing.came):
+    def _stop_bomb(self, decoder: ContentDecoder) -> None:
+        if self._listed is None and self._size > max(MAX_UNANNOUNCED_BYTES, MAX_EXPANSION * decoder.bytes_in):
             raise self._again(PACKED)
 
     def _again(self, reading: str) -> _OnceMoreError:
-        """The other reading, by another download: what came is not kept."""
+        """The error that starts another download, to be read the other way."""
         self._misread.add(reading)
         return _OnceMoreError(f"not the file, read {reading}")
 
     def _judge_size(self) -> None:
-        """Another length than listed; see the top of the module for when it is taken all the same."""
+        """Raise unless a body of another length than listed is accepted; see the module's docstring."""
         size, facts, listed = self._size, self._facts, self._listed
         if not size:
             raise UnexpectedBodyError(f"empty: {listed} bytes were listed")
@@ -211,29 +207,32 @@ class CheckedSink(Sink):
             if self._excess:
                 self._refuse_excess()
             raise UnexpectedBodyError(f"too short: {size} bytes came{self._page()}, {listed} were listed")
-        if facts.coding and facts.coding not in UNDONE:
+        if facts.coding and facts.coding not in DECODABLE:
             raise UnexpectedBodyError(f"compressed ({facts.coding}), though it was asked for as it is")
-        self._agreed.append(self._hash.digest())
-        if len(set(self._agreed)) > 1:
+        self._equal_hashes.append(self._hash.digest())
+        if len(set(self._equal_hashes)) > 1:
             raise UnexpectedBodyError(f"{listed} bytes were listed, and two downloads of it differ")
-        if len(self._agreed) < AGREED:
+        if len(self._equal_hashes) < MIN_EQUAL_DOWNLOADS:
             raise _OnceMoreError(f"{size} bytes came, {listed} were listed")
 
     def _is_something_else(self) -> bool:
-        """Whether a body of another length than listed looks like what a server says instead of a file."""
+        """Whether a body of another length looks like a message of the server instead of a file."""
         facts, named = replace(self._facts, named=False), self._facts.named
-        if looks_like_html(self._head) and not (named and expects_html(self._of)):
+        if looks_like_html(self._head) and not (named and expects_html(self._attachment)):
             return True
-        if looks_like_error(facts, self._head) and not (named and expects_json(self._of)):
+        if looks_like_error(facts, self._head) and not (named and expects_json(self._attachment)):
             return True
         return not named and _is_text(facts.media_type) and not self._may_be_text(facts.media_type)
 
-    def _may_be_text(self, told: str) -> bool:
-        guesses = {self._of.media_type.partition(";")[0].strip().lower(), mimetypes.guess_type(self._of.name)[0] or ""}
+    def _may_be_text(self, media_type: str) -> bool:
+        guesses = {
+            self._attachment.media_type.partition(";")[0].strip().lower(),
+            mimetypes.guess_type(self._attachment.name)[0] or "",
+        }
         known = guesses - {"", "application/octet-stream"}
-        return any(_is_text(one) for one in known) if known else told == "text/plain"
+        return any(_is_text(guess) for guess in known) if known else media_type == "text/plain"
 
-    def _tell(self, *, packed: bool) -> None:
+    def _warn_if_odd(self, *, packed: bool) -> None:
         odd = self._listed is not None and self._size != self._listed
         if odd:
             self.warn(f"listed with {self._listed} bytes, {self._size} came")
@@ -247,19 +246,23 @@ class CheckedSink(Sink):
         raise UnexpectedBodyError(f"too long: more than the {self._listed} bytes that were listed{self._page()}")
 
     def _refuse_message(self) -> None:
-        if looks_like_error(self._facts, self._head) and not expects_json(self._of):
+        if looks_like_error(self._facts, self._head) and not expects_json(self._attachment):
             raise UnexpectedBodyError("an error message (JSON) instead of the file")
 
     def _refuse_words(self) -> None:
-        """Text in place of what never is any, such as a picture, and that says so itself."""
-        facts, named = self._facts, mimetypes.guess_type(self._of.name)[0] or ""
+        """Raise if the body is declared as text, and is text, while the file never is, such as a picture."""
+        facts, named = self._facts, mimetypes.guess_type(self._attachment.name)[0] or ""
         if facts.named or not _is_text(facts.media_type) or not self._head or _BINARY.search(self._head):
             return
-        if _NEVER_TEXT.fullmatch(named) and self._of.media_type.partition(";")[0].strip().lower() in {named, "", *_ANY}:
+        if _NEVER_TEXT.fullmatch(named) and self._attachment.media_type.partition(";")[0].strip().lower() in {
+            named,
+            "",
+            *_UNKNOWN_TYPES,
+        }:
             raise UnexpectedBodyError(f"text ({facts.media_type}) instead of the file")
 
     def _page(self) -> str:
-        return " (a web page)" if looks_like_html(self._head) and not expects_html(self._of) else ""
+        return " (a web page)" if looks_like_html(self._head) and not expects_html(self._attachment) else ""
 
 
 def _is_text(media_type: str) -> bool:

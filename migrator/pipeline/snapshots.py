@@ -1,0 +1,91 @@
+"""Snapshots of an archive: the list, what changed between two, and which one a person means. Reads only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime, time
+
+from migrator.errors import ConfigError
+from migrator.pipeline.summary import DiffSummary, FileChange, SnapshotRow, SnapshotsSummary
+from migrator.store import Catalog, Snapshot
+
+CHANGES = ("added", "removed", "renamed", "moved", "replaced")
+
+
+def snapshots(catalog: Catalog) -> SnapshotsSummary:
+    """Every snapshot, the oldest first, each with what changed since the one before."""
+    rows, before = [], 0
+    for each in catalog.snapshots.all():
+        counts = _counts(change.change for change in catalog.snapshots.changes(before, each.run))
+        rows.append(SnapshotRow(each.run, each.at, each.entities, each.attachments, each.bytes, **counts))
+        before = each.run
+    return SnapshotsSummary(snapshots=tuple(rows))
+
+
+def diff(catalog: Catalog, older: str = "", newer: str = "") -> DiffSummary:
+    """What changed from one snapshot to another, each named by its run or a date; by default the last two.
+
+    With `older` alone, everything since. `ConfigError` if there are no such snapshots.
+    """
+    held = catalog.snapshots.all()
+    if not older and len(held) < 2:
+        raise ConfigError(f"there is nothing to compare: this archive has {_number_of(held)}")
+    first = snapshot_at(catalog, older) if older else held[-2].run
+    last = snapshot_at(catalog, newer) if newer else held[-1].run
+    if first > last:
+        raise ConfigError(f"snapshot {first} is newer than {last}; name the older one first")
+    changes = tuple(
+        FileChange(each.change, each.attachment, each.owner.kind, each.owner.id, each.name, each.was)
+        for each in catalog.snapshots.changes(first, last)
+    )
+    return DiffSummary(older=first, newer=last, counts=_counts(each.change for each in changes), changes=changes)
+
+
+def snapshot_at(catalog: Catalog, when: str) -> int:
+    """The run of the snapshot that `--at` names: its number, or the last one at a moment (ISO 8601).
+
+    A date without a time means the end of that day, and a time without an offset is local. `ConfigError` if there is
+    none, or if it is neither.
+    """
+    held = catalog.snapshots.all()
+    if when.isascii() and when.isdigit():
+        if (run := int(when)) not in {each.run for each in held}:
+            known = ", ".join(str(each.run) for each in held[-10:]) or "none yet"
+            raise ConfigError(f"run {run} is no snapshot of this archive; snapshots are {known}")
+        return run
+    moment = _moment(when)
+    before = [each for each in held if datetime.fromisoformat(each.at) <= moment]
+    if not before:
+        first = f"the first is from {held[0].at}" if held else "it has none yet"
+        raise ConfigError(f"this archive has no snapshot as old as {when}; {first}")
+    return before[-1].run
+
+
+def view_at(catalog: Catalog, when: str) -> None:
+    """Read this catalog as it was in the snapshot that `when` names; as it is now if that is empty.
+
+    Nothing can be recorded about files and entities any more, only about blobs, runs and uploads.
+    """
+    if when:
+        catalog.snapshots.view(snapshot_at(catalog, when))
+
+
+def _moment(when: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(when)
+    except ValueError:
+        message = f"{when!r} is neither the number of a run nor a date; write it like 2026-03-31 or 2026-03-31T18:00"
+        raise ConfigError(message) from None
+    if len(when) == len("2026-03-31"):
+        moment = datetime.combine(moment, time.max)
+    return moment.astimezone()
+
+
+def _counts(changes: Iterable[str]) -> dict[str, int]:
+    counted = Counter(changes)
+    return {name: counted[name] for name in CHANGES}
+
+
+def _number_of(held: list[Snapshot]) -> str:
+    return "one snapshot" if held else "no snapshot yet; a complete backup makes one"

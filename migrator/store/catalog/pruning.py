@@ -1,0 +1,84 @@
+"""Forgetting snapshots, and the blobs that nothing needs any more: mark and sweep.
+
+One transaction forgets the snapshots, the states that only they held, and the blobs that only those needed, whose
+hashes it moves to `removed_blobs`. After that the files are deleted, and then the hashes. So a kill at any moment
+leaves either a file that is still known or one that the next prune deletes.
+
+Beware: needed is more than what snapshots hold: every file that the source still has, and every blob that an upload
+refers to, for a load that goes on and for a rollback.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from migrator.store.catalog.part import CatalogPart
+
+BLOBS_PER_BATCH = 500
+_HELD = "EXISTS (SELECT 1 FROM kept k WHERE k.run_id BETWEEN p.changed_run AND p.until_run)"
+_NEEDED = f"""
+INSERT OR IGNORE INTO needed
+SELECT sha256 FROM attachments WHERE sha256 IS NOT NULL AND status != 'gone'
+UNION SELECT sha256 FROM past_attachments p WHERE {_HELD}
+UNION SELECT coalesce(u.sent_sha256, a.sha256) FROM uploads u JOIN attachments a USING (attachment_id)
+    WHERE u.status != 'rolled_back' AND coalesce(u.sent_sha256, a.sha256) IS NOT NULL
+UNION SELECT a.sha256 FROM uploads u JOIN attachments a USING (attachment_id)
+    WHERE u.status IN ('planned', 'in_doubt', 'failed') AND a.sha256 IS NOT NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Prunable:
+    """What forgetting all but some snapshots does to the blobs: how many stay, how many go, and the bytes of those."""
+
+    kept: int
+    removed: int
+    bytes: int
+
+
+class Pruning(CatalogPart):
+    """What `prune` asks for and writes. The caller holds the archive."""
+
+    def plan(self, keep: Collection[int]) -> Prunable:
+        """What becomes of the blobs if all snapshots but these are forgotten. Changes nothing."""
+        self._mark(keep)
+        kept, size_kept = self._db.execute(
+            "SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE sha256 IN (SELECT sha256 FROM needed)"
+        ).fetchone()
+        count, size = self._db.execute("SELECT count(*), coalesce(sum(size), 0) FROM blobs").fetchone()
+        return Prunable(kept, count - kept, size - size_kept)
+
+    def forget(self, keep: Collection[int]) -> None:
+        """Forget all snapshots but these, and every blob that is needed no more; its file is to be deleted now."""
+        self._mark(keep)
+        unneeded = "sha256 NOT IN (SELECT sha256 FROM needed)"
+        with self._database.transaction():
+            self._db.execute("DELETE FROM snapshots WHERE run_id NOT IN (SELECT run_id FROM kept)")
+            for table in ("past_attachments", "past_entities"):
+                self._db.execute(f"DELETE FROM {table} AS p WHERE NOT {_HELD}")
+            self._db.execute(
+                f"UPDATE attachments SET sha256 = NULL WHERE status = 'gone' AND sha256 IS NOT NULL AND {unneeded}"
+            )
+            self._db.execute(f"INSERT OR IGNORE INTO removed_blobs SELECT sha256 FROM blobs WHERE {unneeded}")
+            self._db.execute(f"DELETE FROM blobs WHERE {unneeded}")
+
+    def _mark(self, keep: Collection[int]) -> None:
+        for table, column in (("kept", "run_id INTEGER"), ("needed", "sha256 TEXT")):
+            self._db.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table} ({column} PRIMARY KEY) WITHOUT ROWID")
+            self._db.execute(f"DELETE FROM {table}")
+        self._db.execute("INSERT INTO kept SELECT value FROM json_each(?)", [json.dumps(sorted(keep))])
+        self._db.execute(_NEEDED)
+
+    def removed_blobs(self) -> list[str]:
+        """The next hashes whose files are to be deleted. A blob that was stored again meanwhile is none of them."""
+        with self._database.transaction():
+            self._db.execute("DELETE FROM removed_blobs WHERE sha256 IN (SELECT sha256 FROM blobs)")
+        rows = self._db.execute("SELECT sha256 FROM removed_blobs ORDER BY 1 LIMIT ?", [BLOBS_PER_BATCH]).fetchall()
+        return [sha256 for (sha256,) in rows]
+
+    def record_deleted(self, hashes: Iterable[str]) -> None:
+        """The files of these blobs are gone from the disk, safely."""
+        with self._database.transaction():
+            self._db.conn.executemany("DELETE FROM removed_blobs WHERE sha256 = ?", [(sha256,) for sha256 in hashes])

@@ -1,0 +1,123 @@
+"""Requests over aiohttp: any method, any body, any host, with or without a proxy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable
+from contextlib import suppress
+from typing import Any
+
+import aiohttp
+from typing_extensions import override
+
+from migrator.wire.resolver import Resolver
+from migrator.wire.route import Route
+from migrator.wire.transport import AGENT, MAX_CLOSE_SECONDS, MAX_LINE_BYTES, OutgoingRequest, Response, Transport
+
+MAX_HEAD_LINES = 4096
+"""Lines in the head of a response; aiohttp doesn't count the bytes of all of them."""
+MAX_CONNECT_SECONDS = 30.0
+_SENT_TWICE = frozenset({"PUT", "DELETE"})
+"""Writes that aiohttp repeats by itself unless it is stopped."""
+
+
+class AiohttpTransport(Transport):
+    """A session of aiohttp, opened by the first request. `timeout` is in seconds without a byte."""
+
+    def __init__(self, route: Route, *, connections: int, timeout: float) -> None:
+        self._route, self._connections = route, connections
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=min(timeout, MAX_CONNECT_SECONDS), sock_read=timeout
+        )
+        self._session: aiohttp.ClientSession | None = None
+
+    @override
+    def send(self, request: OutgoingRequest) -> Awaitable[Response]:
+        options = self._options(own=request.own)
+        if request.method in _SENT_TWICE:
+            options["middlewares"] = (Once(),)
+        if request.body is not None and not isinstance(request.body, bytes):
+            return self._streamed(request, request.body, options)
+        return self._open().request(
+            request.method, request.url, data=request.body, headers=request.headers, allow_redirects=False, **options
+        )
+
+    @override
+    async def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MAX_CLOSE_SECONDS):
+                    await session.close()
+
+    async def _streamed(
+        self, request: OutgoingRequest, body: AsyncIterable[bytes], options: dict[str, Any]
+    ) -> Response:
+        """The response; `TimeoutError` if the tracker stops taking the body: aiohttp would wait for ever."""
+        async with asyncio.timeout(None) as silence:
+            data = self._watched(body, silence)
+            return await self._open().request(
+                request.method, request.url, data=data, headers=request.headers, allow_redirects=False, **options
+            )
+
+    async def _watched(self, body: AsyncIterable[bytes], silence: asyncio.Timeout) -> AsyncIterator[bytes]:
+        """The chunks of a body. `silence` runs while a chunk waits to be taken, not while the next one is fetched."""
+        loop, timeout = asyncio.get_running_loop(), self._timeout.sock_read or 0.0
+        async for chunk in body:
+            with suppress(RuntimeError):  # the response came before the whole body was sent
+                silence.reschedule(loop.time() + timeout)
+            yield chunk
+            with suppress(RuntimeError):
+                silence.reschedule(None)
+
+    def _options(self, *, own: bool) -> dict[str, Any]:
+        """Certificates and proxy for the tracker itself or for another host."""
+        context, proxy = self._route.own_origin if own else self._route.other_origins, self._route.proxy
+        options: dict[str, Any] = {} if context is None else {"ssl": context}
+        if proxy is not None:
+            options["proxy"] = proxy.url
+            if proxy.username:
+                options["proxy_headers"] = proxy.headers
+        return options
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections, ttl_dns_cache=300, resolver=Resolver()),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=self._timeout,
+                headers={**AGENT, "Accept-Encoding": "gzip, deflate"},
+                auto_decompress=False,
+                max_line_size=MAX_LINE_BYTES,
+                max_field_size=MAX_LINE_BYTES,
+                max_headers=MAX_HEAD_LINES,
+            )
+        return self._session
+
+
+class Once:
+    """A middleware of aiohttp for one request that must go out a single time.
+
+    aiohttp sends PUT and DELETE again by itself when a kept connection breaks, as RFC 9110, 9.2.2, allows for
+    idempotent methods. But only a look at the tracker shows whether it took the first one.
+    """
+
+    def __init__(self) -> None:
+        self._failed: aiohttp.ClientError | None = None
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """The response. Called a second time, it raises the error of the first."""
+        if self._failed is not None:
+            raise self._failed
+        try:
+            return await handler(request)
+        except aiohttp.ClientError as error:
+            self._failed = error
+            raise
+
+
+def refuses_length(error: Exception) -> bool:
+    """Whether aiohttp refused a response because of its `Content-Length`."""
+    return isinstance(error, aiohttp.ClientResponseError) and "Content-Length" in error.message

@@ -1,0 +1,39 @@
+"""Takes the credentials of a request out of the error that answers it, in case the tracker repeats them there."""
+
+from __future__ import annotations
+
+import html
+import json
+from base64 import b64decode
+from contextlib import suppress
+from urllib.parse import quote
+
+from yarl import URL
+
+from migrator.wire.auth import Signature
+
+
+def without_credentials(body: bytes, signature: Signature) -> bytes:
+    """The body with the secrets of the signature replaced by asterisks, however they are spelled."""
+    secrets = {part for value in (*signature.headers.values(), *signature.query.values()) for part in _parts(value)}
+    spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
+    for spelling in sorted(spellings, key=len, reverse=True):
+        body = body.replace(spelling.encode(), b"***")
+    return body
+
+
+def _parts(value: str) -> list[str]:
+    """The secrets in a header or parameter: the whole value, what follows a scheme or name, what Basic encodes."""
+    scheme, _, rest = value.partition(" ")
+    parts = [value, rest, rest.partition("=")[2].strip('"')]
+    if scheme == "Basic":
+        with suppress(ValueError):
+            pair = b64decode(rest).decode()
+            parts += [pair, pair.partition(":")[2]]
+    return [part for part in parts if part.strip("=")]
+
+
+def _spellings(secret: str) -> tuple[str, ...]:
+    """The secret as it is, and as it is written in addresses, in HTML and in JSON."""
+    in_query = URL.build(query={"a": secret}).raw_query_string[2:]
+    return secret, quote(secret), quote(secret, safe=""), in_query, html.escape(secret), json.dumps(secret)[1:-1]
