@@ -12,7 +12,7 @@ import dataclasses
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from yarl import URL
@@ -228,15 +228,11 @@ def unknown_key(where: str, key: str, known: list[str]) -> str:
 
 
 def _keys_beside(model: type[BaseModel], path: list[str]) -> list[str]:
-    sections: dict[str, type[BaseModel]] = {
-        "source": SourceSection,
-        "target": TargetSection,
-        "tls": TlsSection,
-        "mapping": MappingSection,
-        "limits": Limits,
-    }
+    """The keys of the section that the last key of a path is in."""
     for part in path[:-1]:
-        model = sections.get(part, model)
+        field = model.model_fields.get(part)
+        kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]
+        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
     return list(model.model_fields)
 
 
