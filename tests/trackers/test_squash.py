@@ -567,7 +567,7 @@ async def test_owner_that_tells_nothing_of_files_is_named_or_ignored_by_option()
     async with running(untold=("requirement-folders",)) as (sandbox, _):
         entity = Entity(first(sandbox, "requirement-folders"))
         made, ignoring = source(sandbox), source(sandbox, Options(untold="ignore"))
-        with pytest.raises(errors.NotExposedError, match="tells no files of requirement-folder"):
+        with pytest.raises(errors.NotExposedError, match="show the files of requirement-folder"):
             await made.attachments_of(entity)
         assert await ignoring.attachments_of(entity) == ()
 

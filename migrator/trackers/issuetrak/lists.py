@@ -169,7 +169,7 @@ class Lists:
         ]
         if not known or len(unknown) > 1:
             raise TrackerUnreachableError(
-                f"the server has no route {routes}; is it spelled otherwise there? See options.list_route"
+                f"the server has no route {routes}; is it spelled differently there? See options.list_route"
             )
         if trusting:
             return []

@@ -34,7 +34,7 @@ class IssuetrakSource(Issuetrak, Source):
         if self._options.issue_numbers:
             first, last = range_in(self._options.issue_numbers)
             await self._log_in()
-            return f"Issuetrak accepts the API key; issues {first} to {last} will be asked for"
+            return f"Issuetrak accepts the API key; issues {first} to {last} will be read"
         try:
             count = await self._search.count()
         except errors.RejectedError as error:

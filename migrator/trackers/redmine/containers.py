@@ -263,7 +263,9 @@ class Containers:
             record = object_in(await self._api.get(f"{list_name}/{digits(ref.id)}.json", query), key)
         except RetriableError as error:
             if ref.kind == NEWS and error.status == 401:
-                raise ForbiddenError(f"{error}; before 4.1 the API tells no files of news", status=401) from None
+                raise ForbiddenError(
+                    f"{error}; before 4.1 the API doesn't show the files of news", status=401
+                ) from None
             raise
         if integer(record.get("id")) not in {None, int(ref.id)}:
             raise UnexpectedBodyError(f"{ref}: the record of {record.get('id')} came in its place")

@@ -84,7 +84,7 @@ class SquashTM(HttpTracker[Options]):
         except (GoneError, UnexpectedBodyError) as error:
             if isinstance(error, LoginPageError):
                 raise
-            hint = "does `url` end with /squash, or must it?"
+            hint = "should `url` end with /squash?"
             raise TrackerUnreachableError(f"no {API} at this address ({error}); {hint}") from None
         count = non_negative(as_object(answer.get("page")).get("totalElements"))
         return f"Squash TM with {'some' if count is None else count} {stream} to be seen"
@@ -148,7 +148,7 @@ class SquashTM(HttpTracker[Options]):
             raise
         except RejectedError:
             if self._options.untold == "report":
-                raise NotExposedError(f"{owner}: the API tells no files of {kind or 'it'}") from None
+                raise NotExposedError(f"{owner}: the API doesn't show the files of {kind or 'it'}") from None
             return []
 
     @override
