@@ -87,7 +87,7 @@ def target_section(configuration: Configuration) -> TargetSection:
 
 def mapping_rows(configuration: Configuration, target: Target) -> Rows:
     """The mapping file, its kinds checked against those of the target. `ConfigError` names the line."""
-    rows = read_rows(configuration.mapping_file, may_lack=configuration.settings.mapping.create_missing)
+    rows = read_rows(configuration.mapping_file, may_be_missing=configuration.settings.mapping.create_missing)
     rows.require_target_kinds(target.capabilities.kinds)
     return rows
 

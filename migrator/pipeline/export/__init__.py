@@ -31,7 +31,7 @@ from migrator.filenames import (
     UNSAFE_IN_A_BAG,
     fold,
     legal,
-    length,
+    length_on_windows,
     readable,
     unique,
 )
@@ -269,7 +269,7 @@ def named(rows: Iterator[dict[str, Any]], avoid: str = "") -> Iterator[ExportIte
                 MAX_FOLDER_CHARACTERS,
                 extension=False,
             )
-        room = MAX_PATH_CHARACTERS - length(kind) - length(folder) - 2
+        room = MAX_PATH_CHARACTERS - length_on_windows(kind) - length_on_windows(folder) - 2
         name = unique(legal(row["name"], room, avoid=avoid), names, room)
         yield ExportItem(
             f"{kind}/{folder}/{name}",
