@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import config_argument, entity_option
-from jobs.output import Output
+from migrator.jobs.options import config_argument, entity_option
+from migrator.jobs.output import Output
 from migrator.model import EntityRef
 from migrator.pipeline.summary import RestoreSummary
 
@@ -46,8 +46,8 @@ def command(
     It works with the account and the options of [source], or, if [target] is the same tracker at the same address, with
     those of [target].
     """
-    from jobs.runtime import run_job
     from migrator.config import read_configuration
+    from migrator.jobs.runtime import run_job
 
     configuration = read_configuration(config)
     return run_job(lambda stop: run_restore(configuration, output, stop, entities, at=at, dry_run=dry_run))
@@ -63,8 +63,8 @@ async def run_restore(
     dry_run: bool = False,
 ) -> RestoreSummary:
     """Log in, hold the archive, restore."""
-    from jobs.runtime import cancel_on_stop, held_archive
-    from jobs.wiring import own_target, wire_restore
+    from migrator.jobs.runtime import cancel_on_stop, held_archive
+    from migrator.jobs.wiring import own_target, wire_restore
     from migrator.pipeline.restore import RestoreSettings, restore
     from migrator.pipeline.snapshots import snapshot_at
     from migrator.selection import Selection, require_known_kinds

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from migrator.store.blobs import Archive, LargeFile, hash_file
     from migrator.store.catalog import Catalog
+    from migrator.store.catalog.changed_content import is_content_changed
     from migrator.store.catalog.crawl import Crawl, Vanished
     from migrator.store.catalog.database import is_archive, sqlite_errors
     from migrator.store.catalog.lineage import OWN_SOURCE
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from migrator.store.lock import ArchiveLock, holder_of
     from migrator.store.repair.auditing import audit
     from migrator.store.repair.remaking import remake
+    from migrator.store.repair.scanning import BlobScan, scan_blobs
     from migrator.store.space import FreeSpace
     from migrator.store.writer import Content, Scribe
 
@@ -31,6 +33,7 @@ __all__ = [
     "README",
     "Archive",
     "ArchiveLock",
+    "BlobScan",
     "Catalog",
     "Content",
     "Crawl",
@@ -45,11 +48,13 @@ __all__ = [
     "hash_file",
     "holder_of",
     "is_archive",
+    "is_content_changed",
     "now",
     "own_limits",
     "recorded_position",
     "remake",
     "require_descriptors",
+    "scan_blobs",
     "sqlite_errors",
     "sync_filesystem",
 ]
@@ -58,6 +63,7 @@ _HOMES = {
     "Archive": "migrator.store.blobs",
     "ArchiveLock": "migrator.store.lock",
     "BLOB_FOLDERS": "migrator.store.layout",
+    "BlobScan": "migrator.store.repair.scanning",
     "CATALOG": "migrator.store.layout",
     "Catalog": "migrator.store.catalog",
     "Content": "migrator.store.writer",
@@ -79,10 +85,12 @@ _HOMES = {
     "hash_file": "migrator.store.blobs",
     "holder_of": "migrator.store.lock",
     "is_archive": "migrator.store.catalog.database",
+    "is_content_changed": "migrator.store.catalog.changed_content",
     "now": "migrator.store.clock",
     "own_limits": "migrator.store.disk",
     "recorded_position": "migrator.store.journal.keeper",
     "remake": "migrator.store.repair.remaking",
+    "scan_blobs": "migrator.store.repair.scanning",
     "sqlite_errors": "migrator.store.catalog.database",
 }
 

@@ -20,7 +20,7 @@ from migrator.pipeline.backup import BackupSettings, backup
 from migrator.pipeline.load import LoadSettings, load
 from migrator.pipeline.restore import RestoreSettings, restore
 from migrator.pipeline.rollback import RollbackSettings, rollback
-from migrator.pipeline.verify import WHOLE, Part, verify
+from migrator.pipeline.verify import WHOLE, Portion, verify
 from migrator.ports import Target
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
@@ -113,9 +113,9 @@ async def run_rollback(tracker: MemoryTracker, root: Path, **changes: Any) -> di
         catalog.close()
 
 
-async def run_verify(root: Path, part: Part = WHOLE) -> dict[str, Any]:
+async def run_verify(root: Path, portion: Portion = WHOLE) -> dict[str, Any]:
     """One verify of `root`."""
-    return (await verify(Archive(root), part=part)).as_json()
+    return (await verify(Archive(root), portion=portion)).as_json()
 
 
 def rows(root: Path, statement: str) -> list[tuple[Any, ...]]:

@@ -165,7 +165,7 @@ async def test_a_redmine_takes_the_files_of_issues_back(tmp_path, redmine):
     assert (finished.code, done["status"], done["uploads"]["uploaded"]) == (3, "incomplete", 1)
     reasons = {failure["kind"]: failure["reason"] for failure in done["failures"]}
     assert "the entity itself is gone" in reasons["Issue"]
-    assert "to the issues of a Redmine only" in reasons["WikiPage"]
+    assert "to issues only" in reasons["WikiPage"]
     [file] = redmine.of(kept)
     assert (file.filename, file.content) == ("a.txt", b"a")
     assert file.description.startswith("the first")

@@ -13,7 +13,7 @@ from migrator.errors import ConfigError, OutcomeUnknownError
 from migrator.model import EntityRef
 from migrator.pipeline.prune import Retention
 from migrator.pipeline.rebuild import rebuild
-from migrator.pipeline.report.data import story
+from migrator.pipeline.report.data import entity_reports
 from migrator.selection import Selection
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
@@ -140,7 +140,7 @@ async def test_an_earlier_state_is_put_back_by_its_snapshot(tmp_path):
     assert (await run_restore(tracker, tmp_path))["uploads"] == NOTHING, "it is there, though in an older state"
 
 
-async def test_a_snapshot_from_before_a_restored_file_was_lost_again_puts_it_back_once(tmp_path):
+async def test_a_file_lost_twice_is_put_back_once_by_its_first_snapshot(tmp_path):
     tracker, owner = tracker_with(("a.txt", b"a"))
     first = (await back_up(tracker, tmp_path))["run"]
     for _ in range(2):
@@ -439,8 +439,8 @@ async def test_loads_rollbacks_and_reports_leave_restored_files_alone(tmp_path):
     loaded = await run_load(tracker, tmp_path, {owner: (other,)})
     assert (loaded["uploads"]["uploaded"], "changed" in loaded) == (1, False)
     with closing(Catalog(tmp_path, read_only=True)) as catalog:
-        filed = [file for entity in story(catalog, lambda _: lambda *_: "") for file in entity.files]
-        assert {upload.target for file in filed for upload in file.sent} == {"memory"}
+        files = [file for entity in entity_reports(catalog, lambda _: lambda *_: "") for file in entity.files]
+        assert {upload.target for file in files for upload in file.uploads} == {"memory"}
         assert catalog.summaries.totals()["restored"] == {"uploaded": 1}
         assert catalog.summaries.totals()["uploads"] == {"uploaded": 1}
     assert (await run_rollback(tracker, tmp_path))["deletions"]["deleted"] == 1

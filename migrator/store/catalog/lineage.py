@@ -7,7 +7,7 @@ of such an upload says which new file (`remote_id`) continues which lost one (`a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sqlite_utils import Database
 
@@ -43,3 +43,17 @@ class Lineage:
     def ids(self, id_: str) -> list[str]:
         """All ids of a file."""
         return self._ids.get(self.first(id_), [id_])
+
+
+def forget_deleted(db: Database, crawl_start: int, of_kinds: str, values: Sequence[str]) -> None:
+    """After a complete crawl: what was put back before its first run, and has never been listed, was deleted again.
+
+    `of_kinds` and `values` are an SQL condition for the kinds that the crawl has listed.
+    """
+    db.execute(
+        "UPDATE uploads SET status = 'rolled_back', error = NULL "
+        "WHERE target = ? AND status IN ('uploaded', 'already_there') AND accepted IS NULL AND run_id < ? "
+        "AND NOT EXISTS (SELECT 1 FROM attachments WHERE attachment_id = uploads.remote_id) "
+        f"AND EXISTS (SELECT 1 FROM attachments WHERE attachment_id = uploads.attachment_id {of_kinds})",
+        [OWN_SOURCE, crawl_start, *values],
+    )
