@@ -22,7 +22,7 @@ from migrator.pipeline.stop import back_off
 
 SAME_NAME_AND_SIZE = "a file of this name and size is there, and can't be read back to tell whether it is this one"
 DIFFERS = "the content of the file at the target is not what was sent"
-NOT_SEEN = "not seen there yet: the next run looks for it, and sends it again only once it surely isn't there"
+NOT_SEEN = "not seen at the target yet: the next load looks for it, and sends it again only once it surely isn't there"
 
 
 class Finder:
