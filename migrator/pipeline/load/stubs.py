@@ -1,7 +1,7 @@
 """Stubs: entities created at the target for source entities that have files and no row in the mapping.
 
 A stub contains a marker, which is different for each original. Before a stub is created, the target is searched for its
-marker; so a load finds the stubs of one that was killed without help from the catalog or the mapping file.
+marker; so a load finds the stubs of a load that was killed, even if neither catalog nor mapping file has them.
 
 Rows are added to the mapping file in batches; rows that a kill loses are added by the next load.
 """
@@ -30,7 +30,7 @@ from migrator.store import Catalog
 MAX_TEXT_CHARACTERS = 30_000
 """Length of the text of a stub, which has the original's description."""
 MIN_ROWS_PER_WRITE = 50
-"""Rows collected before they are written. More and more are: each write rewrites the whole file."""
+"""Rows collected before the first write. Later writes wait for more, because each rewrites the whole file."""
 
 _BREAKS = {"br", "p", "div", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "table", "pre", "blockquote"}
 _SILENT = {"script", "style"}
@@ -68,7 +68,7 @@ class StubCreator:
         source = await self._executor.call(self._catalog.settings.get, "source")
         self._source = source or ""
         missing = await self._executor.call(self.missing)
-        with self._stop.in_flight():  # a stop waits until the rows are written
+        with self._stop.in_flight():  # so that a stop waits until the rows are written
             try:
                 count = min(self._settings.uploads, self._target.capabilities.max_writes)
                 await run_workers(missing, self._create_one, count, self._stop)
@@ -114,7 +114,7 @@ class StubCreator:
             await self._executor.call(self._settings.add_rows, rows)
 
     def summary(self, *, dry_run: bool) -> dict[str, int]:
-        """For the summary of the load. An earlier load created those `found`, but did not add their rows."""
+        """The counts for the summary of the load. Those `found` were created by an earlier load, which added no row."""
         if dry_run:
             return {"would_create": len(self.missing())}
         return {"created": self.created, "found": self.found, "failed": len(self.failures)}
