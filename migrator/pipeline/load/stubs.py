@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
-from html.parser import HTMLParser
-
-from typing_extensions import override
 
 from migrator import errors
 from migrator.mapping import Row, field_of
 from migrator.model import NOBODY, Entity, EntityDraft, EntityRef
 from migrator.pipeline.executor import SerialExecutor
 from migrator.pipeline.load.evidence import MIN_LOOKS
+from migrator.pipeline.load.html_text import plain_text
 from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.stop import StopToken
 from migrator.pipeline.summary import Failure
@@ -31,9 +28,6 @@ MAX_TEXT_CHARACTERS = 30_000
 """Length of the text of a stub, which has the original's description."""
 MIN_ROWS_PER_WRITE = 50
 """Rows collected before the first write. Later writes wait for more, because each rewrites the whole file."""
-
-_BREAKS = {"br", "p", "div", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "table", "pre", "blockquote"}
-_SILENT = {"script", "style"}
 
 
 class StubCreator:
@@ -126,43 +120,3 @@ def stub_for(entity: Entity, source: str) -> EntityDraft:
     mark = hashlib.sha256(f"{source}\n{entity.ref.kind}\n{entity.ref.id}".encode("utf-8", "replace")).hexdigest()
     text = f"Migrated from {source}: {entity.ref}\n{entity.url}\n\n{description}".strip()[:MAX_TEXT_CHARACTERS]
     return EntityDraft(entity.ref.kind, entity.title or str(entity.ref), text, f"migrator-{mark[:24]}")
-
-
-def plain_text(markup: str) -> str:
-    """The text of HTML, with its line breaks. Text without tags stays the same."""
-    if "<" not in markup and "&" not in markup:
-        return markup.strip()
-    reader = _Words()
-    reader.feed(markup)
-    reader.close()
-    lines = ("".join(reader.words)).split("\n")
-    return _without_gaps([" ".join(line.split()) for line in lines])
-
-
-def _without_gaps(lines: Sequence[str]) -> str:
-    kept = [line for line, before in zip(lines, ["", *lines], strict=False) if line or before]
-    return "\n".join(kept).strip()
-
-
-class _Words(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.words: list[str] = []
-        self._silent = 0
-
-    @override
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._silent += tag in _SILENT
-        if tag in _BREAKS:
-            self.words.append("\n")
-
-    @override
-    def handle_endtag(self, tag: str) -> None:
-        self._silent -= tag in _SILENT and self._silent > 0
-        if tag in _BREAKS - {"br"}:
-            self.words.append("\n")
-
-    @override
-    def handle_data(self, data: str) -> None:
-        if not self._silent:
-            self.words.append(data)
