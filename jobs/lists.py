@@ -19,6 +19,7 @@ from migrator.pipeline.summary import (
     Summary,
     UnmappedFile,
 )
+from migrator.pipeline.verify import CATALOG_CODES, JOURNAL_CODES
 from migrator.printable import LINES, printable
 
 MAX_SHOWN = 10
@@ -156,7 +157,7 @@ def _remedies(problems: Sequence[Problem]) -> Iterator[str]:
         yield "next: what the source no longer has can only come from a copy of this archive: put its blob in place"
     if "E03" in codes:
         yield "next: what the archive doesn't know is somebody else's: look at it, and take it away"
-    if any(code.startswith("E1") for code in codes):
+    if codes & CATALOG_CODES:
         yield "next: `migrator rebuild` makes the catalog anew from what the archive holds"
-    if any(code.startswith("E2") for code in codes):
+    if codes & JOURNAL_CODES:
         yield "next: a backup, load or rebuild writes the manifest anew"

@@ -16,17 +16,17 @@ CHANGES = ("added", "removed", "renamed", "moved", "replaced")
 def snapshots(catalog: Catalog) -> SnapshotsSummary:
     """Every snapshot, the oldest first, each with what changed since the one before."""
     rows, before = [], 0
-    for each in catalog.snapshots.all():
-        counts = _counts(change.change for change in catalog.snapshots.changes(before, each.run))
-        rows.append(SnapshotRow(each.run, each.at, each.entities, each.attachments, each.bytes, **counts))
-        before = each.run
+    for taken in catalog.snapshots.all():
+        counts = _counts(change.change for change in catalog.snapshots.changes(before, taken.run))
+        rows.append(SnapshotRow(taken.run, taken.at, taken.entities, taken.attachments, taken.bytes, **counts))
+        before = taken.run
     return SnapshotsSummary(snapshots=tuple(rows))
 
 
 def diff(catalog: Catalog, older: str = "", newer: str = "") -> DiffSummary:
     """What changed from one snapshot to another, each named by its run or a date; by default the last two.
 
-    With `older` alone, everything since. `ConfigError` if there are no such snapshots.
+    With `older` alone, it is compared with the last one. `ConfigError` if there are no such snapshots.
     """
     held = catalog.snapshots.all()
     if not older and len(held) < 2:
@@ -36,10 +36,10 @@ def diff(catalog: Catalog, older: str = "", newer: str = "") -> DiffSummary:
     if first > last:
         raise ConfigError(f"snapshot {first} is newer than {last}; name the older one first")
     changes = tuple(
-        FileChange(each.change, each.attachment, each.owner.kind, each.owner.id, each.name, each.was)
-        for each in catalog.snapshots.changes(first, last)
+        FileChange(file.change, file.attachment, file.owner.kind, file.owner.id, file.name, file.was)
+        for file in catalog.snapshots.changes(first, last)
     )
-    return DiffSummary(older=first, newer=last, counts=_counts(each.change for each in changes), changes=changes)
+    return DiffSummary(older=first, newer=last, counts=_counts(file.change for file in changes), changes=changes)
 
 
 def snapshot_at(catalog: Catalog, when: str) -> int:
