@@ -107,8 +107,8 @@ def _rows_of(counts: Counts | dict[str, int], group: str = "") -> Iterator[tuple
     if not isinstance(counts, dict):
         counts = {count.name: getattr(counts, count.name) for count in fields(counts)}
     for name, number in counts.items():
-        shown = human_size(number) if name.endswith("bytes") else str(number)
-        yield (f"{group}: " if group else "") + name.replace("_", " "), shown
+        value = human_size(number) if name.endswith("bytes") else str(number)
+        yield (f"{group}: " if group else "") + name.replace("_", " "), value
 
 
 def _print_table(out: Console, rows: Iterable[tuple[str, str]]) -> None:
