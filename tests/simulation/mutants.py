@@ -1,4 +1,4 @@
-"""Mutation testing: defects that the simulation has to find, each a way in which such tools lose or double files.
+"""Mutation testing: defects that the simulation has to find. By such defects, tools like this lose or duplicate files.
 
 A mutant replaces one method of the program by one with the defect while a context lasts. Each promise of the simulation
 needs a mutant, or nobody knows whether a breach would be noticed.
@@ -187,4 +187,4 @@ FOUND_BY = {
     "a listing that ends early is believed": 7,
     "errors of a download are swallowed": 3,
 }
-"""Seeds that found these when they were last looked for; they are tried first, which saves time and decides nothing."""
+"""Seeds that found these defects before. They are tried first, which only saves time."""
