@@ -117,21 +117,21 @@ class TargetReadContract:
         assert len({file.id for file in listed}) == len(actual)
 
     async def test_sizes_are_listed_if_the_capability_says_so(self, bound):
-        found = await bound.target.find_attachments(bound.entity)
+        listed = await bound.target.find_attachments(bound.entity)
         sizes = Counter(size for _, size, _, _ in await bound.files_of(bound.entity))
         if bound.target.capabilities.reports_size:
-            assert Counter(file.size for file in found) == sizes
+            assert Counter(file.size for file in listed) == sizes
         else:
-            assert any(file.size is None for file in found), "every size is listed, so reports_size is true"
+            assert any(file.size is None for file in listed), "every size is listed, so reports_size is true"
 
     async def test_files_are_read_back_with_their_own_bytes(self, bound):
-        found = []
+        read_back = []
         for file in await bound.target.find_attachments(bound.entity):
             sink = MemorySink()
             await bound.target.read_back(file, sink)
             assert sink.largest <= LARGEST_CHUNK
-            found.append((file.name, sink.sha256))
-        assert sorted(found) == sorted((t[0], t[2]) for t in await bound.files_of(bound.entity))
+            read_back.append((file.name, sink.sha256))
+        assert sorted(read_back) == sorted((t[0], t[2]) for t in await bound.files_of(bound.entity))
 
     async def test_a_missing_entity_is_gone(self, bound):
         with pytest.raises(errors.GoneError):
@@ -192,8 +192,8 @@ class TargetContract(TargetReadContract):
         assert await arrivals(bound, before) == [("report.bin", len(content), sha256(content), "")]
         if made is None:
             return
-        found = {file.id: file for file in await bound.target.find_attachments(bound.entity)}
-        assert found[made.id].name == made.name == "report.bin"
+        listed = {file.id: file for file in await bound.target.find_attachments(bound.entity)}
+        assert listed[made.id].name == made.name == "report.bin"
         assert made.owner == bound.entity
         sink = MemorySink()
         await bound.target.read_back(made, sink)
@@ -201,8 +201,8 @@ class TargetContract(TargetReadContract):
 
     async def test_a_listed_media_type_is_the_one_that_was_sent(self, bound):
         await send(bound, "picture.png", b"not really", media_type="image/png")
-        found = next(f for f in await bound.target.find_attachments(bound.entity) if f.name == "picture.png")
-        assert found.media_type in {"", "image/png"}
+        remote = next(f for f in await bound.target.find_attachments(bound.entity) if f.name == "picture.png")
+        assert remote.media_type in {"", "image/png"}
 
     async def test_empty_file_arrives(self, bound):
         before = await bound.files_of(bound.entity)
@@ -254,10 +254,10 @@ class TargetContract(TargetReadContract):
 
     async def test_a_description_arrives_if_the_capability_says_so(self, bound):
         before = await bound.files_of(bound.entity)
-        await send(bound, "told.txt", b"x", "Größe & <b>\u201cquotes\u201d</b>")
+        await send(bound, "described.txt", b"x", "Größe & <b>\u201cquotes\u201d</b>")
         [(_, _, _, description)] = await arrivals(bound, before)
-        told = "Größe & <b>\u201cquotes\u201d</b>" if bound.target.capabilities.sets_description else ""
-        assert description == told
+        expected = "Größe & <b>\u201cquotes\u201d</b>" if bound.target.capabilities.sets_description else ""
+        assert description == expected
 
     async def test_a_file_with_a_very_long_description_arrives(self, bound):
         before = await bound.files_of(bound.entity)
@@ -281,7 +281,7 @@ class TargetContract(TargetReadContract):
         before = await bound.files_of(bound.entity)
         remote = (await bound.target.find_attachments(bound.entity))[0]
         with contextlib.suppress(errors.RejectedError):
-            await bound.target.describe(remote, "told")
+            await bound.target.describe(remote, "new")
         assert await bound.files_of(bound.entity) == before
 
     async def test_upload_to_a_missing_entity_is_a_definite_no(self, bound):
@@ -334,8 +334,8 @@ class TargetContract(TargetReadContract):
         assert len(made) == 2
         await bound.target.delete(made[0])
         assert await arrivals(bound, before) == [("twin.txt", 4, sha256(b"twin"), "")]
-        found = await bound.target.find_attachments(bound.entity)
-        assert [file.id for file in found if file.id not in known] == [made[1].id]
+        listed = await bound.target.find_attachments(bound.entity)
+        assert [file.id for file in listed if file.id not in known] == [made[1].id]
 
     async def test_deleting_a_file_twice_raises_gone(self, bound):
         if not bound.target.capabilities.deletes:
@@ -420,8 +420,8 @@ class TargetContract(TargetReadContract):
     async def test_author_and_date_are_kept_only_if_the_capability_says_so(self, bound):
         draft = Draft("dated.txt", "text/plain", "", 1, created_at="2014-05-06T07:08:09", created_by=bound.author)
         await bound.target.upload(bound.entity, draft, Bytes(b"x"))
-        found = next(f for f in await bound.target.find_attachments(bound.entity) if f.name == "dated.txt")
-        kept = found.created_by == bound.author and found.created_at.startswith("2014-05-06T07:08:09")
+        remote = next(f for f in await bound.target.find_attachments(bound.entity) if f.name == "dated.txt")
+        kept = remote.created_by == bound.author and remote.created_at.startswith("2014-05-06T07:08:09")
         assert kept == bound.target.capabilities.keeps_author_and_date
 
     async def test_nothing_is_uploaded_with_wrong_credentials(self, bound):

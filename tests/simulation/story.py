@@ -238,7 +238,7 @@ def one_backup(story: Story, injector: FaultInjector) -> dict[str, Any] | None:
     gone = rows(story.root, "SELECT name FROM attachments WHERE status = 'gone'") if has else []
     story.expect(not gone, f"the tracker has them all, and none is called gone: {gone}")
     without_faults = not (injector.plan.network or injector.plan.away or injector.plan.short or injector.plan.ends_at)
-    if summary and without_faults and summary["status"] != "interrupted":  # which leaves what failed before as it is
+    if summary and without_faults and summary["status"] != "interrupted":  # that repeats earlier failures
         story.expect(not summary["failures"], f"no faults, no failures: {summary['failures']}")
     return summary
 
@@ -384,8 +384,3 @@ def one_rollback(story: Story, injector: FaultInjector) -> dict[str, Any] | None
     lose_the_catalog(story)
     target = RetryingTarget(MemoryTarget(story.target), PATIENCE)
     return story.run("rollback", run_rollback(story.target, story.root, target=target, stop=injector.stop), injector)
-
-
-def same_trace(seed: int) -> bool:
-    """Whether a seed gives the same runs each time."""
-    return simulate(seed).traces == simulate(seed).traces

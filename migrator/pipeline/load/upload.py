@@ -185,7 +185,7 @@ class Uploader:
         raise errors.OutcomeUnknownError(f"sent {number} times, and not found at the target: {failure}")
 
     async def _intend(self, upload: Upload, draft: Draft, state: TargetState) -> Upload:
-        """Record that an upload is about to be sent; returns it as it is then recorded.
+        """Record that an upload is about to be sent; returns the upload with what was recorded.
 
         Files that no upload accounts for were there before (`seen`). Repeated attempts keep the `seen` of the first.
         """
