@@ -36,7 +36,7 @@ class Tally(Progress):
         self.changed()
 
     @override
-    def moved(self, size: int) -> None:
+    def transferred(self, size: int) -> None:
         self.bytes += size
         self.changed()
 

@@ -85,7 +85,7 @@ def target_section(configuration: Configuration) -> TargetSection:
 
 def mapping_rows(configuration: Configuration, target: Target) -> Rows:
     """The mapping file, its kinds checked against those of the target. `ConfigError` names the line."""
-    rows = read_rows(configuration.mapping_file, may_lack=configuration.settings.mapping.create_missing)
+    rows = read_rows(configuration.mapping_file, may_be_missing=configuration.settings.mapping.create_missing)
     rows.require_target_kinds(target.capabilities.kinds)
     return rows
 
@@ -124,7 +124,7 @@ def _client(
         section.url,
         parts.signer(keys),
         files=file_signer,
-        pacer=RateLimiter(limits.requests_per_second, limits.bandwidth, longest=limits.retry_after_max, waits=waits),
+        pacer=RateLimiter(limits.requests_per_second, limits.bandwidth, max_wait=limits.retry_after_max, waits=waits),
         timeout=limits.timeout,
         connections=min(parts.capabilities.max_connections, limits.downloads + limits.uploads),
         route=route,

@@ -57,8 +57,8 @@ async def _check_target(configuration: Configuration, output: Output) -> Checked
     from migrator.pipeline.check import MappingFile, check_target
 
     section, wired = target_section(configuration), wire_target(configuration)
-    may_lack = configuration.settings.mapping.create_missing
-    mapping = MappingFile(configuration.mapping_file, configuration.archive, may_lack)
+    may_be_missing = configuration.settings.mapping.create_missing
+    mapping = MappingFile(configuration.mapping_file, configuration.archive, may_be_missing)
     certificates = _warn(wired.warnings, output)
     try:
         return await check_target(wired.tracker, section.tracker, mapping, certificates)

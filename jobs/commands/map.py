@@ -41,14 +41,14 @@ def command(output: Output, /, *, config: Path) -> MapSummary:
 async def _map(configuration: Configuration, output: Output) -> MapSummary:
     from migrator.jobs.runtime import held_archive
     from migrator.jobs.wiring import wire_target_listing
-    from migrator.mapping import add_rows, read_mapping, replace_file, rule
+    from migrator.mapping import add_rows, parse_rule, read_mapping, replace_file
     from migrator.pipeline.map import MapSettings, open_rows, propose
 
     target, path = wire_target_listing(configuration), configuration.mapping_file
     for warning in target.warnings:
         output.warn(warning)
-    rules = [rule(name) for name in configuration.settings.mapping.match]
-    settings = MapSettings(rules, read_mapping(path, may_lack=True), lambda rows: add_rows(path, rows))
+    rules = [parse_rule(name) for name in configuration.settings.mapping.match]
+    settings = MapSettings(rules, read_mapping(path, may_be_missing=True), lambda rows: add_rows(path, rows))
     try:
         with held_archive(configuration.archive, "map") as (_, catalog):
             output.note(f"target: {await target.tracker.check()}")
@@ -56,5 +56,5 @@ async def _map(configuration: Configuration, output: Output) -> MapSummary:
                 summary = await propose(target.tracker, catalog, settings, progress=progress)
     finally:
         await target.tracker.close()
-    await asyncio.to_thread(replace_file, configuration.open_file, open_rows(summary))
-    return replace(summary, mapping=str(path), open=str(configuration.open_file))
+    await asyncio.to_thread(replace_file, configuration.unmatched_file, open_rows(summary))
+    return replace(summary, mapping=str(path), open=str(configuration.unmatched_file))

@@ -44,11 +44,11 @@ Attempt = tuple[str, Callable[[], Awaitable[Result]]]
 
 @dataclass(frozen=True, slots=True)
 class MappingFile:
-    """The mapping and the archive that a load would use. `may_lack`: the file may be missing or empty."""
+    """The mapping and the archive that a load would use. `may_be_missing`: the file may be missing or empty."""
 
     path: Path
     archive: Path
-    may_lack: bool = False
+    may_be_missing: bool = False
 
 
 async def check_source(
@@ -171,7 +171,7 @@ async def _read_mapping(target: Target, mapping: MappingFile) -> Result:
         name = mapping.path.name
         return Result(f"{name} is not written yet; `migrator map` proposes it after the backup", odd=True)
     try:
-        rows = read_rows(mapping.path, may_lack=mapping.may_lack)
+        rows = read_rows(mapping.path, may_be_missing=mapping.may_be_missing)
         rows.require_target_kinds(target.capabilities.kinds)
     except ConfigError as error:
         raise RejectedError(str(error)) from None
@@ -184,7 +184,7 @@ async def _read_mapping(target: Target, mapping: MappingFile) -> Result:
 def _compare_rows(mapping: MappingFile) -> Result:
     """Whether the rows of the mapping file match the archive, if there is one yet. Blocks."""
     try:
-        rows = read_rows(mapping.path, may_lack=mapping.may_lack)
+        rows = read_rows(mapping.path, may_be_missing=mapping.may_be_missing)
     except ConfigError:
         return Result("no mapping to compare with the archive")
     if not is_archive(mapping.archive):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing_extensions import override
 
 from migrator import errors
-from migrator.mapping import Index, Mapping, Match, Row, Rule, match
+from migrator.mapping import Index, Mapping, Match, NewRow, Rule, match
 from migrator.model import Entity, EntityRef, RunStatus
 from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.summary import MapCounts, MapSummary, OpenEntity, TargetRef
@@ -37,7 +37,7 @@ class MapSettings:
 
     rules: Sequence[Rule]
     known: Mapping
-    add_rows: Callable[[Sequence[Row]], int]
+    add_rows: Callable[[Sequence[NewRow]], int]
 
 
 async def propose(
@@ -116,7 +116,7 @@ def _add_matches(catalog: Catalog, index: Index, settings: MapSettings) -> MapSu
     unmapped = [entity for entity in entities.values() if entity.ref not in settings.known]
     taken = [to for targets in settings.known.values() for to in targets]
     matches = list(match(unmapped, index, taken))
-    rows = [Row(made.source, made.target, made.found_by, made.sure) for made in matches if made.target]
+    rows = [NewRow(made.source, made.target, made.found_by, made.sure) for made in matches if made.target]
     with_files = {ref for ref, _ in catalog.entities.owners()}
     left = [failed for failed in matches if failed.target is None and failed.source in with_files]
     ambiguous = tuple(_open_entity(failed, entities) for failed in left if failed.candidates)

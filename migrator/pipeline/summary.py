@@ -607,7 +607,7 @@ class DiffSummary(Summary):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PruneSummary(Summary):
+class PruneSummary(RunSummary):
     """`snapshots` are runs that were `kept` and `removed`; `blobs` counts them likewise; `bytes` is what was freed."""
 
     command = "prune"

@@ -202,7 +202,7 @@ class _Verify(Job[VerifySummary]):
 
         async def hash_one(name: str) -> None:
             actual[name] = blob = await asyncio.to_thread(_hash, self._archive.blobs / folder.name / name, self._stop)
-            self._progress.moved(blob.size if blob else 0)
+            self._progress.transferred(blob.size if blob else 0)
             self._progress.done(failed=blob is None)
 
         await run_workers([name for name in names if name in folder.on_disk], hash_one, HASHERS, self._stop)

@@ -40,7 +40,7 @@ from migrator.store.writer import Content, Fresh, Scribe, write_blobs
 
 READ_BYTES = 1024 * 1024
 WRITEBACK_BYTES = 8 * 1024 * 1024
-"""Bytes of a large file after which writeback is started while more arrives."""
+"""Writeback of a large file is started each time this many more bytes were written."""
 
 
 class _Hashing(io.FileIO):
@@ -120,12 +120,12 @@ class Archive:
 
     def _write_readme(self) -> None:
         """Write README.txt completely or not at all; what it says about the blobs is made true first."""
-        place, fresh = self.root / README, self.new_incoming()
-        if not place.is_file() or place.read_bytes() != README_TEXT.encode():
+        path, fresh = self.root / README, self.new_incoming()
+        if not path.is_file() or path.read_bytes() != README_TEXT.encode():
             for name in BLOB_FOLDERS:
                 disk.seal(self.blobs / name)
             disk.write_file(fresh, README_TEXT.encode())
-            disk.rename(fresh, place)
+            disk.rename(fresh, path)
 
     def path_of(self, sha256: str) -> Path:
         """Where a blob is, or would be."""
@@ -186,9 +186,9 @@ class Archive:
                 yield entry.name, entry.stat(follow_symlinks=False).st_size
 
     def unknown_files(self) -> list[str]:
-        """What is in the archive's folder or in `blobs/` and belongs to no archive."""
-        beside = sorted(path.name for path in self.root.iterdir() if not is_ours(path.name))
-        return beside + sorted(
+        """The files and folders in the archive's folder and in `blobs/` that do not belong to an archive."""
+        in_root = sorted(path.name for path in self.root.iterdir() if not is_ours(path.name))
+        return in_root + sorted(
             f"{BLOBS}/{path.name}" for path in self.blobs.iterdir() if path.name not in set(BLOB_FOLDERS)
         )
 

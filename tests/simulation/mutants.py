@@ -152,7 +152,7 @@ MUTANTS: dict[str, Mutant] = {
     "what a killed run named is trusted": lambda: patch.object(backup, "scan_blobs", _names_trusted),
     "the manifest is not flushed": lambda: patch.object(manifest, "sync", lambda _: None),
     "the name of a new manifest is not flushed": lambda: patch.object(
-        Journal, "_write_whole", _without("sync_folders", Journal._write_whole)
+        Journal, "_rewrite", _without("sync_folders", Journal._rewrite)
     ),
     "a catalog does not catch up with its manifest": lambda: patch.object(database, "catch_up", lambda *_: None),
     "a rebuilt catalog has its name before it is whole": lambda: patch.object(

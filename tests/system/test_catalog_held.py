@@ -20,7 +20,8 @@ from migrator.sandbox.world.model import World
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog, database
 from migrator.store.catalog.database import CatalogDatabase, sqlite_errors
-from migrator.store.catalog.holders import LOCKS, holders_of
+from migrator.store.catalog.holders import holders_of
+from migrator.store.kernel_locks import LOCKS
 from migrator.store.layout import CATALOG
 from migrator.store.repair.auditing import audit
 from migrator.trackers.memory import MemorySource

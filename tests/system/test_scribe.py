@@ -55,7 +55,7 @@ def scribe(root):
 
 async def at_work(scribe: Scribe) -> int:
     """Have it started and up; gives its process id."""
-    await until(lambda: scribe.write([(blob.sha256, body) for blob, body in files("first", module.MANY)]))
+    await until(lambda: scribe.write([(blob.sha256, body) for blob, body in files("first", module.MIN_FILES_TO_START)]))
     return scribe._process.pid
 
 

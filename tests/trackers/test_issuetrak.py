@@ -38,7 +38,7 @@ from migrator.store.catalog import Catalog
 from migrator.trackers import adapter
 from migrator.trackers.issuetrak import ADAPTER, IssuetrakSource, IssuetrakTarget, Options
 from migrator.trackers.issuetrak.authors import is_active
-from migrator.trackers.issuetrak.numbers import Numbered
+from migrator.trackers.issuetrak.numbers import IssueRange
 from migrator.trackers.issuetrak.parse import api_date, attachment_in, collection_in, created_in, page_window
 from migrator.trackers.issuetrak.zip_batches import ZipBatches
 from migrator.trackers.memory import MemoryTracker
@@ -497,7 +497,7 @@ async def test_list_route_that_vanishes_in_mid_run_leaves_no_issue_without_files
         assert await found.attachments_of(Entity(issue(busiest(sandbox))))
         assert await found.attachments_of(Entity(issue(empty_issue(sandbox)))) == ()
         for entity in SMALL.entities:
-            with pytest.raises(errors.RetriableError, match="gives no list any more"):
+            with pytest.raises(errors.RetriableError, match="no longer returns a list"):
                 await found.attachments_of(Entity(issue(entity.id)))
 
 
@@ -834,7 +834,7 @@ async def test_broken_number_is_told_beside_gaps_but_not_where_all_are_broken(ot
             raise errors.RetriableError("status 500", status=500)
         raise errors.GoneError("status 404", status=404)
 
-    numbered = Numbered("Issue", "1-40", ask, lambda _: None)
+    numbered = IssueRange("Issue", "1-40", ask, lambda _: None)
     for _ in range(2 if others else 9):
         with pytest.raises(errors.RetriableError):
             await numbered.page(None)
@@ -1386,7 +1386,7 @@ async def test_oddities_are_told_with_what_they_mean():
         assert await source(sandbox.url, page_size=20).oddities() == ()
         assert await target(sandbox.url).oddities() == ()
         [words] = await source(sandbox.url).oddities()
-        assert "25 issues at once" in words
+        assert "a page of a search has 25 issues" in words
         [words] = await source(sandbox.url, issue_numbers="1-200").oddities()
         assert "outside of 1-200" in words
     async with IssuetrakSandbox(MANY.without_attachments()) as sandbox:

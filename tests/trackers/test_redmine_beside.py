@@ -14,8 +14,8 @@ from migrator import errors
 from migrator.config.settings import options_of, read_configuration
 from migrator.jobs.wiring import wire_source, wire_target_listing
 from migrator.model import Attachment, Draft, Entity, EntityRef, Page
+from migrator.trackers.failed_attempts import MAX_ATTEMPTS
 from migrator.trackers.redmine import ADAPTER, Options, RedmineSource
-from migrator.trackers.redmine.api import MAX_ATTEMPTS
 from migrator.trackers.redmine.containers import OTHER_STREAMS
 from tests.contract import Bytes
 from tests.contract.source import crawl, fetch, read_to_the_end
@@ -132,7 +132,7 @@ async def test_all_kinds_are_told_and_a_target_takes_issues_only(fake):
     goal = target(fake.url)
     assert goal.capabilities.kinds == ("Issue",)
     for ref in (EntityRef("WikiPage", "demo/Start"), EntityRef("News", "1")):
-        with pytest.raises(errors.RejectedError, match="issues of a Redmine only"):
+        with pytest.raises(errors.RejectedError, match="can be added to issues only"):
             await goal.find_attachments(ref)
 
 
@@ -276,7 +276,7 @@ async def test_refusal_of_one_route_is_told_from_one_of_the_account(fake):
     with pytest.raises(errors.AuthError):
         await source(fake.url, "wrong").attachments_of(Entity(ref))
     fake.answers_with["versions/71.json"] = web.Response(status=401)
-    with pytest.raises(errors.RetriableError, match="good elsewhere"):
+    with pytest.raises(errors.RetriableError, match="other routes accept this account"):
         await source(fake.url).attachments_of(Entity(ref))
 
 

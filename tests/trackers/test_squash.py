@@ -361,7 +361,7 @@ async def test_refused_listing_is_named_as_an_entity_and_stays_refused():
 def is_below(sandbox: SquashSandbox, ref: EntityRef, iteration: Node) -> bool:
     """Whether this is an execution of the iteration, or a step of one."""
     node = sandbox.tree.nodes[ref.kind, int(ref.id)]
-    return ref.kind in {"executions", "execution-steps"} and iteration in (node.above, node.above.above)
+    return ref.kind in {"executions", "execution-steps"} and iteration in (node.parent, node.parent.parent)
 
 
 async def test_closed_path_is_named_until_it_opens_and_its_files_come_then(tmp_path):
@@ -567,7 +567,7 @@ async def test_owner_that_tells_nothing_of_files_is_named_or_ignored_by_option()
     async with running(untold=("requirement-folders",)) as (sandbox, _):
         entity = Entity(first(sandbox, "requirement-folders"))
         made, ignoring = source(sandbox), source(sandbox, Options(untold="ignore"))
-        with pytest.raises(errors.NotExposedError, match="tells no files of requirement-folder"):
+        with pytest.raises(errors.NotExposedError, match="show the files of requirement-folder"):
             await made.attachments_of(entity)
         assert await ignoring.attachments_of(entity) == ()
 
@@ -734,7 +734,7 @@ async def test_unreadable_item_is_named_with_its_place_and_the_rest_is_read(tmp_
 
 
 def children(sandbox: SquashSandbox, campaign: int) -> list[Node]:
-    return list(sandbox.tree.below(sandbox.tree.nodes["campaigns", campaign], "iterations"))
+    return list(sandbox.tree.children(sandbox.tree.nodes["campaigns", campaign], "iterations"))
 
 
 async def test_files_listed_by_their_owner_short_of_their_number_are_no_list():
@@ -1068,7 +1068,7 @@ async def test_extension_for_names_without_one_is_an_option():
 @pytest.mark.parametrize("name", ["no extension", ".txt", "n" * 252 + ".txt"])
 async def test_name_that_would_break_the_server_is_never_sent(name):
     async with running() as (sandbox, _):
-        with pytest.raises(errors.RejectedError, match="no name that Squash TM can hold"):
+        with pytest.raises(errors.RejectedError, match="not a name that Squash TM can store"):
             await sent(sandbox, name)
         assert not sandbox.requests
 

@@ -545,7 +545,7 @@ async def test_malformed_answer_is_a_wrong_body_whatever_was_asked(body):
 @pytest.mark.parametrize(
     ("body", "what"),
     [
-        (b'{"Items": [7]}', "it is no JSON object"),
+        (b'{"Items": [7]}', "it is not a JSON object"),
         (b'{"Items": [{}]}', "has no Id"),
         (b'{"Items": [{"Id": "x"}]}', "has no Id"),
         (b"<Attachments><Attachment Name='no id'/></Attachments>", "has no Id"),

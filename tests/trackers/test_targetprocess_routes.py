@@ -95,7 +95,7 @@ async def test_server_without_a_context_is_known_by_its_lists(status):
     async with odd(refuses={"Context": status}) as (sandbox, source):
         assert f"status {status}" in await source.check()
         assert await all_of(source) == all_in(sandbox)
-        assert any("doesn't tell whom" in one for one in await source.oddities())
+        assert any("shows neither the account" in one for one in await source.oddities())
 
 
 async def test_any_one_list_is_proof_enough():
@@ -134,7 +134,7 @@ async def test_ordinary_server_has_nothing_odd_to_tell(page_size):
 async def test_what_is_odd_about_lists_is_said():
     async with odd(replace(SKIP, page_size=30), counts=False, sortable=False) as (_, source):
         found = "; ".join(await source.oddities())
-    assert "Generals: not all that is asked for is told; every entity is asked" in found
+    assert "Generals: the server refuses some of the requested fields; the files of every entity" in found
     assert "Attachments are listed by position" in found
 
 
@@ -283,7 +283,7 @@ async def test_where_entities_have_no_list_what_stands_inside_of_them_is_read(st
         assert await all_of(source) == all_in(sandbox)
         asked = [path for path in sandbox.asked if path.endswith("/Attachments")]
         assert len(asked) <= 2, "a route that is not there is not tried for each entity"
-        assert any("no list of its files" in one for one in await source.oddities())
+        assert any("no list of their files" in one for one in await source.oddities())
 
 
 async def test_only_the_vendors_spelling_is_understood_and_records_tell_the_rest():
@@ -367,7 +367,7 @@ async def test_entity_whose_list_is_refused_is_read_from_inside_if_that_is_all(s
     async with odd(refuses={"/Attachments?": status}) as (sandbox, source):
         ref, count = with_files(sandbox)
         assert len(await source.attachments_of(counted(ref, count))) == count
-        assert any("read from inside" in words for words in await source.oddities())
+        assert any("read from the entity itself" in words for words in await source.oddities())
         sandbox.change = lambda _request, tree: (
             {**tree, "Attachments": {"Items": []}} if "Attachments" in tree else tree
         )
@@ -384,7 +384,7 @@ async def test_empty_list_of_all_is_a_failure_where_entities_tell_of_files():
         await source.read("Attachments", None)
         pages = await read_to_the_end(source, "Generals")
         assert any("list of all attachments is empty" in words for words in await source.oddities())
-    assert ["holds 0" in one.reason for page in pages for one in page.unread] == [True]
+    assert ["has 0" in one.reason for page in pages for one in page.unread] == [True]
 
 
 async def test_list_of_all_that_lacks_many_files_that_entities_tell_of_is_odd():
@@ -395,7 +395,7 @@ async def test_list_of_all_that_lacks_many_files_that_entities_tell_of_is_odd():
         assert (await source.read("Attachments", None)).next
         assert not (await source.read("Attachments", '{"after": 999999}')).next
         pages = await read_to_the_end(source, "Generals")
-    assert "the list of all attachments holds 5" in pages[-1].warnings[0]
+    assert "the list of all attachments has 5" in pages[-1].warnings[0]
     async with odd() as (_, source):
         await read_to_the_end(source, "Attachments")
         assert not any(page.warnings for page in await read_to_the_end(source, "Generals"))

@@ -733,7 +733,7 @@ class BabblingLists(Lists):
 
 @pytest.mark.parametrize(
     ("answer", "what"),
-    [('{"results": [7]}', "it is no JSON object"), ('{"results": [{}], "totalResults": 1}', "has no id")],
+    [('{"results": [7]}', "it is not a JSON object"), ('{"results": [{}], "totalResults": 1}', "has no id")],
 )
 async def test_item_that_cannot_be_read_is_one_failure_with_its_place(answer, what):
     made = composed(lists=BabblingLists)

@@ -52,7 +52,7 @@ async def test_server_that_does_not_tell_the_account_is_known_by_its_lists(statu
     async with serving(OddSandbox(refuses=refuses), page_size=5) as (sandbox, src, dst):
         assert await names(src) == expected_names(sandbox)
         assert "its workitems answer, but it doesn't tell as whom (GET api/" in await src.check()
-        assert any("doesn't tell whom" in one for one in await src.oddities())
+        assert any("doesn't show the account" in one for one in await src.oddities())
         made = await dst.upload(EntityRef("Story", "101"), draft(), Bytes(b"x"))
         assert made.id in {file.id for file in await dst.find_attachments(EntityRef("Story", "101"))}
 
@@ -85,7 +85,7 @@ async def test_what_is_odd_about_lists_is_said():
     async with serving(OddSandbox(refuses={"$filter": 500}), page_size=5) as (_, src, _):
         found = "; ".join(await src.oddities())
     assert "workitems are listed by position" in found
-    assert "takes no filter of work items" in found
+    assert "refuses filters of work items" in found
 
 
 async def test_total_that_is_never_reached_is_odd():
@@ -127,7 +127,7 @@ async def test_empty_list_with_a_total_is_an_error(stream):
 
     async with serving(OddSandbox(change=change), page_size=5) as (_, src, _):
         for cursor in (None, '{"after": 2, "seen": 1}'):
-            with pytest.raises(errors.ShortListingError, match="number that the server tells"):
+            with pytest.raises(errors.ShortListingError, match="total that the server states"):
                 await src.read(stream, cursor)
 
 
@@ -259,7 +259,7 @@ async def test_owners_are_not_called_deleted_where_no_work_item_can_be_looked_up
         page = await src.read("attachments", None)
         owners = {file.owner for file in told(sandbox)} - {NOBODY}
         assert {one.ref.id for one in page.unread} == {owner.id for owner in owners}
-        assert "may be there" in page.unread[0].reason
+        assert "may exist" in page.unread[0].reason
 
 
 @pytest.mark.parametrize("kind", [None, "", "  ", 7, {}])

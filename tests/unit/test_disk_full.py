@@ -15,7 +15,7 @@ import pytest
 from migrator.errors import StorageError
 from migrator.layers.retry import RetryingSource, RetryingTarget
 from migrator.layers.verify import VerifiedSource
-from migrator.mapping.file import Row, add_rows, replace_file
+from migrator.mapping.file import NewRow, add_rows, replace_file
 from migrator.model import EntityRef
 from migrator.pipeline.backup import BackupSettings, backup
 from migrator.pipeline.export import ExportSettings, export
@@ -124,7 +124,7 @@ async def test_a_catalog_full_at_any_page_of_a_load_sends_nothing_twice(tmp_path
 def test_a_mapping_stays_as_it_was_wherever_the_disk_is_full(tmp_path):
     path, before = tmp_path / "mapping.csv", "source_kind,source_id,target_kind,target_id\nBug,1,Issue,2\n"
     path.write_text(before)
-    row = Row(EntityRef("Bug", "3"), EntityRef("Issue", "4"), "title", "high")
+    row = NewRow(EntityRef("Bug", "3"), EntityRef("Issue", "4"), "title", "high")
     for size in range(0, len(before), 5):
         with files_up_to(size), pytest.raises(StorageError, match=r"mapping.csv can't be written: File too large"):
             add_rows(path, [row])

@@ -261,7 +261,7 @@ async def test_empty_page_where_there_are_items_is_an_error_and_no_endless_walk(
         found = await server.ask(way)
         return PageItems([] if way.skip >= end else found.items)
 
-    with pytest.raises(errors.ShortListingError, match="and each time otherwise"):
+    with pytest.raises(errors.ShortListingError, match="at a different one each time"):
         await everything(Listing(ask, lambda item: int(item["id"]), 5, orders=(order,)))
 
 

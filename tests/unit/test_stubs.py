@@ -34,7 +34,7 @@ async def backed_up(tmp_path):
 async def creating(folder, tracker, **changes):
     """One load as the command makes it: with the mapping file as it stands."""
     path = folder / "mapping.csv"
-    mapping = read_mapping(path, may_lack=True)
+    mapping = read_mapping(path, may_be_missing=True)
     changes = {"create_missing": True, "add_rows": lambda rows: add_rows(path, rows), **changes}
     return await run_load(tracker, folder / "archive", mapping, **changes)
 

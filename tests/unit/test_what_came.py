@@ -140,7 +140,7 @@ async def test_longest_wait_is_the_configured_one(spelled):
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=429, headers={"Retry-After": value})
 
-    pacer = RateLimiter(longest=0.02)
+    pacer = RateLimiter(max_wait=0.02)
     async with client(answer, pacer=pacer) as http:
         with pytest.raises(errors.ThrottledError) as caught:
             await http.get("a")

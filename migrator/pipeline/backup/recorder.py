@@ -45,7 +45,7 @@ class StoreSink(Sink):
 
     @override
     async def write(self, chunk: bytes) -> None:
-        self._progress.moved(len(chunk))
+        self._progress.transferred(len(chunk))
         self._size += len(chunk)
         if self._file is None and self._size > MAX_IN_MEMORY_BYTES:
             self._file = LargeFile(self._archive)

@@ -27,7 +27,7 @@ from migrator.filenames import (
     UNSAFE_IN_A_BAG,
     fold,
     legal,
-    length,
+    length_on_windows,
     readable,
     unique,
 )
@@ -135,7 +135,7 @@ class _Export(Job[ExportSummary]):
 
     def _on_bytes(self, size: int) -> None:
         """The format calls this for each chunk, on the executor."""
-        self._loop.call_soon_threadsafe(self._progress.moved, size)
+        self._loop.call_soon_threadsafe(self._progress.transferred, size)
         self._stop.check()
 
     def _begin(self) -> None:
@@ -211,7 +211,7 @@ def items_with_paths(rows: Iterator[dict[str, Any]], avoid: str = "") -> Iterato
                 MAX_FOLDER_CHARACTERS,
                 extension=False,
             )
-        room = MAX_PATH_CHARACTERS - length(kind) - length(folder) - 2
+        room = MAX_PATH_CHARACTERS - length_on_windows(kind) - length_on_windows(folder) - 2
         name = unique(legal(row["name"], room, avoid=avoid), names, room)
         yield ExportItem(
             f"{kind}/{folder}/{name}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from migrator.mapping import Mapping, Row, Rows
+from migrator.mapping import Mapping, NewRow, Rows
 from migrator.selection import EVERYTHING, Selection
 
 
@@ -30,7 +30,7 @@ class LoadSettings:
     look_again: float = 1.0
     selection: Selection = EVERYTHING
     create_missing: bool = False
-    add_rows: Callable[[Sequence[Row]], object] | None = None
+    add_rows: Callable[[Sequence[NewRow]], object] | None = None
     rows: Rows | None = None
     source_kinds: tuple[str, ...] = ()
     strict: bool = False

@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 
 from migrator import errors
-from migrator.mapping import Row, field_of
+from migrator.mapping import NewRow, field_of
 from migrator.model import NOBODY, Entity, EntityDraft, EntityRef
 from migrator.pipeline.executor import SerialExecutor
 from migrator.pipeline.load.evidence import MIN_LOOKS
@@ -38,7 +38,7 @@ class StubCreator:
     ) -> None:
         self._target, self._catalog, self._settings = target, catalog, settings
         self._executor, self._stop = executor, stop
-        self._rows: list[Row] = []
+        self._rows: list[NewRow] = []
         self._source = ""
         self._written = self.created = self.found = 0
         self.failures: list[Failure] = []
@@ -83,7 +83,7 @@ class StubCreator:
             self.failures.append(Failure(ref, None, entity.title, reason))
             return
         self._settings.mapping[ref] = (to,)
-        self._rows.append(Row(ref, to, "created", "high"))
+        self._rows.append(NewRow(ref, to, "created", "high"))
         if len(self._rows) >= max(MIN_ROWS_PER_WRITE, self._written // 4):
             await self._write_rows()
 

@@ -218,7 +218,7 @@ class Uploader:
             self._count_if_logged_out(error)
             raise
         self._login_pages = 0
-        self._progress.moved(draft.size)
+        self._progress.transferred(draft.size)
         await self._take(upload, draft, remote, state)
         return None
 

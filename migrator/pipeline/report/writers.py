@@ -40,7 +40,7 @@ def report(
     if out and writer is None:
         raise ConfigError(f"{out.name}: the ending decides; known are {', '.join(sorted(_WRITERS))}")
     source = catalog.settings.get("source") or ""
-    with catalog.exports.snapshot():
+    with catalog.exports.read_transaction():
         totals = totals_of(entity_reports(catalog, url_of), source)
         if out and writer:
             with disk_errors(str(out)), whole_file(out) as file:
