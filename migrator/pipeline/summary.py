@@ -601,7 +601,7 @@ class SnapshotRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotsSummary(Summary):
-    """The oldest snapshot first."""
+    """The snapshots of an archive, the oldest first."""
 
     command = "snapshots"
 
@@ -622,7 +622,7 @@ class FileChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffSummary(Summary):
-    """`older` and `newer` are runs; a file that was renamed and replaced stands in two rows."""
+    """What changed from one snapshot to another, each named by its run; a file may have several changes."""
 
     command = "diff"
 
