@@ -34,6 +34,7 @@ COMMANDS = {
     "status": "runs, counts, what is pending, what failed and why",
     "snapshots": "the states that the archive remembers, one for each complete backup",
     "diff": "what changed between two snapshots",
+    "nightly": "backup, sample of verify, prune, report, message, for each configuration",
     "prune": "forget snapshots by rules, and delete what nothing needs any more",
     "export": "write the files under their own names: a folder, a bag or a ZIP file",
     "report": "write one page for the files: source, archive and target, entity by entity",
@@ -153,9 +154,10 @@ def run(arguments: list[str]) -> int:
 
 def _finish(output: Output, summary: object) -> int:
     """Print a summary and give the status it means; help and version come as plain numbers."""
-    from migrator.pipeline.summary import Summary
+    from migrator.pipeline.summary import NightlySummary, Summary
 
     if not isinstance(summary, Summary):
         return summary if isinstance(summary, int) else 0
     output.result(summary)
-    return EXIT[summary.status]
+    ended_by = summary.error if isinstance(summary, NightlySummary) else None
+    return ended_by.code if ended_by else EXIT[summary.status]

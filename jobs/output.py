@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 from typing import Any, TextIO
 
 from jobs.terminal import printable, say, tell
@@ -45,6 +46,8 @@ class Output:
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         self.quiet = False
+        self.warnings: list[str] = []
+        self.prefix, self.bars = "", True
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't show must not end a run
                 stream.reconfigure(errors="backslashreplace")
@@ -57,18 +60,28 @@ class Output:
         self.as_json, self.quiet = as_json, quiet
         logging.getLogger("migrator").setLevel(logging.INFO if verbose else logging.WARNING)
 
+    def part(self, name: str, *, bars: bool) -> Output:
+        """The same for one of several things that the command works on: its lines begin with its name.
+
+        It has warnings of its own. Two at once can't both have a bar.
+        """
+        part = copy(self)
+        part.warnings, part.prefix, part.bars = [], f"{name}: " if name else "", bars
+        return part
+
     def note(self, text: str) -> None:
         """A line for the person at the terminal, unless quiet."""
         if not self.quiet:
-            tell(printable(text))
+            tell(printable(self.prefix + text))
 
     def warn(self, text: str) -> None:
         """A line that a person has to see, quiet or not."""
-        tell(f"warning: {printable(text)}")
+        self.warnings.append(text)
+        tell(f"warning: {printable(self.prefix + text)}")
 
     def error(self, text: str) -> None:
-        """One line that says why the command ended."""
-        tell(f"migrator: {printable(text)}")
+        """One line that says why the command, or a part of it, ended."""
+        tell(f"migrator: {printable(self.prefix + text)}")
 
     def result(self, summary: Summary) -> None:
         """The result of a command."""
@@ -98,10 +111,10 @@ class Output:
         """Progress of a run: a bar on a terminal, otherwise a line every few seconds; nothing when quiet."""
         if self.quiet:
             yield Silent()
-        elif sys.stderr.isatty() and not self.as_json:
+        elif sys.stderr.isatty() and self.bars and not self.as_json:
             from jobs.progress_bar import bar
 
-            with bar(label) as progress:
+            with bar(self.prefix + label) as progress:
                 self._log.above = progress.note
                 try:
                     yield progress

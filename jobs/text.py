@@ -139,6 +139,12 @@ def _prune(out: Console, summary: dict[str, Any]) -> None:
     out.print(f"blobs: {blobs['kept']} kept, {blobs['removed']} removed, {human_size(summary['bytes'])} freed")
 
 
+def _nightly(out: Console, summary: dict[str, Any]) -> None:
+    from jobs.nightly import print_nightly
+
+    print_nightly(out, summary)
+
+
 def _diff(out: Console, summary: dict[str, Any]) -> None:
     counts = ", ".join(f"{count} {change}" for change, count in summary["counts"].items())
     out.print(f"from snapshot {summary['older']} to {summary['newer']}: {counts}")
@@ -234,5 +240,6 @@ _PRINTERS: dict[str, Callable[[Console, dict[str, Any]], None]] = {
     "snapshots": _snapshots,
     "diff": _diff,
     "prune": _prune,
+    "nightly": _nightly,
     "demo": _demo,
 }

@@ -53,10 +53,11 @@ def command(output: Output, /, *, archive: Path, sample: float | None, max_time:
     from jobs.runtime import run_job
     from migrator.pipeline.verify import Part
 
-    return run_job(lambda stop: _verify(archive, Part(sample, max_time), output, stop))
+    return run_job(lambda stop: run_verify(archive, Part(sample, max_time), output, stop))
 
 
-async def _verify(root: Path, part: Part, output: Output, stop: asyncio.Event) -> VerifySummary:
+async def run_verify(root: Path, part: Part, output: Output, stop: asyncio.Event) -> VerifySummary:
+    """Hold the archive, check all of it or a part."""
     from jobs.runtime import held_folder
     from migrator.pipeline.verify import verify
     from migrator.store import sqlite_errors
