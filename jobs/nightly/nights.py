@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from jobs.nightly.findings import findings_of
+from jobs.nightly.memory import recall, remember
+from jobs.nightly.metrics import MetricsFiles, labels_of, samples_of
 from jobs.nightly.night import Night
 from jobs.nightly.severity import status_of, worst
 from jobs.output import Output
-from migrator.config import read_configuration
+from migrator.config import Configuration, read_configuration
 from migrator.errors import ConfigError
 from migrator.filenames import readable
 from migrator.pipeline.summary import NightlySummary, StepError
@@ -19,31 +23,60 @@ from migrator.pipeline.summary import NightlySummary, StepError
 async def run_nights(paths: list[Path], parallel: int, output: Output, stop: asyncio.Event) -> NightlySummary:
     """All of them, in the given order, at most `parallel` at a time."""
     began = time.monotonic()
-    seats, archives = asyncio.Semaphore(parallel), defaultdict[Path, asyncio.Lock](asyncio.Lock)
-
-    async def take_turn(path: Path) -> Night:
-        async with seats:
-            name = readable(path)
-            part = output.part(name if len(paths) > 1 else "", bars=min(parallel, len(paths)) == 1)
-            night = Night(name, part, stop)
-            await _spend(night, path, archives)
-            return night
-
-    nights = await asyncio.gather(*map(take_turn, paths))
+    nights = await _Nights(paths, parallel, output, stop).run()
     return _summary(nights, time.monotonic() - began)
 
 
-async def _spend(night: Night, path: Path, archives: dict[Path, asyncio.Lock]) -> None:
-    if night.stop.is_set():
-        night.interrupted = True
-        return
-    try:
-        configuration = read_configuration(path)
-    except ConfigError as error:
-        night.failed("configuration", error)
-        return
-    async with archives[configuration.archive]:  # two configurations of one archive would refuse each other
-        await night.run(configuration)
+@dataclass(slots=True)
+class _Nights:
+    paths: list[Path]
+    parallel: int
+    output: Output
+    stop: asyncio.Event
+    metrics: MetricsFiles = field(default_factory=MetricsFiles)
+    archives: dict[Path, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+
+    async def run(self) -> list[Night]:
+        seats = asyncio.Semaphore(self.parallel)
+
+        async def take_turn(path: Path) -> Night:
+            async with seats:
+                return await self._night_of(path)
+
+        return await asyncio.gather(*map(take_turn, self.paths))
+
+    async def _night_of(self, path: Path) -> Night:
+        name, alone = readable(path), len(self.paths) == 1
+        output = self.output.part("" if alone else name, bars=alone or self.parallel == 1)
+        night = Night(name, output, self.stop)
+        if self.stop.is_set():
+            night.interrupted = True
+            return night
+        try:
+            configuration = read_configuration(path)
+        except ConfigError as error:
+            night.failed("configuration", error)
+            return night
+        async with self.archives[configuration.archive]:  # two configurations of one archive would refuse each other
+            await night.run(configuration)
+            self._conclude(night, path, configuration)
+        return night
+
+    def _conclude(self, night: Night, path: Path, configuration: Configuration) -> None:
+        recalled = recall(configuration.archive)
+        memory = recalled.memory
+        if night.code == 0:
+            memory = replace(memory, success=time.time())
+        if wanted := configuration.settings.nightly.metrics:
+            failures, file = len(findings_of(night)), configuration.resolve(wanted)
+            since = recalled.verified_since
+            values = samples_of(night, failures=failures, success=memory.success, verified_since=since)
+            try:
+                self.metrics.write(file, labels_of(self.paths)[path], values)
+            except OSError as error:  # the exit status stands in the file, so it can't depend on it
+                night.output.warn(f"the metrics could not be written to {readable(file)}: {error.strerror}")
+        if memory != recalled.memory:
+            remember(configuration.archive, memory)
 
 
 def _summary(nights: list[Night], seconds: float) -> NightlySummary:

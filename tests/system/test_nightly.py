@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
 import sqlite3
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.nightly.severity import WORST_FIRST, status_of, worst
 from migrator.sandbox.squash.app import SquashSandbox
@@ -96,14 +97,12 @@ async def test_nothing_is_pruned_after_a_backup_that_was_not_complete(tmp_path, 
     config = configure(tmp_path, source, retention={"keep_last": 1})
     for _ in range(2):
         assert (await run("backup", config)).code == 0
-    shutil.rmtree(tmp_path / "archive" / "blobs" / blobs(tmp_path)[0].parent.name)
-    fail_for_ever(source, len(WORLD.attachments))
-    _, document = await one_night(config)
+    source.faults.forbidden_entities.add(next(file.entity_id for file in source.state.attachments() if file.entity_id))
+    finished, document = await one_night(config)
     [night] = document["results"]
-    assert night["backup"]["status"] == "incomplete"
-    assert night["prune"] == {}
-    assert night["verify"]["blobs"] > 0
-    assert (await run("--json", "snapshots", config)).document["snapshots"][0]["run"] == 1
+    assert (finished.code, night["status"], night["backup"]["status"]) == (3, "incomplete", "incomplete")
+    assert (night["verify"]["status"], night["prune"]) == ("complete", {})
+    assert len((await run("--json", "snapshots", config)).document["snapshots"]) == 2
 
 
 async def test_nothing_is_pruned_after_a_verify_that_found_damage(tmp_path, source):
@@ -146,13 +145,16 @@ async def test_an_archive_that_another_run_holds_is_named_with_its_holder(tmp_pa
 
 
 async def test_several_configurations_work_at_the_same_time(tmp_path, source, other):
-    first, second = configure(tmp_path / "a", source), configure(tmp_path / "b", other)
-    finished, document = await one_night(first, second, options=("--parallel", "2"))
-    assert finished.code == 0, finished.err
-    assert [night["config"] for night in document["results"]] == [str(first), str(second)]
-    assert all(night["verify"]["status"] == "complete" for night in document["results"])
-    assert {path.parents[2].name for path in tmp_path.glob("*/archive/blobs/*/*")} == {"archive"}
-    assert f"{first}: backup: " in finished.err
+    slow = configure(tmp_path / "a", source, limits={"backoff": "600 s", "backoff_max": "600 s"})
+    quick = configure(tmp_path / "b", other, nightly={"report": "r.csv"})
+    fail_for_ever(source)
+    process = await start("--json", "nightly", "--parallel", "2", slow, quick)
+    await until((tmp_path / "b" / "r.csv").exists)
+    process.send_signal(signal.SIGTERM)
+    finished = await ended(process)
+    first, second = finished.document["results"]
+    assert (first["config"], first["status"], second["config"]) == (str(slow), "interrupted", str(quick))
+    assert f"{quick}: backup: " in finished.err
 
 
 async def test_two_configurations_of_one_archive_wait_for_each_other(tmp_path, source):
@@ -208,9 +210,8 @@ async def test_a_bug_in_one_night_is_logged_and_the_others_go_on(tmp_path, sourc
 
 
 def test_the_worst_exit_status_is_the_one_that_needs_a_person_most():
-    assert worst([0, 3, 5, 4]) == 5
-    assert worst([0, 3]) == 3
-    assert worst([3, 6, 4, 2]) == 2
+    for better, worse in pairwise([0, 3, 6, 4, 2, 7, 5, 1, 130]):
+        assert worst([0, better, worse, better]) == worse
     assert worst([]) == 0
     assert sorted(WORST_FIRST) == [0, 1, 2, 3, 4, 5, 6, 7, 130]
     assert [str(status_of(code)) for code in (130, 5, 4, 3, 0)] == [
@@ -220,3 +221,33 @@ def test_the_worst_exit_status_is_the_one_that_needs_a_person_most():
         "incomplete",
         "complete",
     ]
+
+
+def samples(path: Path) -> dict[str, float]:
+    families = text_string_to_metric_families(path.read_text())
+    return {sample.name.removeprefix("migrator_"): sample.value for family in families for sample in family.samples}
+
+
+async def test_metrics_say_how_the_night_went_and_when_all_was_well(tmp_path, source):
+    config = configure(tmp_path, source, nightly={"metrics": "out.prom", "verify": "100%"})
+    began = time.time()
+    assert (await run("nightly", config)).code == 0
+    first = samples(tmp_path / "out.prom")
+    assert began <= first["last_success_timestamp_seconds"] <= first["last_run_timestamp_seconds"] <= time.time()
+    assert (first["last_run_files_listed"], first["last_run_files_stored"]) == (FILES, FILES)
+    assert (first["last_run_exit_status"], first["last_run_failures"]) == (0, 0)
+    assert first["last_run_bytes_stored"] > 1000
+    assert 0 <= first["oldest_unverified_blob_age_seconds"] < 60
+    await source.__aexit__(None, None, None)
+    assert (await run("nightly", config)).code == 4
+    second = samples(tmp_path / "out.prom")
+    assert (second["last_run_exit_status"], second["last_run_failures"]) == (4, 1)
+    assert second["last_success_timestamp_seconds"] == first["last_success_timestamp_seconds"]
+    assert "last_run_files_listed" not in second
+
+
+async def test_metrics_that_can_not_be_written_are_a_warning(tmp_path, source):
+    config = configure(tmp_path, source, nightly={"metrics": "nowhere/out.prom"})
+    finished, document = await one_night(config)
+    assert finished.code == 0
+    assert "the metrics could not be written" in document["results"][0]["warnings"][0]
