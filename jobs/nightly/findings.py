@@ -13,7 +13,7 @@ from migrator.pipeline.summary import BackupSummary, VerifySummary
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One error, failed file or damage. `about` identifies it, `text` is for people."""
+    """One error, failed file or damage. `about` identifies it, its kind first, `text` is for people."""
 
     about: tuple[str, ...]
     text: str
@@ -21,12 +21,19 @@ class Finding:
     @property
     def fingerprint(self) -> str:
         """Short, and the same each night; reasons are left out, as they may have times and numbers in them."""
-        return hashlib.sha256("\0".join(self.about).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+        digest = hashlib.sha256("\0".join(self.about).encode("utf-8", "surrogatepass")).hexdigest()
+        return self.about[0][0] + digest[:12]
 
 
 def findings_of(night: Night) -> tuple[Finding, ...]:
     """All of them, what is worst first."""
     return (*_errors(night), *_problems(night), *_failures(night))
+
+
+def not_looked_at(night: Night, fingerprints: frozenset[str]) -> frozenset[str]:
+    """Those about which this night says nothing: files where no backup ended, blobs where no catalog was read."""
+    unknown = "f" * ("backup" not in night.steps) + "p" * (night.known_problems is None)
+    return frozenset(each for each in fingerprints if each[0] in unknown)
 
 
 def _errors(night: Night) -> Iterator[Finding]:
@@ -36,11 +43,11 @@ def _errors(night: Night) -> Iterator[Finding]:
 
 def _problems(night: Night) -> Iterator[Finding]:
     verify = night.steps.get("verify")
-    if isinstance(verify, VerifySummary):
-        for problem in verify.problems:
-            of = f" ({problem.files[0]['name']})" if problem.files else ""
-            about = ("problem", problem.code, problem.sha256 or problem.path)
-            yield Finding(about, f"{problem.code} {problem.problem}: {problem.path}{of}")
+    tonight = verify.problems if isinstance(verify, VerifySummary) else ()
+    for problem in (*tonight, *night.earlier_problems):
+        of = f" ({problem.files[0]['name']})" if problem.files else ""
+        about = ("problem", problem.sha256 or problem.path)
+        yield Finding(about, f"{problem.code} {problem.problem}: {problem.path}{of}")
 
 
 def _failures(night: Night) -> Iterator[Finding]:
@@ -53,4 +60,4 @@ def _failures(night: Night) -> Iterator[Finding]:
         what = " ".join(filter(None, (owner.kind, owner.id, failure.name)))
         yield Finding(about, f"{what}: {failure.reason}")
     if backup.status is RunStatus.INCOMPLETE and not backup.failures:
-        yield Finding(("backup", "incomplete"), "; ".join(backup.warnings) or "the backup is incomplete")
+        yield Finding(("file", "incomplete"), "; ".join(backup.warnings) or "the backup is incomplete")

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +19,13 @@ from jobs.commands.report import write_report
 from jobs.commands.verify import run_verify
 from jobs.nightly.severity import CODE_OF, status_of, worst
 from jobs.output import Output
+from jobs.runtime import read_archive
 from migrator.config import Configuration
 from migrator.errors import ItemFailedError, MigratorError, TrackerUnreachableError
 from migrator.model import RunStatus
+from migrator.pipeline.condition import known_problems
 from migrator.pipeline.prune import Retention
-from migrator.pipeline.summary import NightResult, Notified, StepError, Summary
+from migrator.pipeline.summary import NightResult, Notified, Problem, StepError, Summary, VerifySummary
 from migrator.pipeline.verify import Part
 from migrator.store import is_archive
 
@@ -41,6 +44,8 @@ class Night:
     stop: asyncio.Event
     steps: dict[str, Summary] = field(default_factory=dict)
     errors: dict[str, StepError] = field(default_factory=dict)
+    known_problems: tuple[Problem, ...] | None = None
+    """Damage that is known, tonight's and that of earlier nights; None where the archive can't be read."""
     interrupted: bool = False
     notified: tuple[Notified, ...] = ()
     began: float = field(default_factory=time.monotonic)
@@ -51,12 +56,20 @@ class Night:
         if self._may_verify(configuration):
             part = Part(configuration.settings.nightly.verify)
             await self.step("verify", run_verify(configuration.archive, part, self.output, self.stop))
+        self._look_for_damage(configuration)
         if self._may_prune(configuration):
             retention = configured_retention(configuration)
             await self.step("prune", run_prune(configuration.archive, retention, self.output, self.stop))
         if self._may_report(configuration):
             out = configuration.resolve(configuration.settings.nightly.report or "")
             await self.step("report", asyncio.to_thread(write_report, configuration.archive, out))
+
+    def _look_for_damage(self, configuration: Configuration) -> None:
+        """After backup and verify: what one of them repaired is no longer damaged, and a sample sees a part only."""
+        with suppress(MigratorError):
+            if is_archive(configuration.archive):
+                with read_archive(configuration.archive) as catalog:
+                    self.known_problems = tuple(known_problems(catalog))
 
     def _goes_on(self, configuration: Configuration) -> bool:
         if self.stop.is_set() or self.interrupted:
@@ -78,7 +91,7 @@ class Night:
         wanted = configured_retention(configuration) != Retention()
         backup, verify = self.steps.get("backup"), self.steps.get("verify")
         complete = backup is not None and backup.status is RunStatus.COMPLETE
-        sound = verify is None or verify.status is RunStatus.COMPLETE
+        sound = (verify is None or verify.status is RunStatus.COMPLETE) and self.known_problems == ()
         return wanted and complete and sound and "verify" not in self.errors and self._goes_on(configuration)
 
     def _may_report(self, configuration: Configuration) -> bool:
@@ -111,7 +124,15 @@ class Night:
     def code(self) -> int:
         """The exit status that this night means: that of its worst step."""
         codes = [CODE_OF[summary.status] for summary in self.steps.values()]
-        return worst([*codes, *(error.code for error in self.errors.values()), *([130] if self.interrupted else [])])
+        codes += [error.code for error in self.errors.values()]
+        return worst([*codes, *([5] if self.known_problems else []), *([130] if self.interrupted else [])])
+
+    @property
+    def earlier_problems(self) -> tuple[Problem, ...]:
+        """Damage that is known and that tonight's verify did not see."""
+        verify = self.steps.get("verify")
+        seen = {(each.code, each.path) for each in verify.problems} if isinstance(verify, VerifySummary) else set()
+        return tuple(each for each in self.known_problems or () if (each.code, each.path) not in seen)
 
     def result(self) -> NightResult:
         """What there is to report."""
@@ -121,6 +142,7 @@ class Night:
             config=self.name,
             status=status_of(code),
             error=next((error for error in errors if error.code == code), next(iter(errors), None)),
+            problems=self.earlier_problems or None,
             notified=self.notified,
             warnings=tuple(self.output.warnings),
             seconds=time.monotonic() - self.began,

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jobs.nightly.findings import findings_of
-from jobs.nightly.memory import recall, remember
+from jobs.nightly.memory import Memory, recall, remember
 from jobs.nightly.metrics import MetricsFiles, labels_of, samples_of
 from jobs.nightly.night import Night
+from jobs.nightly.sending import Notifier
 from jobs.nightly.severity import status_of, worst
+from jobs.nightly.telling import Telling
 from jobs.output import Output
-from migrator.config import Configuration, read_configuration
+from migrator.config import Configuration, known_secrets, read_configuration, read_notify
 from migrator.errors import ConfigError
 from migrator.filenames import readable
 from migrator.pipeline.summary import NightlySummary, StepError
@@ -56,27 +58,41 @@ class _Nights:
             configuration = read_configuration(path)
         except ConfigError as error:
             night.failed("configuration", error)
+            await _telling_of_a_bad_file(night, path).conclude(Memory())
             return night
         async with self.archives[configuration.archive]:  # two configurations of one archive would refuse each other
-            await night.run(configuration)
-            self._conclude(night, path, configuration)
+            await self._configured(night, path, configuration)
         return night
 
-    def _conclude(self, night: Night, path: Path, configuration: Configuration) -> None:
+    async def _configured(self, night: Night, path: Path, configuration: Configuration) -> None:
+        notify = configuration.settings.notify
+        notifier = Notifier(notify, configuration.folder, night.output)
+        await notifier.ping("/start")
+        await night.run(configuration)
         recalled = recall(configuration.archive)
-        memory = recalled.memory
-        if night.code == 0:
-            memory = replace(memory, success=time.time())
-        if wanted := configuration.settings.nightly.metrics:
-            failures, file = len(findings_of(night)), configuration.resolve(wanted)
-            since = recalled.verified_since
-            values = samples_of(night, failures=failures, success=memory.success, verified_since=since)
-            try:
-                self.metrics.write(file, labels_of(self.paths)[path], values)
-            except OSError as error:  # the exit status stands in the file, so it can't depend on it
-                night.output.warn(f"the metrics could not be written to {readable(file)}: {error.strerror}")
+        memory = replace(recalled.memory, success=time.time()) if night.code == 0 else recalled.memory
+        self._write_metrics(night, path, configuration, memory.success, recalled.verified_since)
+        memory = await Telling(night, path, notify, notifier, frozenset(known_secrets(configuration))).conclude(memory)
         if memory != recalled.memory:
             remember(configuration.archive, memory)
+
+    def _write_metrics(
+        self, night: Night, path: Path, configuration: Configuration, success: float | None, since: float | None
+    ) -> None:
+        wanted = configuration.settings.nightly.metrics
+        if wanted is None:
+            return
+        file = configuration.resolve(wanted)
+        values = samples_of(night, failures=len(findings_of(night)), success=success, verified_since=since)
+        try:
+            self.metrics.write(file, labels_of(self.paths)[path], values)
+        except OSError as error:  # the exit status stands in the file, so it can't depend on it
+            night.output.warn(f"the metrics could not be written to {readable(file)}: {error.strerror}")
+
+
+def _telling_of_a_bad_file(night: Night, path: Path) -> Telling:
+    notify = read_notify(path)
+    return Telling(night, path, notify, Notifier(notify, path.absolute().parent, night.output))
 
 
 def _summary(nights: list[Night], seconds: float) -> NightlySummary:

@@ -33,6 +33,8 @@ def print_nightly(out: Console, summary: dict[str, Any]) -> None:
 def step_lines(night: dict[str, Any]) -> list[str]:
     """A line for each step that was done, and one for the error. `night` is a `NightResult` as JSON."""
     lines = [make(night[step]) for step, make in _LINES.items() if night[step]]
+    if problems := night.get("problems"):
+        lines.append(f"damaged since earlier: {counted(len(problems), 'blob')}")
     return [*lines, *([night["error"]["message"]] if "error" in night else [])]
 
 

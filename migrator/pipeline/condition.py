@@ -25,7 +25,7 @@ def condition(catalog: Catalog, root: Path) -> StatusSummary:
     """
     holder = holder_of(root)
     rows = [*catalog.summaries.failures(), *_failed_uploads(catalog, at_work=bool(holder))]
-    problems, failures = _problems(catalog), tuple(map(Failure.of_row, rows))
+    problems, failures = known_problems(catalog), tuple(map(Failure.of_row, rows))
     status = RunStatus.DAMAGED if problems else RunStatus.INCOMPLETE if failures else RunStatus.COMPLETE
     return StatusSummary(
         status=status,
@@ -55,8 +55,8 @@ def _failed_uploads(catalog: Catalog, *, at_work: bool) -> list[dict[str, str | 
     ]
 
 
-def _problems(catalog: Catalog) -> list[Problem]:
-    """For blobs, what the catalog holds.
+def known_problems(catalog: Catalog) -> list[Problem]:
+    """What is damaged, as far as is known. For blobs, what the catalog holds.
 
     For the rest, what the last full check found and nothing has repaired since.
     """

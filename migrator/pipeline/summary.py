@@ -498,7 +498,10 @@ class Notified:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NightResult:
-    """The night of one configuration. A step that was not done is an empty object."""
+    """The night of one configuration. A step that was not done is an empty object.
+
+    `problems` is damage that an earlier night found and nothing has repaired since.
+    """
 
     config: str
     status: RunStatus
@@ -507,6 +510,7 @@ class NightResult:
     verify: VerifySummary | dict[str, object] = field(default_factory=dict)
     prune: PruneSummary | dict[str, object] = field(default_factory=dict)
     report: ReportSummary | dict[str, object] = field(default_factory=dict)
+    problems: tuple[Problem, ...] | None = field(default=None, metadata=OPTIONAL)
     notified: tuple[Notified, ...] = ()
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0

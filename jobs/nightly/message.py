@@ -1,0 +1,120 @@
+"""The message about a night: whether there is one, and what it says.
+
+A finding that people were told of is not told again as new. While anything stands, a reminder comes once a week.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jobs.commands.lists import counted
+from jobs.nightly.findings import Finding
+from jobs.nightly.memory import Memory
+from jobs.nightly.text import step_lines
+from jobs.terminal import printable
+from migrator.filenames import readable
+
+REMINDER_SECONDS = 6.5 * 86_400
+"""Half a day less than a week, as no night ends at exactly the same time as the one before."""
+MAX_LISTED = 5
+MAX_LINE_CHARACTERS = 200
+
+NEXT = {
+    0: "migrator snapshots {config}",
+    1: "migrator -v nightly {config}",
+    2: "migrator check {config}",
+    3: "migrator status {config}",
+    4: "migrator check {config}",
+    5: "migrator status {config}",
+    6: "migrator status {config}",
+    7: "migrator nightly {config}",
+}
+"""The command to run next, by the exit status of the night."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What people are sent. `text` is both, for a receiver that knows no title."""
+
+    title: str
+    body: str
+    failed: bool
+
+    @property
+    def text(self) -> str:
+        """Title and body."""
+        return f"{self.title}\n\n{self.body}"
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """The findings of a night beside what people were told before."""
+
+    findings: Sequence[Finding]
+    new: Sequence[Finding]
+    resolved: int
+    last: float | None
+    reminder: bool
+
+    def to_send(self, on: str) -> bool:
+        """Whether there is something to say; `on` is that of [notify]."""
+        return on == "always" or bool(self.new) or self.reminder or (on == "change" and self.resolved > 0)
+
+
+def news(findings: Sequence[Finding], memory: Memory, now: float) -> News:
+    """Compare the findings of a night with what people were told."""
+    present = {finding.fingerprint for finding in findings}
+    due = memory.told_at is not None and now - memory.told_at >= REMINDER_SECONDS
+    return News(
+        findings=findings,
+        new=[finding for finding in findings if finding.fingerprint not in memory.told],
+        resolved=len(memory.told - present),
+        last=memory.told_at,
+        reminder=bool(findings) and due,
+    )
+
+
+def message(night: dict[str, Any], code: int, path: Path, fresh: News) -> Message:
+    """The message about a night, a `NightResult` as JSON that ended with this exit status."""
+    title = f"migrator: {readable(Path(path.name))}: {_headline(night, fresh)}"
+    lines = [*step_lines(night), *_listed(fresh), f"next: {_next_command(code, path)}"]
+    if code == 7:
+        lines.insert(-1, "Make room on the disk first; nothing is lost.")
+    return Message(_line(title), "\n".join(map(_line, lines)), failed=code != 0)
+
+
+def _headline(night: dict[str, Any], fresh: News) -> str:
+    if not fresh.findings:
+        return "all is well" if night["status"] == "complete" else str(night["status"])
+    what = f"{counted(len(fresh.findings), 'failure')}, {len(fresh.new)} new"
+    return f"reminder: {what}" if fresh.reminder and not fresh.new else f"{night['status']}: {what}"
+
+
+def _listed(fresh: News) -> list[str]:
+    """The first new findings, and how many there are besides. A reminder lists the old ones."""
+    lines: list[str] = []
+    shown = fresh.new or (fresh.findings if fresh.reminder else ())
+    lines += [f"- {finding.text}" for finding in shown[:MAX_LISTED]]
+    if len(shown) > MAX_LISTED:
+        lines.append(f"- ... and {len(shown) - MAX_LISTED} more")
+    if (old := len(fresh.findings) - len(fresh.new)) and fresh.last is not None:
+        day = datetime.fromtimestamp(fresh.last, UTC).astimezone().date().isoformat()
+        stand = "still stands" if old == 1 else "still stand"
+        lines.append(f"{counted(old, 'earlier failure')} {stand} (last message: {day}).")
+    if fresh.resolved:
+        lines.append(f"{counted(fresh.resolved, 'earlier failure')} {'is' if fresh.resolved == 1 else 'are'} over.")
+    return lines
+
+
+def _next_command(code: int, path: Path) -> str:
+    return NEXT.get(code, NEXT[3]).format(config=shlex.quote(readable(path.absolute())))
+
+
+def _line(text: str) -> str:
+    line = " ".join(printable(text).split())
+    return line if len(line) <= MAX_LINE_CHARACTERS else line[: MAX_LINE_CHARACTERS - 4] + " ..."

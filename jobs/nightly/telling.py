@@ -1,0 +1,66 @@
+"""After a night: the dead man's switch, the message if there is something to say, and what is remembered of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jobs.nightly.findings import findings_of, not_looked_at
+from jobs.nightly.memory import Memory
+from jobs.nightly.message import Message, message, news
+from jobs.nightly.night import Night
+from jobs.nightly.sending import Notifier
+from jobs.runtime import cancel_on_stop
+from migrator.config import NotifySection
+from migrator.pipeline.summary import Notified, as_json
+from migrator.wire import without_secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """Tells of one night. Nothing in `secrets` gets into a message."""
+
+    night: Night
+    path: Path
+    notify: NotifySection
+    notifier: Notifier
+    secrets: frozenset[str] = frozenset()
+
+    async def conclude(self, memory: Memory) -> Memory:
+        """Ping and send; the memory with what people know now.
+
+        After a stop nothing is sent: somebody wanted it, and 15 seconds are short. The switch notices by itself.
+        """
+        if self.night.interrupted or self.night.stop.is_set():
+            return memory
+        unknown = not_looked_at(self.night, memory.told)
+        fresh = news(findings_of(self.night), replace(memory, told=memory.told - unknown), time.time())
+        code = self.night.code
+        text = self._redacted(message(as_json(self.night.result()), code, self.path, fresh))
+        pinged = self.notifier.ping("/fail", text.text) if code else self.notifier.ping()
+        notified = await self._unless_stopped(pinged)
+        told = []
+        if self.notify.urls and fresh.to_send(self.notify.on):
+            told = await self._unless_stopped(self.notifier.send(text))
+        self.night.notified = (*notified, *told)
+        present = frozenset(finding.fingerprint for finding in fresh.findings)
+        if any(each.sent for each in told):
+            return replace(memory, told=present | unknown, told_at=time.time())
+        return replace(memory, told=memory.told & (present | unknown))
+
+    def _redacted(self, text: Message) -> Message:
+        title, body = (without_secrets(part, self.secrets) for part in (text.title, text.body))
+        return replace(text, title=title, body=body)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, list[Notified]]) -> list[Notified]:
+        try:
+            return await cancel_on_stop(work, self.night.stop)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return []
