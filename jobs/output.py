@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from copy import copy
 from typing import Any, TextIO
 
-from jobs.terminal import printable, say, tell
+from jobs.terminal import LOG_FORMAT, json_line, printable, say, tell
 from migrator.errors import StorageError
 from migrator.pipeline.summary import Summary
 from migrator.progress import Progress, Silent
@@ -24,6 +24,9 @@ def _document(value: dict[str, Any]) -> str:
 
 class _LogFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
+        if LOG_FORMAT.as_json:
+            trace = {"traceback": self.formatException(record.exc_info)} if record.exc_info else {}
+            return json_line(printable(record.getMessage()), record.levelname.lower(), record.created, **trace)
         mark = "warning: " if record.levelno == logging.WARNING else ""
         return mark + printable(super().format(record))
 
@@ -41,9 +44,12 @@ class _LogHandler(logging.StreamHandler[TextIO]):
 
 
 class Output:
-    """Where a command's output goes. With `--json` stdout gets exactly one document."""
+    """Where a command's output goes. With `--json` stdout gets exactly one document, and with `--log-format json` each
+    line on stderr is one.
+    """
 
-    def __init__(self, *, as_json: bool = False) -> None:
+    def __init__(self, *, as_json: bool = False, log_as_json: bool = False) -> None:
+        LOG_FORMAT.as_json = log_as_json
         self.as_json = as_json
         self.quiet = False
         self.warnings: list[str] = []
@@ -77,11 +83,11 @@ class Output:
     def warn(self, text: str) -> None:
         """A line that a person has to see, quiet or not."""
         self.warnings.append(text)
-        tell(f"warning: {printable(self.prefix + text)}")
+        tell(printable(self.prefix + text), "warning", "warning: ")
 
     def error(self, text: str) -> None:
         """One line that says why the command, or a part of it, ended."""
-        tell(f"migrator: {printable(self.prefix + text)}")
+        tell(printable(self.prefix + text), "error", "migrator: ")
 
     def result(self, summary: Summary) -> None:
         """The result of a command."""
@@ -111,7 +117,7 @@ class Output:
         """Progress of a run: a bar on a terminal, otherwise a line every few seconds; nothing when quiet."""
         if self.quiet:
             yield Silent()
-        elif sys.stderr.isatty() and self.bars and not self.as_json:
+        elif sys.stderr.isatty() and self.bars and not (self.as_json or LOG_FORMAT.as_json):
             from jobs.progress_bar import bar
 
             with bar(self.prefix + label) as progress:
