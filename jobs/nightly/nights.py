@@ -14,7 +14,7 @@ from jobs.nightly.metrics import MetricsFiles, labels_of, samples_of
 from jobs.nightly.night import Night
 from jobs.nightly.sending import Notifier
 from jobs.nightly.severity import status_of, worst
-from jobs.nightly.telling import Telling
+from jobs.nightly.telling import Telling, unless_stopped
 from jobs.output import Output
 from migrator.config import Configuration, known_secrets, read_configuration, read_notify
 from migrator.errors import ConfigError
@@ -67,7 +67,7 @@ class _Nights:
     async def _configured(self, night: Night, path: Path, configuration: Configuration) -> None:
         notify = configuration.settings.notify
         notifier = Notifier(notify, configuration.folder, night.output)
-        await notifier.ping("/start")
+        await unless_stopped(notifier.ping("/start"), self.stop)
         await night.run(configuration)
         recalled = recall(configuration.archive)
         memory = replace(recalled.memory, success=time.time()) if night.code == 0 else recalled.memory

@@ -42,10 +42,10 @@ class Telling:
         code = self.night.code
         text = self._redacted(message(as_json(self.night.result()), code, self.path, fresh))
         pinged = self.notifier.ping("/fail", text.text) if code else self.notifier.ping()
-        notified = await self._unless_stopped(pinged)
+        notified = await unless_stopped(pinged, self.night.stop)
         told = []
         if self.notify.urls and fresh.to_send(self.notify.on):
-            told = await self._unless_stopped(self.notifier.send(text))
+            told = await unless_stopped(self.notifier.send(text), self.night.stop)
         self.night.notified = (*notified, *told)
         present = frozenset(finding.fingerprint for finding in fresh.findings)
         if any(each.sent for each in told):
@@ -56,11 +56,13 @@ class Telling:
         title, body = (without_secrets(part, self.secrets) for part in (text.title, text.body))
         return replace(text, title=title, body=body)
 
-    async def _unless_stopped(self, work: Coroutine[Any, Any, list[Notified]]) -> list[Notified]:
-        try:
-            return await cancel_on_stop(work, self.night.stop)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            return []
+
+async def unless_stopped(work: Coroutine[Any, Any, list[Notified]], stop: asyncio.Event) -> list[Notified]:
+    """What was sent; nothing where a stop came first, which ends it at once."""
+    try:
+        return await cancel_on_stop(work, stop)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return []

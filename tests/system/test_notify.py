@@ -241,16 +241,19 @@ async def test_a_receiver_that_says_nothing_holds_up_a_night_for_seconds(tmp_pat
     assert [each["reason"] for each in result["notified"]] == ["not done after 0 s"] * 2
 
 
-async def test_a_stop_while_a_message_is_sent_ends_it(tmp_path, source, web):
-    web.silent = True
-    config = notified(tmp_path, source, hook(web), on="always")
-    process = await start("--json", "nightly", config)
-    await until(lambda: web.requests)
-    began = time.monotonic()
-    process.send_signal(signal.SIGTERM)
-    finished = await ended(process)
-    assert time.monotonic() - began < 14, "the program ends when Apprise's own thread has given up, within 8 s"
-    assert finished.document["results"][0]["status"] == "complete"
+async def test_a_stop_does_not_wait_for_a_ping(tmp_path, source, web):
+    for silent_from, status in ((1, "interrupted"), (2, "complete")):
+        web.requests.clear()
+        web.silent = silent_from == 1
+        process = await start("--json", "nightly", notified(tmp_path / status, source, ping=f"{web.url}/ping"))
+        await until(lambda: web.requests)
+        web.silent = True
+        await until(lambda count=silent_from: len(web.requests) == count)
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        finished = await ended(process)
+        assert time.monotonic() - began < 5
+        assert finished.document["results"][0]["status"] == status
 
 
 async def test_after_a_stop_nothing_is_sent(tmp_path, source, web):
