@@ -100,10 +100,6 @@ class Night:
 
     async def step(self, name: str, work: Coroutine[Any, Any, Summary]) -> None:
         """Do one step; record its summary or its error."""
-        if self.stop.is_set():
-            self.interrupted = True
-            work.close()
-            return
         try:
             self.steps[name] = await work
         except asyncio.CancelledError:

@@ -72,7 +72,8 @@ class _Nights:
         recalled = recall(configuration.archive)
         memory = replace(recalled.memory, success=time.time()) if night.code == 0 else recalled.memory
         self._write_metrics(night, path, configuration, memory.success, recalled.verified_since)
-        memory = await Telling(night, path, notify, notifier, frozenset(known_secrets(configuration))).conclude(memory)
+        telling = Telling(night, path, notify, notifier, lambda: known_secrets(configuration))
+        memory = await telling.conclude(memory)
         if memory != recalled.memory:
             remember(configuration.archive, memory)
 

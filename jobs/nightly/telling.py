@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jobs.nightly.findings import findings_of, not_looked_at
 from jobs.nightly.memory import Memory
-from jobs.nightly.message import Message, message, news
+from jobs.nightly.message import Message, News, message, news
 from jobs.nightly.night import Night
 from jobs.nightly.sending import Notifier
 from jobs.runtime import cancel_on_stop
@@ -22,13 +22,13 @@ from migrator.wire import without_secrets
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """Tells of one night. Nothing in `secrets` gets into a message."""
+    """Tells of one night. Nothing of what `secrets` gives gets into a message; it is asked only if there is one."""
 
     night: Night
     path: Path
     notify: NotifySection
     notifier: Notifier
-    secrets: frozenset[str] = frozenset()
+    secrets: Callable[[], Iterable[str]] = tuple
 
     async def conclude(self, memory: Memory) -> Memory:
         """Ping and send; the memory with what people know now.
@@ -39,22 +39,28 @@ class Telling:
             return memory
         unknown = not_looked_at(self.night, memory.told)
         fresh = news(findings_of(self.night), replace(memory, told=memory.told - unknown), time.time())
-        code = self.night.code
-        text = self._redacted(message(as_json(self.night.result()), code, self.path, fresh))
-        pinged = self.notifier.ping("/fail", text.text) if code else self.notifier.ping()
-        notified = await unless_stopped(pinged, self.night.stop)
-        told = []
-        if self.notify.urls and fresh.to_send(self.notify.on):
-            told = await unless_stopped(self.notifier.send(text), self.night.stop)
-        self.night.notified = (*notified, *told)
+        told = await self._tell(fresh)
         present = frozenset(finding.fingerprint for finding in fresh.findings)
         if any(each.sent for each in told):
             return replace(memory, told=present | unknown, told_at=time.time())
         return replace(memory, told=memory.told & (present | unknown))
 
+    async def _tell(self, fresh: News) -> list[Notified]:
+        """Ping, and send if there is news; what was sent."""
+        wanted = bool(self.notify.urls) and fresh.to_send(self.notify.on)
+        if not wanted and self.notify.ping is None:
+            return []
+        code = self.night.code
+        text = self._redacted(message(as_json(self.night.result()), code, self.path, fresh))
+        pinged = self.notifier.ping("/fail", text.text) if code else self.notifier.ping()
+        notified = await unless_stopped(pinged, self.night.stop)
+        sent = await unless_stopped(self.notifier.send(text), self.night.stop) if wanted else []
+        self.night.notified = (*notified, *sent)
+        return sent
+
     def _redacted(self, text: Message) -> Message:
-        title, body = (without_secrets(part, self.secrets) for part in (text.title, text.body))
-        return replace(text, title=title, body=body)
+        secrets = [*self.secrets()]
+        return replace(text, title=without_secrets(text.title, secrets), body=without_secrets(text.body, secrets))
 
 
 async def unless_stopped(work: Coroutine[Any, Any, list[Notified]], stop: asyncio.Event) -> list[Notified]:

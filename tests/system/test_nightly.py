@@ -17,7 +17,7 @@ from migrator.sandbox.squash.app import SquashSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
 from migrator.store import ArchiveLock
-from tests.support.parts import overwrite
+from tests.support.parts import overwrite, rows
 from tests.support.program import configure, ended, run, start, until
 
 WORLD = World.generate(entities=15, seed=5, attachments=30, median_bytes=500, large_bytes=2000)
@@ -116,6 +116,24 @@ async def test_nothing_is_pruned_after_a_verify_that_found_damage(tmp_path, sour
     assert (finished.code, night["status"], night["backup"]["status"]) == (5, "damaged", "complete")
     assert night["prune"] == {}
     assert len((await run("--json", "snapshots", config)).document["snapshots"]) == 3
+
+
+async def test_damage_that_nothing_can_repair_stands_and_nothing_is_pruned(tmp_path, source):
+    config = configure(tmp_path, source, retention={"keep_last": 1}, nightly={"verify": "0%"})
+    assert (await run("backup", config)).code == 0
+    largest = max(blobs(tmp_path), key=lambda path: path.stat().st_size)
+    for (held,) in rows(tmp_path / "archive", f"SELECT attachment_id FROM attachments WHERE sha256 = '{largest.name}'"):
+        source.state.delete(int(held))
+    overwrite(largest, b"x" * largest.stat().st_size)
+    assert (await run("verify", config)).code == 5
+    for _ in range(2):
+        finished, document = await one_night(config)
+        [night] = document["results"]
+        assert (finished.code, night["status"], night["backup"]["status"]) == (5, "damaged", "complete")
+        assert (night["verify"], night["prune"], night["problems"][0]["sha256"]) == ({}, {}, largest.name)
+    assert "damaged since earlier: 1 blob" in (await run("nightly", config)).out
+    assert (await run("prune", config)).code == 0
+    assert (await one_night(config))[0].code == 0
 
 
 async def test_while_the_tracker_is_away_what_is_kept_is_verified(tmp_path, source):

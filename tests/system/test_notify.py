@@ -173,7 +173,7 @@ async def test_on_change_good_news_is_sent_and_always_means_always(tmp_path, sou
     assert f"next: migrator snapshots {config}" in web.messages[3]["message"]
 
 
-async def test_a_message_that_can_not_be_sent_is_a_warning_and_sent_the_next_night(tmp_path, source, web):
+async def test_a_message_that_can_not_be_sent_is_a_warning_and_sent_the_next_day(tmp_path, source, web):
     dead = "json://admin:hunter22@127.0.0.1:9/path-token"
     config = notified(tmp_path, source, dead, "nonsense://hunter33", on="failure")
     break_files(source, 1)
