@@ -31,6 +31,8 @@ from migrator.store import is_archive
 
 LOG = logging.getLogger("migrator")
 BUG = "an unexpected error: this is a bug; the log has its traceback"
+CONFIGURATION = "configuration"
+"""In place of a step's name, where there was no configuration; its error says so itself."""
 HOPELESS_CODES = frozenset({6, 7})
 """Exit statuses of a backup after which no other step can work: each needs the archive, and room to write."""
 
@@ -117,8 +119,9 @@ class Night:
         """Record the error that ended a step, and say it."""
         if isinstance(error, ItemFailedError):
             error = TrackerUnreachableError(str(error))
-        self.output.error(f"{name}: {error}")
-        self.errors[name] = StepError(error.exit_code, f"{name}: {error}")
+        message = str(error) if name == CONFIGURATION else f"{name}: {error}"
+        self.output.error(message)
+        self.errors[name] = StepError(error.exit_code, message)
 
     @property
     def code(self) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from jobs.nightly.findings import findings_of
 from jobs.nightly.memory import Memory, recall, remember
 from jobs.nightly.metrics import MetricsFiles, labels_of, samples_of
-from jobs.nightly.night import Night
+from jobs.nightly.night import CONFIGURATION, Night
 from jobs.nightly.sending import Notifier
 from jobs.nightly.severity import status_of, worst
 from jobs.nightly.telling import Telling, unless_stopped
@@ -57,7 +57,7 @@ class _Nights:
         try:
             configuration = read_configuration(path)
         except ConfigError as error:
-            night.failed("configuration", error)
+            night.failed(CONFIGURATION, error)
             await _telling_of_a_bad_file(night, path).conclude(Memory())
             return night
         async with self.archives[configuration.archive]:  # two configurations of one archive would refuse each other
