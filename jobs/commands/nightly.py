@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from jobs.output import Output
+from migrator.jobs.output import Output
 from migrator.pipeline.summary import NightlySummary
 
 
@@ -24,7 +24,7 @@ def command(output: Output, /, *, configs: tuple[Path, ...], parallel: int) -> N
     The exit status is the worst of all: 130 stopped, 1 a bug, 5 damaged, 7 disk full, 2 configuration, 4 tracker
     unreachable, 6 archive held by another run (yesterday's?), 3 some files failed, 0 all done, in this order.
     """
-    from jobs.nightly import run_nights
-    from jobs.runtime import run_job
+    from migrator.jobs.nightly import run_nights
+    from migrator.jobs.runtime import run_job
 
     return run_job(lambda stop: run_nights([*configs], parallel, output, stop))

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jobs.nightly.night import Night
+from migrator.jobs.nightly.night import Night
 from migrator.model import RunStatus
 from migrator.pipeline.summary import BackupSummary, VerifySummary
 
@@ -45,7 +45,7 @@ def _problems(night: Night) -> Iterator[Finding]:
     verify = night.steps.get("verify")
     tonight = verify.problems if isinstance(verify, VerifySummary) else ()
     for problem in (*tonight, *night.earlier_problems):
-        of = f" ({problem.files[0]['name']})" if problem.files else ""
+        of = f" ({problem.files[0].name})" if problem.files else ""
         about = ("problem", problem.sha256 or problem.path)
         yield Finding(about, f"{problem.code} {problem.problem}: {problem.path}{of}")
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from jobs.runtime import held_archive, read_archive
 from migrator.errors import MigratorError
+from migrator.jobs.runtime import held_archive, read_archive
 from migrator.store import is_archive
 
 KEY = "nightly"

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from jobs.commands.lists import counted
-from jobs.nightly.findings import Finding
-from jobs.nightly.memory import Memory
-from jobs.nightly.text import step_lines
-from jobs.terminal import printable
 from migrator.filenames import readable
+from migrator.jobs.lists import counted
+from migrator.jobs.nightly.findings import Finding
+from migrator.jobs.nightly.memory import Memory
+from migrator.jobs.nightly.text import step_lines
+from migrator.pipeline.summary import NightResult
+from migrator.printable import printable
 
 REMINDER_SECONDS = 6.5 * 86_400
 """Half a day less than a week, as no night ends at exactly the same time as the one before."""
@@ -79,8 +79,8 @@ def news(findings: Sequence[Finding], memory: Memory, now: float) -> News:
     )
 
 
-def message(night: dict[str, Any], code: int, path: Path, fresh: News) -> Message:
-    """The message about a night, a `NightResult` as JSON that ended with this exit status."""
+def message(night: NightResult, code: int, path: Path, fresh: News) -> Message:
+    """The message about a night that ended with this exit status."""
     title = f"migrator: {readable(Path(path.name))}: {_headline(night, fresh)}"
     lines = [*step_lines(night), *_listed(fresh), f"next: {_next_command(code, path)}"]
     if code == 7:
@@ -88,11 +88,11 @@ def message(night: dict[str, Any], code: int, path: Path, fresh: News) -> Messag
     return Message(_line(title), "\n".join(map(_line, lines)), failed=code != 0)
 
 
-def _headline(night: dict[str, Any], fresh: News) -> str:
+def _headline(night: NightResult, fresh: News) -> str:
     if not fresh.findings:
-        return "all is well" if night["status"] == "complete" else str(night["status"])
+        return "all is well" if night.status == "complete" else str(night.status)
     what = f"{counted(len(fresh.findings), 'failure')}, {len(fresh.new)} new"
-    return f"reminder: {what}" if fresh.reminder and not fresh.new else f"{night['status']}: {what}"
+    return f"reminder: {what}" if fresh.reminder and not fresh.new else f"{night.status}: {what}"
 
 
 def _listed(fresh: News) -> list[str]:

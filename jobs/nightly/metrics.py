@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.nightly.night import Night
 from migrator.filenames import readable
+from migrator.jobs.nightly.night import Night
 from migrator.pipeline.summary import BackupSummary
 from migrator.whole_file import whole_file
 

@@ -13,20 +13,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.commands.backup import run_backup
-from jobs.commands.prune import configured_retention, run_prune
-from jobs.commands.report import write_report
-from jobs.commands.verify import run_verify
-from jobs.nightly.severity import CODE_OF, status_of, worst
-from jobs.output import Output
-from jobs.runtime import read_archive
 from migrator.config import Configuration
 from migrator.errors import ItemFailedError, MigratorError, TrackerUnreachableError
+from migrator.jobs.commands.backup import run_backup
+from migrator.jobs.commands.prune import configured_retention, run_prune
+from migrator.jobs.commands.report import write_report
+from migrator.jobs.commands.verify import run_verify
+from migrator.jobs.nightly.severity import CODE_OF, status_of, worst
+from migrator.jobs.output import Output
+from migrator.jobs.runtime import read_archive
 from migrator.model import RunStatus
 from migrator.pipeline.condition import known_problems
 from migrator.pipeline.prune import Retention
 from migrator.pipeline.summary import NightResult, Notified, Problem, StepError, Summary, VerifySummary
-from migrator.pipeline.verify import Part
+from migrator.pipeline.verify import Portion
 from migrator.store import is_archive
 
 LOG = logging.getLogger("migrator")
@@ -56,8 +56,8 @@ class Night:
         """All steps that make sense."""
         await self.step("backup", run_backup(configuration, self.output, self.stop))
         if self._may_verify(configuration):
-            part = Part(configuration.settings.nightly.verify)
-            await self.step("verify", run_verify(configuration.archive, part, self.output, self.stop))
+            portion = Portion(configuration.settings.nightly.verify)
+            await self.step("verify", run_verify(configuration.archive, portion, self.output, self.stop))
         self._look_for_damage(configuration)
         if self._may_prune(configuration):
             retention = configured_retention(configuration)

@@ -8,17 +8,17 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from jobs.nightly.findings import findings_of
-from jobs.nightly.memory import Memory, recall, remember
-from jobs.nightly.metrics import MetricsFiles, labels_of, samples_of
-from jobs.nightly.night import CONFIGURATION, Night
-from jobs.nightly.sending import Notifier
-from jobs.nightly.severity import status_of, worst
-from jobs.nightly.telling import Telling, unless_stopped
-from jobs.output import Output
 from migrator.config import Configuration, known_secrets, read_configuration, read_notify
 from migrator.errors import ConfigError
 from migrator.filenames import readable
+from migrator.jobs.nightly.findings import findings_of
+from migrator.jobs.nightly.memory import Memory, recall, remember
+from migrator.jobs.nightly.metrics import MetricsFiles, labels_of, samples_of
+from migrator.jobs.nightly.night import CONFIGURATION, Night
+from migrator.jobs.nightly.sending import Notifier
+from migrator.jobs.nightly.severity import status_of, worst
+from migrator.jobs.nightly.telling import Telling, unless_stopped
+from migrator.jobs.output import Output
 from migrator.pipeline.summary import NightlySummary, StepError
 
 

@@ -23,11 +23,11 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
-from jobs.nightly.message import Message
-from jobs.output import Output
 from migrator import __version__
 from migrator.config import NotifySection, Secret, look_up, warning_of_plain_text
 from migrator.errors import ConfigError
+from migrator.jobs.nightly.message import Message
+from migrator.jobs.output import Output
 from migrator.pipeline.summary import Notified
 
 T = TypeVar("T")

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jobs.nightly.findings import findings_of, not_looked_at
-from jobs.nightly.memory import Memory
-from jobs.nightly.message import Message, News, message, news
-from jobs.nightly.night import Night
-from jobs.nightly.sending import Notifier
-from jobs.runtime import cancel_on_stop
 from migrator.config import NotifySection
-from migrator.pipeline.summary import Notified, as_json
+from migrator.jobs.nightly.findings import findings_of, not_looked_at
+from migrator.jobs.nightly.memory import Memory
+from migrator.jobs.nightly.message import Message, News, message, news
+from migrator.jobs.nightly.night import Night
+from migrator.jobs.nightly.sending import Notifier
+from migrator.jobs.runtime import cancel_on_stop
+from migrator.pipeline.summary import Notified
 from migrator.wire import without_secrets
 
 
@@ -51,7 +51,7 @@ class Telling:
         if not wanted and self.notify.ping is None:
             return []
         code = self.night.code
-        text = self._redacted(message(as_json(self.night.result()), code, self.path, fresh))
+        text = self._redacted(message(self.night.result(), code, self.path, fresh))
         pinged = self.notifier.ping("/fail", text.text) if code else self.notifier.ping()
         notified = await unless_stopped(pinged, self.night.stop)
         sent = await unless_stopped(self.notifier.send(text), self.night.stop) if wanted else []

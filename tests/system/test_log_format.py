@@ -67,7 +67,7 @@ async def test_a_bug_is_one_object_with_its_traceback(tmp_path, source, monkeypa
     async def broken(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("jobs.commands.backup.run_backup", broken)
+    monkeypatch.setattr("migrator.jobs.commands.backup.run_backup", broken)
     finished = await run("--log-format", "json", "backup", configure(tmp_path, source))
     [line] = lines(finished)
     assert (finished.code, line["level"]) == (1, "error")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from jobs.nightly.severity import WORST_FIRST, status_of, worst
+from migrator.jobs.nightly.severity import WORST_FIRST, status_of, worst
 from migrator.sandbox.squash.app import SquashSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
@@ -220,7 +220,7 @@ async def test_a_bug_in_one_night_is_logged_and_the_others_go_on(tmp_path, sourc
         monkeypatch.undo()
         raise ZeroDivisionError
 
-    monkeypatch.setattr("jobs.nightly.night.run_backup", broken)
+    monkeypatch.setattr("migrator.jobs.nightly.night.run_backup", broken)
     finished, document = await one_night(first, second)
     assert document["error"]["code"] == finished.code == 1
     assert "ZeroDivisionError" in finished.err

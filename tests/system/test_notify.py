@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.nightly.memory import recall, remember
+from migrator.jobs.nightly.memory import recall, remember
 from migrator.sandbox.squash.app import SquashSandbox
 from migrator.sandbox.world.model import World
 from migrator.store import ArchiveLock
@@ -230,8 +230,8 @@ async def test_a_ping_that_fails_is_a_warning(tmp_path, source, web):
 
 
 async def test_a_receiver_that_says_nothing_holds_up_a_night_for_seconds(tmp_path, source, web, monkeypatch):
-    monkeypatch.setattr("jobs.nightly.sending.PING_SECONDS", 0.3)
-    monkeypatch.setattr("jobs.nightly.sending.MESSAGE_SECONDS", 0.3)
+    monkeypatch.setattr("migrator.jobs.nightly.sending.PING_SECONDS", 0.3)
+    monkeypatch.setattr("migrator.jobs.nightly.sending.MESSAGE_SECONDS", 0.3)
     web.silent = True
     config = notified(tmp_path, source, hook(web), on="always", ping=f"{web.url}/ping")
     began = time.monotonic()

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from jobs.nightly.memory import Memory, recall, remember
-from jobs.nightly.metrics import HELP, MetricsFiles, exposition, labels_of
+from migrator.jobs.nightly.memory import Memory, recall, remember
+from migrator.jobs.nightly.metrics import HELP, MetricsFiles, exposition, labels_of
 from migrator.model import RunStatus
 from migrator.pipeline.summary import VerifySummary
 from migrator.store.blobs import Archive

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs.cli import COMMANDS, _group_options_first, group
-from jobs.output import Output
+from migrator.jobs.cli import COMMANDS, _group_options_first, group
+from migrator.jobs.output import Output
 from tests.support.program import ROOT
 
 SAMPLES = ROOT / "sample_configs"

@@ -1,4 +1,4 @@
-"""What the parts of a catalog have in common."""
+"""The base of the catalog's parts."""
 
 from __future__ import annotations
 
