@@ -91,7 +91,7 @@ async def test_a_mail_says_what_failed_and_which_command_to_run_next(tmp_path, s
     assert result["notified"] == [{"to": "notify.urls[0]", "sent": True}]
     [message] = mail.mails
     assert message["Subject"] == "migrator: migration.toml: failed: 1 failure, 1 new"
-    body = message.get_payload(decode=True).decode()
+    body = next(part for part in message.walk() if not part.is_multipart()).get_payload(decode=True).decode()
     assert "backup: " in body
     assert f"next: migrator check {config}" in body
     assert len(body) < 1500
