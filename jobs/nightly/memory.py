@@ -1,4 +1,4 @@
-"""What one night tells the next: when all was well last, and what people were told of. It is kept in the catalog."""
+"""What one night leaves to the next, in the catalog: when all was well last, and what a message reported last."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LOG = logging.getLogger("migrator")
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Unix times of the last night with exit status 0 and of the last message; fingerprints of what it told of."""
+    """Unix times of the last night with exit status 0 and of the last message; fingerprints of what it reported."""
 
     success: float | None = None
-    told_at: float | None = None
-    told: frozenset[str] = frozenset()
+    reported_at: float | None = None
+    reported: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +48,17 @@ def recall(root: Path) -> Recalled:
 def _parsed(kept: str | None) -> Memory:
     try:
         values = json.loads(kept or "{}")
-        return Memory(values.get("success"), values.get("told_at"), frozenset(values.get("told", ())))
+        return Memory(values.get("success"), values.get("reported_at"), frozenset(values.get("reported", ())))
     except (ValueError, AttributeError, TypeError):
         return Memory()
 
 
 def remember(root: Path, memory: Memory) -> None:
     """Keep it with the archive in `root`; not where another run holds that, or where it can't be written to."""
-    kept = {"success": memory.success, "told_at": memory.told_at, "told": sorted(memory.told)}
+    kept = {"success": memory.success, "reported_at": memory.reported_at, "reported": sorted(memory.reported)}
     try:
         if is_archive(root):
             with held_archive(root, "nightly") as (_, catalog):
                 catalog.settings.set(KEY, json.dumps(kept))
     except MigratorError as error:
-        LOG.info("what this night told is not kept: %s", error)
+        LOG.info("what was reported tonight is not recorded: %s", error)

@@ -1,6 +1,6 @@
 """The message about a night: whether there is one, and what it says.
 
-A finding that people were told of is not told again as new. While anything stands, a reminder comes once a week.
+A finding is reported as new once. While it stands, a reminder comes each week.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """The findings of a night beside what people were told before."""
+    """The findings of a night beside those that a message reported before."""
 
     findings: Sequence[Finding]
     new: Sequence[Finding]
@@ -67,14 +67,14 @@ class News:
 
 
 def news(findings: Sequence[Finding], memory: Memory, now: float) -> News:
-    """Compare the findings of a night with what people were told."""
+    """Compare the findings of a night with those that were reported before."""
     present = {finding.fingerprint for finding in findings}
-    due = memory.told_at is not None and now - memory.told_at >= REMINDER_SECONDS
+    due = memory.reported_at is not None and now - memory.reported_at >= REMINDER_SECONDS
     return News(
         findings=findings,
-        new=[finding for finding in findings if finding.fingerprint not in memory.told],
-        resolved=len(memory.told - present),
-        last=memory.told_at,
+        new=[finding for finding in findings if finding.fingerprint not in memory.reported],
+        resolved=len(memory.reported - present),
+        last=memory.reported_at,
         reminder=bool(findings) and due,
     )
 

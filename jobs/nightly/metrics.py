@@ -28,7 +28,7 @@ HELP = {
     "last_run_files_listed": "Files that the source listed.",
     "last_run_files_stored": "Files that the last night stored, because they were new or had changed.",
     "last_run_bytes_stored": "Bytes of these files.",
-    "oldest_unverified_blob_age_seconds": "Within this time each blob was hashed, or since the first run, if not yet.",
+    "oldest_unverified_blob_age_seconds": "Each blob was hashed within this time, at first since the first run.",
 }
 
 

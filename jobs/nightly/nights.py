@@ -1,4 +1,4 @@
-"""The nights of several configurations: one after the other, or some at a time. One that fails stops no other."""
+"""The nights of several configurations: one after the other, or some at a time. A failure stops no other."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from migrator.jobs.nightly.findings import findings_of
 from migrator.jobs.nightly.memory import Memory, recall, remember
 from migrator.jobs.nightly.metrics import MetricsFiles, labels_of, samples_of
 from migrator.jobs.nightly.night import CONFIGURATION, Night
+from migrator.jobs.nightly.reporting import NightReporter, unless_stopped
 from migrator.jobs.nightly.sending import Notifier
 from migrator.jobs.nightly.severity import status_of, worst
-from migrator.jobs.nightly.telling import Telling, unless_stopped
 from migrator.jobs.output import Output
 from migrator.pipeline.summary import NightlySummary, StepError
 
@@ -58,7 +58,7 @@ class _Nights:
             configuration = read_configuration(path)
         except ConfigError as error:
             night.failed(CONFIGURATION, error)
-            await _telling_of_a_bad_file(night, path).conclude(Memory())
+            await _reporter_of_a_bad_file(night, path).conclude(Memory())
             return night
         async with self.archives[configuration.archive]:  # two configurations of one archive would refuse each other
             await self._configured(night, path, configuration)
@@ -72,8 +72,8 @@ class _Nights:
         recalled = recall(configuration.archive)
         memory = replace(recalled.memory, success=time.time()) if night.code == 0 else recalled.memory
         self._write_metrics(night, path, configuration, memory.success, recalled.verified_since)
-        telling = Telling(night, path, notify, notifier, lambda: known_secrets(configuration))
-        memory = await telling.conclude(memory)
+        reporter = NightReporter(night, path, notify, notifier, lambda: known_secrets(configuration))
+        memory = await reporter.conclude(memory)
         if memory != recalled.memory:
             remember(configuration.archive, memory)
 
@@ -91,9 +91,9 @@ class _Nights:
             night.output.warn(f"the metrics could not be written to {readable(file)}: {error.strerror}")
 
 
-def _telling_of_a_bad_file(night: Night, path: Path) -> Telling:
+def _reporter_of_a_bad_file(night: Night, path: Path) -> NightReporter:
     notify = read_notify(path)
-    return Telling(night, path, notify, Notifier(notify, path.absolute().parent, night.output))
+    return NightReporter(night, path, notify, Notifier(notify, path.absolute().parent, night.output))
 
 
 def _summary(nights: list[Night], seconds: float) -> NightlySummary:

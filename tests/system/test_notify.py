@@ -77,7 +77,7 @@ async def night(config: Path):
 def grow_older(folder: Path, seconds: float) -> None:
     """As if the last message had been sent that much earlier."""
     memory = recall(folder / "archive").memory
-    remember(folder / "archive", replace(memory, told_at=memory.told_at - seconds))
+    remember(folder / "archive", replace(memory, reported_at=memory.reported_at - seconds))
 
 
 async def test_a_mail_says_what_failed_and_which_command_to_run_next(tmp_path, source, mail):

@@ -106,7 +106,7 @@ def test_each_blob_is_verified_since_the_last_whole_round_began(catalog):
 
 
 def test_an_archive_remembers_from_night_to_night(tmp_path, catalog):
-    memory = Memory(success=12.5, told_at=13.0, told=frozenset({"a", "b"}))
+    memory = Memory(success=12.5, reported_at=13.0, reported=frozenset({"a", "b"}))
     remember(tmp_path, memory)
     assert recall(tmp_path).memory == memory
     catalog.settings.set("nightly", json.dumps(["from", "another", "version"]))

@@ -21,8 +21,8 @@ from migrator.wire import without_secrets
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
-    """Tells of one night. Nothing of what `secrets` gives gets into a message; it is asked only if there is one."""
+class NightReporter:
+    """Reports one night. `secrets` gives what must not get into a message; it is called only if there is one."""
 
     night: Night
     path: Path
@@ -31,21 +31,21 @@ class Telling:
     secrets: Callable[[], Iterable[str]] = tuple
 
     async def conclude(self, memory: Memory) -> Memory:
-        """Ping and send; the memory with what people know now.
+        """Ping and send; the memory with what was reported now.
 
         After a stop nothing is sent: somebody wanted it, and 15 seconds are short. The switch notices by itself.
         """
         if self.night.interrupted or self.night.stop.is_set():
             return memory
-        unknown = not_looked_at(self.night, memory.told)
-        fresh = news(findings_of(self.night), replace(memory, told=memory.told - unknown), time.time())
-        told = await self._tell(fresh)
+        unknown = not_looked_at(self.night, memory.reported)
+        fresh = news(findings_of(self.night), replace(memory, reported=memory.reported - unknown), time.time())
+        reported = await self._notify(fresh)
         present = frozenset(finding.fingerprint for finding in fresh.findings)
-        if any(each.sent for each in told):
-            return replace(memory, told=present | unknown, told_at=time.time())
-        return replace(memory, told=memory.told & (present | unknown))
+        if any(each.sent for each in reported):
+            return replace(memory, reported=present | unknown, reported_at=time.time())
+        return replace(memory, reported=memory.reported & (present | unknown))
 
-    async def _tell(self, fresh: News) -> list[Notified]:
+    async def _notify(self, fresh: News) -> list[Notified]:
         """Ping, and send if there is news; what was sent."""
         wanted = bool(self.notify.urls) and fresh.to_send(self.notify.on)
         if not wanted and self.notify.ping is None:
