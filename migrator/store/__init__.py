@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from migrator.store.catalog.changed_content import is_content_changed
     from migrator.store.catalog.crawl import Crawl, Vanished
     from migrator.store.catalog.database import is_archive, sqlite_errors
+    from migrator.store.catalog.lineage import OWN_SOURCE
     from migrator.store.catalog.snapshots import Snapshot
     from migrator.store.clock import now
     from migrator.store.disk import OWNER_ONLY, disk_errors, own_limits, require_descriptors, sync_filesystem
@@ -28,6 +29,7 @@ __all__ = [
     "CATALOG",
     "JOURNAL",
     "OWNER_ONLY",
+    "OWN_SOURCE",
     "README",
     "Archive",
     "ArchiveLock",
@@ -69,6 +71,7 @@ _HOMES = {
     "JOURNAL": "migrator.store.layout",
     "LargeFile": "migrator.store.blobs",
     "OWNER_ONLY": "migrator.store.disk",
+    "OWN_SOURCE": "migrator.store.catalog.lineage",
     "README": "migrator.store.layout",
     "FreeSpace": "migrator.store.space",
     "Scribe": "migrator.store.writer",
