@@ -54,7 +54,7 @@ def require_yes(question: str, *, yes: bool) -> None:
     try:
         click.confirm(question, abort=True, err=True)
     except click.Abort:
-        tell("migrator: nothing was deleted")
+        tell("nothing was deleted", prefix="migrator: ")
         raise
 
 

@@ -66,7 +66,7 @@ async def _with_signals(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) 
         end.daemon = True
         end.start()
         loop.call_later(STOP_SECONDS, task.cancel)
-        tell("migrator: stopping; what is in flight is finished first (once more to stop at once)")
+        tell("stopping; what is in flight is finished first (once more to stop at once)", "warning", "migrator: ")
 
     for number in active_signals():
         loop.add_signal_handler(number, stopped, number)

@@ -23,7 +23,7 @@ def condition(catalog: Catalog, root: Path) -> StatusSummary:
     """
     holder = holder_of(root)
     rows = [*catalog.summaries.failures(), *_failed_uploads(catalog, at_work=bool(holder))]
-    problems, failures = _problems(catalog), tuple(map(Failure.of_row, rows))
+    problems, failures = known_problems(catalog), tuple(map(Failure.of_row, rows))
     status = RunStatus.DAMAGED if problems else RunStatus.INCOMPLETE if failures else RunStatus.COMPLETE
     return StatusSummary(
         status=status,
@@ -53,7 +53,7 @@ def _failed_uploads(catalog: Catalog, *, at_work: bool) -> list[dict[str, str | 
     ]
 
 
-def _problems(catalog: Catalog) -> list[Problem]:
+def known_problems(catalog: Catalog) -> list[Problem]:
     """Damaged blobs as the catalog has them now; other damage that the last check found and nothing has repaired."""
     last = [Problem.of_row(row) for row in catalog.runs.last_problems()]
     codes = {problem.sha256: problem.code for problem in last if problem.code in BLOB_CODES}
