@@ -23,8 +23,17 @@ from migrator.trackers import TRACKERS, adapter
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-GUIDES = [ROOT / "README.md", ROOT / ".github" / "CONTRIBUTING.md", ROOT / "migrator" / "trackers" / "README.md"]
-SAMPLES = sorted((ROOT / "sample_configs").iterdir())
+GUIDES = [
+    ROOT / name
+    for name in (
+        "README.md",
+        ".github/CONTRIBUTING.md",
+        "sample_configs/README.md",
+        "jobs/nightly/README.md",
+        "migrator/trackers/README.md",
+    )
+]
+SAMPLES = sorted(path for path in (ROOT / "sample_configs").iterdir() if path.name != "README.md")
 CONFIGURATIONS = [path for path in SAMPLES if path.suffix == ".toml"]
 
 BLOCKS = re.findall(r"^ *```console\n(.*?)^ *```", README, re.MULTILINE | re.DOTALL)
@@ -116,13 +125,13 @@ def test_help_tells_of_every_exit_status():
 @pytest.mark.parametrize("tracker", sorted(TRACKERS))
 def test_tracker_is_in_the_readme_and_has_a_sample_configuration(tracker):
     assert tracker in README.lower()
-    assert f"\n## {tracker}" in GUIDES[-1].read_text(encoding="utf-8").lower()
+    assert f"\n## {tracker}" in (ROOT / "migrator" / "trackers" / "README.md").read_text(encoding="utf-8").lower()
     assert any(read_configuration(path).settings.source.tracker == tracker for path in CONFIGURATIONS)
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
-def test_sample_is_in_the_readme(path):
-    assert f"sample_configs/{path.name}" in README
+def test_sample_is_in_the_readme_of_samples(path):
+    assert f"`{path.name}`" in (ROOT / "sample_configs" / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.name)
