@@ -73,12 +73,19 @@ def _run(out: Console, summary: dict[str, Any]) -> None:
     if "bytes" in summary:
         table.add_row("bytes", human_size(summary["bytes"]))
     out.print(table)
-    if changes := summary.get("changes"):
-        out.print(f"against the archive as it was: {', '.join(f'{count} {what}' for what, count in changes.items())}")
+    _changes(out, summary)
     print_altered(out, summary)
     print_changed(out, summary)
     print_left(out, summary)
     print_failures(out, failures)
+
+
+def _changes(out: Console, summary: dict[str, Any]) -> None:
+    if changes := summary.get("changes"):
+        out.print(f"against the archive as it was: {', '.join(f'{count} {what}' for what, count in changes.items())}")
+    if rechecked := summary.get("rechecked"):
+        counts = f"{rechecked['replaced']} had other content, {rechecked['failed']} failed"
+        out.print(f"fetched again and compared: {counted(rechecked['files'], 'file')}, {counts}")
 
 
 def _map(out: Console, summary: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from typing_extensions import override
 from migrator import errors
 from migrator.model import Attachment, Blob
 from migrator.ports import Body, BodyFacts, Sink, Target
+from migrator.progress import Progress, Silent
 
 TEXT_LIMIT = 4 * 1024 * 1024
 """Texts up to this many bytes are compared as text."""
@@ -31,10 +32,10 @@ _MARKS = (
 
 
 class HashSink(Sink):
-    """Hashes a file of the target; `content` has its bytes if no more than `keep` came, else None."""
+    """Hashes a file; `content` has its bytes if no more than `keep` came, else None."""
 
-    def __init__(self, keep: int = 0) -> None:
-        self._keep = keep
+    def __init__(self, keep: int = 0, progress: Progress | None = None) -> None:
+        self._keep, self._progress = keep, progress or Silent()
         self.rewind()
 
     @override
@@ -43,6 +44,7 @@ class HashSink(Sink):
 
     @override
     async def write(self, chunk: bytes) -> None:
+        self._progress.moved(len(chunk))
         self.sha256.update(chunk)
         self.size += len(chunk)
         if self.size <= self._keep:

@@ -115,13 +115,16 @@ class RunSummary(Summary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupSummary(RunSummary):
-    """`attachments` counts what was listed and what became of it; `changes`, against the archive as it was."""
+    """`attachments` counts what was listed and what became of it; `changes`, against the archive as it was;
+    `rechecked`, the stored files that were fetched again and compared.
+    """
 
     command = "backup"
 
     entities: int
     attachments: dict[str, int]
     changes: dict[str, int]
+    rechecked: dict[str, int] | None = field(default=None, metadata=OPTIONAL)
     bytes: int
     warnings: tuple[str, ...]
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from migrator.store.catalog import Catalog
     from migrator.store.catalog.crawl import Crawl, Vanished
     from migrator.store.catalog.database import is_archive, sqlite_errors
+    from migrator.store.catalog.rechecks import RecheckRound, StoredFile
     from migrator.store.catalog.snapshots import Snapshot
     from migrator.store.clock import now
     from migrator.store.disk import OWNER_ONLY, disk_errors, own_limits, require_descriptors, sync_filesystem
@@ -34,8 +35,10 @@ __all__ = [
     "Crawl",
     "FreeSpace",
     "LargeFile",
+    "RecheckRound",
     "Scribe",
     "Snapshot",
+    "StoredFile",
     "Vanished",
     "audit",
     "blob_name",
@@ -65,8 +68,10 @@ _HOMES = {
     "OWNER_ONLY": "migrator.store.disk",
     "README": "migrator.store.layout",
     "FreeSpace": "migrator.store.space",
+    "RecheckRound": "migrator.store.catalog.rechecks",
     "Scribe": "migrator.store.writer",
     "Snapshot": "migrator.store.catalog.snapshots",
+    "StoredFile": "migrator.store.catalog.rechecks",
     "Vanished": "migrator.store.catalog.crawl",
     "audit": "migrator.store.repair.auditing",
     "blob_name": "migrator.store.layout",

@@ -1,4 +1,4 @@
-"""Backup: crawl -> fetch -> store -> record, all of them at once, checkpoints in order.
+"""Backup: crawl -> fetch -> store -> record, all of them at once, checkpoints in order; then rechecks.
 
 Each page of a listing is a task. It records what it lists, has the workers fetch the missing files, waits until these
 are recorded and the page before it is done, and then commits its cursor. So listing continues while files stream, and
@@ -21,6 +21,7 @@ from migrator.model import RunStatus
 from migrator.pipeline.backup.crawl import Crawler
 from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.backup.findings import Findings
+from migrator.pipeline.backup.recheck import Rechecker
 from migrator.pipeline.backup.recorder import Recorder, missing_blobs
 from migrator.pipeline.backup.relocation import relocate
 from migrator.pipeline.run import Job, RunContext, run_context
@@ -37,7 +38,8 @@ __all__ = ["BackupSettings", "backup", "missing_blobs", "relocate"]
 class BackupSettings:
     """`identity` names the source; `kinds` empty means all. A `selection` that leaves something out makes a crawl of
     its own, which resumes as such and leaves that of the whole alone. `max_gone` is the share of what is held that may
-    vanish from the source at once, 0 to 1; None: all of it.
+    vanish from the source at once, 0 to 1; None: all of it. `recheck` is the share of the stored files that is fetched
+    again and compared, 0 to 1.
     """
 
     identity: str
@@ -46,6 +48,7 @@ class BackupSettings:
     allow_forbidden: bool = False
     selection: Selection = EVERYTHING
     max_gone: float | None = 0.2
+    recheck: float = 0.0
 
 
 async def backup(
@@ -100,6 +103,15 @@ class _Backup(Job[BackupSummary]):
             downloads=settings.downloads,
             allow_forbidden=settings.allow_forbidden,
         )
+        self._rechecker = Rechecker(
+            self._fetcher,
+            self._recorder,
+            context,
+            progress,
+            share=settings.recheck,
+            downloads=settings.downloads,
+            wants=self._selector.select if self._partial else lambda _: True,
+        )
 
     def begin(self) -> None:
         """Resume the crawl that was under way, or start one."""
@@ -138,6 +150,7 @@ class _Backup(Job[BackupSummary]):
             entities=catalog.entities.count(start),
             attachments=catalog.summaries.backup_counts(start, self._run, gone),
             changes=catalog.runs.changes(),
+            rechecked=self._rechecker.counts,
             bytes=catalog.summaries.stored_bytes(self._run),
             warnings=tuple(findings.warnings),
             failures=failures,
@@ -154,6 +167,7 @@ class _Backup(Job[BackupSummary]):
             await self._crawler.read_all()
             await self._crawler.complete()
             await self._crawler.retry_unfinished()
+            await self._rechecker.work(self._crawl)
             for task in helpers:
                 task.cancel()
         self._fetcher.expect_some()

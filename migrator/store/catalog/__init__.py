@@ -1,8 +1,8 @@
 """The SQLite database of an archive: entities, attachments, blobs, runs, checkpoints, uploads.
 
-It has a part for each subject, on one shared `CatalogDatabase`: jobs write `catalog.crawl` and `catalog.uploads` as
-they go; `runs`, `settings`, `entities`, `files` and `blobs` answer questions; `summaries` and `exports` read for
-output.
+It has a part for each subject, on one shared `CatalogDatabase`: jobs write `catalog.crawl`, `catalog.rechecks` and
+`catalog.uploads` as they go; `runs`, `settings`, `entities`, `files` and `blobs` answer questions; `summaries` and
+`exports` read for output.
 
 Every method is one transaction, so a kill between two calls leaves a state that the next run understands. The caller
 chooses the order: bytes before rows, rows before the checkpoint.
@@ -24,6 +24,7 @@ from migrator.store.catalog.entities import Entities
 from migrator.store.catalog.exports import Exports
 from migrator.store.catalog.files import Files
 from migrator.store.catalog.pruning import Pruning
+from migrator.store.catalog.rechecks import Rechecks
 from migrator.store.catalog.runs import Runs
 from migrator.store.catalog.settings import Settings
 from migrator.store.catalog.snapshots import Snapshots
@@ -44,6 +45,7 @@ class Catalog:
         self._database = database = CatalogDatabase(root, read_only=read_only)
         self.crawl = CrawlRecords(database)
         self.uploads = UploadRecords(database)
+        self.rechecks = Rechecks(database)
         self.runs = Runs(database)
         self.snapshots = Snapshots(database)
         self.pruning = Pruning(database)

@@ -51,8 +51,8 @@ class Blobs(CatalogPart):
 
     def removed_in(self, folder: str) -> set[str]:
         """The blobs of one folder that a prune has forgotten, and whose files it has yet to delete."""
-        if not self._db.execute("SELECT 1 FROM main.sqlite_master WHERE name = 'removed_blobs'").fetchone():
-            return set()  # an archive that no newer program has worked on yet
+        if not self._has_table("removed_blobs"):
+            return set()
         rows = self._db.execute(
             "SELECT sha256 FROM removed_blobs WHERE sha256 >= ? AND sha256 < ?", [folder, folder + "g"]
         )

@@ -123,7 +123,7 @@ class Snapshots(CatalogPart):
 
     def all(self) -> list[Snapshot]:
         """Every snapshot, the oldest first; none in an archive that no newer program has worked on yet."""
-        if not self._db.execute("SELECT 1 FROM main.sqlite_master WHERE name = 'snapshots'").fetchone():
+        if not self._has_table("snapshots"):
             return []
         rows = self._db.execute("SELECT run_id, at, entities, attachments, bytes FROM snapshots ORDER BY 1").fetchall()
         return [Snapshot(*row) for row in rows]

@@ -50,7 +50,7 @@ class Summaries(CatalogPart):
         return int(row[0])
 
     def failures(self, since_run: int = 0) -> list[dict[str, str | None]]:
-        """Files that failed, and entities whose files could not be listed, each with its reason."""
+        """Files that failed or could not be fetched again, entities whose files could not be listed; with reasons."""
         files = self._db.execute(
             "SELECT kind, entity_id, attachment_id, name, error FROM attachments WHERE status = 'failed' "
             "AND last_run >= ? ORDER BY kind, entity_id, attachment_id",
@@ -62,8 +62,20 @@ class Summaries(CatalogPart):
             [since_run],
         )
         keys = ("kind", "entity", "attachment", "name", "reason")
-        rows = [*self._general_failures(), *files.fetchall(), *entities.fetchall()]
+        rows = [*self._general_failures(), *files.fetchall(), *self._failed_rechecks(since_run), *entities.fetchall()]
         return [dict(zip(keys, row, strict=True)) for row in rows]
+
+    def _failed_rechecks(self, since_run: int) -> list[tuple[str, str, str, str, str]]:
+        """Failed rechecks of files that are still as they were then."""
+        if self._database.viewed_snapshot is not None or not self._has_table("failed_rechecks"):
+            return []
+        return self._db.execute(
+            "SELECT kind, entity_id, attachment_id, name, reason FROM failed_rechecks r "
+            "JOIN attachments a USING (attachment_id) "
+            "WHERE r.run_id >= ? AND a.status = 'stored' AND coalesce(a.stored_run, 0) < r.run_id "
+            "ORDER BY kind, entity_id, attachment_id",
+            [since_run],
+        ).fetchall()
 
     def _general_failures(self) -> list[tuple[str, str, None, str, str]]:
         """Failures of the last backup that belong to no file or entity, such as a listing."""
