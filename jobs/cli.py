@@ -32,6 +32,7 @@ COMMANDS = {
     "migrate": "backup, then load, then a check of the target",
     "rollback": "delete from the target exactly what a load put there",
     "status": "runs, counts, what is pending, what failed and why",
+    "accept": "accept failures that nobody can mend, so that they no longer count",
     "snapshots": "the states that the archive remembers, one for each complete backup",
     "diff": "what changed between two snapshots",
     "prune": "forget snapshots by rules, and delete what nothing needs any more",

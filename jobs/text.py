@@ -77,7 +77,7 @@ def _run(out: Console, summary: dict[str, Any]) -> None:
     print_altered(out, summary)
     print_changed(out, summary)
     print_left(out, summary)
-    print_failures(out, failures)
+    print_failures(out, failures, summary.get("accepted"))
 
 
 def _changes(out: Console, summary: dict[str, Any]) -> None:
@@ -216,7 +216,14 @@ def _status(out: Console, summary: dict[str, Any]) -> None:
         shown = "killed" if run.get("killed") else run["status"]
         table.add_row(str(run["run"]), run["command"], shown, run["started_at"], run["ended_at"] or "")
     out.print(table)
-    print_failures(out, summary["failures"])
+    print_failures(out, summary["failures"], summary.get("accepted"))
+
+
+def _accept(out: Console, summary: dict[str, Any]) -> None:
+    if summary["changed"]:
+        out.print(f"{counted(summary['changed'], 'failure')} changed")
+    out.print(f"failures: {len(summary['failures'])} that count, {len(summary['accepted'])} accepted")
+    print_failures(out, print_whole_failures(out, summary["failures"]), summary["accepted"])
 
 
 def _demo(out: Console, summary: dict[str, Any]) -> None:
@@ -241,5 +248,6 @@ _PRINTERS: dict[str, Callable[[Console, dict[str, Any]], None]] = {
     "snapshots": _snapshots,
     "diff": _diff,
     "prune": _prune,
+    "accept": _accept,
     "demo": _demo,
 }

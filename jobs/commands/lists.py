@@ -87,15 +87,20 @@ def print_changed(out: Console, summary: dict[str, Any]) -> None:
         out.print(f"  ... and {len(by_place) - MAX_SHOWN} more (--json shows all)")
 
 
-def print_failures(out: Console, failures: list[dict[str, Any]]) -> None:
-    """Failures grouped by reason, each reason with its first files."""
+def print_failures(out: Console, failures: list[dict[str, Any]], accepted: list[dict[str, Any]] | None = None) -> None:
+    """Failures grouped by reason, each reason with its first files; those that are accepted apart, and last."""
+    _by_reason(out, failures, "failed", "yellow")
+    _by_reason(out, accepted or [], "failed, and accepted", "dim")
+
+
+def _by_reason(out: Console, failures: list[dict[str, Any]], what_happened: str, style: str) -> None:
     by_reason: dict[str, list[str]] = {}
     for failure in failures:
         what = [f"{failure['kind']} {failure['entity']}".strip(), failure["name"] or ""]
         what += [f"(attachment {failure['attachment']})"] if failure["attachment"] else []
         by_reason.setdefault(failure["reason"] or "", []).append(" ".join(filter(None, what)))
     for reason, struck in sorted(by_reason.items(), key=lambda item: -len(item[1])):
-        out.print(Text(printable(f"{len(struck)} failed: {reason}"), "yellow"))
+        out.print(Text(printable(f"{len(struck)} {what_happened}: {reason}"), style))
         for line in struck[:MAX_SHOWN]:
             out.print(Text(" ".join(printable(f"  {line}").split("\n"))))
         if len(struck) > MAX_SHOWN:

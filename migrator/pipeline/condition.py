@@ -24,7 +24,8 @@ def condition(catalog: Catalog, root: Path) -> StatusSummary:
     `killed`.
     """
     holder = holder_of(root)
-    rows = [*catalog.summaries.failures(), *_failed_uploads(catalog, at_work=bool(holder))]
+    standing, accepted = catalog.accepted.all().split(catalog.summaries.failures())
+    rows = [*standing, *_failed_uploads(catalog, at_work=bool(holder))]
     problems, failures = _problems(catalog), tuple(map(Failure.of_row, rows))
     status = RunStatus.DAMAGED if problems else RunStatus.INCOMPLETE if failures else RunStatus.COMPLETE
     return StatusSummary(
@@ -36,6 +37,7 @@ def condition(catalog: Catalog, root: Path) -> StatusSummary:
         totals=catalog.summaries.totals(),
         runs=tuple(_as_it_is(run, holder) for run in catalog.runs.latest()),
         failures=failures,
+        accepted=tuple(map(Failure.of_row, accepted)) or None,
     )
 
 

@@ -46,7 +46,7 @@ def _fields_of(value: Any) -> dict[str, Any]:
 @dataclass(frozen=True, slots=True)
 class Failure:
     """One file or one entity that a run could not do. `target` is set where it is about an upload; `status` then says
-    how that stands.
+    how that stands. `accepted_at` is when a person accepted it.
     """
 
     owner: EntityRef
@@ -55,6 +55,7 @@ class Failure:
     reason: str
     target: EntityRef | None = None
     status: str = ""
+    accepted_at: str = ""
 
     @classmethod
     def of_upload(cls, upload: Upload, reason: str, status: str = "") -> Failure:
@@ -68,10 +69,11 @@ class Failure:
         target = EntityRef(row["target_kind"] or "", row["target_id"] or "") if "target_kind" in row else None
         owner = EntityRef(row["kind"] or "", row["entity"] or "")
         status = row.get("status") or ""
-        return cls(owner, row["attachment"], row["name"] or "", row["reason"] or "", target, status)
+        accepted_at = row.get("accepted_at") or ""
+        return cls(owner, row["attachment"], row["name"] or "", row["reason"] or "", target, status, accepted_at)
 
     def as_json(self) -> dict[str, str | None]:
-        """Five keys, and three more where an upload failed."""
+        """Five keys, three more where an upload failed, and one where it is accepted."""
         told: dict[str, str | None] = {
             "kind": self.owner.kind,
             "entity": self.owner.id,
@@ -81,6 +83,8 @@ class Failure:
         }
         if self.target is not None:
             told |= {"target_kind": self.target.kind, "target_id": self.target.id, "status": self.status}
+        if self.accepted_at:
+            told["accepted_at"] = self.accepted_at
         return told
 
 
@@ -116,10 +120,11 @@ class RunSummary(Summary):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupSummary(RunSummary):
     """`attachments` counts what was listed and what became of it; `changes`, against the archive as it was;
-    `rechecked`, the stored files that were fetched again and compared.
+    `rechecked`, the stored files that were fetched again and compared. `accepted` are failures that don't count.
     """
 
     command = "backup"
+    last = ("seconds", "failures", "accepted")
 
     entities: int
     attachments: dict[str, int]
@@ -127,6 +132,7 @@ class BackupSummary(RunSummary):
     rechecked: dict[str, int] | None = field(default=None, metadata=OPTIONAL)
     bytes: int
     warnings: tuple[str, ...]
+    accepted: tuple[Failure, ...] | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,10 +375,12 @@ class ReportSummary(Summary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusSummary(Summary):
-    """The condition of an archive, its totals and its last runs; `at_work` is who holds it."""
+    """The condition of an archive, its totals and its last runs; `at_work` is who holds it. `accepted` are failures
+    that don't count.
+    """
 
     command = "status"
-    last = ("failures",)
+    last = ("failures", "accepted")
 
     archive: str
     source: str | None
@@ -381,6 +389,19 @@ class StatusSummary(Summary):
     totals: dict[str, Any]
     runs: tuple[dict[str, Any], ...]
     failures: tuple[Failure, ...]
+    accepted: tuple[Failure, ...] | None = field(default=None, metadata=OPTIONAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptSummary(Summary):
+    """`changed` failures were accepted, or count again; `failures` are those that count, and `accepted` the others."""
+
+    command = "accept"
+    last = ("failures", "accepted")
+
+    changed: int
+    failures: tuple[Failure, ...]
+    accepted: tuple[Failure, ...]
 
 
 @dataclass(frozen=True, slots=True)

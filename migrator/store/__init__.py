@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from migrator.store.blobs import Archive, LargeFile, hash_file
     from migrator.store.catalog import Catalog
+    from migrator.store.catalog.accepted import Acceptances, FailureKey, FailureRow, key_of
     from migrator.store.catalog.crawl import Crawl, Vanished
     from migrator.store.catalog.database import is_archive, sqlite_errors
     from migrator.store.catalog.rechecks import RecheckRound, StoredFile
@@ -28,11 +29,14 @@ __all__ = [
     "JOURNAL",
     "OWNER_ONLY",
     "README",
+    "Acceptances",
     "Archive",
     "ArchiveLock",
     "Catalog",
     "Content",
     "Crawl",
+    "FailureKey",
+    "FailureRow",
     "FreeSpace",
     "LargeFile",
     "RecheckRound",
@@ -46,6 +50,7 @@ __all__ = [
     "hash_file",
     "holder_of",
     "is_archive",
+    "key_of",
     "now",
     "own_limits",
     "recorded_position",
@@ -56,6 +61,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Acceptances": "migrator.store.catalog.accepted",
     "Archive": "migrator.store.blobs",
     "ArchiveLock": "migrator.store.lock",
     "BLOB_FOLDERS": "migrator.store.layout",
@@ -63,6 +69,8 @@ _HOMES = {
     "Catalog": "migrator.store.catalog",
     "Content": "migrator.store.writer",
     "Crawl": "migrator.store.catalog.crawl",
+    "FailureKey": "migrator.store.catalog.accepted",
+    "FailureRow": "migrator.store.catalog.accepted",
     "JOURNAL": "migrator.store.layout",
     "LargeFile": "migrator.store.blobs",
     "OWNER_ONLY": "migrator.store.disk",
@@ -81,6 +89,7 @@ _HOMES = {
     "hash_file": "migrator.store.blobs",
     "holder_of": "migrator.store.lock",
     "is_archive": "migrator.store.catalog.database",
+    "key_of": "migrator.store.catalog.accepted",
     "now": "migrator.store.clock",
     "own_limits": "migrator.store.disk",
     "recorded_position": "migrator.store.journal.keeper",

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
-from migrator.model import RunStatus
+from migrator.model import RunStatus, Status
 from migrator.pipeline.backup.crawl import Crawler
 from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.backup.findings import Findings
@@ -142,18 +142,23 @@ class _Backup(Job[BackupSummary]):
             findings.judge(catalog, self._crawl, self._settings.selection, self._settings.kinds, vanished)
             findings.warn(*self._fetcher.warnings)
         catalog.crawl.record_general_failures(findings.failures)
-        failures = tuple(map(Failure.of_row, catalog.summaries.failures(start)))
+        if status is RunStatus.COMPLETE:
+            catalog.accepted.end_settled()
+        failures, accepted = catalog.accepted.all().split(catalog.summaries.failures(start))
         if status is RunStatus.COMPLETE and not failures and not self._partial:
             catalog.snapshots.take(self._run, start, self._settings.kinds, self._source.capabilities.left_out)
         gone = vanished.files if vanished.believed else 0
         return BackupSummary(
             entities=catalog.entities.count(start),
-            attachments=catalog.summaries.backup_counts(start, self._run, gone),
+            attachments=catalog.summaries.backup_counts(
+                start, self._run, gone, accepted=sum(row["status"] == Status.FAILED for row in accepted)
+            ),
             changes=catalog.runs.changes(),
             rechecked=self._rechecker.counts,
             bytes=catalog.summaries.stored_bytes(self._run),
             warnings=tuple(findings.warnings),
-            failures=failures,
+            failures=tuple(map(Failure.of_row, failures)),
+            accepted=tuple(map(Failure.of_row, accepted)) or None,
         )
 
     @override

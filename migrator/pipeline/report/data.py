@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 from migrator.model import Altered, Attachment, EntityRef, Status, UploadStatus
-from migrator.store import Catalog, now
+from migrator.store import Acceptances, Catalog, now
 
 T = TypeVar("T")
 UrlOf = Callable[[str, Attachment], str]
@@ -72,18 +72,19 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True)
 class EntityReport:
-    """One entity with its files. `error` is why its files could not be listed."""
+    """One entity with its files. `error` is why its files could not be listed; a person may have `accepted` that."""
 
     ref: EntityRef
     title: str
     url: str
     error: str
     files: tuple[FileReport, ...]
+    accepted: bool = False
 
     @property
     def failed(self) -> bool:
         """Whether anything of it is a failure."""
-        return bool(self.error) or any(bad for filed in self.files for _, bad in filed.remarks)
+        return bool(self.error and not self.accepted) or any(bad for filed in self.files for _, bad in filed.remarks)
 
     @property
     def differs(self) -> bool:
@@ -95,7 +96,8 @@ class EntityReport:
 class Totals:
     """The sums of a report. `content` counts by target what was read back and equal.
 
-    `reasons` are counted with whether each is a failure, and told with samples.
+    `reasons` are counted with whether each is a failure, and told with samples. `unlisted` are entities whose files
+    could not be listed, each with whether that is a failure.
     """
 
     source: str
@@ -113,7 +115,7 @@ class Totals:
     sizes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[tuple[str, bool]] = field(default_factory=Counter)
     samples: dict[str, list[str]] = field(default_factory=dict)
-    unlisted: list[str] = field(default_factory=list)
+    unlisted: list[tuple[str, bool]] = field(default_factory=list)
     content: Counter[str] = field(default_factory=Counter)
 
 
@@ -137,17 +139,26 @@ def story(catalog: Catalog, url_of: Callable[[str], UrlOf]) -> Iterator[EntityRe
     source = catalog.settings.get("source") or ""
     files = _Side(catalog.exports.attachments(), lambda row: row[0].owner)
     uploads = _Side(catalog.exports.uploads(), lambda row: str(row["attachment_id"]))
-    loaded = bool(catalog.summaries.totals()["uploads"])
+    loaded, acceptances = bool(catalog.summaries.totals()["uploads"]), catalog.accepted.all()
     for entity in catalog.exports.entities():
         ref = EntityRef(entity["kind"], entity["entity_id"])
         filed = []
         for of, archived in files.take(ref):
             sent = tuple(_sent(row, url_of) for row in uploads.take(of.id))
             url = url_of(source)(_base(source), of)
-            remarks = tuple(_remarks(of, archived, sent, loaded=loaded))
+            failed = archived["status"] == Status.FAILED
+            accepted = failed and _is_accepted(acceptances, of.id, ref, archived["error"])
+            remarks = tuple(_remarks(of, archived, sent, loaded=loaded, accepted=accepted))
             sha256, size = archived["sha256"] or "", archived["stored_size"]
             filed.append(FileReport(of, archived["status"], sha256, size, url, sent, remarks))
-        yield EntityReport(ref, entity["title"], entity["url"], entity["error"] or entity["note"], tuple(filed))
+        accepted = _is_accepted(acceptances, None, ref, entity["error"])
+        error = entity["error"] or entity["note"]
+        yield EntityReport(ref, entity["title"], entity["url"], error, tuple(filed), accepted)
+
+
+def _is_accepted(acceptances: Acceptances, attachment: str | None, ref: EntityRef, reason: str) -> bool:
+    failure = {"attachment": attachment, "kind": ref.kind, "entity": ref.id, "reason": reason}
+    return acceptances.accepted_at(failure) is not None
 
 
 def _base(identity: str) -> str:
@@ -163,14 +174,15 @@ def _sent(row: dict[str, Any], url_of: Callable[[str], UrlOf]) -> UploadReport:
 
 
 def _remarks(
-    of: Attachment, archived: dict[str, Any], sent: tuple[UploadReport, ...], *, loaded: bool
+    of: Attachment, archived: dict[str, Any], sent: tuple[UploadReport, ...], *, loaded: bool, accepted: bool
 ) -> Iterator[tuple[str, bool]]:
     """What differs and why, each with whether it is a failure."""
     match archived["status"]:
         case Status.PENDING:
             yield "not fetched yet", True
         case Status.FAILED:
-            yield f"not in the archive: {archived['error'] or 'unknown'}", True
+            what = "accepted as missing in the archive" if accepted else "not in the archive"
+            yield f"{what}: {archived['error'] or 'unknown'}", not accepted
         case Status.SKIPPED:
             yield f"left out: {archived['error'] or 'by a filter'}", False
         case Status.GONE:
@@ -217,7 +229,7 @@ def sums(chapters: Iterable[EntityReport], source: str) -> Totals:
     for chapter in chapters:
         totals.entities += bool(chapter.ref.id)
         if chapter.error:
-            totals.unlisted.append(f"{chapter.ref}: {chapter.error}")
+            totals.unlisted.append((f"{chapter.ref}: {chapter.error}", not chapter.accepted))
         for filed in chapter.files:
             _add(totals, filed)
     return totals

@@ -120,6 +120,7 @@ def _chapter(chapter: EntityReport) -> dict[str, Any]:
         "title": chapter.title,
         "url": chapter.url,
         "error": chapter.error or None,
+        **({"accepted": True} if chapter.accepted else {}),
         "attachments": [
             {
                 "attachment": filed.of.id,

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from migrator.store.catalog.accepted import AcceptedFailures
 from migrator.store.catalog.blobs import Blobs
 from migrator.store.catalog.crawl import CrawlRecords
 from migrator.store.catalog.database import CatalogDatabase, opened_to_read, sqlite_errors
@@ -46,6 +47,7 @@ class Catalog:
         self.crawl = CrawlRecords(database)
         self.uploads = UploadRecords(database)
         self.rechecks = Rechecks(database)
+        self.accepted = AcceptedFailures(database)
         self.runs = Runs(database)
         self.snapshots = Snapshots(database)
         self.pruning = Pruning(database)
