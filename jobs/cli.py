@@ -31,7 +31,7 @@ COMMANDS = {
     "load": "replay the archive into the target",
     "migrate": "backup, then load, then a check of the target",
     "rollback": "delete from the target exactly what a load put there",
-    "status": "runs, counts, what is pending, what failed and why",
+    "status": "whether the backup is fine, runs, counts, what failed and why",
     "accept": "accept failures that nobody can mend, so that they no longer count",
     "snapshots": "the states that the archive remembers, one for each complete backup",
     "diff": "what changed between two snapshots",

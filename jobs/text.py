@@ -30,6 +30,7 @@ DEFAULT_WIDTH = 140
 """Columns, if there is no terminal to ask."""
 
 _COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
+_VERDICTS = {"fine": "green", "warning": "yellow", "bad": "red"}
 
 
 def summary_text(result: Summary) -> str:
@@ -195,6 +196,8 @@ def _check(out: Console, summary: dict[str, Any]) -> None:
 
 def _status(out: Console, summary: dict[str, Any]) -> None:
     holds = summary["totals"]
+    if health := summary.get("health"):
+        out.print(Text(health["answer"], _VERDICTS[health["verdict"]]))
     if summary["problems"]:
         out.print(Text(f"damaged: {counted(len(summary['problems']), 'problem')}", "red"))
         print_problems(out, summary)

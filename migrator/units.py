@@ -67,7 +67,9 @@ def human_size(size: float) -> str:
 
 
 def human_duration(seconds: float) -> str:
-    """`40 s`, `5 min`, `1.5 h`."""
+    """`40 s`, `5 min`, `1.5 h`, `8 days`."""
+    if seconds >= 2 * 86_400:
+        return f"{seconds / 86_400:.0f} days"
     for size, unit in ((3600.0, "h"), (60.0, "min")):
         if seconds >= size * 1.5 or seconds == size:
             return f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from migrator.filenames import readable
 from migrator.model import RunStatus, UploadStatus
+from migrator.pipeline.health import health
 from migrator.pipeline.summary import Failure, Problem, StatusSummary
 from migrator.pipeline.verify import OF_BLOBS, with_files
 from migrator.store import Catalog, blob_name, holder_of, recorded_position
@@ -28,8 +29,12 @@ def condition(catalog: Catalog, root: Path) -> StatusSummary:
     rows = [*standing, *_failed_uploads(catalog, at_work=bool(holder))]
     problems, failures = _problems(catalog), tuple(map(Failure.of_row, rows))
     status = RunStatus.DAMAGED if problems else RunStatus.INCOMPLETE if failures else RunStatus.COMPLETE
+    answer = None
+    if not catalog.snapshots.viewed:
+        answer = health(catalog, failures, problems=len(problems), accepted=len(accepted), at_work=bool(holder))
     return StatusSummary(
         status=status,
+        health=answer,
         archive=readable(root),
         source=catalog.settings.get("source"),
         at_work=holder,

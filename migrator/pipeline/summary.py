@@ -374,14 +374,33 @@ class ReportSummary(Summary):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """Whether a backup is fine: `verdict` is `fine`, `warning` or `bad`, and `answer` says why in one line.
+
+    `snapshot` is the run of the last complete backup. `verified_whole`: every blob was looked at by then.
+    """
+
+    verdict: str
+    answer: str
+    snapshot: int | None
+    snapshot_at: str | None
+    age_seconds: int | None
+    failing: int
+    failing_since: str | None
+    verified_at: str | None
+    verified_whole: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatusSummary(Summary):
     """The condition of an archive, its totals and its last runs; `at_work` is who holds it. `accepted` are failures
-    that don't count.
+    that don't count. `health` is missing where an earlier snapshot is looked at.
     """
 
     command = "status"
     last = ("failures", "accepted")
 
+    health: Health | None = field(default=None, metadata=OPTIONAL)
     archive: str
     source: str | None
     at_work: dict[str, str] | None

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -115,8 +116,7 @@ async def test_an_acceptance_ends_when_the_file_is_stored(tmp_path):
     error = struck.pop(("download", image))
     await run_backup(tracker, tmp_path)
     assert rows(tmp_path, "SELECT attachment_id FROM accepted_failures WHERE attachment_id != ''") == []
-    file = tracker.files[image]
-    tracker.files[image] = type(file)(file.id, file.owner, file.name, file.size, created_at="2026-01-01T00:00:00Z")
+    tracker.files[image] = replace(tracker.files[image], created_at="2026-01-01T00:00:00Z")
     struck["download", image] = error
     summary = await run_backup(tracker, tmp_path)
     assert (summary["status"], [failure["attachment"] for failure in summary["failures"]]) == ("incomplete", [image])
