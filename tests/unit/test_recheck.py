@@ -135,6 +135,22 @@ async def test_a_failed_recheck_fails_the_run_and_leaves_what_is_stored(tmp_path
     assert "rechecked" not in await run_backup(tracker, tmp_path)
 
 
+async def test_however_many_failed_each_is_tried_once_by_the_next_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("migrator.pipeline.backup.recheck.FILES_PER_BATCH", 4)
+    tracker = small_tracker()
+    await run_backup(tracker, tmp_path)
+    struck = [*tracker.files][:11]
+    strike(tracker, *struck)
+    assert len((await run_backup(tracker, tmp_path, recheck=1.0))["failures"]) == len(struck)
+    assert len((await run_backup(tracker, tmp_path, recheck=1.0))["failures"]) == len(struck)
+    tracker.on_call = None
+    tracker.downloads.clear()
+    done = await run_backup(tracker, tmp_path, recheck=0.01)
+    assert (done["status"], done["rechecked"]["failed"]) == ("complete", 0)
+    assert len(struck) <= done["rechecked"]["files"] <= len(struck) + 1
+    assert max(tracker.downloads.values()) == 1
+
+
 async def test_a_file_that_failed_and_changed_since_fails_no_longer(tmp_path):
     tracker = small_tracker()
     await run_backup(tracker, tmp_path)

@@ -45,20 +45,31 @@ class Rechecker:
         self._fetcher, self._recorder, self._progress = fetcher, recorder, progress
         self._executor, self._records, self._run = context.executor, context.catalog.rechecks, context.run
         self._stop, self._share, self._downloads, self._wants = context.stop, share, downloads, wants
-        self._tried: set[str] = set()
-        self._differing = self._failed = 0
+        self._retried: set[str] = set()
+        self._compared = self._differing = self._failed = 0
 
     @property
     def counts(self) -> dict[str, int] | None:
         """How many files were compared, had other content, or could not be downloaded; None without a recheck."""
-        compared = {"files": len(self._tried), "replaced": self._differing, "failed": self._failed}
-        return compared if self._share or self._tried else None
+        compared = {"files": self._compared, "replaced": self._differing, "failed": self._failed}
+        return compared if self._share or self._compared else None
 
     async def work(self, crawl: Crawl) -> None:
         """What failed in an earlier run, and then this run's share of the files that the crawl has listed."""
-        await self._compare(crawl, await self._executor.call(self._records.failed, crawl), None)
-        if not self._share:
-            return
+        await self._retry_failed(crawl)
+        if self._share:
+            await self._continue_round(crawl)
+
+    async def _retry_failed(self, crawl: Crawl) -> None:
+        after, failed = "", self._records.failed
+        while not self._stop.left_undone and (
+            files := await self._executor.call(failed, crawl, after, FILES_PER_BATCH)
+        ):
+            await self._compare(crawl, files, None)
+            after = files[-1].attachment.id
+            self._retried.update(file.attachment.id for file in files)
+
+    async def _continue_round(self, crawl: Crawl) -> None:
         place = await self._executor.call(self._records.round, partial=crawl.partial)
         if (place.crawl, place.share) != (crawl.start, self._share):
             count = await self._executor.call(self._records.count, crawl)
@@ -81,13 +92,13 @@ class Rechecker:
         for file in files:
             if file.stored_run >= crawl.start:
                 passed.append(file.attachment.id)  # fetched a moment ago
-            elif self._wants(file.attachment) and file.attachment.id not in self._tried:
+            elif self._wants(file.attachment) and file.attachment.id not in self._retried:
                 todo.append(file)
         self._progress.known(len(todo), sum(file.blob.size for file in todo))
 
         async def compare(file: StoredFile) -> None:
             outcome = await self._outcome(file)
-            self._tried.add(file.attachment.id)
+            self._compared += 1
             if outcome.status is Status.FAILED:
                 reason = f"it is stored, and could not be fetched again: {outcome.error}"
                 failed.append((file.attachment.id, reason))

@@ -59,12 +59,14 @@ class Rechecks(CatalogPart):
         )
         return [_stored_file(row) for row in rows.fetchall()]
 
-    def failed(self, crawl: Crawl) -> list[StoredFile]:
-        """Those of these files whose last recheck failed."""
+    def failed(self, crawl: Crawl, after: str, limit: int) -> list[StoredFile]:
+        """The same of those files whose last recheck failed."""
         if not self._db.execute("SELECT 1 FROM failed_rechecks LIMIT 1").fetchone():
             return []
         rows = self._db.execute(
-            f"{_STORED} AND a.attachment_id IN (SELECT attachment_id FROM failed_rechecks)", [crawl.start]
+            f"{_STORED} AND a.attachment_id IN (SELECT attachment_id FROM failed_rechecks WHERE attachment_id > ?) "
+            "ORDER BY a.attachment_id LIMIT ?",
+            [crawl.start, after, limit],
         )
         return [_stored_file(row) for row in rows.fetchall()]
 
