@@ -1,1 +1,1 @@
-"""The programs: thin. Options in, library called, result printed; the only place that knows every module."""
+"""The command line: options in, library called, result printed. The only package that may import every module."""

@@ -1,10 +1,10 @@
 """The command line: the group, its options, and the one place where an error becomes an exit status.
 
-A command reads its options, builds the parts, runs, and returns a summary. Which exit status the summary or an error
-means is decided here alone.
+A command reads its options, builds the parts, runs, and returns a summary. This module alone decides which exit status
+a summary or an error means.
 
-Beware: imports are start-up time. A command's module is imported when the command is called or listed, and the heavy
-parts of the library when they are used.
+Beware: imports cost start-up time. The module of a command is imported when the command is called, and heavy parts of
+the library when they are used.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from importlib import import_module
 
 import click
 
-from jobs.output import Output
-from jobs.signals import interrupt_on_signals
 from migrator import __version__, errors
 from migrator.hints import did_you_mean
+from migrator.jobs.output import Output
+from migrator.jobs.signals import interrupt_on_signals
 from migrator.model import RunStatus
 
 COMMANDS = {
@@ -43,10 +43,10 @@ COMMANDS = {
     "sandbox": "serve an embedded tracker to rehearse against",
 }
 
-EVERYWHERE = frozenset({"--json", "-q", "--quiet", "-v", "--verbose"})
+GLOBAL_OPTIONS = frozenset({"--json", "-q", "--quiet", "-v", "--verbose"})
 """Options that may stand before or after the command."""
 
-EXIT = {
+EXIT_STATUS = {
     RunStatus.COMPLETE: 0,
     RunStatus.INCOMPLETE: 3,
     RunStatus.DAMAGED: 5,
@@ -55,23 +55,23 @@ EXIT = {
 
 
 class Commands(click.Group):
-    """A group that imports a command when it is called; the overview needs none of them."""
+    """A group that imports a command only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """All commands, in the order in which people need them."""
+        """All commands, in the order of use."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command of this name; None if there is none."""
+        """The command with this name; None if there is none."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"jobs.commands.{cmd_name}").command
+        command: click.Command = import_module(f"migrator.jobs.commands.{cmd_name}").command
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """An unknown command is refused with the nearest known one, or with all."""
+        """Refuse an unknown command, and name the nearest known one, or all."""
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             ctx.fail(f"no such command {args[0]!r}; {did_you_mean(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
@@ -118,15 +118,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def collect_garbage_less_often() -> None:
-    """Collect garbage less often: hundreds of thousands of live rows make the default cost an eighth of a backup."""
+    """Collect garbage less often: with hundreds of thousands of live rows, the default takes an eighth of a backup."""
     gc.set_threshold(20_000, 50, 50)
 
 
 def _group_options_first(arguments: list[str]) -> list[str]:
-    """Move the group's options, which people also write after the command, in front of everything else."""
+    """Move the group's options to the front, because people also write them after the command."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    ours = [word for word in arguments[:end] if word in EVERYWHERE]
-    return ours + [word for word in arguments[:end] if word not in EVERYWHERE] + arguments[end:]
+    ours = [word for word in arguments[:end] if word in GLOBAL_OPTIONS]
+    return ours + [word for word in arguments[:end] if word not in GLOBAL_OPTIONS] + arguments[end:]
 
 
 def run(arguments: list[str]) -> int:
@@ -153,10 +153,10 @@ def run(arguments: list[str]) -> int:
 
 
 def _finish(output: Output, summary: object) -> int:
-    """Print a summary and give the status it means; help and version come as plain numbers."""
+    """Print a summary and return the exit status it means; help and version give a number instead."""
     from migrator.pipeline.summary import Summary
 
     if not isinstance(summary, Summary):
         return summary if isinstance(summary, int) else 0
     output.result(summary)
-    return EXIT[summary.status]
+    return EXIT_STATUS[summary.status]

@@ -8,19 +8,21 @@ from contextlib import suppress
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import click
 
-from jobs.terminal import tell
+from migrator.jobs.terminal import tell
 from migrator.model import EntityRef
 from migrator.units import parse_share, parse_size
+
+T = TypeVar("T")
 
 config_argument = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
 
 
 def _archive(_context: click.Context, _parameter: click.Parameter, given: Path) -> Path:
-    """The folder itself, or the archive of a configuration."""
+    """The folder itself, or the archive that a configuration names."""
     from migrator.config import read_configuration
 
     return read_configuration(given).archive if given.is_file() else given
@@ -44,7 +46,7 @@ yes_option = click.option("--yes", is_flag=True, help="Delete without asking. Wi
 def require_yes(question: str, *, yes: bool) -> None:
     """Ask on stderr before something is deleted, if this is a terminal; "no" raises `click.Abort` (exit status 130).
 
-    `UsageError` if a person is there, but would not see the question.
+    `UsageError` if stdin is a terminal and stderr is not, so that nobody would see the question.
     """
     if yes or not sys.stdin.isatty():
         return
@@ -121,18 +123,27 @@ _SELECTION = (
 )
 
 
-def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def selection_options(function: Callable[..., T]) -> Callable[..., T]:
     """Adds the options that select files; the command gets them as one `selection`."""
 
     @wraps(function)
-    def picking(*args: Any, **options: Any) -> Any:
+    def selecting(
+        *args: object,
+        kinds: tuple[str, ...],
+        entities: tuple[EntityRef, ...],
+        limit: int | None,
+        name_globs: tuple[str, ...],
+        min_size: int | None,
+        max_size: int | None,
+        since: datetime | None,
+        **options: object,
+    ) -> T:
         from migrator.selection import Selection
 
-        names = ("kinds", "entities", "limit", "name_globs", "min_size", "max_size", "since")
-        picked = {name: options.pop(name) for name in names}
-        picked |= {name: frozenset(picked[name]) for name in ("kinds", "entities")}
-        return function(*args, selection=Selection(**picked), **options)
+        selection = Selection(frozenset(kinds), frozenset(entities), name_globs, min_size, max_size, since, limit)
+        return function(*args, selection=selection, **options)
 
+    command: Callable[..., T] = selecting
     for option in reversed(_SELECTION):
-        picking = option(picking)
-    return picking
+        command = option(command)
+    return command

@@ -1,4 +1,4 @@
-"""What a command says: notes, warnings, progress and its result, for a person or as JSON."""
+"""The output of a command: notes, warnings, progress and its result, for a person or as JSON."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from jobs.terminal import printable, say, tell
 from migrator.errors import StorageError
-from migrator.pipeline.summary import Summary
+from migrator.jobs.terminal import say, tell
+from migrator.printable import LINES, printable
 from migrator.progress import Progress, Silent
 
+if TYPE_CHECKING:
+    from migrator.pipeline.summary import Summary
 
-def _document(value: dict[str, Any]) -> str:
+
+def _document(value: Mapping[str, object]) -> str:
     """JSON on one line, unescaped if the stream can encode all of Unicode."""
     return json.dumps(value, ensure_ascii=(sys.stdout.encoding or "").lower() not in {"utf-8", "utf8"})
 
@@ -24,11 +27,11 @@ def _document(value: dict[str, Any]) -> str:
 class _LogFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         mark = "warning: " if record.levelno == logging.WARNING else ""
-        return mark + printable(super().format(record))
+        return mark + printable(super().format(record), LINES)
 
 
 class _LogHandler(logging.StreamHandler[TextIO]):
-    """The log on stderr; printed above the progress bar while there is one, so as not to tear it."""
+    """The log on stderr; while there is a progress bar, printed above it."""
 
     above: Callable[[str], None] | None = None
 
@@ -40,13 +43,13 @@ class _LogHandler(logging.StreamHandler[TextIO]):
 
 
 class Output:
-    """Where a command's output goes. With `--json` stdout gets exactly one document."""
+    """Writes the output of a command. With `--json`, stdout gets exactly one document."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         self.quiet = False
         for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't show must not end a run
+            if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't encode must not end a run
                 stream.reconfigure(errors="backslashreplace")
         self._log = _LogHandler(sys.stderr)
         self._log.setFormatter(_LogFormatter("%(message)s"))
@@ -58,24 +61,24 @@ class Output:
         logging.getLogger("migrator").setLevel(logging.INFO if verbose else logging.WARNING)
 
     def note(self, text: str) -> None:
-        """A line for the person at the terminal, unless quiet."""
+        """Write a line for the person at the terminal, unless quiet."""
         if not self.quiet:
-            tell(printable(text))
+            tell(printable(text, LINES))
 
     def warn(self, text: str) -> None:
-        """A line that a person has to see, quiet or not."""
-        tell(f"warning: {printable(text)}")
+        """Write a warning, quiet or not."""
+        tell(f"warning: {printable(text, LINES)}")
 
     def error(self, text: str) -> None:
-        """One line that says why the command ended."""
-        tell(f"migrator: {printable(text)}")
+        """Write why the command failed."""
+        tell(f"migrator: {printable(text, LINES)}")
 
     def result(self, summary: Summary) -> None:
-        """The result of a command."""
+        """Write the result of a command."""
         if self.as_json:
             say(_document(summary.as_json()) + "\n")
         else:
-            from jobs.text import summary_text
+            from migrator.jobs.text import summary_text
 
             say(summary_text(summary))
 
@@ -83,7 +86,7 @@ class Output:
         """Write the document of a command that failed; returns the code."""
         if self.as_json:
             error = {"code": code, "message": message}
-            with suppress(StorageError):  # stderr has the message all the same
+            with suppress(StorageError):  # the message is on stderr as well
                 say(_document({"command": command, "status": "failed", "error": error}) + "\n")
         return code
 
@@ -95,11 +98,11 @@ class Output:
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Progress]:
-        """Progress of a run: a bar on a terminal, otherwise a line every few seconds; nothing when quiet."""
+        """Show the progress of a run: a bar on a terminal, otherwise a line every few seconds; nothing when quiet."""
         if self.quiet:
             yield Silent()
         elif sys.stderr.isatty() and not self.as_json:
-            from jobs.progress_bar import bar
+            from migrator.jobs.progress_bar import bar
 
             with bar(label) as progress:
                 self._log.above = progress.note
@@ -108,7 +111,7 @@ class Output:
                 finally:
                     self._log.above = None
         else:
-            from jobs.progress_bar import LineProgress
+            from migrator.jobs.progress_bar import LineProgress
 
             lines = LineProgress(label, self.note)
             yield lines

@@ -9,12 +9,12 @@ from typing import IO, cast
 
 from typing_extensions import override
 
-from jobs.terminal import SafeStderr
+from migrator.jobs.terminal import SafeStderr
 from migrator.progress import Progress
 from migrator.units import human_size
 
 LINE_INTERVAL_SECONDS = 10.0
-"""Seconds between two plain lines."""
+"""Seconds between two lines."""
 
 
 class Tally(Progress):
@@ -36,7 +36,7 @@ class Tally(Progress):
         self.changed()
 
     @override
-    def moved(self, size: int) -> None:
+    def transferred(self, size: int) -> None:
         self.bytes += size
         self.changed()
 
@@ -55,16 +55,16 @@ class Tally(Progress):
 
     def line(self) -> str:
         """All counts as one line of text."""
-        took = max(0.001, time.monotonic() - self.began)
-        left = (self.wanted_bytes - self.bytes) / (self.bytes / took) if self.bytes else 0
-        eta = f", about {left:.0f} s to go" if left > 1 else ""
+        per_second = self.bytes / max(0.001, time.monotonic() - self.began)
+        seconds_left = (self.wanted_bytes - self.bytes) / per_second if self.bytes else 0
+        eta = f", about {seconds_left:.0f} s to go" if seconds_left > 1 else ""
         failures = f", {self.failures} failed" if self.failures else ""
-        rate = f"{human_size(self.bytes)} ({human_size(self.bytes / took)}/s)"
+        rate = f"{human_size(self.bytes)} ({human_size(per_second)}/s)"
         return f"{self.seen} entities, {self.files}/{self.wanted} files, {rate}{failures}{eta}"
 
 
 class LineProgress(Tally):
-    """A plain line every so often, and one at the end."""
+    """Writes a line every LINE_INTERVAL_SECONDS, and one at the end."""
 
     def __init__(self, label: str, say: Callable[[str], None]) -> None:
         super().__init__()

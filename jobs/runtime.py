@@ -11,9 +11,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jobs.signals import active_signals, interrupt_on_signals
-from jobs.terminal import leave_terminal, tell
 from migrator.errors import ConfigError
+from migrator.jobs.signals import active_signals, interrupt_on_signals
+from migrator.jobs.terminal import leave_terminal, tell
 from migrator.pipeline.snapshots import view_at
 from migrator.store import (
     CATALOG,
@@ -32,13 +32,13 @@ T = TypeVar("T")
 STOP_SECONDS = 13.0
 """Seconds between the first signal and the cancellation of what still runs: 15 s are promised."""
 LAST_RESORT_SECONDS = 1.5
-"""Seconds after that until the process ends, even if a thread hangs on a dead disk; a kill loses nothing either."""
+"""Seconds after that until the process exits even if a thread hangs on a dead disk: a kill loses nothing either."""
 OPEN_FILES = 32
 """Files that a job without a tracker has open at once, with some to spare."""
 
 
 def run_job(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
-    """Run a job. The first signal of STOPS sets its event; a second one ends the process at once.
+    """Run a job. The first stop signal sets its event; a second one ends the process at once.
 
     A job that does not end within STOP_SECONDS of the first signal is cancelled, which raises `KeyboardInterrupt`.
     """
@@ -74,7 +74,7 @@ async def _with_signals(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) 
 
 
 async def cancel_on_stop(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
-    """The result of work that leaves nothing unfinished, such as a login; a stop cancels it at once."""
+    """Run work that a stop may cancel at once, such as a login."""
     task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -101,7 +101,7 @@ def held_archive(
 ) -> Iterator[tuple[Archive, Catalog]]:
     """The archive, locked for this run, and its catalog. It must exist unless `create`.
 
-    A job that only `reads` also works on an archive that it can't write to; what it would record is then not recorded.
+    A job that only `reads` also works on a read-only archive; then it records nothing.
     """
     with held_folder(root, command, create=create, reads=reads) as archive:
         read_only = reads and not os.access(root, os.W_OK)
@@ -122,7 +122,7 @@ def read_archive(root: Path, at: str = "") -> Iterator[Catalog]:
 
 @contextmanager
 def held_folder(root: Path, command: str, *, create: bool = False, reads: bool = False) -> Iterator[Archive]:
-    """The same, for callers that open the catalog themselves, or create it."""
+    """The locked archive without its catalog, for callers that inspect or create the catalog first."""
     if not create and not is_archive(root) and not (root / JOURNAL).is_file():
         raise ConfigError(f"{root} is no archive: it has no {CATALOG}")
     if reads and not os.access(root, os.W_OK):

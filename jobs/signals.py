@@ -1,7 +1,7 @@
 """Which signals stop the program, and what they do while no job runs.
 
-Ctrl-C, `systemctl stop` and a terminal that is closed are the same: a job is told once and ends in order
-(`jobs.runtime`). Outside of one, while a configuration is read or a result printed, a signal is a `KeyboardInterrupt`.
+Ctrl-C, `systemctl stop` and a closed terminal are treated alike: a job is asked to stop, and ends in order
+(`jobs.runtime`). While no job runs, for example when a configuration is read, a signal is a `KeyboardInterrupt`.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import signal
 import threading
 
-from jobs.terminal import leave_terminal
+from migrator.jobs.terminal import leave_terminal
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def active_signals() -> list[signal.Signals]:
-    """Those of STOPS that mean something here; what `nohup` ignores stays ignored.
+    """The signals of STOPS that stop this process: not SIGHUP under `nohup`.
 
-    None outside of the main thread: Python gives signals to that one alone.
+    None outside of the main thread, the only one in which Python handles signals.
     """
     if threading.current_thread() is not threading.main_thread():
         return []
@@ -25,7 +25,7 @@ def active_signals() -> list[signal.Signals]:
 
 
 def interrupt_on_signals() -> None:
-    """From here on each of them is a `KeyboardInterrupt` in the main thread."""
+    """From now on, each of them raises `KeyboardInterrupt` in the main thread."""
     for number in active_signals():
         signal.signal(number, _interrupt)
 

@@ -1,7 +1,7 @@
-"""stdout and stderr: text that is safe to show there, and writing that survives a reader that has gone.
+"""stdout and stderr: writing that survives when the reader is gone.
 
-Results go to stdout, where a disk that is full is an error. Everything else goes to stderr, which may vanish at any
-time without ending a run.
+Results go to stdout, where a full disk is an error. Everything else goes to stderr, which may be closed at any time
+without ending a run.
 """
 
 from __future__ import annotations
@@ -16,13 +16,8 @@ from typing import Any, TextIO
 from migrator.errors import StorageError
 
 
-def printable(text: str) -> str:
-    """The text without control characters that a terminal would obey; names and reasons come from a tracker."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
-
-
 def say(text: str) -> None:
-    """Write a result to stdout; a reader that has gone (`| head`) is no error. `StorageError` where a disk is full."""
+    """Write a result to stdout. A closed pipe (`| head`) is no error; `StorageError` if the disk is full."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -34,7 +29,7 @@ def say(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """Write a line to stderr; that it can no longer be written to ends no run."""
+    """Write a line to stderr; errors are ignored."""
     with _ignore_io_errors(sys.stderr):
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
@@ -43,13 +38,13 @@ class SafeStderr:
     """stderr as a file object for libraries that write to it. Like `tell`, it never raises `OSError`."""
 
     def write(self, text: str) -> int:
-        """Write all of it, or nothing where stderr is gone."""
+        """Write text; errors are ignored."""
         with _ignore_io_errors(sys.stderr):
             sys.stderr.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Show now what was written."""
+        """Flush; errors are ignored."""
         with _ignore_io_errors(sys.stderr):
             sys.stderr.flush()
 
@@ -59,7 +54,7 @@ class SafeStderr:
 
 @contextmanager
 def _ignore_io_errors(stream: TextIO) -> Iterator[None]:
-    """A stream that fails once is redirected to the null device."""
+    """Ignore an error of a stream, and redirect it to the null device."""
     try:
         yield
     except OSError:
@@ -67,7 +62,7 @@ def _ignore_io_errors(stream: TextIO) -> Iterator[None]:
 
 
 def _redirect_to_devnull(stream: TextIO) -> None:
-    """Discard what the stream still holds and all that follows; flushing it at exit would fail once more."""
+    """Discard what the stream has buffered and all that follows; otherwise flushing it at exit would fail again."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -75,7 +70,7 @@ def _redirect_to_devnull(stream: TextIO) -> None:
 
 
 def leave_terminal() -> None:
-    """Redirect to the null device what would go to a terminal that was closed; writing to it would be an error."""
+    """Redirect stdout and stderr to the null device if they are a closed terminal, where writing fails."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (1, 2):
         if stat.S_ISCHR(os.fstat(number).st_mode):  # a file or a pipe outlives the terminal

@@ -4,253 +4,273 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from datetime import datetime
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.commands.lists import (
+from migrator.jobs.lists import (
     MAX_SHOWN,
     counted,
     print_altered,
     print_changed,
     print_failures,
+    print_general_failures,
+    print_headline,
     print_left,
+    print_line,
     print_problems,
-    print_whole_failures,
+    shown,
 )
-from jobs.terminal import printable
-from migrator.pipeline.summary import Summary
+from migrator.jobs.status_text import print_accept, print_status
+from migrator.pipeline.summary import (
+    AcceptSummary,
+    BackupSummary,
+    Check,
+    CheckedSide,
+    CheckSummary,
+    ContentCounts,
+    DeletionCounts,
+    DemoSummary,
+    DiffSummary,
+    DryRunCounts,
+    ExportSummary,
+    LoadSummary,
+    MapCounts,
+    MapSummary,
+    MigrateSummary,
+    OpenEntity,
+    PruneSummary,
+    RebuildSummary,
+    ReportSummary,
+    RollbackSummary,
+    SnapshotsSummary,
+    StatusSummary,
+    Summary,
+    UploadCounts,
+    VerifySummary,
+)
 from migrator.units import human_size
 
 DEFAULT_WIDTH = 140
 """Columns, if there is no terminal to ask."""
 
-_COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
-_VERDICTS = {"fine": "green", "warning": "yellow", "bad": "red"}
+Counts = UploadCounts | DeletionCounts | DryRunCounts | ContentCounts | MapCounts
 
 
-def summary_text(result: Summary) -> str:
+def summary_text(summary: Summary) -> str:
     """The summary of any command, coloured where stdout is a terminal."""
-    summary = result.as_json()
     terminal, written = sys.stdout.isatty(), io.StringIO()
     width = None if terminal else DEFAULT_WIDTH
     out = Console(file=written, force_terminal=terminal, highlight=False, soft_wrap=True, width=width)
-    _PRINTERS.get(summary["command"], _run)(out, summary)
+    _print(out, summary)
     return written.getvalue()
 
 
-def _headline(out: Console, summary: dict[str, Any], title: str = "") -> None:
-    status = summary["status"]
-    number = f" (run {summary['run']})" if summary.get("run") else ""
-    took = f" in {summary['seconds']:.1f} s" if summary.get("seconds") is not None else ""
-    out.print(
-        Text(f"{title or summary['command']}{number}: "),
-        Text(status, _COLOURS.get(status, "red")),
-        took,
-        sep="",
-        end="\n",
-    )
+def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for each command
+    match summary:
+        case BackupSummary():
+            _print_backup(out, summary)
+        case LoadSummary():
+            _print_load(out, summary)
+        case RollbackSummary():
+            _print_rollback(out, summary)
+        case MapSummary():
+            _print_map(out, summary)
+        case MigrateSummary():
+            _print_migrate(out, summary)
+        case VerifySummary():
+            _print_verify(out, summary)
+        case RebuildSummary():
+            _print_rebuild(out, summary)
+        case ExportSummary():
+            _print_export(out, summary)
+        case ReportSummary():
+            _print_report(out, summary)
+        case CheckSummary():
+            _print_check(out, summary)
+        case StatusSummary():
+            print_status(out, summary)
+        case AcceptSummary():
+            print_accept(out, summary)
+        case SnapshotsSummary():
+            _print_snapshots(out, summary)
+        case DiffSummary():
+            _print_diff(out, summary)
+        case PruneSummary():
+            _print_prune(out, summary)
+        case DemoSummary():
+            _print_demo(out, summary)
 
 
-def _run(out: Console, summary: dict[str, Any]) -> None:
-    """backup, load and rollback."""
-    _headline(out, summary)
-    failures = print_whole_failures(out, summary.get("failures", []))
+def _rows_of(counts: Counts | dict[str, int], group: str = "") -> Iterator[tuple[str, str]]:
+    """A row for each count: its name in words, and the number, or a size where the name says so."""
+    if not isinstance(counts, dict):
+        counts = {count.name: getattr(counts, count.name) for count in fields(counts)}
+    for name, number in counts.items():
+        shown = human_size(number) if name.endswith("bytes") else str(number)
+        yield (f"{group}: " if group else "") + name.replace("_", " "), shown
+
+
+def _print_table(out: Console, rows: Iterable[tuple[str, str]]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
-    if "entities" in summary:
-        table.add_row("entities", str(summary["entities"]))
-    for key, value in (summary.get("attachments") or summary.get("uploads") or summary.get("deletions") or {}).items():
-        table.add_row(key.replace("_", " "), str(value))
-    for key, value in summary.get("dry_run", {}).items():
-        shown = human_size(value) if key.endswith("bytes") else str(value)
-        table.add_row(f"dry run: {key.replace('_', ' ')}", shown)
-    for group in ("content", "stubs", "moved"):
-        for key, value in summary.get(group, {}).items():
-            table.add_row(f"{group}: {key.replace('_', ' ')}", str(value))
-    if "bytes" in summary:
-        table.add_row("bytes", human_size(summary["bytes"]))
+    for name, value in rows:
+        table.add_row(shown(name), value)
     out.print(table)
-    _changes(out, summary)
+
+
+def _print_backup(out: Console, summary: BackupSummary) -> None:
+    print_headline(out, summary)
+    failures = print_general_failures(out, summary.failures)
+    entities, size = ("entities", str(summary.entities)), ("bytes", human_size(summary.bytes))
+    _print_table(out, [entities, *_rows_of(summary.attachments), size])
+    if changes := summary.changes:
+        out.print(
+            f"against the archive as it was: {', '.join(f'{count} {change}' for change, count in changes.items())}"
+        )
+    if rechecked := summary.rechecked:
+        counts = f"{rechecked['replaced']} had other content, {rechecked['failed']} failed"
+        out.print(f"fetched again and compared: {counted(rechecked['files'], 'file')}, {counts}")
+    print_failures(out, failures, summary.accepted)
+
+
+def _print_load(out: Console, summary: LoadSummary) -> None:
+    print_headline(out, summary)
+    failures = print_general_failures(out, summary.failures)
+    groups = {"dry run": summary.dry_run, "content": summary.content, "stubs": summary.stubs, "moved": summary.moved}
+    rows = [*_rows_of(summary.uploads)]
+    for group, counts in groups.items():
+        rows += _rows_of(counts, group) if counts is not None else ()
+    _print_table(out, [*rows, ("bytes", human_size(summary.bytes))])
     print_altered(out, summary)
     print_changed(out, summary)
     print_left(out, summary)
-    print_failures(out, failures, summary.get("accepted"))
+    print_failures(out, failures)
 
 
-def _changes(out: Console, summary: dict[str, Any]) -> None:
-    if changes := summary.get("changes"):
-        out.print(f"against the archive as it was: {', '.join(f'{count} {what}' for what, count in changes.items())}")
-    if rechecked := summary.get("rechecked"):
-        counts = f"{rechecked['replaced']} had other content, {rechecked['failed']} failed"
-        out.print(f"fetched again and compared: {counted(rechecked['files'], 'file')}, {counts}")
+def _print_rollback(out: Console, summary: RollbackSummary) -> None:
+    print_headline(out, summary)
+    failures = print_general_failures(out, summary.failures)
+    _print_table(out, [*_rows_of(summary.deletions), *_rows_of(summary.dry_run or {}, "dry run")])
+    print_failures(out, failures)
 
 
-def _map(out: Console, summary: dict[str, Any]) -> None:
-    _headline(out, summary)
-    out.print(f"{summary['entities']} entities in the archive, {summary['targets']} at the target")
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for key, value in summary["rows"].items():
-        table.add_row(key.replace("_", " "), str(value))
-    for group in ("found_by", "sure"):
-        for key, value in summary[group].items():
-            table.add_row(Text(printable(f"{group.replace('_', ' ')}: {key}")), str(value))
-    out.print(table)
-    for group in ("ambiguous", "unmatched"):
-        for entity in summary[group][:MAX_SHOWN]:
-            line = f"  {group}: {entity['kind']} {entity['entity']} {entity['title']!r}: {entity['why']}"
-            out.print(Text(printable(" ".join(line.split("\n")))))
-        if len(summary[group]) > MAX_SHOWN:
-            out.print(f"  ... and {len(summary[group]) - MAX_SHOWN} more {group}")
-    out.print(Text(f"rows are in {summary['mapping']}, what is left in {summary['open']}"))
+def _print_map(out: Console, summary: MapSummary) -> None:
+    print_headline(out, summary)
+    out.print(f"{summary.entities} entities in the archive, {summary.targets} at the target")
+    by_rule = ((f"found by: {rule}", str(count)) for rule, count in summary.found_by.items())
+    by_certainty = ((f"sure: {sure}", str(count)) for sure, count in summary.sure.items())
+    _print_table(out, [*_rows_of(summary.rows), *by_rule, *by_certainty])
+    _print_open(out, "ambiguous", summary.ambiguous)
+    _print_open(out, "unmatched", summary.unmatched)
+    out.print(Text(f"rows are in {summary.mapping}, what is left in {summary.open}"))
 
 
-def _migrate(out: Console, summary: dict[str, Any]) -> None:
-    for part in ("backup", "load"):
-        if summary.get(part):
-            _run(out, summary[part])
-    _headline(out, summary)
+def _print_open(out: Console, group: str, entities: tuple[OpenEntity, ...]) -> None:
+    for entity in entities[:MAX_SHOWN]:
+        print_line(out, f"  {group}: {entity.kind} {entity.entity} {entity.title!r}: {entity.why}")
+    if len(entities) > MAX_SHOWN:
+        out.print(f"  ... and {len(entities) - MAX_SHOWN} more {group}")
 
 
-def _verify(out: Console, summary: dict[str, Any]) -> None:
-    _headline(out, summary)
-    of = "" if summary.get("round_complete", True) else f" of {summary['of']}, the next such verify goes on from there"
-    looked_at = f"{counted(summary['blobs'], 'blob')}{of}, {human_size(summary['bytes'])}"
-    out.print(f"{looked_at}, {counted(len(summary['problems']), 'problem')}")
-    print_problems(out, summary)
+def _print_migrate(out: Console, summary: MigrateSummary) -> None:
+    _print_backup(out, summary.backup)
+    if isinstance(summary.load, LoadSummary):
+        _print_load(out, summary.load)
+    print_headline(out, summary)
 
 
-def _snapshots(out: Console, summary: dict[str, Any]) -> None:
-    rows = summary["snapshots"]
-    if not rows:
+def _print_snapshots(out: Console, summary: SnapshotsSummary) -> None:
+    if not summary.snapshots:
         out.print("no snapshot yet; a complete backup makes one")
         return
     table = Table(box=None, pad_edge=False)
     columns = ("run", "at", "entities", "attachments", "bytes", "added", "removed", "renamed", "moved", "replaced")
     for column in columns:
         table.add_column(column, justify="left" if column == "at" else "right", no_wrap=True)
-    for row in rows:
-        at = datetime.fromisoformat(row["at"]).astimezone().isoformat(" ", "minutes")
-        shown = {**row, "at": at, "bytes": human_size(row["bytes"])}
-        table.add_row(*(str(shown[column]) for column in columns))
+    for row in summary.snapshots:
+        at = datetime.fromisoformat(row.at).astimezone().isoformat(" ", "minutes")
+        held = (row.run, at, row.entities, row.attachments, human_size(row.bytes))
+        table.add_row(*map(str, (*held, row.added, row.removed, row.renamed, row.moved, row.replaced)))
     out.print(table)
 
 
-def _prune(out: Console, summary: dict[str, Any]) -> None:
-    _headline(out, summary, "prune, dry run" if "dry_run" in summary else "")
-    snapshots, blobs = summary["snapshots"], summary["blobs"]
-    removed = f": {', '.join(map(str, snapshots['removed']))}" if snapshots["removed"] else ""
-    out.print(f"snapshots: {len(snapshots['kept'])} kept, {len(snapshots['removed'])} removed{removed}")
-    out.print(f"blobs: {blobs['kept']} kept, {blobs['removed']} removed, {human_size(summary['bytes'])} freed")
+def _print_prune(out: Console, summary: PruneSummary) -> None:
+    print_headline(out, summary, "prune, dry run" if summary.dry_run else "")
+    kept, removed, blobs = summary.snapshots["kept"], summary.snapshots["removed"], summary.blobs
+    which = f": {', '.join(map(str, removed))}" if removed else ""
+    out.print(f"snapshots: {len(kept)} kept, {len(removed)} removed{which}")
+    out.print(f"blobs: {blobs['kept']} kept, {blobs['removed']} removed, {human_size(summary.bytes)} freed")
 
 
-def _diff(out: Console, summary: dict[str, Any]) -> None:
-    counts = ", ".join(f"{count} {change}" for change, count in summary["counts"].items())
-    out.print(f"from snapshot {summary['older']} to {summary['newer']}: {counts}")
-    for row in summary["changes"]:
-        owner = f"{row['kind']} {row['entity']}".strip()
-        was = f" (was {row['was']})" if "was" in row else ""
-        out.print(Text(" ".join(printable(f"  {row['change']:8} {owner} {row['name']}{was}").split("\n"))))
+def _print_diff(out: Console, summary: DiffSummary) -> None:
+    counts = ", ".join(f"{count} {change}" for change, count in summary.counts.items())
+    out.print(f"from snapshot {summary.older} to {summary.newer}: {counts}")
+    for row in summary.changes:
+        owner = f"{row.kind} {row.entity}".strip()
+        was = f" (was {row.was})" if row.was is not None else ""
+        print_line(out, f"  {row.change:8} {owner} {row.name}{was}")
 
 
-def _rebuild(out: Console, summary: dict[str, Any]) -> None:
-    _headline(out, summary)
-    what = (("entity", "entities"), ("attachment", "attachments"), ("blob", "blobs"), ("upload", "uploads"))
-    out.print(f"made from the {summary['made_from']}: " + ", ".join(counted(summary[n[1]], *n) for n in what))
-    print_problems(out, summary)
+def _print_verify(out: Console, summary: VerifySummary) -> None:
+    print_headline(out, summary)
+    partial = summary.round_complete is False
+    rest = f" of {summary.of}, the next such verify goes on from there" if partial else ""
+    checked = f"{counted(summary.blobs, 'blob')}{rest}, {human_size(summary.bytes)}"
+    out.print(f"{checked}, {counted(len(summary.problems), 'problem')}")
+    print_problems(out, summary.problems)
 
 
-def _export(out: Console, summary: dict[str, Any]) -> None:
-    _headline(out, summary)
-    kept = f"{counted(summary['files'], 'file')}, {human_size(summary['bytes'])} in {summary['destination']}"
-    out.print(Text(printable(f"{kept}, {counted(len(summary['problems']), 'damaged or missing blob')}")))
-    print_failures(out, summary["failures"])
+def _print_rebuild(out: Console, summary: RebuildSummary) -> None:
+    print_headline(out, summary)
+    holds = (
+        counted(summary.entities, "entity", "entities"),
+        counted(summary.attachments, "attachment"),
+        counted(summary.blobs, "blob"),
+        counted(summary.uploads, "upload"),
+    )
+    out.print(f"made from the {summary.made_from}: " + ", ".join(holds))
+    print_problems(out, summary.problems)
 
 
-def _proof(out: Console, summary: dict[str, Any]) -> None:
-    for path in (summary["out"], summary["redirects"]):
+def _print_export(out: Console, summary: ExportSummary) -> None:
+    print_headline(out, summary)
+    written = f"{counted(summary.files, 'file')}, {human_size(summary.bytes)} in {summary.destination}"
+    out.print(shown(f"{written}, {counted(len(summary.problems), 'damaged or missing blob')}"))
+    print_failures(out, summary.failures)
+
+
+def _print_report(out: Console, summary: ReportSummary) -> None:
+    for path in (summary.out, summary.redirects):
         if path:
-            out.print(Text(printable(f"written: {path}")))
-    what = f"{counted(summary['entities'], 'entity', 'entities')}, {counted(summary['attachments'], 'attachment')}"
-    out.print(f"{what}, {summary['differing']} differ")
+            out.print(shown(f"written: {path}"))
+    entities, attachments = counted(summary.entities, "entity", "entities"), counted(summary.attachments, "attachment")
+    out.print(f"{entities}, {attachments}, {summary.differing} differ")
 
 
-def _mark(check: dict[str, Any]) -> Text:
-    if not check["ok"]:
+def _mark(check: Check) -> Text:
+    if not check.ok:
         return Text("FAIL", "red")
-    return Text("warn", "yellow") if check.get("warning") else Text("ok  ", "green")
+    return Text("warn", "yellow") if check.warning else Text("ok  ", "green")
 
 
-def _check(out: Console, summary: dict[str, Any]) -> None:
-    for side in ("source", "target"):
-        if checked := summary.get(side):
-            out.print(f"{side}: {checked['tracker']}")
-            for check in checked["checks"]:
-                mark = _mark(check)
-                out.print("  ", mark, " ", Text(printable(f"{check['check']}: {check['detail']}")), sep="")
-    _headline(out, summary)
+def _print_check(out: Console, summary: CheckSummary) -> None:
+    for side, checked in (("source", summary.source), ("target", summary.target)):
+        if isinstance(checked, CheckedSide):
+            out.print(f"{side}: {checked.tracker}")
+            for check in checked.checks:
+                out.print("  ", _mark(check), " ", shown(f"{check.check}: {check.detail}"), sep="")
+    print_headline(out, summary)
 
 
-def _status(out: Console, summary: dict[str, Any]) -> None:
-    holds = summary["totals"]
-    if health := summary.get("health"):
-        out.print(Text(health["answer"], _VERDICTS[health["verdict"]]))
-    if summary["problems"]:
-        out.print(Text(f"damaged: {counted(len(summary['problems']), 'problem')}", "red"))
-        print_problems(out, summary)
-    what = f"{counted(holds['blobs']['count'], 'blob')}, {human_size(holds['blobs']['bytes'])}"
-    entities = counted(holds["entities"], "entity", "entities")
-    out.print(Text(printable(f"archive of {summary['source'] or 'nothing yet'}: {what}, {entities}")))
-    if who := summary["at_work"]:
-        by = f"`{who['command']}` is at work (process {who['pid']} on {who['host']}, since {who['since']})"
-        out.print(Text(printable(by)))
-    for what in ("attachments", "uploads"):
-        counts = ", ".join(f"{count} {status}" for status, count in holds[what].items())
-        out.print(f"{what}: {counts or 'none'}")
-    if altered := holds.get("altered"):
-        out.print(f"{altered} uploads were altered by the target; the report says how")
-    if holds["crawl_under_way"]:
-        out.print("a crawl is under way: the next backup goes on with it")
-    table = Table("run", "command", "status", "started", "ended", box=None, pad_edge=False)
-    for run in summary["runs"]:
-        shown = "killed" if run.get("killed") else run["status"]
-        table.add_row(str(run["run"]), run["command"], shown, run["started_at"], run["ended_at"] or "")
-    out.print(table)
-    print_failures(out, summary["failures"], summary.get("accepted"))
-
-
-def _accept(out: Console, summary: dict[str, Any]) -> None:
-    if summary["changed"]:
-        out.print(f"{counted(summary['changed'], 'failure')} changed")
-    out.print(f"failures: {len(summary['failures'])} that count, {len(summary['accepted'])} accepted")
-    print_failures(out, print_whole_failures(out, summary["failures"]), summary["accepted"])
-
-
-def _demo(out: Console, summary: dict[str, Any]) -> None:
+def _print_demo(out: Console, summary: DemoSummary) -> None:
     table = Table("step", "what happened", box=None, pad_edge=False)
-    for step in summary["steps"]:
-        table.add_row(Text(step["step"], "green" if step["ok"] else "red"), Text(step["what"]))
+    for step in summary.steps:
+        table.add_row(Text(step.step, "green" if step.ok else "red"), Text(step.what))
     out.print(table)
-    _headline(out, summary)
-    if summary["kept"]:
-        out.print(Text(f"kept in {summary['kept']}; try: migrator status {summary['kept']}/archive"))
-
-
-_PRINTERS: dict[str, Callable[[Console, dict[str, Any]], None]] = {
-    "map": _map,
-    "migrate": _migrate,
-    "verify": _verify,
-    "rebuild": _rebuild,
-    "export": _export,
-    "report": _proof,
-    "check": _check,
-    "status": _status,
-    "snapshots": _snapshots,
-    "diff": _diff,
-    "prune": _prune,
-    "accept": _accept,
-    "demo": _demo,
-}
+    print_headline(out, summary)
+    if summary.kept:
+        out.print(Text(f"kept in {summary.kept}; try: migrator status {summary.kept}/archive"))

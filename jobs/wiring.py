@@ -1,4 +1,4 @@
-"""Builds working parts from the configuration: `Retrying(Verified(adapter(HttpClient)))`."""
+"""Builds trackers from the configuration: `RetryingSource(VerifiedSource(adapter(HttpClient)))`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from migrator.config import Configuration, Limits, Secrets, SourceSection, TargetSection, credentials, options_of
 from migrator.errors import ConfigError
 from migrator.layers import DryRunTarget, ParanoidSource, RetryingSource, RetryingTarget, RetryPolicy, VerifiedSource
+from migrator.mapping import Rows, read_rows
 from migrator.pipeline.stop import back_off
 from migrator.ports import Source, Target
 from migrator.selection import require_known_kinds
@@ -26,18 +27,18 @@ UNVERIFIED = (
     "{where}.tls.verify = false: NOBODY KNOWS WHO ANSWERS at {url}. Whoever sits in between can read the credentials "
     "and change every file; name the tracker's certificate in {where}.tls.ca_file instead"
 )
-"""The warning that each run gives."""
+"""The warning in each run if the certificate is not verified."""
 
 OUTDATED = (
     '{where}.tls.minimum = "{minimum}": what goes to and comes from {url} may be read and changed on its way, as '
     "TLS {minimum} is broken; let the server, or a proxy before it, speak TLS 1.2"
 )
-"""The same, for a TLS version that no longer protects anything."""
+"""The same for a TLS version that is broken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wired(Generic[T]):
-    """A tracker ready for use, its identity, and warnings for the person."""
+    """A tracker ready for use, its identity in the catalog, and warnings for a person."""
 
     tracker: T
     identity: str
@@ -84,13 +85,20 @@ def target_section(configuration: Configuration) -> TargetSection:
     return configuration.settings.target
 
 
+def mapping_rows(configuration: Configuration, target: Target) -> Rows:
+    """The mapping file, its kinds checked against those of the target. `ConfigError` names the line."""
+    rows = read_rows(configuration.mapping_file, may_be_missing=configuration.settings.mapping.create_missing)
+    rows.require_target_kinds(target.capabilities.kinds)
+    return rows
+
+
 def identity(section: SourceSection | TargetSection) -> str:
     """What identifies a tracker in the catalog."""
     return f"{section.tracker} {section.url}"
 
 
 def retry_policy(limits: Limits, waits: Waits | None = None) -> RetryPolicy:
-    """The retry policy of [limits]. In total it allows one wait of the longest kind after some short ones."""
+    """The retry policy of [limits]. Its total wait allows one of the longest kind after some short ones."""
     max_total_wait = max(RetryPolicy().max_total_wait, limits.retry_after_max + 2 * limits.backoff_max)
     return RetryPolicy(
         limits.retries, limits.backoff, limits.backoff_max, max_total_wait, sleep=back_off, waits=waits or Waits()
@@ -100,7 +108,7 @@ def retry_policy(limits: Limits, waits: Waits | None = None) -> RetryPolicy:
 def _client(
     parts: Adapter, section: SourceSection | TargetSection, where: str, configuration: Configuration, files: Secrets
 ) -> tuple[HttpClient, Waits, list[str]]:
-    """The client, the record of its waits, and warnings for the person."""
+    """The client, the record of its waits, and warnings."""
     limits, folder = configuration.settings.limits, configuration.folder
     require_descriptors(BASE_OPEN_FILES + 3 * (limits.downloads + limits.uploads))
     keys, warnings = credentials(section.auth, parts.auth, f"{where}.auth", folder)
@@ -114,7 +122,7 @@ def _client(
         parts.signer(keys),
         files=file_signer,
         pacer=RateLimiter(
-            limits.requests_per_second, limits.bandwidth, longest=limits.retry_after_max, waits=(waits := Waits())
+            limits.requests_per_second, limits.bandwidth, max_wait=limits.retry_after_max, waits=(waits := Waits())
         ),
         timeout=limits.timeout,
         connections=min(parts.capabilities.max_connections, limits.downloads + limits.uploads),

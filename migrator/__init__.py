@@ -2,32 +2,33 @@
 
 The map: what each module or package may import of the others. `tests/test_house.py` holds the code to it.
 
-    model, errors, dates, progress <- nothing
-    filenames, units               <- nothing
-    hints, whole_file              <- nothing
-    ports                          <- model, errors
-    sniffing                       <- model, ports
-    selection                      <- model, errors, hints
-    mapping                        <- model, errors, hints, whole_file
-    store                          <- model, errors, dates, units
-    config                         <- errors, filenames, hints, units, mapping
-    wire                           <- model, errors, ports, sniffing, units
-    layers, trackers               <- model, errors, ports, sniffing, wire
-    pipeline                       <- model, errors, dates, filenames, units, ports, progress, hints, whole_file,
-                                      selection, mapping, store
-    sandbox                        <- nothing
-    jobs                           <- everything
+    model, errors, dates        <- nothing
+    filenames, hints, printable <- nothing
+    progress, units, whole_file <- nothing
+    ports                       <- model, errors
+    sniffing                    <- model, ports, printable
+    selection                   <- model, errors, hints
+    mapping                     <- model, errors, hints, whole_file
+    store                       <- model, errors, dates, units
+    config                      <- errors, filenames, hints, printable, units, mapping
+    wire                        <- model, errors, ports, sniffing, units
+    layers, trackers            <- model, errors, ports, sniffing, wire
+    pipeline                    <- model, errors, filenames, hints, printable, units, whole_file, ports, progress,
+                                   selection, mapping, store
+    sandbox                     <- nothing
+    jobs                        <- everything
 
 - `model` has the words as types, `errors` what can go wrong, `ports` the interface between trackers and jobs.
 - `units` reads and writes quantities: sizes, rates, durations, shares. `hints` says which word somebody may have meant,
-  `whole_file` writes a file whole or not at all.
+  `printable` makes text safe to show, `whole_file` writes a file whole or not at all.
 - `sniffing` looks at bodies: a login page, an error message, or the file?
 - `wire` speaks HTTP to one tracker: a request becomes an answer or one of our errors.
 - `trackers` holds a package for each tracker, and the toolbox that they share.
 - `layers` is behaviour around any tracker: retries, checks of what came, a dry run.
-- `store` is an archive on disk: blobs, catalog, journal, lock. Nothing above opens a file of it.
+- `store` is an archive on disk: blobs, catalog, journal, lock. Nothing above opens a file of it. Its
+  `catalog.changed_content` decides when the content of a file counts as another one.
 - `mapping` says which target entity each source entity becomes; `config` reads the TOML file.
-- `pipeline` has the jobs as stories; `jobs` (beside this package) the commands around them.
+- `pipeline` has the jobs as stories, `jobs` the commands around them; here it is a link to the folder beside this one.
 - `sandbox` has embedded trackers for demo and tests: they know nothing of the rest, and must not.
 
 Read in this order: `ports`, `pipeline.backup`, `trackers.memory`, `trackers.redmine`, `layers.retry`, `store.catalog`.

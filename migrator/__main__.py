@@ -1,5 +1,5 @@
 """`python -m migrator`."""
 
-from jobs.cli import main
+from migrator.jobs.cli import main
 
 main()

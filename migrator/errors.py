@@ -118,7 +118,7 @@ class ShortListingError(UnexpectedBodyError):
 
 
 class RejectedError(ItemFailedError):
-    """One item was refused for good; repeating the request would not change that."""
+    """The item was refused for good; repeating the request would not change that."""
 
 
 class GoneError(RejectedError):
@@ -138,11 +138,11 @@ class NotExposedError(RejectedError):
 
 
 class OutcomeUnknownError(RejectedError):
-    """A write was sent and may have been done or not: look before sending it again.
+    """A write was sent, and may or may not have been carried out: look before sending it again.
 
-    finished  the tracker answered with an error of its own (500, 503), so it is no longer working on the write
-    at_work   it may still be working on it: no byte came for too long, or a proxy gave up waiting (502, 504)
-    login     a login page came, so nothing was done
+    finished  the tracker is no longer working on the write: it answered, if only with an error (500, 503)
+    at_work   it may still be working on the write: no byte came for too long, or a proxy gave up waiting (502, 504)
+    login     a login page came, so nothing was written
     accepted  the tracker accepted the write, but does not show its result
     """
 

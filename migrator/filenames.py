@@ -47,7 +47,10 @@ def legal(name: str, limit: int = MAX_NAME_BYTES, otherwise: str = "unnamed", *,
 
 
 def unique(name: str, taken: set[str], limit: int = MAX_NAME_BYTES, *, extension: bool = True) -> str:
-    """The (legal) name, numbered if necessary to differ from all in `taken`; its key is added to `taken`."""
+    """The (legal) name, numbered if necessary to differ from all in `taken`; its key is added to `taken`.
+
+    Without `extension` the name is that of a folder, so a dot in it starts none.
+    """
     stem, ext = split_extension(name) if extension else (name, "")
     candidate, number = name, 2
     while fold(candidate) in taken:
@@ -74,8 +77,8 @@ def readable(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def length(text: str) -> int:
-    """The number of characters as Windows counts them."""
+def length_on_windows(text: str) -> int:
+    """The number of characters as Windows counts them: one above U+FFFF is two."""
     return len(text.encode("utf-16-le")) // 2
 
 
@@ -92,7 +95,7 @@ def _cut(name: str, suffix: str, limit: int, *, extension: bool = True) -> str:
 
 
 def _fits(name: str, limit: int) -> bool:
-    return length(name) <= limit and len(unicodedata.normalize("NFD", name).encode()) <= MAX_NAME_BYTES
+    return length_on_windows(name) <= limit and len(unicodedata.normalize("NFD", name).encode()) <= MAX_NAME_BYTES
 
 
 # --- at a target
@@ -114,11 +117,11 @@ def split_extension(name: str) -> tuple[str, str]:
 
 
 def name_at_target(
-    original: str, legal: Callable[[str], str], limit: int, taken: Container[str], encoding: str = "utf-8"
+    original: str, legal_name: Callable[[str], str], limit: int, taken: Container[str], encoding: str = "utf-8"
 ) -> str:
-    """The name under which to send a file; `taken` are the names in use on the entity."""
-    # Once more `legal`: the shortened name may end in something that no name may end in.
-    name = legal(shorten(legal(original) or "unnamed", limit, encoding)) or "unnamed"
+    """The name under which to send a file; `taken` are the names in use on the entity, `legal_name` as in `Target`."""
+    # `legal_name` once more: the shortened name may end in something that no name may end in.
+    name = legal_name(shorten(legal_name(original) or "unnamed", limit, encoding)) or "unnamed"
     if name == original:
         return name
     stem, ext = split_extension(name)

@@ -15,7 +15,7 @@ UNLINKED = "Unlinked"
 """The kind of a file that nothing owns; its entity id is empty."""
 
 Cursor = str
-"""Where a stream goes on: opaque text that only the adapter writes and reads."""
+"""The position at which reading a stream resumes: text that only the adapter writes and understands."""
 
 
 class EntityRef(NamedTuple):
@@ -29,12 +29,12 @@ class EntityRef(NamedTuple):
 
 
 NOBODY = EntityRef(UNLINKED, "")
-"""The owner of files that nothing owns."""
+"""Stands for the owner of a file that has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """Anything that has attachments. `raw` is the tracker's own JSON, None if only a reference to it was seen."""
+    """Anything that can have attachments. `raw` is the tracker's own JSON, None if only a reference was seen."""
 
     ref: EntityRef
     title: str = ""
@@ -88,10 +88,10 @@ class Unread:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a listing. `ask` are the entities whose attachments have to be requested one by one.
+    """One page of a listing. `ask` are the entities whose attachments have to be requested for each by itself.
 
-    `next` is None at the end of the stream. `unread` are failures of single items, which leave the rest of the page
-    good. `warnings` are sentences about oddities by which nothing was lost.
+    `next` is None at the end of the stream. `unread` are failures of single items; the rest of the page is good.
+    `warnings` are sentences about oddities that lost nothing.
     """
 
     entities: tuple[Entity, ...] = ()
@@ -113,7 +113,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One attachment as a target is to get it. Author and date are the source's, for targets that can keep them."""
+    """One attachment to be sent to a target. Author and date are the source's, for targets that can keep them."""
 
     name: str
     media_type: str
@@ -142,7 +142,7 @@ class EntityDraft:
 
 
 class Status(StrEnum):
-    """What became of an attachment of the source."""
+    """The state of an attachment in the archive."""
 
     PENDING = "pending"
     STORED = "stored"
@@ -152,7 +152,7 @@ class Status(StrEnum):
 
 
 class UploadStatus(StrEnum):
-    """What became of an upload."""
+    """The state of an upload."""
 
     PLANNED = "planned"
     IN_DOUBT = "in_doubt"
@@ -188,8 +188,8 @@ class Outcome:
 
 
 Altered = dict[str, dict[str, str | int]]
-"""What a target changed in a file: `name`, `size` or `content` (the hash of a re-encoded text), each as it was `sent`
-and as it was `found` there. Empty if nothing was changed."""
+"""What a target changed in a file: `name`, `size` or `content` (the hash of a re-encoded text), each with the value
+that was `sent` and the one that was `found` there. Empty if nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,11 +199,11 @@ class Upload:
     name       its name at the target, or the name to send; None before the first try
     sent_run   the load that sent it; None if nothing was sent or the file was there already
     seen       ids of the files that were on the entity before it was sent
-    differs    it was read back, and the content was not what had been sent
-    deleting   a rollback was about to delete it, and the result is not recorded
+    differs    it was read back, and its content was not what had been sent
+    deleting   a rollback was about to delete it, and no result was recorded
     locator    the locator of the file at the target
     sent_name, sent_at   name and time (ISO 8601, UTC) of the last time it was sent
-    accepted   the target then said that it has it, and no listing has shown it yet
+    accepted   the target accepted it, and no listing has shown it yet
     altered    what the target changed in it
     """
 

@@ -26,11 +26,11 @@ class Capabilities:
 
     kinds               every kind that an entity can have, as `EntityRef.kind` spells it; empty if only the tracker
                         knows
-    left_out            kinds that this tracker has and that the options exclude from this source
+    left_out            kinds that this tracker has, but that the options exclude
     streams             names of the listings of a source, read one after the other in this order
-    entity_streams      those of them that are enough to get every entity with its JSON; empty: all are needed
-    max_connections     how many concurrent requests the tracker is known to bear
-    max_writes          how many concurrent uploads it is known to bear
+    entity_streams      those of them that suffice to get every entity with its JSON; empty: all are needed
+    max_connections     how many concurrent requests the tracker is known to withstand
+    max_writes          how many concurrent uploads it is known to withstand
     reports_size        every attachment is listed with its size in bytes
     sets_description    a target can give an attachment a description
     keeps_author_and_date   a target can store an author and date other than the account and now; for an unknown author
@@ -58,7 +58,7 @@ class Capabilities:
     max_attachment_bytes: int | None = None
 
     def refuses(self, draft: Draft) -> str | None:
-        """The reason if a file is known to exceed a limit of the target."""
+        """Why a file is known to exceed a limit of the target; None if it isn't."""
         limit = self.max_attachment_bytes
         if limit is not None and draft.size > limit:
             return f"too large: {draft.size} bytes; this target takes at most {limit}"
@@ -70,13 +70,14 @@ class BodyFacts:
     """What the response header says about the body that follows. `length` is in bytes, None if it isn't stated.
 
     `coding` is the declared compression, such as gzip; only the length shows whether the body is compressed.
-    `framed`: the file is embedded in an answer, and the writer checks that this is complete; so the file is complete,
-    too, whatever its length.
+    `named`: it came with a Content-Disposition, so the server declares it as a file.
+    `framed`: the file is embedded in an answer, and the writer checks that the answer is complete; so the file is
+    complete, too, whatever its length.
     """
 
     media_type: str = ""
     length: int | None = None
-    named: bool = False  # a Content-Disposition came with it: the server means it as a file
+    named: bool = False
     coding: str = ""
     framed: bool = False
 
@@ -97,7 +98,7 @@ class Sink(Protocol):
 
     @abstractmethod
     def rewind(self) -> None:
-        """Discard what was written; the file comes again from its first byte."""
+        """Discard what was written; the file will be sent again from its first byte."""
 
     @abstractmethod
     def warn(self, text: str) -> None:
@@ -119,11 +120,11 @@ class Tracker(Protocol):
 
     @abstractmethod
     async def check(self) -> str:
-        """Log in; a few words on the account and the tracker. Raises `AuthError` or `TrackerUnreachableError`."""
+        """Log in; returns a few words on the account and the tracker. `AuthError` or `TrackerUnreachableError`."""
 
     @abstractmethod
     async def oddities(self) -> tuple[str, ...]:
-        """Sentences on what is odd about this tracker and what that means for a backup or load. Only reads.
+        """Sentences on oddities of this tracker, and what each means for a backup or load. Only reads.
 
         Called after `check`, and raises the same errors.
         """
@@ -152,10 +153,10 @@ class Source(Tracker, Protocol):
 
     @abstractmethod
     async def still_lists(self, attachment: Attachment) -> bool:
-        """Whether the tracker still has the record of a file whose download said that it is gone; asks it again.
+        """Whether the tracker still has the record of a file whose download was answered with "gone".
 
-        It asks the route that listed the file: the list of its entity or the file's own record. `GoneError` if that
-        route is gone, which proves nothing, because only the route may be missing.
+        It is asked anew by the route that listed the file: the list of its entity, or the file's own record.
+        `GoneError` if that route itself is missing, which proves nothing about the file.
         """
 
     @abstractmethod
@@ -175,7 +176,7 @@ class Target(Tracker, Protocol):
 
     @abstractmethod
     async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
-        """The reason if this target is known to refuse this upload. Only reads.
+        """Why this target is known to refuse this upload; None if it isn't. Only reads.
 
         `upload` then refuses it, too, so that a dry run promises only what the load can do.
         """
@@ -189,11 +190,11 @@ class Target(Tracker, Protocol):
 
     @abstractmethod
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """Send one file to one entity, once; the new file as the answer describes it.
+        """Send one file to one entity, once; returns the new file as the answer describes it.
 
-        It has the id that the tracker gave it, and the name and size as far as the answer says; it may not be listed
+        It has the id that the tracker gave it, and the name and size if the answer states them; it may not be listed
         yet. None: the file was accepted, but the answer doesn't say which one it is. `OutcomeUnknownError`: it was
-        sent, but no answer came. Nobody may repeat it blindly.
+        sent, but no answer came, and it must not be sent again blindly.
         """
 
     @abstractmethod
@@ -216,16 +217,16 @@ class Target(Tracker, Protocol):
     async def create_entity(self, draft: EntityDraft) -> EntityRef:
         """Create one entity that contains the mark, once. `ConfigError` as for `require_creating`.
 
-        `OutcomeUnknownError`: it was sent, but no answer came. Nobody may repeat it blindly.
+        `OutcomeUnknownError`: it was sent, but no answer came, and it must not be sent again blindly.
         """
 
     @abstractmethod
     async def find_entity(self, draft: EntityDraft) -> EntityRef | None:
-        """The entity that any run created with the mark of this draft; None if there certainly is none."""
+        """The entity with the mark of this draft, whichever run created it; None if there certainly is none."""
 
 
 class CreatesNothing:
-    """The verbs about creating, for a target that can't create entities."""
+    """The methods that create entities, for a target that can't."""
 
     async def require_creating(self) -> None:
         """Always `ConfigError`."""

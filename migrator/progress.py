@@ -1,4 +1,4 @@
-"""How a run reports its progress. The library never prints; it calls a `Progress`."""
+"""How a run reports its progress: the library never prints, but calls a `Progress`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Events of a run. Calls are cheap, come from the event loop's thread, and never fail."""
+    """Receives the events of a run. Calls are cheap, come from the thread of the event loop, and never fail."""
 
     @abstractmethod
     def entities(self, count: int) -> None:
@@ -15,10 +15,10 @@ class Progress(Protocol):
 
     @abstractmethod
     def known(self, files: int, size: int) -> None:
-        """`files` more files, of `size` bytes in total, are to be transferred."""
+        """`files` more files, of `size` bytes in total, have to be transferred."""
 
     @abstractmethod
-    def moved(self, size: int) -> None:
+    def transferred(self, size: int) -> None:
         """`size` more bytes were transferred."""
 
     @abstractmethod
@@ -39,7 +39,7 @@ class Silent(Progress):
     def known(self, files: int, size: int) -> None:
         """Ignored."""
 
-    def moved(self, size: int) -> None:
+    def transferred(self, size: int) -> None:
         """Ignored."""
 
     def done(self, *, failed: bool = False) -> None:

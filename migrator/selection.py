@@ -61,6 +61,7 @@ class Selection:
 
 
 EVERYTHING = Selection()
+"""The selection that wants every file."""
 
 
 def require_known_kinds(wanted: Iterable[str], known: Sequence[str], where: str) -> None:
@@ -91,7 +92,7 @@ class Selector:
     def select(self, attachment: Attachment) -> bool:
         """Whether this file is wanted and its entity is selected; selects the entity if the limit allows it."""
         owner = attachment.owner
-        if not (self._is_kind(owner) and self.selection.wants(attachment)):
+        if not (self._is_configured_kind(owner) and self.selection.wants(attachment)):
             return False
         if self.selection.limit is None or owner in self.selected:
             return True
@@ -102,10 +103,10 @@ class Selector:
 
     def may_select(self, ref: EntityRef) -> bool:
         """Whether files of this entity may be selected."""
-        wanted = self._is_kind(ref) and self.selection.wants_entity(ref)
+        wanted = self._is_configured_kind(ref) and self.selection.wants_entity(ref)
         return wanted and (not self.exhausted or ref in self.selected)
 
-    def _is_kind(self, ref: EntityRef) -> bool:
+    def _is_configured_kind(self, ref: EntityRef) -> bool:
         return not self.kinds or ref.kind in self.kinds or ref.kind == UNLINKED
 
 

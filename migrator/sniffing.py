@@ -1,7 +1,7 @@
 """What a body is, judged by its content: a login page, another web page, an error message, or what was requested.
 
 A server under maintenance, a sign-on, a bot check and an expired licence all answer with a page, often with status
-200. Its title is shown in the error, because a person who reads it knows at once whose page it is.
+200. Its title is shown in the error, because it tells a person at once where the page comes from.
 
 Beware: a login page may mention anything, so only the title, the headings and the text of a short page count.
 """
@@ -15,13 +15,14 @@ from enum import Enum
 
 from migrator.model import Attachment
 from migrator.ports import BodyFacts
+from migrator.printable import printable
 
-_MAX_BYTES = 64 * 1024
-"""How much of a page is looked at."""
+_MAX_PAGE_BYTES = 64 * 1024
+"""How much of a page is examined."""
 SNIFFED_BYTES = 512
-"""How much of the beginning of a file is looked at."""
+"""How much of the beginning of a file is examined."""
 _MAX_SHORT_CHARACTERS = 1500
-"""A page with no more text than this is believed to be about one thing."""
+"""A page with at most this much text is taken to be about one subject, so all of its text counts."""
 
 _START = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^<>]*>(.*?)(?:</title|\Z)", re.IGNORECASE | re.DOTALL)
@@ -33,7 +34,7 @@ _POSSIBLE_SECRET = re.compile(r"\S*=\S*|[\w+/.-]{25,}")
 _HTML = re.compile(
     rb"^(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
 )
-_ADDRESS_OF_LOGIN = re.compile(r"(log|sign)[-_]?(in|on)|auth|sso|authenticate|authorize|adfs", re.IGNORECASE)
+_LOGIN_WORD = re.compile(r"(log|sign)[-_]?(in|on)|auth|sso|authenticate|authorize|adfs", re.IGNORECASE)
 _PAGE_EXTENSIONS = frozenset({"", "aspx", "asp", "php", "jsp", "do", "html", "htm", "action", "cgi", "pl"})
 _ERROR_MESSAGE = re.compile(
     rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:(?:error|errors|errorcode|errormessage|message|exceptionmessage|fault|status|code'
@@ -74,7 +75,7 @@ _LICENCE = re.compile(
 
 
 class PageKind(Enum):
-    """The kinds of pages, each with its description for messages."""
+    """The kinds of pages for people; each value describes one in a message."""
 
     LOGIN = "a login page{title}; are these credentials good for this?"
     SIGN_ON = (
@@ -115,20 +116,20 @@ class WebPage:
         return self.kind.value.format(title=title.replace("{", "(").replace("}", ")"))
 
 
-def page_in(body: bytes, *, brief: bool = True) -> WebPage:
-    """The kind and title of a page. `brief`: the text of a short page counts, too.
+def page_in(body: bytes, *, read_text: bool = True) -> WebPage:
+    """The kind and title of a page. `read_text`: if the page is short, its text counts, too.
 
-    The text of a refusal must not count: below each 404, IIS writes that the resource may be "temporarily unavailable".
+    For a 4xx it must not: below each 404, IIS writes that the resource may be "temporarily unavailable".
     """
-    text = body[:_MAX_BYTES].decode("utf-8", "replace")
+    text = body[:_MAX_PAGE_BYTES].decode("utf-8", "replace")
     title = _TITLE.search(text)
-    return WebPage(_kind(text, title[1] if title else "", brief), shown(title[1] if title else ""))
+    return WebPage(_kind(text, title[1] if title else "", read_text), shown(title[1] if title else ""))
 
 
 def shown(text: str) -> str:
     """Text of a page as it may be shown: one line of at most 80 characters, without possible secrets."""
     line = " ".join(_POSSIBLE_SECRET.sub("...", html.unescape(text[:1000])).split())[:80]
-    return "".join(char if char.isprintable() else "\ufffd" for char in line)
+    return printable(line)
 
 
 def is_about_licence(reason: str) -> bool:
@@ -136,19 +137,21 @@ def is_about_licence(reason: str) -> bool:
     return _LICENCE.search(reason) is not None
 
 
-def _kind(text: str, title: str, brief: bool) -> PageKind:
+def _kind(text: str, title: str, read_text: bool) -> PageKind:
     password = _PASSWORD.search(text) is not None
     if _GUARD_TITLE.search(title) or (_GUARDED.search(text) and not password):
         return PageKind.GUARD
-    if _SURE_SIGN_ON.search(text) or (brief and _SIGN_ON.search(text) and not password):
+    if _SURE_SIGN_ON.search(text) or (read_text and _SIGN_ON.search(text) and not password):
         return PageKind.SIGN_ON
     words = " ".join([title, *_HEADING.findall(text)])
     if password and not _MAINTENANCE.search(title) and not _LICENCE.search(words):
         return PageKind.LOGIN
     visible = " ".join(_INVISIBLE.sub(" ", text).split())
-    return _kind_by_words(words + " " + visible if brief and len(visible) <= _MAX_SHORT_CHARACTERS else words) or (
-        PageKind.LOGIN if password or _LOGIN.search(title) or _LOGIN_PATH.search(text) else PageKind.OTHER
-    )
+    if read_text and len(visible) <= _MAX_SHORT_CHARACTERS:
+        words += " " + visible
+    if kind := _kind_by_words(words):
+        return kind
+    return PageKind.LOGIN if password or _LOGIN.search(title) or _LOGIN_PATH.search(text) else PageKind.OTHER
 
 
 def _kind_by_words(words: str) -> PageKind | None:
@@ -163,7 +166,7 @@ def looks_like_html(head: bytes) -> bool:
 
 
 def looks_like_login(location: str) -> bool:
-    """Whether an address looks like that of a login page. A path with the extension of a file doesn't."""
+    """Whether an address looks like that of a login page; one that ends like the name of a file doesn't."""
     host, path = "", location.partition("?")[0].partition("#")[0]
     if "://" in path:
         host, _, path = path.partition("://")[2].partition("/")
@@ -171,7 +174,7 @@ def looks_like_login(location: str) -> bool:
     last, _, extension = last.partition(";")[0].partition(".")
     if extension.lower() not in _PAGE_EXTENSIONS:
         return False
-    return any(_ADDRESS_OF_LOGIN.fullmatch(word) for word in (*host.split("."), *words, last))
+    return any(_LOGIN_WORD.fullmatch(word) for word in (*host.split("."), *words, last))
 
 
 def expects_html(attachment: Attachment) -> bool:
@@ -185,7 +188,7 @@ def expects_json(attachment: Attachment) -> bool:
 
 
 def looks_like_error(facts: BodyFacts, head: bytes) -> bool:
-    """Whether a body begins like an API's error message in JSON and the server does not call it a file."""
+    """Whether a body begins like an API's error message in JSON, and the server does not declare it as a file."""
     return "json" in facts.media_type and not facts.named and _ERROR_MESSAGE.match(head[:SNIFFED_BYTES]) is not None
 
 
@@ -207,7 +210,7 @@ def page_instead(head: bytes) -> str:
 def is_error_page(facts: BodyFacts, head: bytes, *, html_expected: bool) -> bool:
     """Whether a body that should be a file is a web page made for people.
 
-    HTML that the server calls a file (Content-Disposition) is a file.
+    HTML that the server declares as a file (Content-Disposition) is a file.
     """
     if not looks_like_html(head) or facts.named:
         return False

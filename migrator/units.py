@@ -12,7 +12,7 @@ _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "m
 _DURATIONS = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "hours": 3600.0}
 _DURATIONS |= dict.fromkeys(("d", "day", "days"), 86_400.0) | dict.fromkeys(("w", "week", "weeks"), 604_800.0)
 _SHARE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
-_NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*(/\s*s)?\s*")
+_QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*(/\s*s)?\s*")
 
 
 def parse_size(value: object) -> int:
@@ -51,7 +51,7 @@ def _quantity(value: object) -> tuple[float, str, bool]:
     """The number, its unit in lower case, and whether it is per second."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value), "", False
-    match = _NUMBER.fullmatch(value) if isinstance(value, str) else None
+    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("not a number with a unit")
     return float(match[1]), match[2].lower(), bool(match[3])
@@ -67,7 +67,10 @@ def human_size(size: float) -> str:
 
 
 def human_duration(seconds: float) -> str:
-    """`40 s`, `5 min`, `1.5 h`, `8 days`."""
+    """`40 s`, `5 min`, `1.5 h`, `8 days`. From 1.5 of a unit on (or exactly 1) in that unit, so `70 s` and `75 min`.
+
+    Days are whole, and begin with 2.
+    """
     if seconds >= 2 * 86_400:
         return f"{seconds / 86_400:.0f} days"
     for size, unit in ((3600.0, "h"), (60.0, "min")):

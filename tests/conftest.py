@@ -6,12 +6,15 @@ nothing (a killed process leaves the same files on either). MIGRATOR_TEST_DISK=1
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 MEMORY = Path("/dev/shm")
 ENOUGH = 6 * 10**9
@@ -23,9 +26,18 @@ PROCESSES = {"start", "run_process", "subprocess", "in_child", "dies_at"}
 """Whoever uses one of these starts a process."""
 
 
+settings.register_profile("no clock", deadline=None)
+settings.load_profile("no clock")  # a busy machine fails no property
+
+
 def pytest_configure() -> None:
-    """Before pytest makes its first folder. Tests that were started by `nohup` would hand that on to every program."""
+    """Before pytest makes its first folder. Tests that were started by `nohup` would hand that on to every program.
+
+    Bytecode is kept, whatever the environment says: without it each program that a test starts compiles all modules.
+    """
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     wanted = "MIGRATOR_TEST_DISK" not in os.environ and "PYTEST_DEBUG_TEMPROOT" not in os.environ
     if wanted and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ENOUGH:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
@@ -40,6 +52,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("redmine"))
         if redmine or FOLDERS & {*item.path.relative_to(HERE).parts} or starts_a_process(item):
             item.add_marker(pytest.mark.system)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests are looked at by each full garbage collection, and none of them is ever garbage."""
+    gc.freeze()
 
 
 def starts_a_process(item: pytest.Item) -> bool:

@@ -14,15 +14,16 @@ import click
 import pytest
 
 import migrator
-from jobs.cli import COMMANDS, EXIT, group
-from jobs.output import Output
 from migrator.config.settings import options_of, read_configuration
 from migrator.errors import MigratorError
+from migrator.jobs.cli import COMMANDS, EXIT_STATUS, group
+from migrator.jobs.output import Output
 from migrator.mapping.file import read_mapping
 from migrator.trackers import TRACKERS, adapter
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDES = [ROOT / "README.md", ROOT / ".github" / "CONTRIBUTING.md", ROOT / "migrator" / "trackers" / "README.md"]
 SAMPLES = sorted((ROOT / "sample_configs").iterdir())
 CONFIGURATIONS = [path for path in SAMPLES if path.suffix == ".toml"]
 
@@ -51,7 +52,7 @@ SPAN_CALLS = [words for words in calls(SPANS) if words]
 
 
 # A command keeps the help option that it makes first, for the tests that come after these.
-CONTEXT = click.Context(group, help_option_names=["-h", "--help"])
+CONTEXT = click.Context(group, **group.context_settings)
 
 
 def known_options(command: click.Command) -> set[str]:
@@ -63,7 +64,7 @@ def parsed(words: list[str]) -> str:
     before = list(takewhile(lambda word: word.startswith("-"), words))
     assert set(before) <= known_options(group)
     name, *rest = words[len(before) :]
-    context = click.Context(group, obj=Output(), help_option_names=["-h", "--help"])
+    context = click.Context(group, obj=Output(), **group.context_settings)
     group.get_command(context, name).make_context(name, rest, parent=context)
     return name
 
@@ -104,17 +105,18 @@ def exit_codes(error: type[MigratorError] = MigratorError) -> set[int]:
 
 def test_readme_tells_of_every_exit_status_and_of_no_other():
     told = [int(code) for code in re.findall(r"^\| (\d+) \|", section("Exit status"), re.MULTILINE)]
-    assert told == sorted({*EXIT.values(), *exit_codes()})
+    assert told == sorted({*EXIT_STATUS.values(), *exit_codes()})
 
 
 def test_help_tells_of_every_exit_status():
-    for code in {*EXIT.values(), *exit_codes()}:
+    for code in {*EXIT_STATUS.values(), *exit_codes()}:
         assert re.search(rf"\b{code} [a-z]", group.epilog), code
 
 
 @pytest.mark.parametrize("tracker", sorted(TRACKERS))
 def test_tracker_is_in_the_readme_and_has_a_sample_configuration(tracker):
     assert tracker in README.lower()
+    assert f"\n## {tracker}" in GUIDES[-1].read_text(encoding="utf-8").lower()
     assert any(read_configuration(path).settings.source.tracker == tracker for path in CONFIGURATIONS)
 
 
@@ -166,15 +168,19 @@ def test_promise_is_held_by_a_test_that_exists(promise, held_by):
         assert test.rpartition("::")[2].startswith("test_")
 
 
-def test_files_that_the_readme_names_exist():
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_a_guide_names_exist(guide):
     """Those that are written with their folder; `<name>` stands for one of a kind."""
-    named = re.findall(r"(?<![\w/.-])((?:\.ci|tests|migrator|jobs|sample_configs)/[\w./-]*)(?![\w<-])", README)
+    text = guide.read_text(encoding="utf-8")
+    named = re.findall(r"(?<![\w/.-])((?:\.ci|\.github|tests|migrator|jobs|sample_configs)/[\w./-]*)(?![\w<-])", text)
     assert named
     assert [path for path in named if not (ROOT / path.rstrip(".")).exists()] == []
+    linked = [link for link in re.findall(r"\]\(([^)#:]+)\)", text) if not (guide.parent / link).exists()]
+    assert linked == []
 
 
 def test_scripts_can_be_run():
-    for script in ("tests/run", ".ci/run", ".ci/with-redmine"):
+    for script in ("tests/run", ".ci/run", ".ci/lowest", ".ci/with-redmine"):
         assert (ROOT / script).stat().st_mode & 0o111, script
 
 

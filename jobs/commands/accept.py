@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from jobs.options import archive_argument, entity
-from jobs.output import Output
-from jobs.runtime import held_archive, read_archive
+from migrator.jobs.options import archive_argument, entity
+from migrator.jobs.output import Output
+from migrator.jobs.runtime import held_archive, read_archive
 from migrator.model import EntityRef
 from migrator.pipeline.summary import AcceptSummary
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import address, config_argument, paranoid_option, selection_options, share
-from jobs.output import Output
+from migrator.jobs.options import address, config_argument, paranoid_option, selection_options, share
+from migrator.jobs.output import Output
 from migrator.pipeline.summary import BackupSummary
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def command(
     If the tracker's address has changed in CONFIG, --moved-from OLD_URL, given once, continues with the archive made
     from the old address. Files in it must have the same ids, names and sizes at the new one (otherwise exit status 2).
     """
-    from jobs.runtime import run_job
     from migrator.config import read_configuration
+    from migrator.jobs.runtime import run_job
 
     if full and recheck:
         raise click.UsageError("--full rechecks every file, so --recheck makes no sense beside it")
@@ -90,11 +90,11 @@ async def run_backup(
     recheck: float = 0.0,
     moved_from: str | None = None,
 ) -> BackupSummary:
-    """Log in, hold the archive, back up; `recheck` is the share of the stored files that is fetched again, `moved_from`
-    the address that the tracker had before.
+    """Log in, lock the archive, back up; `moved_from` is the tracker's previous address, `recheck` the share of the
+    stored files that is fetched again.
     """
-    from jobs.runtime import cancel_on_stop, held_archive
-    from jobs.wiring import wire_source
+    from migrator.jobs.runtime import cancel_on_stop, held_archive
+    from migrator.jobs.wiring import wire_source
     from migrator.pipeline.backup import BackupSettings, backup, relocate
     from migrator.selection import EVERYTHING, require_known_kinds
 

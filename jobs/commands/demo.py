@@ -1,7 +1,7 @@
 """`migrator demo`: the whole job on embedded trackers, as a person would do it, from configuration to check.
 
-It uses the same configuration files, wiring and pipelines as the real commands; only the trackers are its own. The
-final check asks the target's server, not our catalog.
+It uses the same configuration files, wiring and pipelines as the real commands; only the trackers are embedded. The
+final check asks the target, not our catalog.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.output import Output
+from migrator.jobs.output import Output
 from migrator.model import RunStatus
 from migrator.pipeline.summary import BackupSummary, DemoStep, DemoSummary, LoadSummary
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from migrator.sandbox import Sandbox
 
 ENTITIES = 300
-FAULTS = 0.05
+FAULT_RATE = 0.05
+"""The share of requests that fail."""
 STOP_AFTER_DOWNLOADS = 250
 """Downloads after which the first backup is interrupted."""
 
@@ -61,9 +62,9 @@ class Story:
 
     rows: list[tuple[str, str, bool]] = field(default_factory=list)
 
-    def tell(self, step: str, what: str, *, good: bool) -> None:
+    def tell(self, step: str, result: str, *, good: bool) -> None:
         """Add a row to the table."""
-        self.rows.append((step, what, good))
+        self.rows.append((step, result, good))
 
 
 @click.command("demo")
@@ -79,8 +80,8 @@ def command(output: Output, /, *, keep: Path | None) -> DemoSummary:
     Starts a Targetprocess and a TeamPulse, backs up the first while it fails now and then, is interrupted, resumes,
     verifies the archive, loads it into the second, loads again, and checks the target file by file.
     """
-    from jobs.runtime import run_job
     from migrator.errors import ConfigError
+    from migrator.jobs.runtime import run_job
 
     if keep is not None:
         if keep.exists() and any(keep.iterdir()):
@@ -94,8 +95,8 @@ async def _demo(output: Output, folder: Path, stop: asyncio.Event, *, kept: bool
     from migrator.sandbox import Faults, TargetprocessSandbox, TeamPulseSandbox, World
 
     world = World.generate(entities=ENTITIES)
-    source_faults = Faults.transient(FAULTS)
-    target_faults = Faults(lose_upload_answers=3, error_500=FAULTS)
+    source_faults = Faults.transient(FAULT_RATE)
+    target_faults = Faults(lose_upload_answers=3, error_500=FAULT_RATE)
     async with (
         TargetprocessSandbox(world, source_faults) as source,
         TeamPulseSandbox(world.without_attachments(), target_faults) as target,
@@ -103,14 +104,14 @@ async def _demo(output: Output, folder: Path, stop: asyncio.Event, *, kept: bool
         _write_files(folder, source, target)
         story = Story()
         backup, load = await _play(output, folder, source, target, story, stop)
-        what, good = _compare(source, target, _changed_names(folder / "archive"))
-        story.tell("check of the target", what, good=good)
+        result, good = _compare(source, target, _changed_names(folder / "archive"))
+        story.tell("check of the target", result, good=good)
     good = all(row[2] for row in story.rows) and not stop.is_set()
     ended = RunStatus.COMPLETE if good else RunStatus.INCOMPLETE
     return DemoSummary(
         status=RunStatus.INTERRUPTED if stop.is_set() else ended,
         kept=str(folder) if kept else None,
-        steps=tuple(DemoStep(step, what, ok) for step, what, ok in story.rows),
+        steps=tuple(DemoStep(*row) for row in story.rows),
         backup=backup,
         load=load,
     )
@@ -119,11 +120,11 @@ async def _demo(output: Output, folder: Path, stop: asyncio.Event, *, kept: bool
 async def _play(
     output: Output, folder: Path, source: Sandbox, target: Sandbox, story: Story, stop: asyncio.Event
 ) -> tuple[BackupSummary, LoadSummary]:
-    """The steps in their order; each is a row of the story."""
-    from jobs.commands.backup import run_backup
-    from jobs.commands.load import run_load
-    from jobs.runtime import held_folder
+    """Run the steps; each is a row of the story."""
     from migrator.config import read_configuration
+    from migrator.jobs.commands.backup import run_backup
+    from migrator.jobs.commands.load import run_load
+    from migrator.jobs.runtime import held_folder
     from migrator.pipeline.verify import verify
 
     configuration = read_configuration(folder / "config.toml")
@@ -172,7 +173,7 @@ async def _interrupted_backup(
     configuration: Configuration, output: Output, source: Sandbox, stop: asyncio.Event
 ) -> BackupSummary:
     """A backup that is stopped, as by Ctrl-C, after some files."""
-    from jobs.commands.backup import run_backup
+    from migrator.jobs.commands.backup import run_backup
 
     enough = asyncio.Event()
 
@@ -212,7 +213,7 @@ def _write_files(folder: Path, source: Sandbox, target: Sandbox) -> None:
 
 
 def _compare(source: Sandbox, target: Sandbox, names: dict[str, str]) -> tuple[str, bool]:
-    """Compare the two servers file by file; `names` are the names that had to be changed to be legal, by id."""
+    """Compare the two trackers file by file; `names` are names that had to be made legal, by attachment id."""
     world, first = source.world, source.world.entities[0]
     unlinked = [file for file in world.attachments if world.owner_of(file) is None]
     same = 0
@@ -220,11 +221,11 @@ def _compare(source: Sandbox, target: Sandbox, names: dict[str, str]) -> tuple[s
     for entity in world.entities:
         files = [*world.attachments_of(entity.id), *(unlinked if entity is first else ())]
         wanted = Counter((names.get(str(file.id), file.name), source.state.sha256_of(file)) for file in files)
-        found = Counter((file.name, file.sha256) for file in target.state.files_of(entity.id))
-        same += (wanted & found).total()
-        good &= wanted == found
-    what = f"{same} of {len(world.attachments)} files there exactly once, by name and SHA-256"
-    return what + (f"; {len(names)} names had to be made legal" if names else ""), good
+        actual = Counter((file.name, file.sha256) for file in target.state.files_of(entity.id))
+        same += (wanted & actual).total()
+        good &= wanted == actual
+    result = f"{same} of {len(world.attachments)} files there exactly once, by name and SHA-256"
+    return result + (f"; {len(names)} names had to be made legal" if names else ""), good
 
 
 def _changed_names(archive: Path) -> dict[str, str]:

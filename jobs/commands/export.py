@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import archive_argument, at_option
-from jobs.output import Output
+from migrator.jobs.options import archive_argument, at_option
+from migrator.jobs.output import Output
 from migrator.pipeline.summary import ExportSummary
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def command(
     The files are copies, dated like the attachments, to do with as you like; they take no space if the file system can
     clone files (btrfs, XFS). With --link they are the archive's own files, and read-only.
     """
-    from jobs.runtime import run_job
+    from migrator.jobs.runtime import run_job
     from migrator.pipeline.export import ExportSettings
 
     if link and copy:
@@ -59,7 +59,7 @@ def command(
 
 
 async def _export(root: Path, settings: ExportSettings, at: str, output: Output, stop: asyncio.Event) -> ExportSummary:
-    from jobs.runtime import held_archive
+    from migrator.jobs.runtime import held_archive
     from migrator.pipeline.export import export
     from migrator.pipeline.snapshots import view_at
 

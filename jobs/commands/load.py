@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import at_option, config_argument, require_yes, selection_options, yes_option
-from jobs.output import Output
+from migrator.jobs.options import at_option, config_argument, require_yes, selection_options, yes_option
+from migrator.jobs.output import Output
 from migrator.model import RunStatus
 from migrator.pipeline.summary import LoadSummary
 
 if TYPE_CHECKING:
     from migrator.config import Configuration
-    from migrator.mapping import Rows
-    from migrator.ports import Target
     from migrator.selection import Selection
 
 
@@ -69,8 +66,8 @@ def command(
     What --limit and the filters leave out is counted as skipped, stays planned, and is loaded by a later run without
     them.
     """
-    from jobs.runtime import run_job
     from migrator.config import read_configuration
+    from migrator.jobs.runtime import run_job
 
     if dry_run and verify:
         raise click.UsageError("--dry-run and --verify exclude each other: a rehearsal uploads nothing")
@@ -95,11 +92,11 @@ def command(
 
 
 def _may_delete(configuration: Configuration, summary: LoadSummary, *, yes: bool) -> bool:
-    """Whether what is at former entities goes; what was loaded stays told of if it doesn't."""
-    from jobs.wiring import target_section
-    from migrator.pipeline.load import to_delete
+    """Ask whether files at former entities may be deleted; "no" keeps the result of the load."""
+    from migrator.jobs.wiring import target_section
+    from migrator.pipeline.load import deletable
 
-    count, url = len(to_delete(summary.changed or ())), target_section(configuration).url
+    count, url = len(deletable(summary.changed or ())), target_section(configuration).url
     try:
         if count:
             require_yes(f"Delete {count} files at former entities of {url}?", yes=yes)
@@ -120,8 +117,8 @@ async def run_load(
     at: str = "",
 ) -> LoadSummary:
     """Read the mapping, log in, hold the archive, load."""
-    from jobs.runtime import cancel_on_stop, held_archive
-    from jobs.wiring import target_section, wire_target
+    from migrator.jobs.runtime import cancel_on_stop, held_archive
+    from migrator.jobs.wiring import mapping_rows, target_section, wire_target
     from migrator.mapping import add_rows
     from migrator.pipeline.load import LoadSettings, load
     from migrator.pipeline.snapshots import view_at
@@ -131,26 +128,23 @@ async def run_load(
     target = wire_target(configuration, dry_run=dry_run)
     for warning in target.warnings:
         output.warn(warning)
-    limits, create = configuration.settings.limits, configuration.settings.mapping.create_missing
-    selection = selection or EVERYTHING
-    if create and selection.partial:
-        create = False
-        output.warn("with --limit or a filter no entities are created at the target")
     rows = mapping_rows(configuration, target.tracker)
     settings = LoadSettings(
         target.identity,
         rows.mapping,
-        limits.uploads,
+        configuration.settings.limits.uploads,
         provenance=target_section(configuration).provenance,
         dry_run=dry_run,
         verify_content=verify_content,
-        selection=selection,
-        create_missing=create,
+        selection=selection or EVERYTHING,
+        create_missing=configuration.settings.mapping.create_missing,
         add_rows=lambda fresh: add_rows(configuration.mapping_file, fresh),
         rows=rows,
         source_kinds=adapter(configuration.settings.source.tracker).capabilities.kinds,
         strict=strict,
     )
+    if settings.create_missing and not settings.creates:
+        output.warn("with --limit or a filter no entities are created at the target")
     try:
         with held_archive(configuration.archive, "load") as (archive, catalog):
             view_at(catalog, at)
@@ -159,7 +153,7 @@ async def run_load(
                 summary = await load(target.tracker, archive, catalog, settings, progress=progress, stop=stop)
     finally:
         await target.tracker.close()
-    if create and dry_run and (would := (summary.stubs or {}).get("would_create")):
+    if settings.creates and dry_run and (would := (summary.stubs or {}).get("would_create")):
         output.note(f"{would} entities would be created first; their files are not rehearsed and count as unmapped")
     elif unmapped := summary.uploads.unmapped:
         output.warn(f"{unmapped} files belong to entities without a row in {configuration.mapping_file.name}")
@@ -170,34 +164,23 @@ async def run_load(
     return summary
 
 
-def mapping_rows(configuration: Configuration, target: Target) -> Rows:
-    """The mapping file, its kinds checked against those of the target. `ConfigError` names the line."""
-    from migrator.mapping import read_rows
-
-    rows = read_rows(configuration.mapping_file, may_lack=configuration.settings.mapping.create_missing)
-    rows.require_target_kinds(target.capabilities.kinds)
-    return rows
-
-
 async def _moved(
     configuration: Configuration, summary: LoadSummary, output: Output, stop: asyncio.Event, *, dry_run: bool
 ) -> LoadSummary:
-    """Roll back what is at former entities and has arrived at the new ones; `moved` in the summary counts it."""
-    from jobs.runtime import cancel_on_stop, held_archive
-    from jobs.wiring import wire_target
-    from migrator.pipeline.load import to_delete
+    """Roll back files at former entities that have arrived at the new ones; `moved` in the summary counts them."""
+    from migrator.jobs.runtime import cancel_on_stop, held_archive
+    from migrator.jobs.wiring import wire_target
+    from migrator.pipeline.load import deletable
     from migrator.pipeline.rollback import RollbackSettings, rollback
 
     target = wire_target(configuration, dry_run=dry_run)
-    uploads, only = configuration.settings.limits.uploads, to_delete(summary.changed or ())
+    uploads, only = configuration.settings.limits.uploads, deletable(summary.changed or ())
     undo = RollbackSettings(target.identity, None, uploads, dry_run=dry_run, only=only)
     try:
         with held_archive(configuration.archive, "load") as (_, catalog):
             await cancel_on_stop(target.tracker.check(), stop)
             with output.progress("move") as progress:
-                done = await rollback(target.tracker, catalog, undo, progress=progress, stop=stop)
+                undone = await rollback(target.tracker, catalog, undo, progress=progress, stop=stop)
     finally:
         await target.tracker.close()
-    worst = (RunStatus.INTERRUPTED, RunStatus.INCOMPLETE, RunStatus.COMPLETE)
-    status = min(summary.status, done.status, key=worst.index)
-    return replace(summary, status=status, moved=done.deletions, failures=(*summary.failures, *done.failures))
+    return summary.with_moved(undone)

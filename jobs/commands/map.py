@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import config_argument
-from jobs.output import Output
-from migrator.pipeline.summary import MapSummary, OpenEntity
+from migrator.jobs.options import config_argument
+from migrator.jobs.output import Output
+from migrator.pipeline.summary import MapSummary
 
 if TYPE_CHECKING:
     from migrator.config import Configuration
-
-_COLUMNS = ("kind", "entity", "title", "url", "why")
 
 
 @click.command("map")
@@ -36,24 +31,24 @@ def command(output: Output, /, *, config: Path) -> MapSummary:
     mapping (mapping.open.csv for mapping.csv), from which a person can continue; each run rewrites it. Entities that
     are left over are no failure: the exit status is 0. Run a backup first.
     """
-    from jobs.runtime import cancel_on_stop, run_job
     from migrator.config import read_configuration
+    from migrator.jobs.runtime import cancel_on_stop, run_job
 
     configuration = read_configuration(config)
     return run_job(lambda stop: cancel_on_stop(_map(configuration, output), stop))
 
 
 async def _map(configuration: Configuration, output: Output) -> MapSummary:
-    from jobs.runtime import held_archive
-    from jobs.wiring import wire_target_listing
-    from migrator.mapping import add_rows, read_mapping, replace_file, rule
-    from migrator.pipeline.map import MapSettings, propose
+    from migrator.jobs.runtime import held_archive
+    from migrator.jobs.wiring import wire_target_listing
+    from migrator.mapping import add_rows, parse_rule, read_mapping, replace_file
+    from migrator.pipeline.map import MapSettings, open_rows, propose
 
     target, path = wire_target_listing(configuration), configuration.mapping_file
     for warning in target.warnings:
         output.warn(warning)
-    rules = [rule(name) for name in configuration.settings.mapping.match]
-    settings = MapSettings(rules, read_mapping(path, may_lack=True), lambda rows: add_rows(path, rows))
+    rules = [parse_rule(name) for name in configuration.settings.mapping.match]
+    settings = MapSettings(rules, read_mapping(path, may_be_missing=True), lambda rows: add_rows(path, rows))
     try:
         with held_archive(configuration.archive, "map") as (_, catalog):
             output.note(f"target: {await target.tracker.check()}")
@@ -61,21 +56,5 @@ async def _map(configuration: Configuration, output: Output) -> MapSummary:
                 summary = await propose(target.tracker, catalog, settings, progress=progress)
     finally:
         await target.tracker.close()
-    left = [*summary.ambiguous, *summary.unmatched]
-    await asyncio.to_thread(replace_file, configuration.open_file, _open_rows(left))
-    return replace(summary, mapping=str(path), open=str(configuration.open_file))
-
-
-def _open_rows(left: Sequence[OpenEntity]) -> str:
-    written = io.StringIO(newline="")
-    rows = csv.writer(written, lineterminator="\n")
-    rows.writerow(["source_kind", "source_id", "title", "url", "why", "candidates"])
-    for one in left:
-        candidates = (f"{ref['target_kind']} {ref['target_id']}".strip() for ref in one.candidates)
-        rows.writerow([_cell(getattr(one, column)) for column in _COLUMNS] + [_cell("; ".join(candidates))])
-    return written.getvalue()
-
-
-def _cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula; anybody can write a title."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    await asyncio.to_thread(replace_file, configuration.unmatched_file, open_rows(summary))
+    return replace(summary, mapping=str(path), open=str(configuration.unmatched_file))

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import config_argument, paranoid_option
-from jobs.output import Output
+from migrator.jobs.options import config_argument, paranoid_option
+from migrator.jobs.output import Output
 from migrator.model import RunStatus
-from migrator.pipeline.summary import MigrateSummary
+from migrator.pipeline.summary import MigrateSummary, worst_of
 
 if TYPE_CHECKING:
     from migrator.config import Configuration
-
-_WORST = (RunStatus.INTERRUPTED, RunStatus.DAMAGED, RunStatus.INCOMPLETE, RunStatus.COMPLETE)
 
 
 @click.command("migrate")
@@ -29,8 +27,8 @@ def command(output: Output, /, *, config: Path, paranoid: bool) -> MigrateSummar
     The load reads the target back, entity by entity; what is not there as it was sent is a failure. Mapping and target
     are checked before the backup begins.
     """
-    from jobs.runtime import run_job
     from migrator.config import read_configuration
+    from migrator.jobs.runtime import run_job
 
     configuration = read_configuration(config)
     return run_job(lambda stop: _migrate(configuration, output, stop, paranoid=paranoid))
@@ -39,10 +37,10 @@ def command(output: Output, /, *, config: Path, paranoid: bool) -> MigrateSummar
 async def _migrate(
     configuration: Configuration, output: Output, stop: asyncio.Event, *, paranoid: bool
 ) -> MigrateSummary:
-    from jobs.commands.backup import run_backup
-    from jobs.commands.load import mapping_rows, run_load
-    from jobs.runtime import cancel_on_stop
-    from jobs.wiring import wire_target
+    from migrator.jobs.commands.backup import run_backup
+    from migrator.jobs.commands.load import run_load
+    from migrator.jobs.runtime import cancel_on_stop
+    from migrator.jobs.wiring import mapping_rows, wire_target
 
     target = wire_target(configuration)
     try:
@@ -53,6 +51,6 @@ async def _migrate(
     backup, load = await run_backup(configuration, output, stop, paranoid=paranoid), None
     if not stop.is_set():
         load = await run_load(configuration, output, stop)
-    statuses = {backup.status, *([load.status] if load else []), *([RunStatus.INTERRUPTED] if stop.is_set() else [])}
-    status = next(status for status in _WORST if status in statuses)
+    statuses = [backup.status, load.status if load else backup.status]
+    status = RunStatus.INTERRUPTED if stop.is_set() else worst_of(*statuses)
     return MigrateSummary(status=status, backup=backup, load=load or {})

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.output import Output
-from jobs.runtime import held_archive, run_job
+from migrator.jobs.output import Output
+from migrator.jobs.runtime import held_archive, run_job
 from migrator.pipeline.summary import PruneSummary
 from migrator.units import parse_duration
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from jobs.options import archive_argument
-from jobs.output import Output
+from migrator.jobs.options import archive_argument
+from migrator.jobs.output import Output
 from migrator.pipeline.summary import RebuildSummary
 
 
@@ -15,13 +15,13 @@ from migrator.pipeline.summary import RebuildSummary
 @archive_argument
 @click.pass_obj
 def command(_: Output, /, *, archive: Path) -> RebuildSummary:
-    """Make the catalog of ARCHIVE anew, where it is lost, damaged or not what its manifest tells.
+    """Rebuild the catalog of ARCHIVE if it is lost, damaged or differs from its manifest.
 
     A damaged catalog is kept as catalog.db.damaged-N. The next backup fetches missing files again. Apart from them, a
     backup downloads nothing, and a load uploads nothing, that was recorded before. A sound catalog stays, and a
     manifest that is lost or damaged is rewritten from it. If it was killed, run it again.
     """
-    from jobs.runtime import held_folder
+    from migrator.jobs.runtime import held_folder
     from migrator.pipeline.rebuild import rebuild
     from migrator.store import sqlite_errors
 

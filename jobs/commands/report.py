@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from jobs.options import archive_argument, at_option
-from jobs.output import Output
-from jobs.runtime import read_archive
+from migrator.jobs.options import archive_argument, at_option
+from migrator.jobs.output import Output
+from migrator.jobs.runtime import read_archive
 from migrator.pipeline.summary import ReportSummary
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import config_argument, require_yes, yes_option
-from jobs.output import Output
+from migrator.jobs.options import config_argument, require_yes, yes_option
+from migrator.jobs.output import Output
 from migrator.pipeline.summary import RollbackSummary
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def command(output: Output, /, *, config: Path, load: int | None, dry_run: bool,
 
     On a terminal it asks first, showing the number of files and the address; "no" deletes nothing (exit status 130).
     """
-    from jobs.runtime import run_job
     from migrator.config import read_configuration
+    from migrator.jobs.runtime import run_job
 
     configuration = read_configuration(config)
     if not dry_run and not yes:
@@ -41,8 +41,8 @@ def command(output: Output, /, *, config: Path, load: int | None, dry_run: bool,
 
 
 def _ask(configuration: Configuration, load: int | None) -> None:
-    from jobs.runtime import held_archive
-    from jobs.wiring import identity, target_section
+    from migrator.jobs.runtime import held_archive
+    from migrator.jobs.wiring import identity, target_section
 
     section = target_section(configuration)
     with held_archive(configuration.archive, "rollback") as (_, catalog):
@@ -54,9 +54,9 @@ def _ask(configuration: Configuration, load: int | None) -> None:
 async def run_rollback(
     configuration: Configuration, output: Output, stop: asyncio.Event, load: int | None = None, *, dry_run: bool = False
 ) -> RollbackSummary:
-    """Log in, hold the archive, roll back all loads into this target, or one."""
-    from jobs.runtime import cancel_on_stop, held_archive
-    from jobs.wiring import wire_target
+    """Log in, lock the archive, roll back one load, or all into this target."""
+    from migrator.jobs.runtime import cancel_on_stop, held_archive
+    from migrator.jobs.wiring import wire_target
     from migrator.pipeline.rollback import NO_DELETE, RollbackSettings, rollback
 
     target = wire_target(configuration, dry_run=dry_run)

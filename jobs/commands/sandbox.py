@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
 
 import click
 
-from jobs.output import Output
+from migrator.jobs.output import Output
 
 
 @click.command("sandbox")
@@ -26,7 +25,7 @@ def command(output: Output, /, *, tracker: str, port: int, entities: int, seed: 
     Prints its URL and credentials, and serves until it is stopped. All trackers with the same seed hold the same
     entities under the same ids, so one can be migrated into another (start that one with --empty).
     """
-    from jobs.runtime import run_job
+    from migrator.jobs.runtime import run_job
 
     async def serve(stop: asyncio.Event) -> None:
         await _serve(output, stop, tracker, port, entities, seed, empty=empty)
@@ -47,7 +46,7 @@ async def _serve(
         await sandbox.start(port)
     except OSError as error:
         raise ConfigError(f"port {port} can't be used: {error.strerror}") from None
-    facts: dict[str, Any] = {"command": "sandbox", "status": "complete", "tracker": tracker, "url": sandbox.url}
+    facts = {"command": "sandbox", "status": "complete", "tracker": tracker, "url": sandbox.url}
     if output.as_json:
         click.echo(json.dumps({**facts, "auth": sandbox.credentials}))
     else:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import archive_argument, share
-from jobs.output import Output
+from migrator.jobs.options import archive_argument, share
+from migrator.jobs.output import Output
 from migrator.pipeline.summary import VerifySummary
 from migrator.units import parse_duration
 
 if TYPE_CHECKING:
-    from migrator.pipeline.verify import Part
+    from migrator.pipeline.verify import Portion
 
 
 def span(value: str) -> float:
@@ -32,7 +32,7 @@ def span(value: str) -> float:
 @click.option("--max-time", type=span, metavar="TIME", help="Stop after this time, e.g. 90s, 10m or 2h; see above.")
 @click.pass_obj
 def command(output: Output, /, *, archive: Path, sample: float | None, max_time: float | None) -> VerifySummary:
-    """Hash every blob of ARCHIVE again and hold the catalog against the disk, and against its manifest.
+    """Hash every blob of ARCHIVE again, and compare the catalog with the disk and with its manifest.
 
     Each problem has a code. Files: E01 damaged, E02 missing, E03 unknown, E04 wrong length, E05 content of another
     file, E06 not a regular file; the next backup fetches them again, if the source still has them. Catalog: E10
@@ -42,16 +42,16 @@ def command(output: Output, /, *, archive: Path, sample: float | None, max_time:
     With --sample or --max-time it checks a part of the blobs and continues where the last partial verify stopped, so
     that several of them get through all blobs. Catalog and manifest are always checked.
     """
-    from jobs.runtime import run_job
-    from migrator.pipeline.verify import Part
+    from migrator.jobs.runtime import run_job
+    from migrator.pipeline.verify import Portion
 
-    return run_job(lambda stop: _verify(archive, Part(sample, max_time), output, stop))
+    return run_job(lambda stop: _verify(archive, Portion(sample, max_time), output, stop))
 
 
-async def _verify(root: Path, part: Part, output: Output, stop: asyncio.Event) -> VerifySummary:
-    from jobs.runtime import held_folder
+async def _verify(root: Path, portion: Portion, output: Output, stop: asyncio.Event) -> VerifySummary:
+    from migrator.jobs.runtime import held_folder
     from migrator.pipeline.verify import verify
     from migrator.store import sqlite_errors
 
     with held_folder(root, "verify", reads=True) as archive, sqlite_errors(root), output.progress("verify") as progress:
-        return await verify(archive, part=part, progress=progress, stop=stop)
+        return await verify(archive, portion=portion, progress=progress, stop=stop)

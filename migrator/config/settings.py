@@ -12,7 +12,7 @@ import dataclasses
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from yarl import URL
@@ -20,7 +20,8 @@ from yarl import URL
 from migrator.errors import ConfigError
 from migrator.filenames import on_disk
 from migrator.hints import did_you_mean
-from migrator.mapping import rule
+from migrator.mapping import parse_rule
+from migrator.printable import printable
 from migrator.units import parse_duration, parse_rate, parse_share
 
 
@@ -49,7 +50,7 @@ def _proxy(value: object) -> str:
 
 def _rules(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
-        rule(name)
+        parse_rule(name)
     return names
 
 
@@ -162,7 +163,7 @@ class Configuration:
         return resolved_path(self.folder, self.settings.archive)
 
     @property
-    def open_file(self) -> Path:
+    def unmatched_file(self) -> Path:
         """Where `map` lists the entities for which it found no row: beside the mapping, e.g. `mapping.open.csv`."""
         return self.mapping_file.with_name(f"{self.mapping_file.stem}.open.csv")
 
@@ -202,8 +203,10 @@ def read_configuration(path: Path) -> Configuration:
 
 
 def _message(item: Any, model: type[BaseModel], where: str) -> str:
-    path = [str(part) for part in item["loc"] if not str(part).startswith(("dict[", "str", "constrained"))]
-    key = _in_one_line(".".join(path))
+    path = [str(part) for part in item["loc"]]
+    if item["type"] != "extra_forbidden":
+        path = [part for part in path if not _is_branch(part)]
+    key = printable(".".join(path))
     if item["type"] == "extra_forbidden":
         return unknown_key(where, key, _keys_beside(model, path))
     if item["type"] == "missing":
@@ -211,39 +214,36 @@ def _message(item: Any, model: type[BaseModel], where: str) -> str:
     return f"{where}: {key}: {str(item['msg']).removeprefix('Value error, ')}"
 
 
-def _in_one_line(key: str) -> str:
-    return "".join(char if char.isprintable() else "\ufffd" for char in key)
+def _is_branch(part: str) -> bool:
+    """Whether pydantic names a branch of the type of a secret here, as it does after the secret's key."""
+    return part in {"str", "constrained-str"} or part.startswith("dict[")
 
 
 def unknown_key(where: str, key: str, known: list[str]) -> str:
     """The message for an unknown key, with the most similar known one."""
-    key = _in_one_line(key)
+    key = printable(key)
     parent, dot, last = key.rpartition(".")
     hint = did_you_mean(last, sorted(known), "known here are", lambda near: f"{parent}{dot}{near}")
     return f"{where}: unknown key {key}; {hint}"
 
 
 def _keys_beside(model: type[BaseModel], path: list[str]) -> list[str]:
-    sections: dict[str, type[BaseModel]] = {
-        "source": SourceSection,
-        "target": TargetSection,
-        "tls": TlsSection,
-        "mapping": MappingSection,
-        "limits": Limits,
-    }
+    """The keys of the section that the last key of a path is in."""
     for part in path[:-1]:
-        model = sections.get(part, model)
+        field = model.model_fields.get(part)
+        kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]
+        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
     return list(model.model_fields)
 
 
-def options_of(given: Mapping[str, Any], kind: type[Any], where: str) -> Any:
+def options_of(given: Mapping[str, Any], options_class: type[Any], where: str) -> Any:
     """[source.options] or [target.options] as the dataclass that the adapter declares."""
-    known = [field.name for field in dataclasses.fields(kind)]
+    known = [field.name for field in dataclasses.fields(options_class)]
     for key in given:
         if key not in known:
             raise ConfigError(unknown_key("configuration", f"{where}.{key}", known))
     try:
-        return TypeAdapter(kind).validate_python(dict(given))
+        return TypeAdapter(options_class).validate_python(dict(given))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

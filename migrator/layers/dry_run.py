@@ -1,4 +1,4 @@
-"""A rehearsal: what reads is passed on, what writes is answered without being sent."""
+"""A target for a dry run: calls that read are passed on, calls that write are answered and not sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DryRunTarget(TargetWrapper):
 
     @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """What the target would have answered."""
+        """The file as the target would have described it, without an id."""
         return Attachment("", owner, draft.name, draft.size, media_type=draft.media_type, description=draft.description)
 
     @override

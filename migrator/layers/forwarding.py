@@ -1,6 +1,6 @@
-"""A `Source` and a `Target` that pass every verb on; a layer overrides the verbs that it changes.
+"""A `Source` and a `Target` that pass every call on; a layer overrides the methods that it changes.
 
-Beware: a new verb of the ports has to be passed on here, and `RetryingSource` or `RetryingTarget` has to retry it.
+Beware: a new method of the ports has to be passed on here, and `RetryingSource` or `RetryingTarget` has to retry it.
 """
 
 from __future__ import annotations

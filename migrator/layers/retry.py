@@ -1,7 +1,7 @@
 """Retries around any tracker: `Retrying(Verified(adapter))` for a source, `DryRun(Retrying(adapter))` for a target.
 
-Calls are retried here and nowhere else. The request rate is not a layer, because it applies to each request and not to
-each verb; it is in `wire.rate`.
+Calls are retried here and nowhere else. The request rate is not a layer, because it limits requests, and one call may
+need several; it is in `wire.rate`.
 
 Beware: an upload is never repeated blindly. Only one that certainly did not arrive (no connection, a 429 or 503) is
 sent again; an `OutcomeUnknownError` goes up to the load, which looks at the target first.
@@ -33,11 +33,11 @@ MaxRetries = Callable[[errors.MigratorError], int]
 """How often a call that ended in this error may be repeated."""
 
 MAX_FIRST_RETRIES = 3
-"""Retries of the first login, for which a person waits."""
+"""Retries of the first login, because a person is waiting for it."""
 _MAY_BE_MISTAKEN = (errors.RejectedError, errors.AuthError, errors.LoginPageError, errors.TrackerUnreachableError)
-"""Errors that are final, but that a tracker that has answered before may also give by mistake once in a while."""
+"""Errors that are final, but that a tracker that has answered before may return by mistake once in a while."""
 _MAX_REFUSED_FILES = 10
-"""After this many refused files in a row, a refusal is believed at once."""
+"""After this many refused files in a row, a refusal counts as final at once."""
 _log = logging.getLogger("migrator.retries")
 
 
@@ -61,10 +61,10 @@ class RetryPolicy:
     async def call(self, call: Callable[[], Awaitable[T]], mistakes: MaxRetries = lambda _: 0) -> T:
         """The result of the call, or its last error once no retries are left.
 
-        `mistakes` says how often an error that is final, but may be a mistake, is retried all the same.
+        `mistakes` says how often a final error is retried all the same, because it may be a mistake.
         """
         try:
-            return await call()  # outside of tenacity, which costs a third of a small download
+            return await call()  # outside of tenacity, which takes as long as a third of a small download
         except errors.MigratorError as error:
             if not self._max_retries(error, mistakes):
                 raise
@@ -116,7 +116,7 @@ class RetryPolicy:
         error = state.outcome.exception() if state.outcome else None
         wait = state.next_action.sleep if state.next_action else 0.0
         _log.info("%s; again in %.1f s (try %d)", error, wait, state.attempt_number)
-        # What another host asks for is a plain RetriableError: it is not the tracker that asks.
+        # If another host asked to wait, that is a plain RetriableError, and not to be logged as the tracker's wish.
         if _requested_wait(state) >= wait and isinstance(error, errors.ThrottledError):
             self.waits.asked(wait, getattr(error, "status", None))
         else:
@@ -129,11 +129,11 @@ def _requested_wait(state: RetryCallState) -> float:
 
 
 class RetryingSource(SourceWrapper):
-    """Repeats what may go well next time, with the sink rewound before each try.
+    """Repeats calls that may succeed next time; the sink of a download is rewound before each try.
 
-    Once a tracker has answered, it is there and takes the credentials. From then on a refusal, a 404 or a page in the
-    middle of a listing is retried like any other fault, and a 401 that persists is about this one item, unless `check`
-    is refused, too.
+    Once a tracker has answered, it is known to be reachable and to accept the credentials. From then on a refusal, a
+    404 or a page in the middle of a listing is retried like any other fault, and a 401 that persists is about this one
+    item, unless `check` is refused, too.
     """
 
     def __init__(self, inner: Source, policy: RetryPolicy) -> None:
@@ -192,12 +192,12 @@ class RetryingSource(SourceWrapper):
         self._refused_files = 0
 
     def _mistakes_of_file(self, error: errors.MigratorError) -> int:
-        """For a file, only a 401 may be a mistake, unless files get nothing else."""
-        passing = isinstance(error, errors.AuthError) and self._answered and self._refused_files < _MAX_REFUSED_FILES
-        return self._policy.login_pages if passing else 0
+        """For a file, only a 401 may be a mistake, unless all recent files got one."""
+        possible = isinstance(error, errors.AuthError) and self._answered and self._refused_files < _MAX_REFUSED_FILES
+        return self._policy.login_pages if possible else 0
 
     def _mistakes_of_entity(self, error: errors.MigratorError) -> int:
-        """For an entity, what the account may not see is final, and a 404 is checked once."""
+        """For an entity, a 403 is final, and any other refusal, such as a 404, is checked once."""
         if not self._answered or isinstance(error, errors.ForbiddenError | errors.NotExposedError):
             return 0
         return 1 if isinstance(error, errors.RejectedError) else self._policy.retries
@@ -207,11 +207,11 @@ class RetryingSource(SourceWrapper):
         try:
             return await policy.call(call, mistakes)
         except errors.AuthError as error:
-            if not self._answered or not await self._takes_credentials():
+            if not self._answered or not await self._accepts_credentials():
                 raise
             raise errors.UnauthorizedError(f"{error}; other requests with them are answered") from error
 
-    async def _takes_credentials(self) -> bool:
+    async def _accepts_credentials(self) -> bool:
         try:
             await self._inner.check()
         except errors.MigratorError:
@@ -220,7 +220,7 @@ class RetryingSource(SourceWrapper):
 
 
 class RetryingTarget(TargetWrapper):
-    """Repeats what may go well next time; uploads only if they certainly did not arrive."""
+    """Repeats calls that may succeed next time; uploads only if they certainly did not arrive."""
 
     def __init__(self, inner: Target, policy: RetryPolicy) -> None:
         super().__init__(inner)
@@ -259,7 +259,7 @@ class RetryingTarget(TargetWrapper):
 
     @override
     async def read_back(self, remote: Attachment, sink: Sink) -> None:
-        """`UnexpectedBodyError` unless the listed size came: a file that was cut would look like another one."""
+        """`UnexpectedBodyError` unless the listed size came: a truncated file would look like another one."""
 
         async def once() -> None:
             sink.rewind()

@@ -1,7 +1,7 @@
 """Sources that check that a download is the file that was listed.
 
 A body is compared with what the tracker said about it: the listed size, or else the length that the answer announced.
-Where there is neither, only a second download can show a fault (`ParanoidSource`). A body is judged while it arrives,
+If there is neither, only a second download can show a fault (`ParanoidSource`). A body is judged while it arrives,
 because a wrong one usually shows in its first bytes or in the first byte beyond the expected size, and because an
 endless one must not fill the disk.
 

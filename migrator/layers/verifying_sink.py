@@ -1,7 +1,8 @@
-"""Watches one download: whether it is the file that was listed, and whether it is compressed.
+"""Checks one download: whether it is the file that was listed, and whether it is compressed.
 
-A body of the listed length is the file. If the length differs, the body is judged by what it looks like and by the
-length that the answer announced; if it claims to be compressed, by which of the two readings fits.
+A body of the listed length is the file. If the length differs, the body is judged by its first bytes and by the length
+that the answer announced. If it is declared as compressed, it is judged both decoded and unchanged: the reading that
+fits is the right one.
 
 Beware: a listing with wrong sizes (0 after an import, a size from before a conversion) and a proxy that cuts bodies
 look alike: the length differs from the listed one, but is the announced one. If it were always refused, such a file
@@ -42,7 +43,7 @@ MAX_UNANNOUNCED_BYTES = 64 * 1024 * 1024
 MAX_EXPANSION = 200
 """Beyond MAX_UNANNOUNCED_BYTES, a packed file that grows by more than this factor is taken for a bomb."""
 PACKED, PLAIN = "as packed", "as it came"
-"""The two ways to read a body that claims to be packed."""
+"""The two readings of a body that is declared as compressed: decode it, or take it unchanged."""
 
 _NEVER_TEXT = re.compile(
     r"image/(?:png|jpeg|gif|webp|bmp|tiff)|application/(?:zip|gzip|x-7z-compressed|vnd\.openxmlformats-.*)"
@@ -54,15 +55,15 @@ _PACKED_TYPES = ("gzip", "tgz", "x-compress", "gtar-compressed", "x-tar-compress
 
 
 class _OnceMoreError(UnexpectedBodyError):
-    """Another download will decide; `verified_download` catches it."""
+    """The file has to be downloaded once more; `verified_download` catches this and does it."""
 
 
 async def verified_download(
     download: Callable[[Sink], Awaitable[None]], attachment: Attachment, sink: Sink, *, strict: bool = False
 ) -> None:
-    """Download a file into the sink; `UnexpectedBodyError` if what came is not the file.
+    """Download a file into the sink; `UnexpectedBodyError` if the body is not the file.
 
-    It is downloaded again if it was packed in another way than it seemed, or does not have the listed length.
+    It is downloaded again if it was first read the wrong way, decoded or unchanged, or does not have the listed length.
     `strict`: a body of another length is never accepted.
     """
     verifying = VerifyingSink(sink, attachment, strict=strict)
@@ -77,13 +78,13 @@ async def verified_download(
 
 
 class VerifyingSink(Sink):
-    """Counts the bytes that pass, keeps the first ones, undoes a transport coding, and stops what is too long."""
+    """Passes a body on, decoded if it was compressed in transit, and raises as soon as it can't be the file."""
 
     def __init__(self, inner: Sink, attachment: Attachment, *, strict: bool = False) -> None:
         self._inner, self._attachment, self._strict = inner, attachment, strict
         self._listed = attachment.size if attachment.size is None or attachment.size >= 0 else None
         self._facts = BodyFacts()
-        self._misread: set[str] = set()  # the readings that turned out wrong
+        self._wrong_readings: set[str] = set()
         self._equal_hashes: list[bytes] = []
         self._decoder: ContentDecoder | None = None
         self._hash: Any = None
@@ -105,7 +106,7 @@ class VerifyingSink(Sink):
     async def write(self, chunk: bytes) -> None:
         """Bytes beyond the limit are dropped, and soon end the download with `UnexpectedBodyError`."""
         if self._decoder is not None and not self._decoder.bytes_in and not may_be_encoded(self._facts.coding, chunk):
-            self._misread.add(PACKED)
+            self._wrong_readings.add(PACKED)
             self._take_as_it_comes()
         if self._decoder is None:
             await self._take(chunk)
@@ -144,32 +145,32 @@ class VerifyingSink(Sink):
         if is_error_page(facts, self._head, html_expected=expects_html(self._attachment)):
             raise LoginPageError(page_instead(self._head))
         if listed is None:
-            self._refuse_words()
+            self._refuse_text()
         self._warn_if_odd(packed=packed)
 
     def _seems_packed(self) -> bool:
         """Whether to undo the coding: the listed length decides if a length was announced, otherwise the name."""
-        if self._misread:
-            return PACKED not in self._misread
+        if self._wrong_readings:
+            return PACKED not in self._wrong_readings
         if self._listed is None or self._facts.length is None:
             return not self._is_named_packed()
         return self._facts.length != self._listed
 
     def _may_be_packed(self) -> bool:
-        return self._facts.coding in DECODABLE and PACKED not in self._misread
+        return self._facts.coding in DECODABLE and PACKED not in self._wrong_readings
 
     def _is_named_packed(self) -> bool:
         types = f"{self._attachment.media_type} {self._facts.media_type}".lower()
         return self._attachment.name.lower().endswith(_PACKED_NAMES) or any(word in types for word in _PACKED_TYPES)
 
     def _take_as_it_comes(self) -> None:
-        """Read the body as it is, up to the listed length or, unless `strict`, up to another one that was announced."""
+        """Take the body unchanged, up to the listed length or, unless `strict`, up to another announced one."""
         listed, announced = self._listed, self._facts.length
         if announced is None and self._facts.framed:
             announced = (listed or 0) + MAX_UNANNOUNCED_BYTES
-        odd = listed is not None and announced not in {None, listed} and not self._strict
-        self._decoder, self._limit = None, announced if odd else listed
-        self._hash = hashlib.sha256() if odd else None
+        other_length = listed is not None and announced not in {None, listed} and not self._strict
+        self._decoder, self._limit = None, announced if other_length else listed
+        self._hash = hashlib.sha256() if other_length else None
 
     async def _take(self, chunk: bytes) -> None:
         if len(self._head) < SNIFFED_BYTES:
@@ -192,7 +193,7 @@ class VerifyingSink(Sink):
 
     def _again(self, reading: str) -> _OnceMoreError:
         """The error that starts another download, to be read the other way."""
-        self._misread.add(reading)
+        self._wrong_readings.add(reading)
         return _OnceMoreError(f"not the file, read {reading}")
 
     def _judge_size(self) -> None:
@@ -206,7 +207,7 @@ class VerifyingSink(Sink):
         if self._hash is None or size != announced or self._is_something_else():
             if self._excess:
                 self._refuse_excess()
-            raise UnexpectedBodyError(f"too short: {size} bytes came{self._page()}, {listed} were listed")
+            raise UnexpectedBodyError(f"too short: {size} bytes came{self._page_note()}, {listed} were listed")
         if facts.coding and facts.coding not in DECODABLE:
             raise UnexpectedBodyError(f"compressed ({facts.coding}), though it was asked for as it is")
         self._equal_hashes.append(self._hash.digest())
@@ -225,16 +226,15 @@ class VerifyingSink(Sink):
         return not named and _is_text(facts.media_type) and not self._may_be_text(facts.media_type)
 
     def _may_be_text(self, media_type: str) -> bool:
-        guesses = {
-            self._attachment.media_type.partition(";")[0].strip().lower(),
-            mimetypes.guess_type(self._attachment.name)[0] or "",
-        }
+        guesses = {self._listed_type(), mimetypes.guess_type(self._attachment.name)[0] or ""}
         known = guesses - {"", "application/octet-stream"}
         return any(_is_text(guess) for guess in known) if known else media_type == "text/plain"
 
+    def _listed_type(self) -> str:
+        return self._attachment.media_type.partition(";")[0].strip().lower()
+
     def _warn_if_odd(self, *, packed: bool) -> None:
-        odd = self._listed is not None and self._size != self._listed
-        if odd:
+        if self._listed is not None and self._size != self._listed:
             self.warn(f"listed with {self._listed} bytes, {self._size} came")
         if self._facts.coding and not packed and self._size != self._listed and not self._is_named_packed():
             self.warn(f"said to be compressed ({self._facts.coding}), kept as it came")
@@ -243,25 +243,22 @@ class VerifyingSink(Sink):
         self._refuse_message()
         if self._excess.startswith(b"HTTP/1."):
             raise UnexpectedBodyError(f"another answer's bytes follow the {self._listed} that were listed")
-        raise UnexpectedBodyError(f"too long: more than the {self._listed} bytes that were listed{self._page()}")
+        raise UnexpectedBodyError(f"too long: more than the {self._listed} bytes that were listed{self._page_note()}")
 
     def _refuse_message(self) -> None:
         if looks_like_error(self._facts, self._head) and not expects_json(self._attachment):
             raise UnexpectedBodyError("an error message (JSON) instead of the file")
 
-    def _refuse_words(self) -> None:
-        """Raise if the body is declared as text, and is text, while the file never is, such as a picture."""
-        facts, named = self._facts, mimetypes.guess_type(self._attachment.name)[0] or ""
+    def _refuse_text(self) -> None:
+        """Raise if the body is declared as text and is text, but the file can't be text, such as a picture."""
+        facts = self._facts
         if facts.named or not _is_text(facts.media_type) or not self._head or _BINARY.search(self._head):
             return
-        if _NEVER_TEXT.fullmatch(named) and self._attachment.media_type.partition(";")[0].strip().lower() in {
-            named,
-            "",
-            *_UNKNOWN_TYPES,
-        }:
+        by_name = mimetypes.guess_type(self._attachment.name)[0] or ""
+        if _NEVER_TEXT.fullmatch(by_name) and self._listed_type() in {by_name, "", *_UNKNOWN_TYPES}:
             raise UnexpectedBodyError(f"text ({facts.media_type}) instead of the file")
 
-    def _page(self) -> str:
+    def _page_note(self) -> str:
         return " (a web page)" if looks_like_html(self._head) and not expects_html(self._attachment) else ""
 
 

@@ -29,8 +29,8 @@ Mapping = dict[EntityRef, tuple[EntityRef, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A row to be added."""
+class NewRow:
+    """A row that the program adds, with the notes of `NOTE_COLUMNS`."""
 
     source: EntityRef
     target: EntityRef
@@ -62,34 +62,34 @@ class Rows:
                 raise ConfigError(f"{self.name} line {line}: the target has no kind {target.kind!r}; {hint}")
 
 
-def read_rows(path: Path, *, may_lack: bool = False) -> Rows:
+def read_rows(path: Path, *, may_be_missing: bool = False) -> Rows:
     """Like `read_mapping`, with line numbers; a row that occurs twice has the number of the first."""
     content = _content(path)
-    if may_lack and not (content or "").strip("\ufeff \t\r\n"):
+    if may_be_missing and _is_blank(content):
         return Rows({}, {}, path.name)
     if content is None:
         raise ConfigError(f"the mapping file {path} does not exist")
-    return _rows(_lines(_reader(content), path.name), path.name)
+    return _rows(content, path.name)
 
 
-def read_mapping(path: Path, *, may_lack: bool = False) -> Mapping:
+def read_mapping(path: Path, *, may_be_missing: bool = False) -> Mapping:
     """Read a mapping file. A source entity on two rows goes to both targets; a repeated row counts once.
 
-    `may_lack`: a missing or empty file maps nothing; otherwise it is an error.
+    `may_be_missing`: a missing or empty file maps nothing; otherwise it is an error.
     """
-    return read_rows(path, may_lack=may_lack).mapping
+    return read_rows(path, may_be_missing=may_be_missing).mapping
 
 
-def add_rows(path: Path, rows: Iterable[Row]) -> int:
+def add_rows(path: Path, rows: Iterable[NewRow]) -> int:
     """Append a row for each source entity that has none in the file now; returns the number of rows added.
 
     A missing file is created. A kill at any moment leaves the file complete or as it was before.
     `StorageError` if it can't be written, `ConfigError` if its content is not a mapping.
     """
-    content = _content(path) or ""
-    if not content.strip("\ufeff \t\r\n"):
+    content = _content(path)
+    if content is None or _is_blank(content):
         content = ",".join((*COLUMNS, *NOTE_COLUMNS)) + "\n"
-    known = _read(content, path.name)
+    known = _rows(content, path.name).mapping
     new = {(row.source, row.target): row for row in rows if row.source not in known}
     if new:
         replace_file(path, _with_rows(content, new.values()))
@@ -117,8 +117,8 @@ def _content(path: Path) -> str | None:
         raise ConfigError(f"the mapping file {path} can't be read: {error.strerror}") from None
 
 
-def _read(content: str, name: str) -> Mapping:
-    return _rows(_lines(_reader(content), name), name).mapping
+def _is_blank(content: str | None) -> bool:
+    return not (content or "").strip("\ufeff \t\r\n")
 
 
 def _reader(content: str) -> csv.Reader:  # type: ignore[name-defined]
@@ -131,7 +131,7 @@ def _delimiter(plain: str) -> str:
     return max(",;\t", key=first.count)
 
 
-def _with_rows(content: str, rows: Iterable[Row]) -> str:
+def _with_rows(content: str, rows: Iterable[NewRow]) -> str:
     """The content with these rows appended, in its own delimiter, line ends and column order."""
     reader = _reader(content)
     header = next(reader)
@@ -154,14 +154,15 @@ def _with_rows(content: str, rows: Iterable[Row]) -> str:
     return byte_order_mark + head + body + added.getvalue()
 
 
-def _cells(row: Row, columns: Sequence[str]) -> list[str]:
+def _cells(row: NewRow, columns: Sequence[str]) -> list[str]:
     values = (row.source.kind, row.source.id, row.target.kind, row.target.id, row.found_by, row.sure)
     named = dict(zip((*COLUMNS, *NOTE_COLUMNS), values, strict=True))
     return [named.get(column, "") for column in columns]
 
 
-def _lines(reader: csv.Reader, name: str) -> Iterator[tuple[int, list[str]]]:  # type: ignore[name-defined]
+def _numbered_rows(content: str, name: str) -> Iterator[tuple[int, list[str]]]:
     """Each row with the number of its last line."""
+    reader = _reader(content)
     try:
         for row in reader:
             yield reader.line_num, row
@@ -169,15 +170,17 @@ def _lines(reader: csv.Reader, name: str) -> Iterator[tuple[int, list[str]]]:  #
         raise ConfigError(f"{name} line {reader.line_num} is not valid CSV: {error}") from None
 
 
-def _rows(lines: Iterator[tuple[int, list[str]]], name: str) -> Rows:
-    header = [cell.strip().lower() for cell in next(lines, (1, []))[1]]
+def _rows(content: str, name: str) -> Rows:
+    numbered_rows = _numbered_rows(content, name)
+    _, header_row = next(numbered_rows, (1, []))
+    header = [cell.strip().lower() for cell in header_row]
     missing = [column for column in COLUMNS if column not in header]
     if missing:
         raise ConfigError(f"{name} line 1: the header lacks {', '.join(missing)}")
     positions = [header.index(column) for column in COLUMNS]
     targets_of: dict[EntityRef, dict[EntityRef, None]] = {}
     line_of: dict[Pair, int] = {}
-    for number, row in lines:
+    for number, row in numbered_rows:
         if not any(cell.strip() for cell in row):
             continue
         cells = [row[position].strip() if position < len(row) else "" for position in positions]

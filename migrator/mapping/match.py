@@ -58,7 +58,7 @@ class Match:
     why: str = ""
 
 
-def rule(written: str) -> Rule:
+def parse_rule(written: str) -> Rule:
     """The rule of this name; `ValueError` says what is wrong with the name."""
     head, _, rest = written.partition(":")
     if written == "title":
@@ -73,7 +73,7 @@ def rule(written: str) -> Rule:
         if field.strip():
             id_in = _pattern(pattern) if colon else str.strip
             return Rule(written, CONFIDENCE["custom:"], _id, lambda entity: id_in(field_of(entity.raw, field)))
-    raise ValueError(f'{written!r} is no rule; known are "title", "id", "title:PATTERN", "custom:FIELD"')
+    raise ValueError(f'{written!r} is not a rule; known are "title", "id", "title:PATTERN", "custom:FIELD"')
 
 
 def _pattern(written: str) -> Callable[[str], str]:
@@ -82,9 +82,11 @@ def _pattern(written: str) -> Callable[[str], str]:
     except re.error as error:
         raise ValueError(f"the pattern {written!r} is not one: {error}") from None
 
-    def id_in(words: str) -> str:
-        match = pattern.search(words)
-        return (match[1] if pattern.groups else match[0]) or "" if match else ""
+    def id_in(text: str) -> str:
+        match = pattern.search(text)
+        if match is None:
+            return ""
+        return (match[1] if pattern.groups else match[0]) or ""
 
     return id_in
 
@@ -159,40 +161,44 @@ class Index:
         if entity.ref in self._refs:
             return
         self._refs[entity.ref] = None
-        for rule_, table in zip(self._rules, self._keyed, strict=True):
-            if key := rule_.of_target(entity):
+        for rule, table in zip(self._rules, self._keyed, strict=True):
+            if key := rule.of_target(entity):
                 table[key].append(entity.ref)
 
     def best(self, entity: Entity) -> tuple[int, Match]:
         """The match by the first rule that finds anything; other rules and the kind choose among its candidates."""
         pairs = zip(self._rules, self._keyed, strict=True)
-        by_rule: list[Sequence[EntityRef]] = [table.get(rule_.of_source(entity), ()) for rule_, table in pairs]
+        by_rule: list[Sequence[EntityRef]] = [table.get(rule.of_source(entity), ()) for rule, table in pairs]
         first = next((number for number, refs in enumerate(by_rule) if refs), len(by_rule))
         if first == len(by_rule):
             return first, Match(entity.ref, why="nothing like it at the target")
-        left: Sequence[EntityRef] = by_rule[first]
-        if len(left) > 1:
-            left = self._narrowed(left, by_rule[first + 1 :], entity.ref.kind)
-        if len(left) > 1:
-            why = f"{len(left)} candidates by {self._rules[first].name}"
-            return first, Match(entity.ref, candidates=tuple(left[:MAX_CANDIDATES]), why=why)
-        return first, self._matched(entity.ref, left[0], by_rule, first)
+        candidates: Sequence[EntityRef] = by_rule[first]
+        if len(candidates) > 1:
+            candidates = self._narrowed(candidates, by_rule[first + 1 :], entity.ref.kind)
+        if len(candidates) > 1:
+            why = f"{len(candidates)} candidates by {self._rules[first].name}"
+            return first, Match(entity.ref, candidates=tuple(candidates[:MAX_CANDIDATES]), why=why)
+        return first, self._matched(entity.ref, candidates[0], by_rule, first)
 
     def _narrowed(
-        self, left: Sequence[EntityRef], others: Sequence[Sequence[EntityRef]], kind: str
+        self, original: Sequence[EntityRef], others: Sequence[Sequence[EntityRef]], kind: str
     ) -> Sequence[EntityRef]:
-        """The candidates on which the other rules agree, rule by rule, and then those of the same kind, if any."""
-        original = left
+        """The candidates on which the other rules agree, rule by rule, and then those of the same kind.
+
+        A rule that agrees on none of them is ignored, and so is the kind. `others` are the candidates of other rules.
+        """
+        candidates = original
         for other in others:
-            if len(left) <= len(other):
-                common = [ref for ref in left if ref in self._as_set(other)]
+            # Go through the shorter list, and look its items up in the longer one.
+            if len(candidates) <= len(other):
+                common = [ref for ref in candidates if ref in self._as_set(other)]
             else:
-                inside = self._as_set(left) if left is original else frozenset(left)
-                common = [ref for ref in other if ref in inside]
-            left = common or left
-        if 1 < len(left) <= MAX_CANDIDATES:
-            left = [ref for ref in left if ref.kind.casefold() == kind.casefold()] or left
-        return left
+                known = self._as_set(candidates) if candidates is original else frozenset(candidates)
+                common = [ref for ref in other if ref in known]
+            candidates = common or candidates
+        if 1 < len(candidates) <= MAX_CANDIDATES:
+            candidates = [ref for ref in candidates if ref.kind.casefold() == kind.casefold()] or candidates
+        return candidates
 
     def _as_set(self, refs: Sequence[EntityRef]) -> Collection[EntityRef]:
         """A list of the table as a set. Large ones are kept, because thousands of entities may share one title."""
@@ -217,7 +223,7 @@ def match(entities: Iterable[Entity], index: Index, taken: Iterable[EntityRef] =
     the same rule, neither does.
     """
     best = [index.best(entity) for entity in entities]
-    used = set(taken)
+    taken = set(taken)
     wanted: dict[EntityRef, list[int]] = defaultdict(list)
     for rule_number, candidate in best:
         if candidate.target is not None:
@@ -227,8 +233,10 @@ def match(entities: Iterable[Entity], index: Index, taken: Iterable[EntityRef] =
             yield candidate
             continue
         rivals = sorted(wanted[candidate.target])
-        if candidate.target in used or EntityRef("", candidate.target.id) in used:
+        # A row of the mapping may leave the target kind empty.
+        if candidate.target in taken or EntityRef("", candidate.target.id) in taken:
             yield _refused(candidate, f"{candidate.target} has a source already")
+        # The rivals include this candidate: another is by an earlier rule, or a second one by the same rule.
         elif rivals[0] < rule_number or rivals[1:2] == [rule_number]:
             yield _refused(candidate, f"{candidate.target} is wanted by {len(rivals)}")
         else:

@@ -1,28 +1,26 @@
 """The condition of an archive: what is damaged, what failed, who is at work. Reads only, and works during a run.
 
-What verify or an export found of a blob holds until a backup has fetched it again or a verify found it sound.
+A blob that verify or an export found damaged counts as damaged until a backup has fetched it again or a later verify
+found it sound.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from migrator.filenames import readable
 from migrator.model import RunStatus, UploadStatus
 from migrator.pipeline.health import health
-from migrator.pipeline.summary import Failure, Problem, StatusSummary
-from migrator.pipeline.verify import OF_BLOBS, with_files
+from migrator.pipeline.summary import ArchiveTotals, Failure, Problem, RunRow, StatusSummary
+from migrator.pipeline.verify import BLOB_CODES, with_files
 from migrator.store import Catalog, blob_name, holder_of, recorded_position
-
-KILLED = "killed"
 
 
 def condition(catalog: Catalog, root: Path) -> StatusSummary:
-    """The summary of `status`: `damaged`, `incomplete` where something failed, else `complete`.
+    """The summary of `status`: `damaged`, or `incomplete` if something failed, else `complete`.
 
-    `at_work` is who holds the archive. A run that was killed is `interrupted`, which the next one records, and has
-    `killed`.
+    A run that was killed is shown as `interrupted`, with `killed`; the next run records that.
     """
     holder = holder_of(root)
     standing, accepted = catalog.accepted.all().split(catalog.summaries.failures())
@@ -39,22 +37,22 @@ def condition(catalog: Catalog, root: Path) -> StatusSummary:
         source=catalog.settings.get("source"),
         at_work=holder,
         problems=tuple(problems),
-        totals=catalog.summaries.totals(),
-        runs=tuple(_as_it_is(run, holder) for run in catalog.runs.latest()),
+        totals=ArchiveTotals.of_row(catalog.summaries.totals()),
+        runs=tuple(_with_real_status(RunRow(**run), holder) for run in catalog.runs.latest()),
         failures=failures,
         accepted=tuple(map(Failure.of_row, accepted)) or None,
     )
 
 
-def _as_it_is(run: dict[str, Any], holder: dict[str, str] | None) -> dict[str, Any]:
-    """A run that the catalog calls `running` is, if it began while the archive was held by who holds it now."""
-    if run["status"] != RunStatus.RUNNING or (holder and run["started_at"] >= holder["since"]):
+def _with_real_status(run: RunRow, holder: dict[str, str] | None) -> RunRow:
+    """The run. One that the catalog calls `running` was killed, unless the present holder of the archive began it."""
+    if run.status != RunStatus.RUNNING or (holder and run.started_at >= holder["since"]):
         return run
-    return {**run, "status": str(RunStatus.INTERRUPTED), KILLED: True}
+    return replace(run, status=str(RunStatus.INTERRUPTED), killed=True)
 
 
 def _failed_uploads(catalog: Catalog, *, at_work: bool) -> list[dict[str, str | None]]:
-    """While somebody is at work, what has no answer yet is under way."""
+    """While a run is at work, uploads without an answer are under way, and have not failed."""
     return [
         upload
         for upload in catalog.summaries.upload_failures()
@@ -63,16 +61,13 @@ def _failed_uploads(catalog: Catalog, *, at_work: bool) -> list[dict[str, str | 
 
 
 def _problems(catalog: Catalog) -> list[Problem]:
-    """For blobs, what the catalog holds.
-
-    For the rest, what the last full check found and nothing has repaired since.
-    """
+    """Damaged blobs as the catalog has them now; other damage that the last check found and nothing has repaired."""
     last = [Problem.of_row(row) for row in catalog.runs.last_problems()]
-    codes = {found.sha256: found.code for found in last if found.code in OF_BLOBS}
+    codes = {problem.sha256: problem.code for problem in last if problem.code in BLOB_CODES}
     blobs = [
-        Problem(codes.get(sha256, "E02" if what == "missing" else "E01"), what, sha256, blob_name(sha256))
-        for sha256, what in catalog.blobs.problems().items()
+        Problem(codes.get(sha256, "E02" if damage == "missing" else "E01"), damage, sha256, blob_name(sha256))
+        for sha256, damage in catalog.blobs.problems().items()
     ]
-    distrusted = isinstance(recorded_position(catalog.db), str)
-    rest = [found for found in last if found.code not in OF_BLOBS and (distrusted or found.code < "E20")]
-    return [*with_files(catalog, blobs), *rest]
+    journal_damaged = isinstance(recorded_position(catalog.db), str)
+    others = [problem for problem in last if problem.code not in BLOB_CODES]
+    return [*with_files(catalog, blobs), *(other for other in others if journal_damaged or other.code < "E20")]

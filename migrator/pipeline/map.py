@@ -1,37 +1,43 @@
 """Map: list the target -> match -> add rows to the mapping file.
 
-The target is read like a source, for its entities alone; the archive's catalog knows those of the source. What the
-rules match becomes rows of the mapping file; what they don't match is listed for a person.
+The target is read like a source, for its entities only; those of the source are in the catalog. What the rules match
+becomes rows of the mapping file; the rest is listed for a person.
 
-Beware: listing the target may take minutes, in which a person may edit the file. What counts is what the file holds
-when the rows are added.
+Beware: a person may edit the file while the target is listed, which may take minutes. What counts is what the file
+holds when the rows are added.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
+import csv
+import io
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+
+from typing_extensions import override
 
 from migrator import errors
-from migrator.mapping import Index, Mapping, Match, Row, Rule, match
+from migrator.mapping import Index, Mapping, Match, NewRow, Rule, match
 from migrator.model import Entity, EntityRef, RunStatus
-from migrator.pipeline.summary import MapCounts, MapSummary, OpenEntity
+from migrator.pipeline.run import Job, RunContext, run_context
+from migrator.pipeline.summary import MapCounts, MapSummary, OpenEntity, TargetRef
 from migrator.ports import Source
+from migrator.printable import spreadsheet_cell
 from migrator.progress import Progress, Silent
 from migrator.store import Catalog
 
 
 @dataclass(frozen=True, slots=True)
 class MapSettings:
-    """`known` is the current mapping; `add_rows` adds rows to it and returns how many it accepted."""
+    """The settings of a map. `known` is the current mapping.
+
+    `add_rows` adds rows to the mapping file and returns how many it accepted.
+    """
 
     rules: Sequence[Rule]
     known: Mapping
-    add_rows: Callable[[Sequence[Row]], int]
+    add_rows: Callable[[Sequence[NewRow]], int]
 
 
 async def propose(
@@ -39,33 +45,48 @@ async def propose(
 ) -> MapSummary:
     """One run: adds a row for each entity of the archive that has none and was found at the target.
 
-    Gives the summary; its lists are `ambiguous` and `unmatched`, of entities with files only. Whoever calls holds the
-    archive. May be cancelled while it lists.
+    The caller holds the archive. The summary lists, as `ambiguous` and `unmatched`, entities with files only. Nothing
+    is in flight while the target is listed, so this is stopped by cancelling it.
     """
-    began, progress = time.monotonic(), progress or Silent()
-    run = catalog.runs.begin("map")
-    status = RunStatus.FAILED
-    summary: MapSummary | None = None
-    try:
-        index = await _listed(target, settings.rules, progress)
-        summary = await asyncio.to_thread(_proposed, catalog, index, settings)
-        status = RunStatus.COMPLETE
-    except asyncio.CancelledError:
-        status = RunStatus.INTERRUPTED
-        raise
-    finally:
-        seconds = time.monotonic() - began
-        told: dict[str, Any] = {"command": "map", "run": run, "status": str(status), "seconds": round(seconds, 2)}
-        if summary is not None:
-            summary = replace(summary, run=run, status=status, seconds=seconds)
-            told = {key: value for key, value in summary.as_json().items() if key not in {"ambiguous", "unmatched"}}
-        catalog.runs.end(run, status, told)
-    return summary
+    async with run_context(catalog, "map", mends_journal=False) as context:
+        return await context.execute(_Map(target, settings, context, progress or Silent()))
+
+
+class _Map(Job[MapSummary]):
+    def __init__(self, target: Source, settings: MapSettings, context: RunContext, progress: Progress) -> None:
+        self._target, self._settings, self._context, self._progress = target, settings, context, progress
+        self._summary = MapSummary()
+
+    @override
+    async def work(self) -> None:
+        index = await _listed(self._target, self._settings.rules, self._progress)
+        call, catalog = self._context.executor.call, self._context.catalog
+        self._summary = await call(_proposed, catalog, index, self._settings)
+
+    @override
+    async def flush(self) -> None:
+        """Rows are added to the mapping file in one step."""
+
+    @override
+    def summary(self, status: RunStatus) -> MapSummary:
+        return self._summary
+
+
+def open_rows(summary: MapSummary) -> str:
+    """A CSV file of the entities that were not mapped, for a person to continue from."""
+    written = io.StringIO(newline="")
+    rows = csv.writer(written, lineterminator="\n")
+    rows.writerow(["source_kind", "source_id", "title", "url", "why", "candidates"])
+    for entity in (*summary.ambiguous, *summary.unmatched):
+        candidates = "; ".join(map(str, entity.candidates))
+        cells = (entity.kind, entity.entity, entity.title, entity.url, entity.why, candidates)
+        rows.writerow([spreadsheet_cell(cell) for cell in cells])
+    return written.getvalue()
 
 
 async def _listed(target: Source, rules: Sequence[Rule], progress: Progress) -> Index:
-    """All entities of the target. Those that are only referred to count if nothing more is known of them."""
-    index, bare = Index(rules), {}
+    """All entities of the target, also those that are only referred to."""
+    index, only_referred_to = Index(rules), {}
     for stream in target.capabilities.entity_streams or target.capabilities.streams:
         cursor = None
         while True:
@@ -77,37 +98,37 @@ async def _listed(target: Source, rules: Sequence[Rule], progress: Progress) -> 
                 ) from error
             for entity in (*page.entities, *page.ask):
                 if entity.raw is None:
-                    bare[entity.ref] = entity
+                    only_referred_to[entity.ref] = entity
                 else:
                     index.add(entity)
             progress.entities(len(page.entities))
             cursor = page.next
             if cursor is None:
                 break
-    for entity in bare.values():
+    for entity in only_referred_to.values():
         index.add(entity)
     return index
 
 
 def _proposed(catalog: Catalog, index: Index, settings: MapSettings) -> MapSummary:
     entities = {entity.ref: entity for entity in catalog.entities.all()}
-    fresh = [entity for entity in entities.values() if entity.ref not in settings.known]
+    unmapped = [entity for entity in entities.values() if entity.ref not in settings.known]
     taken = [to for targets in settings.known.values() for to in targets]
-    found = list(match(fresh, index, taken))
-    rows = [Row(one.source, one.target, one.found_by, one.sure) for one in found if one.target]
+    matches = list(match(unmapped, index, taken))
+    rows = [NewRow(made.source, made.target, made.found_by, made.sure) for made in matches if made.target]
     with_files = {ref for ref, _ in catalog.entities.owners()}
-    left = [one for one in found if one.target is None and one.source in with_files]
-    ambiguous = tuple(_open(one, entities) for one in left if one.candidates)
-    unmatched = tuple(_open(one, entities) for one in left if not one.candidates)
+    left = [failed for failed in matches if failed.target is None and failed.source in with_files]
+    ambiguous = tuple(_open(failed, entities) for failed in left if failed.candidates)
+    unmatched = tuple(_open(failed, entities) for failed in left if not failed.candidates)
     return MapSummary(
         entities=len(entities),
         targets=len(index),
         rows=MapCounts(
-            kept=len(entities) - len(fresh),
+            kept=len(entities) - len(unmapped),
             proposed=settings.add_rows(rows),
             ambiguous=len(ambiguous),
             unmatched=len(unmatched),
-            without_files=len(found) - len(rows) - len(left),
+            without_files=len(matches) - len(rows) - len(left),
         ),
         found_by=dict(Counter(row.found_by for row in rows)),
         sure=dict(Counter(row.sure for row in rows)),
@@ -116,13 +137,6 @@ def _proposed(catalog: Catalog, index: Index, settings: MapSettings) -> MapSumma
     )
 
 
-def _open(one: Match, entities: dict[EntityRef, Entity]) -> OpenEntity:
-    entity = entities[one.source]
-    return OpenEntity(
-        one.source.kind,
-        one.source.id,
-        entity.title,
-        entity.url,
-        one.why,
-        tuple({"target_kind": ref.kind, "target_id": ref.id} for ref in one.candidates),
-    )
+def _open(failed: Match, entities: dict[EntityRef, Entity]) -> OpenEntity:
+    entity, candidates = entities[failed.source], tuple(map(TargetRef.of, failed.candidates))
+    return OpenEntity(entity.ref.kind, entity.ref.id, entity.title, entity.url, failed.why, candidates)

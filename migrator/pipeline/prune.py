@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from typing_extensions import override
+
 from migrator.model import RunStatus
+from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.summary import PruneSummary
 from migrator.progress import Progress, Silent
 from migrator.store import Archive, Catalog, Snapshot
@@ -77,49 +80,54 @@ async def prune(
 
     A dry run says what a run would do, and changes nothing.
     """
+    if dry_run:
+        return await asyncio.to_thread(lambda: _plan(catalog, retention)[1])
+    async with run_context(catalog, "prune") as context:
+        return await context.execute(_Prune(archive, retention, context, progress or Silent()), stop)
+
+
+class _Prune(Job[PruneSummary]):
+    def __init__(self, archive: Archive, retention: Retention, context: RunContext, progress: Progress) -> None:
+        self._archive, self._retention, self._context, self._progress = archive, retention, context, progress
+        self._summary = PruneSummary(snapshots={"kept": [], "removed": []}, blobs={"kept": 0, "removed": 0}, bytes=0)
+
+    @override
+    async def work(self) -> None:
+        call, pruning = self._context.executor.call, self._context.catalog.pruning
+        keep, planned = await call(_plan, self._context.catalog, self._retention)
+        self._summary = replace(planned, dry_run=None)
+        if self._retention != Retention():
+            await call(pruning.forget, keep)
+        while hashes := await call(pruning.removed_blobs):
+            if self._context.stop.requested:
+                self._context.stop.left_undone = True
+                return
+            self._progress.known(len(hashes), 0)
+            with self._context.stop.in_flight():
+                await call(self._archive.remove, hashes)
+                await call(pruning.record_deleted, hashes)
+            for _ in hashes:
+                self._progress.done()
+
+    @override
+    async def flush(self) -> None:
+        """Each batch of files is recorded as soon as it is deleted."""
+
+    @override
+    def summary(self, status: RunStatus) -> PruneSummary:
+        return self._summary
+
+
+def _plan(catalog: Catalog, retention: Retention) -> tuple[set[int], PruneSummary]:
+    """The snapshots that stay, and the summary of a dry run."""
     snapshots = catalog.snapshots.all()
     keep = retention.kept(snapshots)
-    summary = _planned(catalog, [each.run for each in snapshots], keep, nothing=retention == Retention())
-    if dry_run:
-        return summary(RunStatus.COMPLETE, None)
-    catalog.ensure_journal()
-    run = catalog.runs.begin("prune")
-    if retention != Retention():
-        catalog.pruning.forget(keep)
-    stopped = await _sweep(archive, catalog, progress or Silent(), stop or asyncio.Event())
-    done = summary(RunStatus.INTERRUPTED if stopped else RunStatus.COMPLETE, run)
-    catalog.runs.end(run, done.status, done.as_json())
-    return done
-
-
-def _planned(
-    catalog: Catalog, runs: Sequence[int], keep: set[int], *, nothing: bool
-) -> Callable[[RunStatus, int | None], PruneSummary]:
-    """Makes the summary, from what is there now."""
     plan = catalog.pruning.plan(keep)
-    kept, removed, size = (plan.kept + plan.removed, 0, 0) if nothing else (plan.kept, plan.removed, plan.bytes)
-
-    def summary(status: RunStatus, run: int | None) -> PruneSummary:
-        return PruneSummary(
-            status=status,
-            run=run,
-            dry_run=True if run is None else None,
-            snapshots={"kept": sorted(keep), "removed": sorted({*runs} - keep)},
-            blobs={"kept": kept, "removed": removed},
-            bytes=size,
-        )
-
-    return summary
-
-
-async def _sweep(archive: Archive, catalog: Catalog, progress: Progress, stop: asyncio.Event) -> bool:
-    """Delete the files of forgotten blobs; whether a stop came first."""
-    while hashes := catalog.pruning.removed_blobs():
-        if stop.is_set():
-            return True
-        progress.known(len(hashes), 0)
-        await asyncio.to_thread(archive.remove, hashes)
-        catalog.pruning.record_deleted(hashes)
-        for _ in hashes:
-            progress.done()
-    return False
+    if retention == Retention():
+        plan = replace(plan, kept=plan.kept + plan.removed, removed=0, bytes=0)
+    return keep, PruneSummary(
+        dry_run=True,
+        snapshots={"kept": sorted(keep), "removed": sorted({each.run for each in snapshots} - keep)},
+        blobs={"kept": plan.kept, "removed": plan.removed},
+        bytes=plan.bytes,
+    )

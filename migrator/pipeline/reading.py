@@ -1,9 +1,9 @@
 """Files at a target, read back: what is in them, and whether it is what was sent.
 
-A file is the same if its bytes are. A text is also the same if the target kept its characters and wrote them with
-another encoding, other line ends or without a byte order mark.
+A file is the same if its bytes are. A text is also the same if the target kept its characters but changed the encoding,
+the line ends or the byte order mark.
 
-Beware: a file that can't be read just now is not a file that can't be read. Only the second proves anything.
+Beware: that a file can't be read now proves nothing; only a definite no does.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from migrator.model import Attachment, Blob
 from migrator.ports import Body, BodyFacts, Sink, Target
 from migrator.progress import Progress, Silent
 
-TEXT_LIMIT = 4 * 1024 * 1024
-"""Texts up to this many bytes are compared as text."""
+MAX_TEXT_BYTES = 4 * 1024 * 1024
+"""Texts of at most this many bytes are compared as text."""
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -32,7 +32,7 @@ _MARKS = (
 
 
 class HashSink(Sink):
-    """Hashes a file; `content` has its bytes if no more than `keep` came, else None."""
+    """Hashes a file; keeps its bytes if there are at most `keep` of them."""
 
     def __init__(self, keep: int = 0, progress: Progress | None = None) -> None:
         self._keep, self._progress = keep, progress or Silent()
@@ -44,7 +44,7 @@ class HashSink(Sink):
 
     @override
     async def write(self, chunk: bytes) -> None:
-        self._progress.moved(len(chunk))
+        self._progress.transferred(len(chunk))
         self.sha256.update(chunk)
         self.size += len(chunk)
         if self.size <= self._keep:
@@ -61,20 +61,20 @@ class HashSink(Sink):
 
     @property
     def content(self) -> bytes | None:
-        """The bytes, if there were no more than `keep`."""
+        """The bytes; None if there were more than `keep`."""
         return bytes(self._kept) if self.size <= self._keep else None
 
 
 class Blobs(Protocol):
-    """Where the bytes are that were sent; an archive."""
+    """Where the bytes that were sent come from: an archive."""
 
     def body(self, blob: Blob) -> Body | None:
-        """The bytes of a blob, None where it is damaged or missing."""
+        """The bytes of a blob; None if it is damaged or missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What was read of one file: its hash, or why there is none. `for_good`: it is no use to ask again."""
+    """The hash of one file, or why there is none. `for_good`: asking again is no use."""
 
     sha256: str | None = None
     why: str = ""
@@ -83,14 +83,17 @@ class Contents:
 
 
 class Reader:
-    """Reads files of a target back, each once as long as this lives; raises only `ConnectError` and what is fatal."""
+    """Reads files of a target back and remembers what was in them."""
 
     def __init__(self, target: Target, blobs: Blobs) -> None:
         self._target, self._blobs = target, blobs
         self._known: dict[str, Contents] = {}
 
     async def of(self, remote: Attachment) -> Contents:
-        """What is in a file. Its length is compared with the listed one, or a truncated file would pass for another."""
+        """What is in a file; it is read only once. Raises only `ConnectError` and what is fatal.
+
+        Its length is compared with the listed one, or a truncated download would pass for another file.
+        """
         if remote.id not in self._known:
             self._known[remote.id] = await self._read(remote)
         return self._known[remote.id]
@@ -108,16 +111,16 @@ class Reader:
             return Contents(why=str(error), for_good=False)
 
     async def sha256(self, remote: Attachment) -> str:
-        """The hash of a file as it is now; raises what reading it raises."""
+        """The hash of a file, read now; raises what reading raises."""
         sink = HashSink()
         await self._target.read_back(remote, sink)
         return sink.sha256.hexdigest()
 
     async def as_text(self, remote: Attachment, blob: Blob) -> str | None:
-        """The hash of what is there, if that is the blob's text in another encoding; None if it isn't."""
+        """The hash of a file if it holds the blob's text in another encoding, else None."""
         if not may_be_re_encoded(remote, blob):
             return None
-        sink = HashSink(keep=4 * TEXT_LIMIT)
+        sink = HashSink(keep=4 * MAX_TEXT_BYTES)
         await self._target.read_back(remote, sink)
         body = self._blobs.body(blob)
         if body is None or sink.content is None:
@@ -127,19 +130,19 @@ class Reader:
 
 
 def may_be_re_encoded(remote: Attachment, blob: Blob) -> bool:
-    """Whether a file may be the blob's text in another encoding, going by sizes; no encoding takes four times more."""
-    small, most = 0 < blob.size <= TEXT_LIMIT, 4 * blob.size + 4
-    return small and (remote.size is None or 0 < remote.size <= most)
+    """Whether a file may be the blob's text in another encoding, by its size: none takes over four times as much."""
+    small, largest = 0 < blob.size <= MAX_TEXT_BYTES, 4 * blob.size + 4
+    return small and (remote.size is None or 0 < remote.size <= largest)
 
 
-def same_text(sent: bytes, found: bytes) -> bool:
-    """Whether both are text, and the same but for encoding, line ends, byte order mark and composed characters."""
-    one, other = _text(sent), _text(found)
-    return one is not None and one == other
+def same_text(sent: bytes, received: bytes) -> bool:
+    """Whether both are the same text, apart from encoding, line ends, byte order mark and composition."""
+    text, other = _text(sent), _text(received)
+    return text is not None and text == other
 
 
 def _text(content: bytes) -> str | None:
-    """The characters of a text in one form; None if it is no text."""
+    """The characters of a text in a normal form; None if it is no text."""
     mark, encoding = next(((m, e) for m, e in _MARKS if content.startswith(m)), (b"", "utf-8"))
     plain = content[len(mark) :]
     for name in (encoding,) if mark else (encoding, "cp1252"):

@@ -1,11 +1,11 @@
 """Rollback: list what loads sent, compare each file with what was sent, delete it, record it.
 
-Only files that a load is known to have sent are touched, by their id at the target, and only while they are still
-those files: with the name and size that they had there, and the same content where it can be read back. What a load
-merely found there, or what was changed there, stays.
+Only files that a load is known to have sent are deleted, by their id at the target, and only if they are still those
+files: same name and size as they had there, and same content if it can be read back. What a load merely found there, or
+what was changed there, stays.
 
-Beware: a kill between the delete and its record. The row is in doubt from before the delete until its end is recorded,
-so that the next rollback finds the file gone and counts it, and the next load looks before it sends again.
+Beware: a kill may come between the delete and its record. So the upload is recorded as in doubt before the delete. The
+next rollback then finds the file gone and counts it, and the next load looks before it sends again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 from typing_extensions import override
 
@@ -34,9 +33,10 @@ NO_DELETE = "this tracker's API can't delete files: it has to be done by hand"
 
 @dataclass(frozen=True, slots=True)
 class RollbackSettings:
-    """`identity` names the target; `load` is the id of the one run to undo, None for all into this target.
+    """The settings of a rollback. `identity` names the target.
 
-    `only` these attachments on these target entities, if it is given.
+    `load` is the id of the run to undo; None undoes all loads into this target. `only` restricts it to these
+    attachments on these target entities.
     """
 
     identity: str
@@ -54,16 +54,15 @@ async def rollback(
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
 ) -> RollbackSummary:
-    """One run. The caller holds the archive. Gives the summary of `contract.md`; may be repeated at any time.
+    """One run; the caller holds the archive. May be repeated at any time.
 
-    In a dry run nothing is deleted, and nothing recorded but the run. `ConfigError` if `load` is no load's id.
+    In a dry run nothing is deleted, and nothing recorded but the run. `ConfigError` if `load` is not the id of a load.
     """
-    async with run_context(catalog, "rollback", lambda: _expect_load(catalog, settings.load)) as context:
-        work = _Rollback(target, settings, context, progress or Silent())
-        return await context.execute(work, stop or asyncio.Event())
+    async with run_context(catalog, "rollback", lambda: _require_load(catalog, settings.load)) as context:
+        return await context.execute(_Rollback(target, settings, context, progress or Silent()), stop)
 
 
-def _expect_load(catalog: Catalog, load: int | None) -> None:
+def _require_load(catalog: Catalog, load: int | None) -> None:
     if load is not None and not catalog.runs.is_load(load):
         raise errors.ConfigError(f"run {load} is not a load of this archive; `migrator status` lists the runs")
 
@@ -71,19 +70,15 @@ def _expect_load(catalog: Catalog, load: int | None) -> None:
 class _Rollback(Job[RollbackSummary]):
     def __init__(self, target: Target, settings: RollbackSettings, context: RunContext, progress: Progress) -> None:
         self._target, self._settings, self._progress = target, settings, progress
-        self._catalog, self._executor, self._run, self._stop = (
-            context.catalog,
-            context.executor,
-            context.run,
-            context.stop,
-        )
+        self._catalog, self._executor = context.catalog, context.executor
+        self._run, self._stop = context.run, context.stop
         self._planned = 0
         self._counts: Counter[str] = Counter()
         self._failures: list[Failure] = []
 
     @override
     async def flush(self) -> None:
-        """Every deletion is recorded as soon as it is done."""
+        """Every deletion is recorded as soon as it is done, so nothing waits here."""
 
     @override
     def summary(self, _: RunStatus) -> RollbackSummary:
@@ -111,75 +106,73 @@ class _Rollback(Job[RollbackSummary]):
             entities = {to: sum(other == to for _, other in only) for to in {to for _, to in only} & entities.keys()}
         self._planned = sum(entities.values())
         self._progress.known(self._planned, 0)
-        await run_workers(
-            entities, self._clear, min(settings.deletes, self._target.capabilities.max_writes), self._stop
-        )
+        count = min(settings.deletes, self._target.capabilities.max_writes)
+        await run_workers(entities, self._roll_back_entity, count, self._stop)
 
-    async def _clear(self, to: EntityRef) -> None:
-        """All that was sent to one target entity, one after the other."""
+    async def _roll_back_entity(self, to: EntityRef) -> None:
+        """All files that were sent to one target entity, one after the other."""
         settings = self._settings
         uploads = await self._executor.call(self._catalog.uploads.to_roll_back, settings.identity, to, settings.load)
         uploads = [upload for upload in uploads if self._is_meant(upload)]
         self._progress.entities(1)
         if not self._target.capabilities.deletes:
             for upload in uploads:
-                self._tell(upload, IMPOSSIBLE, NO_DELETE)
+                self._count(upload, IMPOSSIBLE, NO_DELETE)
             return
         try:
-            there = await self._listed(to)
+            listed = await self._list(to)
         except errors.ConnectError as error:
             raise errors.TrackerUnreachableError(str(error)) from error
         except errors.ItemFailedError as error:
             for upload in uploads:
-                self._tell(upload, FAILED, f"{to} at the target: {error}")
+                self._count(upload, FAILED, f"{to} at the target: {error}")
             return
         for upload in uploads:
             if self._stop.requested:
                 self._stop.left_undone = True
                 break
-            await self._undo(upload, there)
+            await self._roll_back(upload, listed)
 
     def _is_meant(self, upload: Upload) -> bool:
         only = self._settings.only
         return only is None or (upload.attachment.id, upload.to) in only
 
-    async def _listed(self, to: EntityRef) -> dict[str, Attachment] | None:
-        """What is on the entity, by id. None if it no longer exists or this account may not see it.
-
-        Some servers answer both alike.
+    async def _list(self, to: EntityRef) -> dict[str, Attachment] | None:
+        """The files on the entity, by id. None if it no longer exists, or this account may not see it: some servers
+        answer the same to both.
         """
         try:
             return {remote.id: remote for remote in await self._target.find_attachments(to)}
         except errors.GoneError:
             return None
 
-    async def _undo(self, upload: Upload, listed: dict[str, Attachment] | None) -> None:
-        there = listed or {}
+    async def _roll_back(self, upload: Upload, listed: dict[str, Attachment] | None) -> None:
+        files = {} if listed is None else listed
         try:
-            remote = there.get(upload.remote_id) if upload.remote_id else await self._sent(upload, there)
+            remote = files.get(upload.remote_id) if upload.remote_id else await self._find_sent(upload, files)
             if remote is None and upload.remote_id and upload.accepted:
                 remote = await self._unlisted(upload)
             if remote is None:
-                await self._missing(upload, sure=listed is not None)
+                await self._settle_missing(upload, list_is_proof=listed is not None)
             elif upload.remote_id and (reason := await self._change(upload, remote)):
-                self._tell(upload, CHANGED, reason)
+                self._count(upload, CHANGED, reason)
             else:
                 await self._delete(upload, remote)
-                there.pop(remote.id, None)
+                files.pop(remote.id, None)
         except errors.ConnectError as error:
             raise errors.TrackerUnreachableError(str(error)) from error
         except errors.ItemFailedError as error:
-            self._tell(upload, FAILED, str(error))
+            self._count(upload, FAILED, str(error))
 
-    async def _sent(self, upload: Upload, there: dict[str, Attachment]) -> Attachment | None:
-        """What an upload became whose answer was never seen: a file that was not there before and holds its bytes.
+    async def _find_sent(self, upload: Upload, files: dict[str, Attachment]) -> Attachment | None:
+        """The file of an upload whose answer was never seen: it was not there before, and holds the bytes sent.
 
-        The target may have altered its name; one that no target makes of that name may be another's.
+        The target may have altered its name. A file whose name can't come from that one may be somebody else's.
         """
         arrived = await self._executor.call(self._catalog.uploads.arrived, self._settings.identity, upload.to)
         known = {remote_id for remote_id, _, _ in arrived.values()} | upload.seen
         sent_name = upload.sent_name or upload.name or ""
-        fresh = [remote for remote in there.values() if remote.id not in known and fits(upload, remote)]
+        fresh = [remote for remote in files.values() if remote.id not in known and fits(upload, remote)]
         for remote in sorted(fresh, key=lambda remote: -likeness(sent_name, remote.name)):
             digest, alike = await self._digest(remote), is_passing(remote.name) or resembles(sent_name, remote.name)
             if digest is None and alike:
@@ -193,34 +186,32 @@ class _Rollback(Job[RollbackSummary]):
         return None
 
     async def _unlisted(self, upload: Upload) -> Attachment | None:
-        """A file that no list ever showed, if the target gives it by its id, and it holds what was sent."""
-        told = (upload.remote_id or "", upload.to, upload.name or "", upload.size_there)
-        remote = Attachment(*told, locator=upload.locator)
+        """A file that no list ever showed: the target gives it by its id, and it holds what was sent."""
+        remote = _remote_of(upload)
         return remote if await self._digest(remote) in {upload.blob.sha256, upload.sha256_there} else None
 
-    async def _missing(self, upload: Upload, *, sure: bool) -> None:
-        """It is not on its entity: gone, or moved. Where it can't be asked for, the list decides, if it is `sure`.
+    async def _settle_missing(self, upload: Upload, *, list_is_proof: bool) -> None:
+        """The file is not on its entity: gone, or moved. If it can't be requested by its id, the list decides.
 
-        What was in doubt without an id, or was never listed, stays so: it may still arrive.
+        An upload in doubt that has no id, or was never listed, stays in doubt: it may still arrive.
         """
         if upload.remote_id is None or (upload.accepted and upload.status is UploadStatus.IN_DOUBT):
-            self._tell(upload, ALREADY_GONE)
+            self._count(upload, ALREADY_GONE)
             return
-        remote = Attachment(upload.remote_id, upload.to, upload.name or "", upload.size_there, locator=upload.locator)
         try:
-            await self._target.read_back(remote, HashSink())
+            await self._target.read_back(_remote_of(upload), HashSink())
         except (errors.RejectedError, errors.UnexpectedBodyError) as error:
-            if not sure and not isinstance(error, errors.GoneError):
+            if not list_is_proof and not isinstance(error, errors.GoneError):
                 raise
             await self._record(upload, UploadStatus.ROLLED_BACK)
-            self._tell(upload, DELETED if upload.deleting else ALREADY_GONE)
+            self._count(upload, DELETED if upload.deleting else ALREADY_GONE)
             return
-        self._tell(upload, CHANGED, f"no longer on {upload.to}, but still to be had: it was moved")
+        self._count(upload, CHANGED, f"no longer on {upload.to}, but still to be had: it was moved")
 
     async def _change(self, upload: Upload, remote: Attachment) -> str:
-        """How the file differs from the one that was sent; nothing if it is that one."""
-        told = remote.name and not upload.accepted  # its name is unknown until a list shows it; some lists show none
-        if (told and remote.name != upload.name) or remote.size not in {None, upload.size_there}:
+        """How the file differs from the one that was sent; empty if it doesn't."""
+        name_known = remote.name and not upload.accepted  # a list has to show it first, and some lists show none
+        if (name_known and remote.name != upload.name) or remote.size not in {None, upload.size_there}:
             was = f"{upload.name!r}, {upload.size_there} bytes"
             return f"it is {remote.name!r}, {remote.size} bytes now; it was {was}"
         digest = await self._digest(remote)
@@ -231,7 +222,7 @@ class _Rollback(Job[RollbackSummary]):
         return "its content is another now" if digest not in {None, upload.blob.sha256, upload.sha256_there} else ""
 
     async def _digest(self, remote: Attachment) -> str | None:
-        """The hash of its content; None where this can't be read."""
+        """The hash of its content; None if it can't be read."""
         sink = HashSink()
         try:
             await self._target.read_back(remote, sink)
@@ -240,9 +231,9 @@ class _Rollback(Job[RollbackSummary]):
         return sink.sha256.hexdigest()
 
     async def _delete(self, upload: Upload, remote: Attachment) -> None:
-        """The intent is recorded before, the end after; a definite no puts things back as they were."""
+        """Delete the file. It is recorded before and after; if the target refuses, as it was before."""
         if self._settings.dry_run:
-            self._tell(upload, DELETED)
+            self._count(upload, DELETED)
             return
         await self._record(upload, UploadStatus.IN_DOUBT, remote_id=remote.id, error="being deleted by a rollback")
         try:
@@ -254,15 +245,24 @@ class _Rollback(Job[RollbackSummary]):
             await self._record(upload, was, error=f"not deleted by a rollback: {error}")
             raise
         await self._record(upload, UploadStatus.ROLLED_BACK)
-        self._tell(upload, DELETED)
+        self._count(upload, DELETED)
 
-    async def _record(self, upload: Upload, status: UploadStatus, **facts: Any) -> None:
+    async def _record(
+        self, upload: Upload, status: UploadStatus, *, remote_id: str | None = None, error: str | None = None
+    ) -> None:
         if not self._settings.dry_run:
             write, identity = self._catalog.uploads.record, self._settings.identity
-            await self._executor.call(write, self._run, identity, upload, status, **facts)
+            await self._executor.call(write, self._run, identity, upload, status, remote_id=remote_id, error=error)
 
-    def _tell(self, upload: Upload, what: str, reason: str | None = None) -> None:
-        self._counts[what] += 1
+    def _count(self, upload: Upload, result: str, reason: str | None = None) -> None:
+        """Count how a deletion ended; with a reason it is a failure."""
+        self._counts[result] += 1
         self._progress.done(failed=reason is not None)
         if reason is not None:
-            self._failures.append(Failure.of_upload(upload, reason, what))
+            self._failures.append(Failure.of_upload(upload, reason, result))
+
+
+def _remote_of(upload: Upload) -> Attachment:
+    """The file at the target, as the catalog knows it."""
+    name, size = upload.name or "", upload.size_there
+    return Attachment(upload.remote_id or "", upload.to, name, size, locator=upload.locator)

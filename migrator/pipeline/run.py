@@ -1,9 +1,9 @@
-"""The frame of a run: begun in the catalog, worked on until it ends or is stopped, ended with its summary.
+"""How a run goes: it begins in the catalog, works until it ends or is stopped, and ends with its summary.
 
-Backup, load and rollback say what they do (`Job`). How a run ends, and which of several errors is reported, is
-decided here alone.
+Each command that is a run says what it does (`Job`). This module alone decides how a run ends and which of several
+errors is reported.
 
-Beware: what was finished has to be recorded in whatever way the work ended, also when it ended badly.
+Beware: what was finished has to be recorded however the work ended, also when it failed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from migrator.store import Catalog
 
 
 def first_fatal(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that says most about why everything stopped: a fatal one before others of ours before bugs."""
+    """The error that says most about why everything stopped: a fatal one, else another of ours, else a bug."""
     flat = list(_flatten(group))
     for kind in (FatalError, MigratorError):
         for error in flat:
@@ -35,10 +35,10 @@ def first_fatal(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _flatten(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
+    flat: list[BaseException] = []
     for error in group.exceptions:
-        found += _flatten(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
+        flat += _flatten(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return flat
 
 
 S = TypeVar("S", bound=RunSummary)
@@ -50,17 +50,20 @@ class Job(Protocol[S_co]):
 
     @abstractmethod
     async def work(self) -> None:
-        """All of it, or until the run's `StopToken` asks to end; cancelled if that takes too long."""
+        """Do all of it, or end early once the run's `StopToken` requests it.
+
+        A stop cancels what is not in flight at once, and the rest after GRACE_SECONDS.
+        """
 
     @abstractmethod
     async def flush(self) -> None:
-        """Record what is finished and not recorded yet, in whatever way the work ended."""
+        """Record what is finished and not recorded yet. Called however the work ended."""
 
     @abstractmethod
     def summary(self, status: RunStatus) -> S_co:
-        """What the run has to report; blocks, on the executor. `status` is how the work ended.
+        """The summary of a run whose work ended with `status`; blocks, on the executor.
 
-        Status, number and seconds of the run are filled in afterwards.
+        Its status, number and seconds are filled in afterwards.
         """
 
 
@@ -68,20 +71,20 @@ class Job(Protocol[S_co]):
 class RunContext:
     """A run that has begun. `executor` is the one thread that uses the catalog."""
 
-    command: str
     run: int
     catalog: Catalog
     executor: SerialExecutor
+    began: float
     stop: StopToken = field(default_factory=StopToken)
 
-    async def execute(self, job: Job[S], stop: asyncio.Event) -> S:
-        """Work until it ends, fails or is stopped; record the run and give its summary. Once for each context.
+    async def execute(self, job: Job[S], stop: asyncio.Event | None = None) -> S:
+        """Work until the job ends, fails or is stopped; record the run and return its summary. Call it once.
 
-        Raises what is fatal, with the run recorded as `failed` and all that was finished kept.
+        Raises what is fatal, with the run recorded as `failed` and everything finished kept.
         """
-        began, status = time.monotonic(), RunStatus.FAILED
+        status = RunStatus.FAILED
         try:
-            await self.stop.run(job.work(), stop)
+            await self.stop.run(job.work(), stop or asyncio.Event())
             status = RunStatus.INTERRUPTED if self.stop.left_undone else RunStatus.COMPLETE
         except asyncio.CancelledError:
             status = RunStatus.INTERRUPTED
@@ -89,40 +92,47 @@ class RunContext:
         except BaseExceptionGroup as group:
             raise first_fatal(group) from None
         finally:
-            summary = await self._end(job, status, began)
-        assert summary is not None  # noqa: S101 - it is only where an error is being raised
+            summary = await self._end(job, status)
+        assert summary is not None  # noqa: S101 - it is None only where an error is being raised
         return summary
 
-    async def _end(self, job: Job[S], status: RunStatus, began: float) -> S | None:
+    async def _end(self, job: Job[S], status: RunStatus) -> S | None:
         try:
             await job.flush()
-            return await self.executor.call(self._record, job, status, began)
+            return await self.executor.call(self._record, job, status)
         except StorageError:
             if status is not RunStatus.FAILED:
                 raise
-            return None  # why it failed is being raised, and the disk that can't take that note says the same
+            return None  # the error being raised says more than the disk that can't record it
 
-    def _record(self, job: Job[S], status: RunStatus, began: float) -> S:
+    def _record(self, job: Job[S], status: RunStatus) -> S:
         summary = job.summary(status)
-        if status is RunStatus.COMPLETE and (summary.failures or summary.incomplete):
-            status = RunStatus.INCOMPLETE
-        summary = replace(summary, status=status, run=self.run, seconds=time.monotonic() - began)
-        self.catalog.runs.end(self.run, status, summary.as_json())
+        seconds = time.monotonic() - self.began
+        summary = replace(summary, status=summary.status_after(status), run=self.run, seconds=seconds)
+        self.catalog.runs.end(self.run, summary.status, summary.as_record())
         return summary
 
 
 @asynccontextmanager
 async def run_context(
-    catalog: Catalog, command: str, first: Callable[[], object] = lambda: None
+    catalog: Catalog,
+    command: str,
+    prepare: Callable[[], object] = lambda: None,
+    *,
+    mends_journal: bool = True,
+    began: float | None = None,
 ) -> AsyncIterator[RunContext]:
     """Begin a run; the caller holds the archive. The executor is closed at the end.
 
-    `first` is asked on the executor whether it may begin; where that raises, there was no run.
+    `prepare` runs first, on the executor; if it raises, there was no run. `mends_journal`: a damaged journal is
+    rewritten before anything is recorded. `began` is when the command began, if that was earlier.
     """
+    began = time.monotonic() if began is None else began
     executor = SerialExecutor()
     try:
-        await executor.call(first)
-        await executor.call(catalog.ensure_journal)
-        yield RunContext(command, await executor.call(catalog.runs.begin, command), catalog, executor)
+        await executor.call(prepare)
+        if mends_journal:
+            await executor.call(catalog.ensure_journal)
+        yield RunContext(await executor.call(catalog.runs.begin, command), catalog, executor, began)
     finally:
         await executor.close()

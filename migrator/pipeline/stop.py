@@ -1,7 +1,7 @@
-"""How a run is stopped: one token that says so, counts what is in flight, and remembers what was left undone.
+"""How a run is stopped: one token that requests it, counts what is in flight, and remembers what was left undone.
 
-A stop drains: nothing new is begun, and what is in flight gets GRACE_SECONDS to finish. A worker that only waits for
-its next try is not in flight meanwhile, so a run that is stopped in an outage ends at once.
+After a stop nothing new is begun, and what is in flight gets GRACE_SECONDS to finish. A worker that waits before its
+next try is not in flight, so a run that is stopped during an outage ends at once.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ from contextvars import ContextVar
 from typing import Any
 
 GRACE_SECONDS = 8.0
-"""What work in flight gets to finish after a stop."""
+"""Seconds that work in flight gets to finish after a stop."""
+
+
+class StopRequestedError(Exception):
+    """A stop was requested: raised in a thread, to end a long call."""
 
 
 class StopToken:
-    """`requested`: begin nothing new. `left_undone`: something was not begun because of that."""
+    """The stop of one run. `requested`: begin nothing new. `left_undone`: something was not done because of that."""
 
     def __init__(self) -> None:
         self.requested = self.left_undone = False
@@ -27,7 +31,7 @@ class StopToken:
 
     @contextmanager
     def in_flight(self) -> Iterator[None]:
-        """What happens inside is finished before a stop ends the run, if it takes no longer than GRACE_SECONDS."""
+        """Count what happens inside as in flight: a stop lets it finish, unless that takes over GRACE_SECONDS."""
         token = _AT_WORK.set((self, asyncio.current_task()))
         self._begin()
         try:
@@ -36,10 +40,15 @@ class StopToken:
             self._end()
             _AT_WORK.reset(token)
 
+    def check(self) -> None:
+        """For calls in other threads: `StopRequestedError` after a stop."""
+        if self.requested:
+            raise StopRequestedError
+
     async def run(self, work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
         """Run the work; when `stop` is set, let what is in flight finish, then cancel the rest.
 
-        Raises what the work raises. Work that was cancelled counts as left undone.
+        Raises what the work raises. If the work was cancelled, something was left undone.
         """
         task = asyncio.create_task(work)
         stopping = asyncio.create_task(stop.wait())
@@ -78,11 +87,11 @@ class StopToken:
 
 
 _AT_WORK: ContextVar[tuple[StopToken, asyncio.Task[Any] | None] | None] = ContextVar("at_work", default=None)
-"""What this task counts as in flight. Tasks that it starts inherit the value, and don't count themselves."""
+"""The token that counts this task as in flight. Tasks that it starts inherit the value, and aren't counted."""
 
 
 async def back_off(seconds: float) -> None:
-    """Sleep before another try. Whoever sleeps here is not in flight, so a stop doesn't wait for it."""
+    """Sleep before another try. Meanwhile the task is not in flight, so a stop doesn't wait for it."""
     at_work = _AT_WORK.get()
     if at_work is None or at_work[1] is not asyncio.current_task():
         await asyncio.sleep(seconds)

@@ -1,25 +1,36 @@
 """What each command reports when it ends: the JSON of `--json`, the catalog's record of a run, the terminal's text.
 
-A field is a key of the JSON, under the same name and in this order. Fields of `OPTIONAL` that are None are left out.
-Whoever changes a name here changes what scripts rely on.
+A field is a key of the JSON, under the same name and in this order. `OPTIONAL` fields that are None are left out.
+
+Beware: scripts rely on these names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar
 
-from migrator.model import EntityRef, RunStatus, Upload
+from typing_extensions import override
+
+from migrator.model import Altered, EntityRef, RunStatus, Upload
 
 OPTIONAL = {"optional": True}
-"""Metadata of a field that stands in the JSON only where there is something to say."""
+"""Metadata of a field that is left out of the JSON if it is None."""
 HIDDEN = {"hidden": True}
-"""Metadata of a field that is not part of the JSON."""
+"""Metadata of a field that is never in the JSON."""
+
+
+_WORST_FIRST = (RunStatus.INTERRUPTED, RunStatus.DAMAGED, RunStatus.INCOMPLETE, RunStatus.COMPLETE)
+
+
+def worst_of(*statuses: RunStatus) -> RunStatus:
+    """The status of several runs together."""
+    return min(statuses, key=_WORST_FIRST.index)
 
 
 def as_json(value: object) -> Any:
-    """Dataclasses as objects, enums as their words, tuples as lists; everything else as it is."""
+    """Dataclasses as objects, statuses as words, tuples as lists; everything else unchanged."""
     if isinstance(value, Failure | Summary):
         return value.as_json()
     if is_dataclass(value) and not isinstance(value, type):
@@ -34,19 +45,20 @@ def as_json(value: object) -> Any:
 
 
 def _fields_of(value: Any) -> dict[str, Any]:
-    found = {}
-    for each in fields(value):
-        held = getattr(value, each.name)
-        left_out = each.metadata.get("hidden") or (each.metadata.get("optional") and held is None)
+    document = {}
+    for key in fields(value):
+        held = getattr(value, key.name)
+        left_out = key.metadata.get("hidden") or (key.metadata.get("optional") and held is None)
         if not left_out:
-            found[each.name] = round(held, 2) if each.name == "seconds" else as_json(held)
-    return found
+            document[key.name] = round(held, 2) if key.name == "seconds" else as_json(held)
+    return document
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One file or one entity that a run could not do. `target` is set where it is about an upload; `status` then says
-    how that stands. `accepted_at` is when a person accepted it.
+    """One file or one entity that failed. For an upload, `target` is its target entity and `status` its status.
+
+    `accepted_at` is when a person accepted it.
     """
 
     owner: EntityRef
@@ -59,13 +71,13 @@ class Failure:
 
     @classmethod
     def of_upload(cls, upload: Upload, reason: str, status: str = "") -> Failure:
-        """The upload of a file. Its status is that of the upload, if no other is given."""
-        of = upload.attachment
-        return cls(of.owner, of.id, of.name, reason, upload.to, status or str(upload.status))
+        """The failure of an upload; its status is that of the upload unless another is given."""
+        attachment, status = upload.attachment, status or str(upload.status)
+        return cls(attachment.owner, attachment.id, attachment.name, reason, upload.to, status)
 
     @classmethod
     def of_row(cls, row: Mapping[str, str | None]) -> Failure:
-        """As the catalog tells of one, by the keys of the JSON."""
+        """From a row of the catalog with the keys of the JSON."""
         target = EntityRef(row["target_kind"] or "", row["target_id"] or "") if "target_kind" in row else None
         owner = EntityRef(row["kind"] or "", row["entity"] or "")
         status = row.get("status") or ""
@@ -73,8 +85,8 @@ class Failure:
         return cls(owner, row["attachment"], row["name"] or "", row["reason"] or "", target, status, accepted_at)
 
     def as_json(self) -> dict[str, str | None]:
-        """Five keys, three more where an upload failed, and one where it is accepted."""
-        told: dict[str, str | None] = {
+        """Five keys, three more for an upload, and one for an accepted failure."""
+        document: dict[str, str | None] = {
             "kind": self.owner.kind,
             "entity": self.owner.id,
             "attachment": self.attachment,
@@ -82,45 +94,66 @@ class Failure:
             "reason": self.reason,
         }
         if self.target is not None:
-            told |= {"target_kind": self.target.kind, "target_id": self.target.id, "status": self.status}
+            document |= {"target_kind": self.target.kind, "target_id": self.target.id, "status": self.status}
         if self.accepted_at:
-            told["accepted_at"] = self.accepted_at
-        return told
+            document["accepted_at"] = self.accepted_at
+        return document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What all have. `run` is the run's number in the catalog; None for a command that is no run."""
+    """What all summaries have. `run` is the run's id; None for a command that is not recorded as a run."""
 
     command: ClassVar[str]
     last: ClassVar[tuple[str, ...]] = ("seconds", "problems", "failures")
-    """Keys that stand at the end of the JSON, in this order, whatever else there is."""
+    """Keys at the end of the JSON, in this order."""
 
     status: RunStatus = RunStatus.COMPLETE
     run: int | None = field(default=None, metadata=OPTIONAL)
 
     def as_json(self) -> dict[str, Any]:
-        """The JSON document: command, run and status first, what is long last."""
-        found = _fields_of(self)
+        """The JSON document: command, run and status first, long lists last."""
+        keys = _fields_of(self)
         head = {"command": self.command, **({} if self.run is None else {"run": self.run}), "status": str(self.status)}
-        middle = {key: value for key, value in found.items() if key not in {"status", "run", *self.last}}
-        return {**head, **middle, **{key: found[key] for key in self.last if key in found}}
+        middle = {key: value for key, value in keys.items() if key not in {"status", "run", *self.last}}
+        return {**head, **middle, **{key: keys[key] for key in self.last if key in keys}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary(Summary):
-    """Of a run that goes through items one by one: what it could not do, and how many seconds it took."""
+    """The summary of a run that goes through `RunContext`."""
 
     seconds: float | None = field(default=None, metadata=OPTIONAL)
-    failures: tuple[Failure, ...] = ()
-    incomplete: bool = field(default=False, metadata=HIDDEN)
-    """Makes a complete run incomplete, as failures do."""
+
+    def status_after(self, ended: RunStatus) -> RunStatus:
+        """The status of a run whose work ended like this."""
+        return ended
+
+    def as_record(self) -> dict[str, Any]:
+        """The part of the JSON that the catalog keeps."""
+        return self.as_json()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackupSummary(RunSummary):
-    """`attachments` counts what was listed and what became of it; `changes`, against the archive as it was;
-    `rechecked`, the stored files that were fetched again and compared. `accepted` are failures that don't count.
+class ItemsSummary(RunSummary):
+    """The summary of a run that handles items one by one; `failures` are the items that failed.
+
+    `incomplete` makes a run incomplete although nothing failed.
+    """
+
+    failures: tuple[Failure, ...] = ()
+    incomplete: bool = field(default=False, metadata=HIDDEN)
+
+    @override
+    def status_after(self, ended: RunStatus) -> RunStatus:
+        return RunStatus.INCOMPLETE if ended is RunStatus.COMPLETE and (self.failures or self.incomplete) else ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupSummary(ItemsSummary):
+    """The summary of a backup. `attachments` counts files by outcome; `changes` is relative to the archive before.
+
+    `rechecked` counts the stored files that were fetched again and compared; `accepted` failures don't count.
     """
 
     command = "backup"
@@ -137,7 +170,7 @@ class BackupSummary(RunSummary):
 
 @dataclass(frozen=True, slots=True)
 class UploadCounts:
-    """What a load planned, and what became of it."""
+    """The uploads that a load planned, by outcome."""
 
     planned: int
     uploaded: int
@@ -160,7 +193,7 @@ class DryRunCounts:
 
 @dataclass(frozen=True, slots=True)
 class DryRunRow:
-    """What would become of one upload."""
+    """What would happen to one upload."""
 
     kind: str
     entity: str
@@ -184,8 +217,25 @@ class ContentCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetRef:
+    """An entity at the target."""
+
+    target_kind: str
+    target_id: str
+
+    @classmethod
+    def of(cls, ref: EntityRef) -> TargetRef:
+        """The same entity, by the keys of the JSON."""
+        return cls(ref.kind, ref.id)
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.target_kind} {self.target_id}".strip()
+
+
+@dataclass(frozen=True, slots=True)
 class ChangedRow:
-    """A file at an entity that the mapping no longer names: where it belongs now, and why it stays, if it has to."""
+    """A file at an entity to which the mapping no longer sends it: where it belongs `now`, and why it `stays`."""
 
     kind: str
     entity: str
@@ -194,13 +244,13 @@ class ChangedRow:
     target_kind: str
     target_id: str
     remote_id: str | None
-    now: tuple[dict[str, str], ...]
+    now: tuple[TargetRef, ...]
     stays: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class UnmatchedRow:
-    """A row of the mapping that names nothing in the archive; `line` is that of the file."""
+    """A row of the mapping that names nothing in the archive; `line` is its line in the file."""
 
     kind: str
     entity: str
@@ -209,11 +259,32 @@ class UnmatchedRow:
     line: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class AlteredUpload:
+    """A file that arrived and that the target altered; `how` names what was altered, as in `Upload.altered`."""
+
+    kind: str
+    entity: str
+    attachment: str
+    name: str
+    target_kind: str
+    target_id: str
+    how: Altered
+
+
+@dataclass(frozen=True, slots=True)
+class UnmappedFile:
+    """A stored file of an entity that has no row in the mapping."""
+
+    kind: str
+    entity: str
+    attachment: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadSummary(RunSummary):
-    """`stubs` counts created entities; `altered` are uploads that the target altered; `moved` counts deletions at
-    former entities.
-    """
+class LoadSummary(ItemsSummary):
+    """The summary of a load. `stubs` counts created entities; `moved` counts deletions at former entities."""
 
     command = "load"
     last = ("seconds", "failures", "moved")
@@ -224,17 +295,22 @@ class LoadSummary(RunSummary):
     content: ContentCounts | None = field(default=None, metadata=OPTIONAL)
     stubs: dict[str, int] | None = field(default=None, metadata=OPTIONAL)
     changed: tuple[ChangedRow, ...] | None = field(default=None, metadata=OPTIONAL)
-    altered: tuple[dict[str, Any], ...] | None = field(default=None, metadata=OPTIONAL)
+    altered: tuple[AlteredUpload, ...] | None = field(default=None, metadata=OPTIONAL)
     unmatched_rows: tuple[UnmatchedRow, ...] | None = field(default=None, metadata=OPTIONAL)
-    unmapped_files: tuple[dict[str, Any], ...] | None = field(default=None, metadata=OPTIONAL)
+    unmapped_files: tuple[UnmappedFile, ...] | None = field(default=None, metadata=OPTIONAL)
     warnings: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
     bytes: int
     moved: DeletionCounts | None = field(default=None, metadata=OPTIONAL)
 
+    def with_moved(self, rollback: RollbackSummary) -> LoadSummary:
+        """The summary of a load that was followed by a rollback at former entities."""
+        status, failures = worst_of(self.status, rollback.status), (*self.failures, *rollback.failures)
+        return replace(self, status=status, moved=rollback.deletions, failures=failures)
+
 
 @dataclass(frozen=True, slots=True)
 class DeletionCounts:
-    """What a rollback had to delete, and what became of it."""
+    """The files that a rollback had to delete, by outcome."""
 
     planned: int
     deleted: int
@@ -245,8 +321,8 @@ class DeletionCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RollbackSummary(RunSummary):
-    """`dry_run` has the number of files that would be deleted."""
+class RollbackSummary(ItemsSummary):
+    """The summary of a rollback. `dry_run` has the number of files that would be deleted."""
 
     command = "rollback"
 
@@ -255,29 +331,37 @@ class RollbackSummary(RunSummary):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Damage that was found.
+class BlobFile:
+    """A file that has a damaged blob as its content."""
 
-    `code` never changes its meaning, `detail` is for people, `files` has what a blob holds.
-    """
+    kind: str
+    entity: str
+    attachment: str
+    name: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Damage. A `code` never changes its meaning, `detail` is for people, `files` have the damaged blob as content."""
 
     code: str
     problem: str
     sha256: str
     path: str
     detail: str | None = field(default=None, metadata=OPTIONAL)
-    files: tuple[dict[str, Any], ...] | None = field(default=None, metadata=OPTIONAL)
+    files: tuple[BlobFile, ...] | None = field(default=None, metadata=OPTIONAL)
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> Problem:
-        """As it stands in the JSON of an earlier run."""
-        files = tuple(row["files"]) if "files" in row else None
+        """From the JSON of an earlier run."""
+        files = tuple(BlobFile(**file) for file in row["files"]) if "files" in row else None
         return cls(row["code"], row["problem"], row["sha256"], row["path"], row.get("detail"), files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VerifySummary(Summary):
-    """`blobs` of `of` were hashed; `round_complete`: with those of earlier runs, that was all of them."""
+class VerifySummary(RunSummary):
+    """The summary of a verify. `blobs` of `of` were hashed; `round_complete`: with earlier runs, all of them."""
 
     command = "verify"
 
@@ -286,13 +370,19 @@ class VerifySummary(Summary):
     checked: int = 0
     of: int | None = field(default=None, metadata=OPTIONAL)
     round_complete: bool | None = field(default=None, metadata=OPTIONAL)
-    seconds: float | None = field(default=None, metadata=OPTIONAL)
     problems: tuple[Problem, ...] = ()
+
+    @override
+    def status_after(self, ended: RunStatus) -> RunStatus:
+        return RunStatus.DAMAGED if self.problems and ended is not RunStatus.FAILED else ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildSummary(Summary):
-    """`made_from`: manifest, if the catalog was made anew from it; else catalog. The counts are what it holds now."""
+    """The summary of a rebuild. `made_from` is `manifest` if the catalog was made anew, else `catalog`.
+
+    The counts are what the catalog has now.
+    """
 
     command = "rebuild"
 
@@ -305,8 +395,8 @@ class RebuildSummary(Summary):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportSummary(RunSummary):
-    """`files` and `bytes` are what stands at the destination, 0 where nothing was left there."""
+class ExportSummary(ItemsSummary):
+    """The summary of an export. `files` and `bytes` are what is at the destination: 0 if it did not finish."""
 
     command = "export"
 
@@ -316,52 +406,67 @@ class ExportSummary(RunSummary):
     bytes: int
     problems: tuple[Problem, ...]
 
+    @override
+    def status_after(self, ended: RunStatus) -> RunStatus:
+        return RunStatus.DAMAGED if self.problems and ended is RunStatus.COMPLETE else ended
+
 
 @dataclass(frozen=True, slots=True)
 class MapCounts:
-    """What became of the entities of the archive."""
+    """The entities of the archive, by outcome."""
 
-    kept: int
-    proposed: int
-    ambiguous: int
-    unmatched: int
-    without_files: int
+    kept: int = 0
+    proposed: int = 0
+    ambiguous: int = 0
+    unmatched: int = 0
+    without_files: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class OpenEntity:
-    """An entity with files that no rule found at the target, or found more than once: why, and the candidates."""
+    """An entity with files and without a row: no rule matched it, or rules matched several `candidates`."""
 
     kind: str
     entity: str
     title: str
     url: str
     why: str
-    candidates: tuple[dict[str, str], ...]
+    candidates: tuple[TargetRef, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MapSummary(Summary):
-    """`found_by` and `sure` count the new rows by rule and by certainty; `mapping` and `open` are the files written."""
+class MapSummary(RunSummary):
+    """The summary of a map. `found_by` and `sure` count the new rows by rule and by certainty.
+
+    `mapping` and `open` are the files written.
+    """
 
     command = "map"
     last = ("seconds", "mapping", "open")
 
-    entities: int
-    targets: int
-    rows: MapCounts
-    found_by: dict[str, int]
-    sure: dict[str, int]
-    ambiguous: tuple[OpenEntity, ...]
-    unmatched: tuple[OpenEntity, ...]
-    seconds: float | None = field(default=None, metadata=OPTIONAL)
+    entities: int = 0
+    targets: int = 0
+    rows: MapCounts = field(default_factory=MapCounts)
+    found_by: dict[str, int] = field(default_factory=dict)
+    sure: dict[str, int] = field(default_factory=dict)
+    ambiguous: tuple[OpenEntity, ...] = ()
+    unmatched: tuple[OpenEntity, ...] = ()
     mapping: str | None = field(default=None, metadata=OPTIONAL)
     open: str | None = field(default=None, metadata=OPTIONAL)
+
+    @override
+    def as_record(self) -> dict[str, Any]:
+        """Without the two lists, which may be as long as the archive; without counts if nothing was matched."""
+        document = self.as_json()
+        keys = document.keys() - {"ambiguous", "unmatched"}
+        if self.status is not RunStatus.COMPLETE:
+            keys = {"command", "run", "status", "seconds"}
+        return {key: value for key, value in document.items() if key in keys}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportSummary(Summary):
-    """The files that were written, and what they tell of; `redirected` counts the rows of the table of redirects."""
+    """The summary of a report: the files written, and what is in them. `redirected` counts rows of redirects."""
 
     command = "report"
 
@@ -371,6 +476,44 @@ class ReportSummary(Summary):
     attachments: int
     differing: int
     redirected: int | None = field(default=None, metadata=OPTIONAL)
+
+
+@dataclass(frozen=True, slots=True)
+class BlobTotals:
+    """How many blobs there are, and their bytes."""
+
+    count: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveTotals:
+    """What an archive holds, and what is unfinished; `attachments` and `uploads` by status."""
+
+    altered: int | None = field(default=None, metadata=OPTIONAL)
+    entities: int
+    attachments: dict[str, int]
+    blobs: BlobTotals
+    uploads: dict[str, int]
+    crawl_under_way: bool
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> ArchiveTotals:
+        """From what `Summaries.totals` returns."""
+        return cls(**{**row, "blobs": BlobTotals(**row["blobs"])})
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run, with the JSON that the catalog has of it. `killed`: it did not record its end."""
+
+    run: int
+    command: str
+    status: str
+    started_at: str
+    ended_at: str | None
+    summary: dict[str, Any] | None
+    killed: bool | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -393,8 +536,9 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusSummary(Summary):
-    """The condition of an archive, its totals and its last runs; `at_work` is who holds it. `accepted` are failures
-    that don't count. `health` is missing where an earlier snapshot is looked at.
+    """The condition of an archive, with totals and the latest runs; `at_work` is the process that holds it.
+
+    `accepted` failures don't count. `health` is missing if an earlier snapshot is looked at.
     """
 
     command = "status"
@@ -405,8 +549,8 @@ class StatusSummary(Summary):
     source: str | None
     at_work: dict[str, str] | None
     problems: tuple[Problem, ...]
-    totals: dict[str, Any]
-    runs: tuple[dict[str, Any], ...]
+    totals: ArchiveTotals
+    runs: tuple[RunRow, ...]
     failures: tuple[Failure, ...]
     accepted: tuple[Failure, ...] | None = field(default=None, metadata=OPTIONAL)
 
@@ -425,7 +569,7 @@ class AcceptSummary(Summary):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was tried: whether it works, and what is to be said of it. `warning` where it works and is odd."""
+    """One thing that was tried: whether it works, and details. `warning`: it works, but is odd."""
 
     check: str
     ok: bool
@@ -443,7 +587,7 @@ class CheckedSide:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckSummary(Summary):
-    """`target` is an empty object where none is configured."""
+    """The result of a check. `target` is an empty object if none is configured."""
 
     command = "check"
 
@@ -453,7 +597,7 @@ class CheckSummary(Summary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrateSummary(Summary):
-    """The two runs; `load` is an empty object where the backup was stopped."""
+    """The summaries of backup and load; `load` is an empty object if the backup was stopped."""
 
     command = "migrate"
 
@@ -511,7 +655,7 @@ class DiffSummary(Summary):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PruneSummary(Summary):
+class PruneSummary(RunSummary):
     """`snapshots` are runs that were `kept` and `removed`; `blobs` counts them likewise; `bytes` is what was freed."""
 
     command = "prune"
@@ -524,7 +668,7 @@ class PruneSummary(Summary):
 
 @dataclass(frozen=True, slots=True)
 class DemoStep:
-    """One step of the demo, and whether it went as it should."""
+    """One step of the demo, and whether it went as expected."""
 
     step: str
     what: str
@@ -533,7 +677,7 @@ class DemoStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoSummary(Summary):
-    """`kept` is the folder that was asked for, None where all was thrown away."""
+    """What happened in a demo. `kept` is the folder of `--keep`; None if everything was deleted."""
 
     command = "demo"
 

@@ -1,4 +1,4 @@
-"""Verify: hash every blob again, and compare catalog, disk and journal with one another.
+"""Verify: hash every blob again, and compare catalog, disk and journal with each other.
 
 Each kind of damage has a code that never changes. A damaged blob is marked in the catalog, and the next backup fetches
 it again if the source still has it. A damaged catalog is repaired by `migrator rebuild`, a damaged journal by the next
@@ -14,12 +14,17 @@ import math
 import os
 import time
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from typing_extensions import override
 
 from migrator.errors import ArchiveDamagedError
 from migrator.model import Blob, RunStatus
-from migrator.pipeline.summary import Problem, VerifySummary
+from migrator.pipeline.run import Job, RunContext, run_context
+from migrator.pipeline.stop import StopRequestedError, StopToken
+from migrator.pipeline.summary import BlobFile, Problem, VerifySummary
+from migrator.pipeline.workers import run_workers
 from migrator.progress import Progress, Silent
 from migrator.store import BLOB_FOLDERS, CATALOG, Archive, Catalog, audit, blob_name, hash_file, own_limits
 
@@ -27,60 +32,71 @@ CODES = {
     "E01": "damaged",  # the content of a blob is not what its name says
     "E02": "missing",  # the catalog knows a blob, the disk doesn't
     "E03": "unknown",  # the disk has a file that the catalog doesn't know
-    "E04": "damaged",  # a blob is cut, or longer than it was
+    "E04": "damaged",  # a blob is shorter or longer than it was
     "E05": "damaged",  # a blob has the content of another one
-    "E06": "damaged",  # in place of a blob stands a link, a folder, or a file that can't be read
-    "E10": "missing",  # there is a manifest and no catalog
+    "E06": "damaged",  # in place of a blob there is a link, a folder, or a file that can't be read
+    "E10": "missing",  # there is a manifest, but no catalog
     "E11": "damaged",  # the catalog can't be read, or its tables are not what they were
-    "E12": "damaged",  # a row of the catalog is not what the manifest tells
-    "E13": "missing",  # the manifest tells of a row that the catalog doesn't have
-    "E14": "unknown",  # the catalog has a row that the manifest doesn't tell of
+    "E12": "damaged",  # a row of the catalog differs from the manifest
+    "E13": "missing",  # the manifest has a row that the catalog doesn't have
+    "E14": "unknown",  # the catalog has a row that the manifest doesn't have
     "E21": "damaged",  # lines of the manifest are not what was written
     "E22": "missing",  # the catalog knows of a manifest, the disk doesn't
-    "E23": "missing",  # the manifest is shorter than the catalog knows
+    "E23": "missing",  # the manifest is shorter than it was
 }
-"""Code of each kind of damage, and its word. A code is never given to anything else."""
-OF_BLOBS = frozenset({"E01", "E02", "E04", "E05", "E06"})
+"""Code of each kind of damage, and the word for it. A code never changes its meaning."""
+BLOB_CODES = frozenset({"E01", "E02", "E04", "E05", "E06"})
+"""Codes of damage to a blob."""
 HASHERS = 2
-SOME = 64
-PLACE = "verify_at"
-"""Under which the catalog keeps where the last verify of a part ended."""
+"""Blobs hashed at the same time."""
+MAX_BLOBS_AT_ONCE = 64
+"""Blobs hashed before they are judged."""
+POSITION_KEY = "verify_at"
+"""The setting that holds where the last partial verify ended."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """How much of the blobs: a share of them between 0 and 1, or seconds; None is no limit. Both: what comes first."""
+class Portion:
+    """How many blobs to check: a share of them (0 to 1), or as many as `seconds` allow. None is no limit."""
 
     share: float | None = None
     seconds: float | None = None
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether all blobs are checked."""
         return self.share is None and self.seconds is None
 
 
-WHOLE = Part()
+WHOLE = Portion()
 
 
 async def verify(
-    archive: Archive, *, part: Part = WHOLE, progress: Progress | None = None, stop: asyncio.Event | None = None
+    archive: Archive, *, portion: Portion = WHOLE, progress: Progress | None = None, stop: asyncio.Event | None = None
 ) -> VerifySummary:
-    """One run over the whole archive, or over the next part of its blobs; the caller holds the archive.
+    """One run over the whole archive, or over the next portion of its blobs; the caller holds the archive.
 
-    May be repeated at any time. A catalog that can't be opened is a finding; blobs are not looked at then.
+    May be repeated at any time. If the catalog can't be opened, that is the only problem reported.
     """
     began = time.monotonic()
-    problems = [problem(code, "", path, detail) for code, path, detail in await asyncio.to_thread(audit, archive.root)]
-    if any(found.code in {"E10", "E11"} for found in problems):
+    problems = [
+        problem_of(code, "", path, detail) for code, path, detail in await asyncio.to_thread(audit, archive.root)
+    ]
+    if any(problem.code in {"E10", "E11"} for problem in problems):
         return _unopened(problems)
     try:
         catalog = Catalog(archive.root, read_only=not os.access(archive.root, os.W_OK))
     except ArchiveDamagedError as error:
-        return _unopened([problem("E11", "", CATALOG, str(error))])
+        return _unopened([problem_of("E11", "", CATALOG, str(error))])
+
+    def mark_journal() -> None:
+        damage = [problem.code for problem in problems if problem.code > "E20"]
+        if damage and not catalog.read_only:
+            catalog.mark_journal_damaged(damage[0])
+
     with closing(catalog):
-        work = _Verify(archive, catalog, part, progress or Silent(), stop or asyncio.Event(), problems)
-        return await work.run(began)
+        async with run_context(catalog, "verify", mark_journal, mends_journal=False, began=began) as context:
+            return await context.execute(_Verify(archive, portion, problems, context, progress or Silent()), stop)
 
 
 def _unopened(problems: list[Problem]) -> VerifySummary:
@@ -88,144 +104,160 @@ def _unopened(problems: list[Problem]) -> VerifySummary:
 
 
 @dataclass(slots=True)
-class _Verify:
-    archive: Archive
-    catalog: Catalog
-    part: Part
-    progress: Progress
-    stop: asyncio.Event
-    problems: list[Problem]
-    count: int = 0
-    size: int = 0
-    until: float = math.inf
-    most: float = field(default=math.inf, init=False)
+class _Folder:
+    """A folder of blobs: those that the catalog knows, the names on disk, and the names still to be checked."""
 
-    async def run(self, began: float) -> VerifySummary:
-        distrusted = [found.code for found in self.problems if found.code > "E20"]
-        if distrusted and not self.catalog.read_only:
-            self.catalog.mark_journal_damaged(distrusted[0])
-        run = self.catalog.runs.begin("verify")
-        of = self.catalog.summaries.totals()["blobs"]["count"]
-        if self.part.share is not None:
-            self.most = math.ceil(of * self.part.share)
-        if self.part.seconds is not None:
-            self.until = began + self.part.seconds
-        at = "" if self.part.whole else self.catalog.settings.get(PLACE) or ""
-        at = await self._blobs(at)
-        self.problems += [problem("E02", sha256, blob_name(sha256)) for sha256 in self.catalog.blobs.dangling()]
-        self.problems += [problem("E03", "", name) for name in self.archive.unknown_files()]
-        return self._finish(run, at, of, time.monotonic() - began)
+    name: str
+    known: dict[str, Blob]
+    on_disk: set[str]
+    left: list[str]
 
-    async def _blobs(self, at: str) -> str:
-        """Look at blobs from a place on; gives the place to go on from, nothing at the end."""
-        began_at, _, after = at.partition("/")
-        for folder in BLOB_FOLDERS[BLOB_FOLDERS.index(began_at or "00") :]:
-            known = self.catalog.blobs.in_folder(folder)
-            names = {name for name, _ in self.archive.files_in(folder)}
-            names -= self.catalog.blobs.removed_in(folder) - known.keys()
-            left = sorted(name for name in known.keys() | names if name > after)
-            self.progress.known(len(left), sum(known[name].size for name in left if name in known))
-            while left:
-                if self._enough():
-                    return f"{folder}/{after}"
-                some, left = left[: self._room()], left[self._room() :]
-                if not await self._look(folder, some, known, names):
-                    return f"{folder}/{after}"
-                after = some[-1]
-            after = ""
-        return ""
 
-    def _enough(self) -> bool:
-        return self.stop.is_set() or self.count >= self.most or time.monotonic() >= self.until
+class _Verify(Job[VerifySummary]):
+    """One verify. The position is `FOLDER/NAME` of the last blob checked, from which a partial verify continues; it is
+    empty at the end.
+    """
 
-    def _room(self) -> int:
-        return int(min(SOME, self.most - self.count))
+    def __init__(
+        self, archive: Archive, portion: Portion, problems: list[Problem], context: RunContext, progress: Progress
+    ) -> None:
+        self._archive, self._portion, self._problems, self._progress = archive, portion, problems, progress
+        self._catalog, self._executor, self._stop = context.catalog, context.executor, context.stop
+        self._position = "00/"
+        self._total = self._checked = self._bytes = 0
+        self._max_blobs, self._until = math.inf, math.inf
+        if portion.seconds is not None:
+            self._until = context.began + portion.seconds
 
-    async def _look(self, folder: str, some: list[str], known: dict[str, Blob], names: set[str]) -> bool:
-        """Hash some and judge them; False if a stop came first: then nothing is said of them."""
-        hashers = asyncio.Semaphore(HASHERS)
+    @override
+    async def work(self) -> None:
+        with self._stop.in_flight():
+            call = self._executor.call
+            await call(self._begin)
+            if not await self._check_blobs():
+                return
+            self._position = ""
+            await call(self._check_rest)
 
-        async def one(name: str) -> Blob | None:
-            async with hashers:
-                blob = await asyncio.to_thread(_hash, self.archive.blobs / folder / name, self.stop)
-            self.progress.moved(blob.size if blob else 0)
-            self.progress.done(failed=blob is None)
-            return blob
+    @override
+    async def flush(self) -> None:
+        """What was found is recorded with the summary."""
 
-        there = [name for name in some if name in names]
-        found = dict(zip(there, await asyncio.gather(*map(one, there)), strict=True))
-        if self.stop.is_set():
-            return False
-        for name in some:
-            if code := self._judged(known.get(name), found.get(name), there=name in names):
-                self.problems.append(problem(code, name, f"blobs/{folder}/{name}"))
-        here = [known[name] for name in some if name in known]
-        self.count += len(here)
-        self.size += sum(blob.size for blob in here)
+    @override
+    def summary(self, status: RunStatus) -> VerifySummary:
+        catalog, whole, at_end = self._catalog, self._portion.whole, not self._position
+        problems = with_files(catalog, self._problems)
+        damaged = {problem.sha256: problem.problem for problem in problems if problem.code in BLOB_CODES}
+        catalog.blobs.record_problems(damaged, whole=whole and at_end)
+        if not catalog.read_only and (not whole or at_end):
+            catalog.settings.set(POSITION_KEY, self._position)
+        return VerifySummary(
+            blobs=self._checked,
+            bytes=self._bytes,
+            checked=self._checked,
+            of=self._total,
+            round_complete=at_end,
+            problems=tuple(problems),
+        )
+
+    def _begin(self) -> None:
+        self._total = self._catalog.summaries.totals()["blobs"]["count"]
+        if self._portion.share is not None:
+            self._max_blobs = math.ceil(self._total * self._portion.share)
+        if not self._portion.whole:
+            self._position = self._catalog.settings.get(POSITION_KEY) or self._position
+
+    async def _check_blobs(self) -> bool:
+        """Check blobs from the position on; False if some are left."""
+        began_at, _, after = self._position.partition("/")
+        for name in BLOB_FOLDERS[BLOB_FOLDERS.index(began_at) :]:
+            folder = await self._executor.call(self._folder, name, after)
+            self._position, after = f"{name}/{after}", ""
+            self._progress.known(
+                len(folder.left), sum(folder.known[blob].size for blob in folder.left if blob in folder.known)
+            )
+            while folder.left:
+                if self._is_enough() or not await self._check_some(folder):
+                    self._stop.left_undone |= self._stop.requested
+                    return False
         return True
 
-    def _judged(self, blob: Blob | None, found: Blob | None, *, there: bool) -> str:
-        """The code of what is wrong with a blob, or a file where blobs are; nothing for none."""
-        if blob is None:
+    def _folder(self, name: str, after: str) -> _Folder:
+        known = self._catalog.blobs.in_folder(name)
+        on_disk = {file for file, _ in self._archive.files_in(name)}
+        on_disk -= self._catalog.blobs.removed_in(name) - known.keys()
+        return _Folder(name, known, on_disk, sorted(file for file in known.keys() | on_disk if file > after))
+
+    def _is_enough(self) -> bool:
+        return self._stop.requested or self._checked >= self._max_blobs or time.monotonic() >= self._until
+
+    async def _check_some(self, folder: _Folder) -> bool:
+        """Hash the next blobs and judge them; False, and none is judged, if a stop came first."""
+        count = int(min(MAX_BLOBS_AT_ONCE, self._max_blobs - self._checked))
+        names, actual = folder.left[:count], dict[str, Blob | None]()
+
+        async def hash_one(name: str) -> None:
+            actual[name] = blob = await asyncio.to_thread(_hash, self._archive.blobs / folder.name / name, self._stop)
+            self._progress.transferred(blob.size if blob else 0)
+            self._progress.done(failed=blob is None)
+
+        await run_workers([name for name in names if name in folder.on_disk], hash_one, HASHERS, self._stop)
+        if self._stop.requested:
+            return False
+        await self._executor.call(self._judge, folder, names, actual)
+        del folder.left[:count]
+        self._position = f"{folder.name}/{names[-1]}"
+        return True
+
+    def _judge(self, folder: _Folder, names: list[str], actual: dict[str, Blob | None]) -> None:
+        for name in names:
+            if code := self._code_of(folder.known.get(name), actual.get(name), on_disk=name in folder.on_disk):
+                self._problems.append(problem_of(code, name, f"blobs/{folder.name}/{name}"))
+        checked = [folder.known[name] for name in names if name in folder.known]
+        self._checked += len(checked)
+        self._bytes += sum(blob.size for blob in checked)
+
+    def _code_of(self, known: Blob | None, actual: Blob | None, *, on_disk: bool) -> str:
+        """The code of what is wrong with a blob, or with a file in its place; empty if nothing is."""
+        if known is None:
             return "E03"
-        if not there:
+        if not on_disk:
             return "E02"
-        if found is None:
+        if actual is None:
             return "E06"
-        if found == blob:
+        if actual == known:
             return ""
-        if self.catalog.blobs.has(found.sha256):
+        if self._catalog.blobs.has(actual.sha256):
             return "E05"
-        return "E01" if found.size == blob.size else "E04"
+        return "E01" if actual.size == known.size else "E04"
 
-    def _finish(self, run: int, at: str, of: int, seconds: float) -> VerifySummary:
-        self.problems = with_files(self.catalog, self.problems)
-        stopped = self.stop.is_set() and bool(at)
-        status = RunStatus.DAMAGED if self.problems else RunStatus.INTERRUPTED if stopped else RunStatus.COMPLETE
-        summary = VerifySummary(
-            run=run,
-            status=status,
-            blobs=self.count,
-            bytes=self.size,
-            checked=self.count,
-            of=of,
-            round_complete=not at,
-            seconds=seconds,
-            problems=tuple(self.problems),
-        )
-        of_blobs = {found.sha256: found.problem for found in self.problems if found.code in OF_BLOBS}
-        self.catalog.blobs.record_problems(of_blobs, whole=self.part.whole and not at)
-        if not self.catalog.read_only and (not self.part.whole or not at):
-            self.catalog.settings.set(PLACE, at)
-        self.catalog.runs.end(run, status, summary.as_json())
-        return summary
+    def _check_rest(self) -> None:
+        """Blobs that only an attachment knows of, and files that belong to no archive."""
+        self._problems += [problem_of("E02", sha256, blob_name(sha256)) for sha256 in self._catalog.blobs.dangling()]
+        self._problems += [problem_of("E03", "", name) for name in self._archive.unknown_files()]
 
 
-def _hash(path: Path, stop: asyncio.Event) -> Blob | None:
-    """What a file really is; None for one that is no regular file or can't be read."""
-
-    def go_on(_: int) -> None:
-        if stop.is_set():
-            raise InterruptedError
+def _hash(path: Path, stop: StopToken) -> Blob | None:
+    """What a file really holds; None if it is no regular file or can't be read, or after a stop."""
 
     try:
-        go_on(0)
         with own_limits(str(path)):
-            return hash_file(path, go_on) if path.is_file() and not path.is_symlink() else None
-    except OSError:
+            return hash_file(path, lambda _: stop.check()) if path.is_file() and not path.is_symlink() else None
+    except (OSError, StopRequestedError):
         return None
 
 
-def problem(code: str, sha256: str, path: str, detail: str = "") -> Problem:
-    """One finding, with the word for its code."""
+def problem_of(code: str, sha256: str, path: str, detail: str = "") -> Problem:
+    """A problem, with the word for its code."""
     return Problem(code, CODES[code], sha256, path, detail or None)
 
 
 def with_files(catalog: Catalog, problems: list[Problem]) -> list[Problem]:
-    """Findings; those about a blob with the `files` that it is the content of, which may be none."""
-    blobs = {found.sha256 for found in problems if found.code in OF_BLOBS}
+    """The same problems; each damaged blob with the `files` whose content it is, of which there may be none."""
+    blobs = {problem.sha256 for problem in problems if problem.code in BLOB_CODES}
     files = catalog.files.with_content(blobs) if blobs else {}
-    return [
-        replace(found, files=tuple(files.get(found.sha256, ()))) if found.code in OF_BLOBS else found
-        for found in problems
-    ]
+
+    def with_its_files(problem: Problem) -> Problem:
+        return replace(problem, files=tuple(BlobFile(**file) for file in files.get(problem.sha256, ())))
+
+    return [with_its_files(problem) if problem.code in BLOB_CODES else problem for problem in problems]

@@ -15,8 +15,8 @@ T = TypeVar("T")
 async def run_workers(items: Iterable[T], handle: Callable[[T], Awaitable[None]], count: int, stop: StopToken) -> None:
     """Handle each item, `count` of them side by side, begun in their order.
 
-    After a stop nothing new is begun; what is left is told as `stop.left_undone`. The first error that `handle` raises
-    cancels the others and is raised in an `ExceptionGroup`: whatever fails one item alone is caught in `handle`.
+    After a stop nothing new is begun; `stop.left_undone` is set if items are left. The first error that `handle` raises
+    cancels the others and is raised in an `ExceptionGroup`, so `handle` catches what concerns only its item.
     """
     todo = deque(items)
 

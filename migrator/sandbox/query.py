@@ -8,17 +8,17 @@ from migrator.sandbox.errors import RefusedError
 
 
 def number_in(query: Mapping[str, str], name: str, default: int, refusal: Callable[[str], RefusedError]) -> int:
-    """A number in a query that must not be negative; raises the `refusal` of a text that is none."""
+    """A number in a query that must not be negative; raises the `refusal` of any other text."""
     text = query.get(name, str(default))
     if not text.isdecimal():
         raise refusal(text)
     return int(text)
 
 
-def with_ids(rows: Sequence[Any], operator: str, number: int) -> Sequence[Any]:
-    """Of rows sorted by id, those whose id compares like that with a number.
+def in_id_range(rows: Sequence[Any], operator: str, number: int) -> Sequence[Any]:
+    """The rows whose id satisfies a comparison such as `gt 7`; `rows` are sorted by id.
 
-    This makes keyset paging over a hundred thousand rows fast.
+    The bisection makes keyset paging over a hundred thousand rows fast.
     """
     left = bisect_left(rows, number, key=lambda row: row.id)
     right = bisect_right(rows, number, key=lambda row: row.id)
@@ -32,4 +32,4 @@ ID_RANGES: Mapping[str, Callable[[int, int], slice]] = {
     "lt": lambda left, _: slice(0, left),
     "le": lambda _, right: slice(0, right),
 }
-"""The rows for each operator, by the positions before and after the rows with that very id."""
+"""The slice of the rows for each operator, from the positions before and after the row with that very id."""

@@ -1,7 +1,7 @@
 """What all sandbox trackers share: a server on the loopback interface, faults and counters.
 
-Beware: a tracker has to name its routes of uploads (`UPLOAD_ROUTE`). The body of any other request is read before it
-is handled, because its fault depends on it.
+Beware: a tracker must give its upload routes the name `UPLOAD_ROUTE`. The body of any other request is read into memory
+before it is handled, because its fault depends on the body.
 """
 
 import asyncio

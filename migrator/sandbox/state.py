@@ -1,4 +1,4 @@
-"""What a sandbox tracker holds: the world's records, and whatever was uploaded or changed since.
+"""What a sandbox tracker holds: the world's records, and what was uploaded or changed since.
 
 An uploaded file becomes a `WorldAttachment` like the others, so that a tracker lists and serves one kind of thing.
 
@@ -69,6 +69,13 @@ class TrackerState:
     def entity(self, entity_id: int) -> WorldEntity | None:
         """An entity of the world, or one that was created."""
         return self.world.entity(entity_id) or self.created.get(entity_id)
+
+    def existing_entity(self, entity_id: int) -> WorldEntity:
+        """The same; `KeyError` if there is none."""
+        entity = self.entity(entity_id)
+        if entity is None:
+            raise KeyError(entity_id)
+        return entity
 
     def entities(self) -> list[WorldEntity]:
         """All entities, by id."""
@@ -142,16 +149,16 @@ class TrackerState:
         self._next_id += 1
         now = datetime.now(UTC).replace(microsecond=0)
         attachment = WorldAttachment(
-            number,
-            entity_id,
-            None,
-            file.name,
-            file.media_type,
-            description,
-            now,
-            self._user,
-            file.size,
-            -number,
+            id=number,
+            entity_id=entity_id,
+            comment_id=None,
+            name=file.name,
+            media_type=file.media_type,
+            description=description,
+            created_at=now,
+            author=self._user,
+            size=file.size,
+            content_seed=-number,  # unlike any in the world; the content itself is in `_stored`
         )
         listed = self.attachments()
         listed.append(attachment)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from migrator.store.blobs import Archive, LargeFile, hash_file
     from migrator.store.catalog import Catalog
     from migrator.store.catalog.accepted import Acceptances, FailureKey, FailureRow, key_of
+    from migrator.store.catalog.changed_content import is_content_changed
     from migrator.store.catalog.crawl import Crawl, Vanished
     from migrator.store.catalog.database import is_archive, sqlite_errors
     from migrator.store.catalog.rechecks import RecheckRound, StoredFile
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from migrator.store.lock import ArchiveLock, holder_of
     from migrator.store.repair.auditing import audit
     from migrator.store.repair.remaking import remake
+    from migrator.store.repair.scanning import BlobScan, scan_blobs
     from migrator.store.space import FreeSpace
     from migrator.store.writer import Content, Scribe
 
@@ -32,6 +34,7 @@ __all__ = [
     "Acceptances",
     "Archive",
     "ArchiveLock",
+    "BlobScan",
     "Catalog",
     "Content",
     "Crawl",
@@ -50,12 +53,14 @@ __all__ = [
     "hash_file",
     "holder_of",
     "is_archive",
+    "is_content_changed",
     "key_of",
     "now",
     "own_limits",
     "recorded_position",
     "remake",
     "require_descriptors",
+    "scan_blobs",
     "sqlite_errors",
     "sync_filesystem",
 ]
@@ -65,6 +70,7 @@ _HOMES = {
     "Archive": "migrator.store.blobs",
     "ArchiveLock": "migrator.store.lock",
     "BLOB_FOLDERS": "migrator.store.layout",
+    "BlobScan": "migrator.store.repair.scanning",
     "CATALOG": "migrator.store.layout",
     "Catalog": "migrator.store.catalog",
     "Content": "migrator.store.writer",
@@ -89,11 +95,13 @@ _HOMES = {
     "hash_file": "migrator.store.blobs",
     "holder_of": "migrator.store.lock",
     "is_archive": "migrator.store.catalog.database",
+    "is_content_changed": "migrator.store.catalog.changed_content",
     "key_of": "migrator.store.catalog.accepted",
     "now": "migrator.store.clock",
     "own_limits": "migrator.store.disk",
     "recorded_position": "migrator.store.journal.keeper",
     "remake": "migrator.store.repair.remaking",
+    "scan_blobs": "migrator.store.repair.scanning",
     "sqlite_errors": "migrator.store.catalog.database",
 }
 

@@ -40,7 +40,7 @@ from migrator.store.writer import Content, Fresh, Scribe, write_blobs
 
 READ_BYTES = 1024 * 1024
 WRITEBACK_BYTES = 8 * 1024 * 1024
-"""Bytes of a large file after which writeback is started while more arrives."""
+"""Writeback of a large file is started each time this many more bytes were written."""
 
 
 class _Hashing(io.FileIO):
@@ -89,7 +89,8 @@ class LargeFile:
 
 
 class Archive:
-    """The folder `root`. `untrusted` are blobs that may be damaged or not yet safe, to be written again.
+    """The folder `root`. `untrusted` are blobs that may be damaged or not yet safe, to be written again: a backup adds
+    those that `verify` found damaged, and those that a killed run left without recording them.
 
     `scribe`, if given, writes large batches of small files in a process of its own.
     """
@@ -119,12 +120,12 @@ class Archive:
 
     def _write_readme(self) -> None:
         """Write README.txt completely or not at all; what it says about the blobs is made true first."""
-        place, fresh = self.root / README, self.new_incoming()
-        if not place.is_file() or place.read_bytes() != README_TEXT.encode():
+        path, fresh = self.root / README, self.new_incoming()
+        if not path.is_file() or path.read_bytes() != README_TEXT.encode():
             for name in BLOB_FOLDERS:
                 disk.seal(self.blobs / name)
             disk.write_file(fresh, README_TEXT.encode())
-            disk.rename(fresh, place)
+            disk.rename(fresh, path)
 
     def path_of(self, sha256: str) -> Path:
         """Where a blob is, or would be."""
@@ -142,13 +143,12 @@ class Archive:
             return self.path_of(blob.sha256).stat().st_size == blob.size
         return False
 
-    def store_batch(self, bodies: Sequence[tuple[Blob, Content]], known: Collection[str]) -> None:
+    def store_batch(self, bodies: Sequence[tuple[Blob, Content]]) -> None:
         """Store files that are already hashed; all are safe on disk when this returns. Repeating it is harmless.
 
-        Contents that are already here are not written again, provided their hash is `known` to the catalog: a run that
-        was killed may have named a blob that was not safe yet.
+        Contents that are already here are not written again, unless they are `untrusted`.
         """
-        present = {blob.sha256 for blob, _ in bodies if blob.sha256 in known and self.has(blob)}
+        present = {blob.sha256 for blob, _ in bodies if self.has(blob)}
         fresh: dict[str, Content] = {}
         with disk_errors(str(self.root)):
             for blob, content in bodies:
@@ -179,11 +179,6 @@ class Archive:
                 disk.remove(path)
             disk.sync_folders({path.parent for path in paths}, self.root)
 
-    def missing(self, folder: str, blobs: Iterable[Blob]) -> list[str]:
-        """The hashes of those blobs (all of one folder) that are absent or have the wrong size."""
-        sizes = dict(self.files_in(folder))
-        return [blob.sha256 for blob in blobs if sizes.get(blob.sha256) != blob.size]
-
     def files_in(self, folder: str) -> Iterator[tuple[str, int]]:
         """Name and size of every file in one blob folder."""
         with suppress(FileNotFoundError), os.scandir(self.blobs / folder) as entries:
@@ -191,9 +186,9 @@ class Archive:
                 yield entry.name, entry.stat(follow_symlinks=False).st_size
 
     def unknown_files(self) -> list[str]:
-        """What is in the archive's folder or in `blobs/` and belongs to no archive."""
-        beside = sorted(path.name for path in self.root.iterdir() if not is_ours(path.name))
-        return beside + sorted(
+        """The files and folders in the archive's folder and in `blobs/` that do not belong to an archive."""
+        in_root = sorted(path.name for path in self.root.iterdir() if not is_ours(path.name))
+        return in_root + sorted(
             f"{BLOBS}/{path.name}" for path in self.blobs.iterdir() if path.name not in set(BLOB_FOLDERS)
         )
 

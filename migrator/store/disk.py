@@ -1,4 +1,4 @@
-"""Every call that changes an archive's disk: write, rename, sync. No other module makes such calls.
+"""Every call that changes an archive on disk: write, rename, sync. No other module makes such calls.
 
 Written data is durable only after `sync_files`, and a new name only after `sync_folders`; whoever records a file calls
 both first. Because all these calls are in one place, tests can fail, kill or cut the power at each of them
@@ -29,22 +29,22 @@ _NO_SPACE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "this account's sha
 
 
 @contextmanager
-def disk_errors(what: str) -> Iterator[None]:
-    """Turn a disk's refusal into `StorageError`; `what` names the file or folder."""
+def disk_errors(subject: str) -> Iterator[None]:
+    """Turn a disk's refusal into `StorageError`; `subject` names the file or folder."""
     try:
         yield
     except OSError as error:
         if error.errno in _NO_SPACE:
-            room = f"{_NO_SPACE[error.errno]}: {what} can't be written{_left_for(what)}"
-            raise StorageError(f"{room}; nothing is lost, run the same command again once there is room") from error
+            message = f"{_NO_SPACE[error.errno]}: {subject} can't be written{_left_for(subject)}"
+            raise StorageError(f"{message}; nothing is lost, run the same command again once there is room") from error
         remedy = "`ulimit -n` allows more" if error.errno in _TOO_MANY_FILES else "it can be written"
-        message = f"{what}: {error.strerror or error}; nothing is lost, run the same command again once {remedy}"
+        message = f"{subject}: {error.strerror or error}; nothing is lost, run the same command again once {remedy}"
         raise StorageError(message) from error
 
 
-def _left_for(what: str) -> str:
-    """How much space is free near this path, if it is a path."""
-    place = Path(what)
+def _left_for(subject: str) -> str:
+    """How much space is free on the file system of the subject, if that is an absolute path."""
+    place = Path(subject)
     folder = (
         next((parent for parent in (place, *place.parents) if parent.is_dir()), None) if place.is_absolute() else None
     )
@@ -55,14 +55,14 @@ def _left_for(what: str) -> str:
 
 
 @contextmanager
-def own_limits(what: str) -> Iterator[None]:
-    """Turn read errors caused by this process's rights and limits, not by the file, into `StorageError`."""
+def own_limits(subject: str) -> Iterator[None]:
+    """Turn a read error into `StorageError` if rights or limits of this process caused it, and not the file."""
     try:
         yield
     except OSError as error:
         if error.errno not in {*_TOO_MANY_FILES, errno.ENOMEM, errno.EACCES, errno.EPERM}:
             raise
-        with disk_errors(what):
+        with disk_errors(subject):
             raise
 
 
@@ -101,12 +101,12 @@ def write_file(path: Path, body: bytes, mode: int = OWNER_ONLY) -> None:
         os.close(handle)
 
 
-def write_at(path: Path, at: int, chunk: bytes) -> None:
-    """Cut the file off at offset `at` and write there. Creates the file if necessary, readable by its owner only."""
+def write_at(path: Path, offset: int, chunk: bytes) -> None:
+    """Truncate the file to `offset` bytes and append there. Creates it if necessary, readable by its owner only."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, OWNER_ONLY)
     try:
-        os.ftruncate(handle, at)
-        os.lseek(handle, at, os.SEEK_SET)
+        os.ftruncate(handle, offset)
+        os.lseek(handle, offset, os.SEEK_SET)
         _write(handle, chunk)
     finally:
         os.close(handle)
@@ -134,7 +134,7 @@ def sync_files(folder: Path, files: Collection[Path]) -> None:
 
 
 def rename(path: Path, to: Path) -> None:
-    """Give a file another name, replacing any file of that name. The name is durable after `sync_folders`."""
+    """Rename a file, replacing any file of that name. The name is durable after `sync_folders`."""
     path.replace(to)
 
 
@@ -147,9 +147,9 @@ def sync_folders(folders: Collection[Path], root: Path) -> None:
 
 
 def seal(folder: Path) -> None:
-    """Make the files in this folder read-only; who may read them stays the same. Best effort, as no data depends on it.
+    """Make the files in this folder read-only; who may read them stays the same. Best effort: no data depends on it.
 
-    Files of other owners, and file systems without modes, stay as they are.
+    Files of other owners, and file systems without modes, are left unchanged.
     """
     with os.scandir(folder) as entries:
         for entry in entries:

@@ -1,9 +1,9 @@
-"""What an archive looks like on disk: the names of its files and folders.
+"""The layout of an archive on disk: the names of its files and folders.
 
     README.txt       explains the folder to a reader who lacks the program
     catalog.db       an SQLite database: what each file is
     manifest.jsonl   the journal: every change of the catalog's rows, as lines of JSON
-    lock             who is using the archive
+    lock             which run is using the archive
     blobs/ab/ab12..  the files, each named by the SHA-256 of its content
     incoming/        files that are being received
 
@@ -13,6 +13,8 @@ Beware: the writing process imports this without any third-party package, so onl
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 from secrets import token_hex
 
@@ -58,6 +60,12 @@ def blob_name(sha256: str) -> str:
 def blob_path(root: Path, sha256: str) -> Path:
     """Where the archive at `root` has a blob, or would have it."""
     return root.joinpath(BLOBS, sha256[:2], sha256)
+
+
+def name_for_damaged(path: Path, suffixes: Iterable[str] = ("",)) -> Path:
+    """A path under which a damaged file can be kept; unused, also with each of these suffixes."""
+    paths = (path.with_name(f"{path.name}.damaged-{number}") for number in count(1))
+    return next(path for path in paths if not any(Path(f"{path}{suffix}").exists() for suffix in suffixes))
 
 
 def new_incoming_name() -> str:

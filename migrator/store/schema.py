@@ -226,7 +226,17 @@ def _accepted_failures(db: Database) -> None:
     _run_all(db, _ACCEPTED)
 
 
+def has_table(db: Database, name: str) -> bool:
+    """Whether the catalog has this table; an archive that no newer program has worked on may lack it."""
+    return db.execute("SELECT 1 FROM main.sqlite_master WHERE name = ?", [name]).fetchone() is not None
+
+
+def columns_of(db: Database, table: str) -> set[str]:
+    """The names of a table's columns; an archive that no newer program has worked on may lack the newest."""
+    return {row[1] for row in db.execute(f"PRAGMA table_info({table})").fetchall()}
+
+
 def checkpoint_checksum(partial: bool, stream: str, cursor: str | None, done: bool, run: int) -> str:
-    """The value of `checksum` in a row of `checkpoints`, which no journal could correct. 16 hex digits."""
+    """The `checksum` of a row of `checkpoints`, 16 hex digits: this table is not in the journal to compare with."""
     text = json.dumps([bool(partial), stream, cursor, bool(done), run])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

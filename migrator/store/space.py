@@ -1,10 +1,10 @@
 """Free disk space: whether the expected files can fit, before they are fetched, and whether enough is left.
 
-Only what certainly doesn't fit is refused. Files of unknown size count as nothing, and files of equal size count once,
-because they may be the same bytes, which are stored once.
+A run is refused only if the files certainly don't fit. Files of unknown size count as nothing, and files of equal size
+count once, because they may have the same bytes, which are stored once.
 
-Beware: on a disk that is full to the last byte even the catalog can't commit, so a run stops
-while RESERVE_BYTES are free.
+Beware: on a disk that is full to the last byte even the catalog can't commit, so a run stops while RESERVE_BYTES are
+still free.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from migrator.store.disk import disk_errors
 from migrator.units import human_size
 
 RESERVE_BYTES = 16 * 1024 * 1024
-"""Bytes that stay free for the catalog."""
+"""Kept free for the catalog."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class FreeSpace:
     folder: Path
 
     def require(self, size: int) -> None:
-        """`StorageError`, with figures, if `size` more bytes don't fit beside the reserve; 0 checks only that."""
+        """`StorageError`, with figures, if the reserve and `size` more bytes don't fit."""
         with disk_errors(str(self.folder)):
             free = disk.free_bytes(self.folder)
         if free is not None and size + RESERVE_BYTES > free:
@@ -44,16 +44,16 @@ class FreeSpace:
             )
 
     def largest(self) -> int:
-        """The largest size a file here can have. A listed size beyond it is a mistake, and must not stop a run."""
+        """The largest size that a file here can have. A larger listed size is a mistake, and must not stop a run."""
         with disk_errors(str(self.folder)):
             return disk.total_bytes(self.folder) or sys.maxsize
 
     def require_for_files(self, sizes: Iterable[int | None], catalog: Catalog) -> None:
-        """The same for files to be stored. The catalog is asked for equal sizes only if the plain sum doesn't fit."""
+        """`StorageError` if files of these sizes don't fit, not counting sizes that some stored blob has."""
         largest = self.largest()
-        wanted = {size for size in sizes if size and size <= largest}
+        expected = {size for size in sizes if size and size <= largest}
         try:
-            self.require(sum(wanted))
+            self.require(sum(expected))
         except StorageError:
-            if wanted := wanted - catalog.blobs.sizes_stored(wanted):
-                self.require(sum(wanted))
+            if expected := expected - catalog.blobs.sizes_stored(expected):
+                self.require(sum(expected))

@@ -1,7 +1,7 @@
 """The registry of trackers: the name in the configuration, and the package that implements it.
 
 A package is imported only when its tracker is used; its `ADAPTER` has all that wiring needs. A new tracker is one line
-here (and the other places that the README names).
+here (and the other places that .github/CONTRIBUTING.md names).
 """
 
 from __future__ import annotations

@@ -76,15 +76,15 @@ class Describing(Protocol):
         """Set the description; may be repeated."""
 
 
-async def described(target: Describing, made: Attachment, description: str) -> Attachment:
-    """A file that was just sent, with its description.
+async def described(target: Describing, uploaded: Attachment, description: str) -> Attachment:
+    """A file that was just uploaded, with its description.
 
     If the description can't be set, the result has none: the file exists, and an error would have it sent again.
     """
-    if description in {"", made.description}:
-        return made
+    if description in {"", uploaded.description}:
+        return uploaded
     try:
-        await target.describe(made, description)
+        await target.describe(uploaded, description)
     except ItemFailedError:
-        return made
-    return replace(made, description=description)
+        return uploaded
+    return replace(uploaded, description=description)

@@ -11,11 +11,14 @@ pass the ids negated.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from migrator.errors import ArchiveDamagedError, ShortListingError
 from migrator.model import Cursor
+
+N = TypeVar("N", int, None)
 
 MAX_LOST_ANCHORS = 20
 """How often an anchor may be lost without progress. Each loss means that an item before it was deleted."""
@@ -38,9 +41,8 @@ class Keyset:
         """From the text of a cursor."""
         if cursor is None:
             return cls()
-        fields = _parsed(cursor)
-        seen, total = (_number(cursor, key) if key in fields else None for key in ("seen", "of"))
-        return cls(_number(cursor, "after"), seen, total)
+        fields = _fields_in(cursor)
+        return cls(_number(fields, "after"), _number_or(fields, "seen", None), _number_or(fields, "of", None))
 
     def next_cursor(self, ids: Sequence[int], unread: int = 0, total: int | None = None) -> Cursor | None:
         """The cursor after a page with these ids and `unread` items that can't be read; None if no id was new.
@@ -76,11 +78,16 @@ class Offset:
         """From the text of a cursor."""
         if cursor is None:
             return cls()
-        fields = _parsed(cursor)
-        lost, farthest = (_number(cursor, key) if key in fields else 0 for key in ("lost", "far"))
-        seen, total = (_number(cursor, key) if key in fields else None for key in ("seen", "of"))
-        offset, anchor, backtracking = (_number(cursor, key) for key in ("offset", "anchor", "back"))
-        return cls(offset, anchor, bool(backtracking), lost, farthest, seen, total)
+        fields = _fields_in(cursor)
+        return cls(
+            offset=_number(fields, "offset"),
+            anchor=_number(fields, "anchor"),
+            backtracking=bool(_number(fields, "back")),
+            lost=_number_or(fields, "lost", 0),
+            farthest=_number_or(fields, "far", 0),
+            seen=_number_or(fields, "seen", None),
+            total=_number_or(fields, "of", None),
+        )
 
     @property
     def skip(self) -> int:
@@ -127,8 +134,8 @@ class Offset:
     def _backtracked(self, page_size: int, total: int | None) -> Cursor:
         lost = self.lost if self.backtracking else self.lost + 1
         if lost > MAX_LOST_ANCHORS:
-            of_total = "" if total is None else f", of {total} that the server tells of"
-            reason = f"the listing ends after {self.offset} items or so{of_total}, and each time otherwise"
+            of_total = "" if total is None else f" of {total}"
+            reason = f"the listing keeps ending after about {self.offset}{of_total} items, at a different one each time"
             raise ShortListingError(reason)
         farthest = max(self.farthest, self.anchor) if self.lost else self.anchor
         return replace(self, offset=max(0, self.skip - page_size), backtracking=True, lost=lost, farthest=farthest).text
@@ -146,10 +153,10 @@ def mode_of(cursor: Cursor | None) -> type[Keyset | Offset] | None:
     """Which of the two classes wrote this cursor; None at the start."""
     if cursor is None:
         return None
-    return Keyset if "after" in _parsed(cursor) else Offset
+    return Keyset if "after" in _fields_in(cursor) else Offset
 
 
-def _parsed(cursor: Cursor) -> dict[str, object]:
+def _fields_in(cursor: Cursor) -> dict[str, object]:
     try:
         fields = json.loads(cursor)
     except ValueError:
@@ -159,8 +166,13 @@ def _parsed(cursor: Cursor) -> dict[str, object]:
     return fields
 
 
-def _number(cursor: Cursor, key: str) -> int:
-    value = _parsed(cursor).get(key)
+def _number(fields: Mapping[str, object], key: str) -> int:
+    value = fields.get(key)
     if not isinstance(value, int):
         raise ArchiveDamagedError(f"a checkpoint without {key!r}; delete the row in `checkpoints`")
     return value
+
+
+def _number_or(fields: Mapping[str, object], key: str, default: N) -> int | N:
+    """A number that earlier versions did not write, or the default."""
+    return _number(fields, key) if key in fields else default

@@ -11,11 +11,14 @@ from collections.abc import Hashable
 
 from migrator.errors import ConnectError, MigratorError, ThrottledError
 
+MAX_ATTEMPTS = 3
+"""Attempts at an item before its failure is recorded and the rest is read."""
+
 
 class FailedAttempts:
     """The failed attempts of one reader, by item. A failure is final once an item has failed `limit` times."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int = MAX_ATTEMPTS) -> None:
         self._limit = limit
         self._counts: Counter[Hashable] = Counter()
 

@@ -21,7 +21,7 @@ class FileRecords:
         self._ask, self._sample = ask, sample
         self._proven = False
 
-    async def still_list(self, attachment: Attachment, files_of: FilesOf) -> bool:
+    async def still_lists(self, attachment: Attachment, files_of: FilesOf) -> bool:
         """Whether the file still has a record, or is in the list of its entity.
 
         `GoneError` if there is no record of any other file either, which proves nothing.
@@ -31,7 +31,7 @@ class FileRecords:
             return True
         if record is None:
             raise GoneError(
-                f"attachment {attachment.id}: its record isn't there, and nor is that of any other", status=404
+                f"attachment {attachment.id}: neither its record nor that of any other file can be found", status=404
             )
         return False
 

@@ -56,6 +56,11 @@ class PageRequest:
     skip: int = 0
     sorts: bool = True
 
+    @property
+    def position(self) -> str:
+        """Where in the listing the page starts, for messages."""
+        return f"behind {self.skip} items" if self.after is None else f"after id {self.after}"
+
 
 @dataclass(frozen=True, slots=True)
 class PageItems:
@@ -114,7 +119,7 @@ class Listing:
 
         `RejectedError` if the server returns the same page again and again; its last refusal if it supports no order.
         """
-        refusal: MigratorError = UnexpectedBodyError("the listing is sorted otherwise than it was asked for")
+        refusal: MigratorError = UnexpectedBodyError("the listing is not sorted as requested")
         for request, state in self._requests(cursor):
             try:
                 answer = await self.fetch(request)
@@ -167,7 +172,9 @@ class Listing:
         """`ShortListingError` if this is the last page, but the server's own count says that more should follow."""
         count, total = len(answer.items) + len(answer.unread), answer.total
         if answer.more and not answer.items:
-            raise ShortListingError("the listing ended with an empty page, though the server tells of more")
+            raise ShortListingError(
+                "the listing ended with an empty page, although the server says that there are more items"
+            )
         if total is None:
             return
         if isinstance(state, Offset):
@@ -176,7 +183,7 @@ class Listing:
             if request.sorts:
                 self._require_all_arrived(state, answer, total)
         elif total > count and not await self._counts_everything(request, state, count, total):
-            raise ShortListingError(f"the listing ended {total - count} items before the number that the server tells")
+            raise ShortListingError(f"the listing ended {total - count} items before the total that the server states")
         else:
             await self._require_all_seen(request, state, count)
 
@@ -212,8 +219,17 @@ class Listing:
         if not beyond.items:
             return False
         if len(beyond.items) < count or more:
-            raise RejectedError(f"the server gives the same page of {count} items again, so the rest can't be listed")
+            raise RejectedError(
+                f"the server returns the same page of {count} items again and again, so the rest can't be listed"
+            )
         return True
+
+
+def oddities_of_order(name: str, cursor: Cursor | None) -> list[str]:
+    """A sentence, if the cursor after the first page of a listing shows that the server can't list it by id."""
+    if mode_of(cursor) is not Offset:
+        return []
+    return [f"{name} are listed by position and not by id: each deletion during a run costs some more requests"]
 
 
 async def walked(step: Callable[[S], Awaitable[tuple[Items, S | None]]], start: S) -> AsyncIterator[dict[str, Any]]:

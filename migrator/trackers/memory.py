@@ -98,7 +98,7 @@ class MemoryTracker:
         """All files of one entity, oldest first."""
         return tuple(file for file in self.files.values() if file.owner == owner)
 
-    def take(self, owner: EntityRef, draft: Draft, content: bytes) -> Attachment:
+    def store_upload(self, owner: EntityRef, draft: Draft, content: bytes) -> Attachment:
         """Store an upload: altered as this tracker does, and missing from the next `lags` lists."""
         description = draft.description if self.capabilities.sets_description else ""
         name, altered = self.alters_names(draft.name), self.alters_content(content)
@@ -108,15 +108,15 @@ class MemoryTracker:
         self.uploads += 1
         return file
 
-    def listed(self, owner: EntityRef) -> tuple[Attachment, ...]:
+    def listed_files(self, owner: EntityRef) -> tuple[Attachment, ...]:
         """The files that a list of one entity shows now."""
         files = self.of(owner)
         late = {file.id for file in files if self.lags and self._unlisted.get(file.id)}
-        for id_ in late:
-            self._unlisted[id_] -= 1
+        for file_id in late:
+            self._unlisted[file_id] -= 1
         return tuple(file for file in files if file.id not in late)
 
-    def after(self, number: int, stream: str) -> list[tuple[int, Entity]]:
+    def entities_after(self, number: int, stream: str) -> list[tuple[int, Entity]]:
         """The next page of entities of a stream, oldest first, with their numbers."""
         later = [
             (self._numbers[ref], entity)
@@ -137,8 +137,8 @@ class MemoryTracker:
         content = self.content[attachment.id]
         self.downloads[attachment.id] += 1
         await sink.start(BodyFacts(attachment.media_type, len(content), named=True))
-        for at in range(0, len(content), CHUNK_BYTES):
-            await sink.write(content[at : at + CHUNK_BYTES])
+        for start in range(0, len(content), CHUNK_BYTES):
+            await sink.write(content[start : start + CHUNK_BYTES])
 
 
 class _Memory(Tracker):
@@ -169,7 +169,7 @@ class MemorySource(_Memory, Source):
         state = Keyset.parse(cursor)
         if stream == LOOSE:
             return self._loose(state)
-        numbered = self._tracker.after(state.after or 0, stream)
+        numbered = self._tracker.entities_after(state.after or 0, stream)
         entities = tuple(entity for _, entity in numbered)
         next_cursor = state.next_cursor([number for number, _ in numbered])
         if stream == ASKED:
@@ -220,7 +220,7 @@ class MemoryTarget(_Memory, Target):
         await self._tracker.called("find_attachments", str(owner))
         if owner not in self._tracker.entities:
             raise GoneError(f"no entity {owner}")
-        return self._tracker.listed(owner)
+        return self._tracker.listed_files(owner)
 
     @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
@@ -233,7 +233,7 @@ class MemoryTarget(_Memory, Target):
         content = b"".join([chunk async for chunk in body])
         if len(content) != draft.size:
             raise RejectedError(f"{len(content)} bytes came, {draft.size} were announced")
-        file = self._tracker.take(owner, draft, content)
+        file = self._tracker.store_upload(owner, draft, content)
         await self._tracker.called("uploaded", file.id)
         return file
 
@@ -273,7 +273,7 @@ class MemoryTarget(_Memory, Target):
         await self._tracker.called("create_entity", draft.mark)
         if not self.capabilities.creates:
             raise RejectedError("no entities are created here")
-        ref = self._tracker.add(draft.kind, title=draft.title, description=f"{draft.text}\n\n{draft.mark}")
+        ref = self._tracker.add(draft.kind, title=draft.title, description=draft.marked)
         await self._tracker.called("created", str(ref))
         return ref
 

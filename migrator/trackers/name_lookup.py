@@ -35,5 +35,7 @@ class NameLookup:
         matching = [number for number, name in things if self._wanted and name == self._wanted]
         if len(matching) != 1:
             known = ", ".join(f"{name} ({number})" for number, name in things[:MAX_SHOWN])
-            raise ConfigError(f"{self._option}: {self._wanted!r} names no one thing; there are {known or 'none'}")
+            raise ConfigError(
+                f"{self._option}: {self._wanted!r} is not the name of exactly one of them; there are {known or 'none'}"
+            )
         return matching[0]

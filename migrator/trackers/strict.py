@@ -21,7 +21,7 @@ def object_in(answer: object, key: str | None = None) -> dict[str, Any]:
     """An answer that has to be one object, or the object that it has under a key."""
     value = answer if key is None else _under(answer, key)
     if not isinstance(value, dict):
-        raise UnexpectedBodyError("the answer is no JSON object" if key is None else f"the answer holds no {key!r}")
+        raise UnexpectedBodyError("the answer is not a JSON object" if key is None else f"the answer holds no {key!r}")
     return value
 
 
@@ -39,7 +39,7 @@ def list_in(answer: object, key: str | None = None) -> list[Any]:
     """An answer that has to be a list, or the list that it has under a key. `split` checks the items."""
     value = answer if key is None else _under(answer, key)
     if not isinstance(value, list):
-        raise UnexpectedBodyError("the answer is no list" if key is None else f"the answer holds no list of {key!r}")
+        raise UnexpectedBodyError("the answer is not a list" if key is None else f"the answer holds no list of {key!r}")
     return value
 
 
@@ -56,7 +56,7 @@ def split(
     for position, item in enumerate(items, 1):
         try:
             if not isinstance(item, dict):
-                raise UnexpectedBodyError("it is no JSON object")  # noqa: TRY301 - it is one of the reasons
+                raise UnexpectedBodyError("it is not a JSON object")  # noqa: TRY301 - it is one of the reasons
             results.append(read(item))
         except (UnexpectedBodyError, RejectedError) as error:
             reason = f"{place}: item {position} of {len(items)} can't be read: {error}"
@@ -67,7 +67,7 @@ def split(
 
 
 def numbered(item: dict[str, Any], key: str = "id") -> dict[str, Any]:
-    """The item itself, if it has the number that it must have: `read` of `split` for a listing that goes by ids."""
+    """The item itself; `UnexpectedBodyError` if it has no number. For `split`, where a listing is walked by ids."""
     number_in(item, key)
     return item
 
@@ -83,7 +83,7 @@ def number_in(item: object, key: str = "id") -> int:
 def digits(number: str) -> str:
     """An id that may stand in a path; `GoneError` for any other, because no tracker has such an id."""
     if not (number.isascii() and number.isdecimal()):
-        raise GoneError(f"{number[:40]!r} is no number, so there is no such thing in this tracker")
+        raise GoneError(f"{number[:40]!r} is not a number, so nothing in this tracker has this id")
     return number
 
 

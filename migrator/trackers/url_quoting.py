@@ -10,7 +10,7 @@ _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def encoded_once(address: str) -> str:
-    """The address with what no address can hold encoded, and what is encoded already left alone.
+    """The address with all characters encoded that an address can't contain; what is encoded already stays.
 
     A `%` before anything but two hex digits belongs to a name, as in `50% off.png`, and is encoded.
     """

@@ -1,6 +1,6 @@
 """URLs that trackers write: how they are encoded, and which of them are the tracker's own.
 
-What is percent-encoded already is left as it is, because a signature may cover it. Everything else that a URL may not
+What is percent-encoded already is left as it is, because a signature may cover it. Everything else that a URL must not
 contain is encoded, including a `%` that begins no escape (RFC 3986, 2.4; WHATWG URL, percent-encode sets).
 
 Beware: servers put raw bytes into `Location`, in UTF-8 or any other encoding. Each byte is sent as it came.
@@ -47,9 +47,9 @@ def parsed_url(written: str, page_scheme: str = "http") -> URL:
     return URL(f"{origin}{encoded_path(path)}{encoded}", encoded=True)
 
 
-def is_same_origin(one: URL, other: URL) -> bool:
+def is_same_origin(url: URL, other: URL) -> bool:
     """Whether two URLs have the same scheme, host and port (RFC 6454), however these are spelled."""
-    return (one.scheme, _host(one), one.port) == (other.scheme, _host(other), other.port)
+    return (url.scheme, _host(url), url.port) == (other.scheme, _host(other), other.port)
 
 
 def is_own(home: URL, other: URL) -> bool:

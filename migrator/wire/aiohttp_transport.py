@@ -12,12 +12,19 @@ from typing_extensions import override
 
 from migrator.wire.resolver import Resolver
 from migrator.wire.route import Route
-from migrator.wire.transport import AGENT, MAX_CLOSE_SECONDS, MAX_LINE_BYTES, OutgoingRequest, Response, Transport
+from migrator.wire.transport import (
+    AGENT,
+    MAX_CLOSE_SECONDS,
+    MAX_CONNECT_SECONDS,
+    MAX_LINE_BYTES,
+    OutgoingRequest,
+    Response,
+    Transport,
+)
 
 MAX_HEAD_LINES = 4096
-"""Lines in the head of a response; aiohttp doesn't count the bytes of all of them."""
-MAX_CONNECT_SECONDS = 30.0
-_SENT_TWICE = frozenset({"PUT", "DELETE"})
+"""Limit of lines in the head of a response; aiohttp doesn't limit their bytes in total."""
+_REPEATED_METHODS = frozenset({"PUT", "DELETE"})
 """Writes that aiohttp repeats by itself unless it is stopped."""
 
 
@@ -34,7 +41,7 @@ class AiohttpTransport(Transport):
     @override
     def send(self, request: OutgoingRequest) -> Awaitable[Response]:
         options = self._options(own=request.own)
-        if request.method in _SENT_TWICE:
+        if request.method in _REPEATED_METHODS:
             options["middlewares"] = (Once(),)
         if request.body is not None and not isinstance(request.body, bytes):
             return self._streamed(request, request.body, options)
@@ -53,7 +60,7 @@ class AiohttpTransport(Transport):
     async def _streamed(
         self, request: OutgoingRequest, body: AsyncIterable[bytes], options: dict[str, Any]
     ) -> Response:
-        """The response; `TimeoutError` if the tracker stops taking the body: aiohttp would wait for ever."""
+        """The response; `TimeoutError` if the tracker stops reading the body, for which aiohttp has no timeout."""
         async with asyncio.timeout(None) as silence:
             data = self._watched(body, silence)
             return await self._open().request(
@@ -61,7 +68,7 @@ class AiohttpTransport(Transport):
             )
 
     async def _watched(self, body: AsyncIterable[bytes], silence: asyncio.Timeout) -> AsyncIterator[bytes]:
-        """The chunks of a body. `silence` runs while a chunk waits to be taken, not while the next one is fetched."""
+        """The chunks of a body. The timeout runs while a chunk is being sent, not while the next one is read."""
         loop, timeout = asyncio.get_running_loop(), self._timeout.sock_read or 0.0
         async for chunk in body:
             with suppress(RuntimeError):  # the response came before the whole body was sent
@@ -96,7 +103,7 @@ class AiohttpTransport(Transport):
 
 
 class Once:
-    """A middleware of aiohttp for one request that must go out a single time.
+    """An aiohttp middleware for one request that must be sent only once.
 
     aiohttp sends PUT and DELETE again by itself when a kept connection breaks, as RFC 9110, 9.2.2, allows for
     idempotent methods. But only a look at the tracker shows whether it took the first one.

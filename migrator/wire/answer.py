@@ -20,28 +20,28 @@ from migrator.wire.waits import DEFAULT_MAX_WAIT_SECONDS, retry_after
 from migrator.wire.xml_reader import read_xml
 
 
-def _ignore(what: str, count: int) -> None:
+def _ignore(subject: str, count: int) -> None:
     """Does nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status, headers and the whole body of an API call. `what` is its method and path; it may be empty.
+    """Status, headers and the whole body of an API call. `subject` is its method and path; it may be empty.
 
-    `on_replaced` is called with `what` and the number of characters that were no text and became U+FFFD.
+    `on_replaced` is called with `subject` and the number of characters that were no text and became U+FFFD.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    what: str = ""
+    subject: str = ""
     on_replaced: Callable[[str, int], None] = _ignore
 
     def json(self) -> Any:
         """The body as JSON; if it isn't, `UnexpectedBodyError` or what a page in its place means."""
         if self.status in {204, 205}:
             raise errors.UnexpectedBodyError(
-                f"{self.what}: the answer says that it has no content (status {self.status})"
+                f"{self.subject}: the answer says that it has no content (status {self.status})"
             )
         try:
             return read_json(self.body, _charset(self.headers), self._report_replaced)
@@ -70,7 +70,7 @@ class Answer:
         page = page_in(self.body) if is_page(self.body) else None
         if page is None or page.kind is PageKind.OTHER:
             return
-        message = f"{self.what}: status {self.status}, but what came is {page}"
+        message = f"{self.subject}: status {self.status}, but what came is {page}"
         if page.asks_for_login:
             raise errors.LoginPageError(message, status=self.status)
         if page.kind is PageKind.LICENCE:
@@ -82,7 +82,7 @@ class Answer:
 
         After a write a page is `UnexpectedBodyError` unless it asks for a login, because the write may have been done.
         """
-        beginning = f"{self.what}: status {self.status}, but".removeprefix(": ")
+        beginning = f"{self.subject}: status {self.status}, but".removeprefix(": ")
         if not self.body.strip():
             return errors.UnexpectedBodyError(f"{beginning} the answer is empty where {form} should be")
         if not is_page(self.body):
@@ -91,13 +91,13 @@ class Answer:
         message = f"{beginning} the answer is not {form}: {page}"
         if page.asks_for_login:
             return errors.LoginPageError(message)
-        if page.kind is PageKind.OTHER or not self.what.startswith("GET "):
+        if page.kind is PageKind.OTHER or not self.subject.startswith("GET "):
             return errors.UnexpectedBodyError(message)
-        wait = retry_after(self.headers, longest=DEFAULT_MAX_WAIT_SECONDS)
+        wait = retry_after(self.headers, max_wait=DEFAULT_MAX_WAIT_SECONDS)
         return errors.RetriableError(message, retry_after=wait, status=self.status)
 
     def _report_replaced(self, count: int) -> None:
-        self.on_replaced(self.what, count)
+        self.on_replaced(self.subject, count)
 
 
 def _charset(headers: Mapping[str, str]) -> str:

@@ -39,7 +39,7 @@ class RequestToSign:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What to add to a request. `clock_offset` is how many seconds the signer's clock was ahead of ours."""
+    """What to add to a request. `clock_offset` is how many seconds the clock used for it was ahead of ours."""
 
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
@@ -54,19 +54,19 @@ class Signer(Protocol):
 
     @property
     def ready(self) -> bool:
-        """False: `login` has to come before the first request."""
+        """Whether requests can be signed now, without `login` first."""
 
     async def sign(self, request: RequestToSign) -> Signature:
-        """Sign one attempt."""
+        """The signature for one attempt."""
 
     def refused(self, signature: Signature, headers: Mapping[str, str]) -> bool:
-        """Learn from the headers of a 401 or 403. True: sign and send again, a new signature may be accepted."""
+        """Learn from the headers of a 401 or 403; returns whether a new signature may be accepted."""
 
     async def login(self, post: PostForm) -> bool:
-        """Open a session or renew it. False: these credentials have no session."""
+        """Open a session or renew it; returns False if these credentials have no session."""
 
     def worked(self) -> None:
-        """Learn that a request with the current signature was accepted."""
+        """Learn that a request was accepted."""
 
 
 class _Sessionless:
@@ -162,15 +162,15 @@ class HmacAuth(_Sessionless):
     def refused(self, signature: Signature, headers: Mapping[str, str]) -> bool:
         """True if the signature used a clock other than the server's."""
         try:
-            ahead = parsedate_to_datetime(headers.get("Date", "")).timestamp() - time.time()
+            offset = parsedate_to_datetime(headers.get("Date", "")).timestamp() - time.time()
         except (ValueError, TypeError, OverflowError):
             return False
         if (
-            abs(ahead - signature.clock_offset) <= self.CLOCK_TOLERANCE_SECONDS
-            or abs(ahead) > self.MAX_CLOCK_ERROR_SECONDS
+            abs(offset - signature.clock_offset) <= self.CLOCK_TOLERANCE_SECONDS
+            or abs(offset) > self.MAX_CLOCK_ERROR_SECONDS
         ):
             return False
-        self._clock_offset = ahead
+        self._clock_offset = offset
         return True
 
 
@@ -178,7 +178,7 @@ class WrapAuth:
     """OAuth WRAP 0.9 (TeamPulse): a password buys an access token and a refresh token.
 
     The answer is form-encoded. Its values are decoded once and sent like that, as the vendor's SDK does. The vendor's
-    documentation wants them encoded, and others quote them; both are tried as long as no token was accepted.
+    documentation wants them encoded, and others quote them; both are tried until a token is accepted.
     """
 
     SPELLINGS = ("{token}", "{encoded}", '"{token}"')
@@ -207,13 +207,13 @@ class WrapAuth:
         return Signature(headers={"Authorization": f"WRAP access_token={spelled}"})
 
     def worked(self) -> None:
-        """Spell all further tokens like this one."""
+        """Keep the current spelling for all further tokens."""
         self._accepted = True
 
     async def login(self, post: PostForm) -> bool:
-        """Refresh the token or else log in by password; `AuthError` if that is refused, too.
+        """Refresh the token, or log in by password if that fails; `AuthError` if the password is refused, too.
 
-        As long as no token was accepted, the current one is first spelled in the other ways.
+        Until a token is accepted, the current one is first tried in the other spellings.
         """
         if self._access and not self._accepted:
             self._spelling = (self._spelling + 1) % len(self.SPELLINGS)

@@ -26,23 +26,23 @@ MAX_REST_BYTES = 1024 * 1024
 _SPACE = b" \t\r\n"
 _LETTERS = (string.ascii_letters + string.digits + "+/=").encode()
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|([nrt/]))")
-_TORN = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
+_INCOMPLETE_ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 
 
 class Base64Text:
     """Decodes base64 text from inside a JSON string, chunk by chunk."""
 
     def __init__(self) -> None:
-        self._torn = b""  # an escape that is not complete yet
+        self._escape = b""  # an escape that is not complete yet
         self._group = b""  # a group of four that is not complete yet
         self._ended = False
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes that this chunk completes; `UnexpectedBodyError` if it is not base64."""
-        text = self._torn + chunk
-        torn = _TORN.search(text[-5:])
-        self._torn = torn[0] if torn else b""
-        text = text[: len(text) - len(self._torn)]
+        text = self._escape + chunk
+        incomplete = _INCOMPLETE_ESCAPE.search(text[-5:])
+        self._escape = incomplete[0] if incomplete else b""
+        text = text[: len(text) - len(self._escape)]
         return self._decode(_unescaped(text) if b"\\" in text else text)
 
     def _decode(self, text: bytes) -> bytes:
@@ -59,7 +59,7 @@ class Base64Text:
 
     def close(self) -> None:
         """End the text; `UnexpectedBodyError` if it breaks off."""
-        if self._torn or self._group:
+        if self._escape or self._group:
             raise UnexpectedBodyError("the base64 text of the file breaks off")
 
 
@@ -80,7 +80,7 @@ class Base64Field:
         self._name = name
         self._rest = bytearray()
         self._text: Base64Text | None = None  # while inside the file
-        self._found = False
+        self._is_opened = False  # the file has begun, and may have ended
         self._depth = 0
         self._string = -1  # where the current string begins in `_rest`; -1 outside strings
         self._escaped = False
@@ -89,14 +89,14 @@ class Base64Field:
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes of the file that this chunk completes."""
-        decoded, at = [], 0
-        while at < len(chunk):
+        decoded, position = [], 0
+        while position < len(chunk):
             if self._text is None:
-                at = self._outside(chunk, at)
+                position = self._outside(chunk, position)
                 continue
-            end = chunk.find(b'"', at)
-            decoded.append(self._inside(chunk[at:] if end < 0 else chunk[at:end]))
-            at = len(chunk) if end < 0 else end
+            end = chunk.find(b'"', position)
+            decoded.append(self._inside(chunk[position:] if end < 0 else chunk[position:end]))
+            position = len(chunk) if end < 0 else end
             if end >= 0:
                 self._text.close()
                 self._text, self._string = None, len(self._rest) - 1
@@ -117,9 +117,9 @@ class Base64Field:
             raise UnexpectedBodyError("the answer is not JSON")
         return self._text.feed(piece)
 
-    def _outside(self, chunk: bytes, at: int) -> int:
-        """Read up to the beginning of the file or the end of the chunk; the position reached."""
-        for position in range(at, len(chunk)):
+    def _outside(self, chunk: bytes, start: int) -> int:
+        """Read up to the beginning of the file or the end of the chunk; returns the position reached."""
+        for position in range(start, len(chunk)):
             byte = chunk[position]
             self._rest.append(byte)
             if self._string >= 0:
@@ -141,7 +141,7 @@ class Base64Field:
             self._string = -1
 
     def _starts_file(self, byte: int) -> bool:
-        """Read a byte outside of strings; true for the quote that opens the file."""
+        """Read a byte outside of strings; returns whether it is the quote that opens the file."""
         value_next, self._value_next = self._value_next, False
         if byte == 0x22:
             self._string = len(self._rest) - 1
@@ -157,9 +157,9 @@ class Base64Field:
         return False
 
     def _open(self) -> bool:
-        if self._found:
+        if self._is_opened:
             raise UnexpectedBodyError(f"the answer has {self._name} twice")
-        self._found, self._text = True, Base64Text()
+        self._is_opened, self._text = True, Base64Text()
         return True
 
     def _is_field(self, key: bytes) -> bool:
@@ -179,7 +179,7 @@ class Base64Sink(Sink):
 
     @override
     async def start(self, facts: BodyFacts) -> None:
-        """Start a file that is certainly meant as one, and complete if `finish` says so."""
+        """Start the file. It certainly is one, and `finish` checks that it is complete."""
         self._field, self.size = Base64Field(self._name), 0
         await self._inner.start(BodyFacts(named=True, framed=True))
 

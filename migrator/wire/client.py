@@ -42,7 +42,7 @@ from migrator.wire.transport import Response
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 ANY_TYPE = "*/*"
-"""The `Accept` of a file: any type, unchanged."""
+"""The `Accept` header for a file that is the whole body."""
 
 _log = logging.getLogger("migrator.answers")
 
@@ -80,23 +80,23 @@ class HttpClient:
         return await self.send(Request("GET", path, query or {}, named))
 
     async def send(self, request: Request) -> Answer:
-        """Any API call; 2xx is an `Answer`, everything else an error, including a redirect that wants more than its
-        cookie shown.
+        """Any API call; 2xx is an `Answer`, everything else an error, including a redirect that does more than set a
+        cookie.
 
-        A change was not made if the answer is a page that says that nobody is logged in or that the tracker is down.
+        A write is also an error if the answer is a page that says that nobody is logged in or that the tracker is down.
         """
 
-        async def whole(response: Response, _: Hop) -> Answer:
-            body, is_all = await self._exchange.read(response, MAX_ANSWER_BYTES, request.what)
-            if not is_all:
-                raise errors.RejectedError(f"{request.what}: the answer is larger than {MAX_ANSWER_BYTES} bytes")
+        async def read_answer(response: Response, _: Hop) -> Answer:
+            body, is_whole = await self._exchange.read(response, MAX_ANSWER_BYTES, request.subject)
+            if not is_whole:
+                raise errors.RejectedError(f"{request.subject}: the answer is larger than {MAX_ANSWER_BYTES} bytes")
             await self._exchange.spend(len(body))
-            answer = Answer(response.status, response.headers, body, request.what, self._report_replaced)
+            answer = Answer(response.status, response.headers, body, request.subject, self._report_replaced)
             if request.method != "GET" and not request.framed(body):
                 answer.require_no_page()
             return answer
 
-        return await self._session.attempt(request, whole)
+        return await self._session.attempt(request, read_answer)
 
     async def get_json(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """GET, the answer as JSON; `UnexpectedBodyError` if it isn't. After a login page, log in and try once more."""
@@ -118,7 +118,7 @@ class HttpClient:
         return await self.write(json_request(method, path, value, query))
 
     async def write(self, request: Request) -> Answer:
-        """A call that must not be repeated blindly: `OutcomeUnknownError` unless it certainly was not taken."""
+        """A call that must not be repeated blindly: `OutcomeUnknownError` unless it certainly was not carried out."""
         try:
             return await self.send(request)
         except errors.ConnectError:
@@ -137,23 +137,23 @@ class HttpClient:
         html_expected: bool = False,
         accept: str = ANY_TYPE,
     ) -> None:
-        """Stream a file into the sink as it comes. A coding is passed on in its facts and is the sink's business.
+        """Stream a file into the sink, undecoded: the sink is told of a content coding and decides what to do.
 
         With another `accept` the answer only contains the file; then a coding is undone here.
         Redirects are followed, to other hosts without credentials; an error of another host is `RejectedError` or a
         plain `RetriableError`. A file has status 200, or 206 if that is all of it; a 203 was changed on its way.
-        A login page or another page for people in its place means: log in again once, else `UnexpectedBodyError`.
+        If a login page or another page for people comes instead, log in again once, else `UnexpectedBodyError`.
         """
 
         async def stream(response: Response, hop: Hop) -> None:
-            await self._stream(response, sink, hop, html_expected=html_expected, unchanged=accept == ANY_TYPE)
+            await self._stream(response, sink, hop, html_expected=html_expected, undecoded=accept == ANY_TYPE)
 
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
         request = Request("GET", path, query or {}, headers, signer=self._files, file=True)
         await self._session.attempt(request, stream)
 
     def path_of(self, url: str) -> str:
-        """The path (and query) below the base of an absolute or relative URL that the tracker wrote.
+        """An absolute or relative URL that the tracker wrote, as a path (and query) below the base.
 
         Its scheme, host and port are ignored; the base's own directory is removed once. `UnexpectedBodyError` if it is
         not a URL.
@@ -167,30 +167,30 @@ class HttpClient:
         return path[len(home) :].lstrip("/") if home and path.startswith(home + "/") else path.lstrip("/")
 
     async def close(self) -> None:
-        """Close the connections, within seconds, whatever becomes of them; may be called twice."""
+        """Close the connections; those that don't close within seconds are dropped. May be called twice."""
         await self._transport.close()
 
-    async def _stream(self, response: Response, sink: Sink, hop: Hop, *, html_expected: bool, unchanged: bool) -> None:
+    async def _stream(self, response: Response, sink: Sink, hop: Hop, *, html_expected: bool, undecoded: bool) -> None:
         facts = facts_of(response)
         body: StallGuard | DecodedBody
-        if unchanged:
-            body = StallGuard(response.content, self._exchange.timeout, hop.what)
+        if undecoded:
+            body = StallGuard(response.content, self._exchange.timeout, hop.subject)
         else:
-            body = body_of_answer(response, self._exchange.timeout, hop.what)
+            body = body_of_answer(response, self._exchange.timeout, hop.subject)
             facts = replace(facts, length=None, coding="") if facts.coding else facts
         length = facts.length
         chunk = await body.read_at_least(SNIFFED_BYTES if length is None or length > CHUNK_BYTES else length)
         head = decoded_head(facts.coding, chunk, SNIFFED_BYTES) if facts.coding else chunk
         if is_error_page(facts, head, html_expected=html_expected and not (hop.login and is_login_form(head))):
-            raise errors.LoginPageError(f"{hop.what}: {page_instead(head)}")
+            raise errors.LoginPageError(f"{hop.subject}: {page_instead(head)}")
         await sink.start(facts)
         while chunk:
             await self._exchange.spend(len(chunk))
             await sink.write(chunk)
             chunk = await body.read_at_least(CHUNK_BYTES)
 
-    def _report_replaced(self, what: str, count: int) -> None:
+    def _report_replaced(self, subject: str, count: int) -> None:
         """Log that characters of an answer were replaced, once for each kind of request."""
-        if (kind := re.sub("[0-9]+", "0", what)) not in self._reported:
+        if (kind := re.sub("[0-9]+", "0", subject)) not in self._reported:
             self._reported.add(kind)
-            _log.warning("%s: %d characters of the answer are no text and were read as U+FFFD", what, count)
+            _log.warning("%s: %d characters of the answer are no text and were read as U+FFFD", subject, count)

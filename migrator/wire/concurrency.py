@@ -1,8 +1,8 @@
-"""How many requests one tracker gets at once: as many as make it faster, and no more.
+"""Limits the concurrent requests to one tracker to the number at which it is fastest.
 
-It starts with a few and doubles them as long as throughput grows, then returns to the last number that helped. Later
-it tries a few more and a few fewer in turn, and keeps the lowest number that is as fast. The capacity of a tracker is
-found within a few rounds, and a slow tracker never sees many requests at once.
+The limit starts low and doubles as long as throughput grows, then returns to the last value that helped. Later a
+somewhat higher and a somewhat lower limit are tried in turn, and the lowest one that is as fast is kept. The capacity
+of a tracker is found within a few rounds, and a slow tracker never sees many requests at once.
 
 Beware: an overload (429, 503, silence) halves the limit, but only once for all requests that were under way together.
 Sixteen refusals at the same moment count as one.
@@ -30,18 +30,19 @@ BYTES_PER_REQUEST = 32 * 1024
 
 
 class AdaptiveLimiter:
-    """Slots for the requests to one tracker, at most `most`, shared by all callers of one event loop."""
+    """Slots for the requests to one tracker, at most `max_limit`, shared by all callers of one event loop."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.limit = min(INITIAL_LIMIT, most)
+    def __init__(self, max_limit: int) -> None:
+        self.max_limit = max_limit
+        self.limit = min(INITIAL_LIMIT, max_limit)
         self.under_way = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._began, self._until, self._ended, self._work = -1.0, 0.0, 0, 0.0
-        self._was_full = False
-        self._before: tuple[int, float] | None = None
-        self._cut_at = -1.0
-        self._upwards = False
+        # The current round: when it began (-1: never), the requests that ended, the work done, all slots once in use.
+        self._began_at, self._ended, self._work, self._was_full = -1.0, 0, 0.0, False
+        self._baseline: tuple[int, float] | None = None  # limit and throughput before the trial under way
+        self._next_probe_at = 0.0  # 0 during start-up
+        self._halved_at = -1.0
+        self._probes_upwards = False
         self._startup_retries = STARTUP_RETRIES
 
     async def acquire(self) -> float:
@@ -70,72 +71,74 @@ class AdaptiveLimiter:
         """This many bytes were sent or received."""
         self._work += size
         now = asyncio.get_running_loop().time()
-        if self._began < 0:
-            self._begin(now)
-        enough = self._ended >= 2 * self.limit and now >= self._began + MIN_ROUND_SECONDS
-        if enough or now >= self._began + MAX_ROUND_SECONDS:
-            self._judge(now)
+        if self._began_at < 0:
+            self._begin_round(now)
+        enough = self._ended >= 2 * self.limit and now >= self._began_at + MIN_ROUND_SECONDS
+        if enough or now >= self._began_at + MAX_ROUND_SECONDS:
+            self._end_round(now)
 
     def on_overload(self, acquired_at: float) -> None:
         """A request that got its slot at that time was not answered, or asked to slow down."""
-        if acquired_at > self._cut_at:
-            self._cut_at = asyncio.get_running_loop().time()
-            self._hold(max(1, self.limit // 2), self._cut_at)
+        if acquired_at > self._halved_at:
+            self._halved_at = asyncio.get_running_loop().time()
+            self._keep(max(1, self.limit // 2), self._halved_at)
 
-    def _judge(self, now: float) -> None:
-        """End a round: raise, lower or keep the limit, or return to the one before."""
-        rate, before = self._work / (now - self._began), self._before
-        if not self._was_full:
-            self._begin(now)
-        elif before is None:
-            self._try(rate, now)
-        elif rate < before[1] * (MIN_GAIN if self.limit > before[0] else MIN_KEPT_SHARE):
-            self._back(before[0], now)
-        elif before[0] < self.limit < self.most:
-            self._more(rate, now)
+    def _end_round(self, now: float) -> None:
+        """Raise, lower or keep the limit, or return to the one before, by the throughput of the round."""
+        throughput, baseline = self._work / (now - self._began_at), self._baseline
+        if not self._was_full:  # the limit was not what held the requests back
+            self._begin_round(now)
+        elif baseline is None:
+            self._probe(throughput, now)
+        elif throughput < baseline[1] * (MIN_GAIN if self.limit > baseline[0] else MIN_KEPT_SHARE):
+            self._return_to(baseline[0], now)
+        elif baseline[0] < self.limit < self.max_limit:
+            self._try_higher(throughput, now)
         else:
-            self._hold(self.limit, now)
+            self._keep(self.limit, now)
 
-    def _try(self, rate: float, now: float) -> None:
+    def _probe(self, throughput: float, now: float) -> None:
         """Try another limit, if it is time for that."""
-        if now < self._until:
-            self._begin(now)
+        if now < self._next_probe_at:
+            self._begin_round(now)
             return
-        fewer = max(INITIAL_LIMIT, self.limit * 3 // 4)
-        self._upwards = (not self._upwards or fewer >= self.limit) and self.limit < self.most
-        if self._upwards:
-            self._more(rate, now)
-        elif fewer < self.limit:
-            self._before = (self.limit, rate)
-            self._allow(fewer, now)
+        lower = max(INITIAL_LIMIT, self.limit * 3 // 4)
+        self._probes_upwards = (not self._probes_upwards or lower >= self.limit) and self.limit < self.max_limit
+        if self._probes_upwards:
+            self._try_higher(throughput, now)
+        elif lower < self.limit:
+            self._try(lower, throughput, now)
         else:
-            self._hold(self.limit, now)
+            self._keep(self.limit, now)
 
-    def _more(self, rate: float, now: float) -> None:
-        step = -(-self.limit // 4) if self._until else self.limit
-        self._before = (self.limit, rate)
-        self._allow(min(self.most, self.limit + step), now)
+    def _try_higher(self, throughput: float, now: float) -> None:
+        step = -(-self.limit // 4) if self._next_probe_at else self.limit
+        self._try(min(self.max_limit, self.limit + step), throughput, now)
 
-    def _back(self, limit: int, now: float) -> None:
+    def _try(self, limit: int, throughput: float, now: float) -> None:
+        self._baseline = (self.limit, throughput)
+        self._set_limit(limit, now)
+
+    def _return_to(self, limit: int, now: float) -> None:
         """The trial did not help; during start-up it may only have come at a bad moment."""
-        if self._until or not self._startup_retries:
-            self._hold(limit, now)
+        if self._next_probe_at or not self._startup_retries:
+            self._keep(limit, now)
             return
         self._startup_retries -= 1
-        self._before, self._upwards = None, False
-        self._allow(limit, now)
+        self._baseline, self._probes_upwards = None, False
+        self._set_limit(limit, now)
 
-    def _hold(self, limit: int, now: float) -> None:
-        self._before, self._until = None, now + PROBE_INTERVAL_SECONDS
-        self._allow(limit, now)
+    def _keep(self, limit: int, now: float) -> None:
+        self._baseline, self._next_probe_at = None, now + PROBE_INTERVAL_SECONDS
+        self._set_limit(limit, now)
 
-    def _allow(self, limit: int, now: float) -> None:
+    def _set_limit(self, limit: int, now: float) -> None:
         self.limit = limit
         self._admit()
-        self._begin(now)
+        self._begin_round(now)
 
-    def _begin(self, now: float) -> None:
-        self._began, self._ended, self._work = now, 0, 0.0
+    def _begin_round(self, now: float) -> None:
+        self._began_at, self._ended, self._work = now, 0, 0.0
         self._was_full = self.under_way >= self.limit
 
     def _take(self) -> None:

@@ -19,7 +19,7 @@ from migrator.wire.reading import Readable, StallGuard, read_at_least
 from migrator.wire.transport import Response
 
 MAX_PIECE_BYTES = 256 * 1024
-"""How many bytes are decoded at once."""
+"""How many decoded bytes are produced at once: a small chunk may expand to gigabytes."""
 DECODABLE = frozenset({"gzip", "deflate"})
 """The codings that can be decoded here."""
 _NOT_DECODABLE = frozenset({"br", "zstd", "compress", "dcb", "dcz", "exi", "pack200-gzip"})
@@ -27,7 +27,7 @@ _GZIP = b"\x1f\x8b\x08"
 
 
 def coding_of(headers: Mapping[str, str]) -> str:
-    """The coding that a response declares: one of DECODABLE, another real one, several, or an empty string.
+    """The coding that a response declares: one of DECODABLE, another one, several with commas, or an empty string.
 
     Words that are not in IANA's "HTTP Content Coding Registry" are ignored. A coding that is declared twice was applied
     once: such headers come from proxies that repeat each other.
@@ -35,14 +35,14 @@ def coding_of(headers: Mapping[str, str]) -> str:
     if "Content-Encoding" not in headers:
         return ""
     lines = ",".join(value for name, value in headers.items() if name.lower() == "content-encoding")
-    words = (word.strip().lower().removeprefix("x-") for word in lines.split(","))
-    return ", ".join(dict.fromkeys(word for word in words if word in DECODABLE | _NOT_DECODABLE))
+    codings = (coding.strip().lower().removeprefix("x-") for coding in lines.split(","))
+    return ", ".join(dict.fromkeys(coding for coding in codings if coding in DECODABLE | _NOT_DECODABLE))
 
 
 class ContentDecoder:
     """Decodes a body chunk by chunk; `ValueError` if it is not in this coding.
 
-    `is_whole`: the `bytes_in` so far are something packed, from its first byte to its last.
+    `bytes_in` counts what was fed in; `is_whole`: that is a complete compressed stream.
     """
 
     def __init__(self, coding: str) -> None:
@@ -67,18 +67,19 @@ class ContentDecoder:
                 raise ValueError(str(error)) from None
             if piece:
                 yield piece
-            chunk = self._next(self._stream.unconsumed_tail)
+            chunk = self._remaining(self._stream.unconsumed_tail)
 
     def _begin(self) -> None:
         self._begun = True
         if self._coding == "deflate":
-            kind, check = self._first[0], int.from_bytes(self._first[:2], "big")
-            self._stream = zlib.decompressobj(15 if kind & 15 == 8 and not check % 31 else -15)
+            method, check = self._first[0] & 15, int.from_bytes(self._first[:2], "big")
+            has_zlib_header = method == 8 and check % 31 == 0  # RFC 1950, 2.2
+            self._stream = zlib.decompressobj(15 if has_zlib_header else -15)
         elif not self._first.startswith(_GZIP):
             raise ValueError("not gzip")
 
-    def _next(self, rest: bytes) -> bytes:
-        """What is left of the chunk. A .gz may be several, one after the other (RFC 1952, 2.2)."""
+    def _remaining(self, rest: bytes) -> bytes:
+        """What is left of the chunk. A .gz may consist of several, one after the other (RFC 1952, 2.2)."""
         self.is_whole = self._stream.eof
         if not self.is_whole or not self._stream.unused_data:
             return rest
@@ -101,18 +102,20 @@ def may_be_encoded(coding: str, first: bytes) -> bool:
 
 
 def decoded_head(coding: str, first: bytes, size: int) -> bytes:
-    """The first bytes of a body, at most `size` of them, decoded if that works and as they came if not."""
+    """The first bytes of a body: at most `size` decoded ones, or `first` unchanged if it can't be decoded."""
+    if coding not in DECODABLE:
+        return first
     try:
-        return (next(ContentDecoder(coding).decode(first), b"")[:size] if coding in DECODABLE else b"") or first
+        return next(ContentDecoder(coding).decode(first), b"")[:size] or first
     except ValueError:
         return first
 
 
 class DecodedBody(Readable):
-    """The body of an answer, decoded if it is in the coding that its header declares, and as it is if not."""
+    """The body of an answer, decoded if it really is in the coding that its header declares, else unchanged."""
 
-    def __init__(self, body: StallGuard, coding: str, what: str) -> None:
-        self._body, self._coding, self._what = body, coding, what
+    def __init__(self, body: StallGuard, coding: str, subject: str) -> None:
+        self._body, self._coding, self._subject = body, coding, subject
         self._decoder: ContentDecoder | None = None
         self._pieces: Iterator[bytes] = iter(())
         self._begun = False
@@ -124,7 +127,7 @@ class DecodedBody(Readable):
             return await (self._more() if self._begun else self._begin())
         except ValueError:
             raise UnexpectedBodyError(
-                f"{self._what}: said to be compressed ({self._coding}), and can't be read so"
+                f"{self._subject}: said to be compressed ({self._coding}), and can't be read so"
             ) from None
 
     async def read_at_least(self, size: int) -> bytes:
@@ -150,11 +153,11 @@ class DecodedBody(Readable):
                 break
             self._pieces = self._decoder.decode(chunk)
         if not self._decoder.is_whole:
-            raise UnexpectedBodyError(f"{self._what}: the body broke off")
+            raise UnexpectedBodyError(f"{self._subject}: the body broke off")
         return b""
 
 
-def body_of_answer(response: Response, timeout: float, what: str) -> StallGuard | DecodedBody:
-    """The body of a response that is an answer and not a file."""
-    body, coding = StallGuard(response.content, timeout, what), coding_of(response.headers)
-    return DecodedBody(body, coding, what) if coding in DECODABLE else body
+def body_of_answer(response: Response, timeout: float, subject: str) -> StallGuard | DecodedBody:
+    """The body of an API's answer, decoded where its header declares a coding; that of a file is read unchanged."""
+    body, coding = StallGuard(response.content, timeout, subject), coding_of(response.headers)
+    return DecodedBody(body, coding, subject) if coding in DECODABLE else body

@@ -32,7 +32,7 @@ class Cookies:
         return bool(lines)
 
     def added_to(self, sent: str, url: URL) -> str:
-        """The value of `Cookie` for a request that sends `sent` as its credentials; those are not replaced."""
+        """The `Cookie` header for a request whose own one is `sent`: what that names is not replaced."""
         if self._jar is None:
             return sent
         names = {pair.partition("=")[0].strip() for pair in sent.split(";")}

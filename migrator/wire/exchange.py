@@ -30,6 +30,7 @@ from migrator.wire.transport import OutgoingRequest, Response, Transport
 MAX_ERROR_BYTES = 64 * 1024
 """How much of the body of an error is read."""
 MAX_HOPS = 5
+"""Requests that one exchange may need: the first one, those after redirects, and those that are signed again."""
 
 T = TypeVar("T")
 Consume = Callable[[Response, Hop], Awaitable[T]]
@@ -37,7 +38,7 @@ Consume = Callable[[Response, Hop], Awaitable[T]]
 
 
 class Exchange:
-    """Exchanges with one tracker at `base`. `timeout` is in seconds without a byte."""
+    """Exchanges with the tracker at `base`. `timeout` is how many seconds may pass without a byte."""
 
     def __init__(
         self, base: URL, transport: Transport, limiter: AdaptiveLimiter, pacer: RateLimiter, timeout: float
@@ -49,20 +50,21 @@ class Exchange:
 
     async def once(self, request: Request, signer: Signer, consume: Consume[T]) -> T:
         """What `consume` makes of the response; any other response or failure is one of `migrator.errors`."""
-        hop = Hop(self._address(request.path), request.query, request.what)
+        hop = Hop(self._address(request.path), request.query, request.subject)
         for _ in range(MAX_HOPS):
-            present, acquired_at = signer if hop.own else None, await self._limiter.acquire()
+            own_signer = signer if hop.own else None
+            acquired_at = await self._limiter.acquire()
             try:
                 await self._pacer.acquire()
-                outgoing = await self._signed(request, hop, present)
-                async with await send(self._transport, outgoing, hop.what) as response:
+                outgoing = await self._signed(request, hop, own_signer)
+                async with await send(self._transport, outgoing, hop.subject) as response:
                     if is_taken(request, response):
                         result = await consume(response, hop)
                         self._succeeded(hop)
                         return result
                     if 300 <= response.status < 400 and response.status != 304:
                         hop = self._redirects.next_hop(request, hop, response)
-                    elif not (present and is_challenge(present, outgoing.signature, response)):
+                    elif not (own_signer and is_challenge(own_signer, outgoing.signature, response)):
                         raise await self._fault(hop, outgoing.signature, response)
             except TRANSPORT_ERRORS as error:
                 if not self._transport.reroutes(error, request.method, direct=hop.direct):
@@ -72,39 +74,40 @@ class Exchange:
                 raise
             finally:
                 self._limiter.release()
-        raise hop.judged(errors.RejectedError(f"{hop.what}: more than {MAX_HOPS} redirects"))
+        raise hop.judged(errors.RejectedError(f"{hop.subject}: more than {MAX_HOPS} redirects"))
 
     async def post_form(self, path: str, form: Mapping[str, str]) -> tuple[int, bytes]:
-        """Post a login form and return status and body; again where a load balancer wants its cookie first."""
-        what = f"POST {path}"
-        hop, status, body = Hop(self._address(path), {}, what), 0, b""
-        encoded = urlencode(form).encode()
+        """Post a login form; returns status and body. It is posted again where a load balancer first sets a cookie."""
+        subject, encoded = f"POST {path}", urlencode(form).encode()
+        hop, status, body = Hop(self._address(path), {}, subject), 0, b""
         for _ in range(MAX_HOPS):
             try:
                 await self._pacer.acquire()
                 headers = {"Content-Type": "application/x-www-form-urlencoded"}
                 if self._redirects.cookies.any:
                     headers["Cookie"] = self._redirects.cookies.added_to("", hop.url)
-                async with await send(self._transport, OutgoingRequest("POST", hop.url, headers, encoded), what) as got:
-                    status, (body, _) = got.status, await self.read(got, MAX_ERROR_BYTES, what)
-                    if not (300 <= status < 400 and self._redirects.only_sets_cookie(hop, got)):
+                outgoing = OutgoingRequest("POST", hop.url, headers, encoded)
+                async with await send(self._transport, outgoing, subject) as response:
+                    status = response.status
+                    body, _ = await self.read(response, MAX_ERROR_BYTES, subject)
+                    if not (300 <= status < 400 and self._redirects.only_sets_cookie(hop, response)):
                         break
             except TRANSPORT_ERRORS as error:
-                raise translate_error(error, what) from None
+                raise translate_error(error, subject) from None
         return status, body
 
-    async def read(self, response: Response, limit: int, what: str) -> tuple[bytes, bool]:
-        """A body without its coding, up to a limit or a little more, and whether that is all of it."""
-        return await read_up_to(body_of_answer(response, self.timeout, what), limit)
+    async def read(self, response: Response, limit: int, subject: str) -> tuple[bytes, bool]:
+        """A decoded body, up to a limit or a little more, and whether that is all of it."""
+        return await read_up_to(body_of_answer(response, self.timeout, subject), limit)
 
     async def spend(self, size: int) -> None:
-        """Count bytes that came or went: for the bandwidth, and for how many requests at once are worth it."""
+        """Count bytes that were sent or received, and wait if they exceed the bandwidth."""
         self._limiter.on_bytes(size)
         await self._pacer.consume(size)
 
     async def _signed(self, request: Request, hop: Hop, signer: Signer | None) -> OutgoingRequest:
-        headers = {**request.headers}
-        signature, body, url = UNSIGNED, request.body, hop.url.update_query(hop.query) if hop.query else hop.url
+        headers, body, signature = {**request.headers}, request.body, UNSIGNED
+        url = hop.url.update_query(hop.query) if hop.query else hop.url
         if isinstance(body, StreamedBody):
             headers.update(body.headers)
         if signer is not None:
@@ -130,14 +133,14 @@ class Exchange:
         """The error that a failed transport means. A timeout slows all requests down, unless it is another host's."""
         if is_silence(error) and not hop.foreign:
             self._limiter.on_overload(acquired_at)
-        return hop.judged(translate_error(error, hop.what))
+        return hop.judged(translate_error(error, hop.subject))
 
     async def _fault(self, hop: Hop, signature: Signature, response: Response) -> errors.MigratorError:
-        """The error that a refusal means. One that says 'slow down' slows all requests down."""
+        """The error that a refusal means. If the tracker asks to slow down, all requests are slowed down."""
         body = b""
         with suppress(errors.UnexpectedBodyError):
-            body, _ = await self.read(response, MAX_ERROR_BYTES, hop.what)
-        fault = fault_of(response, hop, without_credentials(body, signature), self._pacer.longest)
+            body, _ = await self.read(response, MAX_ERROR_BYTES, hop.subject)
+        fault = fault_of(response, hop, without_credentials(body, signature), self._pacer.max_wait)
         if isinstance(fault, errors.ThrottledError):
             self._pacer.throttled(fault.retry_after, fault.status)
         return fault

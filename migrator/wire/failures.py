@@ -14,52 +14,52 @@ import aiohttp
 from migrator import errors
 from migrator.wire.h1 import IncompleteBodyError, NoConnectionError, ProtocolError
 from migrator.wire.route import why_not_connected
+from migrator.wire.status import proxy_refusal
 from migrator.wire.transport import OutgoingRequest, Response, Transport
 
 TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError)
 """The exceptions that `translate_error` can translate."""
 
 
-async def send(transport: Transport, request: OutgoingRequest, what: str) -> Response:
+async def send(transport: Transport, request: OutgoingRequest, subject: str) -> Response:
     """The response's head. `RejectedError` where address or headers hold what can't be sent, such as a line break."""
     try:
         return await transport.send(request)
     except TRANSPORT_ERRORS:
         raise
     except ValueError:
-        raise _unusable(what) from None
+        raise _unusable(subject) from None
 
 
-def translate_error(error: Exception, what: str) -> errors.MigratorError:
+def translate_error(error: Exception, subject: str) -> errors.MigratorError:
     """The error that a failure of a transport means."""
-    if (fault := _not_connected(error, what)) is not None:
+    if (fault := _not_connected(error, subject)) is not None:
         return fault
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return _unusable(what)
+        return _unusable(subject)
     if isinstance(error, TimeoutError):
-        return errors.ReadTimeoutError(f"{what}: nothing came for too long")
+        return errors.ReadTimeoutError(f"{subject}: nothing came for too long")
     if isinstance(error, aiohttp.ClientPayloadError | IncompleteBodyError):
-        return errors.UnexpectedBodyError(f"{what}: the body broke off")
+        return errors.UnexpectedBodyError(f"{subject}: the body broke off")
+    broken = f"{subject}: the connection broke ({type(error).__name__})"
     if isinstance(error, ProtocolError | aiohttp.ClientResponseError):
-        kind = type(error).__name__
-        return errors.RetriableError(
-            f"{what}: the connection broke ({kind}): what came is no HTTP, or not as it should be"
-        )
-    return errors.RetriableError(f"{what}: the connection broke ({type(error).__name__})")
+        return errors.RetriableError(f"{broken}: what came is no HTTP, or not as it should be")
+    return errors.RetriableError(broken)
 
 
-def _not_connected(error: Exception, what: str) -> errors.MigratorError | None:
+def _not_connected(error: Exception, subject: str) -> errors.MigratorError | None:
     """The error if no connection was made at all; None if there was one."""
     if isinstance(error, aiohttp.ClientConnectorError | NoConnectionError):
-        return errors.ConnectError(f"{what}: no connection to {error.host}:{error.port} ({_cause(error)})")
+        return errors.ConnectError(f"{subject}: no connection to {error.host}:{error.port} ({_cause(error)})")
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return errors.ConnectError(f"{what}: no connection (nobody answered in time)")
+        return errors.ConnectError(f"{subject}: no connection (nobody answered in time)")
     if isinstance(error, aiohttp.ClientHttpProxyError):
         if error.status == 407:
-            return errors.AuthError(f"{what}: the proxy refused its credentials (status 407); see `proxy_auth`")
-        return errors.ConnectError(f"{what}: the proxy makes no connection (status {error.status})")
+            return proxy_refusal(subject)
+        return errors.ConnectError(f"{subject}: the proxy makes no connection (status {error.status})")
     if _wants_certificate(error):
-        return errors.ConnectError(f"{what}: the tracker refused our certificate, or wants one; see `tls.client_cert`")
+        reason = "the tracker refused our certificate, or wants one; see `tls.client_cert`"
+        return errors.ConnectError(f"{subject}: {reason}")
     return None
 
 
@@ -68,8 +68,8 @@ def is_silence(error: Exception) -> bool:
     return isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError)
 
 
-def _unusable(what: str) -> errors.RejectedError:
-    return errors.RejectedError(f"{what}: not a usable address")
+def _unusable(subject: str) -> errors.RejectedError:
+    return errors.RejectedError(f"{subject}: not a usable address")
 
 
 def _cause(error: aiohttp.ClientConnectorError | NoConnectionError) -> str:

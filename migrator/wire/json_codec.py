@@ -1,6 +1,6 @@
 """JSON as trackers send it, read and written by a fast library; what that refuses is repaired and read slowly.
 
-With the standard library, half the time of a listing was spent on parsing answers and writing their items again.
+With the standard library, half the time of a listing was spent on parsing answers and serializing their items.
 
 Beware: trackers send what JSON forbids: a byte order mark, raw control characters, lone surrogates, bytes of another
 encoding, NaN, a trailing comma. All of it is read, because one bad name must not cost a whole listing.
@@ -55,9 +55,9 @@ def _read_repaired(body: bytes, charset: str, replaced: Callable[[int], None]) -
 
 
 def decoded(body: bytes, encoding: str, charset: str = "") -> tuple[str, int]:
-    """Bytes as text, and the number of U+FFFD in it that replace what is no text.
+    """Bytes as text, and how many U+FFFD in it replace bytes that are no text.
 
-    `encoding` is detected, `charset` declared. The declared one is believed if the detected one decodes only ASCII.
+    `encoding` is detected, `charset` declared. The declared one is used if the detected one decodes only the ASCII.
     """
     with suppress(ValueError):
         return body.decode(encoding), 0

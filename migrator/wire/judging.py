@@ -1,4 +1,4 @@
-"""Judges a response: whether it is what was requested, and if not, which error it means."""
+"""Judges a response: whether it is what was requested, and otherwise which error it means."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def is_taken(request: Request, response: Response) -> bool:
 
 
 def is_challenge(signer: Signer, signature: Signature, response: Response) -> bool:
-    """Whether the signer wants to answer this refusal with a new signature (a nonce, another clock)."""
+    """Whether the signer wants to answer this refusal with a new signature, such as one by the server's clock."""
     return response.status in {401, 403} and signer.refused(signature, response.headers)
 
 
@@ -37,27 +37,27 @@ def facts_of(response: Response) -> BodyFacts:
     return replace(facts, coding=coding) if coding else facts
 
 
-def fault_of(response: Response, hop: Hop, body: bytes, longest_wait: float) -> errors.MigratorError:
-    """The error that a response other than what was requested means."""
-    status, headers, what = response.status, response.headers, hop.what
+def fault_of(response: Response, hop: Hop, body: bytes, max_wait: float) -> errors.MigratorError:
+    """The error for a response that is not what was requested."""
+    status, headers, subject = response.status, response.headers, hop.subject
     if status < 400:
-        return hop.judged(errors.UnexpectedBodyError(f"{what}: status {status}, which is not what was asked for"))
+        return hop.judged(errors.UnexpectedBodyError(f"{subject}: status {status}, which is not what was asked for"))
     if hop.foreign and status in {401, 407}:
         reason = error_reason(body)
         fault: errors.MigratorError = errors.RejectedError(
-            f"{what}: status {status}" + (f", {reason}" if reason else "")
+            f"{subject}: status {status}" + (f", {reason}" if reason else "")
         )
     else:
-        fault = error_for_status(status, headers, what, body)
+        fault = error_for_status(status, headers, subject, body)
     if isinstance(fault, errors.RetriableError):
-        fault.retry_after = wait_of(status, headers, longest_wait)
+        fault.retry_after = wait_of(status, headers, max_wait)
     return hop.judged(fault)
 
 
 def unknown_outcome(request: Request, error: errors.RetriableError) -> errors.OutcomeUnknownError:
-    """The error for a write that failed in this way: whether the tracker may still be at work on it."""
+    """The error for a write that failed in this way; it says whether the tracker may still be at work on it."""
     status, login = error.status or 0, isinstance(error, errors.LoginPageError)
-    known = login or status in {500, 503} or 200 <= status < 300
-    at_work = isinstance(error, errors.ReadTimeoutError) or (status >= 500 and not known)
-    message = f"{request.what}: its fate is unknown ({error})"
-    return errors.OutcomeUnknownError(message, finished=known, at_work=at_work, login=login)
+    finished = login or status in {500, 503} or 200 <= status < 300
+    at_work = isinstance(error, errors.ReadTimeoutError) or (status >= 500 and not finished)
+    message = f"{request.subject}: its fate is unknown ({error})"
+    return errors.OutcomeUnknownError(message, finished=finished, at_work=at_work, login=login)

@@ -1,7 +1,7 @@
-"""Limits the rate of requests to one tracker and their bandwidth, and slows all of them down when it asks for that.
+"""Limits the number and the bandwidth of requests to one tracker, and slows them all down when it asks for that.
 
 All requests to one tracker share one `RateLimiter`, so a single 429 slows every worker, and each success makes them a
-little faster again. It is acquired for each request, not for each verb of the port, because one verb may need several
+little faster again. Each request acquires it, and not each verb of the port, because one verb may need several
 requests.
 
 Beware: no timeout may run while a request waits here, because it is not the tracker that is slow.
@@ -22,23 +22,23 @@ class TokenBucket:
 
     rate: float
     _level: float = 0.0
-    _at: float = 0.0
+    _updated_at: float = 0.0
 
     def take(self, amount: float, now: float) -> float:
-        """Take this amount; the seconds to wait before going on."""
+        """Take this amount; returns the seconds to wait before going on."""
         if not self.rate:
             return 0.0
-        if not self._at:
-            self._level, self._at = self.rate, now
-        self._level = min(self.rate, self._level + (now - self._at) * self.rate) - amount
-        self._at = now
+        if not self._updated_at:
+            self._level, self._updated_at = self.rate, now
+        self._level = min(self.rate, self._level + (now - self._updated_at) * self.rate) - amount
+        self._updated_at = now
         return max(0.0, -self._level / self.rate)
 
 
 class RateLimiter:
     """Limits the requests to one tracker, in requests and bytes a second; 0 means no limit.
 
-    `longest` is how many seconds a tracker may make everybody wait; `waits` logs the long waits.
+    `max_wait` is how many seconds a tracker may make all requests wait; `waits` logs the long waits.
     """
 
     FIRST_SPACING_SECONDS = 0.05
@@ -50,10 +50,10 @@ class RateLimiter:
         requests_per_second: float = 0,
         bytes_per_second: float = 0,
         *,
-        longest: float = DEFAULT_MAX_WAIT_SECONDS,
+        max_wait: float = DEFAULT_MAX_WAIT_SECONDS,
         waits: Waits | None = None,
     ) -> None:
-        self.longest, self._waits = longest, waits or Waits()
+        self.max_wait, self._waits = max_wait, waits or Waits()
         self._requests = TokenBucket(requests_per_second)
         self._bytes = TokenBucket(bytes_per_second)
         self._spacing = 0.0
@@ -76,8 +76,8 @@ class RateLimiter:
             await asyncio.sleep(wait)
 
     def throttled(self, retry_after: float | None, status: int | None = None) -> None:
-        """The tracker asked to slow down: no request starts before the pause is over, and then with more space."""
-        pause = self.DEFAULT_PAUSE_SECONDS if retry_after is None else min(retry_after, self.longest)
+        """The tracker asked to slow down: no request starts during the pause, and later ones start further apart."""
+        pause = self.DEFAULT_PAUSE_SECONDS if retry_after is None else min(retry_after, self.max_wait)
         self._waits.asked(pause, status)
         self._next_start = max(self._next_start, time.monotonic() + pause)
         self._spacing = min(self.MAX_SPACING_SECONDS, max(self.FIRST_SPACING_SECONDS, self._spacing * 2))

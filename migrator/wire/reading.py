@@ -24,14 +24,14 @@ class Readable(Protocol):
 
     @abstractmethod
     async def readany(self) -> bytes:
-        """The bytes that are there, at least one; none at the end."""
+        """The bytes that have arrived, after waiting for at least one; empty at the end."""
 
 
 class StallGuard(Readable):
-    """A body as it comes; `RetriableError` once it is too slow for `timeout` seconds of waiting."""
+    """Passes a body on unchanged; `RetriableError` once it was too slow for `timeout` seconds of waiting."""
 
-    def __init__(self, content: Readable, timeout: float, what: str) -> None:
-        self._content, self._timeout, self._what = content, timeout, what
+    def __init__(self, content: Readable, timeout: float, subject: str) -> None:
+        self._content, self._timeout, self._subject = content, timeout, subject
         self._waited, self._received = 0.0, 0
 
     @override
@@ -42,7 +42,7 @@ class StallGuard(Readable):
         self._received += len(chunk)
         if chunk and self._waited > self._timeout:
             if self._received < MIN_BYTES_PER_SECOND * self._waited:
-                raise RetriableError(f"{self._what}: too slow: less than {MIN_BYTES_PER_SECOND} bytes a second")
+                raise RetriableError(f"{self._subject}: too slow: less than {MIN_BYTES_PER_SECOND} bytes a second")
             self._waited, self._received = 0.0, 0
         return chunk
 
@@ -64,7 +64,7 @@ async def read_at_least(body: Readable, size: int) -> bytes:
 
 
 async def read_up_to(body: Readable, limit: int) -> tuple[bytes, bool]:
-    """A body up to a limit, or a little more, and whether that is all of it."""
+    """A body up to a limit, or a little more, and whether it is the whole body."""
     parts: list[bytes] = []
     size = 0
     while chunk := await body.readany():

@@ -22,46 +22,46 @@ from migrator.wire.cookies import Cookies
 from migrator.wire.request import Request
 from migrator.wire.transport import Response
 
-_WHOLE = re.compile(r"bytes\s+0-([0-9]{1,18})/([0-9]{1,18})", re.ASCII | re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"bytes\s+0-([0-9]{1,18})/([0-9]{1,18})", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(slots=True)
 class Hop:
-    """Where a request goes next. `what` is for messages.
+    """One request of a chain of redirects: its address, and how it got there. `subject` is for messages.
 
-    own      it is the tracker, so credentials may go there
-    direct   it is the very origin that was configured
-    foreign  another host was on the way, or is where it goes: the response says nothing about the tracker
-    login    a redirect on the way looked like one to a login page, and the request did not
+    own      it goes to the tracker, so credentials may be sent
+    direct   it goes to the very origin that was configured
+    foreign  it goes, or an earlier hop went, to another host: the response says nothing about the tracker
+    login    a redirect looked like one to a login page, and the address that redirected did not
     """
 
     url: URL
     query: Mapping[str, str]
-    what: str
+    subject: str
     own: bool = True
     direct: bool = True
     foreign: bool = False
     login: bool = False
 
     def next(self, home: URL, location: str) -> Hop:
-        """Where a redirect leads; `RejectedError` if its location is not usable."""
+        """The hop to which a redirect leads; `RejectedError` if its location is not usable."""
         try:
             url = self.url.join(parsed_url(location, self.url.scheme))
             usable = bool(location and url.host) and url.scheme in {"http", "https"}
         except ValueError:
             usable = False
         if not usable:
-            raise self.judged(errors.RejectedError(f"{self.what}: redirected to nowhere"))
-        own, what = is_own(home, url), self.what.partition(", redirected to ")[0]
+            raise self.judged(errors.RejectedError(f"{self.subject}: redirected to nowhere"))
+        own, subject = is_own(home, url), self.subject.partition(", redirected to ")[0]
         if own:
             url = url.with_user(None)
         else:
-            what += f", redirected to {url.host_port_subcomponent}"
+            subject += f", redirected to {url.host_port_subcomponent}"
         login = self.login or (looks_like_login(location) and not looks_like_login(str(self.url)))
-        return Hop(url, {}, what, own, is_same_origin(home, url), self.foreign or not own, login)
+        return Hop(url, {}, subject, own, is_same_origin(home, url), self.foreign or not own, login)
 
     def is_same_address(self, other: Hop) -> bool:
-        """Whether both are one address of the tracker, apart from the query: such a redirect only sets a cookie."""
+        """Whether both go to the same address of the tracker, apart from the query."""
         return self.direct and other.direct and self.url.raw_path == other.url.raw_path
 
     def judged(self, fault: errors.MigratorError) -> errors.MigratorError:
@@ -69,7 +69,7 @@ class Hop:
         definite = isinstance(fault, errors.RejectedError | errors.AuthError)
         if self.login and (definite or isinstance(fault, errors.ConnectError)):
             return errors.LoginPageError(
-                f"{self.what}: redirected to a login page; are these credentials good for this?"
+                f"{self.subject}: redirected to a login page; are these credentials good for this?"
             )
         if not self.foreign or isinstance(fault, errors.UnexpectedBodyError):
             return fault
@@ -85,18 +85,18 @@ class Redirects:
         self._home, self.cookies = home, Cookies()
 
     def next_hop(self, request: Request, hop: Hop, response: Response) -> Hop:
-        """Where a redirect leads. For an API call it is an error, except if it only sets a cookie."""
+        """The hop to which a redirect leads. For an API call it is an error, unless it only sets a cookie."""
         following = hop.next(self._home, response.headers.get("Location", ""))
         repeatable = request.method == "GET" or response.status in {307, 308}
         if not (self._takes_cookie(hop, following, response) and repeatable) and not request.file:
             shown = following.url.with_user(None).with_query(None)
             raise following.judged(
-                errors.RejectedError(f"{hop.what}: the tracker redirects to {shown}; is `url` right?")
+                errors.RejectedError(f"{hop.subject}: the tracker redirects to {shown}; is `url` right?")
             )
         return following
 
     def only_sets_cookie(self, hop: Hop, response: Response) -> bool:
-        """Whether a redirect leads to the same address, with a cookie, which is kept."""
+        """Whether a redirect leads to the same address and sets a cookie, which is kept."""
         try:
             following = hop.next(self._home, response.headers.get("Location", ""))
         except errors.MigratorError:
@@ -109,8 +109,8 @@ class Redirects:
 
 def length_of_part(headers: Mapping[str, str]) -> int | None:
     """The length of a file in a 206, if that is the whole file (RFC 9110, 14.4); else None."""
-    range_ = _WHOLE.fullmatch(headers.get("Content-Range", "").strip())
-    if range_ is None or int(range_[1]) + 1 != int(range_[2]):
+    match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
+    if match is None:
         return None
-    length = headers.get("Content-Length")
-    return int(range_[2]) if length is None or int(length) == int(range_[2]) else None
+    last, total, length = int(match[1]), int(match[2]), headers.get("Content-Length")
+    return total if last + 1 == total and (length is None or int(length) == total) else None

@@ -13,7 +13,7 @@ from migrator.wire.request_body import StreamedBody
 
 
 def _is_no_frame(_: bytes) -> bool:
-    """No page is taken for an answer."""
+    """Takes no page for an answer."""
     return False
 
 
@@ -21,8 +21,8 @@ def _is_no_frame(_: bytes) -> bool:
 class Request:
     """One request to a tracker. `path` is below the base address, `query` in plain text.
 
-    `file`: the answer is a file, to be taken as it comes; redirects are followed.
-    `framed` recognises a page that answers a change: some trackers wrap answers for a browser's hidden frame.
+    `file`: the response is a file, to be streamed; redirects are followed.
+    `framed` recognises a page that is the answer to a write: some trackers wrap answers for a browser's hidden frame.
     """
 
     method: str
@@ -35,7 +35,7 @@ class Request:
     framed: Callable[[bytes], bool] = _is_no_frame
 
     @property
-    def what(self) -> str:
+    def subject(self) -> str:
         """The method and path, for messages; the query and the headers may hold secrets."""
         return f"{self.method} {URL(self.path).path if '://' in self.path else self.path}"
 

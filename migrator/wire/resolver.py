@@ -1,4 +1,4 @@
-"""Resolves host names, each in a thread of its own that nobody has to wait for.
+"""Resolves host names, each in a daemon thread of its own.
 
 A look-up cannot be cancelled and may take half a minute if the name server is down. In the thread pool of an event loop
 (asyncio's or libuv's) it would delay the end of the program for that long.
@@ -26,7 +26,7 @@ async def resolve(host: str, port: int, family: int = socket.AF_UNSPEC) -> Addre
     loop = asyncio.get_running_loop()
     result: asyncio.Future[AddressInfos] = loop.create_future()
 
-    def look() -> None:
+    def look_up() -> None:
         addresses, error = AddressInfos(), None
         try:
             addresses = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
@@ -43,7 +43,7 @@ async def resolve(host: str, port: int, family: int = socket.AF_UNSPEC) -> Addre
         else:
             result.set_result(addresses)
 
-    threading.Thread(target=look, name=f"look up {host}", daemon=True).start()
+    threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
     return await result
 
 

@@ -48,10 +48,9 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """TLS contexts and proxy. `own_origin` is for the tracker itself, `other_origins` for hosts of its files.
+    """TLS contexts and proxy. `own_origin` is for the tracker itself, `other_origins` for other hosts of its files.
 
-    None stands for the default context.
-    Proxies of the environment (`HTTPS_PROXY`, ...) are never used, only a configured one.
+    None stands for the default context. Proxies that the environment names (`HTTPS_PROXY`, ...) are never used.
     """
 
     own_origin: ssl.SSLContext | None = None
@@ -138,7 +137,7 @@ class TlsFiles:
 
 
 _TOO_OLD = 'a TLS older than 1.2, which is broken: have it updated, or set tls.minimum = "1.0" if it can\'t be'
-_WHY = (
+_MESSAGES_BY_REASON = (
     ("PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL|WRONG_SSL_VERSION|VERSION_TOO_LOW", f"it speaks only {_TOO_OLD}"),
     (
         "WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|RECORD_LAYER_FAILURE|UNKNOWN_PROTOCOL",
@@ -157,14 +156,14 @@ _WHY = (
 
 
 def why_not_connected(cause: BaseException | None) -> str:
-    """Why there is no connection, in words: because of a name, an address, a certificate or a handshake."""
+    """Why there is no connection, in words: the name, the address, the certificate or the handshake was refused."""
     if isinstance(cause, ssl.SSLCertVerificationError):
         why = getattr(cause, "verify_message", "")
         return f"its certificate is not trusted{why and ': '}{why}"
     if isinstance(cause, ssl.SSLError):
         reason = cause.reason or ""
-        known = next((words for pattern, words in _WHY if re.search(pattern, reason)), "")
-        return known or f"TLS: {reason.replace('_', ' ').lower() or 'the handshake failed'}"
+        message = next((text for pattern, text in _MESSAGES_BY_REASON if re.search(pattern, reason)), "")
+        return message or f"TLS: {reason.replace('_', ' ').lower() or 'the handshake failed'}"
     if isinstance(cause, ConnectionResetError | BrokenPipeError):
         return f"it broke the handshake off without a word, as servers do that speak only {_TOO_OLD}"
     if isinstance(cause, socket.gaierror):
@@ -173,7 +172,7 @@ def why_not_connected(cause: BaseException | None) -> str:
 
 
 def _in_words(cause: BaseException | None) -> str:
-    """The system's words for an error, also if it is one error for each of several addresses."""
+    """The system's words for an error, even if it joins the errors of several addresses."""
     number = cause.errno if isinstance(cause, OSError) else None
     if number is None and (match := re.search(r"\[Errno (\d{1,5})\]", str(cause))):
         number = int(match[1])

@@ -1,4 +1,4 @@
-"""The credentials at work: each attempt is signed anew, and after a refusal a session is opened again."""
+"""Requests with credentials: each attempt is signed anew, and after a refusal we log in again."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from migrator.wire.request import Request
 from migrator.wire.request_body import StreamedBody
 
 MAX_LOGINS = 3
-"""How often one request logs in again before its refusal is believed."""
+"""How often one request logs in again before its refusal counts as final."""
 
 T = TypeVar("T")
 
 
 class Session:
-    """Attempts at requests, signed by `signer` unless a request has a signer of its own.
+    """Sends requests, signed by `signer` unless a request has a signer of its own.
 
-    `logins` counts the logins so far; a caller that was refused tells by it whether somebody else logged in meanwhile.
+    `logins` counts the logins so far, so that a worker that was refused can see whether another one has logged in
+    meanwhile.
     """
 
     def __init__(self, exchange: Exchange, signer: Signer) -> None:
@@ -29,10 +30,10 @@ class Session:
         self._lock = asyncio.Lock()
 
     async def attempt(self, request: Request, consume: Consume[T]) -> T:
-        """One attempt, and more after logging in again while it is refused for lack of a session.
+        """What `consume` makes of the response. While the request is refused, log in and send it again.
 
-        After a login page only one more, and none if the body is streamed. After a 401 a streamed upload is sent again,
-        too, because nothing was taken.
+        After a 401 that is done up to MAX_LOGINS times, and for streamed bodies, too, because nothing was stored. After
+        a login page it is done once, and not for a streamed body.
         """
         signer = request.signer or self.signer
         if not signer.ready:
@@ -54,7 +55,7 @@ class Session:
                 return result
 
     async def renew(self, signer: Signer, logins_before: int) -> bool:
-        """Log in (again), once for all workers that were refused with the same session. False: it can't be renewed."""
+        """Log in, once for all workers that were refused with the same session. False: the signer has no session."""
         async with self._lock:
             if self.logins != logins_before and signer.ready:
                 return True

@@ -1,4 +1,4 @@
-"""Files come over our own connections, everything else over aiohttp."""
+"""Chooses the transport for each request: files come over our own connections, everything else over aiohttp."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from migrator.wire.transport import OutgoingRequest, Response, Transport
 
 
 def transport_to(origin: URL, route: Route, *, connections: int, timeout: float) -> Transport:
-    """The transport for the requests of one tracker. The pool of connections knows no proxy."""
+    """The transport for the requests of one tracker: aiohttp alone if there is a proxy, which `h1` doesn't support."""
     general = AiohttpTransport(route, connections=connections, timeout=timeout)
     if route.proxy is not None:
         return general
-    return SplitTransport(general, ConnectionPool(origin, most=connections, timeout=timeout, context=route.own_origin))
+    files = ConnectionPool(origin, max_idle=connections, timeout=timeout, context=route.own_origin)
+    return SplitTransport(general, files)
 
 
 class SplitTransport(Transport):

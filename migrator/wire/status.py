@@ -18,10 +18,10 @@ _SCHEME = re.compile(r"(?:^|,)\s*(ntlm|negotiate|kerberos|basic|digest|bearer|ap
 _WINDOWS_SCHEMES = {"ntlm", "negotiate", "kerberos"}
 _REDMINE_REALM = 'realm="Redmine API"'
 _PASSING_PAGES = {PageKind.MAINTENANCE, PageKind.GUARD}
-"""Pages that say nothing about the request: the tracker is down, or a guard is in front of it."""
-_TITLED_PAGES = {*_PASSING_PAGES, PageKind.SIGN_ON, PageKind.LICENCE}
+"""Pages that say nothing about the request: the tracker is down, or a guard is in front of it. A retry may help."""
+_EXPLAINED_PAGES = {*_PASSING_PAGES, PageKind.SIGN_ON, PageKind.LICENCE}
 
-RETRIABLE = frozenset({408, 423, 425, 429})
+_RETRIABLE_STATUSES = frozenset({408, 423, 425, 429})
 
 
 def body_facts(headers: Mapping[str, str]) -> BodyFacts:
@@ -73,26 +73,31 @@ def _clip(text: str) -> str:
     return " ".join(text.split())[:300].encode("utf-8", "replace").decode()
 
 
-def error_for_status(status: int, headers: Mapping[str, str], what: str, body: bytes = b"") -> errors.MigratorError:
-    """The error that a status means; decided nowhere else. `what` is method and path."""
-    page = page_in(body, brief=status >= 500) if is_page(body) else None
-    reason = str(page) if page and page.kind in _TITLED_PAGES else error_reason(body)
-    message = f"{what}: status {status}" + (f", {reason}" if reason else "")
+def error_for_status(status: int, headers: Mapping[str, str], subject: str, body: bytes = b"") -> errors.MigratorError:
+    """The error that a status means; decided nowhere else. `subject` is the method and path, for the message."""
+    page = page_in(body, read_text=status >= 500) if is_page(body) else None
+    reason = str(page) if page and page.kind in _EXPLAINED_PAGES else error_reason(body)
+    message = f"{subject}: status {status}" + (f", {reason}" if reason else "")
     wait = wait_of(status, headers)
     if status in {429, 503} or (status == 403 and (wait or remaining(headers) == 0)):
         return errors.ThrottledError(message, retry_after=wait, status=status)
-    if status in RETRIABLE or (status >= 500 and status != 501) or (page and page.kind in _PASSING_PAGES):
+    if status in _RETRIABLE_STATUSES or (status >= 500 and status != 501) or (page and page.kind in _PASSING_PAGES):
         return errors.RetriableError(message, retry_after=wait, status=status)
     if status == 401:
-        return errors.AuthError(f"{what}: {_unauthorized(headers, reason)}")
+        return errors.AuthError(f"{subject}: {_unauthorized(headers, reason)}")
     if status == 407:
-        return errors.AuthError(f"{what}: the proxy refused its credentials (status 407); see `proxy_auth`")
+        return proxy_refusal(subject)
     if is_about_licence(reason):
         return errors.RejectedError(message, status=status)
-    return _definite(status, message)
+    return _rejection(status, message)
 
 
-def _definite(status: int, message: str) -> errors.RejectedError:
+def proxy_refusal(subject: str) -> errors.AuthError:
+    """The error for a 407, whether it answers a request or a CONNECT."""
+    return errors.AuthError(f"{subject}: the proxy refused its credentials (status 407); see `proxy_auth`")
+
+
+def _rejection(status: int, message: str) -> errors.RejectedError:
     if status == 403:
         return errors.ForbiddenError(message, status=status)
     if status in {404, 410}:
@@ -100,14 +105,14 @@ def _definite(status: int, message: str) -> errors.RejectedError:
     return errors.RejectedError(message, status=status)
 
 
-def wait_of(status: int, headers: Mapping[str, str], longest: float = DEFAULT_MAX_WAIT_SECONDS) -> float | None:
-    """Seconds that a refusal asks to wait, at most `longest`; None if it doesn't."""
-    wait = retry_after(headers, longest=longest)
-    return until_reset(headers, longest=longest) if wait is None and status in {403, 429, 503} else wait
+def wait_of(status: int, headers: Mapping[str, str], max_wait: float = DEFAULT_MAX_WAIT_SECONDS) -> float | None:
+    """Seconds that a refusal asks to wait, at most `max_wait`; None if it doesn't ask."""
+    wait = retry_after(headers, max_wait=max_wait)
+    return until_reset(headers, max_wait=max_wait) if wait is None and status in {403, 429, 503} else wait
 
 
 def _unauthorized(headers: Mapping[str, str], reason: str) -> str:
-    """A 401 in words, with the remedy if the server wants a login that we can't do, or has its API switched off."""
+    """The message for a 401. It names the remedy if the server wants a Windows login, or has its API switched off."""
     challenges = [value for name, value in headers.items() if name.lower() == "www-authenticate"]
     schemes = {word.lower() for value in challenges for word in _SCHEME.findall(value)}
     message = f"the tracker refused the credentials (status 401{reason and ', '}{reason})"

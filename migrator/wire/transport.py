@@ -19,9 +19,10 @@ from migrator.wire.auth import UNSIGNED, Signature
 from migrator.wire.reading import Readable
 
 AGENT = {"User-Agent": f"migrator/{__version__}"}
-"""What every request says of itself; a transport adds it."""
+"""The header that names this program; each transport adds it to its requests."""
 MAX_LINE_BYTES = 64 * 1024
 """Limit of one line in the head of a response; a sign-on in front of a tracker sends long ones."""
+MAX_CONNECT_SECONDS = 30.0
 MAX_CLOSE_SECONDS = 3.0
 """How long connections get to close; those that have not reported their end by then are dropped."""
 
@@ -46,7 +47,7 @@ class OutgoingRequest:
 
 
 class Response(Protocol):
-    """A response whose head has arrived and whose body is still to be read. A context."""
+    """A response whose head has arrived and whose body is still to be read. A context manager."""
 
     @property
     def status(self) -> int:
@@ -54,7 +55,7 @@ class Response(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """By names in any case."""
+        """The headers; upper and lower case in their names are equal."""
 
     @property
     def content(self) -> Readable:
@@ -70,7 +71,7 @@ class Response(Protocol):
 class Transport(Protocol):
     """Sends requests over connections that it keeps. Creating one does no I/O.
 
-    Redirects are not followed, codings are not undone, and no request is sent twice that is not safe (RFC 9110, 9.2.1).
+    Redirects are not followed, codings are not undone, and only safe requests (RFC 9110, 9.2.1) may be sent twice.
     It raises the errors that `failures.translate_error` translates.
     """
 
@@ -79,7 +80,7 @@ class Transport(Protocol):
         """The response, as soon as its head is there. Nothing is sent before this is awaited."""
 
     def reroutes(self, error: Exception, method: str, *, direct: bool) -> bool:  # noqa: ARG002
-        """Whether a request like the one that failed with this error would be sent another way the next time."""
+        """Whether a request that failed with this error would be sent over other connections the next time."""
         return False
 
     @abstractmethod

@@ -1,6 +1,6 @@
 """How long a tracker asks us to wait, and a log that mentions each long wait once.
 
-Nobody waits longer than the configuration allows, whatever the server asks for.
+No wait is longer than the configuration allows, whatever the server asks for.
 
 Beware: servers write milliseconds, Unix timestamps, and dates from clocks that are wrong. A number too large to be a
 wait is taken for one of the first two; a date is compared with the `Date` header of the same answer.
@@ -21,7 +21,7 @@ from migrator.units import human_duration
 DEFAULT_MAX_WAIT_SECONDS = 900.0
 """Maximum wait in seconds, unless the configuration says otherwise."""
 MIN_LOGGED_SECONDS = 10.0
-"""Waits longer than this many seconds are logged."""
+"""Only waits longer than this are logged."""
 _MAX_PLAUSIBLE_SECONDS = 3600.0
 """A larger number of seconds is taken for milliseconds, unless a longer wait is configured."""
 _DECADE_SECONDS = 10 * 365 * 86_400.0
@@ -30,31 +30,31 @@ _QUANTITY = re.compile(r"([+-]?[0-9]{1,18}(?:[.,][0-9]{1,9})?)\s*([a-z]+)?(?:\s*
 _UNITS = (("ms", 0.001), ("mil", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0))
 _RESETS = ("X-RateLimit-Reset-After", "X-RateLimit-Reset", "X-Rate-Limit-Reset", "RateLimit-Reset")
 _REMAINING = ("X-RateLimit-Remaining", "X-Rate-Limit-Remaining", "RateLimit-Remaining")
-_RATE = re.compile(r"(?:\b(?:reset|t))\s*=\s*(\d+)")
-_LEFT = re.compile(r"(?:\b(?:remaining|r))\s*=\s*(\d+)")
+_RESET_PARAMETER = re.compile(r"(?:\b(?:reset|t))\s*=\s*(\d+)")
+_REMAINING_PARAMETER = re.compile(r"(?:\b(?:remaining|r))\s*=\s*(\d+)")
 
 _log = logging.getLogger("migrator.waits")
 
 
-def retry_after(headers: Mapping[str, str], now: datetime | None = None, longest: float = 86_400.0) -> float | None:
-    """Seconds to wait according to Retry-After, from 0 to `longest`. None if it is missing or not understood."""
-    now = _clock_of(headers, now)
-    seconds = _seconds(headers.get("Retry-After", ""), now, longest)
+def retry_after(headers: Mapping[str, str], now: datetime | None = None, max_wait: float = 86_400.0) -> float | None:
+    """Seconds to wait according to Retry-After, from 0 to `max_wait`. None if it is missing or not understood."""
+    now = _server_time(headers, now)
+    seconds = _seconds(headers.get("Retry-After", ""), now, max_wait)
     if seconds is None and "Retry-After-Ms" in headers:
-        seconds = _seconds(f"{headers['Retry-After-Ms']} ms", now, longest)
+        seconds = _seconds(f"{headers['Retry-After-Ms']} ms", now, max_wait)
     return seconds
 
 
-def until_reset(headers: Mapping[str, str], now: datetime | None = None, longest: float = 86_400.0) -> float | None:
+def until_reset(headers: Mapping[str, str], now: datetime | None = None, max_wait: float = 86_400.0) -> float | None:
     """Seconds to wait according to rate limit headers; None if they say that requests are left, or nothing."""
     if remaining(headers):
         return None
-    now = _clock_of(headers, now)
+    now = _server_time(headers, now)
     for name in _RESETS:
-        if (seconds := _seconds(headers.get(name, ""), now, longest)) is not None:
+        if (seconds := _seconds(headers.get(name, ""), now, max_wait)) is not None:
             return seconds
-    rate = _RATE.search(headers.get("RateLimit", ""))
-    return _seconds(rate[1], now, longest) if rate else None
+    reset = _RESET_PARAMETER.search(headers.get("RateLimit", ""))
+    return _seconds(reset[1], now, max_wait) if reset else None
 
 
 def remaining(headers: Mapping[str, str]) -> int | None:
@@ -62,41 +62,41 @@ def remaining(headers: Mapping[str, str]) -> int | None:
     for name in _REMAINING:
         if match := re.match(r"\s*(\d{1,9})\b", headers.get(name, "")):
             return int(match[1])
-    left = _LEFT.search(headers.get("RateLimit", ""))
+    left = _REMAINING_PARAMETER.search(headers.get("RateLimit", ""))
     return int(left[1]) if left else None
 
 
-def _clock_of(headers: Mapping[str, str], now: datetime | None) -> datetime:
+def _server_time(headers: Mapping[str, str], now: datetime | None) -> datetime:
     """The server's current time, or ours if the answer has no `Date`."""
     return _when(headers.get("Date", "")) or now or datetime.now(UTC)
 
 
-def _seconds(value: str, now: datetime, longest: float) -> float | None:
+def _seconds(value: str, now: datetime, max_wait: float) -> float | None:
     """Seconds from now, from a number with or without a unit, a date, or a Unix timestamp."""
     value = value.strip().removeprefix("PT")
     seconds: float | None = None
     if (when := _when(value)) is not None:
         seconds = (when - now).total_seconds()
     elif match := _QUANTITY.fullmatch(value):
-        seconds = _with_unit(float(match[1].replace(",", ".")), (match[2] or "").lower(), now, longest)
+        seconds = _with_unit(float(match[1].replace(",", ".")), (match[2] or "").lower(), now, max_wait)
     else:
         with suppress(ValueError):
-            seconds = _plausible(float(value), now, longest)
-    return None if seconds is None else max(0.0, min(seconds, longest))
+            seconds = _plausible(float(value), now, max_wait)
+    return None if seconds is None else max(0.0, min(seconds, max_wait))
 
 
-def _with_unit(number: float, unit: str, now: datetime, longest: float) -> float | None:
+def _with_unit(number: float, unit: str, now: datetime, max_wait: float) -> float | None:
     if not unit:
-        return _plausible(number, now, longest)
+        return _plausible(number, now, max_wait)
     return next((number * factor for begin, factor in _UNITS if unit.startswith(begin)), None)
 
 
-def _plausible(number: float, now: datetime, longest: float) -> float:
+def _plausible(number: float, now: datetime, max_wait: float) -> float:
     """Seconds meant by a bare number: a wait or a Unix timestamp, either of them possibly in milliseconds."""
     for moment in (number, number / 1000):
         if abs(moment - now.timestamp()) < _DECADE_SECONDS:
             return moment - now.timestamp()
-    return number / 1000 if max(_MAX_PLAUSIBLE_SECONDS, longest) < number < float("inf") else number
+    return number / 1000 if max(_MAX_PLAUSIBLE_SECONDS, max_wait) < number < float("inf") else number
 
 
 def _when(value: str) -> datetime | None:

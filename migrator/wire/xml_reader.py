@@ -1,7 +1,7 @@
 """XML as trackers send it: DTDs and custom entities are refused, and malformed text is repaired and parsed again.
 
-A good answer goes straight to the parser. If the parser refuses it, characters that XML forbids become U+FFFD, whether
-raw or written as a reference, and HTML entities that XML lacks (`&nbsp;`) become their characters.
+An answer goes straight to the parser. If the parser refuses it, characters that XML forbids become U+FFFD, whether raw
+or written as a reference, and HTML entities that XML lacks (`&nbsp;`) become their characters.
 
 Beware: repairing must not weaken the protection. A DTD is refused before and after, and the repaired text goes through
 the same parser.
@@ -86,7 +86,7 @@ def _detected_encoding(body: bytes) -> str:
 
 
 def _repaired(text: str) -> tuple[str, int]:
-    """The text with only characters that XML allows, and how many characters were lost."""
+    """The text, in which U+FFFD replaces what XML forbids, and how many characters were replaced."""
     lost = 0
 
     def piece(match: re.Match[str]) -> str:

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from jobs.cli import collect_garbage_less_often
+from migrator.jobs.cli import collect_garbage_less_often
 from migrator.mapping.file import read_mapping
-from migrator.mapping.match import Index, match, rule
+from migrator.mapping.match import Index, match, parse_rule
 from migrator.model import Attachment, Blob, Entity, EntityRef, Outcome, RunStatus, Status
 from migrator.store.catalog import Catalog
 
@@ -140,7 +140,7 @@ def match_all(root: Path, count: int) -> None:
         )
         for n in range(count)
     ]
-    index = Index([rule(name) for name in ("custom:Legacy:TP-([0-9]+)", "title", "id")])
+    index = Index([parse_rule(name) for name in ("custom:Legacy:TP-([0-9]+)", "title", "id")])
     indexed, _ = timed(lambda: [index.add(entity) for entity in targets])
     matched, found = timed(lambda: list(match(sources, index, [])))
     row(f"{count:,} entities of the target indexed by three rules", indexed)

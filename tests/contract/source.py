@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -13,8 +14,9 @@ import pytest
 
 from migrator import errors
 from migrator.model import NOBODY, Attachment, Cursor, Entity, EntityRef, Page
-from migrator.ports import Source
+from migrator.ports import Capabilities, Source
 from tests.contract import LARGEST_CHUNK, Expected, MemorySink
+from tests.support.parts import FULL
 
 
 @dataclass
@@ -103,11 +105,45 @@ class SourceContract:
     async def bound(self):
         raise NotImplementedError
 
-    async def test_crawl_finds_every_entity_and_every_attachment(self, bound):
+    async def test_crawl_lists_everything_and_keeps_to_the_capabilities(self, bound):
         done = await crawl(bound.source)
         assert bound.entities <= done.entities
         expected = Counter((file.owner, file.name, file.description) for file in bound.files)
         assert Counter(told(file) for file in done.attachments.values()) == expected
+        self.assert_well_formed(done)
+        self.assert_sizes(bound, done)
+        self.assert_kinds(bound.source.capabilities, done)
+
+    def assert_well_formed(self, done: Crawl) -> None:
+        """What is listed is text and dates and JSON."""
+        for file in done.attachments.values():
+            assert isinstance(file.id, str)
+            assert file.id
+            assert isinstance(file.owner.id, str)
+            json.loads(file.raw)
+            if file.created_at:
+                datetime.fromisoformat(file.created_at)
+        for _, _, page in done.steps:
+            for entity in page.entities:
+                assert isinstance(entity.ref.id, str)
+                assert entity.ref.kind
+                assert entity.raw is None or json.loads(entity.raw) is not None
+
+    def assert_sizes(self, bound: BoundSource, done: Crawl) -> None:
+        """They are told if the capability says so."""
+        files = done.attachments.values()
+        if bound.source.capabilities.reports_size:
+            assert Counter((f.name, f.size) for f in files) == Counter((f.name, f.size) for f in bound.files)
+        else:
+            assert any(file.size is None for file in files), "every size is told: reports_size is true"
+
+    def assert_kinds(self, capabilities: Capabilities, done: Crawl) -> None:
+        """Those that the capabilities name, if they are known beforehand, and none that is left out."""
+        entities, owners = {ref.kind for ref in done.entities}, {file.owner.kind for file in done.attachments.values()}
+        if capabilities.kinds:
+            assert entities <= set(capabilities.kinds)
+            assert owners <= {*capabilities.kinds, NOBODY.kind}
+        assert not set(capabilities.left_out) & (set(capabilities.kinds) | entities | owners)
 
     async def test_streams_of_entities_tell_of_every_entity_with_its_json(self, bound):
         source, found = bound.source, {}
@@ -128,34 +164,29 @@ class SourceContract:
             bucket = await fetch(bound.source, file)
             found.append(Expected(file.owner, file.name, len(bucket.content), bucket.sha256, file.description))
             largest = max(largest, bucket.largest)
+            assert await bound.source.still_lists(file), file
         assert Counter(found) == Counter(bound.files)
         assert largest <= LARGEST_CHUNK
+        first = bucket.sha256
+        bucket.rewind()
+        await bound.source.download(file, bucket)
+        assert bucket.sha256 == first, "after a rewind it is the same"
 
-    async def test_what_is_listed_is_text_and_dates_and_json(self, bound):
-        done = await crawl(bound.source)
-        for file in done.attachments.values():
-            assert isinstance(file.id, str)
-            assert file.id
-            assert isinstance(file.owner.id, str)
-            json.loads(file.raw)
-            if file.created_at:
-                datetime.fromisoformat(file.created_at)
-        for _, _, page in done.steps:
-            for entity in page.entities:
-                assert isinstance(entity.ref.id, str)
-                assert entity.ref.kind
-                assert entity.raw is None or json.loads(entity.raw) is not None
-
-    async def test_sizes_are_told_where_the_capability_says_so(self, bound):
-        files = (await crawl(bound.source)).attachments.values()
-        if bound.source.capabilities.reports_size:
-            assert Counter((f.name, f.size) for f in files) == Counter((f.name, f.size) for f in bound.files)
-        else:
-            assert any(file.size is None for file in files), "every size is told: reports_size is true"
+    async def test_as_many_connections_as_declared_are_borne(self, bound):
+        """And calls side by side do not disturb each other."""
+        files = list((await crawl(bound.source)).attachments.values())
+        times = max(2, -(-bound.source.capabilities.max_connections // len(files)))
+        crawls, buckets = await asyncio.gather(
+            asyncio.gather(*(crawl(bound.source) for _ in range(2))),
+            asyncio.gather(*(fetch(bound.source, file) for file in files * times)),
+        )
+        assert all(other.attachments.keys() == {file.id for file in files} for other in crawls)
+        got = Counter((file.name, bucket.sha256) for file, bucket in zip(files * times, buckets, strict=True))
+        assert got == Counter((file.name, file.sha256) for file in bound.files * times)
 
     async def test_crawl_from_every_stored_cursor_misses_nothing(self, bound):
         whole = await crawl(bound.source)
-        for at, (stream, cursor, _) in enumerate(whole.steps):
+        for at, (stream, cursor, _) in itertools.islice(enumerate(whole.steps), None, None, 1 if FULL else 4):
             assert cursor is None or isinstance(cursor, str)
             another = bound.build()
             try:
@@ -178,41 +209,11 @@ class SourceContract:
         assert streams
         assert len(set(streams)) == len(streams)
 
-    async def test_download_again_after_a_rewind_gives_the_same_bytes(self, bound):
-        file = next(iter((await crawl(bound.source)).attachments.values()))
-        bucket = await fetch(bound.source, file)
-        first = bucket.sha256
-        bucket.rewind()
-        await bound.source.download(file, bucket)
-        assert bucket.sha256 == first
-
-    async def test_calls_side_by_side_do_not_disturb_each_other(self, bound):
-        files = list((await crawl(bound.source)).attachments.values())
-        crawls, buckets = await asyncio.gather(
-            asyncio.gather(*(crawl(bound.source) for _ in range(3))),
-            asyncio.gather(*(fetch(bound.source, file) for file in files * 2)),
-        )
-        assert all(other.attachments.keys() == {file.id for file in files} for other in crawls)
-        got = Counter((file.name, bucket.sha256) for file, bucket in zip(files * 2, buckets, strict=True))
-        assert got == Counter((file.name, file.sha256) for file in bound.files * 2)
-
-    async def test_as_many_connections_as_declared_are_borne(self, bound):
-        files = list((await crawl(bound.source)).attachments.values())
-        count = bound.source.capabilities.max_connections
-        chosen = [files[n % len(files)] for n in range(count)]
-        buckets = await asyncio.gather(*(fetch(bound.source, file) for file in chosen))
-        assert {bucket.sha256 for bucket in buckets} <= {file.sha256 for file in bound.files}
-        assert len(buckets) == count > 0
-
     async def test_deleted_attachment_is_gone(self, bound):
         if bound.gone is None:
             pytest.skip("this tracker has no deleted attachment to ask for")
         with pytest.raises(errors.GoneError):
             await fetch(bound.source, bound.gone)
-
-    async def test_file_that_is_there_is_still_listed(self, bound):
-        for file in list((await crawl(bound.source)).attachments.values()):
-            assert await bound.source.still_lists(file), file
 
     async def test_deleted_attachment_is_listed_no_longer(self, bound):
         if bound.gone is None:
@@ -229,21 +230,6 @@ class SourceContract:
         except errors.ItemFailedError:
             return
         assert listed, "its own record is there, whatever its entity says"
-
-    async def test_kinds_are_those_that_the_capabilities_name(self, bound):
-        known = bound.source.capabilities.kinds
-        if not known:
-            pytest.skip("what kinds there are is known to the tracker alone")
-        done = await crawl(bound.source)
-        assert {ref.kind for ref in done.entities} <= set(known)
-        assert {file.owner.kind for file in done.attachments.values()} <= {*known, NOBODY.kind}
-
-    async def test_kinds_that_are_left_out_are_never_listed(self, bound):
-        left_out = set(bound.source.capabilities.left_out)
-        done = await crawl(bound.source)
-        assert not left_out & set(bound.source.capabilities.kinds)
-        assert not left_out & {ref.kind for ref in done.entities}
-        assert not left_out & {file.owner.kind for file in done.attachments.values()}
 
     async def test_what_is_odd_is_told_in_sentences(self, bound):
         await bound.source.check()

@@ -299,7 +299,7 @@ class TargetContract(TargetReadContract):
             (f"file {n}.txt", len(b"%d" % n), sha256(b"%d" % n)) for n in range(count)
         )
 
-    async def test_file_over_the_greatest_size_is_a_definite_no_and_one_of_that_size_arrives(self, bound):
+    async def test_file_of_the_largest_size_arrives_and_a_larger_one_is_refused(self, bound):
         limit = bound.target.capabilities.max_attachment_bytes
         if limit is None:
             pytest.skip("the largest file that this tracker takes is not known")
@@ -310,7 +310,7 @@ class TargetContract(TargetReadContract):
         await send(bound, "full.bin", bytes(limit))
         assert [truth[:2] for truth in await arrivals(bound, before)] == [("full.bin", limit)]
 
-    async def test_what_is_known_to_be_refused_is_refused_and_nothing_else_is_called_so(self, bound):
+    async def test_names_called_refused_are_refused_and_no_others(self, bound):
         before = await bound.files_of(bound.entity)
         limit = bound.target.capabilities.max_attachment_bytes
         too_large = () if limit is None else (Draft("over.bin", "application/octet-stream", "", limit + 1),)
@@ -351,7 +351,7 @@ class TargetContract(TargetReadContract):
             [("brief.txt", 1, sha256(b"x"), "")]
         )
 
-    async def test_delete_is_refused_and_changes_nothing_where_the_capability_denies_it(self, bound):
+    async def test_delete_is_refused_where_the_capability_denies_it(self, bound):
         if bound.target.capabilities.deletes:
             pytest.skip("this tracker's files can be deleted")
         before = await bound.files_of(bound.entity)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.wiring import wire_source, wire_target
 from migrator.config.settings import read_configuration
 from migrator.errors import ConfigError
+from migrator.jobs.wiring import wire_source, wire_target
 from migrator.mapping.file import read_mapping
 from tests.fuzz import examples
 
@@ -133,7 +133,7 @@ def test_the_configuration_that_is_changed_is_in_order_at_first(folder):
 
 @examples(300)
 @given(place=st.sampled_from(PLACES), value=VALUES)
-def test_any_value_under_any_key_is_taken_or_refused_with_the_name_of_the_key(folder, place, value):
+def test_any_value_is_taken_or_refused_with_the_name_of_its_key(folder, place, value):
     content = deepcopy(WHOLE)
     inner = content
     for key in place[:-1]:

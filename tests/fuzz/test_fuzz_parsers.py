@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from jobs.options import date, entity, size
 from migrator.errors import MigratorError, UnexpectedBodyError
+from migrator.jobs.options import date, entity, size
 from migrator.model import Attachment, EntityRef
 from migrator.selection import Selection
 from migrator.trackers.issuetrak.parse import api_date
@@ -93,7 +93,7 @@ TOKENS = st.text(max_size=10) | st.sampled_from([*STRINGS, "a\r\nX-Evil: 1"])
         TOKENS,
     )
 )
-async def test_any_answer_to_a_login_gives_a_token_that_a_header_takes_or_our_error(body):
+async def test_any_answer_to_a_login_gives_a_usable_token_or_our_error(body):
     signer = WrapAuth("ann", "secret")
 
     async def post(path: str, form: object) -> tuple[int, bytes]:

@@ -236,7 +236,7 @@ def test_the_same_seed_draws_the_same_faults_in_any_order_of_requests() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_transient_faults_strike_about_as_often_as_asked_and_never_thrice_in_a_row(seed: int) -> None:
+def test_transient_faults_come_at_their_rate_and_never_thrice_in_a_row(seed: int) -> None:
     faults = Faults.transient(0.3, seed)
     for number in range(300):
         row = [faults.of_request(f"GET /{number}", file=True) for _ in range(20)]

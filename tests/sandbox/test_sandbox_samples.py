@@ -131,7 +131,7 @@ async def test_json_is_padded_with_the_callback_that_was_asked_for(
     assert json.loads(text)["Items"]
 
 
-async def test_include_and_exclude_exclude_each_other_and_an_unknown_field_is_named(
+async def test_include_and_exclude_are_not_combined_and_unknown_fields_named(
     client: Client, targetprocess: TargetprocessSandbox
 ) -> None:
     base = f"{targetprocess.url}/api/v1/UserStories/"
@@ -184,7 +184,7 @@ KINDS = ["text/plain    ", "multipart/form-data", "multipart/mixed", "multipart/
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_upload_of_the_vendors_page_is_taken_whatever_type_its_part_says_to_be_of(
+async def test_upload_by_the_vendors_page_is_taken_with_any_type_of_its_part(
     client: Client, teampulse: TeamPulseSandbox, kind: str
 ) -> None:
     headers = {**COOKIE, **JSON, "Content-Type": "multipart/form-data;  boundary=---159662540232479"}
@@ -197,7 +197,7 @@ async def test_upload_of_the_vendors_page_is_taken_whatever_type_its_part_says_t
 
 @pytest.mark.parametrize("page", ["UploadFile.ashx", "uploadfile.ashx", "/UPLOADFILE.ashx"])
 @pytest.mark.parametrize("kind", KINDS)
-async def test_upload_to_targetprocess_is_taken_whatever_type_its_part_says_to_be_of(
+async def test_upload_to_targetprocess_is_taken_with_any_type_of_its_part(
     client: Client, targetprocess: TargetprocessSandbox, kind: str, page: str
 ) -> None:
     field = '-----159662540232479\r\nContent-Disposition: form-data; name="generalId"\r\n\r\n101\r\n'
@@ -284,7 +284,7 @@ async def test_attachment_is_deleted_by_either_of_the_vendors_spellings(
     assert {first, second}.isdisjoint(file.id for file in teampulse.state.attachments())
 
 
-async def test_challenge_names_the_client_bare_as_documented_and_in_quotes_as_the_sdk_reads_it(
+async def test_challenge_names_the_client_as_documented_and_as_the_sdk_reads_it(
     client: Client, teampulse: TeamPulseSandbox
 ) -> None:
     for path in ("/api/v1/users/me", "/authentication/restrict"):

@@ -138,7 +138,7 @@ async def test_default_page_has_100_items_and_top_is_capped(client: Client, sand
     assert (await ask(client, sandbox, "workitems?$top=7"))["totalResults"] == 7
 
 
-async def test_a_walk_by_pages_and_one_by_ids_see_every_attachment_that_has_an_owner(
+async def test_paging_by_offset_and_by_id_lists_every_owned_attachment(
     client: Client, sandbox: TeamPulseSandbox, world: World
 ) -> None:
     expected = [file.id for file in world.attachments if world.owner_of(file) is not None]
@@ -154,7 +154,7 @@ async def test_a_walk_by_pages_and_one_by_ids_see_every_attachment_that_has_an_o
     assert len(expected) == len(world.attachments) - 2
 
 
-async def test_without_an_order_the_newest_comes_first_and_some_servers_take_none(
+async def test_newest_comes_first_without_an_order_and_some_servers_take_none(
     client: Client, sandbox: TeamPulseSandbox
 ) -> None:
     assert (await ids(client, sandbox, "attachments?$top=3"))[0] == 600
@@ -227,7 +227,7 @@ async def test_the_api_answers_without_its_version_too(client: Client, sandbox: 
     await ask(client, sandbox, "projects/9", status=404)
 
 
-async def test_an_attachment_tells_all_but_the_zone_and_numbers_its_address_otherwise(
+async def test_an_attachment_tells_no_time_zone_and_another_id_in_its_address(
     client: Client, sandbox: TeamPulseSandbox, world: World
 ) -> None:
     sandbox.quirks.null_sizes = {2}

@@ -57,7 +57,7 @@ def test_a_world_has_exactly_as_many_attachments_as_asked_for(total: int) -> Non
     assert len(World.generate(entities=40, attachments=total).attachments) == total
 
 
-def test_a_hundred_thousand_attachments_are_made_in_a_few_seconds_and_can_be_read() -> None:
+def test_a_hundred_thousand_attachments_are_made_within_seconds() -> None:
     world = World.generate(entities=1_000, attachments=100_000)
     assert [attachment.id for attachment in world.attachments] == list(range(1, 100_001))
     assert len(world.content(world.attachments[-1])) == world.attachments[-1].size
@@ -157,7 +157,7 @@ def test_sizes_are_log_normal_around_the_median() -> None:
     assert statistics.mean(sizes) > 1.5 * statistics.median(sizes)
 
 
-def test_a_comment_s_attachment_is_owned_through_the_comment_and_quoted_by_it(world: World) -> None:
+def test_attachment_of_a_comment_is_owned_and_quoted_by_the_comment(world: World) -> None:
     pasted = [attachment for attachment in world.attachments if attachment.comment_id is not None]
     assert len(pasted) == 2
     for attachment in pasted:

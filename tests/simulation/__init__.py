@@ -4,10 +4,10 @@ A seed decides everything: what the tracker holds, when tasks take turns, which 
 what a power cut takes from the disk. The same seed gives the same run, in any process, on any machine.
 
     loop.py       an event loop with its own clock, and without threads: a seed gives the same run each time
-    edges.py      the crash points, where the program touches the world, and which faults a seed injects there
+    faults.py     the crash points, where the program touches the world, and which faults a seed injects there
     disk.py       a disk that forgets at a power cut what was not synced
     story.py      one seed: disturbed runs, then one without faults, and what has to hold after each
-    storm.py      the same over HTTP: real adapters against the sandboxes of the trackers
+    over_http.py  the same over HTTP: real adapters against the sandboxes of the trackers
     mutants.py    defects that the simulation has to find
     __main__.py   many seeds at once
 
@@ -24,8 +24,8 @@ How to read a failing seed
 2. Read the last line of the traceback. A `ViolationError` names the rule that was broken, and the entity, upload or
    blob that broke it. Any other error escaped from the program: where it ends is where to begin.
 3. Read the log of the runs, which follows the violation: a line for each run with its job, where it was killed ("killed
-   at edge 41, after rename"; an edge is a crash point), the faults, and how it ended. The violation belongs to the last
-   line, its cause usually to the one before: what was in progress there, and what did the next run make of it?
+   at crash point 41, after rename"), the faults, and how it ended. The violation belongs to the last line, its cause
+   usually to the one before: what was in progress there, and what did the next run make of it?
 4. Look at the crash point. `story.traces` has the crash points of each run in order; number 41 is the 41st of them.
    "before" means that nothing had taken effect yet, "after" that the effect is there and the program does not know it.
 5. Make it small: take faults out of the plan until it holds. What is left is the test to write, in `tests/unit` or

@@ -15,12 +15,12 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from tests.simulation.storm import storm
+from tests.simulation.over_http import simulate_over_http
 from tests.simulation.story import simulate
 
 
 def attempt(seed: int) -> tuple[int, str, int]:
-    """The seed, what broke ("" if nothing), and how many edges its runs passed."""
+    """The seed, what broke ("" if nothing), and how many crash points its runs passed."""
     try:
         story = simulate(seed)
     except BaseException:  # noqa: BLE001 - whatever it is, it is told with its seed
@@ -31,9 +31,10 @@ def attempt(seed: int) -> tuple[int, str, int]:
 def attempt_over_http(seed: int) -> tuple[int, str, int]:
     """The same against the sandboxes of the trackers."""
     warnings.simplefilter("ignore")  # what a killed process had open is closed by nobody
-    with tempfile.TemporaryDirectory(prefix="storm-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as root:
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="simulation-", dir=memory) as root:
         try:
-            return seed, "", storm(seed, Path(root)).edges
+            return seed, "", simulate_over_http(seed, Path(root)).crash_points
         except BaseException:  # noqa: BLE001
             return seed, traceback.format_exc(), 0
 
@@ -48,16 +49,21 @@ def main() -> int:
     first, _, last = options.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
     job, again = (attempt_over_http, " --over-http") if options.over_http else (attempt, "")
-    began, edges, broken = time.monotonic(), 0, []
+    began, crash_points, broken = time.monotonic(), 0, []
     with ProcessPoolExecutor(options.jobs) as pool:
         for count, (seed, error, passed) in enumerate(pool.map(job, seeds, chunksize=8), 1):
-            edges += passed
+            crash_points += passed
             if error:
                 broken.append(seed)
                 print(f"--- seed {seed}; again: python -m tests.simulation{again} --seeds {seed}\n{error}", flush=True)
             if count % 500 == 0:
-                print(f"{count} seeds, {edges} edges, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    print(f"{len(seeds) - len(broken)} of {len(seeds)} seeds held, {edges} edges, {time.monotonic() - began:.0f} s")
+                print(
+                    f"{count} seeds, {crash_points} crash points, {time.monotonic() - began:.0f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
+    held = len(seeds) - len(broken)
+    print(f"{held} of {len(seeds)} seeds held, {crash_points} crash points, {time.monotonic() - began:.0f} s")
     print(f"broken: {broken}" if broken else "no violation")
     return bool(broken)
 

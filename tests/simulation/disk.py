@@ -1,7 +1,7 @@
 """A disk that forgets, at a power cut, what was not made safe: contents not flushed, names not flushed.
 
-The one idea: it stands in the place of `migrator.store.disk` and passes every call on, but remembers what a file system
-may still lose. A flush that the program forgets is so seen as a loss, though the test machine loses nothing.
+It takes the place of `migrator.store.disk` and passes every call on, but remembers what a file system may still lose.
+So a flush that the program forgets shows as a loss, though the test machine loses nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""An event loop whose time is counted and not waited for, and which runs what others give to threads itself.
+"""An event loop with virtual time and without threads, so that a seed gives the same run each time.
 
-The one idea: with nothing ready, the clock jumps to the next timer, so backoffs cost nothing; and what would run in
-a thread runs a little later in the loop, in an order that the seed decides. So a seed gives the same run each time.
-The one trap: a `Killed` leaves the loop at once, and nothing of the program runs after it, not even its cleanup.
+With nothing ready, the clock jumps to the next timer, so backoffs cost nothing; and what would run in a thread runs a
+little later in the loop, in an order that the seed decides.
+
+Beware: a `Killed` leaves the loop at once, and nothing of the program runs after it, not even its cleanup.
 """
 
 from __future__ import annotations

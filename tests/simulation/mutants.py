@@ -1,20 +1,23 @@
-"""Defects that the story has to find: each is a way in which tools of this kind lose or double files.
+"""Mutation testing: defects that the simulation has to find, each a way in which such tools lose or double files.
 
-The one idea: a mutant replaces one method of the program by one that has the defect, for as long as a context lasts.
-A new promise of the story gets a mutant, or nobody knows whether the story would notice.
+A mutant replaces one method of the program by one with the defect while a context lasts. Each promise of the simulation
+needs a mutant, or nobody knows whether a breach would be noticed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 from migrator import errors
 from migrator.layers import retry, verifying_sink
 from migrator.model import Outcome, Page, Status, UploadStatus
+from migrator.pipeline import backup
 from migrator.pipeline.backup.crawl import Crawler
 from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.backup.recorder import Recorder
@@ -25,7 +28,7 @@ from migrator.store.catalog import database
 from migrator.store.catalog.uploads import UploadRecords
 from migrator.store.journal import manifest
 from migrator.store.journal.keeper import Journal
-from migrator.store.repair import remaking
+from migrator.store.repair import remaking, scan_blobs
 
 
 async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> None:
@@ -40,17 +43,21 @@ async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> N
         self._page_slots.release()
 
 
-async def _rows_first(self: Any, batch: list[Any]) -> Any:
-    await self._executor.call(self._catalog.crawl.record_outcomes, self._run, [settled.outcome for settled in batch])
-    return await _writing(self, batch)
+def _rows_first(self: Any, batch: list[Any]) -> Any:
+    async def rows_then_bytes() -> None:
+        await self._executor.call(
+            self._catalog.crawl.record_outcomes, self._run, [settled.outcome for settled in batch]
+        )
+        await asyncio.gather(*_writing(self, batch))
+
+    return [asyncio.ensure_future(rows_then_bytes())] if batch else []
 
 
 _writing = Recorder._writing
 
 
-async def _trusting_names(self: Any, batch: list[Any]) -> Any:
-    bodies = [(s.outcome.blob, s.body) for s in batch if s.body is not None]
-    return [self._writer.submit(self._archive.store_batch, bodies, {blob.sha256 for blob, _ in bodies})]
+def _names_trusted(archive: Any, catalog: Any) -> Any:
+    return replace(scan_blobs(archive, catalog), unrecorded=frozenset())
 
 
 def _unsafe(self: Any, fresh: Any, kind: type) -> None:
@@ -141,10 +148,10 @@ MUTANTS: dict[str, Mutant] = {
     "folders are not flushed": lambda: patch.object(
         Archive, "_write_fresh", _without("sync_folders", Archive._write_fresh)
     ),
-    "what a killed run named is trusted": lambda: patch.object(Recorder, "_writing", _trusting_names),
+    "what a killed run named is trusted": lambda: patch.object(backup, "scan_blobs", _names_trusted),
     "the manifest is not flushed": lambda: patch.object(manifest, "sync", lambda _: None),
     "the name of a new manifest is not flushed": lambda: patch.object(
-        Journal, "_write_whole", _without("sync_folders", Journal._write_whole)
+        Journal, "_rewrite", _without("sync_folders", Journal._rewrite)
     ),
     "a catalog does not catch up with its manifest": lambda: patch.object(database, "catch_up", lambda *_: None),
     "a rebuilt catalog has its name before it is whole": lambda: patch.object(
@@ -162,10 +169,21 @@ MUTANTS: dict[str, Mutant] = {
     "errors of a download are swallowed": lambda: patch.object(Fetcher, "fetch", _page_swallows_errors),
 }
 
-TOLD_BY = {
+FOUND_BY = {
+    "the checkpoint before the rows": 12,
+    "the rows before the bytes": 59,
+    "what a killed run named is trusted": 8,
     "the name of a new manifest is not flushed": 50,
-    "a catalog does not catch up with its manifest": 81,
+    "a catalog does not catch up with its manifest": 30,
+    "a rebuilt catalog has its name before it is whole": 1,
+    "a retry without rewind": 1,
+    "an upload is repeated without a look": 10,
+    "a load that resumes does not look": 5,
+    "an intent is not recorded": 2,
+    "sizes are not compared": 4,
     "what is read back is not checked": 9102,
-    "errors of a download are swallowed": 30,
+    "a 404 is for ever": 3,
+    "a listing that ends early is believed": 7,
+    "errors of a download are swallowed": 3,
 }
-"""Seeds that told these when they were last looked for; they are tried first, which saves time and decides nothing."""
+"""Seeds that found these when they were last looked for; they are tried first, which saves time and decides nothing."""

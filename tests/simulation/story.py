@@ -1,8 +1,9 @@
-"""One seed: a tracker, a few disturbed runs of each job and an undisturbed one, and what has to hold after each.
+"""One seed: a tracker, a few disturbed runs of each job and one without faults, and what has to hold after each.
 
-The one idea: whatever the weather was, the undisturbed run at the end leaves the archive and the target as if there
-had been no weather at all; and at no moment does the catalog say anything that the disk doesn't hold.
-The one trap: a run may end in many honest ways (killed, refused, incomplete). Only what it leaves behind counts.
+Whatever the faults were, the last run leaves the archive and the target as if there had been none; and at no moment
+does the catalog say anything that the disk doesn't hold.
+
+Beware: a run may end in many honest ways (killed, refused, incomplete). Only what it leaves behind counts.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ from migrator.store.repair.auditing import audit
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.simulation import loop
 from tests.simulation.disk import ForgetfulDisk
-from tests.simulation.edges import CALM, SMALL, FaultInjector, FaultPlan, ViolationError, Weathered, simulated
+from tests.simulation.faults import NO_FAULTS, SMALL, FaultInjector, FaultPlan, FaultyTracker, ViolationError, simulated
 from tests.support.parts import expected, files_on, rows, run_backup, run_load, run_rollback, run_verify
 
 PATIENCE = RetryPolicy(retries=3, max_total_wait=10_000)
-MOST_RUNS = 3
-OF_BACKUPS = ("read ", "attachments_of", "download")
-OF_LOADS = ("find_attachments", "upload", "read_back")
-OF_ROLLBACKS = ("find_attachments", "read_back", "delete")
-"""Words of edges at which half of the kills are, so that rare ones are reached."""
+MAX_DISTURBED_RUNS = 3
+BACKUP_CRASH_POINTS = ("read ", "attachments_of", "download")
+LOAD_CRASH_POINTS = ("find_attachments", "upload", "read_back")
+ROLLBACK_CRASH_POINTS = ("find_attachments", "read_back", "delete")
+"""Words of the crash points where half of the kills are, so that rare ones are reached."""
 _NUMBERED = re.compile(r" \(\d+\)|~\d+|_\d+(?=\.)")
 
 
@@ -50,8 +51,8 @@ class Story:
     seed: int
     root: Path
     rng: random.Random
-    source: Weathered
-    target: Weathered
+    source: FaultyTracker
+    target: FaultyTracker
     mapping: Mapping
     disk: ForgetfulDisk = field(default_factory=ForgetfulDisk)
     log: list[str] = field(default_factory=list)
@@ -62,64 +63,64 @@ class Story:
         if not holds:
             raise ViolationError("\n".join([f"seed {self.seed}: {what}", *self.log]))
 
-    def run(self, name: str, work: Coroutine[Any, Any, Any], fate: FaultInjector) -> dict[str, Any] | None:
+    def run(self, name: str, work: Coroutine[Any, Any, Any], injector: FaultInjector) -> dict[str, Any] | None:
         """One run, as a process of its own; None if it did not come to its summary."""
-        self.source.fate = self.target.fate = fate
+        self.source.injector = self.target.injector = injector
         self.disk.catalog = b""
-        self.traces.append(fate.trace)
-        summary = self._run(name, work, fate)
-        looked_at = fate.weather.power_cut or self.rng.random() < 0.15
+        self.traces.append(injector.trace)
+        summary = self._run(name, work, injector)
+        looked_at = injector.plan.power_cut or self.rng.random() < 0.15
         if looked_at and (self.root / "catalog.db").exists() and (summary or name != "rebuild"):
             found = audit(self.root)
             self.expect(not found, f"the manifest tells all that the catalog says: {found}")
         return summary
 
-    def _run(self, name: str, work: Coroutine[Any, Any, Any], fate: FaultInjector) -> dict[str, Any] | None:
+    def _run(self, name: str, work: Coroutine[Any, Any, Any], injector: FaultInjector) -> dict[str, Any] | None:
         try:
-            with sqlite_errors(), simulated(fate):
-                summary = loop.run(work, fate.rng)
-        except loop.Killed as edge:
-            self._bury(fate)
-            return self._tell(f"{name}: killed at edge {len(fate.trace)}, {edge}; {fate.weather}")
+            with sqlite_errors(), simulated(injector):
+                summary = loop.run(work, injector.rng)
+        except loop.Killed as crash_point:
+            self._apply_crash(injector)
+            return self._tell(f"{name}: killed at crash point {len(injector.trace)}, {crash_point}; {injector.plan}")
         except (MigratorError, OSError) as error:
-            return self._tell(f"{name}: {type(error).__name__}: {error}; {fate.weather}")
-        self._tell(f"{name}: {summary['status']}; {fate.weather}")
+            return self._tell(f"{name}: {type(error).__name__}: {error}; {injector.plan}")
+        self._tell(f"{name}: {summary['status']}; {injector.plan}")
         return dict(summary)
 
     def _tell(self, line: str) -> None:
         self.log.append(line)
 
-    def _bury(self, fate: FaultInjector) -> None:
+    def _apply_crash(self, injector: FaultInjector) -> None:
         """What a kill leaves of the catalog is what was committed; what a power cut leaves of the files is less."""
-        if fate.weather.power_cut:
+        if injector.plan.power_cut:
             self.disk.power_cut(self.rng, self.root)
             if (self.root / "catalog.db").exists():
                 Catalog(self.root).close()  # whatever opens it next has it catch up with its manifest
 
 
-def weather(rng: random.Random, edges: int, words: Sequence[str]) -> FaultPlan:
-    """Of a run that has about so many edges."""
+def fault_plan(rng: random.Random, crash_points: int, words: Sequence[str]) -> FaultPlan:
+    """Draw the faults of a run that has about this many crash points."""
     kind = rng.choice(["kill", "kill", "power", "stop", "network", "disk", "all", "all"])
     chance = rng.choice([0.02, 0.1, 0.3])
     kill_on = rng.choice(words) if rng.random() < 0.5 else ""
     return FaultPlan(
-        kill_at=rng.randint(1, 6 if kill_on else edges) if kind in {"kill", "power", "all"} else 0,
+        kill_at=rng.randint(1, 6 if kill_on else crash_points) if kind in {"kill", "power", "all"} else 0,
         kill_on=kill_on,
-        stop_at=rng.randint(1, edges) if kind == "stop" else 0,
+        stop_at=rng.randint(1, crash_points) if kind == "stop" else 0,
         power_cut=kind == "power" or (kind == "all" and rng.random() < 0.5),
         network=chance if kind in {"network", "all"} else rng.choice([0.0, 0.05]),
         disk=rng.choice([0.01, 0.05]) if kind in {"disk", "all"} else 0.0,
         away=rng.random() < 0.1,
         short=rng.choice(["", "", "", "", "", "", "", "listed", "asked", "loose"]),
-        ends_at=rng.randint(1, edges) if rng.random() < 0.06 else 0,
+        ends_at=rng.randint(1, crash_points) if rng.random() < 0.06 else 0,
         refuses=rng.random() < 0.5,
     )
 
 
-def world(rng: random.Random) -> tuple[Weathered, Weathered, Mapping]:
+def world(rng: random.Random) -> tuple[FaultyTracker, FaultyTracker, Mapping]:
     """A source with a bit of everything, a target with files of its own, and a mapping."""
-    source = Weathered(page_size=rng.randint(1, 4), reports_size=rng.random() < 0.8)
-    target = Weathered()
+    source = FaultyTracker(page_size=rng.randint(1, 4), reports_size=rng.random() < 0.8)
+    target = FaultyTracker()
     mapping: Mapping = {}
     for number in range(rng.randint(1, 5)):
         owner = source.add(rng.choice(["Bug", "Story"]), title=f"entity {number}")
@@ -137,7 +138,7 @@ def world(rng: random.Random) -> tuple[Weathered, Weathered, Mapping]:
 ALTERATIONS: tuple[Callable[[str], str], ...] = (str.upper, lambda name: f"{name}.dat", lambda _: "file")
 
 
-def made_odd(target: Weathered, seed: int) -> None:
+def made_odd(target: FaultyTracker, seed: int) -> None:
     """A third of the targets call files what they like, a third list them late."""
     rng = random.Random(f"odd {seed}")
     if rng.random() < 1 / 3:
@@ -147,7 +148,7 @@ def made_odd(target: Weathered, seed: int) -> None:
 
 
 @contextmanager
-def run_context(seed: int) -> Iterator[Story]:
+def new_story(seed: int) -> Iterator[Story]:
     """The world of a seed, in a folder that is swept away afterwards."""
     memory = Path("/dev/shm")
     root = Path(tempfile.mkdtemp(prefix="simulation-", dir=memory if memory.is_dir() else None))
@@ -165,7 +166,7 @@ def run_context(seed: int) -> Iterator[Story]:
 
 def simulate(seed: int) -> Story:
     """The whole story of a seed; raises `ViolationError`."""
-    with run_context(seed) as story:
+    with new_story(seed) as story:
         before = {to: files_on(story.target, to) for to in story.target.entities}
         backups(story)
         loads(story)
@@ -174,33 +175,33 @@ def simulate(seed: int) -> Story:
     return story
 
 
-def disturbed(story: Story, edges: int, words: Sequence[str] = ("",)) -> Iterator[FaultInjector]:
-    """The fates of a few bad runs."""
-    for _ in range(story.rng.randint(1, MOST_RUNS)):
+def disturbed(story: Story, crash_points: int, words: Sequence[str] = ("",)) -> Iterator[FaultInjector]:
+    """The injectors of a few runs with faults."""
+    for _ in range(story.rng.randint(1, MAX_DISTURBED_RUNS)):
         rng = random.Random(story.rng.random())
-        yield FaultInjector(rng, weather(rng, edges, words), story.disk)
+        yield FaultInjector(rng, fault_plan(rng, crash_points, words), story.disk)
 
 
-def calm(story: Story) -> FaultInjector:
-    """The fate of a run that nothing disturbs."""
-    return FaultInjector(random.Random(story.seed), CALM, story.disk)
+def no_faults(story: Story) -> FaultInjector:
+    """The injector of a run that nothing disturbs."""
+    return FaultInjector(random.Random(story.seed), NO_FAULTS, story.disk)
 
 
 def backups(story: Story) -> None:
     """Disturbed ones, then one that has to complete."""
     size = 30 + 12 * (len(story.source.files) + len(story.source.entities))
-    for fate in disturbed(story, size, OF_BACKUPS):
-        one_backup(story, fate)
-    summary = one_backup(story, calm(story))
+    for injector in disturbed(story, size, BACKUP_CRASH_POINTS):
+        one_backup(story, injector)
+    summary = one_backup(story, no_faults(story))
     story.expect(summary and summary["status"] == "complete", f"the last backup is complete: {summary}")
     story.expect(recorded(story) == expected(story.source), "the archive has every file, by name and content")
     listed = summary["attachments"]["listed"] if summary else 0
     story.expect(listed == len(story.source.files), "every file is counted")
     story.expect(not list((story.root / "incoming").iterdir()), "nothing is left on its way")
     undisturbed = story.root.with_name("undisturbed")
-    story.run("undisturbed", run_backup(story.source, undisturbed, downloads=4), calm(story))
+    story.run("undisturbed", run_backup(story.source, undisturbed, downloads=4), no_faults(story))
     story.expect(archived(story.root) == archived(undisturbed), "the archive is that of an undisturbed run")
-    verified = story.run("verify", run_verify(story.root), calm(story))
+    verified = story.run("verify", run_verify(story.root), no_faults(story))
     story.expect(verified and not verified["problems"], f"verify finds nothing: {verified}")
 
 
@@ -221,12 +222,12 @@ def archived(root: Path) -> tuple[Any, ...]:
     return blobs, *(rows(root, statement) for statement in SAID)
 
 
-def one_backup(story: Story, fate: FaultInjector) -> dict[str, Any] | None:
+def one_backup(story: Story, injector: FaultInjector) -> dict[str, Any] | None:
     """One run, and what must hold whenever one has ended."""
     lose_the_catalog(story)
     had, seen = recorded(story), Counter(story.source.downloads)
-    work = run_backup(story.source, story.root, downloads=4, stop=fate.stop)
-    summary = story.run("backup", work, fate)
+    work = run_backup(story.source, story.root, downloads=4, stop=injector.stop)
+    summary = story.run("backup", work, injector)
     has = recorded(story)
     story.expect(had.items() <= has.items(), "what was recorded stays recorded")
     again = {id_ for id_ in had if story.source.downloads[id_] != seen[id_]}
@@ -236,9 +237,9 @@ def one_backup(story: Story, fate: FaultInjector) -> dict[str, Any] | None:
         story.expect(has == expected(story.source), "a backup that says complete has everything")
     gone = rows(story.root, "SELECT name FROM attachments WHERE status = 'gone'") if has else []
     story.expect(not gone, f"the tracker has them all, and none is called gone: {gone}")
-    calm = not (fate.weather.network or fate.weather.away or fate.weather.short or fate.weather.ends_at)
-    if summary and calm and summary["status"] != "interrupted":  # which leaves what failed before as it is
-        story.expect(not summary["failures"], f"no weather, no failures: {summary['failures']}")
+    without_faults = not (injector.plan.network or injector.plan.away or injector.plan.short or injector.plan.ends_at)
+    if summary and without_faults and summary["status"] != "interrupted":  # which leaves what failed before as it is
+        story.expect(not summary["failures"], f"no faults, no failures: {summary['failures']}")
     return summary
 
 
@@ -256,9 +257,9 @@ def lose_the_catalog(story: Story) -> None:
         catalog.unlink()
     else:
         catalog.write_bytes(story.rng.randbytes(5000))
-    for fate in [*disturbed(story, 25), calm(story)]:
-        fate.weather = replace(fate.weather, power_cut=False, stop_at=0)
-        summary = story.run("rebuild", _rebuild(story.root), fate)
+    for injector in [*disturbed(story, 25), no_faults(story)]:
+        injector.plan = replace(injector.plan, power_cut=False, stop_at=0)
+        summary = story.run("rebuild", _rebuild(story.root), injector)
     story.expect(summary, "the last rebuild comes to its end")
     after = kept(story, crawl_under_way=under_way)
     story.expect(after == before, "a catalog that was rebuilt says the same")
@@ -312,24 +313,24 @@ def recorded(story: Story) -> dict[str, tuple[str, str]]:
 def loads(story: Story) -> None:
     """Disturbed ones, then one that has to complete, then one that has nothing to do."""
     theirs = {to: files_on(story.target, to) for to in story.target.entities}
-    for fate in disturbed(story, 20 + 14 * len(story.source.files), OF_LOADS):
-        one_load(story, fate)
+    for injector in disturbed(story, 20 + 14 * len(story.source.files), LOAD_CRASH_POINTS):
+        one_load(story, injector)
     story.target.lags = 0
-    summary = one_load(story, calm(story), second=0.0)  # a day later
+    summary = one_load(story, no_faults(story), second=0.0)  # a day later
     story.expect(summary and summary["status"] == "complete", f"the last load is complete: {summary}")
     exactly_once(story, theirs)
     sent = story.target.uploads
-    one_load(story, calm(story))
+    one_load(story, no_faults(story))
     story.expect(story.target.uploads == sent, "a load that has nothing to do sends nothing")
 
 
-def one_load(story: Story, fate: FaultInjector, **how: Any) -> dict[str, Any] | None:
+def one_load(story: Story, injector: FaultInjector, **how: Any) -> dict[str, Any] | None:
     """One run; what it says is uploaded is at the target."""
     lose_the_catalog(story)
     target = RetryingTarget(MemoryTarget(story.target), PATIENCE)
-    how = {"target": target, "uploads": 2, "look_again": 1.0, "stop": fate.stop, **how}
+    how = {"target": target, "uploads": 2, "look_again": 1.0, "stop": injector.stop, **how}
     work = run_load(story.target, story.root, story.mapping, **how)
-    summary = story.run("load", work, fate)
+    summary = story.run("load", work, injector)
     statement = "SELECT remote_id, attachment_id FROM uploads WHERE status IN ('uploaded', 'already_there')"
     for remote, attachment in rows(story.root, statement):
         same = story.target.content.get(remote) == story.source.content[attachment]
@@ -370,19 +371,19 @@ def brief(content: bytes) -> str:
 
 def rollbacks(story: Story, before: dict[Any, Any]) -> None:
     """Disturbed ones, then one that has to complete; the target is as it was."""
-    for fate in disturbed(story, 15 + 8 * story.target.uploads, OF_ROLLBACKS):
-        one_rollback(story, fate)
-    summary = one_rollback(story, calm(story))
+    for injector in disturbed(story, 15 + 8 * story.target.uploads, ROLLBACK_CRASH_POINTS):
+        one_rollback(story, injector)
+    summary = one_rollback(story, no_faults(story))
     story.expect(summary and summary["status"] == "complete", f"the last rollback is complete: {summary}")
     after = {to: files_on(story.target, to) for to in story.target.entities}
     story.expect(after == before, "the target is as it was before")
 
 
-def one_rollback(story: Story, fate: FaultInjector) -> dict[str, Any] | None:
+def one_rollback(story: Story, injector: FaultInjector) -> dict[str, Any] | None:
     """One run."""
     lose_the_catalog(story)
     target = RetryingTarget(MemoryTarget(story.target), PATIENCE)
-    return story.run("rollback", run_rollback(story.target, story.root, target=target, stop=fate.stop), fate)
+    return story.run("rollback", run_rollback(story.target, story.root, target=target, stop=injector.stop), injector)
 
 
 def same_trace(seed: int) -> bool:

@@ -1,20 +1,11 @@
-"""Dies at the n-th step for every n, resumes, compares: nothing lost, nothing twice.
-
-A child process (a fork of this one) does the work and ends itself with `_exit` at its n-th step, which is what
-SIGKILL looks like from inside: no cleanup runs. Steps are the edges where the world is told something: before and
-after each verb of the tracker, each flush to disk, each rename, each commit. The target outlives its client: it is
-written to disk at each upload.
-"""
+"""Killed at the n-th step for every n, then resumed: nothing is lost, and nothing is done twice."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import json
-import os
-import pickle
 import shutil
-import traceback
 from pathlib import Path
 
 import pytest
@@ -23,11 +14,9 @@ from migrator.layers.retry import RetryingTarget
 from migrator.model import NOBODY
 from migrator.pipeline.backup import recheck
 from migrator.selection import Selection
-from migrator.store import disk
-from migrator.store.catalog.database import CatalogDatabase
-from migrator.trackers.memory import MemoryTarget, MemoryTracker
+from migrator.trackers.memory import MemoryTracker
+from tests.support.killed import DIED, DONE, STRIDE, LastingTarget, in_child, restore
 from tests.support.parts import (
-    FULL,
     PATIENCE,
     expected,
     files_on,
@@ -40,14 +29,9 @@ from tests.support.parts import (
 )
 from tests.unit.test_load import assert_exactly_once
 
-DIED = 9
-DONE = 0
-STRIDE = 1 if FULL else 4
-"""For a quick answer not every step: `tests/simulation` kills at all of them, by chance."""
-
 
 def tiny_tracker() -> MemoryTracker:
-    """Enough of everything to pass every edge: both ways of listing, a large file, equal files, nobody's file."""
+    """Enough of everything to pass every crash point: both ways of listing, large and equal files, nobody's file."""
     tracker = MemoryTracker(page_size=2)
     for number, kind in enumerate(["Bug", "Story", "Bug", "Story"]):
         owner = tracker.add(kind)
@@ -57,103 +41,6 @@ def tiny_tracker() -> MemoryTracker:
             tracker.attach(owner, "large.bin", b"large" * 80_000)
     tracker.attach(NOBODY, "loose.txt", b"nobody's")
     return tracker
-
-
-class Steps:
-    """Counts steps and dies at one of them."""
-
-    def __init__(self, die_at: int) -> None:
-        self.count, self._die_at = 0, die_at
-
-    def __call__(self, *_: object) -> None:
-        self.count += 1
-        if self.count == self._die_at:
-            os._exit(DIED)
-
-    async def verb(self, *_: object) -> None:
-        self()
-
-    def around(self, function):
-        def wrapped(*args, **kwargs):
-            self()
-            result = function(*args, **kwargs)
-            self()
-            return result
-
-        return wrapped
-
-
-def with_steps(steps: Steps) -> None:
-    """Put steps at the edges of disk and database; only ever called in a child."""
-    for name in ("sync_files", "sync_folders", "write_file", "rename", "write_at"):
-        setattr(disk, name, steps.around(getattr(disk, name)))
-    CatalogDatabase.transaction = _stepping_transactions(steps, CatalogDatabase.transaction)
-
-
-def _stepping_transactions(steps: Steps, writing):
-    from contextlib import contextmanager
-
-    @contextmanager
-    def stepped(self):
-        with writing(self):
-            yield
-            steps()
-        steps()
-
-    return stepped
-
-
-class LastingTarget(MemoryTarget):
-    """A target whose state is on disk before it answers, and which can be killed on both sides of accepting."""
-
-    def __init__(self, tracker: MemoryTracker, path: Path, steps: Steps) -> None:
-        super().__init__(tracker)
-        self._path, self._steps = path, steps
-
-    async def upload(self, owner, draft, body):
-        self._steps()
-        remote = await super().upload(owner, draft, body)
-        self._save()
-        self._steps()
-        return remote
-
-    async def describe(self, remote, description):
-        await super().describe(remote, description)
-        self._save()
-
-    async def delete(self, remote):
-        self._steps()
-        await super().delete(remote)
-        self._save()
-        self._steps()
-
-    def _save(self):
-        state = {"files": self._tracker.files, "content": self._tracker.content, "uploads": self._tracker.uploads}
-        fresh = self._path.with_suffix(".new")
-        fresh.write_bytes(pickle.dumps(state))
-        fresh.replace(self._path)
-
-
-def in_child(work, die_at: int) -> tuple[int, int]:
-    """Run the work in a child that dies at a step; gives its exit code and how many steps it took."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            steps = Steps(die_at)
-            with_steps(steps)
-            asyncio.run(work(steps))
-            os.write(writing, str(steps.count).encode())
-            code = DONE
-        except BaseException:  # noqa: BLE001 - the child says what broke, whatever it is
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    os.close(writing)
-    said = os.read(reading, 100)
-    os.close(reading)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), int(said or 0)
 
 
 @pytest.mark.timeout(300)
@@ -187,7 +74,7 @@ def test_a_backup_killed_at_any_step_ends_as_if_it_had_not_been(tmp_path):
 
 
 @pytest.mark.timeout(300)
-def test_a_limited_backup_killed_at_any_step_goes_on_as_such_and_leaves_the_rest_to_a_whole_one(tmp_path):
+def test_a_limited_backup_killed_at_any_step_goes_on_with_the_same_limit(tmp_path):
     tracker, few = tiny_tracker(), Selection(limit=2)
 
     def work_in(root):
@@ -262,7 +149,7 @@ def test_a_load_killed_at_any_step_puts_every_file_there_exactly_once(tmp_path):
     def work_in(root, state):
         async def work(steps):
             target, mapping = twin()
-            _restore(target, state)
+            restore(target, state)
             lasting = RetryingTarget(LastingTarget(target, state, steps), PATIENCE)
             await run_load(target, root, mapping, target=lasting, uploads=2)
 
@@ -272,7 +159,7 @@ def test_a_load_killed_at_any_step_puts_every_file_there_exactly_once(tmp_path):
     code, total = in_child(work_in(tmp_path / "whole", tmp_path / "whole.state"), die_at=0)
     assert (code, total > 40) == (DONE, True)
     undisturbed, mapping = twin()
-    _restore(undisturbed, tmp_path / "whole.state")
+    restore(undisturbed, tmp_path / "whole.state")
     for step in itertools.count(1, STRIDE):
         root, state = tmp_path / str(step), tmp_path / f"{step}.state"
         shutil.copytree(archive, root)
@@ -283,7 +170,7 @@ def test_a_load_killed_at_any_step_puts_every_file_there_exactly_once(tmp_path):
         code, _ = in_child(work_in(root, state), die_at=0)
         assert code == DONE, step
         target, _ = twin()
-        _restore(target, state)
+        restore(target, state)
         assert_exactly_once(source, target, mapping)
         for ref in target.entities:
             assert files_on(target, ref) == files_on(undisturbed, ref), step
@@ -299,7 +186,7 @@ def twin_with_files_of_others(source: MemoryTracker, state: Path):
         target.attach(to, "same.txt", b"same")
         target.attach(to, "theirs.txt", b"theirs")
     before = dict(target.content)
-    _restore(target, state)
+    restore(target, state)
     return target, mapping, before
 
 
@@ -318,11 +205,11 @@ def undoing(source: MemoryTracker, root: Path, state: Path, job: str):
 
 
 def killed_rollbacks(source: MemoryTracker, folder: Path):
-    """For each step, an archive and a target whose rollback was killed there; at step 0 there was none."""
+    """For each step that is tried, an archive and a target whose rollback was killed there; at 0 none was."""
     whole, saved = folder / "whole", folder / "whole.state"
     asyncio.run(run_backup(source, whole))
     assert in_child(undoing(source, whole, saved, "load"), die_at=0)[0] == DONE
-    for step in itertools.count(0):
+    for step in itertools.chain([0], itertools.count(1, STRIDE)):
         root, state = folder / str(step), folder / f"{step}.state"
         shutil.copytree(whole, root)
         shutil.copy(saved, state)
@@ -350,7 +237,7 @@ def test_a_rollback_killed_at_any_step_is_finished_by_the_next(tmp_path):
 
 
 @pytest.mark.timeout(300)
-def test_a_load_after_a_rollback_that_was_killed_at_any_step_puts_every_file_back_exactly_once(tmp_path):
+def test_a_load_after_a_killed_rollback_puts_every_file_back_exactly_once(tmp_path):
     source = tiny_tracker()
     states = killed_rollbacks(source, tmp_path)
     _, undisturbed = next(states)
@@ -360,10 +247,3 @@ def test_a_load_after_a_rollback_that_was_killed_at_any_step_puts_every_file_bac
         target, _, _ = twin_with_files_of_others(source, state)
         for ref in target.entities:
             assert files_on(target, ref) == files_on(loaded, ref), root.name
-
-
-def _restore(target: MemoryTracker, state: Path) -> None:
-    if state.exists():
-        found = pickle.loads(state.read_bytes())
-        target.files, target.content, target.uploads = found["files"], found["content"], found["uploads"]
-        target._next = itertools.count(1 + max(map(int, [*found["files"], "100"])))

@@ -6,112 +6,103 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
-from tests.simulation.mutants import MUTANTS, TOLD_BY
+from tests.simulation.faults import ViolationError
+from tests.simulation.mutants import FOUND_BY, MUTANTS
+from tests.simulation.over_http import simulate_over_http
+from tests.simulation.story import simulate
+from tests.support.forks import in_a_process
 from tests.support.parts import FULL
 from tests.system.test_pairs import FOUR
 
-SEEDS = 240 if FULL else 80
-STORMS = 20 if FULL else 12
+SEEDS = 240 if FULL else 40
+HTTP_SEEDS = 20 if FULL else 12
 FOUND = (
     2321,  # `rebuild` was killed before the name of the new catalog was safe, and nothing made it safe later
     1686,  # an interrupted backup tells what failed in the run before, which is right
 )
-PATIENCE_WITH_MUTANTS = 600
+MAX_SEEDS_PER_MUTANT = 600
 
 
-def in_a_process(script: str, *arguments: object, hashes: str = "0") -> str:
-    """What the script prints, run in a process of its own: what killed runs leave open ends with it."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, *map(str, arguments)],
-        env={**os.environ, "PYTHONHASHSEED": hashes, "PYTHONPATH": "."},
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-5000:]
-    return done.stdout
-
-
-SEEDS_HOLD = """
-import sys
-from tests.simulation.story import simulate
-for seed in map(int, sys.argv[1:]):
-    print("\\n".join(simulate(seed).log))
-"""
+def logs_of(seeds: Iterable[int]) -> str:
+    """What happened in the runs of these seeds, which all hold."""
+    return "\n".join(line for seed in seeds for line in simulate(seed).log)
 
 
 @pytest.mark.timeout(300)
 def test_whatever_happens_nothing_is_lost_and_nothing_done_twice():
-    """A violation tells its seed: python -m tests.simulation --seeds N. The runs meet every kind of edge and end."""
-    told = in_a_process(SEEDS_HOLD, *range(SEEDS))
-    for edge in ("begin", "commit", "committed", "create", "write_all", "sync_files", "rename", "sync_folders"):
-        assert re.search(rf"killed at edge \d+, (before |after )?{edge};", told), edge
+    """A violation tells its seed: python -m tests.simulation --seeds N. Every kind of crash point and end is met."""
+    log = in_a_process(logs_of, range(SEEDS))
+    for crash_point in ("begin", "commit", "committed", "create", "write_all", "sync_files", "rename", "sync_folders"):
+        assert re.search(rf"killed at crash point \d+, (before |after )?{crash_point};", log), crash_point
     for verb in ("read", "attachments_of", "download", "find_attachments", "upload", "uploaded", "delete", "read_back"):
-        assert re.search(rf"killed at edge \d+, {verb} ", told), verb
+        assert re.search(rf"killed at crash point \d+, {verb} ", log), verb
     for end in ("complete", "incomplete", "interrupted", "StorageError", "AuthError", "TrackerUnreachableError"):
-        assert f": {end}" in told, end
+        assert f": {end}" in log, end
 
 
 def test_the_seeds_that_once_found_something_hold():
-    assert in_a_process(SEEDS_HOLD, *FOUND)
+    assert in_a_process(logs_of, FOUND)
 
 
-TELL = """
+DIGESTS = """
 import hashlib
 from tests.simulation.story import simulate
-for seed in range(5):
+for seed in range(3):
     story = simulate(seed)
     print(hashlib.sha256(repr((story.traces, story.log)).encode()).hexdigest())
 """
 
 
 def test_a_seed_gives_the_same_run_in_every_process():
-    said = [in_a_process(TELL, hashes=hashes).splitlines() for hashes in ("1", "2")]
-    assert len(said[0]) == 5
-    assert said[0] == said[1]
+    printed = [
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", DIGESTS],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": "."},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout.splitlines()
+        for hash_seed in ("1", "2")
+    ]
+    assert len(printed[0]) == 3
+    assert printed[0] == printed[1]
 
 
-STORM = """
-import sys
-from pathlib import Path
-from tests.simulation.storm import storm
-for seed in range(int(sys.argv[1])):
-    print("\\n".join(storm(seed, Path(sys.argv[2]) / str(seed)).log))
-"""
+def logs_over_http(seeds: Iterable[int], root: Path) -> str:
+    """The same over HTTP."""
+    return "\n".join(line for seed in seeds for line in simulate_over_http(seed, root / str(seed)).log)
 
 
 @pytest.mark.timeout(300)
-def test_whatever_happens_on_the_wire_nothing_is_lost_and_nothing_done_twice(tmp_path):
-    told = in_a_process(STORM, STORMS, tmp_path)
-    for edge in ("request GET", "answer GET", "begin", "commit"):
-        assert re.search(rf"killed at edge \d+, {edge}", told), edge
+def test_whatever_happens_over_http_nothing_is_lost_or_done_twice(tmp_path):
+    log = in_a_process(logs_over_http, range(HTTP_SEEDS), tmp_path)
+    for crash_point in ("request GET", "answer GET", "begin", "commit"):
+        assert re.search(rf"killed at crash point \d+, {crash_point}", log), crash_point
     faults = ("error_500", "dropped", "truncated", "stalled", "login_page", "wrong_size", "lose_upload_answers", "gone")
     for fault in faults:
-        assert fault in told, fault
+        assert fault in log, fault
     for tracker in FOUR:
-        assert re.search(rf"^{tracker} -> ", told, re.MULTILINE)
-        assert f"-> {tracker}" in told
+        assert re.search(rf"^{tracker} -> ", log, re.MULTILINE)
+        assert f"-> {tracker}" in log
 
 
-DEFECT = """
-import sys
-from tests.simulation.mutants import MUTANTS
-from tests.simulation.story import ViolationError, simulate
-name, *seeds = sys.argv[1:]
-with MUTANTS[name]():
-    for seed in map(int, seeds):
-        try:
-            simulate(seed)
-        except ViolationError as violation:
-            print("found:", violation)
-            break
-"""
+def violation_by(mutant: str) -> str:
+    """What the first seed that notices a defect says of it; "" if none does."""
+    with MUTANTS[mutant]():
+        for seed in (FOUND_BY.get(mutant, 0), *range(MAX_SEEDS_PER_MUTANT)):
+            try:
+                simulate(seed)
+            except ViolationError as violation:
+                return str(violation)
+    return ""
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", MUTANTS)
-def test_a_defect_is_found(name):
-    assert in_a_process(DEFECT, name, TOLD_BY.get(name, 0), *range(PATIENCE_WITH_MUTANTS)).startswith("found: ")
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_defect_is_found(mutant):
+    assert in_a_process(violation_by, mutant)

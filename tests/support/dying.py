@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 from pathlib import Path
 
 from migrator.pipeline.export import ExportSettings, export, formats
 from migrator.store import Archive, Catalog
+from tests.support.forks import FORKS
 
 DIED, DONE = 41, 42
 """Exit statuses: it died at its step, or came to its end before."""
-
-# Forked from a process without threads: a fork of this one could inherit a lock that one of its threads holds.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload([__name__])
 
 
 def die_at(step: int, root: Path, dest: Path, shape: str) -> None:

@@ -17,7 +17,7 @@ from migrator.model import NOBODY, EntityRef
 from migrator.pipeline.backup import BackupSettings, backup
 from migrator.pipeline.load import LoadSettings, load
 from migrator.pipeline.rollback import RollbackSettings, rollback
-from migrator.pipeline.verify import WHOLE, Part, verify
+from migrator.pipeline.verify import WHOLE, Portion, verify
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
 from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
@@ -93,9 +93,9 @@ async def run_rollback(tracker: MemoryTracker, root: Path, **changes: Any) -> di
         catalog.close()
 
 
-async def run_verify(root: Path, part: Part = WHOLE) -> dict[str, Any]:
+async def run_verify(root: Path, portion: Portion = WHOLE) -> dict[str, Any]:
     """One verify of `root`."""
-    return (await verify(Archive(root), part=part)).as_json()
+    return (await verify(Archive(root), portion=portion)).as_json()
 
 
 def rows(root: Path, statement: str) -> list[tuple[Any, ...]]:

@@ -15,17 +15,19 @@ import logging
 import os
 import resource
 import signal
+import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from jobs.cli import main
+from migrator.jobs.cli import main
 from migrator.sandbox.server import Sandbox
+from tests.support.summary_schema import check_document
 
 ROOT = Path(__file__).parents[2]
 SURROUNDINGS = {"PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200"}
@@ -46,6 +48,7 @@ class Finished:
         found = json.loads(self.out)
         assert isinstance(found, dict)
         assert self.out.count("\n") == 1, "one line, one document"
+        check_document(found)
         return found
 
 
@@ -191,6 +194,21 @@ def configure(
     path = folder / "migration.toml"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+SKIP_IMAGES = {"inline_images": "skip"}
+"""Options of a source: images inside of texts are not files of their own."""
+
+
+def config_of(folder: Path, source: Sandbox, target: Sandbox | None = None, **sections: Any) -> Path:
+    """A configuration with `SKIP_IMAGES`, unless it says otherwise."""
+    return configure(folder, source, target, **{"source__options": SKIP_IMAGES, **sections})
+
+
+def catalog(root: Path, statement: str) -> list[tuple[Any, ...]]:
+    """What the catalog says, also while a run writes to it."""
+    with closing(sqlite3.connect(f"file:{root / 'catalog.db'}?mode=ro", uri=True)) as db:
+        return db.execute(statement).fetchall()
 
 
 def _tracker(folder: Path, section: str, sandbox: Sandbox, auth: dict[str, str] | None) -> list[str]:

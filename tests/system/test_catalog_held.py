@@ -20,12 +20,13 @@ from migrator.sandbox.world.model import World
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog, database
 from migrator.store.catalog.database import CatalogDatabase, sqlite_errors
-from migrator.store.catalog.holders import LOCKS, holders_of
+from migrator.store.catalog.holders import holders_of
+from migrator.store.kernel_locks import LOCKS
 from migrator.store.layout import CATALOG
 from migrator.store.repair.auditing import audit
 from migrator.trackers.memory import MemorySource
 from tests.support.parts import expected, rows, run_backup, run_verify, small_tracker, stored
-from tests.support.program import configure, run, run_process
+from tests.support.program import config_of, run, run_process
 from tests.system.test_rights import mere_owner, modes_hold
 
 WORLD = World.generate(entities=6, seed=3, attachments=12, median_bytes=200, large_bytes=4000)
@@ -70,12 +71,10 @@ COMMANDS = (
 )
 
 
-async def test_each_command_that_writes_ends_with_status_6_and_says_who_holds_it_and_those_that_read_work(
-    tmp_path, impatient
-):
+async def test_commands_that_write_end_with_status_6_and_those_that_read_work(tmp_path, impatient):
     base = tmp_path / "base"
     async with TargetprocessSandbox(WORLD) as source, TeamPulseSandbox(WORLD.without_attachments()) as target:
-        config = configure(base, source, target, source__options={"inline_images": "skip"})
+        config = config_of(base, source, target)
         assert (await run("-q", "backup", config)).code == 0
 
         async def refused(command: str, words: list[str]) -> None:
@@ -108,7 +107,7 @@ EXCLUSIVE = "PRAGMA journal_mode = DELETE"
 
 
 @pytest.mark.parametrize("read_only", [True, False])
-async def test_where_not_even_reading_is_allowed_it_is_held_and_never_called_damaged(tmp_path, impatient, read_only):
+async def test_catalog_that_cannot_even_be_read_is_held_and_not_damaged(tmp_path, impatient, read_only):
     await run_backup(small_tracker(), tmp_path)
     with held(tmp_path, "BEGIN EXCLUSIVE", EXCLUSIVE):
         with pytest.raises(ArchiveLockedError, match=CATALOG):
@@ -121,7 +120,7 @@ async def test_where_not_even_reading_is_allowed_it_is_held_and_never_called_dam
     assert [path.name for path in tmp_path.glob("*damaged*")] == []
 
 
-async def test_held_in_the_midst_of_a_run_it_ends_and_the_next_one_fetches_what_is_left(tmp_path, impatient):
+async def test_catalog_held_in_mid_run_ends_it_and_the_next_fetches_the_rest(tmp_path, impatient):
     tracker, holding = small_tracker(), ExitStack()
 
     class Source(MemorySource):
@@ -138,7 +137,7 @@ async def test_held_in_the_midst_of_a_run_it_ends_and_the_next_one_fetches_what_
 
 
 @pytest.mark.skipif(not LOCKS.exists(), reason="this system has no table of locks")
-async def test_whoever_has_no_lock_is_not_named_and_looking_loses_no_lock_of_ours(tmp_path):
+async def test_only_lock_holders_are_named_and_looking_keeps_our_own_lock(tmp_path):
     await run_backup(small_tracker(), tmp_path)
     with held(tmp_path, "SELECT 2"), closing(CatalogDatabase(tmp_path)) as catalog, catalog.transaction():
         catalog.db.execute("UPDATE runs SET command = 'x'")
@@ -181,7 +180,7 @@ LEFT = {
 
 
 @pytest.mark.parametrize("left", LEFT)
-async def test_what_a_killed_program_left_beside_the_catalog_is_taken_up_by_the_next_run(tmp_path, left):
+async def test_the_next_run_takes_up_what_a_killed_one_left_beside_the_catalog(tmp_path, left):
     tracker = small_tracker()
     await run_backup(tracker, tmp_path)
     killed(tmp_path, *LEFT[left])

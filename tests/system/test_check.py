@@ -7,22 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.commands.check import _source_attempts, _tried
 from migrator.errors import RejectedError
 from migrator.model import EntityRef, Unread
+from migrator.pipeline.check import check_source
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
-from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
 from migrator.trackers.memory import MemorySource, MemoryTracker
 from tests.support.program import configure, run
 
 WORLD = World.generate(entities=4, seed=3, attachments=4, median_bytes=200)
-
-
-@pytest.fixture
-async def target():
-    async with TeamPulseSandbox(WORLD.without_attachments()) as sandbox:
-        yield sandbox
 
 
 def marks(document: dict, side: str) -> dict[str, tuple[bool, bool]]:
@@ -53,7 +46,7 @@ async def test_a_mapping_without_a_row_is_a_warning(tmp_path, target):
     assert marks(told.document, "target")["mapping"] == (True, True)
 
 
-async def test_a_mapping_that_is_not_written_yet_is_a_warning_that_names_the_next_step(tmp_path, target):
+async def test_a_missing_mapping_is_a_warning_that_names_the_next_step(tmp_path, target):
     async with TargetprocessSandbox(WORLD) as source:
         config = configure(tmp_path, source, target)
         (tmp_path / "mapping.csv").unlink()
@@ -90,15 +83,11 @@ async def test_filter_with_a_kind_that_the_tracker_cannot_have_is_refused(tmp_pa
     assert (refused.code, "did you mean Bug?" in refused.err) == (2, True)
 
 
-def test_oddities_of_a_page_are_a_warning_and_a_listing_that_fails_is_told_once():
+def test_oddities_are_a_warning_and_a_failing_listing_is_told_once():
     async def checked() -> list[dict]:
         tracker = MemoryTracker()
         tracker.attach(tracker.add("Bug"), "a.txt", b"a")
-        source = Odd(tracker)
-        checks = []
-        for name, attempt in _source_attempts((), source):
-            await _tried(checks, name, attempt)
-        return checks
+        return (await check_source(Odd(tracker), "memory")).checks
 
     checks = {one.check: one for one in asyncio.run(checked())}
     assert (checks["listing of listed"].ok, checks["listing of listed"].warning) == (True, True)

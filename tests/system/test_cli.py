@@ -8,7 +8,6 @@ import json
 import re
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,17 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli import COMMANDS
 from migrator.errors import StorageError
+from migrator.jobs.cli import COMMANDS
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
 from migrator.store.disk import disk_errors
 from tests.support.parts import overwrite
-from tests.support.program import ROOT, configure, ended, kill, run, run_process, start, until
+from tests.support.program import ROOT, catalog, config_of, ended, kill, run, run_process, start, until
 
 WORLD = World.generate(entities=20, seed=3, attachments=60, median_bytes=2000, large_bytes=400_000)
-SKIP = {"inline_images": "skip"}
 OWNED = sum(WORLD.owner_of(file) is not None for file in WORLD.attachments)
 ATTACHMENTS = {"listed", "stored", "unchanged", "skipped", "gone", "failed"}
 UPLOADS = {"planned", "uploaded", "already_there", "unmapped", "skipped", "failed"}
@@ -34,27 +32,6 @@ BACKUP = {"command", "run", "status", "entities", "attachments", "changes", "byt
 DELETIONS = {"planned", "deleted", "already_gone", "changed", "impossible", "failed"}
 LOAD = {"command", "run", "status", "uploads", "bytes", "seconds", "failures"}
 FAILURE = {"kind", "entity", "attachment", "name", "reason"}
-
-
-@pytest.fixture
-async def source():
-    async with TargetprocessSandbox(WORLD) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def target():
-    async with TeamPulseSandbox(WORLD.without_attachments()) as sandbox:
-        yield sandbox
-
-
-def config_of(folder: Path, source, target=None, **sections) -> Path:
-    return configure(folder, source, target, **{"source__options": SKIP, **sections})
-
-
-def catalog(root: Path, statement: str) -> list[tuple]:
-    with sqlite3.connect(f"file:{root / 'catalog.db'}?mode=ro", uri=True) as db:
-        return db.execute(statement).fetchall()
 
 
 def assert_one_clear_line(err: str) -> None:
@@ -80,7 +57,7 @@ def assert_failed(finished, code: int, *words: str) -> None:
 # Help and usage
 
 
-async def test_help_names_every_command_and_every_command_has_help_with_its_options():
+async def test_help_names_every_command_and_each_has_help_with_its_options():
     whole = await run("--help")
     assert whole.code == 0
     for command in COMMANDS:
@@ -122,7 +99,7 @@ async def test_a_folder_that_is_no_archive_is_status_2(tmp_path):
     assert list(tmp_path.iterdir()) == [], "looking makes nothing"
 
 
-async def test_a_configuration_that_is_not_there_or_wrong_is_status_2_and_nothing_is_done(tmp_path, source):
+async def test_a_missing_or_wrong_configuration_is_status_2_and_does_nothing(tmp_path, source):
     assert_failed(await run("--json", "backup", tmp_path / "no.toml"), 2, "no.toml")
     config = config_of(tmp_path, source, limits={"downlods": 3})
     assert_failed(await run("--json", "backup", config), 2, "limits.downlods", "limits.downloads")
@@ -171,7 +148,7 @@ async def test_a_host_that_does_not_answer_is_status_4_and_one_clear_line(tmp_pa
     assert_failed(await run("--json", "backup", config), 4, "tracker.invalid")
 
 
-async def test_a_tracker_that_goes_away_in_the_middle_is_status_4_and_the_next_run_goes_on(tmp_path, source):
+async def test_a_tracker_that_goes_away_is_status_4_and_the_next_run_goes_on(tmp_path, source):
     source.faults.latency = 0.02
     config = config_of(tmp_path, source, limits={"downloads": 1, "retries": 1})
     process = await start("--json", "backup", config)
@@ -197,7 +174,7 @@ async def test_a_tracker_that_goes_away_in_the_middle_is_status_4_and_the_next_r
 # The documents
 
 
-async def test_the_documents_have_the_keys_of_the_contract_and_nothing_else_is_on_stdout(tmp_path, source, target):
+async def test_stdout_has_documents_with_the_contract_s_keys_and_nothing_else(tmp_path, source, target):
     config, root = config_of(tmp_path, source, target), tmp_path / "archive"
     check = await run("--json", "check", config)
     assert (check.code, check.document["status"]) == (0, "complete")
@@ -293,7 +270,7 @@ async def test_the_sandbox_command_serves_what_it_says_until_it_is_stopped(tmp_p
 # Items that fail
 
 
-async def test_a_broken_file_is_status_3_is_listed_with_its_reason_and_healed_by_the_next_run(tmp_path, source):
+async def test_a_broken_file_is_status_3_with_its_reason_and_healed_by_the_next(tmp_path, source):
     config, root = config_of(tmp_path, source, limits={"retries": 1}), tmp_path / "archive"
     broken = WORLD.attachments[7]
     source.faults.broken.add(broken.id)
@@ -323,7 +300,7 @@ async def test_a_broken_file_is_status_3_is_listed_with_its_reason_and_healed_by
 
 
 @pytest.mark.parametrize("command", ["backup", "migrate"])
-async def test_paranoid_notices_a_file_that_was_cut_where_nobody_tells_its_length(tmp_path, target, command):
+async def test_paranoid_notices_a_cut_file_where_nobody_tells_its_length(tmp_path, target, command):
     world = World.generate(entities=5, seed=3, attachments=12, median_bytes=300, large_bytes=0)
     owned = [file for file in world.attachments if world.owner_of(file) is not None]
     contents = {hashlib.sha256(world.content(file)).hexdigest() for file in owned}
@@ -339,7 +316,7 @@ async def test_paranoid_notices_a_file_that_was_cut_where_nobody_tells_its_lengt
             assert ({digest for (digest,) in stored} == contents) == whole, source.faults.injected
 
 
-async def test_a_file_that_is_listed_and_answers_404_has_failed_and_is_told_first_where_all_do(tmp_path, source):
+async def test_a_listed_file_that_answers_404_failed_and_comes_first_if_all_do(tmp_path, source):
     config = config_of(tmp_path, source)
     source.faults.gone.update(file.id for file in WORLD.attachments)
     night = await run("--json", "backup", config)
@@ -351,7 +328,7 @@ async def test_a_file_that_is_listed_and_answers_404_has_failed_and_is_told_firs
     assert (morning.code, morning.document["attachments"]["stored"], morning.document["warnings"]) == (0, 60, [])
 
 
-async def test_files_that_are_no_longer_listed_are_an_alarm_until_a_person_accepts_it(tmp_path, source):
+async def test_files_no_longer_listed_are_an_alarm_until_a_person_accepts_it(tmp_path, source):
     config = config_of(tmp_path, source)
     assert (await run("backup", config)).code == 0
     source.state.world, source.state.changes = WORLD.without_attachments(), source.state.changes + 1
@@ -369,7 +346,7 @@ async def test_files_that_are_no_longer_listed_are_an_alarm_until_a_person_accep
         assert (wrong.code, "source.max_gone: not a share" in wrong.err) == (2, True), wrong
 
 
-async def test_an_upload_that_the_target_refuses_is_status_3_and_goes_with_the_next_run(tmp_path, source, target):
+async def test_a_refused_upload_is_status_3_and_is_sent_by_the_next_run(tmp_path, source, target):
     config = config_of(tmp_path, source, target)
     target.faults.max_upload_bytes = 300_000
     finished = await run("--json", "migrate", config)
@@ -407,7 +384,7 @@ async def test_the_archive_can_be_read_without_the_program(tmp_path, source):
     assert list((root / "incoming").iterdir()) == []
 
 
-async def test_a_damaged_archive_is_status_5_with_what_and_where_and_the_next_backup_heals_it(tmp_path, source):
+async def test_a_damaged_archive_is_status_5_and_the_next_backup_heals_it(tmp_path, source):
     config, root = config_of(tmp_path, source), tmp_path / "archive"
     assert (await run("-q", "backup", config)).code == 0
     damaged, missing, *_ = sorted((root / "blobs").glob("*/*"))
@@ -494,9 +471,7 @@ async def test_an_archive_of_another_source_is_refused_with_status_2(tmp_path, s
         assert_failed(await run("-q", "--json", "backup", config), 2, source.url, other.url)
 
 
-async def test_a_second_run_on_one_archive_is_status_6_and_says_who_holds_it_while_status_works(
-    tmp_path, source, target
-):
+async def test_a_second_run_is_status_6_and_names_the_first_while_status_works(tmp_path, source, target):
     config, root = config_of(tmp_path, source, target), tmp_path / "archive"
     process = await start("-q", "backup", config)
     await until(lambda: source.downloads.total() >= 4)
@@ -535,7 +510,7 @@ def small_files_only() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
 
-async def test_a_disk_that_refuses_is_status_7_and_the_same_command_goes_on_once_it_can(tmp_path, source):
+async def test_a_disk_that_refuses_is_status_7_and_the_same_command_goes_on(tmp_path, source):
     config, root = config_of(tmp_path, source), tmp_path / "archive"
     finished = await run_process("-q", "--json", "backup", config, preexec_fn=small_files_only)
     assert_failed(finished, 7, "nothing is lost")
@@ -801,8 +776,15 @@ def test_the_console_script_is_the_same_program():
     import tomllib
 
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts == {"migrator": "jobs.cli:main"}
-    code = "import sys; sys.argv = ['migrator', '--version']; from jobs.cli import main; main()"
+    assert scripts == {"migrator": "migrator.jobs.cli:main"}
+    code = "import sys; sys.argv = ['migrator', '--version']; from migrator.jobs.cli import main; main()"
     ours = [sys.executable, "-c", code], [sys.executable, "-m", "migrator", "--version"]
     said = {subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout for line in ours}
     assert len(said) == 1
+
+
+def test_nothing_but_migrator_is_installed():
+    """The folder `jobs` is installed as `migrator.jobs`: a package of that name may be somebody else's."""
+    from importlib.metadata import distribution
+
+    assert distribution("tracker-migrator").read_text("top_level.txt").split() == ["migrator"]

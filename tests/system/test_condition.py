@@ -35,7 +35,7 @@ def damage(root, name, how="damaged") -> str:
 
 
 @pytest.mark.parametrize("how", DAMAGED)
-async def test_verify_names_file_and_entity_and_status_says_so_first_until_a_backup_has_mended_it(tmp_path, how):
+async def test_damage_is_named_by_verify_and_by_status_until_a_backup_mends_it(tmp_path, how):
     tracker, root = small_tracker(), tmp_path
     await run_backup(tracker, root)
     sha256 = damage(root, "big 7.bin", how)
@@ -60,7 +60,7 @@ async def test_verify_names_file_and_entity_and_status_says_so_first_until_a_bac
     assert (looked_at(root)["status"], looked_at(root)["problems"]) == ("complete", [])
 
 
-async def test_what_an_export_finds_is_told_too_and_a_file_that_is_gone_from_the_source_is_said_to_be(tmp_path):
+async def test_damage_found_by_an_export_is_told_and_so_are_files_that_are_gone(tmp_path):
     tracker, root = small_tracker(), tmp_path / "archive"
     await run_backup(tracker, root)
     tracker.remove(next(file.id for file in tracker.files.values() if file.name == "big 7.bin"))
@@ -76,7 +76,7 @@ async def test_what_an_export_finds_is_told_too_and_a_file_that_is_gone_from_the
     assert "fetches these files again" not in said.out
 
 
-async def test_damage_of_catalog_and_manifest_and_unknown_files_are_told_until_they_are_mended(tmp_path):
+async def test_damage_of_catalog_and_manifest_is_told_until_it_is_mended(tmp_path):
     tracker = small_tracker()
     await run_backup(tracker, tmp_path)
     (tmp_path / "blobs" / "mine.txt").write_text("mine")
@@ -95,7 +95,7 @@ async def test_damage_of_catalog_and_manifest_and_unknown_files_are_told_until_t
     assert looked_at(tmp_path)["status"] == "complete", "the backup wrote it anew"
 
 
-async def test_files_that_failed_make_it_incomplete_and_an_upload_under_way_is_no_failure(tmp_path):
+async def test_failed_files_make_it_incomplete_and_uploads_in_flight_do_not(tmp_path):
     tracker = small_tracker()
     await run_backup(tracker, tmp_path)
     target, mapping = twin_of(tracker)
@@ -114,7 +114,7 @@ async def test_files_that_failed_make_it_incomplete_and_an_upload_under_way_is_n
 # --- who is at work
 
 
-async def test_a_run_at_work_is_running_and_one_that_was_killed_is_killed_whoever_looks(tmp_path):
+async def test_status_tells_a_running_run_from_one_that_was_killed(tmp_path):
     root = tmp_path / "archive"
     await run_backup(small_tracker(), root)
     with (root / "blobs" / "00" / ("00" * 32)).open("wb") as file:
@@ -171,7 +171,7 @@ async def test_a_run_of_before_is_not_taken_for_the_one_that_is_at_work(tmp_path
 # --- which archive
 
 
-async def test_where_an_archive_is_wanted_its_configuration_will_do_and_no_other_file(tmp_path):
+async def test_an_archive_may_be_named_by_its_configuration_and_by_no_other_file(tmp_path):
     root = tmp_path / "deep" / "archive"
     await run_backup(small_tracker(), root, identity="redmine http://x.example")
     config = tmp_path / "deep" / "c.toml"

@@ -15,35 +15,20 @@ from migrator.mapping.file import read_rows
 from migrator.model import EntityRef
 from migrator.pipeline.load import left_out
 from migrator.sandbox.issuetrak.app import IssuetrakSandbox
-from migrator.sandbox.targetprocess.app import TargetprocessSandbox
-from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
 from migrator.selection import Selection
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.support.parts import PATIENCE, rows, run_backup, run_load, small_tracker, twin_of
-from tests.support.program import configure, ended, run, start
+from tests.support.program import config_of, ended, run, start
 
 WORLD = World.generate(entities=6, seed=3, attachments=12, median_bytes=200, large_bytes=0)
 OWNED = sum(WORLD.owner_of(file) is not None for file in WORLD.attachments)
-SKIP = {"inline_images": "skip"}
-
-
-@pytest.fixture
-async def source():
-    async with TargetprocessSandbox(WORLD) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def target():
-    async with TeamPulseSandbox(WORLD.without_attachments()) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture
 async def backed_up(tmp_path, source, target):
     """A configuration whose source is backed up, and its mapping file."""
-    config = configure(tmp_path, source, target, source__options=SKIP)
+    config = config_of(tmp_path, source, target)
     assert (await run("-q", "backup", config)).code == 0
     return config, tmp_path / "mapping.csv"
 
@@ -59,7 +44,7 @@ def edited(file, change) -> list[str]:
 # --- rows that name nothing
 
 
-async def test_a_mapping_none_of_whose_rows_names_anything_is_status_2_and_nothing_is_done(backed_up, target):
+async def test_a_mapping_whose_rows_name_nothing_is_status_2_and_does_nothing(backed_up, target):
     config, file = backed_up
     edited(file, lambda _, line: re.sub("^[^,]*", lambda kind: kind[0].lower(), line))
     for command in ("load", "migrate"):
@@ -105,7 +90,7 @@ async def test_whoever_runs_it_is_told_of_all_and_the_catalog_of_some(tmp_path, 
     source = small_tracker()
     await run_backup(source, tmp_path)
     target, mapping = twin_of(source)
-    monkeypatch.setattr(left_out, "KEPT", 3)
+    monkeypatch.setattr(left_out, "MAX_RECORDED", 3)
     one = next(ref for ref in mapping if source.of(ref))
     astray = {EntityRef("Bug", f"99{n}"): (EntityRef("Issue", "1"),) for n in range(5)}
     summary = await run_load(target, tmp_path, {one: mapping[one], **astray})
@@ -118,7 +103,7 @@ async def test_whoever_runs_it_is_told_of_all_and_the_catalog_of_some(tmp_path, 
 # --- kinds and filters
 
 
-async def test_a_kind_that_the_target_cannot_have_is_status_2_with_its_line_and_the_nearest(tmp_path):
+async def test_a_kind_unknown_to_the_target_is_status_2_with_line_and_nearest(tmp_path):
     file = tmp_path / "mapping.csv"
     file.write_text("source_kind,source_id,target_kind,target_id\nBug,1,Story,1\nBug,2,story,2\n")
     known = read_rows(file)
@@ -128,7 +113,7 @@ async def test_a_kind_that_the_target_cannot_have_is_status_2_with_its_line_and_
         known.require_target_kinds(("Story", "Bug"))
 
 
-async def test_a_kind_that_is_only_spelled_in_another_way_is_a_mistake_and_one_without_entities_a_warning(tmp_path):
+async def test_a_misspelled_kind_is_an_error_and_one_without_entities_a_warning(tmp_path):
     source = small_tracker()
     await run_backup(source, tmp_path)
     target, mapping = twin_of(source)
@@ -160,7 +145,7 @@ async def test_a_rehearsal_names_what_the_target_is_known_to_refuse(tmp_path):
 
 async def test_a_rehearsal_knows_the_authors_that_an_issuetrak_does_not(tmp_path, source):
     async with IssuetrakSandbox(WORLD.without_attachments()) as issuetrak:
-        config = configure(tmp_path, source, issuetrak, source__options=SKIP)
+        config = config_of(tmp_path, source, issuetrak)
         checked = await run("--json", "check", config)
         odd = [one for one in checked.document["target"]["checks"] if one["check"] == "oddity"]
         assert [(one["ok"], one["warning"]) for one in odd if "created_by" in one["detail"]] == [(True, True)]

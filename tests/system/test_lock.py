@@ -48,7 +48,7 @@ def text(**changes) -> str:
     return json.dumps({**who, **changes})
 
 
-def test_of_two_processes_the_second_is_told_who_holds_it_and_a_dead_one_holds_nothing(tmp_path):
+def test_a_second_process_is_told_the_holder_and_a_dead_one_holds_nothing(tmp_path):
     with another_process(tmp_path) as process:
         with pytest.raises(
             ArchiveLockedError, match=rf"`backup` \(process {process.pid} on .*, since \d{{4}}-"
@@ -62,7 +62,7 @@ def test_of_two_processes_the_second_is_told_who_holds_it_and_a_dead_one_holds_n
     assert (tmp_path / "lock").read_text() == ""
 
 
-def test_deleting_or_replacing_the_lock_file_frees_nothing_while_its_run_lives(tmp_path):
+def test_deleting_or_replacing_the_lock_file_does_not_free_a_living_run(tmp_path):
     with another_process(tmp_path):
         (tmp_path / "lock").unlink()
         with pytest.raises(ArchiveLockedError, match="another run"):
@@ -79,7 +79,7 @@ def test_a_lock_file_that_nobody_holds_is_free_whatever_stands_in_it(tmp_path, c
     take(tmp_path)
 
 
-def test_a_living_process_that_got_the_number_of_a_dead_holder_holds_nothing(tmp_path):
+def test_a_process_with_the_id_of_a_dead_holder_holds_nothing(tmp_path):
     (tmp_path / "lock").write_text(text(host=socket.gethostname(), pid=os.getpid(), boot=""))
     take(tmp_path)
 
@@ -95,9 +95,9 @@ def test_the_lock_that_another_host_left_on_a_share_is_not_taken_over(tmp_path):
 
 
 def test_the_lock_of_a_dead_container_of_this_host_is_taken_over(tmp_path):
-    if not lock._boot():
+    if not lock._boot_id():
         pytest.skip("this system names no boot")
-    (tmp_path / "lock").write_text(text(boot=lock._boot()))
+    (tmp_path / "lock").write_text(text(boot=lock._boot_id()))
     take(tmp_path)
 
 
@@ -141,7 +141,7 @@ def test_a_lock_file_deleted_between_opening_and_locking_is_made_anew(tmp_path, 
     assert len(seen) == 3
 
 
-def test_a_lock_file_that_can_not_be_is_told_with_its_path_and_nothing_stays_open(tmp_path):
+def test_a_lock_file_that_cannot_be_made_is_named_and_nothing_stays_open(tmp_path):
     (tmp_path / "lock").mkdir()
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(StorageError, match="lock: "):

@@ -10,22 +10,15 @@ import pytest
 
 from migrator.mapping.file import read_mapping
 from migrator.model import EntityRef
-from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World, WorldEntity
 from tests.contract.target import sha256
-from tests.support.program import configure, kill, run, start, until
+from tests.support.program import config_of, kill, run, start, until
 
 WORLD = World.generate(entities=12, seed=5, attachments=30, median_bytes=500, large_bytes=0)
 OWNED = [file for file in WORLD.attachments if WORLD.owner_of(file) is not None]
 WITH_FILES = {WORLD.owner_of(file) for file in OWNED}
 HEADER = "source_kind,source_id,target_kind,target_id"
-
-
-@pytest.fixture
-async def source():
-    async with TargetprocessSandbox(WORLD) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture
@@ -42,12 +35,8 @@ async def empty():
         yield sandbox
 
 
-def config_of(folder: Path, source, target, **sections) -> Path:
-    return configure(folder, source, target, source__options={"inline_images": "skip"}, twins=False, **sections)
-
-
 async def test_map_proposes_rows_by_title_and_a_load_by_them_moves_everything(tmp_path, source, target):
-    config = config_of(tmp_path, source, target)
+    config = config_of(tmp_path, source, target, twins=False)
     assert (await run("backup", config)).code == 0
     found = await run("--json", "map", config)
     document = found.document
@@ -66,7 +55,7 @@ async def test_map_proposes_rows_by_title_and_a_load_by_them_moves_everything(tm
 async def test_map_keeps_the_rows_of_a_person_and_lists_what_it_can_not_tell(tmp_path, source, target):
     target.state.created[5000] = WorldEntity(5000, "bug", WORLD.entities[0].title)  # a second one of this title
     target.state.created[1000 + WORLD.entities[1].id] = WorldEntity(1, "bug", "x")
-    config = config_of(tmp_path, source, target)
+    config = config_of(tmp_path, source, target, twins=False)
     mine = f"{source.kind_of(WORLD.entities[2].id)};{WORLD.entities[2].id};;4711;by hand\r\n"
     (tmp_path / "mapping.csv").write_bytes(("\ufeff" + HEADER.replace(",", ";") + ";note\r\n" + mine).encode())
     await run("backup", config)
@@ -87,7 +76,7 @@ async def test_map_keeps_the_rows_of_a_person_and_lists_what_it_can_not_tell(tmp
 
 
 async def test_map_tells_a_person_and_leaves_nothing_matched_in_a_file_beside(tmp_path, source, empty):
-    config = config_of(tmp_path, source, empty, mapping={"match": ["custom:OldId", "title"]})
+    config = config_of(tmp_path, source, empty, twins=False, mapping={"match": ["custom:OldId", "title"]})
     await run("backup", config)
     found = await run("map", config)
     assert found.code == 0
@@ -98,15 +87,15 @@ async def test_map_tells_a_person_and_leaves_nothing_matched_in_a_file_beside(tm
 
 
 async def test_a_rule_that_is_none_is_status_2(tmp_path, source, target):
-    config = config_of(tmp_path, source, target, mapping={"match": ["titel"]})
+    config = config_of(tmp_path, source, target, twins=False, mapping={"match": ["titel"]})
     found = await run("--json", "map", config)
     assert found.code == 2
     assert "mapping.match" in found.err
     assert "titel" in found.err
 
 
-async def test_map_without_an_archive_is_status_2_and_without_a_target_that_answers_status_4(tmp_path, source, target):
-    config = config_of(tmp_path, source, target)
+async def test_map_without_an_archive_is_status_2_and_without_a_target_status_4(tmp_path, source, target):
+    config = config_of(tmp_path, source, target, twins=False)
     assert (await run("--json", "map", config)).code == 2
     await run("backup", config)
     await target.stop()
@@ -128,7 +117,7 @@ def assert_everything_is_there_once(folder: Path, target) -> None:
 
 
 async def test_create_missing_needs_no_mapping_file_and_makes_stubs_with_a_link(tmp_path, source, empty):
-    config = config_of(tmp_path, source, empty, **CREATE)
+    config = config_of(tmp_path, source, empty, twins=False, **CREATE)
     found = await run("--json", "migrate", config)
     assert found.code == 0, found.err
     assert found.document["load"]["stubs"] == {"created": len(WITH_FILES), "found": 0, "failed": 0}
@@ -139,8 +128,8 @@ async def test_create_missing_needs_no_mapping_file_and_makes_stubs_with_a_link(
     assert_everything_is_there_once(tmp_path, empty)
 
 
-async def test_a_load_that_creates_and_is_killed_again_and_again_creates_each_stub_once(tmp_path, source, empty):
-    config = config_of(tmp_path, source, empty, **CREATE)
+async def test_a_load_killed_again_and_again_creates_each_stub_once(tmp_path, source, empty):
+    config = config_of(tmp_path, source, empty, twins=False, **CREATE)
     await run("backup", config)
     empty.faults.latency = 0.02
     for count in range(1, len(WITH_FILES), 3):
@@ -155,7 +144,7 @@ async def test_a_load_that_creates_and_is_killed_again_and_again_creates_each_st
 
 
 async def test_creating_without_a_project_is_status_2_and_names_the_projects(tmp_path, source, empty):
-    config = config_of(tmp_path, source, empty, mapping={"create_missing": True})
+    config = config_of(tmp_path, source, empty, twins=False, mapping={"create_missing": True})
     await run("backup", config)
     for options in (["--dry-run"], []):
         found = await run("--json", "load", config, *options)
@@ -166,7 +155,7 @@ async def test_creating_without_a_project_is_status_2_and_names_the_projects(tmp
 
 
 async def test_a_rehearsal_that_would_create_says_how_much_and_creates_nothing(tmp_path, source, empty):
-    config = config_of(tmp_path, source, empty, **CREATE)
+    config = config_of(tmp_path, source, empty, twins=False, **CREATE)
     await run("backup", config)
     found = await run("--json", "load", config, "--dry-run")
     assert (found.code, found.document["stubs"]) == (0, {"would_create": len(WITH_FILES)})
@@ -175,7 +164,7 @@ async def test_a_rehearsal_that_would_create_says_how_much_and_creates_nothing(t
 
 
 async def test_a_row_added_is_loaded_and_a_changed_one_is_told_and_moved(tmp_path, source, target):
-    config = config_of(tmp_path, source, target)
+    config = config_of(tmp_path, source, target, twins=False)
     await run("backup", config)
     await run("map", config)
     path = tmp_path / "mapping.csv"

@@ -17,7 +17,7 @@ from migrator.wire.auth import HeaderAuth
 from migrator.wire.client import HttpClient
 from migrator.wire.route import Route, TlsFiles, why_not_connected
 from tests.contract import MemorySink, nowhere
-from tests.support.program import run_process
+from tests.support.program import run
 from tests.support.tls import Certificates, served
 
 VERSIONS = {"1.0": ssl.TLSVersion.TLSv1, "1.1": ssl.TLSVersion.TLSv1_1, "1.2": ssl.TLSVersion.TLSv1_2}
@@ -86,7 +86,7 @@ def route(certificates: Certificates, minimum: str = "") -> Route:
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-async def test_old_tls_is_refused_with_the_reason_and_the_remedy_and_taken_where_it_is_asked_for(certificates, version):
+async def test_old_tls_is_refused_with_reason_and_remedy_and_taken_on_request(certificates, version):
     async with served(ok, old(certificates, version)) as base:
         for told in await both(base, route(certificates)):
             assert "only a TLS older than 1.2" in told
@@ -174,7 +174,7 @@ async def test_each_run_warns_of_an_old_tls(tmp_path, minimum, warned):
     url = nowhere().replace("http:", "https:")
     place.write_text(CONFIG.format(url=url, tls=f'minimum = "{minimum}"', limits=""))
     for _ in range(2):
-        finished = await run_process("backup", place, cwd=tmp_path)
+        finished = await run("backup", place)
         assert (f'warning: source.tls.minimum = "{minimum}": ' in finished.err) is warned
         assert finished.code == 4
 
@@ -183,6 +183,6 @@ async def test_each_run_warns_of_an_old_tls(tmp_path, minimum, warned):
 async def test_minimum_that_is_no_version_is_a_mistake_in_the_configuration(tmp_path, minimum):
     place = tmp_path / "c.toml"
     place.write_text(CONFIG.format(url="https://tracker.example", tls=f'minimum = "{minimum}"', limits=""))
-    finished = await run_process("backup", place, cwd=tmp_path)
+    finished = await run("backup", place)
     assert finished.code == 2
     assert "source.tls.minimum" in finished.err

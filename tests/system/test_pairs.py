@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.output import Output
-from jobs.wiring import wire_target
 from migrator.config.settings import read_configuration
+from migrator.jobs.output import Output
+from migrator.jobs.wiring import wire_target
 from migrator.model import EntityRef
 from migrator.pipeline.load import LoadSettings
 from migrator.sandbox import SANDBOXES
@@ -83,9 +83,9 @@ def assert_there_once(root: Path, target: Sandbox, pairs: list[tuple[EntityRef, 
 
 @pytest.mark.parametrize(("source_name", "target_name"), PAIRS)
 async def test_any_source_loads_into_any_target_exactly_once(tmp_path, monkeypatch, source_name, target_name):
-    from jobs.commands.backup import run_backup
-    from jobs.commands.load import run_load
-    from jobs.commands.rollback import run_rollback
+    from migrator.jobs.commands.backup import run_backup
+    from migrator.jobs.commands.load import run_load
+    from migrator.jobs.commands.rollback import run_rollback
 
     monkeypatch.setattr("migrator.pipeline.load.LoadSettings", partial(LoadSettings, look_again=0.02))
     world, empty = worlds()

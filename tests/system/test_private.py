@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any
+
+import pytest
 
 from migrator.sandbox import SANDBOXES
-from migrator.sandbox.server import Sandbox
 from migrator.sandbox.world.model import World
-from tests.support.program import configure, run_process
+from tests.support.program import config_of, run
+
+
+@pytest.fixture(autouse=True)
+def no_umask():
+    """A program that does not look after modes itself makes files that all may read and write."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
 
 
 def open_to_others(folder: Path) -> dict[str, str]:
@@ -19,16 +28,12 @@ def open_to_others(folder: Path) -> dict[str, str]:
     }
 
 
-def _configured(folder: Path, source: Sandbox, target: Sandbox, **how: Any) -> Path:
-    return configure(folder, source, target, source__options={"inline_images": "skip"}, **how)
-
-
 async def test_archive_is_private_after_every_command_whatever_the_umask(tmp_path):
     world = World.generate(entities=12, attachments=20, median_bytes=300, large_bytes=0)
     async with SANDBOXES["targetprocess"](world) as source, SANDBOXES["teampulse"](world) as target:
-        config, root = _configured(tmp_path, source, target), tmp_path / "archive"
+        config, root = config_of(tmp_path, source, target), tmp_path / "archive"
         for words in (["backup", config], ["load", config], ["verify", root], ["status", root]):
-            finished = await run_process("-q", *words, umask=0)
+            finished = await run("-q", *words)
             assert finished.code == 0, (words, finished.err)
             assert open_to_others(root) == {}, words
 
@@ -38,7 +43,7 @@ async def test_what_is_written_beside_an_archive_is_private_too(tmp_path):
     made = tmp_path / "made"
     made.mkdir(mode=0o700)
     async with SANDBOXES["targetprocess"](world) as source, SANDBOXES["teampulse"](world) as target:
-        config = _configured(made, source, target, twins=False)
+        config = config_of(made, source, target, twins=False)
         config.chmod(0o600)
         for secret in made.iterdir():
             secret.chmod(0o600)
@@ -52,6 +57,6 @@ async def test_what_is_written_beside_an_archive_is_private_too(tmp_path):
             ["export", root, made / "files.zip", "--format", "zip"],
         )
         for words in calls:
-            finished = await run_process("-q", *words, umask=0)
+            finished = await run("-q", *words)
             assert finished.code == 0, (words, finished.err)
             assert open_to_others(made) == {}, words

@@ -12,17 +12,10 @@ import sys
 
 import pytest
 
-from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.world.model import World
-from tests.support.program import configure, run, run_process, until
+from tests.support.program import config_of, run, run_process, until
 
 WORLD = World.generate(entities=4, seed=3, attachments=6, median_bytes=200, large_bytes=2000)
-
-
-@pytest.fixture
-async def source():
-    async with TargetprocessSandbox(WORLD) as sandbox:
-        yield sandbox
 
 
 @pytest.mark.parametrize(
@@ -34,7 +27,7 @@ async def test_it_says_the_same_in_this_process_and_in_one_of_its_own(words):
 
 
 async def test_a_command_that_talks_to_a_tracker_says_the_same_too(tmp_path, source):
-    config = configure(tmp_path, source, source__options={"inline_images": "skip"})
+    config = config_of(tmp_path, source)
     assert await run("check", config) == await run_process("check", config)
     assert await run("-v", "--json", "check", config) == await run_process("-v", "--json", "check", config)
 
@@ -52,14 +45,14 @@ def state() -> tuple:
 
 
 async def test_it_leaves_the_process_as_it_was(tmp_path, source):
-    config, before = configure(tmp_path, source, source__options={"inline_images": "skip"}), state()
+    config, before = config_of(tmp_path, source), state()
     for words in ["-v", "backup", config], ["status", tmp_path / "nothing"], ["--help"]:
         await run(*words)
         assert state() == before
 
 
 async def test_runs_at_once_do_not_mix_what_they_say(tmp_path, source):
-    config = configure(tmp_path, source, source__options={"inline_images": "skip"})
+    config = config_of(tmp_path, source)
     found = await asyncio.gather(*(run("--json", "check", config) for _ in range(3)), run("--json", "nonsense"))
     assert [finished.code for finished in found] == [0, 0, 0, 2]
     assert [finished.document["status"] for finished in found] == [*["complete"] * 3, "failed"]
@@ -67,7 +60,7 @@ async def test_runs_at_once_do_not_mix_what_they_say(tmp_path, source):
 
 async def test_what_the_tests_themselves_log_is_not_the_programs(tmp_path, source, caplog):
     source.faults.latency = 0.2
-    config = configure(tmp_path, source, source__options={"inline_images": "skip"})
+    config = config_of(tmp_path, source)
     running = asyncio.ensure_future(run("-q", "check", config))
     await until(lambda: source.requests.total())
     logging.getLogger("aiohttp.server").error("the sandbox's own")

@@ -15,7 +15,7 @@ import pytest
 from migrator.sandbox import SANDBOXES
 from migrator.sandbox.world import World
 from tests.support.parts import FULL
-from tests.support.program import configure, run_process
+from tests.support.program import configure, run
 
 OUTPUTS = Path(__file__).parents[1] / "fixtures" / "outputs"
 PAIRS = [
@@ -76,7 +76,7 @@ async def flow(source: str, target: str, folder: Path) -> str:
         for step in STEPS:
             arguments = [places.get(word, word) for word in step]
             for form in ((), ("--json",)):
-                finished = await run_process(*form, *arguments, cwd=folder)
+                finished = await run(*form, *arguments)
                 printed.append(f"$ migrator {' '.join([*form, *step])}\n{finished.out}[{finished.code}]\n")
                 if form == () and step[0] in {"backup", "load", "rollback", "export"} and "--dry-run" not in step:
                     break
@@ -85,7 +85,8 @@ async def flow(source: str, target: str, folder: Path) -> str:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("source", "target"), PAIRS if FULL else PAIRS[:1])
-async def test_every_command_prints_what_it_printed_before(source, target, tmp_path):
+async def test_every_command_prints_what_it_printed_before(source, target, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     printed = await flow(source, target, tmp_path)
     recorded = OUTPUTS / f"{source}-{target}.txt"
     if os.environ.get("MIGRATOR_RECORD"):

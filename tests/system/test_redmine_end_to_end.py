@@ -499,7 +499,7 @@ def test_switched_off_rest_api_is_called_that(origin, tmp_path, command):
     assert "the REST API of this Redmine is switched off" in asyncio.run(tried())["error"]["message"]
 
 
-def test_wrong_key_ends_with_4_and_never_with_an_empty_archive_called_complete(origin, tmp_path):
+def test_wrong_key_is_status_4_and_never_an_empty_complete_archive(origin, tmp_path):
     """Redmine answers 200 and an empty list to a wrong key."""
     config = configure(tmp_path, origin.name)
     document = migrator("backup", config, status=4, key="0" * 40)

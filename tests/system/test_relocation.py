@@ -44,7 +44,7 @@ def kept(root) -> list:
         return [db.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
 
 
-async def test_the_same_tracker_under_a_new_address_goes_on_and_nothing_is_fetched_again(tmp_path):
+async def test_the_same_tracker_at_a_new_address_has_nothing_fetched_again(tmp_path):
     tracker = small_tracker()
     await run_backup(tracker, tmp_path, identity=OLD)
     before, fetched = stored(tmp_path), tracker.downloads.total()
@@ -93,7 +93,7 @@ DIFFER = {"names": (names, "is called 'other"), "sizes": (sizes, "bytes, not"), 
 
 
 @pytest.mark.parametrize("what", DIFFER)
-async def test_another_tracker_is_refused_with_what_differs_and_nothing_is_changed(tmp_path, what):
+async def test_another_tracker_is_refused_with_what_differs_and_changes_nothing(tmp_path, what):
     tracker = small_tracker()
     await run_backup(tracker, tmp_path, identity=OLD)
     change, words = DIFFER[what]
@@ -183,7 +183,7 @@ async def test_a_crawl_under_way_begins_anew_and_a_kill_leaves_all_or_nothing(tm
 
 
 @pytest.mark.parametrize("name", sorted(SANDBOXES))
-async def test_the_program_goes_on_at_the_new_address_of_each_tracker_and_at_no_other_tracker(tmp_path, name):
+async def test_the_program_goes_on_at_a_new_address_but_at_no_other_tracker(tmp_path, name):
     skip = {"source__options": {"inline_images": "skip"}} if name == "targetprocess" else {}
     root = tmp_path / "archive"
     async with SANDBOXES[name](WORLD) as source:

@@ -13,10 +13,12 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from migrator.errors import StorageError
+from migrator.pipeline.backup.recorder import MAX_IN_MEMORY_BYTES
 from migrator.pipeline.export import ExportSettings, export
 from migrator.pipeline.verify import verify
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
@@ -27,7 +29,7 @@ from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
 from migrator.store.layout import CATALOG
 from tests.support.parts import overwrite, run_backup, small_tracker
-from tests.support.program import configure, run, run_process
+from tests.support.program import config_of, run, run_process
 
 WORLD = World.generate(entities=10, seed=3, attachments=25, median_bytes=2000, large_bytes=400_000)
 DROP, OVERRIDE, SEARCH = 24, 1, 2
@@ -58,12 +60,6 @@ def allow(root) -> None:
 
 
 @pytest.fixture
-async def source():
-    async with TargetprocessSandbox(WORLD) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
 def sealed(tmp_path):
     """A folder for a test that seals its archive; it can be deleted afterwards."""
     yield tmp_path
@@ -85,7 +81,7 @@ def runs(root) -> list[tuple]:
 
 
 async def test_an_archive_that_can_not_be_written_can_be_read_and_nothing_else(sealed, source):
-    config, root = configure(sealed, source, source__options={"inline_images": "skip"}), sealed / "archive"
+    config, root = config_of(sealed, source), sealed / "archive"
     assert (await run("-q", "backup", config)).code == 0
     seal(root)
     for words in (
@@ -108,8 +104,8 @@ async def test_an_archive_that_can_not_be_written_can_be_read_and_nothing_else(s
     assert (await run("-q", "--json", "backup", config)).code == 0
 
 
-async def test_a_catalog_or_folder_that_refuses_this_account_is_status_7_in_one_line(sealed, source):
-    config, root = configure(sealed, source, source__options={"inline_images": "skip"}), sealed / "archive"
+async def test_a_catalog_or_folder_that_refuses_us_is_status_7_in_one_line(sealed, source):
+    config, root = config_of(sealed, source), sealed / "archive"
     assert (await run("-q", "backup", config)).code == 0
     seal(root)
     allow(root)
@@ -138,20 +134,23 @@ def modes(root) -> set[int]:
     return {stat.S_IMODE(path.lstat().st_mode) for path in root.glob("blobs/*/*")}
 
 
-@pytest.mark.parametrize("how", ["damaged", "cut", "missing"])
-async def test_a_blob_that_nobody_may_write_to_is_repaired_by_its_owner(sealed, source, how):
-    config, root = configure(sealed, source, source__options={"inline_images": "skip"}), sealed / "archive"
-    assert (await run_process("-q", "backup", config, preexec_fn=mere_owner)).code == 0
-    assert modes(root) == {0o400}
-    sizes = {path: path.stat().st_size for path in root.glob("blobs/*/*")}
-    blobs = [max(sizes, key=sizes.get), min((path for path in sizes if sizes[path]), key=sizes.get)]
-    for blob in blobs:  # a large one, which has a file of its own while it comes in, and a small one
-        if how == "missing":
-            blob.unlink()
-        else:
-            overwrite(blob, b"?" * sizes[blob] if how == "damaged" else b"")
-    assert (await run_process("-q", "verify", root, preexec_fn=mere_owner)).code == 5
-    assert (await run_process("-q", "backup", config, preexec_fn=mere_owner)).code == 0
+async def test_a_blob_that_nobody_may_write_to_is_repaired_by_its_owner(sealed):
+    """Large ones, which have files of their own while they come in, and small ones."""
+    large = [replace(file, size=MAX_IN_MEMORY_BYTES + number) for number, file in enumerate(WORLD.attachments[:3], 1)]
+    async with TargetprocessSandbox(replace(WORLD, attachments=(*large, *WORLD.attachments[3:]))) as source:
+        config, root = config_of(sealed, source), sealed / "archive"
+        assert (await run_process("-q", "backup", config, preexec_fn=mere_owner)).code == 0
+        assert modes(root) == {0o400}
+        sizes = {path: path.stat().st_size for path in root.glob("blobs/*/*")}
+        by_size = sorted((path for path in sizes if sizes[path]), key=sizes.get)
+        assert sizes[by_size[-3]] > MAX_IN_MEMORY_BYTES > sizes[by_size[2]]
+        for damaged, cut, missing in (by_size[:3], by_size[-3:]):
+            overwrite(damaged, b"?" * sizes[damaged])
+            overwrite(cut, b"")
+            missing.unlink()
+        finished = await run_process("-q", "--json", "verify", root, preexec_fn=mere_owner)
+        assert (finished.code, len(finished.document["problems"])) == (5, 6)
+        assert (await run_process("-q", "backup", config, preexec_fn=mere_owner)).code == 0
     finished = await run_process("-q", "--json", "verify", root, preexec_fn=mere_owner)
     assert (finished.code, finished.document["problems"]) == (0, [])
     assert modes(root) == {0o400}
@@ -160,7 +159,7 @@ async def test_a_blob_that_nobody_may_write_to_is_repaired_by_its_owner(sealed, 
 README = "README.txt"
 
 
-async def test_the_blobs_of_an_archive_made_before_are_sealed_once_and_who_may_read_them_stays(tmp_path, monkeypatch):
+async def test_blobs_of_older_archives_are_sealed_once_and_stay_readable(tmp_path, monkeypatch):
     tracker = small_tracker()
     await run_backup(tracker, tmp_path)
     blobs = sorted(tmp_path.glob("blobs/*/*"))
@@ -215,11 +214,11 @@ def few_files(count: int):
     return limit
 
 
-async def test_with_few_open_files_each_command_works_or_says_ulimit_before_it_begins(tmp_path, source):
+async def test_with_few_open_files_a_command_works_or_says_ulimit_at_its_start(tmp_path, source):
     async with TeamPulseSandbox(WORLD.without_attachments()) as target:
         few = {"downloads": 2, "uploads": 1}
         config, root = (
-            configure(tmp_path, source, target, source__options={"inline_images": "skip"}),
+            config_of(tmp_path, source, target),
             tmp_path / "archive",
         )
         refused = await run_process("-q", "--json", "backup", config, preexec_fn=few_files(40))
@@ -247,12 +246,12 @@ async def test_a_limit_that_the_program_may_raise_is_raised(tmp_path, source):
 
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 92:
         pytest.skip("this system lets no process open 92 files")
-    config = configure(tmp_path, source, source__options={"inline_images": "skip"})
+    config = config_of(tmp_path, source)
     source.faults.latency = 0.2  # so that many are under way at once
     assert (await run_process("-q", "backup", config, preexec_fn=soft_only)).code == 0
 
 
-async def test_a_blob_that_could_not_be_opened_for_want_of_descriptors_is_not_called_damaged(tmp_path, monkeypatch):
+async def test_a_blob_not_opened_for_want_of_descriptors_is_not_called_damaged(tmp_path, monkeypatch):
     root = tmp_path / "archive"
     await run_backup(small_tracker(), root)
     archive, catalog = Archive(root), Catalog(root)

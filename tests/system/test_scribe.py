@@ -24,7 +24,7 @@ from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
 from migrator.store.lock import ArchiveLock
 from migrator.store.writer import Scribe
-from tests.support.program import ROOT, configure, run, start, until
+from tests.support.program import ROOT, config_of, run, start, until
 
 HOLD_AND_WRITE = (
     "import sys, pathlib, time; from migrator.store.lock import ArchiveLock; from migrator.store.writer import Scribe\n"
@@ -55,7 +55,7 @@ def scribe(root):
 
 async def at_work(scribe: Scribe) -> int:
     """Have it started and up; gives its process id."""
-    await until(lambda: scribe.write([(blob.sha256, body) for blob, body in files("first", module.MANY)]))
+    await until(lambda: scribe.write([(blob.sha256, body) for blob, body in files("first", module.MIN_FILES_TO_START)]))
     return scribe._process.pid
 
 
@@ -76,9 +76,9 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-async def test_the_first_large_batch_starts_it_and_what_it_writes_is_an_archive_s_files(root, scribe):
+async def test_the_first_large_batch_starts_it_and_it_writes_an_archive_s_files(root, scribe):
     archive = Archive(root, scribe)
-    archive.store_batch(files("few", 3), [])
+    archive.store_batch(files("few", 3))
     assert scribe._process is None
     await at_work(scribe)
     some = files("more")
@@ -90,21 +90,22 @@ async def test_the_first_large_batch_starts_it_and_what_it_writes_is_an_archive_
     assert archive.untrusted == set()
 
 
-async def test_a_batch_with_large_files_may_be_repeated_and_leaves_nothing_behind(root, scribe):
+async def test_a_repeated_batch_with_large_files_leaves_nothing_behind(root, scribe):
     await at_work(scribe)
     archive, some = Archive(root, scribe), files("small", 3)
     (archive.incoming / "large").write_bytes(b"large")
     (archive.incoming / "same").write_bytes(b"large")
     (archive.incoming / "known").write_bytes(some[0][1])
     large = Blob(hashlib.sha256(b"large").hexdigest(), 5)
-    archive.store_batch(some[:1], [])
+    archive.store_batch(some[:1])
     for _ in range(2):
-        archive.store_batch([*some, (large, "large"), (large, "same"), (some[0][0], "known")], {some[0][0].sha256})
+        archive.store_batch([*some, (large, "large"), (large, "same"), (some[0][0], "known")])
+        archive.untrusted.add(large.sha256)
         assert archive.path_of(large.sha256).read_bytes() == b"large"
         assert list(archive.incoming.iterdir()) == []
     archive.path_of(large.sha256).unlink()
     with pytest.raises(StorageError, match="No such file"):
-        archive.store_batch([(large, "large")], [])
+        archive.store_batch([(large, "large")])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -116,7 +117,7 @@ async def test_a_signal_that_ends_a_run_in_order_does_not_end_it(scribe, number)
 async def test_a_batch_is_written_here_when_it_dies(root, scribe):
     os.kill(await at_work(scribe), signal.SIGKILL)
     archive, some = Archive(root, scribe), files("left over")
-    archive.store_batch(some, [])
+    archive.store_batch(some)
     assert all(archive.has(blob) for blob, _ in some)
     assert not scribe.write([(blob.sha256, body) for blob, body in some]), "it is not started again"
 
@@ -131,18 +132,19 @@ async def test_a_disk_that_refuses_is_told_in_the_same_words(root, scribe):
     with pytest.raises(OSError, match="No such file") as error:
         scribe.write([(blob.sha256, body) for blob, body in some])
     assert error.value.errno == errno.ENOENT
+    others = [*files("nowhere either"), some[3]]
     with pytest.raises(StorageError, match=f"{root}: No such file or directory"):
-        archive.store_batch(some, [])
-    assert archive.untrusted == {blob.sha256 for blob, _ in some}
+        archive.store_batch(others)
+    assert archive.untrusted == {blob.sha256 for blob, _ in others}
     folder.mkdir()
-    archive.store_batch(some, [])
-    assert all(archive.has(blob) for blob, _ in some)
+    archive.store_batch(others)
+    assert all(archive.has(blob) for blob, _ in others)
 
 
 async def test_where_no_process_can_be_started_all_is_written_here(root, scribe, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(root / "no python"))
     archive, some = Archive(root, scribe), files("alone")
-    archive.store_batch(some, [])
+    archive.store_batch(some)
     assert all(archive.has(blob) for blob, _ in some)
     assert scribe._process is None
 
@@ -163,7 +165,7 @@ async def test_closing_ends_it_and_may_be_repeated(scribe):
     assert not scribe.write([])
 
 
-async def test_it_holds_the_archive_until_it_has_ended_though_its_parent_was_killed(root):
+async def test_it_holds_the_archive_until_its_end_though_its_parent_was_killed(root):
     with subprocess.Popen(
         [sys.executable, "-c", HOLD_AND_WRITE, str(root)],
         stdin=subprocess.PIPE,
@@ -191,7 +193,7 @@ async def test_it_holds_the_archive_until_it_has_ended_though_its_parent_was_kil
 async def test_a_backup_goes_on_without_it(tmp_path):
     world = World.generate(entities=100, seed=3, attachments=1500, median_bytes=2000, large_bytes=5000)
     async with TargetprocessSandbox(world) as sandbox:
-        config = configure(tmp_path, sandbox, source__options={"inline_images": "skip"})
+        config = config_of(tmp_path, sandbox)
         process = await start("-q", "--json", "backup", config)
         await until(lambda: process.returncode is not None or bool(children(process.pid)))
         await until(lambda: sandbox.downloads.total() > 400)

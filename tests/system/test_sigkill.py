@@ -22,7 +22,7 @@ from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
 from tests.support.parts import FULL
-from tests.support.program import configure, kill, run, start, until
+from tests.support.program import config_of, configure, kill, run, start, until
 
 KILLS = 10 if FULL else 4
 FILES = 5_000 if FULL else 2_000
@@ -74,7 +74,7 @@ def blobs_on_disk(root: Path) -> set[str]:
 
 
 @pytest.mark.timeout(300)
-async def test_a_backup_of_thousands_of_files_killed_again_and_again_ends_as_one_that_was_not(tmp_path):
+async def test_a_backup_killed_again_and_again_ends_as_if_it_had_not_been(tmp_path):
     print(f"SIGKILL_SEED={SEED}")  # noqa: T201 - shown when it fails
     rng = random.Random(SEED)
     world = World.generate(entities=800, seed=7, attachments=FILES, median_bytes=3000, large_bytes=1_000_000)
@@ -127,7 +127,7 @@ async def test_a_backup_of_thousands_of_files_killed_again_and_again_ends_as_one
 
 
 @pytest.mark.timeout(300)
-async def test_a_load_killed_again_and_again_puts_every_file_at_the_target_exactly_once(tmp_path):
+async def test_a_load_killed_again_and_again_puts_every_file_there_exactly_once(tmp_path):
     print(f"SIGKILL_SEED={SEED}")  # noqa: T201 - shown when it fails
     rng = random.Random(SEED)
     world = World.generate(entities=100, seed=8, attachments=UPLOADS, median_bytes=3000, large_bytes=1_000_000)
@@ -135,7 +135,7 @@ async def test_a_load_killed_again_and_again_puts_every_file_at_the_target_exact
         TargetprocessSandbox(world) as source,
         TeamPulseSandbox(world.without_attachments()) as target,
     ):
-        config = configure(tmp_path, source, target, source__options={"inline_images": "skip"})
+        config = config_of(tmp_path, source, target)
         root = tmp_path / "archive"
         assert (await run("-q", "backup", config)).code == 0
         target.faults.upload_delay_after_accept = 0.04

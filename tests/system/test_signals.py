@@ -7,41 +7,15 @@ import os
 import pty
 import shutil
 import signal
-import sqlite3
 import time
 from contextlib import suppress
 
-import pytest
-
-from migrator.sandbox.targetprocess.app import TargetprocessSandbox
-from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
-from tests.support.program import configure, ended, run, start, until
+from tests.support.program import catalog, config_of, ended, run, start, until
 
 WORLD = World.generate(entities=20, seed=3, attachments=60, median_bytes=2000, large_bytes=400_000)
 SOON = 7
 """Seconds: less than the grace of 8 that work in flight gets."""
-
-
-@pytest.fixture
-async def source():
-    async with TargetprocessSandbox(WORLD) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def target():
-    async with TeamPulseSandbox(WORLD.without_attachments()) as sandbox:
-        yield sandbox
-
-
-def config_of(folder, source, target=None, **sections):
-    return configure(folder, source, target, **{"source__options": {"inline_images": "skip"}, **sections})
-
-
-def asked(root, statement: str) -> list[tuple]:
-    with sqlite3.connect(f"file:{root / 'catalog.db'}?mode=ro", uri=True) as db:
-        return db.execute(statement).fetchall()
 
 
 def assert_stopped(finished, *, document: bool = True) -> None:
@@ -54,7 +28,7 @@ def assert_stopped(finished, *, document: bool = True) -> None:
 # While the program waits for something
 
 
-async def test_a_stop_does_not_wait_for_the_backoff_of_a_download_and_keeps_what_is_finished(tmp_path, source):
+async def test_a_stop_waits_for_no_backoff_and_keeps_what_is_finished(tmp_path, source):
     config, root = (
         config_of(tmp_path, source, limits={"backoff": "600 s", "backoff_max": "600 s"}),
         tmp_path / "archive",
@@ -67,7 +41,7 @@ async def test_a_stop_does_not_wait_for_the_backoff_of_a_download_and_keeps_what
     finished = await ended(process, within=SOON)
     assert_stopped(finished)
     assert finished.document["attachments"]["stored"] == 60 - len(bad)
-    assert asked(root, "SELECT status, count(*) FROM runs GROUP BY 1") == [("interrupted", 1)]
+    assert catalog(root, "SELECT status, count(*) FROM runs GROUP BY 1") == [("interrupted", 1)]
     source.faults.broken.clear()
     again = await run("--json", "backup", config)
     assert (again.code, again.document["attachments"]["stored"]) == (0, len(bad))
@@ -77,7 +51,7 @@ async def test_a_stop_does_not_wait_for_the_backoff_of_a_read_back(tmp_path, sou
     config = config_of(tmp_path, source, target)
     assert (await run("-q", "migrate", config)).code == 0
     config.write_text(config.read_text().replace('"0.02 s"', '"600 s"').replace('"0.1 s"', '"600 s"'))
-    there = [(int(id_), to) for id_, to in asked(tmp_path / "archive", "SELECT remote_id, target_id FROM uploads")]
+    there = [(int(id_), to) for id_, to in catalog(tmp_path / "archive", "SELECT remote_id, target_id FROM uploads")]
     target.faults.broken |= {id_ for id_, to in there if to == there[0][1]}
     good = {id_ for id_, _ in there} - target.faults.broken
     target.downloads.clear()
@@ -112,7 +86,7 @@ async def test_a_signal_while_the_other_side_is_silent_ends_every_command(tmp_pa
         assert_stopped(await ended(process, within=SOON))
     for command in commands:
         assert (tmp_path / command / "archive" / "lock").read_text() == ""
-        assert asked(tmp_path / command / "archive", "SELECT 1 FROM runs WHERE status = 'running'") == []
+        assert catalog(tmp_path / command / "archive", "SELECT 1 FROM runs WHERE status = 'running'") == []
 
 
 async def test_a_verify_ends_soon_however_large_a_file_is(tmp_path, source):
@@ -122,7 +96,7 @@ async def test_a_verify_ends_soon_however_large_a_file_is(tmp_path, source):
         file.truncate(2**40)  # a hole: nothing is written, but it takes long to hash
     process = await start("--json", "verify", root)
     await until(lambda: _at_work(tmp_path))
-    await until(lambda: asked(root, "SELECT count(*) FROM runs WHERE status = 'running'") == [(1,)])
+    await until(lambda: catalog(root, "SELECT count(*) FROM runs WHERE status = 'running'") == [(1,)])
     process.send_signal(signal.SIGINT)
     assert_stopped(await ended(process, within=SOON))
 
@@ -130,7 +104,7 @@ async def test_a_verify_ends_soon_however_large_a_file_is(tmp_path, source):
 # Whatever it is that stops it
 
 
-async def test_a_signal_to_the_whole_group_is_as_good_and_a_second_one_ends_at_once(tmp_path, source):
+async def test_a_signal_to_the_group_stops_a_run_and_a_second_ends_it_at_once(tmp_path, source):
     config = config_of(tmp_path, source, limits={"downloads": 4})
     source.faults.stalled, source.faults.stall_seconds = 0.3, 60.0
     process = await start("--json", "backup", config, start_new_session=True)
@@ -148,12 +122,12 @@ async def test_a_signal_to_the_whole_group_is_as_good_and_a_second_one_ends_at_o
     assert (await run("-q", "verify", tmp_path / "archive")).code == 0
 
 
-async def test_a_terminal_that_is_closed_stops_a_run_well_and_nohup_lets_it_go_on(tmp_path, source):
+async def test_a_closed_terminal_stops_a_run_cleanly_and_nohup_lets_it_go_on(tmp_path, source):
     source.faults.latency = 0.05
     config = config_of(tmp_path / "a", source, limits={"downloads": 2})
     process = await _bereft_of_its_terminal(config, source, _own_terminal)
     assert await asyncio.wait_for(process.wait(), 10) == 130
-    assert asked(tmp_path / "a" / "archive", "SELECT status FROM runs") == [("interrupted",)]
+    assert catalog(tmp_path / "a" / "archive", "SELECT status FROM runs") == [("interrupted",)]
 
     source.downloads.clear()
     kept = await start("--json", "backup", config_of(tmp_path / "b", source), preexec_fn=_nohup)
@@ -168,7 +142,7 @@ async def test_a_run_whose_terminal_goes_without_a_hangup_goes_on_without_it(tmp
     config = config_of(tmp_path, source, limits={"downloads": 2})
     process = await _bereft_of_its_terminal(config, source, _nohup, stdout=asyncio.subprocess.DEVNULL)
     assert await asyncio.wait_for(process.wait(), 60) == 0
-    assert asked(tmp_path / "archive", "SELECT status FROM runs") == [("complete",)]
+    assert catalog(tmp_path / "archive", "SELECT status FROM runs") == [("complete",)]
 
 
 async def _bereft_of_its_terminal(config, source, before, **streams):
@@ -218,7 +192,7 @@ def _read_some(terminal: int) -> None:
 # Nobody listens
 
 
-async def test_a_reader_that_has_gone_is_no_error_and_a_full_disk_behind_stdout_is(tmp_path, source):
+async def test_a_closed_pipe_is_no_error_and_a_full_disk_behind_stdout_is_one(tmp_path, source):
     config, root = config_of(tmp_path, source), tmp_path / "archive"
     for words in ["backup", config], ["--json", "status", root], ["status", root]:
         reading, writing = os.pipe()

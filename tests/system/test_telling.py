@@ -11,10 +11,10 @@ import sys
 import pytest
 from aiohttp import web
 
-from jobs.output import Output
-from jobs.wiring import retry_policy, wire_source
 from migrator.config.settings import Limits, read_configuration
-from tests.support.program import run_process, start
+from migrator.jobs.output import Output
+from migrator.jobs.wiring import retry_policy, wire_source
+from tests.support.program import run, start
 from tests.support.tls import served
 
 CONFIG = """
@@ -48,7 +48,7 @@ def the_log_as_it_was():
 
 
 @pytest.mark.usefixtures("the_log_as_it_was")
-def test_warning_stands_above_the_bar_while_there_is_one_and_by_itself_afterwards(monkeypatch):
+def test_warning_stands_above_the_bar_and_by_itself_without_one(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     output, log = Output(), logging.getLogger("migrator.waits")
@@ -105,6 +105,6 @@ def test_patience_is_as_it_was_for_waits_that_nobody_asks_for():
 async def test_longest_wait_that_is_no_time_is_a_mistake_in_the_configuration(tmp_path, written):
     place = tmp_path / "c.toml"
     place.write_text(CONFIG.format(url="https://tracker.example", limits=f"retry_after_max = {written}"))
-    finished = await run_process("backup", place, cwd=tmp_path)
+    finished = await run("backup", place)
     assert finished.code == 2
     assert "limits.retry_after_max" in finished.err

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from aiohttp import ClientOSError, web
 
-from jobs.wiring import wire_source
 from migrator import errors
 from migrator.config.settings import read_configuration
+from migrator.jobs.wiring import wire_source
 from migrator.wire.auth import HeaderAuth
 from migrator.wire.client import HttpClient
 from migrator.wire.failures import translate_error
@@ -61,7 +61,7 @@ async def test_certificate_of_an_own_authority_is_trusted_when_it_is_named(certi
     ],
     ids=["unknown authority", "expired", "another host"],
 )
-async def test_certificate_that_proves_nothing_gets_no_credentials_and_the_reason_is_told(certificates, shown, why):
+async def test_invalid_certificate_gets_no_credentials_and_the_reason_is_told(certificates, shown, why):
     seen: list[web.Request] = []
 
     async def answer(request):
@@ -235,7 +235,7 @@ PASSWORD = "pr0xy-p4ss"
 PAIR = base64.b64encode(f"ann:{PASSWORD}".encode()).decode()
 
 
-async def test_https_goes_through_a_tunnel_and_the_proxy_sees_no_credentials_of_the_tracker(certificates):
+async def test_https_goes_through_a_tunnel_and_hides_credentials_from_the_proxy(certificates):
     async with served(ok, certificates.server()) as base, Proxy("ann", PASSWORD) as proxy:
         home, abroad = TlsFiles("source.tls", ca_file=certificates.ca).contexts()
         seen = await asked(base, Route(home, abroad, Through(proxy.url, "ann", PASSWORD)))

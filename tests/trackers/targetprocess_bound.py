@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from migrator.sandbox.world.model import World, WorldAttachment
 from migrator.trackers.targetprocess import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
 from migrator.wire.client import HttpClient
 from tests.contract import Expected, nowhere
-from tests.contract.source import BoundSource
+from tests.contract.source import BoundSource, crawl, told
 from tests.contract.target import BoundTarget, Truth
 
 WORLD = World.generate(entities=24, attachments=90, median_bytes=400, large_bytes=1_500_000)
@@ -132,3 +133,13 @@ async def answering(answer: Callable[[web.Request], Awaitable[web.StreamResponse
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+async def all_of(source: TargetprocessSource) -> Counter[tuple[EntityRef, str, str]]:
+    """Owner, name and description of each file that a crawl finds."""
+    return Counter(told(file) for file in (await crawl(source)).attachments.values())
+
+
+def all_in(sandbox: TargetprocessSandbox) -> Counter[tuple[EntityRef, str, str]]:
+    """The same of each file that it should find."""
+    return Counter((file.owner, file.name, file.description) for file in expected_files(sandbox))

@@ -69,9 +69,7 @@ async def test_what_can_be_had_in_another_way_is_no_failure(tmp_path, tracker, r
         ("teampulse", "workitems?"),
     ],
 )
-async def test_list_that_cannot_be_had_is_one_failure_with_its_name_and_all_files_are_there(
-    tmp_path, tracker, lost, status
-):
+async def test_unreadable_list_is_one_failure_with_its_name_and_costs_no_file(tmp_path, tracker, lost, status):
     async with odd(tracker, refuses={lost: status}) as (_, backup):
         summary = await backup(tmp_path)
     assert summary["status"] == "incomplete"

@@ -24,6 +24,7 @@ from migrator.wire.client import HttpClient
 from tests.contract import SAMPLES, Bytes, Expected, MemorySink, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, read_to_the_end
 from tests.contract.target import BoundTarget, TargetContract, Truth
+from tests.support.opened import closed_later
 from tests.trackers.fake_redmine import KEY, LOGIN, PASSWORD, FakeRedmine, page
 from tests.trackers.fake_redmine_beside import Space
 
@@ -35,25 +36,12 @@ real = [
 ]
 
 
-_opened: list[HttpClient | RedmineSource] = []
-
-
-@pytest.fixture(autouse=True)
-async def closing():
-    """Whatever a test opened is closed after it."""
-    yield
-    while _opened:
-        await _opened.pop().close()
-
-
 def client(url: str, key: str) -> HttpClient:
-    _opened.append(HttpClient(url, ADAPTER.signer({"api_key": key}), timeout=20))
-    return _opened[-1]
+    return closed_later(HttpClient(url, ADAPTER.signer({"api_key": key}), timeout=20))
 
 
 def source(url: str, key: str = KEY, options: Options | None = None) -> RedmineSource:
-    _opened.append(RedmineSource(client(url, key), options or Options()))
-    return _opened[-1]
+    return closed_later(RedmineSource(client(url, key), options or Options()))
 
 
 def target(url: str, key: str = KEY, project: str = "secret", kind: str = "Task") -> RedmineTarget:
@@ -302,7 +290,7 @@ async def test_name_and_password_work_as_well(fake):
     await http.close()
 
 
-async def test_wrong_key_is_noticed_before_what_an_anonymous_visitor_may_see_is_taken(fake):
+async def test_wrong_key_is_noticed_before_anonymous_answers_are_believed(fake):
     with pytest.raises(errors.AuthError):
         await source(fake.url, "wrong").read("issues", None)
     assert [path for _, path, _ in fake.requests] == ["users/current.json"]
@@ -472,7 +460,7 @@ async def test_upload_too_large_is_refused_in_redmines_words(fake):
         await upload(fake, Draft("large.bin", "", "", len(content)), content)
 
 
-async def test_file_that_redmine_took_with_a_yes_and_does_not_list_was_dropped_or_is_late(fake):
+async def test_file_accepted_by_redmine_but_not_listed_was_dropped_or_is_late(fake):
     fake.attaches = False
     with pytest.raises(errors.OutcomeUnknownError, match="may this account edit the issue") as told:
         await upload(fake, Draft("a.txt", "text/plain", "", 1), b"a")

@@ -10,19 +10,19 @@ import json
 import pytest
 from aiohttp import web
 
-from jobs.wiring import wire_source, wire_target_listing
 from migrator import errors
 from migrator.config.settings import options_of, read_configuration
+from migrator.jobs.wiring import wire_source, wire_target_listing
 from migrator.model import Attachment, Draft, Entity, EntityRef, Page
+from migrator.trackers.failed_attempts import MAX_ATTEMPTS
 from migrator.trackers.redmine import ADAPTER, Options, RedmineSource
-from migrator.trackers.redmine.api import MAX_ATTEMPTS
 from migrator.trackers.redmine.containers import OTHER_STREAMS
 from tests.contract import Bytes
 from tests.contract.source import crawl, fetch, read_to_the_end
 from tests.support.parts import run_backup
 from tests.trackers.fake_redmine import FakeRedmine
 from tests.trackers.fake_redmine_beside import Space
-from tests.trackers.test_redmine import closing, seeded_beside, source, target  # noqa: F401 - a fixture
+from tests.trackers.test_redmine import seeded_beside, source, target
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ async def test_project_that_nobody_sees_is_no_empty_one(fake):
         await made.read("wiki", None)
 
 
-async def test_issues_of_a_project_that_has_them_off_are_none_and_those_below_are_missed(fake):
+async def test_project_with_issues_off_has_none_and_those_below_are_missed(fake):
     seeded_beside(fake)
     fake.answers_with["issues.json"] = web.Response(status=403)
     assert await source(fake.url, options=Options(project="shut")).read("issues", None) == Page()
@@ -132,7 +132,7 @@ async def test_all_kinds_are_told_and_a_target_takes_issues_only(fake):
     goal = target(fake.url)
     assert goal.capabilities.kinds == ("Issue",)
     for ref in (EntityRef("WikiPage", "demo/Start"), EntityRef("News", "1")):
-        with pytest.raises(errors.RejectedError, match="issues of a Redmine only"):
+        with pytest.raises(errors.RejectedError, match="can be added to issues only"):
             await goal.find_attachments(ref)
 
 
@@ -203,7 +203,7 @@ LISTS = {"wiki": "wiki/index", "news": "news", "versions": "versions", "files": 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 406, 500])
 @pytest.mark.parametrize("stream", LISTS)
-async def test_list_that_one_project_refuses_is_one_failure_and_never_an_empty_one(fake, stream, status):
+async def test_list_that_a_project_refuses_is_one_failure_and_not_empty(fake, stream, status):
     _, files = seeded_beside(fake)
     path = f"projects/demo/{LISTS[stream]}.json"
     fake.answers_with[path] = web.Response(status=status)
@@ -276,7 +276,7 @@ async def test_refusal_of_one_route_is_told_from_one_of_the_account(fake):
     with pytest.raises(errors.AuthError):
         await source(fake.url, "wrong").attachments_of(Entity(ref))
     fake.answers_with["versions/71.json"] = web.Response(status=401)
-    with pytest.raises(errors.RetriableError, match="good elsewhere"):
+    with pytest.raises(errors.RetriableError, match="other routes accept this account"):
         await source(fake.url).attachments_of(Entity(ref))
 
 
@@ -302,7 +302,7 @@ async def test_wiki_page_without_a_title_is_one_failure(fake):
 # --- custom fields
 
 
-async def test_account_that_is_no_administrator_is_told_which_fields_may_hold_files(fake):
+async def test_account_without_admin_rights_is_told_which_fields_may_hold_files(fake):
     seeded_beside(fake)
     fake.admin = False
     made = source(fake.url)
@@ -323,7 +323,7 @@ async def test_fields_that_an_option_names_are_read_without_an_administrator(fak
     assert custom == {"Issue", "Project", "Version", "TimeEntry"}
 
 
-async def test_file_whose_record_is_lost_is_listed_by_its_number_and_never_called_gone(fake):
+async def test_file_with_a_lost_record_is_listed_by_its_number_and_not_gone(fake):
     """As Redmine answers while its storage is away: 404 for the file, and for its record."""
     seeded_beside(fake)
     for stored in fake.files.values():
@@ -349,7 +349,7 @@ async def test_broken_list_of_fields_is_one_failure_and_takes_no_issue_with_it(f
 
 
 @pytest.mark.parametrize("status", [403, 404])
-async def test_refusal_to_an_administrator_is_a_failure_and_says_nothing_of_the_account(fake, status):
+async def test_refusal_to_an_administrator_is_not_blamed_on_the_account(fake, status):
     seeded_beside(fake)
     fake.answers_with["custom_fields.json"] = web.Response(status=status)
     made = source(fake.url)
@@ -370,7 +370,7 @@ async def test_fields_that_a_plugin_adds_to_others_do_no_harm(fake, path):
     assert await source(fake.url).attachments_of(Entity(ref)) == ()
 
 
-async def test_nothing_is_asked_about_custom_fields_where_no_value_could_be_a_file(fake):
+async def test_custom_fields_without_possible_files_cost_no_request(fake):
     fake.issue("an issue")
     await source(fake.url).read("issues", None)
     assert "custom_fields.json" not in paths(fake)
@@ -444,7 +444,7 @@ async def test_fields_of_documents_are_told_of_as_the_api_has_none(fake):
         assert any("document" in sentence and "Scan" in sentence for sentence in told)
 
 
-async def test_option_that_names_no_custom_field_for_files_is_told_of_by_check_and_by_the_run(fake):
+async def test_option_that_names_no_file_field_is_told_by_check_and_by_the_run(fake):
     seeded_beside(fake)
     made = source(fake.url, options=Options(file_fields=("Nope", "4711")))
     for told in (await made.oddities(), (await read_to_the_end(made, "custom_fields"))[0].warnings):
@@ -512,7 +512,7 @@ async def test_target_is_read_for_issues_only(tmp_path):
         ("projects/demo/wiki/Start.json", 404),
     ],
 )
-async def test_night_in_which_one_list_is_broken_is_incomplete_and_calls_nothing_gone(fake, tmp_path, path, status):
+async def test_run_with_one_broken_list_is_incomplete_and_calls_nothing_gone(fake, tmp_path, path, status):
     _, files = seeded_beside(fake)
     zero = {"unchanged": 0, "skipped": 0, "gone": 0, "failed": 0}
     first = await run_backup(None, tmp_path, source=source(fake.url))

@@ -43,22 +43,12 @@ from migrator.wire.client import HttpClient
 from tests.contract import Bytes, Expected, MemorySink, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, read_to_the_end
 from tests.contract.target import BoundTarget, TargetContract, sha256
+from tests.support.opened import closed_later
 from tests.support.parts import PATIENCE, no_wait, rows, run_backup, run_load
 
-WORLD = World.generate(entities=130, seed=7, median_bytes=2_000, large_bytes=2_500_000)
+WORLD = World.generate(entities=70, seed=7, median_bytes=2_000, large_bytes=2_500_000)
 SMALL = World.generate(entities=30, seed=3, median_bytes=500, large_bytes=0)
 NO_PATIENCE = RetryPolicy(backoff=0, backoff_max=0)
-
-
-_opened: list[HttpClient] = []
-
-
-@pytest.fixture(autouse=True)
-async def closing():
-    """Whatever a test opened is closed after it."""
-    yield
-    while _opened:
-        await _opened.pop().close()
 
 
 def composed(
@@ -73,13 +63,8 @@ def composed(
     return made
 
 
-def opened(http: HttpClient) -> HttpClient:
-    _opened.append(http)
-    return http
-
-
 def client(sandbox: SquashSandbox, **auth: str) -> HttpClient:
-    return opened(HttpClient(sandbox.url, ADAPTER.signer(auth or sandbox.credentials)))
+    return closed_later(HttpClient(sandbox.url, ADAPTER.signer(auth or sandbox.credentials)))
 
 
 def source(sandbox: SquashSandbox, options: Options | None = None, **auth: str) -> SquashSource:
@@ -290,7 +275,7 @@ async def test_deletion_during_a_listing_hides_nothing(kind):
                 assert left <= seen
 
 
-async def test_step_deleted_during_a_listing_hides_no_other_though_steps_are_not_sorted():
+async def test_step_deleted_during_an_unsorted_listing_hides_no_other():
     world = World.generate(entities=200, attachments=0)
     for at in range(1, 8):
         async with running(world) as (sandbox, _):
@@ -376,10 +361,10 @@ async def test_refused_listing_is_named_as_an_entity_and_stays_refused():
 def is_below(sandbox: SquashSandbox, ref: EntityRef, iteration: Node) -> bool:
     """Whether this is an execution of the iteration, or a step of one."""
     node = sandbox.tree.nodes[ref.kind, int(ref.id)]
-    return ref.kind in {"executions", "execution-steps"} and iteration in (node.above, node.above.above)
+    return ref.kind in {"executions", "execution-steps"} and iteration in (node.parent, node.parent.parent)
 
 
-async def test_way_that_was_closed_is_named_until_it_is_open_and_its_files_are_fetched_then(tmp_path):
+async def test_closed_path_is_named_until_it_opens_and_its_files_come_then(tmp_path):
     class Closed(Reads):
         closed = True
 
@@ -465,7 +450,7 @@ async def asked_by(made: SquashSource, stream: str) -> list[Entity]:
             return found
 
 
-async def test_way_down_that_a_server_does_not_know_is_named_and_not_taken_for_a_deletion():
+async def test_path_unknown_to_the_server_is_named_and_not_taken_for_a_deletion():
     class Lacking(SquashSandbox):
         def handlers(self):
             return [act for act in super().handlers() if not act[1].endswith("/test-suites")]
@@ -514,7 +499,7 @@ def remove(sandbox: SquashSandbox, family: str, number: int) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-async def test_thing_deleted_before_what_is_below_it_is_asked_for_is_no_closed_way(family):
+async def test_entity_deleted_before_its_children_are_read_is_no_closed_path(family):
     """Another of its kind answers, so the route is there and the deletion is believed."""
     stream, path = FAMILIES[family]
     async with running(WORLD) as (sandbox, _):
@@ -526,7 +511,7 @@ async def test_thing_deleted_before_what_is_below_it_is_asked_for_is_no_closed_w
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-async def test_thing_whose_whole_kind_answers_404_is_a_failure_and_not_an_empty_one(family, tmp_path):
+async def test_entity_of_a_kind_that_answers_404_is_a_failure_and_not_empty(family, tmp_path):
     """A record and all that is below it answer 404, and so does every other of its kind: that may be the route."""
 
     class Lacking(SquashSandbox):
@@ -557,7 +542,7 @@ async def test_all_of_a_kind_deleted_at_once_is_a_failure_of_what_is_below_each(
             await made.attachments_of(page.ask[0])
 
 
-async def test_way_whose_owner_was_deleted_since_the_run_that_found_it_closed_is_settled():
+async def test_closed_path_is_settled_when_its_owner_was_deleted_since():
     async with running(WORLD) as (sandbox, _):
         number, *_ = numbers_of(sandbox, "campaigns")
         remove(sandbox, "campaigns", number)
@@ -567,7 +552,7 @@ async def test_way_whose_owner_was_deleted_since_the_run_that_found_it_closed_is
         )
 
 
-async def test_projects_that_only_administrators_may_read_are_refused_or_skipped_by_option():
+async def test_projects_for_administrators_only_are_refused_or_skipped_by_option():
     async with running(admin=False) as (sandbox, _):
         made, skipping = source(sandbox), source(sandbox, Options(project_files="skip"))
         [project, *_] = (await made.read("projects", None)).ask
@@ -582,13 +567,13 @@ async def test_owner_that_tells_nothing_of_files_is_named_or_ignored_by_option()
     async with running(untold=("requirement-folders",)) as (sandbox, _):
         entity = Entity(first(sandbox, "requirement-folders"))
         made, ignoring = source(sandbox), source(sandbox, Options(untold="ignore"))
-        with pytest.raises(errors.NotExposedError, match="tells no files of requirement-folder"):
+        with pytest.raises(errors.NotExposedError, match="show the files of requirement-folder"):
             await made.attachments_of(entity)
         assert await ignoring.attachments_of(entity) == ()
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405])
-async def test_files_stay_as_their_owner_tells_them_where_their_own_records_cannot_be_had(status):
+async def test_files_are_as_their_owner_lists_them_where_records_are_unreadable(status):
     """The download decides what is there; the list of the owner says so as well."""
 
     class Without(Reads):
@@ -637,7 +622,7 @@ async def test_records_that_never_make_sense_cost_no_file(fault, few):
             assert "neither size nor date" in words
 
 
-async def test_file_deleted_while_its_owner_is_read_is_listed_no_more_when_it_is_asked_for_anew():
+async def test_file_deleted_while_its_owner_is_read_is_not_listed_the_next_time():
     class Racing(Reads):
         async def file(self, request):
             self._state.delete(victim)
@@ -717,7 +702,7 @@ async def test_step_of_a_crawl_is_a_few_small_requests():
     assert most <= 2 * STEPS_PER_PAGE
 
 
-async def test_item_that_cannot_be_read_is_named_with_its_place_and_the_rest_is_read(tmp_path):
+async def test_unreadable_item_is_named_with_its_place_and_the_rest_is_read(tmp_path):
     class Odd(Pages):
         def page(self, request, items, *, sorts=True):
             if "/campaigns" in request.path and request.path.endswith("/iterations"):
@@ -749,7 +734,7 @@ async def test_item_that_cannot_be_read_is_named_with_its_place_and_the_rest_is_
 
 
 def children(sandbox: SquashSandbox, campaign: int) -> list[Node]:
-    return list(sandbox.tree.below(sandbox.tree.nodes["campaigns", campaign], "iterations"))
+    return list(sandbox.tree.children(sandbox.tree.nodes["campaigns", campaign], "iterations"))
 
 
 async def test_files_listed_by_their_owner_short_of_their_number_are_no_list():
@@ -793,7 +778,7 @@ async def test_page_that_is_short_or_empty_though_there_is_more_is_a_failure(way
 
 
 @pytest.mark.parametrize("way", ["campaign-folders", "steps"])
-async def test_page_that_stays_short_of_its_total_is_a_failure_and_what_is_on_it_is_kept(way, tmp_path):
+async def test_page_that_stays_short_of_its_total_fails_and_its_items_are_kept(way, tmp_path):
     class Counting(Pages):
         def page(self, request, items, *, sorts=True):
             told = json.loads(super().page(request, items, sorts=sorts).text)
@@ -810,7 +795,7 @@ async def test_page_that_stays_short_of_its_total_is_a_failure_and_what_is_on_it
         assert ["incomplete" in words for words in odd] == ([True] if way == "campaign-folders" else [])
 
 
-async def test_requirement_without_any_version_is_a_failure_and_one_without_a_current_one_is_read():
+async def test_requirement_without_versions_fails_but_not_without_a_current_one():
     class Odd(SquashSandbox):
         def answering(self, handler):
             given = super().answering(handler)
@@ -1012,7 +997,7 @@ async def test_server_that_takes_no_passwords_is_said_to_want_a_token():
 
 async def test_wrong_context_path_is_named():
     async with running() as (sandbox, _):
-        http = opened(HttpClient(sandbox.url.removesuffix("/squash"), ADAPTER.signer(sandbox.credentials)))
+        http = closed_later(HttpClient(sandbox.url.removesuffix("/squash"), ADAPTER.signer(sandbox.credentials)))
         made = SquashSource(http, Options())
         with pytest.raises(errors.TrackerUnreachableError, match="/squash"):
             await made.check()
@@ -1083,7 +1068,7 @@ async def test_extension_for_names_without_one_is_an_option():
 @pytest.mark.parametrize("name", ["no extension", ".txt", "n" * 252 + ".txt"])
 async def test_name_that_would_break_the_server_is_never_sent(name):
     async with running() as (sandbox, _):
-        with pytest.raises(errors.RejectedError, match="no name that Squash TM can hold"):
+        with pytest.raises(errors.RejectedError, match="not a name that Squash TM can store"):
             await sent(sandbox, name)
         assert not sandbox.requests
 
@@ -1117,7 +1102,7 @@ class Unrenaming(Writes):
         return await super().rename(request)
 
 
-async def test_file_left_between_upload_and_renaming_is_finished_and_not_sent_again():
+async def test_file_left_between_upload_and_rename_is_renamed_and_not_sent_again():
     async with composed(SMALL, writes=Unrenaming) as sandbox:
         with pytest.raises(errors.RetriableError):
             await sent(sandbox, 'a"b.txt', b"one")
@@ -1148,7 +1133,7 @@ async def test_equal_files_with_odd_names_are_all_kept_when_sent_side_by_side():
     assert names_on(sandbox, "campaigns") == ['a"b.txt'] * 4
 
 
-async def test_answer_that_tells_no_file_is_looked_up_by_the_name_it_was_sent_under():
+async def test_upload_answered_without_a_file_is_looked_up_by_its_sent_name():
     class Mumbling(Writes):
         async def upload(self, request, node):
             await super().upload(request, node)
@@ -1227,7 +1212,7 @@ async def test_upload_whose_answer_is_lost_has_an_open_fate():
 
 
 @pytest.mark.parametrize("status", [403, 404, 405, 500])
-async def test_upload_is_what_its_answer_tells_where_the_file_cannot_be_looked_up(status):
+async def test_upload_answer_is_believed_where_the_file_cannot_be_looked_up(status):
     class Blind(Reads):
         async def file(self, request):
             raise RefusedError(status, "not now")
@@ -1238,7 +1223,7 @@ async def test_upload_is_what_its_answer_tells_where_the_file_cannot_be_looked_u
         assert {made.id} == {str(number) for number in sandbox.state.uploads}
 
 
-async def test_name_that_no_header_carries_arrives_where_files_cannot_be_looked_up():
+async def test_name_unfit_for_a_header_arrives_where_files_cannot_be_looked_up():
     class Blind(Reads):
         async def file(self, request):
             raise RefusedError(404, "No such path")
@@ -1265,7 +1250,7 @@ class Lagging(Writes):
 
 
 @pytest.mark.parametrize("mumbles", [True, False])
-async def test_name_that_no_header_carries_is_never_sent_twice_to_a_list_that_lags(mumbles):
+async def test_name_unfit_for_a_header_is_not_sent_twice_to_a_list_that_lags(mumbles):
     async with composed(SMALL, writes=Lagging) as sandbox:
         sandbox.writes.mumbles = mumbles
         goal, owner = target(sandbox), first(sandbox, "test-cases")
@@ -1447,7 +1432,7 @@ async def backed_up(root) -> EntityRef:
 
 
 async def load_into(sandbox: SquashSandbox, root, owner: EntityRef, die_at: int = 0, *, before: bool = True) -> Mortal:
-    http = opened(Mortal(sandbox.url, ADAPTER.signer(sandbox.credentials)))
+    http = closed_later(Mortal(sandbox.url, ADAPTER.signer(sandbox.credentials)))
     http.die_at, http.before = die_at, before
     goal = RetryingTarget(SquashTarget(http, Options()), PATIENCE)
     await run_load(sandbox, root, {owner: (first(sandbox, "iterations"),)}, target=goal)
@@ -1465,7 +1450,7 @@ def assert_all_there_once(sandbox: SquashSandbox) -> None:
 
 
 @pytest.mark.parametrize("before", [True, False])
-async def test_load_killed_at_any_write_leaves_each_file_there_once_under_its_own_name(tmp_path, before):
+async def test_load_killed_at_any_write_leaves_each_file_once_with_its_name(tmp_path, before):
     owner = await backed_up(tmp_path / "whole")
     for die_at in range(1, 100):
         root = tmp_path / str(die_at)

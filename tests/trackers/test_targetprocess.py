@@ -26,11 +26,12 @@ from tests.contract.target import TargetContract
 from tests.trackers.targetprocess_bound import (
     SKIP,
     WORLD,
+    all_in,
+    all_of,
     answering,
     bound_source,
     bound_target,
     client,
-    expected_files,
     owner_of,
     running,
     source_of,
@@ -93,18 +94,10 @@ def settled(done: Crawl) -> dict[str, Attachment]:
     return files
 
 
-async def all_of(source: TargetprocessSource) -> Counter:
-    return Counter(told(file) for file in (await crawl(source)).attachments.values())
-
-
-def all_in(sandbox: TargetprocessSandbox) -> Counter:
-    return Counter((file.owner, file.name, file.description) for file in expected_files(sandbox))
-
-
 # What one list hides the other shows
 
 
-async def test_file_that_the_collection_hides_is_found_at_its_entity_and_the_other_way_round():
+async def test_file_hidden_in_the_collection_or_at_its_entity_is_found():
     first, other = [file.id for file in WORLD.attachments if file.entity_id is not None][:2]
     async with running(hidden_from_collection={first}, hidden_from_generals={other}) as sandbox:
         async with source_of(sandbox) as source:
@@ -142,7 +135,7 @@ async def test_what_a_server_refused_once_is_not_asked_again():
 # Files that name no owner
 
 
-async def test_files_of_comments_and_messages_get_the_owner_and_the_comment_that_the_texts_tell():
+async def test_files_of_comments_and_messages_get_their_owner_from_the_texts():
     async with running() as sandbox, source_of(sandbox) as source:
         files = settled(await crawl(source))
         of_comments = [file for file in WORLD.attachments if file.comment_id is not None]
@@ -174,7 +167,7 @@ async def test_description_in_markdown_or_html_tells_the_owner_of_a_file_too():
 
 
 @pytest.mark.parametrize("stream", ["Comments", "Messages"])
-async def test_server_without_comments_or_messages_has_these_streams_empty_and_says_so(stream):
+async def test_server_without_comments_or_messages_has_them_empty_and_says_so(stream):
     async def refuse(request):
         return web.json_response({"Message": "no"}, status=404)
 
@@ -192,7 +185,7 @@ async def test_server_without_comments_or_messages_has_these_streams_empty_and_s
 
 @pytest.mark.parametrize("asked", ["take=2", "/meta"])
 @pytest.mark.parametrize("stream", ["Comments", "Messages"])
-async def test_comments_or_messages_that_were_not_found_once_are_not_taken_for_none(stream, asked):
+async def test_comments_or_messages_not_found_once_are_not_taken_for_none(stream, asked):
     async def once(request):
         there = "include" not in request.query and (asked in request.path_qs)
         return web.json_response({"Items": []} if there else {"Message": "no"}, status=200 if there else 404)
@@ -220,7 +213,7 @@ async def test_list_that_is_refused_is_a_failure_and_not_an_empty_one(stream, st
 # Images inside of texts
 
 
-async def test_image_inside_a_text_is_listed_with_its_entity_and_said_to_be_out_of_reach():
+async def test_image_inside_a_text_is_listed_and_said_to_be_out_of_reach():
     async with running(base_path="/tp") as sandbox, source_of(sandbox, Options(page_size=40)) as source:
         comment = sandbox.state.add_comment(
             101, "<p><img src='~/uploads/my%20shot (1).png?x=1'> ![](~/images/a.gif)</p>"
@@ -274,7 +267,7 @@ async def test_way_of_paging_stands_in_the_cursor_and_is_kept():
     assert "offset" in old
 
 
-async def test_crawl_that_began_on_a_sorting_server_goes_on_when_it_no_longer_sorts():
+async def test_crawl_goes_on_when_a_server_that_sorted_no_longer_does():
     async with running() as sandbox, source_of(sandbox) as source:
         page = await source.read("Attachments", None)
         sandbox.quirks.sortable = False
@@ -434,7 +427,7 @@ async def test_account_that_may_not_use_the_api_is_refused_by_check():
 
 
 @pytest.mark.parametrize("redirected", [True, False])
-async def test_login_page_in_answer_to_the_api_means_that_the_credentials_were_refused(redirected):
+async def test_login_page_as_api_answer_means_refused_credentials(redirected):
     async def answer(request):
         if redirected:
             return web.Response(status=302, headers={"Location": "/login.aspx?ReturnUrl=x"})
@@ -494,7 +487,7 @@ async def test_file_over_the_servers_limit_is_a_definite_no():
     assert not isinstance(caught.value, errors.OutcomeUnknownError)
 
 
-async def test_server_error_after_an_upload_to_an_entity_that_is_there_leaves_it_open():
+async def test_server_error_after_an_upload_leaves_open_whether_it_arrived():
     async with running() as sandbox, target_of(sandbox) as target:
         sandbox.faults.fail_uploads = 1
         with pytest.raises(errors.OutcomeUnknownError):
@@ -552,7 +545,7 @@ async def test_malformed_answer_is_a_wrong_body_whatever_was_asked(body):
 @pytest.mark.parametrize(
     ("body", "what"),
     [
-        (b'{"Items": [7]}', "it is no JSON object"),
+        (b'{"Items": [7]}', "it is not a JSON object"),
         (b'{"Items": [{}]}', "has no Id"),
         (b'{"Items": [{"Id": "x"}]}', "has no Id"),
         (b"<Attachments><Attachment Name='no id'/></Attachments>", "has no Id"),

@@ -239,7 +239,7 @@ def test_file_whose_name_the_upload_page_does_not_know_is_told_by_its_id(text):
     assert (made.id, made.name, made.description) == ("1", "", "")
 
 
-def test_names_lose_only_what_a_header_line_or_a_file_on_a_windows_server_cannot_carry():
+def test_names_lose_only_what_a_header_or_a_windows_server_cannot_carry():
     legal = TargetprocessTarget.legal_name
     assert legal(None, "What? 100% <so> it's; | *:#.txt") == "What? 100% <so> it's; | *:#.txt"
     assert legal(None, 'He said "stop" a\\b/c.txt') == "He said _stop_ a_b_c.txt"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from urllib.parse import unquote_plus
@@ -11,9 +10,9 @@ from urllib.parse import unquote_plus
 import pytest
 from aiohttp import web
 
-from jobs.wiring import wire_source
 from migrator import errors
 from migrator.config.settings import read_configuration
+from migrator.jobs.wiring import wire_source
 from migrator.model import NOBODY, Attachment, Draft, Entity, EntityRef
 from migrator.sandbox.targetprocess.api import Api
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
@@ -22,8 +21,8 @@ from migrator.sandbox.targetprocess.lists import Lists
 from migrator.trackers.targetprocess import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
 from migrator.trackers.targetprocess.parse import attachment, iso_date
 from tests.contract import Bytes, MemorySink
-from tests.contract.source import crawl, fetch, read_to_the_end, told
-from tests.trackers.targetprocess_bound import SKIP, WORLD, answering, client, expected_files
+from tests.contract.source import crawl, fetch, read_to_the_end
+from tests.trackers.targetprocess_bound import SKIP, WORLD, all_in, all_of, answering, client
 
 NO_ROUTE = [400, 404, 405, 501]
 CROWDED = replace(
@@ -78,14 +77,6 @@ async def odd(options=SKIP, world=WORLD, **how):
         await source.close()
 
 
-async def all_of(source):
-    return Counter(told(file) for file in (await crawl(source)).attachments.values())
-
-
-def all_in(sandbox):
-    return Counter((file.owner, file.name, file.description) for file in expected_files(sandbox))
-
-
 def with_files(sandbox):
     """An entity with several files, as the listing tells of it."""
     entity = next(one for one in sandbox.state.entities() if len(sandbox.lists.attached(one.id)) > 1)
@@ -104,7 +95,7 @@ async def test_server_without_a_context_is_known_by_its_lists(status):
     async with odd(refuses={"Context": status}) as (sandbox, source):
         assert f"status {status}" in await source.check()
         assert await all_of(source) == all_in(sandbox)
-        assert any("doesn't tell whom" in one for one in await source.oddities())
+        assert any("shows neither the account" in one for one in await source.oddities())
 
 
 async def test_any_one_list_is_proof_enough():
@@ -143,7 +134,7 @@ async def test_ordinary_server_has_nothing_odd_to_tell(page_size):
 async def test_what_is_odd_about_lists_is_said():
     async with odd(replace(SKIP, page_size=30), counts=False, sortable=False) as (_, source):
         found = "; ".join(await source.oddities())
-    assert "Generals: not all that is asked for is told; every entity is asked" in found
+    assert "Generals: the server refuses some of the requested fields; the files of every entity" in found
     assert "Attachments are listed by position" in found
 
 
@@ -194,7 +185,7 @@ async def test_server_that_never_tells_of_a_next_page_is_read_to_its_end(cap):
 
 @pytest.mark.parametrize("status", [401, 404, 403, 500])
 @pytest.mark.parametrize("stream", ["Attachments", "Generals", "Comments"])
-async def test_odd_answer_in_the_middle_of_a_list_is_an_error_and_goes_on_when_repeated(stream, status):
+async def test_odd_answer_in_mid_listing_is_an_error_and_goes_on_when_repeated(stream, status):
     async with odd(replace(SKIP, page_size=9)) as (sandbox, source):
         first = await source.read(stream, None)
         sandbox.refuses = {f"{stream}?": status}
@@ -224,7 +215,7 @@ async def test_page_of_a_proxy_in_the_middle_is_no_refusal_of_the_credentials():
 
 
 @pytest.mark.parametrize("check", ["counts", "all", "off"])
-async def test_entity_that_tells_of_more_files_than_are_found_is_a_failure_that_names_both(check):
+async def test_entity_with_more_files_than_are_found_fails_with_both_counts(check):
     def change(request, tree):
         def more(item):
             return {**item, "Attachments-Count": item["Attachments-Count"] + 2} if "Attachments-Count" in item else item
@@ -292,10 +283,10 @@ async def test_where_entities_have_no_list_what_stands_inside_of_them_is_read(st
         assert await all_of(source) == all_in(sandbox)
         asked = [path for path in sandbox.asked if path.endswith("/Attachments")]
         assert len(asked) <= 2, "a route that is not there is not tried for each entity"
-        assert any("no list of its files" in one for one in await source.oddities())
+        assert any("no list of their files" in one for one in await source.oddities())
 
 
-async def test_only_the_vendors_own_spelling_is_understood_and_the_records_tell_the_rest():
+async def test_only_the_vendors_spelling_is_understood_and_records_tell_the_rest():
     class Plain(OddSandbox):
         async def _answered(self, request, given):
             query = request.query
@@ -372,11 +363,11 @@ async def test_refusal_of_both_ways_is_a_failure_and_not_an_empty_list():
 
 
 @pytest.mark.parametrize("status", [403, 409, 500])
-async def test_where_the_list_of_an_entity_is_refused_what_stands_inside_of_it_is_read_if_that_is_all(status):
+async def test_entity_whose_list_is_refused_is_read_from_inside_if_that_is_all(status):
     async with odd(refuses={"/Attachments?": status}) as (sandbox, source):
         ref, count = with_files(sandbox)
         assert len(await source.attachments_of(counted(ref, count))) == count
-        assert any("read from inside" in words for words in await source.oddities())
+        assert any("read from the entity itself" in words for words in await source.oddities())
         sandbox.change = lambda _request, tree: (
             {**tree, "Attachments": {"Items": []}} if "Attachments" in tree else tree
         )
@@ -385,7 +376,7 @@ async def test_where_the_list_of_an_entity_is_refused_what_stands_inside_of_it_i
         assert not source._files.by_inclusion
 
 
-async def test_list_of_all_that_is_empty_though_entities_tell_of_files_is_a_failure():
+async def test_empty_list_of_all_is_a_failure_where_entities_tell_of_files():
     def change(request, tree):
         return {"Items": []} if request.path.endswith("v1/Attachments") else tree
 
@@ -393,7 +384,7 @@ async def test_list_of_all_that_is_empty_though_entities_tell_of_files_is_a_fail
         await source.read("Attachments", None)
         pages = await read_to_the_end(source, "Generals")
         assert any("list of all attachments is empty" in words for words in await source.oddities())
-    assert ["holds 0" in one.reason for page in pages for one in page.unread] == [True]
+    assert ["has 0" in one.reason for page in pages for one in page.unread] == [True]
 
 
 async def test_list_of_all_that_lacks_many_files_that_entities_tell_of_is_odd():
@@ -404,13 +395,13 @@ async def test_list_of_all_that_lacks_many_files_that_entities_tell_of_is_odd():
         assert (await source.read("Attachments", None)).next
         assert not (await source.read("Attachments", '{"after": 999999}')).next
         pages = await read_to_the_end(source, "Generals")
-    assert "the list of all attachments holds 5" in pages[-1].warnings[0]
+    assert "the list of all attachments has 5" in pages[-1].warnings[0]
     async with odd() as (_, source):
         await read_to_the_end(source, "Attachments")
         assert not any(page.warnings for page in await read_to_the_end(source, "Generals"))
 
 
-async def test_server_that_tells_nothing_of_what_is_inside_of_an_entity_is_asked_for_its_list():
+async def test_server_that_embeds_no_files_is_asked_for_the_list_of_each_entity():
     async with odd(refuses={"Attachments]": 400, "Attachments[": 400}) as (sandbox, source):
         ref, count = with_files(sandbox)
         assert len(await source.attachments_of(Entity(ref))) == count
@@ -530,7 +521,7 @@ async def test_file_that_does_not_come_is_still_listed_while_its_record_is_there
             assert not await source.still_lists(known)
 
 
-async def test_where_no_record_can_be_had_the_list_of_the_entity_may_tell_but_its_silence_proves_nothing():
+async def test_without_records_an_entity_s_list_may_tell_but_not_by_silence():
     async with odd(refuses={"Attachments/": 404}) as (sandbox, source):
         ref, _ = with_files(sandbox)
         file = sandbox.lists.attached(int(ref.id))[0]
@@ -617,7 +608,7 @@ async def test_date_in_xml_has_the_clock_of_the_one_in_json_without_its_zone():
 
 
 @pytest.mark.parametrize("record", [200, 404, 500])
-async def test_file_whose_name_the_upload_page_does_not_know_is_asked_for_by_its_id(record):
+async def test_file_whose_name_the_upload_page_omits_is_asked_for_by_its_id(record):
     async def answer(request):
         await request.read()
         if request.path.endswith(".ashx"):

@@ -465,7 +465,7 @@ def test_address_is_put_below_the_base_and_encoded_once(address, name, path):
     assert "".join(found).isascii()
 
 
-async def test_file_is_taken_from_the_other_address_where_the_first_wants_another_login():
+async def test_file_is_taken_from_the_second_address_if_the_first_wants_a_login():
     async with serving(OneWaySandbox(SMALL)) as (sandbox, src, _):
         files = list((await crawl(src)).attachments.values())
         got = Counter([(file.name, (await fetch(src, file)).sha256) for file in files])
@@ -481,7 +481,7 @@ async def test_file_that_neither_address_gives_is_refused_as_the_first_said():
         assert not bucket.started
 
 
-async def test_login_page_in_place_of_a_web_page_without_a_size_is_not_taken_for_it():
+async def test_login_page_is_not_taken_for_a_web_page_of_unknown_size():
     class LoggedOut(FilePages):
         async def _file(self, request, how):
             return await show_login(request)
@@ -733,7 +733,7 @@ class BabblingLists(Lists):
 
 @pytest.mark.parametrize(
     ("answer", "what"),
-    [('{"results": [7]}', "it is no JSON object"), ('{"results": [{}], "totalResults": 1}', "has no id")],
+    [('{"results": [7]}', "it is not a JSON object"), ('{"results": [{}], "totalResults": 1}', "has no id")],
 )
 async def test_item_that_cannot_be_read_is_one_failure_with_its_place(answer, what):
     made = composed(lists=BabblingLists)

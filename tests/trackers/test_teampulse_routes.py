@@ -52,7 +52,7 @@ async def test_server_that_does_not_tell_the_account_is_known_by_its_lists(statu
     async with serving(OddSandbox(refuses=refuses), page_size=5) as (sandbox, src, dst):
         assert await names(src) == expected_names(sandbox)
         assert "its workitems answer, but it doesn't tell as whom (GET api/" in await src.check()
-        assert any("doesn't tell whom" in one for one in await src.oddities())
+        assert any("doesn't show the account" in one for one in await src.oddities())
         made = await dst.upload(EntityRef("Story", "101"), draft(), Bytes(b"x"))
         assert made.id in {file.id for file in await dst.find_attachments(EntityRef("Story", "101"))}
 
@@ -85,7 +85,7 @@ async def test_what_is_odd_about_lists_is_said():
     async with serving(OddSandbox(refuses={"$filter": 500}), page_size=5) as (_, src, _):
         found = "; ".join(await src.oddities())
     assert "workitems are listed by position" in found
-    assert "takes no filter of work items" in found
+    assert "refuses filters of work items" in found
 
 
 async def test_total_that_is_never_reached_is_odd():
@@ -127,7 +127,7 @@ async def test_empty_list_with_a_total_is_an_error(stream):
 
     async with serving(OddSandbox(change=change), page_size=5) as (_, src, _):
         for cursor in (None, '{"after": 2, "seen": 1}'):
-            with pytest.raises(errors.ShortListingError, match="number that the server tells"):
+            with pytest.raises(errors.ShortListingError, match="total that the server states"):
                 await src.read(stream, cursor)
 
 
@@ -141,7 +141,7 @@ async def test_files_of_a_work_item_are_held_against_their_total():
             await dst.find_attachments(EntityRef("Story", "101"))
 
 
-async def test_total_of_all_where_only_what_follows_an_id_was_asked_for_is_no_contradiction():
+async def test_total_of_all_items_does_not_contradict_a_page_after_an_id():
     def change(request, tree):
         every = {
             "workitems": len(SMALL.entities),
@@ -171,7 +171,7 @@ def test_total_is_found_in_any_spelling_and_only_where_it_is_a_number():
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
 @pytest.mark.parametrize("stream", ["workitems", "attachments"])
-async def test_odd_answer_in_the_middle_of_a_list_is_an_error_and_goes_on_when_repeated(stream, status):
+async def test_odd_answer_in_mid_listing_is_an_error_and_goes_on_when_repeated(stream, status):
     async with serving(OddSandbox(), page_size=5) as (sandbox, src, _):
         first = await src.read(stream, None)
         sandbox.refuses = {f"/{stream}?": status}
@@ -210,7 +210,7 @@ async def test_server_that_refuses_or_stumbles_over_filters_is_read_whole(status
         assert {ref.id for ref in done.entities} == {str(entity.id) for entity in sandbox.state.entities()}
 
 
-async def test_work_item_that_never_can_be_read_is_one_failure_and_its_files_are_kept():
+async def test_unreadable_work_item_is_one_failure_and_its_files_are_kept():
     owner = told(TeamPulseSandbox(SMALL))[0].owner
     refuses = {"id eq ": 500, f"workitems/{owner.id}": 500}
     async with serving(OddSandbox(refuses=refuses)) as (sandbox, src, _):
@@ -224,7 +224,7 @@ async def test_work_item_that_never_can_be_read_is_one_failure_and_its_files_are
 
 
 @pytest.mark.parametrize("status", [400, 401, 406, 500])
-async def test_work_items_that_never_can_be_read_are_a_failure_each_and_the_files_of_others_keep_their_owner(status):
+async def test_unreadable_work_items_are_a_failure_each_and_other_owners_stay(status):
     owners = sorted({file.owner for file in told(TeamPulseSandbox(SMALL))} - {NOBODY}, key=str)
     broken = owners[::2]
     refuses = {"id eq ": 400, **{f"workitems/{owner.id}": status for owner in broken}}
@@ -238,7 +238,7 @@ async def test_work_items_that_never_can_be_read_are_a_failure_each_and_the_file
         assert Counter(file.owner for file in page.attachments) == expected
 
 
-async def test_page_of_a_proxy_in_place_of_filtered_work_items_is_no_more_than_a_refusal():
+async def test_proxy_page_in_place_of_filtered_work_items_is_only_a_refusal():
     class Guarded(OddSandbox):
         def answering(self, handler):
             given = super().answering(handler)
@@ -254,12 +254,12 @@ async def test_page_of_a_proxy_in_place_of_filtered_work_items_is_no_more_than_a
         assert await names(src) == expected_names(sandbox)
 
 
-async def test_owners_are_not_taken_for_deleted_where_no_work_item_can_be_looked_up():
+async def test_owners_are_not_called_deleted_where_no_work_item_can_be_looked_up():
     async with serving(OddSandbox(refuses={"id eq ": 400, "v1/workitems/": 404})) as (sandbox, src, _):
         page = await src.read("attachments", None)
         owners = {file.owner for file in told(sandbox)} - {NOBODY}
         assert {one.ref.id for one in page.unread} == {owner.id for owner in owners}
-        assert "may be there" in page.unread[0].reason
+        assert "may exist" in page.unread[0].reason
 
 
 @pytest.mark.parametrize("kind", [None, "", "  ", 7, {}])
@@ -302,7 +302,7 @@ async def test_file_that_does_not_come_is_still_listed_while_its_record_is_there
             assert not await src.still_lists(replace(file, owner=NOBODY))
 
 
-async def test_where_no_record_can_be_had_the_list_of_the_work_item_may_tell_but_its_silence_proves_nothing():
+async def test_without_records_the_item_s_list_may_tell_but_its_silence_may_not():
     async with serving(OddSandbox(refuses={"v1/attachments/": 404})) as (sandbox, src, _):
         file = (await src.read("attachments", None)).attachments[0]
         assert await src.still_lists(file)

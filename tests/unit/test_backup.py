@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import stat
 from dataclasses import replace
@@ -55,7 +56,17 @@ async def test_a_content_that_is_there_is_not_written_again(tmp_path):
     assert {path: path.stat().st_ino for path in tmp_path.glob("blobs/*/*")} == files
 
 
-async def test_a_file_that_failed_and_is_listed_with_another_content_since_is_fetched_in_the_same_run(tmp_path):
+async def test_a_blob_that_a_killed_run_named_but_not_recorded_is_written_again(tmp_path):
+    tracker = small_tracker()
+    Archive(tmp_path).prepare()
+    content = next(content for content in tracker.content.values() if content)
+    name = hashlib.sha256(content).hexdigest()
+    (tmp_path / "blobs" / name[:2] / name).write_bytes(bytes(len(content)))
+    await run_backup(tracker, tmp_path)
+    assert stored(tmp_path) == expected(tracker)
+
+
+async def test_a_failed_file_that_is_listed_changed_is_fetched_in_the_same_run(tmp_path):
     class Changing(MemorySource):
         """Lists a file again, with another content, once its download has failed."""
 
@@ -146,7 +157,7 @@ async def test_what_is_no_longer_listed_is_gone_and_its_blob_stays(tmp_path):
     assert (tmp_path / "blobs" / sha256[:2] / sha256).exists()
 
 
-async def test_a_file_that_fails_is_named_the_others_are_stored_and_the_next_run_tries_it_again(tmp_path):
+async def test_a_file_that_fails_is_named_and_tried_again_by_the_next_run(tmp_path):
     tracker = small_tracker()
     bad = next(file for file in tracker.files.values() if file.name == "same.txt")
     struck = failing(tracker, "download", bad.id, RetriableError("GET it: status 500"))
@@ -164,7 +175,7 @@ async def test_a_file_that_fails_is_named_the_others_are_stored_and_the_next_run
     assert set(tracker.downloads) == {bad.id}
 
 
-async def test_a_file_that_was_gone_and_is_listed_anew_in_the_same_run_is_fetched(tmp_path):
+async def test_a_gone_file_that_is_listed_anew_is_fetched_in_the_same_run(tmp_path):
     tracker = small_tracker(60)
     lost = next(file for file in tracker.files.values() if file.owner.kind == "Story" and file.name == "same.txt")
     struck = []
@@ -186,7 +197,7 @@ async def test_a_file_that_was_gone_and_is_listed_anew_in_the_same_run_is_fetche
     assert stored(tmp_path) == expected(tracker)
 
 
-async def test_an_entity_that_cannot_be_asked_is_a_failure_and_none_of_its_files_is_called_gone(tmp_path):
+async def test_an_entity_that_cannot_be_asked_fails_and_its_files_are_not_gone(tmp_path):
     tracker = small_tracker()
     await run_backup(tracker, tmp_path)
     struck = failing(tracker, "attachments_of", "Story 1", ForbiddenError("GET Story 1: status 403"))
@@ -207,7 +218,7 @@ async def test_forbidden_entities_that_are_expected_do_not_count_as_failed(tmp_p
     assert rows(tmp_path, "SELECT note FROM entities WHERE note IS NOT NULL") == [("GET Story 1: status 403",)]
 
 
-async def test_refused_credentials_stop_the_run_at_once_and_keep_what_was_finished(tmp_path):
+async def test_refused_credentials_stop_the_run_and_keep_what_was_finished(tmp_path):
     tracker = small_tracker(entities=40)
     count = 0
 
@@ -229,7 +240,7 @@ async def test_refused_credentials_stop_the_run_at_once_and_keep_what_was_finish
     assert tracker.downloads.total() == len(tracker.files) - kept
 
 
-async def test_a_tracker_that_refuses_connections_ends_the_run_instead_of_failing_every_file(tmp_path):
+async def test_a_tracker_that_refuses_connections_ends_the_run_not_every_file(tmp_path):
     tracker = small_tracker()
     struck = failing(tracker, "download", next(iter(tracker.files)), ConnectError("no connection"))
     with pytest.raises(TrackerUnreachableError):
@@ -249,7 +260,7 @@ async def test_login_pages_for_every_file_end_the_run_with_a_word_on_credentials
         await run_backup(tracker, tmp_path)
 
 
-async def test_an_entity_that_no_page_told_of_is_recorded_when_its_files_cannot_be_listed(tmp_path):
+async def test_an_entity_only_known_by_its_failed_listing_is_recorded(tmp_path):
     tracker = small_tracker()
 
     class Asking(MemorySource):
@@ -403,7 +414,7 @@ async def test_a_run_found_running_is_set_to_interrupted_by_the_next(tmp_path):
     assert rows(tmp_path, "SELECT status FROM runs ORDER BY run_id") == [("interrupted",), ("complete",)]
 
 
-async def test_an_entity_that_could_not_be_asked_is_asked_again_by_the_run_that_resumes(tmp_path):
+async def test_an_entity_that_could_not_be_asked_is_asked_by_the_resuming_run(tmp_path):
     tracker = small_tracker()
     refused = next(ref for ref in tracker.entities if ref.kind == "Story")
 

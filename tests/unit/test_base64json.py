@@ -170,7 +170,7 @@ def test_file_inside_an_inner_object_is_not_taken_for_the_file():
     assert rest == {"Collection": [{"FileContent": "QUJD"}], "FileContent": None}
 
 
-def test_answer_with_too_much_beside_the_file_is_refused_before_it_fills_the_memory():
+def test_answer_with_too_much_beside_the_file_is_refused_early():
     field = Base64Field(FIELD)
     for _ in range(MAX_REST_BYTES // 1000):
         field.feed(b" " * 1000)

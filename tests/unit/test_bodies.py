@@ -78,7 +78,7 @@ async def fetched(root, answers: tuple[bytes, ...], then: str, size: int | None,
 
 
 @pytest.mark.parametrize("what", REASONS)
-async def test_body_that_is_not_the_file_is_not_stored_and_its_own_reason_is_recorded(tmp_path, what):
+async def test_body_that_is_not_the_file_is_not_stored_and_its_reason_recorded(tmp_path, what):
     body, then, size, reason = REASONS[what]
     status, told = await fetched(tmp_path, (body,), then, size)
     assert status == "failed"

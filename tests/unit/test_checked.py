@@ -49,7 +49,7 @@ async def come(source: Sending, size: int | None, name: str = "a.bin", listed: s
 
 
 @pytest.mark.parametrize("size", [0, 1, len(TEXT) - 1, len(TEXT) + 1, 10**15])
-async def test_file_of_another_size_than_listed_is_taken_with_a_warning_where_it_comes_as_announced(size):
+async def test_file_of_its_announced_but_not_its_listed_size_is_taken_and_told(size):
     source = Sending(TEXT)
     bucket = await come(source, size)
     assert bucket.content == TEXT
@@ -142,7 +142,7 @@ async def test_words_are_no_picture_where_no_size_is_listed_either(name, body, m
 
 
 @pytest.mark.parametrize("body", [body for body, media_type in WORDS if media_type.endswith("json")])
-async def test_message_of_an_api_is_no_file_of_unknown_size_whatever_it_is_called(body):
+async def test_api_message_is_no_file_of_unknown_size_whatever_its_name(body):
     with pytest.raises(errors.UnexpectedBodyError, match="an error message"):
         await come(Sending(body, media_type="application/json"), None, "a.bin")
 
@@ -175,7 +175,7 @@ async def test_length_that_nobody_announced_proves_nothing():
 
 
 @pytest.mark.parametrize("size", [0, 1, len(TEXT) - 1, len(TEXT) + 1, 10**15])
-async def test_file_inside_of_something_whole_is_all_of_it_whatever_size_was_listed(size):
+async def test_file_inside_of_a_whole_answer_is_whole_whatever_size_is_listed(size):
     """As in base64 inside JSON: nothing is announced, and a cut would be seen."""
     source = Sending(TEXT, announced=False, framed=True, named=True)
     bucket = await come(source, size)
@@ -267,7 +267,7 @@ async def test_file_that_cannot_be_unpacked_is_kept_as_it_came(body):
     assert bucket.warnings == ["said to be compressed (gzip), kept as it came"]
 
 
-async def test_file_that_fits_in_neither_reading_is_kept_as_it_came_where_it_comes_so_each_time():
+async def test_file_that_fits_neither_size_is_kept_if_it_comes_equal_each_time():
     bucket = await come(Sending(GZ, coding="gzip"), 7)
     assert bucket.content == GZ
     assert bucket.warnings == [

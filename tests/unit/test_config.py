@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs.wiring import wire_source, wire_target
 from migrator.config.secrets import credentials
 from migrator.config.settings import options_of, read_configuration
 from migrator.errors import ConfigError
+from migrator.jobs.wiring import wire_source, wire_target
 from migrator.trackers import TRACKERS, adapter
 from tests.support.program import ROOT, run
 from tests.support.tls import Certificates
@@ -157,11 +157,15 @@ def test_a_limit_that_makes_no_sense_is_an_error_that_names_it(tmp_path, limit, 
         (PLAIN.replace("[source", "[sorce"), "sorce", "source"),
         (SOURCE + "kind = []\n", "source.kind", "source.kinds"),
         (SOURCE + "provenance = true\n", "source.provenance", None),
+        (SOURCE + "strict = true\n", "source.strict", None),
+        ("str = 1\n" + PLAIN, "str", None),
         (SOURCE + '[source.authentication]\nusername = "u"\n', "source.authentication", "source.auth"),
         (SOURCE + '[target]\ntraker = "teampulse"\nurl = "https://x.example"\n', "target.traker", "target.tracker"),
         (PLAIN + '[mapping]\nfiel = "x"\n', "mapping.fiel", "mapping.file"),
         (PLAIN + "[limits]\ndownload = 3\n", "limits.download", "limits.downloads"),
         (PLAIN + "[limits]\nzzz = 3\n", "limits.zzz", None),
+        (PLAIN + "[retention]\nkeep_lst = 3\n", "retention.keep_lst", "retention.keep_last"),
+        (PLAIN + "[source.tls]\nca_fil = 3\n", "source.tls.ca_fil", "source.tls.ca_file"),
         (PLAIN.replace("username", "user_name"), "source.auth.user_name", "source.auth.username"),
         (PLAIN + '[source.download_auth]\ncookis = ""\n', "source.download_auth.cookis", "source.download_auth.cookie"),
         (PLAIN + "[source.options]\npagesize = 3\n", "source.options.pagesize", "source.options.page_size"),
@@ -191,7 +195,7 @@ def test_several_mistakes_are_told_at_once(tmp_path):
         (SOURCE + 'kinds = "Bug"\n', "source.kinds"),
         (SOURCE + "kinds = [1]\n", "source.kinds"),
         (SOURCE + 'allow_forbidden = "perhaps"\n', "source.allow_forbidden"),
-        (SOURCE + "[source.auth]\nusername = 3\n", "source.auth.username"),
+        (SOURCE + "[source.auth]\nusername = 3\n", "source.auth.username: "),
         (SOURCE + "auth = 3\n", "source.auth"),
         (SOURCE + "options = 3\n", "source.options"),
         ("archive = 3\n" + PLAIN, "archive"),
@@ -218,7 +222,7 @@ def test_what_is_missing_or_of_the_wrong_type_is_named(tmp_path, content, says):
         "file:///etc/hunter2", "https://[::1", "https://x.example:99999/",
     ],
 )  # fmt: skip
-def test_an_address_with_credentials_or_that_is_none_is_refused_without_saying_it(tmp_path, url):
+def test_a_wrong_address_or_one_with_credentials_is_refused_unrepeated(tmp_path, url):
     said = refusal(tmp_path, PLAIN.replace("https://x.example", url))
     assert "source.url" in said
     assert "hunter2" not in said
@@ -327,7 +331,7 @@ def test_a_secret_that_can_not_be_had_is_named_by_its_key(tmp_path, monkeypatch,
     assert "hunter" not in said
 
 
-def test_a_backup_needs_no_password_of_the_target_and_a_load_says_which_it_needs(tmp_path):
+def test_a_backup_needs_no_target_password_and_a_load_names_what_it_needs(tmp_path):
     target = '[target]\ntracker = "teampulse"\nurl = "https://y.example"\n[target.auth]\n'
     found = read(tmp_path, PLAIN + target + 'username = "a"\npassword = { env = "MIGRATOR_TEST_UNSET" }\n')
     wire_source(found)
@@ -456,7 +460,7 @@ def test_the_samples_are_found_where_there_is_a_folder_of_them():
 
 
 @pytest.mark.parametrize("sample", sorted(SAMPLES.rglob("*.toml")), ids=lambda path: path.name)
-def test_each_sample_loads_and_its_options_and_credentials_fit_its_trackers(sample, monkeypatch, tmp_path):
+def test_each_sample_loads_with_options_and_credentials_of_its_trackers(sample, monkeypatch, tmp_path):
     names = secrets_in(tomllib.loads(sample.read_text(encoding="utf-8")))
     for name in names:
         monkeypatch.setenv(name, "name=value")

@@ -14,7 +14,7 @@ import pytest
 from sqlite_utils import Database
 
 from migrator.pipeline.rebuild import rebuild
-from migrator.pipeline.verify import CODES, Part
+from migrator.pipeline.verify import CODES, Portion
 from migrator.store.blobs import Archive
 from migrator.store.journal import manifest
 from migrator.store.journal.replay import Replay, replay
@@ -105,7 +105,7 @@ async def test_a_flipped_bit_in_any_byte_of_the_manifest_is_found(tmp_path):
 
 
 @pytest.mark.timeout(900)
-async def test_a_flipped_bit_in_any_byte_of_the_catalog_is_found_or_changes_nothing(tmp_path, monkeypatch):
+async def test_a_flipped_bit_anywhere_in_the_catalog_is_found_or_changes_nothing(tmp_path, monkeypatch):
     await tiny_archive(tmp_path)
     path = tmp_path / "catalog.db"
     told = replay(manifest.path_in(tmp_path))
@@ -230,7 +230,7 @@ async def test_a_row_that_was_changed_taken_or_added_is_found_and_rebuilt(tmp_pa
     assert stored(tmp_path) == expected(tracker)
 
 
-async def test_lines_of_the_manifest_swapped_taken_or_doubled_are_found_and_written_anew(tmp_path):
+async def test_manifest_lines_swapped_removed_or_doubled_are_found_and_rewritten(tmp_path):
     tracker = await tiny_archive(tmp_path)
     path = manifest.path_in(tmp_path)
     lines = path.read_bytes().splitlines(keepends=True)
@@ -269,7 +269,7 @@ async def test_a_share_at_a_time_goes_round_all_blobs(tmp_path):
     [(of,)] = rows(tmp_path, "SELECT count(*) FROM blobs")
     seen, rounds = 0, 0
     for _ in range(10):
-        found = await run_verify(tmp_path, Part(share=0.3))
+        found = await run_verify(tmp_path, Portion(share=0.3))
         assert (found["status"], found["of"]) == ("complete", of)
         seen += found["checked"]
         if found["round_complete"]:
@@ -283,7 +283,7 @@ async def test_a_part_finds_what_is_in_it_and_goes_on_behind_it(tmp_path):
     digests = sorted(sha256 for (sha256,) in rows(tmp_path, "SELECT sha256 FROM blobs"))
     for sha256 in (digests[0], digests[-1]):
         overwrite(tmp_path / "blobs" / sha256[:2] / sha256, b"damaged")
-    found = [await run_verify(tmp_path, Part(share=0.5)) for _ in range(2)]
+    found = [await run_verify(tmp_path, Portion(share=0.5)) for _ in range(2)]
     assert [[problem["sha256"] for problem in one["problems"]] for one in found] == [[digests[0]], [digests[-1]]]
     assert [one["round_complete"] for one in found] == [False, True]
 
@@ -291,10 +291,10 @@ async def test_a_part_finds_what_is_in_it_and_goes_on_behind_it(tmp_path):
 async def test_no_time_is_no_blob_and_a_whole_verify_begins_anew(tmp_path):
     await run_backup(small_tracker(), tmp_path)
     [(of,)] = rows(tmp_path, "SELECT count(*) FROM blobs")
-    found = await run_verify(tmp_path, Part(seconds=1e-9))
+    found = await run_verify(tmp_path, Portion(seconds=1e-9))
     assert (found["status"], found["checked"], found["round_complete"]) == ("complete", 0, False)
-    await run_verify(tmp_path, Part(share=0.5))
+    await run_verify(tmp_path, Portion(share=0.5))
     found = await run_verify(tmp_path)
     assert (found["checked"], found["round_complete"]) == (of, True)
-    found = await run_verify(tmp_path, Part(share=1.0, seconds=600))
+    found = await run_verify(tmp_path, Portion(share=1.0, seconds=600))
     assert (found["checked"], found["round_complete"]) == (of, True)

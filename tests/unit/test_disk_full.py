@@ -15,7 +15,7 @@ import pytest
 from migrator.errors import StorageError
 from migrator.layers.retry import RetryingSource, RetryingTarget
 from migrator.layers.verify import VerifiedSource
-from migrator.mapping.file import Row, add_rows, replace_file
+from migrator.mapping.file import NewRow, add_rows, replace_file
 from migrator.model import EntityRef
 from migrator.pipeline.backup import BackupSettings, backup
 from migrator.pipeline.export import ExportSettings, export
@@ -69,7 +69,7 @@ def assert_sound(root) -> None:
 # The catalog
 
 
-async def test_a_catalog_that_gets_full_at_any_page_of_a_backup_stays_valid_and_the_backup_goes_on(tmp_path):
+async def test_a_catalog_full_at_any_page_stays_valid_and_the_backup_goes_on(tmp_path):
     tracker = small_tracker()
     for number in range(40):
         tracker.attach(tracker.add("Bug", filler="x" * 20_000), "file.txt", f"file {number}".encode())
@@ -94,7 +94,7 @@ async def test_a_catalog_that_gets_full_at_any_page_of_a_backup_stays_valid_and_
     assert (await run_verify(tmp_path))["status"] == "complete"
 
 
-async def test_a_catalog_that_gets_full_at_any_page_of_a_load_sends_nothing_twice(tmp_path):
+async def test_a_catalog_full_at_any_page_of_a_load_sends_nothing_twice(tmp_path):
     tracker = small_tracker()
     owner = next(iter(tracker.entities))
     for number in range(150):
@@ -121,10 +121,10 @@ async def test_a_catalog_that_gets_full_at_any_page_of_a_load_sends_nothing_twic
 # Files beside it
 
 
-def test_a_mapping_that_can_not_be_written_stays_as_it_was_wherever_the_disk_is_full(tmp_path):
+def test_a_mapping_stays_as_it_was_wherever_the_disk_is_full(tmp_path):
     path, before = tmp_path / "mapping.csv", "source_kind,source_id,target_kind,target_id\nBug,1,Issue,2\n"
     path.write_text(before)
-    row = Row(EntityRef("Bug", "3"), EntityRef("Issue", "4"), "title", "high")
+    row = NewRow(EntityRef("Bug", "3"), EntityRef("Issue", "4"), "title", "high")
     for size in range(0, len(before), 5):
         with files_up_to(size), pytest.raises(StorageError, match=r"mapping.csv can't be written: File too large"):
             add_rows(path, [row])
@@ -178,7 +178,7 @@ async def test_an_export_that_can_not_be_written_leaves_nothing_and_says_where(t
     assert rows(root, "SELECT status FROM runs WHERE command = 'export'") == [("failed",), ("complete",)]
 
 
-def test_a_lock_and_a_readme_that_can_not_be_written_are_named_and_nothing_is_held(tmp_path):
+def test_an_unwritable_lock_or_readme_is_named_and_nothing_is_held(tmp_path):
     for size in (0, 20):
         with files_up_to(size), pytest.raises(StorageError, match="lock: File too large"):
             ArchiveLock(tmp_path, "backup").__enter__()
@@ -194,7 +194,7 @@ def test_a_lock_and_a_readme_that_can_not_be_written_are_named_and_nothing_is_he
     assert list((tmp_path / "incoming").iterdir()) == []
 
 
-async def test_a_large_blob_that_can_not_be_written_is_no_blob_and_comes_with_the_next_run(tmp_path):
+async def test_a_large_blob_that_cannot_be_written_comes_with_the_next_run(tmp_path):
     tracker = small_tracker()
     tracker.attach(next(iter(tracker.entities)), "large.bin", bytes(range(256)) * 16_000)
     with files_up_to(1_500_000), pytest.raises(StorageError, match="File too large"):

@@ -102,7 +102,7 @@ async def test_every_stored_file_arrives_under_its_name_with_an_index(archive, t
 
 
 @pytest.mark.parametrize("shape", ["tree", "bagit"])
-async def test_files_are_copies_that_can_be_changed_unless_hard_links_are_asked_for(archive, tmp_path, shape):
+async def test_files_are_writable_copies_unless_hard_links_are_asked_for(archive, tmp_path, shape):
     tracker, root = archive
     for links in (True, False):
         dest = tmp_path / f"links {links}"
@@ -142,9 +142,7 @@ def share_blocks(_handle: int, request: int, source: int) -> int:
     return 0
 
 
-async def test_where_the_file_system_clones_files_nothing_is_written_and_no_room_is_needed(
-    archive, tmp_path, monkeypatch
-):
+async def test_where_the_file_system_clones_files_an_export_needs_no_room(archive, tmp_path, monkeypatch):
     tracker, root = archive
     cloned = []
     monkeypatch.setattr(copies.fcntl, "ioctl", lambda *asked: cloned.append(asked) or share_blocks(*asked))
@@ -165,7 +163,7 @@ async def test_where_it_does_not_copies_need_room(archive, tmp_path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ["archive"]
 
 
-async def test_a_name_that_is_legal_stays_in_a_tree_and_a_zip_and_is_avoided_in_a_bag_where_programs_disagree(tmp_path):
+async def test_a_name_that_programs_disagree_on_is_avoided_in_a_bag_alone(tmp_path):
     tracker, root = MemoryTracker(), tmp_path / "archive"
     tracker.attach(tracker.add("Bug", title="50% off"), "100%25.txt", b"x")
     await run_backup(tracker, root)
@@ -359,7 +357,7 @@ def test_hostile_names_stay_inside_of_dest_and_are_legal_everywhere(tmp_path_fac
     shutil.rmtree(top)
 
 
-async def test_kinds_and_entities_that_some_system_takes_for_one_get_folders_of_their_own(tmp_path):
+async def test_kinds_and_entities_with_similar_names_get_folders_of_their_own(tmp_path):
     tracker = MemoryTracker(asked=())
     for kind, entity in (("Bug", "a"), ("BUG", "a"), ("Bug", "A"), ("index.csv", "1")):
         tracker.attach(tracker.add(kind, entity), "x.txt", f"{kind}{entity}".encode())
@@ -379,7 +377,7 @@ async def test_a_stop_leaves_nothing_at_the_destination(archive, tmp_path):
 
 
 @pytest.mark.parametrize("shape", FORMATS)
-async def test_killed_at_any_step_it_leaves_nothing_or_all_and_the_next_export_sweeps_up(tmp_path, shape):
+async def test_killed_at_any_step_it_leaves_all_or_nothing_and_the_next_cleans(tmp_path, shape):
     tracker, root = small_tracker(3), tmp_path / "archive"
     await run_backup(tracker, root)
     dest, step, deaths = tmp_path / "dest", 0, 0
@@ -425,7 +423,7 @@ async def test_the_program_names_a_damaged_blob_with_status_5(archive, tmp_path)
     assert sha256 in done.out
 
 
-async def test_the_program_killed_while_it_exports_leaves_no_destination_and_holds_the_archive(tmp_path):
+async def test_a_killed_export_leaves_no_destination_and_it_holds_the_archive(tmp_path):
     tracker, root = MemoryTracker(asked=()), tmp_path / "archive"
     owner = tracker.add("Bug")
     for number in range(40):

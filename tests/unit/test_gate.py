@@ -95,7 +95,7 @@ def test_it_settles_near_what_the_server_can_do(capacity, seconds):
     assert server.most <= max(2 * INITIAL_LIMIT, 4 * capacity)
 
 
-def test_the_cap_is_reached_within_a_few_answers_where_the_server_bears_it_and_never_passed():
+def test_the_cap_is_reached_within_a_few_answers_and_never_passed():
     async def story():
         gate, server = AdaptiveLimiter(16), Server(1000, 0.05)
         return await ask(gate, server, 5.0), server
@@ -120,7 +120,7 @@ def test_a_server_that_becomes_ten_times_slower_gets_no_more_at_once():
     assert server.most <= 2 * before
 
 
-def test_a_complaint_halves_it_at_once_and_many_about_one_moment_do_so_once():
+def test_overload_halves_the_limit_and_reports_of_one_moment_count_once():
     async def story():
         gate = AdaptiveLimiter(64)
         gate.limit = 32

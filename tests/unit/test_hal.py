@@ -144,7 +144,7 @@ async def test_listing_of_which_nothing_is_told_is_read_until_nothing_comes(tell
 
 
 @pytest.mark.parametrize("count", [1, 3, 19, 101])
-async def test_server_that_tells_nothing_and_gives_all_there_is_each_time_is_read_once(count):
+async def test_server_that_gives_everything_on_each_page_is_read_once(count):
     async def get(path, query):
         return {"_embedded": {"things": [{"id": number} for number in range(1, count + 1)]}}
 
@@ -170,7 +170,7 @@ def test_answer_with_links_alone_is_no_empty_page(links):
     assert items_in({"page": {}}, "things") == []
 
 
-async def test_page_that_stays_short_is_taken_as_it_is_and_named_if_that_is_wanted():
+async def test_page_that_stays_short_is_taken_and_named_on_request():
     async def get(path, query):
         number = int(query["page"])
         size = int(query["size"])

@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jobs.text import summary_text
 from migrator.errors import RejectedError
+from migrator.jobs.text import summary_text
 from migrator.pipeline.accept import Choice, accept
 from migrator.pipeline.condition import condition
 from migrator.pipeline.snapshots import view_at
-from migrator.pipeline.verify import Part
+from migrator.pipeline.verify import Portion
 from migrator.selection import Selection
 from migrator.store.catalog import Catalog
 from migrator.trackers.memory import MemoryTracker
@@ -129,12 +129,12 @@ async def test_uploads_that_did_not_arrive_are_told_apart(tmp_path):
 
 async def test_when_it_was_verified_is_told_whole_or_in_part(tmp_path):
     await run_backup(small_tracker(), tmp_path)
-    await run_verify(tmp_path, Part(share=0.3))
+    await run_verify(tmp_path, Portion(share=0.3))
     aged(tmp_path, 5)
     found = health(tmp_path)
     assert (found["answer"].rpartition("; ")[2], found["verified_whole"]) == ("a part verified 5 days ago", False)
     await run_verify(tmp_path)
-    await run_verify(tmp_path, Part(share=0.3))
+    await run_verify(tmp_path, Portion(share=0.3))
     aged(tmp_path, 3)
     found = health(tmp_path)
     assert (found["answer"].rpartition("; ")[2], found["verified_whole"]) == ("verified 3 days ago", True)
@@ -146,7 +146,7 @@ async def test_an_archive_that_nobody_verifies_needs_a_look(tmp_path):
     aged(tmp_path, 91)
     await run_backup(small_tracker(), tmp_path)
     assert health(tmp_path)["verdict"] == "warning"
-    await run_verify(tmp_path, Part(share=0.1))
+    await run_verify(tmp_path, Portion(share=0.1))
     assert health(tmp_path)["verdict"] == "fine"
 
 

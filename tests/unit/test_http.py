@@ -610,7 +610,7 @@ def silent():
         yield f"http://127.0.0.1:{door.getsockname()[1]}"
 
 
-async def test_machine_that_lets_nobody_in_is_not_reached_by_files_or_by_anything_else(silent, connect):
+async def test_host_that_refuses_connections_is_unreachable_for_files_and_api(silent, connect):
     """So a run ends once patience does, and doesn't wait for each file anew."""
     client = connect(silent, timeout=0.2)
     for asked in (client.get("a"), client.download("a", MemorySink())):

@@ -83,7 +83,7 @@ def test_listing_that_ends_before_its_total_is_no_listing(counts, end, size, ord
         asyncio.run(found(server, size, orders=(order,)))
 
 
-async def test_server_that_tells_of_more_and_gives_nothing_has_not_come_to_its_end():
+async def test_empty_page_that_tells_of_more_is_not_the_end():
     async def ask(way: PageRequest) -> PageItems:
         return PageItems([], more=True)
 
@@ -91,7 +91,7 @@ async def test_server_that_tells_of_more_and_gives_nothing_has_not_come_to_its_e
         await Listing(ask, lambda item: int(item["id"]), 5).page(None)
 
 
-async def test_count_of_another_version_s_checkpoint_is_not_held_against_a_total_of_all():
+async def test_count_in_an_older_checkpoint_is_not_held_against_the_total():
     server = Server([3, 5, 9], {"after", "sort"}, counts="all")
     assert await listing(server).page('{"after": 9}') == ([], None)
 
@@ -237,7 +237,7 @@ def test_server_that_sorts_by_something_else_is_read_whole_where_it_counts(ids, 
 
 
 @given(st.integers(0, 20), st.sampled_from(["all", "follows", "by offset"]))
-def test_item_that_is_deleted_while_the_listing_is_walked_is_none_that_was_left_out(when, counts):
+def test_item_deleted_during_the_listing_does_not_count_as_left_out(when, counts):
     orders = (PageOrder.OFFSET_SORTED,) if counts == "by offset" else (PageOrder.KEYSET,)
     server = Server(list(range(1, 41)), ALL, cap=7, counts=counts.replace("by offset", "all"))
 
@@ -261,7 +261,7 @@ async def test_empty_page_where_there_are_items_is_an_error_and_no_endless_walk(
         found = await server.ask(way)
         return PageItems([] if way.skip >= end else found.items)
 
-    with pytest.raises(errors.ShortListingError, match="and each time otherwise"):
+    with pytest.raises(errors.ShortListingError, match="at a different one each time"):
         await everything(Listing(ask, lambda item: int(item["id"]), 5, orders=(order,)))
 
 

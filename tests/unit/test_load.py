@@ -47,7 +47,7 @@ def assert_exactly_once(source, target, mapping, provenance=True):
                 assert any(found.startswith(text) for found in described)
 
 
-async def test_load_uploads_every_mapped_file_once_with_name_bytes_and_description(backed_up):
+async def test_load_uploads_every_file_once_with_name_bytes_and_description(backed_up):
     root, source, target, mapping = backed_up
     summary = await run_load(target, root, mapping)
     assert_exactly_once(source, target, mapping)
@@ -80,7 +80,7 @@ async def test_an_archive_made_anew_uploads_nothing_twice_either(backed_up, tmp_
     assert summary["uploads"]["already_there"] == before
 
 
-async def test_where_a_file_like_it_cannot_be_read_back_nothing_is_sent_and_the_reason_is_said(backed_up):
+async def test_nothing_is_sent_where_a_similar_file_there_cannot_be_read_back(backed_up):
     root, source, target, mapping = backed_up
     of, (to,) = next((of, targets) for of, targets in mapping.items() if source.of(of)[-1].size)
     file = source.of(of)[-1]
@@ -111,7 +111,7 @@ async def test_the_description_of_a_file_that_was_there_before_is_left_as_it_is(
     assert target.files[theirs.id].description == "theirs"
 
 
-async def test_a_file_of_equal_name_and_size_but_other_content_does_not_count_as_there(backed_up):
+async def test_a_file_of_equal_name_and_size_with_other_content_is_not_there(backed_up):
     root, source, target, mapping = backed_up
     of = next(file for file in source.files.values() if file.name == "big 7.bin")
     [to] = mapping[of.owner]
@@ -200,7 +200,7 @@ async def test_in_doubt_copies_of_one_file_are_told_apart_by_count(tmp_path):
     assert len(target.of(mapping[owner][0])) == 3
 
 
-async def test_a_refused_upload_fails_alone_with_the_trackers_reason_and_is_tried_again(backed_up):
+async def test_a_refused_upload_fails_alone_with_its_reason_and_is_tried_again(backed_up):
     root, source, target, mapping = backed_up
     struck = 0
 
@@ -295,7 +295,7 @@ async def test_what_arrives_cut_is_named_and_not_sent_again(backed_up):
     assert target.uploads == before
 
 
-async def test_a_failed_description_is_set_by_the_next_run_without_sending_the_file_again(backed_up):
+async def test_a_failed_description_is_set_by_the_next_run_without_an_upload(backed_up):
     root, source, target, mapping = backed_up
 
     class Plain(MemoryTarget):

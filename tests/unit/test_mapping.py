@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from migrator.errors import ConfigError, StorageError
-from migrator.mapping.file import COLUMNS, Row, add_rows, read_mapping
+from migrator.mapping.file import COLUMNS, NewRow, add_rows, read_mapping
 from migrator.model import UNLINKED, EntityRef
 
 HEADER = "source_kind,source_id,target_kind,target_id\n"
@@ -138,7 +138,7 @@ def test_whatever_was_written_as_csv_is_read_again(tmp_path, rows, delimiter, en
 @given(
     content=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: (HEADER + text).encode(errors="replace"))
 )
-def test_whatever_the_file_holds_it_is_a_mapping_or_an_error_of_the_configuration(tmp_path, content):
+def test_any_file_is_a_mapping_or_a_configuration_error(tmp_path, content):
     with contextlib.suppress(ConfigError):
         found = mapping_of(tmp_path, content)
         assert all(ref.kind and targets and all(to.id for to in targets) for ref, targets in found.items())
@@ -146,7 +146,7 @@ def test_whatever_the_file_holds_it_is_a_mapping_or_an_error_of_the_configuratio
 
 # --- adding rows
 
-NEW = Row(EntityRef("Bug", "2"), EntityRef("Issue", "8"), "title", "medium")
+NEW = NewRow(EntityRef("Bug", "2"), EntityRef("Issue", "8"), "title", "medium")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ NEW = Row(EntityRef("Bug", "2"), EntityRef("Issue", "8"), "title", "medium")
 def test_rows_are_added_and_those_of_a_person_stay_byte_for_byte(tmp_path, before, after):
     path = tmp_path / "mapping.csv"
     path.write_bytes(before.encode())
-    assert add_rows(path, [NEW, Row(BUG, EntityRef("Issue", "999"), "id", "low")]) == 1
+    assert add_rows(path, [NEW, NewRow(BUG, EntityRef("Issue", "999"), "id", "low")]) == 1
     assert path.read_bytes().decode() == after
     assert read_mapping(path) == {BUG: (TARGET,), NEW.source: (NEW.target,)}
     assert add_rows(path, [NEW]) == 0
@@ -187,7 +187,7 @@ def test_a_mapping_file_is_made_where_there_is_none(tmp_path, before):
     path = tmp_path / "mapping.csv"
     if before is not None:
         path.write_bytes(before.encode())
-    assert read_mapping(path, may_lack=True) == {}
+    assert read_mapping(path, may_be_missing=True) == {}
     assert add_rows(path, [NEW]) == 1
     assert path.read_text() == "source_kind,source_id,target_kind,target_id,found_by,sure\nBug,2,Issue,8,title,medium\n"
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from migrator.mapping.match import Index, field_of, match, normalised, rule
+from migrator.mapping.match import Index, field_of, match, normalised, parse_rule
 from migrator.model import Entity, EntityRef
 
 
@@ -15,7 +15,7 @@ def entity(kind: str, number: object, title: str = "", **fields: object) -> Enti
 
 
 def matched(rules: list[str], sources: list[Entity], targets: list[Entity], taken=()):
-    index = Index([rule(name) for name in rules])
+    index = Index([parse_rule(name) for name in rules])
     for target in targets:
         index.add(target)
     return {str(one.source): one for one in match(sources, index, taken)}
@@ -140,4 +140,4 @@ def test_thousands_of_equal_titles_are_told_apart_by_their_ids_in_time():
 @pytest.mark.parametrize("written", ["", "titel", "custom", "custom:", "custom: ", "title:", "title:(", "custom:a:["])
 def test_what_is_no_rule_is_refused(written):
     with pytest.raises(ValueError, match=r"rule|pattern"):
-        rule(written)
+        parse_rule(written)

@@ -6,7 +6,7 @@ import pytest
 
 from migrator.errors import TrackerUnreachableError
 from migrator.layers.retry import RetryingTarget
-from migrator.pipeline.load.remapped import to_delete
+from migrator.pipeline.load.remapped import deletable
 from migrator.pipeline.rollback import RollbackSettings, rollback
 from migrator.pipeline.summary import ChangedRow
 from migrator.store.blobs import Archive
@@ -34,7 +34,7 @@ async def moved(root, target: MemoryTracker, summary, **changes):
     try:
         tracker = RetryingTarget(MemoryTarget(target), PATIENCE)
         settings = RollbackSettings(
-            "memory", only=to_delete(ChangedRow(**row) for row in summary.get("changed", [])), **changes
+            "memory", only=deletable(ChangedRow(**row) for row in summary.get("changed", [])), **changes
         )
         return (await rollback(tracker, catalog, settings)).as_json()
     finally:
@@ -55,7 +55,7 @@ async def test_a_row_added_later_is_loaded_by_the_next_load(tmp_path):
     assert "changed" not in summary
 
 
-async def test_a_changed_row_is_told_with_what_went_to_the_old_entity_and_nothing_is_deleted(loaded):
+async def test_a_changed_row_is_told_with_earlier_uploads_and_deletes_nothing(loaded):
     root, source, target, mapping, of = loaded
     [old], new = mapping[of], target.add("Issue")
     mapping[of] = (new,)
@@ -180,9 +180,7 @@ async def in_doubt(root, *, arrives: bool):
 
 @pytest.mark.parametrize("arrives", [True, False])
 @pytest.mark.parametrize("row", ["changed", "gone"])
-async def test_an_upload_in_doubt_whose_row_is_gone_is_looked_up_and_never_sent_to_the_old_entity(
-    tmp_path, arrives, row
-):
+async def test_an_upload_in_doubt_without_its_row_is_looked_up_and_not_sent(tmp_path, arrives, row):
     source, target, mapping, of, old, new = await in_doubt(tmp_path, arrives=arrives)
     if row == "changed":
         mapping[of] = (new,)
@@ -198,7 +196,7 @@ async def test_an_upload_in_doubt_whose_row_is_gone_is_looked_up_and_never_sent_
     assert len(target.of(old)) == (arrives and row == "gone")
 
 
-async def test_an_upload_in_doubt_to_an_entity_that_is_gone_with_its_row_is_settled(tmp_path):
+async def test_an_upload_in_doubt_whose_entity_and_row_are_gone_is_settled(tmp_path):
     source, target, mapping, of, old, new = await in_doubt(tmp_path, arrives=False)
     mapping[of] = (new,)
     del target.entities[old]

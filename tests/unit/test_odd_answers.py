@@ -24,7 +24,7 @@ from migrator.errors import (
 )
 from migrator.layers.retry import RetryingSource
 from migrator.model import EntityRef, Unread
-from migrator.pipeline.backup.fetch import FEW_EMPTY
+from migrator.pipeline.backup.fetch import MAX_EMPTY
 from migrator.ports import BodyFacts, Capabilities
 from migrator.selection import Selection, require_known_kinds
 from migrator.store import disk
@@ -63,7 +63,7 @@ async def counts(tracker, root, **changes) -> dict[str, int]:
 # --- a file that answers 404
 
 
-async def test_file_that_answers_404_and_is_still_listed_has_failed_and_is_tried_again(tmp_path):
+async def test_file_that_answers_404_but_is_listed_has_failed_and_is_tried_again(tmp_path):
     tracker = small_tracker()
     lost = next(iter(tracker.files))
     weather = FaultPlan(tracker, {("download", lost): GoneError("GET it: status 404", status=404)})
@@ -120,32 +120,32 @@ async def test_storage_that_gives_empty_files_is_believed_of_a_few_only(tmp_path
         tracker.attach(story(tracker), f"full {number}.txt", b"full")
     summary = await run_backup(tracker, tmp_path, source=Empty(tracker, away=True))
     assert summary["status"] == "incomplete"
-    assert summary["attachments"]["stored"] == FEW_EMPTY
+    assert summary["attachments"]["stored"] == MAX_EMPTY
     assert "came empty" in summary["warnings"][-1]
     assert "storage behind the tracker away" in reasons(summary)[0]
     summary = await run_backup(tracker, tmp_path, source=Empty(tracker, away=False))
-    assert (summary["status"], summary["attachments"]["stored"]) == ("complete", len(tracker.files) - FEW_EMPTY)
+    assert (summary["status"], summary["attachments"]["stored"]) == ("complete", len(tracker.files) - MAX_EMPTY)
 
 
-async def test_files_that_came_empty_are_asked_for_again_once_others_have_content(tmp_path):
+async def test_empty_files_are_fetched_again_once_others_have_content(tmp_path):
     tracker = MemoryTracker(reports_size=False)
-    for number in range(2 * FEW_EMPTY):
+    for number in range(2 * MAX_EMPTY):
         tracker.attach(tracker.add("Story"), f"{number}.txt", b"")
     tracker.attach(tracker.add("Story"), "full.txt", b"full")
     summary = await run_backup(tracker, tmp_path, downloads=1)
-    assert (summary["status"], summary["attachments"]["stored"]) == ("complete", 2 * FEW_EMPTY + 1)
+    assert (summary["status"], summary["attachments"]["stored"]) == ("complete", 2 * MAX_EMPTY + 1)
 
 
-async def test_one_file_that_the_archive_has_is_asked_whether_the_storage_is_there(tmp_path):
+async def test_a_file_that_the_archive_has_tells_whether_the_storage_is_there(tmp_path):
     tracker = MemoryTracker(reports_size=False)
     tracker.attach(tracker.add("Story"), "full.txt", b"full")
     await run_backup(tracker, tmp_path)
-    for number in range(2 * FEW_EMPTY):
+    for number in range(2 * MAX_EMPTY):
         tracker.attach(tracker.add("Story"), f"{number}.txt", b"")
     before = tracker.downloads.copy()
     summary = await run_backup(tracker, tmp_path, downloads=1)
-    assert (summary["status"], summary["attachments"]["stored"]) == ("complete", 2 * FEW_EMPTY)
-    assert sum((tracker.downloads - before).values()) == 2 * FEW_EMPTY + 1
+    assert (summary["status"], summary["attachments"]["stored"]) == ("complete", 2 * MAX_EMPTY)
+    assert sum((tracker.downloads - before).values()) == 2 * MAX_EMPTY + 1
 
 
 async def test_tracker_that_lists_nothing_is_complete_and_says_so(tmp_path):
@@ -158,7 +158,7 @@ async def test_tracker_that_lists_nothing_is_complete_and_says_so(tmp_path):
 @pytest.mark.parametrize(
     "error", [GoneError("no such route"), RejectedError("status 400"), RetriableError("status 500")]
 )
-async def test_file_of_which_nobody_can_tell_whether_it_is_still_listed_has_failed(tmp_path, error):
+async def test_file_that_may_or_may_not_be_listed_has_failed(tmp_path, error):
     tracker = small_tracker()
     lost = next(iter(tracker.files))
     FaultPlan(tracker, {("download", lost): GoneError("status 404"), ("still_lists", lost): error})
@@ -218,7 +218,7 @@ async def test_what_is_gone_and_listed_again_is_tried_once_in_each_run(tmp_path)
     ],
 )
 @pytest.mark.parametrize("stream", ["listed", "asked", "loose"])
-async def test_listing_that_cannot_be_read_is_one_failure_and_the_others_are_read(tmp_path, stream, error):
+async def test_unreadable_listing_is_one_failure_and_the_others_are_read(tmp_path, stream, error):
     tracker = small_tracker()
     await run_backup(tracker, tmp_path)
     new = tracker.attach(next(ref for ref in tracker.entities if ref.kind == "Bug"), "new.txt", b"new")
@@ -300,7 +300,7 @@ async def test_odd_answer_for_one_entity_is_a_passing_fault(tmp_path, error):
     assert len(weather.struck) == 1
 
 
-async def test_entity_that_was_listed_and_is_not_there_when_asked_twice_has_failed(tmp_path):
+async def test_listed_entity_that_is_twice_not_found_has_failed(tmp_path):
     tracker = small_tracker()
     victim = story(tracker)
     weather = FaultPlan(tracker, {("attachments_of", str(victim)): GoneError("status 404")})
@@ -356,7 +356,7 @@ async def test_files_that_are_all_refused_speak_for_the_credentials(tmp_path, er
 
 
 @pytest.mark.parametrize("error", [AuthError("status 401"), LoginPageError("a login page")])
-async def test_many_files_that_are_refused_before_all_others_keep_nobody_from_those(tmp_path, error):
+async def test_many_refused_files_at_the_start_do_not_hold_up_the_others(tmp_path, error):
     """As of a project that this account may list and whose files it may not have."""
     tracker = small_tracker(entities=60)
     files = [*tracker.files]
@@ -500,7 +500,7 @@ async def test_kind_that_an_option_leaves_out_of_the_source_is_not_gone(tmp_path
     }
 
 
-async def test_file_of_a_kind_that_the_capabilities_do_not_name_is_gone_when_it_is(tmp_path):
+async def test_file_of_a_kind_outside_of_the_capabilities_can_be_gone(tmp_path):
     """A tracker may have more kinds than are known of it, such as an account's own."""
     tracker = small_tracker()
     file = tracker.attach(tracker.add("Own"), "a.txt", b"a")
@@ -515,7 +515,7 @@ async def test_file_of_a_kind_that_the_capabilities_do_not_name_is_gone_when_it_
 # --- what changed
 
 
-async def test_what_came_changed_and_went_is_counted_against_the_archive_as_it_was(tmp_path):
+async def test_new_changed_and_gone_files_are_counted_against_the_old_archive(tmp_path):
     tracker = small_tracker()
     first = await run_backup(tracker, tmp_path)
     assert first["changes"] == {"added": len(tracker.files), "removed": 0, "renamed": 0, "moved": 0, "replaced": 0}

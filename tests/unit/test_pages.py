@@ -75,7 +75,7 @@ def test_page_is_called_what_it_is(text, kind):
 
 @pytest.mark.parametrize(("text", "kind"), PAGES.values(), ids=PAGES)
 @pytest.mark.parametrize("form", ["json", "xml"])
-def test_page_in_place_of_an_answer_is_an_error_that_is_repeated_and_names_all_there_is(text, kind, form):
+def test_page_in_place_of_an_answer_is_a_retried_error_that_tells_all(text, kind, form):
     answer = Answer(200, {"Content-Type": "text/html"}, text.encode(), "GET api/things")
     with pytest.raises(errors.RetriableError, match=r"^GET api/things: status 200, but the answer is not ") as caught:
         getattr(answer, form)()
@@ -180,7 +180,7 @@ def test_page_of_what_is_not_there_is_no_maintenance(status):
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 422, 500, 501, 502])
 @pytest.mark.parametrize("page", ["maintenance by title", "cloudflare", "maintenance in German"])
-def test_refusal_of_who_stands_before_the_tracker_says_nothing_of_what_was_asked(status, page):
+def test_refusal_by_a_proxy_says_nothing_about_what_was_asked_for(status, page):
     error = error_for_status(status, {}, "GET a", PAGES[page][0].encode())
     assert type(error) is errors.RetriableError
     assert page_in(PAGES[page][0].encode()).title in str(error)

@@ -69,7 +69,7 @@ def test_any_name_becomes_one_that_is_legal_everywhere(name):
 
 
 @given(names)
-def test_in_a_bag_a_name_has_nothing_besides_that_implementations_disagree_on(name):
+def test_a_name_in_a_bag_has_nothing_that_implementations_disagree_on(name):
     assert_fit_for_a_bag(legal(name, avoid=UNSAFE_IN_A_BAG))
     assert legal("100%.txt", avoid=UNSAFE_IN_A_BAG) == "100_.txt"
 
@@ -128,7 +128,7 @@ def test_an_illegal_name_keeps_what_it_can(name, found):
     assert legal(name) == found
 
 
-def test_names_that_some_system_takes_for_one_are_numbered_before_the_extension():
+def test_names_equal_on_some_system_are_numbered_before_the_extension():
     taken: set[str] = set()
     some = ["Straße.txt", "STRASSE.TXT", "é.txt", "e\u0301.txt", "a\u200bb", "ab"]
     assert [unique(legal(name), taken) for name in some] == [

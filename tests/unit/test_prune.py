@@ -113,7 +113,7 @@ class KilledError(BaseException):
     """The process ends here."""
 
 
-async def test_killed_at_any_step_nothing_needed_is_lost_and_the_next_one_goes_on(tmp_path, monkeypatch):
+async def test_a_prune_killed_at_any_step_loses_nothing_and_the_next_goes_on(tmp_path, monkeypatch):
     nights = await lived(tmp_path / "archive", 3)
     wanted, steps = needed(nights, {max(nights.snapshots)}), 0
     assert wanted < on_disk(nights.root)
@@ -161,21 +161,35 @@ async def killed_after(steps: int, root, patched) -> bool:
     return True
 
 
-async def test_a_blob_that_comes_back_before_its_file_was_deleted_stays(tmp_path):
+async def test_a_blob_that_comes_back_before_its_file_was_deleted_stays(tmp_path, monkeypatch):
     tracker = small_tracker(4)
     file = tracker.attach(next(iter(tracker.entities)), "back again.txt", b"back again")
     await run_backup(tracker, tmp_path)
     tracker.remove(file.id)
     await run_backup(tracker, tmp_path, max_gone=None)
-    stop = asyncio.Event()
-    stop.set()
-    stopped = await run_prune(tmp_path, Retention(last=1), stop=stop)
-    assert (stopped["status"], stopped["blobs"]["removed"]) == ("interrupted", 1)
+
+    def killed(*_):
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Archive, "remove", killed)
+        with pytest.raises(KilledError):
+            await run_prune(tmp_path, Retention(last=1))
     tracker.attach(next(iter(tracker.entities)), "once more.txt", b"back again")
     await run_backup(tracker, tmp_path)
     assert (await run_prune(tmp_path, Retention(last=1)))["blobs"]["removed"] == 0
     assert stored(tmp_path) == expected(tracker)
     assert (await run_verify(tmp_path))["problems"] == []
+
+
+async def test_a_prune_that_is_stopped_says_so_and_the_next_one_goes_on(tmp_path):
+    nights, stop = await lived(tmp_path, 3), asyncio.Event()
+    before = on_disk(tmp_path)
+    stop.set()
+    assert (await run_prune(tmp_path, Retention(last=1), stop=stop))["status"] == "interrupted"
+    assert on_disk(tmp_path) == before
+    assert (await run_prune(tmp_path, Retention(last=1)))["status"] == "complete"
+    assert on_disk(tmp_path) == needed(nights, {max(nights.snapshots)}) < before
 
 
 async def test_what_a_load_sent_or_has_yet_to_send_stays(tmp_path):

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.cli import run as program
 from migrator.errors import ArchiveDamagedError
+from migrator.jobs.cli import run as program
 from migrator.model import Attachment, Entity, EntityRef, RunStatus, Status
 from migrator.pipeline.rebuild import rebuild
 from migrator.store import disk
@@ -73,7 +73,7 @@ async def test_a_rebuilt_catalog_says_all_that_the_lost_one_said(tmp_path):
     assert {name: summary[name] for name in counts} == counts
 
 
-async def test_after_a_rebuild_nothing_is_fetched_again_nothing_sent_twice_and_a_rollback_works(tmp_path):
+async def test_after_a_rebuild_nothing_is_repeated_and_a_rollback_works(tmp_path):
     tracker = small_tracker()
     await run_backup(tracker, tmp_path)
     target, mapping = twin_of(tracker)
@@ -134,7 +134,7 @@ async def test_an_archive_without_a_manifest_gets_one_with_the_next_backup(tmp_p
     assert said(tmp_path)["attachments"] == before["attachments"]
 
 
-async def test_what_manifest_and_catalog_have_both_lost_is_named_and_fetched_by_the_next_backup(tmp_path):
+async def test_a_loss_in_both_manifest_and_catalog_is_named_and_fetched_again(tmp_path):
     tracker = small_tracker()
     await run_backup(tracker, tmp_path)
     path = manifest.path_in(tmp_path)
@@ -227,7 +227,7 @@ def _killed(monkeypatch: pytest.MonkeyPatch, root: Path, at: int) -> int:
     return count
 
 
-async def test_an_archive_whose_making_was_refused_anywhere_is_made_whole_by_the_next_run(tmp_path, monkeypatch):
+async def test_an_archive_that_could_not_be_made_is_made_whole_by_the_next_run(tmp_path, monkeypatch):
     real, making = database._opened, {sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_INDEX}
     refused = 0
     while True:

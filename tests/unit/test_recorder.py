@@ -51,15 +51,15 @@ async def end(task):
         await task
 
 
-async def test_a_batch_is_written_while_the_one_before_it_is_recorded_and_never_recorded_before_it_is_written(tmp_path):
+async def test_a_batch_is_written_while_the_one_before_is_recorded(tmp_path):
     async with recorder(tmp_path, 68) as (made, archive, catalog, files):
         record, store, written, begun = catalog.crawl.record_outcomes, archive.store_batch, set(), threading.Event()
         overlaps = []
 
-        def storing(bodies, known):
+        def storing(bodies):
             if written:
                 begun.set()
-            store(bodies, known)
+            store(bodies)
             written.update(blob.sha256 for blob, _ in bodies)
 
         def recording(run, outcomes):
@@ -71,7 +71,7 @@ async def test_a_batch_is_written_while_the_one_before_it_is_recorded_and_never_
         archive.store_batch, catalog.crawl.record_outcomes = storing, recording
         task = asyncio.create_task(made.run())
         async with asyncio.timeout(20):
-            await asyncio.gather(*(made.put(file) for file in files))
+            await asyncio.gather(*(made.add(file) for file in files))
             await made.flush()
         await end(task)
         assert overlaps == [True]
@@ -79,7 +79,7 @@ async def test_a_batch_is_written_while_the_one_before_it_is_recorded_and_never_
 
 
 @pytest.mark.parametrize("fails", ["store_batch", "record_outcomes"])
-async def test_what_could_not_be_written_or_recorded_is_told_once_and_recorded_by_the_flush(tmp_path, fails):
+async def test_a_failed_write_or_record_is_told_once_and_recorded_by_the_flush(tmp_path, fails):
     async with recorder(tmp_path, 60) as (made, archive, catalog, files):
         whole = archive if fails == "store_batch" else catalog.crawl
         does, failures = getattr(whole, fails), [StorageError("full")]
@@ -92,18 +92,18 @@ async def test_what_could_not_be_written_or_recorded_is_told_once_and_recorded_b
         setattr(whole, fails, refusing)
         task = asyncio.create_task(made.run())
         for file in files:
-            await made.put(file)
+            await made.add(file)
         with pytest.raises(StorageError, match="full"):
             await asyncio.wait_for(task, 10)
         await made.flush()
         assert len(recorded(catalog)) == len(files)
 
 
-async def test_a_file_settled_while_nothing_else_happens_is_recorded_all_the_same(tmp_path):
+async def test_a_file_settled_while_nothing_else_happens_is_recorded_too(tmp_path):
     async with recorder(tmp_path, 1) as (made, _, catalog, files):
         told = asyncio.Event()
         task = asyncio.create_task(made.run())
-        await made.put(FetchResult(files[0].outcome, files[0].body, lambda *_: told.set()))
+        await made.add(FetchResult(files[0].outcome, files[0].body, lambda *_: told.set()))
         await asyncio.wait_for(told.wait(), 10)
         assert recorded(catalog) == {"0000"}
         await end(task)
@@ -114,11 +114,11 @@ async def test_a_file_settled_while_nothing_else_happens_is_recorded_all_the_sam
 async def test_it_ends_when_it_is_cancelled_at_whatever_moment(tmp_path, ticks):
     async with recorder(tmp_path, 40) as (made, _, catalog, files):
         task = asyncio.create_task(made.run())
-        await made.put(files[0])
+        await made.add(files[0])
         for _ in range(3):
             await asyncio.sleep(0)
         for file in files[1:]:
-            await made.put(file)
+            await made.add(file)
         for _ in range(ticks):
             await asyncio.sleep(0)
         task.cancel()

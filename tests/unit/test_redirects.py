@@ -107,7 +107,7 @@ async def test_other_host_speaks_for_itself_alone(status):
         assert caught.value.retry_after == 7
 
 
-async def test_other_host_that_asks_to_slow_down_is_asked_again_and_slows_nobody_else():
+async def test_other_host_that_throttles_is_asked_again_and_slows_nobody_else():
     pacer, told = RateLimiter(), reply(403, b"", "Retry-After: 7")
     async with (
         Site(lambda _: told).serving("127.0.0.2") as other,
@@ -141,7 +141,7 @@ async def test_other_host_that_cannot_be_asked_is_not_the_tracker(tmp_path, trou
     assert f"redirected to {there.partition('://')[2]}: " in str(caught.value)
 
 
-async def test_tracker_to_which_another_host_sends_us_back_is_not_asked_about_the_file():
+async def test_redirect_from_another_host_back_to_the_tracker_is_not_followed():
     async with contextlib.AsyncExitStack() as stack:
         home = await stack.enter_async_context(
             Site(lambda path: to(f"{other.url}/x") if path == "/file" else reply(404)).serving()
@@ -356,7 +356,7 @@ async def test_address_of_a_redirect_is_sent_encoded_and_only_once(location, sen
         ("/tp/\ud800", "%3F"),
     ],
 )
-async def test_address_that_the_tracker_wrote_with_a_percent_sign_is_sent_encoded(written, path):
+async def test_percent_sign_in_an_address_of_the_tracker_is_sent_encoded(written, path):
     async with Site(lambda _: reply(200, FILE)).serving() as home, client(home.url + "/tp") as http:
         assert http.path_of(written) == path
         await http.download(http.path_of(written), MemorySink())
@@ -389,7 +389,7 @@ async def behind(cookie: str, answered: bytes, status: int = 302) -> AsyncIterat
 
 
 @pytest.mark.parametrize("verb", ["download", "get"])
-async def test_cookie_that_a_redirect_to_the_same_address_wants_is_shown_from_then_on(verb):
+async def test_cookie_set_by_a_redirect_to_the_same_address_is_sent_from_then_on(verb):
     async with behind("route=a1", reply(200, b"{}")) as home, client(home.url) as http:
         for _ in range(2):
             await (http.download("a?x=1", MemorySink()) if verb == "download" else http.get("a", {"x": "1"}))
@@ -430,7 +430,7 @@ async def test_cookies_go_to_no_other_host_and_others_than_those_are_not_kept():
     assert all("Cookie: route=a1\r\n" in head for head in home.heads)
 
 
-async def test_write_is_repeated_for_a_cookie_only_where_the_redirect_says_that_it_was_not_taken():
+async def test_write_is_repeated_for_a_cookie_only_if_it_surely_was_not_taken():
     for status, sent in ((302, 1), (303, 1), (307, 2), (308, 2)):
         async with behind("route=a1", reply(201, b"{}"), status) as home, client(home.url) as http:
             call = http.write(Request("POST", "a", body=b"{}"))

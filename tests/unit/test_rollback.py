@@ -308,7 +308,7 @@ async def test_what_was_sent_and_not_looked_for_yet_is_found_and_deleted(backed_
     assert list(target.files) == [theirs.id]
 
 
-async def test_what_was_sent_and_never_arrived_deletes_nothing_and_stays_in_doubt(backed_up):
+async def test_a_sent_file_that_never_arrived_deletes_nothing_and_stays_in_doubt(backed_up):
     root, source, target, mapping = backed_up
     only, _to, _ = await lost_upload(root, source, target, mapping, arrives=False)
     assert_deletions(await run_rollback(target, root), planned=1, already_gone=1)
@@ -326,7 +326,7 @@ class Unreadable(MemoryTarget):
         await super().read_back(remote, sink)
 
 
-async def test_a_file_like_it_that_was_there_before_is_never_taken_for_the_one_that_was_sent(backed_up):
+async def test_a_similar_file_that_was_there_before_is_never_taken_for_ours(backed_up):
     root, source, target, mapping = backed_up
     [(to,)] = mapping.values()
     theirs = target.attach(to, "big 7.bin", b"theirs!")
@@ -347,7 +347,7 @@ async def test_a_file_like_it_that_was_there_before_is_never_taken_for_the_one_t
     assert source.files
 
 
-async def test_where_nothing_is_handed_out_again_the_list_tells_what_is_gone_and_a_hidden_entity_nothing(backed_up):
+async def test_without_read_back_lists_tell_what_is_gone_unless_entities_hide(backed_up):
     root, source, target, mapping = backed_up
     second = source.attach(next(iter(source.entities)), "b.txt", b"b")
     await run_backup(source, root)
@@ -383,7 +383,7 @@ async def test_what_was_refused_and_then_put_there_by_hand_is_not_ours(backed_up
     assert list(target.files) == [theirs.id]
 
 
-async def test_content_that_changed_at_the_source_since_does_not_hide_what_was_sent(backed_up):
+async def test_content_changed_at_the_source_does_not_hide_what_was_sent(backed_up):
     root, source, target, mapping = backed_up
     await run_load(target, root, mapping)
     [file] = source.files.values()

@@ -33,7 +33,7 @@ def limit(monkeypatch, free: int | None) -> None:
     monkeypatch.setattr(disk, "free_bytes", lambda _: None if free is None else RESERVE_BYTES + free)
 
 
-async def test_files_that_surely_do_not_fit_are_refused_with_figures_before_any_of_their_page(tmp_path, monkeypatch):
+async def test_files_that_cannot_fit_are_refused_with_figures_before_their_page(tmp_path, monkeypatch):
     tracker = small_tracker(page_size=100)
     resize(tracker, "big 5.bin", HUGE)
     monkeypatch.setattr(disk, "total_bytes", lambda _: 2 * HUGE)
@@ -69,7 +69,7 @@ async def test_what_an_earlier_run_listed_is_known_before_anything_is_asked(tmp_
     assert stored(tmp_path) == real
 
 
-async def test_equal_sizes_count_once_and_unknown_ones_and_stored_blobs_not_at_all(tmp_path, monkeypatch):
+async def test_equal_sizes_count_once_and_unknown_or_stored_ones_not_at_all(tmp_path, monkeypatch):
     tracker = small_tracker(page_size=100)
     owner = next(iter(tracker.entities))
     for copy in range(5):
@@ -85,7 +85,7 @@ async def test_equal_sizes_count_once_and_unknown_ones_and_stored_blobs_not_at_a
         await run_backup(tracker, tmp_path)
 
 
-async def test_a_run_ends_while_the_catalog_can_still_commit_and_keeps_what_is_finished(tmp_path, monkeypatch):
+async def test_a_run_ends_while_the_catalog_can_commit_and_keeps_finished_files(tmp_path, monkeypatch):
     tracker = small_tracker(40, page_size=2)
     real = expected(tracker)
     tracker.files = {id_: replace(file, size=None) for id_, file in tracker.files.items()}
@@ -113,9 +113,7 @@ async def test_a_disk_that_does_not_say_how_much_is_free_is_taken_as_it_is(tmp_p
 
 
 @pytest.mark.parametrize("shape", ["tree", "bagit"])
-async def test_an_export_of_copies_is_refused_where_they_do_not_fit_and_one_of_links_is_not(
-    tmp_path, monkeypatch, shape
-):
+async def test_an_export_is_refused_where_copies_do_not_fit_but_not_as_links(tmp_path, monkeypatch, shape):
     root, to = tmp_path / "archive", tmp_path / "out"
     await run_backup(small_tracker(), root)
     catalog = Catalog(root)

@@ -10,8 +10,8 @@ from datetime import datetime
 
 import pytest
 
-from jobs.options import date, entity, size
 from migrator.errors import ForbiddenError, TrackerUnreachableError
+from migrator.jobs.options import date, entity, size
 from migrator.layers.dry_run import DryRunTarget
 from migrator.layers.retry import RetryingTarget
 from migrator.model import NOBODY, Attachment, EntityRef
@@ -160,7 +160,7 @@ async def test_a_picking_backup_calls_nothing_gone_and_forgets_nothing(tmp_path,
     assert set(before) - set(stored(tmp_path)) == {removed}
 
 
-async def test_a_change_that_a_picking_backup_passed_over_is_fetched_by_a_whole_one(tmp_path):
+async def test_a_change_outside_of_a_filtered_backup_is_fetched_by_a_full_one(tmp_path):
     tracker = small_tracker()
     await run_backup(tracker, tmp_path)
     file = next(file for file in tracker.files.values() if file.owner.kind == "Story")
@@ -227,7 +227,7 @@ async def test_a_picking_backup_that_was_broken_off_goes_on_from_its_place(tmp_p
     assert rows(tmp_path, "SELECT * FROM checkpoints") == []
 
 
-async def test_an_entity_that_could_not_be_asked_is_not_called_empty_by_a_picking_backup(tmp_path):
+async def test_a_filtered_backup_calls_no_entity_empty_that_it_could_not_ask(tmp_path):
     tracker = small_tracker(60)
     await run_backup(tracker, tmp_path)
     story = next(file.owner for file in tracker.files.values() if file.owner.kind == "Story")
@@ -277,7 +277,7 @@ async def test_a_load_sends_what_is_picked_and_a_later_one_the_rest(backed_up):
     assert len(target.files) == planned
 
 
-async def test_a_limited_load_takes_so_many_entities_whole_and_the_same_ones_again(backed_up):
+async def test_a_limited_load_takes_whole_entities_and_the_same_ones_again(backed_up):
     root, source, target, mapping = backed_up
     for _ in range(2):
         summary = await run_load(target, root, mapping, selection=only(limit=3))

@@ -43,7 +43,7 @@ async def test_what_there_is_is_shown_in_part_where_it_is_much():
     assert str(caught.value).count("project") == MAX_SHOWN
 
 
-async def test_work_on_one_thing_takes_turns_and_work_on_others_goes_side_by_side():
+async def test_work_on_one_key_takes_turns_and_on_others_runs_concurrently():
     turns, at_work, most = KeyedLock(), {"a": 0, "b": 0}, {"a": 0, "b": 0, "both": 0}
 
     async def work(thing: str) -> None:

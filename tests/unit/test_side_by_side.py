@@ -20,7 +20,7 @@ def tracker_of(files: int) -> MemoryTracker:
     return tracker
 
 
-async def test_slow_downloads_do_not_stop_the_listing_before_its_pages_in_flight_are_full(tmp_path):
+async def test_slow_downloads_stop_the_listing_only_when_its_buffer_is_full(tmp_path):
     tracker, reads, at_first_file, release = tracker_of(40), 0, [], asyncio.Event()
 
     async def on_call(verb, _):

@@ -15,10 +15,10 @@ from migrator.layers.dry_run import DryRunTarget
 from migrator.layers.retry import RetryingTarget
 from migrator.mapping.file import add_rows, read_mapping
 from migrator.model import NOBODY, Entity, EntityRef
-from migrator.pipeline.load.stubs import plain_text, stub_of
+from migrator.pipeline.load.stubs import plain_text, stub_for
 from migrator.trackers.lenient import as_html
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
-from tests.simulation.test_kill import DIED, DONE, LastingTarget, in_child
+from tests.support.killed import DIED, DONE, STRIDE, LastingTarget, in_child
 from tests.support.parts import PATIENCE, files_on, run_backup, run_load, small_tracker
 
 
@@ -33,7 +33,7 @@ async def backed_up(tmp_path):
 async def creating(folder, tracker, **changes):
     """One load as the command makes it: with the mapping file as it stands."""
     path = folder / "mapping.csv"
-    mapping = read_mapping(path, may_lack=True)
+    mapping = read_mapping(path, may_be_missing=True)
     changes = {"create_missing": True, "add_rows": lambda rows: add_rows(path, rows), **changes}
     return await run_load(tracker, folder / "archive", mapping, **changes)
 
@@ -50,7 +50,7 @@ def assert_one_stub_each(folder, source, target) -> None:
         assert there == Counter(found[:2] for found in files_on(source, of).elements())
 
 
-async def test_a_stub_is_created_for_each_entity_with_files_and_written_into_the_mapping(backed_up):
+async def test_each_entity_with_files_gets_a_stub_and_a_row_in_the_mapping(backed_up):
     folder, source, target = backed_up
     summary = await creating(folder, target)
     assert summary["status"] == "complete"
@@ -86,7 +86,7 @@ async def test_a_row_of_a_person_is_kept_and_its_entity_gets_no_stub(backed_up):
 
 
 @pytest.mark.parametrize("arrives", [True, False])
-async def test_a_creation_without_an_answer_is_looked_for_before_it_is_tried_again(backed_up, arrives):
+async def test_an_unanswered_creation_is_looked_for_before_it_is_repeated(backed_up, arrives):
     folder, source, target = backed_up
     lost = set()
 
@@ -104,7 +104,7 @@ async def test_a_creation_without_an_answer_is_looked_for_before_it_is_tried_aga
     assert_one_stub_each(folder, source, target)
 
 
-async def test_what_can_not_be_created_fails_alone_with_its_reason_and_is_tried_again(backed_up):
+async def test_a_failed_creation_fails_alone_with_its_reason_and_is_tried_again(backed_up):
     folder, source, target = backed_up
 
     async def forbid(verb, _):
@@ -190,7 +190,7 @@ def restored(state) -> MemoryTracker:
 
 
 @pytest.mark.timeout(300)
-def test_a_load_that_creates_and_is_killed_at_any_step_creates_each_stub_once(tmp_path):
+def test_a_load_killed_at_any_step_creates_each_stub_once(tmp_path):
     source = MemoryTracker()
     for number in range(3):
         source.attach(source.add("Bug", title=f"bug {number}"), "a.txt", b"%d" % number)
@@ -211,7 +211,7 @@ def test_a_load_that_creates_and_is_killed_at_any_step_creates_each_stub_once(tm
 
         return work
 
-    for step in itertools.count(1):
+    for step in itertools.count(1, STRIDE):
         folder = tmp_path / str(step)
         shutil.copytree(tmp_path / "archive", folder / "archive")
         code, _ = in_child(work_in(folder), die_at=step)
@@ -227,9 +227,9 @@ def test_a_load_that_creates_and_is_killed_at_any_step_creates_each_stub_once(tm
 # --- what a stub holds
 
 
-def test_a_stub_names_its_original_with_a_link_and_its_description_as_plain_text():
+def test_a_stub_links_its_original_and_has_its_description_as_plain_text():
     raw = '{"Id": 4711, "Description": "<div>First &amp; <b>second</b><br>line</div><script>x()</script>"}'
-    draft = stub_of(
+    draft = stub_for(
         Entity(EntityRef("Bug", "4711"), "Login fails", "https://tp.example/entity/4711", raw), "tp https://tp.example"
     )
     assert draft.title == "Login fails"
@@ -244,7 +244,7 @@ def test_a_stub_names_its_original_with_a_link_and_its_description_as_plain_text
 
 def test_marks_differ_by_source_kind_and_id_and_never_by_title():
     marks = {
-        stub_of(Entity(EntityRef(kind, number), title), source).mark
+        stub_for(Entity(EntityRef(kind, number), title), source).mark
         for source in ("a", "b")
         for kind in ("Bug", "Story")
         for number in ("1", "11")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from jobs.commands.verify import span
-from jobs.options import share
+from migrator.jobs.commands.verify import share, span
 from migrator.units import human_duration, human_size, parse_duration, parse_rate, parse_share, parse_size
 
 

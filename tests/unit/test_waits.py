@@ -178,7 +178,7 @@ def test_longer_wait_than_the_one_that_was_told_is_told(told):
 
 def test_pause_of_all_workers_and_the_wait_of_each_are_one(told):
     waits = Waits(Clock())
-    pacer = RateLimiter(longest=60, waits=waits)
+    pacer = RateLimiter(max_wait=60, waits=waits)
     pacer.throttled(600, 429)
     waits.asked(60, 429)
     assert len(told()) == 1

@@ -118,7 +118,7 @@ SIGNERS = {
 
 @pytest.mark.parametrize("signer", SIGNERS)
 @pytest.mark.parametrize("status", [401, 403, 400, 500])
-async def test_reason_of_a_refusal_is_kept_without_the_credentials_that_it_repeats(signer, status):
+async def test_reason_of_a_refusal_is_kept_without_repeated_credentials(signer, status):
     async def answer(request: web.Request) -> web.Response:
         given = [request.headers.get("X-Key", ""), request.headers.get("Authorization", ""), request.query_string]
         wrapped = given[1].removeprefix("Basic ") if given[1].startswith("Basic ") else ""
@@ -140,7 +140,7 @@ async def test_longest_wait_is_the_configured_one(spelled):
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=429, headers={"Retry-After": value})
 
-    pacer = RateLimiter(longest=0.02)
+    pacer = RateLimiter(max_wait=0.02)
     async with client(answer, pacer=pacer) as http:
         with pytest.raises(errors.ThrottledError) as caught:
             await http.get("a")

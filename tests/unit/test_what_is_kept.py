@@ -1,4 +1,4 @@
-"""The README's table of what is read, written, checked, kept and deleted: each cell is tried on a tracker."""
+"""The trackers' table of what is read, written, checked, kept and deleted: each cell is tried on a tracker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from migrator.wire.client import HttpClient
 from tests.contract import Bytes
 from tests.contract.source import crawl
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[2] / "migrator" / "trackers" / "README.md").read_text(encoding="utf-8")
 SECTION = README.partition("## What is read, written, checked, kept and deleted\n")[2].partition("\n## ")[0]
 ROWS = {
     cells[0]: tuple(cells[1:])

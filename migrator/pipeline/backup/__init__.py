@@ -1,13 +1,13 @@
-"""Backup: crawl -> fetch -> store -> record, all of them at once, checkpoints in order; then rechecks.
+"""Backup: crawl -> fetch -> store -> record, all at the same time, with checkpoints in order; then rechecks.
 
 Each page of a listing is a task. It records what it lists, has the workers fetch the missing files, waits until these
 are recorded and the page before it is done, and then commits its cursor. So listing continues while files stream, and
 a checkpoint never claims more than is on disk.
 
-A listing that can't be read is one failure, and the others are read; only if none can be is the tracker unreachable.
-Fatal errors (credentials refused, nobody there, disk full) stop everything, after recording what was finished.
+A listing that can't be read is one failure, and the others are still read; the tracker is unreachable only if none can
+be. Fatal errors (credentials refused, nobody answers, disk full) stop everything, after recording what was finished.
 
-Beware: nothing is called gone unless all of the source was seen.
+Beware: nothing is called gone unless the whole source was seen.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ from migrator.pipeline.backup.crawl import Crawler
 from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.backup.findings import Findings
 from migrator.pipeline.backup.recheck import Rechecker
-from migrator.pipeline.backup.recorder import Recorder, missing_blobs
+from migrator.pipeline.backup.recorder import Recorder
 from migrator.pipeline.backup.relocation import relocate
 from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.summary import BackupSummary, Failure
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
 from migrator.selection import EVERYTHING, Selection, Selector
-from migrator.store import Archive, Catalog, Crawl, FreeSpace, Vanished
+from migrator.store import Archive, Catalog, Crawl, FreeSpace, Vanished, scan_blobs
 
-__all__ = ["BackupSettings", "backup", "missing_blobs", "relocate"]
+__all__ = ["BackupSettings", "backup", "relocate"]
 
 
 @dataclass(frozen=True, slots=True)
 class BackupSettings:
-    """`identity` names the source; `kinds` empty means all. A `selection` that leaves something out makes a crawl of
-    its own, which resumes as such and leaves that of the whole alone. `max_gone` is the share of what is held that may
-    vanish from the source at once, 0 to 1; None: all of it. `recheck` is the share of the stored files that is fetched
-    again and compared, 0 to 1.
+    """The settings of a backup. `identity` names the source; empty `kinds` means all.
+
+    A partial `selection` has a crawl of its own, with its own checkpoints. `max_gone` is the share of the held files (0
+    to 1) that may vanish from the source at once; None: all. `recheck` is the share of the stored files (0 to 1) that
+    is fetched again and compared.
     """
 
     identity: str
@@ -60,14 +61,11 @@ async def backup(
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
 ) -> BackupSummary:
-    """One run: resumes the crawl that was under way, or starts one. The caller holds the archive.
-
-    `stop` ends it as `interrupted`. Raises what is fatal, with the run recorded as `failed` and finished files kept.
-    """
+    """One run: resumes the crawl under way, or starts one. The caller holds the archive."""
     async with run_context(catalog, "backup", lambda: catalog.settings.claim_source(settings.identity)) as context:
-        work = _Backup(source, archive, settings, context, progress or Silent())
-        await context.executor.call(work.begin)
-        return await context.execute(work, stop or asyncio.Event())
+        job = _Backup(source, archive, settings, context, progress or Silent())
+        await context.executor.call(job.begin)
+        return await context.execute(job, stop)
 
 
 class _Backup(Job[BackupSummary]):
@@ -114,7 +112,7 @@ class _Backup(Job[BackupSummary]):
         )
 
     def begin(self) -> None:
-        """Resume the crawl that was under way, or start one."""
+        """Resume the crawl under way, or start one."""
         kinds, selection = sorted(self._settings.kinds), self._settings.selection
         scope = repr((kinds, selection.key)) if self._partial else repr(kinds)
         self._crawl = self._catalog.crawl.begin(self._run, scope, kinds, partial=self._partial)
@@ -128,7 +126,7 @@ class _Backup(Job[BackupSummary]):
 
     @override
     def summary(self, status: RunStatus) -> BackupSummary:
-        """A crawl that came to its end is over, also where some of it could not be read."""
+        """If the work came to its end, so did the crawl, even if some of it could not be read."""
         catalog, start, findings = self._catalog, self._crawl.start, self._findings
         vanished = Vanished()
         if status is RunStatus.COMPLETE:
@@ -175,17 +173,18 @@ class _Backup(Job[BackupSummary]):
             await self._rechecker.work(self._crawl)
             for task in helpers:
                 task.cancel()
-        self._fetcher.expect_some()
+        self._fetcher.require_some()
 
     async def _requeue_lost_blobs(self) -> None:
-        """Blobs that verify found damaged, or whose file is missing, are wanted again."""
-        suspects = await self._executor.call(self._catalog.blobs.damaged)
-        self._archive.untrusted.update(suspects)
-        lost = list({*suspects, *await self._executor.call(missing_blobs, self._archive, self._catalog)})
+        """Queue files again whose blob is missing, or was found damaged by verify."""
+        damaged = await self._executor.call(self._catalog.blobs.damaged)
+        scan = await self._executor.call(scan_blobs, self._archive, self._catalog)
+        self._archive.untrusted.update(damaged, scan.unrecorded)
+        lost = list({*damaged, *scan.missing})
         if lost and (count := await self._executor.call(self._catalog.crawl.requeue, lost)):
             self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")
 
     def _require_space(self) -> None:
-        """What an earlier run listed is known before anything is asked for."""
+        """Files that an earlier run listed need space; check that before any request."""
         if size := self._catalog.files.bytes_to_come(self._crawl.start, self._space.largest()):
             self._space.require(size)

@@ -1,4 +1,4 @@
-"""The crawl of a backup: pages of listings, what they bring recorded and fetched, checkpoints in order."""
+"""The crawl of a backup: reads pages of listings, has their files recorded and fetched, keeps checkpoints in order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import partial
 
 from migrator import errors
-from migrator.dates import same_moment
 from migrator.model import Attachment, Cursor, Entity, Page, Status
 from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.backup.findings import Findings
@@ -16,16 +15,14 @@ from migrator.pipeline.run import RunContext
 from migrator.ports import Source
 from migrator.progress import Progress
 from migrator.selection import Selector
-from migrator.store import Crawl, FreeSpace
+from migrator.store import Crawl, FreeSpace, is_content_changed
 
 PAGES_IN_FLIGHT = 4
-"""Pages that are worked on at once. More would only be held in memory: the files of these keep all downloads busy."""
+"""Pages processed at once. Their files keep all downloads busy; more pages would only take memory."""
 
 
 class Crawler:
-    """Reads the listings of one source from where the crawl stands. `failed` are entities that an earlier run of it
-    could not list.
-    """
+    """Reads the listings of one source, from where the crawl stopped before."""
 
     def __init__(
         self,
@@ -50,13 +47,16 @@ class Crawler:
         self._in_progress: dict[str, Attachment] = {}
 
     def resume(self, crawl: Crawl, failed: list[Entity], *, partial: bool) -> None:
-        """Where the crawl stands. Once, before anything is read."""
+        """Set where the crawl stands, before it reads. `failed`: entities that an earlier run could not list."""
         self._crawl, self._failed, self._partial = crawl, failed, partial
 
     async def read_all(self) -> None:
-        """Every listing to its end, or until the selection is full; `TrackerUnreachableError` if none can be read."""
+        """Read every listing to its end, or until the selection is exhausted.
+
+        `TrackerUnreachableError` if none can be read.
+        """
         cursors = self._crawl.cursors
-        before: asyncio.Task[None] | None = None
+        previous: asyncio.Task[None] | None = None
         async with asyncio.TaskGroup() as pages:
             for stream in self._source.capabilities.streams:
                 cursor = cursors.get(stream)
@@ -68,32 +68,33 @@ class Crawler:
                     if page is None:
                         self._page_slots.release()
                         break
-                    before = pages.create_task(self._page(stream, page, before))
+                    previous = pages.create_task(self._page(stream, page, previous))
                     cursor = page.next
                     ended = cursor is None
-        self._findings.expect_answers()
+        self._findings.require_answers()
 
     async def _read(self, stream: str, cursor: Cursor | None, loop: LoopDetector) -> Page | None:
-        """A page of a listing; None if the listing can't be read any further, which is noted."""
+        """A page of a listing; None, and a failure is noted, if the listing can't be read any further."""
         try:
             page = await self._source.read(stream, cursor)
-            loop.note(page)
+            loop.check(page)
         except errors.ConnectError as error:
             raise errors.TrackerUnreachableError(f"the listing {stream!r} can't be read: {error}") from error
         except errors.ItemFailedError as error:
-            self._findings.can_not_list(stream, str(error))
+            self._findings.add_unread(stream, str(error))
             return None
         self._findings.answered = True
         self._findings.warn(*page.warnings)
         return page
 
     async def complete(self) -> None:
-        """The listing ended early: what the entities taken have beyond what was listed is asked for."""
+        """If the crawl ended early by a limit, ask for all files of the selected entities: not all were listed yet."""
         if self._selector.exhausted:
-            taken = [Entity(ref) for ref in sorted(self._selector.selected, key=str)]
-            await self._list_and_fetch((), await self._ask(taken))
+            selected = [Entity(ref) for ref in sorted(self._selector.selected, key=str)]
+            await self._list_and_fetch((), await self._ask(selected))
 
-    async def _page(self, stream: str, page: Page, before: asyncio.Task[None] | None) -> None:
+    async def _page(self, stream: str, page: Page, previous: asyncio.Task[None] | None) -> None:
+        """Record a page and have its files fetched; its checkpoint comes after that of the `previous` page."""
         try:
             await self._list_and_fetch(page.entities, page.attachments)
             if asked := [entity for entity in page.ask if self._selector.may_select(entity.ref)]:
@@ -101,8 +102,8 @@ class Crawler:
             for unread in page.unread:
                 write = partial(self._catalog.crawl.record_entity_error, self._run, Entity(unread.ref), unread.reason)
                 await self._executor.call(write)
-            if before is not None:
-                await before
+            if previous is not None:
+                await previous
             checkpoint = self._catalog.crawl.record_checkpoint
             await self._executor.call(checkpoint, self._run, stream, page.next, page.links, partial=self._partial)
         finally:
@@ -114,7 +115,7 @@ class Crawler:
         return [attachment for task in asked for attachment in task.result() or ()]
 
     async def _attachments_of(self, entity: Entity) -> tuple[Attachment, ...] | None:
-        """None if they can't be listed, which is recorded."""
+        """The attachments of an entity; None, and the error is recorded, if they can't be listed."""
         async with self._entity_slots:
             try:
                 return await self._source.attachments_of(entity)
@@ -128,18 +129,18 @@ class Crawler:
                 return None
 
     async def _list_and_fetch(self, entities: Sequence[Entity], attachments: Sequence[Attachment]) -> None:
-        # Listing an entity again clears what was wrong with it, so one that will not be asked is left as it is.
+        # Recording an entity clears its error, so an entity that will not be asked is not recorded.
         entities = [entity for entity in entities if not self._partial or self._selector.may_select(entity.ref)]
         self._progress.entities(sum(entity.raw is not None for entity in entities))
         by_id = {attachment.id: attachment for attachment in attachments}
-        listed = [(a, Status.PENDING if self._selector.select(a) else Status.SKIPPED) for a in by_id.values()]
+        listed = [(file, Status.PENDING if self._selector.select(file) else Status.SKIPPED) for file in by_id.values()]
         if self._selector.selection.limit is not None:
             await self._executor.call(self._catalog.crawl.record_selected, self._crawl, list(self._selector.selected))
         wanted = await self._executor.call(self._catalog.crawl.record_listing, self._run, entities, listed)
         await self._fetch([by_id[id_] for id_ in by_id if id_ in wanted])
 
     async def _fetch(self, attachments: Sequence[Attachment], *, again: bool = False) -> None:
-        """Have these files fetched, and wait until each is recorded; what another page is at already is left out."""
+        """Have files fetched, and wait until each is recorded. Files that another page has in progress are left out."""
         todo = [attachment for attachment in attachments if again or attachment.id not in self._in_progress]
         self._in_progress.update({attachment.id: attachment for attachment in todo})
         await self._executor.call(
@@ -162,26 +163,22 @@ class Crawler:
             await all_recorded.wait()
 
     async def retry_unfinished(self) -> None:
-        """What an earlier run of this crawl listed and did not get, or could not list.
+        """Try again what earlier runs of this crawl could not list or fetch.
 
-        And what failed in this one before another page listed it with another content, or others showed that it is so.
+        Also what failed in this run, if another page listed it with new content since, or if it came empty and other
+        files have shown since that the storage is there.
         """
         for entity in self._failed:
-            if self._selector.may_select(entity.ref) and (found := await self._attachments_of(entity)) is not None:
-                await self._list_and_fetch((), found)
+            if self._selector.may_select(entity.ref) and (files := await self._attachments_of(entity)) is not None:
+                await self._list_and_fetch((), files)
                 await self._executor.call(self._catalog.crawl.record_entity_error, self._run, entity, None)
         after = ""
-        while some := await self._executor.call(self._catalog.crawl.unfinished, self._crawl, after):
-            after = some[-1].id
-            for attachment in some:
-                if (failed := self._in_progress.get(attachment.id)) and not _same_content(failed, attachment):
+        while unfinished := await self._executor.call(self._catalog.crawl.unfinished, self._crawl, after):
+            after = unfinished[-1].id
+            for attachment in unfinished:
+                if (failed := self._in_progress.get(attachment.id)) and is_content_changed(failed, attachment):
                     del self._in_progress[attachment.id]
             await self._fetch(
-                [attachment for attachment in some if not self._partial or self._selector.select(attachment)]
+                [attachment for attachment in unfinished if not self._partial or self._selector.select(attachment)]
             )
         await self._fetch(self._fetcher.take_doubted(), again=True)
-
-
-def _same_content(one: Attachment, other: Attachment) -> bool:
-    """Whether two listings tell of the same content, as far as they tell."""
-    return one.size == other.size and same_moment(one.created_at, other.created_at)

@@ -1,4 +1,4 @@
-"""What a backup finds that is of no file and no entity: listings that can't be read, and what is odd about a source."""
+"""What a backup finds that belongs to no file or entity: unreadable listings, and oddities of the source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_WARNINGS = 100
 
 
 class Findings:
-    """Of one run. `answered`: some listing could be read; `unread` are those that could not, by name."""
+    """The findings of one run. `answered`: some listing could be read. `unread`: by name, why others could not."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -26,22 +26,22 @@ class Findings:
 
     @property
     def failures(self) -> list[tuple[str, str]]:
-        """Name and reason of each, the one that says most first."""
+        """Name and reason of each, the most telling first."""
         return [*self._others, *((f"listing of {stream}", reason) for stream, reason in self.unread.items())]
 
-    def can_not_list(self, stream: str, reason: str) -> None:
-        """A listing, or the rest of it, can't be read."""
+    def add_unread(self, stream: str, reason: str) -> None:
+        """Add a listing that can't be read, or not to its end."""
         self.unread[stream] = reason
         self._progress.note(f"the listing of {stream} can't be read: {reason}")
 
-    def expect_answers(self) -> None:
-        """All listings were tried: `TrackerUnreachableError` if none could be read."""
+    def require_answers(self) -> None:
+        """After all listings were tried: `TrackerUnreachableError` if none could be read."""
         if self.unread and not self.answered:
             stream, reason = next(iter(self.unread.items()))
             raise TrackerUnreachableError(f"the listing {stream!r} can't be read: {reason}")
 
     def warn(self, *texts: str | None) -> None:
-        """Something odd that lost nothing; each sentence once."""
+        """Add warnings, each only once. `None` is ignored."""
         for text in texts:
             if text and text not in self.warnings and len(self.warnings) < MAX_WARNINGS:
                 self.warnings.append(text)
@@ -49,7 +49,7 @@ class Findings:
     def judge(
         self, catalog: Catalog, crawl: Crawl, selection: Selection, kinds: Sequence[str], vanished: Vanished
     ) -> None:
-        """The crawl is over: what it should have found and did not."""
+        """After the crawl: add what it should have found and did not."""
         if not vanished.believed:
             reason = (
                 f"{vanished.files} of {vanished.held} files are no longer listed; none was called gone. If they were "
@@ -58,7 +58,7 @@ class Findings:
             self._others.append(("files no longer listed", reason))
         for ref in sorted(selection.entities):
             if not catalog.entities.is_listed(ref, crawl.start):
-                self._others.append((f"--entity {_written(ref)}", "the tracker lists no such entity"))
+                self._others.append((f"--entity {_option_text(ref)}", "the tracker lists no such entity"))
         self._warn_of_kinds(catalog, crawl, [*kinds, *sorted(selection.kinds)])
         if not (self.failures or catalog.entities.count(crawl.start) or catalog.files.any_listed(crawl.start)):
             self.warn("the tracker lists nothing, no entity and no file; what may this account see?")
@@ -71,5 +71,5 @@ class Findings:
             self.warn(f"no entity of the kind {kind!r} is listed; {hint}")
 
 
-def _written(ref: EntityRef) -> str:
+def _option_text(ref: EntityRef) -> str:
     return f"{ref.kind}:{ref.id}" if ref.kind else ref.id

@@ -1,8 +1,8 @@
-"""A listing that never ends, recognised by the same cursor or the same page coming again and again.
+"""Detects a listing that never ends: the same cursor or the same page comes again and again.
 
-Cursors are opaque and a tracker may list anything, but a crawl that makes progress changes one or the other.
+Cursors are opaque and a tracker may list anything, but in a crawl that makes progress one of the two changes.
 
-Beware: a listing that changes goes back a page now and then, so a cursor may come a few times and mean nothing.
+Beware: if the listing changes meanwhile, the crawl goes back a page, so a few repeats mean nothing.
 """
 
 from __future__ import annotations
@@ -10,34 +10,36 @@ from __future__ import annotations
 from collections import Counter
 
 from migrator.errors import RejectedError
-from migrator.model import Page
+from migrator.model import Cursor, Page
 
-MOST = 10
-"""So often the same place of a stream, or the same page in a row, is a circle."""
+MAX_REPEATS = 10
+"""A cursor seen more often than this, or this many equal pages in a row, means that the listing loops."""
 
 
 class LoopDetector:
-    """Counts for one stream, page by page."""
+    """Checks the pages of one stream."""
 
     def __init__(self, stream: str) -> None:
         self._stream = stream
-        self._places: Counter[int] = Counter()
-        self._last, self._row = 0, 0
+        self._cursors: Counter[Cursor] = Counter()
+        self._last_content, self._repeats = 0, 0
 
-    def note(self, page: Page) -> None:
-        """Take note of a page that was read; `RejectedError` where the stream leads in a circle."""
+    def check(self, page: Page) -> None:
+        """Check the next page; `RejectedError` if the stream loops."""
         if page.next is None:
             return
-        place, content = hash(page.next), _content(page)
-        self._places[place] += 1
-        self._row = self._row + 1 if content and content == self._last else 0
-        self._last = content
-        if self._places[place] > MOST or self._row >= MOST:
-            raise RejectedError(f"the listing {self._stream!r} leads in a circle: the same page came {MOST} times")
+        content = _content(page)
+        self._cursors[page.next] += 1
+        self._repeats = self._repeats + 1 if content and content == self._last_content else 0
+        self._last_content = content
+        if self._cursors[page.next] > MAX_REPEATS or self._repeats >= MAX_REPEATS:
+            raise RejectedError(
+                f"the listing {self._stream!r} leads in a circle: the same page came {MAX_REPEATS} times"
+            )
 
 
 def _content(page: Page) -> int:
-    """What is on it; 0 for nothing."""
+    """A hash of what is on the page; 0 for an empty one."""
     refs = tuple(entity.ref for entity in (*page.entities, *page.ask))
     ids = tuple(attachment.id for attachment in page.attachments)
     return hash((refs, ids)) if refs or ids else 0

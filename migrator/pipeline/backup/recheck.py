@@ -123,6 +123,6 @@ class Rechecker:
             return outcome
         if result.outcome.status in {Status.STORED, Status.GONE}:
             self._differing += result.outcome.blob not in {None, file.blob}
-            await self._recorder.put(result)
+            await self._recorder.add(result)
             await recorded.wait()
         return result.outcome

@@ -1,8 +1,8 @@
-"""From download to record: bodies are collected, written as a batch, and recorded once they are safe on disk.
+"""From download to record: files are collected, written as a batch, and recorded once they are safe on disk.
 
-A worker hands a file over and continues; one flusher writes everything that came meanwhile, with one flush to disk and
-one transaction. At most HANDED_OVER + `downloads` finished files are not yet recorded (those in memory are small). A
-kill loses those and the downloads in flight, nothing else.
+A download task hands a file over and continues. The recorder writes all files that came meanwhile, with one flush to
+disk and one transaction. At most MAX_UNRECORDED + `downloads` finished files are not yet recorded (those in memory are
+small). A kill loses those and the downloads in flight, nothing else.
 """
 
 from __future__ import annotations
@@ -19,15 +19,18 @@ from migrator.model import Attachment, Blob, Outcome, Status
 from migrator.pipeline.executor import SerialExecutor
 from migrator.ports import BodyFacts, Sink
 from migrator.progress import Progress
-from migrator.store import BLOB_FOLDERS, Archive, Catalog, Content, FreeSpace, LargeFile
+from migrator.store import Archive, Catalog, Content, FreeSpace, LargeFile
 
-SMALL = 256 * 1024
-HANDED_OVER = 64
-GATHER = 0.02
+MAX_IN_MEMORY_BYTES = 256 * 1024
+"""A download that is larger is written to a file of its own."""
+MAX_UNRECORDED = 64
+"""Finished files that may wait to be recorded, besides one for each download."""
+BATCH_DELAY_SECONDS = 0.02
+"""How long a batch that is not full waits for more files."""
 
 
 class StoreSink(Sink):
-    """Takes a download: in memory while it is small, else into a file of its own."""
+    """Receives a download: in memory while it is small, else in a file of its own."""
 
     def __init__(self, archive: Archive, progress: Progress) -> None:
         self._archive, self._progress = archive, progress
@@ -42,9 +45,9 @@ class StoreSink(Sink):
 
     @override
     async def write(self, chunk: bytes) -> None:
-        self._progress.moved(len(chunk))
+        self._progress.transferred(len(chunk))
         self._size += len(chunk)
-        if self._file is None and self._size > SMALL:
+        if self._file is None and self._size > MAX_IN_MEMORY_BYTES:
             self._file = LargeFile(self._archive)
             for part in self._parts:
                 await self._file.write(part)
@@ -64,22 +67,22 @@ class StoreSink(Sink):
         self.warning = text if self.warning is None else f"{self.warning}; {text}"
 
     def discard(self) -> None:
-        """Throw away what came."""
+        """Delete what was received."""
         if self._file is not None:
             self._file.discard()
             self._file = None
 
     async def finish(self) -> tuple[Blob, Content]:
-        """What came, for `store_batch`: its bytes if it is small, else the name of the file that holds them.
+        """The blob and its content for `store_batch`: bytes if it is small, else the name of the file with them.
 
-        A small one is hashed here: on the disk thread, hashing gives the interpreter away and waits to get it back.
+        A small one is hashed here, because in another thread hashing would release the GIL and wait to get it back.
         """
         if self._file is None:
             body = b"".join(self._parts)
             return Blob(hashlib.sha256(body).hexdigest(), len(body)), body
-        found = await asyncio.to_thread(self._file.finish)
+        stored = await asyncio.to_thread(self._file.finish)
         self._file = None
-        return found
+        return stored
 
 
 Recorded = Callable[[Attachment, Status], None]
@@ -87,10 +90,7 @@ Recorded = Callable[[Attachment, Status], None]
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """A file whose fate is known and not recorded yet. `body` is what has yet to be written of it.
-
-    `recorded` is called when it is.
-    """
+    """The outcome of a file, not recorded yet; `body` is its content. `recorded` is called when it is recorded."""
 
     outcome: Outcome
     body: Content | None
@@ -98,54 +98,53 @@ class FetchResult:
 
 
 class Recorder:
-    """Gathers settled files and records them in batches. `run` is a task; `flush` empties it, once, at the end.
+    """Collects results and records them in batches. `run` is a task; `flush` is called once, at the end.
 
-    While one batch is recorded the next one is written, and one more is gathered: the wire, the disk and the catalog
-    wait for each other as little as can be. No rows are written before the bytes that they speak of are safe.
+    While one batch is recorded, the next is written and a third is collected, so that network, disk and catalog hardly
+    wait for each other. No row is written before its bytes are safe.
     """
 
     def __init__(self, archive: Archive, catalog: Catalog, executor: SerialExecutor, run: int, downloads: int) -> None:
         self._archive, self._catalog, self._executor, self._run = archive, catalog, executor, run
-        self._room = asyncio.Semaphore(HANDED_OVER + downloads)
-        self._batch = (HANDED_OVER + downloads) * 2 // 5
+        self._slots = asyncio.Semaphore(MAX_UNRECORDED + downloads)
+        self._batch_size = (MAX_UNRECORDED + downloads) * 2 // 5
         self._waiting: list[FetchResult] = []
-        self._awake, self._enough = asyncio.Event(), asyncio.Event()
-        self._writer, self._turn = SerialExecutor(), asyncio.Lock()
+        self._not_empty, self._batch_full = asyncio.Event(), asyncio.Event()
+        self._writer, self._lock = SerialExecutor(), asyncio.Lock()
         self._written: list[FetchResult] = []
         self._disk = FreeSpace(archive.root)
 
-    async def put(self, settled: FetchResult) -> None:
-        """Hand a file over; waits while too many are waiting."""
-        await self._room.acquire()
-        self._waiting.append(settled)
-        self._tell()
+    async def add(self, result: FetchResult) -> None:
+        """Hand a result over; waits while too many are not recorded."""
+        await self._slots.acquire()
+        self._waiting.append(result)
+        self._set_events()
 
-    def _tell(self) -> None:
-        """Wake who waits for any, and who waits for enough."""
-        for event, wanted in ((self._awake, 1), (self._enough, self._batch)):
-            if len(self._waiting) >= wanted:
+    def _set_events(self) -> None:
+        for event, count in ((self._not_empty, 1), (self._batch_full, self._batch_size)):
+            if len(self._waiting) >= count:
                 event.set()
             else:
                 event.clear()
 
     async def run(self) -> None:
-        """Record what comes, until cancelled; what comes slowly is gathered for a moment.
+        """Record results until cancelled; if they come slowly, collect for a moment.
 
-        `StorageError` when the disk is all but full: what was recorded before stays.
+        `StorageError` when the disk is nearly full: what was recorded before stays.
         """
         while True:
-            await self._awake.wait()
-            if not self._enough.is_set():
+            await self._not_empty.wait()
+            if not self._batch_full.is_set():
                 with suppress(TimeoutError):  # wait_for may swallow a cancellation
-                    async with asyncio.timeout(GATHER):
-                        await self._enough.wait()
+                    async with asyncio.timeout(BATCH_DELAY_SECONDS):
+                        await self._batch_full.wait()
             await self._step()
             if not self._waiting:
                 await self._step()
             await self._executor.call(self._disk.require, 0)
 
     async def flush(self) -> None:
-        """Record all that is waiting now, and let go of the thread."""
+        """Record everything that is waiting, and end the thread."""
         try:
             while self._waiting or self._written:
                 await self._step()
@@ -153,42 +152,26 @@ class Recorder:
             await self._writer.close()
 
     async def _step(self) -> None:
-        """Write a batch while the one that was written before it is recorded. What fails waits again: both may be
-        repeated.
-        """
-        async with self._turn:
-            batch, self._waiting = self._waiting[: self._batch], self._waiting[self._batch :]
+        """Write a batch, and record the one written before. If either fails, both wait again, to be repeated."""
+        async with self._lock:
+            batch, self._waiting = self._waiting[: self._batch_size], self._waiting[self._batch_size :]
             written, self._written = self._written, batch
-            self._tell()
+            self._set_events()
             try:
-                await asyncio.gather(*await self._writing(batch), *self._recording(written))
+                await asyncio.gather(*self._writing(batch), *self._recording(written))
             except BaseException:
                 self._waiting, self._written = written + batch + self._waiting, []
                 raise
-            for settled in written:
-                self._room.release()
-                settled.recorded(settled.outcome.attachment, settled.outcome.status)
+            for result in written:
+                self._slots.release()
+                result.recorded(result.outcome.attachment, result.outcome.status)
 
-    async def _writing(self, batch: list[FetchResult]) -> list[asyncio.Future[None]]:
-        bodies = [(s.outcome.blob, s.body) for s in batch if s.outcome.blob is not None and s.body is not None]
-        if not bodies:
-            return []
-        known = await self._executor.call(self._catalog.blobs.known, [blob.sha256 for blob, _ in bodies])
-        return [self._writer.submit(self._archive.store_batch, bodies, known)]
+    def _writing(self, batch: list[FetchResult]) -> list[asyncio.Future[None]]:
+        bodies = [
+            (result.outcome.blob, result.body) for result in batch if result.outcome.blob and result.body is not None
+        ]
+        return [self._writer.submit(self._archive.store_batch, bodies)] if bodies else []
 
     def _recording(self, batch: list[FetchResult]) -> list[asyncio.Future[None]]:
-        outcomes = [settled.outcome for settled in batch]
+        outcomes = [result.outcome for result in batch]
         return [self._executor.submit(self._catalog.crawl.record_outcomes, self._run, outcomes)] if batch else []
-
-
-def missing_blobs(archive: Archive, catalog: Catalog) -> list[str]:
-    """Blobs whose files are not there, or which only an attachment knows of."""
-    return [
-        *catalog.blobs.dangling(),
-        *(
-            sha256
-            for folder in BLOB_FOLDERS
-            if (known := catalog.blobs.in_folder(folder))
-            for sha256 in archive.missing(folder, known.values())
-        ),
-    ]

@@ -1,7 +1,7 @@
-"""A tracker that has a new address: its archive continues there, once it is certain to be the same tracker.
+"""A tracker that has a new address: its archive continues there, once it is proved to be the same tracker.
 
-An address proves nothing, and mistaking another tracker for this one would call every file gone. So the tracker at the
-new address is asked for files that the archive holds, and must report the same id, name and size as the old one did.
+An address proves nothing, and with another tracker every file would be called gone. So the tracker at the new address
+is asked for files that the archive holds, and must report the same ids, names and sizes.
 """
 
 from __future__ import annotations
@@ -16,57 +16,58 @@ from migrator.pipeline.executor import SerialExecutor
 from migrator.ports import Source
 from migrator.store import Catalog
 
-SAMPLE = 12
-"""At most this many entities with files are asked for."""
-PAGES = 3
-"""Pages of each listing that are looked at where the archive holds no file of an entity."""
-SHOWN = 3
+SAMPLE_ENTITIES = 12
+"""Entities whose files are asked for."""
+MAX_PAGES = 3
+"""Pages of each listing that are read if the sample has files that belong to no entity."""
+MAX_SHOWN = 3
+"""Differences named in an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the new address says of the files that were asked for: how many are the same, and how the others differ."""
+    """How many files are the same at the new address, and how the others differ."""
 
     same: int
     differing: tuple[str, ...]
 
     @property
     def is_same(self) -> bool:
-        """Files are renamed, replaced and deleted in any tracker; in another one hardly a single one agrees."""
+        """Whether most files agree: some change in any tracker, and in another tracker hardly any would agree."""
         return self.same > len(self.differing)
 
 
 async def relocate(source: Source, catalog: Catalog, old: str, new: str) -> str:
-    """Let the archive of the tracker `old` go on as that of `new`, which `source` reads; gives a sentence on it.
+    """Make the archive of the tracker `old` that of `new`, which `source` reads; returns a sentence on it.
 
-    Whoever calls holds the archive. May be repeated. `ConfigError`, and nothing is changed, where the archive is of
-    neither or the tracker is another one.
+    The caller holds the archive. May be repeated. `ConfigError`, and nothing is changed, if the archive belongs to
+    neither, or the tracker is another one.
     """
     executor = SerialExecutor()
     try:
-        held = await executor.call(catalog.settings.get, "source")
-        if held == new:
+        current = await executor.call(catalog.settings.get, "source")
+        if current == new:
             return f"the archive is that of {new} already"
-        if held != old:
-            raise ConfigError(f"this archive holds {held or 'nothing yet'}, and not {old}: nothing was changed")
-        found = await _compared(source, await executor.call(catalog.files.sample, SAMPLE))
-        if not found.is_same:
-            raise ConfigError(_refusal(found, new))
+        if current != old:
+            raise ConfigError(f"this archive holds {current or 'nothing yet'}, and not {old}: nothing was changed")
+        comparison = await _compare(source, await executor.call(catalog.files.sample, SAMPLE_ENTITIES))
+        if not comparison.is_same:
+            raise ConfigError(_refusal(comparison, new))
         await executor.call(catalog.settings.move_source, old, new)
-        return f"{new} is the tracker that was {old}: {_told(found.same)} as the archive has it"
+        return f"{new} is the tracker that was {old}: {_files_there(comparison.same)} as the archive has it"
     finally:
         await executor.close()
 
 
-async def _compared(source: Source, sample: Sequence[Attachment]) -> Comparison:
-    """Ask the tracker for each sampled entity's files; where files belong to none, its listings are looked at."""
-    there: dict[str, Attachment] = {}
-    for owner in dict.fromkeys(one.owner for one in sample if one.owner.id):
-        there.update(_by_id(await _files_of(source, Entity(owner))))
-    if any(not one.owner.id for one in sample):
-        there.update(_by_id(await _first_pages(source)))
-    verdicts = [_difference(one, there.get(one.id)) for one in sample]
-    return Comparison(Counter(verdicts)[""], tuple(verdict for verdict in verdicts if verdict))
+async def _compare(source: Source, sample: Sequence[Attachment]) -> Comparison:
+    """Ask for the files of each entity in the sample; for files that belong to no entity, read the listings."""
+    listed: dict[str, Attachment] = {}
+    for owner in dict.fromkeys(file.owner for file in sample if file.owner.id):
+        listed.update(_by_id(await _files_of(source, Entity(owner))))
+    if any(not file.owner.id for file in sample):
+        listed.update(_by_id(await _first_pages(source)))
+    differences = [_difference(file, listed.get(file.id)) for file in sample]
+    return Comparison(Counter(differences)[""], tuple(filter(None, differences)))
 
 
 async def _files_of(source: Source, entity: Entity) -> tuple[Attachment, ...]:
@@ -77,40 +78,41 @@ async def _files_of(source: Source, entity: Entity) -> tuple[Attachment, ...]:
 
 
 async def _first_pages(source: Source) -> list[Attachment]:
-    found: list[Attachment] = []
+    files: list[Attachment] = []
     for stream in source.capabilities.streams:
         cursor = None
-        for _ in range(PAGES):
+        for _ in range(MAX_PAGES):
             page = await source.read(stream, cursor)
-            found += page.attachments
+            files += page.attachments
             if (cursor := page.next) is None:
                 break
-    return found
+    return files
 
 
 def _by_id(files: Iterable[Attachment]) -> dict[str, Attachment]:
     return {file.id: file for file in files}
 
 
-def _difference(one: Attachment, there: Attachment | None) -> str:
-    """How a file differs from what the archive knows; empty if it doesn't."""
-    what = f"attachment {one.id} ({one.name!r} of {one.owner})"
-    if there is None:
-        return f"{what} is not there"
-    if there.name != one.name:
-        return f"{what} is called {there.name!r}"
-    if None not in (one.size, there.size) and there.size != one.size:
-        return f"{what} has {there.size} bytes, not {one.size}"
+def _difference(held: Attachment, listed: Attachment | None) -> str:
+    """How a file differs from the one that the archive holds; empty if it doesn't."""
+    subject = f"attachment {held.id} ({held.name!r} of {held.owner})"
+    if listed is None:
+        return f"{subject} is not there"
+    if listed.name != held.name:
+        return f"{subject} is called {listed.name!r}"
+    if None not in (held.size, listed.size) and listed.size != held.size:
+        return f"{subject} has {listed.size} bytes, not {held.size}"
     return ""
 
 
-def _refusal(found: Comparison, new: str) -> str:
-    asked = found.same + len(found.differing)
-    if not asked:
+def _refusal(comparison: Comparison, new: str) -> str:
+    same, differing = comparison.same, comparison.differing
+    count = same + len(differing)
+    if not count:
         return f"the archive holds no file by which {new} could be known again; nothing was changed: use another folder"
-    some = "; ".join(found.differing[:SHOWN]) + ("; ..." if len(found.differing) > SHOWN else "")
-    return f"{new} is another tracker: {found.same} of {asked} files agree; {some}. Nothing was changed"
+    shown = "; ".join(differing[:MAX_SHOWN]) + ("; ..." if len(differing) > MAX_SHOWN else "")
+    return f"{new} is another tracker: {same} of {count} files agree; {shown}. Nothing was changed"
 
 
-def _told(count: int) -> str:
+def _files_there(count: int) -> str:
     return f"{count} file{'' if count == 1 else 's'} there"

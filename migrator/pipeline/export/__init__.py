@@ -1,7 +1,7 @@
 """Export: the files of an archive under their own names, as a folder, a bag or a ZIP file.
 
-Everything is built under another name and becomes DEST in one step when it is whole. So what a kill leaves behind is
-never mistaken for an export; the next export of this archive to the same place removes it.
+Everything is built under another name and renamed to DEST when it is complete. So what a kill leaves behind is never
+mistaken for an export; the next export of this archive to the same place removes it.
 
 Only files that are `stored` are exported, as by a load; files `gone` from the source only on request.
 
@@ -14,13 +14,14 @@ import asyncio
 import hashlib
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from typing_extensions import override
 
 from migrator.errors import ConfigError
 from migrator.filenames import (
@@ -30,27 +31,31 @@ from migrator.filenames import (
     UNSAFE_IN_A_BAG,
     fold,
     legal,
-    length,
+    length_on_windows,
     readable,
     unique,
 )
 from migrator.model import Blob, EntityRef, RunStatus
 from migrator.pipeline.export.copies import BlobDamagedError, can_clone
-from migrator.pipeline.export.formats import FORMATS, INDEX, ExportItem, ExportStoppedError
+from migrator.pipeline.export.formats import FORMATS, INDEX, ExportItem
+from migrator.pipeline.run import Job, RunContext, run_context
+from migrator.pipeline.stop import StopRequestedError
 from migrator.pipeline.summary import ExportSummary, Failure, Problem
 from migrator.progress import Progress, Silent
 from migrator.store import README, Archive, Catalog, FreeSpace, blob_name, disk_errors, sync_filesystem
 
 __all__ = ["ExportSettings", "export"]
 
-TOGETHER = 64
-"""Files placed in one hop to a thread."""
+FILES_PER_CALL = 64
+"""Files placed by one call on the executor."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportSettings:
-    """`shape` is tree, bagit or zip; `links`: hard links into the archive in place of copies, where there can be some;
-    `gone` takes files that the source no longer has.
+    """The settings of an export. `shape` is tree, bagit or zip.
+
+    `links`: hard links into the archive instead of copies, where possible. `gone` includes files that the source no
+    longer has.
     """
 
     destination: Path
@@ -67,18 +72,17 @@ async def export(
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
 ) -> ExportSummary:
-    """One run; the caller holds the archive. `ConfigError` if there is something at the destination already.
+    """One run; the caller holds the archive. `ConfigError` if the destination is in use.
 
-    A damaged or missing blob is named, and everything else exported: the status is `damaged` then.
+    If a blob is damaged or missing, everything else is exported, and the status is `damaged`.
     """
-    place = Destination(archive.root, settings.destination, file=settings.shape == "zip")
-    run = await asyncio.to_thread(catalog.runs.begin, "export")
-    work = _Export(archive, catalog, settings, place, run, progress or Silent(), stop or asyncio.Event())
-    return await work.run()
+    destination = Destination(archive.root, settings.destination, file=settings.shape == "zip")
+    async with run_context(catalog, "export", mends_journal=False) as context:
+        return await context.execute(_Export(archive, settings, destination, context, progress or Silent()), stop)
 
 
 class Destination:
-    """Where an export is built, and how it gets its name. Building one refuses a destination that is in use."""
+    """Where an export is built, and how it gets its name. `ConfigError` if the destination is in use."""
 
     def __init__(self, root: Path, destination: Path, *, file: bool) -> None:
         self.path, self._file = Path(os.path.realpath(destination)), file
@@ -86,41 +90,41 @@ class Destination:
             raise ConfigError(f"{readable(destination)} is inside of the archive")
         exists = os.path.lexists(self.path)
         key = hashlib.sha256(os.fsencode(f"{os.path.realpath(root)}\0{self.path}")).hexdigest()[:12]
-        # An empty folder that is a mount point, or stands where we may not write, can't be replaced: it is filled.
+        # An empty folder can't be replaced if it is a mount point or we may not write to its parent: it is filled.
         self._inside = exists and (self.path.is_mount() or not os.access(self.path.parent, os.W_OK))
         self.partial = (self.path if self._inside else self.path.parent) / f".export-{key}.partial"
         if exists and (
-            file or not self.path.is_dir() or {part.name for part in self.path.iterdir()} - {self.partial.name}
+            file or not self.path.is_dir() or {entry.name for entry in self.path.iterdir()} - {self.partial.name}
         ):
             raise ConfigError(f"{readable(destination)} exists{'' if file else ' and is no empty folder'}")
 
     def prepare(self) -> None:
-        """Sweep away what an earlier export left half-done."""
+        """Remove what an earlier export left half done."""
         self.partial.parent.mkdir(parents=True, exist_ok=True)
         self.sweep()
 
     def sweep(self) -> None:
-        """Nothing of it is left."""
+        """Remove all that was built."""
         if self.partial.is_dir():
             shutil.rmtree(self.partial)
         else:
             self.partial.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """It is whole and safe on disk: give it its name. Never takes the place of anything but an empty folder."""
+        """Make it safe on disk, then give it its name. It never replaces anything but an empty folder."""
         sync_filesystem(self.partial.parent)
         if self._file:
             self._name_file()
         elif self._inside:
-            for part in sorted(self.partial.iterdir(), key=lambda part: part.name in {INDEX, "bagit.txt"}):
-                part.rename(self.path / part.name)
+            for entry in sorted(self.partial.iterdir(), key=lambda entry: entry.name in {INDEX, "bagit.txt"}):
+                entry.rename(self.path / entry.name)
             self.partial.rmdir()
         else:
             self.partial.rename(self.path)
         sync_filesystem(self.path.parent)
 
     def _name_file(self) -> None:
-        """A link refuses a name in use; where there are no links, looking has to do."""
+        """A hard link fails if the name is in use. A file system without links is only asked before."""
         try:
             self.path.hardlink_to(self.partial)
         except FileExistsError:
@@ -132,128 +136,119 @@ class Destination:
         self.partial.unlink(missing_ok=True)
 
 
-@dataclass(slots=True)
-class _Tally:
-    files: int = 0
-    size: int = 0
-    problems: dict[str, Problem] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
+class _Export(Job[ExportSummary]):
+    """One export. Everything that blocks runs on the executor, so files are placed one after the other."""
 
-
-class _Export:
     def __init__(
         self,
         archive: Archive,
-        catalog: Catalog,
         settings: ExportSettings,
-        place: Destination,
-        run: int,
+        destination: Destination,
+        context: RunContext,
         progress: Progress,
-        stop: asyncio.Event,
     ) -> None:
-        self._archive, self._catalog, self._settings, self._place = archive, catalog, settings, place
-        self._run, self._progress, self._stop = run, progress, stop
-        self._loop = asyncio.get_running_loop()
-        self._tally = _Tally()
-        self._shape = FORMATS[settings.shape](place.partial, self._moved, links=settings.links)
+        self._archive, self._settings, self._destination = archive, settings, destination
+        self._catalog, self._executor, self._stop = context.catalog, context.executor, context.stop
+        self._progress, self._loop = progress, asyncio.get_running_loop()
+        self._format = FORMATS[settings.shape](destination.partial, self._on_bytes, links=settings.links)
+        self._files = self._bytes = 0
+        self._finished = False
+        self._problems: dict[str, Problem] = {}
+        self._failures: list[Failure] = []
 
-    async def run(self) -> ExportSummary:
-        began, status = time.monotonic(), RunStatus.FAILED
-        try:
-            with disk_errors(str(self._place.path)):
-                await asyncio.to_thread(self._begin)
-                await self._all()
-                status = await asyncio.to_thread(self._end)
-        finally:
-            if status in {RunStatus.FAILED, RunStatus.INTERRUPTED}:
-                with suppress(OSError):
-                    self._shape.abandon()
-                    await asyncio.to_thread(self._place.sweep)
-            summary = self._summary(status, time.monotonic() - began)
-            await asyncio.to_thread(self._record, status, summary)
-        return summary
-
-    def _moved(self, size: int) -> None:
-        """From a thread: tell the progress, and end the work at hand if the run is being stopped."""
-        self._loop.call_soon_threadsafe(self._progress.moved, size)
-        if self._stop.is_set():
-            raise ExportStoppedError
-
-    def _begin(self) -> None:
-        self._place.prepare()
-        self._expect_room()
-        self._shape.begin()
-
-    def _expect_room(self) -> None:
-        """Copies need as much as the files, clones nothing; how far a ZIP file shrinks isn't known beforehand."""
-        to, settings = self._place.partial.parent, self._settings
-        linked = settings.links and to.stat().st_dev == self._archive.blobs.stat().st_dev
-        if settings.shape != "zip" and not linked and not self._clones():
-            FreeSpace(to).require(self._catalog.exports.size(gone=settings.gone)[1])
-
-    def _clones(self) -> bool:
-        return can_clone(self._archive.root / README, self._place.partial)
-
-    async def _all(self) -> None:
-        count, size = await asyncio.to_thread(self._catalog.exports.size, gone=self._settings.gone)
-        self._progress.known(count, size)
-        avoid = UNSAFE_IN_A_BAG if self._settings.shape == "bagit" else ""
-        items = named(self._catalog.exports.files(gone=self._settings.gone), avoid)
-        while not self._stop.is_set() and (some := await asyncio.to_thread(lambda: list(islice(items, TOGETHER)))):
-            with suppress(ExportStoppedError):
-                failed = await asyncio.to_thread(self._place_some, some)
-                for number in range(len(some)):
+    @override
+    async def work(self) -> None:
+        call = self._executor.call
+        with disk_errors(str(self._destination.path)), suppress(StopRequestedError):
+            await call(self._begin)
+            self._progress.known(*await call(self._catalog.exports.size, gone=self._settings.gone))
+            items = await call(self._items)
+            while batch := await call(lambda: list(islice(items, FILES_PER_CALL))):
+                failed = await call(self._place, batch)
+                for number in range(len(batch)):
                     self._progress.done(failed=number < failed)
+            with self._stop.in_flight():
+                await call(self._finish)
+        self._stop.left_undone |= not self._finished
 
-    def _place_some(self, items: list[ExportItem]) -> int:
-        """Place files; gives how many of them could not be."""
-        before = len(self._tally.failures)
-        for item in items:
-            try:
-                self._shape.add(item, self._archive.path_of(item.blob.sha256))
-                self._tally.files, self._tally.size = self._tally.files + 1, self._tally.size + item.blob.size
-            except BlobDamagedError as error:
-                self._damaged(item, str(error))
-        return len(self._tally.failures) - before
+    @override
+    async def flush(self) -> None:
+        """Remove an unfinished export."""
+        if not self._finished:
+            await self._executor.call(self._discard)
 
-    def _damaged(self, item: ExportItem, problem: str) -> None:
-        sha256, code = item.blob.sha256, "E02" if problem == "missing" else "E01"
-        path = blob_name(sha256)
-        self._tally.problems[sha256] = Problem(code, problem, sha256, path)
-        owner, reason = EntityRef(item.kind, item.entity_id), f"its blob is {problem}: {path}"
-        self._tally.failures.append(Failure(owner, item.attachment_id, item.name, reason))
-
-    def _end(self) -> RunStatus:
-        if self._stop.is_set():
-            return RunStatus.INTERRUPTED
-        self._shape.end(self._catalog.settings.get("source") or "")
-        self._place.finish()
-        return RunStatus.DAMAGED if self._tally.problems else RunStatus.COMPLETE
-
-    def _summary(self, status: RunStatus, seconds: float) -> ExportSummary:
-        kept = status in {RunStatus.COMPLETE, RunStatus.DAMAGED}
+    @override
+    def summary(self, status: RunStatus) -> ExportSummary:
+        self._catalog.blobs.record_problems(
+            {sha256: problem.problem for sha256, problem in self._problems.items()}, whole=False
+        )
         return ExportSummary(
-            run=self._run,
-            status=status,
             format=self._settings.shape,
             destination=readable(self._settings.destination),
-            files=self._tally.files if kept else 0,
-            bytes=self._tally.size if kept else 0,
-            seconds=seconds,
-            problems=tuple(self._tally.problems.values()),
-            failures=tuple(self._tally.failures),
+            files=self._files if self._finished else 0,
+            bytes=self._bytes if self._finished else 0,
+            problems=tuple(self._problems.values()),
+            failures=tuple(self._failures),
         )
 
-    def _record(self, status: RunStatus, summary: ExportSummary) -> None:
-        problems = {sha256: problem.problem for sha256, problem in self._tally.problems.items()}
-        self._catalog.blobs.record_problems(problems, whole=False)
-        self._catalog.runs.end(self._run, status, summary.as_json())
+    def _on_bytes(self, size: int) -> None:
+        """The format calls this for each chunk, on the executor."""
+        self._loop.call_soon_threadsafe(self._progress.transferred, size)
+        self._stop.check()
+
+    def _begin(self) -> None:
+        self._destination.prepare()
+        self._require_space()
+        self._format.begin()
+
+    def _require_space(self) -> None:
+        """Copies need as much space as the files, clones none; how much a ZIP file needs isn't known beforehand."""
+        folder, settings = self._destination.partial.parent, self._settings
+        linked = settings.links and folder.stat().st_dev == self._archive.blobs.stat().st_dev
+        if settings.shape != "zip" and not linked and not self._clones():
+            FreeSpace(folder).require(self._catalog.exports.size(gone=settings.gone)[1])
+
+    def _clones(self) -> bool:
+        return can_clone(self._archive.root / README, self._destination.partial)
+
+    def _items(self) -> Iterator[ExportItem]:
+        avoid = UNSAFE_IN_A_BAG if self._settings.shape == "bagit" else ""
+        return named(self._catalog.exports.files(gone=self._settings.gone), avoid)
+
+    def _place(self, items: list[ExportItem]) -> int:
+        """Place files; returns how many of them could not be."""
+        before = len(self._failures)
+        for item in items:
+            try:
+                self._format.add(item, self._archive.path_of(item.blob.sha256))
+                self._files, self._bytes = self._files + 1, self._bytes + item.blob.size
+            except BlobDamagedError as error:
+                self._note_damage(item, str(error))
+        return len(self._failures) - before
+
+    def _note_damage(self, item: ExportItem, problem: str) -> None:
+        sha256, code = item.blob.sha256, "E02" if problem == "missing" else "E01"
+        path = blob_name(sha256)
+        self._problems[sha256] = Problem(code, problem, sha256, path)
+        owner, reason = EntityRef(item.kind, item.entity_id), f"its blob is {problem}: {path}"
+        self._failures.append(Failure(owner, item.attachment_id, item.name, reason))
+
+    def _finish(self) -> None:
+        self._stop.check()
+        self._format.end(self._catalog.settings.get("source") or "")
+        self._destination.finish()
+        self._finished = True
+
+    def _discard(self) -> None:
+        with suppress(OSError):
+            self._format.discard()
+            self._destination.sweep()
 
 
 def named(rows: Iterator[dict[str, Any]], avoid: str = "") -> Iterator[ExportItem]:
-    """Each file (in the order of kinds and entities) with its path in the tree; no two are the same anywhere.
+    """Each row (ordered by kind and entity) with its path in the tree, different from all others on any file system.
 
-    `avoid`: characters that no path has, though they are legal.
+    `avoid`: characters that must not be in a path although they are legal.
     """
     kinds, folders, names = {fold(INDEX)}, set[str](), set[str]()
     kind = folder = ""
@@ -274,7 +269,7 @@ def named(rows: Iterator[dict[str, Any]], avoid: str = "") -> Iterator[ExportIte
                 MAX_FOLDER_CHARACTERS,
                 extension=False,
             )
-        room = MAX_PATH_CHARACTERS - length(kind) - length(folder) - 2
+        room = MAX_PATH_CHARACTERS - length_on_windows(kind) - length_on_windows(folder) - 2
         name = unique(legal(row["name"], room, avoid=avoid), names, room)
         yield ExportItem(
             f"{kind}/{folder}/{name}",

@@ -1,6 +1,7 @@
-"""Copies of blobs: hashed before they are trusted, and cloned where the file system can share blocks.
+"""Copies of blobs: hashed before they are trusted, and cloned if the file system can share blocks.
 
-A copy belongs to whoever gets it: writable, dated as the attachment, nothing of the archive hangs on it. All block.
+A copy is an ordinary file, writable and dated like the attachment; the archive doesn't depend on it. All functions
+block.
 """
 
 from __future__ import annotations
@@ -19,57 +20,54 @@ from typing import BinaryIO
 from migrator.model import Blob
 from migrator.store import OWNER_ONLY, own_limits
 
-CHUNK = 1024 * 1024
+READ_BYTES = 1024 * 1024
 FICLONE = 0x40049409
-"""ioctl_ficlone(2): one file gets the blocks of another, and keeps them when that changes. btrfs, XFS, NFS 4.2, ..."""
+"""ioctl_ficlone(2): a file shares the blocks of another until either is changed. btrfs, XFS, NFS 4.2, ..."""
 
-Remapped = Callable[[int], None]
-"""Told of each chunk; may raise to end the work."""
+OnBytes = Callable[[int], None]
+"""Called with the size of each chunk; may raise to end the work."""
 
 
 class BlobDamagedError(Exception):
-    """A blob is `damaged` or `missing`, as the message says."""
+    """A blob can't be exported; the message is `damaged` or `missing`."""
 
 
 def chunks(file: BinaryIO | io.FileIO) -> Iterator[bytes]:
-    """What is left of a file."""
-    while chunk := file.read(CHUNK):
+    """The rest of a file."""
+    while chunk := file.read(READ_BYTES):
         yield chunk
 
 
-def is_sound(wanted: Blob, blob: Path, moved: Remapped) -> bool:
-    """Whether a blob is what its name says."""
+def is_sound(wanted: Blob, blob: Path, on_bytes: OnBytes) -> bool:
+    """Whether the blob's file has the content that its name says."""
     try:
         with _opened(blob) as file:
-            return _hashed(chunks(file), moved) == wanted
+            return _hashed(chunks(file), on_bytes) == wanted
     except OSError:
         return False
 
 
-def copy_blob(wanted: Blob, blob: Path, path: Path, moved: Remapped, created_at: str = "") -> None:
-    """A new file at `path` with the content of a blob.
-
-    `BlobDamagedError`, and no file, if that is not what its name says.
-    """
+def copy_blob(wanted: Blob, blob: Path, path: Path, on_bytes: OnBytes, created_at: str = "") -> None:
+    """Make a new file at `path` with the content of a blob. `BlobDamagedError`, and no file, if that is damaged."""
     try:
         file = _opened(blob)
     except OSError as error:
         raise damaged(blob) from error
     with file, io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, OWNER_ONLY), "r+b") as out:
-        found = _hashed(chunks(out) if _cloned(file, out) else _copied(file, out), moved)
+        copied = _hashed(chunks(out) if _cloned(file, out) else _copied(file, out), on_bytes)
         _date(out, created_at)
-    if found != wanted:
+    if copied != wanted:
         path.unlink()
         raise damaged(blob)
 
 
 def damaged(blob: Path) -> BlobDamagedError:
-    """What is wrong with a blob that is not what it should be."""
+    """The error for a blob that is not sound."""
     return BlobDamagedError("damaged" if os.path.lexists(blob) else "missing")
 
 
 def can_clone(path: Path, probe: Path) -> bool:
-    """Whether copies of this file beside `probe`, which is not there, would take no room. Tries it, leaves nothing."""
+    """Whether a copy of this file at `probe` would be a clone, which takes no space. Tries it, and removes it."""
     try:
         with path.open("rb", buffering=0) as file, probe.open("xb", buffering=0) as out:
             return _cloned(file, out)
@@ -80,7 +78,7 @@ def can_clone(path: Path, probe: Path) -> bool:
 
 
 def _cloned(file: io.FileIO, out: io.FileIO) -> bool:
-    """False, and nothing written, where the file system can't do it, or not between these two files."""
+    """Clone a file; False, and nothing is written, if the file system can't, or not between these two."""
     if not sys.platform.startswith("linux"):
         return False
     try:
@@ -90,17 +88,17 @@ def _cloned(file: io.FileIO, out: io.FileIO) -> bool:
     return True
 
 
-def _hashed(pieces: Iterator[bytes], moved: Remapped) -> Blob:
+def _hashed(content: Iterator[bytes], on_bytes: OnBytes) -> Blob:
     sha256, size = hashlib.sha256(), 0
-    for piece in pieces:
-        sha256.update(piece)
-        size += len(piece)
-        moved(len(piece))
+    for chunk in content:
+        sha256.update(chunk)
+        size += len(chunk)
+        on_bytes(len(chunk))
     return Blob(sha256.hexdigest(), size)
 
 
 def _copied(file: io.FileIO, out: io.FileIO) -> Iterator[bytes]:
-    """The chunks of a file, each written to the other before it is given."""
+    """Copy a file, and yield each chunk once it is written."""
     for chunk in chunks(file):
         view = memoryview(chunk)
         while view:
@@ -109,7 +107,7 @@ def _copied(file: io.FileIO, out: io.FileIO) -> Iterator[bytes]:
 
 
 def _date(out: io.FileIO, created_at: str) -> None:
-    """The file was last changed when it was attached, as far as the file system can say so."""
+    """Date the file as the attachment, as far as the file system allows."""
     with suppress(ValueError, OverflowError, OSError):
         date = datetime.fromisoformat(created_at)
         at = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
@@ -117,6 +115,6 @@ def _date(out: io.FileIO, created_at: str) -> None:
 
 
 def _opened(blob: Path) -> io.FileIO:
-    """The blob itself: never what a link in its place points to."""
+    """Open a blob. A symbolic link in its place is refused."""
     with own_limits(str(blob)):
         return io.FileIO(os.open(blob, os.O_RDONLY | os.O_NOFOLLOW))

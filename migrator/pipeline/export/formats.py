@@ -1,9 +1,9 @@
 """The formats of an export: a tree, a bag (BagIt, RFC 8493) and a ZIP file. All of them block; they run in a thread.
 
-All three hold the same tree with the same `index.csv`; a bag has it under `data/`.
+All three contain the same tree with the same `index.csv`; a bag has it under `data/`.
 
-Beware: bytes are trusted only once they were hashed. A link is made, and a ZIP entry begun, only after that; a copy is
-hashed while it is written, and thrown away if it is not what it should be.
+Beware: a blob is trusted only after it was hashed. For a link and a ZIP entry that is done before; a copy is hashed
+while it is written, and deleted if it is wrong.
 """
 
 from __future__ import annotations
@@ -25,17 +25,13 @@ from typing_extensions import override
 
 from migrator.filenames import on_disk
 from migrator.model import Blob
-from migrator.pipeline.export.copies import Remapped, chunks, copy_blob, damaged, is_sound
+from migrator.pipeline.export.copies import OnBytes, chunks, copy_blob, damaged, is_sound
 from migrator.store import OWNER_ONLY
 
 INDEX = "index.csv"
 COLUMNS = ("path", "kind", "entity_id", "attachment_id", "name", "size", "sha256")
-SAMPLE = 64 * 1024
-"""So much of a file tells whether deflating it is worth the time."""
-
-
-class ExportStoppedError(Exception):
-    """The run is being stopped."""
+SAMPLE_BYTES = 64 * 1024
+"""Bytes of a file that decide whether deflating it is worth the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +48,27 @@ class ExportItem:
 
 
 class ExportFormat(Protocol):
-    """What an export writes into."""
+    """Writes the files of an export."""
 
     @abstractmethod
     def begin(self) -> None:
-        """Make what is there before the first file."""
+        """Make what must exist before the first file."""
 
     @abstractmethod
     def add(self, item: ExportItem, blob: Path) -> None:
-        """Place one file; `BlobDamagedError` where the blob is not what it should be."""
+        """Place one file; `BlobDamagedError` if its blob is damaged or missing."""
 
     @abstractmethod
     def end(self, source: str) -> None:
-        """All files are placed."""
+        """All files are placed: write what comes last, and close everything."""
 
     @abstractmethod
-    def abandon(self) -> None:
-        """Let go of what is open."""
+    def discard(self) -> None:
+        """Close everything; what was written is deleted by the caller."""
 
 
 class _Index:
-    """The lines of `index.csv`, in a file of its own until they are wanted."""
+    """`index.csv`, written row by row."""
 
     def __init__(self, file: io.TextIOWrapper) -> None:
         self.file, self._rows = file, csv.writer(file)
@@ -86,42 +82,40 @@ class _Index:
 
 
 class Tree(ExportFormat):
-    """A folder of files: copies, or with `links` hard links into the archive where there can be some."""
+    """A folder of files: copies, or with `links` hard links into the archive where possible."""
 
-    def __init__(self, root: Path, moved: Remapped, *, links: bool) -> None:
-        self._root, self._moved, self._links = root, moved, links
+    def __init__(self, root: Path, on_bytes: OnBytes, *, links: bool) -> None:
+        self._root, self._on_bytes, self._links = root, on_bytes, links
         self._sound: dict[str, bool] = {}
         self._index: _Index | None = None
         self._folder: Path | None = None
 
     @property
     def top(self) -> Path:
-        """Where the tree begins."""
+        """The top folder of the tree."""
         return self._root
 
     @override
     def begin(self) -> None:
-        """Make the folder."""
         self._root.mkdir(mode=0o700)
         self.top.mkdir(mode=0o700, exist_ok=True)
         self._index = _Index(_text_file(self.top / INDEX))
 
     @override
     def add(self, item: ExportItem, blob: Path) -> None:
-        """Place one file; `BlobDamagedError` if its blob is not what its name says."""
         path = self.top / on_disk(item.path)
         if path.parent != self._folder:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder = path.parent
         if not (self._links and self._linked(item.blob, blob, path)):
-            copy_blob(item.blob, blob, path, self._moved, item.created_at)
+            copy_blob(item.blob, blob, path, self._on_bytes, item.created_at)
         if self._index:
             self._index.add(item)
 
     def _linked(self, wanted: Blob, blob: Path, path: Path) -> bool:
-        """False where there can be no link: another file system, or too many links to one file."""
+        """Make a hard link; False if that is impossible: another file system, or too many links to one file."""
         if wanted.sha256 not in self._sound:
-            self._sound[wanted.sha256] = is_sound(wanted, blob, self._moved)
+            self._sound[wanted.sha256] = is_sound(wanted, blob, self._on_bytes)
         if not self._sound[wanted.sha256]:
             raise damaged(blob)
         try:
@@ -134,12 +128,10 @@ class Tree(ExportFormat):
 
     @override
     def end(self, source: str) -> None:
-        """All files are placed."""
-        self.abandon()
+        self.discard()
 
     @override
-    def abandon(self) -> None:
-        """Let go of what is open."""
+    def discard(self) -> None:
         if self._index:
             self._index.file.close()
 
@@ -147,8 +139,8 @@ class Tree(ExportFormat):
 class Bag(Tree):
     """A bag: the tree under `data/`, with manifests."""
 
-    def __init__(self, root: Path, moved: Remapped, *, links: bool) -> None:
-        super().__init__(root, moved, links=links)
+    def __init__(self, root: Path, on_bytes: OnBytes, *, links: bool) -> None:
+        super().__init__(root, on_bytes, links=links)
         self._manifest: io.TextIOWrapper | None = None
         self._count = self._size = 0
 
@@ -178,32 +170,32 @@ class Bag(Tree):
             self._index.file.close()
         index = (self.top / INDEX).read_bytes()
         self._list(INDEX, Blob(hashlib.sha256(index).hexdigest(), len(index)))
-        self.abandon()
+        self.discard()
         (self._root / "bagit.txt").write_bytes(b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
-        told = {
+        tags = {
             "Source-Organization": source,
             "Bagging-Date": datetime.now(UTC).date().isoformat(),
             "Payload-Oxum": f"{self._size}.{self._count}",
             "Bag-Software-Agent": "migrator",
         }
-        lines = "".join(f"{label}: {' '.join(value.split())}\n" for label, value in told.items() if value)
+        lines = "".join(f"{label}: {' '.join(value.split())}\n" for label, value in tags.items() if value)
         (self._root / "bag-info.txt").write_bytes(lines.encode())
-        tags = ("bag-info.txt", "bagit.txt", "manifest-sha256.txt")
-        sums = [f"{_sha256(self._root / tag)}  {tag}\n" for tag in tags]
+        tag_files = ("bag-info.txt", "bagit.txt", "manifest-sha256.txt")
+        sums = [f"{_sha256(self._root / name)}  {name}\n" for name in tag_files]
         (self._root / "tagmanifest-sha256.txt").write_bytes("".join(sums).encode())
 
     @override
-    def abandon(self) -> None:
-        super().abandon()
+    def discard(self) -> None:
+        super().discard()
         if self._manifest:
             self._manifest.close()
 
 
 class Zip(ExportFormat):
-    """A ZIP64 file; what gets smaller by deflating is deflated, the rest stored."""
+    """A ZIP64 file; files that deflating makes smaller are deflated, the others stored."""
 
-    def __init__(self, root: Path, moved: Remapped, *, links: bool) -> None:  # noqa: ARG002 - no links in a ZIP file
-        self._path, self._moved = root, moved
+    def __init__(self, root: Path, on_bytes: OnBytes, *, links: bool) -> None:  # noqa: ARG002 - no links in a ZIP file
+        self._path, self._on_bytes = root, on_bytes
         self._sound: dict[str, bool] = {}
         self._text = io.StringIO()
         self._index = csv.writer(self._text)
@@ -211,7 +203,6 @@ class Zip(ExportFormat):
 
     @override
     def begin(self) -> None:
-        """Make the file."""
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
         self._file = os.fdopen(handle, "w+b")
         self._zip = zipfile.ZipFile(self._file, "w", allowZip64=True)
@@ -221,16 +212,16 @@ class Zip(ExportFormat):
     def add(self, item: ExportItem, blob: Path) -> None:
         wanted = item.blob
         if wanted.sha256 not in self._sound:
-            self._sound[wanted.sha256] = is_sound(wanted, blob, self._moved)
+            self._sound[wanted.sha256] = is_sound(wanted, blob, self._on_bytes)
         if not self._sound[wanted.sha256] or self._zip is None:
             raise damaged(blob)
         with blob.open("rb", buffering=0) as file:
-            entry = _entry(item.path, item.created_at, file.read(SAMPLE), wanted.size)
+            entry = _entry(item.path, item.created_at, file.read(SAMPLE_BYTES), wanted.size)
             file.seek(0)
             with self._zip.open(entry, "w", force_zip64=wanted.size >= 2**31) as out:
                 for chunk in chunks(file):
                     out.write(chunk)
-                    self._moved(0)
+                    self._on_bytes(0)
         self._index.writerow(
             [item.path, item.kind, item.entity_id, item.attachment_id, item.name, wanted.size, wanted.sha256]
         )
@@ -239,14 +230,14 @@ class Zip(ExportFormat):
     def end(self, source: str) -> None:
         if self._zip is not None:
             body = self._text.getvalue().encode("utf-8", "backslashreplace")
-            self._zip.writestr(_entry(INDEX, "", body[:SAMPLE], len(body)), body)
+            self._zip.writestr(_entry(INDEX, "", body[:SAMPLE_BYTES], len(body)), body)
             self._zip.comment = " ".join(f"files of {source}".split()).encode()[:1000]
             self._zip.close()
             self._file.close()
 
     @override
-    def abandon(self) -> None:
-        """The file is thrown away, so what its end would tell is not written."""
+    def discard(self) -> None:
+        """The file is deleted, so its central directory is not written."""
         if self._zip is not None:
             self._zip.fp = None
             self._file.close()
@@ -265,7 +256,7 @@ def _entry(path: str, created_at: str, sample: bytes, size: int) -> zipfile.ZipI
 
 
 def _date(created_at: str) -> tuple[int, int, int, int, int, int]:
-    """When the file was attached, as ZIP can say it."""
+    """The date of the attachment, as far as ZIP can express it."""
     with suppress(ValueError):
         date = datetime.fromisoformat(created_at)
         if 1980 <= date.year <= 2107:

@@ -1,10 +1,9 @@
 """Load: read -> map (and create what is missing) -> plan -> upload -> record.
 
-The plan is rows in the catalog, one for each attachment and target entity. A run processes those that are not settled
-yet, several target entities side by side; see `upload.py` for one entity.
+The plan consists of rows in the catalog, one for each attachment and target entity. A run processes those that are not
+settled yet, several target entities side by side; `upload.py` has what happens to one entity.
 
-Beware: a plan is only as good as the mapping it was made from. What an earlier mapping planned and nobody sent is
-dropped first.
+Beware: a plan is only as good as its mapping. What an earlier mapping planned, and no run has sent, is dropped first.
 """
 
 from __future__ import annotations
@@ -16,22 +15,23 @@ from typing_extensions import override
 from migrator.model import EntityRef, RunStatus, UploadStatus
 from migrator.pipeline.load.arrivals import fits, is_passing, likeness, resembles
 from migrator.pipeline.load.content_check import ContentCheck
-from migrator.pipeline.load.left_out import Left
-from migrator.pipeline.load.remapped import Remapped, former, to_delete
+from migrator.pipeline.load.left_out import Leftovers
+from migrator.pipeline.load.remapped import Remapped, deletable, remapped_uploads
 from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.load.stubs import StubCreator
 from migrator.pipeline.load.upload import Uploader
 from migrator.pipeline.run import Job, RunContext, run_context
-from migrator.pipeline.summary import Failure, LoadSummary, UploadCounts
+from migrator.pipeline.summary import AlteredUpload, Failure, LoadSummary, UploadCounts
 from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
 from migrator.store import Archive, Catalog
 
-__all__ = ["LoadSettings", "Remapped", "fits", "is_passing", "likeness", "load", "resembles", "to_delete"]
+__all__ = ["LoadSettings", "Remapped", "deletable", "fits", "is_passing", "likeness", "load", "resembles"]
 
 
 UNSETTLED = {UploadStatus.PLANNED, UploadStatus.IN_DOUBT, UploadStatus.FAILED}
+"""Statuses of uploads that the next run goes on with."""
 
 
 async def load(
@@ -45,55 +45,51 @@ async def load(
 ) -> LoadSummary:
     """One run: uploads what is mapped and not at the target yet. The caller holds the archive.
 
-    Gives the summary of `contract.md`. In a dry run nothing is sent, and nothing recorded but the run and its plan.
-    `ConfigError`, and there was no run, where no row of the mapping names anything in the archive.
+    In a dry run nothing is sent, and nothing recorded but the run and its plan. `ConfigError`, and there was no run, if
+    no row of the mapping names anything in the archive.
     """
-    left = Left(catalog, settings)
-    async with run_context(catalog, "load", left.expect_something) as context:
+    leftovers = Leftovers(catalog, settings)
+    async with run_context(catalog, "load", leftovers.require_matches) as context:
         uploader = Uploader(target, archive, settings, context, progress or Silent())
-        work = _Load(uploader, target, settings, context, left)
-        return left.whole(await context.execute(work, stop or asyncio.Event()))
+        job = _Load(uploader, target, settings, context, leftovers)
+        summary = await context.execute(job, stop)
+        return await context.executor.call(leftovers.complete, summary)
 
 
 class _Load(Job[LoadSummary]):
     def __init__(
-        self, uploader: Uploader, target: Target, settings: LoadSettings, context: RunContext, left: Left
+        self, uploader: Uploader, target: Target, settings: LoadSettings, context: RunContext, leftovers: Leftovers
     ) -> None:
-        self._uploader, self._target, self._settings, self._left = uploader, target, settings, left
-        self._catalog, self._executor, self._run, self._stop = (
-            context.catalog,
-            context.executor,
-            context.run,
-            context.stop,
-        )
-        self._stubs = self._may_create() if settings.create_missing else None
+        self._uploader, self._target, self._settings, self._leftovers = uploader, target, settings, leftovers
+        self._catalog, self._executor = context.catalog, context.executor
+        self._run, self._stop = context.run, context.stop
+        self._stubs: StubCreator | None = None
+        if settings.creates:
+            self._stubs = StubCreator(target, self._catalog, settings, self._executor, self._stop)
         self._planned = False
         self._unmapped = 0
         self._content: ContentCheck | None = None
         self._skipped: set[tuple[str, EntityRef]] = set()
 
-    def _may_create(self) -> StubCreator:
-        return StubCreator(self._target, self._catalog, self._settings, self._executor, self._stop)
-
     @override
     async def flush(self) -> None:
-        """Every upload is recorded as soon as it is settled."""
+        """Every upload is recorded as soon as it is settled, so nothing waits here."""
 
     def _plan(self) -> None:
-        """A row for every upload to come; files of entities without a row in the mapping are counted."""
+        """Add a row for every upload to come, and count the files of entities without a row in the mapping."""
         mapping = self._settings.mapping
-        without = {owner: count for owner, count in self._catalog.entities.owners() if not mapping.get(owner)}
-        self._left.without, self._unmapped = list(without), sum(without.values())
+        unmapped = {owner: count for owner, count in self._catalog.entities.owners() if not mapping.get(owner)}
+        self._leftovers.unmapped, self._unmapped = list(unmapped), sum(unmapped.values())
         pairs = ((owner, to) for owner, targets in mapping.items() for to in targets)
         self._catalog.uploads.plan(self._run, self._settings.identity, pairs)
         self._planned = True
         if self._settings.selection.partial:
-            self._pick()
+            self._select()
 
-    def _pick(self) -> None:
-        """Take what the selection wants, settled or not, so that a repeated run takes the same entities."""
+    def _select(self) -> None:
+        """Apply the selection also to settled uploads, so that a repeated run selects the same entities."""
         for attachment, to, status in self._catalog.uploads.planned(self._settings.identity):
-            if not self._uploader.choice.select(attachment) and status in UNSETTLED:
+            if not self._uploader.selector.select(attachment) and status in UNSETTLED:
                 self._skipped.add((attachment.id, to))
 
     @override
@@ -106,7 +102,7 @@ class _Load(Job[LoadSummary]):
         failures = [*failures, *(self._content.unread if self._content else ())]
         failures += self._stubs.failures if self._stubs else []
         planned = sum(counts.values()) - counts[UploadStatus.ROLLED_BACK]
-        asked_for = planned - len(self._skipped) if self._settings.selection.partial else planned
+        selected = planned - len(self._skipped)
         summary = LoadSummary(
             uploads=UploadCounts(
                 planned=planned,
@@ -120,17 +116,18 @@ class _Load(Job[LoadSummary]):
             rehearsal=self._uploader.dry_run.rows if dry_run else None,
             content=self._content.counts() if self._content else None,
             stubs=self._stubs.summary(dry_run=dry_run) if self._stubs else None,
-            changed=(former(catalog, identity, self._settings.mapping) or None) if self._planned else None,
-            altered=tuple(catalog.summaries.altered_uploads(identity, self._run)) or None,
+            changed=(remapped_uploads(catalog, identity, self._settings.mapping) or None) if self._planned else None,
+            altered=tuple(AlteredUpload(**row) for row in catalog.summaries.altered_uploads(identity, self._run))
+            or None,
             bytes=catalog.summaries.uploaded_bytes(identity, self._run),
             failures=tuple(failures),
         )
-        return self._left.added_to(summary, asked_for, planned=planned)
+        return self._leftovers.add_to(summary, planned=planned, selected=selected)
 
     @override
     async def work(self) -> None:
         if self._stubs:
-            await self._stubs.expect()
+            await self._stubs.require_creatable()
         if self._stubs and not self._settings.dry_run:
             await self._stubs.create()
         await self._executor.call(self._plan)
@@ -142,10 +139,12 @@ class _Load(Job[LoadSummary]):
             await self._check_content()
 
     async def _check_content(self) -> None:
-        """Read back what this run settled; all that is recorded as there, if it had nothing to settle."""
+        """Read back the files that this run settled; if there were none, all that are recorded as arrived."""
         arrived, identity = self._catalog.uploads.all_arrived, self._settings.identity
-        wanted = await self._executor.call(arrived, identity, self._run) or await self._executor.call(arrived, identity)
+        uploads = await self._executor.call(arrived, identity, self._run) or await self._executor.call(
+            arrived, identity
+        )
         self._content = ContentCheck(
             self._target, self._catalog, identity, self._executor, self._uploader.reader(), self._stop
         )
-        await self._content.run(wanted, self._settings.uploads)
+        await self._content.run(uploads, self._settings.uploads)

@@ -1,10 +1,10 @@
-"""Which file on an entity is which upload: what was sent and not seen to arrive, found among what is new there.
+"""Finds uploads that were sent and not seen to arrive, among the files that are new on their entity.
 
-A target may call a file what it likes. What was sent is recognised by being new on the entity, by its size and by its
-bytes; its name only decides between several candidates.
+A target may rename a file. An upload is recognised because the file is new on the entity and has its size and bytes;
+the name only decides between several candidates.
 
-Beware: where a file can't be read back, its size alone proves little. It counts only while nothing else could be
-meant: no other file, and no other upload with other bytes. Otherwise the upload stays in doubt and is not sent again.
+Beware: if a file can't be read back, its size alone proves little. It counts only if nothing else is possible: no other
+file, and no other upload with other bytes. Otherwise the upload stays in doubt and is not sent again.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from migrator import errors
 from migrator.model import Altered, Attachment, Blob, Upload
 from migrator.pipeline.reading import Contents, Reader
 
-ALIKE = 0.6
-"""From this likeness on (0 to 1) one name may be what a target made of another."""
+MIN_LIKENESS = 0.6
+"""The likeness (0 to 1) from which on one name may be what a target made of another."""
 
 _PASSING = re.compile(r"migrator-[0-9a-f]{32}\.")
 
@@ -30,92 +30,90 @@ Pair = tuple[Upload, Attachment]
 
 @dataclass(slots=True)
 class Recognised:
-    """By attachment id: the file that it is, or why that isn't known yet."""
+    """By attachment id: the file that an upload became, or why that is not certain."""
 
-    found: dict[str, Attachment] = field(default_factory=dict)
+    files: dict[str, Attachment] = field(default_factory=dict)
     unsure: dict[str, str] = field(default_factory=dict)
 
 
 async def recognise(sent: Sequence[Upload], files: Iterable[Attachment], reader: Reader) -> Recognised:
-    """Find what was sent to one entity, and not seen to arrive, among files there that no upload accounts for.
+    """Find what was sent to one entity and not seen to arrive, among the files there that no upload accounts for.
 
-    Files that were there before an upload (`seen`) are not it. Raises only `ConnectError` and what is fatal.
+    A file that was there before an upload (in `seen`) is not that upload. Raises only `ConnectError` and what is fatal.
     """
-    fresh = [file for file in files if not is_passing(file.name)]
-    made = Recognised()
-    pairs = [(upload, file) for upload in sent for file in fresh if file.id not in upload.seen and fits(upload, file)]
+    complete = [file for file in files if not is_passing(file.name)]
+    recognised = Recognised()
+    pairs = [(up, file) for up in sent for file in complete if file.id not in up.seen and fits(up, file)]
     contents = {file.id: await reader.of(file) for _, file in pairs}
-    _by_content(made, pairs, contents)
-    rest = [pair for pair in pairs if _may_be(made, pair, contents)]
-    _by_count(made, [pair for pair in rest if pair[1].name == pair[0].sent_name], contents)
-    _by_count(made, [pair for pair in rest if pair[1].size is not None], contents)
-    for upload, file in rest:
-        if upload.attachment.id not in made.found and file.id not in _taken(made):
+    _by_content(recognised, pairs, contents)
+    unreadable = [pair for pair in pairs if _is_open(recognised, pair, contents)]
+    _by_count(recognised, [pair for pair in unreadable if pair[1].name == pair[0].sent_name], contents)
+    _by_count(recognised, [pair for pair in unreadable if pair[1].size is not None], contents)
+    for upload, file in unreadable:
+        if upload.attachment.id not in recognised.files and file.id not in _taken(recognised):
             why = f"file {file.id} ({file.name!r}) may be it, and can't be read back to tell: {contents[file.id].why}"
-            made.unsure[upload.attachment.id] = why
-    await _by_text(made, sent, fresh, reader)
-    return made
+            recognised.unsure[upload.attachment.id] = why
+    await _by_text(recognised, sent, complete, reader)
+    return recognised
 
 
 def fits(upload: Upload, file: Attachment) -> bool:
-    """Whether a file may be this upload, going by its size."""
+    """Whether a file may be this upload, by its size."""
     return file.size in {None, upload.blob.size}
 
 
 def is_passing(name: str) -> bool:
-    """Whether an adapter sent a file under this name and is not done with it: repeating the upload finishes it."""
+    """Whether this is the name of a file that an adapter is still sending: repeating the upload finishes it."""
     return _PASSING.match(name) is not None
 
 
-def _taken(made: Recognised) -> set[str]:
-    return {file.id for file in made.found.values()}
+def _taken(recognised: Recognised) -> set[str]:
+    return {file.id for file in recognised.files.values()}
 
 
-def _take(made: Recognised, upload: Upload, file: Attachment) -> None:
-    if upload.attachment.id not in made.found and file.id not in _taken(made):
-        made.found[upload.attachment.id] = file
+def _take(recognised: Recognised, upload: Upload, file: Attachment) -> None:
+    if upload.attachment.id not in recognised.files and file.id not in _taken(recognised):
+        recognised.files[upload.attachment.id] = file
 
 
-def _by_content(made: Recognised, pairs: Sequence[Pair], contents: dict[str, Contents]) -> None:
-    """Equal bytes; among several of those the names that are most alike."""
+def _by_content(recognised: Recognised, pairs: Sequence[Pair], contents: dict[str, Contents]) -> None:
+    """Files with equal bytes; of several, the one whose name is most alike."""
     same = [(upload, file) for upload, file in pairs if contents[file.id].sha256 == upload.blob.sha256]
     for upload, file in sorted(same, key=lambda pair: -likeness(pair[0].sent_name or "", pair[1].name)):
-        _take(made, upload, file)
+        _take(recognised, upload, file)
 
 
-def _may_be(made: Recognised, pair: Pair, contents: dict[str, Contents]) -> bool:
-    """Whether it is still open what this upload is, and what is in this file."""
+def _is_open(recognised: Recognised, pair: Pair, contents: dict[str, Contents]) -> bool:
+    """Whether neither the upload is recognised, nor the content of the file known."""
     upload, file = pair
-    told = contents[file.id]
-    return (
-        told.sha256 is None and not told.gone and upload.attachment.id not in made.found and file.id not in _taken(made)
-    )
+    unreadable = contents[file.id].sha256 is None and not contents[file.id].gone
+    return unreadable and upload.attachment.id not in recognised.files and file.id not in _taken(recognised)
 
 
-def _by_count(made: Recognised, pairs: Sequence[Pair], contents: dict[str, Contents]) -> None:
-    """Files that can't be read, where all that could be meant are uploads of the same bytes, as many at least."""
+def _by_count(recognised: Recognised, pairs: Sequence[Pair], contents: dict[str, Contents]) -> None:
+    """Files that can't be read, if only uploads of the same bytes fit them, and at least as many as there are files."""
     for sha256 in dict.fromkeys(upload.blob.sha256 for upload, _ in pairs):
         uploads = {upload.attachment.id: upload for upload, _ in pairs if upload.blob.sha256 == sha256}
         files = {file.id: file for upload, file in pairs if upload.blob.sha256 == sha256 and contents[file.id].for_good}
         others = {file.id for upload, file in pairs if upload.blob.sha256 != sha256}
-        open_ones = [upload for id_, upload in uploads.items() if id_ not in made.found]
-        left = [file for id_, file in files.items() if id_ not in _taken(made)]
-        if len(left) <= len(open_ones) and others.isdisjoint(file.id for file in left):
-            for upload, file in zip(open_ones, left, strict=False):
-                _take(made, upload, file)
+        open_uploads = [upload for id_, upload in uploads.items() if id_ not in recognised.files]
+        left = [file for id_, file in files.items() if id_ not in _taken(recognised)]
+        if len(left) <= len(open_uploads) and others.isdisjoint(file.id for file in left):
+            for upload, file in zip(open_uploads, left, strict=False):
+                _take(recognised, upload, file)
 
 
-async def _by_text(made: Recognised, sent: Sequence[Upload], files: Sequence[Attachment], reader: Reader) -> None:
-    """A text that was re-encoded, or a size that is listed wrongly; the name has to be like the one that was sent."""
+async def _by_text(recognised: Recognised, sent: Sequence[Upload], files: Sequence[Attachment], reader: Reader) -> None:
+    """Texts that were re-encoded, and files whose size is listed wrongly; the name must be like the one sent."""
     for upload in sent:
         for file in files:
-            if upload.attachment.id in made.found or file.id in upload.seen or file.id in _taken(made):
+            if upload.attachment.id in recognised.files or file.id in upload.seen or file.id in _taken(recognised):
                 continue
-            if resembles(upload.sent_name or "", file.name) and await _holds_it(upload, file, reader):
-                _take(made, upload, file)
+            if resembles(upload.sent_name or "", file.name) and await _has_content(upload, file, reader):
+                _take(recognised, upload, file)
 
 
-async def _holds_it(upload: Upload, file: Attachment, reader: Reader) -> bool:
+async def _has_content(upload: Upload, file: Attachment, reader: Reader) -> bool:
     try:
         listed_wrongly = await _is_listed_wrongly(upload.blob, file, reader)
         return listed_wrongly or await reader.as_text(file, upload.blob) is not None
@@ -125,40 +123,42 @@ async def _holds_it(upload: Upload, file: Attachment, reader: Reader) -> bool:
         return False
 
 
-def resembles(sent: str, found: str) -> bool:
-    """Whether a target may have made one name of the other: it cut, composed, replaced, escaped or appended."""
-    return likeness(sent, found) >= ALIKE
+def resembles(sent: str, listed: str) -> bool:
+    """Whether a target may have made one name of the other: cut it, composed, replaced, escaped or appended to it."""
+    return likeness(sent, listed) >= MIN_LIKENESS
 
 
-def likeness(sent: str, found: str) -> float:
-    """From 0 to 1; 1 where only case, composition, escapes and signs differ, and near it where one holds the other."""
-    one, other = _core(sent), _core(found)
-    if sent == found:
-        return 2.0  # before all that merely come to the same
-    if not one or not other:
+def likeness(sent: str, listed: str) -> float:
+    """From 0 to 1: 1 if only case, composition, escapes and signs differ, 0.9 if one contains the other.
+
+    Beyond that, 2 for equal names, so that they come first.
+    """
+    if sent == listed:
+        return 2.0
+    core, other = _core(sent), _core(listed)
+    if not core or not other:
         return 0.0
-    alike = SequenceMatcher(None, one, other, autojunk=False).ratio()
-    shorter = min(one, other, key=len)
-    held = len(shorter) >= 3 and (shorter in one and shorter in other)
-    return max(alike, 0.9 if held else 0.0)
+    ratio = SequenceMatcher(None, core, other, autojunk=False).ratio()
+    shorter = min(core, other, key=len)
+    contained = len(shorter) >= 3 and shorter in core and shorter in other
+    return max(ratio, 0.9 if contained else 0.0)
 
 
 def _core(name: str) -> str:
-    """The letters and digits of a name, in one form."""
+    """The letters and digits of a name, in a normal form."""
     plain = unicodedata.normalize("NFKC", unquote(name)).casefold()
     return "".join(char for char in plain if char.isalnum())
 
 
-def same_name(one: str, other: str) -> bool:
+def same_name(name: str, other: str) -> bool:
     """Whether two names are the same text, composed or not."""
-    return unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
+    return unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other)
 
 
 async def altered_of(name: str, blob: Blob, remote: Attachment, reader: Reader) -> Altered:
-    """What the target altered of a file that was sent under this name. `RejectedError` where that is more than it may
-    be.
+    """What the target altered of a file that was sent under this name. `RejectedError` if it is another file.
 
-    What another size means is told by the content; raises what reading it raises.
+    If the listed size differs, the content decides; raises what reading it raises.
     """
     altered: Altered = {}
     if remote.name != name:
@@ -171,7 +171,7 @@ async def altered_of(name: str, blob: Blob, remote: Attachment, reader: Reader) 
 
 
 async def _is_listed_wrongly(blob: Blob, remote: Attachment, reader: Reader) -> bool:
-    """Whether the bytes are all there, and only the size in the list is another."""
+    """Whether all bytes are there, and only the listed size is wrong."""
     try:
         return await reader.sha256(replace(remote, size=blob.size)) == blob.sha256
     except errors.UnexpectedBodyError:
@@ -179,7 +179,7 @@ async def _is_listed_wrongly(blob: Blob, remote: Attachment, reader: Reader) -> 
 
 
 async def _text_there(blob: Blob, remote: Attachment, reader: Reader) -> str:
-    found = await reader.as_text(remote, blob)
-    if found is None:
+    sha256 = await reader.as_text(remote, blob)
+    if sha256 is None:
         raise errors.RejectedError(f"arrived as {remote.name!r}, {remote.size} bytes; sent were {blob.size} bytes")
-    return found
+    return sha256

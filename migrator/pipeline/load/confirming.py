@@ -1,16 +1,15 @@
-"""What arrived at the target: described, recorded, and held against what the target lists afterwards."""
+"""Confirms uploads: what arrived is described, recorded, and compared with what the target lists afterwards."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from migrator import errors
 from migrator.model import Altered, Attachment, Draft, Upload, UploadStatus
 from migrator.pipeline.load.arrivals import altered_of, recognise
 from migrator.pipeline.load.evidence import LATE
 from migrator.pipeline.load.finding import Finder, not_seen
-from migrator.pipeline.load.outcomes import Outcomes
+from migrator.pipeline.load.outcomes import Outcomes, UploadFacts
 from migrator.pipeline.load.target_state import Accepted, TargetState, TargetView
 from migrator.pipeline.stop import back_off
 from migrator.ports import Target
@@ -18,23 +17,23 @@ from migrator.progress import Progress
 
 
 class Confirmer:
-    """Records uploads that are there, and reads back what was sent to an entity."""
+    """Records uploads that arrived, and reads back what was sent to an entity."""
 
     def __init__(
         self, target: Target, view: TargetView, finder: Finder, outcomes: Outcomes, progress: Progress
     ) -> None:
         self._target, self._view, self._finder, self._outcomes = target, view, finder, outcomes
         self._progress = progress
-        self._in_vain = False
+        self._in_vain = False  # waiting for late lists was no use before
 
     def learned(self, verdict: str) -> None:
-        """What earlier runs learned of this target's lists: waiting for late ones was no use before."""
+        """Set what earlier runs learned about this target's lists: if they are late, waiting for them is no use."""
         self._in_vain = verdict == LATE
 
     async def believe(
         self, upload: Upload, draft: Draft, remote: Attachment, state: TargetState, *, looked: bool = False
     ) -> None:
-        """This file is the upload; at the end the list is asked, too."""
+        """Record that this file is the upload; `read_back` compares it with the list at the end."""
         state.accounted[remote.id] = upload.sent_at
         state.open.pop(upload.attachment.id, None)
         await self.accept(upload, draft, remote, UploadStatus.UPLOADED, state)
@@ -44,42 +43,42 @@ class Confirmer:
     async def accept(
         self, upload: Upload, draft: Draft, remote: Attachment, status: UploadStatus, state: TargetState
     ) -> None:
-        """It is there: see what the target made of it, describe it if it is ours, then record it."""
+        """Record an upload that is there: see what the target altered, and describe the file if it is ours."""
         state.take(remote, draft.name)
         ours = status is UploadStatus.UPLOADED or _is_ours(upload, remote)
-        facts: dict[str, Any] = {"name": remote.name or draft.name, "remote_id": remote.id, "ours": ours}
+        facts: UploadFacts = {"name": remote.name or draft.name, "remote_id": remote.id, "ours": ours}
         facts["altered"] = await self._altered(upload, draft, remote, state, facts) if ours else {}
         wanted = draft.description
         if ours and wanted and wanted != remote.description and self._target.capabilities.sets_description:
-            await self._outcomes.record(upload, UploadStatus.IN_DOUBT, error="being described", **facts)
+            await self._outcomes.record(upload, UploadStatus.IN_DOUBT, **facts | {"error": "being described"})
             await self._target.describe(remote, wanted)
         unlisted = status is UploadStatus.ALREADY_THERE and remote.id not in state.listed
-        await self._outcomes.record(upload, status, locator=remote.locator or None, accepted=unlisted, **facts)
+        facts |= {"locator": remote.locator or None, "accepted": unlisted}
+        await self._outcomes.record(upload, status, **facts)
 
     async def _altered(
-        self, upload: Upload, draft: Draft, remote: Attachment, state: TargetState, facts: dict[str, Any]
+        self, upload: Upload, draft: Draft, remote: Attachment, state: TargetState, facts: UploadFacts
     ) -> Altered:
-        """What the target altered. If nobody can say whether that is right, the upload is in doubt, with its id."""
+        """What the target altered. If that can't be found out, the upload is in doubt, with its id."""
         try:
             return await altered_of(draft.name, upload.blob, remote, state.reader)
         except errors.ItemFailedError as error:
             reason = f"arrived as {remote.name!r}, {remote.size} bytes; sent were {draft.name!r}, {draft.size} bytes"
-            await self._outcomes.record(upload, UploadStatus.IN_DOUBT, error=f"{reason}: {error}", **facts)
+            await self._outcomes.record(upload, UploadStatus.IN_DOUBT, **facts | {"error": f"{reason}: {error}"})
             raise errors.RejectedError(reason) from error
 
     async def doubt(self, upload: Upload, reason: str) -> None:
-        """It was sent, and what became of it is unknown."""
+        """Record an upload whose outcome is unknown."""
         await self._outcomes.record(upload, UploadStatus.IN_DOUBT, error=reason)
         self._progress.done(failed=True)
 
     async def read_back(self, state: TargetState) -> None:
-        """Hold what was sent against what the target lists now, with patience where it is not listed yet."""
+        """Compare what was sent with what the target lists now; wait for what is not listed yet."""
         left = state.waiting
         for wait in self._finder.evidence.waits():
             await back_off(wait)
             try:
-                now_there = await self._view.look(state.to)
-                left = await self._not_listed(left, now_there)
+                left = await self._not_listed(left, await self._view.look(state.to))
             except errors.ConnectError as error:
                 raise errors.TrackerUnreachableError(str(error)) from error
             except errors.ItemFailedError as error:
@@ -88,20 +87,20 @@ class Confirmer:
                 return
             if not wait and (left or not state.waiting[-1].looked):
                 await self._finder.note(prompt=not left)
-            if not left or self._in_vain:  # waiting was no use before
+            if not left or self._in_vain:
                 break
         self._in_vain |= bool(left)
         for accepted in left:
             await self._settle_unseen(accepted)
 
     async def _not_listed(self, waiting: Sequence[Accepted], state: TargetState) -> list[Accepted]:
-        """Those that are not listed; the others are recorded as the list shows them."""
+        """Those that are not listed. The others are recorded as the list shows them."""
         nameless = [accepted.upload for accepted in waiting if accepted.remote is None]
         recognised = await recognise(nameless, state.free, state.reader)
         left = []
         for accepted in waiting:
-            of = accepted.upload.attachment.id
-            remote = state.listed.get(accepted.remote.id) if accepted.remote else recognised.found.get(of)
+            id_ = accepted.upload.attachment.id
+            remote = state.listed.get(accepted.remote.id) if accepted.remote else recognised.files.get(id_)
             if remote is None:
                 left.append(accepted)
             elif accepted.remote is None or not accepted.is_as_sent(remote):
@@ -109,7 +108,7 @@ class Confirmer:
         return left
 
     async def _record_seen(self, accepted: Accepted, remote: Attachment, state: TargetState) -> None:
-        """The list tells more than the answer did, or something else."""
+        """Record what the list shows, which is more than the answer to the upload, or differs from it."""
         upload = accepted.upload
         try:
             await self.accept(upload, accepted.draft, remote, UploadStatus.UPLOADED, state)
@@ -122,9 +121,9 @@ class Confirmer:
                 self._progress.done()
 
     async def _settle_unseen(self, accepted: Accepted) -> None:
-        """On no list: what the target gives by its id is there, everything else in doubt.
+        """Settle an upload that no list shows: if the target gives it by its id it is there, otherwise in doubt.
 
-        What it is called there only a list tells, so that is asked by the next load, too.
+        Its name there is known only from a list, so the next load looks for it again.
         """
         if await self._is_there_by_id(accepted):
             await self._outcomes.record(accepted.upload, UploadStatus.UPLOADED, accepted=True)
@@ -140,6 +139,6 @@ class Confirmer:
 
 
 def _is_ours(upload: Upload, remote: Attachment) -> bool:
-    """Whether what was found there is what an earlier run sent: it was in doubt, or is known by its id."""
+    """Whether a file that is there was sent by an earlier run: its upload was in doubt, or its id is known."""
     known = upload.status is UploadStatus.IN_DOUBT or remote.id == upload.remote_id
     return known and upload.sent_run is not None and remote.id not in upload.seen

@@ -1,11 +1,11 @@
-"""Proof of a load: files at the target are read back and hashed.
+"""The content check of a load: files at the target are read back and hashed.
 
-A file whose content differs, or that is no longer there, makes its upload `failed`. The next load treats it like any
-other: a file that is gone is sent again, one that differs only after a person deleted it there. A text that the target
-re-encoded counts as the same, and is reported as altered.
+If the content differs, or the file is gone, the upload is `failed`. The next load sends a file again that is gone, but
+one that differs only after a person has deleted it there. A text that the target re-encoded counts as the same, and is
+reported as altered.
 
-Beware: a file that can't be read just now says nothing about its content; it is named and left as it is. One that no
-list shows may be there all the same, so it is requested by its id.
+Beware: that a file can't be read now says nothing about its content; it is named, and its upload stays as it is. A file
+that no list shows may still be there, so it is requested by its id.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from migrator.store import Catalog
 
 
 class ContentCheck:
-    """Reads back what arrived. `unread` are the files that could not be, in the form of failures."""
+    """Reads back files that arrived. `unread` are failures for those that could not be read."""
 
     def __init__(
         self, target: Target, catalog: Catalog, identity: str, executor: SerialExecutor, reader: Reader, stop: StopToken
@@ -36,20 +36,20 @@ class ContentCheck:
         self.unread: list[Failure] = []
 
     def counts(self) -> ContentCounts:
-        """How many were read back, and with which result."""
+        """The number of files read back, by result."""
         unread, same, differ = len(self.unread), self._same, self._differ
         return ContentCounts(same + differ + unread, same, differ, unread)
 
-    async def run(self, wanted: Mapping[EntityRef, Sequence[Upload]], side_by_side: int) -> None:
-        """Check all of these uploads, `side_by_side` target entities at once."""
-        await run_workers(wanted.items(), self._entity, side_by_side, self._stop)
+    async def run(self, uploads: Mapping[EntityRef, Sequence[Upload]], count: int) -> None:
+        """Check these uploads, `count` target entities side by side."""
+        await run_workers(uploads.items(), self._check_entity, count, self._stop)
 
-    async def _entity(self, wanted: tuple[EntityRef, Sequence[Upload]]) -> None:
-        to, uploads = wanted
+    async def _check_entity(self, item: tuple[EntityRef, Sequence[Upload]]) -> None:
+        to, uploads = item
         try:
-            there = {remote.id: remote for remote in await self._target.find_attachments(to)}
+            listed = {remote.id: remote for remote in await self._target.find_attachments(to)}
         except errors.GoneError:
-            there = {}
+            listed = {}
         except errors.ItemFailedError as error:
             self.unread += [Failure.of_upload(upload, f"{to} could not be read back: {error}") for upload in uploads]
             return
@@ -58,7 +58,7 @@ class ContentCheck:
                 self._stop.left_undone = True
                 return
             try:
-                problem, altered = await self._compare(upload, there.get(upload.remote_id or ""))
+                problem, altered = await self._compare(upload, listed.get(upload.remote_id or ""))
             except errors.ItemFailedError as error:
                 self.unread.append(Failure.of_upload(upload, f"could not be read back: {error}"))
                 continue
@@ -74,17 +74,17 @@ class ContentCheck:
             return "not at the target any more", None
         if remote.name != upload.name and not upload.accepted:
             return f"it is named {remote.name!r} at the target now; it was {upload.name!r}", None
-        found = await self._reader.sha256(remote)
-        if found in {upload.blob.sha256, upload.sha256_there}:
+        sha256 = await self._reader.sha256(remote)
+        if sha256 in {upload.blob.sha256, upload.sha256_there}:
             return None, None
-        if await self._reader.as_text(remote, upload.blob) != found:
+        if await self._reader.as_text(remote, upload.blob) != sha256:
             return DIFFERS, None
-        return None, {**upload.altered, "content": {"sent": upload.blob.sha256, "found": found}}
+        return None, {**upload.altered, "content": {"sent": upload.blob.sha256, "found": sha256}}
 
     async def _unlisted(self, upload: Upload) -> Attachment | None:
-        """A list may lag: the file as the target gives it by its id; None if it says that there is none."""
-        told = (upload.remote_id or "", upload.to, upload.name or "", upload.size_there)
-        remote = Attachment(*told, locator=upload.locator)
+        """A file that no list shows, as the target gives it by its id; None if the target says it is gone."""
+        name, size = upload.name or "", upload.size_there
+        remote = Attachment(upload.remote_id or "", upload.to, name, size, locator=upload.locator)
         try:
             await self._reader.sha256(remote)
         except errors.GoneError:

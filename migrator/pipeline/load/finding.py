@@ -1,10 +1,10 @@
-"""Which file at the target an upload is: by its id, as what is new on its entity, or as what was there before.
+"""Which file at the target an upload is: by its id, because it is new on its entity, or because it was there before.
 
-What was sent is known by being new (see `arrivals.py`). What is not listed is not sent again before it surely isn't
-there (see `evidence.py`).
+What was sent is recognised among the new files (see `arrivals.py`). What is not listed is not sent again before it is
+certainly absent (see `evidence.py`).
 
-Beware: a file of the same name and size is not yet the same file, and a file of another name may be it. Before
-something that was never sent counts as already there, its content is read back and compared.
+Beware: a file of the same name and size may be another file, and a file of another name may be the same. Before an
+upload that was never sent counts as already there, the file's content is read back and compared.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NOT_SEEN = "not seen at the target yet: the next load looks for it, and sends it
 
 
 class Finder:
-    """Finds uploads at the target, and learns how soon its lists are up to date."""
+    """Finds uploads at the target, and learns how soon its lists show them."""
 
     def __init__(self, view: TargetView, settings: LoadSettings, outcomes: Outcomes, run: int) -> None:
         self._view, self._settings, self._outcomes, self._run = view, settings, outcomes, run
@@ -39,7 +39,7 @@ class Finder:
         return self._key
 
     def learned(self, verdict: str) -> None:
-        """What earlier runs learned of this target's lists."""
+        """Set what earlier runs learned about this target's lists."""
         self.evidence = self._evidence_of(verdict)
 
     def _evidence_of(self, verdict: str) -> Evidence:
@@ -47,17 +47,17 @@ class Finder:
         return Evidence(self._run, verdict, wait=wait, unit=wait if unit is None else unit)
 
     async def note(self, *, prompt: bool) -> None:
-        """An upload that was accepted was listed at the first look, or was not."""
+        """Note, also for later runs, whether an accepted upload was listed at the first look."""
         if self.evidence.note(prompt=prompt):
             await self._outcomes.keep(self._key, self.evidence.verdict)
 
     async def find(self, upload: Upload, draft: Draft, state: TargetState, recognised: Recognised) -> Attachment | None:
-        """The file on the entity that this upload is: by its id, as what is new, or as what was there before."""
-        known = await self._known(upload, state) or recognised.found.get(upload.attachment.id)
+        """The file on the entity that this upload is: by its id, among the new ones, or among those there before."""
+        known = await self._known(upload, state) or recognised.files.get(upload.attachment.id)
         return known or await self._match(upload, draft, state)
 
     async def _known(self, upload: Upload, state: TargetState) -> Attachment | None:
-        """The file that an earlier run made of it; one that was read back and differed has to be right by now."""
+        """The file that an earlier run uploaded. `RejectedError` if it differed when read back and still does."""
         if upload.remote_id is None:
             return None
         known = state.listed.get(upload.remote_id) or await self._unlisted(upload, state)
@@ -66,7 +66,7 @@ class Finder:
         return known
 
     async def _unlisted(self, upload: Upload, state: TargetState) -> Attachment | None:
-        """A file that no list shows, as far as the target gives its bytes by its id: a list may lag."""
+        """A file that no list shows, because lists may lag: the target gives it by its id, and its bytes are right."""
         name = upload.name or upload.sent_name or ""
         remote = Attachment(upload.remote_id or "", upload.to, name, upload.size_there, locator=upload.locator)
         contents = await state.reader.of(remote)
@@ -75,10 +75,7 @@ class Finder:
         return remote if contents.sha256 in {upload.blob.sha256, upload.sha256_there} else None
 
     async def _match(self, upload: Upload, draft: Draft, state: TargetState) -> Attachment | None:
-        """Among the files that no upload accounts for, one that was there before and is the same.
-
-        `RejectedError` where one can't tell.
-        """
+        """The same file, if it was there before and no upload accounts for it. `RejectedError` if that is uncertain."""
         for remote in like(draft, state.free):
             contents = await state.reader.of(remote)
             if contents.sha256 == upload.blob.sha256:
@@ -91,10 +88,10 @@ class Finder:
         return None
 
     async def find_late(self, upload: Upload, state: TargetState, recognised: Recognised) -> Attachment | None:
-        """What was sent by an earlier run and is listed after all; None where it surely isn't there.
+        """The file of an upload that an earlier run sent; None if it is certainly absent.
 
-        `OutcomeUnknownError` where nobody can tell. What got no answer is waited for, as a run that was killed is often
-        run again at once.
+        `OutcomeUnknownError` if that is uncertain. An upload without an answer is waited for, because a run that was
+        killed is often repeated at once.
         """
         if reason := recognised.unsure.get(upload.attachment.id):
             raise errors.OutcomeUnknownError(f"sent, no answer seen; {reason}")
@@ -104,8 +101,8 @@ class Finder:
         if self.is_absent(replace(upload, accepted=accepted), state):
             return None
         if accepted or upload.remote_id or self.evidence.verdict == LATE:
-            what = "accepted by the target" if accepted else "sent, no answer seen"
-            raise errors.OutcomeUnknownError(f"{what}, and {NOT_SEEN}")
+            stage = "accepted by the target" if accepted else "sent, no answer seen"
+            raise errors.OutcomeUnknownError(f"{stage}, and {NOT_SEEN}")
         return None if self._settings.dry_run else await self._wait_for(upload, state)
 
     async def _wait_for(self, upload: Upload, state: TargetState) -> Attachment | None:
@@ -119,31 +116,34 @@ class Finder:
         return None
 
     def is_absent(self, upload: Upload, state: TargetState, *, finished: bool = False, broke: bool = False) -> bool:
-        """Whether what was sent surely isn't there: see `Evidence.is_absent`."""
+        """Whether an upload that was sent is certainly absent: see `Evidence.is_absent`."""
         begun = any(is_passing(file.name) and file.id not in upload.seen for file in state.free)
         newer = state.shows_newer(upload)
         return begun or self.evidence.is_absent(upload, newer=newer, finished=finished, broke=broke)
 
     def waits_after(self, failure: errors.OutcomeUnknownError) -> list[float]:
-        """Seconds to wait before each look for an upload that ended like this."""
+        """Seconds to wait before each look for an upload that failed like this.
+
+        One look is enough after an error of the target itself, if its lists are known to be prompt.
+        """
         if failure.finished and self.evidence.verdict == PROMPT:
             return [0.0]
         return [0.0, *self.evidence.last_waits()] if failure.at_work else self.evidence.waits()
 
     async def new_one(self, upload: Upload, state: TargetState) -> Attachment | None:
-        """The file that this upload became, if it is listed now; `OutcomeUnknownError` where one can't tell."""
-        now_there = await self._view.look(state.to)
-        if any(other.remote and other.remote.id not in now_there.listed for other in state.waiting):
+        """The file that this upload became, if it is listed now; `OutcomeUnknownError` if that is uncertain."""
+        now = await self._view.look(state.to)
+        if any(other.remote and other.remote.id not in now.listed for other in state.waiting):
             await self.note(prompt=False)
         state.waiting[:] = [replace(other, looked=True) for other in state.waiting]
-        free = [remote for remote in now_there.free if remote.id not in state.accounted]
+        free = [remote for remote in now.free if remote.id not in state.accounted]
         others = [other for other in state.open.values() if other.attachment.id != upload.attachment.id]
         recognised = await recognise([upload, *others], free, self._view.reader())
         if reason := recognised.unsure.get(upload.attachment.id):
             raise errors.OutcomeUnknownError(f"sent, and {reason}")
-        return recognised.found.get(upload.attachment.id)
+        return recognised.files.get(upload.attachment.id)
 
 
 def not_seen(why: str) -> str:
-    """The reason of an upload that was accepted and is on no list."""
+    """The error of an upload that was accepted and that no list shows."""
     return f"accepted by the target, and {NOT_SEEN}" + (f" ({why})" if why else "")

@@ -1,11 +1,12 @@
-"""What a load leaves behind: files of entities without a row, rows that name nothing, a selection that matches nothing.
+"""What a load leaves out: files of entities without a row, rows that match nothing, a selection that matches nothing.
 
-A mapping or a selection that matches nothing at all is a mistake, and is reported before anything is done. One that
-leaves something behind is a choice, and what it leaves is named.
+A mapping that matches nothing at all is a mistake, and is reported before anything is done. One that leaves something
+out is a choice, and what it leaves out is listed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
@@ -14,74 +15,77 @@ from migrator.hints import did_you_mean
 from migrator.mapping import Rows
 from migrator.model import EntityRef
 from migrator.pipeline.load.settings import LoadSettings
-from migrator.pipeline.summary import LoadSummary, UnmatchedRow
+from migrator.pipeline.summary import LoadSummary, UnmappedFile, UnmatchedRow
 from migrator.store import Catalog
 
-KEPT = 1000
-"""How many of each are kept with the run in the catalog; the caller gets all of them."""
+MAX_RECORDED = 1000
+"""How many of each the catalog records with the run; the caller gets all of them."""
 
 
-class Left:
-    """What one load leaves. `without` are the entities that have files and no row, once that is known."""
+class Leftovers:
+    """What one load leaves out.
+
+    `unmatched` are rows that name nothing in the archive; `unmapped`, set by the load, entities with files and no row.
+    """
 
     def __init__(self, catalog: Catalog, settings: LoadSettings) -> None:
         self._catalog, self._settings = catalog, settings
-        self.without: list[EntityRef] = []
-        self.astray: list[tuple[EntityRef, EntityRef]] = []
+        self.unmapped: list[EntityRef] = []
+        self.unmatched: list[tuple[EntityRef, EntityRef]] = []
 
-    def expect_something(self) -> None:
-        """`ConfigError` where no row names anything in the archive, or a kind is asked for that can't be there."""
+    def require_matches(self) -> None:
+        """`ConfigError` if no row names anything in the archive, or if the selection has a kind that can't exist."""
         rows, known = rows_of(self._settings), self._catalog.entities.refs()
-        self.astray = rows.unmatched(known)
+        self.unmatched = rows.unmatched(known)
         kinds = {ref.kind for ref in known}
-        if self.astray and len(self.astray) == len(rows.lines) and not self._settings.create_missing:
-            source = self.astray[0][0]
+        if self.unmatched and len(self.unmatched) == len(rows.lines) and not self._settings.creates:
+            source = self.unmatched[0][0]
             hint = "the archive holds nothing yet" if not known else f"it has no {source}"
             if known and source.kind not in kinds:
                 hint = f"it has no kind {source.kind!r}; {did_you_mean(source.kind, sorted(kinds), shown=repr)}"
-            where = f"{rows.name} line {rows.lines[self.astray[0]]}" if rows.name else "the first row"
+            where = f"{rows.name} line {rows.lines[self.unmatched[0]]}" if rows.name else "the first row"
             raise ConfigError(f"no row of the mapping names anything in the archive ({where}: {hint})")
         for kind in sorted(self._settings.selection.kinds - kinds):
-            self._expect_kind(kind, kinds)
+            self._require_kind(kind, kinds)
 
-    def _expect_kind(self, kind: str, kinds: set[str]) -> None:
-        """One that merely has no entity is no mistake; one that is only spelled in another way is."""
+    def _require_kind(self, kind: str, kinds: set[str]) -> None:
+        """A kind without entities is no mistake; one in a different spelling is."""
         possible = self._settings.source_kinds
-        mistyped = kind.casefold() in {one.casefold() for one in kinds}
+        mistyped = kind.casefold() in {known.casefold() for known in kinds}
         if mistyped or (possible and kind not in possible):
             hint = did_you_mean(kind, sorted({*kinds, *possible}), shown=repr)
             raise ConfigError(f"the source has no kind {kind!r}; {hint}")
 
-    def added_to(self, summary: LoadSummary, taken: int, *, planned: int) -> LoadSummary:
-        """The summary with what is left, as far as the catalog keeps it.
-
-        `taken` of the `planned` uploads were asked for.
-        """
-        files = tuple(islice(self._catalog.files.of(self.without), KEPT))
-        nothing = planned and not taken
+    def add_to(self, summary: LoadSummary, *, planned: int, selected: int) -> LoadSummary:
+        """The summary with what was left out, as far as the catalog records it. The numbers are those of uploads."""
+        files = tuple(islice(self._files(), MAX_RECORDED))
+        nothing = planned and not selected
         return replace(
             summary,
-            unmatched_rows=self._rows()[:KEPT] if self.astray else None,
+            unmatched_rows=self._rows()[:MAX_RECORDED] if self.unmatched else None,
             unmapped_files=files or None,
             warnings=("nothing in the archive fits the filters, so nothing was done",) if nothing else None,
-            incomplete=self._settings.strict and bool(files or self.astray),
+            incomplete=self._settings.strict and bool(files or self.unmatched),
         )
 
-    def whole(self, summary: LoadSummary) -> LoadSummary:
-        """The summary, with all that was left behind."""
-        if len(summary.unmapped_files or ()) == KEPT:
-            summary = replace(summary, unmapped_files=tuple(self._catalog.files.of(self.without)))
+    def complete(self, summary: LoadSummary) -> LoadSummary:
+        """The summary with everything that was left out."""
+        if len(summary.unmapped_files or ()) == MAX_RECORDED:
+            summary = replace(summary, unmapped_files=tuple(self._files()))
         return replace(summary, unmatched_rows=self._rows()) if summary.unmatched_rows is not None else summary
+
+    def _files(self) -> Iterator[UnmappedFile]:
+        return (UnmappedFile(**row) for row in self._catalog.files.of(self.unmapped))
 
     def _rows(self) -> tuple[UnmatchedRow, ...]:
         lines = rows_of(self._settings).lines
         return tuple(
             UnmatchedRow(source.kind, source.id, target.kind, target.id, lines.get((source, target)) or None)
-            for source, target in self.astray
+            for source, target in self.unmatched
         )
 
 
 def rows_of(settings: LoadSettings) -> Rows:
-    """The rows of the mapping, as they were written or as they would be."""
+    """The rows of the mapping file, or, if it comes from no file, the rows it would have."""
     pairs = ((source, target) for source, targets in settings.mapping.items() for target in targets)
     return settings.rows or Rows(settings.mapping, dict.fromkeys(pairs, 0), "")

@@ -1,42 +1,52 @@
-"""Where a load writes down what becomes of each upload: the catalog, or the report of a dry run."""
+"""Where a load records the outcome of each upload: in the catalog, or in the report of a dry run."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Protocol
+from typing import Protocol, TypedDict, Unpack
 
 from typing_extensions import override
 
-from migrator.model import Upload, UploadStatus
+from migrator.model import Altered, Upload, UploadStatus
 from migrator.pipeline.executor import SerialExecutor
 from migrator.pipeline.load.dry_run import DryRunReport
 from migrator.store import Catalog
 
 
+class UploadFacts(TypedDict, total=False):
+    """What may be recorded of an upload besides its status, as in `UploadRecords.record`."""
+
+    name: str | None
+    remote_id: str | None
+    locator: str | None
+    error: str | None
+    ours: bool
+    accepted: bool
+    altered: Altered | None
+
+
 class Outcomes(Protocol):
-    """What the uploads of one run come to."""
+    """Records the outcomes of one run."""
 
     @abstractmethod
     async def intend(self, upload: Upload, name: str) -> None:
-        """It is about to be sent under this name; safe on disk when this returns."""
+        """An upload is about to be sent under this name; that is safe on disk when this returns."""
 
     @abstractmethod
-    async def record(
-        self, upload: Upload, status: UploadStatus, *, error: str | None = None, name: str | None = None, **facts: Any
-    ) -> None:
-        """The latest word on an upload: see `UploadRecords.record` for the facts."""
+    async def record(self, upload: Upload, status: UploadStatus, **facts: Unpack[UploadFacts]) -> None:
+        """The outcome of an upload; it replaces an earlier one."""
 
     @abstractmethod
     async def fail(self, upload: Upload, status: UploadStatus, reason: str, name: str | None) -> None:
-        """It did not go; `name` is the one that it would have got."""
+        """An upload failed; `name` is the name it would have had."""
 
     @abstractmethod
     async def keep(self, key: str, value: str) -> None:
-        """A setting for later runs."""
+        """Keep a setting for later runs."""
 
 
 class CatalogOutcomes(Outcomes):
-    """They are rows of the catalog."""
+    """Records outcomes in the catalog."""
 
     def __init__(self, catalog: Catalog, executor: SerialExecutor, run: int, identity: str) -> None:
         self._catalog, self._executor, self._run, self._identity = catalog, executor, run, identity
@@ -47,15 +57,12 @@ class CatalogOutcomes(Outcomes):
         await self._executor.call(write, self._run, self._identity, upload, name, seen, upload.sent_at)
 
     @override
-    async def record(
-        self, upload: Upload, status: UploadStatus, *, error: str | None = None, name: str | None = None, **facts: Any
-    ) -> None:
-        write = self._catalog.uploads.record
-        await self._executor.call(write, self._run, self._identity, upload, status, error=error, name=name, **facts)
+    async def record(self, upload: Upload, status: UploadStatus, **facts: Unpack[UploadFacts]) -> None:
+        await self._executor.call(self._catalog.uploads.record, self._run, self._identity, upload, status, **facts)
 
     @override
     async def fail(self, upload: Upload, status: UploadStatus, reason: str, name: str | None) -> None:
-        """A name that was never used is not written down."""
+        """The name was never used, so it is not recorded."""
         await self.record(upload, status, error=reason)
 
     @override
@@ -64,7 +71,7 @@ class CatalogOutcomes(Outcomes):
 
 
 class DryRunOutcomes(Outcomes):
-    """They go into a report, and nowhere else."""
+    """Records outcomes in the report of a dry run, and nowhere else."""
 
     def __init__(self, report: DryRunReport) -> None:
         self._report = report
@@ -74,18 +81,10 @@ class DryRunOutcomes(Outcomes):
         """Nothing is sent."""
 
     @override
-    async def record(
-        self,
-        upload: Upload,
-        status: UploadStatus,
-        *,
-        error: str | None = None,
-        name: str | None = None,
-        **_: Any,
-    ) -> None:
-        """What would be dropped from the plan is no upload."""
+    async def record(self, upload: Upload, status: UploadStatus, **facts: Unpack[UploadFacts]) -> None:
+        """An upload that would be dropped from the plan is not reported."""
         if status is not UploadStatus.ROLLED_BACK:
-            self._report.add(upload, status, name, error)
+            self._report.add(upload, status, facts.get("name"), facts.get("error"))
 
     @override
     async def fail(self, upload: Upload, status: UploadStatus, reason: str, name: str | None) -> None:
@@ -93,4 +92,4 @@ class DryRunOutcomes(Outcomes):
 
     @override
     async def keep(self, key: str, value: str) -> None:
-        """A dry run has learned nothing."""
+        """A dry run learns nothing."""

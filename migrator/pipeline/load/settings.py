@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from migrator.mapping import Mapping, Row, Rows
+from migrator.mapping import Mapping, NewRow, Rows
 from migrator.selection import EVERYTHING, Selection
 
 
 @dataclass(frozen=True, slots=True)
 class LoadSettings:
-    """`identity` names the target. `look_again` is the length of a second in all waits for what was sent, `second` the
-    length of one in its age; the same, if it isn't given. Tests have no time.
+    """The settings of a load. `identity` names the target.
 
     `create_missing` creates a stub for each entity without a row, enters it in `mapping` and gives it to `add_rows`.
-    `rows` is the mapping as it was written, if it comes from a file; `source_kinds` are all that the source can have.
-    `strict`: files without a row, and rows that name nothing, make the run incomplete.
+    `rows` are the rows of the mapping file, if there is one; `source_kinds` are all kinds that the source can have.
+    `strict`: files without a row, and rows that match nothing, make the run incomplete.
+
+    `look_again` is the length of a second in all waits for an upload, `second` that of a second in its age (default:
+    the same). Tests shorten them.
     """
 
     identity: str
@@ -28,8 +30,13 @@ class LoadSettings:
     look_again: float = 1.0
     selection: Selection = EVERYTHING
     create_missing: bool = False
-    add_rows: Callable[[Sequence[Row]], object] | None = None
+    add_rows: Callable[[Sequence[NewRow]], object] | None = None
     rows: Rows | None = None
     source_kinds: tuple[str, ...] = ()
     strict: bool = False
     second: float | None = None
+
+    @property
+    def creates(self) -> bool:
+        """Whether missing entities are created: never with a selection, which may leave out all of their files."""
+        return self.create_missing and not self.selection.partial

@@ -1,9 +1,9 @@
-"""Stubs: an entity at the target for each source entity that has files and no row in the mapping.
+"""Stubs: entities created at the target for source entities that have files and no row in the mapping.
 
-A stub carries a marker that only its original has. Before one is created, the target is searched for its marker, so
-whatever a kill cut short is found again without help from the catalog or the mapping file.
+A stub contains a marker, which is different for each original. Before a stub is created, the target is searched for its
+marker; so a load finds the stubs of one that was killed without help from the catalog or the mapping file.
 
-Rows are added to the mapping file in batches; those that a kill loses come back with the next load.
+Rows are added to the mapping file in batches; rows that a kill loses are added by the next load.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from html.parser import HTMLParser
 from typing_extensions import override
 
 from migrator import errors
-from migrator.mapping import Row, field_of
+from migrator.mapping import NewRow, field_of
 from migrator.model import NOBODY, Entity, EntityDraft, EntityRef
 from migrator.pipeline.executor import SerialExecutor
-from migrator.pipeline.load.evidence import LOOKS
+from migrator.pipeline.load.evidence import MIN_LOOKS
 from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.stop import StopToken
 from migrator.pipeline.summary import Failure
@@ -27,29 +27,30 @@ from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
 from migrator.store import Catalog
 
-LONGEST_TEXT = 30_000
-"""Characters of the original's description that a stub takes over."""
-BATCH = 50
+MAX_TEXT_CHARACTERS = 30_000
+"""Length of the text of a stub, which has the original's description."""
+MIN_ROWS_PER_WRITE = 50
+"""Rows collected before they are written. More and more are: each write rewrites the whole file."""
 
 _BREAKS = {"br", "p", "div", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "table", "pre", "blockquote"}
 _SILENT = {"script", "style"}
 
 
 class StubCreator:
-    """Creates what is missing for one load, and adds it to the mapping that the load goes by."""
+    """Creates the missing entities of one load, and adds them to the mapping that the load uses."""
 
     def __init__(
         self, target: Target, catalog: Catalog, settings: LoadSettings, executor: SerialExecutor, stop: StopToken
     ) -> None:
         self._target, self._catalog, self._settings = target, catalog, settings
         self._executor, self._stop = executor, stop
-        self._rows: list[Row] = []
+        self._rows: list[NewRow] = []
         self._source = ""
         self._written = self.created = self.found = 0
         self.failures: list[Failure] = []
 
-    async def expect(self) -> None:
-        """`ConfigError` where some are missing and the target can't create them as it is configured."""
+    async def require_creatable(self) -> None:
+        """`ConfigError` if entities are missing and the target, as it is configured, can't create them."""
         if await self._executor.call(self.missing):
             try:
                 await self._target.require_creating()
@@ -57,30 +58,30 @@ class StubCreator:
                 raise errors.TrackerUnreachableError(str(error)) from error
 
     def missing(self) -> list[EntityRef]:
-        """Entities with files and without a row. Files without an owner have no original to make a stub of."""
+        """Entities with files and without a row. Files without an owner have no original to make a stub from."""
         return [
             ref for ref, _ in self._catalog.entities.owners() if ref != NOBODY and not self._settings.mapping.get(ref)
         ]
 
     async def create(self) -> None:
-        """Find or create all of them, several side by side, and write their rows; until a stop."""
+        """Find or create all of them, several side by side, and write their rows."""
         source = await self._executor.call(self._catalog.settings.get, "source")
         self._source = source or ""
         missing = await self._executor.call(self.missing)
-        with self._stop.in_flight():  # all of it: a stop waits for the rows, too
+        with self._stop.in_flight():  # a stop waits until the rows are written
             try:
                 count = min(self._settings.uploads, self._target.capabilities.max_writes)
-                await run_workers(missing, self._one, count, self._stop)
+                await run_workers(missing, self._create_one, count, self._stop)
             finally:
                 await self._write_rows()
 
-    async def _one(self, ref: EntityRef) -> None:
+    async def _create_one(self, ref: EntityRef) -> None:
         entity = await self._executor.call(self._catalog.entities.get, ref)
-        draft = stub_of(entity, self._source)
+        draft = stub_for(entity, self._source)
         try:
             to = await self._target.find_entity(draft)
             self.found += to is not None
-            to = to or await self._created(draft)
+            to = to or await self._create(draft)
         except errors.ConnectError as error:
             raise errors.TrackerUnreachableError(str(error)) from error
         except errors.ItemFailedError as error:
@@ -88,19 +89,19 @@ class StubCreator:
             self.failures.append(Failure(ref, None, entity.title, reason))
             return
         self._settings.mapping[ref] = (to,)
-        self._rows.append(Row(ref, to, "created", "high"))
-        if len(self._rows) >= max(BATCH, self._written // 4):
+        self._rows.append(NewRow(ref, to, "created", "high"))
+        if len(self._rows) >= max(MIN_ROWS_PER_WRITE, self._written // 4):
             await self._write_rows()
 
-    async def _created(self, draft: EntityDraft) -> EntityRef:
-        """Create it; when the answer is lost, look for it. What isn't found then is left to the next run's look."""
+    async def _create(self, draft: EntityDraft) -> EntityRef:
+        """Create a stub. If the answer is lost, look for it; if it isn't found, the next load looks again."""
         try:
             to = await self._target.create_entity(draft)
         except errors.OutcomeUnknownError as error:
-            for _ in range(LOOKS):
-                if found := await self._target.find_entity(draft):
+            for _ in range(MIN_LOOKS):
+                if stub := await self._target.find_entity(draft):
                     self.created += 1
-                    return found
+                    return stub
                 await asyncio.sleep(self._settings.look_again)
             raise errors.OutcomeUnknownError(f"sent, and not found; the next load looks again ({error})") from error
         self.created += 1
@@ -113,22 +114,22 @@ class StubCreator:
             await self._executor.call(self._settings.add_rows, rows)
 
     def summary(self, *, dry_run: bool) -> dict[str, int]:
-        """For the summary of the load: `found` are those that an earlier load created and did not write down."""
+        """For the summary of the load. An earlier load created those `found`, but did not add their rows."""
         if dry_run:
             return {"would_create": len(self.missing())}
         return {"created": self.created, "found": self.found, "failed": len(self.failures)}
 
 
-def stub_of(entity: Entity, source: str) -> EntityDraft:
-    """What is to arrive of a source entity."""
-    told = [f"Migrated from {source}: {entity.ref}", entity.url, "", plain_text(field_of(entity.raw, "description"))]
+def stub_for(entity: Entity, source: str) -> EntityDraft:
+    """The stub of a source entity."""
+    description = plain_text(field_of(entity.raw, "description"))
     mark = hashlib.sha256(f"{source}\n{entity.ref.kind}\n{entity.ref.id}".encode("utf-8", "replace")).hexdigest()
-    text = "\n".join(told).strip()[:LONGEST_TEXT]
+    text = f"Migrated from {source}: {entity.ref}\n{entity.url}\n\n{description}".strip()[:MAX_TEXT_CHARACTERS]
     return EntityDraft(entity.ref.kind, entity.title or str(entity.ref), text, f"migrator-{mark[:24]}")
 
 
 def plain_text(markup: str) -> str:
-    """The words of HTML, with its lines; text without tags stays as it is."""
+    """The text of HTML, with its line breaks. Text without tags stays the same."""
     if "<" not in markup and "&" not in markup:
         return markup.strip()
     reader = _Words()

@@ -1,4 +1,4 @@
-"""What is on one target entity, as a load sees it: its files, those that uploads account for, those on their way."""
+"""What a load knows about one target entity: its files, which of them are uploads, and which uploads are under way."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from migrator.store import Archive, Catalog
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An upload that the target says to have, as it was sent; `remote` is which file it is, None if it didn't say.
+    """An upload that the target accepted. `remote` is the file that it became, None if the answer didn't say.
 
-    `why` may be the reason if it never shows. `looked`: a list was asked for since it was sent, so that the next one
-    says nothing of how soon lists are up to date.
+    `why` may explain why no list shows it. `looked`: a list was requested since, so the next one doesn't tell how soon
+    lists are up to date.
     """
 
     upload: Upload
@@ -28,18 +28,18 @@ class Accepted:
     looked: bool = False
 
     def is_as_sent(self, listed: Attachment) -> bool:
-        """Whether the list says of the file what the answer to its upload said."""
+        """Whether the list shows the file as the answer to its upload did."""
         answered = self.remote or listed
         return listed.name == answered.name and listed.size in {None, answered.size}
 
 
 @dataclass(frozen=True, slots=True)
 class TargetState:
-    """One target entity: all files `listed`, by id; those that no upload accounts for (`free`); every name in use.
+    """One target entity: all files `listed`, by id; the `free` ones, which no upload accounts for; all names in use.
 
-    `accounted` has, by id, when each file that an upload of this archive accounts for was sent. `waiting` are the
-    uploads that the target accepted and that are yet to be seen on its list; `open` those that were sent and of which
-    it isn't known whether they arrived, by attachment.
+    `accounted` has the files that uploads of this archive account for: by id, when each was sent. `waiting` are uploads
+    that the target accepted and that its list has not shown yet; `open`, by attachment, uploads that were sent and may
+    or may not have arrived.
     """
 
     to: EntityRef
@@ -52,18 +52,18 @@ class TargetState:
     open: dict[str, Upload] = field(default_factory=dict)
 
     def shows_newer(self, upload: Upload) -> bool:
-        """Whether a file is listed that came after an upload was sent."""
+        """Whether a file is listed that arrived after this upload was sent."""
         sent = [self.accounted.get(id_) for id_ in self.listed if id_ not in upload.seen]
         return any(at is None or at > upload.sent_at for at in sent)
 
     def take(self, remote: Attachment, *names: str) -> None:
-        """A file is accounted for from now on, and these names are in use."""
+        """Account for a file, and add names that are in use."""
         self.free[:] = [other for other in self.free if other.id != remote.id]
         self.names.update((remote.name, *names))
 
 
 class TargetView:
-    """Looks at entities of the target, and at what the catalog says of them."""
+    """Combines what the target lists and what the catalog knows."""
 
     def __init__(
         self, target: Target, archive: Archive, catalog: Catalog, executor: SerialExecutor, identity: str
@@ -72,11 +72,11 @@ class TargetView:
         self._catalog, self._executor, self._identity = catalog, executor, identity
 
     def reader(self) -> Reader:
-        """Reads files of the target back, each once."""
+        """A new reader, which reads each file once."""
         return Reader(self._target, self._archive)
 
     async def look(self, to: EntityRef) -> TargetState:
-        """The entity as it is listed now."""
+        """An entity as it is listed now."""
         listed = await self._target.find_attachments(to)
         arrived = (await self._executor.call(self._catalog.uploads.arrived, self._identity, to)).values()
         accounted = {remote_id: sent_at for remote_id, _, sent_at in arrived}
@@ -86,10 +86,10 @@ class TargetView:
 
 
 def like(draft: Draft, files: Iterable[Attachment]) -> list[Attachment]:
-    """Those that may be this file, going by name and size."""
+    """The files that may be this one, by name and size."""
     return [remote for remote in files if same_name(remote.name, draft.name) and remote.size in {None, draft.size}]
 
 
 def is_in_doubt(upload: Upload) -> bool:
-    """Whether it was sent, and never seen on a list."""
+    """Whether an upload was sent, and no list has shown it."""
     return upload.status is UploadStatus.IN_DOUBT or upload.accepted

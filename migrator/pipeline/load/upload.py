@@ -1,8 +1,8 @@
 """Uploads of a load: one target entity at a time, exactly once in effect.
 
-What is on the entity is listed first, and files that uploads account for are set aside. Each upload then either finds
-itself among the rest or is sent. The intent is committed before the bytes go out, the result after the answer. What
-an answer says is believed, and looked for afterwards.
+The files on the entity are listed first. Each upload is either found among those that no other upload accounts for, or
+sent. The intent is committed before the bytes are sent, the result after the answer. What the answer says is believed
+first, and compared with the list afterwards.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ from migrator.selection import Selector
 from migrator.store import Archive, now
 
 MAX_SENDS = 4
-"""How often one upload is sent in a run; one whose answer was lost only MAX_BLIND_SENDS times."""
+"""How often one upload is sent in a run."""
 MAX_BLIND_SENDS = 2
+"""The same if no answer was seen."""
 MAX_LOGIN_PAGES = 3
 """After this many uploads in a row answered by a login page, or with 401, the credentials are wrong."""
 
 
 class Uploader:
-    """Settles the uploads of one run, until it is stopped."""
+    """Processes the uploads of one run."""
 
     def __init__(
         self, target: Target, archive: Archive, settings: LoadSettings, context: RunContext, progress: Progress
@@ -46,7 +47,7 @@ class Uploader:
         self._catalog, self._executor, self._run = context.catalog, context.executor, context.run
         self._stop = context.stop
         self.dry_run = DryRunReport()
-        self.choice = Selector(settings.selection)
+        self.selector = Selector(settings.selection)
         self._outcomes: Outcomes = (
             DryRunOutcomes(self.dry_run)
             if settings.dry_run
@@ -58,19 +59,19 @@ class Uploader:
         self._login_pages = 0
 
     def reader(self) -> Reader:
-        """Reads files of the target back, and knows what was sent."""
+        """A reader for files of the target."""
         return self._view.reader()
 
     async def prepare(self) -> None:
-        """Before the first entity: what earlier runs saw of this target's lists."""
+        """Before the first entity: read what earlier runs learned about this target's lists."""
         verdict = await self._executor.call(self._catalog.settings.get, self._finder.setting) or ""
         self._finder.learned(verdict)
         self._confirmer.learned(verdict)
 
     async def process_entity(self, to: EntityRef) -> None:
-        """All uploads to one target entity, one after the other, then a look at what arrived."""
+        """Process all uploads to one target entity, one after the other, then compare with what arrived."""
         uploads = await self._executor.call(self._catalog.uploads.unsettled, self._settings.identity, to)
-        uploads = [upload for upload in uploads if self.choice.select(_with_size(upload))]
+        uploads = [upload for upload in uploads if self.selector.select(_with_size(upload))]
         if uploads:
             self._progress.entities(1)
             self._progress.known(len(uploads), sum(upload.blob.size for upload in uploads))
@@ -87,7 +88,7 @@ class Uploader:
             await self._fail_all(uploads, to, error)
             return
         state.names.update(upload.attachment.name for upload in uploads)
-        state.open.update({up.attachment.id: up for up in doubtful if up.attachment.id not in recognised.found})
+        state.open.update({up.attachment.id: up for up in doubtful if up.attachment.id not in recognised.files})
         for upload in uploads:
             if self._stop.requested:
                 self._stop.left_undone = True
@@ -98,13 +99,13 @@ class Uploader:
 
     async def _fail_all(self, uploads: Sequence[Upload], to: EntityRef, error: errors.MigratorError) -> None:
         for upload in uploads:
-            if isinstance(error, errors.GoneError) and self._is_stray(upload):
+            if isinstance(error, errors.GoneError) and self._is_remapped(upload):
                 await self._drop(upload)
             else:
                 await self._fail(upload, f"{to} at the target: {error}")
 
     async def _settle(self, upload: Upload, state: TargetState, recognised: Recognised) -> None:
-        """One upload: found or sent."""
+        """Find or send one upload."""
         draft = self._draft(upload, state)
         try:
             remote = await self._find(upload, draft, state, recognised)
@@ -112,7 +113,7 @@ class Uploader:
                 await self._confirmer.accept(upload, draft, remote, UploadStatus.ALREADY_THERE, state)
                 self._progress.done()
                 return
-            if self._is_stray(upload):
+            if self._is_remapped(upload):
                 await self._drop(upload)
             else:
                 await self._send(upload, draft, state)
@@ -129,18 +130,18 @@ class Uploader:
     ) -> Attachment | None:
         return await self._finder.find(upload, draft, state, recognised)
 
-    def _is_stray(self, upload: Upload) -> bool:
-        """Whether the mapping sends it elsewhere by now, or nowhere."""
+    def _is_remapped(self, upload: Upload) -> bool:
+        """Whether the mapping no longer sends the file to this entity."""
         return upload.to not in self._settings.mapping.get(upload.attachment.owner, ())
 
     async def _drop(self, upload: Upload) -> None:
-        """It is not there, and no longer to be: never sent there again."""
+        """Record an upload that is not there and no longer wanted there."""
         reason = "not there, and its row in the mapping is gone"
         await self._outcomes.record(upload, UploadStatus.ROLLED_BACK, error=reason)
         self._progress.done()
 
     def _draft(self, upload: Upload, state: TargetState) -> Draft:
-        """What to send; the name of an earlier try stays."""
+        """What to send. If it was sent before, the name stays the same."""
         attachment, can = upload.attachment, self._target.capabilities
         name = upload.sent_name or name_at_target(
             attachment.name, self._target.legal_name, can.max_name_bytes, state.names, can.name_encoding
@@ -155,7 +156,7 @@ class Uploader:
         )
 
     def _description(self, attachment: Attachment) -> str:
-        """The original description, and a line on who and when where the target can't keep those."""
+        """The original description, with a line for author and date if the target can't keep those."""
         keeps = self._target.capabilities.keeps_author_and_date
         if keeps or not self._settings.provenance or not (attachment.created_by or attachment.created_at):
             return attachment.description
@@ -164,10 +165,7 @@ class Uploader:
         return f"{attachment.description}\n[first attached{by}{at}]".strip()
 
     async def _send(self, upload: Upload, draft: Draft, state: TargetState) -> None:
-        """Send it; when its fate is unknown, look for it before sending it again.
-
-        One look is enough only after an error of the target itself, where its lists are known to be prompt.
-        """
+        """Send an upload; if its outcome is unknown, look for it before sending it again."""
         body = await asyncio.to_thread(self._archive.body, upload.blob)
         if body is None:
             raise errors.RejectedError("its blob is damaged or missing; run the backup again")
@@ -181,7 +179,7 @@ class Uploader:
             if failure.accepted:
                 await self._take(upload, draft, None, state, str(failure))
                 return
-            refused = self._expect_login(failure)
+            refused = self._is_logged_out(failure)
             waits = [0.0] if refused else self._finder.waits_after(failure)
             if await self._find_sent(upload, draft, state, waits):
                 return
@@ -192,12 +190,11 @@ class Uploader:
         raise errors.OutcomeUnknownError(f"sent {number} times, and not found at the target: {failure}")
 
     async def _intend(self, upload: Upload, draft: Draft, state: TargetState) -> Upload:
-        """Record that it is about to be sent; gives the upload as it then stands.
+        """Record that an upload is about to be sent; returns it as it is then recorded.
 
-        What no upload of this archive accounts for was there before, and is nobody's of ours. Of several attempts in
-        a row the first one's word on that stays.
+        Files that no upload accounts for were there before (`seen`). Repeated attempts keep the `seen` of the first.
         """
-        known = is_in_doubt(upload) and upload.remote_id is None
+        attempted = is_in_doubt(upload) and upload.remote_id is None
         upload = replace(
             upload,
             status=UploadStatus.IN_DOUBT,
@@ -205,7 +202,7 @@ class Uploader:
             sent_name=draft.name,
             sent_at=now(),
             sent_run=self._run,
-            seen=upload.seen if known else frozenset(state.listed.keys() - state.accounted.keys()),
+            seen=upload.seen if attempted else frozenset(state.listed.keys() - state.accounted.keys()),
             accepted=False,
             altered={},
         )
@@ -215,7 +212,7 @@ class Uploader:
     async def _try(
         self, upload: Upload, draft: Draft, body: Body, state: TargetState
     ) -> errors.OutcomeUnknownError | None:
-        """Send it once; gives why its fate is unknown. Raises a definite no."""
+        """Send an upload once; returns the error if its outcome is unknown. Raises a definite no."""
         try:
             remote = await self._target.upload(upload.to, draft, body)
         except errors.OutcomeUnknownError as error:
@@ -223,15 +220,15 @@ class Uploader:
         except errors.LoginPageError as error:
             return errors.OutcomeUnknownError(str(error), finished=True, login=True)
         except errors.RejectedError as error:
-            self._expect_login(error)
+            self._is_logged_out(error)
             raise
         self._login_pages = 0
-        self._progress.moved(draft.size)
+        self._progress.transferred(draft.size)
         await self._take(upload, draft, remote, state)
         return None
 
-    def _expect_login(self, error: errors.MigratorError) -> bool:
-        """Whether an upload was answered as if nobody were logged in; `AuthError` where nothing else comes."""
+    def _is_logged_out(self, error: errors.MigratorError) -> bool:
+        """Whether an upload was answered as if nobody were logged in; `AuthError` after several in a row."""
         page = isinstance(error, errors.OutcomeUnknownError) and error.login
         if not page and getattr(error, "status", None) != 401:
             return False
@@ -243,7 +240,7 @@ class Uploader:
     async def _take(
         self, upload: Upload, draft: Draft, remote: Attachment | None, state: TargetState, why: str = ""
     ) -> None:
-        """The target accepted it. What its answer says is believed; an id that was there before says nothing."""
+        """The target accepted an upload. Its answer is believed, unless it names a file that was there before."""
         before = state.listed.get(remote.id) if remote else None
         new = remote and (before is None or is_passing(before.name)) and remote.id not in state.accounted
         if remote and (new or self._settings.dry_run):
@@ -251,17 +248,17 @@ class Uploader:
             return
         await self._outcomes.record(upload, UploadStatus.IN_DOUBT, accepted=True, error=not_seen(why))
         if not await self._find_sent(upload, draft, state, [0.0]):
-            await self._finder.note(prompt=False)  # taken, and the list that was asked right after it lacks it
+            await self._finder.note(prompt=False)  # accepted, but the list requested right afterwards lacks it
             upload = replace(upload, accepted=True, seen=upload.seen | state.listed.keys())
             state.waiting.append(Accepted(upload, draft, None, why))
 
     async def _find_sent(self, upload: Upload, draft: Draft, state: TargetState, waits: Sequence[float]) -> bool:
-        """Look for what was not there before and is the file that was sent; a look that fails leaves it in doubt."""
-        fresh = replace(upload, seen=upload.seen | state.listed.keys())
+        """Look for the file that an upload became. If looking fails, the upload stays in doubt."""
+        with_listed = replace(upload, seen=upload.seen | state.listed.keys())
         try:
             for wait in waits:
                 await back_off(wait)
-                if remote := await self._finder.new_one(fresh, state):
+                if remote := await self._finder.new_one(with_listed, state):
                     await self._finder.note(prompt=not wait)
                     await self._confirmer.believe(upload, draft, remote, state, looked=True)
                     return True
@@ -274,12 +271,12 @@ class Uploader:
         return False
 
     async def _fail(self, upload: Upload, reason: str, name: str | None = None) -> None:
-        """It did not go. What stood in doubt when the run began stays so: its fate is still not settled."""
+        """Record a failed upload. If it was in doubt when the run began, it stays so."""
         status = UploadStatus.IN_DOUBT if is_in_doubt(upload) else UploadStatus.FAILED
         await self._outcomes.fail(upload, status, reason, name)
         self._progress.done(failed=True)
 
 
 def _with_size(upload: Upload) -> Attachment:
-    """The attachment, with the size that its blob has."""
+    """The attachment, with the size of its blob."""
     return replace(upload.attachment, size=upload.blob.size)

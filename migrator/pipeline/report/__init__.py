@@ -1,4 +1,4 @@
-"""What a run did, as a document: its data, the files, the HTML page."""
+"""The report on an archive and its targets, as a page, a table or a document."""
 
 from migrator.pipeline.report.data import UrlOf
 from migrator.pipeline.report.writers import report

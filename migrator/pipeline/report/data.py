@@ -1,10 +1,10 @@
-"""The report: what the source had, what the archive holds, what is at the target, and what differs and why.
+"""The data of a report: what the source had, what the archive holds, what is at the target, what differs and why.
 
 Entities, attachments and uploads are read side by side in the same order, so a report of any length needs little
 memory. They are read twice: once for the totals and once for the rows.
 
-Beware: a difference is not always an error. A file that a filter left out, or that has another name because its own is
-not legal at the target, is reported as such; only a failure is something that the next run tries again.
+Beware: a difference is not always a failure. That a filter left a file out, or that its name had to be changed, is a
+difference; a failure is something that the next run tries again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from migrator.store import Acceptances, Catalog, now
 
 T = TypeVar("T")
 UrlOf = Callable[[str, Attachment], str]
-"""The address of an attachment at the tracker of an identity (`redmine https://...`); empty if unknown."""
+"""Base address of a tracker and attachment to the address of the attachment; empty if that is unknown."""
 
 SIZES = (
     (10**4, "under 10 kB"),
@@ -32,14 +32,15 @@ SIZES = (
     (10**9, "0.1 to 1 GB"),
 )
 LARGEST = "1 GB and more"
-SAMPLES = 50
+MAX_SAMPLES = 50
 """Files named for each reason in the overview."""
-THERE = {UploadStatus.UPLOADED, UploadStatus.ALREADY_THERE}
+ARRIVED = {UploadStatus.UPLOADED, UploadStatus.ALREADY_THERE}
+"""Statuses of uploads that are at the target."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadReport:
-    """One upload of a file: where it is, or why not. `url` is its address there."""
+    """One upload of a file: where it is, with its address `url`, or why it isn't there."""
 
     target: str
     to: EntityRef
@@ -54,25 +55,25 @@ class UploadReport:
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """One attachment: as the source tells of it, in the archive, at the target. `remarks` say what differs and why."""
+    """One attachment: at the source, in the archive, at targets. Each difference has whether it is a failure."""
 
-    of: Attachment
+    attachment: Attachment
     status: str
     sha256: str
     size: int | None
     url: str
-    sent: tuple[UploadReport, ...]
-    remarks: tuple[tuple[str, bool], ...]
+    uploads: tuple[UploadReport, ...]
+    differences: tuple[tuple[str, bool], ...]
 
     @property
     def size_known(self) -> int | None:
-        """Bytes: those of the archive, else those that the source lists."""
-        return self.of.size if self.size is None else self.size
+        """The size in the archive, or else the one that the source lists."""
+        return self.attachment.size if self.size is None else self.size
 
 
 @dataclass(frozen=True, slots=True)
 class EntityReport:
-    """One entity with its files. `error` is why its files could not be listed; a person may have `accepted` that."""
+    """One entity with its files. `error` is why they could not be listed; a person may have `accepted` that."""
 
     ref: EntityRef
     title: str
@@ -83,21 +84,24 @@ class EntityReport:
 
     @property
     def failed(self) -> bool:
-        """Whether anything of it is a failure."""
-        return bool(self.error and not self.accepted) or any(bad for filed in self.files for _, bad in filed.remarks)
+        """Whether anything about it is a failure."""
+        return bool(self.error and not self.accepted) or any(
+            failure for file in self.files for _, failure in file.differences
+        )
 
     @property
     def differs(self) -> bool:
-        """Whether there is anything to say of it, failure or not."""
-        return bool(self.error) or any(filed.remarks for filed in self.files)
+        """Whether anything differs, failure or not."""
+        return bool(self.error) or any(file.differences for file in self.files)
 
 
 @dataclass(slots=True)
 class Totals:
-    """The sums of a report. `content` counts by target what was read back and equal.
+    """The totals of a report.
 
-    `reasons` are counted with whether each is a failure, and told with samples. `unlisted` are entities whose files
-    could not be listed, each with whether that is a failure.
+    `content` counts, by target, files that were read back and equal. `reasons` counts differences, each with whether it
+    is a failure; `samples` names files for each. `unlisted` are entities whose files could not be listed, each with
+    whether it is a failure.
     """
 
     source: str
@@ -119,41 +123,41 @@ class Totals:
     content: Counter[str] = field(default_factory=Counter)
 
 
-class _Side(Generic[T]):
-    """Groups of rows, taken in the order of their keys."""
+class _Groups(Generic[T]):
+    """Rows in groups, which are taken in the order of their keys."""
 
     def __init__(self, rows: Iterable[T], key: Callable[[T], Hashable]) -> None:
         self._groups = groupby(rows, key)
-        self._at = next(self._groups, None)
+        self._next = next(self._groups, None)
 
     def take(self, key: Hashable) -> list[T]:
-        if self._at is None or self._at[0] != key:
+        if self._next is None or self._next[0] != key:
             return []
-        found = list(self._at[1])
-        self._at = next(self._groups, None)
-        return found
+        rows = list(self._next[1])
+        self._next = next(self._groups, None)
+        return rows
 
 
-def story(catalog: Catalog, url_of: Callable[[str], UrlOf]) -> Iterator[EntityReport]:
-    """All of the archive, entity by entity. `url_of` gives the function for the tracker of an identity."""
+def entity_reports(catalog: Catalog, url_of: Callable[[str], UrlOf]) -> Iterator[EntityReport]:
+    """The whole archive, entity by entity. `url_of` returns the function for the tracker of an identity."""
     source = catalog.settings.get("source") or ""
-    files = _Side(catalog.exports.attachments(), lambda row: row[0].owner)
-    uploads = _Side(catalog.exports.uploads(), lambda row: str(row["attachment_id"]))
+    attachments = _Groups(catalog.exports.attachments(), lambda row: row[0].owner)
+    uploads = _Groups(catalog.exports.uploads(), lambda row: str(row["attachment_id"]))
     loaded, acceptances = bool(catalog.summaries.totals()["uploads"]), catalog.accepted.all()
     for entity in catalog.exports.entities():
         ref = EntityRef(entity["kind"], entity["entity_id"])
-        filed = []
-        for of, archived in files.take(ref):
-            sent = tuple(_sent(row, url_of) for row in uploads.take(of.id))
-            url = url_of(source)(_base(source), of)
+        files = []
+        for attachment, archived in attachments.take(ref):
+            sent = tuple(_upload_report(row, url_of) for row in uploads.take(attachment.id))
+            url = url_of(source)(_base(source), attachment)
             failed = archived["status"] == Status.FAILED
-            accepted = failed and _is_accepted(acceptances, of.id, ref, archived["error"])
-            remarks = tuple(_remarks(of, archived, sent, loaded=loaded, accepted=accepted))
+            accepted = failed and _is_accepted(acceptances, attachment.id, ref, archived["error"])
+            differences = tuple(_differences(attachment, archived, sent, loaded=loaded, accepted=accepted))
             sha256, size = archived["sha256"] or "", archived["stored_size"]
-            filed.append(FileReport(of, archived["status"], sha256, size, url, sent, remarks))
+            files.append(FileReport(attachment, archived["status"], sha256, size, url, sent, differences))
         accepted = _is_accepted(acceptances, None, ref, entity["error"])
         error = entity["error"] or entity["note"]
-        yield EntityReport(ref, entity["title"], entity["url"], error, tuple(filed), accepted)
+        yield EntityReport(ref, entity["title"], entity["url"], error, tuple(files), accepted)
 
 
 def _is_accepted(acceptances: Acceptances, attachment: str | None, ref: EntityRef, reason: str) -> bool:
@@ -165,16 +169,16 @@ def _base(identity: str) -> str:
     return identity.partition(" ")[2]
 
 
-def _sent(row: dict[str, Any], url_of: Callable[[str], UrlOf]) -> UploadReport:
+def _upload_report(row: dict[str, Any], url_of: Callable[[str], UrlOf]) -> UploadReport:
     to, target = EntityRef(row["target_kind"], row["target_id"]), row["target"]
     remote = Attachment(row["remote_id"] or "", to, row["name"] or "", locator=row["remote_locator"])
-    url = url_of(target)(_base(target), remote) if row["status"] in THERE and remote.id else ""
-    told = (row["error"] or "", row["content_check"] or "", url, json.loads(row["altered"] or "{}"))
-    return UploadReport(target, to, row["status"], remote.id, remote.name, *told)
+    url = url_of(target)(_base(target), remote) if row["status"] in ARRIVED and remote.id else ""
+    error, content, altered = row["error"] or "", row["content_check"] or "", json.loads(row["altered"] or "{}")
+    return UploadReport(target, to, row["status"], remote.id, remote.name, error, content, url, altered)
 
 
-def _remarks(
-    of: Attachment, archived: dict[str, Any], sent: tuple[UploadReport, ...], *, loaded: bool, accepted: bool
+def _differences(
+    attachment: Attachment, archived: dict[str, Any], uploads: tuple[UploadReport, ...], *, loaded: bool, accepted: bool
 ) -> Iterator[tuple[str, bool]]:
     """What differs and why, each with whether it is a failure."""
     match archived["status"]:
@@ -190,67 +194,67 @@ def _remarks(
             yield f"no longer in the source{kept}", False
     if archived["problem"]:
         yield f"its blob in the archive is {archived['problem']}", True
-    if loaded and not sent and archived["status"] == Status.STORED:
+    if loaded and not uploads and archived["status"] == Status.STORED:
         yield "not uploaded: its entity is not in the mapping", False
-    for one in sent:
-        yield from _remarks_on(of, one)
+    for upload in uploads:
+        yield from _differences_of_upload(attachment, upload)
 
 
-def _remarks_on(of: Attachment, one: UploadReport) -> Iterator[tuple[str, bool]]:
-    match one.status:
+def _differences_of_upload(attachment: Attachment, upload: UploadReport) -> Iterator[tuple[str, bool]]:
+    match upload.status:
         case UploadStatus.PLANNED:
             yield "not uploaded yet", True
         case UploadStatus.IN_DOUBT:
-            yield f"it is not known whether it arrived: {one.error or 'sent, no answer seen'}", True
+            yield f"it is not known whether it arrived: {upload.error or 'sent, no answer seen'}", True
         case UploadStatus.FAILED:
-            yield f"not at the target as it should be: {one.error or 'unknown'}", True
+            yield f"not at the target as it should be: {upload.error or 'unknown'}", True
         case UploadStatus.ROLLED_BACK:
             yield "taken back from the target", False
-    if one.status in THERE:
-        yield from _differences(of, one)
+    if upload.status in ARRIVED:
+        yield from _differences_at_target(attachment, upload)
 
 
-def _differences(of: Attachment, one: UploadReport) -> Iterator[tuple[str, bool]]:
-    """Of a file that has arrived."""
-    if one.name != of.name:
-        by = " (the target altered it)" if "name" in one.altered else ""
+def _differences_at_target(attachment: Attachment, upload: UploadReport) -> Iterator[tuple[str, bool]]:
+    """Differences of a file that has arrived."""
+    if upload.name != attachment.name:
+        by = " (the target altered it)" if "name" in upload.altered else ""
         yield f"has another name at the target{by}", False
-    elif "name" in one.altered:
+    elif "name" in upload.altered:
         yield "its name was altered by the target", False
-    if "content" in one.altered:
+    if "content" in upload.altered:
         yield "its text was re-encoded by the target", False
-    elif "size" in one.altered:
+    elif "size" in upload.altered:
         yield "the target lists another size of it", False
 
 
-def sums(chapters: Iterable[EntityReport], source: str) -> Totals:
-    """The totals of a story."""
+def totals_of(entities: Iterable[EntityReport], source: str) -> Totals:
+    """The totals of all entities."""
     totals = Totals(source, now())
-    for chapter in chapters:
-        totals.entities += bool(chapter.ref.id)
-        if chapter.error:
-            totals.unlisted.append((f"{chapter.ref}: {chapter.error}", not chapter.accepted))
-        for filed in chapter.files:
-            _add(totals, filed)
+    for entity in entities:
+        totals.entities += bool(entity.ref.id)
+        if entity.error:
+            totals.unlisted.append((f"{entity.ref}: {entity.error}", not entity.accepted))
+        for file in entity.files:
+            _add(totals, file)
     return totals
 
 
-def _add(totals: Totals, filed: FileReport) -> None:
-    of, size = filed.of, filed.size_known or 0
+def _add(totals: Totals, file: FileReport) -> None:
+    owner, size = file.attachment.owner, file.size_known or 0
     totals.attachments += 1
-    totals.listed_bytes += size if filed.status != Status.GONE else 0
-    totals.statuses[filed.status] += 1
-    totals.archived_bytes += (filed.size or 0) if filed.status == Status.STORED else 0
-    totals.kinds[of.owner.kind] += 1
-    totals.kind_bytes[of.owner.kind] += size
+    totals.listed_bytes += size if file.status != Status.GONE else 0
+    totals.statuses[file.status] += 1
+    totals.archived_bytes += (file.size or 0) if file.status == Status.STORED else 0
+    totals.kinds[owner.kind] += 1
+    totals.kind_bytes[owner.kind] += size
     totals.sizes[next((words for limit, words in SIZES if size < limit), LARGEST)] += 1
-    totals.differing += bool(filed.remarks)
-    for one in filed.sent:
-        totals.targets.setdefault(one.target, Counter())[one.status] += 1
-        totals.target_bytes[one.target] += (filed.size or 0) if one.status in THERE else 0
-        totals.content[one.target] += one.content == "same"
-    for remark in set(filed.remarks):
-        totals.reasons[remark] += 1
-        samples = totals.samples.setdefault(remark[0], [])
-        if len(samples) < SAMPLES:
-            samples.append(f"{of.owner}: {of.name}")
+    totals.differing += bool(file.differences)
+    for upload in file.uploads:
+        totals.targets.setdefault(upload.target, Counter())[upload.status] += 1
+        totals.target_bytes[upload.target] += (file.size or 0) if upload.status in ARRIVED else 0
+        totals.content[upload.target] += upload.content == "same"
+    for difference in set(file.differences):
+        totals.reasons[difference] += 1
+        samples = totals.samples.setdefault(difference[0], [])
+        if len(samples) < MAX_SAMPLES:
+            samples.append(f"{owner}: {file.attachment.name}")

@@ -1,7 +1,7 @@
 """The files of a report: a page (see `html.py`), a table for spreadsheets, a document, and a table of redirects.
 
-Beware: names come from a tracker. The table for spreadsheets puts an apostrophe before anything that a spreadsheet
-would run as a formula; only the document has such names unchanged.
+Beware: names come from a tracker. The table has an apostrophe before anything that a spreadsheet would run as a
+formula; only the document has such names unchanged.
 """
 
 from __future__ import annotations
@@ -13,9 +13,18 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from migrator.errors import ConfigError
-from migrator.pipeline.report.data import EntityReport, FileReport, Totals, UploadReport, UrlOf, story, sums
+from migrator.pipeline.report.data import (
+    EntityReport,
+    FileReport,
+    Totals,
+    UploadReport,
+    UrlOf,
+    entity_reports,
+    totals_of,
+)
 from migrator.pipeline.report.html import write_page
 from migrator.pipeline.summary import ReportSummary
+from migrator.printable import spreadsheet_cell
 from migrator.store import Catalog, disk_errors
 from migrator.whole_file import whole_file
 
@@ -23,22 +32,22 @@ from migrator.whole_file import whole_file
 def report(
     catalog: Catalog, url_of: Callable[[str], UrlOf], out: Path | None, redirects: Path | None = None
 ) -> ReportSummary:
-    """Write the report (`.html`, `.csv` or `.json`, by the ending) and the redirects, each whole or not at all.
+    """Write the report (`.html`, `.csv` or `.json`, by the extension) and the redirects, each completely or not at all.
 
-    Reads only, and may do so during a run. What stands at those paths is replaced.
+    Existing files are replaced. The archive is only read, also while a run is at work.
     """
     writer = _WRITERS.get(out.suffix.lower()) if out else None
     if out and writer is None:
         raise ConfigError(f"{out.name}: the ending decides; known are {', '.join(sorted(_WRITERS))}")
     source = catalog.settings.get("source") or ""
-    with catalog.exports.snapshot():
-        totals = sums(story(catalog, url_of), source)
+    with catalog.exports.read_transaction():
+        totals = totals_of(entity_reports(catalog, url_of), source)
         if out and writer:
             with disk_errors(str(out)), whole_file(out) as file:
-                writer(file, totals, story(catalog, url_of))
+                writer(file, totals, entity_reports(catalog, url_of))
         if redirects:
             with disk_errors(str(redirects)), whole_file(redirects) as file:
-                count = write_redirects(file, story(catalog, url_of))
+                count = write_redirects(file, entity_reports(catalog, url_of))
     return ReportSummary(
         out=str(out) if out else None,
         redirects=str(redirects) if redirects else None,
@@ -49,15 +58,15 @@ def report(
     )
 
 
-def write_redirects(file: TextIO, chapters: Iterable[EntityReport]) -> int:
-    """Old and new address of every file that is at a target, where both are known; gives their number."""
+def write_redirects(file: TextIO, entities: Iterable[EntityReport]) -> int:
+    """Write the old and new address of every file at a target, if both are known; returns the number of rows."""
     rows, count = csv.writer(file), 0
     rows.writerow(["old_url", "new_url", "attachment_id", "remote_id"])
-    for chapter in chapters:
-        for filed in chapter.files:
-            for one in filed.sent:
-                if filed.url and one.url:
-                    rows.writerow([filed.url, one.url, filed.of.id, one.remote_id])
+    for entity in entities:
+        for file_report in entity.files:
+            for upload in file_report.uploads:
+                if file_report.url and upload.url:
+                    rows.writerow([file_report.url, upload.url, file_report.attachment.id, upload.remote_id])
                     count += 1
     return count
 
@@ -66,36 +75,34 @@ _CSV = ("kind", "entity_id", "title", "attachment_id", "name", "size", "created_
 _CSV_SENT = ("target", "target_kind", "target_id", "remote_id", "target_name", "upload", "content", "differs")
 
 
-def write_csv(file: TextIO, totals: Totals, chapters: Iterable[EntityReport]) -> None:  # noqa: ARG001 - rows only
-    """A row for each attachment and target entity."""
+def write_csv(file: TextIO, totals: Totals, entities: Iterable[EntityReport]) -> None:  # noqa: ARG001 - rows only
+    """Write a row for each attachment and target entity."""
     rows = csv.writer(file)
     rows.writerow([*_CSV, *_CSV_SENT])
-    for chapter in chapters:
-        for filed in chapter.files:
-            of = filed.of
-            first = [chapter.ref.kind, chapter.ref.id, chapter.title, of.id, of.name]
-            first += [_size(filed), of.created_at, of.created_by, filed.status, filed.sha256]
-            why = "; ".join(remark for remark, _ in filed.remarks)
-            for one in filed.sent or (None,):
-                at = (
-                    [one.target, one.to.kind, one.to.id, one.remote_id, one.name, one.status, one.content]
-                    if one
-                    else []
-                )
-                rows.writerow([_inert(cell) for cell in [*first, *(at or [""] * 7), why]])
+    for entity in entities:
+        for file_report in entity.files:
+            source = [entity.ref.kind, entity.ref.id, entity.title, *_file_cells(file_report)]
+            differences = "; ".join(difference for difference, _ in file_report.differences)
+            for target in map(_upload_cells, file_report.uploads) if file_report.uploads else [[""] * 7]:
+                rows.writerow([spreadsheet_cell(cell) for cell in [*source, *target, differences]])
 
 
-def _size(filed: FileReport) -> str:
-    return "" if filed.size_known is None else str(filed.size_known)
+def _file_cells(file_report: FileReport) -> list[str]:
+    file, size = file_report.attachment, _size(file_report)
+    return [file.id, file.name, size, file.created_at, file.created_by, file_report.status, file_report.sha256]
 
 
-def _inert(cell: str) -> str:
-    """What a spreadsheet would run as a formula, as text."""
-    return f"'{cell}" if cell[:1] in {"=", "+", "-", "@", "\t", "\r"} else cell
+def _upload_cells(upload: UploadReport) -> list[str]:
+    to = upload.to
+    return [upload.target, to.kind, to.id, upload.remote_id, upload.name, upload.status, upload.content]
 
 
-def write_json(file: TextIO, totals: Totals, chapters: Iterable[EntityReport]) -> None:
-    """One document, written as it is read."""
+def _size(file_report: FileReport) -> str:
+    return "" if file_report.size_known is None else str(file_report.size_known)
+
+
+def write_json(file: TextIO, totals: Totals, entities: Iterable[EntityReport]) -> None:
+    """Write one document, while the rows are read."""
     head = {
         "source": totals.source,
         "made_at": totals.made_at,
@@ -108,49 +115,49 @@ def write_json(file: TextIO, totals: Totals, chapters: Iterable[EntityReport]) -
     }
     file.write(json.dumps(head)[:-1] + ', "details": [\n')
     file.writelines(
-        (",\n" if number else "") + json.dumps(_chapter(chapter)) for number, chapter in enumerate(chapters)
+        (",\n" if number else "") + json.dumps(_entity_document(entity)) for number, entity in enumerate(entities)
     )
     file.write("\n]}\n")
 
 
-def _chapter(chapter: EntityReport) -> dict[str, Any]:
+def _entity_document(entity: EntityReport) -> dict[str, Any]:
     return {
-        "kind": chapter.ref.kind,
-        "entity": chapter.ref.id,
-        "title": chapter.title,
-        "url": chapter.url,
-        "error": chapter.error or None,
-        **({"accepted": True} if chapter.accepted else {}),
+        "kind": entity.ref.kind,
+        "entity": entity.ref.id,
+        "title": entity.title,
+        "url": entity.url,
+        "error": entity.error or None,
+        **({"accepted": True} if entity.accepted else {}),
         "attachments": [
             {
-                "attachment": filed.of.id,
-                "name": filed.of.name,
-                "size": filed.size_known,
-                "created_at": filed.of.created_at,
-                "created_by": filed.of.created_by,
-                "status": filed.status,
-                "sha256": filed.sha256 or None,
-                "url": filed.url,
-                "uploads": [_upload(one) for one in filed.sent],
-                "differs": [remark for remark, _ in filed.remarks],
+                "attachment": file_report.attachment.id,
+                "name": file_report.attachment.name,
+                "size": file_report.size_known,
+                "created_at": file_report.attachment.created_at,
+                "created_by": file_report.attachment.created_by,
+                "status": file_report.status,
+                "sha256": file_report.sha256 or None,
+                "url": file_report.url,
+                "uploads": [_upload_document(upload) for upload in file_report.uploads],
+                "differs": [difference for difference, _ in file_report.differences],
             }
-            for filed in chapter.files
+            for file_report in entity.files
         ],
     }
 
 
-def _upload(one: UploadReport) -> dict[str, Any]:
+def _upload_document(upload: UploadReport) -> dict[str, Any]:
     return {
-        "target": one.target,
-        "kind": one.to.kind,
-        "entity": one.to.id,
-        "status": one.status,
-        "remote_id": one.remote_id or None,
-        "name": one.name,
-        "content": one.content or None,
-        "url": one.url,
-        "error": one.error or None,
-        "altered": one.altered or None,
+        "target": upload.target,
+        "kind": upload.to.kind,
+        "entity": upload.to.id,
+        "status": upload.status,
+        "remote_id": upload.remote_id or None,
+        "name": upload.name,
+        "content": upload.content or None,
+        "url": upload.url,
+        "error": upload.error or None,
+        "altered": upload.altered or None,
     }
 
 

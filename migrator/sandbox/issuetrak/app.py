@@ -1,6 +1,6 @@
 """A sandbox Issuetrak: API version 1 over the made-up world, as strict as its documentation.
 
-Beware: it can delete and change nothing.
+Beware: nothing in it can be changed or deleted.
 """
 
 from collections.abc import Iterable
@@ -47,8 +47,7 @@ class IssuetrakSandbox(Sandbox):
     @override
     def kind_of(self, entity_id: int) -> str:
         """Always an issue."""
-        if self.state.entity(entity_id) is None:
-            raise KeyError(entity_id)
+        self.state.existing_entity(entity_id)
         return "Issue"
 
     @override

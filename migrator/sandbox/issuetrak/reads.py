@@ -66,7 +66,7 @@ class Records:
 
 
 class Reads:
-    """The handlers of whatever can be read; they refuse a request by raising `RefusedError`."""
+    """The handlers of requests that read; they refuse a request by raising `RefusedError`."""
 
     def __init__(self, sandbox: Sandbox, quirks: IssuetrakQuirks, records: Records, users: dict[str, bool]) -> None:
         self._sandbox, self._state = sandbox, sandbox.state

@@ -21,7 +21,7 @@ from migrator.sandbox.squash.writes import Writes
 from migrator.sandbox.world import World
 
 _LISTED = ("requirement-folders", "test-case-folders", "test-cases", "campaign-folders", "campaigns", "projects")
-_BELOW = (
+_CHILDREN = (
     ("test-cases", "steps", "test-steps"),
     ("campaigns", "iterations", "iterations"),
     ("iterations", "test-suites", "test-suites"),
@@ -101,8 +101,8 @@ class SquashSandbox(Sandbox):
         yield "GET", "/requirements", reads.requirements, ""
         for path in ("/requirements", "/high-level-requirements"):
             yield "GET", path + _ITEM, reads.requirement, ""
-        for kind, path, below in _BELOW:
-            yield "GET", f"/{kind}{_ITEM}/{path}", reads.children(kind, path, below), ""
+        for kind, path, child_kind in _CHILDREN:
+            yield "GET", f"/{kind}{_ITEM}/{path}", reads.children(kind, path, child_kind), ""
         yield "GET", f"/iterations{_ITEM}/test-plan", reads.test_plan, ""
         yield "GET", r"/{items:(?:iteration-)?test-plan-items}" + _ITEM + "/executions", reads.executions, ""
         yield "GET", f"/attachments{_ITEM}", reads.file, ""

@@ -1,4 +1,4 @@
-"""What a sandbox Squash TM answers to GET: lists of all, lists of what is below something, and single records."""
+"""What a sandbox Squash TM answers to GET: lists of all, lists of children, and single records."""
 
 from aiohttp import web
 
@@ -10,7 +10,7 @@ from migrator.sandbox.squash.web import Pages, SquashQuirks, not_found
 
 
 class Reads:
-    """The handlers of whatever can be read."""
+    """The handlers of requests that read."""
 
     def __init__(
         self, sandbox: Sandbox, quirks: SquashQuirks, tree: Tree, lookup: Lookup, records: Records, pages: Pages
@@ -27,16 +27,16 @@ class Reads:
 
         return answer
 
-    def children(self, kind: str, key: str, below: str) -> Handler:
-        """The handler of the list of what is `below` a node; `key` is what the list calls it."""
+    def children(self, kind: str, key: str, child_kind: str) -> Handler:
+        """The handler of the list of a node's children of one kind; `key` is what the list calls them."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
             node = self._lookup.node(kind, request)
-            nodes = self._lookup.existing(self._tree.below(node, below))
+            nodes = self._lookup.existing(self._tree.children(node, child_kind))
             items = [self._records.item(child, key) for child in nodes]
-            if below == "test-steps":
+            if child_kind == "test-steps":
                 items += self._records.other_steps(node)
-            return self._pages.page(request, items, sorts=below != "test-steps")
+            return self._pages.page(request, items, sorts=child_kind != "test-steps")
 
         return answer
 
@@ -77,7 +77,7 @@ class Reads:
     async def test_plan(self, request: web.Request) -> web.StreamResponse:
         """The test plan of an iteration: an item for each execution, and one without any."""
         node = self._lookup.node("iterations", request)
-        executions = self._lookup.existing(self._tree.below(node, "executions"))
+        executions = self._lookup.existing(self._tree.children(node, "executions"))
         items = [self._records.plan_item(execution.number + 3, [execution]) for execution in executions]
         return self._pages.page(request, [*items, self._records.plan_item(node.number, [])])
 

@@ -123,7 +123,7 @@ class Records:
         return "test-plan", number, {**record, "_links": {"self": href(f"{self._quirks.item_path}/{number}")}}
 
     def other_steps(self, test_case: Node) -> list[Item]:
-        """The step of a test case that is no node, if it has one: steps of these types carry no files."""
+        """The step of a test case that is not a node, if it has one: steps of these types carry no files."""
         kinds = {"test-case": "call-step", "keyword-test-case": "keyword-step"}
         kind = kinds.get(self._tree.type_of(test_case))
         if kind is None:

@@ -35,7 +35,7 @@ _PATTERN = (
     *("test-steps", "test-steps", "test-cases", "campaign-folders", "campaigns", "iterations", "executions"),
     *("execution-steps", "execution-steps"),
 )
-_ABOVE = {
+_PARENT_KINDS = {
     "requirement-folders": "projects",
     "requirement-versions": "requirement-folders",
     "test-case-folders": "projects",
@@ -62,7 +62,7 @@ class Node:
     entity_id: int
     title: str
     text: str
-    above: "Node | None"
+    parent: "Node | None"
     index: int  # among its siblings of the same kind
 
     @property
@@ -72,10 +72,10 @@ class Node:
 
     def ancestors(self) -> Iterator["Node"]:
         """Its parent, and so on up to the project."""
-        node = self.above
+        node = self.parent
         while node is not None:
             yield node
-            node = node.above
+            node = node.parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Tree:
         self.of_entity: dict[int, Node] = {}
         self.kinds: dict[str, list[Node]] = {kind: [] for kind in KINDS}
         self.requirements: dict[int, Requirement] = {}
-        self._below: dict[tuple[str, int, str], list[Node]] = {}
+        self._children: dict[tuple[str, int, str], list[Node]] = {}
         self._counts: Counter[str] = Counter()
         latest: dict[str, Node] = {}
         before = ""
@@ -118,17 +118,17 @@ class Tree:
 
     def is_removed(self, node: Node) -> bool:
         """Whether it, or one of its ancestors, was deleted."""
-        return bool(self.removed) and any(above.key in self.removed for above in (node, *node.ancestors()))
+        return bool(self.removed) and any(ancestor.key in self.removed for ancestor in (node, *node.ancestors()))
 
-    def below(self, node: Node, kind: str) -> list[Node]:
+    def children(self, node: Node, kind: str) -> list[Node]:
         """The children of one kind, in order."""
-        return self._below.get((*node.key, kind), [])
+        return self._children.get((*node.key, kind), [])
 
-    def attach(self, above: Node, nodes: list[Node]) -> None:
+    def attach(self, parent: Node, nodes: list[Node]) -> None:
         """Attach nodes of one kind to a parent, in this order and replacing its children; for tests."""
         for node in nodes:
-            self._below.pop((*node.above.key, node.kind) if node.above else ("", 0, ""), None)
-        self._below[*above.key, nodes[0].kind] = nodes
+            self._children.pop((*node.parent.key, node.kind) if node.parent else ("", 0, ""), None)
+        self._children[*parent.key, nodes[0].kind] = nodes
 
     def type_of(self, node: Node) -> str:
         """The `_type` of a node."""
@@ -136,27 +136,27 @@ class Tree:
             return "project-template" if self.kinds["projects"].index(node) % 3 == 2 else "project"
         if node.kind == "test-steps":
             return "action-step"
-        if node.kind == "test-cases" and not self.below(node, "test-steps"):
+        if node.kind == "test-cases" and not self.children(node, "test-steps"):
             return _OTHER_TEST_CASES[node.number % 3]
         return node.kind.removesuffix("s")
 
     def _node(self, kind: str, entity: WorldEntity, latest: dict[str, Node]) -> Node:
-        above = latest.get(_ABOVE.get(kind, ""))
+        parent = latest.get(_PARENT_KINDS.get(kind, ""))
         if kind.endswith("-folders") and self._counts[kind] % 2 == 0:
-            above = latest.get(kind, above)  # every other folder is in a folder
-        siblings = self.below(above, kind) if above else []
+            parent = latest.get(kind, parent)  # every other folder is in a folder
+        siblings = self.children(parent, kind) if parent else []
         number = self._counts[kind] if self._own_numbers else entity.id
-        return Node(kind, number, entity.id, entity.title, entity.text, above, len(siblings))
+        return Node(kind, number, entity.id, entity.title, entity.text, parent, len(siblings))
 
     def _add(self, node: Node, *, same_requirement: bool) -> None:
         self.nodes[node.key] = self.of_entity[node.entity_id] = node
         self.kinds[node.kind].append(node)
-        if node.above is not None:
-            self._below.setdefault((*node.above.key, node.kind), []).append(node)
+        if node.parent is not None:
+            self._children.setdefault((*node.parent.key, node.kind), []).append(node)
         if node.kind == "requirement-versions":
-            self._version(node, same=same_requirement)
+            self._add_version(node, same=same_requirement)
 
-    def _version(self, node: Node, *, same: bool) -> None:
+    def _add_version(self, node: Node, *, same: bool) -> None:
         if same:
             next(reversed(self.requirements.values())).versions.append(node)
         else:
@@ -174,9 +174,9 @@ def fitting(name: str) -> str:
 
 def world_of(world: World) -> World:
     """The world as Squash TM can hold it: files on entities only, names that fit, no descriptions."""
-    files = tuple(_of(file, owner) for file in world.attachments if (owner := world.owner_of(file)) is not None)
+    files = tuple(_on_entity(file, owner) for file in world.attachments if (owner := world.owner_of(file)) is not None)
     return replace(world, attachments=files, messages=())
 
 
-def _of(file: WorldAttachment, owner: int) -> WorldAttachment:
+def _on_entity(file: WorldAttachment, owner: int) -> WorldAttachment:
     return replace(file, entity_id=owner, comment_id=None, message_id=None, name=fitting(file.name), description=None)

@@ -1,6 +1,6 @@
 """What surrounds the API of Squash TM: who may use it, and the pages of a collection.
 
-Beware: links have the address that the server believes to have: plain http, another host, no context path.
+Beware: links have the address that the server believes it has: plain http, another host, no context path.
 """
 
 import base64
@@ -116,7 +116,7 @@ class Pages:
 
 
 def embedded(items: Sequence[Item]) -> dict[str, Any]:
-    """Records grouped under their keys; without records not even the outer key is there."""
+    """Records grouped under their keys; without records, even the outer key is missing."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for key, _, record in items:
         groups.setdefault(key, []).append(record)

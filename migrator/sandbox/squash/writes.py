@@ -1,4 +1,4 @@
-"""Whatever writes to a sandbox Squash TM: uploads, renaming, deleting.
+"""The requests that write to a sandbox Squash TM: uploads, renaming, deleting.
 
 Beware: a file's name is stored as one text and shown as two, split at the last dot. A name without a dot, or with
 nothing on one side of it, can't be stored and ends in a 500.
@@ -19,7 +19,7 @@ MAX_NAME_LENGTH = 255
 
 
 class Writes:
-    """The handlers of whatever writes."""
+    """The handlers of requests that write."""
 
     def __init__(self, sandbox: Sandbox, quirks: SquashQuirks, lookup: Lookup, records: Records) -> None:
         self._sandbox, self._state, self._quirks = sandbox, sandbox.state, quirks

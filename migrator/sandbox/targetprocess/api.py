@@ -27,7 +27,7 @@ ApiHandler = Callable[[web.Request, bytes], Content]
 class Api:
     """The handlers of the API.
 
-    `place` is the address that the server believes to have.
+    `place` is the address that the server believes it has.
     """
 
     def __init__(self, state: TrackerState, access: Access, lists: Lists, place: str) -> None:
@@ -125,7 +125,7 @@ class Api:
         return self._state.add_comment(owner, values["Description"])
 
     def _create(self, resource: Resource, values: dict[str, Any]) -> WorldEntity:
-        kind = next((kind for kind, names in TYPES.items() if names[0] == resource.name), None)
+        kind = next((kind for kind, entity_type in TYPES.items() if entity_type.name == resource.name), None)
         if kind is None or "Id" in values:
             raise bad_request(f"{resource.name} cannot be created or updated here.")
         needed = "UserStory" if kind == "task" else "Project"

@@ -46,10 +46,7 @@ class TargetprocessSandbox(Sandbox):
     @override
     def kind_of(self, entity_id: int) -> str:
         """The entity type of an entity."""
-        entity = self.state.entity(entity_id)
-        if entity is None:
-            raise KeyError(entity_id)
-        return TYPES[entity.kind][0]
+        return TYPES[self.state.existing_entity(entity_id).kind].name
 
     @override
     def routes(self) -> Iterable[web.RouteDef]:

@@ -52,7 +52,7 @@ class TargetprocessQuirks:
 class FilePages:
     """The handlers of files.
 
-    `place` is the address that the server believes to have, with a host that nobody else can reach.
+    `place` is the address that the server believes it has, with a host that nobody else can reach.
     """
 
     def __init__(self, sandbox: Sandbox, quirks: TargetprocessQuirks, access: Access, place: str) -> None:

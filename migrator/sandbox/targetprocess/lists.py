@@ -63,7 +63,7 @@ class View:
 class Lists:
     """Finds the rows that a request names, and shows them; rows are sorted by id.
 
-    `place` is the address that the server believes to have.
+    `place` is the address that the server believes it has.
     """
 
     def __init__(self, sandbox: Sandbox, quirks: TargetprocessQuirks, place: str) -> None:
@@ -86,13 +86,11 @@ class Lists:
     def rows_of(self, name: str) -> Sequence[Any]:
         """All rows of a resource, by id."""
         if name == "Attachment":
-            hidden = self._quirks.hidden_from_collection
-            files = self._state.attachments()
-            return [file for file in files if file.id not in hidden] if hidden else files
+            return self._unhidden(self._state.attachments())
         others = {"Comment": self._state.comments, "Message": self._state.world.messages, **FIXED}
         if name in others:
             return others[name]
-        return [entity for entity in self._state.entities() if name in {"General", TYPES[entity.kind][0]}]
+        return [entity for entity in self._state.entities() if name in {"General", TYPES[entity.kind].name}]
 
     def row(self, request: web.Request, resource: Resource) -> Any:
         """The row whose id is in the path; 404 if there is none, 403 if it is forbidden."""
@@ -112,7 +110,7 @@ class Lists:
         if name in {"Comment", "Message", *FIXED}:
             return next((row for row in self.rows_of(name) if row.id == number), None)
         entity = self._state.entity(number)
-        return entity if entity and name in {"General", TYPES[entity.kind][0]} else None
+        return entity if entity and name in {"General", TYPES[entity.kind].name} else None
 
     def page(self, request: web.Request, resource: Resource, rows: Sequence[Any]) -> dict[str, Any]:
         """The page of these rows that a query requests."""
@@ -141,9 +139,12 @@ class Lists:
         for condition in conditions:
             of_general = [part.lower() for part in condition.path] == ["general", "id"] and condition.operator == "eq"
             if of_general and isinstance(condition.value, int):
-                hidden = self._quirks.hidden_from_collection
-                return [file for file in self._state.attachments_of(condition.value) if file.id not in hidden]
+                return self._unhidden(self._state.attachments_of(condition.value))
         return rows
+
+    def _unhidden(self, files: list[WorldAttachment]) -> list[WorldAttachment]:
+        hidden = self._quirks.hidden_from_collection
+        return [file for file in files if file.id not in hidden] if hidden else files
 
     def _sorted(self, query: dict[str, str], resource: Resource, rows: Sequence[Any]) -> Sequence[Any]:
         descending = "orderbydesc" in query or "orderby" not in query

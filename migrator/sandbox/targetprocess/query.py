@@ -3,6 +3,7 @@
 Beware: the language has no `or`, and a doubled quote is an error.
 """
 
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from migrator.sandbox.errors import RefusedError
-from migrator.sandbox.query import with_ids
+from migrator.sandbox.query import in_id_range
 
 ZONE = timezone(timedelta(hours=1))
 """The time zone of the instance, which applies to dates without one."""
@@ -19,7 +20,14 @@ Include = Mapping[str, "Include | None"]
 """The fields to show, by name; for a reference, with the fields to show of the row that it leads to."""
 
 _TOKEN = re.compile(r"""\s*(?:('(?:\\.|[^'\\])*')|([A-Za-z_][\w.\-]*)|(-?\d+(?:\.\d+)?)|([(),]))""")
-_COMPARISONS = {"eq", "ne", "gt", "gte", "lt", "lte"}
+_COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "lt": operator.lt,
+    "lte": operator.le,
+}
 
 
 def bad_request(message: str) -> RefusedError:
@@ -87,17 +95,17 @@ def _conjunction(tokens: _Tokens) -> list[Condition]:
 
 def _condition(tokens: _Tokens) -> Condition:
     path = tuple(tokens.take().split("."))
-    operator = tokens.take(*_COMPARISONS, "in", "contains", "not", "is").lower()
-    if operator == "is":
+    name = tokens.take(*_COMPARISONS, "in", "contains", "not", "is").lower()
+    if name == "is":
         negated = tokens.next_is("not") and bool(tokens.take())
         tokens.take("null")
         return Condition(path, "is not null" if negated else "is null", None)
-    if operator == "not":
+    if name == "not":
         tokens.take("contains")
         return Condition(path, "not contains", _literal(tokens.take()))
-    if operator == "in":
+    if name == "in":
         return Condition(path, "in", _list(tokens))
-    return Condition(path, operator, _literal(tokens.take()))
+    return Condition(path, name, _literal(tokens.take()))
 
 
 def _list(tokens: _Tokens) -> list[Any]:
@@ -122,29 +130,17 @@ def _literal(token: str) -> Any:
 
 def holds(condition: Condition, value: Any) -> bool:
     """Whether a field's value satisfies a condition."""
-    operator, wanted = condition.operator, condition.value
-    if operator in {"is null", "is not null"}:
-        return (value is None) == (operator == "is null")
-    if operator in {"contains", "not contains"}:
+    name, wanted = condition.operator, condition.value
+    if name in {"is null", "is not null"}:
+        return (value is None) == (name == "is null")
+    if name in {"contains", "not contains"}:
         contains = str(wanted).casefold() in str(value or "").casefold()
-        return contains == (operator == "contains")
-    if operator == "in":
+        return contains == (name == "contains")
+    if name == "in":
         return any(value == _like(value, literal) for literal in wanted)
     if value is None:
-        return operator == "ne"
-    return _compared(operator, value, _like(value, wanted))
-
-
-def _compared(operator: str, value: Any, wanted: Any) -> bool:
-    verdicts: dict[str, Callable[[], bool]] = {
-        "eq": lambda: value == wanted,
-        "ne": lambda: value != wanted,
-        "gt": lambda: value > wanted,
-        "gte": lambda: value >= wanted,
-        "lt": lambda: value < wanted,
-        "lte": lambda: value <= wanted,
-    }
-    return verdicts[operator]()
+        return name == "ne"
+    return _COMPARISONS[name](value, _like(value, wanted))
 
 
 def _like(value: Any, wanted: Any) -> Any:
@@ -165,7 +161,7 @@ def narrowed(rows: Sequence[Any], conditions: list[Condition]) -> tuple[Sequence
     remaining = []
     for condition in conditions:
         if condition.operator in _ID_OPERATORS and _is_id(condition):
-            rows = with_ids(rows, _ID_OPERATORS[condition.operator], condition.value)
+            rows = in_id_range(rows, _ID_OPERATORS[condition.operator], condition.value)
         else:
             remaining.append(condition)
     return rows, remaining

@@ -11,32 +11,41 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 from migrator.sandbox.targetprocess.query import ZONE, Condition, Include, bad_request, holds
 
-TYPES = {
-    "story": ("UserStory", "UserStories", 4),
-    "task": ("Task", "Tasks", 5),
-    "bug": ("Bug", "Bugs", 8),
-    "feature": ("Feature", "Features", 9),
-    "request": ("Request", "Requests", 17),
-    "release": ("Release", "Releases", 2),
-    "iteration": ("Iteration", "Iterations", 3),
-    "test case": ("TestCase", "TestCases", 12),
-    "test plan": ("TestPlan", "TestPlans", 13),
-    "test plan run": ("TestPlanRun", "TestPlanRuns", 14),
-    "impediment": ("Impediment", "Impediments", 16),
-    "build": ("Build", "Builds", 18),
-    "program": ("Program", "Programs", 19),
-    "team": ("Team", "Teams", 20),
-    "team iteration": ("TeamIteration", "TeamIterations", 21),
-    "epic": ("Epic", "Epics", 27),
-    "portfolio epic": ("PortfolioEpic", "PortfolioEpics", 28),
-}
-"""By kind: the entity type, its collection, its EntityType id. A world has entities of the first five."""
 
-PLURALS = {name: plural for name, plural, _ in TYPES.values()} | {
+class EntityType(NamedTuple):
+    """A type of entities: its name, the name of its collection, and its id."""
+
+    name: str
+    plural: str
+    id: int
+
+
+TYPES = {
+    "story": EntityType("UserStory", "UserStories", 4),
+    "task": EntityType("Task", "Tasks", 5),
+    "bug": EntityType("Bug", "Bugs", 8),
+    "feature": EntityType("Feature", "Features", 9),
+    "request": EntityType("Request", "Requests", 17),
+    "release": EntityType("Release", "Releases", 2),
+    "iteration": EntityType("Iteration", "Iterations", 3),
+    "test case": EntityType("TestCase", "TestCases", 12),
+    "test plan": EntityType("TestPlan", "TestPlans", 13),
+    "test plan run": EntityType("TestPlanRun", "TestPlanRuns", 14),
+    "impediment": EntityType("Impediment", "Impediments", 16),
+    "build": EntityType("Build", "Builds", 18),
+    "program": EntityType("Program", "Programs", 19),
+    "team": EntityType("Team", "Teams", 20),
+    "team iteration": EntityType("TeamIteration", "TeamIterations", 21),
+    "epic": EntityType("Epic", "Epics", 27),
+    "portfolio epic": EntityType("PortfolioEpic", "PortfolioEpics", 28),
+}
+"""The type of each kind of entity. A world has entities of the first five."""
+
+PLURALS = {entity_type.name: entity_type.plural for entity_type in TYPES.values()} | {
     "Attachment": "Attachments",
     "General": "Generals",
     "Comment": "Comments",
@@ -118,12 +127,12 @@ def value_at(resources: Resources, resource: Resource, path: Sequence[str], row:
 
 
 def chosen(resources: Resources, resource: Resource, conditions: list[Condition], rows: Sequence[Any]) -> Sequence[Any]:
-    """The rows that satisfy all conditions."""
+    """The rows that satisfy all conditions. An unknown field is refused even if there are no rows."""
     for condition in conditions:
-        last = resource
+        holder = resource
         for name in condition.path:
-            _, field = last.find(name, "where")
-            last = resources.get(field.to, last)
+            _, field = holder.find(name, "where")
+            holder = resources.get(field.to, holder)
         rows = [row for row in rows if holds(condition, value_at(resources, resource, condition.path, row))]
     return rows
 

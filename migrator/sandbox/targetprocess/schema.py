@@ -24,7 +24,7 @@ class NamedRow:
 
 
 STATES = (NamedRow(1, "Open"), NamedRow(2, "In Progress"), NamedRow(3, "Done"))
-ENTITY_TYPES = tuple(NamedRow(number, name) for name, _, number in TYPES.values())
+ENTITY_TYPES = tuple(NamedRow(entity_type.id, entity_type.name) for entity_type in TYPES.values())
 EVERYBODY = (NamedRow(1, "System"), *(NamedRow(owner_id(name), name) for name in PEOPLE))
 PROJECTS = (NamedRow(1, "Sandbox"), NamedRow(2, "Старые дела"))
 
@@ -34,7 +34,9 @@ def build_resources(
 ) -> Mapping[str, Resource]:
     """The table of resources; `attached` gives the attachments of an entity, by its id."""
     resources = [_attachment(state, place), _comment(state), _message(state), *_small()]
-    resources += [_general(state, name, attached) for name in ("General", *(names[0] for names in TYPES.values()))]
+    resources += [
+        _general(state, name, attached) for name in ("General", *(entity_type.name for entity_type in TYPES.values()))
+    ]
     return {resource.name: resource for resource in resources}
 
 
@@ -94,7 +96,7 @@ def _general(state: TrackerState, name: str, attached: Callable[[int], list[Worl
         "Name": Field(lambda entity: entity.title),
         "Description": Field(lambda entity: entity.text),
         "CreateDate": Field(lambda _: CREATED_AT),
-        "EntityType": Field(lambda entity: NamedRow(TYPES[entity.kind][2], TYPES[entity.kind][0]), "EntityType"),
+        "EntityType": Field(lambda entity: NamedRow(TYPES[entity.kind].id, TYPES[entity.kind].name), "EntityType"),
         "Project": Field(lambda entity: PROJECTS[entity.id % 4 == 0], "Project"),
         "Owner": Field(lambda entity: _person(entity.id), "GeneralUser"),
         "Attachments": Field(lambda entity: attached(entity.id), "Attachment", many=True),

@@ -45,10 +45,8 @@ class TeamPulseSandbox(Sandbox):
     @override
     def kind_of(self, entity_id: int) -> str:
         """The type of a work item."""
-        entity = self.state.entity(entity_id)
-        if entity is None:
-            raise KeyError(entity_id)
-        return KINDS.get(entity.kind, entity.kind)
+        kind = self.state.existing_entity(entity_id).kind
+        return KINDS.get(kind, kind)
 
     @override
     def routes(self) -> Iterable[web.RouteDef]:

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from migrator.sandbox.errors import RefusedError
-from migrator.sandbox.query import number_in, with_ids
+from migrator.sandbox.query import in_id_range, number_in
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.state import CommentRow
 from migrator.sandbox.teampulse.odata import Filter, bad_query, flat, parse_filter, parse_order, sort_key
@@ -115,7 +115,7 @@ def _filtered(rows: Sequence[Row], record: Callable[[Row], Record], wanted: Filt
         return rows
     if wanted.id_range is None:
         return [row for row in rows if wanted.test(flat(record(row)))]
-    return with_ids(rows, *wanted.id_range)
+    return in_id_range(rows, *wanted.id_range)
 
 
 def _ordered(rows: Sequence[Row], record: Callable[[Row], Record], order: list[tuple[str, bool]]) -> Sequence[Row]:

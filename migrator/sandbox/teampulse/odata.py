@@ -20,8 +20,7 @@ Test = Callable[[Record], bool]
 
 _TOKEN = re.compile(r"""\s*(DateTime'[^']*'|'(?:[^']|'')*'|-?\d+(?:\.\d+)?|[A-Za-z_]\w*|[(),])""")
 _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
-    name: getattr(operator, function)
-    for name, function in {"eq": "eq", "ne": "ne", "gt": "gt", "ge": "ge", "lt": "lt", "le": "le"}.items()
+    name: getattr(operator, name) for name in ("eq", "ne", "gt", "ge", "lt", "le")
 }
 
 

@@ -21,7 +21,7 @@ from migrator.sandbox.teampulse.web import TeamPulseQuirks
 
 
 class Reads:
-    """The handlers of whatever can be read."""
+    """The handlers of requests that read."""
 
     def __init__(
         self, state: TrackerState, quirks: TeamPulseQuirks, records: Records, lookup: Lookup, lists: Lists

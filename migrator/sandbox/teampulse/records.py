@@ -61,7 +61,7 @@ COLLECTIONS: Mapping[str, tuple[Named, ...]] = {
 class Records:
     """Builds records, and remembers what was changed in them.
 
-    `place` is the address that the server believes to have, with another host and the virtual directory.
+    `place` is the address that the server believes it has, with another host and the virtual directory.
     """
 
     def __init__(self, state: TrackerState, quirks: TeamPulseQuirks, place: str) -> None:
@@ -106,7 +106,7 @@ class Records:
             "type": KINDS.get(entity.kind, entity.kind),
             "projectId": self._project_of(entity.id),
             "fields": fields | self._changes.get(entity.id, {}),
-            **_signed(PEOPLE[entity.id % len(PEOPLE)], CREATED_AT),
+            **_authorship(PEOPLE[entity.id % len(PEOPLE)], CREATED_AT),
         }
 
     def parent(self, entity: WorldEntity) -> Any:
@@ -121,7 +121,7 @@ class Records:
             "workItemId": comment.entity_id,
             "description": comment.text,
             "type": "TeamPulse",
-            **_signed(PEOPLE[comment.id % len(PEOPLE)], CREATED_AT),
+            **_authorship(PEOPLE[comment.id % len(PEOPLE)], CREATED_AT),
         }
 
     def attachment(self, file: WorldAttachment) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class Records:
             "downloadUrl": self.address(file),
             "commentId": file.comment_id,
             "friendlySize": None if is_hidden else _friendly(file.size),
-            **_signed(file.author, file.created_at.replace(tzinfo=None).isoformat()),
+            **_authorship(file.author, file.created_at.replace(tzinfo=None).isoformat()),
         }
 
     def address(self, file: WorldAttachment, page: str = "AttachmentDownload") -> str:
@@ -156,7 +156,7 @@ def known_names(record: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(name.lower() for name in record)
 
 
-def _signed(author: str, date: str) -> dict[str, Any]:
+def _authorship(author: str, date: str) -> dict[str, Any]:
     return {"createdBy": author, "createdAt": date, "lastModifiedBy": author, "lastModifiedAt": date}
 
 
@@ -164,31 +164,20 @@ def _friendly(size: int) -> str:
     return f"{size:.2f} B" if size < 1024 else f"{size / 1024:.2f} KB"
 
 
-SIGNED = ("createdby", "createdat", "lastmodifiedby", "lastmodifiedat")
+AUTHORSHIP = ("createdby", "createdat", "lastmodifiedby", "lastmodifiedat")
 WORK_ITEM_FIELDS = frozenset(
     (
-        *(
-            "id",
-            "type",
-            "projectid",
-            "name",
-            "description",
-            "status",
-            "parentid",
-            "areaid",
-            "iterationid",
-            "teamid",
-        ),
-        *("assignedtoid", "backlogpriority", "estimate", "workremaining", "workcompleted", "tfsid", *SIGNED),
+        *("id", "type", "projectid", "name", "description", "status", "parentid", "areaid", "iterationid", "teamid"),
+        *("assignedtoid", "backlogpriority", "estimate", "workremaining", "workcompleted", "tfsid", *AUTHORSHIP),
     )
 )
 SMALL_FIELDS = frozenset(
     (
         *("id", "name", "projectid", "firstname", "lastname", "displayname", "email", "workitemid", "userid"),
-        *("typeid", "hours", "date", "note", "type", "fromid", "toid", "description", *SIGNED),
+        *("typeid", "hours", "date", "note", "type", "fromid", "toid", "description", *AUTHORSHIP),
     )
 )
-COMMENT_FIELDS = frozenset(("id", "projectid", "workitemid", "description", "type", *SIGNED))
+COMMENT_FIELDS = frozenset(("id", "projectid", "workitemid", "description", "type", *AUTHORSHIP))
 ATTACHMENT_FIELDS = frozenset(
-    ("id", "name", "projectid", "workitemid", "type", "description", "size", "commentid", *SIGNED)
+    ("id", "name", "projectid", "workitemid", "type", "description", "size", "commentid", *AUTHORSHIP)
 )

@@ -2,7 +2,7 @@
 
 A token is valid only as the exact text that form-decoding the answer once gives.
 
-Beware: addresses are absolute, with the host that the server believes to have, and the numbers in them are not the ids
+Beware: addresses are absolute, with the host that the server believes it has, and the numbers in them are not the ids
 of the API.
 """
 
@@ -35,7 +35,7 @@ class TeamPulseQuirks:
 class WrapLogin:
     """OAuth WRAP: gives tokens for a password, and knows which requests carry a valid one, or the cookie.
 
-    `place` is the address that the server believes to have, with another host and the virtual directory.
+    `place` is the address that the server believes it has, with another host and the virtual directory.
     """
 
     def __init__(self, user: str, password: str, cookie: str, place: str, quirks: TeamPulseQuirks) -> None:

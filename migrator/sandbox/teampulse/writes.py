@@ -1,6 +1,6 @@
-"""Whatever writes to a sandbox TeamPulse: work items, comments, descriptions, uploads, deletions.
+"""The requests that write to a sandbox TeamPulse: work items, comments, descriptions, uploads, deletions.
 
-Beware: of an attachment only the description can be changed, and a change to a work item is a flat map of its fields.
+Beware: only the description of an attachment can be changed, and a change to a work item is a flat map of its fields.
 """
 
 import json
@@ -19,7 +19,7 @@ TOO_LARGE = "<html><head><title>404.13 - Not Found</title></head><body>The reque
 
 
 class Writes:
-    """The handlers of whatever writes."""
+    """The handlers of requests that write."""
 
     def __init__(self, sandbox: Sandbox, quirks: TeamPulseQuirks, records: Records, lookup: Lookup) -> None:
         self._sandbox, self._state, self._quirks = sandbox, sandbox.state, quirks

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from migrator.sandbox.world.model import WorldAttachment, WorldComment, WorldEntity, WorldMessage, random_date
 from migrator.sandbox.world.samples import DESCRIPTIONS, LOGIN_LIKE_HTML, ODD, ORDINARY, PEOPLE
 
-_SIGMA = 1.2
+_SIGMA = 1.2  # of the log-normal sizes: two of three are within a factor of 3.3 of the median
 _MIN_BYTES = 32
 _MAIN_TYPES = {".txt": "text/plain", ".png": "image/png", ".pdf": "application/pdf", ".html": "text/html"}
 
@@ -44,8 +44,8 @@ def generate(
         attachment = _attachment(plan, number, entities, rng, _size(plan, rng, median))
         attachment = _share(attachment, plan.content, contents)
         attachments.append(_attach(attachment, plan, entities, messages, quotes))
-    written = [_written(entity, position, quotes) for position, entity in enumerate(entities)]
-    return _with_inline(written, attachments), tuple(attachments), tuple(messages)
+    commented = [_with_comments(entity, position, quotes) for position, entity in enumerate(entities)]
+    return _with_images(commented, attachments), tuple(attachments), tuple(messages)
 
 
 def _plans(entities: int, total: int, rng: random.Random, large: int) -> list[_Plan]:
@@ -60,26 +60,26 @@ def _plans(entities: int, total: int, rng: random.Random, large: int) -> list[_P
 
 def _odd(entities: int, large: int) -> Iterator[_Plan]:
     """The attachments that reveal the most mistakes; a small world has only the first of them."""
-    at = [position % entities for position in (0, 2, 4, 6, 8, 10, 12, 14, 16, 18)]
-    yield _Plan(at[0], "log.txt")
-    yield _Plan(at[0], "log.txt")
-    yield _Plan(at[1], "twin.txt", content="twin")
-    yield _Plan(at[1], "twin.txt", content="twin")
-    yield _Plan(at[2], "empty.txt", size=0)
-    yield _Plan(at[3], "saved page.html", size=len(LOGIN_LIKE_HTML) + 64)
-    yield _Plan(at[4], "pasted.png", via="comment")
+    owners = [position % entities for position in (0, 2, 4, 6, 8, 10, 12, 14, 16, 18)]
+    yield _Plan(owners[0], "log.txt")
+    yield _Plan(owners[0], "log.txt")
+    yield _Plan(owners[1], "twin.txt", content="twin")
+    yield _Plan(owners[1], "twin.txt", content="twin")
+    yield _Plan(owners[2], "empty.txt", size=0)
+    yield _Plan(owners[3], "saved page.html", size=len(LOGIN_LIKE_HTML) + 64)
+    yield _Plan(owners[4], "pasted.png", via="comment")
     yield _Plan(None, "nobody's.png")
-    yield _Plan(at[5], "mail.pdf", via="message")
-    yield _Plan(at[6], "README.txt")
-    yield _Plan(at[6], "readme.TXT")
-    yield from (_Plan(at[position % 7], name) for position, name in enumerate(ODD))
-    yield from (_Plan(position, "logo.png", content="logo") for position in at[2:6])
-    yield _Plan(at[7], "pasted.png", via="comment")
-    yield _Plan(at[8], "mail.pdf", via="message")
-    yield _Plan(at[8], "empty.txt", size=0)
+    yield _Plan(owners[5], "mail.pdf", via="message")
+    yield _Plan(owners[6], "README.txt")
+    yield _Plan(owners[6], "readme.TXT")
+    yield from (_Plan(owners[position % 7], name) for position, name in enumerate(ODD))
+    yield from (_Plan(position, "logo.png", content="logo") for position in owners[2:6])
+    yield _Plan(owners[7], "pasted.png", via="comment")
+    yield _Plan(owners[8], "mail.pdf", via="message")
+    yield _Plan(owners[8], "empty.txt", size=0)
     yield _Plan(None, "left over.zip")
     if large:
-        yield _Plan(at[9], "database.bin", "application/octet-stream", large)
+        yield _Plan(owners[9], "database.bin", "application/octet-stream", large)
 
 
 def _ordinary(owner: int, rng: random.Random) -> _Plan:
@@ -143,7 +143,7 @@ def _comment_id(position: int) -> int:
     return 501 + 10 * position
 
 
-def _written(entity: WorldEntity, position: int, quotes: dict[int, list[WorldAttachment]]) -> WorldEntity:
+def _with_comments(entity: WorldEntity, position: int, quotes: dict[int, list[WorldAttachment]]) -> WorldEntity:
     """Add comments: one for each attachment pasted into one, and to every fifth entity another."""
     first = _comment_id(position)
     pasted = quotes.get(position, [])
@@ -156,7 +156,7 @@ def _written(entity: WorldEntity, position: int, quotes: dict[int, list[WorldAtt
     return replace(entity, comments=tuple(comments))
 
 
-def _with_inline(entities: list[WorldEntity], attachments: list[WorldAttachment]) -> tuple[WorldEntity, ...]:
+def _with_images(entities: list[WorldEntity], attachments: list[WorldAttachment]) -> tuple[WorldEntity, ...]:
     """Put images into some texts: some are attachments of the entity, others no attachments at all."""
     first = {file.entity_id: file for file in reversed(attachments)}
     result = []

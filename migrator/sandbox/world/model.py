@@ -95,7 +95,7 @@ class World:
         One attachment has `large_bytes` (0: none does); the other sizes are log-normal around the median. The odd
         attachments come first, so a world with few attachments has only some of them.
         """
-        from migrator.sandbox.world.generate import generate
+        from migrator.sandbox.world.generate import generate  # which imports this module
 
         total = round(entities * mean_attachments) if attachments is None else attachments
         bare = tuple(_entity(random.Random(f"{seed}|{number}"), number) for number in range(entities))

@@ -2,7 +2,8 @@
 
 It has a part for each subject, on one shared `CatalogDatabase`: jobs write `catalog.crawl`, `catalog.rechecks` and
 `catalog.uploads` as they go; `runs`, `settings`, `entities`, `files` and `blobs` answer questions; `summaries` and
-`exports` read for output.
+`exports` read for output; `snapshots` and `pruning` keep and forget what the source held; `accepted` has the failures
+that a person accepts.
 
 Every method is one transaction, so a kill between two calls leaves a state that the next run understands. The caller
 chooses the order: bytes before rows, rows before the checkpoint.
@@ -38,8 +39,8 @@ __all__ = ["Catalog", "opened_to_read", "sqlite_errors"]
 class Catalog:
     """The catalog in the folder `root`. It may be opened again after any crash; `close` may be called twice.
 
-    `ConfigError` if it is to be read and isn't there; `ArchiveDamagedError`, `ArchiveLockedError` or `StorageError` if
-    it can't be opened.
+    `ConfigError` if it is opened `read_only` and doesn't exist; `ArchiveDamagedError`, `ArchiveLockedError` or
+    `StorageError` if it can't be opened.
     """
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:

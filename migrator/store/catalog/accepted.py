@@ -15,6 +15,7 @@ from migrator.model import Status
 from migrator.store.catalog.part import CatalogPart
 from migrator.store.catalog.summaries import Summaries
 from migrator.store.clock import now
+from migrator.store.schema import has_table
 
 FailureRow = Mapping[str, str | None]
 """A failure by the keys of the JSON: `kind`, `entity`, `attachment`, `name`, `reason`."""
@@ -63,7 +64,7 @@ class AcceptedFailures(CatalogPart):
 
     def all(self) -> Acceptances:
         """Every acceptance, also of what has not failed again since."""
-        if not self._has_table("accepted_failures"):
+        if not has_table(self._db, "accepted_failures"):
             return Acceptances({})
         rows = self._db.execute("SELECT attachment_id, kind, entity_id, reason, at FROM accepted_failures").fetchall()
         return Acceptances({(id_, kind, entity): (reason, at) for id_, kind, entity, reason, at in rows})

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from migrator.model import Blob
 from migrator.store.catalog.part import CatalogPart
+from migrator.store.schema import has_table
 
 
 class Blobs(CatalogPart):
-    """Rows of blobs: each names a content by its SHA-256."""
+    """Queries about blobs, and the problems that `verify` records."""
 
     def in_folder(self, folder: str) -> dict[str, Blob]:
         """The blobs whose hashes begin with these two hex digits."""
@@ -23,22 +24,16 @@ class Blobs(CatalogPart):
         """Whether the catalog has such a blob."""
         return self._db.execute("SELECT 1 FROM blobs WHERE sha256 = ?", [sha256]).fetchone() is not None
 
-    def known(self, hashes: Sequence[str]) -> set[str]:
-        """Those of these hashes (one batch) that are in the catalog."""
-        placeholders = ", ".join("?" * len(hashes))
-        rows = self._db.execute(f"SELECT sha256 FROM blobs WHERE sha256 IN ({placeholders})", [*hashes])
-        return {row[0] for row in rows.fetchall()}
-
     def damaged(self) -> list[str]:
         """The blobs that `verify` found damaged or missing."""
         return [*self.problems()]
 
     def problems(self) -> dict[str, str]:
-        """The same blobs, each with its problem."""
+        """The blobs that `verify` found damaged or missing, each with its problem."""
         return dict(self._db.execute("SELECT sha256, problem FROM blobs WHERE problem IS NOT NULL").fetchall())
 
     def record_problems(self, problems: Mapping[str, str], *, whole: bool) -> None:
-        """Record what `verify` found of each blob. A check of the `whole` archive also clears earlier problems."""
+        """Record the problem of each blob. A check of the `whole` archive also clears earlier problems."""
         if self._database.read_only:
             return
         with self._database.transaction():
@@ -51,7 +46,7 @@ class Blobs(CatalogPart):
 
     def removed_in(self, folder: str) -> set[str]:
         """The blobs of one folder that a prune has forgotten, and whose files it has yet to delete."""
-        if not self._has_table("removed_blobs"):
+        if not has_table(self._db, "removed_blobs"):
             return set()
         rows = self._db.execute(
             "SELECT sha256 FROM removed_blobs WHERE sha256 >= ? AND sha256 < ?", [folder, folder + "g"]

@@ -14,11 +14,14 @@ fetches it later can still see the change.
 
 from __future__ import annotations
 
+from migrator.dates import same_moment
+from migrator.model import Attachment
 from migrator.store.catalog.rows import COLUMNS
 
 _LEFT = "excluded.status = 'skipped' AND status = 'stored'"
-_NEW_CONTENT = """(size != excluded.size OR excluded.created_at != '' AND created_at != excluded.created_at
+NEW_CONTENT = """(size != excluded.size OR excluded.created_at != '' AND created_at != excluded.created_at
             AND NOT same_moment(created_at, excluded.created_at))"""
+"""Whether a listed file has new content, in SQL: a call back into Python for each row would wait for the GIL."""
 _RENAMED_OR_MOVED = """(name != excluded.name OR description != excluded.description
             OR created_by != excluded.created_by
             OR excluded.kind != 'Unlinked' AND (kind != excluded.kind OR entity_id != excluded.entity_id))"""
@@ -38,15 +41,22 @@ ON CONFLICT (attachment_id) DO UPDATE SET
     last_run = excluded.last_run,
     status = CASE
         WHEN excluded.status = 'skipped' THEN iif(status = 'stored', 'stored', 'skipped')
-        WHEN {_NEW_CONTENT} THEN 'pending'
+        WHEN {NEW_CONTENT} THEN 'pending'
         WHEN status = 'gone' AND last_run = excluded.last_run THEN 'gone'
         WHEN status = 'gone' THEN iif(sha256 IS NULL OR error IS NOT NULL, 'pending', 'stored')
         WHEN status = 'skipped' THEN 'pending'
         ELSE status END,
     changed_run = CASE
-        WHEN excluded.status != 'skipped' AND {_NEW_CONTENT} THEN NULL
+        WHEN excluded.status != 'skipped' AND {NEW_CONTENT} THEN NULL
         WHEN excluded.status != 'skipped' AND status = 'gone' AND last_run != excluded.last_run
             THEN iif(sha256 IS NULL OR error IS NOT NULL, NULL, excluded.last_run)
         WHEN changed_run IS NOT NULL AND {_RENAMED_OR_MOVED} THEN excluded.last_run
         ELSE changed_run END
 """
+
+
+def is_content_changed(before: Attachment, listed: Attachment) -> bool:
+    """The same rule for two listings of one attachment."""
+    if None not in {before.size, listed.size} and before.size != listed.size:
+        return True
+    return listed.created_at != "" and not same_moment(before.created_at, listed.created_at)

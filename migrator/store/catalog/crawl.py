@@ -1,7 +1,7 @@
 """The part of the catalog that a backup writes: what was listed, what was stored, how far the crawl has come.
 
-A crawl may span several runs: one run starts it, and later ones resume it from its checkpoints. What was seen since its
-start is what the source holds now.
+A crawl may span several runs: one run starts it, and later ones resume it from its checkpoints. When it ends, the
+source holds exactly what was seen since its start.
 """
 
 from __future__ import annotations
@@ -47,13 +47,15 @@ WHERE attachment_id = ? AND kind = 'Unlinked'
 """
 FEW_GONE_FILES = 10
 """This many files may vanish at once, whatever their share of the archive."""
+_SELECTED_KEY = "taken"
+"""The key in `settings` for the entities that a crawl with a limit has selected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crawl:
-    """How far the crawl is: its first run, and the cursor of each stream that has begun, None where it is done.
+    """How far a crawl has come: its first run (`start`), and the cursor of each stream that was begun; None if done.
 
-    A `partial` crawl follows a selection, and says nothing about what it doesn't see.
+    A `partial` crawl follows a selection, and says nothing about entities and files that it doesn't see.
     """
 
     start: int
@@ -83,24 +85,25 @@ class CrawlRecords(CatalogPart):
         """Resume the crawl under way, or start one if there is none or its scope was different.
 
         A partial crawl leaves the checkpoints of the full crawl alone. A full crawl ends a partial one, and requeues
-        what that skipped of its `kinds`.
+        the files of its `kinds` that the partial one skipped.
         """
-        rows = [
-            (stream, cursor, done, began)
-            for *row, checksum in self._db.execute("SELECT * FROM checkpoints WHERE partial = ?", [partial]).fetchall()
-            if checksum == checkpoint_checksum(*row)
-            for _, stream, cursor, done, began in [row]
-        ]
-        same_scope = [row for row in rows if row[0] == "" and row[1] == scope]
+        starts, cursors = list[int](), dict[str, Cursor | None]()
+        for *row, checksum in self._db.execute("SELECT * FROM checkpoints WHERE partial = ?", [partial]).fetchall():
+            if checksum != checkpoint_checksum(*row):
+                continue
+            _, stream, cursor, done, first_run = row
+            if stream:
+                cursors[stream] = None if done else cursor
+            elif cursor == scope:  # the row without a stream has the scope, and the run that began the crawl
+                starts.append(first_run)
         with self._database.transaction():
             if not partial:
                 self._end_partial(kinds)
-            if not same_scope:
+            if not starts:
                 self._drop_checkpoints(partial=partial)
                 self._write_checkpoint(partial, "", scope, 0, run)
                 return Crawl(run, {}, partial)
-        cursors = {stream: None if done else cursor for stream, cursor, done, _ in rows if stream}
-        return Crawl(same_scope[0][3], cursors, partial)
+        return Crawl(starts[0], cursors, partial)
 
     def _end_partial(self, kinds: Sequence[str]) -> None:
         of_kinds = f"AND kind IN ('Unlinked', {', '.join('?' * len(kinds))})" if kinds else ""
@@ -111,18 +114,19 @@ class CrawlRecords(CatalogPart):
 
     def selected_entities(self, crawl: Crawl) -> list[EntityRef]:
         """The entities that a crawl with a limit has selected so far."""
-        start, refs = json.loads(Settings(self._database).get("taken") or "[0, []]")
+        start, refs = json.loads(Settings(self._database).get(_SELECTED_KEY) or "[0, []]")
         return [EntityRef(kind, id_) for kind, id_ in refs] if crawl.partial and start == crawl.start else []
 
     def record_selected(self, crawl: Crawl, selected: Iterable[EntityRef]) -> None:
         """Record the entities that a crawl with a limit has selected, before anything of them is recorded."""
-        Settings(self._database).set("taken", json.dumps([crawl.start, [(ref.kind, ref.id) for ref in selected]]))
+        refs = [(ref.kind, ref.id) for ref in selected]
+        Settings(self._database).set(_SELECTED_KEY, json.dumps([crawl.start, refs]))
 
     def record_listing(
         self, run: int, entities: Sequence[Entity], attachments: Iterable[tuple[Attachment, Status]]
     ) -> set[str]:
         """Record what a page lists; returns the ids of attachments that still have to be fetched."""
-        seen = [(*e.ref, e.title, e.url, e.raw, run, run) for e in entities]
+        seen = [(*entity.ref, entity.title, entity.url, entity.raw, run, run) for entity in entities]
         listed = [(*row_of(attachment), status.value, run, run) for attachment, status in attachments]
         with self._database.transaction():
             for statement, values in (*statements_for(_ENTITIES, seen), *statements_for(RECORD_LISTED, listed)):
@@ -142,9 +146,10 @@ class CrawlRecords(CatalogPart):
         return unfinished
 
     def record_entity_error(self, run: int, entity: Entity, error: str | None, *, expected: bool = False) -> None:
-        """The attachments of this entity could not be listed. `expected`: this is reported, but is not a failure.
+        """Record that the attachments of this entity could not be listed, or with None that they can be again.
 
-        None: they can be listed again. An entity that no page has listed gets its row here, or its error would be lost.
+        `expected`: it is reported, but not as a failure. An entity that no page has listed gets its row here, or its
+        error would be lost.
         """
         column = "note" if expected else "error"
         with self._database.transaction():
@@ -168,8 +173,10 @@ class CrawlRecords(CatalogPart):
     def record_outcomes(self, run: int, outcomes: Iterable[Outcome]) -> None:
         """Record the outcome of each file. Its blob must be safe on disk before."""
         outcomes = list(outcomes)
-        stored = [(o.attachment.id, o.blob, o.warning) for o in outcomes if o.blob]
-        others = [(o.status.value, o.error, o.attachment.id) for o in outcomes if not o.blob]
+        stored = [(outcome.attachment.id, outcome.blob, outcome.warning) for outcome in outcomes if outcome.blob]
+        others = [
+            (outcome.status.value, outcome.error, outcome.attachment.id) for outcome in outcomes if not outcome.blob
+        ]
         with self._database.transaction():
             if stored:
                 self._record_stored(run, stored)
@@ -191,9 +198,11 @@ class CrawlRecords(CatalogPart):
     def record_checkpoint(
         self, run: int, stream: str, cursor: Cursor | None, links: Iterable[Link] = (), *, partial: bool = False
     ) -> None:
-        """All of a page is recorded: the stream continues at `cursor`; None means it is done."""
+        """Record that all of a page is recorded, so the stream continues at `cursor`; None means that it is done."""
         with self._database.transaction():
-            self._db.conn.executemany(_LINK, [(*x.owner, x.comment_id, run, x.attachment_id) for x in links])
+            self._db.conn.executemany(
+                _LINK, [(*link.owner, link.comment_id, run, link.attachment_id) for link in links]
+            )
             self._write_checkpoint(partial, stream, cursor, cursor is None, run)
 
     def _write_checkpoint(self, *values: Any) -> None:
@@ -204,16 +213,16 @@ class CrawlRecords(CatalogPart):
         )
 
     def _drop_checkpoints(self, *, partial: bool) -> None:
-        """End a crawl, or give it up: the rows that it saw are written to the journal now, all at once."""
+        """End or abandon a crawl: which rows it saw goes to the journal now."""
         start = self._db.execute("SELECT min(run_id) FROM checkpoints WHERE partial = ?", [partial]).fetchone()[0]
         if start is not None:
             self._database.journal_seen(start)
             self._db.execute("DELETE FROM checkpoints WHERE partial = ?", [partial])
 
     def unfinished(self, crawl: Crawl, after: str = "") -> list[Attachment]:
-        """What this crawl has listed and still has to fetch: the next few hundred, by id.
+        """The next few hundred files, by id, that this crawl has listed and still has to fetch.
 
-        For a partial crawl that includes what was skipped, as its owner may have become known since.
+        For a partial crawl they include skipped files, whose owner may have become known since.
         """
         wanted = "status IN ('pending', 'failed')" + (" OR status = 'skipped' AND error IS NULL" * crawl.partial)
         rows = self._db.execute(
@@ -224,7 +233,7 @@ class CrawlRecords(CatalogPart):
         return [attachment_from(row) for row in rows]
 
     def requeue(self, lost: Iterable[str]) -> int:
-        """Queue the attachments of these damaged or missing blobs to be fetched again; returns how many there are."""
+        """Set the attachments of these damaged or missing blobs back to pending; returns how many there are."""
         with self._database.transaction():
             return self._db.execute(
                 "UPDATE attachments SET status = 'pending', error = 'its blob is damaged or missing' "
@@ -235,10 +244,9 @@ class CrawlRecords(CatalogPart):
     def record_general_failures(self, failures: Sequence[tuple[str, str]]) -> None:
         """Replace the failures (name, reason) that belong to no file or entity by those of this backup."""
         text = json.dumps([*failures], ensure_ascii=False)
-        recorded = self._db.execute("SELECT value FROM settings WHERE key = ?", [FAILURES_KEY]).fetchone()
-        if text != (recorded[0] if recorded else "[]"):
-            with self._database.transaction():
-                self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", [FAILURES_KEY, text])
+        settings = Settings(self._database)
+        if text != (settings.get(FAILURES_KEY) or "[]"):
+            settings.set(FAILURES_KEY, text)
 
     def end(
         self,
@@ -249,34 +257,35 @@ class CrawlRecords(CatalogPart):
         whole: bool = True,
         max_gone: float | None = None,
     ) -> Vanished:
-        """Finish the crawl: the next backup starts a new one, and what this one did not see is gone.
+        """Finish the crawl: the next backup starts a new one, and files that this one did not see are marked gone.
 
         Only files of these `kinds` were looked for (all kinds if empty), except those `left_out`. Nothing is marked
-        gone if some entity could not be asked for its files, or if the crawl is not `whole` for another reason, because
-        the files may still be there. Nor is anything if too much would go: more than FEW_GONE_FILES, and
-        more than the share `max_gone` of the files held as present. A partial crawl marks nothing gone.
+        gone if the files of some entity could not be listed, or if the crawl is not `whole` for another reason, because
+        the files may still be there; nor if too many would go: more than FEW_GONE_FILES, and more than the share
+        `max_gone` of the files held as present. A partial crawl marks nothing gone.
         """
         with self._database.transaction():
-            holes = self._db.execute(
+            unlisted = self._db.execute(
                 "SELECT 1 FROM entities WHERE coalesce(error, note) IS NOT NULL AND +last_run >= ? LIMIT 1",
                 [crawl.start],
             ).fetchone()
-            wanted = kinds_condition(kinds, left_out)
-            vanished = Vanished() if holes or crawl.partial or not whole else self._vanished(crawl, *wanted, max_gone)
+            of_kinds, values = kinds_condition(kinds, left_out)
+            vanished = Vanished()
+            if whole and not unlisted and not crawl.partial:
+                vanished = self._vanished(crawl, of_kinds, values, max_gone)
             if vanished.files and vanished.believed:
                 self._db.execute(
                     "UPDATE attachments SET status = 'gone', error = NULL, changed_run = NULL "
-                    f"WHERE last_run < ? {wanted[0]} "
-                    "AND status != 'gone'",
-                    [crawl.start, *wanted[1]],
+                    f"WHERE last_run < ? {of_kinds} AND status != 'gone'",
+                    [crawl.start, *values],
                 )
             self._drop_checkpoints(partial=crawl.partial)
         return vanished
 
-    def _vanished(self, crawl: Crawl, wanted: str, kinds: Sequence[str], max_gone: float | None) -> Vanished:
-        count = f"SELECT count(*) FROM attachments WHERE status != 'gone' {wanted}"
-        files = int(self._db.execute(f"{count} AND last_run < ?", [*kinds, crawl.start]).fetchone()[0])
+    def _vanished(self, crawl: Crawl, of_kinds: str, values: Sequence[str], max_gone: float | None) -> Vanished:
+        count = f"SELECT count(*) FROM attachments WHERE status != 'gone' {of_kinds}"
+        files = int(self._db.execute(f"{count} AND last_run < ?", [*values, crawl.start]).fetchone()[0])
         if files <= FEW_GONE_FILES or max_gone is None:
             return Vanished(files)
-        held = int(self._db.execute(f"{count} AND first_run < ?", [*kinds, crawl.start]).fetchone()[0])
+        held = int(self._db.execute(f"{count} AND first_run < ?", [*values, crawl.start]).fetchone()[0])
         return Vanished(files, held, believed=files <= max_gone * held)

@@ -1,4 +1,4 @@
-"""The database file: opened safely, written in transactions, its errors turned into ours."""
+"""The database file: opens it safely, writes it in transactions, and turns SQLite's errors into ours."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from migrator.store.catalog.history import KEEP_PAST
 from migrator.store.catalog.holders import holders_of
 from migrator.store.journal import Journal, catch_up, manifest
 from migrator.store.layout import CATALOG
-from migrator.store.schema import migrations
+from migrator.store.schema import has_table, migrations
 
 FAILURES_KEY = "failures"
 """The key in `settings` for failures of the last backup that belong to no file or entity."""
 REBUILD = "`migrator rebuild` makes a new one from what the archive holds"
 WAL_CHECKPOINT_PAGES = 10_000
-"""Pages of the write-ahead log (40 MB) after which SQLite merges it into the catalog. Hashes have no order, so each
-batch changes pages all over the catalog, and many batches change the same ones. With SQLite's default of 1,000,
+"""Pages of the write-ahead log (40 MB) after which SQLite merges it into the catalog. Hashes are in no order, so each
+batch changes pages all over the catalog, and many batches change the same pages. With SQLite's default of 1,000,
 recording takes a fifth longer.
 """
 _PROBE = "SELECT 1 FROM sqlite_master LIMIT 1"
 BUSY_SECONDS = 10.0
 """Seconds to wait while another program holds the catalog. A run that is stopped has to end within 15."""
 OLDEST_SQLITE = (3, 35, 0)
-"""The first SQLite with everything that is used here (`RETURNING`)."""
+"""The first version with everything that is used here (`RETURNING`)."""
 _LOCKED_CODES = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _REFUSED_CODES = {
     sqlite3.SQLITE_FULL,
@@ -98,7 +98,7 @@ class CatalogDatabase:
 
     def _require_tables(self, root: Path) -> None:
         """Require tables: a run that was killed right at its start leaves a catalog without any."""
-        if not self.db.execute("SELECT 1 FROM sqlite_master WHERE name = 'settings'").fetchone():
+        if not has_table(self.db, "settings"):
             self.db.close()
             raise ConfigError(f"{root} is no archive yet: its {CATALOG} is empty")
 
@@ -107,15 +107,15 @@ class CatalogDatabase:
         self.db.close()
 
     def ensure_journal(self, *, anew: bool = False) -> None:
-        """Before a run that works on the archive: have a complete manifest, and add every change to it from now on.
+        """Before a run that works on the archive: make the manifest complete, and add every later change to it.
 
-        `anew`: the catalog was just rebuilt from the manifest, so don't compare what the two know. May be called again.
+        `anew`: the catalog was just rebuilt from the manifest, so it isn't compared with it. May be called again.
         """
         with sqlite_errors(self._root):
             self._journal.ensure(anew=anew)
 
     def mark_journal_damaged(self, code: str) -> None:
-        """Mark the manifest as damaged, by a code of `pipeline.verify.CODES`; the next run that uses it rewrites it."""
+        """Mark the manifest as damaged, by a code of `pipeline.verify.CODES`: the next run rewrites it."""
         with sqlite_errors(self._root):
             self._journal.mark_damaged(code)
 
@@ -125,9 +125,9 @@ class CatalogDatabase:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """One transaction. A disk that refuses becomes `StorageError`, and nothing of the transaction is kept.
+        """One transaction. If the disk refuses it, `StorageError`, and nothing of it is kept.
 
-        The changes are safe in the manifest before they are committed.
+        The changes are durable in the manifest before they are committed.
         """
         with sqlite_errors(self._root):
             with self.db.atomic():
@@ -136,8 +136,8 @@ class CatalogDatabase:
             self._journal.position = position
 
 
-def _opened(path: Path, how: str) -> Database:
-    uri = f"{path.absolute().as_uri()}?{how}"
+def _opened(path: Path, parameters: str) -> Database:
+    uri = f"{path.absolute().as_uri()}?{parameters}"
     return Database(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=BUSY_SECONDS))
 
 
@@ -151,21 +151,22 @@ def require_sqlite(version: tuple[int, ...]) -> None:
 def opened_to_read(path: Path) -> Database:
     """Open a catalog read-only, even where SQLite can't create the files that it keeps beside it.
 
-    What a killed program left unfinished is completed first; `StorageError` if this account lacks the rights for that.
+    If a killed program left a transaction unfinished, it is completed or undone first; `StorageError` if this account
+    lacks the rights for that.
     """
     db = _opened(path, "mode=ro")
     try:
         db.execute(_PROBE).fetchone()
     except sqlite3.OperationalError as error:
         db.close()
-        if not isinstance(_meaning(error, None), StorageError):
+        if not isinstance(_translated(error, None), StorageError):
             raise
         writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
         beside = [path.with_name(f"{CATALOG}{ending}") for ending in ("-wal", "-journal")]
         if left := [file.name for file in beside if file.exists() and file.stat().st_size]:
             if not writable:
-                what = f"{left[0]} holds what a run or program that was killed left behind"
-                raise StorageError(f"{CATALOG}: {what}; it can be read once the folder can be written") from error
+                reason = f"{left[0]} holds what a run or program that was killed left behind"
+                raise StorageError(f"{CATALOG}: {reason}; it can be read once the folder can be written") from error
             _recover(path)
         elif writable:
             raise
@@ -188,30 +189,30 @@ def sqlite_errors(root: Path | None = None) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        if (meant := _meaning(error, root)) is None:
+        if (translated := _translated(error, root)) is None:
             raise
-        raise meant from error
+        raise translated from error
 
 
-def _meaning(error: sqlite3.Error, root: Path | None) -> MigratorError | None:
+def _translated(error: sqlite3.Error, root: Path | None) -> MigratorError | None:
     """Our error for one of SQLite's, by its result code (sqlite.org/rescode.html, low 8 bits); None if it is a bug."""
-    code, words = getattr(error, "sqlite_errorcode", 0) & 0xFF, str(error)
-    known = words.lower()
+    code, message = getattr(error, "sqlite_errorcode", 0) & 0xFF, str(error)
+    lowered = message.lower()
     if code in _LOCKED_CODES:
-        return ArchiveLockedError(_lock_message(words, root))
-    if code in _REFUSED_CODES or any(refusal in known for refusal in _REFUSED_WORDS):
-        return StorageError(f"{CATALOG}: {words}; nothing is lost, run the same command again once it can be written")
+        return ArchiveLockedError(_lock_message(message, root))
+    if code in _REFUSED_CODES or any(words in lowered for words in _REFUSED_WORDS):
+        return StorageError(f"{CATALOG}: {message}; nothing is lost, run the same command again once it can be written")
     if (
         type(error) is sqlite3.DatabaseError
         or code in _DAMAGE_CODES
-        or any(damage in known for damage in _DAMAGE_WORDS)
+        or any(words in lowered for words in _DAMAGE_WORDS)
     ):
-        return ArchiveDamagedError(f"{CATALOG} is damaged: {words}; {REBUILD}")
+        return ArchiveDamagedError(f"{CATALOG} is damaged: {message}; {REBUILD}")
     return None
 
 
-def _lock_message(words: str, root: Path | None) -> str:
-    who = ", ".join(holders_of(root / CATALOG)) if root else ""
-    by = who or "another program (a database browser?)"
+def _lock_message(message: str, root: Path | None) -> str:
+    holders = ", ".join(holders_of(root / CATALOG)) if root else ""
+    name = holders or "another program (a database browser?)"
     remedy = "Save or undo the change there; nothing is lost, run the same command again"
-    return f"{CATALOG} is held by {by}: {words}. {remedy}"
+    return f"{CATALOG} is held by {name}: {message}. {remedy}"

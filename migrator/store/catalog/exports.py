@@ -1,7 +1,7 @@
 """Everything in a catalog, in order: the files of an export, the rows of a report.
 
-Beware: a report reads while a run writes, so it reads from one snapshot (`snapshot`); and the newest columns may be
-missing from an archive that no newer program has opened yet.
+Beware: a report may read while a run writes, so it needs a `read_transaction`; and an archive that no newer program has
+opened yet may lack the newest columns.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from migrator.model import Attachment
 from migrator.store.catalog.part import CatalogPart
 from migrator.store.catalog.rows import COLUMNS, COLUMNS_OF_A, attachment_from
+from migrator.store.schema import columns_of
 
 _FILES = """
 SELECT a.kind, a.entity_id, coalesce(e.title, '') AS title, a.attachment_id, a.name, a.created_at, b.sha256, b.size
@@ -38,8 +39,8 @@ class Exports(CatalogPart):
     """Rows in the order of kind, entity and attachment id."""
 
     @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """Everything read inside is from one moment, whatever a run writes meanwhile."""
+    def read_transaction(self) -> Iterator[None]:
+        """Everything that is read inside is as it was at one moment, whatever a run writes meanwhile."""
         self._db.execute("BEGIN")
         try:
             yield
@@ -52,7 +53,7 @@ class Exports(CatalogPart):
         return (dict(zip(names, row, strict=True)) for row in cursor)
 
     def files(self, *, gone: bool = False) -> Iterator[dict[str, Any]]:
-        """Every file with a blob, entity by entity; those `gone` from the source only on request."""
+        """Every file with a blob, entity by entity; `gone`: also those that the source no longer has."""
         return self._dicts(_FILES, gone)
 
     def size(self, *, gone: bool = False) -> tuple[int, int]:
@@ -65,15 +66,15 @@ class Exports(CatalogPart):
         return self._dicts(_ENTITIES)
 
     def attachments(self) -> Iterator[tuple[Attachment, dict[str, Any]]]:
-        """Every attachment, in the order of `all_entities`, with its status, error, sha256, stored_size and problem."""
+        """Every attachment, in the order of `entities`, with its status, error, sha256, stored_size and problem."""
         width = len(COLUMNS.split(", "))
         for row in self._dicts(_ATTACHMENTS):
             values = list(row.values())
             yield attachment_from(values[:width]), dict(list(row.items())[width:])
 
     def uploads(self) -> Iterator[dict[str, Any]]:
-        """Every upload, in the order of `all_attachments`."""
-        known = {row[1] for row in self._db.execute("PRAGMA table_info(uploads)").fetchall()}
+        """Every upload, in the order of `attachments`."""
+        known = columns_of(self._db, "uploads")
         newer = ", ".join(
             f"u.{column}" if column in known else f"'' AS {column}"
             for column in ("remote_locator", "content_check", "altered")

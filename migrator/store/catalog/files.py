@@ -1,4 +1,4 @@
-"""Questions about the files in a catalog, for a backup's decisions and for summaries."""
+"""Queries about the files in a catalog, for a backup's decisions and for summaries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from migrator.store.catalog.rows import COLUMNS, COLUMNS_OF_A, attachment_from
 
 
 class Files(CatalogPart):
-    """Queries about attachments. Each reads the table anew."""
+    """Queries about attachments."""
 
     def of(self, owners: Iterable[EntityRef]) -> Iterator[dict[str, str]]:
         """The stored files of these entities, as a summary shows them."""
@@ -31,7 +31,7 @@ class Files(CatalogPart):
         )
 
     def sample(self, entities: int) -> list[Attachment]:
-        """Stored files of this many entities: any, but the same ones each time. Reads all attachments.
+        """Stored files of this many entities, the same ones each time. Reads all attachments.
 
         Files that an entity's own list may lack are left out: those of comments, and images inside a text.
         """
@@ -53,9 +53,10 @@ class Files(CatalogPart):
         return attachment_from(row) if row else None
 
     def bytes_to_come(self, since_run: int, largest: int) -> int:
-        """The least space that pending files need on disk: files of equal size may be equal, and are then stored once.
+        """The least space that pending files need on disk, in bytes.
 
-        A size above `largest` can't be true and counts as nothing.
+        Files of equal size count once, because equal files are stored once. A size above `largest` can't be true, and
+        counts as nothing.
         """
         row = self._db.execute(
             "SELECT coalesce(sum(size), 0) FROM (SELECT DISTINCT size FROM attachments WHERE status = 'pending' "
@@ -64,8 +65,8 @@ class Files(CatalogPart):
         ).fetchone()
         return int(row[0])
 
-    def with_content(self, hashes: Iterable[str], most: int = 100) -> dict[str, list[dict[str, str]]]:
-        """The files whose content these blobs are, at most `most` for each blob. Reads all attachments."""
+    def with_content(self, hashes: Iterable[str], limit: int = 100) -> dict[str, list[dict[str, str]]]:
+        """The files that have these blobs, at most `limit` for each blob. Reads all attachments."""
         rows = self._db.execute(
             "SELECT sha256, kind, entity_id, attachment_id, name, status FROM attachments "
             "WHERE sha256 IN (SELECT value FROM json_each(?)) ORDER BY kind, entity_id, attachment_id",
@@ -74,6 +75,6 @@ class Files(CatalogPart):
         by_blob: dict[str, list[dict[str, str]]] = {}
         keys = ("kind", "entity", "attachment", "name", "status")
         for sha256, *values in rows:
-            if len(files := by_blob.setdefault(sha256, [])) < most:
+            if len(files := by_blob.setdefault(sha256, [])) < limit:
                 files.append(dict(zip(keys, values, strict=True)))
         return by_blob

@@ -9,7 +9,7 @@ copies itself.
 
 from __future__ import annotations
 
-LAST = "(SELECT max(run_id) FROM snapshots)"
+LAST_SNAPSHOT = "(SELECT max(run_id) FROM snapshots)"
 """SQL: the newest snapshot; NULL if there is none."""
 _FILE = (
     "attachment_id, kind, entity_id, comment_id, name, size, media_type, description, created_at, created_by, sha256"
@@ -24,8 +24,9 @@ def _old(columns: str) -> str:
 def _keep_past(table: str, columns: str) -> str:
     return f"""
 CREATE TEMP TRIGGER IF NOT EXISTS keep_past_{table} AFTER UPDATE OF changed_run ON main.{table}
-WHEN old.changed_run IS NOT new.changed_run AND old.changed_run <= {LAST} BEGIN
-    INSERT INTO past_{table} ({columns}, changed_run, until_run) VALUES ({_old(columns)}, old.changed_run, {LAST});
+WHEN old.changed_run IS NOT new.changed_run AND old.changed_run <= {LAST_SNAPSHOT} BEGIN
+    INSERT INTO past_{table} ({columns}, changed_run, until_run)
+    VALUES ({_old(columns)}, old.changed_run, {LAST_SNAPSHOT});
 END
 """
 

@@ -1,4 +1,4 @@
-"""What the parts of a catalog have in common."""
+"""The base of the catalog's parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,3 @@ class CatalogPart:
     @property
     def _db(self) -> Database:
         return self._database.db
-
-    def _has_table(self, name: str) -> bool:
-        """Whether the catalog has this table: one that only older programs have worked on may lack the newest."""
-        return self._db.execute("SELECT 1 FROM main.sqlite_master WHERE name = ?", [name]).fetchone() is not None

@@ -51,7 +51,7 @@ class Pruning(CatalogPart):
         return Prunable(kept, count - kept, size - size_kept)
 
     def forget(self, keep: Collection[int]) -> None:
-        """Forget all snapshots but these, and every blob that is needed no more; its file is to be deleted now."""
+        """Forget all snapshots but these, and every blob that is no longer needed; its file can be deleted then."""
         self._mark(keep)
         unneeded = "sha256 NOT IN (SELECT sha256 FROM needed)"
         with self._database.transaction():

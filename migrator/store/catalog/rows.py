@@ -1,4 +1,4 @@
-"""Attachments and uploads as rows of the catalog, and statements that write many rows at once."""
+"""Converts attachments and uploads to and from rows of the catalog, and makes statements that write many rows."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ COLUMNS = (
 COLUMNS_OF_A = ", ".join(f"a.{column}" for column in COLUMNS.split(", "))
 """The same columns of a table `a`, for joins."""
 ROWS_PER_STATEMENT = 512
-"""Rows per SQL statement. Each statement releases the GIL, and may wait for milliseconds to get it back."""
+"""Many rows are written by one statement, because each releases the GIL, and may wait milliseconds to get it back."""
 
 
 def statements_for(statement: str, rows: Sequence[Sequence[object]]) -> Iterator[tuple[str, list[object]]]:
-    """Statements that write these rows, each with its parameters; `{rows}` in `statement` is the place of the rows.
+    """Statements that write these rows, each with its parameters; `{rows}` in `statement` stands for the rows.
 
-    SQLite compiles the statement anew for each number of rows. So that there are few such numbers, each batch is filled
-    up to a power of two with NULL rows, which the statement has to skip.
+    SQLite compiles a statement anew for each number of rows. To have few such numbers, each batch is padded to a power
+    of two with NULL rows, which the statement has to skip.
     """
     for start in range(0, len(rows), ROWS_PER_STATEMENT):
         batch = rows[start : start + ROWS_PER_STATEMENT]

@@ -1,4 +1,4 @@
-"""The runs in a catalog: how each began and ended, and what it changed in the files of earlier runs."""
+"""The runs in a catalog: how each began and ended, and the number of files that it changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from migrator.model import RunStatus
 from migrator.store.catalog.part import CatalogPart
 from migrator.store.clock import now
 
-# What a backup changes in the archive, counted by triggers as it happens, because it can't be told afterwards.
+# Triggers count what a backup changes at the moment when it does, because the old values are not kept.
 # A file that this run saw for the first time counts as added, and as nothing else.
 _CHANGES = """
 CREATE TEMP TABLE changes (run, added, removed, renamed, moved, replaced);
@@ -90,7 +90,7 @@ class Runs(CatalogPart):
         ]
 
     def last_problems(self) -> list[dict[str, Any]]:
-        """What the last verify or rebuild found."""
+        """The problems that the last verify or rebuild found."""
         row = self._db.execute(
             "SELECT summary FROM runs WHERE command IN ('verify', 'rebuild') AND summary IS NOT NULL "
             "ORDER BY run_id DESC LIMIT 1"
@@ -133,7 +133,7 @@ class Runs(CatalogPart):
         return str(self._db.execute("SELECT coalesce(min(started_at), '') FROM runs").fetchone()[0])
 
     def count_changes(self, run: int) -> None:
-        """From now on, count what this connection changes in the files of earlier runs. Call it once per run."""
+        """From now on, count the files that this connection adds, removes or changes. Call it once per run."""
         self._db.conn.executescript(
             "DROP TRIGGER IF EXISTS file_added; DROP TRIGGER IF EXISTS file_changed; DROP TABLE IF EXISTS temp.changes;"
             + _CHANGES.format(run=int(run))

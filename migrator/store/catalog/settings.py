@@ -1,4 +1,4 @@
-"""Values kept with an archive, its source's identity among them."""
+"""Values that are kept with an archive, such as the identity of its source."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ class Settings(CatalogPart):
     """Text values by key."""
 
     def get(self, key: str) -> str | None:
-        """A value kept with the archive; None if it was never set."""
+        """The value of a key; None if it was never set."""
         row = self._db.execute("SELECT value FROM settings WHERE key = ?", [key]).fetchone()
         return None if row is None else str(row[0])
 
     def set(self, key: str, value: str) -> None:
-        """Keep a value with the archive."""
+        """Set the value of a key."""
         with self._database.transaction():
             self._db.execute(
                 "INSERT INTO settings VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", [key, value]
             )
 
     def claim_source(self, identity: str) -> None:
-        """Bind the archive to its source, the first one that was backed up into it; `ConfigError` for any other."""
+        """Record the source of the archive on its first backup; later, `ConfigError` for any other source."""
         held = self.get("source")
         if held is None:
             self.set("source", identity)
@@ -35,7 +35,7 @@ class Settings(CatalogPart):
     def move_source(self, old: str, new: str) -> None:
         """Rename this archive's source from `old` to `new`, completely or not at all. Repeating it is harmless.
 
-        A crawl under way starts again, because what it listed may contain old addresses; stored files stay.
+        A crawl under way starts again, because its rows may contain old addresses; stored files stay.
         """
         with self._database.transaction():
             self._db.execute("UPDATE settings SET value = ? WHERE key = 'source' AND value = ?", [new, old])

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from migrator.model import EntityRef
-from migrator.store.catalog.history import LAST
+from migrator.store.catalog.history import LAST_SNAPSHOT
 from migrator.store.catalog.part import CatalogPart
 from migrator.store.catalog.scope import kinds_condition
 from migrator.store.clock import now
+from migrator.store.schema import has_table
 
+# What begins a new state (`changed_content`), with the date, as new content usually comes with one.
 _SAME = " AND ".join(
     f"p.{column} IS a.{column}"
     for column in ("kind", "entity_id", "name", "description", "created_at", "created_by", "sha256")
@@ -98,7 +100,7 @@ class Snapshots(CatalogPart):
 
     def _unite_equal_states(self) -> None:
         """Where a state of the last snapshot ended and came back since, it never ended."""
-        (last,) = self._db.execute(f"SELECT {LAST}").fetchone()
+        (last,) = self._db.execute(f"SELECT {LAST_SNAPSHOT}").fetchone()
         rows = self._db.execute(
             f"SELECT p.rowid, p.changed_run, a.attachment_id FROM past_attachments p JOIN attachments a "
             f"USING (attachment_id) WHERE p.until_run = ? AND a.changed_run > ? AND {_SAME}",
@@ -124,7 +126,7 @@ class Snapshots(CatalogPart):
     @property
     def kept(self) -> bool:
         """Whether complete backups make snapshots here; not in an archive that no newer program has worked on yet."""
-        return self._has_table("snapshots")
+        return has_table(self._db, "snapshots")
 
     @property
     def viewed(self) -> bool:
@@ -132,7 +134,7 @@ class Snapshots(CatalogPart):
         return self._database.viewed_snapshot is not None
 
     def all(self) -> list[Snapshot]:
-        """Every snapshot, the oldest first."""
+        """Every snapshot, the oldest first; none in an archive that no newer program has worked on yet."""
         if not self.kept:
             return []
         rows = self._db.execute("SELECT run_id, at, entities, attachments, bytes FROM snapshots ORDER BY 1").fetchall()
@@ -177,12 +179,12 @@ def _changes(attachment_id: str, old: Sequence[Any], new: Sequence[Any]) -> Iter
     if old[0] is None and new[0] is None:
         return
     kind, entity_id, name, _ = old if new[0] is None else new
-    found: list[tuple[str, str | None]] = []
+    changes: list[tuple[str, str | None]] = []
     if old[0] is None or new[0] is None:
-        found = [("added" if old[0] is None else "removed", None)]
+        changes = [("added" if old[0] is None else "removed", None)]
     else:
-        found += [("renamed", old[2])] * (old[2] != new[2])
-        found += [("moved", f"{old[0]} {old[1]}".strip())] * (old[:2] != new[:2])
-        found += [("replaced", old[3])] * (old[3] != new[3])
-    for change, was in found:
+        changes += [("renamed", old[2])] * (old[2] != new[2])
+        changes += [("moved", f"{old[0]} {old[1]}".strip())] * (old[:2] != new[:2])
+        changes += [("replaced", old[3])] * (old[3] != new[3])
+    for change, was in changes:
         yield Change(change, attachment_id, EntityRef(kind, entity_id), name, was)

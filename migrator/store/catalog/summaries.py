@@ -10,17 +10,19 @@ from migrator.model import Status, UploadStatus
 from migrator.store.catalog.database import FAILURES_KEY
 from migrator.store.catalog.entities import Entities
 from migrator.store.catalog.part import CatalogPart
+from migrator.store.catalog.settings import Settings
 from migrator.store.catalog.uploads import IS_MAPPED, prepare_mapped_table
+from migrator.store.schema import columns_of, has_table
 
 
 class Summaries(CatalogPart):
     """Queries for summaries. They only read."""
 
     def backup_counts(self, crawl_start: int, run: int, vanished: int = 0, accepted: int = 0) -> dict[str, int]:
-        """The `attachments` of a backup's summary: the files that the crawl listed, by outcome.
+        """The `attachments` of a backup's summary: the number of files that the crawl listed, by outcome.
 
-        This run stored the `stored` ones; the `unchanged` ones were stored before it. `gone` includes those `vanished`,
-        which were not listed. `accepted` ones have failed, and are not counted as that.
+        This run stored the `stored` files; the `unchanged` ones were stored before it. `gone` includes the `vanished`
+        ones, which were not listed. `accepted` ones have failed, and are not counted as that.
         """
         counts: Counter[str] = Counter()
         for status, stored_run, number in self._tally(crawl_start):
@@ -72,7 +74,7 @@ class Summaries(CatalogPart):
 
     def _failed_rechecks(self, since_run: int) -> list[tuple[str, str, str, str, str, str]]:
         """Failed rechecks of files that are still as they were then."""
-        if self._database.viewed_snapshot is not None or not self._has_table("failed_rechecks"):
+        if self._database.viewed_snapshot is not None or not has_table(self._db, "failed_rechecks"):
             return []
         # A cross join reads the left table first, which is as good as empty.
         return self._db.execute(
@@ -85,8 +87,8 @@ class Summaries(CatalogPart):
 
     def _general_failures(self) -> list[tuple[str, str, None, str, str, None]]:
         """Failures of the last backup that belong to no file or entity, such as a listing."""
-        rows = self._db.execute("SELECT value FROM settings WHERE key = ?", [FAILURES_KEY]).fetchone()
-        return [("", "", None, name, reason, None) for name, reason in json.loads(rows[0] if rows else "[]")]
+        recorded = Settings(self._database).get(FAILURES_KEY) or "[]"
+        return [("", "", None, name, reason, None) for name, reason in json.loads(recorded)]
 
     def upload_counts(self, target: str, run: int) -> dict[str, int]:
         """Uploads that the mapping asks for, by status: `uploaded` in this run, `already_there` if earlier."""
@@ -132,13 +134,12 @@ class Summaries(CatalogPart):
         return int(row[0])
 
     def totals(self) -> dict[str, Any]:
-        """What the archive holds and what is unfinished, for `status`."""
+        """The number of entities, attachments, blobs and uploads, the latter by status; for `status`."""
         execute, statuses = self._db.execute, Counter[str]()
         for status, _, number in self._tally():
             statuses[status] += number
-        known = {row[1] for row in execute("PRAGMA table_info(uploads)").fetchall()}
         altered = 0
-        if "altered" in known:  # an archive that no newer program has opened yet may lack it
+        if "altered" in columns_of(self._db, "uploads"):
             (altered,) = execute("SELECT count(*) FROM uploads WHERE altered IS NOT NULL").fetchone()
         of_snapshot = (
             "" if self._database.viewed_snapshot is None else "WHERE sha256 IN (SELECT sha256 FROM attachments)"

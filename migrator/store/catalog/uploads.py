@@ -1,7 +1,7 @@
 """The part of the catalog that a load writes: one row for each pair of attachment and target entity.
 
-The intent (`in_doubt`) is committed before the bytes are sent, and the result after the answer. Whatever is `in_doubt`
-when a run begins is looked up at the target first.
+The intent (`in_doubt`) is committed before the bytes are sent, and the result after the answer. If an upload is still
+`in_doubt` when a run begins, the run looks at the target before it sends anything.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from sqlite_utils import Database
 
-from migrator.model import Altered, Attachment, Blob, EntityRef, Upload, UploadStatus
+from migrator.model import Altered, Attachment, EntityRef, Upload, UploadStatus
 from migrator.store.catalog.part import CatalogPart
 from migrator.store.catalog.rows import COLUMNS_OF_A, attachment_from, upload_from
 
@@ -26,7 +26,10 @@ _OURS = (
     "u.sent_run IS NOT NULL AND (u.status IN ('uploaded', 'already_there', 'in_doubt') "
     "OR (u.status = 'failed' AND u.remote_id IS NOT NULL))"
 )
-_TO = "u.target_kind = ? AND u.target_id = ? AND "
+_TO_ENTITY = "u.target_kind = ? AND u.target_id = ? AND "
+_SOURCE_BLOB = "b.sha256 = a.sha256"
+_SENT_BLOB = "b.sha256 = coalesce(u.sent_sha256, a.sha256)"
+"""SQL: the blob that the source holds now, and the one that was sent."""
 
 
 class UploadRecords(CatalogPart):
@@ -35,14 +38,14 @@ class UploadRecords(CatalogPart):
     def plan(self, run: int, target: str, pairs: Iterable[tuple[EntityRef, EntityRef]]) -> None:
         """Add a row for every stored attachment of each source entity and its target entity, unless there is one.
 
-        What an earlier mapping planned, and no run has sent, is removed; what was rolled back is planned again.
+        Rows that an earlier mapping planned and no run has sent are removed; what was rolled back is planned again.
         """
         prepare_mapped_table(self._db)
         with self._database.transaction():
             self._db.execute("DELETE FROM mapped")
             self._db.conn.executemany(
                 "INSERT OR IGNORE INTO mapped VALUES (?, ?, ?, ?)",
-                [(of.kind, of.id, to.kind, to.id) for of, to in pairs],
+                [(source.kind, source.id, to.kind, to.id) for source, to in pairs],
             )
             self._db.execute(
                 "DELETE FROM uploads WHERE target = ? AND remote_id IS NULL AND status IN ('planned', 'failed') "
@@ -70,7 +73,7 @@ class UploadRecords(CatalogPart):
             )
 
     def planned(self, target: str) -> Iterator[tuple[Attachment, EntityRef, UploadStatus]]:
-        """Every upload that isn't rolled back: its attachment with the blob's size, by source entity in a fixed order.
+        """Every upload that isn't rolled back, by source entity: attachment (with the blob's size), target, status.
 
         Beware: nothing else may use the catalog until the iteration has ended.
         """
@@ -86,7 +89,7 @@ class UploadRecords(CatalogPart):
     def unsettled_entities(self, target: str) -> list[EntityRef]:
         """Target entities with uploads still to be settled, those with one in doubt last.
 
-        By then the other entities may have shown how soon this target lists what was sent.
+        By then the other entities may have shown how soon this target lists an uploaded file.
         """
         rows = self._db.execute(
             "SELECT target_kind, target_id FROM ("
@@ -98,9 +101,9 @@ class UploadRecords(CatalogPart):
         return [EntityRef(kind, id_) for kind, id_ in rows.fetchall()]
 
     def unsettled(self, target: str, to: EntityRef) -> list[Upload]:
-        """The uploads to one target entity that are not settled, or not yet seen on a list; those in doubt first."""
+        """The uploads to one target entity that are not settled, or not yet listed there; those in doubt first."""
         return self._uploads(
-            "b.sha256 = a.sha256",
+            _SOURCE_BLOB,
             f"(u.{_UNSETTLED} OR u.accepted = 1) AND a.status = 'stored' "
             "ORDER BY u.status != 'in_doubt', a.created_at, a.attachment_id",
             [target, to.kind, to.id],
@@ -109,7 +112,7 @@ class UploadRecords(CatalogPart):
     def strays(self, target: str) -> list[Upload]:
         """Uploads on target entities to which the mapping of the last plan no longer sends their owner."""
         return self._uploads(
-            "b.sha256 = coalesce(u.sent_sha256, a.sha256)",
+            _SENT_BLOB,
             f"u.remote_id IS NOT NULL AND u.status IN ('uploaded', 'already_there') AND NOT {IS_MAPPED} "
             "ORDER BY a.kind, a.entity_id, a.attachment_id",
             [target],
@@ -125,17 +128,20 @@ class UploadRecords(CatalogPart):
         )
         return {EntityRef(kind, id_) for kind, id_ in rows.fetchall()}
 
-    def _uploads(self, of: str, wanted: str, args: Sequence[object], to: str = _TO) -> list[Upload]:
-        """Uploads that match `wanted`, by default to one target entity; `of` selects the blob."""
+    def _uploads(self, blob: str, wanted: str, values: Sequence[object], to: str = _TO_ENTITY) -> list[Upload]:
+        """Uploads with the blob that the condition `blob` selects; all conditions are SQL, `values` their parameters.
+
+        They match `wanted` and go to the target entities `to`, by default a single one.
+        """
         rows = self._db.execute(
             "SELECT u.target_kind, u.target_id, u.status, u.remote_id, u.name, u.attempts, u.sent_run, u.seen, "
             "u.content_check = 'differs', "
             "u.status = 'in_doubt' AND u.run_id IN (SELECT run_id FROM runs WHERE command = 'rollback'), "
             "u.remote_locator, coalesce(u.sent_name, u.name), u.sent_at, u.accepted, u.altered, "
             f"b.sha256, b.size, {COLUMNS_OF_A} "
-            f"FROM uploads u JOIN attachments a USING (attachment_id) JOIN blobs b ON {of} "
+            f"FROM uploads u JOIN attachments a USING (attachment_id) JOIN blobs b ON {blob} "
             f"WHERE u.target = ? AND {to}{wanted}",
-            args,
+            values,
         )
         return [upload_from(row) for row in rows.fetchall()]
 
@@ -149,9 +155,9 @@ class UploadRecords(CatalogPart):
         return {EntityRef(kind, id_): count for kind, id_, count in rows.fetchall()}
 
     def to_roll_back(self, target: str, to: EntityRef, run: int | None = None) -> list[Upload]:
-        """What loads sent to one target entity, each with the blob that was sent, whatever the source holds now."""
+        """The uploads that loads sent to one target entity, each with the blob that was sent."""
         return self._uploads(
-            "b.sha256 = coalesce(u.sent_sha256, a.sha256)",
+            _SENT_BLOB,
             f"(? IS NULL OR u.sent_run = ?) AND {_OURS} ORDER BY u.remote_id IS NULL, a.attachment_id",
             [target, to.kind, to.id, run, run],
         )
@@ -181,10 +187,11 @@ class UploadRecords(CatalogPart):
         accepted: bool = False,
         altered: Altered | None = None,
     ) -> None:
-        """Record the result of one upload, or of deleting it. A known name or id stays; not `ours`: it was found there.
+        """Record the result of one upload, or of deleting it. `ours`: a load sent it, and it was not there before.
 
-        `accepted`: the target accepted it, but no list has shown it yet. `altered` stays as it is if None is given.
-        Once the file is known, the record of which files were there before (`seen`) is dropped.
+        `accepted`: the target accepted it, but no listing has shown it yet. `name`, `remote_id`, `locator` and
+        `altered` stay unchanged if None is given. Once the file is known, the record of which files were there before
+        (`seen`) is dropped.
         """
         altered_json = None if altered is None else json.dumps(altered, ensure_ascii=False) if altered else ""
         with self._database.transaction():
@@ -223,44 +230,29 @@ class UploadRecords(CatalogPart):
     def record_content_check(
         self, target: str, upload: Upload, problem: str | None, altered: Altered | None = None
     ) -> None:
-        """Record the result of reading an upload back: None if it was the same, otherwise how it differs and so failed.
+        """Record the result of reading an upload back; `problem` says how it differs and makes it failed.
 
-        `altered` is what the target is now known to have altered; None leaves it as it was.
+        `altered` is what the target is now known to have altered; None keeps the recorded value.
         """
         altered_json = json.dumps(altered, ensure_ascii=False) if altered else None
-        key = (target, upload.attachment.id, upload.to.kind, upload.to.id)
         with self._database.transaction():
             self._db.execute(
                 "UPDATE uploads SET content_check = ?, status = iif(? IS NULL, status, 'failed'), error = ?, "
-                "altered = coalesce(?, altered) "
-                "WHERE target = ? AND attachment_id = ? AND target_kind = ? AND target_id = ?",
-                ["differs" if problem else "same", problem, problem, altered_json, *key],
+                f"altered = coalesce(?, altered) {_ROW}",
+                ["differs" if problem else "same", problem, problem, altered_json, *_key(target, upload)],
             )
 
     def all_arrived(self, target: str, run: int | None = None) -> dict[EntityRef, list[Upload]]:
-        """The uploads recorded as being at a target, by target entity: all of them, or those that one run settled."""
-        rows = self._db.execute(
-            "SELECT target_kind, target_id, u.status, u.remote_id, u.name, u.attempts, u.remote_locator, u.altered, "
-            f"u.accepted, b.sha256, b.size, {COLUMNS_OF_A} "
-            "FROM uploads u JOIN attachments a USING (attachment_id) JOIN blobs b USING (sha256) "
-            "WHERE target = ? AND u.status IN ('uploaded', 'already_there') AND u.run_id = coalesce(?, u.run_id) "
-            "ORDER BY target_kind, target_id, u.attachment_id",
-            [target, run],
-        )
+        """The uploads that are recorded as arrived, by target entity: all of them, or those that one run settled."""
         by_entity: dict[EntityRef, list[Upload]] = {}
-        for row in rows.fetchall():
-            to = EntityRef(row[0], row[1])
-            known = (UploadStatus(row[2]), row[3], row[4], row[5])
-            upload = Upload(
-                attachment_from(row[11:]),
-                Blob(row[9], row[10]),
-                to,
-                *known,
-                locator=row[6],
-                altered=json.loads(row[7] or "{}"),
-                accepted=bool(row[8]),
-            )
-            by_entity.setdefault(to, []).append(upload)
+        for upload in self._uploads(
+            _SOURCE_BLOB,
+            "u.status IN ('uploaded', 'already_there') AND u.run_id = coalesce(?, u.run_id) "
+            "ORDER BY u.target_kind, u.target_id, u.attachment_id",
+            [target, run],
+            to="",
+        ):
+            by_entity.setdefault(upload.to, []).append(upload)
         return by_entity
 
 

@@ -1,11 +1,11 @@
 """Which rows a transaction changed, as lines of the manifest.
 
-Temporary triggers record the key of every row that is written, by whatever statement, so code that writes to the
-catalog need not think of the journal. SQLite itself formats the lines.
+Temporary triggers record the key of every row that any statement writes, so code that writes to the catalog need not
+think of the journal. SQLite itself formats the lines.
 
-Beware: a crawl that finds nothing new still updates `last_run` in every row, and writes a checkpoint for each page.
-Neither is written while it runs; when it ends, one line says which rows it saw. Until then the catalog alone knows: a
-catalog that is rebuilt in the middle of a crawl starts that crawl again.
+Beware: a crawl that finds nothing new still updates `last_run` in every row, and saves a checkpoint for each page.
+Neither goes to the manifest while it runs; when it ends, one line says which rows it saw. Until then only the catalog
+has this: after a rebuild in the middle of a crawl, that crawl starts again.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ OUTCOME_COLUMNS = {
     "attachments": {"sha256", "status", "error", "stored_run", "warning", "changed_run"},
     "entities": {"error", "note", "changed_run"},
 }
-"""Columns that may change without the others; such a change is written without the rest of the row."""
+"""Columns that often change without the others; such a change is written without the rest of the row."""
 PRESENT = {"attachments": "status != 'gone'", "entities": "changed_run IS NOT NULL"}
-"""SQL for the rows that a complete crawl sees, apart from a few."""
+"""SQL: which rows count as present; a complete crawl sees them, with few exceptions."""
 UNRECORDED = {MIGRATIONS, "checkpoints"}
 """Tables whose changes are not written."""
 ROWS_PER_CHUNK = 1000
 
 
 class Change(IntEnum):
-    """What a transaction did to a row; of several changes the highest counts."""
+    """What a transaction did to a row; of several changes the one with the highest value counts."""
 
     OUTCOME = 1
     ROW = 2
@@ -100,23 +100,24 @@ class Changes:
     def _watch(self, index: int, table: Table) -> None:
         outcome = OUTCOME_COLUMNS.get(table.name, set())
         whole = set(table.columns) - outcome - {SEEN_COLUMN}
-        self._note(index, table, "INSERT", "new", Change.ROW)
-        self._note(index, table, "DELETE", "old", Change.DELETED)
-        self._note(index, table, "UPDATE", "new", Change.ROW, whole)
-        self._note(index, table, "UPDATE", "new", Change.OUTCOME, outcome)
+        self._create_trigger(index, table, "INSERT", "new", Change.ROW)
+        self._create_trigger(index, table, "DELETE", "old", Change.DELETED)
+        self._create_trigger(index, table, "UPDATE", "new", Change.ROW, whole)
+        self._create_trigger(index, table, "UPDATE", "new", Change.OUTCOME, outcome)
 
-    def _note(
+    def _create_trigger(
         self, index: int, table: Table, event: str, row: str, change: Change, columns: Iterable[str] | None = None
     ) -> None:
-        """Create a trigger that records a row on this event; for updates, only if one of these columns changes."""
+        """Create the trigger that records a row on this event; for updates, only if one of these columns changes."""
         if columns is not None and not columns:
             return
         of = f" OF {', '.join(sorted(columns))}" if columns is not None else ""
-        when = _differ(columns) if columns is not None else "1"
-        marked = f" AND {row}.{table.key} != '{JOURNAL_KEY}'" if table.name == "settings" else ""
+        condition = _differ(columns) if columns is not None else "1"
+        if table.name == "settings":
+            condition = f"({condition}) AND {row}.{table.key} != '{JOURNAL_KEY}'"
         self._db.execute(
             f"CREATE TEMP TRIGGER {table.name}_{event}_{change} AFTER {event}{of} ON main.{table.name} "
-            f"WHEN ({when}){marked} BEGIN INSERT INTO changed VALUES ({index}, {row}.{table.key}, {change}); END"
+            f"WHEN {condition} BEGIN INSERT INTO changed VALUES ({index}, {row}.{table.key}, {change}); END"
         )
 
     def clear(self) -> None:
@@ -139,7 +140,7 @@ class Changes:
                     yield from self._seen_lines(table, self._seen_since)
 
     def everything(self) -> Iterator[bytes]:
-        """Every row there is, in chunks of complete lines."""
+        """Every row of the catalog, in chunks of complete lines."""
         for table in self.tables:
             if table.name == "checkpoints":
                 continue
@@ -167,10 +168,10 @@ class Changes:
 
     def _lines(self, index: int, columns: Iterable[str], change: Change) -> str:
         table = self.tables[index]
-        return f"SELECT {table.line(columns)} AS line FROM main.{table.name} WHERE {_changed_so(index, table, change)}"
+        return f"SELECT {table.line(columns)} AS line FROM main.{table.name} WHERE {_was_changed(index, table, change)}"
 
     def _seen_lines(self, table: Table, since_run: int) -> Iterator[bytes]:
-        """Lines for the rows of one table that a crawl saw: those, or all present ones but a few."""
+        """Lines for the rows of one table that a crawl saw: they list those rows, or the exceptions if fewer."""
         runs = self._db.execute(
             f"SELECT {SEEN_COLUMN}, count(*) FROM main.{table.name} WHERE {SEEN_COLUMN} >= ? GROUP BY 1", [since_run]
         ).fetchall()
@@ -200,15 +201,15 @@ def _differ(columns: Iterable[str]) -> str:
     return " OR ".join(f"old.{column} IS NOT new.{column}" for column in sorted(columns)) or "0"
 
 
-def _changed_so(index: int, table: Table, change: Change) -> str:
-    """SQL: whether this is the greatest change of a row; a deleted row that is there again counts as changed."""
+def _was_changed(index: int, table: Table, change: Change) -> str:
+    """SQL: whether this is the greatest change of a row. One that was deleted and inserted again has `Change.ROW`."""
     greatest = f"min(max(change), {Change.ROW})"
     keys = f"SELECT key FROM changed WHERE table_index = {index} GROUP BY key HAVING {greatest} = {change}"
     return f"{table.key} IN ({keys})"
 
 
 def _ranges(rows: Iterable[int]) -> list[list[int]]:
-    """Sorted row numbers as the first and last of each unbroken range."""
+    """Sorted row ids as ranges, each with its first and last id."""
     ranges: list[list[int]] = []
     for row in rows:
         if ranges and row == ranges[-1][1] + 1:

@@ -1,14 +1,14 @@
-"""Keeps the manifest in step with the catalog: changes are safe there before the catalog commits them.
+"""Writes the manifest, as a write-ahead log of the catalog: changes are durable in it before the catalog commits them.
 
 `settings` holds the position of the batch that belongs to the last commit. A kill or power cut can only leave the
-manifest ahead; whoever opens the catalog next applies what it lacks. So the manifest is never behind the catalog, and
-while it is kept, commits need no flush of their own: flushing the manifest makes them durable.
+manifest ahead, and the next run that opens the catalog applies what it lacks. So the manifest is never behind the
+catalog, and while it is kept, commits need no flush of their own: flushing the manifest makes them durable.
 
-A manifest that has grown to more than twice what the catalog holds is written anew by the next run, so that it stays as
-large as the archive, not as old.
+A manifest that has grown to more than twice its size after the last rewrite is rewritten by the next run, so that its
+size depends on what the archive holds, and not on its age.
 
-Beware: a manifest that doesn't match its position (missing, cut, damaged) is left alone by readers. A run that works on
-the archive (`ensure`) rewrites it from the catalog, unless the manifest knows more than the catalog does.
+Beware: a manifest that doesn't match its position (missing, truncated, damaged) is not touched by readers. A run that
+works on the archive (`ensure`) rewrites it from the catalog, unless the manifest has newer runs than the catalog.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from migrator.store.journal import manifest
 from migrator.store.journal.changes import JOURNAL_KEY, Changes
 from migrator.store.journal.manifest import JournalPosition
 from migrator.store.journal.replay import LineReplayer, applied
-from migrator.store.layout import JOURNAL, NEW_JOURNAL
+from migrator.store.layout import JOURNAL, NEW_JOURNAL, name_for_damaged
+from migrator.store.schema import has_table
 
 MIN_GROWTH_BYTES = 1 << 20
-"""A manifest grows at least by this much before it is written anew."""
+"""A manifest that grew by less than this is not rewritten."""
 
 
 def recorded_position(db: Database) -> JournalPosition | str | None:
-    """The position that a catalog holds; a string, the code of the reason, if its manifest has to be rewritten.
+    """The position recorded in a catalog; if its manifest has to be rewritten, the code of the reason, maybe empty.
 
-    None if it never had a manifest; an unreadable value becomes a position that matches no manifest.
+    None if it never had a manifest. A value that can't be read becomes a position that matches no manifest.
     """
     row = db.execute("SELECT value FROM settings WHERE key = ?", [JOURNAL_KEY]).fetchone()
     if row is None:
@@ -56,7 +57,7 @@ def recorded_position(db: Database) -> JournalPosition | str | None:
 def record_position(db: Database, position: JournalPosition | str, *, base: int | None = None) -> None:
     """Store a position in a catalog, or the code of the reason why its manifest has to be rewritten.
 
-    `base` is the manifest's length in bytes when it was written anew; None: as it was.
+    `base` is the manifest's length in bytes after it was last rewritten; None keeps the recorded one.
     """
     value: dict[str, Any] = {"rewrite": position}
     if isinstance(position, JournalPosition):
@@ -69,7 +70,7 @@ def record_position(db: Database, position: JournalPosition | str, *, base: int 
 
 
 def recorded_base(db: Database) -> int:
-    """The manifest's length in bytes when it was written anew; 0 if that is unknown."""
+    """The manifest's length in bytes after it was last rewritten; 0 if that is unknown."""
     row = db.execute("SELECT value FROM settings WHERE key = ?", [JOURNAL_KEY]).fetchone()
     try:
         return int(json.loads(row[0]).get("base", 0)) if row else 0
@@ -78,15 +79,15 @@ def recorded_base(db: Database) -> int:
 
 
 def catch_up(db: Database, root: Path) -> None:
-    """Apply what a kill left in the manifest only. Call it before migrating the tables: migrations are in it, too."""
-    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'settings'").fetchone():
+    """Apply the batches that only the manifest has, after a kill. Call it before the migrations: it has those, too."""
+    if not has_table(db, "settings"):
         return
     position, path = recorded_position(db), manifest.path_in(root)
     if not isinstance(position, JournalPosition) or not manifest.is_at(path, position):
         return
     if path.stat().st_size > position.length:
         with disk_errors(JOURNAL):
-            manifest.sync(path)  # a kill may have come before the writer did it
+            manifest.sync(path)  # the writer may have been killed before its own flush
     lines = LineReplayer(db)
     for batch in manifest.batches(path, position):
         if not batch.sound:
@@ -97,7 +98,7 @@ def catch_up(db: Database, root: Path) -> None:
 
 
 class Journal:
-    """The manifest of an open catalog that has caught up. `position` is None while no manifest is kept."""
+    """The manifest of an open catalog, after `catch_up`. `position` is None while no manifest is kept."""
 
     def __init__(self, db: Database, root: Path) -> None:
         self._db, self._root, self._path = db, root, manifest.path_in(root)
@@ -112,7 +113,7 @@ class Journal:
         return manifest.schema(self._path) == applied(self._db)
 
     def ensure(self, *, anew: bool = False) -> None:
-        """Have a matching manifest, rewritten if necessary. `ArchiveDamagedError` if it knows more than the catalog.
+        """Make the manifest match, by rewriting it if necessary. `ArchiveDamagedError` if it has newer runs.
 
         `anew`: the catalog was just made from it. On return the names of both files are durable; a kill may have come
         between a rename and its flush.
@@ -127,14 +128,14 @@ class Journal:
                 raise ArchiveDamagedError(
                     f"catalog.db knows less than {JOURNAL}; `migrator rebuild` makes it anew from there"
                 )
-            if (was := recorded_position(self._db)) is None:
+            if (recorded := recorded_position(self._db)) is None:
                 self.mark_damaged("")  # so that a manifest without a recorded position means damage, not a kill
             with self._db.atomic():
-                position = self._write_whole(was)
+                position = self._rewrite(recorded)
             self._set_position(position)
 
     def append(self) -> JournalPosition | None:
-        """At the end of a transaction, make its changes safe in the manifest; returns the new value for `position`."""
+        """Make a transaction's changes durable in the manifest, before its commit; returns the new `position`."""
         if self.position is None:
             self._changes.clear()
             if isinstance(recorded_position(self._db), JournalPosition):
@@ -152,7 +153,7 @@ class Journal:
         return position
 
     def note_seen(self, since_run: int) -> None:
-        """A crawl that began with this run ends in this transaction: what it saw is written with it."""
+        """A crawl that began with this run ends in this transaction: write which rows it saw."""
         self._changes.note_seen(since_run)
 
     def mark_damaged(self, code: str) -> None:
@@ -165,26 +166,20 @@ class Journal:
         self.position = position
         self._db.execute(f"PRAGMA synchronous = {'FULL' if position is None else 'NORMAL'}")
 
-    def _write_whole(self, was: JournalPosition | str | None) -> JournalPosition:
-        """Replace the manifest by a new one of everything. The old one is kept under another name if it was damaged."""
+    def _rewrite(self, recorded: JournalPosition | str | None) -> JournalPosition:
+        """Replace the manifest by a new one with every row. A damaged one is kept under another name."""
         fresh, position = self._root / NEW_JOURNAL, JournalPosition()
         with disk_errors(JOURNAL):
             for chunks in _batched(chain([manifest.first_line(applied(self._db))], self._changes.everything())):
                 position = manifest.write_batch(fresh, position, chunks)
             manifest.sync(fresh)
-            if was and self._path.exists():
-                disk.rename(self._path, spare_name(self._path))
+            if recorded and self._path.exists():
+                disk.rename(self._path, name_for_damaged(self._path))
             disk.rename(fresh, self._path)
             disk.sync_folders([self._root], self._root)
         self._base = position.length
         record_position(self._db, position, base=self._base)
         return position
-
-
-def spare_name(path: Path) -> Path:
-    """An unused name under which a damaged file can be kept."""
-    names = (path.with_name(f"{path.name}.damaged-{number}") for number in range(1, 10**6))
-    return next(name for name in names if not name.exists())
 
 
 def _batched(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -12,7 +12,7 @@ A line is one of:
     {"TABLE": ROW, "column": value, ...}                the new state of a row; columns that are left out stay the same
     {"TABLE": ROW, "deleted": true}                     a row that was deleted
     {"TABLE": [[FIRST, LAST], ...], "last_run": RUN}    rows that a run saw again, with no other change
-    {..., "last_run": RUN, "all_but": true}             it saw all present rows but these, and of absent ones only these
+    {..., "last_run": RUN, "all_but": true}             exceptions: absent rows that it saw, present rows that it didn't
     {"batch": NUMBER, "lines": COUNT, "sha256": HASH}   the closing line
 ROW is the SQLite rowid, or the key in `blobs` and `settings`, which have no rowid.
 """
@@ -65,17 +65,17 @@ def first_line(schema: Iterable[str]) -> bytes:
 def write_batch(path: Path, after: JournalPosition, chunks: Iterable[bytes]) -> JournalPosition:
     """Write complete lines and their closing line at a position, cutting off what was there. Not yet durable."""
     sha256, count, length = hashlib.sha256(after.sha256.encode()), 0, after.length
-    waiting = b""
+    buffered = b""
     for chunk in chunks:
         sha256.update(chunk)
         count += chunk.count(b"\n")
-        waiting += chunk
-        if len(waiting) > _CHUNK_BYTES:
-            disk.write_at(path, length, waiting)
-            length, waiting = length + len(waiting), b""
+        buffered += chunk
+        if len(buffered) > _CHUNK_BYTES:
+            disk.write_at(path, length, buffered)
+            length, buffered = length + len(buffered), b""
     last = _closing(after.batch + 1, count, sha256.hexdigest())
-    disk.write_at(path, length, waiting + last)
-    return JournalPosition(after.batch + 1, length + len(waiting) + len(last), sha256.hexdigest())
+    disk.write_at(path, length, buffered + last)
+    return JournalPosition(after.batch + 1, length + len(buffered) + len(last), sha256.hexdigest())
 
 
 def sync(path: Path) -> None:
@@ -84,7 +84,7 @@ def sync(path: Path) -> None:
 
 
 def batches(path: Path, after: JournalPosition = JournalPosition()) -> Iterator[Batch]:
-    """The batches of a manifest after a position. A damaged one comes with the lines that it has."""
+    """The batches of a manifest after a position. A damaged one has the lines that are still there."""
     with suppress(FileNotFoundError), path.open("rb") as file:
         file.seek(after.length)
         lines, sha256 = [], hashlib.sha256(after.sha256.encode())
@@ -94,11 +94,11 @@ def batches(path: Path, after: JournalPosition = JournalPosition()) -> Iterator[
                 sha256.update(line)
                 continue
             number, recorded = _read_closing(line)
-            wanted = _closing(after.batch + 1, len(lines), sha256.hexdigest())
-            if wanted != line and wanted.startswith(line):
-                return  # a write that was interrupted here
+            expected = _closing(after.batch + 1, len(lines), sha256.hexdigest())
+            if expected != line and expected.startswith(line):
+                return  # the write of this line was interrupted
             after = JournalPosition(number or after.batch + 1, file.tell(), recorded)
-            yield Batch(lines, line == wanted, after)
+            yield Batch(lines, line == expected, after)
             lines, sha256 = [], hashlib.sha256(recorded.encode())
 
 
@@ -125,7 +125,7 @@ def schema(path: Path) -> list[str] | None:
 
 
 def latest_run(path: Path) -> int:
-    """The highest run in the manifest, 0 for none. A catalog with only older runs is not the one it belongs to."""
+    """The highest run in the manifest, 0 for none. A catalog that has only older runs has lost something."""
     latest = seen = 0
     with suppress(FileNotFoundError), path.open("rb") as file:
         for line in file:

@@ -1,6 +1,6 @@
-"""From the manifest to a catalog: its lines, applied in order to empty tables or to older rows.
+"""Makes a catalog from the manifest: its lines are applied in order, to empty tables or to older rows.
 
-After the batch that the catalog has recorded as its last, replay and catalog hold the same rows. That is how a catalog
+After the batch that a catalog has recorded as its last, the replayed rows equal those of the catalog. By this a catalog
 is rebuilt (`rebuild`), completed after a kill, and checked (`audit`).
 
 Beware: lines may be damaged, so only names of existing tables and columns are put into a statement.
@@ -26,7 +26,7 @@ from migrator.store.schema import migrations
 
 @dataclass(slots=True)
 class Replay:
-    """The result of a replay. `damage` lists the batches that are not as written; `end` is the last position."""
+    """The result of a replay. `damage` lists the batches that were changed since; `end` is the last position."""
 
     db: Database
     end: JournalPosition = field(default_factory=JournalPosition)
@@ -42,38 +42,38 @@ def replay(path: Path, until: JournalPosition | None = None, into: str = "") -> 
     for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -16000"):
         db.execute(f"PRAGMA {pragma}")
     names = manifest.schema(path)
-    made = Replay(db)
+    result = Replay(db)
     for statement in _statements(None if names is None else tuple(names)):
         db.execute(statement)
     if names is None:
-        made.damage.append("its first line")
+        result.damage.append("its first line")
     lines = LineReplayer(db)
     db.execute("BEGIN")
     for batch in manifest.batches(path):
         if until is not None and batch.end.length > until.length:
             break
-        lost = lines.apply(batch.lines, strict=batch.sound and not made.damage)  # later lines may need lost ones
-        made.end = batch.end
+        lost = lines.apply(batch.lines, strict=batch.sound and not result.damage)  # later lines may need lost ones
+        result.end = batch.end
         if lost or not batch.sound:
-            made.damage.append(f"batch {batch.end.batch}" + (f", {lost} of its lines lost" if lost else ""))
+            result.damage.append(f"batch {batch.end.batch}" + (f", {lost} of its lines lost" if lost else ""))
     db.execute("COMMIT")
-    return made
+    return result
 
 
 @cache
 def _statements(names: tuple[str, ...] | None) -> list[str]:
-    """The SQL that makes the tables as these migrations do; as all migrations do, for None."""
+    """The SQL that creates the tables as these migrations do; None stands for all migrations."""
     db = Database(memory=True)
     known = [migration.name for migration in migrations.pending(db)]
     if newer := set(names or ()) - set(known):
         raise ValueError(f"made by a newer version of this program: {', '.join(sorted(newer))}")
     migrations.apply(db, stop_before=[name for name in known if names is not None and name not in names])
-    made = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite%' ORDER BY rowid"
-    return [sql for (sql,) in db.execute(made).fetchall()]
+    select = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite%' ORDER BY rowid"
+    return [sql for (sql,) in db.execute(select).fetchall()]
 
 
 def applied(db: Database) -> list[str]:
-    """The migrations that made the tables of a catalog."""
+    """The names of the migrations that a catalog has had."""
     return [migration.name for migration in migrations.applied(db)]
 
 
@@ -110,16 +110,20 @@ class LineReplayer:
             self._apply_row(table, row, values)
 
     def _apply_seen(self, table: Table, ranges: list[list[int]], run: int, *, all_but: bool) -> None:
-        """Rows that a run saw: those in these ranges; or all present rows but these, and of these those not present."""
+        """Set `last_run` of the rows that a run saw: those in the ranges.
+
+        `all_but`: the ranges are exceptions; it saw the other present rows, and of these rows those that are absent.
+        """
         if not all_but:
             self._set_seen(table, "1", [(run, *bounds) for bounds in ranges])
             return
-        present, among = PRESENT[table.name], f"{table.key} BETWEEN ? AND ?"
+        present, in_range = PRESENT[table.name], f"{table.key} BETWEEN ? AND ?"
         unseen = [
             row
             for bounds in ranges
             for row in self._db.execute(
-                f"SELECT {SEEN_COLUMN}, {table.key}, {table.key} FROM {table.name} WHERE {among} AND {present}", bounds
+                f"SELECT {SEEN_COLUMN}, {table.key}, {table.key} FROM {table.name} WHERE {in_range} AND {present}",
+                bounds,
             ).fetchall()
         ]
         self._db.execute(f"UPDATE {table.name} SET {SEEN_COLUMN} = ? WHERE {present}", [run])
@@ -140,5 +144,7 @@ class LineReplayer:
                 f"UPDATE {table.name} SET {sets} WHERE {table.key} = ?", [*values.values(), row]
             ).rowcount:
                 return
-        columns, marks = ", ".join([table.key, *values]), ", ".join("?" * (1 + len(values)))
-        self._db.execute(f"INSERT OR REPLACE INTO {table.name} ({columns}) VALUES ({marks})", [row, *values.values()])
+        columns, placeholders = ", ".join([table.key, *values]), ", ".join("?" * (1 + len(values)))
+        self._db.execute(
+            f"INSERT OR REPLACE INTO {table.name} ({columns}) VALUES ({placeholders})", [row, *values.values()]
+        )

@@ -1,7 +1,7 @@
-"""Compare the catalog with its manifest, row by row. Reads only, and works even if the catalog can't be opened.
+"""Compares the catalog with its manifest, row by row. Only reads, and works even if the catalog can't be opened.
 
 Replaying the manifest up to the catalog's position must give exactly the catalog's rows, in every column. So a flipped
-bit in either is noticed, though SQLite itself has no checksums.
+bit in either of them is found, although SQLite itself has no checksums.
 
 Beware: a catalog that can't be read at all is a finding here, not an error.
 """
@@ -31,18 +31,18 @@ from migrator.store.journal import (
     tables_of,
 )
 from migrator.store.layout import CATALOG, JOURNAL
-from migrator.store.schema import checkpoint_checksum
+from migrator.store.schema import checkpoint_checksum, has_table
 
 Finding = tuple[str, str, str]
 """Code (see `pipeline.verify.CODES`), file, and detail."""
 MAX_ROWS_NAMED = 100
-"""At most this many rows are named."""
+"""How many wrong rows are reported."""
 _MAGIC = b"SQLite format 3\0"
-_FIXED = b"\2\2\0\x40\x20\x20", b"\1\1\0\x40\x20\x20"
-_NUMBERS = struct.pack(">7I20x", 4, 0, 0, 1, 0, 0, 0), bytes(48)
-"""WAL, or the journal mode that another program may have set until we open the file again; UTF-8, no auto-vacuum, no
-user version; zeros before there are tables. See the file format at sqlite.org.
-"""
+_BYTES_18_TO_23 = b"\2\2\0\x40\x20\x20", b"\1\1\0\x40\x20\x20"
+"""Constant bytes of the header (see the file format at sqlite.org): WAL, or the journal mode that another program may
+have set until we open the file again."""
+_BYTES_44_TO_91 = struct.pack(">7I20x", 4, 0, 0, 1, 0, 0, 0), bytes(48)
+"""UTF-8, no auto-vacuum, no user version; all zeros before there are tables."""
 
 
 def audit(root: Path) -> list[Finding]:
@@ -51,53 +51,53 @@ def audit(root: Path) -> list[Finding]:
     `ArchiveLockedError` or `StorageError` if the catalog can't be read now, which says nothing about its health.
     """
     with disk_errors(str(root / CATALOG)):
-        return _findings(root, manifest.path_in(root))
+        return _audit(root, manifest.path_in(root))
 
 
-def _findings(root: Path, path: Path) -> list[Finding]:
+def _audit(root: Path, path: Path) -> list[Finding]:
     if not (root / CATALOG).exists():
         return [("E10", CATALOG, "it is not there; `migrator rebuild` makes it anew")]
     if not _has_our_header(root / CATALOG):
         return [("E11", CATALOG, "its header")]
     try:
         with sqlite_errors(root), closing(_opened(root)) as db:
-            return _audited(db, path)
+            return _audit_opened(db, path)
     except (ArchiveDamagedError, sqlite3.Error, UnicodeError, TypeError) as error:
         return [("E11", CATALOG, str(error.__cause__ or error))]
 
 
-def _audited(db: Database, path: Path) -> list[Finding]:
+def _audit_opened(db: Database, path: Path) -> list[Finding]:
     position = _position(db)
-    if findings := [] if position is None else list(_manifest(path, position)):
-        return findings + _unsound(db)
+    if findings := [] if position is None else list(_missing_manifest(path, position)):
+        return findings + _damaged_catalog(db)
     if isinstance(position, str) or not path.exists():
-        return _unsound(db)
+        return _damaged_catalog(db)
     until = position if position and manifest.is_at(path, position) else None
-    if damage := _damage(path, position, until):
-        return damage + _unsound(db)
-    if findings := _unsound(db):
+    if findings := _damaged_manifest(path, position, until):
+        return findings + _damaged_catalog(db)
+    if findings := _damaged_catalog(db):
         return findings
-    with closing((made := replay(path, until)).db):
-        return list(_compare(db, made))
+    with closing((replayed := replay(path, until)).db):
+        return list(_compare(db, replayed))
 
 
-def _damage(path: Path, position: JournalPosition | None, until: JournalPosition | None) -> list[Finding]:
-    """What was written to a manifest and is no longer there, up to the position if a batch ends there."""
-    bad, end = [] if manifest.schema(path) else ["its first line"], 0
+def _damaged_manifest(path: Path, position: JournalPosition | None, until: JournalPosition | None) -> list[Finding]:
+    """The parts of a manifest that are not as they were written. `until` is the position, if a batch ends there."""
+    damage, end = [] if manifest.schema(path) else ["its first line"], 0
     for batch in takewhile(lambda batch: until is None or batch.end.length <= until.length, manifest.batches(path)):
         end = batch.end.length
         if not batch.sound:
-            bad.append(f"batch {batch.end.batch}")
+            damage.append(f"batch {batch.end.batch}")
     if position and end < position.length:
-        bad.append("its end")
-    return [("E21", JOURNAL, what) for what in bad]
+        damage.append("its end")
+    return [("E21", JOURNAL, part) for part in damage]
 
 
 def _has_our_header(catalog: Path) -> bool:
-    """Whether the constant bytes of the file header are right; SQLite ignores some of them."""
+    """Whether the constant bytes of the file header are right; SQLite itself doesn't check all of them."""
     with catalog.open("rb") as file:
         head = file.read(100)
-    return not head or (head[:16] == _MAGIC and head[18:24] in _FIXED and head[44:92] in _NUMBERS)
+    return not head or (head[:16] == _MAGIC and head[18:24] in _BYTES_18_TO_23 and head[44:92] in _BYTES_44_TO_91)
 
 
 def _opened(root: Path) -> Database:
@@ -108,13 +108,11 @@ def _opened(root: Path) -> Database:
 
 def _position(db: Database) -> JournalPosition | str | None:
     """None for an archive that has no manifest yet."""
-    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'settings'").fetchone():
-        return None
-    return recorded_position(db)
+    return recorded_position(db) if has_table(db, "settings") else None
 
 
-def _manifest(path: Path, position: JournalPosition | str) -> Iterator[Finding]:
-    """What is wrong with the manifest, judged by the position that the catalog has recorded."""
+def _missing_manifest(path: Path, position: JournalPosition | str) -> Iterator[Finding]:
+    """The finding if the manifest is missing, is shorter than the recorded position, or was found damaged before."""
     if isinstance(position, str):
         if position:
             yield position, JOURNAL, "found before; the next run that works on the archive writes it anew"
@@ -124,31 +122,31 @@ def _manifest(path: Path, position: JournalPosition | str) -> Iterator[Finding]:
         yield "E23", JOURNAL, f"{path.stat().st_size} bytes, of {position.length} that the catalog knows of"
 
 
-def _unsound(db: Database) -> list[Finding]:
-    """What is wrong with the catalog by itself. `sqlite3.Error` if it can't be read."""
+def _damaged_catalog(db: Database) -> list[Finding]:
+    """What SQLite's own check finds wrong with the catalog. `sqlite3.Error` if it can't be read."""
     results = [str(row[0]) for row in db.execute("PRAGMA integrity_check(1)").fetchall()]
     return [] if results == ["ok"] else [("E11", CATALOG, " ".join(results))]
 
 
-def _compare(db: Database, made: Replay) -> Iterator[Finding]:
-    if _schema(db) != _schema(made.db):
+def _compare(db: Database, replayed: Replay) -> Iterator[Finding]:
+    if _schema(db) != _schema(replayed.db):
         yield "E11", CATALOG, "its tables are not those that the manifest tells of"
         return
     position = recorded_position(db)
-    if isinstance(position, JournalPosition) and position != made.end:
+    if isinstance(position, JournalPosition) and position != replayed.end:
         yield "E12", CATALOG, "settings manifest"
-    left = MAX_ROWS_NAMED
+    remaining = MAX_ROWS_NAMED
     crawl = _crawl_under_way(db)
-    for table in tables_of(made.db):
+    for table in tables_of(replayed.db):
         if table.name == "checkpoints":
             continue
-        for finding in _differing(db, made.db, table, crawl):
-            if left := left - 1:
+        for finding in _differing_rows(db, replayed.db, table, crawl):
+            if remaining := remaining - 1:
                 yield finding
             else:
                 return
     yield from _damaged_checkpoints(db)
-    sequences, expected = (_rows(each, "SELECT * FROM sqlite_sequence") for each in (db, made.db))
+    sequences, expected = (_rows(each, "SELECT * FROM sqlite_sequence") for each in (db, replayed.db))
     if sequences != expected:
         yield "E12", CATALOG, f"sqlite_sequence: {sequences}, not {expected}"
 
@@ -173,10 +171,10 @@ def _damaged_checkpoints(db: Database) -> Iterator[Finding]:
             yield "E12", CATALOG, f"checkpoints {row[1]}"
 
 
-def _differing(
+def _differing_rows(
     db: Database, replayed: Database, table: Table, crawl: tuple[int, int] | None = None
 ) -> Iterator[Finding]:
-    """Rows that differ, are missing or are unknown; both sides are sorted by key.
+    """The rows that differ, are missing or are unknown; both sides are read in the order of their keys.
 
     The journal learns which rows a crawl saw again when it ends; until then their `last_run` may be ahead.
     """

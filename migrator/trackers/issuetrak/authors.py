@@ -21,25 +21,28 @@ Get = Callable[[str, str], Awaitable[dict[str, Any]]]
 
 
 class Authors:
-    """The users of one target. Each is looked up once; `fallback` is empty where none is configured."""
+    """The users of one target. Each is looked up once; `fallback` is empty where none is configured.
+
+    Without `keep` every file is the fallback user's.
+    """
 
     def __init__(self, get: Get, fallback: str, *, keep: bool) -> None:
         self._get, self._fallback, self._keep = get, fallback, keep
         self._known: dict[str, bool] = {}
 
-    async def of(self, wanted: str) -> str:
+    async def user_for(self, author: str) -> str:
         """The user for a file by this author; `RejectedError` if there is none."""
-        if wanted and self._keep and await self.is_active(wanted):
-            return wanted
+        if author and self._keep and await self.is_active(author):
+            return author
         if not self._fallback:
-            raise RejectedError(f"{wanted!r} is no active user of this Issuetrak, and options.created_by is not set")
+            raise RejectedError(f"{author!r} is no active user of this Issuetrak, and options.created_by is not set")
         return self._fallback
 
-    def instead_of(self, author: str) -> str:
+    def fallback_for(self, author: str) -> str:
         """The fallback user for a file that was refused in this author's name; empty if there is no other user."""
         return "" if author.lower() == self._fallback.lower() else self._fallback
 
-    def strike(self, author: str) -> None:
+    def mark_inactive(self, author: str) -> None:
         """Treat an author as inactive from now on."""
         self._known[author.lower()] = False
 

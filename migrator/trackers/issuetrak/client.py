@@ -24,8 +24,8 @@ KIND = "Issue"
 MIN_PAGE_SIZE = 20
 
 NO_LIST = (
-    "no issue that was asked has a list of files, by neither spelling of its route: as long as none has, "
-    "a backup can't tell issues without files from a route that is spelled otherwise; see options.list_route"
+    "none of the issues that were tried has a list of files, by either spelling of the route: until one has, "
+    "a backup can't tell issues without files from a misspelled route; see options.list_route"
 )
 
 

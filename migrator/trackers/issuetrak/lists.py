@@ -59,12 +59,13 @@ class Lists:
         self._configured = bool(configured)
         self._seen: deque[str] = deque(maxlen=MAX_SEEN_ISSUES)
         self._witnesses: deque[str] = deque(maxlen=MAX_WITNESSES)
-        self._proving, self._scouted = asyncio.Lock(), {False: False, True: False}
-        self._fruitless: list[BaseException] = []
-        self._lists_received, self._asking = 0, asyncio.Lock()
+        self._search_lock, self._witness_lock = asyncio.Lock(), asyncio.Lock()
+        self._searched = {False: False, True: False}  # whether a search without result is done: of a sample, of all
+        self._failed_searches: list[BaseException] = []
+        self._lists_received = 0
         self.route: str | None = None
 
-    def note(self, numbers: Iterable[str]) -> None:
+    def remember(self, numbers: Iterable[str]) -> None:
         """Remember issues that exist, to request their lists while none has answered."""
         if self.route is None:
             self._seen.extend(numbers)
@@ -75,13 +76,13 @@ class Lists:
         `TrackerUnreachableError` if the server surely has no such route, `NotExposedError` if that isn't known.
         `trusting`: if it isn't known, but the server refuses an invented route in other words, the issue has no files.
         """
-        answer = await self.asked(number)
+        answer = await self.ask(number)
         if isinstance(answer, list):
             return answer
         received = self._lists_received
         await self._require_issue(number)
         trusting = trusting or self._configured
-        await self.prove(whole=not trusting)
+        await self.find_route(whole=not trusting)
         if self.route is not None:
             no_files = _no_files(answer.get(self.route) or next(iter(answer.values())))
             await self._require_route(received)
@@ -90,12 +91,12 @@ class Lists:
             raise forbidden
         return await self._unproven(number, answer, trusting=trusting)
 
-    async def asked(self, number: str) -> Items | dict[str, RejectedError]:
+    async def ask(self, number: str) -> Items | dict[str, RejectedError]:
         """The files, from the first route that returns them, or the refusal of each route."""
         refused: dict[str, RejectedError] = {}
         for route in self._routes:
             try:
-                items = _whole(await self._get(f"attachments/{route}/{number}/false"), route)
+                items = _complete(await self._get(f"attachments/{route}/{number}/false"), route)
             except RejectedError as error:
                 refused[route] = error
                 continue
@@ -109,58 +110,58 @@ class Lists:
 
     async def _require_route(self, received: int) -> None:
         """`RetriableError` if no list arrived after the first `received` ones, and no witness returns one now."""
-        async with self._asking:
+        async with self._witness_lock:
             if self._lists_received > received:
                 return
             for witness in [*self._witnesses]:
-                if isinstance(await self.asked(witness), list):
+                if isinstance(await self.ask(witness), list):
                     return
         raise RetriableError(
-            f"attachments/{self.route} gives no list any more, not of issues either that had one before"
+            f"attachments/{self.route} no longer returns a list, not even for issues that had one before"
         )
 
-    async def prove(self, *, whole: bool = False) -> None:
+    async def find_route(self, *, whole: bool = False) -> None:
         """Request the lists of other issues (`whole`: of all) until one answers; done once."""
-        async with self._proving:
-            if self.route is not None or self._scouted[whole]:
+        async with self._search_lock:
+            if self.route is not None or self._searched[whole]:
                 return
-            if len(self._fruitless) >= MAX_ATTEMPTS:
-                raise self._fruitless[0]
+            if len(self._failed_searches) >= MAX_ATTEMPTS:
+                raise self._failed_searches[0]
             failures = await self._ask_all([*self._seen])
             async for numbers in _chunks(self._others(whole)):
                 failures += await self._ask_all(numbers)
                 if self.route is not None:
                     return
             if failures and self.route is None:
-                self._fruitless.append(failures[0])
+                self._failed_searches.append(failures[0])
                 raise failures[0]
-            self._scouted |= {False: True, whole: True}
+            self._searched |= {False: True, whole: True}
 
     async def _ask_all(self, numbers: list[str]) -> list[BaseException]:
         """Request these lists, a few at once, until one answers; returns the failures."""
         failures: list[BaseException] = []
         for start in range(0, len(numbers), MAX_CONCURRENT):
             if self.route is None:
-                calls = (self.asked(number) for number in numbers[start : start + MAX_CONCURRENT])
+                calls = (self.ask(number) for number in numbers[start : start + MAX_CONCURRENT])
                 results = await asyncio.gather(*calls, return_exceptions=True)
                 failures += [result for result in results if isinstance(result, BaseException)]
         return failures
 
     async def still_lists(self, number: str, file: str) -> bool:
         """Whether an issue still lists a file; `GoneError` if the route itself may be gone."""
-        answer = await self.asked(number)
+        answer = await self.ask(number)
         if isinstance(answer, list):
             return any(str(item.get("AttachmentID")) == file for item in answer)
         await self._require_issue(number)
         for witness in [*self._witnesses]:
-            if witness != number and isinstance(await self.asked(witness), list):
+            if witness != number and isinstance(await self.ask(witness), list):
                 return False
         raise next(iter(answer.values()))
 
     async def _unproven(self, number: str, refused: Mapping[str, RejectedError], *, trusting: bool) -> Items:
         routes = " and ".join(f"attachments/{route}" for route in refused)
         names = {*ROUTES, *refused, UNKNOWN_ROUTE}
-        unknown = {_wording(await self._refusal_of_none(number), names) for _ in range(2)}
+        unknown = {_wording(await self._refusal_of_unknown_route(number), names) for _ in range(2)}
         known = [
             error
             for error in refused.values()
@@ -168,16 +169,16 @@ class Lists:
         ]
         if not known or len(unknown) > 1:
             raise TrackerUnreachableError(
-                f"the server has no route {routes}; is it spelled otherwise there? See options.list_route"
+                f"the server has no route {routes}; is it spelled differently there? See options.list_route"
             )
         if trusting:
             return []
         raise NotExposedError(
-            f"Issue {number}: whether it has files is not known: no list has ever come from {routes}; "
+            f"Issue {number}: it is not known whether it has files: {routes} never returned a list; "
             "if one of them is right, name it in options.list_route"
         )
 
-    async def _refusal_of_none(self, number: str) -> RejectedError:
+    async def _refusal_of_unknown_route(self, number: str) -> RejectedError:
         try:
             await self._get(f"attachments/{UNKNOWN_ROUTE}/{number}/false")
         except RejectedError as error:
@@ -195,7 +196,7 @@ async def _chunks(numbers: AsyncIterator[str]) -> AsyncIterator[list[str]]:
     yield chunk
 
 
-def _whole(answer: Mapping[str, Any], route: str) -> Items:
+def _complete(answer: Mapping[str, Any], route: str) -> Items:
     """The files of a list; `ShortListingError` if they are fewer than it states."""
     items, total = collection_in(answer), non_negative(answer.get("TotalCount"))
     if total is not None and len(items) < total:

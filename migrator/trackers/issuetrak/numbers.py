@@ -2,9 +2,9 @@
 
 Numbers that do not exist are skipped; any other failure of one issue is reported beside the others.
 
-Beware: if no number exists, the range may be wrong or the server no Issuetrak, so that never means an empty tracker.
-Nor is it the end of the tracker if numbers stop existing: gaps are believed only while an issue that answered before
-still answers.
+Beware: if no number exists, the range may be wrong or the server may not be an Issuetrak, so this never means an empty
+tracker. Numbers that stop existing don't mean its end either: gaps are believed only while an issue that answered
+before still answers.
 """
 
 from __future__ import annotations
@@ -35,19 +35,17 @@ SAMPLE_SIZE = 200
 """Issues of a sample, whose lists of files are requested to find one that answers."""
 MAX_WITNESSES = 3
 """Issues that answered before; one of them must still answer for gaps to be believed."""
-MAX_ATTEMPTS = 3
-"""Attempts at a broken issue before its failure is recorded and the rest is read."""
 
 Ask = Callable[[str], Awaitable[dict[str, Any]]]
 """Requests the issue with a number; `GoneError` if it doesn't exist."""
 
 
-class Numbered:
+class IssueRange:
     """The issues of a range such as `1-5000`; `entity` makes an entity from an issue."""
 
     def __init__(self, kind: str, numbers: str, ask: Ask, entity: Callable[[Mapping[str, Any]], Entity]) -> None:
         self._kind, self._numbers, self._ask, self._entity = kind, numbers, ask, entity
-        self._attempts = FailedAttempts(MAX_ATTEMPTS)
+        self._attempts = FailedAttempts()
 
     async def page(self, cursor: Cursor | None) -> Page:
         """One page of issues, for `Source.read`.
@@ -80,7 +78,7 @@ class Numbered:
                 return
         if known:
             raise RetriableError(
-                f"Issue {known[-1]} answered before and does so no more, so no gap in the numbers is believed"
+                f"Issue {known[-1]} answered before and no longer does, so no gap in the numbers is believed"
             )
 
     def _page_of(self, numbers: range, answers: list[dict[str, Any] | BaseException], *, begun: bool) -> Page:

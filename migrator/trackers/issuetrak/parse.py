@@ -1,6 +1,6 @@
 """Issuetrak's answers, searches and dates, as pure functions.
 
-Beware: much of the format is documented by example only, so each function reads what it knows and takes the rest as
+Beware: much of the format is documented by example only, so each function reads what it knows and treats the rest as
 missing.
 """
 
@@ -20,14 +20,14 @@ from migrator.trackers.strict import number_in, objects_in
 _RANGE = re.compile(r"\s*([0-9]{1,10})\s*-\s*([0-9]{1,10})\s*", re.ASCII)
 
 
-def as_gone(error: RejectedError, subject: str, *also: int) -> RejectedError:
-    """`GoneError` for the statuses 404 and 410, and for those in `also`; any other error unchanged."""
-    missing = error.status in {404, 410, *also}
+def as_gone(error: RejectedError, subject: str, *other_statuses: int) -> RejectedError:
+    """`GoneError` for the statuses 404 and 410, and for the others given; any other error unchanged."""
+    missing = error.status in {404, 410, *other_statuses}
     return GoneError(f"{subject} is not there ({error})", status=error.status) if missing else error
 
 
-def query(index: int, size: int) -> dict[str, Any]:
-    """The search for all issues, in the order of their numbers."""
+def search_for_all(index: int, size: int) -> dict[str, Any]:
+    """The query for a page of all issues, in the order of their numbers."""
     any_issue = {
         "QueryExpressionOperator": "AND",
         "QueryExpressionOperation": "NotEqual",
@@ -49,7 +49,7 @@ def page_window(offset: int, max_size: int) -> tuple[int, int]:
 
     Pages are requested by index, so the size decides. For offsets below 10^8 there is at least one item after it.
     """
-    size = max(range(max_size, max_size // 2, -1), key=lambda size: size - offset % size)
+    size = max(range(max_size, max_size // 2, -1), key=lambda candidate: candidate - offset % candidate)
     return offset // size, size
 
 
@@ -57,7 +57,7 @@ def collection_in(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The items of an answer; `UnexpectedBodyError` if it has no list, or states another number of items."""
     items, count = objects_in(answer, "Collection"), integer(answer.get("CountForPage"))
     if count is not None and count != len(items):
-        raise UnexpectedBodyError(f"the answer tells of {count} items and holds {len(items)}")
+        raise UnexpectedBodyError(f"the answer states {count} items and has {len(items)}")
     return items
 
 
@@ -90,7 +90,7 @@ def created_in(answer: object) -> str | None:
 
 
 def api_date(moment: str, zone: tzinfo) -> str:
-    """A date as the API takes it: in the server's zone, without an offset; the current time for what is no date."""
+    """A date as the API takes it: in the server's zone, without an offset; the current time for anything else."""
     try:
         date = datetime.fromisoformat(moment)
         local = date.astimezone(zone) if date.tzinfo else date
@@ -103,7 +103,7 @@ def range_in(numbers: str) -> tuple[int, int]:
     """The first and last number of a range such as `1-5000`; `ConfigError` for anything else."""
     match = _RANGE.fullmatch(numbers)
     if not match or int(match[1]) > int(match[2]):
-        raise ConfigError(f'options.issue_numbers: {numbers!r} is no range such as "1-5000"')
+        raise ConfigError(f'options.issue_numbers: {numbers!r} is not a range such as "1-5000"')
     return int(match[1]), int(match[2])
 
 
@@ -112,4 +112,4 @@ def zone_in(name: str) -> tzinfo:
     try:
         return UTC if name == "UTC" else ZoneInfo(name)
     except (ValueError, OSError, LookupError):
-        raise ConfigError(f"options.time_zone: {name!r} is no known time zone") from None
+        raise ConfigError(f"options.time_zone: {name!r} is not a known time zone") from None

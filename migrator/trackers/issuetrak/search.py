@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from migrator.errors import RejectedError, RetriableError, ShortListingError, UnexpectedBodyError
-from migrator.trackers.issuetrak.parse import collection_in, page_window, query
+from migrator.trackers.issuetrak.parse import collection_in, page_window, search_for_all
 from migrator.trackers.lenient import non_negative
 from migrator.trackers.listing import Items, Listing, PageItems, PageOrder, PageRequest
 from migrator.trackers.strict import number_in, object_in
@@ -26,14 +26,14 @@ MAX_ATTEMPTS = 3
 
 
 class Search:
-    """The search of one server. `worked`: it has answered. `fixed`: its page size, if it has one of its own."""
+    """The search of one server, whether it `has_answered`, and its own page size, if it ignores the requested one."""
 
     def __init__(self, http: HttpClient, size: int) -> None:
         self._http, self._size = http, size
         self._paths: tuple[str, ...] = PATHS
-        self._first = 0
-        self.fixed: int | None = None
-        self.worked = False
+        self._first_index = 0  # 1 if the server counts pages from 1
+        self.own_page_size: int | None = None
+        self.has_answered = False
 
     def listing(self) -> Listing:
         """All issues in the order of their numbers."""
@@ -66,13 +66,13 @@ class Search:
 
     async def sample(self, *, whole: bool) -> AsyncIterator[str]:
         """The numbers of the issues on a few pages all over the listing, the last page first; or on all pages."""
-        last = max(0, (await self.count() or 0) - 1) // (self.fixed or self._size)
+        last = max(0, (await self.count() or 0) - 1) // (self.own_page_size or self._size)
         sample = (last, last // 2, last // 4, last * 3 // 4, 0)
         for index in dict.fromkeys((*sample, *range(last + 1))) if whole else dict.fromkeys(sample):
             try:
-                issues, _ = await self.page(index, self.fixed or self._size)
+                issues, _ = await self.page(index, self.own_page_size or self._size)
             except _OtherSizeError as other:
-                self.fixed = other.size
+                self.own_page_size = other.size
             except UnexpectedBodyError:
                 continue
             else:
@@ -85,12 +85,14 @@ class Search:
             try:
                 return await self._fetch_after(request)
             except _OtherSizeError as other:
-                self.fixed = other.size
+                self.own_page_size = other.size
         raise UnexpectedBodyError("issues/search: its pages are of another size each time")
 
     async def _fetch_after(self, request: PageRequest) -> PageItems:
         index, size = (
-            (request.skip // self.fixed, self.fixed) if self.fixed else page_window(request.skip, request.take)
+            (request.skip // self.own_page_size, self.own_page_size)
+            if self.own_page_size
+            else page_window(request.skip, request.take)
         )
         issues, total = await self.page(index, size)
         if 0 < len(issues) < size and (await self.page(index + 1, size))[0]:
@@ -101,21 +103,21 @@ class Search:
         return PageItems(issues, total=total)
 
     async def _answer(self, index: int, size: int) -> Mapping[str, Any]:
-        search = query(index + self._first, size)
+        query = search_for_all(index + self._first_index, size)
         refusals: list[RejectedError] = []
         for path in self._paths:
             try:
-                answer = object_in((await self._http.send_json("POST", path, search)).json())
+                answer = object_in((await self._http.send_json("POST", path, query)).json())
             except RejectedError as error:
                 refusals.append(error)
                 continue
-            self._paths, self.worked = (path,), True
-            if answer.get("IsPageIndexZeroBased") is False and not self._first:
-                self._first = 1
+            self._paths, self.has_answered = (path,), True
+            if answer.get("IsPageIndexZeroBased") is False and not self._first_index:
+                self._first_index = 1
                 return await self._answer(index, size)
             return answer
-        if self.worked:
-            raise RetriableError(f"{refusals[0]}, though it answered before", status=refusals[0].status)
+        if self.has_answered:
+            raise RetriableError(f"{refusals[0]}, although it answered before", status=refusals[0].status)
         raise refusals[0]
 
 

@@ -12,7 +12,7 @@ from migrator import errors
 from migrator.model import Attachment, Cursor, Entity, EntityRef, Page
 from migrator.ports import Sink, Source
 from migrator.trackers.issuetrak.client import KIND, NO_LIST, Issuetrak, Options
-from migrator.trackers.issuetrak.numbers import Numbered
+from migrator.trackers.issuetrak.numbers import IssueRange
 from migrator.trackers.issuetrak.parse import range_in, without_query_date
 from migrator.trackers.issuetrak.zip_batches import ZipBatches
 from migrator.trackers.lenient import text
@@ -27,14 +27,14 @@ class IssuetrakSource(Issuetrak, Source):
         super().__init__(http, options)
         self.capabilities = replace(self.capabilities, reports_size=False)
         self._zips = ZipBatches(self._zip)
-        self._numbered = Numbered(KIND, options.issue_numbers, self._issue, self._entity)
+        self._numbered = IssueRange(KIND, options.issue_numbers, self._issue, self._entity)
 
     @override
     async def check(self) -> str:
         if self._options.issue_numbers:
             first, last = range_in(self._options.issue_numbers)
             await self._log_in()
-            return f"Issuetrak accepts the API key; issues {first} to {last} will be asked for"
+            return f"Issuetrak accepts the API key; issues {first} to {last} will be read"
         try:
             count = await self._search.count()
         except errors.RejectedError as error:
@@ -46,12 +46,14 @@ class IssuetrakSource(Issuetrak, Source):
         sentences, numbers = [], self._options.issue_numbers
         page = await self.read("issues", None)
         if numbers:
-            sentences.append(f"issues are asked for one by one; those outside of {numbers} are not backed up")
+            sentences.append(f"issues are requested one by one; those outside of {numbers} are not backed up")
         elif not page.entities:
             sentences.append("no issue is found, so nothing is backed up")
-        if self._search.fixed:
-            sentences.append(f"a search gives {self._search.fixed} issues at once, not {self._options.page_size}")
-        await self._lists.prove()
+        if self._search.own_page_size:
+            sentences.append(
+                f"a page of a search has {self._search.own_page_size} issues, not {self._options.page_size}"
+            )
+        await self._lists.find_route()
         if self._lists.route is None:
             sentences.append(NO_LIST)
         return tuple(sentences)
@@ -59,7 +61,7 @@ class IssuetrakSource(Issuetrak, Source):
     @override
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
         page = await (self._numbered.page(cursor) if self._options.issue_numbers else self._found_by_search(cursor))
-        self._lists.note(entity.ref.id for entity in page.ask)
+        self._lists.remember(entity.ref.id for entity in page.ask)
         return page
 
     @override
@@ -71,7 +73,7 @@ class IssuetrakSource(Issuetrak, Source):
 
     @override
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        if not await self._zips.give(attachment, sink):
+        if not await self._zips.write(attachment, sink):
             await super().download(attachment, sink)
 
     async def _zip(self, owner: EntityRef) -> dict[str, Any]:
@@ -82,7 +84,7 @@ class IssuetrakSource(Issuetrak, Source):
         try:
             issues, next_cursor = await self._search.listing().page(cursor)
         except errors.RejectedError as error:
-            if self._search.worked:
+            if self._search.has_answered:
                 raise
             raise await self._without_search(error) from None
         entities = tuple(self._entity(issue) for issue in issues)

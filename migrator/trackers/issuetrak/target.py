@@ -18,8 +18,8 @@ from migrator.trackers.strict import digits
 from migrator.wire import Base64JsonBody, HttpClient, Request
 
 UNPROVEN = (
-    "no issue that was asked has a list of files yet: the first upload of a load shows whether the route is right, "
-    "and if it isn't, the load ends; see options.list_route"
+    "none of the issues that were tried has a list of files yet: the first upload of a load shows whether the route "
+    "is right, and if it isn't, the load ends; see options.list_route"
 )
 
 LIKELY_LIMIT_BYTES = 20_000_000
@@ -36,8 +36,8 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
         super().__init__(http, options)
         self._zone = zone_in(options.time_zone)
         self._authors = Authors(self._user, options.created_by, keep=options.keep_author)
-        self._first = asyncio.Lock()
-        self._unlisted: EntityRef | None = None
+        self._first_upload = asyncio.Lock()
+        self._unlisted: EntityRef | None = None  # an issue that was given a file and still has no list
 
     @override
     async def check(self) -> str:
@@ -51,7 +51,7 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
 
     @override
     async def oddities(self) -> tuple[str, ...]:
-        await self._lists.prove()
+        await self._lists.find_route()
         unset = (
             "target.options.created_by is not set: files whose author is no active user of this Issuetrak are refused"
         )
@@ -77,7 +77,7 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
     async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
         """Also if its author is no active user and there is no fallback user."""
         try:
-            await self._authors.of(draft.created_by)
+            await self._authors.user_for(draft.created_by)
         except errors.RejectedError as error:
             return str(error)
         return await super().refuses(owner, draft)
@@ -88,17 +88,17 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
         limit = self._options.max_bytes
         if limit and draft.size > limit:
             raise errors.RejectedError(f"{draft.size} bytes; options.max_bytes is {limit}")
-        author = await self._authors.of(draft.created_by)
+        author = await self._authors.user_for(draft.created_by)
         if self._lists.route is not None:
             return await self._send_as(author, owner, draft, body)
-        async with self._first:
+        async with self._first_upload:
             try:
                 await self.find_attachments(owner)
             except errors.UnexpectedBodyError as error:  # during an upload, this error would mean that it was sent
                 raise errors.RetriableError(f"{owner}: {error}") from None
             file = await self._send_as(author, owner, draft, body)
             with contextlib.suppress(errors.RetriableError):
-                if not isinstance(await self._lists.asked(digits(owner.id)), list):
+                if not isinstance(await self._lists.ask(digits(owner.id)), list):
                     self._unlisted = owner
             return file
 
@@ -112,11 +112,11 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
         try:
             return await self._send(owner, draft, body, author)
         except errors.RejectedError as error:
-            fallback = self._authors.instead_of(author)
+            fallback = self._authors.fallback_for(author)
             if error.status != 400 or not fallback:
                 raise
         file = await self._send(owner, draft, body, fallback)
-        self._authors.strike(author)
+        self._authors.mark_inactive(author)
         return file
 
     @override

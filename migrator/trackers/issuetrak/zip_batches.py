@@ -33,7 +33,8 @@ MAX_OPEN_ZIPS = 8
 MAX_PLANNED = 2000
 """The most issues with a plan. Files that are unchanged since an earlier run are never fetched, so plans remain."""
 
-_ODD = (zipfile.BadZipFile, zlib.error, KeyError, RuntimeError, EOFError, OSError, ValueError)
+# What `zipfile` and `base64` raise for damaged data.
+_DAMAGE_ERRORS = (zipfile.BadZipFile, zlib.error, KeyError, RuntimeError, EOFError, OSError, ValueError)
 
 Fetch = Callable[[EntityRef], Awaitable[Mapping[str, Any]]]
 """Requests the ZIP of an issue."""
@@ -52,15 +53,15 @@ class ZipBatch:
         try:
             packed = base64.b64decode(text(answer.get("CompressedAttachmentsContent")), validate=True)
             self._zip = zipfile.ZipFile(io.BytesIO(packed))
-        except _ODD:
+        except _DAMAGE_ERRORS:
             raise UnexpectedBodyError("the answer holds no ZIP archive") from None
 
-    def content(self, id_: str, size: int) -> bytes | None:
+    def content(self, file_id: str, size: int) -> bytes | None:
         """The content of a file; None if the ZIP lacks it or its size is not exactly this."""
         try:
-            with self._zip.open(self._names[id_]) as entry:
+            with self._zip.open(self._names[file_id]) as entry:
                 content = entry.read(size + 1)
-        except _ODD:
+        except _DAMAGE_ERRORS:
             return None
         return content if len(content) == size else None
 
@@ -89,7 +90,7 @@ class ZipBatches:
         while len(self._plans) > MAX_PLANNED:
             self._forget(*next(iter(self._plans.items())))
 
-    async def give(self, attachment: Attachment, sink: Sink) -> bool:
+    async def write(self, attachment: Attachment, sink: Sink) -> bool:
         """Write a file into the sink, if it came by ZIP; False if nothing was written and it is to be fetched alone."""
         content = await self.take(attachment)
         if content is None:

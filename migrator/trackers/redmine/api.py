@@ -4,7 +4,7 @@ Redmine answers 200 to anonymous visitors, with what everybody may see. The acco
 every listing, and a refusal by one route is not a refusal of the account.
 
 Beware: with its REST API switched off, Redmine ignores the key. Public issues are listed as usual, and the account is
-refused with an empty 403, whereas a wrong key gets a 401 (Redmine 5.0, `require_login`; so recorded).
+refused with an empty 403, whereas a wrong key gets a 401 (`require_login` of Redmine 5.0; recorded from a running one).
 """
 
 from __future__ import annotations
@@ -30,10 +30,8 @@ T = TypeVar("T")
 
 PAGE_SIZE = 100
 """Items on a page. Redmine silently reduces any larger number to this."""
-MAX_ATTEMPTS = 3
-"""Attempts at a broken route before its failure is recorded and the rest is read."""
 SWITCHED_OFF = (
-    "the REST API of this Redmine is switched off (Administration -> Settings -> API), so no credentials are looked at"
+    "the REST API of this Redmine is switched off (Administration -> Settings -> API), so it ignores all credentials"
 )
 
 
@@ -42,7 +40,7 @@ class Api:
 
     def __init__(self, http: HttpClient) -> None:
         self._http = http
-        self._attempts = FailedAttempts(MAX_ATTEMPTS)
+        self._attempts = FailedAttempts()
 
     async def account(self) -> dict[str, Any]:
         """The account of these credentials, or `AuthError`: no other route is sure to refuse wrong credentials."""
@@ -60,7 +58,7 @@ class Api:
         except AuthError:
             await self.account()
             raise RetriableError(
-                f"GET {path}: refused (status 401), though the account is good elsewhere", status=401
+                f"GET {path}: refused (status 401), although other routes accept this account", status=401
             ) from None
 
     async def first_issues(self) -> dict[str, Any]:
@@ -90,7 +88,7 @@ class Api:
         return [by_number[number] for number in sorted(by_number)]
 
     async def result_or_final_error(self, name: str, call: Awaitable[T]) -> T | ItemFailedError:
-        """The result of a call, or its error if that is definite or came `MAX_ATTEMPTS` times; else raises it."""
+        """The result of a call, or its error if that is definite or final (see `FailedAttempts`); else raises it."""
         try:
             result = await call
         except RejectedError as error:

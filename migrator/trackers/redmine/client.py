@@ -39,14 +39,14 @@ OtherStream = Literal["wiki", "news", "versions", "files", "custom_fields"]
 class Options:
     """[source.options] and [target.options].
 
-    project     identifier or number of one project: only this one and its subprojects are read
-    also        what is read besides the issues: "wiki", "news", "versions", "files" (the files module), "custom_fields"
-                (files in custom fields); all of them if left out
-    file_fields     names or numbers of custom fields that hold files, for an account that is no administrator and so
-                can't list these fields
-    max_bytes   the largest file that the server accepts (one of its settings, 5 MiB by default); 0 if unknown
+    project         identifier or number of one project: only this one and its subprojects are read
+    also            what is read besides the issues: "wiki", "news", "versions", "files" (the files module),
+                    "custom_fields" (files in custom fields); left out: all of them
+    file_fields     names or numbers of custom fields that hold files, for an account that can't list these fields
+                    because it is not an administrator's
+    max_bytes       the largest file that the server accepts (one of its settings, 5 MiB by default); 0 if unknown
     create_project  identifier or number of the project in which issues are created, see [mapping] create_missing;
-                    `project` if left out
+                    left out: `project`
     create_kind     number or name of their tracker in Redmine's sense ("Bug"); left out: the project's first
     """
 
@@ -59,11 +59,9 @@ class Options:
 
 
 def issue_number(owner: EntityRef) -> str:
-    """The number of an issue; `RejectedError` for any other kind, `GoneError` for what is no number."""
+    """The number of an issue; `RejectedError` for any other kind, `GoneError` for an id that is not a number."""
     if owner.kind not in {ISSUE, ""}:
-        raise RejectedError(
-            f"{owner}: files can be added to the issues of a Redmine only, so {owner.kind} is no target"
-        )
+        raise RejectedError(f"{owner}: in Redmine, files can be added to issues only")
     return digits(owner.id)
 
 
@@ -91,7 +89,7 @@ class RedmineTracker(HttpTracker[Options]):
     async def check(self) -> str:
         try:
             return f"logged in to Redmine as {text((await self.api.account()).get('login'))}"
-        except LoginPageError:
+        except LoginPageError:  # an UnexpectedBodyError too, but it says what is wrong
             raise
         except (GoneError, UnexpectedBodyError):
             raise TrackerUnreachableError("no Redmine answers at this address; is `url` right?") from None

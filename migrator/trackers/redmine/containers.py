@@ -16,7 +16,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -33,7 +33,7 @@ from migrator.trackers.redmine.parse import (
     ISSUE,
     NEWS,
     PROJECT,
-    RECORDS,
+    RECORD_NAMES,
     TIME_ENTRY,
     USER,
     VERSION,
@@ -108,13 +108,13 @@ class Containers:
             ask=tuple(entity for part in parts for entity in part.ask),
             unread=tuple(failure for part in parts for failure in part.unread),
             next=json.dumps({"after": todo[PROJECTS_PER_PAGE - 1].number}) if len(todo) > PROJECTS_PER_PAGE else None,
-            warnings=self._not_warned_yet(self._projects.odd),
+            warnings=self._not_warned_yet(self._projects.oddities),
         )
 
     def _not_warned_yet(self, sentences: Iterable[str]) -> tuple[str, ...]:
-        fresh = tuple(sentence for sentence in sentences if sentence not in self._warned)
-        self._warned.update(fresh)
-        return fresh
+        new = tuple(sentence for sentence in sentences if sentence not in self._warned)
+        self._warned.update(new)
+        return new
 
     async def _list_part(self, kind: str, path: str, project: Project) -> ListPart:
         """One list of one project; if it can't be read, an entity in `ask` stands for it."""
@@ -124,7 +124,7 @@ class Containers:
     async def _read(self, path: str, project: Project) -> ListPart:
         match = _LIST.fullmatch(path)
         if match is None:
-            raise GoneError(f"{path[:60]!r} is no list of a Redmine")
+            raise GoneError(f"{path[:60]!r} is not a list of a Redmine")
         return await self._readers[match[2]](path, project)
 
     async def _wiki(self, path: str, project: Project) -> ListPart:
@@ -139,7 +139,7 @@ class Containers:
         url = f"{self._base}/projects/{project.key}/wiki/{quote(title, safe='')}"
         return Entity(EntityRef(WIKI, f"{project.key}/{title}"), title, url, raw_json(item))
 
-    async def _news(self, path: str, project: Project) -> ListPart:  # noqa: ARG002 - as all readers
+    async def _news(self, path: str, project: Project) -> ListPart:  # noqa: ARG002 - all readers take it
         news = tuple(entity_in(item, NEWS, self._base) for item in await self._api.complete_list(path, "news"))
         return ListPart(news, ask=news)
 
@@ -173,7 +173,7 @@ class Containers:
             owner, text(version.get("name")), f"{self._base}/versions/{owner.id}"
         )
 
-    async def _with_fields(self, items: Sequence[Mapping[str, Any]], kind: str) -> ListPart:
+    async def _with_files_in_fields(self, items: Sequence[Mapping[str, Any]], kind: str) -> ListPart:
         """The items that have files in their custom fields."""
         with_files = [item for item in items if await self._fields.numbers(item, kind)]
         entities = tuple(entity_in(item, kind, self._base) for item in with_files)
@@ -181,17 +181,17 @@ class Containers:
 
     async def _fields_page(self, step: int) -> Page:
         """The page of one of `KINDS_WITH_FIELDS`."""
-        part, doubtful = ListPart(), self._fields.warnings(())
-        for kind in KINDS_WITH_FIELDS[step : step + 1]:
-            items, broken = await self._items_of(kind)
-            part, doubtful = await self._with_fields(items, kind), self._fields.warnings(items)
-            part = replace(part, ask=(*part.ask, *broken))
+        kind = KINDS_WITH_FIELDS[min(step, len(KINDS_WITH_FIELDS) - 1)]
+        items, unreadable_lists = await self._items_of(kind)
+        part = await self._with_files_in_fields(items, kind)
+        doubtful_fields = self._fields.warnings(items)
         await self._api.account()
+        unread = self._not_warned_yet((*self._projects.oddities, *await self._fields.unknowns()))
         return Page(
             entities=part.entities,
-            ask=part.ask,
+            ask=(*part.ask, *unreadable_lists),
             next=json.dumps({"after": step + 1}) if step + 1 < len(KINDS_WITH_FIELDS) else None,
-            warnings=(*self._not_warned_yet((*self._projects.odd, *await self._fields.unknowns())), *doubtful),
+            warnings=(*unread, *doubtful_fields),
         )
 
     async def _items_of(self, kind: str) -> tuple[Items, tuple[Entity, ...]]:
@@ -202,14 +202,14 @@ class Containers:
             return [], ()
         if kind in REQUIRED_MODULES:
             return await self._of_all_projects(kind)
-        path, name = f"{RECORDS[kind][0]}.json", RECORDS[kind][0]
+        name = RECORD_NAMES[kind].list_name
         queries = [{"status": status} for status in USER_STATUSES] if kind == USER else [{}]
-        lists = [await self._api.complete_list(path, name, query) for query in queries]
+        lists = [await self._api.complete_list(f"{name}.json", name, query) for query in queries]
         return [item for items in lists for item in items], ()
 
     async def _of_all_projects(self, kind: str) -> tuple[Items, tuple[Entity, ...]]:
         """Project by project, because the module must be enabled in each."""
-        projects, name = await self._projects.all(), RECORDS[kind][0]
+        projects, name = await self._projects.all(), RECORD_NAMES[kind].list_name
         projects = tuple(project for project in projects if project.has(REQUIRED_MODULES[kind]))
         paths = [f"projects/{project.key}/{name}.json" for project in projects]
         calls = (self._own_items(path, name, project) for path, project in zip(paths, projects, strict=True))
@@ -255,15 +255,17 @@ class Containers:
             key, _, title = ref.id.partition("/")
             path = f"projects/{quote(key, safe='')}/wiki/{quote(title, safe='')}.json"
             return object_in(await self._api.get(path, {"include": "attachments"}), "wiki_page")
-        if ref.kind not in RECORDS:
-            raise GoneError(f"{ref}: a Redmine has no such kind")
-        path, name = RECORDS[ref.kind]
+        if ref.kind not in RECORD_NAMES:
+            raise GoneError(f"{ref}: Redmine has no such kind")
+        list_name, key = RECORD_NAMES[ref.kind]
         query = {"include": "enabled_modules" if ref.kind == PROJECT else "attachments"}
         try:
-            record = object_in(await self._api.get(f"{path}/{digits(ref.id)}.json", query), name)
+            record = object_in(await self._api.get(f"{list_name}/{digits(ref.id)}.json", query), key)
         except RetriableError as error:
             if ref.kind == NEWS and error.status == 401:
-                raise ForbiddenError(f"{error}; before 4.1 the API tells no files of news", status=401) from None
+                raise ForbiddenError(
+                    f"{error}; before 4.1 the API doesn't show the files of news", status=401
+                ) from None
             raise
         if integer(record.get("id")) not in {None, int(ref.id)}:
             raise UnexpectedBodyError(f"{ref}: the record of {record.get('id')} came in its place")

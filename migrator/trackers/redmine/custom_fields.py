@@ -63,7 +63,9 @@ class Fields:
         Users and groups are read only if the fields can be listed.
         """
         types = await self.types()
-        return bool(self._named) and kind not in {USER, GROUP} if types is None else bool(types.get(TYPES[kind]))
+        if types is None:
+            return bool(self._named) and kind not in {USER, GROUP}
+        return bool(types.get(TYPES[kind]))
 
     async def unknowns(self) -> tuple[str, ...]:
         """Sentences on files in custom fields that are not read."""
@@ -76,13 +78,13 @@ class Fields:
         others = {kind: names for kind, names in types.items() if kind not in TYPES.values()}
         known = {word for names in types.values() for pair in names.items() for word in pair}
         unknown = sorted(self._named - known)
-        nothing = (
-            (f"`file_fields` names what is no custom field for files here: {_listed(unknown)}",) if unknown else ()
-        )
-        return nothing + tuple(
+        sentences = [
             f"files in custom fields of a {kind} are not in Redmine's API, and are not read: {_listed(names.values())}"
             for kind, names in sorted(others.items())
-        )
+        ]
+        if unknown:
+            sentences.insert(0, f"`file_fields` names what is no custom field for files here: {_listed(unknown)}")
+        return tuple(sentences)
 
     def may_hold_files(self, item: Mapping[str, Any]) -> bool:
         """Whether an item has a value that could be a file."""
@@ -104,7 +106,7 @@ class Fields:
         doubtful = {field.name or field.id for field in fields if self._named.isdisjoint(field[:2])}
         new = sorted(doubtful - self._warned)
         self._warned.update(new)
-        sentence = "custom field {!r} may hold files, which are not read then ({}); name it in `file_fields` if it does"
+        sentence = "custom field {!r} may hold files; they are not read ({}) unless `file_fields` names it"
         return tuple(sentence.format(name, self._refusal) for name in new)
 
     async def files(self, numbers: Sequence[str], owner: EntityRef) -> list[Attachment]:

@@ -21,16 +21,24 @@ ISSUE, WIKI, NEWS, VERSION, PROJECT = "Issue", "WikiPage", "News", "Version", "P
 USER, GROUP, TIME_ENTRY = "User", "Group", "TimeEntry"
 KINDS = (ISSUE, WIKI, NEWS, VERSION, PROJECT, USER, GROUP, TIME_ENTRY)
 
-RECORDS = {
-    ISSUE: ("issues", "issue"),
-    NEWS: ("news", "news"),
-    VERSION: ("versions", "version"),
-    PROJECT: ("projects", "project"),
-    USER: ("users", "user"),
-    GROUP: ("groups", "group"),
-    TIME_ENTRY: ("time_entries", "time_entry"),
+
+class RecordNames(NamedTuple):
+    """What the API calls records of one kind: a list of them, whose path has the same name, and a single one."""
+
+    list_name: str
+    key: str
+
+
+RECORD_NAMES = {
+    ISSUE: RecordNames("issues", "issue"),
+    NEWS: RecordNames("news", "news"),
+    VERSION: RecordNames("versions", "version"),
+    PROJECT: RecordNames("projects", "project"),
+    USER: RecordNames("users", "user"),
+    GROUP: RecordNames("groups", "group"),
+    TIME_ENTRY: RecordNames("time_entries", "time_entry"),
 }
-"""For each kind the path of its records and the key of a record. A wiki page has no number, so it is not here."""
+"""The names for each kind. A wiki page has no number, so it is not here."""
 
 
 class FieldValues(NamedTuple):
@@ -95,4 +103,5 @@ def entity_in(item: Mapping[str, Any], kind: str, base: object) -> Entity:
     number = str(number_in(item))
     name = text(item.get("subject")) or text(item.get("title")) or text(item.get("name")) or text(item.get("login"))
     public_fields = {key: value for key, value in item.items() if key != "api_key"}
-    return Entity(EntityRef(kind, number), name, f"{base}/{RECORDS[kind][0]}/{number}", raw_json(public_fields))
+    url = f"{base}/{RECORD_NAMES[kind].list_name}/{number}"
+    return Entity(EntityRef(kind, number), name, url, raw_json(public_fields))

@@ -71,7 +71,7 @@ class Projects:
         return self._known
 
     @property
-    def odd(self) -> tuple[str, ...]:
+    def oddities(self) -> tuple[str, ...]:
         """Sentences on what is not read of the listed projects."""
         known = self._known or ()
         sentences = [f"{self._absent}, so only issues are read"] if self._absent else []
@@ -88,14 +88,14 @@ class Projects:
         try:
             items = await self._api.complete_list(PATH, "projects", QUERY)
         except GoneError as error:
-            if await self._are_named():
+            if await self._any_issue_names_its_project():
                 raise
             self._absent = f"this server has no list of projects ({error}), and no issue names one"
             return ()
         return [project_of(item) for item in items]
 
-    async def _are_named(self) -> bool:
-        """Whether an issue names its project, as all issues of a real Redmine do."""
+    async def _any_issue_names_its_project(self) -> bool:
+        """All issues of a real Redmine name theirs."""
         return any("project" in issue for issue in objects_in(await self._api.first_issues(), "issues"))
 
     def _below_root(self, listed: Sequence[Project]) -> tuple[Project, ...]:

@@ -47,7 +47,7 @@ KINDS_SHOWN_BY = {
 }
 """The kinds whose files each stream shows. A kind that no stream shows is not read, so its files are never `gone`."""
 
-MODULE = "issue_tracking"
+ISSUES_MODULE = "issue_tracking"
 """The module of issues and versions."""
 
 
@@ -77,13 +77,13 @@ class RedmineSource(RedmineTracker, Source):
         try:
             listed = await self._prefetcher.wrap(self.issues(self._options.project, leniently)).read(cursor)
         except ForbiddenError:
-            if await self._are_off():
+            if await self._issues_are_off():
                 return Page()
             raise
         page = await self._page(listed.items)
         return replace(page, unread=(*listed.unread, *page.unread), next=listed.next)
 
-    async def _are_off(self) -> bool:
+    async def _issues_are_off(self) -> bool:
         """Whether issues are disabled in the only project that is read, and in all its subprojects.
 
         `RejectedError` if a subproject has some: the list of the project's issues, which would show them, is refused.
@@ -91,10 +91,13 @@ class RedmineSource(RedmineTracker, Source):
         if not self._options.project:
             return False
         known = await self._projects.all()
-        enabled = [project.key for project in known if project.has(MODULE)]
-        if enabled and any(project.is_called(self._options.project) for project in known if not project.has(MODULE)):
+        enabled = [project for project in known if project.has(ISSUES_MODULE)]
+        disabled = [project for project in known if not project.has(ISSUES_MODULE)]
+        if enabled and any(project.is_called(self._options.project) for project in disabled):
+            names = some_names(project.key for project in enabled)
             raise RejectedError(
-                f"issues are off in {self._options.project}, so those of {some_names(enabled)} are not to be had by it"
+                f"issues are off in {self._options.project}, so the list of its issues, which would show those of "
+                f"{names}, can't be read"
             )
         return bool(known) and not enabled
 
@@ -103,12 +106,14 @@ class RedmineSource(RedmineTracker, Source):
         entities = tuple(entity_in(issue, ISSUE, self._http.base) for issue in issues)
         listed = [listed_files(issue, entity.ref) for issue, entity in zip(issues, entities, strict=True)]
         broken = await self._unreadable_fields(issues)
-        more = [not broken and bool(await self._fields.numbers(issue, ISSUE)) for issue in issues]
+        in_fields = [not broken and bool(await self._fields.numbers(issue, ISSUE)) for issue in issues]
         return Page(
             entities=entities,
             attachments=tuple(file for files in listed if files for file in files[0]),
             ask=tuple(
-                entity for entity, files, also in zip(entities, listed, more, strict=True) if files is None or also
+                entity
+                for entity, files, has_more in zip(entities, listed, in_fields, strict=True)
+                if files is None or has_more
             ),
             unread=(*broken, *(failure for files in listed if files for failure in files[1])),
             warnings=self._fields.warnings(issues),
@@ -146,20 +151,18 @@ class RedmineSource(RedmineTracker, Source):
             try:
                 sentences += await part()
             except ItemFailedError as error:
-                sentences.append(f"{error}: what that would tell can't be read")
+                sentences.append(f"{error}: so this part can't be checked")
         return tuple(sentences)
 
     async def _odd_issues(self) -> Sequence[str]:
         answer, sentences = await self.api.first_issues(), []
         if integer(answer.get("total_count")) is None:
-            sentences.append(
-                "lists tell no `total_count`, so one that the server cuts off can't be told from a whole one"
-            )
+            sentences.append("lists have no `total_count`, so a list that was cut off looks like a complete one")
         numbers = [integer(issue.get("id")) or 0 for issue in as_objects(answer.get("issues"))]
         if numbers != sorted(numbers):
             sentences.append(
-                "issues are not listed in the order of their numbers, as they are asked for: one that is deleted while "
-                "they are read may hide another from that run"
+                "issues are not listed in the order of their numbers, although that is requested: if one is deleted "
+                "during a run, the run may miss another"
             )
         return sentences
 
@@ -167,5 +170,5 @@ class RedmineSource(RedmineTracker, Source):
         if not self._options.also:
             return ()
         seen = await self._projects.all(anew=True)
-        nothing = "this account sees no project, so there is nothing that it could read"
-        return self._projects.odd if seen or self._projects.odd else [nothing]
+        no_project = "this account sees no project, so there is nothing to read"
+        return self._projects.oddities if seen or self._projects.oddities else [no_project]

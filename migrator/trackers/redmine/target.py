@@ -93,8 +93,8 @@ class RedmineTarget(RedmineTracker, Target):
         issue: dict[str, Any] = {
             "project_id": self._target_project(),
             "subject": draft.title[:255].strip() or "untitled",
+            "description": draft.marked,
         }
-        issue["description"] = draft.marked
         if self._options.create_kind:
             issue["tracker_id"] = await self._kind.number()
         return await self._markers.created(draft.mark, self._create(issue))

@@ -43,7 +43,7 @@ def signer(auth: Mapping[str, str]) -> Signer:
 
 
 def unwrapped(token: str) -> str:
-    """The token: three parts with dots between them. Its web page may show it in base64 once more."""
+    """The token: three parts with dots between them. Its web page may show it base64-encoded."""
     if token.count(".") == 2:
         return token
     try:

@@ -26,7 +26,7 @@ from migrator.ports import Capabilities, Sink
 from migrator.trackers.base import HttpTracker
 from migrator.trackers.lenient import as_object, non_negative, text
 from migrator.trackers.listing import Items, walked
-from migrator.trackers.squash.files import FileFacts
+from migrator.trackers.squash.files import FileMetadata
 from migrator.trackers.squash.hal import number_of, read_page
 from migrator.trackers.squash.records import NO_RECORDS, STREAMS, Records, listing, odd_lists
 from migrator.trackers.squash.tree import KINDS, path_of
@@ -71,7 +71,7 @@ class SquashTM(HttpTracker[Options]):
         super().__init__(http, options, CAPABILITIES)
         self._records = Records(self._get)
         self._partial: dict[EntityRef, dict[str, Attachment]] = {}
-        self._facts = FileFacts(self._get)
+        self._metadata = FileMetadata(self._get)
 
     @override
     async def check(self) -> str:
@@ -84,7 +84,7 @@ class SquashTM(HttpTracker[Options]):
         except (GoneError, UnexpectedBodyError) as error:
             if isinstance(error, LoginPageError):
                 raise
-            hint = "does `url` end with /squash, or must it?"
+            hint = "should `url` end with /squash?"
             raise TrackerUnreachableError(f"no {API} at this address ({error}); {hint}") from None
         count = non_negative(as_object(answer.get("page")).get("totalElements"))
         return f"Squash TM with {'some' if count is None else count} {stream} to be seen"
@@ -105,7 +105,7 @@ class SquashTM(HttpTracker[Options]):
 
     async def _has_size(self, file: Mapping[str, Any], owner: EntityRef) -> bool:
         try:
-            return (await self._facts.of(file, owner)).size is not None
+            return (await self._metadata.completed(file, owner)).size is not None
         except UnexpectedBodyError:
             return False
 
@@ -118,7 +118,8 @@ class SquashTM(HttpTracker[Options]):
         items = await self._listed_files(owner)
         known = self._partial.pop(owner, {})
         missing = [item for number, item in items.items() if number not in known]
-        results = await asyncio.gather(*(self._facts.of(item, owner) for item in missing), return_exceptions=True)
+        calls = (self._metadata.completed(item, owner) for item in missing)
+        results = await asyncio.gather(*calls, return_exceptions=True)
         known.update((file.id, file) for file in results if isinstance(file, Attachment))
         for result in results:
             if isinstance(result, BaseException):
@@ -147,7 +148,7 @@ class SquashTM(HttpTracker[Options]):
             raise
         except RejectedError:
             if self._options.untold == "report":
-                raise NotExposedError(f"{owner}: the API tells no files of {kind or 'it'}") from None
+                raise NotExposedError(f"{owner}: the API doesn't show the files of {kind or 'it'}") from None
             return []
 
     @override

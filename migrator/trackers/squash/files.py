@@ -21,7 +21,7 @@ MAX_WITHOUT_RECORD = 10
 """After this many files without a record, and none with one, each record is requested only once."""
 
 
-class FileFacts:
+class FileMetadata:
     """The metadata of the files of one server. It learns whether files have records at all."""
 
     def __init__(self, get: Get) -> None:
@@ -29,7 +29,7 @@ class FileFacts:
         self._attempts: Counter[str] = Counter()
         self._without_record, self._has_records = 0, False
 
-    async def of(self, item: Mapping[str, Any], owner: EntityRef) -> Attachment:
+    async def completed(self, item: Mapping[str, Any], owner: EntityRef) -> Attachment:
         """A file with its size and date, as far as they are known; `item` is what the owner's record shows of it.
 
         Raises the failure of the file's own record the first `MAX_ATTEMPTS` - 1 times.
@@ -55,8 +55,8 @@ class FileFacts:
     def _has_no_record(self, number: str) -> bool:
         """Count a failed record, and say whether it is final: at once, if this server seems to have no records."""
         self._attempts[number] += 1
-        patient = self._has_records or self._without_record < MAX_WITHOUT_RECORD
-        if self._attempts[number] < (MAX_ATTEMPTS if patient else 1):
+        has_records = self._has_records or self._without_record < MAX_WITHOUT_RECORD
+        if self._attempts[number] < (MAX_ATTEMPTS if has_records else 1):
             return False
         del self._attempts[number]
         self._without_record += 1

@@ -122,8 +122,8 @@ def _step_after(step: PageStep, info: _PageInfo, ids: Sequence[int], count: int)
 async def _require_everything(get: Get, step: PageStep, count: int, stated: Mapping[str, Any]) -> None:
     """`UnexpectedBodyError` if a server that returns the same page again may have more items than that.
 
-    It has no more if it knows no pages at all: it states nothing about them, and returns everything even if fewer items
-    far beyond the end are requested. A round number of items may be the limit at which it cuts.
+    It has no more if it doesn't support pages at all: it states nothing about them, and returns everything even if
+    fewer items far beyond the end are requested. A round number of items may be the limit at which it cuts.
     """
     may_be_all = not stated and count % 10 and count % 25
     if may_be_all and len(await _listed_on(get, step, FAR_OFFSET // step.size, max(1, count - 1))) == count:
@@ -208,7 +208,7 @@ def _listed(answer: Mapping[str, Any], path: str) -> list[Any]:
         itself = text(as_object(as_object(answer.get("_links")).get("self")).get("href")).partition("?")[0]
         if isinstance(answer.get("page"), dict) or itself.partition("{")[0].endswith(f"/{path}"):
             return []
-        raise UnexpectedBodyError("the answer is no page of a collection")
+        raise UnexpectedBodyError("the answer is not a page of a collection")
     groups = answer["_embedded"]
     if not isinstance(groups, dict) or not all(isinstance(group, list) for group in groups.values()):
         raise UnexpectedBodyError("the answer embeds no lists")

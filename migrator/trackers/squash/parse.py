@@ -68,9 +68,9 @@ def raise_explained(error: RejectedError, owner: EntityRef, draft: Draft) -> NoR
         raise error
     if "status 413" in refusal:
         limit = _LIMIT.search(refusal)
-        most = f" of {limit[1]} bytes" if limit else ""
+        size = f" of {limit[1]} bytes" if limit else ""
         raise RejectedError(
-            f"{owner}: larger than the server's limit{most} (uploadfilter.upload.sizeLimitInBytes)"
+            f"{owner}: larger than the server's limit{size} (uploadfilter.upload.sizeLimitInBytes)"
         ) from None
     if _ABOUT_TYPES.search(refusal):
         raise RejectedError(f"{owner}: {whitelist_hint(draft)} ({refusal})") from None

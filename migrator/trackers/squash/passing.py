@@ -37,30 +37,30 @@ class Passing:
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment:
         """Send a file, for `Target.upload`; what an earlier attempt left is renamed instead."""
         async with self._locks.hold(owner):
-            under = replace(draft, name=await passing_name(draft.name, body))
-            file = await self._earlier_attempt(owner, under) or await self._sent_once(owner, under, body)
+            passing = replace(draft, name=await passing_name(draft.name, body))
+            file = await self._earlier_attempt(owner, passing) or await self._sent_once(owner, passing, body)
             renamed = await self._rename(file, draft.name)
-            self._sent.pop((owner, under.name), None)
+            self._sent.pop((owner, passing.name), None)
             return renamed
 
-    async def _earlier_attempt(self, owner: EntityRef, under: Draft) -> Attachment | None:
+    async def _earlier_attempt(self, owner: EntityRef, passing: Draft) -> Attachment | None:
         files = await self._find(owner)
-        return next((file for file in files if file.name == under.name and file.size in {None, under.size}), None)
+        return next((file for file in files if file.name == passing.name and file.size in {None, passing.size}), None)
 
-    async def _sent_once(self, owner: EntityRef, under: Draft, body: Body) -> Attachment:
+    async def _sent_once(self, owner: EntityRef, passing: Draft, body: Body) -> Attachment:
         """The file under its passing name, sent at most once; `OutcomeUnknownError` as long as it is not listed."""
-        key = (owner, under.name)
+        key = (owner, passing.name)
         if key not in self._sent:
             self._sent[key] = None
             while len(self._sent) > MAX_REMEMBERED_UPLOADS:
                 del self._sent[next(iter(self._sent))]
             try:
-                self._sent[key] = await self._send(owner, under, body)
+                self._sent[key] = await self._send(owner, passing, body)
             except ItemFailedError as error:
                 if not isinstance(error, OutcomeUnknownError) or error.finished:
                     self._sent.pop(key, None)
                 raise
-        if file := self._sent.get(key) or await self._earlier_attempt(owner, under):
+        if file := self._sent.get(key) or await self._earlier_attempt(owner, passing):
             return file
         raise OutcomeUnknownError(f"{owner}: sent, but not found under the name it was sent with")
 

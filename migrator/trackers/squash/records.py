@@ -47,7 +47,7 @@ PARENTS = {
 }
 """For records that have no list of their own: the kind of their parents, and the listing below a parent."""
 NO_RECORDS = (
-    "files tell neither size nor date (GET attachments/{id} is not there, or makes no sense): "
+    "files have neither size nor date (GET attachments/{id} doesn't exist, or its answer makes no sense): "
     "they are backed up and loaded, but sizes are not compared"
 )
 MAX_THROTTLED_LISTS = 2
@@ -76,9 +76,8 @@ class Records:
         """
         failures: list[ItemFailedError] = []
         for stream in STREAMS:
-            if len(failures) >= MAX_THROTTLED_LISTS and all(
-                isinstance(failure, ThrottledError) for failure in failures
-            ):
+            all_throttled = all(isinstance(failure, ThrottledError) for failure in failures)
+            if all_throttled and len(failures) >= MAX_THROTTLED_LISTS:
                 break
             try:
                 answer = await self._get(stream, listing(stream, SAMPLE_SIZE).query(0, SAMPLE_SIZE))
@@ -100,7 +99,7 @@ class Records:
         current = [] if record.get("current_version") is None else [record["current_version"]]
         versions = [*objects_in(record, "versions"), *objects_in(current)]
         if not versions:
-            raise UnexpectedBodyError(f"GET {path}: it tells of no version, though each requirement has one")
+            raise UnexpectedBodyError(f"GET {path}: it has no version, although each requirement has one")
         return list({number_of(version): version for version in versions}.values())
 
     async def executions(
@@ -110,11 +109,11 @@ class Records:
         _, rest = step.path.split("/", 1)
         for plan in self._plans:
             try:
-                items, following = await read_page(self._get, replace(step, path=f"{plan}/{rest}"), unread, short=short)
+                items, next_step = await read_page(self._get, replace(step, path=f"{plan}/{rest}"), unread, short=short)
             except GoneError:
                 continue
             self._plans = (plan,)
-            return items, replace(following, path=step.path) if following else None
+            return items, replace(next_step, path=step.path) if next_step else None
         if len(self._plans) > 1:
             raise NotExposedError("the items of a test plan are under neither of the two paths")
         raise GoneError(f"GET {step.path}: no longer there")
@@ -195,8 +194,8 @@ async def odd_lists(get: Get, page_size: int) -> tuple[str, ...]:
             continue
         size, total = (non_negative(as_object(answer.get("page")).get(key)) for key in ("size", "totalElements"))
         if total is not None and len(items) < min(total, size or page_size):
-            lost = "what lacks can't be listed, and as long as it is so, each backup says that it is incomplete"
-            sentences.append(f"{stream}: {len(items)} of {total} items come on the first page: {lost}")
+            lost = "the rest can't be listed, and until it can, each backup says that it is incomplete"
+            sentences.append(f"{stream}: the first page has {len(items)} of {total} items: {lost}")
         if size is not None and size < page_size:
             sentences.append(
                 f"{stream}: a page holds {size} items at most, not {page_size}: listing takes more requests"

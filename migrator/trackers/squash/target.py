@@ -48,7 +48,7 @@ class SquashTarget(CreatesNothing, SquashTM, Target):
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """A file whose name no header can carry is sent under a passing name."""
         if draft.name != self.legal_name(draft.name) or len(draft.name) > MAX_NAME_CHARACTERS:
-            raise RejectedError(f"{owner}: {draft.name!r} is no name that Squash TM can hold")
+            raise RejectedError(f"{owner}: {draft.name!r} is not a name that Squash TM can store")
         if not _NOT_IN_HEADERS.search(draft.name):
             return await self._send(owner, draft, body)
         return await self._passing.upload(owner, draft, body)
@@ -62,11 +62,11 @@ class SquashTarget(CreatesNothing, SquashTM, Target):
         except RejectedError as error:
             raise_explained(error, owner, draft)
         if created == []:
-            raise RejectedError(f"{owner}: taken, and no file made of it; {whitelist_hint(draft)}")
+            raise RejectedError(f"{owner}: the server accepted the file but didn't create it; {whitelist_hint(draft)}")
         if created is None or len(created) != 1:
             return None
         try:
-            file = await self._facts.of(created[0], owner)
+            file = await self._metadata.completed(created[0], owner)
         except RetriableError:
             file = attachment_in(created[0], owner)
         return file if file.size is not None else replace(file, size=draft.size)

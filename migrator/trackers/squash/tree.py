@@ -4,7 +4,7 @@ The cursor is a list of steps, the pages that are still to be requested. Each pa
 puts in their place the steps that follow from their answers.
 
 Beware: a listing that cannot be read (forbidden, unknown to the server, broken) must not look empty. An entity whose id
-is the path stands for it; requesting the files of that entity fails with the reason, which is so recorded.
+is the path stands for it; requesting the files of that entity fails, so that the reason is recorded.
 """
 
 from __future__ import annotations
@@ -116,9 +116,9 @@ class OwnerTree:
                 raise error
         all_failed = all(isinstance(answer, BaseException) for answer in answers)
         unreadable = await self._unreadable(failed) if all_failed else {}
-        again = {step: unreadable.get(step, StepResult(below=(step,))) for step in failed}
+        instead = {step: unreadable.get(step, StepResult(below=(step,))) for step in failed}
         pairs = zip(answers, steps, strict=True)
-        return [answer if isinstance(answer, StepResult) else again[step] for answer, step in pairs]
+        return [answer if isinstance(answer, StepResult) else instead[step] for answer, step in pairs]
 
     async def _unreadable(self, failed: Mapping[PageStep, BaseException]) -> dict[PageStep, StepResult]:
         """Results for the listings that always fail by a server error, while the server answers other requests."""
@@ -150,31 +150,31 @@ class OwnerTree:
             return self._classified(await self._records.versions(step.path), "versions")
         reasons: list[str] = []
         try:
-            items, following = await self._page(step, reasons)
+            items, next_step = await self._page(step, reasons)
         except ShortListingError:
             self._short_answers[step.path] += 1
             if self._short_answers[step.path] < MAX_SHORT_ANSWERS:
                 raise
-            items, following = await self._page(step, reasons, short=True)
+            items, next_step = await self._page(step, reasons, short=True)
         result = self._classified(items, listing_of(step))
         unread = tuple(Unread(unreadable_listing(step).ref, reason) for reason in reasons)
-        return replace(result, below=(*result.below, *([following] if following else [])), unread=unread)
+        return replace(result, below=(*result.below, *([next_step] if next_step else [])), unread=unread)
 
     async def _page(self, step: PageStep, reasons: list[str], *, short: bool = False) -> tuple[Items, PageStep | None]:
         if step.path.startswith("plan/"):
             return await self._records.executions(step, reasons, short=short)
         return await read_page(self._get, step, reasons, short=short)
 
-    def _classified(self, items: Iterable[Mapping[str, Any]], where: str) -> StepResult:
+    def _classified(self, items: Iterable[Mapping[str, Any]], listing_name: str) -> StepResult:
         """The items of a listing as owners, further steps, or entities that stand for unreadable items."""
         readable = [item for item in items if item.get("_type") != UNAUTHORIZED]
-        unreadable = tuple(unreadable_item(item, where) for item in items if item.get("_type") == UNAUTHORIZED)
-        if where == "requirements":
+        unreadable = tuple(unreadable_item(item, listing_name) for item in items if item.get("_type") == UNAUTHORIZED)
+        if listing_name == "requirements":
             return StepResult(ask=unreadable, below=self._steps(f"requirements/{number_of(item)}" for item in readable))
-        if where == "test-plan":
+        if listing_name == "test-plan":
             return self._of_plan(readable, unreadable)
-        kind = KIND_OF.get(where, where)
-        owners = [(item, self._entity(item, kind)) for item in readable if carries_files(item, where)]
+        kind = KIND_OF.get(listing_name, listing_name)
+        owners = [(item, self._entity(item, kind)) for item in readable if carries_files(item, listing_name)]
         ask = tuple(entity for item, entity in owners if self._may_have_files(item, kind))
         parts = self._steps(
             f"{kind}/{entity.ref.id}/{part}" for item, entity in owners for part in parts_of(item, kind)
@@ -229,21 +229,22 @@ def unreadable_listing(step: PageStep) -> Entity:
     return Entity(unreadable_ref(step.path.replace("plan/", f"{PLANS[0]}/"), listing_of(step)))
 
 
-def unreadable_ref(path: str, where: str) -> EntityRef:
+def unreadable_ref(path: str, listing_name: str) -> EntityRef:
     """The reference for a path that can't be read; its kind is that of the items there."""
-    kind = "requirement-versions" if path.startswith("requirements/") else KIND_OF.get(where, where)
+    kind = "requirement-versions" if path.startswith("requirements/") else KIND_OF.get(listing_name, listing_name)
     return EntityRef(kind, path)
 
 
-def unreadable_item(item: Mapping[str, Any], where: str) -> Entity:
+def unreadable_item(item: Mapping[str, Any], listing_name: str) -> Entity:
     """The entity for an item that this account may not read; requesting its files records the refusal."""
     kind, number = f"{text(item.get('resource_type'))}s", str(number_of(item))
-    return Entity(EntityRef(kind, number) if kind in KINDS else unreadable_ref(f"{where}/{number}", where))
+    known = kind in KINDS
+    return Entity(EntityRef(kind, number) if known else unreadable_ref(f"{listing_name}/{number}", listing_name))
 
 
-def carries_files(item: Mapping[str, Any], where: str) -> bool:
+def carries_files(item: Mapping[str, Any], listing_name: str) -> bool:
     """Whether an item can have files. Of the steps of a test case only actions can, not calls or keywords."""
-    return where != "steps" or item.get("_type") in {"action-step", None} or "attachments" in item
+    return listing_name != "steps" or item.get("_type") in {"action-step", None} or "attachments" in item
 
 
 def parts_of(item: Mapping[str, Any], kind: str) -> tuple[str, ...]:
@@ -256,6 +257,6 @@ def path_of(owner: EntityRef) -> str:
     """The path of an owner; `RejectedError` for a kind that carries no files."""
     if owner.kind not in KINDS:
         raise RejectedError(
-            f"{owner.kind!r} is no kind of Squash TM that carries files; it knows {', '.join(sorted(KINDS))}"
+            f"{owner.kind!r} is not a kind that carries files in Squash TM; those are {', '.join(sorted(KINDS))}"
         )
     return f"{owner.kind}/{digits(owner.id)}"

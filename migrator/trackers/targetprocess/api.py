@@ -23,11 +23,11 @@ from migrator.trackers.strict import list_in, numbered, split
 from migrator.trackers.targetprocess.parse import id_of, listed, parsed
 from migrator.wire import HttpClient
 
-FACTS = "Id,Name,Description,Date,MimeType,Size"
-FILE = f"{FACTS},Uri,Owner[Id,FirstName,LastName,Login]"
-_KIND = "General[Id,Name,EntityType[Name]]"
+BASIC_FILE_FIELDS = "Id,Name,Description,Date,MimeType,Size"
+FILE_FIELDS = f"{BASIC_FILE_FIELDS},Uri,Owner[Id,FirstName,LastName,Login]"
+_ENTITY_FIELDS = "General[Id,Name,EntityType[Name]]"
 _DEFAULT_PAGE_SIZE = 25  # items per page unless the request asks for another number; vendor page "Paging"
-_MESSAGE = "[Id,Generals[Id,Name,EntityType[Name]],Attachments[Id]]"
+_MESSAGE_FIELDS = "[Id,Generals[Id,Name,EntityType[Name]],Attachments[Id]]"
 
 CREATABLE = ("UserStory", "Bug", "Feature", "Epic", "Request", "Build", "Impediment")
 """Kinds of entities that need only a name and a project."""
@@ -49,7 +49,8 @@ class Collection:
 
 
 ATTACHMENTS = Collection(
-    "Attachments", ({"include": f"[{FILE},{_KIND},Message[Id]]"}, {"include": f"[{FACTS},Owner,General]"})
+    "Attachments",
+    ({"include": f"[{FILE_FIELDS},{_ENTITY_FIELDS},Message[Id]]"}, {"include": f"[{BASIC_FILE_FIELDS},Owner,General]"}),
 )
 GENERALS = Collection(
     "Generals",
@@ -59,18 +60,20 @@ GENERALS = Collection(
         {"include": "[Id,Name,Description,EntityType]"},
     ),
 )
-COMMENTS = Collection("Comments", ({"include": f"[Id,Description,{_KIND}]"}, {"include": "[Id,Description,General]"}))
+COMMENTS = Collection(
+    "Comments", ({"include": f"[Id,Description,{_ENTITY_FIELDS}]"}, {"include": "[Id,Description,General]"})
+)
 # Inner collections share one limit for the whole page, so only few messages are requested at once.
-MESSAGES = Collection("Messages", ({"include": _MESSAGE, "innerTake": "1000"},), max_page_size=20)
+MESSAGES = Collection("Messages", ({"include": _MESSAGE_FIELDS, "innerTake": "1000"},), max_page_size=20)
 OF_ENTITY = Collection(
     "Generals/{}/Attachments",
-    ({"include": f"[{FILE}]"}, {"include": f"[{FACTS},Owner]"}),
+    ({"include": f"[{FILE_FIELDS}]"}, {"include": f"[{BASIC_FILE_FIELDS},Owner]"}),
     orders=(PageOrder.OFFSET_UNSORTED,),
 )
 # All attachments, filtered by entity; old servers refuse it (vendor page "Work with Attachments", Filtering).
 OF_ENTITY_AMONG_ALL = Collection(
     "Attachments?{}",
-    ({"include": f"[{FILE},General]", "where": "General.Id eq {}"},),
+    ({"include": f"[{FILE_FIELDS},General]", "where": "General.Id eq {}"},),
     orders=(PageOrder.OFFSET_UNSORTED,),
 )
 
@@ -78,27 +81,30 @@ OF_ENTITY_AMONG_ALL = Collection(
 class Api:
     """The API of one server. It learns which queries the server refuses."""
 
-    def __init__(self, http: HttpClient, form: str, page_size: int) -> None:
-        self._http, self._form, self._page_size = http, form, page_size
+    def __init__(self, http: HttpClient, data_format: str, page_size: int) -> None:
+        self._http, self._data_format, self._page_size = http, data_format, page_size
         self._known: dict[str, int] = {}  # collection -> the first of its `queries` that this server didn't refuse
         self._prefetchers: dict[tuple[str, int], Prefetcher] = {}
         self._writes_next = False  # whether the server was seen to write `Next`
 
     async def ask(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         """An answer in the shape of JSON; `path` is below api/v1. `AuthError` for a login page."""
-        form, path = self._form, f"api/v1/{path}"
+        path, query = f"api/v1/{path}", {"format": self._data_format, **(query or {})}
         try:
-            answer = await self._http.get(path, {"format": form, **(query or {})}, Accept=f"application/{form}")
+            answer = await self._http.get(path, query, Accept=f"application/{self._data_format}")
         except errors.LoginPageError as error:
             raise errors.AuthError(str(error)) from error
         return parsed(answer, f"GET {path}")
 
-    async def page(self, collection: Collection, cursor: Cursor | None, *of: str) -> ListingPage:
-        """A page and the cursor after it, see `Listing.read`. If the server refuses a query, the next one is tried."""
+    async def page(self, collection: Collection, cursor: Cursor | None, *ids: str) -> ListingPage:
+        """A page and the cursor after it, see `Listing.read`. If the server refuses a query, the next one is tried.
+
+        `ids` fill the gaps in the collection's name and queries.
+        """
         refusal: errors.MigratorError | None = None
         for number in range(self._known.get(collection.name, 0), len(collection.queries)):
             try:
-                page = await self._listing(collection, number, *of, first=cursor is None).read(cursor)
+                page = await self._listing(collection, number, *ids, first=cursor is None).read(cursor)
             except errors.ItemFailedError as error:
                 if not is_refusal(error, first=cursor is None):
                     raise
@@ -108,12 +114,10 @@ class Api:
             return page
         raise refusal or errors.UnexpectedBodyError(f"{collection.name}: there is no way to ask for it")
 
-    def _listing(self, collection: Collection, number: int, *of: str, first: bool) -> Listing:
-        path, take = (
-            collection.name.format(*of).partition("?")[0],
-            max(2, min(self._page_size, collection.max_page_size)),
-        )
-        fields = {name: value.format(*of) for name, value in collection.queries[number].items()}
+    def _listing(self, collection: Collection, number: int, *ids: str, first: bool) -> Listing:
+        path = collection.name.format(*ids).partition("?")[0]
+        take = max(2, min(self._page_size, collection.max_page_size))
+        fields = {name: value.format(*ids) for name, value in collection.queries[number].items()}
 
         def number_of(item: Mapping[str, Any]) -> int:
             return id_of(item, path)
@@ -124,21 +128,19 @@ class Api:
             return self._items_in(collection, path, await self.ask(path, {**query, "take": str(request.take)}), request)
 
         listing = Listing(fetch, number_of, take, collection.orders, partial(is_refusal, first=first))
-        return listing if of else self._prefetchers.setdefault((path, number), Prefetcher(number_of)).wrap(listing)
+        return listing if ids else self._prefetchers.setdefault((path, number), Prefetcher(number_of)).wrap(listing)
 
     def _items_in(
         self, collection: Collection, path: str, answer: Mapping[str, Any], request: PageRequest
     ) -> PageItems:
-        """The items of a page, and whether others follow. Of a single entity every item must be readable."""
+        """The items of a page, and whether others follow. A single entity must have only readable items."""
         more, received = bool(answer.get("Next")), list_in(answer, "Items")
         # An empty page after one without `Next` shows that `Next` was missing for a reason.
         self._writes_next = self._writes_next or more or (not received and bool(request.after or request.skip))
         if not collection.streams:
-            known = self._writes_next or len(received) < _DEFAULT_PAGE_SIZE
-            return PageItems(listed(answer, path), more if more or known else None)
-        place = f"GET api/v1/{path}, " + (
-            f"behind {request.skip} items" if request.after is None else f"after id {request.after}"
-        )
+            is_stated = self._writes_next or len(received) < _DEFAULT_PAGE_SIZE
+            return PageItems(listed(answer, path), more if more or is_stated else None)
+        place = f"GET api/v1/{path}, {request.position}"
         items, unread = split(received, partial(numbered, key="Id"), place, collection.name)
         return PageItems(items, more if more or self._writes_next or not received else None, unread=unread)
 

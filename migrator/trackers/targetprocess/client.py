@@ -1,6 +1,6 @@
 """What a Targetprocess source and target share: options, capabilities, login, downloads.
 
-The API exists if any of its lists answers; anything else that is missing is an oddity, and no reason to stop.
+The API exists if any of its lists answers; anything else that is missing is an oddity, not a reason to stop.
 
 Beware: files are fetched by id below the configured URL, because the server's links contain its own idea of its host;
 the path of a link is only tried after that. Tokens may not fetch files (vendor page "Work with Attachments").
@@ -20,7 +20,7 @@ from migrator.trackers.base import HttpTracker
 from migrator.trackers.lenient import as_object, text
 from migrator.trackers.targetprocess.api import Api
 from migrator.trackers.targetprocess.files import EntityFiles
-from migrator.trackers.targetprocess.parse import INLINE, listed, person, told_why
+from migrator.trackers.targetprocess.parse import INLINE, listed, person, with_remedy
 from migrator.trackers.url_quoting import encoded_once
 from migrator.wire import HttpClient
 
@@ -111,9 +111,7 @@ class Targetprocess(HttpTracker[Options]):
         try:
             await self._api.ask("Context")
         except errors.ItemFailedError as error:
-            return (
-                f"it doesn't tell whom it lets in, nor its version ({error}); what this account may see is unknown",
-            )
+            return (f"it shows neither the account nor its version ({error}); what this account may see is unknown",)
         return ()
 
     @override
@@ -129,13 +127,13 @@ class Targetprocess(HttpTracker[Options]):
             return await self._stream(attachment, "Attachment.aspx", sink, {"AttachmentID": attachment.id})
         except (errors.LoginPageError, errors.AuthError, errors.RejectedError) as error:
             if not await self._by_other_address(attachment, sink, error):
-                raise error if isinstance(error, errors.RejectedError) else told_why(error, inline=False) from error
+                raise error if isinstance(error, errors.RejectedError) else with_remedy(error, inline=False) from error
 
     async def _download_inline(self, image: Attachment, sink: Sink) -> None:
         try:
             await self._http.download(encoded_once(image.locator), sink)
         except (errors.LoginPageError, errors.AuthError, errors.RejectedError) as error:
-            raise told_why(error, inline=True) from error
+            raise with_remedy(error, inline=True) from error
 
     async def _by_other_address(self, attachment: Attachment, sink: Sink, refusal: errors.MigratorError) -> bool:
         """Whether another address returned the file: that of its `Uri`, or the same one in lower case."""

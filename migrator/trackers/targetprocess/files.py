@@ -21,16 +21,23 @@ from migrator.model import Attachment, Cursor, EntityRef
 from migrator.trackers.file_records import FileRecords
 from migrator.trackers.lenient import as_object, integer, text
 from migrator.trackers.listing import Items, is_refusal, walked
-from migrator.trackers.targetprocess.api import FACTS, FILE, OF_ENTITY, OF_ENTITY_AMONG_ALL, Api, Collection
+from migrator.trackers.targetprocess.api import (
+    BASIC_FILE_FIELDS,
+    FILE_FIELDS,
+    OF_ENTITY,
+    OF_ENTITY_AMONG_ALL,
+    Api,
+    Collection,
+)
 from migrator.trackers.targetprocess.parse import attachment, id_of, inner, listed
 from migrator.wire import HttpClient
 
-_NO_ROUTE = {400, 404, 405, 410, 501}
+_NO_ROUTE = {400, 404, 405, 410, 501}  # statuses with which servers refuse an unknown route
 _SERVER_ERROR = 500  # the answer to a query that the server can't answer, whatever the reason
 _COUNT = {"append": "[Attachments-Count]"}
 _INCLUSIONS: tuple[Mapping[str, str], ...] = (
-    {"include": f"[Id,Attachments[{FACTS},Uri,Owner]]", "innerTake": "1000", **_COUNT},
-    {"include": f"[Id,Attachments[{FACTS}]]", "innerTake": "1000", **_COUNT},
+    {"include": f"[Id,Attachments[{BASIC_FILE_FIELDS},Uri,Owner]]", "innerTake": "1000", **_COUNT},
+    {"include": f"[Id,Attachments[{BASIC_FILE_FIELDS}]]", "innerTake": "1000", **_COUNT},
     {"include": "[Attachments]", "innerTake": "1000", **_COUNT},
     {"include": "[Attachments]", "innerTake": "1000"},
     {"include": "[Attachments]"},
@@ -72,24 +79,27 @@ class EntityFiles:
         if count is not None and len(files) >= count:
             return files
         if count is not None:
-            inside, now = await self._if_answered(self._included(owner), ({}, None))
+            inside, now = await self._unless_refused(self._included(owner), ({}, None))
             files, count = {**inside, **files}, count if now is None else now
         if len(files) >= (count or 0) and not self._may_be_cut(files, count):
             return files
-        among_all = await self._if_answered(self._walked(OF_ENTITY_AMONG_ALL, owner), None)
+        among_all = await self._unless_refused(self._walked(OF_ENTITY_AMONG_ALL, owner), None)
         files = {**(among_all or {}), **files}
         if len(files) < (count or 0):
-            raise errors.ShortListingError(f"{owner} tells of {count} files, and {len(files)} of them are listed")
+            raise errors.ShortListingError(f"{owner} has {count} files, and {len(files)} of them are listed")
         if among_all is None and self._may_be_cut(files, count):
-            raise errors.ShortListingError(f"{owner} lists {len(files)} files, and that may be where its list is cut")
+            raise errors.ShortListingError(
+                f"{owner} lists {len(files)} files, which may be where the server cuts its list"
+            )
         return files
 
     def _may_be_cut(self, files: Files, count: int | None) -> bool:
         return count is None and self.by_inclusion and len(files) in _CUT_LENGTHS
 
-    async def _if_answered(self, question: Awaitable[T], otherwise: T) -> T:
+    async def _unless_refused(self, call: Awaitable[T], otherwise: T) -> T:
+        """The result of a call, or `otherwise` if the server refuses it, as long as the entity exists."""
         try:
-            return await question
+            return await call
         except errors.GoneError:
             raise
         except errors.RejectedError:
@@ -97,7 +107,7 @@ class EntityFiles:
 
     async def count_of(self, owner: EntityRef) -> int | None:
         """The number of files that an entity states now, None if it states none; `GoneError` if it no longer exists."""
-        return (await self._if_answered(self._included(owner), ({}, None)))[1]
+        return (await self._unless_refused(self._included(owner), ({}, None)))[1]
 
     async def _included_instead(self, owner: EntityRef, refusal: errors.ItemFailedError) -> Files:
         """The files inside the entity, because its list failed with `refusal`. Raises the error that says more.
@@ -138,13 +148,13 @@ class EntityFiles:
         if "Size" in file or integer(file.get("Id")) is None:
             return file
         with suppress(errors.RejectedError):
-            return {**file, **await self._api.ask(f"Attachments/{file['Id']}", {"include": f"[{FILE}]"})}
+            return {**file, **await self._api.ask(f"Attachments/{file['Id']}", {"include": f"[{FILE_FIELDS}]"})}
         return file
 
     async def _walked(self, collection: Collection, owner: EntityRef) -> Files:
         async def step(cursor: Cursor | None) -> tuple[Items, Cursor | None]:
-            stretch = await self._api.page(collection, cursor, quote(owner.id, safe=""))
-            return stretch.items, stretch.next
+            page = await self._api.page(collection, cursor, quote(owner.id, safe=""))
+            return page.items, page.next
 
         items = [item async for item in walked(step, None)]
         if collection is OF_ENTITY_AMONG_ALL:  # some servers silently ignore a filter

@@ -49,7 +49,7 @@ def parsed(answer: Answer, place: str) -> dict[str, Any]:
         reason = str(error)
         raise errors.UnexpectedBodyError(reason if reason.startswith(place) else f"{place}: {reason}") from None
     if not isinstance(value, dict):
-        raise errors.UnexpectedBodyError(f"{place}: the answer is no object")
+        raise errors.UnexpectedBodyError(f"{place}: the answer is not an object")
     return value
 
 
@@ -210,7 +210,7 @@ def names_a_file(body: bytes) -> bool:
     return uploaded(body, EntityRef("", "")) is not None
 
 
-def told_why(error: errors.MigratorError, *, inline: bool) -> errors.MigratorError:
+def with_remedy(error: errors.MigratorError, *, inline: bool) -> errors.MigratorError:
     """The error of a refused download, with what a person can do about it."""
     if inline:
         remedy = "a browser's cookie as [source.download_auth] may, and inline_images = 'skip' leaves it out"

@@ -17,8 +17,8 @@ from typing_extensions import override
 from migrator import errors
 from migrator.model import NOBODY, Attachment, Cursor, Entity, EntityRef, Link, Page, Unread
 from migrator.ports import Source
-from migrator.trackers.cursors import Offset, mode_of
 from migrator.trackers.lenient import as_object, integer, raw_json, text
+from migrator.trackers.listing import oddities_of_order
 from migrator.trackers.targetprocess.api import ATTACHMENTS, COMMENTS, GENERALS, MESSAGES, Collection
 from migrator.trackers.targetprocess.client import Options, Targetprocess
 from migrator.trackers.targetprocess.files import records_of, text_now
@@ -80,7 +80,7 @@ class TargetprocessSource(Targetprocess, Source):
         if attachment.id.startswith(INLINE):
             words = await text_now(self._api, attachment.owner, attachment.comment_id)
             return attachment.locator in inline_paths(words)
-        return await self._records.still_list(attachment, self.find_attachments)
+        return await self._records.still_lists(attachment, self.find_attachments)
 
     @override
     async def oddities(self) -> tuple[str, ...]:
@@ -100,19 +100,18 @@ class TargetprocessSource(Targetprocess, Source):
         if collection is GENERALS:
             sentences += await self._oddities_of_files(items)
         if collection is ATTACHMENTS and not items and await self._some_have_files():
-            sentences.append(f"the list of all attachments is empty, though entities tell of files: {_LOSSES[name]}")
+            sentences.append(f"the list of all attachments is empty, although entities have files: {_LOSSES[name]}")
         if self._api.asks_less_for(collection):
             remedy = (
-                "every entity is asked for its files" if collection is GENERALS else "the rest is asked for one by one"
+                "the files of every entity are requested"
+                if collection is GENERALS
+                else "the rest is requested item by item"
             )
-            sentences.append(f"{name}: not all that is asked for is told; {remedy}")
-        if mode_of(cursor) is Offset:
-            sentences.append(
-                f"{name} are listed by position and not by id: what is deleted meanwhile costs some requests"
-            )
+            sentences.append(f"{name}: the server refuses some of the requested fields; {remedy}")
+        sentences += oddities_of_order(name, cursor)
         wanted = min(self._options.page_size, collection.max_page_size)
         if cursor is not None and 0 < len(items) < wanted and (await self._api.page(collection, cursor)).items:
-            sentences.append(f"{name}: {len(items)} at once are listed, though {wanted} were asked for")
+            sentences.append(f"{name}: a page has {len(items)} items, although {wanted} were requested")
         return sentences
 
     async def _some_have_files(self) -> bool:
@@ -130,11 +129,12 @@ class TargetprocessSource(Targetprocess, Source):
         try:
             files = await self._files.of(EntityRef("General", str(id_of(owner, "Generals"))))
         except errors.ItemFailedError as error:
-            return [f"an entity's own list of files can't be read ({error}): only the list of all attachments is"]
+            return [f"an entity's own list of files can't be read ({error}): only the list of all attachments is used"]
         if len(files) < (integer(owner.get("Attachments-Count")) or 0):
-            return ["an entity tells of more files than it lists: such entities fail, unless another list has them"]
-        instead = "an entity has no list of its files: they are read from inside of it, 1000 at the most"
-        return [instead] if self._files.stands_in else []
+            return ["an entity states more files than it lists: such entities fail, unless another list shows the rest"]
+        if not self._files.stands_in:
+            return []
+        return ["entities have no list of their files: the files are read from the entity itself, 1000 at most"]
 
     async def _has(self, resource: str) -> bool:
         """Whether the server has a resource at all: it answers a simpler query, or describes its fields."""
@@ -170,7 +170,7 @@ class TargetprocessSource(Targetprocess, Source):
         stated, listed = self._tally.stated, self._tally.listed
         if not stated or listed is None or stated - listed <= stated * MAX_ADDED_SHARE:
             return (), ()
-        reason = f"the entities tell of {stated} files, and the list of all attachments holds {listed}"
+        reason = f"the entities state {stated} files, and the list of all attachments has {listed}"
         if not listed:
             return (Unread(EntityRef("Attachments", "GET api/v1/Attachments"), reason),), ()
         return (), (f"{reason}: those of comments, of e-mails and of nobody that it lacks are not found",)

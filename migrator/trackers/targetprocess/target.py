@@ -14,7 +14,7 @@ from migrator.ports import Body, Target
 from migrator.trackers.base import described
 from migrator.trackers.lenient import as_html
 from migrator.trackers.name_lookup import NameLookup
-from migrator.trackers.targetprocess.api import CREATABLE, FILE
+from migrator.trackers.targetprocess.api import CREATABLE, FILE_FIELDS
 from migrator.trackers.targetprocess.client import Options, Targetprocess
 from migrator.trackers.targetprocess.parse import (
     attachment,
@@ -59,7 +59,7 @@ class TargetprocessTarget(Targetprocess, Target):
     async def _with_name(self, file: Attachment, sent_name: str) -> Attachment:
         """A file of which the answer gave only the id, completed from its record, or if that fails, as it was sent."""
         try:
-            item = await self._api.ask(f"Attachments/{quote(file.id, safe='')}", {"include": f"[{FILE}]"})
+            item = await self._api.ask(f"Attachments/{quote(file.id, safe='')}", {"include": f"[{FILE_FIELDS}]"})
             return attachment(item, file.owner)
         except errors.ItemFailedError:
             return replace(file, name=sent_name)

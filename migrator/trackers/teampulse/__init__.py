@@ -8,7 +8,7 @@ host. It is never built, only taken from the answer, without the host.
 
 NTLM, for accounts of a Windows domain, is not supported. Log in with a browser and give its cookie (`.ASPXAUTH=...`).
 Author and date of an upload are always the account and the current time. The API gives dates without a time zone, and
-they are stored so.
+they are stored without one.
 
 Sources: vendor page "Attachments" (paths, fields, the part named `files`); vendor pages "Authentication" and
 "Filtering"; the vendor's time tracking SDK (the fields that may be null, the description set by PUT).

@@ -45,11 +45,11 @@ CAPABILITIES = Capabilities(
 class Options:
     """[source.options] and [target.options].
 
-    page_size     work items or attachments on a page, at least 2; the server may return fewer
-    upload_type   the type of uploads: "TeamPulse", or "Feedback" for the feedback portal
-    max_bytes     the largest file that the server accepts (the API doesn't state it); 0 if unknown
+    page_size       work items or attachments on a page, at least 2; the server may return fewer
+    upload_type     the type of uploads: "TeamPulse", or "Feedback" for the feedback portal
+    max_bytes       the largest file that the server accepts (the API doesn't state it); 0 if unknown
     create_project  number or name of the project in which work items are created, see [mapping] create_missing
-    create_kind   their type, such as "Story"; left out: the original's if there is such a type, else "Story"
+    create_kind     their type, such as "Story"; left out: the original's if there is such a type, else "Story"
     """
 
     page_size: int = 100
@@ -81,12 +81,12 @@ class TeamPulse(HttpTracker[Options]):
         probe, _, refusal = await self._probe()
         if probe == PROBES[0]:
             return ()
-        return (f"it doesn't tell whom it lets in ({refusal}); what this account may see is unknown",)
+        return (f"it doesn't show the account ({refusal}); what this account may see is unknown",)
 
     @override
     async def still_lists(self, attachment: Attachment) -> bool:
         """By the file's own record or the list of its work item."""
-        return await self._records.still_list(attachment, self.find_attachments)
+        return await self._records.still_lists(attachment, self.find_attachments)
 
     @override
     async def find_attachments(self, owner: EntityRef) -> tuple[Attachment, ...]:
@@ -113,7 +113,9 @@ class TeamPulse(HttpTracker[Options]):
 
     async def _fetch(self, attachment: Attachment, paths: Sequence[str], sink: Sink) -> None:
         """From the first of these addresses that returns the file; each may be meant for another kind of login."""
-        refusal: errors.MigratorError = errors.NotExposedError(f"attachment {attachment.id}: no address of it is told")
+        refusal: errors.MigratorError = errors.NotExposedError(
+            f"attachment {attachment.id}: the server states no address of it"
+        )
         for number, address in enumerate(paths):
             try:
                 return await self._stream(attachment, address, sink)
@@ -174,8 +176,7 @@ class TeamPulse(HttpTracker[Options]):
     async def _items_in(self, path: str, request: PageRequest, answer: object) -> PageItems:
         if path not in self.capabilities.streams:
             return PageItems(objects_in(answer, "results"), total=total_in(answer))
-        where = f"behind {request.skip} items" if request.after is None else f"after id {request.after}"
-        place = f"GET {await self._path(path)}, {where}"
+        place = f"GET {await self._path(path)}, {request.position}"
         items, unread = split(list_in(answer, "results"), numbered, place, path)
         return PageItems(items, total=total_in(answer), unread=unread)
 

@@ -12,10 +12,9 @@ from typing_extensions import override
 from migrator import errors
 from migrator.model import NOBODY, Cursor, EntityRef, Page, Unread
 from migrator.ports import Source
-from migrator.trackers.cursors import Offset, mode_of
 from migrator.trackers.failed_attempts import FailedAttempts
 from migrator.trackers.lenient import integer
-from migrator.trackers.listing import Items
+from migrator.trackers.listing import Items, oddities_of_order
 from migrator.trackers.prefetch import Prefetcher
 from migrator.trackers.strict import number_in
 from migrator.trackers.teampulse.client import Options, TeamPulse
@@ -24,8 +23,6 @@ from migrator.wire import HttpClient
 
 MAX_IDS_PER_FILTER = 20
 """Servers of this age allow 100 nodes in a filter, and `id eq 1 or` makes four."""
-MAX_ATTEMPTS = 3
-"""Attempts at a work item before its failure is final."""
 
 
 class TeamPulseSource(TeamPulse, Source):
@@ -34,7 +31,7 @@ class TeamPulseSource(TeamPulse, Source):
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
         self._prefetchers = {stream: Prefetcher(number_in) for stream in self.capabilities.streams}
-        self._attempts = FailedAttempts(MAX_ATTEMPTS)
+        self._attempts = FailedAttempts()
         self._knows_owners = False  # whether a look-up has found a work item: then one that isn't found doesn't exist
 
     @override
@@ -69,13 +66,10 @@ class TeamPulseSource(TeamPulse, Source):
             if cursor is not None and len(items) < self._options.page_size:
                 await self._listing(stream, first=False).page(cursor)
         except errors.ShortListingError as error:
-            sentences.append(f"{stream}: {error}; as long as it is so, each backup says that it is incomplete")
-        if mode_of(cursor) is Offset:
-            sentences.append(
-                f"{stream} are listed by position and not by id: what is deleted meanwhile costs some requests"
-            )
+            sentences.append(f"{stream}: {error}; until that changes, each backup says that it is incomplete")
+        sentences += oddities_of_order(stream, cursor)
         if stream == "workitems" and items and await self._filtered(f"id eq {number_in(items[0])}", 1) is None:
-            sentences.append("it takes no filter of work items: the owners of files are asked for one by one")
+            sentences.append("it refuses filters of work items: the owners of files are requested one by one")
         return sentences
 
     async def _work_items(self, items: Sequence[Mapping[str, Any]]) -> Page:
@@ -104,9 +98,11 @@ class TeamPulseSource(TeamPulse, Source):
         reasons = {number: str(error) for number, error in failures.items()}
         self._knows_owners = self._knows_owners or bool(refs)
         if missing and not await self._can_look_up():
-            reasons |= dict.fromkeys(missing, "no work item can be looked up, so this one may be there")
-        reasons = {number: f"{reason}; its files are kept as nobody's" for number, reason in sorted(reasons.items())}
-        return refs, [Unread(EntityRef(UNTYPED, str(number)), reason) for number, reason in reasons.items()]
+            reasons |= dict.fromkeys(missing, "no work item can be looked up, so this one may exist")
+        return refs, [
+            Unread(EntityRef(UNTYPED, str(number)), f"{reason}; its files are kept without an owner")
+            for number, reason in sorted(reasons.items())
+        ]
 
     async def _one_by_one(
         self, numbers: Sequence[int], refs: dict[int, EntityRef], failures: dict[int, errors.MigratorError]

@@ -1,8 +1,8 @@
 """Plain GETs to one origin over pooled connections, used for downloads.
 
-A download needs no general client: a request is a few lines, and `response` reads the rest.
+A download needs no general client: the request is a few lines, and `response` reads what comes back.
 
-Beware: the server may close a kept connection at the moment it is used again. A GET without a byte of a response is
+Beware: the server may close an idle connection at the moment it is used again. A GET that got no byte of a response is
 sent once more over a new connection; anything else is left to the retry layer.
 """
 
@@ -20,13 +20,13 @@ from yarl import URL
 
 from migrator.wire.h1.response import H1Response, NoResponseError
 from migrator.wire.resolver import resolve
-from migrator.wire.transport import AGENT, MAX_CLOSE_SECONDS, OutgoingRequest, Transport
+from migrator.wire.transport import AGENT, MAX_CLOSE_SECONDS, MAX_CONNECT_SECONDS, OutgoingRequest, Transport
 
 MAX_IDLE_SECONDS = 15.0
 """Seconds after which an idle connection is not used again."""
 READ_BYTES = 256 * 1024
-MAX_CONNECT_SECONDS = 30.0
-_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""How much is read from a connection at once."""
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class NoConnectionError(ConnectionError):
@@ -40,12 +40,12 @@ class ConnectionPool(Transport):
     """GETs to one origin. Building it does no I/O.
 
     `timeout` is the maximum wait in seconds for the head of a response and for each further read; connecting is limited
-    to MAX_CONNECT_SECONDS, too. At most `most` idle connections are kept; how many are in use is the caller's business.
+    to MAX_CONNECT_SECONDS, too. At most `max_idle` idle connections are kept; the caller limits those in use.
     """
 
-    def __init__(self, origin: URL, *, most: int, timeout: float, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, origin: URL, *, max_idle: int, timeout: float, context: ssl.SSLContext | None = None) -> None:
         self.timeout = timeout
-        self._origin, self._most, self._context = origin, most, context
+        self._origin, self._max_idle, self._context = origin, max_idle, context
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
 
@@ -54,14 +54,14 @@ class ConnectionPool(Transport):
         return self.get(request.url.raw_path_qs, {**AGENT, **request.headers})
 
     async def get(self, target: str, headers: Mapping[str, str]) -> H1Response:
-        """The response, once its head is there; a context. `target` is an encoded path and query, sent as it is."""
-        request = self._spelled(target, headers)
-        if (kept := self._kept()) is not None:
+        """The response, once its head is there. `target` is an encoded path and query, and is sent unchanged."""
+        request = self._encoded(target, headers)
+        if (idle := self._take_idle()) is not None:
             try:
-                return await _asked(kept, request)
+                return await _response_to(request, idle)
             except NoResponseError:
                 pass  # the server closed it meanwhile
-        return await _asked(await self._connect(), request)
+        return await _response_to(request, await self._connect())
 
     @override
     async def close(self) -> None:
@@ -69,13 +69,13 @@ class ConnectionPool(Transport):
         for connection in opened:
             connection.close()
         if opened:
-            await asyncio.wait([connection.gone for connection in opened], timeout=MAX_CLOSE_SECONDS)
+            await asyncio.wait([connection.lost for connection in opened], timeout=MAX_CLOSE_SECONDS)
         for connection in opened:
             connection.forget()
 
     def keep(self, connection: _Connection) -> None:
         """Keep an idle connection for another request, or close it if there are enough."""
-        if len(self._idle) < self._most:
+        if len(self._idle) < self._max_idle:
             self._idle.append(connection)
         else:
             connection.close()
@@ -90,18 +90,18 @@ class ConnectionPool(Transport):
         if connection in self._idle:
             self._idle.remove(connection)
 
-    def _spelled(self, target: str, headers: Mapping[str, str]) -> bytes:
+    def _encoded(self, target: str, headers: Mapping[str, str]) -> bytes:
         lines = [f"GET {target} HTTP/1.1", f"Host: {self._origin.host_port_subcomponent}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        if _FORBIDDEN.search("".join(lines)):
+        if _CONTROL_CHARACTER.search("".join(lines)):
             raise ValueError("a control character in a header or address: it would end the line that it goes into")
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
-    def _kept(self) -> _Connection | None:
+    def _take_idle(self) -> _Connection | None:
         now = asyncio.get_running_loop().time()
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable and now - connection.since < MAX_IDLE_SECONDS:
+            if connection.usable and now - connection.active_at < MAX_IDLE_SECONDS:
                 return connection
             connection.close()
         return None
@@ -110,15 +110,15 @@ class ConnectionPool(Transport):
         loop = asyncio.get_running_loop()
         host, port = self._origin.raw_host or "", self._origin.port or 0
         tls = self._tls()
-        named = host.rstrip(".") if tls else None
+        name = host.rstrip(".") if tls else None
         try:
             async with asyncio.timeout(min(self.timeout, MAX_CONNECT_SECONDS)):
                 addresses = await resolve(host, port)
-                # Not by create_connection alone: uvloop's tries one address after the other.
+                # Not by `create_connection` alone: that of uvloop tries one address after the other.
                 plain_socket = await start_connection(addresses, happy_eyeballs_delay=0.25, interleave=1)
                 connection = _Connection(self, loop)
                 try:
-                    await loop.create_connection(lambda: connection, sock=plain_socket, ssl=tls, server_hostname=named)
+                    await loop.create_connection(lambda: connection, sock=plain_socket, ssl=tls, server_hostname=name)
                 except BaseException:
                     connection.forget()
                     raise
@@ -135,14 +135,14 @@ class ConnectionPool(Transport):
         return self._context
 
 
-async def _asked(connection: _Connection, request: bytes) -> H1Response:
-    answer = connection.ask(request)
+async def _response_to(request: bytes, connection: _Connection) -> H1Response:
+    response = connection.send(request)
     try:
-        await answer.head()
+        await response.head()
     except BaseException:
         connection.close()
         raise
-    return answer
+    return response
 
 
 class _Connection(asyncio.BufferedProtocol):
@@ -151,12 +151,12 @@ class _Connection(asyncio.BufferedProtocol):
     def __init__(self, pool: ConnectionPool, loop: asyncio.AbstractEventLoop) -> None:
         self._pool, self._loop = pool, loop
         self._block = memoryview(bytearray(READ_BYTES))
-        self._answer: H1Response | None = None
+        self._response: H1Response | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
         self._made = False
-        self.since = 0.0
-        self.gone = loop.create_future()
+        self.active_at = 0.0  # when the last wait for bytes began, or the connection became idle
+        self.lost = loop.create_future()
 
     @property
     def usable(self) -> bool:
@@ -167,10 +167,10 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport, self._made = cast("asyncio.Transport", transport), True
         self._pool.opened(self)
 
-    def ask(self, request: bytes) -> H1Response:
-        self._answer = answer = H1Response(self)
+    def send(self, request: bytes) -> H1Response:
+        self._response = response = H1Response(self)
         self._transport.write(request)
-        return answer
+        return response
 
     @override
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -178,14 +178,14 @@ class _Connection(asyncio.BufferedProtocol):
 
     @override
     def buffer_updated(self, nbytes: int) -> None:
-        if self._answer is None:
+        if self._response is None:
             self.close()  # nothing was requested
         else:
-            self._answer.feed(self._block[:nbytes])
+            self._response.feed(self._block[:nbytes])
 
     def forget(self) -> None:
-        """End the connection without being told: uvloop says nothing if `create_connection` is cancelled."""
-        if not self.gone.done():
+        """Treat the connection as lost: uvloop doesn't call `connection_lost` if `create_connection` is cancelled."""
+        if not self.lost.done():
             if self._made:
                 self._transport.abort()
             self.connection_lost(ConnectionAbortedError())
@@ -193,17 +193,17 @@ class _Connection(asyncio.BufferedProtocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.lost(self)
-        self._stop()
-        if self._answer is not None:
-            self._answer.ended(exc)
-        if not self.gone.done():
-            self.gone.set_result(None)
+        self._stop_timer()
+        if self._response is not None:
+            self._response.ended(exc)
+        if not self.lost.done():
+            self.lost.set_result(None)
 
     def watch(self) -> None:
-        # One timer runs on over many waits: a timer for each of them would cost more than the wait.
-        self.since = self._loop.time()
+        # One timer serves many waits: a timer for each of them would cost more than the wait.
+        self.active_at = self._loop.time()
         if self._timer is None:
-            self._timer = self._loop.call_later(self._pool.timeout, self._look)
+            self._timer = self._loop.call_later(self._pool.timeout, self._check_timeout)
 
     def pause(self) -> None:
         self._transport.pause_reading()
@@ -213,9 +213,9 @@ class _Connection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def release(self) -> None:
-        answer, self._answer = self._answer, None
-        if answer is not None and answer.reusable and self.usable:
-            self.since = self._loop.time()
+        response, self._response = self._response, None
+        if response is not None and response.reusable and self.usable:
+            self.active_at = self._loop.time()
             self._pool.keep(self)
         else:
             self.close()
@@ -224,17 +224,17 @@ class _Connection(asyncio.BufferedProtocol):
         """Close at once, whatever is still to come."""
         self._transport.abort()
 
-    def _look(self) -> None:
+    def _check_timeout(self) -> None:
         self._timer = None
-        if self._answer is None or not self._answer.waiting:
+        if self._response is None or not self._response.waiting:
             return
-        left = self.since + self._pool.timeout - self._loop.time()
+        left = self.active_at + self._pool.timeout - self._loop.time()
         if left > 0:
-            self._timer = self._loop.call_later(left, self._look)
+            self._timer = self._loop.call_later(left, self._check_timeout)
         else:
-            self._answer.fail(TimeoutError())
+            self._response.fail(TimeoutError())
 
-    def _stop(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""A response read from a connection: its head, then its body in chunks. Reading pauses while nobody consumes.
+"""A response read from a connection: its head, then its body in chunks. Reading pauses while the reader is slower.
 
 llhttp (through `httptools`) parses it. Each response gets its own parser, so that nothing left over from one of them,
 such as a trailer or half a line, can end up in the next.
@@ -30,7 +30,7 @@ class NoResponseError(ConnectionError):
 
 
 class ProtocolError(ConnectionError):
-    """What came is not HTTP, or a head that is malformed, endless, or an upgrade."""
+    """The bytes are not HTTP, or the head is malformed, too long, or an upgrade."""
 
 
 class IncompleteBodyError(ConnectionError):
@@ -41,42 +41,42 @@ class Connection(Protocol):
     """The connection that a response arrives on."""
 
     def watch(self) -> None:
-        """A reader waits: unless bytes come in time, call the response's `fail` with a `TimeoutError`."""
+        """A reader is waiting: call the response's `fail` with a `TimeoutError` unless bytes come in time."""
 
     def pause(self) -> None:
-        """Stop reading for now."""
+        """Stop reading until `resume`."""
 
     def resume(self) -> None:
         """Read on."""
 
     def release(self) -> None:
-        """The response was read, or is no longer needed."""
+        """The response was read to its end, or is no longer needed."""
 
 
 class H1Response:
     """A response that is arriving: `status` and `headers` once `head` has returned, then the body.
 
-    A context: leaving it gives the connection back, or closes it if the body was not read to its end.
+    A context manager: leaving it gives the connection back, or closes it if the body was not read to its end.
     """
 
     __slots__ = (
-        "_before",
         "_connection",
         "_error",
-        "_head",
-        "_headless",
-        "_lines",
+        "_fields",
+        "_fields_size",
+        "_head_size",
+        "_length_repeated",
         "_parser",
         "_parts",
         "_paused",
-        "_repeats",
+        "_raw_head",
         "_size",
         "_until_close",
         "_waiter",
         "began",
         "complete",
         "headers",
-        "keeps",
+        "keep_alive",
         "status",
     )
 
@@ -84,13 +84,14 @@ class H1Response:
         self.status = 0
         self.headers: CIMultiDict[str] = CIMultiDict()
         self.began = self.complete = False
-        self.keeps = False
+        self.keep_alive = False
         self._connection = connection
         self._parser: HttpResponseParser | None = _parser(self)
-        self._head: list[tuple[bytes, bytes]] = []
-        self._before = bytearray()  # of a head that does not come in one block
-        self._repeats = False
-        self._lines = self._headless = 0
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._fields_size = 0  # in bytes, including trailers
+        self._raw_head = bytearray()  # only kept if the head does not come in one block
+        self._head_size = 0
+        self._length_repeated = False
         self._until_close = self._paused = False
         self._parts: list[bytes] = []
         self._size = 0
@@ -111,13 +112,13 @@ class H1Response:
 
     @property
     def waiting(self) -> bool:
-        """Whether a reader waits for more."""
+        """Whether a reader is waiting for more."""
         return self._waiter is not None
 
     @property
     def reusable(self) -> bool:
-        """Whether the connection may carry another request: exactly the response came, and all of it was read."""
-        return self.complete and self.keeps and not self._paused
+        """Whether the connection may carry another request: the response was read to its end, and nothing followed."""
+        return self.complete and self.keep_alive and not self._paused
 
     async def head(self) -> None:
         """Wait until status and headers are there."""
@@ -140,40 +141,39 @@ class H1Response:
         """The next bytes of the connection."""
         self.began = True
         if self._parser is None:
-            self.keeps = False
+            self.keep_alive = False
             return
         try:
-            if not self._repeats:
+            if not self._length_repeated:
                 self._parser.feed_data(block)
         except (HttpParserError, HttpParserUpgrade) as error:
-            self._repeats = not self.status and self._error is None and "Content-Length" in str(error)
-            if not self._repeats:
-                self.keeps = False
+            self._length_repeated = not self.status and self._error is None and "Content-Length" in str(error)
+            if not self._length_repeated:
+                self.keep_alive = False
                 self.fail(IncompleteBodyError() if self.status else ProtocolError())
         if not self.status:
-            self._before += block
-            self._headless += len(block)
-            if self._repeats:
-                self._read_anew()
-            if (
-                self._headless > 2 * MAX_HEAD_BYTES
-            ):  # `on_header` does not see everything: an endless reason phrase, for example
+            self._raw_head += block
+            self._head_size += len(block)
+            if self._length_repeated:
+                self._parse_again()
+            # `on_header` does not see everything: an endless reason phrase, for example.
+            if self._head_size > 2 * MAX_HEAD_BYTES:
                 self.fail(ProtocolError())
 
-    def _read_anew(self) -> None:
-        """Read the head again once it is complete, without the lines that only repeat the length."""
-        came = bytes(self._before)
-        if (mended := with_one_length(came)) is None:
+    def _parse_again(self) -> None:
+        """Parse the head again once it is complete, without the lines that only repeat the length."""
+        received = bytes(self._raw_head)
+        if (corrected := with_one_length(received)) is None:
             return
-        self._repeats, self._before = False, bytearray()
-        if mended == came:
+        self._length_repeated, self._raw_head = False, bytearray()
+        if corrected == received:
             self.fail(ProtocolError())
         else:
-            self._parser, self._head, self._lines = _parser(self), [], 0
-            self.feed(memoryview(mended))
+            self._parser, self._fields, self._fields_size = _parser(self), [], 0
+            self.feed(memoryview(corrected))
 
     def ended(self, error: Exception | None) -> None:
-        """The connection was lost, which ends a body that is not delimited otherwise."""
+        """The connection was lost, which is the end of a body without length and chunks."""
         if self._until_close and error is None and self._error is None:
             self.on_message_complete()
         elif self.status:
@@ -203,7 +203,7 @@ class H1Response:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    # The callbacks of the parser. An exception in one ends its work on the block.
+    # The callbacks of the parser. If one raises, the parser drops the rest of the block.
 
     def on_message_begin(self) -> None:
         """The first byte of a response; a second response is an error."""
@@ -213,30 +213,30 @@ class H1Response:
     def on_header(self, name: bytes, value: bytes) -> None:
         """A line of the head, or a trailer, which is only counted."""
         size = len(name) + len(value)
-        self._lines += size
-        if size > MAX_LINE_BYTES or self._lines > MAX_HEAD_BYTES or b"\0" in value:
+        self._fields_size += size
+        if size > MAX_LINE_BYTES or self._fields_size > MAX_HEAD_BYTES or b"\0" in value:
             raise ProtocolError
-        self._head.append((name, value))
+        self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is complete; a 1xx is skipped."""
         parser = cast("HttpResponseParser", self._parser)
         status = parser.get_status_code()
         if status < 200:
-            self._head.clear()
+            self._fields.clear()
             return
-        self.headers.extend([(_text(name), _text(value)) for name, value in self._head])
-        coded = self.headers.getall("Transfer-Encoding", [])
-        if coded and [code.strip().lower() for code in coded] != ["chunked"]:
+        self.headers.extend([(_text(name), _text(value)) for name, value in self._fields])
+        codings = self.headers.getall("Transfer-Encoding", [])
+        if codings and [coding.strip().lower() for coding in codings] != ["chunked"]:
             raise ProtocolError
-        self._until_close = not coded and "Content-Length" not in self.headers
-        self.keeps = parser.should_keep_alive()
+        self._until_close = not codings and "Content-Length" not in self.headers
+        self.keep_alive = parser.should_keep_alive()
         self.status = status
         self._wake()
 
     def on_body(self, piece: bytes) -> None:
-        """A piece of the body; a 1xx has none."""
-        if not self.status:
+        """A piece of the body."""
+        if not self.status:  # a 1xx has no body
             raise ProtocolError
         self._parts.append(piece)
         self._size += len(piece)
@@ -252,13 +252,13 @@ class H1Response:
             self._wake()
 
 
-def with_one_length(answer: bytes) -> bytes | None:
+def with_one_length(received: bytes) -> bytes | None:
     """The beginning of a response with its length stated once; None if its head is not complete yet.
 
     Equal lengths come from proxies that repeat each other; they count as one (RFC 9110, 8.6), but llhttp refuses them.
-    A head with different lengths is returned as it is, and refused later.
+    A head with different lengths is returned unchanged, and refused later.
     """
-    head, end, body = answer.partition(b"\r\n\r\n")
+    head, end, body = received.partition(b"\r\n\r\n")
     if not end:
         return None
     if head.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")):
@@ -266,14 +266,14 @@ def with_one_length(answer: bytes) -> bytes | None:
         return None if rest is None else head + end + rest
     values = {value.strip() for line in _LENGTH.findall(head) for value in line.split(b",")}
     if len(values) != 1:
-        return answer
+        return received
     length = b"\r\nContent-Length: " + values.pop()
     return b"".join([_LENGTH.sub(b"", head), length, end, body])
 
 
-def _parser(answer: H1Response) -> HttpResponseParser:
-    """A parser as lenient as aiohttp's: file names put all kinds of bytes into a header."""
-    parser = HttpResponseParser(answer)
+def _parser(response: H1Response) -> HttpResponseParser:
+    """A parser that is as lenient as aiohttp's, because file names bring all kinds of bytes into a header."""
+    parser = HttpResponseParser(response)
     parser.set_dangerous_leniencies(
         lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
     )

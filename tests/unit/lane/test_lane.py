@@ -185,7 +185,7 @@ async def test_answer_that_has_no_body_ends_with_its_head(status, told):
     bare = b"HTTP/1.1 " + status + b"\r\n" + told + b"\r\n"
     for scripts, asked in (((bare, answer(FILE)),), [0, 0]), (((bare + OTHER, stall), (answer(FILE),)), [0, 1]):
         async with Peer(*scripts).serving() as peer:
-            road, found = ConnectionPool(URL(peer.url), most=2, timeout=5), []
+            road, found = ConnectionPool(URL(peer.url), max_idle=2, timeout=5), []
             for _ in range(2):
                 async with await road.get("/a", {}) as one:
                     found.append(await one.readany())
@@ -276,11 +276,11 @@ async def test_name_of_a_file_in_the_head_may_hold_any_byte_but_nul():
 # --- one connection, many answers
 
 
-async def test_connection_is_used_again_and_nothing_of_an_answer_reaches_the_next():
+async def test_connection_is_reused_and_nothing_of_an_answer_reaches_the_next():
     told_twice = "by its length, told three times"
     whole = [BODIES[how] for how in ("in chunks, with trailers", told_twice, "behind 100 and 103", "in chunks")]
     async with Peer((*whole, stall)).serving() as peer:
-        road = ConnectionPool(URL(peer.url), most=4, timeout=5)
+        road = ConnectionPool(URL(peer.url), max_idle=4, timeout=5)
         for number in range(len(whole)):
             async with await road.get("/a", {}) as found:
                 assert "X-Trailer" not in found.headers
@@ -335,7 +335,7 @@ async def test_server_that_closed_a_kept_connection_is_asked_over_a_new_one():
     assert peer.asked == [0, 1]
 
 
-async def test_server_that_closes_a_kept_connection_at_the_request_is_asked_once_more():
+async def test_server_that_closes_a_kept_connection_is_asked_once_more():
     async def close(reader, writer):
         pass
 
@@ -374,7 +374,7 @@ async def test_connection_that_was_idle_too_long_is_not_used_again(monkeypatch):
 
 async def test_no_more_idle_connections_are_kept_than_may_be_open():
     async with Peer((answer(FILE), stall)).serving() as peer:
-        road = ConnectionPool(URL(peer.url), most=2, timeout=5)
+        road = ConnectionPool(URL(peer.url), max_idle=2, timeout=5)
         answers = await asyncio.gather(*(road.get("/a", {}) for _ in range(5)))
         for found in answers:
             async with found:
@@ -406,7 +406,7 @@ async def test_body_that_nobody_wants_any_more_costs_its_connection():
 
 async def test_connection_whose_reading_was_held_back_is_not_used_again():
     async with Peer((answer(bytes(MAX_BUFFERED_BYTES + 1)), stall), (answer(OTHER),)).serving() as peer:
-        road = ConnectionPool(URL(peer.url), most=2, timeout=5)
+        road = ConnectionPool(URL(peer.url), max_idle=2, timeout=5)
         async with await road.get("/a", {}) as found:
             await eventually(lambda: found.complete)
         async with await road.get("/a", {}) as found:
@@ -510,7 +510,7 @@ async def test_body_is_not_read_faster_than_it_is_taken(tmp_path, secure):
                 await asyncio.sleep(0.2)
                 most = sent
                 [connection] = http._transport._files._open
-                assert connection._answer._size <= MIB
+                assert connection._response._size <= MIB
             self.largest += len(chunk)
 
     route = Route(*TlsFiles("source.tls", ca_file=made.ca).contexts()) if secure else DEFAULT_ROUTE
@@ -590,7 +590,7 @@ async def test_request_is_byte_for_byte_what_the_general_client_sends(path):
     ],
 )
 def test_host_is_told_as_the_origin_says(origin, host):
-    request = ConnectionPool(URL(origin), most=1, timeout=1)._spelled("/", {})
+    request = ConnectionPool(URL(origin), max_idle=1, timeout=1)._encoded("/", {})
     assert f"\r\nHost: {host}\r\n".encode() in request
 
 
@@ -618,7 +618,7 @@ async def test_control_character_in_an_address_is_sent_encoded(path, sent, how):
 async def test_address_that_would_end_the_line_is_never_sent(target):
     async with Peer((answer(FILE),)).serving() as peer:
         with pytest.raises(ValueError, match="a control character"):
-            await ConnectionPool(URL(peer.url), most=1, timeout=5).get(target, {})
+            await ConnectionPool(URL(peer.url), max_idle=1, timeout=5).get(target, {})
     assert peer.heads == []
 
 
@@ -656,7 +656,7 @@ async def test_nobody_there_is_told_in_the_same_words_by_both_ways(url):
 
 
 @pytest.mark.parametrize("shown", [{}, {"expired": True}, {"host": "other.example"}])
-async def test_certificate_that_proves_nothing_is_told_in_the_same_words_by_both_ways(tmp_path, shown):
+async def test_invalid_certificate_is_told_in_the_same_words_by_both_transports(tmp_path, shown):
     made = Certificates(tmp_path)
     route = Route(*TlsFiles("source.tls", ca_file=made.ca).contexts()) if shown else DEFAULT_ROUTE
     async with Peer((answer(FILE),)).serving(made.server(**shown)) as peer, client(peer.url, route=route) as http:
@@ -793,11 +793,11 @@ def test_answer_is_the_same_in_whatever_pieces_it_comes():
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
-async def test_connection_that_is_cancelled_when_it_has_just_been_made_holds_nobody_up(tmp_path, secure):
+async def test_connection_cancelled_just_after_it_was_made_blocks_nobody(tmp_path, secure):
     made = Certificates(tmp_path)
     route = Route(*TlsFiles("t", ca_file=made.ca).contexts()) if secure else DEFAULT_ROUTE
     async with Peer((stall,)).serving(made.server() if secure else None) as peer:
-        road = ConnectionPool(URL(peer.url), most=4, timeout=5, context=route.own_origin)
+        road = ConnectionPool(URL(peer.url), max_idle=4, timeout=5, context=route.own_origin)
         opened = road.opened
 
         def opened_and_cancelled(connection):
@@ -862,7 +862,7 @@ async def test_program_does_not_wait_for_a_name_server_that_is_away():
 async def test_connection_of_whose_end_nobody_tells_is_forgotten(monkeypatch):
     monkeypatch.setattr(pool, "MAX_CLOSE_SECONDS", 0.05)
     async with Peer((answer(FILE), stall)).serving() as peer:
-        road = ConnectionPool(URL(peer.url), most=4, timeout=5)
+        road = ConnectionPool(URL(peer.url), max_idle=4, timeout=5)
         async with await road.get("/x", {}) as found:
             assert await found.readany() == FILE
         [connection] = road._open

@@ -1,8 +1,9 @@
-"""Where the program touches the world, and what a seed lets happen there: a fault, a delay, a kill, a power cut.
+"""Crash points, where the program touches the world, and what is injected there: a fault, a delay, a kill, a power cut.
 
-The one idea: every edge asks `FaultInjector.at` before (and, where something took effect, after) it does its work.
-Fate counts the edges of a run and kills at one of them, chosen beforehand; at any other it may fail, by chance.
-The one trap: an edge that is reached after the kill belongs to a process that is no more, so it does nothing.
+Each crash point calls `FaultInjector.at` before its work and, where something took effect, after it. The injector
+counts them, kills the run at one that the plan names, and lets any other fail by chance.
+
+Beware: a crash point that is reached after the kill belongs to a dead process, so it does nothing.
 """
 
 from __future__ import annotations
@@ -47,12 +48,12 @@ CALLS = ("create", "write_all", "write_at", "sync_files", "rename", "sync_folder
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """How bad it gets: the edge of the kill (0: none) or of a stop, and the chance of a fault at each edge.
+    """The crash point of the kill (0: none) or of a stop, and the chance of a fault at each crash point.
 
-    With `kill_on` the kill is at the n-th of the edges with this word, which so are reached though they are rare.
-    `away`: the storage behind the source is, so each download answers 404. `short`: this listing of the source ends
-    before its total, however often it is read. From the edge `ends_at` on nobody answers any more, or, where
-    `refuses`, whoever answers takes these credentials no longer.
+    With `kill_on` the kill is at the n-th crash point with this word, so that rare ones are reached, too.
+    `away`: the storage behind the source is away, so each download answers 404. `short`: this listing of the source
+    ends before its total at each reading. From crash point `ends_at` on the tracker answers no more, or, with
+    `refuses`, refuses the credentials.
     """
 
     kill_at: int = 0
@@ -67,32 +68,32 @@ class FaultPlan:
     refuses: bool = False
 
 
-CALM = FaultPlan()
+NO_FAULTS = FaultPlan()
 
 
 class FaultInjector:
-    """What happens in one run. `trace` lists the edges in the order they were reached."""
+    """What happens in one run. `trace` lists the crash points in the order they were reached."""
 
-    def __init__(self, rng: random.Random, weather: FaultPlan, files: ForgetfulDisk) -> None:
-        self.rng, self.weather = rng, weather
+    def __init__(self, rng: random.Random, plan: FaultPlan, files: ForgetfulDisk) -> None:
+        self.rng, self.plan = rng, plan
         self.disk = files
         self.trace: list[str] = []
         self._counted = 0
         self.dead = False
         self.stop = asyncio.Event()
 
-    def at(self, edge: str) -> None:
-        """The run is at an edge; it may be its last."""
+    def at(self, crash_point: str) -> None:
+        """The run is at a crash point; it may be its last."""
         if self.dead:
             return
-        self.trace.append(edge)
-        if len(self.trace) == self.weather.stop_at:
+        self.trace.append(crash_point)
+        if len(self.trace) == self.plan.stop_at:
             self.stop.set()
-        if self.weather.kill_on in edge:
+        if self.plan.kill_on in crash_point:
             self._counted += 1
-        if self._counted == self.weather.kill_at and self.weather.kill_on in edge:
+        if self._counted == self.plan.kill_at and self.plan.kill_on in crash_point:
             self.dead = True
-            raise Killed(edge)
+            raise Killed(crash_point)
 
     def expect_safe(self, catalog: CatalogDatabase) -> None:
         """What the catalog is about to say is stored must be safe on the disk: its bytes, and its name."""
@@ -111,136 +112,138 @@ class FaultInjector:
 
 
 @contextmanager
-def simulated(fate: FaultInjector) -> Iterator[None]:
-    """The program's edges to disk and database are those of this fate while the context lasts."""
+def simulated(injector: FaultInjector) -> Iterator[None]:
+    """Put the crash points of this injector into the program while the context lasts."""
     numbers = iter(range(10**9))
     with (
-        _disk(fate),
+        _disk(injector),
         patch.object(layout, "token_hex", lambda _: f"{next(numbers):016x}"),
-        patch.object(CatalogDatabase, "transaction", _transactions(fate, CatalogDatabase.transaction)),
-        patch.object(Database, "execute", _reads(fate, Database.execute)),
-        patch.object(recorder, "SMALL", SMALL),
+        patch.object(CatalogDatabase, "transaction", _transactions(injector, CatalogDatabase.transaction)),
+        patch.object(Database, "execute", _reads(injector, Database.execute)),
+        patch.object(recorder, "MAX_IN_MEMORY_BYTES", SMALL),
         patch.object(keeper, "MIN_GROWTH_BYTES", 0),
-        patch.object(aiohttp.ClientSession, "_request", _requests(fate, aiohttp.ClientSession._request)),
-        patch.object(ConnectionPool, "get", _downloads(fate, ConnectionPool.get)),
+        patch.object(aiohttp.ClientSession, "_request", _requests(injector, aiohttp.ClientSession._request)),
+        patch.object(ConnectionPool, "get", _downloads(injector, ConnectionPool.get)),
     ):
         yield
 
 
 @contextmanager
-def _disk(fate: FaultInjector) -> Iterator[None]:
+def _disk(injector: FaultInjector) -> Iterator[None]:
     with ExitStack() as stack:
         for name in CALLS:
-            stack.enter_context(patch.object(disk, name, _call(fate, name, getattr(fate.disk, name))))
+            stack.enter_context(patch.object(disk, name, _call(injector, name, getattr(injector.disk, name))))
         yield
 
 
-def _call(fate: FaultInjector, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    def edge(*args: Any) -> Any:
-        if fate.dead:
+def _call(injector: FaultInjector, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapped(*args: Any) -> Any:
+        if injector.dead:
             return os.open(os.devnull, os.O_WRONLY) if name == "create" else None
-        fate.at(f"before {name}")
-        if name != "remove" and fate.strikes(fate.weather.disk):
+        injector.at(f"before {name}")
+        if name != "remove" and injector.strikes(injector.plan.disk):
             if name == "write_all":
                 call(args[0], args[1][: len(args[1]) // 2])
             if name == "write_at":
                 call(args[0], args[1], args[2][: len(args[2]) // 2])
-            number = fate.rng.choice([errno.ENOSPC, errno.EIO, errno.EMFILE])
+            number = injector.rng.choice([errno.ENOSPC, errno.EIO, errno.EMFILE])
             raise OSError(number, os.strerror(number))
         result = call(*args)
         if name not in {"create", "remove"}:
-            fate.at(f"after {name}")
+            injector.at(f"after {name}")
         return result
 
-    return edge
+    return wrapped
 
 
-def _transactions(fate: FaultInjector, writing: Callable[[CatalogDatabase], Any]) -> Callable[[CatalogDatabase], Any]:
+def _transactions(
+    injector: FaultInjector, writing: Callable[[CatalogDatabase], Any]
+) -> Callable[[CatalogDatabase], Any]:
     @contextmanager
     def transaction(self: CatalogDatabase) -> Iterator[None]:
-        if fate.dead:
+        if injector.dead:
             raise Killed("a dead process writes no rows")
-        fate.at("begin")
+        injector.at("begin")
         with writing(self):
             yield
-            fate.expect_safe(self)
-            fate.at("commit")
-            if fate.strikes(fate.weather.disk):
+            injector.expect_safe(self)
+            injector.at("commit")
+            if injector.strikes(injector.plan.disk):
                 raise sqlite3.OperationalError("database or disk is full")
-        if self._journal.position is not None and fate.rng.random() < 0.1:
-            fate.disk.remember(self)
-        fate.at("committed")
+        if self._journal.position is not None and injector.rng.random() < 0.1:
+            injector.disk.remember(self)
+        injector.at("committed")
 
     return transaction
 
 
-def _reads(fate: FaultInjector, execute: Callable[..., Any]) -> Callable[..., Any]:
-    def edge(self: Database, sql: str, *args: Any) -> Any:
-        if fate.strikes(fate.weather.disk / 4):
+def _reads(injector: FaultInjector, execute: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapped(self: Database, sql: str, *args: Any) -> Any:
+        if injector.strikes(injector.plan.disk / 4):
             raise sqlite3.OperationalError("disk I/O error")
         return execute(self, sql, *args)
 
-    return edge
+    return wrapped
 
 
-def _requests(fate: FaultInjector, request: Callable[..., Any]) -> Callable[..., Any]:
-    async def edge(self: aiohttp.ClientSession, method: str, url: Any, **how: Any) -> Any:
-        fate.at(f"request {method} {url.path}")
+def _requests(injector: FaultInjector, request: Callable[..., Any]) -> Callable[..., Any]:
+    async def wrapped(self: aiohttp.ClientSession, method: str, url: Any, **how: Any) -> Any:
+        injector.at(f"request {method} {url.path}")
         response = await request(self, method, url, **how)
         try:
-            fate.at(f"answer {method} {url.path}")
+            injector.at(f"answer {method} {url.path}")
         except Killed:
             response.close()
             raise
         return response
 
-    return edge
+    return wrapped
 
 
-def _downloads(fate: FaultInjector, get: Callable[..., Any]) -> Callable[..., Any]:
-    async def edge(self: ConnectionPool, target: str, headers: Any) -> Any:
+def _downloads(injector: FaultInjector, get: Callable[..., Any]) -> Callable[..., Any]:
+    async def wrapped(self: ConnectionPool, target: str, headers: Any) -> Any:
         path = target.partition("?")[0]
-        fate.at(f"request GET {path}")
+        injector.at(f"request GET {path}")
         answer = await get(self, target, headers)
         try:
-            fate.at(f"answer GET {path}")
+            injector.at(f"answer GET {path}")
         except Killed:
             await answer.__aexit__()
             raise
         return answer
 
-    return edge
+    return wrapped
 
 
 OF_SOURCES = {"read", "attachments_of", "download", "still_lists"}
 
 
-class Weathered(MemoryTracker):
-    """A tracker behind a network; `fate` is that of the run that is under way."""
+class FaultyTracker(MemoryTracker):
+    """A tracker behind a network; `injector` is that of the run that is under way."""
 
-    fate = FaultInjector(random.Random(0), CALM, ForgetfulDisk())
+    injector = FaultInjector(random.Random(0), NO_FAULTS, ForgetfulDisk())
 
     async def called(self, verb: str, key: str) -> None:
         """Before each verb, and after those that change something."""
-        fate = self.fate
-        fate.at(f"{verb} {key}")
-        if fate.weather is CALM:
+        injector = self.injector
+        injector.at(f"{verb} {key}")
+        if injector.plan is NO_FAULTS:
             return
-        if fate.strikes(0.3):
-            await asyncio.sleep(fate.rng.random() * 3)
-        if not fate.dead and 0 < fate.weather.ends_at <= len(fate.trace):
-            raise (errors.AuthError if fate.weather.refuses else errors.ConnectError)("from now on")
-        if not fate.dead and fate.weather.away and verb == "download":
+        if injector.strikes(0.3):
+            await asyncio.sleep(injector.rng.random() * 3)
+        if not injector.dead and 0 < injector.plan.ends_at <= len(injector.trace):
+            raise (errors.AuthError if injector.plan.refuses else errors.ConnectError)("from now on")
+        if not injector.dead and injector.plan.away and verb == "download":
             raise errors.GoneError("status 404: the storage is away")
-        if not fate.dead and verb == "read" and fate.weather.short == key:
+        if not injector.dead and verb == "read" and injector.plan.short == key:
             raise errors.ShortListingError("the listing ended before its total")
-        if fate.strikes(fate.weather.network):
+        if injector.strikes(injector.plan.network):
             raise self._fault(verb)
-        if fate.dead:
+        if injector.dead:
             raise Killed(verb)
 
     def _fault(self, verb: str) -> errors.MigratorError:
-        rng = self.fate.rng
+        rng = self.injector.rng
         if verb in {"uploaded", "created"}:
             return errors.OutcomeUnknownError("the answer was lost", finished=rng.random() < 0.3)
         if verb == "deleted":
@@ -262,16 +265,16 @@ class Weathered(MemoryTracker):
 
     async def send(self, attachment: Attachment, sink: Sink) -> None:
         """As it is; or cut with an error; or, with the worst of servers, another body without any error."""
-        fate, content = self.fate, self.content.get(attachment.id)
-        if content is None or not fate.strikes(fate.weather.network):
+        injector, content = self.injector, self.content.get(attachment.id)
+        if content is None or not injector.strikes(injector.plan.network):
             await super().send(attachment, sink)
             return
         told = None if self.capabilities.reports_size else len(content)
-        await sink.start(BodyFacts(attachment.media_type, told, named=fate.rng.random() < 0.5))
-        cut = content[: fate.rng.randrange(len(content) + 1)]
+        await sink.start(BodyFacts(attachment.media_type, told, named=injector.rng.random() < 0.5))
+        cut = content[: injector.rng.randrange(len(content) + 1)]
         for at in range(0, len(cut), CHUNK_BYTES):
             await sink.write(cut[at : at + CHUNK_BYTES])
-        way = fate.rng.choice(["breaks off", "ends early", "page"])
+        way = injector.rng.choice(["breaks off", "ends early", "page"])
         page = b"<!DOCTYPE html><html><title>Log in</title></html>" if way == "page" else b""
         if page:
             await sink.write(page)

@@ -49,5 +49,5 @@ def test_whole_numbers_come_as_numbers_or_as_text(value, number):
     assert integer(value) == number
 
 
-def test_records_leaves_out_what_is_no_object():
+def test_objects_of_a_list_are_kept_and_all_else_is_left_out():
     assert as_objects([{"a": 1}, 7, None, {}]) == [{"a": 1}, {}]

@@ -44,7 +44,7 @@ async def test_one_walk_answers_for_all_and_what_was_made_is_known():
     assert there.walks == 1
 
 
-async def test_after_a_write_without_an_answer_it_is_looked_for_until_it_is_found():
+async def test_a_marker_without_an_answer_is_looked_for_until_it_is_found():
     there = Walked()
     marks = MarkerIndex(there.walk)
     assert await marks.find(NEW) is None
@@ -78,7 +78,7 @@ async def test_a_teampulse_that_ignores_filters_is_walked(monkeypatch):
             await target.close()
 
 
-async def test_a_targetprocess_that_ignores_conditions_gets_no_stub_rather_than_two():
+async def test_a_targetprocess_that_ignores_filters_gets_no_stub_rather_than_two():
     from aiohttp import web
 
     async def everything(_):

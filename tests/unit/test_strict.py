@@ -42,8 +42,8 @@ def test_each_item_of_a_list_is_read_or_one_failure(items):
 @pytest.mark.parametrize(
     ("item", "reason"),
     [
-        (None, "it is no JSON object"),
-        ("<html>", "it is no JSON object"),
+        (None, "it is not a JSON object"),
+        ("<html>", "it is not a JSON object"),
         ({}, "an item of the answer has no id"),
         ({"id": "x"}, "an item of the answer has no id"),
         ({"id": -1}, "an item of the answer has no id"),

@@ -1,9 +1,10 @@
 """One seed over HTTP: the adapters of two trackers, real sockets, a server that fails, a program that is killed.
 
-The one idea: the sandbox of a tracker runs in the simulated loop beside the program and answers at a socket that
-outlives both; a kill ends the two of them, and what the tracker holds stays, as behind a network.
-The one trap: a seed draws its pair and its kills, but what the operating system does with a socket is its own affair,
-so a seed gives the same weather each time and not always the same trace.
+The sandbox of a tracker runs in the simulated loop beside the program and answers at a socket that outlives both; a
+kill ends the two of them, and what the tracker holds stays, as behind a network.
+
+Beware: a seed draws the trackers and the fault plans, but not what the operating system does with a socket, so it
+gives the same faults each time and not always the same trace.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from migrator.trackers import adapter
 from migrator.wire.client import HttpClient
 from tests.simulation import loop
 from tests.simulation.disk import ForgetfulDisk
-from tests.simulation.edges import CALM, FaultInjector, FaultPlan, ViolationError, simulated
+from tests.simulation.faults import NO_FAULTS, FaultInjector, FaultPlan, ViolationError, simulated
 from tests.simulation.story import HAS_TABLES, archived
 from tests.support.parts import PATIENCE, rows, run_backup, run_load, run_verify
 from tests.system.test_pairs import FOUR, OPTIONS, assert_there_once, mapped
 
 FAULTY = ("stalled", "login_page", "redirected", "gzipped", "dribbled")
-EDGES = {"backup": 400, "load": 250}
-"""About so many edges a whole run has."""
+CRASH_POINTS = {"backup": 400, "load": 250}
+"""About how many crash points a whole run has."""
 
 
 @dataclass(slots=True)
@@ -59,51 +60,53 @@ class Place:
             await self.sandbox.stop()
 
 
-class Storm:
+class HttpStory:
     """The world of a seed. `log` tells what happened; `faults` counts what struck."""
 
     def __init__(self, seed: int, root: Path, source: Place, target: Place) -> None:
         self.seed, self.root, self.source, self.target = seed, root, source, target
         self.rng, self.disk = random.Random(seed), ForgetfulDisk()
-        self.edges = 0
+        self.crash_points = 0
         self.log = [f"{source.sandbox.tracker} -> {target.sandbox.tracker}"]
 
     def expect(self, holds: object, what: str) -> None:
         """Raise `ViolationError` unless it holds."""
         if not holds:
-            raise ViolationError("\n".join([f"storm {self.seed}: {what}", *self.log]))
+            raise ViolationError("\n".join([f"seed {self.seed} over HTTP: {what}", *self.log]))
 
-    def run(self, job: str, fate: FaultInjector, faults: Faults) -> dict[str, Any] | None:
+    def run(self, job: str, injector: FaultInjector, faults: Faults) -> dict[str, Any] | None:
         """One run as a process of its own; None if it was killed."""
         self.disk.catalog = b""
         work = self._backup if job == "backup" else self._load
         self.source.sandbox.faults = self.target.sandbox.faults = faults
         try:
-            with simulated(fate):
-                summary: dict[str, Any] = loop.run(work(self.root / "archive", fate), fate.rng)
-        except loop.Killed as edge:
-            self.log.append(f"{job}: killed at edge {len(fate.trace)}, {edge}; {dict(faults.injected)}")
-            if fate.weather.power_cut:
+            with simulated(injector):
+                summary: dict[str, Any] = loop.run(work(self.root / "archive", injector), injector.rng)
+        except loop.Killed as crash_point:
+            self.log.append(
+                f"{job}: killed at crash point {len(injector.trace)}, {crash_point}; {dict(faults.injected)}"
+            )
+            if injector.plan.power_cut:
                 self.disk.power_cut(self.rng, self.root / "archive")
                 if (self.root / "archive" / "catalog.db").exists():
                     Catalog(self.root / "archive").close()  # it catches up with its manifest
             return None
         finally:
-            self.edges += len(fate.trace)
-        self.log.append(f"{job}: {summary['status']} after {len(fate.trace)} edges; {dict(faults.injected)}")
+            self.crash_points += len(injector.trace)
+        self.log.append(f"{job}: {summary['status']} after {len(injector.trace)} crash points; {dict(faults.injected)}")
         return summary
 
-    async def _backup(self, archive: Path, fate: FaultInjector) -> dict[str, Any]:
+    async def _backup(self, archive: Path, injector: FaultInjector) -> dict[str, Any]:
         async with self.source.client() as (parts, http, options):
             source = parts.source(http, options)
-            summary = await run_backup(None, archive, source=source, stop=fate.stop)
+            summary = await run_backup(None, archive, source=source, stop=injector.stop)
             await source.close()
             return summary
 
-    async def _load(self, archive: Path, fate: FaultInjector) -> dict[str, Any]:
+    async def _load(self, archive: Path, injector: FaultInjector) -> dict[str, Any]:
         async with self.target.client() as (parts, http, options):
             target = RetryingTarget(parts.target(http, options), PATIENCE)
-            return await run_load(None, archive, self.mapping(), target=target, uploads=3, stop=fate.stop)
+            return await run_load(None, archive, self.mapping(), target=target, uploads=3, stop=injector.stop)
 
     def mapping(self) -> dict[EntityRef, tuple[EntityRef, ...]]:
         """Each entity with files to one of the target's."""
@@ -114,39 +117,39 @@ class Storm:
         return mapped(self.root, self.target.sandbox)
 
     def disturbed(self, job: str) -> Iterator[tuple[FaultInjector, Faults]]:
-        """The weather of a few bad runs."""
+        """The fault plans of a few runs."""
         for _ in range(self.rng.randint(1, 3)):
             rng = random.Random(self.rng.random())
-            weather = FaultPlan(kill_at=rng.randint(1, EDGES[job]), power_cut=rng.random() < 0.5)
+            plan = FaultPlan(kill_at=rng.randint(1, CRASH_POINTS[job]), power_cut=rng.random() < 0.5)
             faults = Faults.transient(rng.choice([0.0, 0.05, 0.2]), seed=self.seed)
             faults.lose_upload_rate = rng.choice([0.0, 0.1])
             for turn in range(2):
                 setattr(faults, FAULTY[(self.seed + turn * 2) % len(FAULTY)], 0.15)
             if job == "backup" and rng.random() < 0.2:  # the storage is away for a night
                 faults.gone = {file.id for file in self.source.sandbox.world.attachments}
-            yield FaultInjector(rng, weather, self.disk), faults
+            yield FaultInjector(rng, plan, self.disk), faults
 
-    def calm(self) -> tuple[FaultInjector, Faults]:
-        """No weather at all."""
-        return FaultInjector(random.Random(self.seed), CALM, self.disk), Faults()
+    def no_faults(self) -> tuple[FaultInjector, Faults]:
+        """No faults."""
+        return FaultInjector(random.Random(self.seed), NO_FAULTS, self.disk), Faults()
 
     def backups(self) -> None:
         """Disturbed ones, then one that must complete with the archive of an undisturbed one."""
         sandbox = self.source.sandbox
-        for fate, faults in [*self.disturbed("backup"), self.calm()]:
+        for injector, faults in [*self.disturbed("backup"), self.no_faults()]:
             had, seen = self.recorded(), sandbox.downloads.copy()
-            summary = self.run("backup", fate, faults)
+            summary = self.run("backup", injector, faults)
             again = {id_ for id_ in had if sandbox.downloads[int(id_)] != seen[int(id_)]}
             self.expect(not again, f"downloaded again although recorded: {again}")
             self.expect(had.items() <= self.recorded().items(), "what was recorded stays recorded")
         self.expect(summary and summary["status"] == "complete", f"the last backup is complete: {summary}")
         undisturbed = self.root / "undisturbed"
-        fate, sandbox.faults = self.calm()
-        with simulated(fate):
-            loop.run(self._backup(undisturbed, fate), fate.rng)
-            verified = loop.run(run_verify(self.root / "archive"), fate.rng)
+        injector, sandbox.faults = self.no_faults()
+        with simulated(injector):
+            loop.run(self._backup(undisturbed, injector), injector.rng)
+            verified = loop.run(run_verify(self.root / "archive"), injector.rng)
         same = archived(self.root / "archive") == archived(undisturbed)
-        self.expect(same, "the archive is that of a calm run")
+        self.expect(same, "the archive is that of a run without faults")
         self.expect(not verified["problems"], f"verify finds nothing: {verified}")
 
     def recorded(self) -> dict[str, str]:
@@ -158,19 +161,19 @@ class Storm:
 
     def loads(self) -> None:
         """Disturbed ones, then one that must complete, with each file at the target once."""
-        for fate, faults in [*self.disturbed("load"), self.calm()]:
-            summary = self.run("load", fate, faults)
+        for injector, faults in [*self.disturbed("load"), self.no_faults()]:
+            summary = self.run("load", injector, faults)
         self.expect(summary and summary["status"] == "complete", f"the last load is complete: {summary}")
         assert_there_once(self.root, self.target.sandbox, self.pairs(), describes=False)
 
 
-def storm(seed: int, root: Path) -> Storm:
+def simulate_over_http(seed: int, root: Path) -> HttpStory:
     """The whole story of a seed in a folder of its own; raises `ViolationError`, or `AssertionError` for a target."""
     rng = random.Random(f"storm {seed}")
     source, target = FOUR[seed % 4], rng.choice(FOUR)
     world = World.generate(entities=14, attachments=16, median_bytes=600, large_bytes=20_000)
     with ExitStack() as stack:
-        found = Storm(seed, root, _place(stack, source, world), _place(stack, target, world.without_attachments()))
+        found = HttpStory(seed, root, _place(stack, source, world), _place(stack, target, world.without_attachments()))
         found.backups()
         found.loads()
     return found

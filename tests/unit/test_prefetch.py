@@ -156,7 +156,7 @@ async def test_who_reads_the_first_page_only_asks_for_no_more():
     assert len(server.asked) == 1
 
 
-async def test_nothing_is_under_way_when_it_is_closed_though_the_server_says_nothing():
+async def test_close_leaves_no_request_open_though_the_server_is_silent():
     server, ahead = Server(list(range(1, 100))), Prefetcher(number_of)
 
     async def ask(way: PageRequest) -> PageItems:

@@ -1,0 +1,167 @@
+"""Parts of summaries for people: the headline, and lists of files that failed, are damaged, altered or left behind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from migrator.model import Altered
+from migrator.pipeline.summary import (
+    AlteredUpload,
+    BlobFile,
+    Failure,
+    LoadSummary,
+    Problem,
+    RunSummary,
+    Summary,
+    UnmappedFile,
+)
+from migrator.printable import LINES, printable
+
+MAX_SHOWN = 10
+"""Lines shown of a list; `--json` has all of them."""
+
+_COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
+
+
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {singular if number == 1 else plural or f'{singular}s'}"
+
+
+def print_headline(out: Console, summary: Summary, title: str = "") -> None:
+    """The command, its run, how it ended, and after how many seconds."""
+    number = f" (run {summary.run})" if summary.run else ""
+    seconds, status = summary.seconds if isinstance(summary, RunSummary) else None, str(summary.status)
+    duration = "" if seconds is None else f" in {seconds:.1f} s"
+    out.print(
+        Text(f"{title or summary.command}{number}: "), Text(status, _COLOURS.get(status, "red")), duration, sep=""
+    )
+
+
+def shown(text: str, style: str = "") -> Text:
+    """Text that may come from a tracker, safe to print."""
+    return Text(printable(text, LINES), style)
+
+
+def print_line(out: Console, text: str, style: str = "") -> None:
+    """Print text that may come from a tracker, on one line."""
+    out.print(shown(" ".join(text.split("\n")), style))
+
+
+def print_first(out: Console, lines: Sequence[str], more: str = "(--json shows all)") -> None:
+    """Print the first few lines, and how many more there are."""
+    for line in lines[:MAX_SHOWN]:
+        print_line(out, f"  {line}")
+    if len(lines) > MAX_SHOWN:
+        out.print(f"  ... and {len(lines) - MAX_SHOWN} more {more}")
+
+
+def print_general_failures(out: Console, failures: Iterable[Failure]) -> list[Failure]:
+    """Print failures that belong to no file or entity, such as a listing, and return the others."""
+    others = []
+    for failure in failures:
+        if failure.owner.kind or failure.owner.id or failure.attachment:
+            others.append(failure)
+        else:
+            out.print(shown(f"{failure.name}: {failure.reason}", "red"))
+    return others
+
+
+def print_altered(out: Console, summary: LoadSummary) -> None:
+    """Files that arrived, but that the target altered."""
+    altered = summary.altered or ()
+    if altered:
+        out.print(Text(f"{len(altered)} files have arrived, and the target altered them", "yellow"))
+    print_first(out, [f"{_file_name(upload)}: {_alteration(upload.how)}" for upload in altered])
+
+
+def _alteration(how: Altered) -> str:
+    if "name" in how:
+        return f"sent as {how['name']['sent']!r}, called {how['name']['found']!r} there"
+    if "content" in how:
+        return "its text was re-encoded"
+    return f"{how['size']['sent']} bytes, listed there as {how['size']['found']}"
+
+
+def print_left(out: Console, summary: LoadSummary) -> None:
+    """What a load left behind: mapping rows that match nothing, and files without a row."""
+    if rows := summary.unmatched_rows:
+        out.print(Text(f"{len(rows)} rows of the mapping name nothing in the archive", "yellow"))
+        print_first(out, [f"{row.kind} {row.entity}" + (f" (line {row.line})" if row.line else "") for row in rows])
+    if files := summary.unmapped_files:
+        out.print(Text(f"{len(files)} files belong to entities without a row in the mapping", "yellow"))
+        print_first(out, [_file_name(file) for file in files])
+
+
+def _file_name(file: AlteredUpload | UnmappedFile | BlobFile) -> str:
+    return f"{file.kind} {file.entity}".strip() + f" {file.name}"
+
+
+def print_changed(out: Console, summary: LoadSummary) -> None:
+    """Files at target entities to which the mapping no longer sends them."""
+    by_place: Counter[str] = Counter()
+    for row in summary.changed or ():
+        now = ", ".join(map(str, row.now)) or "nowhere"
+        former = f"{row.target_kind} {row.target_id}".strip()
+        by_place[f"{row.kind} {row.entity}: went to {former}, belongs to {now}"] += 1
+    if by_place and summary.moved is None:
+        out.print(Text(f"{by_place.total()} files are at entities that the mapping names no more", "yellow"))
+        out.print("(load --move-changed deletes there what has arrived at the new ones)")
+    print_first(out, [f"{place}: {count} files" for place, count in by_place.items()])
+
+
+def print_failures(out: Console, failures: Iterable[Failure], accepted: Iterable[Failure] | None = None) -> None:
+    """Failures grouped by reason, each reason with its first files; those that are accepted apart, and last."""
+    _print_by_reason(out, failures, "failed", "yellow")
+    _print_by_reason(out, accepted or (), "failed, and accepted", "dim")
+
+
+def _print_by_reason(out: Console, failures: Iterable[Failure], what_happened: str, style: str) -> None:
+    by_reason: dict[str, list[str]] = {}
+    for failure in failures:
+        words = [f"{failure.owner.kind} {failure.owner.id}".strip(), failure.name]
+        words += [f"(attachment {failure.attachment})"] if failure.attachment else []
+        by_reason.setdefault(failure.reason, []).append(" ".join(filter(None, words)))
+    for reason, items in sorted(by_reason.items(), key=lambda group: -len(group[1])):
+        out.print(shown(f"{len(items)} {what_happened}: {reason}", style))
+        print_first(out, items)
+
+
+def print_problems(out: Console, problems: Sequence[Problem]) -> None:
+    """Each problem with its files, and what to do next."""
+    for problem in problems:
+        detail = f" ({problem.detail})" if problem.detail is not None else ""
+        out.print(shown(f"  {problem.code} {problem.problem}: {problem.path}{detail}", "red"))
+        for line in _file_lines(problem.files or ()):
+            print_line(out, f"      {line}")
+    for line in _remedies(problems):
+        out.print(Text(line))
+
+
+def _file_lines(files: Sequence[BlobFile]) -> Iterator[str]:
+    for file in files[:MAX_SHOWN]:
+        gone = " (gone from the source)" if file.status == "gone" else ""
+        yield f"{_file_name(file)} (attachment {file.attachment}){gone}"
+    if len(files) > MAX_SHOWN:
+        yield f"... and {len(files) - MAX_SHOWN} more (--json shows more)"
+
+
+def _remedies(problems: Sequence[Problem]) -> Iterator[str]:
+    """What to do next, by kind of damage."""
+    codes = {problem.code for problem in problems}
+    files_of_each = [problem.files for problem in problems if problem.files is not None]
+    at_the_source = [any(file.status != "gone" for file in files) for files in files_of_each]
+    if any(at_the_source):
+        yield "next: `migrator backup CONFIG` fetches these files again, where the source still has them"
+    if not all(at_the_source):
+        yield "next: what the source no longer has can only come from a copy of this archive: put its blob in place"
+    if "E03" in codes:
+        yield "next: what the archive doesn't know is somebody else's: look at it, and take it away"
+    if any(code.startswith("E1") for code in codes):
+        yield "next: `migrator rebuild` makes the catalog anew from what the archive holds"
+    if any(code.startswith("E2") for code in codes):
+        yield "next: a backup, load or rebuild writes the manifest anew"
