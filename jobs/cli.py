@@ -35,6 +35,7 @@ COMMANDS = {
     "accept": "accept failures that nobody can mend, so that they no longer count",
     "snapshots": "the states that the archive remembers, one for each complete backup",
     "diff": "what changed between two snapshots",
+    "restore": "put files that the source lost back onto it",
     "prune": "forget snapshots by rules, and delete what nothing needs any more",
     "export": "write the files under their own names: a folder, a bag or a ZIP file",
     "report": "write one page for the files: source, archive and target, entity by entity",

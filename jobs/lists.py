@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from migrator.model import Altered
 from migrator.pipeline.summary import (
     AlteredUpload,
     BlobFile,
+    ContentCounts,
+    DeletionCounts,
+    DryRunCounts,
     Failure,
     LoadSummary,
+    MapCounts,
     Problem,
+    RestoreCounts,
+    RestoreSummary,
     RunSummary,
     Summary,
     UnmappedFile,
+    UploadCounts,
 )
 from migrator.printable import LINES, printable
+from migrator.units import human_size
 
+Counts = UploadCounts | RestoreCounts | DeletionCounts | DryRunCounts | ContentCounts | MapCounts
 MAX_SHOWN = 10
 """Lines shown of a list; `--json` has all of them."""
 
@@ -60,6 +71,23 @@ def print_first(out: Console, lines: Sequence[str], more: str = "(--json shows a
         out.print(f"  ... and {len(lines) - MAX_SHOWN} more {more}")
 
 
+def rows_of(counts: Counts | dict[str, int], group: str = "") -> Iterator[tuple[str, str]]:
+    """A row for each count: its name in words, and the number, or a size where the name says so."""
+    if not isinstance(counts, dict):
+        counts = {count.name: getattr(counts, count.name) for count in fields(counts)}
+    for name, number in counts.items():
+        shown = human_size(number) if name.endswith("bytes") else str(number)
+        yield (f"{group}: " if group else "") + name.replace("_", " "), shown
+
+
+def print_table(out: Console, rows: Iterable[tuple[str, str]]) -> None:
+    """Print names and values side by side."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in rows:
+        table.add_row(shown(name), value)
+    out.print(table)
+
+
 def print_general_failures(out: Console, failures: Iterable[Failure]) -> list[Failure]:
     """Print failures that belong to no file or entity, such as a listing, and return the others."""
     others = []
@@ -71,7 +99,7 @@ def print_general_failures(out: Console, failures: Iterable[Failure]) -> list[Fa
     return others
 
 
-def print_altered(out: Console, summary: LoadSummary) -> None:
+def print_altered(out: Console, summary: LoadSummary | RestoreSummary) -> None:
     """Files that arrived, but that the target altered."""
     altered = summary.altered or ()
     if altered:

@@ -101,19 +101,21 @@ def entity(value: str) -> EntityRef:
     return EntityRef(kind, number)
 
 
+entity_option = click.option(
+    "--entity",
+    "entities",
+    type=entity,
+    multiple=True,
+    metavar="[KIND:]ID",
+    help="Take only this entity, of any kind if none is given; may be repeated.",
+)
+
 _SELECTION = (
     click.option(
         "--limit", type=click.IntRange(1), metavar="N", help="Take only the first N entities that have files."
     ),
     click.option("--kind", "kinds", multiple=True, help="Take only this kind of entity; may be repeated."),
-    click.option(
-        "--entity",
-        "entities",
-        type=entity,
-        multiple=True,
-        metavar="[KIND:]ID",
-        help="Take only this entity, of any kind if none is given; may be repeated.",
-    ),
+    entity_option,
     click.option(
         "--name-glob", "name_globs", multiple=True, help="Take only names that match, e.g. '*.png'; may be repeated."
     ),

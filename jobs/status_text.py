@@ -28,7 +28,8 @@ def print_status(out: Console, summary: StatusSummary) -> None:
     if holder := summary.at_work:
         process = f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
         out.print(shown(f"`{holder['command']}` is at work ({process})"))
-    for name, statuses in (("attachments", totals.attachments), ("uploads", totals.uploads)):
+    by_status = {"attachments": totals.attachments, "uploads": totals.uploads}
+    for name, statuses in (by_status | ({"restored": totals.restored} if totals.restored else {})).items():
         counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
         out.print(f"{name}: {counts or 'none'}")
     if totals.altered:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import fields
 from datetime import datetime
 
 from rich.console import Console
@@ -23,6 +21,8 @@ from migrator.jobs.lists import (
     print_left,
     print_line,
     print_problems,
+    print_table,
+    rows_of,
     shown,
 )
 from migrator.jobs.status_text import print_accept, print_status
@@ -32,33 +32,27 @@ from migrator.pipeline.summary import (
     Check,
     CheckedSide,
     CheckSummary,
-    ContentCounts,
-    DeletionCounts,
     DemoSummary,
     DiffSummary,
-    DryRunCounts,
     ExportSummary,
     LoadSummary,
-    MapCounts,
     MapSummary,
     MigrateSummary,
     OpenEntity,
     PruneSummary,
     RebuildSummary,
     ReportSummary,
+    RestoreSummary,
     RollbackSummary,
     SnapshotsSummary,
     StatusSummary,
     Summary,
-    UploadCounts,
     VerifySummary,
 )
 from migrator.units import human_size
 
 DEFAULT_WIDTH = 140
 """Columns, if there is no terminal to ask."""
-
-Counts = UploadCounts | DeletionCounts | DryRunCounts | ContentCounts | MapCounts
 
 
 def summary_text(summary: Summary) -> str:
@@ -76,6 +70,8 @@ def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for
             _print_backup(out, summary)
         case LoadSummary():
             _print_load(out, summary)
+        case RestoreSummary():
+            _print_restore(out, summary)
         case RollbackSummary():
             _print_rollback(out, summary)
         case MapSummary():
@@ -106,27 +102,11 @@ def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for
             _print_demo(out, summary)
 
 
-def _rows_of(counts: Counts | dict[str, int], group: str = "") -> Iterator[tuple[str, str]]:
-    """A row for each count: its name in words, and the number, or a size where the name says so."""
-    if not isinstance(counts, dict):
-        counts = {count.name: getattr(counts, count.name) for count in fields(counts)}
-    for name, number in counts.items():
-        shown = human_size(number) if name.endswith("bytes") else str(number)
-        yield (f"{group}: " if group else "") + name.replace("_", " "), shown
-
-
-def _print_table(out: Console, rows: Iterable[tuple[str, str]]) -> None:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in rows:
-        table.add_row(shown(name), value)
-    out.print(table)
-
-
 def _print_backup(out: Console, summary: BackupSummary) -> None:
     print_headline(out, summary)
     failures = print_general_failures(out, summary.failures)
     entities, size = ("entities", str(summary.entities)), ("bytes", human_size(summary.bytes))
-    _print_table(out, [entities, *_rows_of(summary.attachments), size])
+    print_table(out, [entities, *rows_of(summary.attachments), size])
     if changes := summary.changes:
         out.print(
             f"against the archive as it was: {', '.join(f'{count} {change}' for change, count in changes.items())}"
@@ -141,20 +121,28 @@ def _print_load(out: Console, summary: LoadSummary) -> None:
     print_headline(out, summary)
     failures = print_general_failures(out, summary.failures)
     groups = {"dry run": summary.dry_run, "content": summary.content, "stubs": summary.stubs, "moved": summary.moved}
-    rows = [*_rows_of(summary.uploads)]
+    rows = [*rows_of(summary.uploads)]
     for group, counts in groups.items():
-        rows += _rows_of(counts, group) if counts is not None else ()
-    _print_table(out, [*rows, ("bytes", human_size(summary.bytes))])
+        rows += rows_of(counts, group) if counts is not None else ()
+    print_table(out, [*rows, ("bytes", human_size(summary.bytes))])
     print_altered(out, summary)
     print_changed(out, summary)
     print_left(out, summary)
     print_failures(out, failures)
 
 
+def _print_restore(out: Console, summary: RestoreSummary) -> None:
+    print_headline(out, summary)
+    dry_run = rows_of(summary.dry_run, "dry run") if summary.dry_run else ()
+    print_table(out, [*rows_of(summary.uploads), *dry_run, ("bytes", human_size(summary.bytes))])
+    print_altered(out, summary)
+    print_failures(out, summary.failures)
+
+
 def _print_rollback(out: Console, summary: RollbackSummary) -> None:
     print_headline(out, summary)
     failures = print_general_failures(out, summary.failures)
-    _print_table(out, [*_rows_of(summary.deletions), *_rows_of(summary.dry_run or {}, "dry run")])
+    print_table(out, [*rows_of(summary.deletions), *rows_of(summary.dry_run or {}, "dry run")])
     print_failures(out, failures)
 
 
@@ -163,7 +151,7 @@ def _print_map(out: Console, summary: MapSummary) -> None:
     out.print(f"{summary.entities} entities in the archive, {summary.targets} at the target")
     by_rule = ((f"found by: {rule}", str(count)) for rule, count in summary.found_by.items())
     by_certainty = ((f"sure: {sure}", str(count)) for sure, count in summary.sure.items())
-    _print_table(out, [*_rows_of(summary.rows), *by_rule, *by_certainty])
+    print_table(out, [*rows_of(summary.rows), *by_rule, *by_certainty])
     _print_open(out, "ambiguous", summary.ambiguous)
     _print_open(out, "unmatched", summary.unmatched)
     out.print(Text(f"rows are in {summary.mapping}, what is left in {summary.open}"))

@@ -7,7 +7,15 @@ from typing import Generic, TypeVar
 
 from migrator.config import Configuration, Limits, Secrets, SourceSection, TargetSection, credentials, options_of
 from migrator.errors import ConfigError
-from migrator.layers import DryRunTarget, ParanoidSource, RetryingSource, RetryingTarget, RetryPolicy, VerifiedSource
+from migrator.layers import (
+    DryRunTarget,
+    ParanoidSource,
+    RestoreTarget,
+    RetryingSource,
+    RetryingTarget,
+    RetryPolicy,
+    VerifiedSource,
+)
 from migrator.mapping import Rows, read_rows
 from migrator.pipeline.stop import back_off
 from migrator.ports import Source, Target
@@ -67,6 +75,33 @@ def wire_target(configuration: Configuration, *, dry_run: bool = False) -> Wired
     inner = parts.target(http, options_of(section.options, parts.options, "target.options"))
     retrying = RetryingTarget(inner, retry_policy(configuration.settings.limits, waits))
     return Wired(DryRunTarget(retrying) if dry_run else retrying, identity(section), warnings)
+
+
+def wire_restore(configuration: Configuration, *, dry_run: bool = False) -> Wired[Target]:
+    """The source of a configuration, to put files back onto it.
+
+    If [target] is the same tracker at the same address, its options apply before those of [source], and so do its
+    credentials, if it has any.
+    """
+    source, target = configuration.settings.source, own_target(configuration)
+    parts = adapter(source.tracker)
+    options = options_of(source.options, parts.options, "source.options")
+    if target:
+        options_of(target.options, parts.options, "target.options")
+        options = options_of({**source.options, **target.options}, parts.options, "target.options")
+    if target and target.auth:
+        http, waits, warnings = _client(parts, target, "target", configuration, {})
+    else:
+        http, waits, warnings = _client(parts, source, "source", configuration, source.download_auth)
+    inner = RestoreTarget(parts.target(http, options))
+    retrying = RetryingTarget(inner, retry_policy(configuration.settings.limits, waits))
+    return Wired(DryRunTarget(retrying) if dry_run else retrying, identity(source), warnings)
+
+
+def own_target(configuration: Configuration) -> TargetSection | None:
+    """[target], if it is the source."""
+    target = configuration.settings.target
+    return target if target and identity(target) == identity(configuration.settings.source) else None
 
 
 def wire_target_listing(configuration: Configuration) -> Wired[Source]:

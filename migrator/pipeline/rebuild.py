@@ -46,7 +46,7 @@ def rebuild(archive: Archive) -> RebuildSummary:
             made_from="manifest" if made else "catalog",
             entities=totals["entities"],
             attachments=sum(totals["attachments"].values()),
-            uploads=sum(totals["uploads"].values()),
+            uploads=sum(totals["uploads"].values()) + sum(totals.get("restored", {}).values()),
             blobs=totals["blobs"]["count"],
             problems=tuple(problems),
         )

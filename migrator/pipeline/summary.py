@@ -309,6 +309,31 @@ class LoadSummary(ItemsSummary):
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreCounts:
+    """The files that the source lost, by outcome."""
+
+    planned: int
+    uploaded: int
+    already_there: int
+    skipped: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreSummary(ItemsSummary):
+    """The summary of a restore, with the words of a load."""
+
+    command = "restore"
+
+    uploads: RestoreCounts
+    dry_run: DryRunCounts | None = field(default=None, metadata=OPTIONAL)
+    rehearsal: tuple[DryRunRow, ...] | None = field(default=None, metadata=OPTIONAL)
+    altered: tuple[AlteredUpload, ...] | None = field(default=None, metadata=OPTIONAL)
+    warnings: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeletionCounts:
     """The files that a rollback had to delete, by outcome."""
 
@@ -488,13 +513,14 @@ class BlobTotals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveTotals:
-    """What an archive holds, and what is unfinished; `attachments` and `uploads` by status."""
+    """What an archive holds, and what is unfinished; `attachments`, `uploads` and `restored` by status."""
 
     altered: int | None = field(default=None, metadata=OPTIONAL)
     entities: int
     attachments: dict[str, int]
     blobs: BlobTotals
     uploads: dict[str, int]
+    restored: dict[str, int] | None = field(default=None, metadata=OPTIONAL)
     crawl_under_way: bool
 
     @classmethod

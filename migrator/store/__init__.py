@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from migrator.store.catalog.changed_content import is_content_changed
     from migrator.store.catalog.crawl import Crawl, Vanished
     from migrator.store.catalog.database import is_archive, sqlite_errors
+    from migrator.store.catalog.lineage import OWN_SOURCE
     from migrator.store.catalog.rechecks import RecheckRound, StoredFile
     from migrator.store.catalog.snapshots import Snapshot
     from migrator.store.clock import now
@@ -30,6 +31,7 @@ __all__ = [
     "CATALOG",
     "JOURNAL",
     "OWNER_ONLY",
+    "OWN_SOURCE",
     "README",
     "Acceptances",
     "Archive",
@@ -80,6 +82,7 @@ _HOMES = {
     "JOURNAL": "migrator.store.layout",
     "LargeFile": "migrator.store.blobs",
     "OWNER_ONLY": "migrator.store.disk",
+    "OWN_SOURCE": "migrator.store.catalog.lineage",
     "README": "migrator.store.layout",
     "FreeSpace": "migrator.store.space",
     "RecheckRound": "migrator.store.catalog.rechecks",

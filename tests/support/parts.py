@@ -10,14 +10,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from migrator.layers.dry_run import DryRunTarget
+from migrator.layers.restoring import RestoreTarget
 from migrator.layers.retry import RetryingSource, RetryingTarget, RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.mapping.file import Mapping
 from migrator.model import NOBODY, EntityRef
 from migrator.pipeline.backup import BackupSettings, backup
 from migrator.pipeline.load import LoadSettings, load
+from migrator.pipeline.restore import RestoreSettings, restore
 from migrator.pipeline.rollback import RollbackSettings, rollback
 from migrator.pipeline.verify import WHOLE, Portion, verify
+from migrator.ports import Target
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
 from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
@@ -77,6 +81,22 @@ async def run_load(tracker: MemoryTracker | None, root: Path, mapping: Mapping, 
     try:
         settings = LoadSettings(**{"identity": "memory", "mapping": mapping, "look_again": 0.0, **changes})
         return (await load(target, archive, catalog, settings, stop=stop)).as_json()
+    finally:
+        catalog.close()
+
+
+async def run_restore(tracker: MemoryTracker, root: Path, **changes: Any) -> dict[str, Any]:
+    """One restore from `root` onto its source, as a new process would make it."""
+    stop = changes.pop("stop", None)
+    target: Target = RetryingTarget(RestoreTarget(MemoryTarget(tracker)), PATIENCE)
+    if changes.get("dry_run"):
+        target = DryRunTarget(target)
+    archive = Archive(root)
+    archive.prepare()
+    catalog = Catalog(root)
+    try:
+        settings = RestoreSettings(**{"identity": "memory", "look_again": 0.0, **changes})
+        return (await restore(target, archive, catalog, settings, stop=stop)).as_json()
     finally:
         catalog.close()
 

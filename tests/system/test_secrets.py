@@ -77,10 +77,11 @@ async def test_no_secret_is_in_what_any_command_says_or_writes(tmp_path):
             ["report", root, "--out", tmp_path / "report.html"],
             ["verify", root],
             ["accept", root, "--list"],
+            ["rebuild", root],
             ["snapshots", root],
             ["diff", root],
+            ["restore", config],
             ["prune", root, "--keep-last", "1"],
-            ["rebuild", root],
             ["demo"],
             *(["backup", tmp_path / f"{name}.toml"] for name in variants),
         ]

@@ -27,7 +27,17 @@ from migrator.ports import Target
 from migrator.progress import Progress, Silent
 from migrator.store import Archive, Catalog
 
-__all__ = ["LoadSettings", "Remapped", "deletable", "fits", "is_passing", "likeness", "load", "resembles"]
+__all__ = [
+    "LoadSettings",
+    "Remapped",
+    "deletable",
+    "fits",
+    "is_passing",
+    "likeness",
+    "load",
+    "load_job",
+    "resembles",
+]
 
 
 UNSETTLED = {UploadStatus.PLANNED, UploadStatus.IN_DOUBT, UploadStatus.FAILED}
@@ -54,6 +64,14 @@ async def load(
         job = _Load(uploader, target, settings, context, leftovers)
         summary = await context.execute(job, stop)
         return await context.executor.call(leftovers.complete, summary)
+
+
+def load_job(
+    target: Target, archive: Archive, settings: LoadSettings, context: RunContext, progress: Progress
+) -> Job[LoadSummary]:
+    """The work of a load, for a run that has begun."""
+    uploader = Uploader(target, archive, settings, context, progress)
+    return _Load(uploader, target, settings, context, Leftovers(context.catalog, settings))
 
 
 class _Load(Job[LoadSummary]):

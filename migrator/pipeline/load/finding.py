@@ -54,6 +54,8 @@ class Finder:
     async def find(self, upload: Upload, draft: Draft, state: TargetState, recognised: Recognised) -> Attachment | None:
         """The file on the entity that this upload is: by its id, among the new ones, or among those there before."""
         known = await self._known(upload, state) or recognised.files.get(upload.attachment.id)
+        if self._settings.restores:
+            known = known or state.listed.get(upload.attachment.id)  # it is back, under its own id
         return known or await self._match(upload, draft, state)
 
     async def _known(self, upload: Upload, state: TargetState) -> Attachment | None:

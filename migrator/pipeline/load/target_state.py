@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from migrator.model import Attachment, Draft, EntityRef, Upload, UploadStatus
 from migrator.pipeline.executor import SerialExecutor
 from migrator.pipeline.load.arrivals import same_name
+from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.reading import Reader
 from migrator.ports import Target
 from migrator.store import Archive, Catalog
@@ -66,10 +67,10 @@ class TargetView:
     """Combines what the target lists and what the catalog knows."""
 
     def __init__(
-        self, target: Target, archive: Archive, catalog: Catalog, executor: SerialExecutor, identity: str
+        self, target: Target, archive: Archive, catalog: Catalog, executor: SerialExecutor, settings: LoadSettings
     ) -> None:
         self._target, self._archive = target, archive
-        self._catalog, self._executor, self._identity = catalog, executor, identity
+        self._catalog, self._executor, self._settings = catalog, executor, settings
 
     def reader(self) -> Reader:
         """A new reader, which reads each file once."""
@@ -78,8 +79,12 @@ class TargetView:
     async def look(self, to: EntityRef) -> TargetState:
         """An entity as it is listed now."""
         listed = await self._target.find_attachments(to)
-        arrived = (await self._executor.call(self._catalog.uploads.arrived, self._identity, to)).values()
+        arrived = (await self._executor.call(self._catalog.uploads.arrived, self._settings.identity, to)).values()
         accounted = {remote_id: sent_at for remote_id, _, sent_at in arrived}
+        if self._settings.restores:
+            ids = [remote.id for remote in listed]
+            known = await self._executor.call(self._catalog.restoring.known, to, ids)
+            accounted = {**dict.fromkeys(known, ""), **accounted}
         free = [remote for remote in listed if remote.id not in accounted]
         names = {remote.name for remote in listed} | {name for _, name, _ in arrived}
         return TargetState(to, {remote.id: remote for remote in listed}, free, names, accounted, self.reader())

@@ -33,6 +33,7 @@ MAX_SENDS = 4
 """How often one upload is sent in a run."""
 MAX_BLIND_SENDS = 2
 """The same if no answer was seen."""
+FIRST_ATTACHED = "[first attached"
 MAX_LOGIN_PAGES = 3
 """After this many uploads in a row answered by a login page, or with 401, the credentials are wrong."""
 
@@ -53,7 +54,7 @@ class Uploader:
             if settings.dry_run
             else CatalogOutcomes(self._catalog, self._executor, self._run, settings.identity)
         )
-        self._view = TargetView(target, archive, self._catalog, self._executor, settings.identity)
+        self._view = TargetView(target, archive, self._catalog, self._executor, settings)
         self._finder = Finder(self._view, settings, self._outcomes, self._run)
         self._confirmer = Confirmer(target, self._view, self._finder, self._outcomes, progress)
         self._login_pages = 0
@@ -102,7 +103,7 @@ class Uploader:
             if isinstance(error, errors.GoneError) and self._is_remapped(upload):
                 await self._drop(upload)
             else:
-                await self._fail(upload, f"{to} at the target: {error}")
+                await self._fail(upload, f"{to} at the {'source' if self._settings.restores else 'target'}: {error}")
 
     async def _settle(self, upload: Upload, state: TargetState, recognised: Recognised) -> None:
         """Find or send one upload."""
@@ -156,13 +157,18 @@ class Uploader:
         )
 
     def _description(self, attachment: Attachment) -> str:
-        """The original description, with a line for author and date if the target can't keep those."""
+        """The original description, with a line for author and date if the target can't keep those.
+
+        A file that is restored for the second time has that line already.
+        """
         keeps = self._target.capabilities.keeps_author_and_date
         if keeps or not self._settings.provenance or not (attachment.created_by or attachment.created_at):
             return attachment.description
+        if self._settings.restores and FIRST_ATTACHED in attachment.description:
+            return attachment.description
         by = f" by {attachment.created_by}" if attachment.created_by else ""
         at = f" on {attachment.created_at}" if attachment.created_at else ""
-        return f"{attachment.description}\n[first attached{by}{at}]".strip()
+        return f"{attachment.description}\n{FIRST_ATTACHED}{by}{at}]".strip()
 
     async def _send(self, upload: Upload, draft: Draft, state: TargetState) -> None:
         """Send an upload; if its outcome is unknown, look for it before sending it again."""

@@ -27,6 +27,7 @@ from migrator.store.catalog.exports import Exports
 from migrator.store.catalog.files import Files
 from migrator.store.catalog.pruning import Pruning
 from migrator.store.catalog.rechecks import Rechecks
+from migrator.store.catalog.restoring import Restoring
 from migrator.store.catalog.runs import Runs
 from migrator.store.catalog.settings import Settings
 from migrator.store.catalog.snapshots import Snapshots
@@ -52,6 +53,7 @@ class Catalog:
         self.runs = Runs(database)
         self.snapshots = Snapshots(database)
         self.pruning = Pruning(database)
+        self.restoring = Restoring(database)
         self.settings = Settings(database)
         self.entities = Entities(database)
         self.files = Files(database)

@@ -14,6 +14,7 @@ from typing import Any
 from migrator.model import Attachment, Blob, Cursor, Entity, EntityRef, Link, Outcome, Status
 from migrator.store.catalog.changed_content import RECORD_LISTED
 from migrator.store.catalog.database import FAILURES_KEY
+from migrator.store.catalog.lineage import forget_deleted
 from migrator.store.catalog.part import CatalogPart
 from migrator.store.catalog.rows import COLUMNS, attachment_from, row_of, statements_for
 from migrator.store.catalog.scope import kinds_condition
@@ -270,8 +271,8 @@ class CrawlRecords(CatalogPart):
                 [crawl.start],
             ).fetchone()
             of_kinds, values = kinds_condition(kinds, left_out)
-            vanished = Vanished()
-            if whole and not unlisted and not crawl.partial:
+            vanished, complete = Vanished(), whole and not unlisted and not crawl.partial
+            if complete:
                 vanished = self._vanished(crawl, of_kinds, values, max_gone)
             if vanished.files and vanished.believed:
                 self._db.execute(
@@ -279,6 +280,8 @@ class CrawlRecords(CatalogPart):
                     f"WHERE last_run < ? {of_kinds} AND status != 'gone'",
                     [crawl.start, *values],
                 )
+            if complete and vanished.believed:
+                forget_deleted(self._db, crawl.start, of_kinds, values)
             self._drop_checkpoints(partial=crawl.partial)
         return vanished
 

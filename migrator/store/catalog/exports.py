@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from migrator.model import Attachment
+from migrator.store.catalog.lineage import OWN_SOURCE
 from migrator.store.catalog.part import CatalogPart
 from migrator.store.catalog.rows import COLUMNS, COLUMNS_OF_A, attachment_from
 from migrator.store.schema import columns_of
@@ -73,7 +74,7 @@ class Exports(CatalogPart):
             yield attachment_from(values[:width]), dict(list(row.items())[width:])
 
     def uploads(self) -> Iterator[dict[str, Any]]:
-        """Every upload, in the order of `attachments`."""
+        """Every upload to a target, in the order of `attachments`; not what was restored to the source."""
         known = columns_of(self._db, "uploads")
         newer = ", ".join(
             f"u.{column}" if column in known else f"'' AS {column}"
@@ -81,8 +82,9 @@ class Exports(CatalogPart):
         )
         return self._dicts(
             "SELECT u.attachment_id, target, target_kind, target_id, remote_id, u.name, u.status, u.error, "
-            f"{newer} FROM uploads u JOIN attachments a USING (attachment_id) "
-            "ORDER BY a.kind, a.entity_id, u.attachment_id, target, target_kind, target_id"
+            f"{newer} FROM uploads u JOIN attachments a USING (attachment_id) WHERE target != ? "
+            "ORDER BY a.kind, a.entity_id, u.attachment_id, target, target_kind, target_id",
+            OWN_SOURCE,
         )
 
     def changed_names(self) -> dict[str, str]:

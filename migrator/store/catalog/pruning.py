@@ -4,8 +4,8 @@ One transaction forgets the snapshots, the states that only they held, and the b
 hashes it moves to `removed_blobs`. After that the files are deleted, and then the hashes. So a kill at any moment
 leaves either a file that is still known or one that the next prune deletes.
 
-Beware: needed is more than what snapshots hold: every file that the source still has, and every blob that an upload
-refers to, for a load that goes on and for a rollback.
+Beware: needed is more than what snapshots hold: every file that the source still has, every blob that an upload refers
+to, for a load that goes on and for a rollback, and the states of files that an unfinished restore has yet to put back.
 """
 
 from __future__ import annotations
@@ -14,18 +14,22 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from migrator.store.catalog.lineage import OWN_SOURCE
 from migrator.store.catalog.part import CatalogPart
 
 BLOBS_PER_BATCH = 500
 _HELD = "EXISTS (SELECT 1 FROM kept k WHERE k.run_id BETWEEN p.changed_run AND p.until_run)"
+_HELD_FILE = f"""({_HELD} OR p.attachment_id IN (
+    SELECT attachment_id FROM uploads WHERE target = '{OWN_SOURCE}' AND status IN ('planned', 'in_doubt')))"""
 _NEEDED = f"""
 INSERT OR IGNORE INTO needed
 SELECT sha256 FROM attachments WHERE sha256 IS NOT NULL AND status != 'gone'
-UNION SELECT sha256 FROM past_attachments p WHERE {_HELD}
+UNION SELECT sha256 FROM past_attachments p WHERE {_HELD_FILE}
 UNION SELECT coalesce(u.sent_sha256, a.sha256) FROM uploads u JOIN attachments a USING (attachment_id)
     WHERE u.status != 'rolled_back' AND coalesce(u.sent_sha256, a.sha256) IS NOT NULL
+        AND (u.target != '{OWN_SOURCE}' OR u.status IN ('planned', 'in_doubt'))
 UNION SELECT a.sha256 FROM uploads u JOIN attachments a USING (attachment_id)
-    WHERE u.status IN ('planned', 'in_doubt', 'failed') AND a.sha256 IS NOT NULL
+    WHERE u.status IN ('planned', 'in_doubt', 'failed') AND u.target != '{OWN_SOURCE}' AND a.sha256 IS NOT NULL
 """
 
 
@@ -56,8 +60,8 @@ class Pruning(CatalogPart):
         unneeded = "sha256 NOT IN (SELECT sha256 FROM needed)"
         with self._database.transaction():
             self._db.execute("DELETE FROM snapshots WHERE run_id NOT IN (SELECT run_id FROM kept)")
-            for table in ("past_attachments", "past_entities"):
-                self._db.execute(f"DELETE FROM {table} AS p WHERE NOT {_HELD}")
+            for table, held in (("past_attachments", _HELD_FILE), ("past_entities", _HELD)):
+                self._db.execute(f"DELETE FROM {table} AS p WHERE NOT {held}")
             self._db.execute(
                 f"UPDATE attachments SET sha256 = NULL WHERE status = 'gone' AND sha256 IS NOT NULL AND {unneeded}"
             )

@@ -12,6 +12,7 @@ from typing import Any
 
 from migrator.model import EntityRef
 from migrator.store.catalog.history import LAST_SNAPSHOT
+from migrator.store.catalog.lineage import Lineage
 from migrator.store.catalog.part import CatalogPart
 from migrator.store.catalog.scope import kinds_condition
 from migrator.store.clock import now
@@ -24,6 +25,8 @@ _SAME = " AND ".join(
 )
 
 
+_Pair = tuple[str, Sequence[Any], Sequence[Any]]
+"""An attachment and its states in two snapshots; all None where it is absent."""
 _STATE = "attachment_id, kind, entity_id, name, sha256, changed_run"
 _VIEWS = (
     """
@@ -141,7 +144,10 @@ class Snapshots(CatalogPart):
         return [Snapshot(*row) for row in rows]
 
     def changes(self, older: int, newer: int) -> list[Change]:
-        """What differs between two snapshots, by attachment. `older` 0: everything in `newer` was added."""
+        """What differs between two snapshots, by attachment. `older` 0: everything in `newer` was added.
+
+        A file that was lost and put back by a restore in between is the same file, though its id is a new one.
+        """
         rows = self._db.execute(
             f"""
             WITH states AS (
@@ -160,7 +166,8 @@ class Snapshots(CatalogPart):
             """,
             {"older": older, "newer": newer},
         ).fetchall()
-        return [change for row in rows for change in _changes(row[0], row[1:5], row[5:9])]
+        pairs = _united([(row[0], row[1:5], row[5:9]) for row in rows], Lineage.read(self._db))
+        return [change for pair in pairs for change in _changes(*pair)]
 
     def view(self, run: int) -> None:
         """From now on, this connection reads `attachments` and `entities` as they were in a snapshot.
@@ -172,6 +179,17 @@ class Snapshots(CatalogPart):
         self._db.execute("DROP VIEW IF EXISTS temp.entities")
         for statement in _VIEWS:
             self._db.execute(statement.format(run=int(run)))
+
+
+def _united(pairs: Sequence[_Pair], lineage: Lineage) -> list[_Pair]:
+    """A file that went and the one that continues it as one pair of states, under the newer id."""
+    went = {lineage.first(id_): (id_, old) for id_, old, new in pairs if old[0] is not None and new[0] is None}
+    united, continued = list[_Pair](), set[str]()
+    for id_, old, new in pairs:
+        gone, was = went.pop(lineage.first(id_), ("", old)) if old[0] is None else ("", old)
+        continued.add(gone)
+        united.append((id_, was, new))
+    return [pair for pair in united if pair[0] not in continued]
 
 
 def _changes(attachment_id: str, old: Sequence[Any], new: Sequence[Any]) -> Iterator[Change]:

@@ -9,6 +9,7 @@ from typing import Any
 from migrator.model import Status, UploadStatus
 from migrator.store.catalog.database import FAILURES_KEY
 from migrator.store.catalog.entities import Entities
+from migrator.store.catalog.lineage import OWN_SOURCE
 from migrator.store.catalog.part import CatalogPart
 from migrator.store.catalog.settings import Settings
 from migrator.store.catalog.uploads import IS_MAPPED, prepare_mapped_table
@@ -141,6 +142,8 @@ class Summaries(CatalogPart):
         altered = 0
         if "altered" in columns_of(self._db, "uploads"):
             (altered,) = execute("SELECT count(*) FROM uploads WHERE altered IS NOT NULL").fetchone()
+        uploads = "SELECT status, count(*) FROM uploads"
+        restored = dict(execute(f"{uploads} WHERE target = ? GROUP BY 1 ORDER BY 1", [OWN_SOURCE]).fetchall())
         of_snapshot = (
             "" if self._database.viewed_snapshot is None else "WHERE sha256 IN (SELECT sha256 FROM attachments)"
         )
@@ -155,6 +158,7 @@ class Summaries(CatalogPart):
                     strict=True,
                 )
             ),
-            "uploads": dict(execute("SELECT status, count(*) FROM uploads GROUP BY 1 ORDER BY 1").fetchall()),
+            "uploads": dict(execute(f"{uploads} WHERE target != ? GROUP BY 1 ORDER BY 1", [OWN_SOURCE]).fetchall()),
+            **({"restored": restored} if restored else {}),
             "crawl_under_way": execute("SELECT count(*) FROM checkpoints WHERE NOT partial").fetchone()[0] > 0,
         }
