@@ -143,15 +143,20 @@ def print_changed(out: Console, summary: LoadSummary) -> None:
     print_first(out, [f"{entity}: {count} files" for entity, count in by_entity.items()])
 
 
-def print_failures(out: Console, failures: Iterable[Failure]) -> None:
-    """Failures grouped by reason, each reason with its first files."""
+def print_failures(out: Console, failures: Iterable[Failure], accepted: Iterable[Failure] | None = None) -> None:
+    """Failures grouped by reason, each reason with its first files; those that are accepted apart, and last."""
+    _print_by_reason(out, failures, "failed", "yellow")
+    _print_by_reason(out, accepted or (), "failed, and accepted", "dim")
+
+
+def _print_by_reason(out: Console, failures: Iterable[Failure], what_happened: str, style: str) -> None:
     by_reason: dict[str, list[str]] = {}
     for failure in failures:
         words = [f"{failure.owner.kind} {failure.owner.id}".strip(), failure.name]
         words += [f"(attachment {failure.attachment})"] if failure.attachment else []
         by_reason.setdefault(failure.reason, []).append(" ".join(filter(None, words)))
     for reason, items in sorted(by_reason.items(), key=lambda group: -len(group[1])):
-        out.print(shown(f"{len(items)} failed: {reason}", "yellow"))
+        out.print(shown(f"{len(items)} {what_happened}: {reason}", style))
         print_first(out, items)
 
 

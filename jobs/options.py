@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
@@ -13,7 +14,7 @@ import click
 
 from migrator.jobs.terminal import tell
 from migrator.model import EntityRef
-from migrator.units import parse_size
+from migrator.units import parse_share, parse_size
 
 T = TypeVar("T")
 
@@ -64,6 +65,14 @@ def size(value: str) -> int:
         return parse_size(value)
     except ValueError:
         raise click.BadParameter(f"{value!r} is not a size; write it like '10 MB', '512 KiB' or 2000") from None
+
+
+def share(value: str) -> float:
+    """`5%` as a number above 0, up to 1."""
+    with suppress(ValueError):
+        if part := parse_share(value):
+            return part
+    raise click.BadParameter(f"{value!r} is not a share; write it like 5%")
 
 
 def date(value: str) -> datetime:

@@ -25,7 +25,9 @@ from migrator.jobs.lists import (
     rows_of,
     shown,
 )
+from migrator.jobs.status_text import print_accept, print_status
 from migrator.pipeline.summary import (
+    AcceptSummary,
     BackupSummary,
     Check,
     CheckedSide,
@@ -88,7 +90,9 @@ def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for
         case CheckSummary():
             _print_check(out, summary)
         case StatusSummary():
-            _print_status(out, summary)
+            print_status(out, summary)
+        case AcceptSummary():
+            print_accept(out, summary)
         case SnapshotsSummary():
             _print_snapshots(out, summary)
         case DiffSummary():
@@ -112,7 +116,10 @@ def _print_backup(out: Console, summary: BackupSummary) -> None:
         out.print(
             f"against the archive as it was: {', '.join(f'{count} {change}' for change, count in changes.items())}"
         )
-    print_failures(out, failures)
+    if rechecked := summary.rechecked:
+        counts = f"{rechecked['replaced']} had other content, {rechecked['failed']} failed"
+        out.print(f"fetched again and compared: {counted(rechecked['files'], 'file')}, {counts}")
+    print_failures(out, failures, summary.accepted)
 
 
 def _print_load(out: Console, summary: LoadSummary) -> None:
@@ -250,33 +257,6 @@ def _print_check(out: Console, summary: CheckSummary) -> None:
             for check in checked.checks:
                 out.print("  ", _mark(check), " ", shown(f"{check.check}: {check.detail}"), sep="")
     print_headline(out, summary)
-
-
-def _print_status(out: Console, summary: StatusSummary) -> None:
-    totals = summary.totals
-    if summary.problems:
-        out.print(Text(f"damaged: {counted(len(summary.problems), 'problem')}", "red"))
-        print_problems(out, summary.problems)
-    blobs = f"{counted(totals.blobs.count, 'blob')}, {human_size(totals.blobs.bytes)}"
-    entities = counted(totals.entities, "entity", "entities")
-    out.print(shown(f"archive of {summary.source or 'nothing yet'}: {blobs}, {entities}"))
-    if holder := summary.at_work:
-        process = f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
-        out.print(shown(f"`{holder['command']}` is at work ({process})"))
-    by_status = {"attachments": totals.attachments, "uploads": totals.uploads}
-    for name, statuses in (by_status | ({"restored": totals.restored} if totals.restored else {})).items():
-        counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
-        out.print(f"{name}: {counts or 'none'}")
-    if totals.altered:
-        out.print(f"{totals.altered} uploads were altered by the target; the report says how")
-    if totals.crawl_under_way:
-        out.print("a crawl is under way: the next backup goes on with it")
-    table = Table("run", "command", "status", "started", "ended", box=None, pad_edge=False)
-    for run in summary.runs:
-        status = "killed" if run.killed else run.status
-        table.add_row(str(run.run), run.command, status, run.started_at, run.ended_at or "")
-    out.print(table)
-    print_failures(out, summary.failures)
 
 
 def _print_demo(out: Console, summary: DemoSummary) -> None:

@@ -67,7 +67,12 @@ def human_size(size: float) -> str:
 
 
 def human_duration(seconds: float) -> str:
-    """`40 s`, `5 min`, `1.5 h`. From 1.5 of a unit on (or exactly 1) in that unit, so `70 s` and `75 min`."""
+    """`40 s`, `5 min`, `1.5 h`, `8 days`. From 1.5 of a unit on (or exactly 1) in that unit, so `70 s` and `75 min`.
+
+    Days are whole, and begin with 2.
+    """
+    if seconds >= 2 * 86_400:
+        return f"{seconds / 86_400:.0f} days"
     for size, unit in ((3600.0, "h"), (60.0, "min")):
         if seconds >= size * 1.5 or seconds == size:
             return f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"

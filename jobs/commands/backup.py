@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migrator.jobs.options import address, config_argument, paranoid_option, selection_options
+from migrator.jobs.options import address, config_argument, paranoid_option, selection_options, share
 from migrator.jobs.output import Output
 from migrator.pipeline.summary import BackupSummary
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 @selection_options
 @paranoid_option
 @click.option("--accept-gone", is_flag=True, help="Mark files as gone, however many are no longer listed.")
+@click.option("--full", is_flag=True, help="Fetch every stored file again and compare it with the archive.")
+@click.option("--recheck", type=share, metavar="PERCENT", help="The same for a share of the files, e.g. 1%; see above.")
 @click.option(
     "--moved-from",
     type=address,
@@ -37,6 +39,8 @@ def command(
     selection: Selection,
     paranoid: bool,
     accept_gone: bool,
+    full: bool,
+    recheck: float | None,
     moved_from: str | None,
 ) -> BackupSummary:
     """Crawl the source of CONFIG and store every attachment in its archive.
@@ -46,6 +50,10 @@ def command(
     the tracker no longer lists is `gone`; its blob stays. If more than [source] max_gone of all files are no longer
     listed, none is marked as gone (exit status 3) unless --accept-gone confirms it.
 
+    A file that was changed at the source but kept its size and date shows only if it is fetched again: --full does that
+    for every stored file, --recheck 1% for one in a hundred, from where the last run ended. What differs is stored, and
+    counted as replaced.
+
     What --limit and the filters leave out is counted as skipped, and fetched by a later run without them.
 
     If the tracker's address has changed in CONFIG, --moved-from OLD_URL, given once, continues with the archive made
@@ -54,6 +62,8 @@ def command(
     from migrator.config import read_configuration
     from migrator.jobs.runtime import run_job
 
+    if full and recheck:
+        raise click.UsageError("--full rechecks every file, so --recheck makes no sense beside it")
     configuration = read_configuration(config)
     return run_job(
         lambda stop: run_backup(
@@ -63,6 +73,7 @@ def command(
             selection,
             paranoid=paranoid,
             accept_gone=accept_gone,
+            recheck=1.0 if full else recheck or 0.0,
             moved_from=moved_from,
         )
     )
@@ -76,9 +87,12 @@ async def run_backup(
     *,
     paranoid: bool = False,
     accept_gone: bool = False,
+    recheck: float = 0.0,
     moved_from: str | None = None,
 ) -> BackupSummary:
-    """Log in, lock the archive, back up; `moved_from` is the tracker's previous address."""
+    """Log in, lock the archive, back up; `moved_from` is the tracker's previous address, `recheck` the share of the
+    stored files that is fetched again.
+    """
     from migrator.jobs.runtime import cancel_on_stop, held_archive
     from migrator.jobs.wiring import wire_source
     from migrator.pipeline.backup import BackupSettings, backup, relocate
@@ -101,6 +115,7 @@ async def run_backup(
             section.allow_forbidden,
             selection,
             None if accept_gone else section.max_gone,
+            recheck,
         )
         with (
             held_archive(configuration.archive, "backup", create=not moved_from) as (archive, catalog),

@@ -17,7 +17,12 @@ from migrator.pipeline.summary import StatusSummary
 @at_option
 @click.pass_obj
 def command(_: Output, /, *, archive: Path, at: str) -> StatusSummary:
-    """What is damaged, what failed and why, counts and runs. Reads only; works while a run is under way.
+    """Whether the backup is fine, what is damaged, what failed and why, counts and runs.
+
+    The first line is the answer: green if the last complete backup is recent, nothing fails and nothing is damaged;
+    yellow if something needs a look; red if there is damage, or no complete backup for far longer than usual.
+
+    Reads only; works while a run is under way.
 
     The exit status is that of the archive: 5 if verify or an export found damage that has not been repaired since, 3 if
     files failed, otherwise 0.

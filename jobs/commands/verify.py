@@ -9,21 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migrator.jobs.options import archive_argument
+from migrator.jobs.options import archive_argument, share
 from migrator.jobs.output import Output
 from migrator.pipeline.summary import VerifySummary
-from migrator.units import parse_duration, parse_share
+from migrator.units import parse_duration
 
 if TYPE_CHECKING:
     from migrator.pipeline.verify import Portion
-
-
-def share(value: str) -> float:
-    """`5%` as a number above 0, up to 1."""
-    with suppress(ValueError):
-        if ratio := parse_share(value):
-            return ratio
-    raise click.BadParameter(f"{value!r} is not a share; write it like 5%")
 
 
 def span(value: str) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from migrator.filenames import readable
 from migrator.model import RunStatus, UploadStatus
+from migrator.pipeline.health import health
 from migrator.pipeline.summary import ArchiveTotals, Failure, Problem, RunRow, StatusSummary
 from migrator.pipeline.verify import BLOB_CODES, with_files
 from migrator.store import Catalog, blob_name, holder_of, recorded_position
@@ -22,11 +23,16 @@ def condition(catalog: Catalog, root: Path) -> StatusSummary:
     A run that was killed is shown as `interrupted`, with `killed`; the next run records that.
     """
     holder = holder_of(root)
-    rows = [*catalog.summaries.failures(), *_failed_uploads(catalog, at_work=bool(holder))]
+    standing, accepted = catalog.accepted.all().split(catalog.summaries.failures())
+    rows = [*standing, *_failed_uploads(catalog, at_work=bool(holder))]
     problems, failures = known_problems(catalog), tuple(map(Failure.of_row, rows))
     status = RunStatus.DAMAGED if problems else RunStatus.INCOMPLETE if failures else RunStatus.COMPLETE
+    answer = None
+    if not catalog.snapshots.viewed:
+        answer = health(catalog, failures, problems=len(problems), accepted=len(accepted), at_work=bool(holder))
     return StatusSummary(
         status=status,
+        health=answer,
         archive=readable(root),
         source=catalog.settings.get("source"),
         at_work=holder,
@@ -34,6 +40,7 @@ def condition(catalog: Catalog, root: Path) -> StatusSummary:
         totals=ArchiveTotals.of_row(catalog.summaries.totals()),
         runs=tuple(_with_real_status(RunRow(**run), holder) for run in catalog.runs.latest()),
         failures=failures,
+        accepted=tuple(map(Failure.of_row, accepted)) or None,
     )
 
 

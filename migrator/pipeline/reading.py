@@ -19,6 +19,7 @@ from typing_extensions import override
 from migrator import errors
 from migrator.model import Attachment, Blob, Upload
 from migrator.ports import Body, BodyFacts, Sink, Target
+from migrator.progress import Progress, Silent
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024
 """Texts of at most this many bytes are compared as text."""
@@ -33,8 +34,8 @@ _BYTE_ORDER_MARKS = (
 class HashSink(Sink):
     """Hashes a file; keeps its bytes if there are at most `keep` of them."""
 
-    def __init__(self, keep: int = 0) -> None:
-        self._keep = keep
+    def __init__(self, keep: int = 0, progress: Progress | None = None) -> None:
+        self._keep, self._progress = keep, progress or Silent()
         self.rewind()
 
     @override
@@ -43,6 +44,7 @@ class HashSink(Sink):
 
     @override
     async def write(self, chunk: bytes) -> None:
+        self._progress.transferred(len(chunk))
         self.sha256.update(chunk)
         self.size += len(chunk)
         if self.size <= self._keep:

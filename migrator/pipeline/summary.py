@@ -56,7 +56,10 @@ def _fields_of(value: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One file or one entity that failed. For an upload, `target` is its target entity and `status` its status."""
+    """One file or one entity that failed. For an upload, `target` is its target entity and `status` its status.
+
+    `accepted_at` is when a person accepted it.
+    """
 
     owner: EntityRef
     attachment: str | None
@@ -64,6 +67,7 @@ class Failure:
     reason: str
     target: EntityRef | None = None
     status: str = ""
+    accepted_at: str = ""
 
     @classmethod
     def of_upload(cls, upload: Upload, reason: str, status: str = "") -> Failure:
@@ -77,10 +81,11 @@ class Failure:
         target = EntityRef(row["target_kind"] or "", row["target_id"] or "") if "target_kind" in row else None
         owner = EntityRef(row["kind"] or "", row["entity"] or "")
         status = row.get("status") or ""
-        return cls(owner, row["attachment"], row["name"] or "", row["reason"] or "", target, status)
+        accepted_at = row.get("accepted_at") or ""
+        return cls(owner, row["attachment"], row["name"] or "", row["reason"] or "", target, status, accepted_at)
 
     def as_json(self) -> dict[str, str | None]:
-        """Five keys, and three more for an upload."""
+        """Five keys, three more for an upload, and one for an accepted failure."""
         document: dict[str, str | None] = {
             "kind": self.owner.kind,
             "entity": self.owner.id,
@@ -90,6 +95,8 @@ class Failure:
         }
         if self.target is not None:
             document |= {"target_kind": self.target.kind, "target_id": self.target.id, "status": self.status}
+        if self.accepted_at:
+            document["accepted_at"] = self.accepted_at
         return document
 
 
@@ -144,15 +151,21 @@ class ItemsSummary(RunSummary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupSummary(ItemsSummary):
-    """The summary of a backup. `attachments` counts files by outcome; `changes` is relative to the archive before."""
+    """The summary of a backup. `attachments` counts files by outcome; `changes` is relative to the archive before.
+
+    `rechecked` counts the stored files that were fetched again and compared; `accepted` failures don't count.
+    """
 
     command = "backup"
+    last = ("seconds", "failures", "accepted")
 
     entities: int
     attachments: dict[str, int]
     changes: dict[str, int]
+    rechecked: dict[str, int] | None = field(default=None, metadata=OPTIONAL)
     bytes: int
     warnings: tuple[str, ...]
+    accepted: tuple[Failure, ...] | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -530,12 +543,34 @@ class RunRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """Whether a backup is fine: `verdict` is `fine`, `warning` or `bad`, and `answer` says why in one line.
+
+    `snapshot` is the run of the last complete backup. `verified_whole`: every blob was looked at by then.
+    """
+
+    verdict: str
+    answer: str
+    snapshot: int | None
+    snapshot_at: str | None
+    age_seconds: int | None
+    failing: int
+    failing_since: str | None
+    verified_at: str | None
+    verified_whole: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatusSummary(Summary):
-    """The condition of an archive, with totals and the latest runs; `at_work` is the process that holds it."""
+    """The condition of an archive, with totals and the latest runs; `at_work` is the process that holds it.
+
+    `accepted` failures don't count. `health` is missing if an earlier snapshot is looked at.
+    """
 
     command = "status"
-    last = ("failures",)
+    last = ("failures", "accepted")
 
+    health: Health | None = field(default=None, metadata=OPTIONAL)
     archive: str
     source: str | None
     at_work: dict[str, str] | None
@@ -543,6 +578,19 @@ class StatusSummary(Summary):
     totals: ArchiveTotals
     runs: tuple[RunRow, ...]
     failures: tuple[Failure, ...]
+    accepted: tuple[Failure, ...] | None = field(default=None, metadata=OPTIONAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptSummary(Summary):
+    """`changed` failures were accepted, or count again; `failures` are those that count, and `accepted` the others."""
+
+    command = "accept"
+    last = ("failures", "accepted")
+
+    changed: int
+    failures: tuple[Failure, ...]
+    accepted: tuple[Failure, ...]
 
 
 @dataclass(frozen=True, slots=True)

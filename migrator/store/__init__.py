@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from migrator.store.blobs import Archive, LargeFile, hash_file
     from migrator.store.catalog import Catalog
+    from migrator.store.catalog.accepted import Acceptances, FailureKey, FailureRow, key_of
     from migrator.store.catalog.changed_content import is_content_changed
     from migrator.store.catalog.crawl import Crawl, Vanished
     from migrator.store.catalog.database import is_archive, sqlite_errors
     from migrator.store.catalog.lineage import OWN_SOURCE
+    from migrator.store.catalog.rechecks import RecheckRound, StoredFile
     from migrator.store.catalog.snapshots import Snapshot
     from migrator.store.clock import now
     from migrator.store.disk import OWNER_ONLY, disk_errors, own_limits, require_descriptors, sync_filesystem
@@ -31,16 +33,21 @@ __all__ = [
     "OWNER_ONLY",
     "OWN_SOURCE",
     "README",
+    "Acceptances",
     "Archive",
     "ArchiveLock",
     "BlobScan",
     "Catalog",
     "Content",
     "Crawl",
+    "FailureKey",
+    "FailureRow",
     "FreeSpace",
     "LargeFile",
+    "RecheckRound",
     "Scribe",
     "Snapshot",
+    "StoredFile",
     "Vanished",
     "audit",
     "blob_name",
@@ -49,6 +56,7 @@ __all__ = [
     "holder_of",
     "is_archive",
     "is_content_changed",
+    "key_of",
     "now",
     "own_limits",
     "recorded_position",
@@ -60,6 +68,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Acceptances": "migrator.store.catalog.accepted",
     "Archive": "migrator.store.blobs",
     "ArchiveLock": "migrator.store.lock",
     "BLOB_FOLDERS": "migrator.store.layout",
@@ -68,14 +77,18 @@ _HOMES = {
     "Catalog": "migrator.store.catalog",
     "Content": "migrator.store.writer",
     "Crawl": "migrator.store.catalog.crawl",
+    "FailureKey": "migrator.store.catalog.accepted",
+    "FailureRow": "migrator.store.catalog.accepted",
     "JOURNAL": "migrator.store.layout",
     "LargeFile": "migrator.store.blobs",
     "OWNER_ONLY": "migrator.store.disk",
     "OWN_SOURCE": "migrator.store.catalog.lineage",
     "README": "migrator.store.layout",
     "FreeSpace": "migrator.store.space",
+    "RecheckRound": "migrator.store.catalog.rechecks",
     "Scribe": "migrator.store.writer",
     "Snapshot": "migrator.store.catalog.snapshots",
+    "StoredFile": "migrator.store.catalog.rechecks",
     "Vanished": "migrator.store.catalog.crawl",
     "audit": "migrator.store.repair.auditing",
     "blob_name": "migrator.store.layout",
@@ -86,6 +99,7 @@ _HOMES = {
     "holder_of": "migrator.store.lock",
     "is_archive": "migrator.store.catalog.database",
     "is_content_changed": "migrator.store.catalog.changed_content",
+    "key_of": "migrator.store.catalog.accepted",
     "now": "migrator.store.clock",
     "own_limits": "migrator.store.disk",
     "recorded_position": "migrator.store.journal.keeper",

@@ -210,6 +210,22 @@ def _history(db: Database) -> None:
         db.execute("UPDATE checkpoints SET checksum = ? WHERE partial = ? AND stream = ?", values)
 
 
+# A row of `accepted_failures` is about a file (only its `attachment_id` is set), or about an entity whose files can't
+# be listed (only `kind` and `entity_id` are). `failed_rechecks` are stored files that could not be fetched again.
+_ACCEPTED = """
+CREATE TABLE accepted_failures (
+    attachment_id TEXT NOT NULL, kind TEXT NOT NULL, entity_id TEXT NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL,
+    PRIMARY KEY (attachment_id, kind, entity_id)
+);
+CREATE TABLE failed_rechecks (attachment_id TEXT PRIMARY KEY, reason TEXT NOT NULL, run_id INTEGER NOT NULL);
+"""
+
+
+@migrations(name="0011_accepted_failures")
+def _accepted_failures(db: Database) -> None:
+    _run_all(db, _ACCEPTED)
+
+
 def has_table(db: Database, name: str) -> bool:
     """Whether the catalog has this table; an archive that no newer program has worked on may lack it."""
     return db.execute("SELECT 1 FROM main.sqlite_master WHERE name = ?", [name]).fetchone() is not None

@@ -167,7 +167,7 @@ MUTANTS: dict[str, Mutant] = {
     "what is read back is not checked": lambda: patch.object(retry.RetryingTarget, "read_back", _read_back_unchecked),
     "a 404 is for ever": lambda: patch.object(Fetcher, "_gone", _gone_at_once),
     "a listing that ends early is believed": lambda: patch.object(Crawler, "_read", _short_listing_believed),
-    "errors of a download are swallowed": lambda: patch.object(Fetcher, "_fetched", _page_swallows_errors),
+    "errors of a download are swallowed": lambda: patch.object(Fetcher, "fetch", _page_swallows_errors),
 }
 
 FOUND_BY = {

@@ -12,6 +12,7 @@ import pytest
 
 from migrator.layers.retry import RetryingTarget
 from migrator.model import NOBODY
+from migrator.pipeline.backup import recheck
 from migrator.selection import Selection
 from migrator.trackers.memory import MemoryTracker
 from tests.support.killed import DIED, DONE, STRIDE, LastingTarget, in_child, restore
@@ -97,6 +98,38 @@ def test_a_limited_backup_killed_at_any_step_goes_on_with_the_same_limit(tmp_pat
         assert set(stored(root)) == {file.id for owner in owners for file in tracker.of(owner)}, step
         assert asyncio.run(run_backup(tracker, root, downloads=2))["status"] == "complete", step
         assert stored(root) == expected(tracker), step
+
+
+@pytest.mark.timeout(300)
+def test_a_full_backup_killed_at_any_step_is_finished_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(recheck, "FILES_PER_BATCH", 3)
+    tracker, before = tiny_tracker(), tmp_path / "before"
+    asyncio.run(run_backup(tracker, before))
+    for content in {*tracker.content.values()}:
+        changed = next(id_ for id_, held in tracker.content.items() if held == content)
+        tracker.content[changed] = content[::-1]
+
+    def work_in(root):
+        async def work(steps):
+            tracker.on_call = steps.verb
+            await run_backup(tracker, root, downloads=2, recheck=1.0)
+
+        return work
+
+    shutil.copytree(before, tmp_path / "whole")
+    code, total = in_child(work_in(tmp_path / "whole"), die_at=0)
+    assert (code, total > 20) == (DONE, True)
+    for step in itertools.count(1, STRIDE):
+        root = tmp_path / str(step)
+        shutil.copytree(before, root)
+        code, _ = in_child(work_in(root), die_at=step)
+        if code == DONE and step > total // 2:
+            break
+        assert code == DIED, step
+        summary = asyncio.run(run_backup(tracker, root, downloads=2, recheck=1.0))
+        assert summary["status"] == "complete", step
+        assert stored(root) == expected(tracker), step
+        assert asyncio.run(run_verify(root))["problems"] == [], step
 
 
 def _has_tables(root: Path) -> bool:

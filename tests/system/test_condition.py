@@ -48,7 +48,8 @@ async def test_damage_is_named_by_verify_and_by_status_until_a_backup_mends_it(t
         assert f"{code} {'missing' if how == 'missing' else 'damaged'}: blobs/{sha256[:2]}/{sha256}" in said.out
         assert f"Bug {owner.owner.id} big 7.bin" in said.out
         assert "next: `migrator backup CONFIG` fetches these files again" in said.out
-    assert said.out.startswith("damaged: 1 problem\n")
+    assert said.out.startswith("the backup is not fine: the archive has 1 problem; last complete one ")
+    assert said.out.splitlines()[1] == "damaged: 1 problem"
     assert "1 problem\n" in people.out
     found = looked_at(root)
     assert found["status"] == "damaged"

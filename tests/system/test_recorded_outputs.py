@@ -50,7 +50,9 @@ STEPS = (
 VARYING = (
     (r"127\.0\.0\.1:\d+", "HOST"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)?", "TIME"),
-    (r'"seconds": [\d.]+', '"seconds": 0'),
+    (r'"(seconds|age_seconds)": [\d.]+', r'"\1": 0'),
+    (r"\bsince \d{4}-\d\d-\d\d \d\d:\d\d", "since TIME"),
+    (r"\b\d+ (s|min) ago\b", "a while ago"),
     (r" in [\d.]+ s\b", " in 0 s"),
     (r"\d+ B/s|[\d.]+ .?i?B/s", "RATE"),
     (r"\bnever on \w+", "never"),

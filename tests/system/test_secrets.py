@@ -81,6 +81,7 @@ async def test_no_secret_is_in_what_any_command_says_or_writes(tmp_path):
             ["export", root, tmp_path / "tree", "--format", "tree"],
             ["report", root, "--out", tmp_path / "report.html"],
             ["verify", root],
+            ["accept", root, "--list"],
             ["rebuild", root],
             ["snapshots", root],
             ["diff", root],

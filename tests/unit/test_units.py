@@ -59,7 +59,16 @@ def test_a_size_is_shown_in_the_unit_that_fits(size, text):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(11, "11 s"), (60, "1 min"), (89, "89 s"), (90, "1.5 min"), (300, "5 min"), (3600, "1 h"), (5400, "1.5 h")],
+    [
+        (11, "11 s"),
+        (60, "1 min"),
+        (89, "89 s"),
+        (90, "1.5 min"),
+        (300, "5 min"),
+        (3600, "1 h"),
+        (5400, "1.5 h"),
+        (7e5, "8 days"),
+    ],
 )
 def test_a_duration_is_shown_in_the_unit_that_fits(seconds, text):
     assert human_duration(seconds) == text

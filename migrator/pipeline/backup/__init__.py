@@ -1,4 +1,4 @@
-"""Backup: crawl -> fetch -> store -> record, all at the same time, with checkpoints in order.
+"""Backup: crawl -> fetch -> store -> record, all at the same time, with checkpoints in order; then rechecks.
 
 Each page of a listing is a task. It records what it lists, has the workers fetch the missing files, waits until these
 are recorded and the page before it is done, and then commits its cursor. So listing continues while files stream, and
@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
-from migrator.model import RunStatus
+from migrator.model import RunStatus, Status
 from migrator.pipeline.backup.crawl import Crawler
 from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.backup.findings import Findings
+from migrator.pipeline.backup.recheck import Rechecker
 from migrator.pipeline.backup.recorder import Recorder
 from migrator.pipeline.backup.relocation import relocate
 from migrator.pipeline.run import Job, RunContext, run_context
@@ -38,7 +39,8 @@ class BackupSettings:
     """The settings of a backup. `identity` names the source; empty `kinds` means all.
 
     A partial `selection` has a crawl of its own, with its own checkpoints. `max_gone` is the share of the held files (0
-    to 1) that may vanish from the source at once; None: all.
+    to 1) that may vanish from the source at once; None: all. `recheck` is the share of the stored files (0 to 1) that
+    is fetched again and compared.
     """
 
     identity: str
@@ -47,6 +49,7 @@ class BackupSettings:
     allow_forbidden: bool = False
     selection: Selection = EVERYTHING
     max_gone: float | None = 0.2
+    recheck: float = 0.0
 
 
 async def backup(
@@ -98,6 +101,15 @@ class _Backup(Job[BackupSummary]):
             downloads=settings.downloads,
             allow_forbidden=settings.allow_forbidden,
         )
+        self._rechecker = Rechecker(
+            self._fetcher,
+            self._recorder,
+            context,
+            progress,
+            share=settings.recheck,
+            downloads=settings.downloads,
+            wants=self._selector.select if self._partial else lambda _: True,
+        )
 
     def begin(self) -> None:
         """Resume the crawl under way, or start one."""
@@ -128,17 +140,23 @@ class _Backup(Job[BackupSummary]):
             findings.judge(catalog, self._crawl, self._settings.selection, self._settings.kinds, vanished)
             findings.warn(*self._fetcher.warnings)
         catalog.crawl.record_general_failures(findings.failures)
-        failures = tuple(map(Failure.of_row, catalog.summaries.failures(start)))
+        if status is RunStatus.COMPLETE:
+            catalog.accepted.end_settled()
+        failures, accepted = catalog.accepted.all().split(catalog.summaries.failures(start))
         if status is RunStatus.COMPLETE and not failures and not self._partial:
             catalog.snapshots.take(self._run, start, self._settings.kinds, self._source.capabilities.left_out)
         gone = vanished.files if vanished.believed else 0
         return BackupSummary(
             entities=catalog.entities.count(start),
-            attachments=catalog.summaries.backup_counts(start, self._run, gone),
+            attachments=catalog.summaries.backup_counts(
+                start, self._run, gone, accepted=sum(row["status"] == Status.FAILED for row in accepted)
+            ),
             changes=catalog.runs.changes(),
+            rechecked=self._rechecker.counts,
             bytes=catalog.summaries.stored_bytes(self._run),
             warnings=tuple(findings.warnings),
-            failures=failures,
+            failures=tuple(map(Failure.of_row, failures)),
+            accepted=tuple(map(Failure.of_row, accepted)) or None,
         )
 
     @override
@@ -152,6 +170,7 @@ class _Backup(Job[BackupSummary]):
             await self._crawler.read_all()
             await self._crawler.complete()
             await self._crawler.retry_unfinished()
+            await self._rechecker.work(self._crawl)
             for task in helpers:
                 task.cancel()
         self._fetcher.require_some()

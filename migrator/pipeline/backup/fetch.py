@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from migrator import errors
 from migrator.model import Attachment, Blob, Outcome, Status
 from migrator.pipeline.backup.recorder import FetchResult, Recorded, Recorder, StoreSink
+from migrator.pipeline.reading import HashSink
 from migrator.pipeline.stop import StopToken
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
@@ -65,7 +67,7 @@ class Fetcher:
         while not self._stop.requested:
             attachment, recorded = await self._queue.get()
             with self._stop.in_flight():
-                await self._recorder.add(await self._fetched(attachment, recorded))
+                await self._recorder.add(await self.fetch(attachment, recorded))
 
     def require_some(self) -> None:
         """After the last file: `AuthError` if several were requested and every one was refused."""
@@ -87,24 +89,49 @@ class Fetcher:
             "does a proxy pass on only the API?"
         )
 
-    async def _fetched(self, attachment: Attachment, recorded: Recorded) -> FetchResult:
-        sink = StoreSink(self._archive, self._progress)
-        self._tried += 1
-        try:
+    async def fetch(self, attachment: Attachment, recorded: Recorded) -> FetchResult:
+        """Download a file, for the recorder to store."""
+        sink, body = StoreSink(self._archive, self._progress), None
+
+        async def store() -> Blob:
+            nonlocal body
             await self._source.download(attachment, sink)
             blob, body = await sink.finish()
             await self._require_content(attachment, blob, sink)
+            return blob
+
+        try:
+            outcome = await self._outcome(attachment, store)
+        finally:
+            sink.discard()
+        return FetchResult(replace(outcome, warning=sink.warning), body if outcome.blob else None, recorded)
+
+    async def compare(self, attachment: Attachment, stored: Blob) -> Outcome:
+        """Download a file that is stored already, and keep nothing of it: the blob is what came."""
+
+        async def hash_it() -> Blob:
+            sink = HashSink(progress=self._progress)
+            await self._source.download(attachment, sink)
+            if stored.size and not sink.size and _is_unlisted(attachment.size):
+                raise errors.UnexpectedBodyError("empty, and no size is listed to hold that against")
+            return Blob(sink.sha256.hexdigest(), sink.size)
+
+        return await self._outcome(attachment, hash_it)
+
+    async def _outcome(self, attachment: Attachment, download: Callable[[], Awaitable[Blob]]) -> Outcome:
+        """Download a file, and say how that went."""
+        self._tried += 1
+        try:
+            blob = await download()
         except errors.ConnectError as error:
             raise errors.TrackerUnreachableError(str(error)) from error
         except errors.ItemFailedError as error:
             status, reason = await self._outcome_of(attachment, error)
             self._progress.done(failed=status is Status.FAILED)
-            return FetchResult(Outcome(attachment, status, None, reason), None, recorded)
-        finally:
-            sink.discard()
+            return Outcome(attachment, status, None, reason)
         self._stored += 1
         self._progress.done()
-        return FetchResult(Outcome(attachment, Status.STORED, blob, warning=sink.warning), body, recorded)
+        return Outcome(attachment, Status.STORED, blob)
 
     def take_doubted(self) -> list[Attachment]:
         """The files that failed because they were empty, if others were not: they may be fetched again, once."""
@@ -116,7 +143,7 @@ class Fetcher:
 
         Once a file of unlisted size has content, all are accepted: the storage behind the tracker is there.
         """
-        if attachment.size is not None and attachment.size >= 0:
+        if not _is_unlisted(attachment.size):
             return
         if blob.size:
             self._some_content = True
@@ -168,6 +195,11 @@ class Fetcher:
             return Status.GONE, str(error)
         self._missing += 1
         return Status.FAILED, f"{error}, though the tracker still lists it"
+
+
+def _is_unlisted(size: int | None) -> bool:
+    """Whether the tracker doesn't list a size; some list -1 for that."""
+    return size is None or size < 0
 
 
 async def _no_witness() -> None:

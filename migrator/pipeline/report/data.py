@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 from migrator.model import Altered, Attachment, EntityRef, Status, UploadStatus
-from migrator.store import Catalog, now
+from migrator.store import Acceptances, Catalog, now
 
 T = TypeVar("T")
 UrlOf = Callable[[str, Attachment], str]
@@ -73,18 +73,21 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True)
 class EntityReport:
-    """One entity with its files. `error` is why they could not be listed."""
+    """One entity with its files. `error` is why they could not be listed; a person may have `accepted` that."""
 
     ref: EntityRef
     title: str
     url: str
     error: str
     files: tuple[FileReport, ...]
+    accepted: bool = False
 
     @property
     def failed(self) -> bool:
         """Whether anything about it is a failure."""
-        return bool(self.error) or any(failure for file in self.files for _, failure in file.differences)
+        return bool(self.error and not self.accepted) or any(
+            failure for file in self.files for _, failure in file.differences
+        )
 
     @property
     def differs(self) -> bool:
@@ -97,7 +100,8 @@ class Totals:
     """The totals of a report.
 
     `content` counts, by target, files that were read back and equal. `reasons` counts differences, each with whether it
-    is a failure; `samples` names files for each.
+    is a failure; `samples` names files for each. `unlisted` are entities whose files could not be listed, each with
+    whether it is a failure.
     """
 
     source: str
@@ -115,7 +119,7 @@ class Totals:
     sizes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[tuple[str, bool]] = field(default_factory=Counter)
     samples: dict[str, list[str]] = field(default_factory=dict)
-    unlisted: list[str] = field(default_factory=list)
+    unlisted: list[tuple[str, bool]] = field(default_factory=list)
     content: Counter[str] = field(default_factory=Counter)
 
 
@@ -139,17 +143,26 @@ def entity_reports(catalog: Catalog, url_of: Callable[[str], UrlOf]) -> Iterator
     source = catalog.settings.get("source") or ""
     attachments = _Groups(catalog.exports.attachments(), lambda row: row[0].owner)
     uploads = _Groups(catalog.exports.uploads(), lambda row: str(row["attachment_id"]))
-    loaded = bool(catalog.summaries.totals()["uploads"])
+    loaded, acceptances = bool(catalog.summaries.totals()["uploads"]), catalog.accepted.all()
     for entity in catalog.exports.entities():
         ref = EntityRef(entity["kind"], entity["entity_id"])
         files = []
         for attachment, archived in attachments.take(ref):
             sent = tuple(_upload_report(row, url_of) for row in uploads.take(attachment.id))
             url = url_of(source)(_base(source), attachment)
-            differences = tuple(_differences(attachment, archived, sent, loaded=loaded))
+            failed = archived["status"] == Status.FAILED
+            accepted = failed and _is_accepted(acceptances, attachment.id, ref, archived["error"])
+            differences = tuple(_differences(attachment, archived, sent, loaded=loaded, accepted=accepted))
             sha256, size = archived["sha256"] or "", archived["stored_size"]
             files.append(FileReport(attachment, archived["status"], sha256, size, url, sent, differences))
-        yield EntityReport(ref, entity["title"], entity["url"], entity["error"] or entity["note"], tuple(files))
+        accepted = _is_accepted(acceptances, None, ref, entity["error"])
+        error = entity["error"] or entity["note"]
+        yield EntityReport(ref, entity["title"], entity["url"], error, tuple(files), accepted)
+
+
+def _is_accepted(acceptances: Acceptances, attachment: str | None, ref: EntityRef, reason: str) -> bool:
+    failure = {"attachment": attachment, "kind": ref.kind, "entity": ref.id, "reason": reason}
+    return acceptances.accepted_at(failure) is not None
 
 
 def _base(identity: str) -> str:
@@ -165,14 +178,15 @@ def _upload_report(row: dict[str, Any], url_of: Callable[[str], UrlOf]) -> Uploa
 
 
 def _differences(
-    attachment: Attachment, archived: dict[str, Any], uploads: tuple[UploadReport, ...], *, loaded: bool
+    attachment: Attachment, archived: dict[str, Any], uploads: tuple[UploadReport, ...], *, loaded: bool, accepted: bool
 ) -> Iterator[tuple[str, bool]]:
     """What differs and why, each with whether it is a failure."""
     match archived["status"]:
         case Status.PENDING:
             yield "not fetched yet", True
         case Status.FAILED:
-            yield f"not in the archive: {archived['error'] or 'unknown'}", True
+            what = "accepted as missing in the archive" if accepted else "not in the archive"
+            yield f"{what}: {archived['error'] or 'unknown'}", not accepted
         case Status.SKIPPED:
             yield f"left out: {archived['error'] or 'by a filter'}", False
         case Status.GONE:
@@ -219,7 +233,7 @@ def totals_of(entities: Iterable[EntityReport], source: str) -> Totals:
     for entity in entities:
         totals.entities += bool(entity.ref.id)
         if entity.error:
-            totals.unlisted.append(f"{entity.ref}: {entity.error}")
+            totals.unlisted.append((f"{entity.ref}: {entity.error}", not entity.accepted))
         for file in entity.files:
             _add(totals, file)
     return totals

@@ -129,6 +129,7 @@ def _entity_document(entity: EntityReport) -> dict[str, Any]:
         "title": entity.title,
         "url": entity.url,
         "error": entity.error or None,
+        **({"accepted": True} if entity.accepted else {}),
         "attachments": [
             {
                 "attachment": file_report.attachment.id,

@@ -1,8 +1,9 @@
 """The SQLite database of an archive: entities, attachments, blobs, runs, checkpoints, uploads.
 
-It has a part for each subject, on one shared `CatalogDatabase`: jobs write `catalog.crawl` and `catalog.uploads` as
-they go; `runs`, `settings`, `entities`, `files` and `blobs` answer questions; `summaries` and `exports` read for
-output; `snapshots` and `pruning` keep and forget what the source held.
+It has a part for each subject, on one shared `CatalogDatabase`: jobs write `catalog.crawl`, `catalog.rechecks` and
+`catalog.uploads` as they go; `runs`, `settings`, `entities`, `files` and `blobs` answer questions; `summaries` and
+`exports` read for output; `snapshots` and `pruning` keep and forget what the source held; `accepted` has the failures
+that a person accepts.
 
 Every method is one transaction, so a kill between two calls leaves a state that the next run understands. The caller
 chooses the order: bytes before rows, rows before the checkpoint.
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from migrator.store.catalog.accepted import AcceptedFailures
 from migrator.store.catalog.blobs import Blobs
 from migrator.store.catalog.crawl import CrawlRecords
 from migrator.store.catalog.database import CatalogDatabase, opened_to_read, sqlite_errors
@@ -24,6 +26,7 @@ from migrator.store.catalog.entities import Entities
 from migrator.store.catalog.exports import Exports
 from migrator.store.catalog.files import Files
 from migrator.store.catalog.pruning import Pruning
+from migrator.store.catalog.rechecks import Rechecks
 from migrator.store.catalog.restoring import Restoring
 from migrator.store.catalog.runs import Runs
 from migrator.store.catalog.settings import Settings
@@ -45,6 +48,8 @@ class Catalog:
         self._database = database = CatalogDatabase(root, read_only=read_only)
         self.crawl = CrawlRecords(database)
         self.uploads = UploadRecords(database)
+        self.rechecks = Rechecks(database)
+        self.accepted = AcceptedFailures(database)
         self.runs = Runs(database)
         self.snapshots = Snapshots(database)
         self.pruning = Pruning(database)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from migrator.model import RunStatus
@@ -30,6 +31,15 @@ WHEN old.first_run < {run} AND (
             old.sha256 IS NOT NULL OR new.error IS NULL));
 END;
 """
+
+
+@dataclass(frozen=True, slots=True)
+class BackupRun:
+    """One backup that began: how it stands, and when it started (ISO 8601, UTC)."""
+
+    run: int
+    status: str
+    started_at: str
 
 
 class Runs(CatalogPart):
@@ -108,6 +118,41 @@ class Runs(CatalogPart):
             return str(since)
         first = self._db.execute("SELECT min(started_at) FROM runs").fetchone()[0]
         return None if first is None else str(first)
+
+    def backups(self) -> list[BackupRun]:
+        """Every backup, the newest first."""
+        rows = self._db.execute(
+            "SELECT run_id, status, started_at FROM runs WHERE command = 'backup' ORDER BY run_id DESC"
+        )
+        return [BackupRun(*row) for row in rows.fetchall()]
+
+    def failures_of(self, run: int) -> list[dict[str, str | None]]:
+        """The failures in the summary of a run; none if it has no summary."""
+        row = self._db.execute(
+            "SELECT json_extract(summary, '$.failures') FROM runs WHERE run_id = ?", [run]
+        ).fetchone()
+        return list(json.loads(row[0])) if row and row[0] else []
+
+    def complete_backups(self, limit: int) -> list[tuple[int, str]]:
+        """Run and end of the latest complete backups, the newest first."""
+        rows = self._db.execute(
+            "SELECT run_id, ended_at FROM runs WHERE command = 'backup' AND status = 'complete' "
+            "ORDER BY run_id DESC LIMIT ?",
+            [limit],
+        )
+        return [(int(run), str(ended_at)) for run, ended_at in rows.fetchall()]
+
+    def verified(self) -> dict[bool, str]:
+        """When the last verify ended after which every blob had been looked at (True), and the last one of a part."""
+        rows = self._db.execute(
+            "SELECT coalesce(json_extract(summary, '$.round_complete'), 1), max(ended_at) FROM runs "
+            "WHERE command = 'verify' AND status IN ('complete', 'damaged') GROUP BY 1"
+        )
+        return {bool(whole): str(ended_at) for whole, ended_at in rows.fetchall()}
+
+    def first_start(self) -> str:
+        """When the first run started; empty if there was none."""
+        return str(self._db.execute("SELECT coalesce(min(started_at), '') FROM runs").fetchone()[0])
 
     def count_changes(self, run: int) -> None:
         """From now on, count the files that this connection adds, removes or changes. Call it once per run."""

@@ -126,9 +126,19 @@ class Snapshots(CatalogPart):
         went = self._db.execute(sums.format("past_attachments x", "x.until_run = ?"), [last]).fetchone()
         return files + came[0] - went[0], size + came[1] - went[1]
 
+    @property
+    def kept(self) -> bool:
+        """Whether complete backups make snapshots here; not in an archive that no newer program has worked on yet."""
+        return has_table(self._db, "snapshots")
+
+    @property
+    def viewed(self) -> bool:
+        """Whether this connection reads a snapshot, and not what is there now."""
+        return self._database.viewed_snapshot is not None
+
     def all(self) -> list[Snapshot]:
         """Every snapshot, the oldest first; none in an archive that no newer program has worked on yet."""
-        if not has_table(self._db, "snapshots"):
+        if not self.kept:
             return []
         rows = self._db.execute("SELECT run_id, at, entities, attachments, bytes FROM snapshots ORDER BY 1").fetchall()
         return [Snapshot(*row) for row in rows]

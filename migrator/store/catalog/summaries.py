@@ -13,17 +13,17 @@ from migrator.store.catalog.lineage import OWN_SOURCE
 from migrator.store.catalog.part import CatalogPart
 from migrator.store.catalog.settings import Settings
 from migrator.store.catalog.uploads import IS_MAPPED, prepare_mapped_table
-from migrator.store.schema import columns_of
+from migrator.store.schema import columns_of, has_table
 
 
 class Summaries(CatalogPart):
     """Queries for summaries. They only read."""
 
-    def backup_counts(self, crawl_start: int, run: int, vanished: int = 0) -> dict[str, int]:
+    def backup_counts(self, crawl_start: int, run: int, vanished: int = 0, accepted: int = 0) -> dict[str, int]:
         """The `attachments` of a backup's summary: the number of files that the crawl listed, by outcome.
 
         This run stored the `stored` files; the `unchanged` ones were stored before it. `gone` includes the `vanished`
-        ones, which were not listed.
+        ones, which were not listed. `accepted` ones have failed, and are not counted as that.
         """
         counts: Counter[str] = Counter()
         for status, stored_run, number in self._tally(crawl_start):
@@ -32,8 +32,10 @@ class Summaries(CatalogPart):
         listed = sum(counts.values())
         pending = counts[Status.PENDING]
         counts[Status.GONE] += vanished
+        counts[Status.FAILED] -= accepted
+        more = {key: count for key, count in (("accepted", accepted), ("pending", pending)) if count}
         shown = ("stored", "unchanged", "skipped", "gone", "failed")
-        return {"listed": listed, **{key: counts[key] for key in shown}, **({"pending": pending} if pending else {})}
+        return {"listed": listed, **{key: counts[key] for key in shown}, **more}
 
     def _tally(self, since_run: int = 0) -> list[tuple[str, int | None, int]]:
         """The number of attachments seen since a run, by status and by the run that stored them."""
@@ -53,25 +55,41 @@ class Summaries(CatalogPart):
         return int(row[0])
 
     def failures(self, since_run: int = 0) -> list[dict[str, str | None]]:
-        """Files that failed, and entities whose files could not be listed, each with its reason."""
+        """Files that failed or could not be fetched again, and entities whose files could not be listed.
+
+        Each has its reason. `status` is that of the file: `stored` if it could not be fetched again.
+        """
         files = self._db.execute(
-            "SELECT kind, entity_id, attachment_id, name, error FROM attachments WHERE status = 'failed' "
+            "SELECT kind, entity_id, attachment_id, name, error, status FROM attachments WHERE status = 'failed' "
             "AND last_run >= ? ORDER BY kind, entity_id, attachment_id",
             [since_run],
         )
         entities = self._db.execute(
-            "SELECT kind, entity_id, NULL, title, error FROM entities "
+            "SELECT kind, entity_id, NULL, title, error, NULL FROM entities "
             "WHERE coalesce(error, note) IS NOT NULL AND error IS NOT NULL AND +last_run >= ? ORDER BY kind, entity_id",
             [since_run],
         )
-        keys = ("kind", "entity", "attachment", "name", "reason")
-        rows = [*self._general_failures(), *files.fetchall(), *entities.fetchall()]
+        keys = ("kind", "entity", "attachment", "name", "reason", "status")
+        rows = [*self._general_failures(), *files.fetchall(), *self._failed_rechecks(since_run), *entities.fetchall()]
         return [dict(zip(keys, row, strict=True)) for row in rows]
 
-    def _general_failures(self) -> list[tuple[str, str, None, str, str]]:
+    def _failed_rechecks(self, since_run: int) -> list[tuple[str, str, str, str, str, str]]:
+        """Failed rechecks of files that are still as they were then."""
+        if self._database.viewed_snapshot is not None or not has_table(self._db, "failed_rechecks"):
+            return []
+        # A cross join reads the left table first, which is as good as empty.
+        return self._db.execute(
+            "SELECT kind, entity_id, a.attachment_id, name, reason, a.status FROM failed_rechecks r "
+            "CROSS JOIN attachments a ON a.attachment_id = r.attachment_id "
+            "WHERE r.run_id >= ? AND a.status = 'stored' AND coalesce(a.stored_run, 0) < r.run_id "
+            "ORDER BY kind, entity_id, a.attachment_id",
+            [since_run],
+        ).fetchall()
+
+    def _general_failures(self) -> list[tuple[str, str, None, str, str, None]]:
         """Failures of the last backup that belong to no file or entity, such as a listing."""
         recorded = Settings(self._database).get(FAILURES_KEY) or "[]"
-        return [("", "", None, name, reason) for name, reason in json.loads(recorded)]
+        return [("", "", None, name, reason, None) for name, reason in json.loads(recorded)]
 
     def upload_counts(self, target: str, run: int) -> dict[str, int]:
         """Uploads that the mapping asks for, by status: `uploaded` in this run, `already_there` if earlier."""

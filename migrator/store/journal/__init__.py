@@ -2,7 +2,7 @@
 
 from migrator.store.journal import manifest
 from migrator.store.journal.changes import SEEN_COLUMN, Table, tables_of
-from migrator.store.journal.keeper import Journal, catch_up, record_position, recorded_position
+from migrator.store.journal.keeper import Journal, catch_up, record_position, recorded_base, recorded_position
 from migrator.store.journal.manifest import JournalPosition
 from migrator.store.journal.replay import Replay, replay
 
@@ -15,6 +15,7 @@ __all__ = [
     "catch_up",
     "manifest",
     "record_position",
+    "recorded_base",
     "recorded_position",
     "replay",
     "tables_of",

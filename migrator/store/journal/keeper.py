@@ -45,12 +45,12 @@ def recorded_position(db: Database) -> JournalPosition | str | None:
         return None
     try:
         value: dict[str, Any] = json.loads(row[0])
-        return (
-            str(value["rewrite"])
-            if "rewrite" in value
-            else JournalPosition(value["batch"], value["length"] + 0, value["sha256"])
-        )
-    except (ValueError, TypeError, KeyError):
+        if "rewrite" in value:
+            return str(value["rewrite"])
+        if value.keys() - {"base"} != set(JournalPosition.__slots__):
+            return JournalPosition()
+        return JournalPosition(value["batch"], value["length"] + 0, value["sha256"])
+    except (ValueError, TypeError, KeyError, AttributeError):
         return JournalPosition()
 
 

@@ -104,15 +104,23 @@ def batches(path: Path, after: JournalPosition = JournalPosition()) -> Iterator[
 
 def is_at(path: Path, position: JournalPosition) -> bool:
     """Whether a batch ends at this position, judged by its closing line."""
-    if position.length <= 0:
-        return False
+    return position.length > 0 and _closing_before(path, position.length) == (position.batch, position.sha256)
+
+
+def ends_batch(path: Path, length: int) -> bool:
+    """Whether any batch ends after this many bytes."""
+    return _closing_before(path, length) is not None
+
+
+def _closing_before(path: Path, length: int) -> tuple[int, str] | None:
+    """Number and hash of the closing line that ends after this many bytes; None if there is none."""
     with suppress(FileNotFoundError), path.open("rb") as file:
-        file.seek(max(0, position.length - 200))
-        before = file.read(min(position.length, 200))
-        last = before.splitlines(keepends=True)[-1:]
-        whole = len(before) == min(position.length, 200) and before.endswith(b"\n")
-        return whole and _read_closing(last[0]) == (position.batch, position.sha256)
-    return False
+        file.seek(max(0, length - 200))
+        before = file.read(min(max(0, length), 200))
+        if before.endswith(b"\n") and len(before) == min(length, 200):
+            number, sha256 = _read_closing(before.splitlines(keepends=True)[-1])
+            return (number, sha256) if number else None
+    return None
 
 
 def schema(path: Path) -> list[str] | None:

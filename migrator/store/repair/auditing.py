@@ -26,6 +26,7 @@ from migrator.store.journal import (
     Replay,
     Table,
     manifest,
+    recorded_base,
     recorded_position,
     replay,
     tables_of,
@@ -78,7 +79,7 @@ def _audit_opened(db: Database, path: Path) -> list[Finding]:
     if findings := _damaged_catalog(db):
         return findings
     with closing((replayed := replay(path, until)).db):
-        return list(_compare(db, replayed))
+        return [*_misplaced(db, path, replayed), *_compare(db, replayed)]
 
 
 def _damaged_manifest(path: Path, position: JournalPosition | None, until: JournalPosition | None) -> list[Finding]:
@@ -128,13 +129,18 @@ def _damaged_catalog(db: Database) -> list[Finding]:
     return [] if results == ["ok"] else [("E11", CATALOG, " ".join(results))]
 
 
+def _misplaced(db: Database, path: Path, replayed: Replay) -> Iterator[Finding]:
+    """The finding if the catalog records another place in the manifest than that of its rows."""
+    position, base = recorded_position(db), recorded_base(db)
+    elsewhere = isinstance(position, JournalPosition) and position != replayed.end
+    if elsewhere or (base and not manifest.ends_batch(path, base)):
+        yield "E12", CATALOG, "settings manifest"
+
+
 def _compare(db: Database, replayed: Replay) -> Iterator[Finding]:
     if _schema(db) != _schema(replayed.db):
         yield "E11", CATALOG, "its tables are not those that the manifest tells of"
         return
-    position = recorded_position(db)
-    if isinstance(position, JournalPosition) and position != replayed.end:
-        yield "E12", CATALOG, "settings manifest"
     remaining = MAX_ROWS_NAMED
     crawl = _crawl_under_way(db)
     for table in tables_of(replayed.db):
